@@ -1,0 +1,27 @@
+//! Framesets between processes: slots, leases, ledgers and bells, on ipc-channel.
+//!
+//! A producer owns a pool of *slots*, one shared-memory region that is made, pre-faulted and sent to each
+//! reader once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in
+//! the [`Ledger`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees
+//! it when the lease drops. Only a [`Bell`], a few bytes over ipc-channel, wakes a sleeping reader.
+//!
+//! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
+//! * [`Ledger`]: the accounting of one link and who holds which slot
+//! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
+//! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
+//! * [`Bell`], [`Inbox`]: waking a process
+//!
+//! It deliberately knows no actor, no topology and no thread: whoever owns an end decides when to call it.
+
+mod bell;
+mod header;
+mod ledger;
+mod reader;
+mod region;
+mod slots;
+
+pub use bell::{Bell, Inbox, Rings};
+pub use ledger::{Counts, DropReason, Latency, Ledger, MAX_SLOTS, Overflow};
+pub use reader::{Announcement, Lease, LinkReader, Refused};
+pub use region::MemoryError;
+pub use slots::{LinkWriter, Loan, Published, SlotPool};

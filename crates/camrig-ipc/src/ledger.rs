@@ -1,0 +1,447 @@
+//! The ledger of a link: what became of every frameset, and who holds which slot.
+//!
+//! It is a small shared-memory region of atomics, made by the supervisor and mapped by both ends, so that
+//! the accounting survives the death of either. A link within one process uses the same ledger for its
+//! counts and leaves the slot states alone.
+//!
+//! # Slot states
+//!
+//! For each slot of the producer there is one word per link: a state, the pool's generation, and the
+//! sequence number of the frameset.
+//!
+//! ```text
+//!           publish (producer)          take (reader)
+//!   free  ---------------------> queued -------------> reading
+//!    ^                             |                      |
+//!    |   take back (producer)      |     drop (reader)    |
+//!    +-----------------------------+----------------------+
+//! ```
+//!
+//! The word changes by compare-and-swap wherever both ends may act, and holds the sequence number, so that
+//! a slot that was taken back and published again is never mistaken for its earlier self. The queue has no
+//! other form: its order is that of the sequence numbers.
+//!
+//! It deliberately knows no pixels: where a slot's bytes lie is the pool's business.
+#![allow(unsafe_code)] // One marker: `Shared` for the structure below.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ipc_channel::ipc::IpcSharedMemory;
+use serde::{Deserialize, Serialize};
+
+use crate::MemoryError;
+use crate::region::{Region, Shared};
+
+/// The most slots that a producer can have.
+pub const MAX_SLOTS: usize = 64;
+
+/// What a producer does when a reader's queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// The oldest queued frameset makes room: the reader sees the freshest.
+    #[default]
+    DropOldest,
+    /// The new frameset is dropped: the reader finishes what it has.
+    DropNewest,
+    /// The producer waits: nothing is lost, and the slowest reader sets the pace.
+    Block,
+}
+
+/// Why a link did not deliver a frameset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// Every slot of the producer was held.
+    NoSlot,
+    /// It was the oldest in a full queue.
+    DropOldest,
+    /// It was the newest for a full queue.
+    DropNewest,
+    /// The reader had ended or died.
+    ReaderGone,
+    /// What arrived was not a frameset.
+    Refused,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::NoSlot, Self::DropOldest, Self::DropNewest, Self::ReaderGone, Self::Refused];
+
+    /// The reason's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoSlot => "no-slot",
+            Self::DropOldest => "drop-oldest",
+            Self::DropNewest => "drop-newest",
+            Self::ReaderGone => "reader-gone",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Sub-buckets per power of two: latencies are known within 1/16.
+const LATENCY_STEPS: u32 = 16;
+/// Up to 2^36 microseconds, 19 hours.
+const LATENCY_BUCKETS: usize = (LATENCY_STEPS * 33) as usize;
+
+#[repr(C, align(64))]
+struct Cells {
+    produced: AtomicU64,
+    ended: AtomicU32,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    reader: ReaderCells,
+    slots: [AtomicU64; MAX_SLOTS],
+    latency: [AtomicU32; LATENCY_BUCKETS],
+}
+
+/// What the reader writes lies on cache lines of its own.
+#[repr(C, align(64))]
+struct ReaderCells {
+    delivered: AtomicU64,
+    latency_max_micros: AtomicU64,
+    gone: AtomicU32,
+    /// 1 while a wake-up is on its way to the reader.
+    rung: AtomicU32,
+}
+
+// SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
+unsafe impl Shared for Cells {}
+
+/// One link's accounting and slot states; see the module for the protocol.
+pub struct Ledger {
+    region: Region,
+}
+
+impl Ledger {
+    /// A ledger that says: nothing produced, every slot free.
+    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
+    pub fn new() -> Self {
+        Self { region: Region::zeroed(size_of::<Cells>()) }
+    }
+
+    /// The same ledger, received from another process.
+    ///
+    /// # Errors
+    /// When the memory is too small to be a ledger.
+    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::received(memory, size_of::<Cells>())? })
+    }
+
+    /// Another handle to the ledger, to be sent to another process.
+    pub fn share(&self) -> IpcSharedMemory {
+        self.region.share()
+    }
+
+    fn cells(&self) -> &Cells {
+        self.region.cell()
+    }
+
+    /// Counts a frameset that the producer made. Always before its delivery or drop is counted.
+    pub fn count_produced(&self) {
+        self.cells().produced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts a frameset that reached the reader's processor, `latency` after it arrived in the camera actor.
+    pub fn count_delivered(&self, latency: Duration) {
+        let cells = self.cells();
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        cells.latency[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
+        cells.reader.latency_max_micros.fetch_max(micros, Ordering::Relaxed);
+        cells.reader.delivered.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts a frameset that will never reach the reader.
+    pub fn count_dropped(&self, reason: DropReason) {
+        self.cells().dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Says that nothing more will be produced on this link.
+    pub fn end(&self) {
+        self.cells().ended.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether nothing more will be produced on this link.
+    pub fn ended(&self) -> bool {
+        self.cells().ended.load(Ordering::SeqCst) != 0
+    }
+
+    /// Says that the reader will take nothing more.
+    pub fn set_reader_gone(&self) {
+        self.cells().reader.gone.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether the reader will take nothing more.
+    pub fn reader_gone(&self) -> bool {
+        self.cells().reader.gone.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes back everything that is still queued for a reader that is gone.
+    pub fn take_back_all(&self) {
+        while self.take_back_oldest(DropReason::ReaderGone) {}
+    }
+
+    /// Notes that the reader is to be woken; false when a wake-up is on its way already.
+    pub fn ring(&self) -> bool {
+        self.cells().reader.rung.swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Notes that the reader is awake. Whatever was published before a later `ring` that returns true is
+    /// seen by a look at the queue after this call.
+    pub fn heard(&self) {
+        self.cells().reader.rung.store(0, Ordering::SeqCst);
+    }
+
+    /// The counts of this moment, in flight being what is neither delivered nor dropped yet.
+    pub fn counts(&self) -> Counts {
+        let cells = self.cells();
+        // Delivered and dropped first: whatever they hold was counted as produced before.
+        let delivered = cells.reader.delivered.load(Ordering::SeqCst);
+        let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
+        let produced = cells.produced.load(Ordering::SeqCst);
+        let in_flight = produced.saturating_sub(delivered + dropped.iter().sum::<u64>());
+        Counts { produced, delivered, dropped, in_flight }
+    }
+
+    /// How long framesets took from the camera actor to the call of the processor.
+    pub fn latency(&self) -> Latency {
+        let cells = self.cells();
+        let buckets: Vec<u32> = cells.latency.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let max_micros = cells.reader.latency_max_micros.load(Ordering::Relaxed);
+        Latency::of(&buckets, max_micros)
+    }
+
+    pub(crate) fn slot_is_free(&self, slot: usize) -> bool {
+        let word = self.cells().slots[slot].load(Ordering::Acquire);
+        Word::of(word).is_none_or(|word| word.state != State::Queued && word.state != State::Reading)
+    }
+
+    /// How many framesets wait for the reader.
+    pub fn queued(&self) -> usize {
+        self.words().filter(|(_, word)| word.state == State::Queued).count()
+    }
+
+    pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
+        let word = Word { state: State::Queued, generation, sequence }.bits();
+        // SeqCst, not Release: ordered before the look at `rung` that follows.
+        self.cells().slots[slot].store(word, Ordering::SeqCst);
+    }
+
+    /// Takes back the oldest queued frameset, counting why; false when there is none.
+    pub(crate) fn take_back_oldest(&self, reason: DropReason) -> bool {
+        while let Some((slot, word)) = self.oldest_queued() {
+            if self.cells().slots[slot]
+                .compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+            {
+                self.count_dropped(reason);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The reader's step from queued to reading: the oldest queued frameset is now its own.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        while let Some((slot, word)) = self.oldest_queued() {
+            let reading = Word { state: State::Reading, ..word }.bits();
+            if self.cells().slots[slot]
+                .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+            {
+                return Some(Taken { slot, generation: word.generation, sequence: word.sequence });
+            }
+        }
+        None
+    }
+
+    /// The reader's step from reading to free.
+    pub(crate) fn release(&self, slot: usize) {
+        self.cells().slots[slot].store(0, Ordering::Release);
+    }
+
+    fn oldest_queued(&self) -> Option<(usize, Word)> {
+        self.words().filter(|(_, word)| word.state == State::Queued).min_by_key(|(_, word)| word.sequence)
+    }
+
+    fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
+        let load = |(slot, cell): (usize, &AtomicU64)| {
+            Some((slot, Word::of(cell.load(Ordering::SeqCst))?))
+        };
+        self.cells().slots.iter().enumerate().filter_map(load)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+/// What became of the framesets of a link: `produced = delivered + sum(dropped) + in_flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Framesets that the producer made while the link existed.
+    pub produced: u64,
+    /// Framesets that reached the reader's processor.
+    pub delivered: u64,
+    /// Framesets that never will, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Framesets that are still on the way.
+    pub in_flight: u64,
+}
+
+/// How long framesets took, in microseconds; percentiles are known within 1/16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took at most this.
+    pub p50: u64,
+    /// 99 of 100 took at most this.
+    pub p99: u64,
+    /// The longest, exactly.
+    pub max: u64,
+}
+
+impl Latency {
+    fn of(buckets: &[u32], max: u64) -> Self {
+        let total: u64 = buckets.iter().map(|&count| u64::from(count)).sum();
+        let percentile = |percent: u64| {
+            let wanted = (total * percent).div_ceil(100);
+            let mut seen = 0;
+            for (index, &count) in buckets.iter().enumerate() {
+                seen += u64::from(count);
+                if count > 0 && seen >= wanted {
+                    return upper_bound_of(index).min(max);
+                }
+            }
+            0
+        };
+        Self { p50: percentile(50), p99: percentile(99), max }
+    }
+}
+
+/// Exact below 16 microseconds, then 16 buckets for each power of two.
+fn bucket_of(micros: u64) -> usize {
+    let steps = u64::from(LATENCY_STEPS);
+    if micros < steps {
+        return micros as usize;
+    }
+    let octave = micros.ilog2() - LATENCY_STEPS.ilog2();
+    let step = (micros >> octave) - steps;
+    ((u64::from(octave) + 1) * steps + step).min(LATENCY_BUCKETS as u64 - 1) as usize
+}
+
+/// The largest value that `bucket_of` maps to `bucket`.
+fn upper_bound_of(bucket: usize) -> u64 {
+    let (octave, step) = (bucket as u64 / u64::from(LATENCY_STEPS), bucket as u64 % u64::from(LATENCY_STEPS));
+    if octave == 0 {
+        return step;
+    }
+    ((u64::from(LATENCY_STEPS) + step + 1) << (octave - 1)) - 1
+}
+
+/// What `take` gives: a slot that is the reader's until it releases it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) slot: usize,
+    pub(crate) generation: u16,
+    pub(crate) sequence: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Queued = 1,
+    Reading = 2,
+}
+
+/// A slot's word: 2 bits of state, 16 of generation, 46 of sequence. All zero is a free slot. 46 bits count
+/// framesets for two million years at 1000 Hz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word {
+    state: State,
+    generation: u16,
+    sequence: u64,
+}
+
+impl Word {
+    /// None for a free slot, and for a word that no end of ours writes.
+    fn of(bits: u64) -> Option<Self> {
+        let state = match bits & 3 {
+            1 => State::Queued,
+            2 => State::Reading,
+            _ => return None,
+        };
+        Some(Self { state, generation: (bits >> 2) as u16, sequence: bits >> 18 })
+    }
+
+    fn bits(self) -> u64 {
+        self.sequence << 18 | u64::from(self.generation) << 2 | self.state as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_what_their_bounds_say() {
+        for micros in (0..5000).chain((0..60).map(|power| 1 << power)).chain([u64::MAX]) {
+            let bucket = bucket_of(micros);
+            if bucket < LATENCY_BUCKETS - 1 {
+                assert!(micros <= upper_bound_of(bucket), "{micros}");
+                assert!(bucket == 0 || micros > upper_bound_of(bucket - 1), "{micros}");
+            }
+        }
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_counted_values() {
+        let ledger = Ledger::new();
+        assert_eq!(ledger.latency(), Latency::default());
+        for micros in 1..=100 {
+            ledger.count_delivered(Duration::from_micros(micros));
+        }
+        let latency = ledger.latency();
+        assert!((50..=53).contains(&latency.p50), "{latency:?}");
+        assert!((99..=100).contains(&latency.p99), "{latency:?}");
+        assert_eq!(latency.max, 100);
+    }
+
+    #[test]
+    fn the_queue_is_ordered_and_can_be_taken_back() {
+        let ledger = Ledger::new();
+        for (slot, sequence) in [(2, 10), (0, 11), (1, 12)] {
+            ledger.count_produced();
+            ledger.publish(slot, 1, sequence);
+        }
+        assert!(ledger.take_back_oldest(DropReason::DropOldest));
+        let taken = ledger.take().unwrap();
+        assert_eq!(taken, Taken { slot: 0, generation: 1, sequence: 11 });
+        ledger.count_delivered(Duration::ZERO);
+        assert!(ledger.slot_is_free(2) && !ledger.slot_is_free(0) && !ledger.slot_is_free(1));
+        ledger.release(0);
+        assert!(ledger.slot_is_free(0));
+        ledger.take_back_all();
+        assert_eq!(ledger.take(), None);
+        let counts = ledger.counts();
+        assert_eq!((counts.produced, counts.delivered, counts.in_flight), (3, 1, 0));
+        assert_eq!(counts.dropped, [0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_bell_rings_once_until_it_is_heard() {
+        let ledger = Ledger::new();
+        assert!(ledger.ring());
+        assert!(!ledger.ring());
+        ledger.heard();
+        assert!(ledger.ring());
+    }
+}

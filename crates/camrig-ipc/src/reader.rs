@@ -1,0 +1,189 @@
+//! The reader's end: takes queued slots as leases, and trusts nothing that it reads.
+//!
+//! A lease is the right to read one slot. The ledger's word for the slot says *reading* from the moment it is
+//! taken until the lease drops, and the producer writes only slots that every word calls free. Headers are
+//! copied out and checked before a pixel is touched; the mapping of the pixels is read-only.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
+use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory};
+use serde::{Deserialize, Serialize};
+
+use crate::MemoryError;
+use crate::header::{self, HEADER_BYTES};
+use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Taken};
+use crate::region::Region;
+
+/// How long a reader waits for the announcement of a pool whose framesets it already sees. It was sent
+/// before them, so it is there; the bound is for a producer that breaks the protocol.
+const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A producer's pool and identity, sent to each reader before the pool's first frameset.
+#[derive(Serialize, Deserialize)]
+pub struct Announcement {
+    pub(crate) generation: u16,
+    pub(crate) slots: u32,
+    pub(crate) pixel_bytes: u64,
+    pub(crate) info: CameraInfo,
+    pub(crate) memory: IpcSharedMemory,
+}
+
+/// A producer's pool, as a reader maps it.
+struct ReaderPool {
+    region: Region,
+    slots: usize,
+    pixel_bytes: usize,
+    generation: u16,
+    info: Arc<CameraInfo>,
+}
+
+impl ReaderPool {
+    fn of(announcement: Announcement) -> Result<Self, Refused> {
+        let Announcement { generation, slots, pixel_bytes, info, memory } = announcement;
+        let (slots, pixel_bytes) = (slots as usize, usize::try_from(pixel_bytes).unwrap_or(usize::MAX));
+        if slots == 0 || slots > MAX_SLOTS || pixel_bytes > MAX_FRAMESET_BYTES.next_multiple_of(4096) {
+            return Err(Refused::Announcement { slots, pixel_bytes });
+        }
+        let region = Region::received(memory, slots * (HEADER_BYTES + pixel_bytes))?.read_only()?;
+        Ok(Self { region, slots, pixel_bytes, generation, info: Arc::new(info) })
+    }
+}
+
+/// Why a link was closed by its reader.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The announcement makes no sense.
+    #[error("a pool of {slots} slots of {pixel_bytes} bytes was announced")]
+    Announcement {
+        /// How many slots.
+        slots: usize,
+        /// How large each.
+        pixel_bytes: usize,
+    },
+    /// The shared memory cannot be used.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A frameset of a pool that was never announced.
+    #[error("a frameset of pool {0} came without an announcement of that pool")]
+    Unannounced(u16),
+    /// A slot that the pool does not have.
+    #[error("slot {0} of a pool of {1} slots was queued")]
+    Slot(usize, usize),
+    /// The header is not one, or not that of the frameset that was queued, or larger than its slot.
+    #[error("the header in slot {0} is not that of a frameset")]
+    Header(usize),
+}
+
+/// The reader's end of one link from another process.
+pub struct LinkReader {
+    ledger: Arc<Ledger>,
+    announcements: IpcReceiver<Announcement>,
+    pool: Option<Arc<ReaderPool>>,
+}
+
+impl LinkReader {
+    /// The reader's end of a link.
+    pub fn new(ledger: Arc<Ledger>, announcements: IpcReceiver<Announcement>) -> Self {
+        Self { ledger, announcements, pool: None }
+    }
+
+    /// The link's accounting.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Takes the oldest queued frameset; none when none is queued.
+    ///
+    /// # Errors
+    /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
+    pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
+        let Some(taken) = self.ledger.take() else { return Ok(None) };
+        let lease = self.lease(&taken);
+        if lease.is_err() {
+            self.ledger.release(taken.slot);
+            self.ledger.count_dropped(DropReason::Refused);
+        }
+        lease.map(Some)
+    }
+
+    fn lease(&mut self, taken: &Taken) -> Result<Lease, Refused> {
+        let pool = self.pool(taken.generation)?;
+        if taken.slot >= pool.slots {
+            return Err(Refused::Slot(taken.slot, pool.slots));
+        }
+        let start = taken.slot * (HEADER_BYTES + pool.pixel_bytes);
+        let mut room = [0; HEADER_BYTES];
+        // SAFETY: the word says `reading`, so the producer does not write the slot. One that does anyway can
+        // only garble this private copy, which is checked next.
+        room.copy_from_slice(unsafe { pool.region.bytes(start..start + HEADER_BYTES) });
+        let header = header::decode(&room)
+            .filter(|header| header.sequence == taken.sequence)
+            .ok_or(Refused::Header(taken.slot))?;
+        let layout = Layout::of(&header.frames)
+            .ok()
+            .filter(|layout| layout.size_bytes() <= pool.pixel_bytes)
+            .ok_or(Refused::Header(taken.slot))?;
+        Ok(Lease {
+            pixels_start: start + HEADER_BYTES,
+            slot: taken.slot,
+            ledger: Arc::clone(&self.ledger),
+            pool,
+            header,
+            layout,
+        })
+    }
+
+    fn pool(&mut self, generation: u16) -> Result<Arc<ReaderPool>, Refused> {
+        loop {
+            if let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation == generation) {
+                return Ok(Arc::clone(pool));
+            }
+            let announcement = self
+                .announcements
+                .try_recv_timeout(ANNOUNCEMENT_TIMEOUT)
+                .map_err(|_| Refused::Unannounced(generation))?;
+            self.pool = Some(Arc::new(ReaderPool::of(announcement)?));
+        }
+    }
+}
+
+/// The right to read one frameset in its slot, until it is dropped.
+pub struct Lease {
+    header: FrameSetHeader,
+    layout: Layout,
+    pixels_start: usize,
+    slot: usize,
+    ledger: Arc<Ledger>,
+    pool: Arc<ReaderPool>,
+}
+
+impl Lease {
+    /// Who made the frameset.
+    pub fn info(&self) -> &Arc<CameraInfo> {
+        &self.pool.info
+    }
+
+    /// What is known of the frameset beside its pixels.
+    pub fn header(&self) -> &FrameSetHeader {
+        &self.header
+    }
+
+    /// The pixels of the frame at `index` of the header.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let range = self.layout.range(index);
+        // SAFETY: the word says `reading` until this lease drops, so the producer does not write the slot.
+        unsafe { self.pool.region.bytes(self.pixels_start + range.start..self.pixels_start + range.end) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ledger.release(self.slot);
+    }
+}

@@ -1,0 +1,252 @@
+//! The producer's end: a pool of slots, loans of them, and the writers that publish them.
+//!
+//! # Who may touch a slot
+//!
+//! A slot is the producer's alone while its `busy` flag is set and no ledger holds it as queued or reading:
+//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: each link's ledger word is one
+//! until its reader frees it, and a [`Published`] handle is the producer's own, for readers in its process.
+//! Shares only read. The slot is lent again only when the flag is clear and every word is free.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
+use ipc_channel::ipc::IpcSender;
+
+use crate::header::{self, HEADER_BYTES};
+use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Overflow};
+use crate::reader::Announcement;
+use crate::region::Region;
+use crate::Bell;
+
+const PAGE_BYTES: usize = 4096;
+
+/// A producer's slots, in one shared-memory region.
+pub struct SlotPool {
+    region: Region,
+    busy: Vec<AtomicBool>,
+    pixel_bytes: usize,
+    generation: u16,
+}
+
+impl SlotPool {
+    /// A pool of `slots` slots for up to `pixel_bytes` of pixels each, every page present. The `generation`
+    /// tells this pool from earlier ones of the same producer.
+    ///
+    /// # Panics
+    /// When `slots` is zero or above [`MAX_SLOTS`].
+    pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Arc<Self> {
+        assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
+        let pixel_bytes = pixel_bytes.next_multiple_of(PAGE_BYTES);
+        Arc::new(Self {
+            region: Region::zeroed(slots * (HEADER_BYTES + pixel_bytes)),
+            busy: (0..slots).map(|_| AtomicBool::new(false)).collect(),
+            pixel_bytes,
+            generation,
+        })
+    }
+
+    /// The most bytes of pixels that one slot holds.
+    pub fn pixel_bytes(&self) -> usize {
+        self.pixel_bytes
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.busy.len()
+    }
+
+    /// What a reader needs to know before the first frameset of this pool.
+    pub fn announcement(&self, info: &CameraInfo) -> Announcement {
+        Announcement {
+            generation: self.generation,
+            slots: self.busy.len() as u32,
+            pixel_bytes: self.pixel_bytes as u64,
+            info: info.clone(),
+            memory: self.region.share(),
+        }
+    }
+
+    /// Lends a free slot for a frameset with this header; none when every slot is held.
+    ///
+    /// # Errors
+    /// When the header contradicts itself. It must also fit: see [`Self::pixel_bytes`].
+    ///
+    /// # Panics
+    /// When the frameset is larger than a slot.
+    pub fn lend<'a>(
+        self: &Arc<Self>,
+        header: FrameSetHeader,
+        writers: impl Iterator<Item = &'a LinkWriter> + Clone,
+    ) -> Result<Option<Loan>, LayoutError> {
+        let layout = Layout::of(&header.frames)?;
+        assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
+        let free = |&slot: &usize| {
+            !self.busy[slot].load(Ordering::Acquire)
+                && writers.clone().all(|writer| writer.ledger.slot_is_free(slot))
+        };
+        let Some(slot) = (0..self.busy.len()).find(free) else { return Ok(None) };
+        self.busy[slot].store(true, Ordering::Relaxed);
+        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header, layout })))
+    }
+
+    fn header_start(&self, slot: usize) -> usize {
+        slot * (HEADER_BYTES + self.pixel_bytes)
+    }
+}
+
+/// A slot held by this process, with what is in it.
+struct Share {
+    pool: Arc<SlotPool>,
+    slot: usize,
+    header: FrameSetHeader,
+    layout: Layout,
+}
+
+impl Share {
+    fn pixel_range(&self, index: usize) -> std::ops::Range<usize> {
+        let start = self.pool.header_start(self.slot) + HEADER_BYTES;
+        let range = self.layout.range(index);
+        start + range.start..start + range.end
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.pool.busy[self.slot].store(false, Ordering::Release);
+    }
+}
+
+/// A slot to write a frameset into. Dropped without being published, it is free again.
+pub struct Loan(Share);
+
+impl Loan {
+    /// The header that the loan was asked with.
+    pub fn header(&self) -> &FrameSetHeader {
+        &self.0.header
+    }
+
+    /// The pixels of the frame at `index` of the header, to be written: they hold anything at first.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        let range = self.0.pixel_range(index);
+        // SAFETY: a loan is the only handle to its slot (see the module), and `&mut self` makes the slice
+        // the only one of this loan.
+        unsafe { self.0.pool.region.bytes_mut(range) }
+    }
+
+    /// Gives the frameset to `writers`, each by its overflow policy, and keeps a share of it.
+    pub fn publish<'a>(self, writers: impl Iterator<Item = &'a LinkWriter>) -> Published {
+        let share = self.0;
+        let pool = &share.pool;
+        let start = pool.header_start(share.slot);
+        let mut encoded = false;
+        for writer in writers {
+            if !encoded {
+                // SAFETY: no word holds the slot yet, so it is still the loan's alone.
+                header::encode(&share.header, unsafe {
+                    pool.region.bytes_mut(start..start + HEADER_BYTES)
+                });
+                encoded = true;
+            }
+            writer.publish(share.slot, pool.generation, share.header.sequence);
+        }
+        Published(share)
+    }
+}
+
+/// A published frameset, as the producer's own process reads it.
+pub struct Published(Share);
+
+impl Published {
+    /// What is known of the frameset beside its pixels.
+    pub fn header(&self) -> &FrameSetHeader {
+        &self.0.header
+    }
+
+    /// The pixels of the frame at `index` of the header.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let range = self.0.pixel_range(index);
+        // SAFETY: the busy flag keeps the slot from being lent while this share lives; shares only read.
+        unsafe { self.0.pool.region.bytes(range) }
+    }
+}
+
+/// The producer's end of one link to another process.
+pub struct LinkWriter {
+    ledger: Arc<Ledger>,
+    bell: Bell,
+    announcements: IpcSender<Announcement>,
+    overflow: Overflow,
+    capacity: usize,
+}
+
+impl LinkWriter {
+    /// The producer's end of a link whose reader queues at most `capacity` framesets.
+    pub fn new(
+        ledger: Arc<Ledger>,
+        bell: Bell,
+        announcements: IpcSender<Announcement>,
+        overflow: Overflow,
+        capacity: usize,
+    ) -> Self {
+        Self { ledger, bell, announcements, overflow, capacity }
+    }
+
+    /// The link's accounting.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// What happens when the reader's queue is full.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// Tells the reader of a new pool. A reader that is gone hears nothing, and needs nothing.
+    pub fn announce(&self, announcement: Announcement) {
+        let _ = self.announcements.send(announcement);
+    }
+
+    /// Whether the next frameset would be queued without dropping one.
+    pub fn has_room(&self) -> bool {
+        self.ledger.reader_gone() || self.ledger.queued() < self.capacity
+    }
+
+    /// Says that nothing more will come.
+    pub fn end(&self) {
+        self.ledger.end();
+        self.bell.ring();
+    }
+
+    /// Takes back the oldest frameset that still waits, if the policy allows that.
+    pub fn take_back_oldest(&self) -> bool {
+        self.overflow == Overflow::DropOldest && self.ledger.take_back_oldest(DropReason::DropOldest)
+    }
+
+    /// Queues a slot. Who must not lose a frameset waits for [`Self::has_room`] first.
+    fn publish(&self, slot: usize, generation: u16, sequence: u64) {
+        self.ledger.count_produced();
+        if self.ledger.reader_gone() {
+            self.ledger.count_dropped(DropReason::ReaderGone);
+            self.ledger.take_back_all();
+            return;
+        }
+        while self.ledger.queued() >= self.capacity {
+            if !self.take_back_oldest() {
+                self.ledger.count_dropped(DropReason::DropNewest);
+                return;
+            }
+        }
+        self.ledger.publish(slot, generation, sequence);
+        if self.ledger.ring() {
+            self.bell.ring();
+        }
+    }
+}
