@@ -78,6 +78,9 @@ impl FrameHeader {
 pub struct FrameSetHeader {
     /// The producer's own count: 0, 1, 2, ... without gaps, every produced frameset counted.
     pub sequence: u64,
+    /// Which camera took the frameset, by its number among those that the producer passes on: 0 for a camera,
+    /// which passes on only itself.
+    pub source: u16,
     /// When the frameset reached its camera actor: nanoseconds of the host's monotonic clock, which all
     /// processes share. A processor that publishes keeps the arrival of what it was made from.
     pub arrival_nanos: u64,

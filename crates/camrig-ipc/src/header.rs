@@ -48,7 +48,12 @@ mod tests {
             timestamp: Timestamp { clock: Clock::System, nanos: u64::MAX },
             metadata,
         });
-        FrameSetHeader { sequence: u64::MAX, arrival_nanos: u64::MAX, frames: frames.into_iter().collect() }
+        FrameSetHeader {
+            sequence: u64::MAX,
+            source: u16::MAX,
+            arrival_nanos: u64::MAX,
+            frames: frames.into_iter().collect(),
+        }
     }
 
     #[test]

@@ -194,6 +194,11 @@ impl Ledger {
         self.cells().reader.rung.swap(1, Ordering::SeqCst) == 0
     }
 
+    /// Whether a wake-up is on its way, or was not heard yet.
+    pub fn rung(&self) -> bool {
+        self.cells().reader.rung.load(Ordering::SeqCst) != 0
+    }
+
     /// Notes that the reader is awake. Whatever was published before a later `ring` that returns true is
     /// seen by a look at the queue after this call.
     pub fn heard(&self) {
@@ -277,6 +282,61 @@ impl Ledger {
             Some((slot, Word::of(cell.load(Ordering::SeqCst))?))
         };
         self.cells().slots.iter().enumerate().filter_map(load)
+    }
+}
+
+/// What an actor has produced, in shared memory, so that the count survives the actor's process.
+pub struct Tally {
+    region: Region,
+}
+
+#[repr(C, align(64))]
+struct TallyCells {
+    produced: AtomicU64,
+    lost: AtomicU64,
+}
+
+// SAFETY: every field is an atomic or padding; aligned to 64.
+unsafe impl Shared for TallyCells {}
+
+impl Tally {
+    /// A tally of zero.
+    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
+    pub fn new() -> Self {
+        Self { region: Region::zeroed(size_of::<TallyCells>()) }
+    }
+
+    /// The same tally, received from another process.
+    ///
+    /// # Errors
+    /// When the memory is too small to be a tally.
+    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::received(memory, size_of::<TallyCells>())? })
+    }
+
+    /// Another handle to the tally, to be sent to another process.
+    pub fn share(&self) -> IpcSharedMemory {
+        self.region.share()
+    }
+
+    /// Counts a frameset.
+    pub fn count_produced(&self) {
+        self.region.cell::<TallyCells>().produced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts framesets that the device or its library lost before the actor saw them.
+    pub fn count_lost(&self, framesets: u64) {
+        self.region.cell::<TallyCells>().lost.fetch_add(framesets, Ordering::SeqCst);
+    }
+
+    /// Framesets so far.
+    pub fn produced(&self) -> u64 {
+        self.region.cell::<TallyCells>().produced.load(Ordering::SeqCst)
+    }
+
+    /// Framesets lost so far before the actor saw them.
+    pub fn lost(&self) -> u64 {
+        self.region.cell::<TallyCells>().lost.load(Ordering::SeqCst)
     }
 }
 

@@ -21,7 +21,7 @@ mod region;
 mod slots;
 
 pub use bell::{Bell, Inbox, Rings};
-pub use ledger::{Counts, DropReason, Latency, Ledger, MAX_SLOTS, Overflow};
-pub use reader::{Announcement, Lease, LinkReader, Refused};
+pub use ledger::{Counts, DropReason, Latency, Ledger, MAX_SLOTS, Overflow, Tally};
+pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::MemoryError;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};

@@ -21,14 +21,26 @@ use crate::region::Region;
 /// before them, so it is there; the bound is for a producer that breaks the protocol.
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A producer's pool and identity, sent to each reader before the pool's first frameset.
+/// The most cameras whose framesets one producer can pass on.
+pub const MAX_SOURCES: usize = 256;
+
+/// What a producer tells each reader once, before the first frameset that needs it.
 #[derive(Serialize, Deserialize)]
-pub struct Announcement {
-    pub(crate) generation: u16,
-    pub(crate) slots: u32,
-    pub(crate) pixel_bytes: u64,
-    pub(crate) info: CameraInfo,
-    pub(crate) memory: IpcSharedMemory,
+pub struct Announcement(pub(crate) News);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum News {
+    /// A pool of slots, which replaces the one before.
+    Pool { generation: u16, slots: u32, pixel_bytes: u64, memory: IpcSharedMemory },
+    /// The next camera: headers name it by its place in this order.
+    Source(CameraInfo),
+}
+
+impl Announcement {
+    /// Tells of the next camera whose framesets will come; the first has number 0.
+    pub fn source(info: &CameraInfo) -> Self {
+        Self(News::Source(info.clone()))
+    }
 }
 
 /// A producer's pool, as a reader maps it.
@@ -37,27 +49,25 @@ struct ReaderPool {
     slots: usize,
     pixel_bytes: usize,
     generation: u16,
-    info: Arc<CameraInfo>,
 }
 
 impl ReaderPool {
-    fn of(announcement: Announcement) -> Result<Self, Refused> {
-        let Announcement { generation, slots, pixel_bytes, info, memory } = announcement;
+    fn new(generation: u16, slots: u32, pixel_bytes: u64, memory: IpcSharedMemory) -> Result<Self, Refused> {
         let (slots, pixel_bytes) = (slots as usize, usize::try_from(pixel_bytes).unwrap_or(usize::MAX));
         if slots == 0 || slots > MAX_SLOTS || pixel_bytes > MAX_FRAMESET_BYTES.next_multiple_of(4096) {
-            return Err(Refused::Announcement { slots, pixel_bytes });
+            return Err(Refused::Pool { slots, pixel_bytes });
         }
         let region = Region::received(memory, slots * (HEADER_BYTES + pixel_bytes))?.read_only()?;
-        Ok(Self { region, slots, pixel_bytes, generation, info: Arc::new(info) })
+        Ok(Self { region, slots, pixel_bytes, generation })
     }
 }
 
 /// Why a link was closed by its reader.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The announcement makes no sense.
+    /// The announced pool makes no sense.
     #[error("a pool of {slots} slots of {pixel_bytes} bytes was announced")]
-    Announcement {
+    Pool {
         /// How many slots.
         slots: usize,
         /// How large each.
@@ -66,9 +76,12 @@ pub enum Refused {
     /// The shared memory cannot be used.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// A frameset of a pool that was never announced.
-    #[error("a frameset of pool {0} came without an announcement of that pool")]
-    Unannounced(u16),
+    /// More cameras were announced than any rig has.
+    #[error("more than {MAX_SOURCES} cameras were announced")]
+    Sources,
+    /// A frameset of a pool or camera that was never announced.
+    #[error("a frameset came without an announcement of its {0}")]
+    Unannounced(&'static str),
     /// A slot that the pool does not have.
     #[error("slot {0} of a pool of {1} slots was queued")]
     Slot(usize, usize),
@@ -82,12 +95,13 @@ pub struct LinkReader {
     ledger: Arc<Ledger>,
     announcements: IpcReceiver<Announcement>,
     pool: Option<Arc<ReaderPool>>,
+    sources: Vec<Arc<CameraInfo>>,
 }
 
 impl LinkReader {
     /// The reader's end of a link.
     pub fn new(ledger: Arc<Ledger>, announcements: IpcReceiver<Announcement>) -> Self {
-        Self { ledger, announcements, pool: None }
+        Self { ledger, announcements, pool: None, sources: Vec::new() }
     }
 
     /// The link's accounting.
@@ -130,6 +144,7 @@ impl LinkReader {
             pixels_start: start + HEADER_BYTES,
             slot: taken.slot,
             ledger: Arc::clone(&self.ledger),
+            info: self.source(header.source.into())?,
             pool,
             header,
             layout,
@@ -141,12 +156,32 @@ impl LinkReader {
             if let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation == generation) {
                 return Ok(Arc::clone(pool));
             }
-            let announcement = self
-                .announcements
-                .try_recv_timeout(ANNOUNCEMENT_TIMEOUT)
-                .map_err(|_| Refused::Unannounced(generation))?;
-            self.pool = Some(Arc::new(ReaderPool::of(announcement)?));
+            self.hear_news("pool")?;
         }
+    }
+
+    fn source(&mut self, number: usize) -> Result<Arc<CameraInfo>, Refused> {
+        loop {
+            if let Some(info) = self.sources.get(number) {
+                return Ok(Arc::clone(info));
+            }
+            self.hear_news("camera")?;
+        }
+    }
+
+    fn hear_news(&mut self, awaited: &'static str) -> Result<(), Refused> {
+        let Announcement(news) = self
+            .announcements
+            .try_recv_timeout(ANNOUNCEMENT_TIMEOUT)
+            .map_err(|_| Refused::Unannounced(awaited))?;
+        match news {
+            News::Pool { generation, slots, pixel_bytes, memory } => {
+                self.pool = Some(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
+            }
+            News::Source(_) if self.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
+            News::Source(info) => self.sources.push(Arc::new(info)),
+        }
+        Ok(())
     }
 }
 
@@ -157,13 +192,14 @@ pub struct Lease {
     pixels_start: usize,
     slot: usize,
     ledger: Arc<Ledger>,
+    info: Arc<CameraInfo>,
     pool: Arc<ReaderPool>,
 }
 
 impl Lease {
-    /// Who made the frameset.
+    /// The camera that took the frameset.
     pub fn info(&self) -> &Arc<CameraInfo> {
-        &self.pool.info
+        &self.info
     }
 
     /// What is known of the frameset beside its pixels.

@@ -11,12 +11,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
+use camrig_frame::{FrameSetHeader, Layout, LayoutError};
 use ipc_channel::ipc::IpcSender;
 
 use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Overflow};
-use crate::reader::Announcement;
+use crate::reader::{Announcement, News};
 use crate::region::Region;
 use crate::Bell;
 
@@ -58,14 +58,13 @@ impl SlotPool {
     }
 
     /// What a reader needs to know before the first frameset of this pool.
-    pub fn announcement(&self, info: &CameraInfo) -> Announcement {
-        Announcement {
+    pub fn announcement(&self) -> Announcement {
+        Announcement(News::Pool {
             generation: self.generation,
             slots: self.busy.len() as u32,
             pixel_bytes: self.pixel_bytes as u64,
-            info: info.clone(),
             memory: self.region.share(),
-        }
+        })
     }
 
     /// Lends a free slot for a frameset with this header; none when every slot is held.
@@ -209,7 +208,7 @@ impl LinkWriter {
         self.overflow
     }
 
-    /// Tells the reader of a new pool. A reader that is gone hears nothing, and needs nothing.
+    /// Tells the reader of a pool or camera. A reader that is gone hears nothing, and needs nothing.
     pub fn announce(&self, announcement: Announcement) {
         let _ = self.announcements.send(announcement);
     }

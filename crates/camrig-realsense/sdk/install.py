@@ -2,8 +2,8 @@
 """Install librealsense 2.56.5 under a prefix of its own, without root.
 
 For machines that have no librealsense: a developer's or CI's, mostly without a
-camera. Where `pkg-config --modversion realsense2` already answers 2.56, nothing
-here is needed.
+camera. Where `pkg-config --modversion realsense2` already answers 2.56 or later,
+nothing here is needed.
 
 No distribution packages librealsense, but the official Python wheel contains all
 of it: the wheel's extension module exports the whole C interface. This script
@@ -16,7 +16,8 @@ downloads that wheel and turns the module into an ordinary shared library:
     PREFIX/manifest.json                written last: what a complete installation holds
 
 Standard output carries only the environment that a build and a program need, so
-`env $(install.py) cargo build` works; progress and errors go to standard error.
+`env $(install.py) cargo build` works (where no path has a space in it); progress
+and errors go to standard error.
 
 What it deliberately does not do: install headers (realsense-sys brings its
 bindings), install udev rules (opening a real camera as a normal user needs them,
@@ -85,14 +86,14 @@ WHEELS = {
     ),
 }
 
-# What a build with the library calls or loads, and how Debian's packages give it.
+# What a build with the library needs, and which package has it.
 TOOLS = {
     "cc": "a C compiler (Debian: build-essential)",
     "pkg-config": "pkg-config (Debian: pkg-config)",
 }
 RUNTIME_LIBRARIES = {
+    "libudev.so.1": "libudev1",  # before libusb, which loads it
     "libusb-1.0.so.0": "libusb-1.0-0",
-    "libudev.so.1": "libudev1",
     "libstdc++.so.6": "libstdc++6",
 }
 
@@ -313,7 +314,7 @@ def publish(staged: Path, prefix: Path, scratch: Path) -> None:
 
 def is_installed(prefix: Path, wheel: Wheel) -> bool:
     try:
-        recorded = json.loads((prefix / MANIFEST_NAME).read_text())
+        recorded: object = json.loads((prefix / MANIFEST_NAME).read_text())
         return recorded == manifest(prefix, wheel)
     except (OSError, ValueError):
         return False

@@ -1,0 +1,24 @@
+//! camrig: camera and processor actors for several RGB-D cameras, placed by a topology file.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod driver;
+mod frameset;
+mod local;
+mod outlet;
+mod processor;
+
+pub use camrig_frame as frame;
+pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
+pub use clock::monotonic_nanos;
+pub use driver::{Captured, Device, Driver, DriverError};
+pub use frameset::{FrameSet, HeldFrames};
+pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
+pub use processor::{NoOptions, Processor, ProcessorError};
+
+/// What a program that uses camrig needs.
+pub mod prelude {
+    pub use std::process::ExitCode;
+
+    pub use crate::{Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError};
+}

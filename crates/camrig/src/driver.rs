@@ -1,0 +1,113 @@
+//! What a camera driver is.
+
+use std::time::Duration;
+
+use camrig_frame::CameraInfo;
+use serde::de::DeserializeOwned;
+
+use crate::outlet::Outlet;
+
+/// How a camera gets framesets. Registered with [`App::driver`](crate::App::driver).
+///
+/// A driver lives on its camera's own thread, from [`Driver::open`] to its drop; it need not be `Send`.
+pub trait Driver: Sized + 'static {
+    /// What a camera's `options` hold; `#[serde(deny_unknown_fields)]` turns typing errors into messages.
+    type Options: DeserializeOwned + 'static;
+
+    /// Checks options without looking at any device: ranges, profiles that the model does not have.
+    ///
+    /// # Errors
+    /// A message that names the fact and the choices.
+    fn check(options: &Self::Options) -> Result<(), DriverError> {
+        let _ = options;
+        Ok(())
+    }
+
+    /// The device that these options claim, such as `serial 943222071836`: two cameras cannot claim the same.
+    fn claim(options: &Self::Options) -> Option<String> {
+        let _ = options;
+        None
+    }
+
+    /// Checks that the device or file is there and fits the options, without starting it.
+    ///
+    /// # Errors
+    /// A message that names the fact and the choices.
+    fn probe(options: &Self::Options) -> Result<(), DriverError> {
+        let _ = options;
+        Ok(())
+    }
+
+    /// Opens the device for the camera called `name`; framesets may begin to arrive.
+    ///
+    /// # Errors
+    /// Why the device cannot be opened.
+    fn open(name: &str, options: Self::Options) -> Result<Self, DriverError>;
+
+    /// What the camera is. Its `streams` say how large the slots have to be. `name` and `driver` are filled
+    /// in by the camera actor.
+    fn info(&self) -> CameraInfo;
+
+    /// Waits at most `timeout` for the next frameset and publishes it through `outlet`.
+    ///
+    /// # Errors
+    /// Why the camera cannot go on.
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError>;
+
+    /// The devices of this driver that are attached; none when the driver has no devices to attach.
+    ///
+    /// # Errors
+    /// Why they cannot be listed.
+    fn devices() -> Result<Option<Vec<Device>>, DriverError> {
+        Ok(None)
+    }
+}
+
+/// What [`Driver::capture`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Captured {
+    /// One frameset was published, or counted as dropped.
+    FrameSet,
+    /// No frameset came in time.
+    Nothing,
+    /// There will never be another one: the end of a file.
+    End,
+}
+
+/// An attached device, as `camrig devices` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The model, such as `Intel RealSense D435`.
+    pub model: String,
+    /// The serial number.
+    pub serial: String,
+    /// The firmware's version.
+    pub firmware: String,
+    /// The USB connection, such as `3.2`.
+    pub usb_type: String,
+}
+
+/// Why a driver cannot do what was asked, as one line that a user can act on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct DriverError {
+    message: String,
+    unavailable: bool,
+}
+
+impl DriverError {
+    /// The options or the device's answers make no sense together.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), unavailable: false }
+    }
+
+    /// The device is not there, or is used by someone else: trying again later may help.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { message: message.into(), unavailable: true }
+    }
+
+    /// Whether the device is not there, or is used by someone else.
+    pub fn is_unavailable(&self) -> bool {
+        self.unavailable
+    }
+}

@@ -1,0 +1,143 @@
+//! The frameset handle that drivers make and processors read.
+//!
+//! It hides where the pixels are: in a slot of this process, in a slot of another one, or in the memory of
+//! the camera's library. It deliberately knows no link: how it got here is the outlet's business.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use camrig_frame::{CameraInfo, ColorView, DepthView, Frame, FrameSetHeader, Stream};
+use camrig_ipc::{Lease, Published};
+
+use crate::processor::ProcessorError;
+
+/// What one camera saw at one instant: a frame for each of its streams.
+///
+/// A cheap handle: borrow it, or clone it to keep it. The memory behind it returns to the camera when the
+/// last clone drops; a processor that keeps as many framesets as the camera has slots starves the rig.
+#[derive(Clone)]
+pub struct FrameSet(Arc<Inner>);
+
+struct Inner {
+    info: Arc<CameraInfo>,
+    pixels: Pixels,
+}
+
+enum Pixels {
+    Slot(Published),
+    Lease(Lease),
+    Held(Held),
+}
+
+/// Frames that stay in the memory of the camera's library while a frameset refers to them.
+pub trait HeldFrames: Send + Sync {
+    /// The pixels of the frame at `index` of the header: exactly as many bytes as the header says.
+    fn pixels(&self, index: usize) -> &[u8];
+}
+
+struct Held {
+    header: FrameSetHeader,
+    frames: Box<dyn HeldFrames>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl FrameSet {
+    pub(crate) fn in_slot(info: Arc<CameraInfo>, published: Published) -> Self {
+        Self(Arc::new(Inner { info, pixels: Pixels::Slot(published) }))
+    }
+
+    pub(crate) fn leased(lease: Lease) -> Self {
+        Self(Arc::new(Inner { info: Arc::clone(lease.info()), pixels: Pixels::Lease(lease) }))
+    }
+
+    /// A frameset that counts itself in `alive` until it drops.
+    pub(crate) fn held(
+        info: Arc<CameraInfo>,
+        header: FrameSetHeader,
+        frames: Box<dyn HeldFrames>,
+        alive: &Arc<AtomicUsize>,
+    ) -> Self {
+        alive.fetch_add(1, Ordering::AcqRel);
+        let held = Held { header, frames, alive: Arc::clone(alive) };
+        Self(Arc::new(Inner { info, pixels: Pixels::Held(held) }))
+    }
+
+    /// The name of the camera that took it, as in the topology.
+    pub fn camera(&self) -> &str {
+        &self.0.info.name
+    }
+
+    /// The camera that took it: identity, calibration, depth unit.
+    pub fn info(&self) -> &Arc<CameraInfo> {
+        &self.0.info
+    }
+
+    /// The producer's count of framesets: 0, 1, 2, ... A gap is a frameset that was dropped on the way here.
+    pub fn sequence(&self) -> u64 {
+        self.header().sequence
+    }
+
+    /// When it reached its camera actor, in nanoseconds of [`monotonic_nanos`](crate::monotonic_nanos).
+    pub fn arrival_nanos(&self) -> u64 {
+        self.header().arrival_nanos
+    }
+
+    /// Everything but the pixels.
+    pub fn header(&self) -> &FrameSetHeader {
+        match &self.0.pixels {
+            Pixels::Slot(published) => published.header(),
+            Pixels::Lease(lease) => lease.header(),
+            Pixels::Held(held) => &held.header,
+        }
+    }
+
+    /// The frames, in the order of the header.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = Frame<'_>> {
+        self.header().frames.iter().enumerate().map(|(index, header)| Frame::new(header, self.pixels(index)))
+    }
+
+    /// The frame of one stream, if there is one.
+    pub fn frame(&self, stream: Stream) -> Option<Frame<'_>> {
+        let frames = &self.header().frames;
+        let index = frames.iter().position(|header| header.stream == stream)?;
+        Some(Frame::new(&frames[index], self.pixels(index)))
+    }
+
+    /// The depth frame in metres, if there is one.
+    pub fn depth(&self) -> Option<DepthView<'_>> {
+        let intrinsics = self.0.info.stream(Stream::Depth).and_then(|depth| depth.intrinsics.as_ref());
+        DepthView::new(self.frame(Stream::Depth)?, self.0.info.depth_unit_meters, intrinsics)
+    }
+
+    /// The color frame as red, green and blue, if there is one.
+    pub fn color(&self) -> Option<ColorView<'_>> {
+        ColorView::new(self.frame(Stream::Color)?)
+    }
+
+    fn pixels(&self, index: usize) -> &[u8] {
+        match &self.0.pixels {
+            Pixels::Slot(published) => published.frame(index),
+            Pixels::Lease(lease) => lease.frame(index),
+            Pixels::Held(held) => held.frames.pixels(index),
+        }
+    }
+}
+
+/// Identity, not pixels.
+impl fmt::Debug for FrameSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameSet").field("camera", &self.camera()).field("sequence", &self.sequence()).finish()
+    }
+}
+
+/// An actor that handles framesets answers when it is ready for the next one; an error fails the actor.
+impl actix::Message for FrameSet {
+    type Result = Result<(), ProcessorError>;
+}

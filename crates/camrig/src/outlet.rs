@@ -1,0 +1,402 @@
+//! An actor's output: every frameset leaves its producer through here, in every placement.
+//!
+//! The outlet owns the producer's slots and knows the links to its readers, whether they are in this process
+//! or in another. It counts everything: a frameset that finds no slot or no room is dropped by policy, with
+//! its reason, on the ledger of each link. It deliberately knows nothing of drivers, actors and processes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use camrig_frame::{
+    CameraInfo, FrameHeader, FrameSetHeader, Layout, LayoutError, MAX_FRAMES, Stream, StreamInfo,
+};
+use camrig_ipc::{
+    Announcement, Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, Overflow,
+    SlotPool, Tally,
+};
+
+use crate::frameset::{FrameSet, HeldFrames};
+use crate::local::LocalLink;
+
+/// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
+const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pauses between looks at a full link or pool: short at first, so that a fast reader is not waited for.
+const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(1);
+
+/// Where an actor publishes its framesets.
+pub struct Outlet {
+    name: String,
+    slots: usize,
+    remotes: Vec<LinkWriter>,
+    locals: Vec<Arc<LocalLink>>,
+    inputs: Vec<(String, Arc<Ledger>)>,
+    tally: Arc<Tally>,
+    sources: Vec<Source>,
+    pool: Option<Arc<SlotPool>>,
+    generation: u16,
+    sequence: u64,
+    held: Arc<AtomicUsize>,
+}
+
+/// A camera whose framesets this outlet publishes, with the last frame number of each stream.
+struct Source {
+    info: Arc<CameraInfo>,
+    numbers: [Option<u64>; Stream::ALL.len()],
+}
+
+/// Everything that an outlet is wired with.
+pub(crate) struct Wiring {
+    pub(crate) name: String,
+    pub(crate) slots: usize,
+    pub(crate) remotes: Vec<LinkWriter>,
+    pub(crate) locals: Vec<Arc<LocalLink>>,
+    pub(crate) inputs: Vec<(String, Arc<Ledger>)>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// A slot to write a frameset into: first the pixels of every frame, then [`Outlet::publish`].
+///
+/// Dropped without being published, it leaves no trace: the frameset was never produced.
+pub struct Loan {
+    slot: SlotLoan,
+    source: usize,
+}
+
+impl Loan {
+    /// The pixels of the frame at `index` of the headers that the loan was asked with. They hold anything at
+    /// first.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        self.slot.frame_mut(index)
+    }
+}
+
+/// The headers of a frameset's frames.
+pub type FrameHeaders = ArrayVec<FrameHeader, MAX_FRAMES>;
+
+/// One input link, as [`Outlet::inputs`] shows it.
+#[derive(Clone, Debug)]
+pub struct LinkStatus<'a> {
+    /// The actor at the other end.
+    pub from: &'a str,
+    /// What became of its framesets.
+    pub counts: Counts,
+    /// How long they took from the camera actor to this processor.
+    pub latency: Latency,
+}
+
+/// Why framesets cannot be published.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OutletError {
+    /// The headers are not those of a frameset.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The producer passes on framesets of too many cameras.
+    #[error("framesets of more than {MAX_SOURCES} cameras are passed on")]
+    Sources,
+}
+
+impl Outlet {
+    pub(crate) fn new(wiring: Wiring) -> Self {
+        let Wiring { name, slots, remotes, locals, inputs, tally } = wiring;
+        Self {
+            name,
+            slots,
+            remotes,
+            locals,
+            inputs,
+            tally,
+            sources: Vec::new(),
+            pool: None,
+            generation: 0,
+            sequence: 0,
+            held: Arc::default(),
+        }
+    }
+
+    /// The actor's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The actor's input links as they are now; empty for a camera.
+    pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
+        self.inputs.iter().map(|(from, ledger)| LinkStatus {
+            from,
+            counts: ledger.counts(),
+            latency: ledger.latency(),
+        })
+    }
+
+    /// Makes the slots for a camera's framesets before the first one comes.
+    pub(crate) fn prepare(&mut self, info: Arc<CameraInfo>) -> Result<(), OutletError> {
+        let layout = Layout::of(&largest_frames(&info.streams))?;
+        self.source(&info)?;
+        if self.needs_slots() {
+            self.provide_pool(layout.size_bytes());
+        }
+        Ok(())
+    }
+
+    /// Whether a slot is needed at all: not when each frame can stay where it is.
+    fn needs_slots(&self) -> bool {
+        !self.remotes.is_empty()
+    }
+
+    /// A slot for the next frameset of the camera itself, which arrived at `arrival_nanos`; none when every
+    /// slot is held, which counts the frameset as dropped.
+    ///
+    /// # Errors
+    /// When the headers are not those of a frameset.
+    ///
+    /// # Panics
+    /// When a processor calls it, which has no camera of its own: see [`Self::derive`].
+    pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
+        assert!(!self.sources.is_empty(), "only a camera has framesets of its own; a processor derives them");
+        self.loan_slot(0, arrival_nanos, frames)
+    }
+
+    /// A slot for a frameset that is made from `origin`, whose camera and arrival it keeps; none when every
+    /// slot is held, which counts the frameset as dropped.
+    ///
+    /// # Errors
+    /// When the headers are not those of a frameset.
+    pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
+        let source = self.source(origin.info())?;
+        self.loan_slot(source, origin.arrival_nanos(), frames)
+    }
+
+    /// Publishes a loan whose frames are all written.
+    pub fn publish(&mut self, loan: Loan) {
+        self.note_numbers(loan.source, &loan.slot.header().frames.clone());
+        self.wait_for_room();
+        let published = loan.slot.publish(self.remotes.iter());
+        if !self.locals.is_empty() {
+            let info = Arc::clone(&self.sources[loan.source].info);
+            self.publish_locally(&FrameSet::in_slot(info, published));
+        }
+        self.count();
+    }
+
+    /// Publishes the camera's own frames where they are, without a copy if every reader is in this process,
+    /// and with one copy into a slot otherwise. Counts the frameset as dropped when as many as there are
+    /// slots are held.
+    ///
+    /// # Errors
+    /// When the headers are not those of a frameset.
+    ///
+    /// # Panics
+    /// As [`Self::loan`]; also when `held` gives other sizes than the headers.
+    pub fn publish_held(
+        &mut self,
+        arrival_nanos: u64,
+        frames: FrameHeaders,
+        held: Box<dyn HeldFrames>,
+    ) -> Result<(), OutletError> {
+        if self.needs_slots() {
+            if let Some(mut loan) = self.loan(arrival_nanos, frames.clone())? {
+                (0..frames.len()).for_each(|index| loan.frame_mut(index).copy_from_slice(held.pixels(index)));
+                self.publish(loan);
+            }
+            return Ok(());
+        }
+        Layout::of(&frames)?;
+        self.note_numbers(0, &frames);
+        if !self.wait_for(|outlet| outlet.held.load(Ordering::Acquire) < outlet.slots) {
+            self.drop_for_want_of_a_slot();
+            return Ok(());
+        }
+        self.wait_for_room();
+        let header = FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, frames };
+        let info = Arc::clone(&self.sources[0].info);
+        self.publish_locally(&FrameSet::held(info, header, held, &self.held));
+        self.count();
+        Ok(())
+    }
+
+    /// Passes on a frameset as it is, under the next sequence number of this actor.
+    ///
+    /// # Errors
+    /// When framesets of too many cameras are passed on.
+    pub fn forward(&mut self, frameset: &FrameSet) -> Result<(), OutletError> {
+        let frames = frameset.header().frames.clone();
+        if let Some(mut loan) = self.derive(frameset, frames)? {
+            for (index, frame) in frameset.frames().enumerate() {
+                loan.frame_mut(index).copy_from_slice(frame.bytes());
+            }
+            self.publish(loan);
+        }
+        Ok(())
+    }
+
+    /// Says to every reader that nothing more will come.
+    pub(crate) fn end(&self) {
+        self.remotes.iter().for_each(LinkWriter::end);
+        self.locals.iter().for_each(|link| link.end());
+    }
+
+    /// Whether there were readers and all of them are gone.
+    pub(crate) fn abandoned(&self) -> bool {
+        let mut ledgers = self.ledgers().peekable();
+        ledgers.peek().is_some() && ledgers.all(|ledger| ledger.reader_gone())
+    }
+
+    /// Framesets so far, dropped ones included.
+    pub(crate) fn produced(&self) -> u64 {
+        self.sequence
+    }
+
+    fn loan_slot(
+        &mut self,
+        source: usize,
+        arrival_nanos: u64,
+        frames: FrameHeaders,
+    ) -> Result<Option<Loan>, OutletError> {
+        let size_bytes = Layout::of(&frames)?.size_bytes();
+        let pool = self.provide_pool(size_bytes);
+        let header = FrameSetHeader { sequence: self.sequence, source: source as u16, arrival_nanos, frames };
+        let mut slot = None;
+        self.wait_for(|outlet| {
+            // A header that makes no layout was refused above.
+            slot = pool.lend(header.clone(), outlet.remotes.iter()).ok().flatten();
+            slot.is_some()
+        });
+        if slot.is_none() {
+            self.note_numbers(source, &header.frames);
+            self.drop_for_want_of_a_slot();
+        }
+        Ok(slot.map(|slot| Loan { slot, source }))
+    }
+
+    /// Tries until `attempt` succeeds: takes back what readers have not begun, and waits where a reader asks
+    /// its producer to block. False when the frameset has to be dropped.
+    fn wait_for(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
+        let mut pause = *PAUSES.start();
+        let mut deadline = None;
+        loop {
+            if attempt(self) {
+                return true;
+            }
+            let taken_back = self.remotes.iter().any(LinkWriter::take_back_oldest)
+                || self.locals.iter().any(|link| link.take_back_oldest());
+            if taken_back {
+                continue;
+            }
+            let patient = self.overflows().any(|(overflow, gone)| overflow == Overflow::Block && !gone);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
+            if !patient {
+                return false;
+            }
+            if Instant::now() >= deadline {
+                log::warn!(
+                    "all {} slots have been held for {} s: a frameset is dropped although a reader blocks; \
+                     raise `slots`, or keep fewer framesets",
+                    self.slots,
+                    SLOT_PATIENCE.as_secs(),
+                );
+                return false;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(*PAUSES.end());
+        }
+    }
+
+    /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
+    fn wait_for_room(&self) {
+        let full = || {
+            let blocked = |overflow, has_room: bool| overflow == Overflow::Block && !has_room;
+            self.remotes.iter().any(|link| blocked(link.overflow(), link.has_room()))
+                || self.locals.iter().any(|link| blocked(link.overflow(), link.has_room()))
+        };
+        let mut pause = *PAUSES.start();
+        while full() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(*PAUSES.end());
+        }
+    }
+
+    fn publish_locally(&self, frameset: &FrameSet) {
+        self.locals.iter().for_each(|link| link.publish(frameset.clone()));
+    }
+
+    fn drop_for_want_of_a_slot(&mut self) {
+        for ledger in self.ledgers() {
+            ledger.count_produced();
+            ledger.count_dropped(DropReason::NoSlot);
+        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.sequence += 1;
+        self.tally.count_produced();
+    }
+
+    /// Counts what the device lost: a gap in the numbers of a stream. Numbers that go back are a new start.
+    fn note_numbers(&mut self, source: usize, frames: &[FrameHeader]) {
+        let numbers = &mut self.sources[source].numbers;
+        let gap = |frame: &FrameHeader| {
+            let last = numbers[frame.stream as usize].replace(frame.number);
+            last.map_or(0, |last| frame.number.saturating_sub(last.saturating_add(1)))
+        };
+        let lost = frames.iter().map(gap).max().unwrap_or(0);
+        if lost > 0 && self.inputs.is_empty() {
+            self.tally.count_lost(lost);
+        }
+    }
+
+    /// The pool, made or replaced if the frameset does not fit; readers are told.
+    fn provide_pool(&mut self, size_bytes: usize) -> Arc<SlotPool> {
+        if let Some(pool) = self.pool.as_ref().filter(|pool| pool.pixel_bytes() >= size_bytes) {
+            return Arc::clone(pool);
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let pool = SlotPool::new(self.slots, size_bytes, self.generation);
+        self.remotes.iter().for_each(|link| link.announce(pool.announcement()));
+        self.pool = Some(Arc::clone(&pool));
+        pool
+    }
+
+    /// The number of a camera among those that this outlet passes on; readers are told of a new one.
+    fn source(&mut self, info: &Arc<CameraInfo>) -> Result<usize, OutletError> {
+        let known = self.sources.iter().position(|source| Arc::ptr_eq(&source.info, info) || source.info == *info);
+        if let Some(number) = known {
+            return Ok(number);
+        }
+        if self.sources.len() == MAX_SOURCES {
+            return Err(OutletError::Sources);
+        }
+        self.remotes.iter().for_each(|link| link.announce(Announcement::source(info)));
+        self.sources.push(Source { info: Arc::clone(info), numbers: [None; Stream::ALL.len()] });
+        Ok(self.sources.len() - 1)
+    }
+
+    fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
+        self.remotes.iter().map(LinkWriter::ledger).chain(self.locals.iter().map(|link| link.ledger()))
+    }
+
+    fn overflows(&self) -> impl Iterator<Item = (Overflow, bool)> {
+        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.ledger().reader_gone()));
+        remotes.chain(self.locals.iter().map(|link| (link.overflow(), link.ledger().reader_gone())))
+    }
+}
+
+/// The frames of the largest frameset that a camera with these streams makes.
+fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
+    let frame = |info: &StreamInfo| FrameHeader {
+        stream: info.stream,
+        format: info.format,
+        width: info.profile.width(),
+        height: info.profile.height(),
+        stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
+        number: 0,
+        timestamp: camrig_frame::Timestamp { clock: camrig_frame::Clock::Hardware, nanos: 0 },
+        metadata: camrig_frame::Metadata::EMPTY,
+    };
+    streams.iter().map(frame).take(MAX_FRAMES).collect()
+}

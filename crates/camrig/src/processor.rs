@@ -1,0 +1,36 @@
+//! What a user writes to look at framesets.
+
+use serde::Deserialize;
+
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+
+/// Why a processor cannot go on: any error, or a text (`"too dark".into()`).
+pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A processor: called with each frameset of each of its inputs, one at a time, always on the same thread.
+///
+/// Registered with [`App::processor`](crate::App::processor). Whoever needs timers, own messages or
+/// asynchronous work registers an actix actor with [`App::actor`](crate::App::actor) instead.
+pub trait Processor: 'static {
+    /// Looks at one frameset. What it publishes through `outlet` reaches the processors that name this one
+    /// as an input.
+    ///
+    /// # Errors
+    /// An error fails the processor.
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError>;
+
+    /// Called once after the last frameset of all inputs.
+    ///
+    /// # Errors
+    /// An error fails the processor.
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        let _ = outlet;
+        Ok(())
+    }
+}
+
+/// The options of a driver or processor that has none: anything in `options` is refused.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
