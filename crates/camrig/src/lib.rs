@@ -1,12 +1,18 @@
 //! camrig: camera and processor actors for several RGB-D cameras, placed by a topology file.
 #![forbid(unsafe_code)]
 
+mod actors;
 mod clock;
 mod driver;
 mod frameset;
 mod local;
 mod outlet;
+mod outline;
 mod processor;
+mod registry;
+mod stock;
+mod synthetic;
+mod topology;
 
 pub use camrig_frame as frame;
 pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};

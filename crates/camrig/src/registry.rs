@@ -1,0 +1,178 @@
+//! What can be named in a topology: drivers and kinds of processors, each with its options.
+//!
+//! Registering erases the user's types behind two small traits, so that the topology can check options and a
+//! host can build actors without knowing them. It deliberately knows no process and no link.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use camrig_frame::CameraInfo;
+use serde::de::DeserializeOwned;
+use toml::de::ValueDeserializer;
+
+use crate::driver::{Captured, Device, Driver, DriverError};
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+use crate::processor::ProcessorError;
+
+/// Everything that was registered, by name.
+#[derive(Default)]
+pub(crate) struct Registry {
+    drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
+    kinds: BTreeMap<String, Arc<dyn KindEntry>>,
+    absent: BTreeMap<String, String>,
+}
+
+impl Registry {
+    pub(crate) fn add_driver<D: Driver>(&mut self, name: &str) {
+        self.drivers.insert(name.to_owned(), Arc::new(TypedDriver::<D>(PhantomData)));
+    }
+
+    /// Notes a driver that this build lacks, and why.
+    pub(crate) fn add_absent_driver(&mut self, name: &str, reason: &str) {
+        self.absent.insert(name.to_owned(), reason.to_owned());
+    }
+
+    pub(crate) fn add_kind<O, A, F>(&mut self, name: &str, build: F)
+    where
+        O: DeserializeOwned + 'static,
+        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+    {
+        self.kinds.insert(name.to_owned(), Arc::new(TypedKind { build, types: PhantomData::<fn(O) -> A> }));
+    }
+
+    pub(crate) fn driver(&self, name: &str) -> Option<&Arc<dyn DriverEntry>> {
+        self.drivers.get(name)
+    }
+
+    pub(crate) fn kind(&self, name: &str) -> Option<&Arc<dyn KindEntry>> {
+        self.kinds.get(name)
+    }
+
+    /// Why a driver is not in this build, if it is one that could be.
+    pub(crate) fn absent_driver(&self, name: &str) -> Option<&str> {
+        self.absent.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn drivers(&self) -> impl Iterator<Item = (&str, &dyn DriverEntry)> {
+        self.drivers.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
+    }
+
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (&str, &dyn KindEntry)> {
+        self.kinds.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
+    }
+
+    pub(crate) fn absent_drivers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.absent.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+    }
+}
+
+/// Why options are refused: by serde, with a place in the topology, or by the driver.
+#[derive(Debug)]
+pub(crate) enum OptionsError {
+    Type(toml::de::Error),
+    Value(DriverError),
+}
+
+/// A driver whose types are erased.
+pub(crate) trait DriverEntry: Send + Sync {
+    /// Checks options without a device, and says which device they claim.
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError>;
+    /// Checks that the device is there.
+    fn probe(&self, options: &str) -> Result<(), DriverError>;
+    /// Opens the device for the camera called `name`.
+    fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
+    /// The devices that are attached.
+    fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
+    /// The options' names and types.
+    fn outline(&self) -> crate::outline::Outline;
+}
+
+/// An open device whose type is erased.
+pub(crate) trait OpenCamera {
+    fn info(&self) -> CameraInfo;
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError>;
+}
+
+/// A kind of processor whose types are erased.
+pub(crate) trait KindEntry: Send + Sync {
+    /// Checks options.
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError>;
+    /// Builds the actor on the calling thread, which will run it.
+    fn build(&self, options: &str, outlet: Outlet) -> Result<crate::actors::Running, ProcessorError>;
+    /// The options' names and types.
+    fn outline(&self) -> crate::outline::Outline;
+}
+
+struct TypedDriver<D>(PhantomData<fn() -> D>);
+
+impl<D: Driver> DriverEntry for TypedDriver<D> {
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError> {
+        let options = D::Options::deserialize(options).map_err(OptionsError::Type)?;
+        D::check(&options).map_err(OptionsError::Value)?;
+        Ok(D::claim(&options))
+    }
+
+    fn probe(&self, options: &str) -> Result<(), DriverError> {
+        D::probe(&parse(options).map_err(|error| DriverError::new(error.to_string()))?)
+    }
+
+    fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
+        let options = parse(options).map_err(|error| DriverError::new(error.to_string()))?;
+        Ok(Box::new(TypedCamera(D::open(name, options)?)))
+    }
+
+    fn devices(&self) -> Result<Option<Vec<Device>>, DriverError> {
+        D::devices()
+    }
+
+    fn outline(&self) -> crate::outline::Outline {
+        crate::outline::Outline::of::<D::Options>()
+    }
+}
+
+struct TypedCamera<D>(D);
+
+impl<D: Driver> OpenCamera for TypedCamera<D> {
+    fn info(&self) -> CameraInfo {
+        self.0.info()
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+        self.0.capture(outlet, timeout)
+    }
+}
+
+struct TypedKind<F, O, A> {
+    build: F,
+    types: PhantomData<fn(O) -> A>,
+}
+
+impl<F, O, A> KindEntry for TypedKind<F, O, A>
+where
+    O: DeserializeOwned + 'static,
+    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+    F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+{
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
+        O::deserialize(options).map(drop).map_err(OptionsError::Type)
+    }
+
+    fn build(&self, options: &str, outlet: Outlet) -> Result<crate::actors::Running, ProcessorError> {
+        let actor = (self.build)(parse(options)?, outlet)?;
+        Ok(crate::actors::Running::start(actor))
+    }
+
+    fn outline(&self) -> crate::outline::Outline {
+        crate::outline::Outline::of::<O>()
+    }
+}
+
+/// Options as they travel to a worker: the text of a TOML table.
+fn parse<O: DeserializeOwned>(options: &str) -> Result<O, toml::de::Error> {
+    toml::from_str(options)
+}

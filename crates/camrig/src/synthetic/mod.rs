@@ -1,0 +1,1 @@
+//! The synthetic driver: real scenes without a camera.

@@ -1,0 +1,1 @@
+//! The topology file: parsed once, every problem reported at once.
