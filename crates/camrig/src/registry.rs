@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use camrig_frame::CameraInfo;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
