@@ -38,7 +38,7 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
-    /// Opens the device for the camera called `name`; framesets may begin to arrive.
+    /// Opens the device for the camera called `name`, without letting framesets flow yet.
     ///
     /// # Errors
     /// Why the device cannot be opened.
@@ -47,6 +47,14 @@ pub trait Driver: Sized + 'static {
     /// What the camera is. Its `streams` say how large the slots have to be. `name` and `driver` are filled
     /// in by the camera actor.
     fn info(&self) -> CameraInfo;
+
+    /// Lets framesets flow. Called once, when every actor of the rig is ready.
+    ///
+    /// # Errors
+    /// Why the device cannot be started.
+    fn start(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
 
     /// Waits at most `timeout` for the next frameset and publishes it through `outlet`.
     ///

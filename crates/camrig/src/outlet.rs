@@ -173,7 +173,7 @@ impl Outlet {
 
     /// Publishes a loan whose frames are all written.
     pub fn publish(&mut self, loan: Loan) {
-        self.note_numbers(loan.source, &loan.slot.header().frames.clone());
+        self.note_numbers(loan.source, &loan.slot.header().frames);
         self.wait_for_room();
         let published = loan.slot.publish(self.remotes.iter());
         if !self.locals.is_empty() {
@@ -232,12 +232,6 @@ impl Outlet {
             self.publish(loan);
         }
         Ok(())
-    }
-
-    /// Says to every reader that nothing more will come.
-    pub(crate) fn end(&self) {
-        self.remotes.iter().for_each(LinkWriter::end);
-        self.locals.iter().for_each(|link| link.end());
     }
 
     /// Whether there were readers and all of them are gone.
@@ -383,6 +377,14 @@ impl Outlet {
     fn overflows(&self) -> impl Iterator<Item = (Overflow, bool)> {
         let remotes = self.remotes.iter().map(|link| (link.overflow(), link.ledger().reader_gone()));
         remotes.chain(self.locals.iter().map(|link| (link.overflow(), link.ledger().reader_gone())))
+    }
+}
+
+/// An actor that ends, however it does, tells its readers that nothing more will come.
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.remotes.iter().for_each(LinkWriter::end);
+        self.locals.iter().for_each(|link| link.end());
     }
 }
 

@@ -14,10 +14,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
+use crate::actors::Running;
 use crate::driver::{Captured, Device, Driver, DriverError};
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
-use crate::processor::ProcessorError;
+use crate::outline::Outline;
+use crate::processor::{Processor, ProcessorError};
 
 /// Everything that was registered, by name.
 #[derive(Default)]
@@ -37,13 +39,30 @@ impl Registry {
         self.absent.insert(name.to_owned(), reason.to_owned());
     }
 
-    pub(crate) fn add_kind<O, A, F>(&mut self, name: &str, build: F)
+    pub(crate) fn add_actor<O, A, F>(&mut self, kind: &str, build: F)
     where
         O: DeserializeOwned + 'static,
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
-        self.kinds.insert(name.to_owned(), Arc::new(TypedKind { build, types: PhantomData::<fn(O) -> A> }));
+        self.add_kind(kind, move |options, outlet| Ok(Running::start(build(options, outlet)?)));
+    }
+
+    pub(crate) fn add_processor<O, P, F>(&mut self, kind: &str, build: F)
+    where
+        O: DeserializeOwned + 'static,
+        P: Processor,
+        F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
+    {
+        self.add_kind(kind, move |options, outlet| Ok(Running::start_processor(build(options)?, outlet)));
+    }
+
+    fn add_kind<O, F>(&mut self, kind: &str, start: F)
+    where
+        O: DeserializeOwned + 'static,
+        F: Fn(O, Outlet) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+    {
+        self.kinds.insert(kind.to_owned(), Arc::new(TypedKind { start, options: PhantomData }));
     }
 
     pub(crate) fn driver(&self, name: &str) -> Option<&Arc<dyn DriverEntry>> {
@@ -90,12 +109,13 @@ pub(crate) trait DriverEntry: Send + Sync {
     /// The devices that are attached.
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
     /// The options' names and types.
-    fn outline(&self) -> crate::outline::Outline;
+    fn outline(&self) -> Outline;
 }
 
 /// An open device whose type is erased.
 pub(crate) trait OpenCamera {
     fn info(&self) -> CameraInfo;
+    fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError>;
 }
 
@@ -103,10 +123,10 @@ pub(crate) trait OpenCamera {
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError>;
-    /// Builds the actor on the calling thread, which will run it.
-    fn build(&self, options: &str, outlet: Outlet) -> Result<crate::actors::Running, ProcessorError>;
+    /// Builds the actor and starts it on the calling thread.
+    fn start(&self, options: &str, outlet: Outlet) -> Result<Running, ProcessorError>;
     /// The options' names and types.
-    fn outline(&self) -> crate::outline::Outline;
+    fn outline(&self) -> Outline;
 }
 
 struct TypedDriver<D>(PhantomData<fn() -> D>);
@@ -131,8 +151,8 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
         D::devices()
     }
 
-    fn outline(&self) -> crate::outline::Outline {
-        crate::outline::Outline::of::<D::Options>()
+    fn outline(&self) -> Outline {
+        Outline::of::<D::Options>()
     }
 }
 
@@ -143,33 +163,35 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
         self.0.info()
     }
 
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.0.start()
+    }
+
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
         self.0.capture(outlet, timeout)
     }
 }
 
-struct TypedKind<F, O, A> {
-    build: F,
-    types: PhantomData<fn(O) -> A>,
+struct TypedKind<F, O> {
+    start: F,
+    options: PhantomData<fn() -> O>,
 }
 
-impl<F, O, A> KindEntry for TypedKind<F, O, A>
+impl<F, O> KindEntry for TypedKind<F, O>
 where
     O: DeserializeOwned + 'static,
-    A: Actor<Context = Context<A>> + Handler<FrameSet>,
-    F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+    F: Fn(O, Outlet) -> Result<Running, ProcessorError> + Send + Sync + 'static,
 {
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
         O::deserialize(options).map(drop).map_err(OptionsError::Type)
     }
 
-    fn build(&self, options: &str, outlet: Outlet) -> Result<crate::actors::Running, ProcessorError> {
-        let actor = (self.build)(parse(options)?, outlet)?;
-        Ok(crate::actors::Running::start(actor))
+    fn start(&self, options: &str, outlet: Outlet) -> Result<Running, ProcessorError> {
+        (self.start)(parse(options)?, outlet)
     }
 
-    fn outline(&self) -> crate::outline::Outline {
-        crate::outline::Outline::of::<O>()
+    fn outline(&self) -> Outline {
+        Outline::of::<O>()
     }
 }
 

@@ -1,0 +1,132 @@
+//! A processor's inputs, merged: whichever has something is next, in turn.
+//!
+//! Delivery is counted here, at the last step before the processor is called. This module deliberately does
+//! not know what the processor is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camrig_ipc::{Ledger, LinkReader};
+use tokio::sync::Notify;
+
+use crate::clock::monotonic_nanos;
+use crate::frameset::FrameSet;
+use crate::local::LocalLink;
+
+/// The reading ends of all links into one actor.
+pub(crate) struct Inputs {
+    wake: Arc<Notify>,
+    inputs: Vec<Input>,
+    /// The input that was looked at last: the next look is at the one after it, so that a fast input does not starve the others.
+    turn: usize,
+}
+
+struct Input {
+    from: String,
+    end: End,
+    /// Whether the last look found something, so that there may be more without another ring.
+    busy: bool,
+    ended: bool,
+}
+
+/// The reading end of a link.
+pub(crate) enum End {
+    /// From an actor of this process.
+    Local(Arc<LocalLink>),
+    /// From an actor of another process.
+    Remote(LinkReader),
+}
+
+impl Inputs {
+    /// Inputs that wake their reader through `wake`.
+    pub(crate) fn new(wake: Arc<Notify>) -> Self {
+        Self { wake, inputs: Vec::new(), turn: 0 }
+    }
+
+    pub(crate) fn add(&mut self, from: String, end: End) {
+        self.inputs.push(Input { from, end, busy: false, ended: false });
+    }
+
+    /// Each input's actor and accounting.
+    pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
+        self.inputs.iter().map(|input| (input.from.clone(), Arc::clone(input.ledger()))).collect()
+    }
+
+    /// Waits for the next frameset and counts it as delivered; none when every input has ended.
+    pub(crate) async fn next(&mut self) -> Option<FrameSet> {
+        loop {
+            for _ in 0..self.inputs.len() {
+                self.turn = (self.turn + 1) % self.inputs.len();
+                let input = &mut self.inputs[self.turn];
+                if let Some(frameset) = input.take() {
+                    let waited = monotonic_nanos().saturating_sub(frameset.arrival_nanos());
+                    input.ledger().count_delivered(Duration::from_nanos(waited));
+                    return Some(frameset);
+                }
+            }
+            if self.inputs.iter().all(|input| input.ended) {
+                return None;
+            }
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// Whatever still waits when the reader goes is counted as dropped, and producers stop waiting for it.
+impl Drop for Inputs {
+    fn drop(&mut self) {
+        self.inputs.iter().for_each(Input::close);
+    }
+}
+
+impl Input {
+    fn ledger(&self) -> &Arc<Ledger> {
+        match &self.end {
+            End::Local(link) => link.ledger(),
+            End::Remote(reader) => reader.ledger(),
+        }
+    }
+
+    fn take(&mut self) -> Option<FrameSet> {
+        if self.ended || !(self.busy || self.ledger().rung()) {
+            return None;
+        }
+        if let Some(frameset) = self.take_queued() {
+            self.busy = true;
+            return Some(frameset);
+        }
+        // Nothing there: listen again. What came before the bell was quiet is seen by one more look; the end
+        // is asked for before that look, because nothing follows it.
+        let ended = self.ledger().ended();
+        self.ledger().heard();
+        let frameset = self.take_queued();
+        self.busy = frameset.is_some();
+        self.ended |= ended && !self.busy;
+        frameset
+    }
+
+    fn take_queued(&mut self) -> Option<FrameSet> {
+        match &mut self.end {
+            End::Local(link) => link.take(),
+            End::Remote(reader) => match reader.take() {
+                Ok(lease) => lease.map(FrameSet::leased),
+                Err(refused) => {
+                    log::error!("the link from `{}` is closed: {refused}", self.from);
+                    self.ended = true;
+                    self.close();
+                    None
+                }
+            },
+        }
+    }
+
+    fn close(&self) {
+        match &self.end {
+            End::Local(link) => link.close(),
+            End::Remote(reader) => {
+                reader.ledger().set_reader_gone();
+                reader.ledger().take_back_all();
+            }
+        }
+    }
+}
