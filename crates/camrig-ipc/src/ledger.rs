@@ -189,6 +189,23 @@ impl Ledger {
         while self.take_back_oldest(DropReason::ReaderGone) {}
     }
 
+    /// In the place of a reader whose process died: it takes nothing more, and what it held is free again.
+    /// Safe only then: a living reader would go on reading.
+    pub fn reader_died(&self) {
+        self.set_reader_gone();
+        self.take_back_all();
+        for (slot, word) in self.words().filter(|(_, word)| word.state == State::Reading) {
+            let free = self.cells().slots[slot].compare_exchange(
+                word.bits(),
+                0,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+            // Nobody else changes a word from reading once its reader is dead.
+            debug_assert!(free.is_ok());
+        }
+    }
+
     /// Notes that the reader is to be woken; false when a wake-up is on its way already.
     pub fn ring(&self) -> bool {
         self.cells().reader.rung.swap(1, Ordering::SeqCst) == 0

@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod actors;
+mod app;
+mod cli;
 mod clock;
+mod control;
 mod driver;
 mod frameset;
+mod host;
 mod inputs;
 mod local;
 mod logging;
@@ -12,10 +16,20 @@ mod outlet;
 mod outline;
 mod processor;
 mod registry;
+mod report;
+mod status;
 mod stock;
+mod supervisor;
 mod synthetic;
+#[cfg(test)]
+mod testing;
 mod topology;
+mod usage;
+mod wiring;
+mod worker;
+mod workers;
 
+pub use app::App;
 pub use camrig_frame as frame;
 pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
 pub use clock::monotonic_nanos;
@@ -28,5 +42,5 @@ pub use processor::{NoOptions, Processor, ProcessorError};
 pub mod prelude {
     pub use std::process::ExitCode;
 
-    pub use crate::{Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError};
+    pub use crate::{App, Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError};
 }

@@ -3,3 +3,12 @@
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
+
+use crate::registry::Registry;
+
+/// Registers every stock processor, as a user registers his own.
+pub(crate) fn register(registry: &mut Registry) {
+    registry.add_processor("snapshot", snapshot::Snapshot::new);
+    registry.add_processor("stats", stats::Stats::new);
+    registry.add_processor("verify", verify::Verify::new);
+}

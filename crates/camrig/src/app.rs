@@ -1,0 +1,113 @@
+//! A whole camrig program: what is registered, the command line, and the exit code.
+//!
+//! [`App::main`] is the supervisor's entry and the worker's as well, since both are the same program. It
+//! deliberately decides nothing about a run: that is the supervisor's.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler};
+use serde::de::DeserializeOwned;
+
+use crate::cli::{self, Cli};
+use crate::driver::Driver;
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+use crate::processor::{Processor, ProcessorError};
+use crate::registry::Registry;
+use crate::stock;
+use crate::synthetic::Synthetic;
+use crate::worker;
+
+/// A camrig program: drivers and processors registered by name, and a command line that runs topologies of
+/// them.
+///
+/// ```no_run
+/// use camrig::prelude::*;
+///
+/// struct Count(u64);
+///
+/// impl Processor for Count {
+///     fn process(&mut self, _: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+///         self.0 += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// fn main() -> ExitCode {
+///     App::new().processor("count", |_: NoOptions| Ok(Count(0))).main()
+/// }
+/// ```
+pub struct App {
+    registry: Registry,
+}
+
+impl App {
+    /// A program with the stock driver `synthetic` and the stock processors `stats`, `verify` and `snapshot`.
+    #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        registry.add_driver::<Synthetic>("synthetic");
+        stock::register(&mut registry);
+        Self { registry }
+    }
+
+    /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
+    /// replaced.
+    #[must_use]
+    pub fn driver<D: Driver>(mut self, name: &str) -> Self {
+        self.registry.add_driver::<D>(name);
+        self
+    }
+
+    /// Says of a driver why this build does not have it, for whoever asks for it.
+    #[must_use]
+    pub fn absent_driver(mut self, name: &str, reason: &str) -> Self {
+        self.registry.add_absent_driver(name, reason);
+        self
+    }
+
+    /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
+    /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
+    #[must_use]
+    pub fn processor<O, P, F>(mut self, kind: &str, build: F) -> Self
+    where
+        O: DeserializeOwned + 'static,
+        P: Processor,
+        F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
+    {
+        self.registry.add_processor(kind, build);
+        self
+    }
+
+    /// Registers an actix actor under the name that topologies give as `kind`. It is sent one frameset at a
+    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`:
+    /// an actor stops when its last address is dropped, so it should not keep one of its own.
+    #[must_use]
+    pub fn actor<O, A, F>(mut self, kind: &str, build: F) -> Self
+    where
+        O: DeserializeOwned + 'static,
+        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+    {
+        self.registry.add_actor(kind, build);
+        self
+    }
+
+    /// The whole program: reads the command line, does what it says, and returns the exit code: 0 stopped as
+    /// asked, 64 usage, 69 a camera is unavailable, 70 an actor or worker failed for good, 78 topology.
+    pub fn main(self) -> ExitCode {
+        let registry = Arc::new(self.registry);
+        if let Ok(server) = std::env::var(worker::SERVER_VARIABLE) {
+            let process = std::env::var(worker::PROCESS_VARIABLE).unwrap_or_default();
+            return worker::run(&registry, &server, &process);
+        }
+        let name = std::env::args().next().unwrap_or_default();
+        let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
+        match Cli::parse(name.as_deref().unwrap_or("camrig")) {
+            Ok(cli) => cli::run(cli, &registry),
+            Err(code) => code,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The command line: `run`, `check`, `devices`, `list`.
+//!
+//! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::logging;
+use crate::registry::Registry;
+use crate::status::StatusLine;
+use crate::supervisor::{self, End, RunLimits};
+use crate::topology::{MAIN, Placement, Problems, Role, Topology};
+
+/// The built-in topology.
+const DEMO: &str = include_str!("demo.toml");
+
+/// The word for the built-in topology.
+const DEMO_NAME: &str = "demo";
+
+/// What `exit(3)` codes of sysexits.h this program uses.
+mod code {
+    pub(super) const USAGE: u8 = 64;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const CANT_CREATE: u8 = 73;
+    pub(super) const CONFIG: u8 = 78;
+    /// 128 + SIGINT, as shells say it.
+    pub(super) const INTERRUPTED: u8 = 130;
+}
+
+/// Captures from several RGB-D cameras: actors placed by a topology file, in one process or in many
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a topology until Ctrl-C, a limit, or the end of all cameras
+    Run(RunArgs),
+    /// Check a topology: all problems at once, nothing started
+    Check(CheckArgs),
+    /// List the attached cameras
+    Devices,
+    /// List drivers and kinds of processors with their options
+    List,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    /// Stop after this time, such as 10s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Stop each camera after N framesets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    framesets: Option<u64>,
+    /// Write a report of the run as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    /// Do not look whether cameras and recorded files are there
+    #[arg(long)]
+    no_devices: bool,
+}
+
+#[derive(Debug, Args)]
+struct TopologyArgs {
+    /// A topology file, or `demo`
+    topology: PathBuf,
+    /// Override where actors live: all in this process, or each in its own
+    #[arg(long, value_name = "PLACEMENT")]
+    placement: Option<Placement>,
+}
+
+impl TopologyArgs {
+    fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
+        if self.topology.as_os_str() == DEMO_NAME {
+            Topology::parse(DEMO_NAME, DEMO, self.placement, registry)
+        } else {
+            Topology::read(&self.topology, self.placement, registry)
+        }
+    }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| "a time is a number with a unit, such as 500ms, 10s or 5m".to_owned())?;
+    let time = Duration::try_from(span).map_err(|_| "a time is not negative".to_owned())?;
+    if time.is_zero() { Err("a time is above zero".to_owned()) } else { Ok(time) }
+}
+
+impl Cli {
+    /// Reads the command line of the program called `name`. Prints help or the mistake by itself.
+    pub(crate) fn parse(name: &str) -> Result<Self, ExitCode> {
+        // clap wants a static name; it is made once per process.
+        let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+        let matches = Self::command().name(name).try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
+            // Nothing is left to do when even that cannot be printed.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS }
+        })
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
+    logging::init(MAIN);
+    match cli.command {
+        Command::Run(args) => run_topology(&args, registry),
+        Command::Check(args) => check(&args, registry),
+        Command::Devices => devices(registry),
+        Command::List => list(registry),
+    }
+}
+
+fn run_topology(args: &RunArgs, registry: &Arc<Registry>) -> ExitCode {
+    let topology = match args.topology.read(registry).and_then(|topology| {
+        topology.probe(registry)?;
+        Ok(topology)
+    }) {
+        Ok(topology) => topology,
+        Err(problems) => return refuse(&problems),
+    };
+    // Before anything starts: a run whose report cannot be written is not the run that was asked for.
+    let report = match args.report.as_ref().map(|path| (path, std::fs::File::create(path))) {
+        Some((path, Err(error))) => {
+            eprintln!("error: report `{}` cannot be written: {error}", path.display());
+            return ExitCode::from(code::CANT_CREATE);
+        }
+        Some((path, Ok(file))) => Some((path, file)),
+        None => None,
+    };
+    let limits = RunLimits { time: args.time, framesets: args.framesets };
+    let outcome = match supervisor::run(&topology, registry, &limits, StatusLine::new(topology.name())) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            eprintln!("error: the rig cannot be started: {error}");
+            return ExitCode::from(code::SOFTWARE);
+        }
+    };
+    if let Some((path, mut file)) = report {
+        let written = serde_json::to_writer_pretty(&mut file, &outcome.report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(file));
+        if let Err(error) = written {
+            eprintln!("error: report `{}` cannot be written: {error}", path.display());
+            return ExitCode::from(code::CANT_CREATE);
+        }
+    }
+    match outcome.end {
+        End::Asked | End::Inputs => ExitCode::SUCCESS,
+        End::Failed => ExitCode::from(code::SOFTWARE),
+        End::Unavailable => ExitCode::from(code::UNAVAILABLE),
+        End::Interrupted => ExitCode::from(code::INTERRUPTED),
+    }
+}
+
+fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
+    let checked = args.topology.read(registry).and_then(|topology| {
+        if !args.no_devices {
+            topology.probe(registry)?;
+        }
+        Ok(topology)
+    });
+    match checked {
+        Ok(topology) => {
+            let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
+            let cameras = cameras.count();
+            let used = |process: &usize| topology.actors().iter().any(|actor| actor.process == *process);
+            println!(
+                "{} is fine: {}, {}, {}",
+                topology.name(),
+                counted(cameras, "camera"),
+                counted(topology.actors().len() - cameras, "processor"),
+                counted((0..topology.processes().len()).filter(used).count(), "process"),
+            );
+            ExitCode::SUCCESS
+        }
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn refuse(problems: &Problems) -> ExitCode {
+    eprintln!("{}", problems.render(std::io::stderr().is_terminal()));
+    ExitCode::from(if problems.is_unavailable() { code::UNAVAILABLE } else { code::CONFIG })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match (count, what.ends_with('s')) {
+        (1, _) => format!("1 {what}"),
+        (_, true) => format!("{count} {what}es"),
+        (_, false) => format!("{count} {what}s"),
+    }
+}
+
+fn devices(registry: &Registry) -> ExitCode {
+    let mut exit = ExitCode::SUCCESS;
+    for (name, driver) in registry.drivers() {
+        match driver.devices() {
+            Ok(None) => {}
+            Ok(Some(devices)) if devices.is_empty() => println!("{name}: no camera is attached"),
+            Ok(Some(devices)) => {
+                for device in devices {
+                    println!(
+                        "{name}: {}, serial {}, firmware {}, USB {}",
+                        device.model, device.serial, device.firmware, device.usb_type
+                    );
+                }
+            }
+            Err(error) => {
+                eprintln!("error: driver `{name}`: {error}");
+                exit = ExitCode::from(code::UNAVAILABLE);
+            }
+        }
+    }
+    for (name, reason) in registry.absent_drivers() {
+        println!("{name}: not in this build: {reason}");
+    }
+    exit
+}
+
+fn list(registry: &Registry) -> ExitCode {
+    for (name, driver) in registry.drivers() {
+        println!("driver {name}\n{}", driver.outline());
+    }
+    for (name, reason) in registry.absent_drivers() {
+        println!("driver {name} is not in this build: {reason}\n");
+    }
+    for (name, kind) in registry.kinds() {
+        println!("kind {name}\n{}", kind.outline());
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,75 @@
+//! The report of a run: a stable contract that other programs read. Fields may be added, none is renamed.
+
+use std::collections::BTreeMap;
+
+use camrig_ipc::{DropReason, Latency};
+use serde::Serialize;
+
+/// What became of a rig, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// The version of this contract.
+    pub(crate) camrig_report: u32,
+    pub(crate) topology: String,
+    /// From the first camera's go to the end of the last actor.
+    pub(crate) seconds: f64,
+    /// Why the run ended, in words.
+    pub(crate) exit: String,
+    pub(crate) actors: Vec<ActorReport>,
+    pub(crate) links: Vec<LinkReport>,
+    pub(crate) processes: Vec<ProcessReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ActorReport {
+    pub(crate) name: String,
+    /// `camera` or `processor`.
+    pub(crate) role: &'static str,
+    pub(crate) process: String,
+    /// `starting`, `ready`, `running`, `finished` or `failed`.
+    pub(crate) state: &'static str,
+    pub(crate) produced: u64,
+    /// Framesets that the device or its library lost before the camera actor saw them.
+    pub(crate) lost: u64,
+    pub(crate) restarts: u64,
+    pub(crate) errors: Vec<String>,
+}
+
+/// `produced = delivered + sum(dropped) + in_flight`.
+#[derive(Debug, Serialize)]
+pub(crate) struct LinkReport {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// `in-process` or `multi-process`.
+    pub(crate) placement: &'static str,
+    pub(crate) produced: u64,
+    pub(crate) delivered: u64,
+    /// By reason; reasons without a frameset are left out.
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    pub(crate) in_flight: u64,
+    /// Delivered framesets per second of the run.
+    pub(crate) rate_hz: f64,
+    /// From the arrival in the camera actor to the call of the processor.
+    pub(crate) latency_us: Latency,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ProcessReport {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) cpu_seconds: f64,
+    /// The most that was seen at once, looked at every second.
+    pub(crate) private_bytes_peak: u64,
+    /// The most that was seen at once, looked at every second.
+    pub(crate) shared_bytes: u64,
+}
+
+/// Dropped framesets by reason, in words.
+pub(crate) fn dropped_by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
+    DropReason::ALL.iter().map(|reason| reason.name()).zip(*dropped).filter(|&(_, count)| count > 0).collect()
+}
+
+/// Three decimals: reports are for people too.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
