@@ -1,1 +1,191 @@
-//! The topology file: parsed once, every problem reported at once.
+//! The topology: which cameras and processors exist, who reads whom, and in which process each of them lives.
+//!
+//! A topology file is parsed once, by [`Topology::parse`], and every problem in it is reported at once. What
+//! comes out holds no doubt: an input is an [`ActorId`], not a name that may be missing; a link is a place in
+//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers and
+//! kinds judge their own options through the [`Registry`].
+
+mod parse;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use camrig_ipc::Overflow;
+
+pub(crate) use self::problem::Problems;
+use self::problem::Source;
+use crate::registry::Registry;
+
+/// The largest topology file, in bytes.
+pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest name of an actor or process, in bytes. Names become thread names, process names and log lines.
+pub(crate) const NAME_BYTES_MAX: usize = 64;
+
+/// The most actors of a topology.
+pub(crate) const ACTORS_MAX: usize = 256;
+
+/// The most inputs of one processor.
+pub(crate) const INPUTS_MAX: usize = 64;
+
+/// The most links from other processes into one process: what its inbox of bells takes without blocking.
+pub(crate) const LINKS_INTO_PROCESS_MAX: usize = 256;
+
+/// The most framesets that may wait at one input.
+pub(crate) const QUEUE_MAX: usize = 32;
+
+/// Framesets that may wait at one input unless the file says otherwise: one to work on next, one to arrive.
+pub(crate) const QUEUE_DEFAULT: usize = 2;
+
+/// The fewest slots: one to write into while another is read.
+pub(crate) const SLOTS_MIN: usize = 2;
+
+/// The supervisor's own process.
+pub(crate) const MAIN: &str = "main";
+
+/// A stretch of the file's text, in bytes.
+type Span = Range<usize>;
+
+/// Where actors live that do not say so themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Placement {
+    /// Every actor in this process, on a thread of its own
+    InProcess,
+    /// Every actor in a process of its own
+    MultiProcess,
+}
+
+/// An actor's place in [`Topology::actors`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ActorId(pub(crate) usize);
+
+/// What kind of actor it is, and who makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Camera { driver: String },
+    Processor { kind: String },
+}
+
+/// One camera or processor.
+#[derive(Clone, Debug)]
+pub(crate) struct ActorSpec {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// Its place in [`Topology::processes`].
+    pub(crate) process: usize,
+    /// How many of its framesets can be alive at once.
+    pub(crate) slots: usize,
+    /// Its options as they travel to a worker: the text of a TOML table, already checked.
+    pub(crate) options: String,
+    /// Where the file speaks of its options, for problems that only show when the device is looked for.
+    options_span: Span,
+}
+
+/// The way from one actor's output to another's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkSpec {
+    pub(crate) from: ActorId,
+    pub(crate) to: ActorId,
+    pub(crate) overflow: Overflow,
+    /// Framesets that may wait at the input.
+    pub(crate) queue: usize,
+}
+
+/// A topology in which everything that is named exists.
+#[derive(Clone, Debug)]
+pub(crate) struct Topology {
+    source: Arc<Source>,
+    actors: Vec<ActorSpec>,
+    links: Vec<LinkSpec>,
+    processes: Vec<String>,
+}
+
+impl Topology {
+    /// Reads and parses the file at `path`.
+    pub(crate) fn read(
+        path: &Path,
+        placement: Option<Placement>,
+        registry: &Registry,
+    ) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        match read_text(path) {
+            Ok(text) => Self::parse(&file, &text, placement, registry),
+            Err(fact) => Err(Problems::of_file(&file, &fact)),
+        }
+    }
+
+    /// Parses `text`, which problems show as `file`. A `placement` overrides whatever the text says.
+    pub(crate) fn parse(
+        file: &str,
+        text: &str,
+        placement: Option<Placement>,
+        registry: &Registry,
+    ) -> Result<Self, Problems> {
+        parse::parse(Source::new(file, text), placement, registry)
+    }
+
+    /// Looks for the device of every camera, without starting any.
+    pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
+        let mut problems = Problems::new(Arc::clone(&self.source));
+        for actor in &self.actors {
+            let Role::Camera { driver } = &actor.role else { continue };
+            let Some(entry) = registry.driver(driver) else { continue };
+            if let Err(error) = entry.probe(&actor.options) {
+                problems.add_device(actor.options_span.clone(), &actor.name, &error);
+            }
+        }
+        problems.none_yet().map(drop)
+    }
+
+    /// The file's name as problems show it.
+    pub(crate) fn name(&self) -> &str {
+        &self.source.file
+    }
+
+    /// Every actor, in the order of the file. An [`ActorId`] is a place in this list.
+    pub(crate) fn actors(&self) -> &[ActorSpec] {
+        &self.actors
+    }
+
+    pub(crate) fn actor(&self, id: ActorId) -> &ActorSpec {
+        &self.actors[id.0]
+    }
+
+    /// Every link. Its place in this list is its number in bells and reports.
+    pub(crate) fn links(&self) -> &[LinkSpec] {
+        &self.links
+    }
+
+    /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.
+    pub(crate) fn processes(&self) -> &[String] {
+        &self.processes
+    }
+}
+
+/// The text of the file, or what is wrong with it, to be said after the file's name.
+fn read_text(path: &Path) -> Result<String, String> {
+    let describe = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory, not a file".to_owned(),
+        io::ErrorKind::PermissionDenied => "is not yours to read".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    let mut bytes = Vec::new();
+    // Not `metadata().len()`: a pipe has none, and a file may grow.
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(describe)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(format!("is larger than {} KiB", FILE_BYTES_MAX / 1024));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        format!("is not UTF-8 text: see line {line}")
+    })
+}

@@ -1,0 +1,184 @@
+//! What is wrong with a topology, as its writer reads it: fact, place, choices.
+//!
+//! It deliberately knows no TOML and no rules; whoever finds a problem says where it is and what would do.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::{NAME_BYTES_MAX, Span};
+use crate::driver::DriverError;
+
+/// Problems that are shown; of any further ones only the number.
+const PROBLEMS_SHOWN_MAX: usize = 64;
+
+/// Choices that are listed; of any further ones only the number.
+const CHOICES_SHOWN_MAX: usize = 16;
+
+/// The text of a topology and the name of its file.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) file: String,
+    pub(super) text: String,
+}
+
+impl Source {
+    pub(super) fn new(file: &str, text: &str) -> Arc<Self> {
+        Arc::new(Self { file: file.to_owned(), text: text.to_owned() })
+    }
+
+    /// The line in which `span` starts, its number, and the part of `span` that lies on it.
+    ///
+    /// Problems show this line only: it is where the eye has to go, and rendering stays quick however large
+    /// the file is.
+    fn line(&self, span: Span) -> (&str, usize, Span) {
+        let text = self.text.as_str();
+        // A parser may stop between lines or inside a character; a caret cannot.
+        let floor = |offset: usize| (0..=offset).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let start = floor(span.start.min(text.len()));
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let number = 1 + text[..line_start].matches('\n').count();
+        let start = (start - line_start).min(line.len());
+        let end = floor(span.end.min(text.len())).saturating_sub(line_start).clamp(start, line.len());
+        (line, number, start..end)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+struct Problem {
+    title: String,
+    span: Option<Span>,
+    label: String,
+    unavailable: bool,
+}
+
+/// Everything that is wrong with a topology, in the order of its file.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    source: Arc<Source>,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// None yet.
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self { source, list: Vec::new() }
+    }
+
+    /// The file as a whole is the problem: `fact` is said of it.
+    pub(super) fn of_file(file: &str, fact: &str) -> Self {
+        let mut problems = Self::new(Source::new(file, ""));
+        problems.add_file(fact);
+        problems
+    }
+
+    pub(super) fn add_file(&mut self, fact: &str) {
+        let title = format!("topology {} {fact}", quote(&self.source.file));
+        self.list.push(Problem { title, span: None, label: String::new(), unavailable: false });
+    }
+
+    /// `title` says what is wrong, `label` what would do; the label may be empty.
+    pub(super) fn add(&mut self, span: Span, title: impl Into<String>, label: impl Into<String>) {
+        let problem =
+            Problem { title: title.into(), span: Some(span), label: label.into(), unavailable: false };
+        self.list.push(problem);
+    }
+
+    /// The device of a camera cannot be used.
+    pub(super) fn add_device(&mut self, span: Span, camera: &str, error: &DriverError) {
+        let title = format!("camera {}: {error}", quote(camera));
+        let unavailable = error.is_unavailable();
+        self.list.push(Problem { title, span: Some(span), label: String::new(), unavailable });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Goes on while there is none; fails with all of them, in the order of the file.
+    pub(super) fn none_yet(mut self) -> Result<Self, Self> {
+        self.list.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
+        if self.is_empty() { Ok(self) } else { Err(self) }
+    }
+
+    /// Whether nothing is wrong but that devices are not there: trying again later may help.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.list.iter().all(|problem| problem.unavailable)
+    }
+
+    /// The text that a user reads; `styled` for a terminal.
+    pub(crate) fn render(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let mut texts: Vec<String> = self
+            .list
+            .iter()
+            .take(PROBLEMS_SHOWN_MAX)
+            .map(|problem| renderer.render(&[self.group(problem)]))
+            .collect();
+        if let Some(more @ 1..) = self.list.len().checked_sub(PROBLEMS_SHOWN_MAX) {
+            let title = format!("there are {more} more problems");
+            texts.push(renderer.render(&[Group::with_title(Level::ERROR.primary_title(title))]));
+        }
+        texts.join("\n\n")
+    }
+
+    fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+        let title = Level::ERROR.primary_title(&problem.title);
+        let Some(span) = &problem.span else { return Group::with_title(title) };
+        let (line, number, span) = self.source.line(span.clone());
+        let label = (!problem.label.is_empty()).then_some(problem.label.as_str());
+        let snippet = Snippet::source(line).line_start(number).path(self.source.file.as_str());
+        title.element(snippet.annotation(AnnotationKind::Primary.span(span).label(label)))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A name in backticks; cut where no valid name goes on.
+pub(super) fn quote(name: &str) -> String {
+    match name.char_indices().nth(NAME_BYTES_MAX) {
+        Some((end, _)) => format!("`{}...`", &name[..end]),
+        None => format!("`{name}`"),
+    }
+}
+
+/// ``there are: `left`, `right` ``
+pub(super) fn there_are<'a>(known: impl IntoIterator<Item = &'a str>) -> String {
+    let mut known = known.into_iter();
+    let shown: Vec<_> = known.by_ref().take(CHOICES_SHOWN_MAX).map(quote).collect();
+    if shown.is_empty() {
+        return "there are none".to_owned();
+    }
+    let mut text = format!("there are: {}", shown.join(", "));
+    if let more @ 1.. = known.count() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
+
+/// ``did you mean `left`? there are: `left`, `right` ``; asks only when one is near.
+pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.into_iter().collect();
+    let there_are = there_are(known.iter().copied());
+    // A third of the word, as cargo does; a text much longer than any name is near to none.
+    let near = written.len().clamp(3, NAME_BYTES_MAX) / 3;
+    let distance = |name: &str| strsim::damerau_levenshtein(written, name);
+    let nearest = (written.len() <= 2 * NAME_BYTES_MAX)
+        .then(|| known.iter().map(|name| (distance(name), name)).min())
+        .flatten()
+        .filter(|(distance, _)| *distance <= near);
+    match nearest {
+        Some((_, name)) => format!("did you mean {}? {there_are}", quote(name)),
+        None => there_are,
+    }
+}
