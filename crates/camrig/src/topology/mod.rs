@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use camrig_ipc::Overflow;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
@@ -66,10 +67,20 @@ pub(crate) enum Placement {
 pub(crate) struct ActorId(pub(crate) usize);
 
 /// What kind of actor it is, and who makes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     Camera { driver: String },
     Processor { kind: String },
+}
+
+impl Role {
+    /// `camera` or `processor`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Camera { .. } => "camera",
+            Self::Processor { .. } => "processor",
+        }
+    }
 }
 
 /// One camera or processor.
