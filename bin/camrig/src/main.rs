@@ -1,1 +1,19 @@
-fn main(){}
+//! The stock camrig program: everything that camrig has, registered.
+
+use std::process::ExitCode;
+
+use camrig::App;
+
+fn main() -> ExitCode {
+    with_realsense(App::new()).main()
+}
+
+#[cfg(feature = "realsense")]
+fn with_realsense(app: App) -> App {
+    app.driver::<camrig_realsense::RealSense>("realsense")
+}
+
+#[cfg(not(feature = "realsense"))]
+fn with_realsense(app: App) -> App {
+    app.absent_driver("realsense", "it was built without librealsense; build it with `--features realsense`")
+}

@@ -36,7 +36,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(message: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(message: impl std::fmt::Display) -> Self {
         Self { message: message.to_string(), unavailable: false }
     }
 

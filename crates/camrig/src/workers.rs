@@ -21,7 +21,6 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 const HELLO_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a worker tells the supervisor, and its end.
-#[derive(Debug)]
 pub(crate) enum WorkerEvent {
     /// It is there.
     Hello(IpcSender<Order>),
