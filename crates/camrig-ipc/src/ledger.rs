@@ -164,9 +164,10 @@ impl Ledger {
         self.cells().dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Says that nothing more will be produced on this link.
+    /// Says that nothing more will be produced on this link. The reader is to be woken, whoever rang before.
     pub fn end(&self) {
         self.cells().ended.store(1, Ordering::SeqCst);
+        self.ring();
     }
 
     /// Whether nothing more will be produced on this link.
