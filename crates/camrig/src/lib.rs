@@ -12,6 +12,8 @@ mod processor;
 mod registry;
 mod stock;
 mod synthetic;
+#[cfg(test)]
+pub(crate) mod testing;
 mod topology;
 
 pub use camrig_frame as frame;
