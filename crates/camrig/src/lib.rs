@@ -15,6 +15,7 @@ mod synthetic;
 #[cfg(test)]
 pub(crate) mod testing;
 mod topology;
+mod usage;
 
 pub use camrig_frame as frame;
 pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
