@@ -1,5 +1,6 @@
 //! The stock processors that every program has.
 
+mod colorize;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -1,1 +1,347 @@
-//! The stock processor `snapshot`.
+//! The stock processor `snapshot`: every n-th frameset of each camera as PNG files, to look at.
+//!
+//! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors
+//! of [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the depth units as they came.
+//! What a frameset lacks has no file. A file that exists is replaced: a camera that is started again counts
+//! from 0. It deliberately keeps no calibration and no time: it is for looking, not for replaying.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use camrig_frame::{DepthView, Frame};
+use png::{BitDepth, ColorType};
+use serde::Deserialize;
+
+use super::colorize::Colorizer;
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+use crate::processor::{Processor, ProcessorError};
+
+/// The keyword of the text in a `depth16` file that says how many metres one unit of depth has: without it
+/// the numbers of a D405 could not be told from those of other models.
+const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";
+
+const RGB8: (ColorType, BitDepth) = (ColorType::Rgb, BitDepth::Eight);
+const GRAY16: (ColorType, BitDepth) = (ColorType::Grayscale, BitDepth::Sixteen);
+
+/// The options of `snapshot`, checked.
+#[derive(Deserialize)]
+#[serde(try_from = "OptionsAsWritten")]
+pub(crate) struct Options {
+    folder: PathBuf,
+    every: NonZeroU64,
+    colorizer: Colorizer,
+    depth16: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OptionsAsWritten {
+    folder: PathBuf,
+    #[serde(default = "OptionsAsWritten::default_every")]
+    every: NonZeroU64,
+    #[serde(default = "OptionsAsWritten::default_min_meters")]
+    min_meters: f32,
+    #[serde(default = "OptionsAsWritten::default_max_meters")]
+    max_meters: f32,
+    #[serde(default)]
+    depth16: bool,
+}
+
+impl OptionsAsWritten {
+    /// Once a second for most cameras.
+    const fn default_every() -> NonZeroU64 {
+        NonZeroU64::new(30).expect("30 is not 0")
+    }
+
+    /// About where a D405 and a D435 begin to see.
+    const fn default_min_meters() -> f32 {
+        0.1
+    }
+
+    /// The size of a room.
+    const fn default_max_meters() -> f32 {
+        4.0
+    }
+}
+
+impl TryFrom<OptionsAsWritten> for Options {
+    type Error = String;
+
+    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+        let OptionsAsWritten { folder, every, min_meters, max_meters, depth16 } = written;
+        if folder.as_os_str().is_empty() {
+            return Err("`folder` is empty; the current folder is `.`".to_owned());
+        }
+        let colorizer = Colorizer::new(min_meters, max_meters).ok_or_else(|| {
+            format!(
+                "`min_meters` is {min_meters} and `max_meters` is {max_meters}; \
+                 the first is 0 or more, the second is more than that"
+            )
+        })?;
+        Ok(Self { folder, every, colorizer, depth16 })
+    }
+}
+
+/// Writes every n-th frameset of each camera into a folder, the first one included.
+pub(crate) struct Snapshot {
+    options: Options,
+    /// How many framesets of each camera came.
+    seen: BTreeMap<String, u64>,
+}
+
+impl Snapshot {
+    /// Makes the folder if it is not there.
+    pub(crate) fn new(options: Options) -> Result<Self, ProcessorError> {
+        let folder = &options.folder;
+        fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot make the folder `{}`: {error}", folder.display()))?;
+        Ok(Self { options, seen: BTreeMap::new() })
+    }
+
+    /// Counts a frameset. True when it is to be written.
+    fn count(&mut self, camera: &str) -> bool {
+        let Some(seen) = self.seen.get_mut(camera) else {
+            self.seen.insert(camera.to_owned(), 1);
+            return true;
+        };
+        *seen += 1;
+        (*seen - 1).is_multiple_of(self.options.every.get())
+    }
+}
+
+impl Processor for Snapshot {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        if !self.count(frames.camera()) {
+            return Ok(());
+        }
+        // The actor's name is its own in this rig, and the process's number tells rigs apart.
+        let part = self.options.folder.join(format!(".{}-{}.part", outlet.name(), std::process::id()));
+        let write = |image: &str, picture: &Picture<'_>| -> Result<(), ProcessorError> {
+            let name = format!("{}-{:06}-{image}.png", frames.camera(), frames.sequence());
+            let path = self.options.folder.join(&name);
+            // The name of a camera came over a link, and is not trusted with the choice of a folder.
+            if path.file_name() != Some(OsStr::new(&name)) {
+                return Err(format!("`{name}` is not the name of a file").into());
+            }
+            picture
+                .write(&path, &part)
+                .map_err(|error| format!("cannot write `{}`: {error}", path.display()).into())
+        };
+        if let Some(color) = frames.color() {
+            write("color", &Picture::rgb8(color.frame(), color.to_rgb8()))?;
+        }
+        if let Some(depth) = frames.depth() {
+            write("depth", &Picture::rgb8(depth.frame(), self.options.colorizer.to_rgb8(&depth)))?;
+            if self.options.depth16 {
+                write("depth16", &Picture::gray16(&depth))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a file shows.
+struct Picture<'a> {
+    frame: Frame<'a>,
+    format: (ColorType, BitDepth),
+    pixels: Vec<u8>,
+    depth_unit_meters: Option<f32>,
+}
+
+impl<'a> Picture<'a> {
+    /// Of the size of `frame`.
+    fn rgb8(frame: Frame<'a>, pixels: Vec<u8>) -> Self {
+        Self { frame, format: RGB8, pixels, depth_unit_meters: None }
+    }
+
+    /// The depth units as they are.
+    fn gray16(depth: &DepthView<'a>) -> Self {
+        // PNG stores the high byte first.
+        let pixels = depth.iter_units().flat_map(u16::to_be_bytes).collect();
+        let depth_unit_meters = Some(depth.unit_meters());
+        Self { frame: depth.frame(), format: GRAY16, pixels, depth_unit_meters }
+    }
+
+    /// Writes a file under the name `part`, then renames it to `path`: whoever looks at the folder never sees
+    /// half of it. It is not forced to the disk, so it may be short after a loss of power.
+    fn write(&self, path: &Path, part: &Path) -> io::Result<()> {
+        let file = self.encode()?;
+        let written = fs::write(part, file).and_then(|()| fs::rename(part, path));
+        if written.is_err() {
+            // The error to tell is the first one.
+            let _ = fs::remove_file(part);
+        }
+        written
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, png::EncodingError> {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, self.frame.width(), self.frame.height());
+        let (color_type, bit_depth) = self.format;
+        encoder.set_color(color_type);
+        encoder.set_depth(bit_depth);
+        // A processor that takes long loses framesets; the disk has room.
+        encoder.set_compression(png::Compression::Fast);
+        if let Some(meters) = self.depth_unit_meters {
+            encoder.add_text_chunk(DEPTH_UNIT_KEYWORD.to_owned(), meters.to_string())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::BufReader;
+
+    use camrig_frame::{PixelFormat, Stream};
+
+    use super::*;
+    use crate::testing::{self, TestCamera, TestFolder};
+
+    const COLOR: (Stream, PixelFormat, &str) = (Stream::Color, PixelFormat::Bgr8, "2x1@30");
+    const DEPTH: (Stream, PixelFormat, &str) = (Stream::Depth, PixelFormat::Z16, "2x2@30");
+    const COLOR_PIXELS: &[u8] = &[1, 2, 3, 4, 5, 6];
+    /// No depth, 1 m, 2 m and 6.5535 m, in tenths of a millimetre.
+    const DEPTH_PIXELS: &[u8] = &[0, 0, 0x10, 0x27, 0x20, 0x4e, 0xff, 0xff];
+
+    fn snapshot(folder: &TestFolder, options: &str) -> Snapshot {
+        let options = format!("folder = '{}'\n{options}", folder.path().display());
+        Snapshot::new(toml::from_str(&options).unwrap()).unwrap()
+    }
+
+    fn decode(path: &Path) -> (png::OutputInfo, Vec<u8>, Option<String>) {
+        let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let image = reader.next_frame(&mut pixels).unwrap();
+        let text = reader.info().uncompressed_latin1_text.first();
+        (image, pixels, text.map(|chunk| format!("{}: {}", chunk.keyword, chunk.text)))
+    }
+
+    #[test]
+    fn every_nth_frameset_of_each_camera_is_written() {
+        let folder = TestFolder::new("snapshot-every");
+        let mut snapshot = snapshot(&folder, "every = 3");
+        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut front = TestCamera::new("front", &[COLOR]);
+        let mut left = TestCamera::new("left", &[COLOR, DEPTH]);
+        for arrival in 0..5 {
+            snapshot.process(&front.frameset(arrival, &[COLOR_PIXELS]), &mut outlet).unwrap();
+        }
+        // The first one that arrives is written, whatever its number.
+        left.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]);
+        snapshot.process(&left.frameset(1, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut outlet).unwrap();
+        let names = [
+            "front-000000-color.png",
+            "front-000003-color.png",
+            "left-000001-color.png",
+            "left-000001-depth.png",
+        ];
+        assert_eq!(folder.file_names(), names);
+    }
+
+    #[test]
+    fn the_files_hold_the_pixels() {
+        let folder = TestFolder::new("snapshot-pixels");
+        let mut snapshot = snapshot(&folder, "depth16 = true\nmin_meters = 0.5\nmax_meters = 2");
+        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut camera = TestCamera::with_depth_unit("front", &[COLOR, DEPTH], 0.0001);
+        snapshot.process(&camera.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut outlet).unwrap();
+
+        let (image, pixels, text) = decode(&folder.path().join("front-000000-color.png"));
+        assert_eq!((image.width, image.height, image.color_type, image.bit_depth), (2, 1, RGB8.0, RGB8.1));
+        assert_eq!((pixels, text), (vec![3, 2, 1, 6, 5, 4], None));
+
+        let (image, pixels, text) = decode(&folder.path().join("front-000000-depth.png"));
+        assert_eq!((image.width, image.height, image.color_type, image.bit_depth), (2, 2, RGB8.0, RGB8.1));
+        let colors = Colorizer::new(0.5, 2.0).unwrap();
+        let expected = [Colorizer::NONE, colors.color_of(1.0), colors.color_of(2.0), colors.color_of(2.0)];
+        assert_eq!((pixels, text), (expected.concat(), None));
+
+        let (image, pixels, text) = decode(&folder.path().join("front-000000-depth16.png"));
+        assert_eq!(
+            (image.width, image.height, image.color_type, image.bit_depth),
+            (2, 2, GRAY16.0, GRAY16.1)
+        );
+        let expected = [0_u16, 10_000, 20_000, 65_535].map(u16::to_be_bytes).concat();
+        assert_eq!((pixels, text.as_deref()), (expected, Some("Depth unit meters: 0.0001")));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_and_leaves_nothing() {
+        let folder = TestFolder::new("snapshot-errors");
+        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut camera = TestCamera::new("front", &[COLOR]);
+        let mut fail = |prepare: &dyn Fn()| {
+            let mut snapshot = snapshot(&folder, "");
+            prepare();
+            let frames = camera.frameset(0, &[COLOR_PIXELS]);
+            let error = snapshot.process(&frames, &mut outlet).unwrap_err().to_string();
+            let file = folder.path().join(format!("front-{:06}-color.png", frames.sequence()));
+            error.strip_prefix(&format!("cannot write `{}`: ", file.display())).unwrap().to_owned()
+        };
+
+        let part = folder.path().join(format!(".snapshot-{}.part", std::process::id()));
+        let full_disk = || std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+        assert_eq!(fail(&full_disk), "No space left on device (os error 28)");
+        assert!(folder.file_names().is_empty());
+
+        let taken = || fs::create_dir(folder.path().join("front-000001-color.png")).unwrap();
+        assert_eq!(fail(&taken), "Is a directory (os error 21)");
+        assert_eq!(folder.file_names(), ["front-000001-color.png"]);
+
+        let removed = || fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(fail(&removed), "No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let options: Options = toml::from_str("folder = '/dev/null/pictures'").unwrap();
+        assert_eq!(
+            Snapshot::new(options).map(|_| ()).unwrap_err().to_string(),
+            "cannot make the folder `/dev/null/pictures`: Not a directory (os error 20)",
+        );
+    }
+
+    #[test]
+    fn a_camera_does_not_choose_the_folder() {
+        let folder = TestFolder::new("snapshot-names");
+        let mut snapshot = snapshot(&folder, "");
+        let frames = TestCamera::new("../front", &[COLOR]).frameset(0, &[COLOR_PIXELS]);
+        let error = snapshot.process(&frames, &mut testing::outlet("snapshot", &[])).unwrap_err();
+        assert_eq!(error.to_string(), "`../front-000000-color.png` is not the name of a file");
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        let parse = |text: &str| toml::from_str::<Options>(text);
+        let options = parse("folder = 'pictures'").unwrap();
+        assert_eq!((options.folder.as_path(), options.every.get()), (Path::new("pictures"), 30));
+        assert!(!options.depth16);
+        for (text, message) in [
+            ("", "missing field `folder`"),
+            ("folder = ''", "`folder` is empty; the current folder is `.`"),
+            ("folder = '.'\nevery = 0", "invalid value: integer `0`, expected a nonzero u64"),
+            (
+                "folder = '.'\nmin_meters = 5",
+                "`min_meters` is 5 and `max_meters` is 4; \
+                 the first is 0 or more, the second is more than that",
+            ),
+            (
+                "folder = '.'\ndepth = true",
+                "unknown field `depth`, \
+                 expected one of `folder`, `every`, `min_meters`, `max_meters`, `depth16`",
+            ),
+        ] {
+            assert_eq!(parse(text).map(|_| ()).unwrap_err().message(), message);
+        }
+    }
+}

@@ -1,1 +1,361 @@
-//! The stock processor `stats`.
+//! The stock processor `stats`: how many framesets of each camera come, how often, how late, what is lost.
+//!
+//! It counts what it is called with, and reads drops and latencies off the ledgers of its input links. It
+//! deliberately knows no clock of its own: rates, and the moments to report, follow the arrival times of the
+//! framesets, so that the same framesets give the same lines however late they are looked at. While nothing
+//! arrives from any camera, nothing is printed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Stdout, Write};
+
+use serde::Deserialize;
+
+use crate::frameset::FrameSet;
+use crate::outlet::{LinkStatus, Outlet};
+use crate::processor::{Processor, ProcessorError};
+
+/// The options of `stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Options {
+    every_seconds: Interval,
+}
+
+/// The time between two reports, on the clock of the arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "f64")]
+enum Interval {
+    /// Reports at the end only.
+    Never,
+    /// Reports after so many nanoseconds, at least [`Interval::SECONDS`]'s lower bound.
+    Nanos(u64),
+}
+
+impl Interval {
+    /// From as often as the fastest stream has frames, to once a day.
+    const SECONDS: std::ops::RangeInclusive<f64> = 0.001..=86_400.0;
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self::Nanos(1_000_000_000)
+    }
+}
+
+impl TryFrom<f64> for Interval {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if seconds == 0.0 {
+            return Ok(Self::Never);
+        }
+        if !Self::SECONDS.contains(&seconds) {
+            let (shortest, longest) = (Self::SECONDS.start(), Self::SECONDS.end());
+            return Err(format!(
+                "`every_seconds` is {seconds}; choose {shortest} to {longest}, or 0 for the end only"
+            ));
+        }
+        Ok(Self::Nanos((seconds * 1e9) as u64))
+    }
+}
+
+/// Prints a line for each camera at each interval, with the rate since the line before, and at the end, with
+/// the rate of the whole run. All other numbers are those of the whole run.
+pub(crate) struct Stats<W = Stdout> {
+    interval: Interval,
+    /// The arrival that brings the next report, once there was an arrival.
+    due_nanos: Option<u64>,
+    cameras: BTreeMap<String, Arrivals>,
+    out: W,
+}
+
+impl Stats {
+    pub(crate) fn new(options: Options) -> Self {
+        Self::printing_to(io::stdout(), options)
+    }
+}
+
+impl<W: Write> Stats<W> {
+    fn printing_to(out: W, options: Options) -> Self {
+        Self { interval: options.every_seconds, due_nanos: None, cameras: BTreeMap::new(), out }
+    }
+
+    /// Counts a frameset. True when a report is due with it.
+    fn count(&mut self, camera: &str, arrival_nanos: u64) -> bool {
+        match self.cameras.get_mut(camera) {
+            Some(arrivals) => arrivals.count(arrival_nanos),
+            None => drop(self.cameras.insert(camera.to_owned(), Arrivals::new(arrival_nanos))),
+        }
+        let Interval::Nanos(interval) = self.interval else { return false };
+        let due = *self.due_nanos.get_or_insert(arrival_nanos.saturating_add(interval));
+        let Some(late) = arrival_nanos.checked_sub(due) else { return false };
+        // In step with the first arrival, and without a report for each interval of a long silence.
+        self.due_nanos = Some((arrival_nanos - late % interval).saturating_add(interval));
+        true
+    }
+
+    fn print(&mut self, outlet: &Outlet, rate: fn(&Arrivals) -> Option<f64>) -> Result<(), ProcessorError> {
+        let links: Vec<_> = outlet.inputs().collect();
+        let report = render(&rows(&self.cameras, &links, rate));
+        // In one piece, so that the lines of several processes do not mix.
+        let printed = self.out.write_all(report.as_bytes()).and_then(|()| self.out.flush());
+        printed.map_err(|error| format!("cannot print statistics: {error}").into())
+    }
+}
+
+impl<W: Write + 'static> Processor for Stats<W> {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        if self.count(frames.camera(), frames.arrival_nanos()) {
+            self.print(outlet, Arrivals::rate_since_report)?;
+            self.cameras.values_mut().for_each(Arrivals::note_report);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        self.print(outlet, Arrivals::rate_of_run)
+    }
+}
+
+/// When the framesets of one camera arrived.
+struct Arrivals {
+    first: Arrival,
+    /// The last one of the last report, if there was a report.
+    reported: Option<Arrival>,
+    last: Arrival,
+}
+
+/// The `number`th frameset of a camera, from 1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Arrival {
+    number: u64,
+    nanos: u64,
+}
+
+impl Arrivals {
+    fn new(nanos: u64) -> Self {
+        let first = Arrival { number: 1, nanos };
+        Self { first, reported: None, last: first }
+    }
+
+    fn count(&mut self, nanos: u64) {
+        // Two ways from one camera may bring its framesets out of order.
+        self.last = Arrival { number: self.last.number + 1, nanos: nanos.max(self.last.nanos) };
+    }
+
+    fn note_report(&mut self) {
+        self.reported = Some(self.last);
+    }
+
+    /// Framesets a second since the last report; none when one alone has arrived.
+    fn rate_since_report(&self) -> Option<f64> {
+        match self.reported {
+            Some(reported) if reported == self.last => Some(0.0),
+            reported => rate_hz(reported.unwrap_or(self.first), self.last),
+        }
+    }
+
+    /// Framesets a second from the first arrival to the last; none when one alone has arrived.
+    fn rate_of_run(&self) -> Option<f64> {
+        rate_hz(self.first, self.last)
+    }
+}
+
+fn rate_hz(from: Arrival, to: Arrival) -> Option<f64> {
+    let seconds = (to.nanos - from.nanos) as f64 / 1e9;
+    (seconds > 0.0).then(|| (to.number - from.number) as f64 / seconds)
+}
+
+/// What one line says.
+struct Row<'a> {
+    name: &'a str,
+    rate_hz: Option<f64>,
+    framesets: u64,
+    link: Option<&'a LinkStatus<'a>>,
+}
+
+/// A row for each input link, so that a camera that never delivers is seen, and then one for each camera that
+/// comes through another processor: the ledgers of its way are not at hand here.
+fn rows<'a>(
+    cameras: &'a BTreeMap<String, Arrivals>,
+    links: &'a [LinkStatus<'a>],
+    rate: fn(&Arrivals) -> Option<f64>,
+) -> Vec<Row<'a>> {
+    let of_link = |link: &'a LinkStatus<'a>| {
+        let arrivals = cameras.get(link.from);
+        let framesets = arrivals.map_or(link.counts.delivered, |arrivals| arrivals.last.number);
+        Row { name: link.from, rate_hz: arrivals.and_then(rate), framesets, link: Some(link) }
+    };
+    let has_link = |name: &str| links.iter().any(|link| link.from == name);
+    let passed_on = cameras.iter().filter(|(name, _)| !has_link(name)).map(|(name, arrivals)| Row {
+        name,
+        rate_hz: rate(arrivals),
+        framesets: arrivals.last.number,
+        link: None,
+    });
+    links.iter().map(of_link).chain(passed_on).collect()
+}
+
+/// The rows as lines, with every column aligned.
+fn render(rows: &[Row<'_>]) -> String {
+    let latencies: Vec<_> = rows.iter().map(|row| row.link.map_or_else(String::new, latency)).collect();
+    let names_width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let latencies_width = latencies.iter().map(String::len).max().unwrap_or(0);
+    let line = |(row, latency): (&Row<'_>, &String)| {
+        let rate = row.rate_hz.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+        let line = format!(
+            "stats: {:<names_width$}  {rate:>5} Hz  {:>7} framesets  {latency:<latencies_width$}  {}",
+            row.name,
+            row.framesets,
+            row.link.map_or_else(String::new, dropped),
+        );
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().zip(&latencies).map(line).collect()
+}
+
+fn latency(link: &LinkStatus<'_>) -> String {
+    if link.counts.delivered == 0 {
+        return "latency -".to_owned();
+    }
+    let [p50, p99, max] =
+        [link.latency.p50, link.latency.p99, link.latency.max].map(|micros| micros as f64 / 1e3);
+    format!("latency {p50:.2}/{p99:.2}/{max:.2} ms (p50/p99/max)")
+}
+
+fn dropped(link: &LinkStatus<'_>) -> String {
+    let of_reason = crate::DropReason::ALL.iter().zip(link.counts.dropped).filter(|&(_, count)| count > 0);
+    let reasons: Vec<_> = of_reason.map(|(reason, count)| format!("{reason} {count}")).collect();
+    match link.counts.dropped.iter().sum::<u64>() {
+        0 => "dropped 0".to_owned(),
+        total => format!("dropped {total} ({})", reasons.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use camrig_frame::{PixelFormat, Stream};
+    use camrig_ipc::{DropReason, Ledger};
+
+    use super::*;
+    use crate::testing::{self, TestCamera};
+
+    const MILLIS: u64 = 1_000_000;
+
+    fn camera(name: &str) -> TestCamera {
+        TestCamera::new(name, &[(Stream::Depth, PixelFormat::Z16, "1x1@30")])
+    }
+
+    fn stats(options: &str) -> Stats<Vec<u8>> {
+        Stats::printing_to(Vec::new(), toml::from_str(options).unwrap())
+    }
+
+    /// What was printed since the last look.
+    fn printed(stats: &mut Stats<Vec<u8>>) -> String {
+        String::from_utf8(std::mem::take(&mut stats.out)).unwrap()
+    }
+
+    fn deliver(stats: &mut Stats<Vec<u8>>, outlet: &mut Outlet, camera: &mut TestCamera, arrival_nanos: u64) {
+        let frames = camera.frameset(arrival_nanos, &[&[1, 0]]);
+        camera.ledger().count_delivered(Duration::from_micros(250));
+        stats.process(&frames, outlet).unwrap();
+    }
+
+    #[test]
+    fn the_end_reports_the_whole_run_of_each_camera() {
+        let (mut front, mut left) = (camera("front"), camera("left"));
+        let silent = Arc::new(Ledger::new());
+        let inputs = [("front", front.ledger()), ("left", left.ledger()), ("rear-camera", &silent)];
+        let mut outlet = testing::outlet("stats", &inputs);
+        let mut stats = stats("every_seconds = 0");
+        for index in 0..301 {
+            deliver(&mut stats, &mut outlet, &mut front, 5 + index * 100_000 * MILLIS / 3000);
+        }
+        deliver(&mut stats, &mut outlet, &mut left, 7);
+        for reason in [DropReason::NoSlot, DropReason::DropOldest, DropReason::NoSlot] {
+            silent.count_produced();
+            silent.count_dropped(reason);
+        }
+        assert_eq!(printed(&mut stats), "");
+        stats.finish(&mut outlet).unwrap();
+        let expected = "\
+stats: front         30.0 Hz      301 framesets  latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0
+stats: left             - Hz        1 framesets  latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0
+stats: rear-camera      - Hz        0 framesets  latency -                                \
+       dropped 3 (no-slot 2, drop-oldest 1)
+";
+        assert_eq!(printed(&mut stats), expected);
+    }
+
+    #[test]
+    fn a_report_comes_with_the_first_arrival_after_each_interval() {
+        let (mut front, mut left) = (camera("front"), camera("left"));
+        let mut outlet = testing::outlet("stats", &[("front", front.ledger()), ("left", left.ledger())]);
+        let mut stats = stats("every_seconds = 0.1");
+        for millis in [0, 20, 40, 60, 80] {
+            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+            deliver(&mut stats, &mut outlet, &mut left, millis * MILLIS);
+        }
+        assert_eq!(printed(&mut stats), "");
+        deliver(&mut stats, &mut outlet, &mut front, 100 * MILLIS);
+        let rest = "latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0\n";
+        let lines =
+            |front: &str, left: &str| format!("stats: front  {front}  {rest}stats: left   {left}  {rest}");
+        assert_eq!(printed(&mut stats), lines(" 50.0 Hz        6 framesets", " 50.0 Hz        5 framesets"));
+
+        // A camera that stopped is at 0 Hz; a silence of several intervals is followed by one report.
+        deliver(&mut stats, &mut outlet, &mut front, 550 * MILLIS);
+        deliver(&mut stats, &mut outlet, &mut front, 599 * MILLIS);
+        assert_eq!(printed(&mut stats), lines("  2.2 Hz        7 framesets", "  0.0 Hz        5 framesets"));
+        deliver(&mut stats, &mut outlet, &mut front, 600 * MILLIS);
+        assert_eq!(printed(&mut stats), lines(" 40.0 Hz        9 framesets", "  0.0 Hz        5 framesets"));
+
+        stats.finish(&mut outlet).unwrap();
+        assert_eq!(printed(&mut stats), lines(" 13.3 Hz        9 framesets", " 50.0 Hz        5 framesets"));
+    }
+
+    #[test]
+    fn a_camera_that_another_processor_passes_on_has_a_line_of_its_own() {
+        let mut front = camera("front");
+        let filter = Arc::new(Ledger::new());
+        let mut outlet = testing::outlet("stats", &[("filter", &filter)]);
+        let mut stats = stats("");
+        for millis in [0, 500] {
+            filter.count_produced();
+            filter.count_delivered(Duration::from_millis(10));
+            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+        }
+        stats.finish(&mut outlet).unwrap();
+        let expected = "\
+stats: filter      - Hz        2 framesets  latency 10.00/10.00/10.00 ms (p50/p99/max)  dropped 0
+stats: front     2.0 Hz        2 framesets
+";
+        assert_eq!(printed(&mut stats), expected);
+    }
+
+    #[test]
+    fn a_closed_output_is_an_error() {
+        let outlet = testing::outlet("stats", &[("front", &Arc::new(Ledger::new()))]);
+        let mut stats = Stats::printing_to(&mut [][..], Options::default());
+        let error = stats.print(&outlet, Arrivals::rate_of_run).unwrap_err();
+        assert_eq!(error.to_string(), "cannot print statistics: failed to write whole buffer");
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        let parse = |text: &str| toml::from_str::<Options>(text);
+        assert_eq!(parse("").unwrap().every_seconds, Interval::Nanos(1_000_000_000));
+        assert_eq!(parse("every_seconds = 2").unwrap().every_seconds, Interval::Nanos(2_000_000_000));
+        assert_eq!(parse("every_seconds = 0.0").unwrap().every_seconds, Interval::Never);
+        for (value, shown) in [("-1", "-1"), ("nan", "NaN"), ("inf", "inf"), ("0.0001", "0.0001")] {
+            assert_eq!(
+                parse(&format!("every_seconds = {value}")).unwrap_err().message(),
+                format!("`every_seconds` is {shown}; choose 0.001 to 86400, or 0 for the end only"),
+            );
+        }
+        assert!(parse("every = 1").unwrap_err().message().starts_with("unknown field `every`"));
+    }
+}

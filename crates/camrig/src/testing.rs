@@ -1,0 +1,145 @@
+//! What unit tests need to stand in for a rig: framesets with given pixels, an outlet, a folder.
+//!
+//! A frameset takes the way that it takes in a rig, through an [`Outlet`] and a [`LocalLink`], so that a test
+//! sees what a processor sees. It deliberately knows no driver and no thread.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+};
+use camrig_ipc::{Ledger, Overflow, Tally};
+use tokio::sync::Notify;
+
+use crate::frameset::FrameSet;
+use crate::local::LocalLink;
+use crate::outlet::{Outlet, Wiring};
+
+/// As many framesets of one camera as a test can hold at once.
+const SLOTS: usize = 8;
+
+/// A camera whose framesets hold what the test gives.
+pub(crate) struct TestCamera {
+    info: CameraInfo,
+    outlet: Outlet,
+    link: Arc<LocalLink>,
+}
+
+impl TestCamera {
+    /// A camera with a stream of each of these formats and sizes, and a depth unit of a millimetre.
+    pub(crate) fn new(name: &str, streams: &[(Stream, PixelFormat, &str)]) -> Self {
+        Self::with_depth_unit(name, streams, 0.001)
+    }
+
+    /// A camera with another depth unit.
+    pub(crate) fn with_depth_unit(
+        name: &str,
+        streams: &[(Stream, PixelFormat, &str)],
+        depth_unit_meters: f32,
+    ) -> Self {
+        let stream = |&(stream, format, profile): &(Stream, PixelFormat, &str)| StreamInfo {
+            stream,
+            format,
+            profile: profile.parse::<StreamProfile>().unwrap(),
+            intrinsics: None,
+            to_depth: None,
+        };
+        let info = CameraInfo {
+            name: name.to_owned(),
+            driver: "test".to_owned(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters,
+            streams: streams.iter().map(stream).collect(),
+        };
+        let link = LocalLink::new(Arc::new(Ledger::new()), Arc::new(Notify::new()), Overflow::DropOldest, 1);
+        let link = Arc::new(link);
+        let mut outlet = Outlet::new(Wiring {
+            name: name.to_owned(),
+            slots: SLOTS,
+            remotes: Vec::new(),
+            locals: vec![Arc::clone(&link)],
+            inputs: Vec::new(),
+            tally: Arc::new(Tally::new()),
+        });
+        outlet.prepare(Arc::new(info.clone())).unwrap();
+        Self { info, outlet, link }
+    }
+
+    /// The next frameset: the pixels of each stream, in the order in which the camera was given them.
+    ///
+    /// # Panics
+    /// When the pixels are not as many as the profiles say, or the test holds all slots.
+    pub(crate) fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
+        assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
+        let number = self.outlet.produced();
+        let header = |info: &StreamInfo| FrameHeader {
+            stream: info.stream,
+            format: info.format,
+            width: info.profile.width(),
+            height: info.profile.height(),
+            stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
+            number,
+            timestamp: Timestamp { clock: Clock::System, nanos: arrival_nanos },
+            metadata: Metadata::EMPTY,
+        };
+        let headers = self.info.streams.iter().map(header).collect();
+        let mut loan = self.outlet.loan(arrival_nanos, headers).unwrap().expect("a slot that no test holds");
+        for (index, pixels) in pixels.iter().enumerate() {
+            loan.frame_mut(index).copy_from_slice(pixels);
+        }
+        self.outlet.publish(loan);
+        self.link.take().unwrap()
+    }
+
+    /// The ledger of the camera's link. It counts each frameset as produced; deliveries are the test's own.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        self.link.ledger()
+    }
+}
+
+/// The outlet of a processor with these inputs and no reader.
+pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
+    Outlet::new(Wiring {
+        name: name.to_owned(),
+        slots: SLOTS,
+        remotes: Vec::new(),
+        locals: Vec::new(),
+        inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
+        tally: Arc::new(Tally::new()),
+    })
+}
+
+/// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.
+pub(crate) struct TestFolder(PathBuf);
+
+impl TestFolder {
+    /// `test` tells it from those of the other tests of this process.
+    pub(crate) fn new(test: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("camrig-{test}-{}", std::process::id())))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The names of all files in it, hidden ones too, in alphabetical order.
+    pub(crate) fn file_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        // A test that failed before it made the folder leaves nothing to remove.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

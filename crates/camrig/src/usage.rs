@@ -1,0 +1,81 @@
+//! What a process uses of the machine, for reports: processor time and memory, as the kernel tells them.
+//!
+//! It deliberately knows no actor and no worker, and keeps nothing: whoever wants a rate asks twice.
+
+use procfs::process::Process;
+
+/// What one process uses at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Usage {
+    /// Processor time since the process began, of all its threads, in user and in kernel mode. It grows in
+    /// the kernel's ticks, mostly 10 ms.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory that no other process maps (`Private_Clean` + `Private_Dirty` of `smaps_rollup`): what
+    /// the end of the process would free.
+    ///
+    /// A slot that no reader in another process has looked at yet is private in the kernel's eyes: it counts
+    /// here as well as in `shared_bytes`. The two do not add up to the resident size.
+    pub(crate) private_bytes: u64,
+    /// Resident shared memory (`RssShmem` of `status`): the slots and ledgers that the process maps, its own
+    /// and those it reads.
+    ///
+    /// Not `Shared_Clean` + `Shared_Dirty` of `smaps_rollup`, which hold what several processes map at
+    /// this moment: the text of every library, and of the slots only those that a second process has touched.
+    /// The kernel counts `RssShmem` in batches, so it lags by some pages.
+    pub(crate) shared_bytes: u64,
+}
+
+/// What the process `pid` uses; none when it is gone, has ended without having been waited for, or belongs to
+/// someone else.
+///
+/// It walks the process's page tables: ask once a report, not once a frameset.
+pub(crate) fn of(pid: u32) -> Option<Usage> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    let stat = process.stat().ok()?;
+    let shared_kib = process.status().ok()?.rssshmem?;
+    let rollup = process.smaps_rollup().ok()?.memory_map_rollup;
+    let bytes = |key| rollup.iter().filter_map(|mapping| mapping.extension.map.get(key)).sum::<u64>();
+    Some(Usage {
+        cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+        private_bytes: bytes("Private_Clean") + bytes("Private_Dirty"),
+        shared_bytes: shared_kib << 10,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use camrig_ipc::SlotPool;
+
+    use super::*;
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let before = of(std::process::id()).unwrap();
+        // Asking is work enough.
+        while of(std::process::id()).unwrap().cpu_seconds <= before.cpu_seconds {}
+    }
+
+    #[test]
+    fn memory_is_counted_where_it_belongs() {
+        // Half of it, and not differences: the kernel counts in batches, and other tests come and go.
+        const SIZE: u64 = 32 << 20;
+        let private = std::hint::black_box(vec![1_u8; SIZE as usize]);
+        let slots = SlotPool::new(2, SIZE as usize / 2, 1);
+        let usage = of(std::process::id()).unwrap();
+        assert!(usage.private_bytes > SIZE / 2, "{usage:?}");
+        assert!(usage.shared_bytes > SIZE / 2, "{usage:?}");
+        drop((private, slots));
+    }
+
+    #[test]
+    fn a_process_that_ended_uses_nothing() {
+        let mut child = Command::new("true").spawn().unwrap();
+        // It ends by itself, and stays a zombie until it is waited for.
+        while of(child.id()).is_some() {}
+        child.wait().unwrap();
+        assert_eq!(of(child.id()), None);
+        assert_eq!(of(u32::MAX), None);
+    }
+}
