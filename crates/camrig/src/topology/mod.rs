@@ -5,8 +5,10 @@
 //! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers and
 //! kinds judge their own options through the [`Registry`].
 
+mod graph;
 mod parse;
 mod problem;
+mod section;
 #[cfg(test)]
 mod tests;
 
@@ -185,7 +187,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let line = valid.split(|&byte| byte == b'\n').count();
         format!("is not UTF-8 text: see line {line}")
     })
 }
