@@ -4,8 +4,9 @@
 //! deserializer which fields it looks for, and tells the deserializer of each field which type it wants; here
 //! are deserializers that listen. Each stops by failing with what it heard, so that no value is ever needed.
 //!
-//! It deliberately knows no rules beyond names and types, and sees only what serde shows: options that are not
-//! a plain struct (`flatten`, tagged enums, free tables) have no names to list, and an alias counts as a name.
+//! It deliberately knows no rules beyond names and types, and sees only what serde shows: options that are
+//! not a plain struct (`flatten`, tagged enums, free tables) have no names to list, and an alias counts as a
+//! name.
 
 use std::fmt;
 
@@ -46,8 +47,8 @@ impl Outline {
 
 /// The fields that cannot be left out, and their types.
 ///
-/// Serde names only the first that is missing. So that one is given some value, and serde asked again. Where a
-/// type refuses the value, fields after it stay unknown: the check of a topology finds them all the same.
+/// Serde names only the first that is missing. So that one is given some value, and serde asked again. Where
+/// a type refuses the value, fields after it stay unknown: the check of a topology finds them all the same.
 fn required<O: DeserializeOwned>(field_count: usize) -> Vec<(&'static str, Type)> {
     let mut required = Vec::new();
     while let Err(Heard::Missing(name)) = O::deserialize(Question::Missing(&required)) {

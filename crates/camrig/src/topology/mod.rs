@@ -2,8 +2,11 @@
 //!
 //! A topology file is parsed once, by [`Topology::parse`], and every problem in it is reported at once. What
 //! comes out holds no doubt: an input is an [`ActorId`], not a name that may be missing; a link is a place in
-//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers and
-//! kinds judge their own options through the [`Registry`].
+//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers
+//! and kinds judge their own options through the [`Registry`].
+//!
+//! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
+//! and `problem` says what is wrong.
 
 mod graph;
 mod parse;

@@ -9,10 +9,7 @@ use camrig_frame::CameraInfo;
 use camrig_ipc::Overflow;
 use serde::Deserialize;
 
-use super::{
-    ACTORS_MAX, ActorId, FILE_BYTES_MAX, INPUTS_MAX, LINKS_INTO_PROCESS_MAX, LinkSpec, Placement, Problems,
-    Role, Topology,
-};
+use super::{ACTORS_MAX, ActorId, FILE_BYTES_MAX, INPUTS_MAX, LinkSpec, Placement, Problems, Role, Topology};
 use crate::driver::{Captured, Driver, DriverError};
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
@@ -149,7 +146,7 @@ fn a_valid_text_becomes_actors_links_and_processes() {
     assert_eq!(topology.processes(), ["main", "left", "right-eye", "vision"]);
     assert_eq!(homes(&topology), ["left@left", "right@right-eye", "far@main", "both@vision"]);
     let slots: Vec<_> = topology.actors().iter().map(|actor| actor.slots).collect();
-    // What `both` can hold of `left`, and two more; as the file says; nobody reads `far`; what `far` can hold.
+    // What `both` can hold and two more; as the file says; no reader; what `far` can hold and two more.
     assert_eq!(slots, [6, 4, 2, 5]);
     assert_eq!(topology.actor(ActorId(1)).role, Role::Camera { driver: "even".to_owned() });
     assert_eq!(topology.actor(ActorId(3)).role, Role::Processor { kind: "idle".to_owned() });
@@ -187,11 +184,12 @@ fn the_same_word_is_the_same_process() {
 
 #[test]
 fn slots_never_exceed_what_a_producer_can_have() {
-    let mut text = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n".to_owned();
-    for index in 0..3 {
-        text += &format!("[processor.p{index}]\nkind = \"idle\"\ninputs = [\"left\"]\nqueue = 32\n");
-    }
-    assert_eq!(parse(&text).unwrap().actors()[0].slots, camrig_ipc::MAX_SLOTS);
+    let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n".to_owned();
+    let reader = |name| format!("[processor.{name}]\nkind = \"idle\"\ninputs = [\"left\"]\nqueue = 32\n");
+    assert_eq!(
+        parse(&(camera + &reader("a") + &reader("b") + &reader("c"))).unwrap().actors()[0].slots,
+        camrig_ipc::MAX_SLOTS
+    );
 }
 
 #[test]
@@ -901,37 +899,35 @@ fn a_style_adds_nothing_but_colors() {
 
 #[test]
 fn limits() {
-    let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n";
-    let processor =
-        |name: &str, inputs: &str| format!("[processor.{name}]\nkind = \"idle\"\ninputs = [{inputs}]\n");
-    let said = |text: &str| parse(text).unwrap_err().to_string().lines().next().unwrap().to_owned();
+    let camera =
+        |name: &str, serial| format!("[camera.{name}]\ndriver = \"even\"\noptions.serial = {serial}\n");
+    let processor = |name: &str, inputs: &str, process: &str| {
+        format!("[processor.{name}]\nkind = \"idle\"\ninputs = [{inputs}]\nprocess = \"{process}\"\n")
+    };
+    let join = |texts: &mut dyn Iterator<Item = String>| texts.collect::<Vec<_>>().join("\n");
+    let first_line = |text: &str| parse(text).unwrap_err().to_string().lines().next().unwrap().to_owned();
 
-    let many: String = (1..=ACTORS_MAX).map(|index| processor(&format!("p{index}"), "\"left\"")).collect();
-    assert_eq!(said(&format!("{camera}{many}")), "error: topology has 257 actors");
+    let many = join(&mut (0..=ACTORS_MAX).map(|index| camera(&format!("c{index}"), index)));
+    assert_eq!(first_line(&many), "error: topology has 257 actors");
 
     let inputs: Vec<_> = (0..=INPUTS_MAX).map(|index| format!("\"x{index}\"")).collect();
-    let text = format!("{camera}{}", processor("p", &inputs.join(",")));
-    assert!(parse(&text).unwrap_err().to_string().contains("error: processor `p` has 65 inputs"));
+    let wide = camera("left", 2) + &processor("p", &inputs.join(", "), "main");
+    assert_eq!(first_line(&wide), "error: processor `p` has 65 inputs");
 
-    // 4 cameras that 65 processors of one process read.
-    let cameras: String = (0..4)
-        .map(|index| format!("[camera.c{index}]\ndriver = \"even\"\noptions.serial = {index}\n"))
-        .collect();
+    // 65 processors of one process that read 4 cameras each.
+    let cameras = join(&mut (0..4).map(|index| camera(&format!("c{index}"), index)));
     let all = r#""c0", "c1", "c2", "c3""#;
-    let readers: String =
-        (0..65).map(|index| processor(&format!("p{index}"), all) + "process = \"vision\"\n").collect();
-    let text = cameras + &readers;
-    assert_eq!(said(&text), "error: process `vision` reads 260 actors of other processes");
-    assert!(
-        parse(&format!("placement = \"in-process\"\n{}", text.replace("\"vision\"", "\"main\""))).is_ok()
-    );
-    assert_eq!(LINKS_INTO_PROCESS_MAX, 256);
+    let readers = join(&mut (0..65).map(|index| processor(&format!("p{index}"), all, "main")));
+    let crowded = format!("{cameras}\n{readers}");
+    assert_eq!(first_line(&crowded), "error: process `main` reads 260 actors of other processes");
+    // Within a process there are no bells.
+    assert!(parse(&format!("placement = \"in-process\"\n{crowded}")).is_ok());
 }
 
 #[test]
 fn of_very_many_problems_only_the_first_are_shown() {
-    let text: String = (0..1000).map(|index| format!("k{index} = 0\n")).collect();
-    let problems = parse(&text).unwrap_err().to_string();
+    let keys: Vec<_> = (0..1000).map(|index| format!("k{index} = 0\n")).collect();
+    let problems = parse(&keys.concat()).unwrap_err().to_string();
     assert!(problems.starts_with("error: unknown key `k0`\n --> t.toml:1:1\n"), "{problems}");
     assert!(problems.ends_with("\n\nerror: there are 936 more problems"), "{problems}");
 }
