@@ -2,11 +2,16 @@
 //!
 //! A topology file is parsed once, by [`Topology::parse`], and every problem in it is reported at once. What
 //! comes out holds no doubt: an input is an [`ActorId`], not a name that may be missing; a link is a place in
-//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers and
-//! kinds judge their own options through the [`Registry`].
+//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers
+//! and kinds judge their own options through the [`Registry`].
+//!
+//! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
+//! and `problem` says what is wrong.
 
+mod graph;
 mod parse;
 mod problem;
+mod section;
 #[cfg(test)]
 mod tests;
 
@@ -196,7 +201,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let line = valid.split(|&byte| byte == b'\n').count();
         format!("is not UTF-8 text: see line {line}")
     })
 }

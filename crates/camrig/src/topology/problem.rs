@@ -143,12 +143,18 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A name in backticks; cut where no valid name goes on.
+/// A name in backticks: on one line, and cut where no valid name goes on.
 pub(super) fn quote(name: &str) -> String {
-    match name.char_indices().nth(NAME_BYTES_MAX) {
-        Some((end, _)) => format!("`{}...`", &name[..end]),
-        None => format!("`{name}`"),
+    let mut quoted = String::from("`");
+    for letter in name.chars().take(NAME_BYTES_MAX) {
+        if letter.is_control() {
+            quoted.extend(letter.escape_default());
+        } else {
+            quoted.push(letter);
+        }
     }
+    quoted.push_str(if name.chars().nth(NAME_BYTES_MAX).is_some() { "...`" } else { "`" });
+    quoted
 }
 
 /// ``there are: `left`, `right` ``

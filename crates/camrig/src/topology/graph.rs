@@ -1,0 +1,140 @@
+//! What actors make together: links, circles, processes, claims of devices.
+//!
+//! It deliberately knows no table of the file: it sees [`Draft`]s, and where they came from only as spans.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use camrig_ipc::MAX_SLOTS;
+
+use super::parse::Draft;
+use super::problem::{Problems, did_you_mean, quote};
+use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, Span};
+
+/// Two cameras cannot have the same device.
+pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
+    let mut claims = BTreeMap::new();
+    for draft in drafts {
+        let Some(claim) = &draft.options.claim else { continue };
+        if let Some(first) = claims.insert(claim, &draft.name) {
+            let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
+            problems.add(draft.options.span.clone(), title, "");
+            claims.insert(claim, first);
+        }
+    }
+}
+
+/// The links that the inputs ask for, reader by reader.
+pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
+    let mut ids = BTreeMap::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        ids.entry(draft.name.as_str()).or_insert(ActorId(index));
+    }
+    let mut links = Vec::new();
+    // Where each link is asked for.
+    let mut spans = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        for input in &draft.inputs {
+            let name = input.get_ref().as_str();
+            if name == draft.name {
+                problems.add(input.span(), format!("processor {} reads itself", quote(name)), "");
+            } else if let Some(&from) = ids.get(name) {
+                let (overflow, queue) = (draft.overflow, draft.queue);
+                links.push(LinkSpec { from, to: ActorId(index), overflow, queue });
+                spans.push(input.span());
+            } else {
+                let title = format!("processor {} reads unknown actor {}", quote(&draft.name), quote(name));
+                let others =
+                    drafts.iter().map(|other| other.name.as_str()).filter(|other| *other != draft.name);
+                problems.add(input.span(), title, did_you_mean(name, others));
+            }
+        }
+    }
+    check_circles(drafts, &links, &spans, problems);
+    links
+}
+
+/// No processor may wait for itself, however many stand between.
+fn check_circles(drafts: &[Draft], links: &[LinkSpec], spans: &[Span], problems: &mut Problems) {
+    let mut reported = vec![false; drafts.len()];
+    for start in 0..drafts.len() {
+        if reported[start] {
+            continue;
+        }
+        let Some(circle) = shortest_circle(ActorId(start), drafts.len(), links) else { continue };
+        let mut names: Vec<_> = circle.iter().map(|&link| quote(&drafts[links[link].from.0].name)).collect();
+        names.push(names[0].clone());
+        let title = format!("processors {} read each other in a circle", names.join(" -> "));
+        let closing = circle[circle.len() - 1];
+        let label = format!("{} reads {} here", names[0], names[names.len() - 2]);
+        problems.add(spans[closing].clone(), title, label);
+        for &link in &circle {
+            reported[links[link].from.0] = true;
+        }
+    }
+}
+
+/// The links, each by its place in `links`, along which framesets would come back to `start` soonest.
+fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Option<Vec<usize>> {
+    // The link by which each actor was first reached.
+    let mut reached_by: Vec<Option<usize>> = vec![None; actor_count];
+    let mut waiting = VecDeque::from([start]);
+    while let Some(actor) = waiting.pop_front() {
+        for (index, link) in links.iter().enumerate().filter(|(_, link)| link.from == actor) {
+            if reached_by[link.to.0].is_none() {
+                reached_by[link.to.0] = Some(index);
+                waiting.push_back(link.to);
+            }
+        }
+    }
+    let mut circle = vec![reached_by[start.0]?];
+    while links[circle[circle.len() - 1]].from != start {
+        circle.push(reached_by[links[circle[circle.len() - 1]].from.0]?);
+    }
+    circle.reverse();
+    Some(circle)
+}
+
+/// The names of the processes, and for each actor the place of its own among them.
+pub(super) fn place(drafts: &[Draft], placement: Placement, overrides: bool) -> (Vec<String>, Vec<usize>) {
+    let mut processes = vec![MAIN.to_owned()];
+    let homes = drafts.iter().map(|draft| {
+        let name = match (placement, &draft.process) {
+            (_, Some(process)) if !overrides => process,
+            (Placement::InProcess, _) => return 0,
+            (Placement::MultiProcess, _) => &draft.name,
+        };
+        processes.iter().position(|process| process == name).unwrap_or_else(|| {
+            processes.push(name.clone());
+            processes.len() - 1
+        })
+    });
+    let homes = homes.collect();
+    (processes, homes)
+}
+
+/// A process has one inbox for the bells of all its links from other processes.
+pub(super) fn check_inboxes(
+    drafts: &[Draft],
+    links: &[LinkSpec],
+    processes: &[String],
+    homes: &[usize],
+    problems: &mut Problems,
+) {
+    for (process, name) in processes.iter().enumerate() {
+        let into = |link: &&LinkSpec| homes[link.to.0] == process && homes[link.from.0] != process;
+        let mut arriving = links.iter().filter(into);
+        let count = arriving.clone().count();
+        if let Some(link) = arriving.nth(LINKS_INTO_PROCESS_MAX) {
+            let title = format!("process {} reads {count} actors of other processes", quote(name));
+            let label = format!("it can read at most {LINKS_INTO_PROCESS_MAX}: move some to another process");
+            problems.add(drafts[link.to.0].span.clone(), title, label);
+        }
+    }
+}
+
+/// Slots enough that no reader starves another: whatever its readers can hold at once, one to write into and
+/// one that was just written.
+pub(super) fn slots_needed(actor: ActorId, links: &[LinkSpec]) -> usize {
+    let held: usize = links.iter().filter(|link| link.from == actor).map(|link| link.queue + 1).sum();
+    (held + 2).min(MAX_SLOTS)
+}

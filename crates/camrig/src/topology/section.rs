@@ -1,0 +1,379 @@
+//! Reading one table of a topology file, key by key.
+//!
+//! It knows what types of values look like and how to say that one is wrong. It deliberately knows no actor:
+//! which keys a table has, and what they mean together, is the business of `parse`.
+
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::problem::{Problems, did_you_mean, quote};
+use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
+use crate::registry::OptionsError;
+
+/// Options that were checked, or that nobody was there to check.
+pub(super) struct Options {
+    pub(super) text: String,
+    /// Where they are named, or else where their actor is.
+    pub(super) span: Span,
+    /// The device that they claim.
+    pub(super) claim: Option<String>,
+}
+
+/// A table of the file, from which each key is taken once: what is left in the end is unknown.
+pub(super) struct Section<'p, 'i> {
+    /// ``camera `left` ``; none for the file itself.
+    pub(super) subject: Option<String>,
+    /// Where it is named.
+    pub(super) span: Span,
+    pub(super) table: DeTable<'i>,
+    pub(super) problems: &'p mut Problems,
+}
+
+impl<'i> Section<'_, 'i> {
+    /// ``camera `left` ``, or the file itself.
+    fn subject(&self) -> &str {
+        self.subject.as_deref().unwrap_or("topology")
+    }
+
+    /// `` `slots` of camera `left` ``
+    fn describe(&self, key: &str) -> String {
+        match &self.subject {
+            Some(subject) => format!("{} of {subject}", quote(key)),
+            None => quote(key),
+        }
+    }
+
+    /// The value of `key`, if `read` finds it to be `wanted`.
+    fn take<T>(
+        &mut self,
+        key: &str,
+        wanted: &str,
+        read: impl FnOnce(DeValue<'i>) -> Result<T, DeValue<'i>>,
+    ) -> Option<Spanned<T>> {
+        let value = self.table.remove(key)?;
+        let span = value.span();
+        match read(value.into_inner()) {
+            Ok(value) => Some(Spanned::new(span, value)),
+            Err(value) => {
+                let title = format!("{} is {}", self.describe(key), type_of(&value));
+                self.problems.add(span, title, format!("it has to be {wanted}"));
+                None
+            }
+        }
+    }
+
+    fn string(&mut self, key: &str) -> Option<Spanned<String>> {
+        self.take(key, "a string", into_string)
+    }
+
+    /// A string that must be there; `label` says what it could be.
+    pub(super) fn required(&mut self, key: &str, label: impl FnOnce() -> String) -> Option<Spanned<String>> {
+        if !self.table.contains_key(key) {
+            self.missing(key, &label());
+        }
+        self.string(key)
+    }
+
+    fn missing(&mut self, key: &str, label: &str) {
+        let title = format!("{} has no {}", self.subject(), quote(key));
+        self.problems.add(self.span.clone(), title, label);
+    }
+
+    /// What was `written` is not the name of any `what`.
+    pub(super) fn unknown<'a>(
+        &mut self,
+        written: &Spanned<String>,
+        what: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) {
+        let name = written.get_ref();
+        let title = match &self.subject {
+            Some(subject) => format!("{subject} has unknown {what} {}", quote(name)),
+            None => format!("unknown {what} {}", quote(name)),
+        };
+        self.problems.add(written.span(), title, did_you_mean(name, known));
+    }
+
+    pub(super) fn one_of<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let written = self.string(key)?;
+        let found = choices.iter().find(|(name, _)| name == written.get_ref());
+        if found.is_none() {
+            self.unknown(&written, key, choices.iter().map(|(name, _)| *name));
+        }
+        found.map(|(_, choice)| *choice)
+    }
+
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let wanted = format!("{} to {}", range.start(), range.end());
+        let written = self.take(key, &format!("an integer, {wanted}"), |value| match value {
+            DeValue::Integer(integer) => Ok(integer),
+            value => Err(value),
+        })?;
+        let integer = written.get_ref();
+        // A number too large for its type is out of range, too.
+        let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let title = format!("{} is out of range", self.describe(key));
+            self.problems.add(written.span(), title, format!("it has to be {wanted}"));
+        }
+        number
+    }
+
+    pub(super) fn process(&mut self) -> Option<String> {
+        let process = self.string("process")?;
+        check_name("process", process.get_ref(), process.span(), self.problems);
+        Some(process.into_inner())
+    }
+
+    /// The names of the inputs; whether they exist shows when all actors are known.
+    pub(super) fn inputs(&mut self) -> Vec<Spanned<String>> {
+        const WANTED: &str = "an array of names of actors";
+        if !self.table.contains_key("inputs") {
+            self.missing("inputs", &format!("it needs {WANTED}"));
+        }
+        let array = self.take("inputs", WANTED, |value| match value {
+            DeValue::Array(array) => Ok(array),
+            value => Err(value),
+        });
+        let Some(array) = array else { return Vec::new() };
+        let subject = self.subject().to_owned();
+        if array.get_ref().is_empty() {
+            self.problems.add(array.span(), format!("{subject} has no inputs"), format!("it needs {WANTED}"));
+        }
+        if array.get_ref().len() > INPUTS_MAX {
+            let title = format!("{subject} has {} inputs", array.get_ref().len());
+            self.problems.add(array.span(), title, format!("it can have at most {INPUTS_MAX}"));
+        }
+        let mut inputs: Vec<Spanned<String>> = Vec::new();
+        for input in array.get_ref().iter().take(INPUTS_MAX).cloned() {
+            let span = input.span();
+            match into_string(input.into_inner()) {
+                Err(value) => {
+                    let title = format!("an input of {subject} is {}", type_of(&value));
+                    self.problems.add(span, title, "it has to be the name of an actor");
+                }
+                Ok(name) if inputs.iter().any(|input| *input.get_ref() == name) => {
+                    self.problems.add(span, format!("{subject} reads {} twice", quote(&name)), "");
+                }
+                Ok(name) => inputs.push(Spanned::new(span, name)),
+            }
+        }
+        inputs
+    }
+
+    /// The options, as `check` finds them; `taker` is who takes them, such as ``driver `realsense` ``.
+    pub(super) fn options(
+        &mut self,
+        taker: &str,
+        check: impl FnOnce(ValueDeserializer<'i>) -> Result<Option<String>, OptionsError>,
+    ) -> Options {
+        let (span, value) = match self.table.remove_entry("options") {
+            Some((key, value)) => (key.span(), value),
+            None => (self.span.clone(), Spanned::new(self.span.clone(), DeValue::Table(DeTable::new()))),
+        };
+        if !value.get_ref().is_table() {
+            let title = format!("{} is {}", self.describe("options"), type_of(value.get_ref()));
+            self.problems.add(value.span(), title, "it has to be a table");
+            return Options { text: String::new(), span, claim: None };
+        }
+        let checked = check(ValueDeserializer::from(value.clone())).and_then(|claim| {
+            let table = toml::Table::deserialize(ValueDeserializer::from(value.clone()));
+            Ok((claim, table.map_err(OptionsError::Type)?.to_string()))
+        });
+        let (claim, text) = match checked {
+            Ok(checked) => checked,
+            Err(OptionsError::Value(error)) => {
+                self.problems.add(span.clone(), format!("{}: {error}", self.subject()), "");
+                Default::default()
+            }
+            Err(OptionsError::Type(error)) => {
+                self.refused_by_serde(taker, &span, &value, &error);
+                Default::default()
+            }
+        };
+        Options { text, span, claim }
+    }
+
+    /// Says in our words what serde says of `options`.
+    fn refused_by_serde(
+        &mut self,
+        taker: &str,
+        at: &Span,
+        options: &Spanned<DeValue<'_>>,
+        error: &toml::de::Error,
+    ) {
+        let span = error.span().unwrap_or_else(|| at.clone());
+        let subject = self.subject();
+        let subject_of_value = match option_at(options, &span) {
+            Some(option) => format!("option {} of {subject}", quote(option)),
+            None => subject.to_owned(),
+        };
+        let message = one_line(error.message());
+        let (title, label) = match SerdeMessage::parse(&message) {
+            SerdeMessage::UnknownField { name, known } if known.is_empty() => {
+                (format!("unknown option {} of {subject}", quote(name)), format!("{taker} takes no options"))
+            }
+            SerdeMessage::UnknownField { name, known } => {
+                (format!("unknown option {} of {subject}", quote(name)), did_you_mean(name, known))
+            }
+            SerdeMessage::UnknownVariant { name, known } => {
+                (format!("{subject_of_value} has unknown value {}", quote(name)), did_you_mean(name, known))
+            }
+            SerdeMessage::MissingField { name } => {
+                (format!("{subject} has no option {}", quote(name)), format!("{taker} needs it"))
+            }
+            SerdeMessage::Unexpected { found, wanted } => {
+                (format!("{subject_of_value} is {found}"), format!("it has to be {}", in_toml(wanted)))
+            }
+            SerdeMessage::Other => (format!("{subject_of_value}: {message}"), String::new()),
+        };
+        self.problems.add(span, title, label);
+    }
+
+    /// The tables below `[role]`: their names, where these are, and their keys.
+    pub(super) fn named_tables(&mut self, role: &str) -> Vec<(String, Span, DeTable<'i>)> {
+        let wanted = format!("a table for each {role}, as in `[{role}.NAME]`");
+        let Some(tables) = self.take(role, &wanted, into_table) else { return Vec::new() };
+        let mut named = Vec::new();
+        for (name, value) in tables.into_inner() {
+            let (span, name) = (name.span(), name.into_inner().into_owned());
+            check_name(role, &name, span.clone(), self.problems);
+            if name == MAIN {
+                let title = format!("a {role} is called {}", quote(MAIN));
+                self.problems.add(span.clone(), title, "this is the supervisor's own process");
+            }
+            let value_span = value.span();
+            match into_table(value.into_inner()) {
+                Ok(table) => named.push((name, span, table)),
+                Err(value) => {
+                    let title = format!("{role} {} is {}", quote(&name), type_of(&value));
+                    self.problems.add(value_span, title, "it has to be a table");
+                }
+            }
+        }
+        named
+    }
+
+    /// Reports every key that nobody has taken; `keys` are all that there are.
+    pub(super) fn finish(mut self, keys: &[&str]) {
+        for (key, _) in std::mem::take(&mut self.table) {
+            let title = match &self.subject {
+                Some(subject) => format!("unknown key {} of {subject}", quote(key.get_ref())),
+                None => format!("unknown key {}", quote(key.get_ref())),
+            };
+            self.problems.add(key.span(), title, did_you_mean(key.get_ref(), keys.iter().copied()));
+        }
+    }
+}
+
+/// What serde's own errors say, as far as their wording is known.
+enum SerdeMessage<'a> {
+    UnknownField { name: &'a str, known: Vec<&'a str> },
+    UnknownVariant { name: &'a str, known: Vec<&'a str> },
+    MissingField { name: &'a str },
+    Unexpected { found: &'a str, wanted: &'a str },
+    Other,
+}
+
+impl<'a> SerdeMessage<'a> {
+    fn parse(message: &'a str) -> Self {
+        let named = |start: &str| message.strip_prefix(start)?.split_once('`');
+        // Names stand between backticks, whatever words join them.
+        let choices = |rest: &'a str| rest.split('`').skip(1).step_by(2).collect();
+        if let Some((name, rest)) = named("unknown field `") {
+            Self::UnknownField { name, known: choices(rest) }
+        } else if let Some((name, rest)) = named("unknown variant `") {
+            Self::UnknownVariant { name, known: choices(rest) }
+        } else if let Some((name, _)) = named("missing field `") {
+            Self::MissingField { name }
+        } else {
+            let unexpected = ["invalid type: ", "invalid value: "].iter().find_map(|start| {
+                // The last: a string that was found may hold the same words.
+                message.strip_prefix(start)?.rsplit_once(", expected ")
+            });
+            unexpected.map_or(Self::Other, |(found, wanted)| Self::Unexpected { found, wanted })
+        }
+    }
+}
+
+/// The innermost option whose value lies around `span`.
+fn option_at<'o>(options: &'o Spanned<DeValue<'_>>, span: &Span) -> Option<&'o str> {
+    let around =
+        |value: &Spanned<DeValue<'_>>| value.span().start <= span.start && span.end <= value.span().end;
+    let mut tables = vec![options.get_ref().as_table()?];
+    let mut innermost: Option<(usize, &str)> = None;
+    // Every table is looked into: one that is written with dotted keys does not lie around its own values.
+    while let Some(table) = tables.pop() {
+        tables.extend(table.values().filter_map(|value| value.get_ref().as_table()));
+        for (key, value) in table.iter().filter(|(_, value)| around(value)) {
+            let length = value.span().len();
+            if innermost.is_none_or(|(shortest, _)| length <= shortest) {
+                innermost = Some((length, key.get_ref()));
+            }
+        }
+    }
+    innermost.map(|(_, key)| key)
+}
+
+/// What serde says it wants, without words of Rust.
+fn in_toml(wanted: &str) -> &str {
+    match wanted {
+        "i8" => "an integer, -128 to 127",
+        "i16" => "an integer, -32768 to 32767",
+        "i32" => "an integer, -2147483648 to 2147483647",
+        "i64" | "i128" | "isize" => "an integer",
+        "u8" => "an integer, 0 to 255",
+        "u16" => "an integer, 0 to 65535",
+        "u32" => "an integer, 0 to 4294967295",
+        "u64" | "u128" | "usize" => "an integer, 0 or more",
+        "f32" | "f64" => "a number",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        wanted => wanted,
+    }
+}
+
+fn check_name(what: &str, name: &str, span: Span, problems: &mut Problems) {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if !(first && rest && name.len() <= NAME_BYTES_MAX) {
+        let label = format!("1 to {NAME_BYTES_MAX} of a-z A-Z 0-9 _ -, and first a letter or digit");
+        problems.add(span, format!("{} cannot be the name of a {what}", quote(name)), label);
+    }
+}
+
+fn into_string(value: DeValue<'_>) -> Result<String, DeValue<'_>> {
+    match value {
+        DeValue::String(text) => Ok(text.into_owned()),
+        value => Err(value),
+    }
+}
+
+fn into_table(value: DeValue<'_>) -> Result<DeTable<'_>, DeValue<'_>> {
+    match value {
+        DeValue::Table(table) => Ok(table),
+        value => Err(value),
+    }
+}
+
+/// The type of a value with its article.
+fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a datetime",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// A message of another crate, on one line.
+pub(super) fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
