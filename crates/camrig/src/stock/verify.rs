@@ -335,3 +335,202 @@ impl Digest {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use camrig_frame::{FrameSetHeader, Stream};
+
+    use super::*;
+    use crate::frameset::HeldFrames;
+    use crate::synthetic::tests::Rig;
+
+    const TINY: &str = "model = 'any'\ndepth = '64x48@30'\ncolor = '32x24@30'\npaced = false\n";
+
+    /// A frameset as it can be taken apart and put together wrongly.
+    #[derive(Clone)]
+    struct Parts {
+        info: CameraInfo,
+        header: FrameSetHeader,
+        pixels: Pixels,
+    }
+
+    #[derive(Clone)]
+    struct Pixels(Vec<Vec<u8>>);
+
+    impl HeldFrames for Pixels {
+        fn pixels(&self, index: usize) -> &[u8] {
+            &self.0[index]
+        }
+    }
+
+    impl Parts {
+        fn of(frames: &FrameSet) -> Self {
+            let pixels = Pixels(frames.frames().map(|frame| frame.bytes().to_vec()).collect());
+            Self { info: CameraInfo::clone(frames.info()), header: frames.header().clone(), pixels }
+        }
+
+        fn frameset(self) -> FrameSet {
+            let alive = Arc::new(AtomicUsize::new(0));
+            FrameSet::held(Arc::new(self.info), self.header, Box::new(self.pixels), &alive)
+        }
+
+        fn with(&self, change: impl FnOnce(&mut Self)) -> FrameSet {
+            let mut changed = self.clone();
+            change(&mut changed);
+            changed.frameset()
+        }
+    }
+
+    fn captured(name: &str, options: &str, count: usize) -> Vec<Parts> {
+        let mut rig = Rig::called(name, &format!("{TINY}{options}"));
+        (0..count).map(|_| Parts::of(&rig.frameset())).collect()
+    }
+
+    fn verify(options: &str) -> Verify {
+        Verify::new(toml::from_str(options).unwrap())
+    }
+
+    fn fault(framesets: impl IntoIterator<Item = FrameSet>) -> String {
+        let mut verify = verify("");
+        let faults: Vec<_> = framesets.into_iter().filter_map(|frames| verify.look(&frames).err()).collect();
+        let [fault] = &faults[..] else { panic!("one fault expected: {faults:?}") };
+        fault.to_string()
+    }
+
+    #[test]
+    fn what_the_camera_saw_is_right_wherever_it_lies() {
+        let mut rig = Rig::called("front", TINY);
+        let (mut in_slots, mut held) = (verify("digest = true"), verify("digest = true"));
+        for _ in 0..5 {
+            let frames = rig.frameset();
+            in_slots.process(&frames, &mut rig.outlet).unwrap();
+            let elsewhere = Parts::of(&frames).with(|parts| parts.header.arrival_nanos += 1);
+            held.process(&elsewhere, &mut rig.outlet).unwrap();
+        }
+        let report: Vec<_> = in_slots.report().collect();
+        assert_eq!(report, held.report().collect::<Vec<_>>());
+        let [line] = &report[..] else { panic!("{report:?}") };
+        let digest = line.strip_prefix("front: 5 framesets, digest ").unwrap();
+        assert!(digest.len() == 16 && u64::from_str_radix(digest, 16).is_ok(), "{line}");
+        in_slots.finish(&mut rig.outlet).unwrap();
+    }
+
+    #[test]
+    fn the_digest_tells_everything_but_the_arrival() {
+        let [parts, ..] = &captured("front", "color_format = 'yuyv'", 1)[..] else { unreachable!() };
+        let digest = |frames: FrameSet| {
+            let mut verify = verify("content = false\ndigest = true");
+            verify.look(&frames).unwrap();
+            verify.report().next().unwrap()
+        };
+        let right = digest(parts.clone().frameset());
+        assert_eq!(right, digest(parts.with(|parts| parts.header.arrival_nanos += 1)));
+        let changes: [fn(&mut Parts); 8] = [
+            |parts| parts.header.sequence += 1,
+            |parts| parts.header.frames[0].number += 1,
+            |parts| parts.header.frames[1].timestamp.nanos += 1,
+            |parts| parts.header.frames[0].timestamp.clock = camrig_frame::Clock::System,
+            |parts| parts.header.frames[1].metadata.set(camrig_frame::MetadataKey::GAIN_LEVEL, -1),
+            |parts| parts.header.frames[1].format = camrig_frame::PixelFormat::Yuyv,
+            |parts| parts.pixels.0[0][0] ^= 1,
+            |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            assert_ne!(right, digest(parts.with(change)), "change {index}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_where_it_is() {
+        let parts = &captured("front", "seed = 1", 3)[2];
+        let number = parts.header.frames[0].number;
+        let found = fault([parts.with(|parts| parts.pixels.0[0][(5 * 32 + 7) * 3 + 1] ^= 0x10)]);
+        let place =
+            format!("frameset 2 of `front`: in color frame {number} the pixel at column 7, row 5 is ");
+        assert!(found.starts_with(&place), "{found}");
+        let last = parts.pixels.0[1].len() - 1;
+        let right = parts.pixels.0[1][last - 1..].to_vec();
+        let found = fault([parts.with(|parts| parts.pixels.0[1][last] ^= 0x80)]);
+        let wrong = format!(
+            "frameset 2 of `front`: in depth frame 2 the pixel at column 63, row 47 is {:02x} {:02x}, not {:02x} {:02x}",
+            right[0],
+            right[1] ^ 0x80,
+            right[0],
+            right[1],
+        );
+        assert_eq!(found, wrong);
+    }
+
+    #[test]
+    fn no_pixels_pass_under_another_name_or_number() {
+        let (left, right) = (&captured("left", "", 2), &captured("right", "", 2));
+        for index in [0, 1] {
+            let swapped = left[1].with(|parts| parts.pixels.0[index] = right[1].pixels.0[index].clone());
+            assert!(fault([swapped]).starts_with("frameset 1 of `left`: in "));
+            let repeated = left[1].with(|parts| parts.pixels.0[index] = left[0].pixels.0[index].clone());
+            assert!(fault([repeated]).starts_with("frameset 1 of `left`: in "));
+        }
+        let serials = (&left[0].info.serial, &right[0].info.serial);
+        let renamed = right[1].with(|parts| parts.info.name = "left".into());
+        assert_eq!(
+            fault([left[0].clone().frameset(), renamed]),
+            format!("`left` had serial {}, and now has {}", serials.0, serials.1),
+        );
+        let twin = left[1].with(|parts| parts.info.name = "right".into());
+        assert_eq!(
+            fault([left[0].clone().frameset(), twin]),
+            format!("`right` has serial {}, but so has `left`", serials.0),
+        );
+    }
+
+    #[test]
+    fn a_repeated_or_late_sequence_is_found_and_a_new_start_is_none() {
+        let all = &captured("front", "", 3);
+        let (again, old) = (all[2].clone().frameset(), all[1].clone().frameset());
+        assert_eq!(fault([again.clone(), again.clone()]), "frameset 2 of `front` came after frameset 2");
+        assert_eq!(fault([again.clone(), old]), "frameset 1 of `front` came after frameset 2");
+        // Two framesets under one sequence number are no new start: the device's number goes on.
+        let doubled = all[2].with(|parts| {
+            parts.header = FrameSetHeader { sequence: 1, ..parts.header.clone() };
+        });
+        assert_eq!(
+            fault([all[1].clone().frameset(), doubled]),
+            "frameset 1 of `front` came after frameset 1",
+        );
+        let mut verify = verify("");
+        let anew = all[0].with(|parts| parts.header.arrival_nanos = again.arrival_nanos() + 1);
+        assert!(verify.look(&again).is_ok() && verify.look(&anew).is_ok());
+    }
+
+    #[test]
+    fn frames_have_to_be_those_that_the_camera_has() {
+        let parts = &captured("front", "", 1)[0];
+        let lost = parts.with(|parts| parts.header.frames.truncate(1));
+        assert_eq!(
+            fault([lost]),
+            "frameset 0 of `front` has color rgb8 32x24 with 96 bytes a row, but the camera has color rgb8 32x24 \
+             with 96 bytes a row, depth z16 64x48 with 128 bytes a row",
+        );
+        let mixed = parts.with(|parts| parts.header.frames[1].number = 9);
+        assert_eq!(fault([mixed]), "frameset 0 of `front` mixes frames 0 and 9");
+    }
+
+    #[test]
+    fn other_cameras_are_only_digested() {
+        let real = captured("front", "", 1)[0].with(|parts| {
+            parts.info.driver = "realsense".into();
+            parts.info.model = "Intel RealSense D435".into();
+        });
+        assert_eq!(
+            fault([real.clone()]),
+            "the content of `front` is unknown: driver `realsense` with model `Intel RealSense D435` is not \
+             synthetic; `content = false` only digests",
+        );
+        let mut verify = verify("content = false");
+        verify.look(&real).unwrap();
+        assert_eq!(verify.report().collect::<Vec<_>>(), ["front: 1 framesets"]);
+        assert_eq!(real.frame(Stream::Depth).map(|frame| frame.width()), Some(64));
+    }
+}

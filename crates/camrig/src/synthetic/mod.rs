@@ -203,4 +203,4 @@ fn hash_bytes(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -141,8 +141,11 @@ impl Model {
             .take(PROPOSALS)
             .map(|(_, mode, rate)| format!("`{}x{}@{rate}`", mode.width, mode.height))
             .collect();
-        let model = self.option();
-        Err(format!("model `{model}` has no {stream} profile `{profile}`; nearest: {}", nearest.join(", ")))
+        let own_name = self.option();
+        Err(format!(
+            "model `{own_name}` has no {stream} profile `{profile}`; nearest: {}",
+            nearest.join(", ")
+        ))
     }
 
     /// Everything that a camera of this model says of one stream. Its streams share one viewpoint.

@@ -47,7 +47,8 @@ impl Scene {
             let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth);
             rendered && model.stream_info(stream.stream, stream.format, stream.profile) == *stream
         };
-        info.streams.iter().all(own).then(|| Self::new(model, &info.serial, &info.streams))
+        let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
+        (same_unit && info.streams.iter().all(own)).then(|| Self::new(model, &info.serial, &info.streams))
     }
 
     pub(super) fn new(model: Model, serial: &str, streams: &[StreamInfo]) -> Self {
@@ -197,7 +198,7 @@ fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3
     let weigh = |weights: [i32; 3], offset: i32| {
         let [r, g, b] = weights;
         let sum = r * i32::from(red) + g * i32::from(green) + b * i32::from(blue);
-        ((sum + 128 >> 8) + offset) as u8
+        (((sum + 128) >> 8) + offset) as u8
     };
     match format {
         PixelFormat::Rgb8 => [red, green, blue],
