@@ -533,4 +533,25 @@ mod tests {
         assert_eq!(verify.report().collect::<Vec<_>>(), ["front: 1 framesets"]);
         assert_eq!(real.frame(Stream::Depth).map(|frame| frame.width()), Some(64));
     }
+
+    /// `cargo test --release -p camrig --lib verifying_time -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement, worth something in release only"]
+    fn verifying_time() {
+        for options in ["", "digest = true", "digest = true\ncontent = false"] {
+            let frames = Rig::called("front", "paced = false").frameset();
+            let mut verify = verify(options);
+            verify.look(&frames).unwrap();
+            let start = std::time::Instant::now();
+            let count = 200;
+            for _ in 0..count {
+                verify.cameras.values_mut().for_each(|camera| camera.last = None);
+                verify.look(&frames).unwrap();
+            }
+            println!(
+                "{options:?}: {:.3} ms a frameset",
+                start.elapsed().as_secs_f64() * 1e3 / f64::from(count)
+            );
+        }
+    }
 }

@@ -21,7 +21,33 @@ const MAX_DROP_RATE: f64 = 0.99;
 /// Twelve digits, as the serial numbers of D400 cameras.
 const SERIALS: u64 = 1_000_000_000_000;
 
-/// The options of [`Synthetic`](super::Synthetic).
+/// The options of [`Synthetic`](super::Synthetic). These are all, each with its default or an example:
+///
+/// ```toml
+/// [camera.front]
+/// driver = "synthetic"
+///
+/// [camera.front.options]
+/// model = "d435"           # or "d405"; "any" takes every size and rate
+/// serial = "943222071836"  # says which scene is seen; by default it follows from the camera's name
+/// # seed = 7               # or so: the serial number 000000000007
+/// color = "848x480@30"     # or "off"
+/// color_format = "rgb8"    # or "bgr8", "yuyv"
+/// depth = "848x480@30"     # or "off"
+/// infrared = "off"         # or a profile: infrared-1
+/// paced = true             # false: as fast as the readers let it
+/// frames = 300             # the camera ends after so many framesets; by default it does not
+///
+/// # What real cameras do, to rehearse it:
+/// unplug_at = 2.5          # seconds after the start: the camera fails, as if pulled out
+/// stall_at = 2.5           # seconds after the start: nothing comes any more, and nothing fails
+/// drop_rate = 0.01         # this share of framesets is lost in the device; the frame numbers show it
+/// clock_skew = -12.5       # milliseconds that the hardware clock is ahead
+/// clock_drift_ppm = 40.0   # parts per million that the hardware clock is too fast
+/// start_delay = 100.0      # milliseconds until the first frameset
+/// ```
+///
+/// A camera that is not paced takes its seconds from the frames' times.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticOptions {
