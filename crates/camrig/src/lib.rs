@@ -37,6 +37,7 @@ pub use driver::{Captured, Device, Driver, DriverError};
 pub use frameset::{FrameSet, HeldFrames};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{NoOptions, Processor, ProcessorError};
+pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.
 pub mod prelude {

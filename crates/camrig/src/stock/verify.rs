@@ -1,1 +1,557 @@
-//! The stock processor `verify`.
+//! The stock processor `verify`: nothing arrives but what the camera saw.
+//!
+//! It renders each synthetic frameset again, from what travels with it, and compares every byte, so that no
+//! camera's pixels ever appear under another's name, no frame twice and none torn. Of cameras whose content
+//! nobody can know it digests what it sees: equal digests from two placements mean equal framesets.
+//! It deliberately knows nothing of slots, links and placements: it sees what any processor sees.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use camrig_frame::{CameraInfo, Frame};
+use serde::Deserialize;
+
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+use crate::processor::{Processor, ProcessorError};
+use crate::synthetic::Scene;
+
+/// The options of [`Verify`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct VerifyOptions {
+    /// Print a digest of everything that each camera sent, at the end.
+    digest: bool,
+    /// Compare pixels with what the synthetic driver renders; `false` admits other cameras.
+    content: bool,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { digest: false, content: true }
+    }
+}
+
+/// Compares framesets with what they have to be.
+pub(crate) struct Verify {
+    options: VerifyOptions,
+    cameras: BTreeMap<String, Camera>,
+    /// Where frames are rendered again; kept, so that it is allocated once.
+    rendered: Vec<u8>,
+}
+
+/// What is known of one camera.
+struct Camera {
+    info: Arc<CameraInfo>,
+    /// What it sees; none when content is not compared.
+    scene: Option<Scene>,
+    last: Option<Place>,
+    framesets: u64,
+    digest: Digest,
+}
+
+/// Where a frameset stands among those of its camera.
+#[derive(Clone, Copy)]
+struct Place {
+    sequence: u64,
+    number: u64,
+    arrival_nanos: u64,
+}
+
+/// Why framesets are not what they have to be.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(
+        "the content of `{camera}` is unknown: driver `{driver}` with model `{model}` is not synthetic; \
+         `content = false` only digests"
+    )]
+    NotSynthetic { camera: String, driver: String, model: String },
+    #[error("`{camera}` has serial {serial}, but so has `{other}`")]
+    SerialTwice { camera: String, serial: String, other: String },
+    #[error("`{camera}` had serial {before}, and now has {now}")]
+    SerialChanged { camera: String, before: String, now: String },
+    #[error("frameset {sequence} of `{camera}` came after frameset {last}")]
+    Order { camera: String, sequence: u64, last: u64 },
+    #[error("frameset {sequence} of `{camera}` has {found}, but the camera has {expected}")]
+    Streams { camera: String, sequence: u64, found: String, expected: String },
+    #[error("frameset {sequence} of `{camera}` mixes frames {first} and {other}")]
+    Numbers { camera: String, sequence: u64, first: u64, other: u64 },
+    #[error(
+        "frameset {sequence} of `{camera}`: in {stream} frame {number} the pixel at column {x}, row {y} is \
+         {found}, not {expected}"
+    )]
+    Pixel {
+        camera: String,
+        sequence: u64,
+        stream: &'static str,
+        number: u64,
+        x: usize,
+        y: usize,
+        found: String,
+        expected: String,
+    },
+}
+
+impl Verify {
+    pub(crate) fn new(options: VerifyOptions) -> Self {
+        Self { options, cameras: BTreeMap::new(), rendered: Vec::new() }
+    }
+
+    /// Makes sure that `cameras` knows the camera behind `frames`, and that it is the one it was.
+    fn meet(&mut self, frames: &FrameSet) -> Result<(), Fault> {
+        let info = frames.info();
+        let known = self.cameras.get_mut(frames.camera());
+        match known {
+            Some(camera) if Arc::ptr_eq(&camera.info, info) || camera.info == *info => return Ok(()),
+            Some(camera) if camera.info.serial != info.serial => {
+                return Err(Fault::SerialChanged {
+                    camera: info.name.clone(),
+                    before: camera.info.serial.clone(),
+                    now: info.serial.clone(),
+                });
+            }
+            // The same device with other streams: it was opened anew.
+            Some(camera) => {
+                camera.scene = self.options.content.then(|| scene(info)).transpose()?;
+                camera.info = Arc::clone(info);
+                return Ok(());
+            }
+            None => {}
+        }
+        let same_serial = |camera: &&Camera| !info.serial.is_empty() && camera.info.serial == info.serial;
+        if let Some(other) = self.cameras.values().find(same_serial) {
+            return Err(Fault::SerialTwice {
+                camera: info.name.clone(),
+                serial: info.serial.clone(),
+                other: other.info.name.clone(),
+            });
+        }
+        let camera = Camera {
+            info: Arc::clone(info),
+            scene: self.options.content.then(|| scene(info)).transpose()?,
+            last: None,
+            framesets: 0,
+            digest: Digest::default(),
+        };
+        self.cameras.insert(info.name.clone(), camera);
+        Ok(())
+    }
+
+    fn look(&mut self, frames: &FrameSet) -> Result<(), Fault> {
+        self.meet(frames)?;
+        let Some(camera) = self.cameras.get_mut(frames.camera()) else { return Ok(()) };
+        camera.check_order(frames)?;
+        if let Some(scene) = &camera.scene {
+            check_headers(frames)?;
+            for frame in frames.frames() {
+                check_pixels(frames, &frame, scene, &mut self.rendered)?;
+            }
+        }
+        if self.options.digest {
+            camera.digest.frameset(frames);
+        }
+        camera.framesets += 1;
+        Ok(())
+    }
+
+    /// What is to be said at the end, a line for each camera, sorted by name.
+    fn report(&self) -> impl Iterator<Item = String> {
+        self.cameras.iter().map(|(name, camera)| {
+            let mut line = format!("{name}: {} framesets", camera.framesets);
+            if self.options.digest {
+                // Writing to a string cannot fail.
+                let _ = write!(line, ", digest {:016x}", camera.digest.0);
+            }
+            line
+        })
+    }
+}
+
+impl Processor for Verify {
+    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+        Ok(self.look(frames)?)
+    }
+
+    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+        for line in self.report() {
+            if self.options.digest {
+                println!("verify: {line}");
+            } else {
+                log::info!("verify: {line}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Camera {
+    /// Sequences increase. Only a camera that was opened anew counts from the beginning again: its numbers
+    /// too, and later.
+    fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {
+        let number = frames.header().frames.first().map_or(0, |frame| frame.number);
+        let place = Place { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
+        if let Some(last) = self.last.replace(place) {
+            let anew = place.number <= last.number && place.arrival_nanos > last.arrival_nanos;
+            if place.sequence <= last.sequence && !anew {
+                return Err(Fault::Order {
+                    camera: self.info.name.clone(),
+                    sequence: place.sequence,
+                    last: last.sequence,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
+    Scene::of(info).ok_or_else(|| Fault::NotSynthetic {
+        camera: info.name.clone(),
+        driver: info.driver.clone(),
+        model: info.model.clone(),
+    })
+}
+
+/// Checks that the frames are one of each stream that the camera has, as large as it says, of one instant.
+fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
+    let headers = &frames.header().frames;
+    let expected = || {
+        frames.info().streams.iter().map(|info| {
+            let (width, height) = (info.profile.width(), info.profile.height());
+            (info.stream, info.format, width, height, width * info.format.bytes_per_pixel())
+        })
+    };
+    let found = || {
+        headers
+            .iter()
+            .map(|frame| (frame.stream, frame.format, frame.width, frame.height, frame.stride_bytes))
+    };
+    if !expected().eq(found()) {
+        let names = |shapes: &mut dyn Iterator<Item = _>| {
+            let names: Vec<_> = shapes
+                .map(|(stream, format, width, height, stride)| {
+                    format!("{stream} {format} {width}x{height} with {stride} bytes a row")
+                })
+                .collect();
+            if names.is_empty() { "no frames".to_owned() } else { names.join(", ") }
+        };
+        return Err(Fault::Streams {
+            camera: frames.camera().to_owned(),
+            sequence: frames.sequence(),
+            found: names(&mut found()),
+            expected: names(&mut expected()),
+        });
+    }
+    let first = headers.first().map_or(0, |frame| frame.number);
+    match headers.iter().find(|frame| frame.number != first) {
+        Some(frame) => Err(Fault::Numbers {
+            camera: frames.camera().to_owned(),
+            sequence: frames.sequence(),
+            first,
+            other: frame.number,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Renders a frame again into `rendered`, and compares.
+fn check_pixels(
+    frames: &FrameSet,
+    frame: &Frame<'_>,
+    scene: &Scene,
+    rendered: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let (header, pixels) = (frame.header(), frame.bytes());
+    rendered.resize(pixels.len(), 0);
+    scene.render(header.stream, header.number, rendered);
+    if pixels == rendered {
+        return Ok(());
+    }
+    let at = pixels.iter().zip(rendered.iter()).position(|(found, expected)| found != expected).unwrap_or(0);
+    let size = header.format.bytes_per_pixel() as usize;
+    let pixel = at / size;
+    let hex = |bytes: &[u8]| {
+        let bytes: Vec<_> = bytes[pixel * size..][..size].iter().map(|byte| format!("{byte:02x}")).collect();
+        bytes.join(" ")
+    };
+    Err(Fault::Pixel {
+        camera: frames.camera().to_owned(),
+        sequence: frames.sequence(),
+        stream: header.stream.name(),
+        number: header.number,
+        x: pixel % header.width as usize,
+        y: pixel / header.width as usize,
+        found: hex(pixels),
+        expected: hex(rendered),
+    })
+}
+
+/// A digest of everything that is the same in every placement: all but the arrival.
+///
+/// FNV-1a over words of 8 bytes, with a rotation, because a product carries no bit downwards. It finds
+/// accidents, not forgeries.
+struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    fn frameset(&mut self, frames: &FrameSet) {
+        let header = frames.header();
+        self.word(header.sequence);
+        self.word(header.frames.len() as u64);
+        for frame in frames.frames() {
+            let header = frame.header();
+            self.word(header.stream as u64);
+            self.word(header.format as u64);
+            self.word(header.width.into());
+            self.word(header.height.into());
+            self.word(header.number);
+            self.word(header.timestamp.clock as u64);
+            self.word(header.timestamp.nanos);
+            self.word(header.metadata.iter().count() as u64);
+            for (key, value) in header.metadata.iter() {
+                self.word(key.number() as u64);
+                self.word(value as u64);
+            }
+            // Row by row: padding is no pixel.
+            frame.rows().for_each(|row| self.bytes(row));
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|&word| self.word(u64::from_le_bytes(word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.word(u64::from_le_bytes(last));
+    }
+
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use camrig_frame::{FrameSetHeader, Stream};
+
+    use super::*;
+    use crate::frameset::HeldFrames;
+    use crate::synthetic::tests::Rig;
+
+    const TINY: &str = "model = 'any'\ndepth = '64x48@30'\ncolor = '32x24@30'\npaced = false\n";
+
+    /// A frameset as it can be taken apart and put together wrongly.
+    #[derive(Clone)]
+    struct Parts {
+        info: CameraInfo,
+        header: FrameSetHeader,
+        pixels: Pixels,
+    }
+
+    #[derive(Clone)]
+    struct Pixels(Vec<Vec<u8>>);
+
+    impl HeldFrames for Pixels {
+        fn pixels(&self, index: usize) -> &[u8] {
+            &self.0[index]
+        }
+    }
+
+    impl Parts {
+        fn of(frames: &FrameSet) -> Self {
+            let pixels = Pixels(frames.frames().map(|frame| frame.bytes().to_vec()).collect());
+            Self { info: CameraInfo::clone(frames.info()), header: frames.header().clone(), pixels }
+        }
+
+        fn frameset(self) -> FrameSet {
+            let alive = Arc::new(AtomicUsize::new(0));
+            FrameSet::held(Arc::new(self.info), self.header, Box::new(self.pixels), &alive)
+        }
+
+        fn with(&self, change: impl FnOnce(&mut Self)) -> FrameSet {
+            let mut changed = self.clone();
+            change(&mut changed);
+            changed.frameset()
+        }
+    }
+
+    fn captured(name: &str, options: &str, count: usize) -> Vec<Parts> {
+        let mut rig = Rig::called(name, &format!("{TINY}{options}"));
+        (0..count).map(|_| Parts::of(&rig.frameset())).collect()
+    }
+
+    fn verify(options: &str) -> Verify {
+        Verify::new(toml::from_str(options).unwrap())
+    }
+
+    fn fault(framesets: impl IntoIterator<Item = FrameSet>) -> String {
+        let mut verify = verify("");
+        let faults: Vec<_> = framesets.into_iter().filter_map(|frames| verify.look(&frames).err()).collect();
+        let [fault] = &faults[..] else { panic!("one fault expected: {faults:?}") };
+        fault.to_string()
+    }
+
+    #[test]
+    fn what_the_camera_saw_is_right_wherever_it_lies() {
+        let mut rig = Rig::called("front", TINY);
+        let (mut in_slots, mut held) = (verify("digest = true"), verify("digest = true"));
+        for _ in 0..5 {
+            let frames = rig.frameset();
+            in_slots.process(&frames, &mut rig.outlet).unwrap();
+            let elsewhere = Parts::of(&frames).with(|parts| parts.header.arrival_nanos += 1);
+            held.process(&elsewhere, &mut rig.outlet).unwrap();
+        }
+        let report: Vec<_> = in_slots.report().collect();
+        assert_eq!(report, held.report().collect::<Vec<_>>());
+        let [line] = &report[..] else { panic!("{report:?}") };
+        let digest = line.strip_prefix("front: 5 framesets, digest ").unwrap();
+        assert!(digest.len() == 16 && u64::from_str_radix(digest, 16).is_ok(), "{line}");
+        in_slots.finish(&mut rig.outlet).unwrap();
+    }
+
+    #[test]
+    fn the_digest_tells_everything_but_the_arrival() {
+        let [parts, ..] = &captured("front", "color_format = 'yuyv'", 1)[..] else { unreachable!() };
+        let digest = |frames: FrameSet| {
+            let mut verify = verify("content = false\ndigest = true");
+            verify.look(&frames).unwrap();
+            verify.report().next().unwrap()
+        };
+        let right = digest(parts.clone().frameset());
+        assert_eq!(right, digest(parts.with(|parts| parts.header.arrival_nanos += 1)));
+        let changes: [fn(&mut Parts); 8] = [
+            |parts| parts.header.sequence += 1,
+            |parts| parts.header.frames[0].number += 1,
+            |parts| parts.header.frames[1].timestamp.nanos += 1,
+            |parts| parts.header.frames[0].timestamp.clock = camrig_frame::Clock::System,
+            |parts| parts.header.frames[1].metadata.set(camrig_frame::MetadataKey::GAIN_LEVEL, -1),
+            |parts| parts.header.frames[1].format = camrig_frame::PixelFormat::Yuyv,
+            |parts| parts.pixels.0[0][0] ^= 1,
+            |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            assert_ne!(right, digest(parts.with(change)), "change {index}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_where_it_is() {
+        let parts = &captured("front", "seed = 1", 3)[2];
+        let number = parts.header.frames[0].number;
+        let found = fault([parts.with(|parts| parts.pixels.0[0][(5 * 32 + 7) * 3 + 1] ^= 0x10)]);
+        let place =
+            format!("frameset 2 of `front`: in color frame {number} the pixel at column 7, row 5 is ");
+        assert!(found.starts_with(&place), "{found}");
+        let last = parts.pixels.0[1].len() - 1;
+        let right = parts.pixels.0[1][last - 1..].to_vec();
+        let found = fault([parts.with(|parts| parts.pixels.0[1][last] ^= 0x80)]);
+        let wrong = format!(
+            "frameset 2 of `front`: in depth frame 2 the pixel at column 63, row 47 is {:02x} {:02x}, not {:02x} {:02x}",
+            right[0],
+            right[1] ^ 0x80,
+            right[0],
+            right[1],
+        );
+        assert_eq!(found, wrong);
+    }
+
+    #[test]
+    fn no_pixels_pass_under_another_name_or_number() {
+        let (left, right) = (&captured("left", "", 2), &captured("right", "", 2));
+        for index in [0, 1] {
+            let swapped = left[1].with(|parts| parts.pixels.0[index] = right[1].pixels.0[index].clone());
+            assert!(fault([swapped]).starts_with("frameset 1 of `left`: in "));
+            let repeated = left[1].with(|parts| parts.pixels.0[index] = left[0].pixels.0[index].clone());
+            assert!(fault([repeated]).starts_with("frameset 1 of `left`: in "));
+        }
+        let serials = (&left[0].info.serial, &right[0].info.serial);
+        let renamed = right[1].with(|parts| parts.info.name = "left".into());
+        assert_eq!(
+            fault([left[0].clone().frameset(), renamed]),
+            format!("`left` had serial {}, and now has {}", serials.0, serials.1),
+        );
+        let twin = left[1].with(|parts| parts.info.name = "right".into());
+        assert_eq!(
+            fault([left[0].clone().frameset(), twin]),
+            format!("`right` has serial {}, but so has `left`", serials.0),
+        );
+    }
+
+    #[test]
+    fn a_repeated_or_late_sequence_is_found_and_a_new_start_is_none() {
+        let all = &captured("front", "", 3);
+        let (again, old) = (all[2].clone().frameset(), all[1].clone().frameset());
+        assert_eq!(fault([again.clone(), again.clone()]), "frameset 2 of `front` came after frameset 2");
+        assert_eq!(fault([again.clone(), old]), "frameset 1 of `front` came after frameset 2");
+        // Two framesets under one sequence number are no new start: the device's number goes on.
+        let doubled = all[2].with(|parts| {
+            parts.header = FrameSetHeader { sequence: 1, ..parts.header.clone() };
+        });
+        assert_eq!(
+            fault([all[1].clone().frameset(), doubled]),
+            "frameset 1 of `front` came after frameset 1",
+        );
+        let mut verify = verify("");
+        let anew = all[0].with(|parts| parts.header.arrival_nanos = again.arrival_nanos() + 1);
+        assert!(verify.look(&again).is_ok() && verify.look(&anew).is_ok());
+    }
+
+    #[test]
+    fn frames_have_to_be_those_that_the_camera_has() {
+        let parts = &captured("front", "", 1)[0];
+        let lost = parts.with(|parts| parts.header.frames.truncate(1));
+        assert_eq!(
+            fault([lost]),
+            "frameset 0 of `front` has color rgb8 32x24 with 96 bytes a row, but the camera has color rgb8 32x24 \
+             with 96 bytes a row, depth z16 64x48 with 128 bytes a row",
+        );
+        let mixed = parts.with(|parts| parts.header.frames[1].number = 9);
+        assert_eq!(fault([mixed]), "frameset 0 of `front` mixes frames 0 and 9");
+    }
+
+    #[test]
+    fn other_cameras_are_only_digested() {
+        let real = captured("front", "", 1)[0].with(|parts| {
+            parts.info.driver = "realsense".into();
+            parts.info.model = "Intel RealSense D435".into();
+        });
+        assert_eq!(
+            fault([real.clone()]),
+            "the content of `front` is unknown: driver `realsense` with model `Intel RealSense D435` is not \
+             synthetic; `content = false` only digests",
+        );
+        let mut verify = verify("content = false");
+        verify.look(&real).unwrap();
+        assert_eq!(verify.report().collect::<Vec<_>>(), ["front: 1 framesets"]);
+        assert_eq!(real.frame(Stream::Depth).map(|frame| frame.width()), Some(64));
+    }
+
+    /// `cargo test --release -p camrig --lib verifying_time -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement, worth something in release only"]
+    fn verifying_time() {
+        for options in ["", "digest = true", "digest = true\ncontent = false"] {
+            let frames = Rig::called("front", "paced = false").frameset();
+            let mut verify = verify(options);
+            verify.look(&frames).unwrap();
+            let start = std::time::Instant::now();
+            let count = 200;
+            for _ in 0..count {
+                verify.cameras.values_mut().for_each(|camera| camera.last = None);
+                verify.look(&frames).unwrap();
+            }
+            println!(
+                "{options:?}: {:.3} ms a frameset",
+                start.elapsed().as_secs_f64() * 1e3 / f64::from(count)
+            );
+        }
+    }
+}

@@ -1,1 +1,206 @@
-//! The synthetic driver: real scenes without a camera.
+//! The driver `synthetic`: a camera without a camera.
+//!
+//! It shows a moving scene through the optics of a D405 or D435, color and depth consistent with each other and
+//! with the calibration, and can be asked to misbehave as real cameras do, so that a rig can be rehearsed.
+//! Whatever it makes follows from its options and the frame's number, never from the wall clock: the same
+//! topology gives the same bytes in every placement, and `verify` can tell a wrong one.
+//!
+//! * `options`: what can be asked for
+//! * `model`: profiles and optics
+//! * `world`: what there is to see
+//! * `scene`: its pixels
+//! * this module: when frames come, and when they do not
+//!
+//! It deliberately knows no reader: that a frameset is dropped for want of a slot is the outlet's business.
+
+mod model;
+mod options;
+mod scene;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use camrig_frame::{CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, StreamInfo, Timestamp};
+
+pub use self::options::SyntheticOptions;
+pub(crate) use self::scene::Scene;
+use crate::clock::monotonic_nanos;
+use crate::driver::{Captured, Driver, DriverError};
+use crate::outlet::{FrameHeaders, Outlet};
+
+/// The name under which this driver is registered: [`Scene::of`] knows its framesets by it.
+pub(crate) const DRIVER: &str = "synthetic";
+
+/// A paced camera whose reader keeps it from going on for so many frames loses what came in between.
+const PATIENCE_FRAMES: u32 = 2;
+
+/// A camera that shows a moving scene, and can be told to fail. See [`SyntheticOptions`].
+pub struct Synthetic {
+    name: String,
+    options: SyntheticOptions,
+    serial: String,
+    streams: Vec<StreamInfo>,
+    scene: Scene,
+    frames_per_second: u64,
+    /// The number of the next frameset that the device does not lose.
+    number: u64,
+    captured: u64,
+    /// When run time began: with the first wish for a frameset, so that nothing is late from the start.
+    started: Option<Instant>,
+}
+
+impl Driver for Synthetic {
+    type Options = SyntheticOptions;
+
+    fn check(options: &SyntheticOptions) -> Result<(), DriverError> {
+        options.check()
+    }
+
+    fn claim(options: &SyntheticOptions) -> Option<String> {
+        options.given_serial().map(|serial| format!("serial {serial}"))
+    }
+
+    fn open(name: &str, options: SyntheticOptions) -> Result<Self, DriverError> {
+        options.check()?;
+        let (serial, streams) = (options.serial(name), options.streams());
+        let mut camera = Self {
+            name: name.to_owned(),
+            scene: Scene::new(options.model, &serial, &streams),
+            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()).into(),
+            options,
+            serial,
+            streams,
+            number: 0,
+            captured: 0,
+            started: None,
+        };
+        camera.number = camera.next_kept(0);
+        Ok(camera)
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo {
+            name: self.name.clone(),
+            driver: DRIVER.to_owned(),
+            serial: self.serial.clone(),
+            model: self.options.model.name().to_owned(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: self.options.model.depth_unit_meters(),
+            streams: self.streams.clone(),
+        }
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+        if self.options.frames.is_some_and(|frames| self.captured >= frames) {
+            return Ok(Captured::End);
+        }
+        let started = *self.started.get_or_insert_with(Instant::now);
+        self.lose_what_was_missed(started.elapsed());
+        let due = Duration::from_nanos(self.true_nanos(self.number));
+        let comes_at = if due < self.options.stall_at() { due } else { Duration::MAX };
+        let unplug_at = self.options.unplug_at();
+        if !self.wait(started, comes_at.min(unplug_at), timeout) {
+            return Ok(Captured::Nothing);
+        }
+        if unplug_at <= comes_at {
+            let (name, serial) = (&self.name, &self.serial);
+            return Err(DriverError::unavailable(format!(
+                "camera `{name}` (serial {serial}) was unplugged, as its option `unplug_at` asks"
+            )));
+        }
+        self.deliver(outlet)?;
+        self.captured += 1;
+        self.number = self.next_kept(self.number + 1);
+        Ok(Captured::FrameSet)
+    }
+}
+
+impl Synthetic {
+    fn deliver(&self, outlet: &mut Outlet) -> Result<(), DriverError> {
+        let loan = outlet.loan(monotonic_nanos(), self.headers());
+        let Some(mut loan) = loan.map_err(|error| DriverError::new(error.to_string()))? else {
+            return Ok(());
+        };
+        for (index, info) in self.streams.iter().enumerate() {
+            self.scene.render(info.stream, self.number, loan.frame_mut(index));
+        }
+        outlet.publish(loan);
+        Ok(())
+    }
+
+    fn headers(&self) -> FrameHeaders {
+        let nanos = self.options.hardware_nanos(self.true_nanos(self.number));
+        let mut metadata = Metadata::EMPTY;
+        metadata.set(MetadataKey::FRAME_COUNTER, self.number as i64);
+        metadata.set(MetadataKey::SENSOR_TIMESTAMP, (nanos / 1000) as i64);
+        // As if auto exposure hunted a little.
+        let hunt = (mix(Scene::seed(&self.serial) ^ self.number) % 16) as i64;
+        metadata.set(MetadataKey::ACTUAL_EXPOSURE, 8500 + 10 * hunt);
+        metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
+        let header = |info: &StreamInfo| FrameHeader {
+            stream: info.stream,
+            format: info.format,
+            width: info.profile.width(),
+            height: info.profile.height(),
+            stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
+            number: self.number,
+            timestamp: Timestamp { clock: Clock::Hardware, nanos },
+            metadata,
+        };
+        self.streams.iter().map(header).collect()
+    }
+
+    /// Waits until run time `at`, at most `timeout`; false when the time has not come by then.
+    fn wait(&self, started: Instant, at: Duration, timeout: Duration) -> bool {
+        if at == Duration::MAX {
+            std::thread::sleep(timeout);
+            return false;
+        }
+        if !self.options.paced {
+            return true;
+        }
+        let wait = at.saturating_sub(started.elapsed());
+        std::thread::sleep(wait.min(timeout));
+        wait <= timeout
+    }
+
+    /// A camera does not wait for its host: what came while nobody asked is lost, and the numbers tell.
+    fn lose_what_was_missed(&mut self, run_time: Duration) {
+        let late = run_time.saturating_sub(Duration::from_nanos(self.true_nanos(self.number)));
+        let period = Duration::from_nanos(1_000_000_000 / self.frames_per_second);
+        if self.options.paced && late > PATIENCE_FRAMES * period {
+            let missed = late.as_nanos() * u128::from(self.frames_per_second) / 1_000_000_000;
+            self.number = self.next_kept(self.number + missed as u64);
+        }
+    }
+
+    /// The first number from `number` on that the device does not lose of itself.
+    fn next_kept(&self, number: u64) -> u64 {
+        let seed = mix(Scene::seed(&self.serial));
+        let lost = |number: u64| world::unit(mix(seed ^ mix(number))) < self.options.drop_rate;
+        (number..).find(|&number| !lost(number)).unwrap_or(number)
+    }
+
+    /// When frame `number` comes, in nanoseconds of run time.
+    fn true_nanos(&self, number: u64) -> u64 {
+        let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.frames_per_second);
+        self.options.start_delay_nanos() + nanos as u64
+    }
+}
+
+/// Scatters a number over all 64 bits: the last step of `SplitMix64` (Steele, Lea, Flood 2014).
+const fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// A number for a text, the same in every build, which the standard library's hashes do not promise.
+fn hash_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(mix(bytes.len() as u64), |hash, &byte| mix(hash ^ u64::from(byte)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,253 @@
+//! What distinguishes the synthetic models: profiles, optics, depth unit.
+//!
+//! Knows nothing of what is seen, only through what kind of eye.
+
+use camrig_frame::{Distortion, Extrinsics, Intrinsics, PixelFormat, Stream, StreamInfo, StreamProfile};
+use serde::Deserialize;
+
+/// A model of camera that the synthetic driver imitates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Model {
+    /// Short range, 0.1 mm depth unit; color comes from the depth module.
+    D405,
+    /// Room range, 1 mm depth unit; color has a narrower field of view than depth.
+    #[default]
+    D435,
+    /// A D435 of any size and rate, for tests that want tiny frames.
+    Any,
+}
+
+/// An image size and the rates at which a model delivers it.
+struct Mode {
+    width: u32,
+    height: u32,
+    rates: &'static [u32],
+}
+
+const fn mode(width: u32, height: u32, rates: &'static [u32]) -> Mode {
+    Mode { width, height, rates }
+}
+
+/// As librealsense's own tests emulate a D405: the same for all of its streams.
+const D405_MODES: &[Mode] = &[
+    mode(1280, 720, &[5, 15, 30]),
+    mode(848, 480, &[5, 15, 30, 60, 90]),
+    mode(640, 480, &[5, 15, 30, 60, 90]),
+    mode(640, 360, &[5, 15, 30, 60, 90]),
+    mode(480, 270, &[5, 15, 30, 60, 90]),
+    mode(424, 240, &[5, 15, 30, 60, 90]),
+];
+
+/// The D400 series' data sheet, depth and infrared of a D435 on USB 3.
+const D435_DEPTH_MODES: &[Mode] = &[
+    mode(1280, 720, &[6, 15, 30]),
+    mode(848, 480, &[6, 15, 30, 60, 90]),
+    mode(640, 480, &[6, 15, 30, 60, 90]),
+    mode(640, 360, &[6, 15, 30, 60, 90]),
+    mode(480, 270, &[6, 15, 30, 60, 90]),
+    mode(424, 240, &[6, 15, 30, 60, 90]),
+];
+
+/// The D400 series' data sheet, color of a D435 on USB 3.
+const D435_COLOR_MODES: &[Mode] = &[
+    mode(1920, 1080, &[6, 15, 30]),
+    mode(1280, 720, &[6, 15, 30]),
+    mode(960, 540, &[6, 15, 30, 60]),
+    mode(848, 480, &[6, 15, 30, 60]),
+    mode(640, 480, &[6, 15, 30, 60]),
+    mode(640, 360, &[6, 15, 30, 60]),
+    mode(424, 240, &[6, 15, 30, 60]),
+    mode(320, 240, &[6, 15, 30, 60]),
+];
+
+/// A field of view as the tangents of half its angles, for the whole 16:9 sensor.
+struct FieldOfView {
+    half_width: f64,
+    half_height: f64,
+}
+
+/// 87 x 58 degrees: the D400 series' data sheet, depth of a D405 and a D435. tan 43.5, tan 29.
+const WIDE: FieldOfView = FieldOfView { half_width: 0.948_964_6, half_height: 0.554_309_1 };
+
+/// 69 x 42 degrees: the D400 series' data sheet, color of a D435. tan 34.5, tan 21.
+const NARROW: FieldOfView = FieldOfView { half_width: 0.687_281_0, half_height: 0.383_864_0 };
+
+/// How many other profiles an error proposes.
+const PROPOSALS: usize = 2;
+
+impl Model {
+    const ALL: [Self; 3] = [Self::D405, Self::D435, Self::Any];
+
+    /// The model's name in options.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::D405 => "d405",
+            Self::D435 => "d435",
+            Self::Any => "any",
+        }
+    }
+
+    /// The model's name in [`CameraInfo`](camrig_frame::CameraInfo).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::D405 => "Synthetic D405",
+            Self::D435 => "Synthetic D435",
+            Self::Any => "Synthetic",
+        }
+    }
+
+    /// The model called `name` in [`CameraInfo`](camrig_frame::CameraInfo).
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.name() == name)
+    }
+
+    /// Metres in one unit of depth, as these cameras have it by default.
+    pub(super) const fn depth_unit_meters(self) -> f32 {
+        match self {
+            Self::D405 => 0.0001,
+            Self::D435 | Self::Any => 0.001,
+        }
+    }
+
+    /// How large the world before the camera is. A D405 sees 7 to 50 cm far, so its room is a doll's house.
+    pub(super) const fn world_scale(self) -> f64 {
+        match self {
+            Self::D405 => 0.1,
+            Self::D435 | Self::Any => 1.0,
+        }
+    }
+
+    /// Checks that the model has a profile.
+    ///
+    /// # Errors
+    /// A message that proposes the nearest profiles it has: nearest in size first, then in rate.
+    pub(super) fn check(self, stream: Stream, profile: StreamProfile) -> Result<(), String> {
+        let Some(modes) = self.modes(stream) else { return Ok(()) };
+        let distance = |mode: &Mode, rate: u32| {
+            let sides = mode.width.abs_diff(profile.width()) + mode.height.abs_diff(profile.height());
+            (sides, rate.abs_diff(profile.frames_per_second()))
+        };
+        let mut choices: Vec<_> = modes
+            .iter()
+            .flat_map(|mode| mode.rates.iter().map(move |&rate| (distance(mode, rate), mode, rate)))
+            .collect();
+        choices.sort_by_key(|&(distance, ..)| distance);
+        if choices.first().is_some_and(|&(distance, ..)| distance == (0, 0)) {
+            return Ok(());
+        }
+        let nearest: Vec<_> = choices
+            .iter()
+            .take(PROPOSALS)
+            .map(|(_, mode, rate)| format!("`{}x{}@{rate}`", mode.width, mode.height))
+            .collect();
+        let own_name = self.option();
+        Err(format!(
+            "model `{own_name}` has no {stream} profile `{profile}`; nearest: {}",
+            nearest.join(", ")
+        ))
+    }
+
+    /// Everything that a camera of this model says of one stream. Its streams share one viewpoint.
+    pub(super) fn stream_info(
+        self,
+        stream: Stream,
+        format: PixelFormat,
+        profile: StreamProfile,
+    ) -> StreamInfo {
+        StreamInfo {
+            stream,
+            format,
+            profile,
+            intrinsics: Some(self.intrinsics(stream, profile)),
+            to_depth: Some(Extrinsics::IDENTITY),
+        }
+    }
+
+    /// The pinhole model of a stream: the largest centred part of the 16:9 sensor with the profile's aspect
+    /// ratio, scaled to the profile's size. Focal lengths follow from the documented fields of view.
+    fn intrinsics(self, stream: Stream, profile: StreamProfile) -> Intrinsics {
+        let field = match (self, stream) {
+            (Self::D435 | Self::Any, Stream::Color) => NARROW,
+            _ => WIDE,
+        };
+        let (width, height) = (profile.width(), profile.height());
+        let zoom = (f64::from(width) / 16.0).max(f64::from(height) / 9.0);
+        Intrinsics {
+            width,
+            height,
+            ppx: (width - 1) as f32 / 2.0,
+            ppy: (height - 1) as f32 / 2.0,
+            fx: (zoom * 8.0 / field.half_width) as f32,
+            fy: (zoom * 4.5 / field.half_height) as f32,
+            distortion: Distortion::None,
+            coefficients: [0.0; 5],
+        }
+    }
+
+    /// The modes of a stream; none when every size and rate will do.
+    fn modes(self, stream: Stream) -> Option<&'static [Mode]> {
+        match (self, stream) {
+            (Self::Any, _) => None,
+            (Self::D405, _) => Some(D405_MODES),
+            (Self::D435, Stream::Color) => Some(D435_COLOR_MODES),
+            (Self::D435, _) => Some(D435_DEPTH_MODES),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impossible_profile_names_the_nearest() {
+        for (model, stream, profile, message) in [
+            (
+                Model::D405,
+                Stream::Depth,
+                "848x481@30",
+                "model `d405` has no depth profile `848x481@30`; nearest: `848x480@30`, `848x480@15`",
+            ),
+            (
+                Model::D435,
+                Stream::Color,
+                "1920x1080@60",
+                "model `d435` has no color profile `1920x1080@60`; nearest: `1920x1080@30`, `1920x1080@15`",
+            ),
+            (
+                Model::D435,
+                Stream::Infrared1,
+                "640x480@5",
+                "model `d435` has no infrared-1 profile `640x480@5`; nearest: `640x480@6`, `640x480@15`",
+            ),
+        ] {
+            assert_eq!(model.check(stream, profile.parse().unwrap()), Err(message.to_owned()));
+        }
+        for (model, stream, profile) in [
+            (Model::D405, Stream::Color, "1280x720@5"),
+            (Model::D435, Stream::Depth, "848x480@90"),
+            (Model::Any, Stream::Color, "17x3@1000"),
+        ] {
+            assert_eq!(model.check(stream, profile.parse().unwrap()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_fields_of_view_are_the_documented_ones() {
+        for (model, stream, profile, degrees) in [
+            (Model::D435, Stream::Color, "1920x1080@30", (69.0, 42.0)),
+            (Model::D435, Stream::Depth, "1280x720@30", (87.0, 58.0)),
+            (Model::D405, Stream::Color, "640x360@30", (87.0, 58.0)),
+        ] {
+            let lens = model.intrinsics(stream, profile.parse().unwrap());
+            let angle = |side: u32, focal: f32| (side as f32 / 2.0 / focal).atan().to_degrees() * 2.0;
+            let (wide, high) = (angle(lens.width, lens.fx), angle(lens.height, lens.fy));
+            assert!((wide - degrees.0).abs() < 0.01 && (high - degrees.1).abs() < 0.01, "{wide} x {high}");
+        }
+        // 4:3 is cut from the sides of the sensor, not squeezed.
+        let full = Model::D435.intrinsics(Stream::Depth, "848x480@30".parse().unwrap());
+        let cut = Model::D435.intrinsics(Stream::Depth, "640x480@30".parse().unwrap());
+        assert!((full.fx / cut.fx - 1.0).abs() < 0.01 && (full.fy / cut.fy - 1.0).abs() < 0.01);
+    }
+}

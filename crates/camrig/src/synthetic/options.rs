@@ -1,0 +1,351 @@
+//! What a synthetic camera can be asked for, and what of it makes no sense.
+
+use std::time::Duration;
+
+use camrig_frame::{ParseProfileError, PixelFormat, Stream, StreamInfo, StreamProfile};
+use serde::Deserialize;
+
+use super::model::Model;
+use crate::driver::DriverError;
+
+/// The longest time that an option can ask for.
+const MAX_SECONDS: f64 = 1e6;
+/// The longest start delay.
+const MAX_START_DELAY_MILLIS: f64 = 3_600_000.0;
+/// The farthest that the hardware clock can be off, either way: what it shows when the camera starts.
+pub(super) const MAX_SKEW_MILLIS: f64 = 60_000.0;
+/// The worst clock; a real one is off by less than 100.
+const MAX_DRIFT_PPM: f64 = 10_000.0;
+/// The largest share of framesets that can be lost while the camera still is a camera.
+const MAX_DROP_RATE: f64 = 0.99;
+/// Twelve digits, as the serial numbers of D400 cameras.
+const SERIALS: u64 = 1_000_000_000_000;
+
+/// The options of [`Synthetic`](super::Synthetic). These are all, each with its default or an example:
+///
+/// ```toml
+/// [camera.front]
+/// driver = "synthetic"
+///
+/// [camera.front.options]
+/// model = "d435"           # or "d405"; "any" takes every size and rate
+/// serial = "943222071836"  # says which scene is seen; by default it follows from the camera's name
+/// # seed = 7               # or so: the serial number 000000000007
+/// color = "848x480@30"     # or "off"
+/// color_format = "rgb8"    # or "bgr8", "yuyv"
+/// depth = "848x480@30"     # or "off"
+/// infrared = "off"         # or a profile: infrared-1
+/// paced = true             # false: as fast as the readers let it
+/// frames = 300             # the camera ends after so many framesets; by default it does not
+///
+/// # What real cameras do, to rehearse it:
+/// unplug_at = 2.5          # seconds after the start: the camera fails, as if pulled out
+/// stall_at = 2.5           # seconds after the start: nothing comes any more, and nothing fails
+/// drop_rate = 0.01         # this share of framesets is lost in the device; the frame numbers show it
+/// clock_skew = -12.5       # milliseconds that the hardware clock is ahead
+/// clock_drift_ppm = 40.0   # parts per million that the hardware clock is too fast
+/// start_delay = 100.0      # milliseconds until the first frameset
+/// ```
+///
+/// A camera that is not paced takes its seconds from the frames' times.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticOptions {
+    /// `d405`, `d435`, or `any` for every size and rate.
+    pub(super) model: Model,
+    /// The serial number, from which the scene follows. By default it follows from the camera's name.
+    serial: Option<String>,
+    /// Another way to give the serial number: this number, in twelve digits.
+    seed: Option<u64>,
+    /// `848x480@30`, or `off`.
+    depth: Choice,
+    /// `848x480@30`, or `off`.
+    color: Choice,
+    /// `rgb8`, `bgr8` or `yuyv`.
+    color_format: ColorFormat,
+    /// The profile of infrared-1, which is off by default.
+    infrared: Choice,
+    /// Whether framesets come at the profiles' rate; if not, as fast as the readers let them.
+    pub(super) paced: bool,
+    /// The camera ends after so many framesets.
+    pub(super) frames: Option<u64>,
+    /// The camera is unplugged after so many seconds: it fails for good.
+    unplug_at: Option<f64>,
+    /// Nothing more comes after so many seconds, and nothing fails.
+    stall_at: Option<f64>,
+    /// The share of framesets that the device loses, 0 to 0.99.
+    pub(super) drop_rate: f64,
+    /// How far the hardware clock is ahead, in milliseconds; negative when it is behind.
+    clock_skew: f64,
+    /// How much too fast the hardware clock runs, in parts per million; negative when it is too slow.
+    clock_drift_ppm: f64,
+    /// The first frameset comes so many milliseconds after the start.
+    start_delay: f64,
+}
+
+impl Default for SyntheticOptions {
+    fn default() -> Self {
+        Self {
+            model: Model::default(),
+            serial: None,
+            seed: None,
+            depth: Choice::default(),
+            color: Choice::default(),
+            color_format: ColorFormat::default(),
+            infrared: Choice(None),
+            paced: true,
+            frames: None,
+            unplug_at: None,
+            stall_at: None,
+            drop_rate: 0.0,
+            clock_skew: 0.0,
+            clock_drift_ppm: 0.0,
+            start_delay: 0.0,
+        }
+    }
+}
+
+/// The profile of a stream, or `off`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Choice(Option<StreamProfile>);
+
+impl Default for Choice {
+    fn default() -> Self {
+        // A constant of the right form.
+        Self(StreamProfile::new(848, 480, 30).ok())
+    }
+}
+
+impl TryFrom<String> for Choice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|profile| Self(Some(profile))).map_err(|error: ParseProfileError| match error {
+            ParseProfileError::Syntax(_) => format!("{error}, nor `off`"),
+            ParseProfileError::Size { .. } | ParseProfileError::Rate(_) => error.to_string(),
+        })
+    }
+}
+
+/// The formats in which color is rendered.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ColorFormat {
+    #[default]
+    Rgb8,
+    Bgr8,
+    Yuyv,
+}
+
+impl SyntheticOptions {
+    pub(super) fn check(&self) -> Result<(), DriverError> {
+        self.check_identity()
+            .and_then(|()| self.check_streams())
+            .and_then(|()| self.check_times())
+            .map_err(DriverError::new)
+    }
+
+    fn check_identity(&self) -> Result<(), String> {
+        if self.serial.is_some() && self.seed.is_some() {
+            return Err("options `serial` and `seed` both say which scene; give one of them".to_owned());
+        }
+        if let Some(seed) = self.seed.filter(|&seed| seed >= SERIALS) {
+            return Err(format!("seed {seed} is out of range; it is 0 to {}", SERIALS - 1));
+        }
+        let sensible = |serial: &str| {
+            (1..=32).contains(&serial.len()) && serial.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        match &self.serial {
+            Some(serial) if !sensible(serial) => {
+                let shown: String = serial.chars().take(40).flat_map(char::escape_default).collect();
+                Err(format!("serial `{shown}` is not of 1 to 32 letters and digits"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_streams(&self) -> Result<(), String> {
+        let streams = self.streams();
+        let Some(first) = streams.first() else {
+            return Err(
+                "every stream is off; a camera has at least one of `color`, `depth`, `infrared`".to_owned()
+            );
+        };
+        for info in &streams {
+            self.model.check(info.stream, info.profile)?;
+            if info.profile.frames_per_second() != first.profile.frames_per_second() {
+                return Err(format!(
+                    "{} `{}` and {} `{}` have different rates; the streams of a camera share one",
+                    first.stream, first.profile, info.stream, info.profile,
+                ));
+            }
+        }
+        if self.frames == Some(0) {
+            return Err("frames 0 is out of range; it is 1 or more".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        for (name, value, range) in [
+            ("unplug_at", self.unplug_at, 0.0..=MAX_SECONDS),
+            ("stall_at", self.stall_at, 0.0..=MAX_SECONDS),
+            ("drop_rate", Some(self.drop_rate), 0.0..=MAX_DROP_RATE),
+            ("clock_skew", Some(self.clock_skew), -MAX_SKEW_MILLIS..=MAX_SKEW_MILLIS),
+            ("clock_drift_ppm", Some(self.clock_drift_ppm), -MAX_DRIFT_PPM..=MAX_DRIFT_PPM),
+            ("start_delay", Some(self.start_delay), 0.0..=MAX_START_DELAY_MILLIS),
+        ] {
+            // No range contains NaN.
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                return Err(format!(
+                    "{name} {value} is out of range; it is {} to {}",
+                    range.start(),
+                    range.end()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The serial number that these options give, whatever the camera's name is.
+    pub(super) fn given_serial(&self) -> Option<String> {
+        self.serial.clone().or_else(|| self.seed.map(serial_of))
+    }
+
+    /// The serial number of the camera called `name`.
+    pub(super) fn serial(&self, name: &str) -> String {
+        self.given_serial().unwrap_or_else(|| serial_of(super::hash_bytes(name.as_bytes()) % SERIALS))
+    }
+
+    /// The streams that are on, in the order of [`Stream::ALL`].
+    pub(super) fn streams(&self) -> Vec<StreamInfo> {
+        let color_format = match self.color_format {
+            ColorFormat::Rgb8 => PixelFormat::Rgb8,
+            ColorFormat::Bgr8 => PixelFormat::Bgr8,
+            ColorFormat::Yuyv => PixelFormat::Yuyv,
+        };
+        [
+            (Stream::Color, color_format, self.color),
+            (Stream::Depth, PixelFormat::Z16, self.depth),
+            (Stream::Infrared1, PixelFormat::Y8, self.infrared),
+        ]
+        .into_iter()
+        .filter_map(|(stream, format, Choice(profile))| {
+            Some(self.model.stream_info(stream, format, profile?))
+        })
+        .collect()
+    }
+
+    /// When the camera is unplugged, in run time; [`Duration::MAX`] for never.
+    pub(super) fn unplug_at(&self) -> Duration {
+        self.unplug_at.map_or(Duration::MAX, Duration::from_secs_f64)
+    }
+
+    /// When the camera stalls, in run time; [`Duration::MAX`] for never.
+    pub(super) fn stall_at(&self) -> Duration {
+        self.stall_at.map_or(Duration::MAX, Duration::from_secs_f64)
+    }
+
+    /// When the first frame comes, in run time.
+    pub(super) fn start_delay_nanos(&self) -> u64 {
+        nanos(self.start_delay) as u64
+    }
+
+    /// What the hardware clock shows when a right clock would show `nanos` since the camera's start.
+    pub(super) fn hardware_nanos(&self, true_nanos: u64) -> u64 {
+        let drift = (true_nanos as f64 * self.clock_drift_ppm * 1e-6).round() as i64;
+        // Never negative: the largest skew takes back at most what the clock shows at the start.
+        nanos(MAX_SKEW_MILLIS + self.clock_skew) as u64 + true_nanos.saturating_add_signed(drift)
+    }
+}
+
+/// Nanoseconds of a number of milliseconds that was checked to be in range.
+fn nanos(millis: f64) -> i64 {
+    (millis * 1e6).round() as i64
+}
+
+fn serial_of(seed: u64) -> String {
+    format!("{seed:012}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<SyntheticOptions, String> {
+        let options: SyntheticOptions = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        options.check().map_err(|error| error.to_string())?;
+        Ok(options)
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let options = checked("").unwrap();
+        let streams: Vec<_> = options
+            .streams()
+            .iter()
+            .map(|info| format!("{} {} {}", info.stream, info.format, info.profile))
+            .collect();
+        assert_eq!(streams, ["color rgb8 848x480@30", "depth z16 848x480@30"]);
+        assert_eq!(options.given_serial(), None);
+        assert_eq!(options.serial("left").len(), 12);
+        assert_ne!(options.serial("left"), options.serial("right"));
+        assert_eq!(checked("seed = 7").unwrap().serial("left"), "000000000007");
+        assert_eq!(checked("serial = '943222071836'").unwrap().serial("left"), "943222071836");
+    }
+
+    #[test]
+    fn integers_are_times_too_and_every_fault_can_be_given() {
+        let faults = "unplug_at = 2\nstall_at = 1.5\ndrop_rate = 0.1\nclock_skew = -12.5\nclock_drift_ppm = 40\nstart_delay = 100";
+        let options = checked(faults).unwrap();
+        assert_eq!(options.unplug_at(), Duration::from_secs(2));
+        assert_eq!(options.stall_at(), Duration::from_millis(1500));
+        assert_eq!(options.start_delay_nanos(), 100_000_000);
+        assert_eq!(
+            options.hardware_nanos(1_000_000_000),
+            60_000_000_000 - 12_500_000 + 1_000_000_000 + 40_000
+        );
+        let behind = checked("clock_skew = -60000\nclock_drift_ppm = -10000").unwrap();
+        assert_eq!((behind.hardware_nanos(0), behind.hardware_nanos(100)), (0, 99));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_choices() {
+        for (text, message) in [
+            ("serial = '1'\nseed = 1", "options `serial` and `seed` both say which scene; give one of them"),
+            ("seed = 1000000000000", "seed 1000000000000 is out of range; it is 0 to 999999999999"),
+            ("serial = ''", "serial `` is not of 1 to 32 letters and digits"),
+            ("serial = 'a b'", "serial `a b` is not of 1 to 32 letters and digits"),
+            (
+                "color = 'off'\ndepth = 'off'",
+                "every stream is off; a camera has at least one of `color`, `depth`, `infrared`",
+            ),
+            (
+                "color = '640x480@60'",
+                "color `640x480@60` and depth `848x480@30` have different rates; the streams of a camera share one",
+            ),
+            (
+                "model = 'd405'\ndepth = '848x481@30'",
+                "model `d405` has no depth profile `848x481@30`; nearest: `848x480@30`, `848x480@15`",
+            ),
+            ("depth = 'of'", "stream profile `of` is not of the form `640x480@30`, nor `off`"),
+            ("depth = '0x1@1'", "image size 0x1 is out of range; each side is 1 to 8192 pixels"),
+            ("frames = 0", "frames 0 is out of range; it is 1 or more"),
+            ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
+            ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),
+            ("stall_at = inf", "stall_at inf is out of range; it is 0 to 1000000"),
+            ("drop_rate = 1", "drop_rate 1 is out of range; it is 0 to 0.99"),
+            ("clock_skew = 1e9", "clock_skew 1000000000 is out of range; it is -60000 to 60000"),
+            ("clock_drift_ppm = -10001", "clock_drift_ppm -10001 is out of range; it is -10000 to 10000"),
+            ("start_delay = -0.1", "start_delay -0.1 is out of range; it is 0 to 3600000"),
+            ("model = 'd455'", "unknown variant `d455`, expected one of `d405`, `d435`, `any`"),
+        ] {
+            assert_eq!(checked(text).unwrap_err(), message);
+        }
+        assert!(checked("sead = 1").unwrap_err().starts_with("unknown field `sead`"));
+    }
+}

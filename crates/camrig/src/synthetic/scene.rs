@@ -1,0 +1,213 @@
+//! The pixels of a synthetic camera: a pure function of the camera and the frame's number.
+//!
+//! The driver renders with it, straight into slots, and `verify` renders again to compare, from nothing but
+//! what travels with framesets. What never moves is drawn once; for each frame it is copied and the bodies are
+//! painted over it. Knows no time but frame numbers, and none of the faults that the driver injects.
+
+use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
+
+use super::model::Model;
+use super::world::{BODIES, Body, Lens, World, shade};
+use super::{DRIVER, hash_bytes};
+
+/// Bits of the time code that light images carry: the frame's number, then the seed, 32 bits of each.
+const CODE_BITS: u32 = 64;
+
+/// What a synthetic camera sees.
+pub(crate) struct Scene {
+    seed: u64,
+    world: World,
+    frames_per_second: u32,
+    /// Depth units in one length unit of the world.
+    units_per_length: f64,
+    #[cfg(test)]
+    world_scale: f64,
+    views: Vec<View>,
+}
+
+/// The scene through the lens of one stream.
+struct View {
+    stream: Stream,
+    format: PixelFormat,
+    lens: Lens,
+    /// The image without bodies.
+    background: Vec<u8>,
+    /// The pixels of each body; empty for depth, which has no brightness.
+    ramps: Vec<Ramp>,
+}
+
+/// The pixel of a body for each brightness, in even and in odd columns: YUYV differs between them.
+type Ramp = [[[u8; 3]; 2]; 256];
+
+impl Scene {
+    /// The scene that the camera behind `info` sees; none when `info` is not what a synthetic camera says.
+    pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
+        let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
+        let own = |stream: &StreamInfo| {
+            let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth);
+            rendered && model.stream_info(stream.stream, stream.format, stream.profile) == *stream
+        };
+        let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
+        (same_unit && info.streams.iter().all(own)).then(|| Self::new(model, &info.serial, &info.streams))
+    }
+
+    pub(super) fn new(model: Model, serial: &str, streams: &[StreamInfo]) -> Self {
+        let seed = Self::seed(serial);
+        let scale = model.world_scale();
+        let mut scene = Self {
+            seed,
+            world: World::new(seed),
+            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()),
+            units_per_length: scale / f64::from(model.depth_unit_meters()),
+            #[cfg(test)]
+            world_scale: scale,
+            views: Vec::new(),
+        };
+        scene.views = streams.iter().filter_map(|info| scene.view(info)).collect();
+        scene
+    }
+
+    /// The seed of the camera with this serial number.
+    pub(super) fn seed(serial: &str) -> u64 {
+        hash_bytes(serial.as_bytes())
+    }
+
+    /// Renders frame `number` of `stream`, rows without padding.
+    ///
+    /// # Panics
+    /// When the camera has no such stream, or `pixels` is not exactly as long as its frames.
+    pub(crate) fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
+        let view = self.views.iter().find(|view| view.stream == stream);
+        let Some(view) = view else { panic!("the scene has no {stream} stream") };
+        pixels.copy_from_slice(&view.background);
+        let bodies = self.bodies(number);
+        match view.format.bytes_per_pixel() {
+            _ if view.format == PixelFormat::Z16 => self.paint_depth(view, &bodies, pixels),
+            1 => view.paint_light::<1>(&bodies, pixels),
+            2 => view.paint_light::<2>(&bodies, pixels),
+            _ => view.paint_light::<3>(&bodies, pixels),
+        }
+        if view.format != PixelFormat::Z16 {
+            view.stamp(number << 32 | self.seed & u64::from(u32::MAX), pixels);
+        }
+    }
+
+    fn view(&self, info: &StreamInfo) -> Option<View> {
+        let lens = Lens::new(info.intrinsics.as_ref()?);
+        let size = info.format.bytes_per_pixel() as usize;
+        let mut background = vec![0; lens.width as usize * lens.height as usize * size];
+        let places = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| (x, y)));
+        for (pixel, (x, y)) in background.chunks_exact_mut(size).zip(places) {
+            let sight = self.world.look(&lens, x, y, &[]);
+            if info.format == PixelFormat::Z16 {
+                let units = sight.distance.map_or(0, |distance| self.units(distance));
+                pixel.copy_from_slice(&units.to_le_bytes());
+            } else {
+                pixel.copy_from_slice(&encode(info.format, x & 1 == 1, sight.rgb)[..size]);
+            }
+        }
+        let ramp = |body: Body| {
+            let pixel = |level: usize, odd| encode(info.format, odd, shade(body.rgb, level as u8));
+            std::array::from_fn(|level| [pixel(level, false), pixel(level, true)])
+        };
+        let ramps =
+            if info.format == PixelFormat::Z16 { Vec::new() } else { self.bodies(0).map(ramp).into() };
+        Some(View { stream: info.stream, format: info.format, lens, background, ramps })
+    }
+
+    fn bodies(&self, number: u64) -> [Body; BODIES] {
+        self.world.bodies(number as f64 / f64::from(self.frames_per_second))
+    }
+
+    fn paint_depth(&self, view: &View, bodies: &[Body; BODIES], pixels: &mut [u8]) {
+        let width = view.lens.width as usize;
+        for body in bodies {
+            body.rasterise(&view.lens, |x, y, distance, _| {
+                let at = (y as usize * width + x as usize) * 2;
+                pixels[at..at + 2].copy_from_slice(&self.units(distance).to_le_bytes());
+            });
+        }
+    }
+
+    /// The nearest whole number of depth units.
+    fn units(&self, distance: f64) -> u16 {
+        // Never 0, which means no depth: nothing is so near. A cast of a float saturates at the far end.
+        (distance * self.units_per_length + 0.5) as u16
+    }
+}
+
+/// The truth, for tests: cast ray by ray, not read from any image.
+#[cfg(test)]
+impl Scene {
+    /// What the pixel of `stream` at column `x` and row `y` of frame `number` shows.
+    pub(super) fn sight(&self, stream: Stream, number: u64, x: u32, y: u32) -> super::world::Sight {
+        let view = self.views.iter().find(|view| view.stream == stream).expect("the scene has the stream");
+        self.world.look(&view.lens, x, y, &self.bodies(number))
+    }
+
+    /// The depth at column `x` and row `y` of depth frame `number`, in metres; none in the sky.
+    pub(crate) fn depth_meters_at(&self, number: u64, x: u32, y: u32) -> Option<f64> {
+        self.sight(Stream::Depth, number, x, y).distance.map(|distance| distance * self.world_scale)
+    }
+
+    /// How far a point in metres is above the floor, in metres.
+    pub(super) fn meters_above_floor(&self, point: [f64; 3]) -> f64 {
+        self.world.above_floor(point.map(|part| part / self.world_scale)) * self.world_scale
+    }
+}
+
+impl View {
+    fn paint_light<const BYTES: usize>(&self, bodies: &[Body; BODIES], pixels: &mut [u8]) {
+        let width = self.lens.width as usize;
+        for (body, ramp) in bodies.iter().zip(&self.ramps) {
+            body.rasterise(&self.lens, |x, y, _, level| {
+                let at = (y as usize * width + x as usize) * BYTES;
+                let pixel = &ramp[usize::from(level)][(x & 1) as usize];
+                pixels[at..at + BYTES].copy_from_slice(&pixel[..BYTES]);
+            });
+        }
+    }
+
+    /// Writes a code into the top rows as black and white cells, highest bit first, as a time code on film:
+    /// a frame that is repeated or swapped never looks right. Leaves out images that are too small.
+    fn stamp(&self, code: u64, pixels: &mut [u8]) {
+        let cell = self.code_cell();
+        let size = self.format.bytes_per_pixel() as usize;
+        let row_bytes = self.lens.width as usize * size;
+        let Some((first, rest)) = pixels.split_at_mut_checked(row_bytes).filter(|_| cell > 0) else { return };
+        let strip = CODE_BITS as usize * cell * size;
+        for (x, pixel) in first[..strip].chunks_exact_mut(size).enumerate() {
+            let white = code >> (CODE_BITS as usize - 1 - x / cell) & 1 == 1;
+            pixel.copy_from_slice(&encode(self.format, x & 1 == 1, [if white { 255 } else { 0 }; 3])[..size]);
+        }
+        for row in rest.chunks_exact_mut(row_bytes).take(cell - 1) {
+            row[..strip].copy_from_slice(&first[..strip]);
+        }
+    }
+
+    /// The side of a cell of the code in pixels; 0 where there is no room for it.
+    fn code_cell(&self) -> usize {
+        let cell = self.lens.width / CODE_BITS;
+        if self.lens.height >= 2 * cell { cell as usize } else { 0 }
+    }
+}
+
+/// A pixel of a light image; its format says how many of the bytes count. In YUYV even columns carry their U
+/// and odd ones their V.
+fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3] {
+    let weigh = |weights: [i32; 3], offset: i32| {
+        let [r, g, b] = weights;
+        let sum = r * i32::from(red) + g * i32::from(green) + b * i32::from(blue);
+        (((sum + 128) >> 8) + offset) as u8
+    };
+    match format {
+        PixelFormat::Rgb8 => [red, green, blue],
+        PixelFormat::Bgr8 => [blue, green, red],
+        // BT.601 in video range, the counterpart of `ColorView`.
+        PixelFormat::Yuyv => {
+            let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
+            [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
+        }
+        PixelFormat::Y8 | PixelFormat::Z16 => [weigh([77, 150, 29], 0), 0, 0],
+    }
+}

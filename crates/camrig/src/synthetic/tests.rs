@@ -1,0 +1,378 @@
+//! What comes out of the camera: pixels against the truth, times against the options.
+
+use std::sync::Arc;
+
+use camrig_frame::{ColorView, DepthView, Frame, Intrinsics, PixelFormat, Stream};
+use camrig_ipc::{Ledger, Overflow, Tally};
+use tokio::sync::Notify;
+
+use super::world::Surface;
+use super::*;
+use crate::frameset::FrameSet;
+use crate::local::LocalLink;
+use crate::outlet::Wiring;
+
+const SOON: Duration = Duration::from_millis(1);
+
+fn camera(options: &str) -> Synthetic {
+    camera_called("front", options)
+}
+
+fn camera_called(name: &str, options: &str) -> Synthetic {
+    Synthetic::open(name, toml::from_str(options).unwrap()).unwrap()
+}
+
+/// A camera with an outlet, and the only reader of it.
+pub(crate) struct Rig {
+    camera: Synthetic,
+    pub(crate) outlet: Outlet,
+    link: Arc<LocalLink>,
+    tally: Arc<Tally>,
+}
+
+impl Rig {
+    fn new(options: &str) -> Self {
+        Self::called("front", options)
+    }
+
+    pub(crate) fn called(name: &str, options: &str) -> Self {
+        let camera = camera_called(name, options);
+        let ledger = Arc::new(Ledger::new());
+        let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, 4));
+        let tally = Arc::new(Tally::new());
+        let mut outlet = Outlet::new(Wiring {
+            name: name.into(),
+            slots: 4,
+            remotes: Vec::new(),
+            locals: vec![Arc::clone(&link)],
+            inputs: Vec::new(),
+            tally: Arc::clone(&tally),
+        });
+        outlet.prepare(Arc::new(camera.info())).unwrap();
+        Self { camera, outlet, link, tally }
+    }
+
+    fn capture(&mut self) -> Result<Captured, DriverError> {
+        self.camera.capture(&mut self.outlet, SOON)
+    }
+
+    /// The next frameset, whenever it comes.
+    pub(crate) fn frameset(&mut self) -> FrameSet {
+        while self.capture().unwrap() != Captured::FrameSet {}
+        self.link.take().unwrap()
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<u64> {
+        (0..count).map(|_| self.frameset().header().frames[0].number).collect()
+    }
+}
+
+/// The headers and pixels of one frame of each stream.
+fn images(camera: &mut Synthetic, number: u64) -> Vec<(FrameHeader, Vec<u8>)> {
+    camera.number = number;
+    let render = |header: FrameHeader| {
+        let mut pixels = vec![0xa5; header.size_bytes() as usize];
+        camera.scene.render(header.stream, number, &mut pixels);
+        (header, pixels)
+    };
+    camera.headers().into_iter().map(render).collect()
+}
+
+fn intrinsics(camera: &Synthetic, stream: Stream) -> Intrinsics {
+    camera.info().stream(stream).unwrap().intrinsics.unwrap()
+}
+
+/// Every model, format and stream; sizes of all aspects down to one pixel.
+const EVERY_KIND: [&str; 7] = [
+    "",
+    "seed = 5\nmodel = 'd405'\ninfrared = '848x480@30'",
+    "seed = 6\nmodel = 'd405'\ndepth = '424x240@90'\ncolor = '480x270@90'\ncolor_format = 'bgr8'",
+    "seed = 7\ndepth = '640x480@6'\ncolor = '320x240@6'\ncolor_format = 'yuyv'\ninfrared = '480x270@6'",
+    "seed = 8\nmodel = 'any'\ndepth = '64x48@30'\ncolor = '75x31@30'\ncolor_format = 'yuyv'\ninfrared = '5x9@30'",
+    "seed = 9\nmodel = 'any'\ndepth = '1x1@1000'\ncolor = '2x300@1000'",
+    "seed = 10\nmodel = 'any'\ndepth = '300x2@100'\ncolor = 'off'",
+];
+
+#[test]
+fn every_depth_pixel_is_the_truth_to_one_unit() {
+    for options in EVERY_KIND {
+        let mut camera = camera(options);
+        let mut bodies_seen = 0;
+        for number in [0, 1, 77, 100_000] {
+            let (header, pixels) = images(&mut camera, number)
+                .into_iter()
+                .find(|(header, _)| header.stream == Stream::Depth)
+                .unwrap();
+            let unit = camera.info().depth_unit_meters;
+            let depth = DepthView::new(Frame::new(&header, &pixels), unit, None).unwrap();
+            for y in 0..header.height {
+                for x in 0..header.width {
+                    let truth = camera.scene.depth_meters_at(number, x, y);
+                    let seen = depth.meters(x, y).map(f64::from);
+                    let close = match (truth, seen) {
+                        (Some(truth), Some(seen)) => (truth - seen).abs() <= f64::from(unit),
+                        (truth, seen) => truth == seen,
+                    };
+                    assert!(close, "{options}: #{number} at {x}, {y}: {seen:?} m instead of {truth:?} m");
+                    let sight = camera.scene.sight(Stream::Depth, number, x, y);
+                    bodies_seen += u32::from(matches!(sight.what, Surface::Body(_)));
+                }
+            }
+        }
+        assert!(bodies_seen > 0, "{options}: no body is ever seen");
+    }
+}
+
+#[test]
+fn every_color_pixel_is_the_color_of_what_is_there() {
+    for options in EVERY_KIND {
+        let mut camera = camera(options);
+        for number in [0, 31] {
+            for (header, pixels) in images(&mut camera, number) {
+                let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
+                // A level of brightness more or less, and in YUYV what its own rounding costs.
+                let tolerance = if header.format == PixelFormat::Yuyv { 6 } else { 1 };
+                for y in code_rows(&header)..header.height {
+                    for x in 0..header.width {
+                        let truth = |x| camera.scene.sight(header.stream, number, x, y);
+                        let (sight, neighbor) = (truth(x), truth((x ^ 1).min(header.width - 1)));
+                        if header.format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
+                            // Two pixels share their chroma.
+                            continue;
+                        }
+                        if header.format == PixelFormat::Yuyv && x ^ 1 >= header.width {
+                            continue;
+                        }
+                        let rgb = match header.format {
+                            PixelFormat::Y8 => {
+                                let [r, g, b] = sight.rgb.map(u32::from);
+                                [((77 * r + 150 * g + 29 * b + 128) >> 8) as u8; 3]
+                            }
+                            _ => sight.rgb,
+                        };
+                        let seen = color.rgb(x, y).unwrap();
+                        let close = rgb.iter().zip(seen).all(|(a, b)| a.abs_diff(b) <= tolerance);
+                        let stream = header.stream;
+                        assert!(close, "{options}: {stream} #{number} at {x}, {y}: {seen:?} for {sight:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The rows that the time code covers.
+fn code_rows(header: &FrameHeader) -> u32 {
+    let cell = header.width / 64;
+    if header.height >= 2 * cell { cell } else { 0 }
+}
+
+#[test]
+fn deprojected_floor_pixels_lie_in_the_floor() {
+    for options in ["", "model = 'd405'", "model = 'd405'\ndepth = '640x480@30'"] {
+        let mut camera = camera(options);
+        let (header, pixels) = images(&mut camera, 12).pop().unwrap();
+        let unit = camera.info().depth_unit_meters;
+        let lens = intrinsics(&camera, Stream::Depth);
+        let depth = DepthView::new(Frame::new(&header, &pixels), unit, Some(&lens)).unwrap();
+        let mut found = 0;
+        for y in 0..header.height {
+            for x in 0..header.width {
+                if camera.scene.sight(Stream::Depth, 12, x, y).what == Surface::Floor {
+                    let z = f64::from(depth.meters(x, y).unwrap());
+                    let point = [
+                        z * f64::from((x as f32 - lens.ppx) / lens.fx),
+                        z * f64::from((y as f32 - lens.ppy) / lens.fy),
+                        z,
+                    ];
+                    let above = camera.scene.meters_above_floor(point);
+                    assert!(
+                        above.abs() <= f64::from(unit),
+                        "{options}: {above} m above the floor at {x}, {y}"
+                    );
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > header.width * header.height / 10, "{options}: {found} pixels of floor");
+    }
+}
+
+#[test]
+fn the_scene_follows_from_what_travels_and_from_nothing_else() {
+    let mut one = camera_called("left", EVERY_KIND[3]);
+    let again = Scene::of(&one.info()).unwrap();
+    for (header, pixels) in images(&mut one, 41) {
+        let mut rendered = vec![0; pixels.len()];
+        again.render(header.stream, 41, &mut rendered);
+        assert!(rendered == pixels, "{}", header.stream);
+    }
+    let info = one.info();
+    assert!(Scene::of(&CameraInfo { driver: "realsense".into(), ..info.clone() }).is_none());
+    assert!(Scene::of(&CameraInfo { model: "Intel RealSense D435".into(), ..info.clone() }).is_none());
+    let mut other = info;
+    other.streams[0].intrinsics = None;
+    assert!(Scene::of(&other).is_none());
+}
+
+#[test]
+fn no_two_cameras_and_no_two_frames_look_alike() {
+    let mut seen = std::collections::HashSet::new();
+    for name in ["left", "right", "front", "rear", "top", "wrist"] {
+        let mut camera = camera_called(name, "depth = '424x240@30'\ncolor = '424x240@30'");
+        for number in 0..5 {
+            for (header, pixels) in images(&mut camera, number) {
+                assert!(seen.insert(pixels), "{name} #{number} {}", header.stream);
+            }
+        }
+    }
+}
+
+#[test]
+fn light_images_carry_the_frames_number_and_the_seed() {
+    for options in EVERY_KIND {
+        let mut camera = camera(options);
+        for (header, pixels) in images(&mut camera, 0x0012_3456_789a) {
+            let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
+            let cell = header.width / 64;
+            if code_rows(&header) > 0 {
+                let bit = |index| u64::from(color.rgb(index * cell + cell / 2, cell / 2).unwrap()[0] > 127);
+                let code = (0..64).fold(0, |code, index| code << 1 | bit(index));
+                assert_eq!(code >> 32, 0x3456_789a, "{options}");
+                assert_eq!(code as u32, Scene::seed(&camera.serial) as u32, "{options}");
+            }
+        }
+    }
+}
+
+const TINY: &str = "model = 'any'\ndepth = '16x12@1000'\ncolor = '16x12@1000'\n";
+
+#[test]
+fn times_follow_from_the_number_and_the_options_alone() {
+    let options = format!("{TINY}paced = false\nclock_skew = 2\nclock_drift_ppm = 1000\nstart_delay = 10");
+    let mut rig = Rig::new(&options);
+    for number in 0..5 {
+        let frameset = rig.frameset();
+        let header = frameset.header();
+        assert_eq!((header.sequence, header.frames.len()), (number, 2));
+        for frame in &header.frames {
+            let run_time = 10_000_000 + number * 1_000_000;
+            let nanos = 60_002_000_000 + run_time + run_time / 1000;
+            assert_eq!(frame.timestamp, Timestamp { clock: Clock::Hardware, nanos });
+            assert_eq!(frame.number, number);
+            assert_eq!(frame.metadata.get(MetadataKey::FRAME_COUNTER), Some(number as i64));
+            assert_eq!(frame.metadata.get(MetadataKey::SENSOR_TIMESTAMP), Some(nanos as i64 / 1000));
+        }
+    }
+}
+
+#[test]
+fn the_end_comes_after_the_last_frameset() {
+    let mut rig = Rig::new(&format!("{TINY}frames = 3\npaced = false"));
+    assert_eq!(rig.numbers(3), [0, 1, 2]);
+    assert_eq!(rig.capture().unwrap(), Captured::End);
+    assert_eq!(rig.capture().unwrap(), Captured::End);
+    assert_eq!(rig.outlet.produced(), 3);
+}
+
+#[test]
+fn an_unplugged_camera_fails_by_name() {
+    for pace in ["paced = true", "paced = false"] {
+        let mut rig = Rig::new(&format!("{TINY}unplug_at = 0.003\nserial = 'S7'\n{pace}"));
+        let error = loop {
+            match rig.capture() {
+                Ok(_) => drop(rig.link.take()),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_unavailable());
+        assert_eq!(
+            error.to_string(),
+            "camera `front` (serial S7) was unplugged, as its option `unplug_at` asks"
+        );
+        assert!(rig.capture().is_err(), "it stays unplugged");
+        assert!(rig.camera.captured <= 3);
+    }
+}
+
+#[test]
+fn a_stalled_camera_gives_nothing_until_it_is_unplugged() {
+    let mut rig = Rig::new(&format!("{TINY}stall_at = 0.003\npaced = false"));
+    assert_eq!(rig.numbers(3), [0, 1, 2]);
+    for _ in 0..5 {
+        assert_eq!(rig.capture().unwrap(), Captured::Nothing);
+    }
+    let mut rig = Rig::new(&format!("{TINY}stall_at = 0.003\nunplug_at = 1\npaced = false"));
+    assert_eq!(rig.numbers(3), [0, 1, 2]);
+    assert!(rig.capture().is_err());
+}
+
+#[test]
+fn a_lossy_camera_loses_its_share_and_always_the_same() {
+    let options = format!("{TINY}drop_rate = 0.25\nseed = 3\npaced = false");
+    let mut rig = Rig::new(&options);
+    let numbers = rig.numbers(600);
+    assert_eq!(numbers, Rig::new(&options).numbers(600));
+    assert_ne!(numbers, Rig::new(&options.replace("seed = 3", "seed = 4")).numbers(600));
+    let end = numbers[599] + 1;
+    let lost = end - 600;
+    assert!((150..=250).contains(&lost), "{lost} of {end} are lost");
+    // What is lost before the first frameset leaves no gap to be counted.
+    assert_eq!(rig.tally.lost(), lost - numbers[0]);
+}
+
+#[test]
+fn a_paced_camera_goes_on_while_nobody_asks() {
+    // Slow enough that a busy test machine is never late of itself.
+    let slow = TINY.replace("@1000", "@1");
+    let mut rig = Rig::new(&slow);
+    assert_eq!(rig.numbers(1), [0]);
+    assert_eq!(rig.capture().unwrap(), Captured::Nothing);
+    // As if so much time passed without a wish: up to two frames are late, more are lost.
+    let pass = |rig: &mut Rig, seconds| {
+        let started = rig.camera.started.as_mut().unwrap();
+        *started = started.checked_sub(Duration::from_secs(seconds)).unwrap();
+    };
+    pass(&mut rig, 2);
+    assert_eq!((rig.numbers(2), rig.tally.lost()), (vec![1, 2], 0));
+    pass(&mut rig, 100);
+    assert_eq!((rig.numbers(1), rig.tally.lost()), (vec![102], 99));
+}
+
+#[test]
+fn nothing_comes_before_the_start_delay() {
+    let mut rig = Rig::new(&format!("{TINY}start_delay = 3600000"));
+    assert_eq!(rig.capture().unwrap(), Captured::Nothing);
+}
+
+#[test]
+fn only_given_serials_are_claimed() {
+    let claim = |options: &str| Synthetic::claim(&toml::from_str(options).unwrap());
+    assert_eq!(claim(""), None);
+    assert_eq!(claim("seed = 12"), Some("serial 000000000012".into()));
+    assert_eq!(claim("serial = '943222071836'"), Some("serial 943222071836".into()));
+}
+
+/// `cargo test --release -p camrig --lib rendering_time -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, worth something in release only"]
+fn rendering_time() {
+    for options in
+        ["", "color_format = 'yuyv'", "model = 'd405'", "color = '1280x720@30'\ndepth = '1280x720@30'"]
+    {
+        let mut camera = camera(options);
+        let mut frames = images(&mut camera, 0);
+        let start = Instant::now();
+        let count = 300;
+        for number in 0..count {
+            for (header, pixels) in &mut frames {
+                camera.scene.render(header.stream, number, pixels);
+            }
+        }
+        let millis = start.elapsed().as_secs_f64() * 1e3 / count as f64;
+        println!(
+            "{options:?}: {millis:.3} ms a frameset; six cameras at 30 Hz: {:.0} % of a core",
+            millis * 18.0
+        );
+    }
+}

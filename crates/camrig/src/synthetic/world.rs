@@ -1,0 +1,407 @@
+//! What the synthetic cameras look at: a room with a tiled floor and a wall under the sky, and in it a box
+//! and some balls that never rest.
+//!
+//! All lengths are those of a room; the camera's model scales them. Coordinates are the camera's own: +X
+//! right, +Y down, +Z forward, the camera at the origin, so the distance of a point is its Z.
+//!
+//! Two ways lead to the pixels, on purpose: [`World::look`] casts one ray at everything and is the truth;
+//! [`Body::rasterise`] is the fast one, and tests hold it against the first. It can paint without asking what
+//! is nearer, because the room is convex and camera and bodies are inside, and because each body keeps to
+//! a range of Z of its own, the far ones first in [`World::bodies`].
+//!
+//! Arithmetic is `+ - * /`, square root and floor only, which IEEE 754 defines to the last bit: the same pixels
+//! come out on every machine.
+
+use std::ops::Range;
+
+use camrig_frame::Intrinsics;
+
+use super::mix;
+
+/// How many bodies move in the room.
+pub(super) const BODIES: usize = 4;
+
+/// The direction to the light, of length 1: from above, from the left, from behind the camera.
+const LIGHT: [f64; 3] = [-0.36, -0.8, -0.48];
+
+/// The brightness of what the light does not reach, and what full light adds to it.
+const AMBIENT_LEVEL: f64 = 95.0;
+const LIGHT_LEVELS: f64 = 160.0;
+
+/// The colors of the bodies.
+const PALETTE: [[u8; 3]; 6] =
+    [[225, 60, 50], [60, 185, 75], [65, 110, 230], [255, 190, 30], [175, 75, 205], [35, 200, 205]];
+
+/// The sides of a tile of the floor and of the wall.
+const FLOOR_TILE: f64 = 0.25;
+const WALL_TILE: f64 = 0.4;
+/// The wall's height above the floor.
+const WALL_HEIGHT: f64 = 1.9;
+
+/// A pinhole, in the precision of the world.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lens {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    focal: [f64; 2],
+    center: [f64; 2],
+}
+
+impl Lens {
+    pub(super) fn new(intrinsics: &Intrinsics) -> Self {
+        Self {
+            width: intrinsics.width,
+            height: intrinsics.height,
+            focal: [intrinsics.fx.into(), intrinsics.fy.into()],
+            center: [intrinsics.ppx.into(), intrinsics.ppy.into()],
+        }
+    }
+
+    /// The slope of the rays through column `x`: X per Z.
+    fn slope_x(&self, x: u32) -> f64 {
+        (f64::from(x) - self.center[0]) / self.focal[0]
+    }
+
+    /// The slope of the rays through row `y`: Y per Z.
+    fn slope_y(&self, y: u32) -> f64 {
+        (f64::from(y) - self.center[1]) / self.focal[1]
+    }
+
+    /// The columns that slopes fall on, with one to spare on each side.
+    fn columns(&self, slopes: [f64; 2]) -> Range<u32> {
+        Self::pixels(slopes.map(|slope| slope * self.focal[0] + self.center[0]), self.width)
+    }
+
+    /// The rows that slopes fall on, with one to spare on each side.
+    fn rows(&self, slopes: [f64; 2]) -> Range<u32> {
+        Self::pixels(slopes.map(|slope| slope * self.focal[1] + self.center[1]), self.height)
+    }
+
+    fn pixels([start, end]: [f64; 2], side: u32) -> Range<u32> {
+        // A cast of a float saturates at both ends.
+        (start.floor() as u32).min(side)..(end.floor() + 2.0).max(0.0).min(f64::from(side)) as u32
+    }
+}
+
+/// The room and the ways of the bodies in it; everything follows from a seed.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    seed: u64,
+    /// The camera's height above the floor.
+    height: f64,
+    /// How far the wall is, measured along the floor.
+    wall: f64,
+    /// Sine and cosine of the angle by which the camera looks down.
+    pitch: [f64; 2],
+    ways: [Way; BODIES],
+}
+
+/// How one body moves: around a place, on each axis with a period of its own.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    shape: Shape,
+    rgb: [u8; 3],
+    z: f64,
+    periods_seconds: [f64; 3],
+    phases: [f64; 3],
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Ball { radius: f64 },
+    Box { half: [f64; 3] },
+}
+
+/// A body where it is at one instant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body {
+    pub(super) rgb: [u8; 3],
+    shape: Shape,
+    center: [f64; 3],
+}
+
+/// What a ray meets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sight {
+    /// How far it is along Z; none for the sky.
+    pub(super) distance: Option<f64>,
+    /// Its color.
+    pub(super) rgb: [u8; 3],
+    /// What it is.
+    pub(super) what: Surface,
+}
+
+/// Something that a ray can meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surface {
+    Floor,
+    Wall,
+    Sky,
+    /// The body at this index.
+    Body(usize),
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut draws = (0..).map(|draw| unit(mix(seed ^ mix(draw))));
+        let mut draw =
+            |range: Range<f64>| range.start + (range.end - range.start) * draws.next().unwrap_or(0.5);
+        let height = draw(1.1..1.4);
+        let wall = draw(3.6..4.4);
+        // Half the angle's tangent gives sine and cosine without either: 3 to 8 degrees.
+        let half = draw(0.03..0.07);
+        let pitch = [2.0 * half, 1.0 - half * half].map(|part| part / (1.0 + half * half));
+        // Far ones first. The ranges of Z, a swing and the half depth around `z`, do not touch.
+        let places = [
+            (2.75, Shape::Ball { radius: draw(0.2..0.24) }),
+            (2.1, Shape::Ball { radius: draw(0.13..0.16) }),
+            (1.55, Shape::Box { half: [draw(0.1..0.16), draw(0.08..0.12), 0.12] }),
+            (1.05, Shape::Ball { radius: draw(0.08..0.1) }),
+        ];
+        let mut index = draw(0.0..6.0) as usize;
+        let ways = places.map(|(z, shape)| {
+            index += 1;
+            Way {
+                shape,
+                rgb: PALETTE[index % PALETTE.len()],
+                z,
+                periods_seconds: [draw(4.0..8.0), draw(3.0..6.0), draw(5.0..9.0)],
+                phases: [draw(0.0..1.0), draw(0.0..1.0), draw(0.0..1.0)],
+            }
+        });
+        Self { seed, height, wall, pitch, ways }
+    }
+
+    /// The bodies at one instant, far ones first.
+    pub(super) fn bodies(&self, seconds: f64) -> [Body; BODIES] {
+        self.ways.map(|way| {
+            let [x, y, z] =
+                [0, 1, 2].map(|axis| wave(seconds / way.periods_seconds[axis] + way.phases[axis]));
+            // Swings that keep the center in the narrowest field of view, above the floor and in the range of Z.
+            let center = [x * 0.42 * way.z, y * 0.1 * way.z, way.z + z * 0.1];
+            Body { rgb: way.rgb, shape: way.shape, center }
+        })
+    }
+
+    /// What the ray through the pixel at column `x` and row `y` meets first in the room and among `bodies`.
+    pub(super) fn look(&self, lens: &Lens, x: u32, y: u32, bodies: &[Body]) -> Sight {
+        let ray = [lens.slope_x(x), lens.slope_y(y), 1.0];
+        let met = bodies.iter().enumerate().filter_map(|(index, body)| {
+            let (distance, level) = body.meet(ray)?;
+            Some(Sight { distance: Some(distance), rgb: shade(body.rgb, level), what: Surface::Body(index) })
+        });
+        met.chain([self.look_at_room(ray)])
+            .min_by(|a, b| {
+                a.distance.unwrap_or(f64::INFINITY).total_cmp(&b.distance.unwrap_or(f64::INFINITY))
+            })
+            .unwrap_or_else(|| self.look_at_room(ray))
+    }
+
+    fn look_at_room(&self, ray: [f64; 3]) -> Sight {
+        let [down, forward] = [self.down(), self.forward()].map(|axis| dot(axis, ray));
+        let floor =
+            (down > 0.0).then(|| self.height / down).filter(|distance| distance * forward < self.wall);
+        if let Some(distance) = floor {
+            let color = self.tile(0, distance * ray[0] / FLOOR_TILE, distance * forward / FLOOR_TILE);
+            return Sight { distance: Some(distance), rgb: color, what: Surface::Floor };
+        }
+        let distance = self.wall / forward;
+        let above_floor = self.height - distance * down;
+        if above_floor < WALL_HEIGHT {
+            let color = self.tile(1, distance * ray[0] / WALL_TILE, above_floor / WALL_TILE);
+            return Sight { distance: Some(distance), rgb: color, what: Surface::Wall };
+        }
+        let blue = (-down / forward * 200.0).clamp(0.0, 160.0) as u8;
+        Sight { distance: None, rgb: [200 - blue, 225 - blue / 2, 250], what: Surface::Sky }
+    }
+
+    /// The direction to the floor.
+    fn down(&self) -> [f64; 3] {
+        [0.0, self.pitch[1], self.pitch[0]]
+    }
+
+    /// The direction to the wall.
+    fn forward(&self) -> [f64; 3] {
+        [0.0, -self.pitch[0], self.pitch[1]]
+    }
+
+    /// How far a point is above the floor.
+    #[cfg(test)]
+    pub(super) fn above_floor(&self, point: [f64; 3]) -> f64 {
+        self.height - dot(self.down(), point)
+    }
+
+    /// The color at a place of a tiled surface: light and dark tiles in turn, no two quite alike.
+    fn tile(&self, surface: u64, across: f64, along: f64) -> [u8; 3] {
+        let [column, row] = [across.floor() as i64, along.floor() as i64];
+        let own = mix(self.seed ^ mix(surface ^ mix(column as u64 ^ mix(row as u64))));
+        let level = if (column + row) & 1 == 0 { 190 } else { 70 } + (own & 31) as u8;
+        let base = if surface == 0 { [235, 225, 205] } else { [180, 195, 220] };
+        shade(base, level)
+    }
+}
+
+impl Body {
+    /// How far along Z and how bright the body is where `ray` meets it, straight from the shapes' definitions.
+    fn meet(&self, ray: [f64; 3]) -> Option<(f64, u8)> {
+        match self.shape {
+            Shape::Ball { radius } => {
+                // The center's foot on the ray, and from there half the chord back.
+                let length = dot(ray, ray).sqrt();
+                let foot = dot(ray, self.center) / length;
+                let chord = radius * radius - (dot(self.center, self.center) - foot * foot);
+                let distance = (foot - chord.max(0.0).sqrt()) / length;
+                let normal = [0, 1, 2].map(|axis| (ray[axis] * distance - self.center[axis]) / radius);
+                (chord >= 0.0).then(|| (distance, level(dot(normal, LIGHT))))
+            }
+            Shape::Box { half } => {
+                // The ray is inside where it is between all three pairs of faces; it came in through the last.
+                let mut inside = (0.0, f64::INFINITY);
+                let mut light = 0.0;
+                for axis in 0..3 {
+                    let side = if ray[axis] < 0.0 { 1.0 } else { -1.0 };
+                    let enter = (self.center[axis] + side * half[axis]) / ray[axis];
+                    let leave = (self.center[axis] - side * half[axis]) / ray[axis];
+                    if ray[axis] == 0.0 && self.center[axis].abs() > half[axis] {
+                        return None;
+                    }
+                    if ray[axis] != 0.0 && enter > inside.0 {
+                        (inside.0, light) = (enter, side * LIGHT[axis]);
+                    }
+                    if ray[axis] != 0.0 {
+                        inside.1 = leave.min(inside.1);
+                    }
+                }
+                (inside.0 <= inside.1).then(|| (inside.0, level(light)))
+            }
+        }
+    }
+
+    /// Gives `visit` every pixel that shows the body: column, row, distance along Z and brightness.
+    pub(super) fn rasterise(&self, lens: &Lens, visit: impl FnMut(u32, u32, f64, u8)) {
+        match self.shape {
+            Shape::Ball { radius } => self.rasterise_ball(radius, lens, visit),
+            Shape::Box { half } => self.rasterise_box(half, lens, visit),
+        }
+    }
+
+    fn rasterise_ball(&self, radius: f64, lens: &Lens, mut visit: impl FnMut(u32, u32, f64, u8)) {
+        let [cx, cy, cz] = self.center;
+        // The slopes of the tangents from the camera to the ball, seen along an axis.
+        let tangents = |c: f64| {
+            let reach = radius * (c * c + cz * cz - radius * radius).sqrt();
+            [c * cz - reach, c * cz + reach].map(|slope| slope / (cz * cz - radius * radius))
+        };
+        // The squared length of a tangent: by the secant theorem the product of the distances where any ray
+        // goes in and out, so the nearer one needs no division by the ray's length.
+        let power = dot(self.center, self.center) - radius * radius;
+        let center_light = dot(self.center, LIGHT);
+        let columns = lens.columns(tangents(cx));
+        for y in lens.rows(tangents(cy)) {
+            let slope_y = lens.slope_y(y);
+            for x in columns.clone() {
+                let slope_x = lens.slope_x(x);
+                let foot = slope_x * cx + slope_y * cy + cz;
+                let square = foot * foot - (slope_x * slope_x + slope_y * slope_y + 1.0) * power;
+                if square >= 0.0 {
+                    let distance = power / (foot + square.sqrt());
+                    let light = slope_x * LIGHT[0] + slope_y * LIGHT[1] + LIGHT[2];
+                    visit(x, y, distance, level((distance * light - center_light) / radius));
+                }
+            }
+        }
+    }
+
+    fn rasterise_box(&self, half: [f64; 3], lens: &Lens, mut visit: impl FnMut(u32, u32, f64, u8)) {
+        let [x, y, z] =
+            [0, 1, 2].map(|axis| [self.center[axis] - half[axis], self.center[axis] + half[axis]]);
+        // The farthest that an edge appears from the axis: near edges outside, far edges inside.
+        let slopes =
+            |[low, high]: [f64; 2]| [low / z[usize::from(low > 0.0)], high / z[usize::from(high < 0.0)]];
+        // The one side face that can be seen, and its brightness: the camera is at 0.
+        let side = |[low, high]: [f64; 2], light: f64| {
+            if low > 0.0 { Some((low, level(-light))) } else { (high < 0.0).then(|| (high, level(light))) }
+        };
+        // Where a ray comes in through a side face: nowhere when it comes in through the front.
+        let through = |side: Option<(f64, u8)>, slope: f64| {
+            side.map(|(face, level)| (face / slope, level)).filter(|(distance, _)| *distance > z[0])
+        };
+        let within = |[low, high]: [f64; 2], value: f64| low <= value && value <= high;
+        let (side_x, side_y, front) = (side(x, LIGHT[0]), side(y, LIGHT[1]), level(-LIGHT[2]));
+        let columns = lens.columns(slopes(x));
+        for row in lens.rows(slopes(y)) {
+            let slope_y = lens.slope_y(row);
+            let entry_y = through(side_y, slope_y);
+            for column in columns.clone() {
+                let slope_x = lens.slope_x(column);
+                let entry_x = through(side_x, slope_x);
+                // In through the last of the faces, unless the ray has by then left between the others.
+                let (distance, level, hit) = match (entry_x, entry_y) {
+                    (None, None) => (z[0], front, within(x, z[0] * slope_x) && within(y, z[0] * slope_y)),
+                    (Some((dx, level)), other) if other.is_none_or(|(dy, _)| dx >= dy) => {
+                        (dx, level, dx <= z[1] && within(y, dx * slope_y))
+                    }
+                    (_, Some((dy, level))) => (dy, level, dy <= z[1] && within(x, dy * slope_x)),
+                    (Some(_), None) => continue,
+                };
+                if hit {
+                    visit(column, row, distance, level);
+                }
+            }
+        }
+    }
+}
+
+/// A color at a brightness of 0 to 255.
+pub(super) fn shade(rgb: [u8; 3], level: u8) -> [u8; 3] {
+    rgb.map(|channel| (u32::from(channel) * u32::from(level) / 255) as u8)
+}
+
+/// The brightness of a surface by the cosine of its angle to the light.
+fn level(cosine: f64) -> u8 {
+    (AMBIENT_LEVEL + LIGHT_LEVELS * cosine.max(0.0)) as u8
+}
+
+/// -1 to 1 and back in one turn, almost as a cosine does, but exact on every machine.
+fn wave(turns: f64) -> f64 {
+    let triangle = 4.0 * (turns - turns.floor() - 0.5).abs() - 1.0;
+    triangle * (1.5 - 0.5 * triangle * triangle)
+}
+
+/// A number from 0 up to 1 from random bits.
+pub(super) fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_keep_to_their_ranges_inside_the_room() {
+        for seed in 0..50 {
+            let world = World::new(mix(seed));
+            for step in 0..500 {
+                let mut far = world.wall;
+                for body in world.bodies(f64::from(step) * 0.13) {
+                    let half = match body.shape {
+                        Shape::Ball { radius } => [radius; 3],
+                        Shape::Box { half } => half,
+                    };
+                    let [_, y, z] = [0, 1, 2].map(|axis| body.center[axis] + half[axis]);
+                    assert!(z < far, "{body:?} reaches what is behind it");
+                    far = body.center[2] - half[2];
+                    assert!(world.above_floor([0.0, y, z]) > 0.0, "{body:?} is in the floor");
+                    let back = dot(world.forward(), [0.0, body.center[1] - half[1], z]);
+                    assert!(back < world.wall, "{body:?} is in the wall");
+                }
+                assert!(far > 0.75, "nearer than a D405 sees in its tenth of the room");
+            }
+        }
+    }
+}
