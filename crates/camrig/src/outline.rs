@@ -45,6 +45,20 @@ impl Outline {
     }
 }
 
+/// One line an option, indented, as `camrig list` shows it.
+impl fmt::Display for Outline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.options.is_empty() {
+            return writeln!(f, "  no options");
+        }
+        let width = self.options.iter().map(|option| option.name.len()).max().unwrap_or(0);
+        for OptionOutline { name, takes, required } in &self.options {
+            writeln!(f, "  {name:width$}  {takes}{}", if *required { ", required" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 /// The fields that cannot be left out, and their types.
 ///
 /// Serde names only the first that is missing. So that one is given some value, and serde asked again. Where

@@ -5,7 +5,7 @@
 use procfs::process::Process;
 
 /// What one process uses at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
     /// Processor time since the process began, of all its threads, in user and in kernel mode. It grows in
     /// the kernel's ticks, mostly 10 ms.

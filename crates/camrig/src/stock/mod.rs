@@ -10,6 +10,6 @@ use crate::registry::Registry;
 /// Registers every stock processor, as a user registers his own.
 pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("snapshot", snapshot::Snapshot::new);
-    registry.add_processor("stats", stats::Stats::new);
-    registry.add_processor("verify", verify::Verify::new);
+    registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
+    registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
 }

@@ -88,7 +88,7 @@ fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
     registry.add_absent_driver("realsense", "it was built without the feature `realsense`");
-    registry.add_kind("idle", |_: NoOptions, _| Ok(Idle));
+    registry.add_actor("idle", |_: NoOptions, _| Ok(Idle));
     registry
 }
 
