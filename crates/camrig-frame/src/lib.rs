@@ -21,7 +21,9 @@ pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
 pub use header::{Clock, FrameHeader, FrameSetHeader, Timestamp};
 pub use layout::{FRAME_ALIGN_BYTES, Layout, LayoutError, MAX_FRAMESET_BYTES};
 pub use metadata::{Metadata, MetadataKey};
-pub use stream::{MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, ParseProfileError, PixelFormat, Stream, StreamProfile};
+pub use stream::{
+    MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, ParseProfileError, PixelFormat, Stream, StreamProfile,
+};
 pub use view::{ColorView, DepthView, Frame};
 
 /// The most frames a frameset can hold: one of each [`Stream`].

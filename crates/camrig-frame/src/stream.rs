@@ -212,7 +212,10 @@ mod tests {
             ("-640x480@30", "stream profile `-640x480@30` is not of the form `640x480@30`"),
             ("+640x480@30", "stream profile `+640x480@30` is not of the form `640x480@30`"),
             ("0x480@30", "image size 0x480 is out of range; each side is 1 to 8192 pixels"),
-            ("640x99999999999@30", "image size 640x4294967295 is out of range; each side is 1 to 8192 pixels"),
+            (
+                "640x99999999999@30",
+                "image size 640x4294967295 is out of range; each side is 1 to 8192 pixels",
+            ),
             ("640x480@0", "frame rate 0 is out of range; it is 1 to 1000 frames per second"),
         ] {
             assert_eq!(text.parse::<StreamProfile>().unwrap_err().to_string(), message);

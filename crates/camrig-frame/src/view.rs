@@ -191,7 +191,13 @@ mod tests {
     use super::*;
     use crate::{Clock, Metadata, Timestamp};
 
-    fn header(stream: Stream, format: PixelFormat, width: u32, height: u32, stride_bytes: u32) -> FrameHeader {
+    fn header(
+        stream: Stream,
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        stride_bytes: u32,
+    ) -> FrameHeader {
         FrameHeader {
             stream,
             format,
@@ -219,7 +225,8 @@ mod tests {
 
     #[test]
     fn every_color_format_gives_the_same_rgb() {
-        let image = [(PixelFormat::Rgb8, vec![1, 2, 3, 4, 5, 6]), (PixelFormat::Bgr8, vec![3, 2, 1, 6, 5, 4])];
+        let image =
+            [(PixelFormat::Rgb8, vec![1, 2, 3, 4, 5, 6]), (PixelFormat::Bgr8, vec![3, 2, 1, 6, 5, 4])];
         for (format, pixels) in image {
             let header = header(Stream::Color, format, 2, 1, 6);
             let color = ColorView::new(Frame::new(&header, &pixels)).unwrap();

@@ -196,12 +196,8 @@ impl Ledger {
         self.set_reader_gone();
         self.take_back_all();
         for (slot, word) in self.words().filter(|(_, word)| word.state == State::Reading) {
-            let free = self.cells().slots[slot].compare_exchange(
-                word.bits(),
-                0,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let free =
+                self.cells().slots[slot].compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst);
             // Nobody else changes a word from reading once its reader is dead.
             debug_assert!(free.is_ok());
         }
@@ -296,9 +292,7 @@ impl Ledger {
     }
 
     fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
-        let load = |(slot, cell): (usize, &AtomicU64)| {
-            Some((slot, Word::of(cell.load(Ordering::SeqCst))?))
-        };
+        let load = |(slot, cell): (usize, &AtomicU64)| Some((slot, Word::of(cell.load(Ordering::SeqCst))?));
         self.cells().slots.iter().enumerate().filter_map(load)
     }
 }

@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camrig_frame::{FrameSetHeader, Layout, LayoutError};
 use ipc_channel::ipc::IpcSender;
 
+use crate::Bell;
 use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Overflow};
 use crate::reader::{Announcement, News};
 use crate::region::Region;
-use crate::Bell;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -74,16 +74,16 @@ impl SlotPool {
     ///
     /// # Panics
     /// When the frameset is larger than a slot.
-    pub fn lend<'a>(
+    pub fn lend(
         self: &Arc<Self>,
         header: FrameSetHeader,
-        writers: impl Iterator<Item = &'a LinkWriter> + Clone,
+        writers: &[LinkWriter],
     ) -> Result<Option<Loan>, LayoutError> {
         let layout = Layout::of(&header.frames)?;
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
         let free = |&slot: &usize| {
             !self.busy[slot].load(Ordering::Acquire)
-                && writers.clone().all(|writer| writer.ledger.slot_is_free(slot))
+                && writers.iter().all(|writer| writer.ledger.slot_is_free(slot))
         };
         let Some(slot) = (0..self.busy.len()).find(free) else { return Ok(None) };
         self.busy[slot].store(true, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Loan {
     }
 
     /// Gives the frameset to `writers`, each by its overflow policy, and keeps a share of it.
-    pub fn publish<'a>(self, writers: impl Iterator<Item = &'a LinkWriter>) -> Published {
+    pub fn publish(self, writers: &[LinkWriter]) -> Published {
         let share = self.0;
         let pool = &share.pool;
         let start = pool.header_start(share.slot);
@@ -146,9 +146,7 @@ impl Loan {
         for writer in writers {
             if !encoded {
                 // SAFETY: no word holds the slot yet, so it is still the loan's alone.
-                header::encode(&share.header, unsafe {
-                    pool.region.bytes_mut(start..start + HEADER_BYTES)
-                });
+                header::encode(&share.header, unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) });
                 encoded = true;
             }
             writer.publish(share.slot, pool.generation, share.header.sequence);

@@ -43,7 +43,9 @@ impl Failure {
     /// From a task that did not end by itself.
     fn of_task(error: JoinError) -> Self {
         match error.try_into_panic() {
-            Ok(panic) => Self::new(format_args!("panicked{}: {}", logging::take_panic_location(), panic_text(&panic))),
+            Ok(panic) => {
+                Self::new(format_args!("panicked{}: {}", logging::take_panic_location(), panic_text(&panic)))
+            }
             Err(error) => Self::new(error),
         }
     }
@@ -208,7 +210,7 @@ pub(crate) fn run_camera(
         let mut info = camera.info();
         name.clone_into(&mut info.name);
         driver_name.clone_into(&mut info.driver);
-        outlet.prepare(Arc::new(info)).map_err(Failure::new)?;
+        outlet.prepare(&Arc::new(info)).map_err(Failure::new)?;
         ready();
         camera.start()?;
         let context = Context::new();
@@ -217,7 +219,10 @@ pub(crate) fn run_camera(
         while !limits.stop.load(Ordering::Acquire) {
             let Ok(progress) = address.send(Capture).await else { break };
             let Progress { captured, produced, abandoned } = progress?;
-            if captured == Captured::End || abandoned || limits.framesets.is_some_and(|limit| produced >= limit) {
+            if captured == Captured::End
+                || abandoned
+                || limits.framesets.is_some_and(|limit| produced >= limit)
+            {
                 break;
             }
         }

@@ -17,7 +17,7 @@ use crate::outlet::Outlet;
 use crate::processor::{Processor, ProcessorError};
 use crate::registry::Registry;
 use crate::stock;
-use crate::synthetic::Synthetic;
+use crate::synthetic::{self, Synthetic};
 use crate::worker;
 
 /// A camrig program: drivers and processors registered by name, and a command line that runs topologies of
@@ -48,7 +48,7 @@ impl App {
     #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        registry.add_driver::<Synthetic>("synthetic");
+        registry.add_driver::<Synthetic>(synthetic::DRIVER);
         stock::register(&mut registry);
         Self { registry }
     }

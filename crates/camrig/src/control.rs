@@ -26,7 +26,13 @@ pub(crate) enum Part {
         queue: usize,
     },
     /// The reader's end of a link from another process.
-    Input { link: u32, from: String, to: u32, ledger: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
+    Input {
+        link: u32,
+        from: String,
+        to: u32,
+        ledger: IpcSharedMemory,
+        announcements: IpcReceiver<Announcement>,
+    },
     /// Where the bells of all those inputs are heard.
     Inbox(Inbox),
 }

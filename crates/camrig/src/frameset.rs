@@ -133,7 +133,10 @@ impl FrameSet {
 /// Identity, not pixels.
 impl fmt::Debug for FrameSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameSet").field("camera", &self.camera()).field("sequence", &self.sequence()).finish()
+        f.debug_struct("FrameSet")
+            .field("camera", &self.camera())
+            .field("sequence", &self.sequence())
+            .finish()
     }
 }
 

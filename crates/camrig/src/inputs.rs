@@ -16,7 +16,7 @@ use crate::local::LocalLink;
 /// The reading ends of all links into one actor.
 pub(crate) struct Inputs {
     wake: Arc<Notify>,
-    inputs: Vec<Input>,
+    links: Vec<Input>,
     /// The input that was looked at last: the next look is at the one after it, so that a fast input does not starve the others.
     turn: usize,
 }
@@ -40,31 +40,31 @@ pub(crate) enum End {
 impl Inputs {
     /// Inputs that wake their reader through `wake`.
     pub(crate) fn new(wake: Arc<Notify>) -> Self {
-        Self { wake, inputs: Vec::new(), turn: 0 }
+        Self { wake, links: Vec::new(), turn: 0 }
     }
 
     pub(crate) fn add(&mut self, from: String, end: End) {
-        self.inputs.push(Input { from, end, busy: false, ended: false });
+        self.links.push(Input { from, end, busy: false, ended: false });
     }
 
     /// Each input's actor and accounting.
     pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
-        self.inputs.iter().map(|input| (input.from.clone(), Arc::clone(input.ledger()))).collect()
+        self.links.iter().map(|input| (input.from.clone(), Arc::clone(input.ledger()))).collect()
     }
 
     /// Waits for the next frameset and counts it as delivered; none when every input has ended.
     pub(crate) async fn next(&mut self) -> Option<FrameSet> {
         loop {
-            for _ in 0..self.inputs.len() {
-                self.turn = (self.turn + 1) % self.inputs.len();
-                let input = &mut self.inputs[self.turn];
+            for _ in 0..self.links.len() {
+                self.turn = (self.turn + 1) % self.links.len();
+                let input = &mut self.links[self.turn];
                 if let Some(frameset) = input.take() {
                     let waited = monotonic_nanos().saturating_sub(frameset.arrival_nanos());
                     input.ledger().count_delivered(Duration::from_nanos(waited));
                     return Some(frameset);
                 }
             }
-            if self.inputs.iter().all(|input| input.ended) {
+            if self.links.iter().all(|input| input.ended) {
                 return None;
             }
             self.wake.notified().await;
@@ -75,7 +75,7 @@ impl Inputs {
 /// Whatever still waits when the reader goes is counted as dropped, and producers stop waiting for it.
 impl Drop for Inputs {
     fn drop(&mut self) {
-        self.inputs.iter().for_each(Input::close);
+        self.links.iter().for_each(Input::close);
     }
 }
 

@@ -43,5 +43,7 @@ pub use synthetic::{Synthetic, SyntheticOptions};
 pub mod prelude {
     pub use std::process::ExitCode;
 
-    pub use crate::{App, Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError};
+    pub use crate::{
+        App, Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError,
+    };
 }

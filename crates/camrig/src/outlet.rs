@@ -134,9 +134,9 @@ impl Outlet {
     }
 
     /// Makes the slots for a camera's framesets before the first one comes.
-    pub(crate) fn prepare(&mut self, info: Arc<CameraInfo>) -> Result<(), OutletError> {
+    pub(crate) fn prepare(&mut self, info: &Arc<CameraInfo>) -> Result<(), OutletError> {
         let layout = Layout::of(&largest_frames(&info.streams))?;
-        self.source(&info)?;
+        self.source(info)?;
         if self.needs_slots() {
             self.provide_pool(layout.size_bytes());
         }
@@ -175,7 +175,7 @@ impl Outlet {
     pub fn publish(&mut self, loan: Loan) {
         self.note_numbers(loan.source, &loan.slot.header().frames);
         self.wait_for_room();
-        let published = loan.slot.publish(self.remotes.iter());
+        let published = loan.slot.publish(&self.remotes);
         if !self.locals.is_empty() {
             let info = Arc::clone(&self.sources[loan.source].info);
             self.publish_locally(&FrameSet::in_slot(info, published));
@@ -257,7 +257,7 @@ impl Outlet {
         let mut slot = None;
         self.wait_for(|outlet| {
             // A header that makes no layout was refused above.
-            slot = pool.lend(header.clone(), outlet.remotes.iter()).ok().flatten();
+            slot = pool.lend(header.clone(), &outlet.remotes).ok().flatten();
             slot.is_some()
         });
         if slot.is_none() {
@@ -358,7 +358,8 @@ impl Outlet {
 
     /// The number of a camera among those that this outlet passes on; readers are told of a new one.
     fn source(&mut self, info: &Arc<CameraInfo>) -> Result<usize, OutletError> {
-        let known = self.sources.iter().position(|source| Arc::ptr_eq(&source.info, info) || source.info == *info);
+        let known =
+            self.sources.iter().position(|source| Arc::ptr_eq(&source.info, info) || source.info == *info);
         if let Some(number) = known {
             return Ok(number);
         }

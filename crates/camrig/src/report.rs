@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// What became of a rig, as JSON.
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // `camrig_report` is how a reader knows the file.
 pub(crate) struct Report {
     /// The version of this contract.
     pub(crate) camrig_report: u32,

@@ -78,8 +78,9 @@ impl From<(usize, WorkerEvent)> for Event {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Starting,
     Ready,
     Running,
@@ -126,23 +127,25 @@ pub(crate) fn run(
         topology,
         rig,
         hosted: None,
-        actors: topology.actors().iter().map(|_| Actor { state: State::Starting, errors: Vec::new() }).collect(),
+        actors: topology.actors().iter().map(|_| Actor::default()).collect(),
         alive: (1..topology.processes().len()).collect(),
         usage: topology.processes().iter().map(|_| Usage::default()).collect(),
         workers,
         asked: limits.framesets.is_some(),
-        unavailable: false,
         interrupted: false,
         going_since: None,
         stopping: false,
         status,
     };
-    run.to_the_end(parts, registry, limits, (&sender, &events))
+    run.drive(parts, registry, limits, (&sender, &events))
 }
 
+#[derive(Default)]
 struct Actor {
     state: State,
     errors: Vec<String>,
+    /// Whether it failed for want of its device.
+    unavailable: bool,
 }
 
 /// A run in progress.
@@ -160,7 +163,6 @@ struct Run<'a> {
     usage: Vec<Usage>,
     /// Whether the end, when it comes, is one that was asked for.
     asked: bool,
-    unavailable: bool,
     interrupted: bool,
     going_since: Option<Instant>,
     stopping: bool,
@@ -168,7 +170,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(
+    fn drive(
         mut self,
         mut parts: Vec<Vec<crate::control::Part>>,
         registry: &Arc<Registry>,
@@ -240,8 +242,7 @@ impl Run<'_> {
             ActorEvent::Ready { actor } => self.set_state(actor, State::Ready),
             ActorEvent::Finished { actor } => self.set_state(actor, State::Finished),
             ActorEvent::Failed { actor, message, unavailable } => {
-                self.unavailable |= unavailable;
-                self.fail(actor as usize, message);
+                self.fail(actor as usize, message, unavailable);
             }
         }
     }
@@ -253,10 +254,11 @@ impl Run<'_> {
         }
     }
 
-    fn fail(&mut self, id: usize, message: String) {
+    fn fail(&mut self, id: usize, message: String, unavailable: bool) {
         let Some(actor) = self.actors.get_mut(id).filter(|actor| !actor.state.has_ended()) else { return };
         let spec = &self.topology.actors()[id];
         log::error!("{} `{}` failed: {message}", spec.role.name(), spec.name);
+        actor.unavailable = unavailable;
         actor.errors.push(message);
         actor.state = State::Failed;
         // A rig goes on with one camera less, but not without a processor that it was built for, and not
@@ -283,7 +285,7 @@ impl Run<'_> {
         let left: Vec<usize> =
             (0..self.actors.len()).filter(|&id| hosts(id) && !self.actors[id].state.has_ended()).collect();
         for id in left {
-            self.fail(id, format!("process `{name}` {how}"));
+            self.fail(id, format!("process `{name}` {how}"), false);
         }
     }
 
@@ -319,7 +321,7 @@ impl Run<'_> {
     /// will be.
     fn give_up(&mut self) {
         for id in 0..self.actors.len() {
-            self.fail(id, format!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
+            self.fail(id, format!("did not end within {} s", DRAIN_TIMEOUT.as_secs()), false);
         }
     }
 
@@ -370,7 +372,8 @@ impl Run<'_> {
 
     fn end(&self) -> End {
         let failed = self.actors.iter().any(|actor| actor.state == State::Failed);
-        match (self.interrupted, failed, self.unavailable, self.asked) {
+        let unavailable = self.actors.iter().any(|actor| actor.unavailable);
+        match (self.interrupted, failed, unavailable, self.asked) {
             (true, ..) => End::Interrupted,
             (_, true, true, _) => End::Unavailable,
             (_, true, false, _) => End::Failed,

@@ -179,7 +179,12 @@ impl Synthetic {
     fn next_kept(&self, number: u64) -> u64 {
         let seed = mix(Scene::seed(&self.serial));
         let lost = |number: u64| world::unit(mix(seed ^ mix(number))) < self.options.drop_rate;
-        (number..).find(|&number| !lost(number)).unwrap_or(number)
+        let mut kept = number;
+        // It ends: at most 99 of 100 are lost.
+        while lost(kept) {
+            kept += 1;
+        }
+        kept
     }
 
     /// When frame `number` comes, in nanoseconds of run time.
