@@ -2,8 +2,8 @@
 //!
 //! It shows a moving scene through the optics of a D405 or D435, color and depth consistent with each other
 //! and with the calibration, and can be asked to misbehave as real cameras do, so that a rig can be
-//! rehearsed. Whatever it makes follows from its options and the frame's number, never from the wall clock: the same
-//! topology gives the same bytes in every placement, and `verify` can tell a wrong one.
+//! rehearsed. Whatever it makes follows from its options and the frame's number, never from the wall clock:
+//! the same topology gives the same bytes in every placement, and `verify` can tell a wrong one.
 //!
 //! * `options`: what can be asked for
 //! * `model`: profiles and optics

@@ -13,7 +13,7 @@ const MAX_SECONDS: f64 = 1e6;
 /// The longest start delay.
 const MAX_START_DELAY_MILLIS: f64 = 3_600_000.0;
 /// The farthest that the hardware clock can be off, either way: what it shows when the camera starts.
-pub(super) const MAX_SKEW_MILLIS: f64 = 60_000.0;
+const MAX_SKEW_MILLIS: f64 = 60_000.0;
 /// The worst clock; a real one is off by less than 100.
 const MAX_DRIFT_PPM: f64 = 10_000.0;
 /// The largest share of framesets that can be lost while the camera still is a camera.
