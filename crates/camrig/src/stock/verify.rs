@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Frame};
+use camrig_frame::{CameraInfo, Frame, PixelFormat, Stream};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -216,31 +216,19 @@ fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
 /// Checks that the frames are one of each stream that the camera has, as large as it says, of one instant.
 fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     let headers = &frames.header().frames;
-    let expected = || {
-        frames.info().streams.iter().map(|info| {
-            let (width, height) = (info.profile.width(), info.profile.height());
-            (info.stream, info.format, width, height, width * info.format.bytes_per_pixel())
-        })
-    };
-    let found = || {
-        headers
-            .iter()
-            .map(|frame| (frame.stream, frame.format, frame.width, frame.height, frame.stride_bytes))
-    };
-    if !expected().eq(found()) {
-        let names = |shapes: &mut dyn Iterator<Item = _>| {
-            let names: Vec<_> = shapes
-                .map(|(stream, format, width, height, stride)| {
-                    format!("{stream} {format} {width}x{height} with {stride} bytes a row")
-                })
-                .collect();
-            if names.is_empty() { "no frames".to_owned() } else { names.join(", ") }
-        };
+    let found = headers
+        .iter()
+        .map(|frame| (frame.stream, frame.format, frame.width, frame.height, frame.stride_bytes));
+    let expected = frames.info().streams.iter().map(|info| {
+        let (width, height) = (info.profile.width(), info.profile.height());
+        (info.stream, info.format, width, height, width * info.format.bytes_per_pixel())
+    });
+    if !found.clone().eq(expected.clone()) {
         return Err(Fault::Streams {
             camera: frames.camera().to_owned(),
             sequence: frames.sequence(),
-            found: names(&mut found()),
-            expected: names(&mut expected()),
+            found: describe(found),
+            expected: describe(expected),
         });
     }
     let first = headers.first().map_or(0, |frame| frame.number);
@@ -253,6 +241,15 @@ fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
         }),
         None => Ok(()),
     }
+}
+
+/// Frames as stream, format, width, height and bytes a row.
+fn describe(frames: impl Iterator<Item = (Stream, PixelFormat, u32, u32, u32)>) -> String {
+    let frame = |(stream, format, width, height, stride_bytes)| {
+        format!("{stream} {format} {width}x{height} in rows of {stride_bytes} bytes")
+    };
+    let frames: Vec<_> = frames.map(frame).collect();
+    if frames.is_empty() { "no frames".to_owned() } else { frames.join(", ") }
 }
 
 /// Renders a frame again into `rendered`, and compares.
@@ -342,7 +339,7 @@ impl Digest {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use camrig_frame::{FrameSetHeader, Stream};
+    use camrig_frame::FrameSetHeader;
 
     use super::*;
     use crate::frameset::HeldFrames;
@@ -429,15 +426,17 @@ mod tests {
         };
         let right = digest(parts.clone().frameset());
         assert_eq!(right, digest(parts.with(|parts| parts.header.arrival_nanos += 1)));
-        let changes: [fn(&mut Parts); 8] = [
+        let changes: [fn(&mut Parts); 9] = [
             |parts| parts.header.sequence += 1,
             |parts| parts.header.frames[0].number += 1,
             |parts| parts.header.frames[1].timestamp.nanos += 1,
             |parts| parts.header.frames[0].timestamp.clock = camrig_frame::Clock::System,
             |parts| parts.header.frames[1].metadata.set(camrig_frame::MetadataKey::GAIN_LEVEL, -1),
-            |parts| parts.header.frames[1].format = camrig_frame::PixelFormat::Yuyv,
+            |parts| parts.header.frames[1].format = PixelFormat::Yuyv,
             |parts| parts.pixels.0[0][0] ^= 1,
             |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
+            // Highest bits of two words, which cancel out in a plain FNV.
+            |parts| [7, 15].into_iter().for_each(|byte| parts.pixels.0[1][byte] ^= 0x80),
         ];
         for (index, change) in changes.into_iter().enumerate() {
             assert_ne!(right, digest(parts.with(change)), "change {index}");
@@ -456,7 +455,8 @@ mod tests {
         let right = parts.pixels.0[1][last - 1..].to_vec();
         let found = fault([parts.with(|parts| parts.pixels.0[1][last] ^= 0x80)]);
         let wrong = format!(
-            "frameset 2 of `front`: in depth frame 2 the pixel at column 63, row 47 is {:02x} {:02x}, not {:02x} {:02x}",
+            "frameset 2 of `front`: in depth frame 2 the pixel at column 63, row 47 is {:02x} {:02x}, not \
+             {:02x} {:02x}",
             right[0],
             right[1] ^ 0x80,
             right[0],
@@ -512,8 +512,8 @@ mod tests {
         let lost = parts.with(|parts| parts.header.frames.truncate(1));
         assert_eq!(
             fault([lost]),
-            "frameset 0 of `front` has color rgb8 32x24 with 96 bytes a row, but the camera has color rgb8 32x24 \
-             with 96 bytes a row, depth z16 64x48 with 128 bytes a row",
+            "frameset 0 of `front` has color rgb8 32x24 in rows of 96 bytes, but the camera has color rgb8 \
+             32x24 in rows of 96 bytes, depth z16 64x48 in rows of 128 bytes",
         );
         let mixed = parts.with(|parts| parts.header.frames[1].number = 9);
         assert_eq!(fault([mixed]), "frameset 0 of `front` mixes frames 0 and 9");

@@ -1,9 +1,9 @@
 //! The driver `synthetic`: a camera without a camera.
 //!
-//! It shows a moving scene through the optics of a D405 or D435, color and depth consistent with each other and
-//! with the calibration, and can be asked to misbehave as real cameras do, so that a rig can be rehearsed.
-//! Whatever it makes follows from its options and the frame's number, never from the wall clock: the same
-//! topology gives the same bytes in every placement, and `verify` can tell a wrong one.
+//! It shows a moving scene through the optics of a D405 or D435, color and depth consistent with each other
+//! and with the calibration, and can be asked to misbehave as real cameras do, so that a rig can be
+//! rehearsed. Whatever it makes follows from its options and the frame's number, never from the wall clock:
+//! the same topology gives the same bytes in every placement, and `verify` can tell a wrong one.
 //!
 //! * `options`: what can be asked for
 //! * `model`: profiles and optics
@@ -176,15 +176,13 @@ impl Synthetic {
     }
 
     /// The first number from `number` on that the device does not lose of itself.
-    fn next_kept(&self, number: u64) -> u64 {
+    fn next_kept(&self, mut number: u64) -> u64 {
         let seed = mix(Scene::seed(&self.serial));
-        let lost = |number: u64| world::unit(mix(seed ^ mix(number))) < self.options.drop_rate;
-        let mut kept = number;
-        // It ends: at most 99 of 100 are lost.
-        while lost(kept) {
-            kept += 1;
+        // It ends: no camera that passed its check loses everything.
+        while world::unit(mix(seed ^ mix(number))) < self.options.drop_rate {
+            number += 1;
         }
-        kept
+        number
     }
 
     /// When frame `number` comes, in nanoseconds of run time.

@@ -13,7 +13,7 @@ const MAX_SECONDS: f64 = 1e6;
 /// The longest start delay.
 const MAX_START_DELAY_MILLIS: f64 = 3_600_000.0;
 /// The farthest that the hardware clock can be off, either way: what it shows when the camera starts.
-pub(super) const MAX_SKEW_MILLIS: f64 = 60_000.0;
+const MAX_SKEW_MILLIS: f64 = 60_000.0;
 /// The worst clock; a real one is off by less than 100.
 const MAX_DRIFT_PPM: f64 = 10_000.0;
 /// The largest share of framesets that can be lost while the camera still is a camera.
@@ -300,8 +300,11 @@ mod tests {
 
     #[test]
     fn integers_are_times_too_and_every_fault_can_be_given() {
-        let faults = "unplug_at = 2\nstall_at = 1.5\ndrop_rate = 0.1\nclock_skew = -12.5\nclock_drift_ppm = 40\nstart_delay = 100";
-        let options = checked(faults).unwrap();
+        let options = checked(
+            "unplug_at = 2\nstall_at = 1.5\ndrop_rate = 0.1\n\
+             clock_skew = -12.5\nclock_drift_ppm = 40\nstart_delay = 100",
+        )
+        .unwrap();
         assert_eq!(options.unplug_at(), Duration::from_secs(2));
         assert_eq!(options.stall_at(), Duration::from_millis(1500));
         assert_eq!(options.start_delay_nanos(), 100_000_000);
@@ -326,7 +329,8 @@ mod tests {
             ),
             (
                 "color = '640x480@60'",
-                "color `640x480@60` and depth `848x480@30` have different rates; the streams of a camera share one",
+                "color `640x480@60` and depth `848x480@30` have different rates; the streams of a camera \
+                 share one",
             ),
             (
                 "model = 'd405'\ndepth = '848x481@30'",

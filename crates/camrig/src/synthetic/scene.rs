@@ -1,8 +1,8 @@
 //! The pixels of a synthetic camera: a pure function of the camera and the frame's number.
 //!
 //! The driver renders with it, straight into slots, and `verify` renders again to compare, from nothing but
-//! what travels with framesets. What never moves is drawn once; for each frame it is copied and the bodies are
-//! painted over it. Knows no time but frame numbers, and none of the faults that the driver injects.
+//! what travels with framesets. What never moves is drawn once; for each frame it is copied and the bodies
+//! are painted over it. Knows no time but frame numbers, and none of the faults that the driver injects.
 
 use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
 

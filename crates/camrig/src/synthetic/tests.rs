@@ -88,7 +88,7 @@ const EVERY_KIND: [&str; 7] = [
     "seed = 5\nmodel = 'd405'\ninfrared = '848x480@30'",
     "seed = 6\nmodel = 'd405'\ndepth = '424x240@90'\ncolor = '480x270@90'\ncolor_format = 'bgr8'",
     "seed = 7\ndepth = '640x480@6'\ncolor = '320x240@6'\ncolor_format = 'yuyv'\ninfrared = '480x270@6'",
-    "seed = 8\nmodel = 'any'\ndepth = '64x48@30'\ncolor = '75x31@30'\ncolor_format = 'yuyv'\ninfrared = '5x9@30'",
+    "model = 'any'\ndepth = '64x48@30'\ncolor = '75x31@30'\ncolor_format = 'yuyv'\ninfrared = '5x9@30'",
     "seed = 9\nmodel = 'any'\ndepth = '1x1@1000'\ncolor = '2x300@1000'",
     "seed = 10\nmodel = 'any'\ndepth = '300x2@100'\ncolor = 'off'",
 ];

@@ -9,8 +9,8 @@
 //! is nearer, because the room is convex and camera and bodies are inside, and because each body keeps to
 //! a range of Z of its own, the far ones first in [`World::bodies`].
 //!
-//! Arithmetic is `+ - * /`, square root and floor only, which IEEE 754 defines to the last bit: the same pixels
-//! come out on every machine.
+//! Arithmetic is `+ - * /`, square root and floor only, which IEEE 754 defines to the last bit: the same
+//! pixels come out on every machine.
 
 use std::ops::Range;
 
@@ -178,7 +178,7 @@ impl World {
         self.ways.map(|way| {
             let [x, y, z] =
                 [0, 1, 2].map(|axis| wave(seconds / way.periods_seconds[axis] + way.phases[axis]));
-            // Swings that keep the center in the narrowest field of view, above the floor and in the range of Z.
+            // Swings that keep the center in every field of view, above the floor and in its range of Z.
             let center = [x * 0.42 * way.z, y * 0.1 * way.z, way.z + z * 0.1];
             Body { rgb: way.rgb, shape: way.shape, center }
         })
@@ -187,15 +187,16 @@ impl World {
     /// What the ray through the pixel at column `x` and row `y` meets first in the room and among `bodies`.
     pub(super) fn look(&self, lens: &Lens, x: u32, y: u32, bodies: &[Body]) -> Sight {
         let ray = [lens.slope_x(x), lens.slope_y(y), 1.0];
-        let met = bodies.iter().enumerate().filter_map(|(index, body)| {
-            let (distance, level) = body.meet(ray)?;
-            Some(Sight { distance: Some(distance), rgb: shade(body.rgb, level), what: Surface::Body(index) })
-        });
-        met.chain([self.look_at_room(ray)])
-            .min_by(|a, b| {
-                a.distance.unwrap_or(f64::INFINITY).total_cmp(&b.distance.unwrap_or(f64::INFINITY))
-            })
-            .unwrap_or_else(|| self.look_at_room(ray))
+        let mut sight = self.look_at_room(ray);
+        for (index, body) in bodies.iter().enumerate() {
+            if let Some((distance, level)) = body.meet(ray)
+                && sight.distance.is_none_or(|other| distance < other)
+            {
+                let (rgb, what) = (shade(body.rgb, level), Surface::Body(index));
+                sight = Sight { distance: Some(distance), rgb, what };
+            }
+        }
+        sight
     }
 
     fn look_at_room(&self, ray: [f64; 3]) -> Sight {
@@ -243,7 +244,7 @@ impl World {
 }
 
 impl Body {
-    /// How far along Z and how bright the body is where `ray` meets it, straight from the shapes' definitions.
+    /// How far along Z and how bright the body is where `ray` meets it, from the shapes' definitions.
     fn meet(&self, ray: [f64; 3]) -> Option<(f64, u8)> {
         match self.shape {
             Shape::Ball { radius } => {
@@ -256,22 +257,25 @@ impl Body {
                 (chord >= 0.0).then(|| (distance, level(dot(normal, LIGHT))))
             }
             Shape::Box { half } => {
-                // The ray is inside where it is between all three pairs of faces; it came in through the last.
+                // The ray is inside where it is between all three pairs of faces; it comes in by the last.
                 let mut inside = (0.0, f64::INFINITY);
                 let mut light = 0.0;
                 for axis in 0..3 {
-                    let side = if ray[axis] < 0.0 { 1.0 } else { -1.0 };
-                    let enter = (self.center[axis] + side * half[axis]) / ray[axis];
-                    let leave = (self.center[axis] - side * half[axis]) / ray[axis];
-                    if ray[axis] == 0.0 && self.center[axis].abs() > half[axis] {
-                        return None;
+                    let (center, half) = (self.center[axis], half[axis]);
+                    if ray[axis] == 0.0 {
+                        // Between these faces for ever, or never.
+                        if center.abs() > half {
+                            return None;
+                        }
+                        continue;
                     }
-                    if ray[axis] != 0.0 && enter > inside.0 {
+                    let side = -ray[axis].signum();
+                    let (enter, leave) =
+                        ((center + side * half) / ray[axis], (center - side * half) / ray[axis]);
+                    if enter > inside.0 {
                         (inside.0, light) = (enter, side * LIGHT[axis]);
                     }
-                    if ray[axis] != 0.0 {
-                        inside.1 = leave.min(inside.1);
-                    }
+                    inside.1 = leave.min(inside.1);
                 }
                 (inside.0 <= inside.1).then(|| (inside.0, level(light)))
             }
