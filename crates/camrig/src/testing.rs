@@ -66,7 +66,7 @@ impl TestCamera {
             inputs: Vec::new(),
             tally: Arc::new(Tally::new()),
         });
-        outlet.prepare(Arc::new(info.clone())).unwrap();
+        outlet.prepare(&Arc::new(info.clone())).unwrap();
         Self { info, outlet, link }
     }
 

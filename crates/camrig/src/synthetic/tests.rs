@@ -48,7 +48,7 @@ impl Rig {
             inputs: Vec::new(),
             tally: Arc::clone(&tally),
         });
-        outlet.prepare(Arc::new(camera.info())).unwrap();
+        outlet.prepare(&Arc::new(camera.info())).unwrap();
         Self { camera, outlet, link, tally }
     }
 
