@@ -20,6 +20,7 @@ use crate::processor::ProcessorError;
 pub struct FrameSet(Arc<Inner>);
 
 struct Inner {
+    producer: Arc<str>,
     info: Arc<CameraInfo>,
     pixels: Pixels,
 }
@@ -49,16 +50,18 @@ impl Drop for Held {
 }
 
 impl FrameSet {
-    pub(crate) fn in_slot(info: Arc<CameraInfo>, published: Published) -> Self {
-        Self(Arc::new(Inner { info, pixels: Pixels::Slot(published) }))
+    pub(crate) fn in_slot(producer: Arc<str>, info: Arc<CameraInfo>, published: Published) -> Self {
+        Self(Arc::new(Inner { producer, info, pixels: Pixels::Slot(published) }))
     }
 
-    pub(crate) fn leased(lease: Lease) -> Self {
-        Self(Arc::new(Inner { info: Arc::clone(lease.info()), pixels: Pixels::Lease(lease) }))
+    pub(crate) fn leased(producer: Arc<str>, lease: Lease) -> Self {
+        let info = Arc::clone(lease.info());
+        Self(Arc::new(Inner { producer, info, pixels: Pixels::Lease(lease) }))
     }
 
     /// A frameset that counts itself in `alive` until it drops.
     pub(crate) fn held(
+        producer: Arc<str>,
         info: Arc<CameraInfo>,
         header: FrameSetHeader,
         frames: Box<dyn HeldFrames>,
@@ -66,12 +69,17 @@ impl FrameSet {
     ) -> Self {
         alive.fetch_add(1, Ordering::AcqRel);
         let held = Held { header, frames, alive: Arc::clone(alive) };
-        Self(Arc::new(Inner { info, pixels: Pixels::Held(held) }))
+        Self(Arc::new(Inner { producer, info, pixels: Pixels::Held(held) }))
     }
 
     /// The name of the camera that took it, as in the topology.
     pub fn camera(&self) -> &str {
         &self.0.info.name
+    }
+
+    /// The name of the actor that published it: the camera itself, or a processor that passed it on.
+    pub fn producer(&self) -> &str {
+        &self.0.producer
     }
 
     /// The camera that took it: identity, calibration, depth unit.

@@ -22,7 +22,7 @@ pub(crate) struct Inputs {
 }
 
 struct Input {
-    from: String,
+    from: Arc<str>,
     end: End,
     /// Whether the last look found something, so that there may be more without another ring.
     busy: bool,
@@ -44,12 +44,12 @@ impl Inputs {
     }
 
     pub(crate) fn add(&mut self, from: String, end: End) {
-        self.links.push(Input { from, end, busy: false, ended: false });
+        self.links.push(Input { from: from.into(), end, busy: false, ended: false });
     }
 
     /// Each input's actor and accounting.
     pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
-        self.links.iter().map(|input| (input.from.clone(), Arc::clone(input.ledger()))).collect()
+        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.ledger()))).collect()
     }
 
     /// Waits for the next frameset and counts it as delivered; none when every input has ended.
@@ -109,7 +109,7 @@ impl Input {
         match &mut self.end {
             End::Local(link) => link.take(),
             End::Remote(reader) => match reader.take() {
-                Ok(lease) => lease.map(FrameSet::leased),
+                Ok(lease) => lease.map(|lease| FrameSet::leased(Arc::clone(&self.from), lease)),
                 Err(refused) => {
                     log::error!("the link from `{}` is closed: {refused}", self.from);
                     self.ended = true;

@@ -28,7 +28,7 @@ const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=D
 
 /// Where an actor publishes its framesets.
 pub struct Outlet {
-    name: String,
+    name: Arc<str>,
     slots: usize,
     remotes: Vec<LinkWriter>,
     locals: Vec<Arc<LocalLink>>,
@@ -105,7 +105,7 @@ impl Outlet {
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { name, slots, remotes, locals, inputs, tally } = wiring;
         Self {
-            name,
+            name: name.into(),
             slots,
             remotes,
             locals,
@@ -178,7 +178,7 @@ impl Outlet {
         let published = loan.slot.publish(&self.remotes);
         if !self.locals.is_empty() {
             let info = Arc::clone(&self.sources[loan.source].info);
-            self.publish_locally(&FrameSet::in_slot(info, published));
+            self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
         }
         self.count();
     }
@@ -214,7 +214,7 @@ impl Outlet {
         self.wait_for_room();
         let header = FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, frames };
         let info = Arc::clone(&self.sources[0].info);
-        self.publish_locally(&FrameSet::held(info, header, held, &self.held));
+        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
         self.count();
         Ok(())
     }

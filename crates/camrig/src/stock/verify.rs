@@ -46,7 +46,8 @@ struct Camera {
     info: Arc<CameraInfo>,
     /// What it sees; none when content is not compared.
     scene: Option<Scene>,
-    last: Option<Place>,
+    /// By producer: each actor that passes its framesets on counts them anew.
+    last: BTreeMap<String, Place>,
     framesets: u64,
     digest: Digest,
 }
@@ -130,7 +131,7 @@ impl Verify {
         let camera = Camera {
             info: Arc::clone(info),
             scene: self.options.content.then(|| scene(info)).transpose()?,
-            last: None,
+            last: BTreeMap::new(),
             framesets: 0,
             digest: Digest::default(),
         };
@@ -191,7 +192,7 @@ impl Camera {
     fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let number = frames.header().frames.first().map_or(0, |frame| frame.number);
         let place = Place { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
-        if let Some(last) = self.last.replace(place) {
+        if let Some(last) = self.last.insert(frames.producer().to_owned(), place) {
             let anew = place.number <= last.number && place.arrival_nanos > last.arrival_nanos;
             if place.sequence <= last.sequence && !anew {
                 return Err(Fault::Order {
@@ -372,7 +373,13 @@ mod tests {
 
         fn frameset(self) -> FrameSet {
             let alive = Arc::new(AtomicUsize::new(0));
-            FrameSet::held(Arc::new(self.info), self.header, Box::new(self.pixels), &alive)
+            FrameSet::held(
+                self.info.name.as_str().into(),
+                Arc::new(self.info),
+                self.header,
+                Box::new(self.pixels),
+                &alive,
+            )
         }
 
         fn with(&self, change: impl FnOnce(&mut Self)) -> FrameSet {
@@ -547,7 +554,7 @@ mod tests {
             let start = std::time::Instant::now();
             let count = 200;
             for _ in 0..count {
-                verify.cameras.values_mut().for_each(|camera| camera.last = None);
+                verify.cameras.values_mut().for_each(|camera| camera.last.clear());
                 verify.look(&frames).unwrap();
             }
             println!(
