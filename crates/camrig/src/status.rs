@@ -48,8 +48,9 @@ impl StatusLine {
             (None, _) => format!("{} starting", self.topology),
         };
         self.last = Some((now, delivered));
-        // A terminal that is gone ends the rig by SIGHUP; nothing to do here.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+        // Back to the start, so that what processors print goes over it. A terminal that is gone ends the rig by
+        // SIGHUP; nothing to do about it here.
+        let _ = write!(std::io::stderr(), "\r\x1b[K{line}\r");
     }
 
     /// Takes the line away.

@@ -305,6 +305,7 @@ impl Run<'_> {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
+            self.status.clear();
             self.workers.iter().for_each(|worker| worker.order(Order::StopCameras));
             self.hosted.iter().for_each(Hosted::stop_cameras);
         }

@@ -104,9 +104,9 @@ impl Driver for Synthetic {
             return Ok(Captured::Nothing);
         }
         if unplug_at <= comes_at {
-            let (name, serial) = (&self.name, &self.serial);
             return Err(DriverError::unavailable(format!(
-                "camera `{name}` (serial {serial}) was unplugged, as its option `unplug_at` asks"
+                "the device with serial {} was unplugged, as option `unplug_at` asks",
+                self.serial
             )));
         }
         self.deliver(outlet)?;
