@@ -242,7 +242,10 @@ impl LinkWriter {
             }
         }
         self.ledger.publish(slot, generation, sequence);
-        if self.ledger.ring() {
+        // A reader that went since the look above may have swept before this frameset was there.
+        if self.ledger.reader_gone() {
+            self.ledger.take_back_all();
+        } else if self.ledger.ring() {
             self.bell.ring();
         }
     }
