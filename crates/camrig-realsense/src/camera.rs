@@ -20,7 +20,9 @@ use realsense_rust::kind::{Rs2CameraInfo, Rs2FrameMetadata, Rs2Option, Rs2Stream
 use realsense_sys as rs2;
 
 use crate::options::{Request, StreamRequest};
-use crate::sys::{Arrived, Context, Fault, Image, OpenDevice, OpenSensor, Pixels, ProfileData, Sink, format_name};
+use crate::sys::{
+    Arrived, Context, Fault, Image, OpenDevice, OpenSensor, Pixels, ProfileData, Sink, format_name,
+};
 
 /// Frames of each stream that may wait for the capture thread.
 const QUEUED_FRAMES_PER_STREAM: usize = 8;
@@ -97,14 +99,26 @@ impl Camera {
                 let device = find(&context, serial)?;
                 let subject = Subject::Live(serial.clone());
                 let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
-                let chosen = choose_live(&subject, &candidates(&subject, &sensors), streams)?;
-                Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback: None })
+                let chosen = choose_live(&subject, &candidates(&sensors).0, streams)?;
+                Ok(Self {
+                    receiver: None,
+                    sensors,
+                    device,
+                    _context: context,
+                    subject,
+                    chosen,
+                    playback: None,
+                })
             }
             Request::File { path, streams, real_time, repeat } => {
                 let subject = Subject::File(path.display().to_string());
                 let device = open_file(&context, path)?;
                 let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
-                let chosen = choose_recorded(&subject, &candidates(&subject, &sensors), streams)?;
+                let (candidates, left_out) = candidates(&sensors);
+                left_out
+                    .iter()
+                    .for_each(|what| log::warn!("{subject}: {what} is left out: unknown format or size"));
+                let chosen = choose_recorded(&subject, &candidates, &left_out, streams)?;
                 let playback = Some(Playback { real_time: *real_time, repeat: *repeat });
                 Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback })
             }
@@ -135,7 +149,8 @@ impl Camera {
         // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);
         for (number, sensor) in self.sensors.iter_mut().enumerate() {
-            let indices: Vec<_> = self.chosen.iter().filter(|it| it.sensor == number).map(|it| it.index).collect();
+            let indices: Vec<_> =
+                self.chosen.iter().filter(|it| it.sensor == number).map(|it| it.index).collect();
             if !indices.is_empty() {
                 let started = sensor.open(&indices);
                 let started = started.and_then(|()| sensor.start(Sink { sender: sender.clone(), wait }));
@@ -180,7 +195,10 @@ impl Camera {
         let streams = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
             if self.chosen.iter().any(|chosen| chosen.stream == Stream::Depth) {
-                log::warn!("{} does not say its depth unit; {USUAL_DEPTH_UNIT_METERS} m is assumed", self.subject);
+                log::warn!(
+                    "{} does not say its depth unit; {USUAL_DEPTH_UNIT_METERS} m is assumed",
+                    self.subject
+                );
             }
             USUAL_DEPTH_UNIT_METERS
         });
@@ -271,16 +289,18 @@ fn describe(device: &DeviceView) -> Device {
 
 /// The connected camera with this serial number. It does not wait for one, as librealsense's own search does.
 fn find(context: &Context, serial: &str) -> Result<OpenDevice, DriverError> {
-    let devices = context.devices().map_err(|fault| {
-        DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}"))
-    })?;
+    let devices = context
+        .devices()
+        .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))?;
     let serials: Vec<_> = devices.iter().map(|device| describe(device.device()).serial).collect();
-    devices.into_iter().zip(&serials).find(|(_, own)| *own == serial).map(|(device, _)| device).ok_or_else(|| {
-        let connected = list(serials.iter().map(|serial| format!("`{serial}`")));
-        DriverError::unavailable(format!(
-            "no RealSense camera with serial `{serial}` is connected; connected: {connected}"
-        ))
-    })
+    devices.into_iter().zip(&serials).find(|(_, own)| *own == serial).map(|(device, _)| device).ok_or_else(
+        || {
+            let connected = list(serials.iter().map(|serial| format!("`{serial}`")));
+            DriverError::unavailable(format!(
+                "no RealSense camera with serial `{serial}` is connected; connected: {connected}"
+            ))
+        },
+    )
 }
 
 fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
@@ -296,9 +316,13 @@ fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> 
         Ok(_) => {}
     }
     context.open_file(path).map_err(|fault| {
-        // A recorder writes the index last: it was killed, or the file was not copied to its end.
-        let reason = if fault.to_string().to_lowercase().contains("unindexed") {
+        let told = fault.to_string();
+        let reason = if told.contains("unindexed") {
+            // The recorder writes the index last, and was killed before.
             "is not closed properly (bag unindexed)"
+        } else if told.contains("Error reading from file") {
+            // It begins as a recording and ends too soon: it was not copied to its end.
+            "is cut off"
         } else {
             "is not a recording that librealsense can play"
         };
@@ -306,30 +330,25 @@ fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> 
     })
 }
 
-/// The streams that a device can give and camrig knows.
-fn candidates(subject: &Subject, sensors: &[OpenSensor]) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
-    for (sensor, data) in sensors.iter().enumerate().flat_map(|(sensor, it)| {
-        it.profiles().enumerate().map(move |(index, data)| ((sensor, index), data))
-    }) {
-        let (sensor, index) = sensor;
-        let Some(stream) = stream_of(&data) else { continue };
-        let Some(format) = format_of(data.format) else {
-            // A live camera has many formats, of which the options name one; a file has what it has.
-            if matches!(subject, Subject::File(_)) {
-                let format = format_name(data.format);
-                log::warn!("{subject}: stream {stream} is left out: format {format} is unknown");
+/// The streams that a device can give and camrig knows; and those in a format or size that it does not.
+fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>) {
+    let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
+    for (sensor, open) in sensors.iter().enumerate() {
+        for (index, data) in open.profiles().enumerate() {
+            let Some(stream) = stream_of(&data) else { continue };
+            let side = |pixels: i32| u32::try_from(pixels).unwrap_or(0);
+            let profile =
+                StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second));
+            if let (Some(format), Ok(profile)) = (format_of(data.format), profile) {
+                candidates.push(Candidate { stream, format, profile, sensor, index });
+            } else {
+                let ProfileData { width, height, frames_per_second, format, .. } = data;
+                let format = format_name(format);
+                left_out.push(format!("{stream} {width}x{height}@{frames_per_second} {format}"));
             }
-            continue;
-        };
-        let number = |number: i32| u32::try_from(number).unwrap_or(0);
-        let profile = StreamProfile::new(number(data.width), number(data.height), number(data.frames_per_second));
-        match profile {
-            Ok(profile) => candidates.push(Candidate { stream, format, profile, sensor, index }),
-            Err(error) => log::warn!("{subject}: stream {stream} is left out: {error}"),
         }
     }
-    candidates
+    (candidates, left_out)
 }
 
 fn choose_live(
@@ -346,7 +365,9 @@ fn choose_live(
             let there_are = list(profiles.iter().map(StreamProfile::to_string));
             let format = request.format.map(|format| format!(" in {format}")).unwrap_or_default();
             let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!("{subject} has no {stream} stream {profile}{format}; there are: {there_are}"))
+            DriverError::new(format!(
+                "{subject} has no {stream} stream {profile}{format}; there are: {there_are}"
+            ))
         })
     };
     requests.iter().map(choose).collect()
@@ -356,14 +377,24 @@ fn choose_live(
 fn choose_recorded(
     subject: &Subject,
     candidates: &[Candidate],
+    left_out: &[String],
     requests: &[StreamRequest],
 ) -> Result<Vec<Candidate>, DriverError> {
-    let recorded: Vec<_> =
-        Stream::ALL.iter().filter_map(|stream| candidates.iter().find(|it| it.stream == *stream)).copied().collect();
+    let recorded: Vec<_> = Stream::ALL
+        .iter()
+        .filter_map(|stream| candidates.iter().find(|it| it.stream == *stream))
+        .copied()
+        .collect();
     if recorded.is_empty() {
-        let known = list(FORMATS.iter().map(|(format, _)| format!("`{format}`")));
+        // A recorder notes a stream with its first frame.
+        if left_out.is_empty() {
+            return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
+        }
+        let (known, it_has) = (FORMATS.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
         return Err(DriverError::new(format!(
-            "{subject} has no color, depth or infrared stream in a known format; known: {known}"
+            "{subject} has no stream in a known format; it has: {}; known: {}",
+            list(it_has),
+            list(known.into_iter()),
         )));
     }
     if requests.is_empty() {
@@ -372,7 +403,8 @@ fn choose_recorded(
     let choose = |request: &StreamRequest| {
         let same = |it: &&Candidate| it.stream == request.stream && it.profile == request.profile;
         recorded.iter().find(same).copied().ok_or_else(|| {
-            let it_has = list(recorded.iter().map(|it| format!("{} {} {}", it.stream, it.profile, it.format)));
+            let it_has =
+                list(recorded.iter().map(|it| format!("{} {} {}", it.stream, it.profile, it.format)));
             let StreamRequest { stream, profile, .. } = request;
             DriverError::new(format!("{subject} has no {stream} stream {profile}; it has: {it_has}"))
         })

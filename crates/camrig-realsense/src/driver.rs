@@ -54,7 +54,10 @@ impl Driver for RealSense {
             let request = Request::File { path: path.clone(), streams, real_time: false, repeat: false };
             let mut grabber = Grabber::start(Camera::open(&request)?)?;
             if let Grabbed::End = grabber.next(FIRST_FRAME)? {
-                return Err(DriverError::new(format!("file `{}` holds no frames", path.display())));
+                return Err(DriverError::new(format!(
+                    "file `{}` holds no frames of its streams",
+                    path.display()
+                )));
             }
         }
         Ok(())
@@ -145,7 +148,8 @@ impl Grabber {
             match self.camera.next(left.min(LOOK))? {
                 Event::Frame(header, pixels, arrival_nanos) => {
                     self.fruitful = true;
-                    let frame = Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
+                    let frame =
+                        Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
                     if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
                         log::warn!("a frame of stream {} came that was not asked for", header.stream);
                     }

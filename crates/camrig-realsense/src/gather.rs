@@ -71,7 +71,8 @@ impl<F> Gatherer<F> {
             return None;
         }
         let latest_nanos = first.timestamp.nanos.saturating_add(self.tolerance_nanos);
-        let belongs = |head: &Waiting<F>| head.timestamp.clock == clock && head.timestamp.nanos <= latest_nanos;
+        let belongs =
+            |head: &Waiting<F>| head.timestamp.clock == clock && head.timestamp.nanos <= latest_nanos;
         let partners = self.queues.iter_mut().map(|(_, queue)| queue);
         let partners = partners.filter(|queue| queue.front().is_some_and(belongs));
         Some(partners.filter_map(VecDeque::pop_front).collect())
@@ -92,7 +93,8 @@ mod tests {
         for (arrival_nanos, &(stream, clock, millis)) in (1..).zip(frames) {
             let timestamp = Timestamp { clock, nanos: millis * 1_000_000 };
             gatherer.put(stream, Waiting { timestamp, arrival_nanos, frame: millis }).unwrap();
-            let give_up_before = patience_nanos.map_or(0, |patience| (arrival_nanos + 1).saturating_sub(patience));
+            let give_up_before =
+                patience_nanos.map_or(0, |patience| (arrival_nanos + 1).saturating_sub(patience));
             framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before)).map(numbers));
         }
         framesets.extend(std::iter::from_fn(|| gatherer.take(u64::MAX)).map(numbers));

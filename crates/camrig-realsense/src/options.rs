@@ -66,7 +66,9 @@ impl Request {
     pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
         let refuse = |message: &str| Err(DriverError::new(message));
         match (&options.serial, &options.file) {
-            (Some(_), Some(_)) => refuse("`serial` and `file` exclude each other: a camera is live or recorded"),
+            (Some(_), Some(_)) => {
+                refuse("`serial` and `file` exclude each other: a camera is live or recorded")
+            }
             (None, None) => refuse("`serial` or `file` is missing: a camera is live or recorded"),
             (Some(serial), None) => {
                 if serial.trim().is_empty() {
@@ -86,7 +88,9 @@ impl Request {
             }
             (None, Some(path)) => {
                 if options.color_format.is_some() {
-                    return refuse("`color_format` is for a `serial`: a `file` has the format that was recorded");
+                    return refuse(
+                        "`color_format` is for a `serial`: a `file` has the format that was recorded",
+                    );
                 }
                 Ok(Self::File {
                     path: path.clone(),
@@ -179,11 +183,11 @@ mod tests {
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
                 "`color_format` is for a `serial`: a `file` has the format that was recorded",
             ),
+            ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
             (
-                "serial = '1'\ndepth = '640x480'",
-                "stream profile `640x480` is not of the form `640x480@30`",
+                "serial = '1'\ncolor_format = 'mjpeg'",
+                "unknown variant `mjpeg`, expected one of `rgb8`, `bgr8`, `yuyv`",
             ),
-            ("serial = '1'\ncolor_format = 'mjpeg'", "unknown variant `mjpeg`, expected one of `rgb8`, `bgr8`, `yuyv`"),
         ] {
             assert_eq!(request(options), Err(message.to_owned()), "{options}");
         }

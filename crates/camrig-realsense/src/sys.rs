@@ -90,9 +90,10 @@ impl Context {
             .collect()
     }
 
+    /// Where the tests plug software cameras in.
     #[cfg(test)]
-    pub(crate) fn as_ptr(&self) -> *mut rs2::rs2_context {
-        self.0.as_ptr()
+    pub(crate) fn pointer(&self) -> NonNull<rs2::rs2_context> {
+        self.0
     }
 }
 
@@ -223,7 +224,8 @@ impl OpenSensor {
     /// realsense-rust's view of a profile, if that knows its stream and format: it panics of others.
     pub(crate) fn profile(&self, index: usize) -> Option<ProfileView<'_>> {
         let (data, pointer) = self.profiles.get(index)?;
-        let known = data.stream < rs2::rs2_stream_RS2_STREAM_COUNT && data.format < rs2::rs2_format_RS2_FORMAT_COUNT;
+        let known =
+            data.stream < rs2::rs2_stream_RS2_STREAM_COUNT && data.format < rs2::rs2_format_RS2_FORMAT_COUNT;
         let view = known.then(|| StreamProfile::try_from(*pointer).ok()).flatten()?;
         Some(ProfileView { view, owner: self })
     }

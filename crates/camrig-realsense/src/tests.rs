@@ -211,20 +211,101 @@ fn a_file_that_cannot_be_played_says_why() {
     assert_eq!(error(&file(absent)), "file `/nonexistent/x.bag` does not exist");
     assert_eq!(error(&file(Path::new("/"))), "file `/` is a directory");
 
-    let garbage = Scratch::new("garbage.bag");
-    std::fs::write(&garbage.0, "this is no recording".repeat(100)).unwrap();
-    assert_eq!(error(&file(&garbage.0)), format!("file `{}` ?", garbage.0.display()));
+    let broken = Scratch::new("broken.bag");
+    let message = |content: &[u8]| {
+        std::fs::write(&broken.0, content).unwrap();
+        error(&file(&broken.0)).replace(&*broken.0.to_string_lossy(), "broken.bag")
+    };
+    let no_recording = "file `broken.bag` is not a recording that librealsense can play: \
+                        Failed to create ros reader: Error reading version line";
+    assert_eq!(message(b""), no_recording);
+    assert_eq!(message(&b"this is no recording\n".repeat(100)), no_recording);
 
-    std::fs::write(&garbage.0, "").unwrap();
-    assert_eq!(error(&file(&garbage.0)), format!("file `{}` ?", garbage.0.display()));
+    let bytes = std::fs::read(&record("whole.bag", 3).0).unwrap();
+    assert_eq!(
+        message(&bytes[..4000]),
+        "file `broken.bag` is cut off: \
+         Failed to create ros reader: Error reading from file: wanted 4 bytes, read 0 bytes",
+    );
+    // A recorder that is killed leaves 0 where the place of the index belongs.
+    let field = b"index_pos=";
+    let index_pos = bytes.windows(field.len()).position(|window| window == field).unwrap() + field.len();
+    let unindexed = [&bytes[..index_pos], &[0; 8], &bytes[index_pos + 8..]].concat();
+    assert_eq!(
+        message(&unindexed),
+        "file `broken.bag` is not closed properly (bag unindexed): \
+         Failed to create ros reader: Bag unindexed",
+    );
 
-    let whole = record("cut.bag", 3);
-    let bytes = std::fs::read(&whole.0).unwrap();
-    std::fs::write(&whole.0, &bytes[..bytes.len() / 2]).unwrap();
-    assert_eq!(error(&file(&whole.0)), format!("file `{}` ?", whole.0.display()));
+    let empty = std::fs::read(&record("empty.bag", 0).0).unwrap();
+    assert_eq!(message(&empty), "file `broken.bag` holds no color, depth or infrared frames");
+}
 
-    let empty = record("empty.bag", 0);
-    assert_eq!(error(&file(&empty.0)), format!("file `{}` holds no frames", empty.0.display()));
+/// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
+#[test]
+#[allow(unsafe_code)]
+fn a_live_camera_takes_the_same_way() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    // SAFETY: the context lives until the grabber drops, which is after this.
+    let _plugged = unsafe { camera.plug_into(context.pointer()) };
+    let options = Options {
+        serial: Some(Scene::SERIAL.into()),
+        depth: Some("64x48@60".parse().unwrap()),
+        color: Some("64x48@60".parse().unwrap()),
+        ..Options::default()
+    };
+    let live = Camera::open_in(context, &Request::new(&options).unwrap()).unwrap();
+    let mut grabber = Grabber::start(live).unwrap();
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+
+    let mut held = Vec::new();
+    for number in 0..40 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Grabbed::FrameSet { headers, held: own, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
+        assert_eq!(
+            (own.pixels(0), own.pixels(1)),
+            (&*SCENE.color_pixels(number), &*SCENE.depth_pixels(number))
+        );
+        held.push(own);
+    }
+    // A partner that does not come is not waited for.
+    camera.see_depth(40);
+    let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
+    // Nobody takes frames: the camera is not held up, and loses the newest.
+    for number in 41..241 {
+        camera.see_depth(number);
+    }
+    for number in 41..57 {
+        let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers[0].number, number);
+    }
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_live_camera_says_what_it_has() {
+    let open = |options: &Options| {
+        let context = sys::Context::new().unwrap();
+        let camera = SoftwareCamera::new(SCENE);
+        // SAFETY: the context lives until `open_in` has failed.
+        let _plugged = unsafe { camera.plug_into(context.pointer()) };
+        Camera::open_in(context, &Request::new(options).unwrap()).err().unwrap().to_string()
+    };
+    let depth = Some("640x480@30".parse().unwrap());
+    let serial = |serial: &str| Options { serial: Some(serial.into()), depth, ..Options::default() };
+    assert_eq!(
+        open(&serial(Scene::SERIAL)),
+        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+    );
+    assert_eq!(
+        open(&serial("123")),
+        "no RealSense camera with serial `123` is connected; connected: `000000000042`",
+    );
 }
 
 #[test]

@@ -16,38 +16,38 @@ use realsense_sys as rs2;
 
 /// What a software camera is and sees.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene {
-    pub width: u32,
-    pub height: u32,
-    pub frames_per_second: u32,
+pub(crate) struct Scene {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) frames_per_second: u32,
     /// How much later than depth each color frame is dated, in milliseconds.
-    pub color_delay_millis: f64,
+    pub(crate) color_delay_millis: f64,
 }
 
 impl Scene {
-    pub const SERIAL: &str = "000000000042";
-    pub const MODEL: &str = "Intel RealSense D405";
-    pub const FIRMWARE: &str = "5.12.14.100";
-    pub const USB_TYPE: &str = "3.2";
-    pub const DEPTH_UNIT_METERS: f32 = 0.0001;
+    pub(crate) const SERIAL: &str = "000000000042";
+    pub(crate) const MODEL: &str = "Intel RealSense D405";
+    pub(crate) const FIRMWARE: &str = "5.12.14.100";
+    pub(crate) const USB_TYPE: &str = "3.2";
+    pub(crate) const DEPTH_UNIT_METERS: f32 = 0.0001;
     /// Color is this far to the right of depth, in metres.
-    pub const BASELINE_METERS: f32 = 0.015;
+    pub(crate) const BASELINE_METERS: f32 = 0.015;
 
     /// The Z16 image with this `number`: at column x and row y, `1000 + 17 * number + x + 3 * y` modulo 2^16.
-    pub fn depth_pixels(&self, number: u32) -> Vec<u8> {
+    pub(crate) fn depth_pixels(&self, number: u32) -> Vec<u8> {
         let unit = |x: u32, y: u32| (1000 + 17 * number + x + 3 * y) as u16;
         self.pixels().flat_map(|(x, y)| unit(x, y).to_le_bytes()).collect()
     }
 
     /// The RGB8 image with this `number`: at column x and row y, red is `x + number`, green `y + 2 * number`
     /// and blue `x + y + 3 * number`, each modulo 2^8.
-    pub fn color_pixels(&self, number: u32) -> Vec<u8> {
+    pub(crate) fn color_pixels(&self, number: u32) -> Vec<u8> {
         let rgb = |x: u32, y: u32| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8);
         self.pixels().flat_map(|(x, y)| rgb(x, y)).collect()
     }
 
     /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
-    pub fn millis(&self, number: u32) -> f64 {
+    pub(crate) fn millis(&self, number: u32) -> f64 {
         1000.0 * f64::from(number) / f64::from(self.frames_per_second)
     }
 
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// A pinhole in the middle of the image.
-    pub fn intrinsics(&self) -> rs2::rs2_intrinsics {
+    pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
         rs2::rs2_intrinsics {
             width: self.width as c_int,
             height: self.height as c_int,
@@ -72,7 +72,7 @@ impl Scene {
 }
 
 /// A camera of librealsense's kind `software device`, with a depth and a color sensor.
-pub struct SoftwareCamera {
+pub(crate) struct SoftwareCamera {
     scene: Scene,
     device: NonNull<rs2::rs2_device>,
     depth: SoftwareSensor,
@@ -87,7 +87,7 @@ struct SoftwareSensor {
 
 impl SoftwareCamera {
     /// A camera that nobody reads yet.
-    pub fn new(scene: Scene) -> Self {
+    pub(crate) fn new(scene: Scene) -> Self {
         // SAFETY: no precondition.
         let device = some(checked(|error| unsafe { rs2_create_software_device(error) }));
         for (info, text) in [
@@ -122,32 +122,36 @@ impl SoftwareCamera {
         Self { scene, device, depth, color }
     }
 
-    /// Adds the camera to those that `context` finds.
+    /// Adds the camera to those that `context` finds, until what is returned drops.
     ///
     /// # Safety
     /// `context` is alive.
     #[allow(dead_code, reason = "only the tests pretend to be live")]
-    pub unsafe fn plug_into(&self, context: *mut rs2::rs2_context) {
+    pub(crate) unsafe fn plug_into(&self, context: NonNull<rs2::rs2_context>) -> Plugged {
         // SAFETY: the caller's context and our device are alive.
-        checked(|error| unsafe {
-            rs2::rs2_context_add_software_device(context, self.device.as_ptr(), error);
-        });
+        unsafe {
+            let hub = some(checked(|error| rs2::rs2_create_device_hub(context.as_ptr(), error)));
+            checked(|error| {
+                rs2::rs2_context_add_software_device(context.as_ptr(), self.device.as_ptr(), error);
+            });
+            Plugged { hub }
+        }
     }
 
     /// Lets the camera see the depth frame with this `number`.
-    pub fn see_depth(&self, number: u32) {
+    pub(crate) fn see_depth(&self, number: u32) {
         let millis = self.scene.millis(number);
         self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
     /// Lets the camera see the color frame with this `number`.
-    pub fn see_color(&self, number: u32) {
+    pub(crate) fn see_color(&self, number: u32) {
         let millis = self.scene.millis(number) + self.scene.color_delay_millis;
         self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
     }
 
     /// Records what `see` shows to the camera, which gets a pacer, into the file at `path`.
-    pub fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
+    pub(crate) fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte in a path");
         // SAFETY: the device is alive and outlives the recorder; librealsense copies the path.
         let recorder = some(checked(|error| unsafe {
@@ -159,7 +163,8 @@ impl SoftwareCamera {
             let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
             let started: Vec<_> = (0..2)
                 .map(|index| {
-                    let sensor = some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
+                    let sensor =
+                        some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
                     let list = some(checked(|error| rs2::rs2_get_stream_profiles(sensor.as_ptr(), error)));
                     let profile = checked(|error| rs2::rs2_get_stream_profile(list.as_ptr(), 0, error));
                     checked(|error| rs2::rs2_open(sensor.as_ptr(), profile, error));
@@ -194,8 +199,20 @@ impl Drop for SoftwareCamera {
     }
 }
 
+/// Keeps a software camera among those that a context finds: librealsense itself keeps only weak pointers.
+pub(crate) struct Plugged {
+    hub: NonNull<rs2::rs2_device_hub>,
+}
+
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        // SAFETY: the hub is this guard's own, and deleted once.
+        unsafe { rs2::rs2_delete_device_hub(self.hub.as_ptr()) }
+    }
+}
+
 /// Keeps the rate: a recorder dates frames by the wall clock.
-pub struct Pacer {
+pub(crate) struct Pacer {
     period: Duration,
     next: Instant,
 }
@@ -206,7 +223,7 @@ impl Pacer {
     }
 
     /// Waits until the next frame is due.
-    pub fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
         self.next += self.period;
     }
