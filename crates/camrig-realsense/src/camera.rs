@@ -77,6 +77,7 @@ struct Candidate {
 }
 
 /// What came of waiting for a frame.
+#[allow(clippy::large_enum_variant, reason = "it is nearly always a frame, and taken apart at once")]
 pub(crate) enum Event {
     Frame(FrameHeader, Pixels, u64),
     Nothing,
@@ -115,9 +116,9 @@ impl Camera {
                 let device = open_file(&context, path)?;
                 let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
                 let (candidates, left_out) = candidates(&sensors);
-                left_out
-                    .iter()
-                    .for_each(|what| log::warn!("{subject}: {what} is left out: unknown format or size"));
+                for what in &left_out {
+                    log::warn!("{subject}: {what} is left out: its format or size is unknown");
+                }
                 let chosen = choose_recorded(&subject, &candidates, &left_out, streams)?;
                 let playback = Some(Playback { real_time: *real_time, repeat: *repeat });
                 Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback })
@@ -292,15 +293,18 @@ fn find(context: &Context, serial: &str) -> Result<OpenDevice, DriverError> {
     let devices = context
         .devices()
         .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))?;
-    let serials: Vec<_> = devices.iter().map(|device| describe(device.device()).serial).collect();
-    devices.into_iter().zip(&serials).find(|(_, own)| *own == serial).map(|(device, _)| device).ok_or_else(
-        || {
-            let connected = list(serials.iter().map(|serial| format!("`{serial}`")));
-            DriverError::unavailable(format!(
-                "no RealSense camera with serial `{serial}` is connected; connected: {connected}"
-            ))
-        },
-    )
+    let mut others = Vec::new();
+    for device in devices {
+        match device.map(|device| (describe(device.device()).serial, device)) {
+            Ok((own, device)) if own == serial => return Ok(device),
+            Ok((own, _)) => others.push(format!("`{own}`")),
+            Err(fault) => others.push(format!("one that cannot be opened ({fault})")),
+        }
+    }
+    let connected = list(others.into_iter());
+    Err(DriverError::unavailable(format!(
+        "no RealSense camera with serial `{serial}` is connected; connected: {connected}"
+    )))
 }
 
 fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
@@ -490,4 +494,20 @@ fn header(image: &Image) -> Option<FrameHeader> {
         timestamp: Timestamp { clock, nanos: (view.timestamp() * 1e6).round() as u64 },
         metadata,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_known_format_says_what_it_has() {
+        let subject = Subject::File("x.bag".into());
+        let left_out = ["infrared-1 640x480@30 y16".to_owned(), "color 640x480@30 uyvy".to_owned()];
+        assert_eq!(
+            choose_recorded(&subject, &[], &left_out, &[]).unwrap_err().to_string(),
+            "file `x.bag` has no stream in a known format; it has: infrared-1 640x480@30 y16, \
+             color 640x480@30 uyvy; known: `z16`, `rgb8`, `bgr8`, `yuyv`, `y8`",
+        );
+    }
 }

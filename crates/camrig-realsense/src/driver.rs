@@ -27,9 +27,9 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// the memory is our own: the camera's `slots`, 8 frames a stream in the queue, and those that wait for a
 /// partner, 9 a stream at most.
 ///
-/// From a file with `real_time = false` every frame comes exactly once, however long its consumers take; but
-/// librealsense waits only 10 s for each stream's last frames, so a consumer that blocks longer than that for
-/// one frameset may miss them.
+/// From a file with `real_time = false` every frame comes exactly once, however long its consumers take. At the
+/// pace of the recording, and from a live camera, frames that find the queue full are lost, which shows as a
+/// gap in their numbers.
 pub struct RealSense {
     grabber: Grabber,
 }
@@ -46,21 +46,20 @@ impl Driver for RealSense {
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
-        let request = Request::new(options)?;
-        let camera = Camera::open(&request)?;
-        if let Request::File { path, streams, .. } = request {
-            // What a file holds shows only when it is played.
-            drop(camera);
-            let request = Request::File { path: path.clone(), streams, real_time: false, repeat: false };
-            let mut grabber = Grabber::start(Camera::open(&request)?)?;
-            if let Grabbed::End = grabber.next(FIRST_FRAME)? {
-                return Err(DriverError::new(format!(
-                    "file `{}` holds no frames of its streams",
-                    path.display()
-                )));
+        let (path, streams) = match Request::new(options)? {
+            Request::File { path, streams, .. } => (path, streams),
+            live @ Request::Live { .. } => return Camera::open(&live).map(drop),
+        };
+        // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
+        let name = path.display().to_string();
+        let camera = Camera::open(&Request::File { path, streams, real_time: false, repeat: false })?;
+        let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
+        match Grabber::start(camera)?.next(FIRST_FRAME)? {
+            Grabbed::End => {
+                Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
             }
+            Grabbed::FrameSet { .. } | Grabbed::Nothing => Ok(()),
         }
-        Ok(())
     }
 
     fn open(_name: &str, options: Options) -> Result<Self, DriverError> {
@@ -69,7 +68,7 @@ impl Driver for RealSense {
     }
 
     fn info(&self) -> CameraInfo {
-        self.grabber.camera.info()
+        self.grabber.info.clone()
     }
 
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
@@ -91,6 +90,7 @@ impl Driver for RealSense {
 }
 
 /// What came of waiting for a frameset.
+#[allow(clippy::large_enum_variant, reason = "it is nearly always a frameset, and taken apart at once")]
 pub(crate) enum Grabbed {
     FrameSet { arrival_nanos: u64, headers: FrameHeaders, held: Held },
     Nothing,
@@ -108,7 +108,8 @@ impl HeldFrames for Held {
 
 /// A started camera and the frames that wait for a partner: all of the driver but the outlet.
 pub(crate) struct Grabber {
-    pub(crate) camera: Camera,
+    camera: Camera,
+    pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
     /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
     /// every play gives the same framesets.
@@ -125,8 +126,10 @@ impl Grabber {
         let gatherer = Gatherer::new(camera.streams().map(|(stream, _)| stream), fastest);
         // Two periods of the slowest stream: one until its next frame is due, one for its way here.
         let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
+        // Before the camera streams: asking it for options then would be in its way.
+        let info = camera.info();
         camera.start()?;
-        Ok(Self { camera, gatherer, patience, ended: false, fruitful: false })
+        Ok(Self { camera, info, gatherer, patience, ended: false, fruitful: false })
     }
 
     /// Waits at most `timeout` for the next frameset.

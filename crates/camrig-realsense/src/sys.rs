@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::marker::PhantomData;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -69,8 +70,8 @@ impl Context {
             .map(OpenDevice::new)
     }
 
-    /// The attached cameras. Their order is librealsense's.
-    pub(crate) fn devices(&self) -> Result<Vec<OpenDevice>, Fault> {
+    /// The attached cameras, or why one of them cannot be opened. Their order is librealsense's.
+    pub(crate) fn devices(&self) -> Result<Vec<Result<OpenDevice, Fault>>, Fault> {
         struct List(NonNull<rs2::rs2_device_list>);
         impl Drop for List {
             fn drop(&mut self) {
@@ -83,17 +84,25 @@ impl Context {
         let list = List(create(|error| unsafe { rs2::rs2_query_devices(self.0.as_ptr(), error) })?);
         // SAFETY: the list is alive.
         let count = call(|error| unsafe { rs2::rs2_get_device_count(list.0.as_ptr(), error) })?;
-        (0..count)
+        let device = |index| {
             // SAFETY: the list is alive and has `count` entries.
-            .map(|index| create(|error| unsafe { rs2::rs2_create_device(list.0.as_ptr(), index, error) }))
-            .map(|device| device.map(OpenDevice::new))
-            .collect()
+            create(|error| unsafe { rs2::rs2_create_device(list.0.as_ptr(), index, error) })
+                .map(OpenDevice::new)
+        };
+        Ok((0..count).map(device).collect())
     }
 
-    /// Where the tests plug software cameras in.
+    /// Adds a software camera to those that are found, until what is returned drops.
     #[cfg(test)]
-    pub(crate) fn pointer(&self) -> NonNull<rs2::rs2_context> {
-        self.0
+    pub(crate) fn plug_in(&self, camera: &crate::tests::software::SoftwareCamera) -> Result<Plugged, Fault> {
+        // SAFETY: the context is alive.
+        let hub = create(|error| unsafe { rs2::rs2_create_device_hub(self.0.as_ptr(), error) })?;
+        let plugged = Plugged(hub);
+        // SAFETY: the context and, borrowed, the device are alive; librealsense shares its ownership.
+        call(|error| unsafe {
+            rs2::rs2_context_add_software_device(self.0.as_ptr(), camera.device().as_ptr(), error);
+        })?;
+        Ok(plugged)
     }
 }
 
@@ -101,6 +110,18 @@ impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: made by `new`, deleted once. What was made from it shares ownership of what it needs.
         unsafe { rs2::rs2_delete_context(self.0.as_ptr()) }
+    }
+}
+
+/// Keeps a software camera among those that a context finds: librealsense itself keeps only a weak pointer.
+#[cfg(test)]
+pub(crate) struct Plugged(NonNull<rs2::rs2_device_hub>);
+
+#[cfg(test)]
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        // SAFETY: the hub is this guard's own, and deleted once.
+        unsafe { rs2::rs2_delete_device_hub(self.0.as_ptr()) }
     }
 }
 
@@ -227,7 +248,7 @@ impl OpenSensor {
         let known =
             data.stream < rs2::rs2_stream_RS2_STREAM_COUNT && data.format < rs2::rs2_format_RS2_FORMAT_COUNT;
         let view = known.then(|| StreamProfile::try_from(*pointer).ok()).flatten()?;
-        Some(ProfileView { view, owner: self })
+        Some(ProfileView { view, _owner: PhantomData })
     }
 
     /// realsense-rust's view of the sensor.
@@ -295,13 +316,12 @@ impl Drop for OpenSensor {
 /// realsense-rust's view of a profile, for as long as the sensor keeps the profile alive.
 pub(crate) struct ProfileView<'a> {
     view: StreamProfile,
-    owner: &'a OpenSensor,
+    _owner: PhantomData<&'a OpenSensor>,
 }
 
 impl ProfileView<'_> {
     /// The view.
     pub(crate) fn get(&self) -> &StreamProfile {
-        debug_assert!(!self.owner.profiles.is_empty());
         &self.view
     }
 }

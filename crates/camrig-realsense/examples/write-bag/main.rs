@@ -25,21 +25,26 @@ struct Arguments {
     /// Frames of each stream per second.
     #[arg(long, default_value_t = 30)]
     rate: u32,
+    /// Whether each pair comes with a Y8 image of the left infrared stream.
+    #[arg(long)]
+    infrared: bool,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate } = Arguments::parse();
+    let Arguments { out, framesets, size, rate, infrared } = Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
         width: profile.width(),
         height: profile.height(),
         frames_per_second: profile.frames_per_second(),
         color_delay_millis: 1.0,
+        infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {
             pacer.wait();
             camera.see_depth(number);
+            camera.see_infrared(number);
             camera.see_color(number);
         }
     });

@@ -1,4 +1,4 @@
-//! A RealSense camera without hardware: librealsense's own software device, and its recorder.
+//! A depth camera without hardware: librealsense's own software device, and its recorder.
 //!
 //! For tests and for recordings to rehearse with. What the camera sees is a pure function of the frame's
 //! number and the pixel: [`Scene::depth_pixels`] and [`Scene::color_pixels`].
@@ -22,6 +22,8 @@ pub(crate) struct Scene {
     pub(crate) frames_per_second: u32,
     /// How much later than depth each color frame is dated, in milliseconds.
     pub(crate) color_delay_millis: f64,
+    /// The format of the left infrared stream, if there is one: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`.
+    pub(crate) infrared: Option<rs2::rs2_format>,
 }
 
 impl Scene {
@@ -44,6 +46,12 @@ impl Scene {
     pub(crate) fn color_pixels(&self, number: u32) -> Vec<u8> {
         let rgb = |x: u32, y: u32| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8);
         self.pixels().flat_map(|(x, y)| rgb(x, y)).collect()
+    }
+
+    /// The infrared image with this `number`: all bytes are `number` modulo 2^8.
+    pub(crate) fn infrared_pixels(&self, number: u32) -> Vec<u8> {
+        let bytes_per_pixel = self.infrared.map_or(0, bytes_per_pixel);
+        vec![number as u8; (self.width * self.height * bytes_per_pixel) as usize]
     }
 
     /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
@@ -71,15 +79,17 @@ impl Scene {
     }
 }
 
-/// A camera of librealsense's kind `software device`, with a depth and a color sensor.
+/// A camera of librealsense's kind `software device`, with a stereo and a color sensor.
 pub(crate) struct SoftwareCamera {
     scene: Scene,
     device: NonNull<rs2::rs2_device>,
-    depth: SoftwareSensor,
-    color: SoftwareSensor,
+    depth: SoftwareStream,
+    /// Of the same sensor as depth.
+    infrared: Option<SoftwareStream>,
+    color: SoftwareStream,
 }
 
-struct SoftwareSensor {
+struct SoftwareStream {
     sensor: NonNull<rs2::rs2_sensor>,
     profile: NonNull<rs2::rs2_stream_profile>,
     bytes_per_pixel: u32,
@@ -102,8 +112,19 @@ impl SoftwareCamera {
                 rs2_software_device_register_info(device.as_ptr(), info, text.as_ptr(), error);
             });
         }
-        let depth = SoftwareSensor::new(device, &scene, rs2::rs2_stream_RS2_STREAM_DEPTH);
-        let color = SoftwareSensor::new(device, &scene, rs2::rs2_stream_RS2_STREAM_COLOR);
+        let add_sensor = |name: &CStr| {
+            // SAFETY: the device is alive; librealsense copies the name.
+            some(checked(|error| unsafe {
+                rs2_software_device_add_sensor(device.as_ptr(), name.as_ptr(), error)
+            }))
+        };
+        let stereo = add_sensor(c"Stereo Module");
+        let (stream, format) = (rs2::rs2_stream_RS2_STREAM_DEPTH, rs2::rs2_format_RS2_FORMAT_Z16);
+        let depth = SoftwareStream::new(stereo, &scene, stream, 0, format);
+        let stream = rs2::rs2_stream_RS2_STREAM_INFRARED;
+        let infrared = scene.infrared.map(|format| SoftwareStream::new(stereo, &scene, stream, 1, format));
+        let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
+        let color = SoftwareStream::new(add_sensor(c"RGB Camera"), &scene, stream, 0, format);
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {
             let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
@@ -119,29 +140,27 @@ impl SoftwareCamera {
             let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
             rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
         });
-        Self { scene, device, depth, color }
+        Self { scene, device, depth, infrared, color }
     }
 
-    /// Adds the camera to those that `context` finds, until what is returned drops.
-    ///
-    /// # Safety
-    /// `context` is alive.
+    /// The device, for as long as the camera is borrowed.
     #[allow(dead_code, reason = "only the tests pretend to be live")]
-    pub(crate) unsafe fn plug_into(&self, context: NonNull<rs2::rs2_context>) -> Plugged {
-        // SAFETY: the caller's context and our device are alive.
-        unsafe {
-            let hub = some(checked(|error| rs2::rs2_create_device_hub(context.as_ptr(), error)));
-            checked(|error| {
-                rs2::rs2_context_add_software_device(context.as_ptr(), self.device.as_ptr(), error);
-            });
-            Plugged { hub }
-        }
+    pub(crate) fn device(&self) -> NonNull<rs2::rs2_device> {
+        self.device
     }
 
     /// Lets the camera see the depth frame with this `number`.
     pub(crate) fn see_depth(&self, number: u32) {
         let millis = self.scene.millis(number);
         self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
+    }
+
+    /// Lets the camera see the infrared frame with this `number`, if it has such a stream.
+    pub(crate) fn see_infrared(&self, number: u32) {
+        if let Some(infrared) = &self.infrared {
+            let millis = self.scene.millis(number);
+            infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number));
+        }
     }
 
     /// Lets the camera see the color frame with this `number`.
@@ -166,8 +185,15 @@ impl SoftwareCamera {
                     let sensor =
                         some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
                     let list = some(checked(|error| rs2::rs2_get_stream_profiles(sensor.as_ptr(), error)));
-                    let profile = checked(|error| rs2::rs2_get_stream_profile(list.as_ptr(), 0, error));
-                    checked(|error| rs2::rs2_open(sensor.as_ptr(), profile, error));
+                    let count = checked(|error| rs2::rs2_get_stream_profiles_count(list.as_ptr(), error));
+                    let mut profiles: Vec<_> = (0..count)
+                        .map(|index| {
+                            checked(|error| rs2::rs2_get_stream_profile(list.as_ptr(), index, error))
+                        })
+                        .collect();
+                    checked(|error| {
+                        rs2::rs2_open_multiple(sensor.as_ptr(), profiles.as_mut_ptr(), count, error);
+                    });
                     checked(|error| {
                         rs2::rs2_start(sensor.as_ptr(), Some(release), ptr::null_mut(), error);
                     });
@@ -199,18 +225,6 @@ impl Drop for SoftwareCamera {
     }
 }
 
-/// Keeps a software camera among those that a context finds: librealsense itself keeps only weak pointers.
-pub(crate) struct Plugged {
-    hub: NonNull<rs2::rs2_device_hub>,
-}
-
-impl Drop for Plugged {
-    fn drop(&mut self) {
-        // SAFETY: the hub is this guard's own, and deleted once.
-        unsafe { rs2::rs2_delete_device_hub(self.hub.as_ptr()) }
-    }
-}
-
 /// Keeps the rate: a recorder dates frames by the wall clock.
 pub(crate) struct Pacer {
     period: Duration,
@@ -229,17 +243,19 @@ impl Pacer {
     }
 }
 
-impl SoftwareSensor {
-    fn new(device: NonNull<rs2::rs2_device>, scene: &Scene, stream: rs2::rs2_stream) -> Self {
-        let (name, uid, format, bytes_per_pixel) = if stream == rs2::rs2_stream_RS2_STREAM_DEPTH {
-            (c"Stereo Module", 1, rs2::rs2_format_RS2_FORMAT_Z16, 2)
-        } else {
-            (c"RGB Camera", 2, rs2::rs2_format_RS2_FORMAT_RGB8, 3)
-        };
+impl SoftwareStream {
+    fn new(
+        sensor: NonNull<rs2::rs2_sensor>,
+        scene: &Scene,
+        stream: rs2::rs2_stream,
+        index: c_int,
+        format: rs2::rs2_format,
+    ) -> Self {
+        let bytes_per_pixel = bytes_per_pixel(format);
         let video = VideoStream {
             stream,
-            index: 0,
-            uid,
+            index,
+            uid: stream as c_int,
             width: scene.width as c_int,
             height: scene.height as c_int,
             frames_per_second: scene.frames_per_second as c_int,
@@ -247,10 +263,6 @@ impl SoftwareSensor {
             format,
             intrinsics: scene.intrinsics(),
         };
-        // SAFETY: the device is alive; librealsense copies the name.
-        let sensor = some(checked(|error| unsafe {
-            rs2_software_device_add_sensor(device.as_ptr(), name.as_ptr(), error)
-        }));
         // SAFETY: the sensor is alive.
         let profile = some(checked(|error| unsafe {
             rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
@@ -279,6 +291,16 @@ impl SoftwareSensor {
         checked(|error| unsafe {
             rs2_software_sensor_on_video_frame(self.sensor.as_ptr(), frame, error);
         });
+    }
+}
+
+/// Of the formats that software cameras have here.
+fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
+    match format {
+        rs2::rs2_format_RS2_FORMAT_Y8 => 1,
+        rs2::rs2_format_RS2_FORMAT_Z16 | rs2::rs2_format_RS2_FORMAT_Y16 => 2,
+        rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
+        _ => panic!("a software camera has no format {format}"),
     }
 }
 
