@@ -50,6 +50,8 @@ pub(crate) struct Camera {
     chosen: Vec<Candidate>,
     /// None for a live camera.
     playback: Option<Playback>,
+    /// Number and timestamp of each stream's newest frame since the start.
+    newest: [Option<(u64, Timestamp)>; Stream::ALL.len()],
 }
 
 /// How a file plays.
@@ -95,35 +97,26 @@ impl Camera {
 
     /// As [`Self::open`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, request: &Request) -> Result<Self, DriverError> {
-        match request {
-            Request::Live { serial, streams } => {
-                let device = find(&context, serial)?;
-                let subject = Subject::Live(serial.clone());
-                let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
-                let chosen = choose_live(&subject, &candidates(&sensors).0, streams)?;
-                Ok(Self {
-                    receiver: None,
-                    sensors,
-                    device,
-                    _context: context,
-                    subject,
-                    chosen,
-                    playback: None,
-                })
+        let (subject, device, playback) = match request {
+            Request::Live { serial, .. } => (Subject::Live(serial.clone()), find(&context, serial)?, None),
+            Request::File { path, real_time, repeat, .. } => {
+                let playback = Playback { real_time: *real_time, repeat: *repeat };
+                (Subject::File(path.display().to_string()), open_file(&context, path)?, Some(playback))
             }
-            Request::File { path, streams, real_time, repeat } => {
-                let subject = Subject::File(path.display().to_string());
-                let device = open_file(&context, path)?;
-                let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
-                let (candidates, left_out) = candidates(&sensors);
+        };
+        let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
+        let (candidates, left_out) = candidates(&sensors);
+        let chosen = match request {
+            Request::Live { streams, .. } => choose_live(&subject, &candidates, streams)?,
+            Request::File { streams, .. } => {
                 for what in &left_out {
                     log::warn!("{subject}: {what} is left out: its format or size is unknown");
                 }
-                let chosen = choose_recorded(&subject, &candidates, &left_out, streams)?;
-                let playback = Some(Playback { real_time: *real_time, repeat: *repeat });
-                Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback })
+                choose_recorded(&subject, &candidates, &left_out, streams)?
             }
-        }
+        };
+        let newest = [None; Stream::ALL.len()];
+        Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback, newest })
     }
 
     /// How the file plays; none for a live camera.
@@ -140,23 +133,28 @@ impl Camera {
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         let (sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * self.chosen.len());
         self.receiver = Some(receiver);
+        self.newest = [None; Stream::ALL.len()];
         // Sensors start one after another, and a player starts with the first of them: it has to be held
         // until the last is there, or the first frames of the others are lost.
         if let Some(playback) = self.playback {
             let held = self.device.set_real_time(playback.real_time).and_then(|()| self.device.pause());
             held.map_err(|fault| self.subject.refuses(&fault))?;
         }
-        // Only a player that plays as fast as its frames are taken may be held up by its callbacks: a live
-        // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
-        let wait = self.playback.is_some_and(|playback| !playback.real_time);
+        // Even a held player reads one frame when its first sensor starts. A stream that is opened after that
+        // is left out for good if its frames all lie before the next one, so every sensor opens first.
         for (number, sensor) in self.sensors.iter_mut().enumerate() {
             let indices: Vec<_> =
                 self.chosen.iter().filter(|it| it.sensor == number).map(|it| it.index).collect();
             if !indices.is_empty() {
-                let started = sensor.open(&indices);
-                let started = started.and_then(|()| sensor.start(Sink { sender: sender.clone(), wait }));
-                started.map_err(|fault| self.subject.refuses(&fault))?;
+                sensor.open(&indices).map_err(|fault| self.subject.refuses(&fault))?;
             }
+        }
+        // Only a player that plays as fast as its frames are taken may be held up by its callbacks: a live
+        // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
+        let wait = self.playback.is_some_and(|playback| !playback.real_time);
+        for sensor in self.sensors.iter_mut().filter(|sensor| sensor.is_open()) {
+            let started = sensor.start(Sink { sender: sender.clone(), wait });
+            started.map_err(|fault| self.subject.refuses(&fault))?;
         }
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
@@ -187,6 +185,11 @@ impl Camera {
             log::warn!("{} sent a frame of an unknown stream", self.subject);
             return Ok(Event::Nothing);
         };
+        // What a held player has read may slip through when it is let go, and then comes again.
+        let newest = self.newest[header.stream as usize].replace((header.number, header.timestamp));
+        if newest == Some((header.number, header.timestamp)) {
+            return Ok(Event::Nothing);
+        }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
     }
 

@@ -268,6 +268,11 @@ impl OpenSensor {
         Ok(())
     }
 
+    /// Whether it was opened and not silenced since.
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened
+    }
+
     /// Starts sending frames to `sink`, from threads of librealsense.
     pub(crate) fn start(&mut self, sink: Sink) -> Result<(), Fault> {
         // `silence` has to come first, so that one sink never replaces another that may be in use.
