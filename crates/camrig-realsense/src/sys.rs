@@ -75,7 +75,7 @@ impl Context {
         struct List(NonNull<rs2::rs2_device_list>);
         impl Drop for List {
             fn drop(&mut self) {
-                // SAFETY: the list is this guard's own, and deleted once. Devices made from it own themselves.
+                // SAFETY: the list is this guard's own, and deleted once. Devices own themselves.
                 unsafe { rs2::rs2_delete_device_list(self.0.as_ptr()) }
             }
         }
@@ -147,7 +147,7 @@ impl OpenDevice {
         struct List(NonNull<rs2::rs2_sensor_list>);
         impl Drop for List {
             fn drop(&mut self) {
-                // SAFETY: the list is this guard's own, and deleted once. Sensors made from it own themselves.
+                // SAFETY: the list is this guard's own, and deleted once. Sensors own themselves.
                 unsafe { rs2::rs2_delete_sensor_list(self.0.as_ptr()) }
             }
         }
@@ -403,8 +403,8 @@ extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void) {
 /// A frame that librealsense handed over and nobody has looked at.
 pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
 
-// SAFETY: a frame is reference-counted with an atomic, and librealsense documents that it may be released
-// from any thread; it belongs to one thread at a time here.
+// SAFETY: a frame's count of references is atomic, and the archive that it returns to has a lock, so that
+// any thread may release it; a reference belongs to one thread at a time here.
 unsafe impl Send for RawFrame {}
 
 impl RawFrame {
@@ -423,7 +423,7 @@ impl RawFrame {
         std::mem::forget(self);
         let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
         let size_bytes = stride.saturating_mul(height);
-        // A file may claim anything. The software devices of the tests claim 0 for pixels that they were handed.
+        // A file may claim anything. Software devices, as in the tests, claim 0 for pixels handed to them.
         let vouched_for = cfg!(test) && claimed_bytes == 0;
         if claimed_bytes < size_bytes && !vouched_for {
             let message = format!("a frame has {claimed_bytes} bytes, too few for {height} rows of {stride}");
