@@ -1,1 +1,27 @@
+//! The driver `realsense`: live RealSense cameras, and recordings that librealsense made of them.
+//!
+//! A camera and a `.bag` file take the same way. Its sensors are opened one by one, every frame that
+//! librealsense hands out goes through one bounded queue, and frames of the same instant are gathered into
+//! framesets here. librealsense's own pipeline is deliberately not used: it repeats the last frame of a
+//! stream that fell silent and withholds frames that find no partner, and a recording has to come out whole.
+//!
+//! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
+//!
+//! * `options`: what a topology says, and what is asked for once it is checked
+//! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
+//! * `gather`: which frames make a frameset. It knows no librealsense
+//! * `driver`: [`RealSense`], the driver itself
+//! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
+//!
+//! It deliberately knows no actor, no link and no slot: framesets leave through the [`camrig::Outlet`].
 
+mod camera;
+mod driver;
+mod gather;
+mod options;
+mod sys;
+#[cfg(test)]
+mod tests;
+
+pub use driver::RealSense;
+pub use options::{ColorFormat, Options};

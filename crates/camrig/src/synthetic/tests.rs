@@ -286,10 +286,7 @@ fn an_unplugged_camera_fails_by_name() {
             }
         };
         assert!(error.is_unavailable());
-        assert_eq!(
-            error.to_string(),
-            "the device with serial S7 was unplugged, as option `unplug_at` asks"
-        );
+        assert_eq!(error.to_string(), "the device with serial S7 was unplugged, as option `unplug_at` asks");
         assert!(rig.capture().is_err(), "it stays unplugged");
         assert!(rig.camera.captured <= 3);
     }

@@ -1,0 +1,412 @@
+//! A depth camera without hardware: librealsense's own software device, and its recorder.
+//!
+//! For tests and for recordings to rehearse with. What the camera sees is a pure function of the frame's
+//! number and the pixel: [`Scene::depth_pixels`] and [`Scene::color_pixels`].
+//!
+//! realsense-sys has no bindings for `rs_internal.h`, so they are declared here; all of this program's
+//! `unsafe` is in this module. A fault of librealsense is a panic: there is nobody to handle it.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::time::{Duration, Instant};
+
+use realsense_sys as rs2;
+
+/// What a software camera is and sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) frames_per_second: u32,
+    /// How much later than depth each color frame is dated, in milliseconds.
+    pub(crate) color_delay_millis: f64,
+    /// The format of the left infrared stream, if there is one: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`.
+    pub(crate) infrared: Option<rs2::rs2_format>,
+}
+
+impl Scene {
+    pub(crate) const SERIAL: &str = "000000000042";
+    pub(crate) const MODEL: &str = "Intel RealSense D405";
+    pub(crate) const FIRMWARE: &str = "5.12.14.100";
+    pub(crate) const USB_TYPE: &str = "3.2";
+    pub(crate) const DEPTH_UNIT_METERS: f32 = 0.0001;
+    /// Color is this far to the right of depth, in metres.
+    pub(crate) const BASELINE_METERS: f32 = 0.015;
+
+    /// The Z16 image with this `number`: at column x and row y, `1000 + 17 * number + x + 3 * y` modulo 2^16.
+    pub(crate) fn depth_pixels(&self, number: u32) -> Vec<u8> {
+        let unit = |x: u32, y: u32| (1000 + 17 * number + x + 3 * y) as u16;
+        self.pixels().flat_map(|(x, y)| unit(x, y).to_le_bytes()).collect()
+    }
+
+    /// The RGB8 image with this `number`: at column x and row y, red is `x + number`, green `y + 2 * number`
+    /// and blue `x + y + 3 * number`, each modulo 2^8.
+    pub(crate) fn color_pixels(&self, number: u32) -> Vec<u8> {
+        let rgb = |x: u32, y: u32| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8);
+        self.pixels().flat_map(|(x, y)| rgb(x, y)).collect()
+    }
+
+    /// The infrared image with this `number`: all bytes are `number` modulo 2^8.
+    pub(crate) fn infrared_pixels(&self, number: u32) -> Vec<u8> {
+        let bytes_per_pixel = self.infrared.map_or(0, bytes_per_pixel);
+        vec![number as u8; (self.width * self.height * bytes_per_pixel) as usize]
+    }
+
+    /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
+    pub(crate) fn millis(&self, number: u32) -> f64 {
+        1000.0 * f64::from(number) / f64::from(self.frames_per_second)
+    }
+
+    fn pixels(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let (width, height) = (self.width, self.height);
+        (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
+    }
+
+    /// A pinhole in the middle of the image.
+    pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
+        rs2::rs2_intrinsics {
+            width: self.width as c_int,
+            height: self.height as c_int,
+            ppx: self.width as f32 / 2.0,
+            ppy: self.height as f32 / 2.0,
+            fx: self.width as f32,
+            fy: self.width as f32,
+            model: rs2::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY,
+            coeffs: [0.1, -0.2, 0.3, -0.4, 0.5],
+        }
+    }
+}
+
+/// A camera of librealsense's kind `software device`, with a stereo and a color sensor.
+pub(crate) struct SoftwareCamera {
+    scene: Scene,
+    device: NonNull<rs2::rs2_device>,
+    depth: SoftwareStream,
+    /// Of the same sensor as depth.
+    infrared: Option<SoftwareStream>,
+    color: SoftwareStream,
+}
+
+struct SoftwareStream {
+    sensor: NonNull<rs2::rs2_sensor>,
+    profile: NonNull<rs2::rs2_stream_profile>,
+    bytes_per_pixel: u32,
+}
+
+impl SoftwareCamera {
+    /// A camera that nobody reads yet.
+    pub(crate) fn new(scene: Scene) -> Self {
+        // SAFETY: no precondition.
+        let device = some(checked(|error| unsafe { rs2_create_software_device(error) }));
+        for (info, text) in [
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME, Scene::MODEL),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, Scene::SERIAL),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, Scene::FIRMWARE),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, Scene::USB_TYPE),
+        ] {
+            let text = CString::new(text).expect("no zero byte");
+            // SAFETY: the device is alive; librealsense copies the text.
+            checked(|error| unsafe {
+                rs2_software_device_register_info(device.as_ptr(), info, text.as_ptr(), error);
+            });
+        }
+        let add_sensor = |name: &CStr| {
+            // SAFETY: the device is alive; librealsense copies the name.
+            some(checked(|error| unsafe {
+                rs2_software_device_add_sensor(device.as_ptr(), name.as_ptr(), error)
+            }))
+        };
+        let stereo = add_sensor(c"Stereo Module");
+        let (stream, format) = (rs2::rs2_stream_RS2_STREAM_DEPTH, rs2::rs2_format_RS2_FORMAT_Z16);
+        let depth = SoftwareStream::new(stereo, &scene, stream, 0, format);
+        let stream = rs2::rs2_stream_RS2_STREAM_INFRARED;
+        let infrared = scene.infrared.map(|format| SoftwareStream::new(stereo, &scene, stream, 1, format));
+        let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
+        let color = SoftwareStream::new(add_sensor(c"RGB Camera"), &scene, stream, 0, format);
+        // SAFETY: the sensor is alive.
+        checked(|error| unsafe {
+            let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
+            let sensor = depth.sensor.as_ptr();
+            rs2_software_sensor_add_read_only_option(sensor, option, Scene::DEPTH_UNIT_METERS, error);
+        });
+        let color_to_depth = rs2::rs2_extrinsics {
+            rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            translation: [Scene::BASELINE_METERS, 0.0, 0.0],
+        };
+        // SAFETY: both profiles are alive.
+        checked(|error| unsafe {
+            let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
+            rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
+        });
+        Self { scene, device, depth, infrared, color }
+    }
+
+    /// The device, for as long as the camera is borrowed.
+    #[allow(dead_code, reason = "only the tests pretend to be live")]
+    pub(crate) fn device(&self) -> NonNull<rs2::rs2_device> {
+        self.device
+    }
+
+    /// Lets the camera see the depth frame with this `number`.
+    pub(crate) fn see_depth(&self, number: u32) {
+        let millis = self.scene.millis(number);
+        self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
+    }
+
+    /// Lets the camera see the infrared frame with this `number`, if it has such a stream.
+    pub(crate) fn see_infrared(&self, number: u32) {
+        if let Some(infrared) = &self.infrared {
+            let millis = self.scene.millis(number);
+            infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number));
+        }
+    }
+
+    /// Lets the camera see the color frame with this `number`.
+    pub(crate) fn see_color(&self, number: u32) {
+        let millis = self.scene.millis(number) + self.scene.color_delay_millis;
+        self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
+    }
+
+    /// Records what `see` shows to the camera, which gets a pacer, into the file at `path`.
+    pub(crate) fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte in a path");
+        // SAFETY: the device is alive and outlives the recorder; librealsense copies the path.
+        let recorder = some(checked(|error| unsafe {
+            rs2::rs2_create_record_device_ex(self.device.as_ptr(), path.as_ptr(), 1, error)
+        }));
+        // SAFETY: the recorder is alive, and everything made from it is deleted before it. The callback takes
+        // no user data and releases what it is given.
+        unsafe {
+            let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
+            let started: Vec<_> = (0..2)
+                .map(|index| {
+                    let sensor =
+                        some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
+                    let list = some(checked(|error| rs2::rs2_get_stream_profiles(sensor.as_ptr(), error)));
+                    let count = checked(|error| rs2::rs2_get_stream_profiles_count(list.as_ptr(), error));
+                    let mut profiles: Vec<_> = (0..count)
+                        .map(|index| {
+                            checked(|error| rs2::rs2_get_stream_profile(list.as_ptr(), index, error))
+                        })
+                        .collect();
+                    checked(|error| {
+                        rs2::rs2_open_multiple(sensor.as_ptr(), profiles.as_mut_ptr(), count, error);
+                    });
+                    checked(|error| {
+                        rs2::rs2_start(sensor.as_ptr(), Some(release), ptr::null_mut(), error);
+                    });
+                    rs2::rs2_delete_stream_profiles_list(list.as_ptr());
+                    sensor
+                })
+                .collect();
+            see(self, &mut Pacer::new(self.scene.frames_per_second));
+            for sensor in started {
+                checked(|error| rs2::rs2_stop(sensor.as_ptr(), error));
+                checked(|error| rs2::rs2_close(sensor.as_ptr(), error));
+                rs2::rs2_delete_sensor(sensor.as_ptr());
+            }
+            rs2::rs2_delete_sensor_list(sensors.as_ptr());
+            // Writes what is queued, and the index.
+            rs2::rs2_delete_device(recorder.as_ptr());
+        }
+    }
+}
+
+impl Drop for SoftwareCamera {
+    fn drop(&mut self) {
+        // SAFETY: all are this camera's own, and deleted once. Profiles belong to their sensors.
+        unsafe {
+            rs2::rs2_delete_sensor(self.depth.sensor.as_ptr());
+            rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
+            rs2::rs2_delete_device(self.device.as_ptr());
+        }
+    }
+}
+
+/// Keeps the rate: a recorder dates frames by the wall clock.
+pub(crate) struct Pacer {
+    period: Duration,
+    next: Instant,
+}
+
+impl Pacer {
+    fn new(frames_per_second: u32) -> Self {
+        Self { period: Duration::from_secs(1) / frames_per_second, next: Instant::now() }
+    }
+
+    /// Waits until the next frame is due.
+    pub(crate) fn wait(&mut self) {
+        std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        self.next += self.period;
+    }
+}
+
+impl SoftwareStream {
+    fn new(
+        sensor: NonNull<rs2::rs2_sensor>,
+        scene: &Scene,
+        stream: rs2::rs2_stream,
+        index: c_int,
+        format: rs2::rs2_format,
+    ) -> Self {
+        let bytes_per_pixel = bytes_per_pixel(format);
+        let video = VideoStream {
+            stream,
+            index,
+            uid: stream as c_int,
+            width: scene.width as c_int,
+            height: scene.height as c_int,
+            frames_per_second: scene.frames_per_second as c_int,
+            bytes_per_pixel: bytes_per_pixel as c_int,
+            format,
+            intrinsics: scene.intrinsics(),
+        };
+        // SAFETY: the sensor is alive.
+        let profile = some(checked(|error| unsafe {
+            rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
+        }));
+        Self { sensor, profile, bytes_per_pixel }
+    }
+
+    fn see(&self, scene: &Scene, number: u32, timestamp_millis: f64, pixels: &[u8]) {
+        let key = rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_FRAME_COUNTER;
+        // SAFETY: the sensor is alive.
+        checked(|error| unsafe {
+            rs2_software_sensor_set_metadata(self.sensor.as_ptr(), key, number.into(), error);
+        });
+        let frame = VideoFrame {
+            pixels: hand_over(pixels),
+            deleter: take_back,
+            stride: (scene.width * self.bytes_per_pixel) as c_int,
+            bytes_per_pixel: self.bytes_per_pixel as c_int,
+            timestamp_millis,
+            domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
+            number: number as c_int,
+            profile: self.profile.as_ptr(),
+            depth_unit_meters: Scene::DEPTH_UNIT_METERS,
+        };
+        // SAFETY: sensor and profile are alive; the pixels are a whole image and live until `take_back`.
+        checked(|error| unsafe {
+            rs2_software_sensor_on_video_frame(self.sensor.as_ptr(), frame, error);
+        });
+    }
+}
+
+/// Of the formats that software cameras have here.
+fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
+    match format {
+        rs2::rs2_format_RS2_FORMAT_Y8 => 1,
+        rs2::rs2_format_RS2_FORMAT_Z16 | rs2::rs2_format_RS2_FORMAT_Y16 => 2,
+        rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
+        _ => panic!("a software camera has no format {format}"),
+    }
+}
+
+/// Bytes before the pixels that say how many there are, as many as the alignment of `usize` wants.
+const PREFIX_BYTES: usize = size_of::<usize>();
+
+/// A copy of `pixels` that librealsense gives to [`take_back`].
+fn hand_over(pixels: &[u8]) -> *mut c_void {
+    let mut block: Box<[u8]> = [&pixels.len().to_ne_bytes(), pixels].concat().into_boxed_slice();
+    let pixels = block[PREFIX_BYTES..].as_mut_ptr();
+    std::mem::forget(block);
+    pixels.cast()
+}
+
+/// Frees what [`hand_over`] made.
+extern "C" fn take_back(pixels: *mut c_void) {
+    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first bytes say its length.
+    unsafe {
+        let block = pixels.cast::<u8>().sub(PREFIX_BYTES);
+        let length = block.cast::<usize>().read_unaligned();
+        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, PREFIX_BYTES + length)));
+    }
+}
+
+extern "C" fn release(frame: *mut rs2::rs2_frame, _: *mut c_void) {
+    // SAFETY: librealsense hands the frame over.
+    unsafe { rs2::rs2_release_frame(frame) }
+}
+
+fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T {
+    let mut error = ptr::null_mut();
+    let value = call(&raw mut error);
+    if let Some(error) = NonNull::new(error) {
+        // SAFETY: librealsense set it, so it has a message.
+        let message = unsafe { CStr::from_ptr(rs2::rs2_get_error_message(error.as_ptr())) };
+        panic!("librealsense: {}", message.to_string_lossy());
+    }
+    value
+}
+
+fn some<T>(pointer: *mut T) -> NonNull<T> {
+    NonNull::new(pointer).expect("librealsense gave an object")
+}
+
+/// `rs2_video_stream`.
+#[repr(C)]
+struct VideoStream {
+    stream: rs2::rs2_stream,
+    index: c_int,
+    uid: c_int,
+    width: c_int,
+    height: c_int,
+    frames_per_second: c_int,
+    bytes_per_pixel: c_int,
+    format: rs2::rs2_format,
+    intrinsics: rs2::rs2_intrinsics,
+}
+
+/// `rs2_software_video_frame`.
+#[repr(C)]
+struct VideoFrame {
+    pixels: *mut c_void,
+    deleter: extern "C" fn(*mut c_void),
+    stride: c_int,
+    bytes_per_pixel: c_int,
+    timestamp_millis: f64,
+    domain: rs2::rs2_timestamp_domain,
+    number: c_int,
+    profile: *const rs2::rs2_stream_profile,
+    depth_unit_meters: f32,
+}
+
+// As in librealsense 2.56.5's rs_internal.h.
+unsafe extern "C" {
+    fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
+    fn rs2_software_device_add_sensor(
+        device: *mut rs2::rs2_device,
+        name: *const c_char,
+        error: *mut *mut rs2::rs2_error,
+    ) -> *mut rs2::rs2_sensor;
+    fn rs2_software_device_register_info(
+        device: *mut rs2::rs2_device,
+        info: rs2::rs2_camera_info,
+        text: *const c_char,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_add_video_stream(
+        sensor: *mut rs2::rs2_sensor,
+        stream: VideoStream,
+        error: *mut *mut rs2::rs2_error,
+    ) -> *mut rs2::rs2_stream_profile;
+    fn rs2_software_sensor_add_read_only_option(
+        sensor: *mut rs2::rs2_sensor,
+        option: rs2::rs2_option,
+        value: f32,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_set_metadata(
+        sensor: *mut rs2::rs2_sensor,
+        key: rs2::rs2_frame_metadata_value,
+        value: rs2::rs2_metadata_type,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_on_video_frame(
+        sensor: *mut rs2::rs2_sensor,
+        frame: VideoFrame,
+        error: *mut *mut rs2::rs2_error,
+    );
+}

@@ -1,0 +1,191 @@
+//! The driver `realsense`: frames of one camera become its framesets.
+//!
+//! It joins `camera` and `gather` and decides how long to wait: for a partner, for the end, for a new start.
+
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
+use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, monotonic_nanos};
+
+use crate::camera::{Camera, Event, devices};
+use crate::gather::{Gatherer, Together, Waiting};
+use crate::options::{Options, Request};
+use crate::sys::Pixels;
+
+/// How often the end of a file is looked for, and a frame that waits in vain for a partner.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long probing a file waits for its first frame.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+
+/// A RealSense camera, live or recorded.
+///
+/// A frameset holds librealsense's own frames until its last handle drops; nothing is copied. librealsense
+/// hands out 16 frames a stream at most (32 from a file) and then silently stops, so every frame is marked as
+/// kept when it comes: it no longer counts among those, and its memory is recycled all the same. What bounds
+/// the memory is our own: the camera's `slots`, 8 frames a stream in the queue, and those that wait for a
+/// partner, 9 a stream at most.
+///
+/// From a file with `real_time = false` every frame comes exactly once, however long its consumers take. At
+/// the pace of the recording, and from a live camera, frames that find the queue full are lost, which shows
+/// as a gap in their numbers.
+pub struct RealSense {
+    grabber: Grabber,
+}
+
+impl Driver for RealSense {
+    type Options = Options;
+
+    fn check(options: &Options) -> Result<(), DriverError> {
+        Request::new(options).map(drop)
+    }
+
+    fn claim(options: &Options) -> Option<String> {
+        options.serial.as_ref().map(|serial| format!("serial {serial}"))
+    }
+
+    fn probe(options: &Options) -> Result<(), DriverError> {
+        let (path, streams) = match Request::new(options)? {
+            Request::File { path, streams, .. } => (path, streams),
+            live @ Request::Live { .. } => return Camera::open(&live).map(drop),
+        };
+        // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
+        let name = path.display().to_string();
+        let camera = Camera::open(&Request::File { path, streams, real_time: false, repeat: false })?;
+        let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
+        let mut grabber = Grabber::new(camera);
+        grabber.start()?;
+        match grabber.next(FIRST_FRAME)? {
+            Grabbed::End => {
+                Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
+            }
+            Grabbed::FrameSet { .. } | Grabbed::Nothing => Ok(()),
+        }
+    }
+
+    fn open(_name: &str, options: Options) -> Result<Self, DriverError> {
+        let camera = Camera::open(&Request::new(&options)?)?;
+        Ok(Self { grabber: Grabber::new(camera) })
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.grabber.start()
+    }
+
+    fn info(&self) -> CameraInfo {
+        self.grabber.info.clone()
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+        match self.grabber.next(timeout)? {
+            Grabbed::FrameSet { arrival_nanos, headers, held } => {
+                outlet
+                    .publish_held(arrival_nanos, headers, Box::new(held))
+                    .map_err(|error| DriverError::new(error.to_string()))?;
+                Ok(Captured::FrameSet)
+            }
+            Grabbed::Nothing => Ok(Captured::Nothing),
+            Grabbed::End => Ok(Captured::End),
+        }
+    }
+
+    fn devices() -> Result<Option<Vec<Device>>, DriverError> {
+        devices().map(Some)
+    }
+}
+
+/// What came of waiting for a frameset.
+#[allow(clippy::large_enum_variant, reason = "it is nearly always a frameset, and taken apart at once")]
+pub(crate) enum Grabbed {
+    FrameSet { arrival_nanos: u64, headers: FrameHeaders, held: Held },
+    Nothing,
+    End,
+}
+
+/// The pixels of a frameset, in librealsense's memory.
+pub(crate) struct Held(ArrayVec<Pixels, MAX_FRAMES>);
+
+impl HeldFrames for Held {
+    fn pixels(&self, index: usize) -> &[u8] {
+        self.0[index].bytes()
+    }
+}
+
+/// A camera and the frames that wait for a partner: all of the driver but the outlet.
+pub(crate) struct Grabber {
+    camera: Camera,
+    pub(crate) info: CameraInfo,
+    gatherer: Gatherer<(FrameHeader, Pixels)>,
+    /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
+    /// every play gives the same framesets.
+    patience: Option<Duration>,
+    ended: bool,
+    /// Whether the file has given a frame since it was last started.
+    fruitful: bool,
+}
+
+impl Grabber {
+    pub(crate) fn new(camera: Camera) -> Self {
+        let rates = || camera.streams().map(|(_, profile)| profile.frames_per_second());
+        let (slowest, fastest) = (rates().min().unwrap_or(1), rates().max().unwrap_or(1));
+        let gatherer = Gatherer::new(camera.streams().map(|(stream, _)| stream), fastest);
+        // Two periods of the slowest stream: one until its next frame is due, one for its way here.
+        let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
+        // Before the camera streams: asking it for options then would be in its way.
+        let info = camera.info();
+        Self { camera, info, gatherer, patience, ended: false, fruitful: false }
+    }
+
+    /// Lets frames flow.
+    pub(crate) fn start(&mut self) -> Result<(), DriverError> {
+        self.camera.start()
+    }
+
+    /// Waits at most `timeout` for the next frameset.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<Grabbed, DriverError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(together) = self.gatherer.take(self.give_up_before_nanos()) {
+                return Ok(grabbed(together));
+            }
+            if self.ended {
+                let repeat = self.camera.playback().is_some_and(|playback| playback.repeat);
+                if !(repeat && self.fruitful) {
+                    return Ok(Grabbed::End);
+                }
+                self.camera.start()?;
+                (self.ended, self.fruitful) = (false, false);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.camera.next(left.min(LOOK))? {
+                Event::Frame(header, pixels, arrival_nanos) => {
+                    self.fruitful = true;
+                    let frame =
+                        Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
+                    if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
+                        log::warn!("a frame of stream {} came that was not asked for", header.stream);
+                    }
+                }
+                Event::End => self.ended = true,
+                Event::Nothing if left.is_zero() => return Ok(Grabbed::Nothing),
+                Event::Nothing => {}
+            }
+        }
+    }
+
+    fn give_up_before_nanos(&self) -> u64 {
+        match self.patience {
+            _ if self.ended => u64::MAX,
+            Some(patience) => monotonic_nanos().saturating_sub(patience.as_nanos() as u64),
+            None => 0,
+        }
+    }
+}
+
+/// A frameset has arrived when its last frame has.
+fn grabbed(together: Together<(FrameHeader, Pixels)>) -> Grabbed {
+    let arrival_nanos = together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
+    let (headers, pixels) = together.into_iter().map(|waiting| waiting.frame).unzip();
+    Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) }
+}

@@ -1,0 +1,157 @@
+//! Which frames make a frameset: those of the same instant, each at most once and none left out.
+//!
+//! The streams of a camera arrive one by one, each in its own order, and one may be a few frames ahead of
+//! another. Frames belong together when the same clock dates them within half a frame period of each other;
+//! a frame without a partner becomes a frameset of one. It knows no librealsense: frames are any `F`.
+
+use std::collections::VecDeque;
+
+use arrayvec::ArrayVec;
+use camrig::frame::{MAX_FRAMES, Stream, Timestamp};
+
+/// How many frames of a stream wait for an earlier frame of another one before that counts as lost.
+///
+/// A player may be three frames ahead with one stream (one in hand, one queued, one read); the rest is for
+/// recordings whose streams were written late.
+const LOOKAHEAD_FRAMES: usize = 8;
+
+/// A frame that waits for its partners.
+#[derive(Debug)]
+pub(crate) struct Waiting<F> {
+    pub(crate) timestamp: Timestamp,
+    /// When it came, by the host's monotonic clock.
+    pub(crate) arrival_nanos: u64,
+    pub(crate) frame: F,
+}
+
+/// Frames of one instant, at most one of each stream, in the order of the streams.
+pub(crate) type Together<F> = ArrayVec<Waiting<F>, MAX_FRAMES>;
+
+/// Sorts the frames of one camera into framesets.
+#[derive(Debug)]
+pub(crate) struct Gatherer<F> {
+    tolerance_nanos: u64,
+    queues: Vec<(Stream, VecDeque<Waiting<F>>)>,
+}
+
+impl<F> Gatherer<F> {
+    /// For `streams`, of which the fastest gives `frames_per_second`.
+    pub(crate) fn new(streams: impl IntoIterator<Item = Stream>, frames_per_second: u32) -> Self {
+        Self {
+            // Half the shortest period: no frame then has two partners in one stream.
+            tolerance_nanos: 500_000_000 / u64::from(frames_per_second.max(1)),
+            queues: streams.into_iter().map(|stream| (stream, VecDeque::new())).collect(),
+        }
+    }
+
+    /// Takes the next frame of `stream`; gives it back when the camera has no such stream.
+    pub(crate) fn put(&mut self, stream: Stream, frame: Waiting<F>) -> Result<(), Waiting<F>> {
+        match self.queues.iter_mut().find(|(own, _)| *own == stream) {
+            Some((_, queue)) => queue.push_back(frame),
+            None => return Err(frame),
+        }
+        Ok(())
+    }
+
+    /// The next frameset, once it is certain which frames belong to it: every stream has shown a frame, or
+    /// the first frame has waited long enough, which is since before `give_up_before_nanos`.
+    ///
+    /// With 0 no frame gives up but for the frames behind it, so the result depends on the frames alone;
+    /// with `u64::MAX` none waits.
+    pub(crate) fn take(&mut self, give_up_before_nanos: u64) -> Option<Together<F>> {
+        let heads = || self.queues.iter().filter_map(|(_, queue)| queue.front());
+        // Timestamps of different clocks do not compare: the frame that came first says by which clock.
+        let clock = heads().min_by_key(|head| head.arrival_nanos)?.timestamp.clock;
+        let same_clock = |head: &&Waiting<F>| head.timestamp.clock == clock;
+        let first = heads().filter(same_clock).min_by_key(|head| head.timestamp.nanos)?;
+
+        let incomplete = self.queues.iter().any(|(_, queue)| queue.is_empty());
+        let overtaken = self.queues.iter().any(|(_, queue)| queue.len() > LOOKAHEAD_FRAMES);
+        if incomplete && !overtaken && first.arrival_nanos >= give_up_before_nanos {
+            return None;
+        }
+        let latest_nanos = first.timestamp.nanos.saturating_add(self.tolerance_nanos);
+        let belongs =
+            |head: &Waiting<F>| head.timestamp.clock == clock && head.timestamp.nanos <= latest_nanos;
+        let partners = self.queues.iter_mut().map(|(_, queue)| queue);
+        let partners = partners.filter(|queue| queue.front().is_some_and(belongs));
+        Some(partners.filter_map(VecDeque::pop_front).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use camrig::frame::Clock;
+
+    /// Puts `(stream, milliseconds)` one after another into a gatherer for 30 frames per second, and gives
+    /// the milliseconds of each frameset. The frames come 1 ns apart.
+    fn gather(frames: &[(Stream, Clock, u64)], patience_nanos: Option<u64>) -> Vec<Vec<u64>> {
+        let mut gatherer = Gatherer::new([Stream::Color, Stream::Depth], 30);
+        let mut framesets = Vec::new();
+        let numbers = |together: Together<u64>| together.iter().map(|waiting| waiting.frame).collect();
+        for (arrival_nanos, &(stream, clock, millis)) in (1..).zip(frames) {
+            let timestamp = Timestamp { clock, nanos: millis * 1_000_000 };
+            gatherer.put(stream, Waiting { timestamp, arrival_nanos, frame: millis }).unwrap();
+            let give_up_before =
+                patience_nanos.map_or(0, |patience| (arrival_nanos + 1).saturating_sub(patience));
+            framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before)).map(numbers));
+        }
+        framesets.extend(std::iter::from_fn(|| gatherer.take(u64::MAX)).map(numbers));
+        framesets
+    }
+
+    const COLOR: Stream = Stream::Color;
+    const DEPTH: Stream = Stream::Depth;
+    const GLOBAL: Clock = Clock::Global;
+
+    #[test]
+    fn frames_within_half_a_period_belong_together() {
+        let frames = [(DEPTH, GLOBAL, 0), (COLOR, GLOBAL, 16), (COLOR, GLOBAL, 49), (DEPTH, GLOBAL, 33)];
+        assert_eq!(gather(&frames, None), [[16, 0], [49, 33]]);
+        let frames = [(DEPTH, GLOBAL, 0), (COLOR, GLOBAL, 17), (DEPTH, GLOBAL, 33), (COLOR, GLOBAL, 50)];
+        assert_eq!(gather(&frames, None), [vec![0], vec![17, 33], vec![50]]);
+    }
+
+    #[test]
+    fn a_stream_may_be_ahead() {
+        let depth = [0, 33, 67, 100].map(|millis| (DEPTH, GLOBAL, millis));
+        let color = [1, 34, 68, 101].map(|millis| (COLOR, GLOBAL, millis));
+        assert_eq!(gather(&[depth, color].concat(), None), [[1, 0], [34, 33], [68, 67], [101, 100]]);
+    }
+
+    #[test]
+    fn frames_without_a_partner_are_neither_lost_nor_repeated() {
+        let depth = (0..20).map(|index| (DEPTH, GLOBAL, index * 33));
+        let color = (0..5).map(|index| (COLOR, GLOBAL, 2000 + index * 33));
+        let frames: Vec<_> = depth.chain(color).collect();
+        let expected: Vec<_> = frames.iter().map(|frame| vec![frame.2]).collect();
+        assert_eq!(gather(&frames, None), expected);
+    }
+
+    #[test]
+    fn clocks_do_not_mix() {
+        let frames = [(DEPTH, Clock::Hardware, 5), (COLOR, Clock::System, 5), (DEPTH, Clock::System, 6)];
+        assert_eq!(gather(&frames, None), [vec![5], vec![5, 6]]);
+    }
+
+    #[test]
+    fn a_new_start_loses_nothing() {
+        let frames = [(DEPTH, GLOBAL, 900), (COLOR, GLOBAL, 900), (DEPTH, GLOBAL, 933), (DEPTH, GLOBAL, 0)];
+        let frames = [&frames[..], &[(COLOR, GLOBAL, 0), (COLOR, GLOBAL, 33)]].concat();
+        assert_eq!(gather(&frames, None), [vec![900, 900], vec![0], vec![33], vec![933], vec![0]]);
+    }
+
+    #[test]
+    fn patience_ends_the_wait_for_a_silent_stream() {
+        let frames: Vec<_> = (0..4).map(|index| (DEPTH, GLOBAL, index * 33)).collect();
+        // The last frame has not waited long enough when the next would come, and leaves at the end.
+        assert_eq!(gather(&frames, Some(2)), [[0], [33], [66], [99]]);
+        let mut gatherer = Gatherer::new([COLOR, DEPTH], 30);
+        let timestamp = Timestamp { clock: GLOBAL, nanos: 0 };
+        gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 7, frame: () }).unwrap();
+        assert!(gatherer.take(7).is_none());
+        assert!(gatherer.take(8).is_some());
+        assert!(gatherer.put(Stream::Infrared1, Waiting { timestamp, arrival_nanos: 8, frame: () }).is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! What a topology says of a RealSense camera, and what is asked for once that makes sense.
+//!
+//! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
+
+use std::path::PathBuf;
+
+use camrig::DriverError;
+use camrig::frame::{PixelFormat, Stream, StreamProfile};
+use serde::Deserialize;
+
+/// The options of the driver `realsense`: a camera by its `serial`, or a recording by its `file`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The serial number of a live camera.
+    pub serial: Option<String>,
+    /// A `.bag` file that librealsense recorded.
+    pub file: Option<PathBuf>,
+    /// The depth stream, such as `640x480@30`.
+    pub depth: Option<StreamProfile>,
+    /// The color stream.
+    pub color: Option<StreamProfile>,
+    /// The left infrared stream.
+    pub infrared_1: Option<StreamProfile>,
+    /// The right infrared stream.
+    pub infrared_2: Option<StreamProfile>,
+    /// How a live camera's color is stored; `rgb8` unless it is given.
+    pub color_format: Option<ColorFormat>,
+    /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
+    /// plays as fast as its frames are taken, and none is lost.
+    pub real_time: Option<bool>,
+    /// Whether a file starts again at its end; it does not unless this is true.
+    pub repeat: Option<bool>,
+}
+
+/// How the pixels of a live camera's color are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorFormat {
+    /// Red, green, blue: converted by librealsense.
+    Rgb8,
+    /// Blue, green, red: converted by librealsense.
+    Bgr8,
+    /// As it comes over USB, without a conversion.
+    Yuyv,
+}
+
+/// Options that make sense.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    Live { serial: String, streams: Vec<StreamRequest> },
+    File { path: PathBuf, streams: Vec<StreamRequest>, real_time: bool, repeat: bool },
+}
+
+/// A stream that the options name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRequest {
+    pub(crate) stream: Stream,
+    pub(crate) profile: StreamProfile,
+    /// None where any format will do: that of the recording.
+    pub(crate) format: Option<PixelFormat>,
+}
+
+impl Request {
+    /// What `options` ask for.
+    pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
+        let refuse = |message: &str| Err(DriverError::new(message));
+        match (&options.serial, &options.file) {
+            (Some(_), Some(_)) => {
+                refuse("`serial` and `file` exclude each other: a camera is live or recorded")
+            }
+            (None, None) => refuse("`serial` or `file` is missing: a camera is live or recorded"),
+            (Some(serial), None) => {
+                if serial.trim().is_empty() {
+                    return refuse("`serial` is empty");
+                }
+                if options.real_time.is_some() || options.repeat.is_some() {
+                    return refuse("`real_time` and `repeat` are for a `file`, not for a `serial`");
+                }
+                let streams = options.streams(true);
+                if streams.is_empty() {
+                    return refuse(
+                        "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                         each such as \"640x480@30\"",
+                    );
+                }
+                Ok(Self::Live { serial: serial.clone(), streams })
+            }
+            (None, Some(path)) => {
+                if options.color_format.is_some() {
+                    return refuse(
+                        "`color_format` is for a `serial`: a `file` has the format that was recorded",
+                    );
+                }
+                Ok(Self::File {
+                    path: path.clone(),
+                    streams: options.streams(false),
+                    real_time: options.real_time.unwrap_or(true),
+                    repeat: options.repeat.unwrap_or(false),
+                })
+            }
+        }
+    }
+}
+
+impl Options {
+    fn streams(&self, live: bool) -> Vec<StreamRequest> {
+        let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
+            ColorFormat::Rgb8 => PixelFormat::Rgb8,
+            ColorFormat::Bgr8 => PixelFormat::Bgr8,
+            ColorFormat::Yuyv => PixelFormat::Yuyv,
+        };
+        [
+            (Stream::Color, self.color, color_format),
+            (Stream::Depth, self.depth, PixelFormat::Z16),
+            (Stream::Infrared1, self.infrared_1, PixelFormat::Y8),
+            (Stream::Infrared2, self.infrared_2, PixelFormat::Y8),
+        ]
+        .into_iter()
+        .filter_map(|(stream, profile, format)| {
+            Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(options: &str) -> Result<Request, String> {
+        let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;
+        Request::new(&options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_camera_is_live_or_recorded() {
+        let stream = |stream, profile: &str, format| StreamRequest {
+            stream,
+            profile: profile.parse().unwrap(),
+            format,
+        };
+        assert_eq!(
+            request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
+            Ok(Request::Live {
+                serial: "1".into(),
+                streams: vec![
+                    stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),
+                    stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
+                ],
+            }),
+        );
+        assert_eq!(
+            request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
+            Ok(Request::File {
+                path: "a.bag".into(),
+                streams: vec![stream(Stream::Infrared2, "640x480@30", None)],
+                real_time: false,
+                repeat: false,
+            }),
+        );
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        for (options, message) in [
+            ("", "`serial` or `file` is missing: a camera is live or recorded"),
+            (
+                "serial = '1'\nfile = 'a.bag'",
+                "`serial` and `file` exclude each other: a camera is live or recorded",
+            ),
+            ("serial = ' '", "`serial` is empty"),
+            (
+                "serial = '1'",
+                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                 each such as \"640x480@30\"",
+            ),
+            (
+                "serial = '1'\ndepth = '640x480@30'\nrepeat = true",
+                "`real_time` and `repeat` are for a `file`, not for a `serial`",
+            ),
+            (
+                "file = 'a.bag'\ncolor_format = 'rgb8'",
+                "`color_format` is for a `serial`: a `file` has the format that was recorded",
+            ),
+            ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
+            (
+                "serial = '1'\ncolor_format = 'mjpeg'",
+                "unknown variant `mjpeg`, expected one of `rgb8`, `bgr8`, `yuyv`",
+            ),
+        ] {
+            assert_eq!(request(options), Err(message.to_owned()), "{options}");
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! The driver against librealsense itself: recordings of a software camera, and of real ones.
+
+#[path = "../examples/write-bag/software.rs"]
+pub(crate) mod software;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use camrig::frame::{Clock, Distortion, FrameHeader, MetadataKey, PixelFormat, Stream, StreamProfile};
+use camrig::{Driver, HeldFrames};
+use software::{Scene, SoftwareCamera};
+
+use crate::camera::Camera;
+use crate::driver::{Grabbed, Grabber, Held};
+use crate::options::{Options, Request};
+use crate::{RealSense, sys};
+
+const SCENE: Scene =
+    Scene { width: 64, height: 48, frames_per_second: 60, color_delay_millis: 1.0, infrared: None };
+
+/// Longer than anything here takes: a test that hangs fails.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A file of this test run's own, gone when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("camrig-realsense-{}-{name}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Records `count` framesets of [`SCENE`].
+fn record(name: &str, count: u32) -> Scratch {
+    record_scene(SCENE, name, count)
+}
+
+fn record_scene(scene: Scene, name: &str, count: u32) -> Scratch {
+    let file = Scratch::new(name);
+    SoftwareCamera::new(scene).record(&file.0, |camera, pacer| {
+        for number in 0..count {
+            pacer.wait();
+            camera.see_depth(number);
+            camera.see_infrared(number);
+            camera.see_color(number);
+        }
+    });
+    file
+}
+
+fn file(path: &Path) -> Options {
+    Options { file: Some(path.to_owned()), real_time: Some(false), ..Options::default() }
+}
+
+fn start(options: &Options) -> Grabber {
+    let mut grabber = Grabber::new(Camera::open(&Request::new(options).unwrap()).unwrap());
+    grabber.start().unwrap();
+    grabber
+}
+
+/// Every frameset up to the end of the file, each given to `look` as it comes.
+fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held)) {
+    let mut grabber = start(options);
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        assert!(Instant::now() < deadline, "the file does not end");
+        match grabber.next(Duration::from_millis(100)).unwrap() {
+            Grabbed::FrameSet { headers, held, .. } => look(&headers, &held),
+            Grabbed::Nothing => {}
+            Grabbed::End => break,
+        }
+    }
+    assert!(matches!(grabber.next(Duration::ZERO).unwrap(), Grabbed::End), "the end stays the end");
+}
+
+fn error(options: &Options) -> String {
+    RealSense::probe(options).unwrap_err().to_string()
+}
+
+#[test]
+fn every_byte_of_a_recording_comes_out() {
+    let bag = record("bytes.bag", 12);
+    let mut number = 0;
+    play(&file(&bag.0), |headers, held| {
+        let [color, depth] = headers else { panic!("{headers:?}") };
+        assert_eq!((color.stream, color.format), (Stream::Color, PixelFormat::Rgb8));
+        assert_eq!((depth.stream, depth.format), (Stream::Depth, PixelFormat::Z16));
+        assert_eq!((color.number, depth.number), (number.into(), number.into()));
+        assert_eq!((color.stride_bytes, depth.stride_bytes), (192, 128));
+        let nanos = |millis: f64| (millis * 1e6).round() as u64;
+        for (header, delay) in [(depth, 0.0), (color, SCENE.color_delay_millis)] {
+            assert_eq!((header.width, header.height), (64, 48));
+            assert_eq!(header.timestamp.clock, Clock::Hardware);
+            assert_eq!(header.timestamp.nanos, nanos(SCENE.millis(number) + delay));
+            assert_eq!(header.metadata.get(MetadataKey::FRAME_COUNTER), Some(number.into()));
+            assert_eq!(header.metadata.get(MetadataKey::GAIN_LEVEL), None);
+        }
+        assert_eq!(held.pixels(0), SCENE.color_pixels(number));
+        assert_eq!(held.pixels(1), SCENE.depth_pixels(number));
+        number += 1;
+    });
+    assert_eq!(number, 12);
+}
+
+#[test]
+fn the_camera_is_the_one_that_was_recorded() {
+    let bag = record("info.bag", 1);
+    let info = start(&file(&bag.0)).info;
+    assert_eq!(
+        (&*info.serial, &*info.model, &*info.firmware, &*info.usb_type),
+        (Scene::SERIAL, Scene::MODEL, Scene::FIRMWARE, Scene::USB_TYPE),
+    );
+    assert!((info.depth_unit_meters - Scene::DEPTH_UNIT_METERS).abs() < 1e-9);
+    assert_eq!(info.streams.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::Color, Stream::Depth]);
+    for stream in &info.streams {
+        assert_eq!(stream.profile, "64x48@60".parse::<StreamProfile>().unwrap());
+        let (own, scene) = (stream.intrinsics.unwrap(), SCENE.intrinsics());
+        assert_eq!((own.width, own.height, own.distortion), (64, 48, Distortion::BrownConrady));
+        assert_eq!(
+            [own.ppx, own.ppy, own.fx, own.fy].map(f32::to_bits),
+            [scene.ppx, scene.ppy, scene.fx, scene.fy].map(f32::to_bits),
+        );
+        assert_eq!(own.coefficients.map(f32::to_bits), scene.coeffs.map(f32::to_bits));
+    }
+    let to_depth = info.streams[0].to_depth.unwrap();
+    assert!((to_depth.translation_meters[0] - Scene::BASELINE_METERS).abs() < 1e-6, "{to_depth:?}");
+}
+
+#[test]
+fn a_slow_consumer_loses_nothing() {
+    let bag = record("slow.bag", 60);
+    let mut numbers = Vec::new();
+    play(&file(&bag.0), |headers, _| {
+        std::thread::sleep(Duration::from_millis(20));
+        numbers.extend(headers.iter().map(|header| (header.stream, header.number)));
+    });
+    let expected: Vec<_> =
+        (0..60).flat_map(|number| [(Stream::Color, number), (Stream::Depth, number)]).collect();
+    assert_eq!(numbers, expected);
+}
+
+/// librealsense waits 10 s for callbacks at the end of a file; they wait longer here, in every state that the
+/// queues can be in when the file ends.
+#[test]
+#[ignore = "it takes half a minute"]
+fn a_consumer_that_stalls_at_the_end_loses_nothing() {
+    std::thread::scope(|scope| {
+        for count in 7..14 {
+            scope.spawn(move || {
+                let bag = record(&format!("stall-{count}.bag"), count);
+                let mut frames = 0;
+                play(&file(&bag.0), |headers, _| {
+                    if frames == 0 {
+                        std::thread::sleep(Duration::from_secs(25));
+                    }
+                    frames += headers.len();
+                });
+                assert_eq!(frames, 2 * count as usize);
+            });
+        }
+    });
+}
+
+#[test]
+fn held_frames_do_not_silence_the_camera() {
+    let bag = record("held.bag", 80);
+    let mut all = Vec::new();
+    let mut grabber = start(&file(&bag.0));
+    while all.len() < 80 {
+        match grabber.next(WATCHDOG).unwrap() {
+            Grabbed::FrameSet { held, .. } => all.push(held),
+            Grabbed::Nothing | Grabbed::End => panic!("only {} framesets while all are held", all.len()),
+        }
+    }
+    drop(grabber);
+    // Frames outlive the camera, and may be read and released anywhere.
+    std::thread::spawn(move || {
+        for (number, held) in (0..).zip(all) {
+            assert_eq!(held.pixels(1), SCENE.depth_pixels(number));
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_recording_at_its_own_pace_comes_out_whole() {
+    let bag = record("pace.bag", 12);
+    let mut frames = 0;
+    play(&Options { real_time: None, ..file(&bag.0) }, |headers, _| frames += headers.len());
+    assert_eq!(frames, 24);
+}
+
+#[test]
+fn a_repeated_file_starts_again() {
+    let bag = record("repeat.bag", 5);
+    let mut grabber = start(&Options { repeat: Some(true), ..file(&bag.0) });
+    for index in 0..23 {
+        let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!("{index}") };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [index % 5; 2]);
+    }
+}
+
+#[test]
+fn a_camera_that_stops_in_the_middle_lets_go() {
+    let bag = record("middle.bag", 60);
+    // Callbacks wait for room in the queue here.
+    let mut grabber = start(&file(&bag.0));
+    assert!(matches!(grabber.next(WATCHDOG).unwrap(), Grabbed::FrameSet { .. }));
+    drop(grabber);
+}
+
+#[test]
+fn only_the_streams_that_are_asked_for_come() {
+    let bag = record("streams.bag", 3);
+    let depth = Options { depth: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
+    let mut numbers = Vec::new();
+    play(&depth, |headers, _| numbers.extend(headers.iter().map(|it| (it.stream, it.number))));
+    assert_eq!(numbers, [0, 1, 2].map(|number| (Stream::Depth, number)));
+
+    let infrared = Options { infrared_1: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
+    assert_eq!(
+        error(&infrared),
+        format!(
+            "file `{}` has no infrared-1 stream 64x48@60; it has: color 64x48@60 rgb8, depth 64x48@60 z16",
+            bag.0.display()
+        ),
+    );
+    assert!(RealSense::probe(&depth).is_ok());
+}
+
+#[test]
+fn infrared_comes_from_the_same_sensor_as_depth() {
+    let scene = Scene { infrared: Some(realsense_sys::rs2_format_RS2_FORMAT_Y8), ..SCENE };
+    let bag = record_scene(scene, "infrared.bag", 6);
+    let mut number = 0;
+    play(&file(&bag.0), |headers, held| {
+        let streams: Vec<_> = headers.iter().map(|it| (it.stream, it.number)).collect();
+        assert_eq!(streams, [Stream::Color, Stream::Depth, Stream::Infrared1].map(|it| (it, number.into())));
+        assert_eq!(headers[2].format, PixelFormat::Y8);
+        assert_eq!(held.pixels(2), scene.infrared_pixels(number));
+        number += 1;
+    });
+    assert_eq!(number, 6);
+    let infrared = Options { infrared_1: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
+    let info = start(&infrared).info;
+    assert_eq!(info.streams.len(), 1);
+    assert!((info.depth_unit_meters - Scene::DEPTH_UNIT_METERS).abs() < 1e-9);
+}
+
+#[test]
+fn a_stream_in_an_unknown_format_is_left_out() {
+    let scene = Scene { infrared: Some(realsense_sys::rs2_format_RS2_FORMAT_Y16), ..SCENE };
+    let bag = record_scene(scene, "unknown.bag", 2);
+    let mut frames = 0;
+    play(&file(&bag.0), |headers, _| frames += headers.len());
+    assert_eq!(frames, 4);
+}
+
+#[test]
+fn a_file_that_cannot_be_played_says_why() {
+    let absent = Path::new("/nonexistent/x.bag");
+    assert_eq!(error(&file(absent)), "file `/nonexistent/x.bag` does not exist");
+    assert_eq!(error(&file(Path::new("/"))), "file `/` is a directory");
+
+    let broken = Scratch::new("broken.bag");
+    let message = |content: &[u8]| {
+        std::fs::write(&broken.0, content).unwrap();
+        error(&file(&broken.0)).replace(&*broken.0.to_string_lossy(), "broken.bag")
+    };
+    let no_recording = "file `broken.bag` is not a recording that librealsense can play: \
+                        Failed to create ros reader: Error reading version line";
+    assert_eq!(message(b""), no_recording);
+    assert_eq!(message(&b"this is no recording\n".repeat(100)), no_recording);
+
+    let bytes = std::fs::read(&record("whole.bag", 3).0).unwrap();
+    assert_eq!(
+        message(&bytes[..4000]),
+        "file `broken.bag` is cut off: \
+         Failed to create ros reader: Error reading from file: wanted 4 bytes, read 0 bytes",
+    );
+    // A recorder that is killed leaves 0 where the place of the index belongs.
+    let field = b"index_pos=";
+    let index_pos = bytes.windows(field.len()).position(|window| window == field).unwrap() + field.len();
+    let unindexed = [&bytes[..index_pos], &[0; 8], &bytes[index_pos + 8..]].concat();
+    assert_eq!(
+        message(&unindexed),
+        "file `broken.bag` is not closed properly (bag unindexed): \
+         Failed to create ros reader: Bag unindexed",
+    );
+
+    let empty = std::fs::read(&record("empty.bag", 0).0).unwrap();
+    assert_eq!(message(&empty), "file `broken.bag` holds no color, depth or infrared frames");
+
+    let silent = Scratch::new("silent.bag");
+    SoftwareCamera::new(SCENE).record(&silent.0, |camera, _| camera.see_depth(0));
+    let color = Some("64x48@60".parse().unwrap());
+    let message = error(&Options { color, ..file(&silent.0) });
+    assert_eq!(message, format!("file `{}` holds no frames of color", silent.0.display()));
+}
+
+/// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
+#[test]
+fn a_live_camera_takes_the_same_way() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    let _plugged = context.plug_in(&camera).unwrap();
+    let options = Options {
+        serial: Some(Scene::SERIAL.into()),
+        depth: Some("64x48@60".parse().unwrap()),
+        color: Some("64x48@60".parse().unwrap()),
+        ..Options::default()
+    };
+    let live = Camera::open_in(context, &Request::new(&options).unwrap()).unwrap();
+    let mut grabber = Grabber::new(live);
+    grabber.start().unwrap();
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+
+    let mut held = Vec::new();
+    for number in 0..40 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Grabbed::FrameSet { headers, held: own, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
+        assert_eq!(
+            (own.pixels(0), own.pixels(1)),
+            (&*SCENE.color_pixels(number), &*SCENE.depth_pixels(number))
+        );
+        held.push(own);
+    }
+    // A partner that does not come is not waited for.
+    camera.see_depth(40);
+    let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
+    // Nobody takes frames: the camera is not held up, and loses the newest.
+    for number in 41..241 {
+        camera.see_depth(number);
+    }
+    for number in 41..57 {
+        let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers[0].number, number);
+    }
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+}
+
+#[test]
+fn a_live_camera_says_what_it_has() {
+    let open = |options: &Options| {
+        let context = sys::Context::new().unwrap();
+        let camera = SoftwareCamera::new(SCENE);
+        let _plugged = context.plug_in(&camera).unwrap();
+        Camera::open_in(context, &Request::new(options).unwrap()).err().unwrap().to_string()
+    };
+    let depth = Some("640x480@30".parse().unwrap());
+    let serial = |serial: &str| Options { serial: Some(serial.into()), depth, ..Options::default() };
+    assert_eq!(
+        open(&serial(Scene::SERIAL)),
+        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+    );
+    assert_eq!(
+        open(&serial("123")),
+        "no RealSense camera with serial `123` is connected; connected: `000000000042`",
+    );
+}
+
+#[test]
+fn an_absent_camera_is_unavailable_at_once() {
+    let depth = Some("640x480@30".parse().unwrap());
+    let options = Options { serial: Some("123".into()), depth, ..Options::default() };
+    let error = RealSense::probe(&options).unwrap_err();
+    assert!(error.is_unavailable());
+    // A machine with cameras lists them.
+    let message = error.to_string();
+    let start = "no RealSense camera with serial `123` is connected; connected: ";
+    assert!(message.starts_with(start), "{message}");
+    assert_eq!(RealSense::claim(&options).as_deref(), Some("serial 123"));
+    assert_eq!(RealSense::claim(&file(Path::new("a.bag"))), None);
+}
+
+/// The real recordings, if they are here: beside the repository, or where CAMRIG_RECORDINGS says.
+fn recording(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
+    let folder = std::env::var_os("CAMRIG_RECORDINGS").map_or_else(beside, PathBuf::from);
+    let path = folder.join(name);
+    if !path.exists() {
+        eprintln!("skipped: `{}` does not exist; set CAMRIG_RECORDINGS", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// The number of each frame of a stream, in the order in which they came.
+fn numbers(options: &Options, framesets: &mut usize) -> (Vec<u64>, Vec<u64>) {
+    let (mut depth, mut color) = (Vec::new(), Vec::new());
+    play(options, |headers, held| {
+        *framesets += 1;
+        for (index, header) in headers.iter().enumerate() {
+            assert_eq!(held.pixels(index).len() as u64, header.size_bytes());
+            assert_eq!((header.width, header.height), (640, 480));
+            if header.stream == Stream::Depth { &mut depth } else { &mut color }.push(header.number);
+        }
+    });
+    (depth, color)
+}
+
+#[test]
+fn a_real_recording_with_an_odd_frame_comes_out_whole() {
+    let Some(path) = recording("d435_640x480_one_frameset.bag") else { return };
+    for real_time in [false, true] {
+        let mut framesets = 0;
+        let options = Options { real_time: Some(real_time), ..file(&path) };
+        let (depth, color) = numbers(&options, &mut framesets);
+        assert_eq!((depth, color, framesets), (vec![169, 170], vec![162], 3));
+    }
+    assert_eq!(start(&file(&path)).info.serial, "728612070259");
+}
+
+#[test]
+fn a_real_recording_whose_streams_do_not_overlap_comes_out_whole() {
+    let Some(path) = recording("d435_640x480_streams_do_not_overlap.bag") else { return };
+    for real_time in [false, true] {
+        let mut framesets = 0;
+        let options = Options { real_time: Some(real_time), ..file(&path) };
+        let (depth, color) = numbers(&options, &mut framesets);
+        assert_eq!((depth, color, framesets), ((0..6).collect(), (0..5).collect(), 11));
+    }
+    assert_eq!(start(&file(&path)).info.serial, "233522074606");
+}
