@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::driver::Device;
 use crate::logging;
 use crate::registry::Registry;
 use crate::status::StatusLine;
@@ -182,13 +183,13 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors().iter().any(|actor| actor.process == *process);
-            println!(
+            show(&format!(
                 "{} is fine: {}, {}, {}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
-            );
+            ));
             ExitCode::SUCCESS
         }
         Err(problems) => refuse(&problems),
@@ -210,16 +211,15 @@ fn counted(count: usize, what: &str) -> String {
 
 fn devices(registry: &Registry) -> ExitCode {
     let mut exit = ExitCode::SUCCESS;
+    let mut text = String::new();
     for (name, driver) in registry.drivers() {
         match driver.devices() {
             Ok(None) => {}
-            Ok(Some(devices)) if devices.is_empty() => println!("{name}: no camera is attached"),
+            Ok(Some(devices)) if devices.is_empty() => text += &format!("{name}: no camera is attached\n"),
             Ok(Some(devices)) => {
-                for device in devices {
-                    println!(
-                        "{name}: {}, serial {}, firmware {}, USB {}",
-                        device.model, device.serial, device.firmware, device.usb_type
-                    );
+                for Device { model, serial, firmware, usb_type } in devices {
+                    text +=
+                        &format!("{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}\n");
                 }
             }
             Err(error) => {
@@ -229,20 +229,28 @@ fn devices(registry: &Registry) -> ExitCode {
         }
     }
     for (name, reason) in registry.absent_drivers() {
-        println!("{name}: not in this build: {reason}");
+        text += &format!("{name}: not in this build: {reason}\n");
     }
+    show(&text);
     exit
 }
 
 fn list(registry: &Registry) -> ExitCode {
+    let mut text = String::new();
     for (name, driver) in registry.drivers() {
-        println!("driver {name}\n{}", driver.outline());
+        text += &format!("driver {name}\n{}\n", driver.outline());
     }
     for (name, reason) in registry.absent_drivers() {
-        println!("driver {name} is not in this build: {reason}\n");
+        text += &format!("driver {name} is not in this build: {reason}\n\n");
     }
     for (name, kind) in registry.kinds() {
-        println!("kind {name}\n{}", kind.outline());
+        text += &format!("kind {name}\n{}\n", kind.outline());
     }
+    show(&text);
     ExitCode::SUCCESS
+}
+
+/// Writes to stdout what a command was asked for, which nobody may want to the end: `camrig list | head`.
+fn show(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
 }

@@ -1,0 +1,244 @@
+//! The main job on librealsense: recordings play as cameras through the real program, in every placement.
+//!
+//! Recordings of a software camera are written by the example `write-bag` of camrig-realsense. The real ones
+//! lie beside the repository; where they do not, their tests say so and are left out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
+
+/// A folder of this test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("camrig-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the program in `folder`, which relative paths start from.
+fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_camrig");
+    Command::new(program).args(arguments).current_dir(&folder.0).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}
+
+/// A recording of a software camera: `framesets` pairs of depth and color, 64x48 pixels each.
+fn write_bag(folder: &Folder, name: &str, framesets: u32) {
+    let programs = Path::new(env!("CARGO_BIN_EXE_camrig")).parent().unwrap();
+    let writer = programs.join("examples/write-bag");
+    assert!(
+        writer.exists(),
+        "{} is not built: run `cargo build -p camrig-realsense --example write-bag` first",
+        writer.display()
+    );
+    let framesets = framesets.to_string();
+    let arguments = [name, "--framesets", &framesets, "--size", "64x48"];
+    let written = Command::new(writer).args(arguments).current_dir(&folder.0).output().unwrap();
+    assert!(written.status.success(), "{}", text(&written.stderr));
+}
+
+/// Each link's framesets and what was dropped, from a report.
+fn deliveries(report: &Path) -> BTreeMap<String, (u64, u64, u64)> {
+    let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    let link = |link: &serde_json::Value| {
+        let dropped =
+            link["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        let counts = (link["produced"].as_u64().unwrap(), link["delivered"].as_u64().unwrap(), dropped);
+        (format!("{} -> {}", link["from"].as_str().unwrap(), link["to"].as_str().unwrap()), counts)
+    };
+    report["links"].as_array().unwrap().iter().map(link).collect()
+}
+
+/// The pixels of a PNG: 8-bit RGB as they are, 16-bit gray in big endian as PNG stores it.
+fn decode(path: &Path) -> Vec<u8> {
+    let file = fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut png = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
+    let mut pixels = vec![0; png.output_buffer_size().unwrap()];
+    png.next_frame(&mut pixels).unwrap();
+    pixels
+}
+
+#[test]
+fn a_recording_comes_out_byte_for_byte_in_every_placement() {
+    let folder = Folder::new("bytes");
+    write_bag(&folder, "a.bag", 20);
+    let mut digests = Vec::new();
+    for placement in PLACEMENTS {
+        let topology = format!(
+            r#"
+            [camera.recorded]
+            driver = "realsense"
+            options = {{ file = "a.bag", real_time = false }}
+
+            [processor.snapshot]
+            kind = "snapshot"
+            inputs = ["recorded"]
+            overflow = "block"
+            options = {{ folder = "{placement}", every = 1, depth16 = true }}
+
+            [processor.verify]
+            kind = "verify"
+            inputs = ["recorded"]
+            overflow = "block"
+            options = {{ digest = true, content = false }}
+            "#
+        );
+        folder.write("a.toml", &topology);
+        let run = camrig(&folder, &["run", "a.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let all = (20, 20, 0);
+        let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
+        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        digests.push(text(&run.stdout).to_owned());
+        // What write-bag documents: its content is a function of the frame's number and the pixel.
+        let pixels = || (0..48_u32).flat_map(|y| (0..64_u32).map(move |x| (x, y)));
+        for number in 0..20_u32 {
+            let file = |what| folder.0.join(placement).join(format!("recorded-{number:06}-{what}.png"));
+            let color: Vec<u8> = pixels()
+                .flat_map(|(x, y)| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8))
+                .collect();
+            assert!(decode(&file("color")) == color, "color of frame {number}, {placement}");
+            let depth: Vec<u8> =
+                pixels().flat_map(|(x, y)| ((1000 + 17 * number + x + 3 * y) as u16).to_be_bytes()).collect();
+            assert!(decode(&file("depth16")) == depth, "depth of frame {number}, {placement}");
+        }
+    }
+    assert!(digests[0].starts_with("verify: recorded: 20 framesets, digest "), "{}", digests[0]);
+    assert_eq!(digests[0], digests[1]);
+}
+
+/// Where the real recordings are; none, visibly, where they are not.
+fn recordings() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
+    let folder = std::env::var_os("CAMRIG_RECORDINGS").map_or(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder.canonicalize().unwrap());
+    }
+    // Not `eprintln!`, which the test harness keeps to itself.
+    let note = format!("LEFT OUT: no real recordings in {}; set CAMRIG_RECORDINGS\n", folder.display());
+    std::io::stderr().write_all(note.as_bytes()).unwrap();
+    None
+}
+
+#[test]
+fn real_recordings_deliver_every_frame_in_every_placement() {
+    let Some(recordings) = recordings() else { return };
+    let folder = Folder::new("real");
+    let topology = format!(
+        r#"
+        [camera.odd]
+        driver = "realsense"
+        options = {{ file = "{0}/d435_640x480_one_frameset.bag", real_time = false }}
+
+        [camera.apart]
+        driver = "realsense"
+        options = {{ file = "{0}/d435_640x480_streams_do_not_overlap.bag", real_time = false }}
+
+        [processor.verify]
+        kind = "verify"
+        inputs = ["odd", "apart"]
+        overflow = "block"
+        options = {{ digest = true, content = false }}
+        "#,
+        recordings.display()
+    );
+    folder.write("real.toml", &topology);
+    let mut outputs = Vec::new();
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "real.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        // 2 depth and 1 color frames that are far apart; 6 depth and 5 color frames that do not overlap.
+        let expected = [("odd -> verify".to_owned(), (3, 3, 0)), ("apart -> verify".to_owned(), (11, 11, 0))];
+        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        outputs.push(text(&run.stdout).to_owned());
+    }
+    assert!(outputs[0].contains("verify: odd: 3 framesets, digest "), "{}", outputs[0]);
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
+    let folder = Folder::new("bad");
+    write_bag(&folder, "whole.bag", 5);
+    let whole = fs::read(folder.0.join("whole.bag")).unwrap();
+    fs::write(folder.0.join("cut.bag"), &whole[..5000]).unwrap();
+    // What a recorder that is killed leaves: no place of the index in the header.
+    let mut unindexed = whole;
+    let place = unindexed.windows(10).position(|bytes| bytes == b"index_pos=").unwrap() + 10;
+    unindexed[place..place + 8].fill(0);
+    fs::write(folder.0.join("unindexed.bag"), unindexed).unwrap();
+    folder.write("garbage.bag", "this is no recording");
+    for (options, message, code) in [
+        (r#"file = "absent.bag""#, "file `absent.bag` does not exist", 78),
+        (
+            r#"file = "garbage.bag""#,
+            "file `garbage.bag` is not a recording that librealsense can play: Failed to create ros reader: Error \
+             reading version line",
+            78,
+        ),
+        (
+            r#"file = "cut.bag""#,
+            "file `cut.bag` is cut off: Failed to create ros reader: Error reading from file: wanted 4 bytes, \
+             read 0 bytes",
+            78,
+        ),
+        (
+            r#"file = "unindexed.bag""#,
+            "file `unindexed.bag` is not closed properly (bag unindexed): Failed to create ros reader: Bag \
+             unindexed",
+            78,
+        ),
+        (
+            r#"file = "whole.bag", depth = "64x48@15""#,
+            "file `whole.bag` has no depth stream 64x48@15; it has: color 64x48@30 rgb8, depth 64x48@30 z16",
+            78,
+        ),
+        (
+            r#"serial = "123", depth = "640x480@30""#,
+            "no RealSense camera with serial `123` is connected; connected: none",
+            69,
+        ),
+        (
+            r#"serial = "123", file = "whole.bag""#,
+            "`serial` and `file` exclude each other: a camera is live or recorded",
+            78,
+        ),
+    ] {
+        let topology = format!("[camera.a]\ndriver = \"realsense\"\noptions = {{ {options} }}\n");
+        folder.write("bad.toml", &topology);
+        let stderr = format!(
+            "error: camera `a`: {message}\n --> bad.toml:3:1\n  |\n3 | options = {{ {options} }}\n  | ^^^^^^^\n"
+        );
+        for command in ["check", "run"] {
+            let refused = camrig(&folder, &[command, "bad.toml"]);
+            assert_eq!(text(&refused.stderr), stderr);
+            assert_eq!(
+                (refused.status.code(), text(&refused.stdout)),
+                (Some(code), ""),
+                "{command} {options}"
+            );
+        }
+    }
+}
