@@ -236,10 +236,12 @@ impl LinkWriter {
             return;
         }
         while self.ledger.queued() >= self.capacity {
-            if !self.take_back_oldest() {
+            if self.overflow != Overflow::DropOldest {
                 self.ledger.count_dropped(DropReason::DropNewest);
                 return;
             }
+            // There is nothing to take back when the reader has just taken it all: then there is room.
+            self.take_back_oldest();
         }
         self.ledger.publish(slot, generation, sequence);
         // A reader that went since the look above may have swept before this frameset was there.

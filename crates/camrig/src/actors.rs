@@ -26,6 +26,9 @@ use crate::registry::{DriverEntry, KindEntry, OpenCamera};
 /// How long one capture waits before the camera looks whether it should stop.
 const CAPTURE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// How long an actor that has no more input may go on with what it is doing before it is stopped.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How an actor failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -99,7 +102,7 @@ impl Running {
 
     /// Gives the actor one frameset after another until the inputs or the actor end.
     async fn feed(self, mut inputs: Inputs) -> Result<(), Failure> {
-        let Self { recipient, ended, last_words } = self;
+        let Self { recipient, mut ended, last_words } = self;
         while let Some(frameset) = inputs.next().await {
             match recipient.send(frameset).await {
                 Ok(Ok(())) => {}
@@ -108,9 +111,17 @@ impl Running {
                 Err(MailboxError::Closed | MailboxError::Timeout) => break,
             }
         }
-        // An actor whose last address is gone stops.
+        // An actor whose last address is gone stops when it has done what it was doing, which a timer never
+        // has: then it is stopped, by the drop of its context.
         drop(recipient);
-        ended.await.map_err(Failure::of_task)?;
+        if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
+            ended.map_err(Failure::of_task)?;
+        } else {
+            ended.abort();
+            ended
+                .await
+                .or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(Failure::of_task(error)) })?;
+        }
         last_words.take().map_or(Ok(()), |error| Err(Failure::new(error)))
     }
 }

@@ -82,8 +82,9 @@ impl App {
     }
 
     /// Registers an actix actor under the name that topologies give as `kind`. It is sent one frameset at a
-    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`:
-    /// an actor stops when its last address is dropped, so it should not keep one of its own.
+    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`.
+    /// After the last frameset it has a second to finish what it is doing; timers, and addresses of its own
+    /// that it keeps, do not hold up the end for longer.
     #[must_use]
     pub fn actor<O, A, F>(mut self, kind: &str, build: F) -> Self
     where

@@ -1,0 +1,65 @@
+//! How often pixels are copied, counted where they are read: never within a process, once between processes.
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Ended, Placement, Plan};
+use crate::test;
+
+const FRAMESETS: u64 = 200;
+
+/// A camera in `camera`, and readers each of which is in a process of that name and expects such memory.
+fn run(placement: Placement, camera: &str, readers: &[&str], memory: &str) -> Ended {
+    let mut topology = format!("[camera.camera]\ndriver = 'pattern'\nprocess = '{camera}'\n");
+    for (number, process) in readers.iter().enumerate() {
+        topology += &format!(
+            "[processor.reader-{number}]\nkind = 'addresses'\nprocess = '{process}'\ninputs = ['camera']\n\
+             overflow = 'block'\noptions = {{ expect = '{memory}' }}\n"
+        );
+    }
+    let framesets = FRAMESETS.to_string();
+    let ended = Plan::new(&topology, placement).arguments(&["--framesets", &framesets]).run();
+    ended.assert_said(0, &[]);
+    ended.assert_complete(FRAMESETS);
+    ended
+}
+
+/// The lines of stdout, sorted: processes say them in any order.
+fn lines(ended: &Ended) -> Vec<&str> {
+    let mut lines: Vec<_> = ended.stdout.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+const READ_ONCE: &str = "camera: frames by how often they were read: {1: 200}";
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    test(trials, "copies::readers_in_the_process_see_the_drivers_own_memory", || {
+        let ended = run(Placement::InProcess, "camera", &["a", "b"], "same");
+        let lines = lines(&ended);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(
+            lines[1..],
+            ["reader-0: 200 framesets, Same memory", "reader-1: 200 framesets, Same memory"]
+        );
+    });
+    test(trials, "copies::one_reader_in_another_process_costs_one_copy", || {
+        let ended = run(Placement::MultiProcess, "camera", &["a"], "shared");
+        assert_eq!(lines(&ended), [READ_ONCE, "reader-0: 200 framesets, Shared memory"]);
+    });
+    test(trials, "copies::four_readers_in_four_processes_cost_one_copy", || {
+        let ended = run(Placement::MultiProcess, "camera", &["a", "b", "c", "d"], "shared");
+        let readers = [0, 1, 2, 3].map(|number| format!("reader-{number}: 200 framesets, Shared memory"));
+        let expected: Vec<_> = [READ_ONCE].into_iter().chain(readers.iter().map(String::as_str)).collect();
+        assert_eq!(lines(&ended), expected);
+    });
+    test(trials, "copies::a_reader_beside_the_camera_shares_the_one_copy", || {
+        // Two of three are together in the same process, and none is in the camera's: also one copy.
+        for processes in [["together", "main", "far"], ["far", "far", "main"]] {
+            let ended = run(Placement::Mixed, "together", &processes, "shared");
+            let readers = [0, 1, 2].map(|number| format!("reader-{number}: 200 framesets, Shared memory"));
+            let expected: Vec<_> =
+                [READ_ONCE].into_iter().chain(readers.iter().map(String::as_str)).collect();
+            assert_eq!(lines(&ended), expected);
+        }
+    });
+}

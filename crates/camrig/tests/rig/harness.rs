@@ -1,0 +1,380 @@
+//! Runs a rig in real processes under a watchdog, and says what came of it.
+//!
+//! Everything that a run leaves is in a folder of its own, also what the program puts into its temporary
+//! folder, and all its processes carry a mark in their environment: so a test can find a worker by name, and
+//! see that nothing is left. It deliberately knows no topology.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use crate::program;
+
+/// The environment variable that makes this binary a camrig program, and marks a run's processes.
+pub(crate) const MARK: &str = "CAMRIG_TEST_RIG";
+
+/// Whoever waits for longer than this waits for something that will not come.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// Between two looks at a fact.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Where actors live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    InProcess,
+    MultiProcess,
+    /// As the topology's `process` keys say.
+    Mixed,
+}
+
+impl Placement {
+    pub(crate) const ALL: [Self; 3] = [Self::InProcess, Self::MultiProcess, Self::Mixed];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::MultiProcess => "multi-process",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// A rig that runs.
+pub(crate) struct Rig {
+    child: Child,
+    mark: String,
+    folder: PathBuf,
+    stdout: Said,
+    stderr: Said,
+    readers: Vec<JoinHandle<()>>,
+    /// What was in `/dev/shm` before.
+    shared_before: Vec<String>,
+}
+
+type Said = Arc<Mutex<Vec<u8>>>;
+
+/// A rig that ended by itself.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    /// Whole lines without their timestamps, and without line and column of a panic in this program.
+    pub(crate) stderr: Vec<String>,
+    report: Option<Report>,
+}
+
+/// A process of a rig, beside the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) process: String,
+    pid: Pid,
+}
+
+/// The report of a run, as far as these tests look at it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) exit: String,
+    pub(crate) actors: Vec<Actor>,
+    pub(crate) links: Vec<Link>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Actor {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) produced: u64,
+    pub(crate) errors: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Link {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) placement: String,
+    pub(crate) produced: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: BTreeMap<String, u64>,
+    pub(crate) in_flight: u64,
+}
+
+impl Link {
+    pub(crate) fn dropped_of_all_reasons(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+}
+
+impl Report {
+    pub(crate) fn link(&self, from: &str, to: &str) -> &Link {
+        let found = self.links.iter().find(|link| link.from == from && link.to == to);
+        found.unwrap_or_else(|| panic!("there is no link from `{from}` to `{to}` in {self:#?}"))
+    }
+
+    pub(crate) fn actor(&self, name: &str) -> &Actor {
+        let found = self.actors.iter().find(|actor| actor.name == name);
+        found.unwrap_or_else(|| panic!("there is no actor `{name}` in {self:#?}"))
+    }
+}
+
+/// What to run.
+pub(crate) struct Plan<'a> {
+    topology: &'a str,
+    placement: Placement,
+    arguments: Vec<&'a str>,
+    environment: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(topology: &'a str, placement: Placement) -> Self {
+        Self { topology, placement, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    pub(crate) fn arguments(mut self, arguments: &[&'a str]) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &'a str, value: &'a str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// Starts it and waits until it has ended by itself.
+    pub(crate) fn run(self) -> Ended {
+        self.start().finish()
+    }
+
+    pub(crate) fn start(self) -> Rig {
+        static RIGS: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(format!("camrig-rig-{mark}"));
+        fs::create_dir_all(folder.join("tmp")).unwrap();
+        fs::write(folder.join("rig.toml"), self.topology).unwrap();
+        let shared_before = names_in(Path::new("/dev/shm"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("run").arg(folder.join("rig.toml")).arg("--report").arg(folder.join("report.json"));
+        if self.placement != Placement::Mixed {
+            command.args(["--placement", self.placement.name()]);
+        }
+        command.args(&self.arguments).envs(self.environment.iter().copied());
+        command.env(MARK, &mark).env("TMPDIR", folder.join("tmp"));
+        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Signals that this group hears are not for the rig.
+        let mut child = command.process_group(0).spawn().unwrap();
+        let (stdout, stderr) = (Said::default(), Said::default());
+        let readers = vec![
+            listen(child.stdout.take().unwrap(), &stdout),
+            listen(child.stderr.take().unwrap(), &stderr),
+        ];
+        Rig { child, mark, folder, stdout, stderr, readers, shared_before }
+    }
+}
+
+/// Keeps what is said, as it is said.
+fn listen(mut pipe: impl Read + Send + 'static, said: &Said) -> JoinHandle<()> {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+            said.lock().unwrap_or_else(PoisonError::into_inner).extend(&bytes[..count]);
+        }
+    })
+}
+
+fn text(said: &Said) -> String {
+    String::from_utf8_lossy(&said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+impl Rig {
+    /// Waits until `fact` says something; fails with what was said so far when it never does.
+    pub(crate) fn wait_for<T>(&mut self, what: &str, mut fact: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + WATCHDOG;
+        loop {
+            if let Some(found) = fact(self) {
+                return found;
+            }
+            if Instant::now() >= deadline {
+                let left = self.workers();
+                self.kill_all();
+                panic!(
+                    "waited in vain: {what}\nworkers: {left:?}\n--- stdout ---\n{}--- stderr ---\n{}",
+                    text(&self.stdout),
+                    text(&self.stderr),
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until `said` is true of the whole lines that were written to stdout.
+    pub(crate) fn wait_for_stdout(&mut self, what: &str, said: impl Fn(&[&str]) -> bool) {
+        self.wait_for(what, |rig| {
+            let all = text(&rig.stdout);
+            let whole = all.rfind('\n').map_or("", |end| &all[..end]);
+            said(&whole.lines().collect::<Vec<_>>()).then_some(())
+        });
+    }
+
+    /// Waits until stderr has a line that ends with this.
+    pub(crate) fn wait_for_stderr(&mut self, end: &str) {
+        self.wait_for(end, |rig| text(&rig.stderr).lines().any(|line| line.ends_with(end)).then_some(()));
+    }
+
+    /// The highest number that a line of this start ends with.
+    pub(crate) fn highest(&self, start: &str) -> u64 {
+        let all = text(&self.stdout);
+        let whole = all.rfind('\n').map_or("", |end| &all[..end]);
+        let numbers = whole.lines().filter_map(|line| line.strip_prefix(start)?.trim().parse().ok());
+        numbers.max().unwrap_or(0)
+    }
+
+    /// The workers that are alive.
+    pub(crate) fn workers(&self) -> Vec<Worker> {
+        let supervisor = self.child.id();
+        let marked = format!("{MARK}={}", self.mark);
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let worker = |pid: u32| {
+            // A process that is gone, or a zombie, has no environment.
+            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let variables = || environment.split(|&byte| byte == 0);
+            variables().find(|variable| *variable == marked.as_bytes())?;
+            let process = variables().find_map(|variable| variable.strip_prefix(b"CAMRIG_PROCESS="))?;
+            let process = String::from_utf8_lossy(process).into_owned();
+            Some(Worker { process, pid: Pid::from_raw(pid as i32)? })
+        };
+        pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()
+    }
+
+    /// Sends a signal to the supervisor, and to nobody else.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// `kill -9` of the worker of this name.
+    pub(crate) fn kill_worker(&self, process: &str) {
+        let workers = self.workers();
+        let worker = workers.iter().find(|worker| worker.process == process);
+        let worker = worker.unwrap_or_else(|| panic!("no worker `{process}` among {workers:?}"));
+        kill_process(worker.pid, Signal::KILL).unwrap();
+    }
+
+    /// What the rig has in its temporary folder now.
+    pub(crate) fn temporary_files(&self) -> Vec<String> {
+        names_in(&self.folder.join("tmp"))
+    }
+
+    /// Waits until the supervisor has ended, and checks that nothing of the rig is left.
+    pub(crate) fn finish(mut self) -> Ended {
+        let status = self.wait_for("the end of the supervisor", |rig| rig.child.try_wait().unwrap());
+        self.wait_for("the end of all workers", |rig| rig.workers().is_empty().then_some(()));
+        self.wait_for("the end of stdout and stderr", |rig| {
+            rig.readers.iter().all(JoinHandle::is_finished).then_some(())
+        });
+        let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
+        let said = format!("{status}\n--- stdout ---\n{stdout}--- stderr ---\n{stderr}");
+        let left = self.temporary_files();
+        assert!(left.is_empty(), "the temporary folder holds {left:?} after {said}");
+        // Other programs may use the folder at the same time: only what may be ours counts.
+        let mut shared = names_in(Path::new("/dev/shm"));
+        shared.retain(|name| name.contains("ipc") || name.contains("camrig"));
+        shared.retain(|name| !self.shared_before.contains(name));
+        assert!(shared.is_empty(), "/dev/shm holds {shared:?} after {said}");
+        let report = fs::read(self.folder.join("report.json")).unwrap_or_default();
+        let report = (!report.is_empty()).then(|| serde_json::from_slice(&report).unwrap());
+        // Shown only when the test fails: a test's own output is not captured.
+        LAST.with_borrow_mut(|last| *last = said);
+        Ended { status, stdout, stderr: stderr.lines().map(without_moment).collect(), report }
+    }
+
+    fn kill_all(&mut self) {
+        // Whoever has ended already needs no signal.
+        let _ = self.child.kill();
+        for worker in self.workers() {
+            let _ = kill_process(worker.pid, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+thread_local! {
+    /// What this test's last rig said.
+    static LAST: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// What the last rig of this thread's test said, for the message of a test that fails.
+pub(crate) fn take_last_words() -> String {
+    LAST.take()
+}
+
+/// A test that fails leaves no process and no folder behind.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.kill_all();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A log line without `2026-01-02T03:04:05.678Z ` at its start, and without the line and column that a panic in
+/// this program names.
+fn without_moment(line: &str) -> String {
+    let rest = line.split_once("Z ").filter(|(time, _)| time.len() == 23 && time.as_bytes()[10] == b'T');
+    let line = rest.map_or(line, |(_, rest)| rest);
+    match line.split_once(program::FILE) {
+        Some((before, place)) => {
+            let after = place.trim_start_matches(|char: char| char == ':' || char.is_ascii_digit());
+            format!("{before}{}:{after}", program::FILE)
+        }
+        None => line.to_owned(),
+    }
+}
+
+impl Ended {
+    /// The exit code; a signal is none.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        self.report.as_ref().expect("the rig wrote a report")
+    }
+
+    /// Checks the exit code, and that stderr has exactly these lines.
+    pub(crate) fn assert_said(&self, code: i32, stderr: &[&str]) {
+        assert_eq!(
+            (self.code(), self.stderr.iter().map(String::as_str).collect::<Vec<_>>()),
+            (Some(code), stderr.to_vec())
+        );
+    }
+
+    /// Checks that on every link all that was produced is delivered or dropped.
+    pub(crate) fn assert_settled(&self) {
+        for link in &self.report().links {
+            assert_eq!(link.in_flight, 0, "{link:?}");
+            assert_eq!(link.produced, link.delivered + link.dropped_of_all_reasons(), "{link:?}");
+        }
+    }
+
+    /// Checks that every link delivered all of so many framesets.
+    pub(crate) fn assert_complete(&self, framesets: u64) {
+        for link in &self.report().links {
+            let complete = (link.produced, link.delivered, link.in_flight) == (framesets, framesets, 0);
+            assert!(complete && link.dropped.is_empty(), "not complete with {framesets}: {link:?}");
+        }
+    }
+}

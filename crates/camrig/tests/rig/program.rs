@@ -1,0 +1,547 @@
+//! The camrig program that these tests run: drivers and processors that measure, keep, fail and never return.
+//!
+//! What they find they print, as one line of facts each; what must never be is an error, which fails the rig.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use camrig::frame::{
+    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+};
+use camrig::prelude::*;
+use camrig::{DropReason, FrameHeaders, HeldFrames, LinkStatus, monotonic_nanos};
+use serde::Deserialize;
+
+/// The environment variable with the name of a process whose worker dies before it says anything.
+pub(crate) const DIES: &str = "CAMRIG_TEST_DIES";
+
+/// The exit code of such a worker.
+pub(crate) const DIES_WITH: u8 = 3;
+
+/// Where faults panic, as messages name it; the harness takes away line and column.
+pub(crate) const FILE: &str = file!();
+
+pub(crate) fn main() -> ExitCode {
+    if let (Ok(dies), Ok(process)) = (std::env::var(DIES), std::env::var("CAMRIG_PROCESS"))
+        && dies == process
+    {
+        return ExitCode::from(DIES_WITH);
+    }
+    App::new()
+        .driver::<Pattern>("pattern")
+        .processor("addresses", |options| {
+            Ok(Addresses { options, framesets: 0, mapped: Vec::new(), last: None })
+        })
+        .processor("count", |options| {
+            Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
+        })
+        .processor("halve", |_: NoOptions| Ok(Halve))
+        .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
+        .processor("pass-on", |_: NoOptions| Ok(PassOn))
+        .processor("faulty", |fault: Fault| {
+            fault.strike(At::Constructor)?;
+            Ok(Faulty { fault, framesets: 0 })
+        })
+        .actor("relay", |options, outlet| Ok(Relay { options, outlet, framesets: 0, ticks: 0, told: 0 }))
+        .main()
+}
+
+/// The depth of the pattern at one place of one frame.
+fn pattern(number: u64, x: u32, y: u32) -> u16 {
+    (number.wrapping_mul(40_503) as u32).wrapping_add(y * 251 + x * 7) as u16
+}
+
+/// The first four pixels hold the buffer's address.
+const ADDRESS_BYTES: usize = 8;
+
+/// Where something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum At {
+    Nowhere,
+    Open,
+    Start,
+    Capture,
+    Constructor,
+    Process,
+    Finish,
+}
+
+/// How it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum How {
+    Error,
+    Unavailable,
+    Panic,
+    Hang,
+}
+
+/// The fault to be made, after so many framesets where there are some.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    at: At,
+    how: How,
+    #[serde(default)]
+    after: u64,
+}
+
+impl Fault {
+    fn strike(&self, at: At) -> Result<(), DriverError> {
+        if self.at != at {
+            return Ok(());
+        }
+        match self.how {
+            How::Error => Err(DriverError::new("as it was asked to")),
+            How::Unavailable => Err(DriverError::unavailable("gone, as it was asked to")),
+            How::Panic => panic!("as it was asked to"),
+            How::Hang => loop {
+                std::thread::park();
+            },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PatternOptions {
+    /// It ends after so many framesets.
+    frames: Option<u64>,
+    /// The rest before each frameset.
+    pause_millis: u64,
+    fault: Fault,
+}
+
+impl Default for PatternOptions {
+    fn default() -> Self {
+        Self { frames: None, pause_millis: 0, fault: Fault { at: At::Nowhere, how: How::Error, after: 0 } }
+    }
+}
+
+/// A camera that owns its frames, as librealsense does, and knows how often each was read.
+struct Pattern {
+    name: String,
+    options: PatternOptions,
+    number: u64,
+    reads: Arc<Mutex<Reads>>,
+}
+
+/// How often frames were read, by how many frames.
+type Reads = BTreeMap<u64, u64>;
+
+const WIDTH: u32 = 64;
+const HEIGHT: u32 = 48;
+
+struct OwnFrame {
+    bytes: Vec<u8>,
+    reads: AtomicU64,
+    all: Arc<Mutex<Reads>>,
+}
+
+impl HeldFrames for OwnFrame {
+    fn pixels(&self, _: usize) -> &[u8] {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &self.bytes
+    }
+}
+
+impl Drop for OwnFrame {
+    fn drop(&mut self) {
+        *self.all.lock().unwrap().entry(self.reads.load(Ordering::Relaxed)).or_default() += 1;
+    }
+}
+
+impl Driver for Pattern {
+    type Options = PatternOptions;
+
+    fn open(name: &str, options: PatternOptions) -> Result<Self, DriverError> {
+        options.fault.strike(At::Open)?;
+        Ok(Self { name: name.to_owned(), options, number: 0, reads: Arc::default() })
+    }
+
+    fn info(&self) -> CameraInfo {
+        let depth = StreamInfo {
+            stream: Stream::Depth,
+            format: PixelFormat::Z16,
+            profile: StreamProfile::new(WIDTH, HEIGHT, 30).unwrap(),
+            intrinsics: None,
+            to_depth: None,
+        };
+        CameraInfo {
+            name: String::new(),
+            driver: String::new(),
+            serial: String::new(),
+            model: "pattern".to_owned(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: vec![depth],
+        }
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.options.fault.strike(At::Start)
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        if self.options.frames == Some(self.number) {
+            return Ok(Captured::End);
+        }
+        if self.number == self.options.fault.after {
+            self.options.fault.strike(At::Capture)?;
+        }
+        std::thread::sleep(Duration::from_millis(self.options.pause_millis));
+        let places = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+        let mut bytes: Vec<u8> = places.flat_map(|(x, y)| pattern(self.number, x, y).to_le_bytes()).collect();
+        let address = bytes.as_ptr() as u64;
+        bytes[..ADDRESS_BYTES].copy_from_slice(&address.to_le_bytes());
+        let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
+        let header = depth_header(WIDTH, HEIGHT, self.number);
+        let headers = FrameHeaders::from_iter([header]);
+        outlet
+            .publish_held(monotonic_nanos(), headers, Box::new(frame))
+            .map_err(|error| DriverError::new(error.to_string()))?;
+        self.number += 1;
+        Ok(Captured::FrameSet)
+    }
+}
+
+fn depth_header(width: u32, height: u32, number: u64) -> FrameHeader {
+    FrameHeader {
+        stream: Stream::Depth,
+        format: PixelFormat::Z16,
+        width,
+        height,
+        stride_bytes: width * 2,
+        number,
+        timestamp: Timestamp { clock: Clock::System, nanos: number },
+        metadata: Metadata::EMPTY,
+    }
+}
+
+impl Drop for Pattern {
+    fn drop(&mut self) {
+        println!("{}: frames by how often they were read: {:?}", self.name, self.reads.lock().unwrap());
+    }
+}
+
+/// Whether the pixels at hand are those that the driver made, or a copy in shared memory.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddressesOptions {
+    expect: Expected,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Expected {
+    /// The driver's own memory.
+    Same,
+    /// Memory that processes share.
+    Shared,
+}
+
+struct Addresses {
+    options: AddressesOptions,
+    framesets: u64,
+    /// The shared mappings, as they were last seen.
+    mapped: Vec<Range<usize>>,
+    /// Kept, so that the next frameset is somewhere else.
+    last: Option<FrameSet>,
+}
+
+impl Addresses {
+    fn is_shared(&mut self, pixels: &Range<usize>) -> bool {
+        let within = |range: &Range<usize>| range.start <= pixels.start && pixels.end <= range.end;
+        if !self.mapped.iter().any(within) {
+            self.mapped = shared_mappings();
+        }
+        self.mapped.iter().any(within)
+    }
+}
+
+/// The mappings of this process that are shared with others.
+fn shared_mappings() -> Vec<Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let shared = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let address = |digits| usize::from_str_radix(digits, 16).ok();
+        (rest.as_bytes()[3] == b's').then_some(address(start)?..address(end)?)
+    };
+    maps.lines().filter_map(shared).collect()
+}
+
+impl Processor for Addresses {
+    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+        let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+        let bytes = depth.bytes();
+        let written = usize::from_le_bytes(bytes[..ADDRESS_BYTES].try_into()?);
+        let range = bytes.as_ptr() as usize..bytes.as_ptr() as usize + bytes.len();
+        let found = if self.is_shared(&range) { Expected::Shared } else { Expected::Same };
+        if found != self.options.expect || (found == Expected::Same) != (written == range.start) {
+            return Err(
+                format!("the driver wrote {written:#x}, the pixels are at {range:x?}: {found:?}").into()
+            );
+        }
+        check_pattern(frames, 1)?;
+        self.framesets += 1;
+        self.last = Some(frames.clone());
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        println!("{}: {} framesets, {:?} memory", outlet.name(), self.framesets, self.options.expect);
+        Ok(())
+    }
+}
+
+/// Checks that the depth is every `step`th pixel of every `step`th row of the pattern.
+fn check_pattern(frames: &FrameSet, step: u32) -> Result<(), ProcessorError> {
+    let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+    let header = depth.header();
+    if (header.width * step, header.height * step) != (WIDTH, HEIGHT) {
+        return Err(format!("{}x{} pixels", header.width, header.height).into());
+    }
+    for (y, row) in (0..).zip(depth.rows()) {
+        for (x, pixel) in (0..).zip(row.as_chunks::<2>().0) {
+            let (x, y) = (x * step, y * step);
+            let is_address = y == 0 && x < ADDRESS_BYTES as u32 / 2;
+            if !is_address && u16::from_le_bytes(*pixel) != pattern(header.number, x, y) {
+                return Err(format!("frame {} is wrong at column {x}, row {y}", header.number).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A processor that counts what it sees, as slowly as it is asked to.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CountOptions {
+    /// The rest in each call.
+    pause_millis: u64,
+    /// It takes its time until so many framesets were produced for each that it saw, of `total` at most.
+    lag: u64,
+    total: u64,
+    /// Keeps so many framesets, and says when they were all that there were.
+    keep: usize,
+    /// Prints each camera's count whenever it has grown by this.
+    beat: u64,
+}
+
+struct Count {
+    options: CountOptions,
+    cameras: BTreeMap<String, Seen>,
+    kept: Vec<FrameSet>,
+    delivered: u64,
+}
+
+#[derive(Default)]
+struct Seen {
+    framesets: u64,
+    gaps: u64,
+    next: u64,
+}
+
+impl Processor for Count {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        self.delivered += 1;
+        let delivered = check_inputs(outlet)?;
+        if delivered != self.delivered {
+            return Err(
+                format!("{delivered} framesets are counted as delivered at call {}", self.delivered).into()
+            );
+        }
+        let seen = self.cameras.entry(frames.camera().to_owned()).or_default();
+        let gap = frames.sequence().checked_sub(seen.next);
+        seen.gaps += gap.ok_or_else(|| format!("{frames:?} came after {}", seen.next))?;
+        seen.next = frames.sequence() + 1;
+        seen.framesets += 1;
+        if self.options.beat > 0 && seen.framesets.is_multiple_of(self.options.beat) {
+            println!("{} {} {}", outlet.name(), frames.camera(), seen.framesets);
+        }
+        if self.kept.len() < self.options.keep {
+            self.kept.push(frames.clone());
+            if self.kept.len() == self.options.keep {
+                wait_for_want_of_a_slot(outlet)?;
+                println!("{}: no slot is left", outlet.name());
+            }
+        }
+        let wanted = (self.options.lag * seen.framesets).min(self.options.total);
+        while outlet.inputs().map(|input| input.counts.produced).sum::<u64>() < wanted {
+            check_inputs(outlet)?;
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(Duration::from_millis(self.options.pause_millis));
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        check_inputs(outlet)?;
+        for (camera, Seen { framesets, gaps, next }) in &self.cameras {
+            println!("{} of {camera}: {framesets} framesets, {gaps} missing, next {next}", outlet.name());
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a frameset is dropped because all slots are held.
+fn wait_for_want_of_a_slot(outlet: &Outlet) -> Result<(), ProcessorError> {
+    let dropped = |input: LinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
+    while outlet.inputs().map(dropped).sum::<u64>() == 0 {
+        check_inputs(outlet)?;
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// Checks that the accounting of every input adds up at this moment, and returns what was delivered.
+fn check_inputs(outlet: &Outlet) -> Result<u64, ProcessorError> {
+    let mut delivered = 0;
+    for input in outlet.inputs() {
+        let counts = input.counts;
+        let sum = counts.delivered + counts.dropped.iter().sum::<u64>() + counts.in_flight;
+        // What waits, the one that was just made, and the one that was just taken.
+        let in_flight_most = 2 + 2;
+        if counts.produced != sum || counts.in_flight > in_flight_most {
+            return Err(format!("the accounting of `{}` does not add up: {counts:?}", input.from).into());
+        }
+        delivered += counts.delivered;
+    }
+    Ok(delivered)
+}
+
+/// Derives depth of half the size.
+struct Halve;
+
+impl Processor for Halve {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+        let header = depth.header();
+        let half = FrameHeader {
+            width: header.width / 2,
+            height: header.height / 2,
+            stride_bytes: header.width / 2 * 2,
+            ..*header
+        };
+        let Some(mut loan) = outlet.derive(frames, FrameHeaders::from_iter([half]))? else { return Ok(()) };
+        let pixels = depth.rows().step_by(2).flat_map(|row| row.as_chunks::<2>().0.iter().step_by(2));
+        for (to, from) in loan.frame_mut(0).as_chunks_mut::<2>().0.iter_mut().zip(pixels) {
+            *to = *from;
+        }
+        outlet.publish(loan);
+        Ok(())
+    }
+}
+
+/// Checks what [`Halve`] made.
+struct CheckHalf(u64);
+
+impl Processor for CheckHalf {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        check_pattern(frames, 2)?;
+        if self.0 == 0 {
+            println!("{}: halves of {}", outlet.name(), frames.camera());
+        }
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        println!("{}: {} halves", outlet.name(), self.0);
+        Ok(())
+    }
+}
+
+/// Passes on what it sees.
+struct PassOn;
+
+impl Processor for PassOn {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        Ok(outlet.forward(frames)?)
+    }
+}
+
+/// A processor that fails as it is asked to.
+struct Faulty {
+    fault: Fault,
+    framesets: u64,
+}
+
+impl Processor for Faulty {
+    fn process(&mut self, _: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        if self.framesets == self.fault.after {
+            println!("{}: here it comes", outlet.name());
+            self.fault.strike(At::Process)?;
+        }
+        self.framesets += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+        Ok(self.fault.strike(At::Finish)?)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelayOptions {
+    /// Whether it has a timer that never ends by itself.
+    timer: bool,
+}
+
+/// An actix actor that passes on what it sees, and sends itself a message about each.
+struct Relay {
+    options: RelayOptions,
+    outlet: Outlet,
+    framesets: u64,
+    ticks: u64,
+    told: u64,
+}
+
+/// A frameset was passed on.
+struct PassedOn;
+
+impl Message for PassedOn {
+    type Result = ();
+}
+
+impl Actor for Relay {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if self.options.timer {
+            context.run_interval(Duration::from_millis(1), |relay, _| relay.ticks += 1);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let ticked = if self.ticks > 0 { "ticked" } else { "never ticked" };
+        println!("{}: {} framesets, {} messages, {ticked}", self.outlet.name(), self.framesets, self.told);
+    }
+}
+
+impl Handler<FrameSet> for Relay {
+    type Result = Result<(), ProcessorError>;
+
+    fn handle(&mut self, frames: FrameSet, context: &mut Self::Context) -> Self::Result {
+        self.outlet.forward(&frames)?;
+        self.framesets += 1;
+        context.notify(PassedOn);
+        Ok(())
+    }
+}
+
+impl Handler<PassedOn> for Relay {
+    type Result = ();
+
+    fn handle(&mut self, _: PassedOn, _: &mut Self::Context) {
+        self.told += 1;
+    }
+}
