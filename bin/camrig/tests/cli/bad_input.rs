@@ -1,5 +1,5 @@
-//! Everything that is wrong with a topology is said at once, in the same words by every command, and nothing is
-//! started.
+//! Everything that is wrong with a topology is said at once, in the same words by every command, and nothing
+//! is started.
 
 use crate::program::Test;
 
