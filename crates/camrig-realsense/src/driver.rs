@@ -80,9 +80,7 @@ impl Driver for RealSense {
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
         match self.grabber.next(timeout)? {
             Grabbed::FrameSet { arrival_nanos, headers, held } => {
-                outlet
-                    .publish_held(arrival_nanos, headers, Box::new(held))
-                    .map_err(|error| DriverError::new(error.to_string()))?;
+                outlet.publish_held(arrival_nanos, headers, Box::new(held))?;
                 Ok(Captured::FrameSet)
             }
             Grabbed::Nothing => Ok(Captured::Nothing),

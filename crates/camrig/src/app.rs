@@ -97,7 +97,8 @@ impl App {
     }
 
     /// The whole program: reads the command line, does what it says, and returns the exit code: 0 stopped as
-    /// asked, 64 usage, 69 a camera is unavailable, 70 an actor or worker failed for good, 78 topology.
+    /// asked, 64 usage, 69 a camera is unavailable, 70 an actor or worker failed for good, 73 the report cannot
+    /// be written, 78 topology, 130 a second Ctrl-C.
     pub fn main(self) -> ExitCode {
         let registry = Arc::new(self.registry);
         if let Ok(server) = std::env::var(worker::SERVER_VARIABLE) {

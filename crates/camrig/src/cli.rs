@@ -62,7 +62,7 @@ struct RunArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Stop each camera after N framesets
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_framesets)]
     framesets: Option<u64>,
     /// Write a report of the run as JSON
     #[arg(long, value_name = "FILE")]
@@ -102,6 +102,10 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         text.parse().map_err(|_| "a time is a number with a unit, such as 500ms, 10s or 5m".to_owned())?;
     let time = Duration::try_from(span).map_err(|_| "a time is not negative".to_owned())?;
     if time.is_zero() { Err("a time is above zero".to_owned()) } else { Ok(time) }
+}
+
+fn parse_framesets(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|&count| count > 0).ok_or("a number of framesets is an integer, 1 or more")
 }
 
 impl Cli {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use camrig_frame::CameraInfo;
 use serde::de::DeserializeOwned;
 
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, OutletError};
 
 /// How a camera gets framesets. Registered with [`App::driver`](crate::App::driver).
 ///
@@ -117,5 +117,11 @@ impl DriverError {
     /// Whether the device is not there, or is used by someone else.
     pub fn is_unavailable(&self) -> bool {
         self.unavailable
+    }
+}
+
+impl From<OutletError> for DriverError {
+    fn from(error: OutletError) -> Self {
+        Self::new(error.to_string())
     }
 }

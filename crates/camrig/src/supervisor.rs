@@ -14,7 +14,7 @@ use crate::host::{Host, Hosted};
 use crate::registry::Registry;
 use crate::report::{ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, rounded};
 use crate::status::StatusLine;
-use crate::topology::{Role, Topology};
+use crate::topology::{ActorSpec, Role, Topology};
 use crate::usage::{self, Usage};
 use crate::wiring::{Rig, Wiring, wire};
 use crate::workers::{Worker, WorkerEvent};
@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often it looks at what processes use.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A stopping rig in which nothing moves for so long has an actor that will never end.
+/// A rig without cameras in which nothing moves for so long has an actor that will never end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to exit when it has nothing left to do.
@@ -202,7 +202,7 @@ impl Run<'_> {
                 self.note_usage();
             }
             let settled = self.settled();
-            if !self.stopping || settled != progress.0 {
+            if !self.draining() || settled != progress.0 {
                 progress = (settled, Instant::now());
             } else if progress.1.elapsed() >= DRAIN_TIMEOUT {
                 self.give_up();
@@ -309,6 +309,13 @@ impl Run<'_> {
             self.workers.iter().for_each(|worker| worker.order(Order::StopCameras));
             self.hosted.iter().for_each(Hosted::stop_cameras);
         }
+    }
+
+    /// Whether no camera will produce another frameset, so that everything left has to end.
+    fn draining(&self) -> bool {
+        let is_camera = |spec: &ActorSpec| matches!(spec.role, Role::Camera { .. });
+        let mut actors = self.topology.actors().iter().zip(&self.actors);
+        self.stopping || actors.all(|(spec, actor)| !is_camera(spec) || actor.state.has_ended())
     }
 
     /// Framesets that are done with, and actors too: as long as this grows, the rig drains.

@@ -1,1 +1,20 @@
-fn main() {}
+//! The smallest camrig program: how far away is what each camera looks at?
+//!
+//! `cargo run -p center-depth -- run examples/center-depth/center-depth.toml --framesets 3`
+
+use camrig::prelude::*;
+
+struct CenterDepth;
+
+impl Processor for CenterDepth {
+    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+        if let Some(depth) = frames.depth() {
+            println!("{} #{}: {:?} m", frames.camera(), frames.sequence(), depth.center_meters());
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    App::new().processor("center-depth", |_: NoOptions| Ok(CenterDepth)).main()
+}

@@ -119,7 +119,7 @@ impl Driver for Synthetic {
 impl Synthetic {
     fn deliver(&self, outlet: &mut Outlet) -> Result<(), DriverError> {
         let loan = outlet.loan(monotonic_nanos(), self.headers());
-        let Some(mut loan) = loan.map_err(|error| DriverError::new(error.to_string()))? else {
+        let Some(mut loan) = loan? else {
             return Ok(());
         };
         for (index, info) in self.streams.iter().enumerate() {

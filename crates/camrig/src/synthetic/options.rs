@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camrig_frame::{ParseProfileError, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig_frame::{MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Stream, StreamInfo, StreamProfile};
 use serde::Deserialize;
 
 use super::model::Model;
@@ -184,6 +184,18 @@ impl SyntheticOptions {
                 ));
             }
         }
+        let frame_bytes = |info: &StreamInfo| {
+            let (width, height) = (u64::from(info.profile.width()), u64::from(info.profile.height()));
+            width * height * u64::from(info.format.bytes_per_pixel())
+        };
+        let frameset_bytes: u64 = streams.iter().map(frame_bytes).sum();
+        if frameset_bytes > MAX_FRAMESET_BYTES as u64 {
+            return Err(format!(
+                "the streams make framesets of {} MiB; one has at most {} MiB",
+                frameset_bytes.div_ceil(1 << 20),
+                MAX_FRAMESET_BYTES >> 20,
+            ));
+        }
         if self.frames == Some(0) {
             return Err("frames 0 is out of range; it is 1 or more".to_owned());
         }
@@ -338,6 +350,10 @@ mod tests {
             ),
             ("depth = 'of'", "stream profile `of` is not of the form `640x480@30`, nor `off`"),
             ("depth = '0x1@1'", "image size 0x1 is out of range; each side is 1 to 8192 pixels"),
+            (
+                "model = 'any'\ncolor = '8192x8192@30'\ndepth = '8192x8192@30'",
+                "the streams make framesets of 320 MiB; one has at most 256 MiB",
+            ),
             ("frames = 0", "frames 0 is out of range; it is 1 or more"),
             ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
             ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),

@@ -43,7 +43,11 @@ pub(super) fn parse(
         // `in-process` without quotes is taken for `inf`, and the message alone would puzzle.
         let word = source.text.get(span.clone()).is_some_and(|text| text.starts_with(char::is_alphabetic));
         let unquoted = word && error.message().starts_with("invalid");
-        problems.add(span, one_line(error.message()), if unquoted { "a string needs quotes" } else { "" });
+        let title = match (error.message(), source.text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!("duplicate key {}", quote(key)),
+            (message, _) => one_line(message),
+        };
+        problems.add(span, title, if unquoted { "a string needs quotes" } else { "" });
     }
     // With broken syntax whatever else would be found is a guess at what the writer meant.
     let mut problems = problems.none_yet()?;

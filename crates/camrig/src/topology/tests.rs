@@ -232,7 +232,7 @@ driver = "even"
 options = { serial = 1, serial = 2 }
 "#,
         r"
-error: duplicate key
+error: duplicate key `serial`
  --> t.toml:3:25
   |
 3 | options = { serial = 1, serial = 2 }

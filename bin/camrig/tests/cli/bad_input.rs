@@ -1,0 +1,600 @@
+//! Everything that is wrong with a topology is said at once, in the same words by every command, and nothing
+//! is started.
+
+use crate::program::Test;
+
+/// Neither `check` nor `run` accepts `topology`, and both say so in these words.
+#[track_caller]
+fn refused(topology: impl AsRef<[u8]>, stderr: &str) {
+    let topology = topology.as_ref().strip_prefix(b"\n").unwrap_or(topology.as_ref());
+    let run = ["run", "t.toml", "--framesets", "1", "--report", "report.json"];
+    for args in [["check", "t.toml"].as_slice(), &["check", "t.toml", "--no-devices"], &run] {
+        let test = Test::new().topology(topology).args(args.iter().copied()).stderr(stderr).status(78);
+        test.run();
+        assert!(!test.folder().join("report.json").exists(), "there is no run to report");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    for args in [["check", "no.toml"].as_slice(), &["run", "no.toml"]] {
+        let stderr = "error: topology `no.toml` does not exist\n";
+        Test::new().args(args.iter().copied()).stderr(stderr).status(78).run();
+        let args = [args[0], "."];
+        let stderr = "error: topology `.` is a directory, not a file\n";
+        Test::new().args(args).stderr(stderr).status(78).run();
+    }
+}
+
+#[test]
+fn a_file_without_a_topology() {
+    let no_cameras = "error: topology `t.toml` has no cameras; it needs at least one `[camera.NAME]`\n";
+    refused("", no_cameras);
+    refused("# nothing yet\n", no_cameras);
+    refused("#".repeat(2_000_000), "error: topology `t.toml` is larger than 1024 KiB\n");
+    refused(b"# \xc3\xa9\n\n# caf\xe9\n", "error: topology `t.toml` is not UTF-8 text: see line 3\n");
+}
+
+/// A processor that leaves a trace as soon as it is built was not built.
+#[test]
+fn nothing_is_started() {
+    let test = Test::new()
+        .topology(
+            r#"
+[camera.c]
+driver = "synthetic"
+
+[processor.pictures]
+kind = "snapshot"
+inputs = ["c"]
+options = { folder = "pictures" }
+"#,
+        )
+        .args(["run", "t.toml", "--framesets", "1"]);
+    test.run();
+    assert!(test.folder().join("pictures/c-000000-color.png").exists());
+    std::fs::remove_dir_all(test.folder().join("pictures")).unwrap();
+
+    let text = std::fs::read_to_string(test.folder().join("t.toml")).unwrap();
+    let test = test.topology(text.replace("options =", "queue = 0\noptions ="));
+    let (stdout, _, status) = test.output();
+    assert_eq!((stdout.as_str(), status), ("", Some(78)));
+    assert!(!test.folder().join("pictures").exists());
+}
+
+#[test]
+fn broken_syntax() {
+    refused(
+        r#"
+[camera.c
+driver = "synthetic"
+"#,
+        "
+error: unclosed table, expected `]`
+ --> t.toml:1:10
+  |
+1 | [camera.c
+  |          ^
+",
+    );
+    refused(
+        r#"
+placement = in-process
+
+[camera.c]
+driver = "synthetic"
+"#,
+        "
+error: invalid float, expected `inf`
+ --> t.toml:1:13
+  |
+1 | placement = in-process
+  |             ^^^^^^^^^^ a string needs quotes
+",
+    );
+}
+
+#[test]
+fn the_same_name_twice() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+
+[camera.c]
+driver = "synthetic"
+"#,
+        r#"
+error: duplicate key `c`
+ --> t.toml:4:9
+  |
+4 | [camera.c]
+  |         ^
+
+error: duplicate key `driver`
+ --> t.toml:5:1
+  |
+5 | driver = "synthetic"
+  | ^^^^^^
+"#,
+    );
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+
+[processor.c]
+kind = "stats"
+inputs = ["c"]
+"#,
+        r#"
+error: a camera and a processor are both called `c`
+ --> t.toml:4:12
+  |
+4 | [processor.c]
+  |            ^ actors need names of their own
+
+error: processor `c` reads itself
+ --> t.toml:6:11
+  |
+6 | inputs = ["c"]
+  |           ^^^
+"#,
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    refused(
+        r#"
+placment = "in-process"
+
+[camera.c]
+driver = "synthetic"
+proces = "eye"
+options = { sead = 1 }
+
+[processor.p]
+kind = "stats"
+inputs = ["c"]
+overflo = "block"
+options = { every_second = 1 }
+"#,
+        r#"
+error: unknown key `placment`
+ --> t.toml:1:1
+  |
+1 | placment = "in-process"
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `camera`, `processor`
+
+error: unknown key `proces` of camera `c`
+ --> t.toml:5:1
+  |
+5 | proces = "eye"
+  | ^^^^^^ did you mean `process`? there are: `driver`, `process`, `slots`, `options`
+
+error: unknown option `sead` of camera `c`
+ --> t.toml:6:13
+  |
+6 | options = { sead = 1 }
+  |             ^^^^ did you mean `seed`? there are: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `paced`, `frames`, `unplug_at`, `stall_at`, `drop_rate`, `clock_skew`, `clock_drift_ppm`, `start_delay`
+
+error: unknown key `overflo` of processor `p`
+  --> t.toml:11:1
+   |
+11 | overflo = "block"
+   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `options`
+
+error: unknown option `every_second` of processor `p`
+  --> t.toml:12:13
+   |
+12 | options = { every_second = 1 }
+   |             ^^^^^^^^^^^^ did you mean `every_seconds`? there are: `every_seconds`
+"#,
+    );
+}
+
+#[test]
+#[cfg(not(feature = "realsense"))] // They name every driver.
+fn unknown_drivers_kinds_inputs_and_policies() {
+    refused(
+        r#"
+placement = "everywhere"
+
+[camera.c]
+driver = "sinthetic"
+
+[processor.p]
+kind = "statistics"
+inputs = ["d"]
+overflow = "drop"
+"#,
+        r#"
+error: unknown placement `everywhere`
+ --> t.toml:1:13
+  |
+1 | placement = "everywhere"
+  |             ^^^^^^^^^^^^ there are: `multi-process`, `in-process`
+
+error: camera `c` has unknown driver `sinthetic`
+ --> t.toml:4:10
+  |
+4 | driver = "sinthetic"
+  |          ^^^^^^^^^^^ did you mean `synthetic`? there are: `synthetic`, `realsense`
+
+error: processor `p` has unknown kind `statistics`
+ --> t.toml:7:8
+  |
+7 | kind = "statistics"
+  |        ^^^^^^^^^^^^ there are: `snapshot`, `stats`, `verify`
+
+error: processor `p` reads unknown actor `d`
+ --> t.toml:8:11
+  |
+8 | inputs = ["d"]
+  |           ^^^ did you mean `c`? there are: `c`
+
+error: processor `p` has unknown overflow `drop`
+ --> t.toml:9:12
+  |
+9 | overflow = "drop"
+  |            ^^^^^^ there are: `drop-oldest`, `drop-newest`, `block`
+"#,
+    );
+}
+
+#[test]
+#[cfg(not(feature = "realsense"))] // They name every driver.
+fn what_is_missing() {
+    refused(
+        r#"
+[camera.c]
+
+[processor.p]
+
+[processor.q]
+kind = "snapshot"
+inputs = []
+"#,
+        "
+error: camera `c` has no `driver`
+ --> t.toml:1:9
+  |
+1 | [camera.c]
+  |         ^ there are: `synthetic`
+
+error: processor `p` has no `kind`
+ --> t.toml:3:12
+  |
+3 | [processor.p]
+  |            ^ there are: `snapshot`, `stats`, `verify`
+
+error: processor `p` has no `inputs`
+ --> t.toml:3:12
+  |
+3 | [processor.p]
+  |            ^ it needs an array of names of actors
+
+error: processor `q` has no option `folder`
+ --> t.toml:5:12
+  |
+5 | [processor.q]
+  |            ^ kind `snapshot` needs it
+
+error: processor `q` has no inputs
+ --> t.toml:7:10
+  |
+7 | inputs = []
+  |          ^^ it needs an array of names of actors
+",
+    );
+    refused(
+        r#"
+[processor.p]
+kind = "stats"
+inputs = ["c"]
+"#,
+        r#"
+error: topology `t.toml` has no cameras; it needs at least one `[camera.NAME]`
+
+error: processor `p` reads unknown actor `c`
+ --> t.toml:3:11
+  |
+3 | inputs = ["c"]
+  |           ^^^ there are none
+"#,
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type() {
+    refused(
+        r#"
+[camera.c]
+driver = 435
+slots = 2.5
+options = "fast"
+
+[camera.d]
+driver = "synthetic"
+options = { depth = 640 }
+
+[camera.e]
+driver = "synthetic"
+options = { model = "d455" }
+
+[processor.p]
+kind = "stats"
+inputs = "c"
+"#,
+        r#"
+error: `driver` of camera `c` is an integer
+ --> t.toml:2:10
+  |
+2 | driver = 435
+  |          ^^^ it has to be a string
+
+error: `slots` of camera `c` is a float
+ --> t.toml:3:9
+  |
+3 | slots = 2.5
+  |         ^^^ it has to be an integer, 2 to 64
+
+error: `options` of camera `c` is a string
+ --> t.toml:4:11
+  |
+4 | options = "fast"
+  |           ^^^^^^ it has to be a table
+
+error: option `depth` of camera `d` is integer `640`
+ --> t.toml:8:21
+  |
+8 | options = { depth = 640 }
+  |                     ^^^ it has to be a string
+
+error: option `model` of camera `e` has unknown value `d455`
+  --> t.toml:12:21
+   |
+12 | options = { model = "d455" }
+   |                     ^^^^^^ did you mean `d405`? there are: `d405`, `d435`, `any`
+
+error: `inputs` of processor `p` is a string
+  --> t.toml:16:10
+   |
+16 | inputs = "c"
+   |          ^^^ it has to be an array of names of actors
+"#,
+    );
+}
+
+#[test]
+fn one_serial_for_two_cameras() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+options.serial = "943222071836"
+
+[camera.d]
+driver = "synthetic"
+options = { serial = "943222071836" }
+"#,
+        r#"
+error: cameras `c` and `d` both claim serial 943222071836
+ --> t.toml:7:1
+  |
+7 | options = { serial = "943222071836" }
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn slots_and_queues_out_of_range() {
+    refused(
+        r#"
+[camera.a]
+driver = "synthetic"
+slots = 0
+
+[camera.b]
+driver = "synthetic"
+slots = -1
+
+[camera.c]
+driver = "synthetic"
+slots = 100000000000000000000
+
+[processor.p]
+kind = "stats"
+inputs = ["a", "b", "c"]
+queue = 0
+"#,
+        "
+error: `slots` of camera `a` is out of range
+ --> t.toml:3:9
+  |
+3 | slots = 0
+  |         ^ it has to be 2 to 64
+
+error: `slots` of camera `b` is out of range
+ --> t.toml:7:9
+  |
+7 | slots = -1
+  |         ^^ it has to be 2 to 64
+
+error: `slots` of camera `c` is out of range
+  --> t.toml:11:9
+   |
+11 | slots = 100000000000000000000
+   |         ^^^^^^^^^^^^^^^^^^^^^ it has to be 2 to 64
+
+error: `queue` of processor `p` is out of range
+  --> t.toml:16:9
+   |
+16 | queue = 0
+   |         ^ it has to be 1 to 32
+",
+    );
+}
+
+#[test]
+fn sizes_and_rates_out_of_range() {
+    refused(
+        r#"
+[camera.zero]
+driver = "synthetic"
+options = { depth = "0x480@30" }
+
+[camera.negative]
+driver = "synthetic"
+options = { depth = "-640x480@30" }
+
+[camera.still]
+driver = "synthetic"
+options = { depth = "640x480@0" }
+
+[camera.fast]
+driver = "synthetic"
+options = { depth = "640x480@1000000" }
+
+[camera.large]
+driver = "synthetic"
+options = { model = "any", color = "99999x99999@30" }
+
+[camera.heavy]
+driver = "synthetic"
+options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
+
+[camera.lossy]
+driver = "synthetic"
+options = { drop_rate = -0.5 }
+
+[processor.pictures]
+kind = "snapshot"
+inputs = ["zero"]
+options = { folder = ".", every = 0 }
+"#,
+        r#"
+error: option `depth` of camera `zero`: image size 0x480 is out of range; each side is 1 to 8192 pixels
+ --> t.toml:3:21
+  |
+3 | options = { depth = "0x480@30" }
+  |                     ^^^^^^^^^^
+
+error: option `depth` of camera `negative`: stream profile `-640x480@30` is not of the form `640x480@30`, nor `off`
+ --> t.toml:7:21
+  |
+7 | options = { depth = "-640x480@30" }
+  |                     ^^^^^^^^^^^^^
+
+error: option `depth` of camera `still`: frame rate 0 is out of range; it is 1 to 1000 frames per second
+  --> t.toml:11:21
+   |
+11 | options = { depth = "640x480@0" }
+   |                     ^^^^^^^^^^^
+
+error: option `depth` of camera `fast`: frame rate 1000000 is out of range; it is 1 to 1000 frames per second
+  --> t.toml:15:21
+   |
+15 | options = { depth = "640x480@1000000" }
+   |                     ^^^^^^^^^^^^^^^^^
+
+error: option `color` of camera `large`: image size 99999x99999 is out of range; each side is 1 to 8192 pixels
+  --> t.toml:19:36
+   |
+19 | options = { model = "any", color = "99999x99999@30" }
+   |                                    ^^^^^^^^^^^^^^^^
+
+error: camera `heavy`: the streams make framesets of 320 MiB; one has at most 256 MiB
+  --> t.toml:23:1
+   |
+23 | options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
+   | ^^^^^^^
+
+error: camera `lossy`: drop_rate -0.5 is out of range; it is 0 to 0.99
+  --> t.toml:27:1
+   |
+27 | options = { drop_rate = -0.5 }
+   | ^^^^^^^
+
+error: option `every` of processor `pictures` is integer `0`
+  --> t.toml:32:35
+   |
+32 | options = { folder = ".", every = 0 }
+   |                                   ^ it has to be an integer, 1 or more
+"#,
+    );
+}
+
+#[test]
+fn a_profile_that_the_model_does_not_have() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+options = { model = "d405", depth = "1920x1080@30" }
+"#,
+        r#"
+error: camera `c`: model `d405` has no depth profile `1920x1080@30`; nearest: `1280x720@30`, `1280x720@15`
+ --> t.toml:3:1
+  |
+3 | options = { model = "d405", depth = "1920x1080@30" }
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn processors_in_a_circle() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+
+[processor.a]
+kind = "stats"
+inputs = ["c", "b"]
+
+[processor.b]
+kind = "stats"
+inputs = ["a"]
+
+[processor.mirror]
+kind = "stats"
+inputs = ["mirror"]
+"#,
+        r#"
+error: processors `a` -> `b` -> `a` read each other in a circle
+ --> t.toml:6:16
+  |
+6 | inputs = ["c", "b"]
+  |                ^^^ `a` reads `b` here
+
+error: processor `mirror` reads itself
+  --> t.toml:14:11
+   |
+14 | inputs = ["mirror"]
+   |           ^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+#[cfg(not(feature = "realsense"))]
+fn a_driver_that_this_build_does_not_have() {
+    refused(
+        r#"
+[camera.c]
+driver = "realsense"
+options = { serial = "943222071836", depth = "640x480@30" }
+"#,
+        r#"
+error: driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
+ --> t.toml:2:10
+  |
+2 | driver = "realsense"
+  |          ^^^^^^^^^^^ there are: `synthetic`
+"#,
+    );
+}

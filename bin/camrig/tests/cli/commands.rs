@@ -1,0 +1,198 @@
+//! What each command prints when all is well, and when it is used wrongly.
+
+use crate::program::Test;
+
+/// `args` are not how the program is used: it says so on stderr and exits 64.
+#[track_caller]
+fn misused<'a>(args: impl IntoIterator<Item = &'a str>, stderr: &str) {
+    Test::new().args(args).stderr(stderr).status(64).run();
+}
+
+#[test]
+fn check_counts_what_there_is() {
+    let fine = |processes| format!("demo is fine: 6 cameras, 1 processor, {processes}\n");
+    Test::new().args(["check", "demo"]).stdout(&fine("7 processes")).run();
+    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process")).run();
+}
+
+#[test]
+#[cfg(not(feature = "realsense"))]
+fn list_shows_every_option() {
+    Test::new().args(["list"]).stdout(LIST).run();
+}
+
+#[cfg(not(feature = "realsense"))]
+const LIST: &str = "
+driver synthetic
+  model            d405|d435|any
+  serial           string
+  seed             integer
+  depth            string
+  color            string
+  color_format     rgb8|bgr8|yuyv
+  infrared         string
+  paced            bool
+  frames           integer
+  unplug_at        number
+  stall_at         number
+  drop_rate        number
+  clock_skew       number
+  clock_drift_ppm  number
+  start_delay      number
+
+driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
+
+kind snapshot
+  folder      string, required
+  every       integer
+  min_meters  number
+  max_meters  number
+  depth16     bool
+
+kind stats
+  every_seconds  number
+
+kind verify
+  digest   bool
+  content  bool
+";
+
+#[test]
+#[cfg(not(feature = "realsense"))]
+fn devices_says_that_this_build_sees_none() {
+    let stdout = "
+realsense: not in this build: it was built without librealsense; build it with `--features realsense`
+";
+    Test::new().args(["devices"]).stdout(stdout).run();
+}
+
+#[test]
+fn help_names_every_command_and_option() {
+    for (args, words) in [
+        (["--help"].as_slice(), ["run", "check", "devices", "list", "--version"].as_slice()),
+        (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
+        (&["check", "--help"], &["TOPOLOGY", "--placement", "--no-devices"]),
+    ] {
+        let (stdout, stderr, status) = Test::new().args(args.iter().copied()).output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)));
+        assert!(stdout.contains("Usage: camrig"), "{stdout}");
+        for word in words {
+            assert!(stdout.contains(word), "no {word} in:\n{stdout}");
+        }
+    }
+}
+
+#[test]
+fn no_command_shows_the_help_as_a_mistake() {
+    let (help, ..) = Test::new().args(["--help"]).output();
+    misused([], &help);
+}
+
+#[test]
+fn unknown_commands_and_options() {
+    misused(
+        ["rum", "demo"],
+        "
+error: unrecognized subcommand 'rum'
+
+  tip: a similar subcommand exists: 'run'
+
+Usage: camrig <COMMAND>
+
+For more information, try '--help'.
+",
+    );
+    misused(
+        ["run"],
+        "
+error: the following required arguments were not provided:
+  <TOPOLOGY>
+
+Usage: camrig run <TOPOLOGY>
+
+For more information, try '--help'.
+",
+    );
+    misused(
+        ["run", "demo", "--reprot", "report.json"],
+        "
+error: unexpected argument '--reprot' found
+
+  tip: a similar argument exists: '--report'
+
+Usage: camrig run --report <FILE> <TOPOLOGY>
+
+For more information, try '--help'.
+",
+    );
+    misused(
+        ["run", "demo", "--placement", "here"],
+        "
+error: invalid value 'here' for '--placement <PLACEMENT>'
+  [possible values: in-process, multi-process]
+
+For more information, try '--help'.
+",
+    );
+}
+
+#[test]
+fn limits_that_are_none() {
+    let unit = "a time is a number with a unit, such as 500ms, 10s or 5m";
+    let huge = "999999999999999999999h";
+    let count = "a number of framesets is an integer, 1 or more";
+    for (option, value_name, value, message) in [
+        ("--for", "TIME", "soon", unit),
+        ("--for", "TIME", "10", unit),
+        ("--for", "TIME", huge, unit),
+        ("--for", "TIME", "-1s", "a time is not negative"),
+        ("--for", "TIME", "0s", "a time is above zero"),
+        ("--framesets", "N", "0", count),
+        ("--framesets", "N", "-3", count),
+        ("--framesets", "N", "many", count),
+        ("--framesets", "N", "18446744073709551616", count),
+    ] {
+        let argument = format!("{option}={value}");
+        let stderr = format!(
+            "error: invalid value '{value}' for '{option} <{value_name}>': {message}\n\n\
+             For more information, try '--help'.\n"
+        );
+        misused(["run", "demo", &argument], &stderr);
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_run() {
+    for (path, reason) in
+        [("no/report.json", "No such file or directory (os error 2)"), (".", "Is a directory (os error 21)")]
+    {
+        Test::new()
+            .args(["run", "demo", "--framesets", "1", "--report", path])
+            .stderr(&format!("error: report `{path}` cannot be written: {reason}\n"))
+            .status(73)
+            .run();
+    }
+}
+
+#[test]
+fn every_example_topology_is_fine() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/topologies");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (mut checked, mut left_out) = (0, Vec::new());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        if cfg!(not(feature = "realsense")) && text.contains("\"realsense\"") {
+            left_out.push(file);
+            continue;
+        }
+        let (stdout, stderr, status) =
+            Test::new().args(["check", "--no-devices", file.to_str().unwrap()]).output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{}", file.display());
+        assert!(stdout.starts_with(&format!("{} is fine: ", file.display())), "{stdout}");
+        checked += 1;
+    }
+    assert!(checked >= 5, "{checked} topologies");
+    if !left_out.is_empty() {
+        println!("left out, because this build has no librealsense: {left_out:?}");
+    }
+}

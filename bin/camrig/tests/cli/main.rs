@@ -1,0 +1,8 @@
+//! The real program, run as a user runs it: everything that it prints is compared, and its exit code.
+// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod commands;
+mod program;
+mod report;

@@ -1,0 +1,109 @@
+//! Running the program: in a folder of its own, under a watchdog, and with nothing left of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One run of the program, and what has to come of it: by default nothing is printed and it exits 0.
+pub(crate) struct Test {
+    folder: PathBuf,
+    args: Vec<String>,
+    stdout: String,
+    stderr: String,
+    status: i32,
+}
+
+impl Test {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("camrig-{}-{number}", std::process::id());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        Self { folder, args: Vec::new(), stdout: String::new(), stderr: String::new(), status: 0 }
+    }
+
+    /// The folder in which the program runs; it is removed after the test.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes `t.toml`.
+    pub(crate) fn topology(self, text: impl AsRef<[u8]>) -> Self {
+        fs::write(self.folder.join("t.toml"), text).unwrap();
+        self
+    }
+
+    pub(crate) fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        self.args = args.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    pub(crate) fn stdout(mut self, stdout: &str) -> Self {
+        self.stdout = without_margin(stdout);
+        self
+    }
+
+    pub(crate) fn stderr(mut self, stderr: &str) -> Self {
+        self.stderr = without_margin(stderr);
+        self
+    }
+
+    pub(crate) fn status(mut self, status: i32) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Runs it and compares everything.
+    #[track_caller]
+    pub(crate) fn run(&self) {
+        let (stdout, stderr, status) = self.output();
+        let command = format!("camrig {}", self.args.join(" "));
+        assert_eq!(stderr, self.stderr, "stderr of {command}:\n{stderr}");
+        assert_eq!(stdout, self.stdout, "stdout of {command}:\n{stdout}");
+        assert_eq!(status, Some(self.status), "status of {command}");
+    }
+
+    /// Runs it: stdout, stderr and exit code.
+    #[track_caller]
+    pub(crate) fn output(&self) -> (String, String, Option<i32>) {
+        // Every process that comes of this run inherits the mark.
+        let mark = format!("CAMRIG_TEST={}", self.folder.display());
+        let (name, value) = mark.split_once('=').unwrap();
+        let output = Command::new("timeout")
+            .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_camrig")])
+            .args(&self.args)
+            .current_dir(&self.folder)
+            .env_remove("RUST_LOG")
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert_eq!(processes_with(&mark), [0_u32; 0], "processes left behind");
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    }
+}
+
+impl Drop for Test {
+    fn drop(&mut self) {
+        // What is left lies in cargo's own folder for it.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The text that follows the line of its opening quote.
+fn without_margin(text: &str) -> String {
+    text.strip_prefix('\n').unwrap_or(text).to_owned()
+}
+
+/// The ids of all processes that have `variable` in their environment.
+fn processes_with(variable: &str) -> Vec<u32> {
+    let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    // Processes end while they are looked at.
+    let has = |id: &u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(id).filter(has).collect()
+}

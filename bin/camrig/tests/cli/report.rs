@@ -1,0 +1,165 @@
+//! The report is a contract: other programs read it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::program::Test;
+
+/// The report of `camrig run demo --framesets 5` with more `args`.
+#[track_caller]
+fn report_of_demo(args: &[&str]) -> Value {
+    let run = ["run", "demo", "--framesets", "5", "--report", "report.json"];
+    let test = Test::new().args(run.iter().chain(args).copied());
+    let (stdout, stderr, status) = test.output();
+    // Not on a terminal: no status line.
+    assert_eq!((stderr.as_str(), status), ("", Some(0)));
+    assert_eq!(stdout.lines().count(), CAMERAS.len(), "{stdout}");
+    let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
+    assert!(text.ends_with("}\n"));
+    serde_json::from_str(&text).unwrap()
+}
+
+const CAMERAS: [&str; 6] = ["front", "rear", "left", "right", "top", "wrist"];
+
+fn list<'a>(report: &'a Value, key: &str) -> &'a [Value] {
+    report[key].as_array().unwrap()
+}
+
+fn names<'a>(list: &'a [Value], key: &str) -> Vec<&'a str> {
+    list.iter().map(|entry| entry[key].as_str().unwrap()).collect()
+}
+
+/// Every key with the type of its value, in the order of the alphabet.
+fn shape(value: &Value) -> String {
+    let entries = value.as_object().unwrap().iter().map(|(key, value)| {
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_u64() => "count",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        format!("{key} {kind}")
+    });
+    entries.collect::<Vec<_>>().join(", ")
+}
+
+/// What holds of every report of the demo, wherever its actors live.
+#[track_caller]
+fn keeps_the_contract(report: &Value) {
+    assert_eq!(
+        shape(report),
+        "actors array, camrig_report count, exit string, links array, processes array, seconds number, \
+         topology string"
+    );
+    assert_eq!(report["camrig_report"], 1);
+    assert_eq!(report["topology"], "demo");
+    assert_eq!(report["exit"], "stopped as asked");
+    assert!(report["seconds"].as_f64().unwrap() > 0.0);
+
+    let actors = list(report, "actors");
+    assert_eq!(names(actors, "name"), [CAMERAS.as_slice(), &["stats"]].concat());
+    for actor in actors {
+        assert_eq!(
+            shape(actor),
+            "errors array, lost count, name string, process string, produced count, restarts count, \
+             role string, state string"
+        );
+        let camera = actor["name"] != "stats";
+        assert_eq!(actor["role"], if camera { "camera" } else { "processor" });
+        assert_eq!(actor["state"], "finished");
+        assert_eq!(actor["produced"], if camera { 5 } else { 0 });
+        assert_eq!(actor["restarts"], 0);
+        assert_eq!(actor["errors"], Value::Array(Vec::new()));
+    }
+
+    let links = list(report, "links");
+    assert_eq!(names(links, "from"), CAMERAS);
+    for link in links {
+        assert_eq!(
+            shape(link),
+            "delivered count, dropped object, from string, in_flight count, latency_us object, \
+             placement string, produced count, rate_hz number, to string"
+        );
+        assert_eq!(link["to"], "stats");
+        let count = |value: &Value| value.as_u64().unwrap();
+        let dropped: u64 = link["dropped"].as_object().unwrap().values().map(count).sum();
+        assert_eq!(count(&link["produced"]), count(&link["delivered"]) + dropped + count(&link["in_flight"]));
+        assert_eq!((count(&link["produced"]), count(&link["in_flight"])), (5, 0));
+        assert!(link["rate_hz"].as_f64().unwrap() > 0.0);
+        let latency = &link["latency_us"];
+        assert_eq!(shape(latency), "max count, p50 count, p99 count");
+        let [p50, p99, max] = ["p50", "p99", "max"].map(|key| count(&latency[key]));
+        assert!(0 < p50 && p50 <= p99 && p99 <= max, "{latency}");
+    }
+
+    for process in list(report, "processes") {
+        assert_eq!(
+            shape(process),
+            "cpu_seconds number, name string, pid count, private_bytes_peak count, shared_bytes count"
+        );
+        assert!(process["pid"].as_u64().unwrap() > 1);
+        assert!(process["cpu_seconds"].as_f64().unwrap() >= 0.0);
+    }
+}
+
+#[test]
+fn in_processes_of_their_own() {
+    let report = report_of_demo(&[]);
+    keeps_the_contract(&report);
+    for actor in list(&report, "actors") {
+        assert_eq!(actor["process"], actor["name"]);
+    }
+    for link in list(&report, "links") {
+        assert_eq!(link["placement"], "multi-process");
+    }
+    let processes = list(&report, "processes");
+    assert_eq!(names(processes, "name"), [&["main"], CAMERAS.as_slice(), &["stats"]].concat());
+    let ids: BTreeSet<_> = processes.iter().map(|process| process["pid"].as_u64()).collect();
+    assert_eq!(ids.len(), processes.len(), "each process has an id of its own");
+}
+
+#[test]
+fn in_one_process() {
+    let report = report_of_demo(&["--placement", "in-process"]);
+    keeps_the_contract(&report);
+    for actor in list(&report, "actors") {
+        assert_eq!(actor["process"], "main");
+    }
+    for link in list(&report, "links") {
+        assert_eq!(link["placement"], "in-process");
+    }
+    assert_eq!(names(list(&report, "processes"), "name"), ["main"]);
+}
+
+#[test]
+fn a_camera_that_fails_is_named() {
+    let test = Test::new()
+        .topology(
+            r#"
+[camera.left]
+driver = "synthetic"
+options = { unplug_at = 0.0, seed = 1 }
+
+[processor.stats]
+kind = "stats"
+inputs = ["left"]
+"#,
+        )
+        .args(["run", "t.toml", "--report", "report.json"]);
+    let (stdout, stderr, status) = test.output();
+    let error = "the device with serial 000000000001 was unplugged, as option `unplug_at` asks";
+    assert_eq!(stdout, "stats: left      - Hz        0 framesets  latency -  dropped 0\n");
+    let (time, line) = stderr.split_once(' ').unwrap();
+    assert!(time.ends_with('Z'), "{stderr}");
+    assert_eq!(line, format!("ERROR main: camera `left` failed: {error}\n"));
+    assert_eq!(status, Some(69));
+    let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["exit"], "a camera is unavailable");
+    let left = &report["actors"][0];
+    assert_eq!((left["state"].as_str(), left["errors"][0].as_str()), (Some("failed"), Some(error)));
+}

@@ -1,0 +1,45 @@
+//! Runs the program as a user does, in every placement, and compares everything that it says.
+// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+
+const EXPECTED: &str = "\
+left #0: Some(4.019) m
+left #1: Some(2.624) m
+left #2: Some(2.5700002) m
+right #0: Some(2.7470002) m
+right #1: Some(3.7970002) m
+right #2: Some(3.7970002) m
+";
+
+#[track_caller]
+fn says_the_expected(placement: &[&str]) {
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_center-depth"), "run", "center-depth.toml"])
+        .args(["--framesets", "3"])
+        .args(placement)
+        .output()
+        .unwrap();
+    // Which camera is first is not said; each camera's own framesets are in order.
+    let mut lines: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    lines.sort_by_key(|line| line.split(' ').next());
+    assert_eq!(lines, EXPECTED.lines().collect::<Vec<_>>());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn as_the_topology_places_it() {
+    says_the_expected(&[]);
+}
+
+#[test]
+fn in_one_process() {
+    says_the_expected(&["--placement", "in-process"]);
+}
+
+#[test]
+fn in_a_process_each() {
+    says_the_expected(&["--placement", "multi-process"]);
+}

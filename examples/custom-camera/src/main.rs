@@ -1,0 +1,97 @@
+//! A camera of your own: a driver for what camrig does not know. This one shows a test pattern.
+//!
+//! `cargo run -p custom-camera -- run examples/custom-camera/custom-camera.toml --framesets 30`
+
+use std::time::{Duration, Instant};
+
+use camrig::frame::{CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo};
+use camrig::frame::{StreamProfile, Timestamp};
+use camrig::{monotonic_nanos, prelude::*};
+use serde::Deserialize;
+
+/// What a topology gives as `options`. It is checked before anything starts: a wrong key or value is shown
+/// with its line and the choices.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    color: StreamProfile,
+}
+
+struct TestPattern {
+    stream: StreamInfo,
+    number: u64,
+    started: Instant,
+}
+
+impl Driver for TestPattern {
+    type Options = Options;
+
+    fn open(_name: &str, Options { color: profile }: Options) -> Result<Self, DriverError> {
+        let (stream, format) = (Stream::Color, PixelFormat::Rgb8);
+        let stream = StreamInfo { stream, format, profile, intrinsics: None, to_depth: None };
+        Ok(Self { stream, number: 0, started: Instant::now() })
+    }
+
+    /// Says once what every frameset has in common. The streams tell camrig how large its slots must be.
+    fn info(&self) -> CameraInfo {
+        CameraInfo {
+            name: String::new(),   // camrig fills in the name from the topology
+            driver: String::new(), // and the name that main gives this driver
+            serial: String::new(),
+            model: "test pattern".to_owned(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: vec![self.stream],
+        }
+    }
+
+    /// Called when every actor of the rig is ready, so that the first frameset is not lost.
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+        let profile = self.stream.profile;
+        let due = Duration::from_secs(self.number) / profile.frames_per_second();
+        let wait = due.saturating_sub(self.started.elapsed());
+        // Never wait longer than asked: in between, the camera is told to stop.
+        std::thread::sleep(wait.min(timeout));
+        if wait > timeout {
+            return Ok(Captured::Nothing);
+        }
+        let header = FrameHeader {
+            stream: self.stream.stream,
+            format: self.stream.format,
+            width: profile.width(),
+            height: profile.height(),
+            stride_bytes: profile.width() * self.stream.format.bytes_per_pixel(),
+            number: self.number,
+            timestamp: Timestamp { clock: Clock::Hardware, nanos: due.as_nanos() as u64 },
+            metadata: Metadata::EMPTY,
+        };
+        let loan = outlet.loan(monotonic_nanos(), [header].into_iter().collect());
+        // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
+        if let Some(mut loan) = loan? {
+            // Drawn where the readers will see it, in whatever process they are: nothing is copied.
+            draw(loan.frame_mut(0), header.stride_bytes as usize, self.number as u8);
+            outlet.publish(loan);
+        }
+        self.number += 1;
+        Ok(Captured::FrameSet)
+    }
+}
+
+/// A gradient that moves by one pixel from frame to frame.
+fn draw(pixels: &mut [u8], stride_bytes: usize, shift: u8) {
+    for (row, y) in pixels.chunks_exact_mut(stride_bytes).zip((0..=u8::MAX).cycle()) {
+        for (pixel, x) in row.chunks_exact_mut(3).zip((0..=u8::MAX).cycle()) {
+            pixel.copy_from_slice(&[x.wrapping_add(shift), y, 128]);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    App::new().driver::<TestPattern>("test-pattern").main()
+}

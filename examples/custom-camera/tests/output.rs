@@ -1,0 +1,55 @@
+//! Runs the program as a user does, in every placement, and compares everything that it says.
+// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+fn program(args: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_custom-camera")]).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn says(args: &[&str], stdout: &str, stderr: &str, status: i32) {
+    let output = program(args);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), stderr);
+    assert_eq!(output.status.code(), Some(status));
+}
+
+#[test]
+fn every_placement_gives_the_same_pixels() {
+    let digests = "\
+verify: large: 3 framesets, digest c8d8432f517d08fd
+verify: small: 3 framesets, digest 2d7caf9492479257
+";
+    let run = ["run", "custom-camera.toml", "--framesets", "3"];
+    says(&run, digests, "", 0);
+    for placement in ["in-process", "multi-process"] {
+        says(&[run.as_slice(), &["--placement", placement]].concat(), digests, "", 0);
+    }
+}
+
+#[test]
+fn its_options_are_checked_as_those_of_a_stock_driver() {
+    let topology = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("colour.toml");
+    std::fs::write(&topology, "[camera.a]\ndriver = \"test-pattern\"\noptions = { colour = \"64x48@30\" }\n")
+        .unwrap();
+    let path = topology.to_str().unwrap();
+    let stderr = format!(
+        "\
+error: unknown option `colour` of camera `a`
+ --> {path}:3:13
+  |
+3 | options = {{ colour = \"64x48@30\" }}
+  |             ^^^^^^ did you mean `color`? there are: `color`
+"
+    );
+    says(&["run", path], "", &stderr, 78);
+}
+
+#[test]
+fn list_shows_the_driver() {
+    let listed = String::from_utf8(program(&["list"]).stdout).unwrap();
+    assert!(listed.contains("driver test-pattern\n  color  string, required\n"), "{listed}");
+}

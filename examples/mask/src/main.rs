@@ -1,0 +1,93 @@
+//! Two more ways to process: a processor that publishes what it makes, and an actix actor.
+//!
+//! `cargo run -p mask -- run examples/mask/mask.toml --framesets 30`
+
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use camrig::frame::Stream;
+use camrig::prelude::*;
+use serde::Deserialize;
+
+/// A processor with options. They are checked before anything starts: a wrong key or value is shown with its
+/// line and the choices.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mask {
+    /// Depth beyond this is taken away.
+    far_meters: f32,
+}
+
+impl Processor for Mask {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        let (Some(depth), Some(frame)) = (frames.depth(), frames.frame(Stream::Depth)) else {
+            return Err(format!("camera `{}` has no depth to mask", frames.camera()).into());
+        };
+        // What is derived keeps the camera, arrival and timestamp of what it was made from.
+        let headers = [*frame.header()].into_iter().collect();
+        // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
+        if let Some(mut loan) = outlet.derive(frames, headers)? {
+            let far = (self.far_meters / depth.unit_meters()) as u16;
+            let masked = loan.frame_mut(0);
+            masked.copy_from_slice(frame.bytes());
+            for units in masked.chunks_exact_mut(2) {
+                if u16::from_le_bytes([units[0], units[1]]) > far {
+                    units.fill(0);
+                }
+            }
+            outlet.publish(loan);
+        }
+        Ok(())
+    }
+}
+
+/// What a `Processor` cannot do is act while nothing arrives. This actor can: it has a timer.
+struct Watch {
+    silence: Duration,
+    last: Instant,
+    silent: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatchOptions {
+    silence_seconds: f32,
+}
+
+impl Actor for Watch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(Duration::from_millis(100), |watch, context| {
+            if !context.connected() {
+                // All inputs have ended. Actix keeps an actor that has a timer, so this one says it itself.
+                context.stop();
+            } else if !watch.silent && watch.last.elapsed() > watch.silence {
+                watch.silent = true;
+                println!("nothing arrives");
+            }
+        });
+    }
+}
+
+/// Framesets come as messages, the next one when this one is answered.
+impl Handler<FrameSet> for Watch {
+    type Result = Result<(), ProcessorError>;
+
+    fn handle(&mut self, frames: FrameSet, _: &mut Self::Context) -> Self::Result {
+        (self.last, self.silent) = (Instant::now(), false);
+        let near = frames.depth().map_or(0, |depth| depth.iter_units().filter(|&units| units > 0).count());
+        println!("{} #{}: {near} pixels are near", frames.camera(), frames.sequence());
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    App::new()
+        .processor("mask", |mask: Mask| Ok(mask))
+        .actor("watch", |options: WatchOptions, _| {
+            let silence = Duration::try_from_secs_f32(options.silence_seconds)?;
+            Ok(Watch { silence, last: Instant::now(), silent: false })
+        })
+        .main()
+}
