@@ -3,6 +3,9 @@
 //! Recordings of a software camera are written by the example `write-bag` of camrig-realsense. The real ones
 //! lie beside the repository; where they do not, their tests say so and are left out.
 
+// Every function here is part of a test: an unexpected error is its failure.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;

@@ -383,7 +383,7 @@ fn an_absent_camera_is_unavailable_at_once() {
     assert_eq!(RealSense::claim(&file(Path::new("a.bag"))), None);
 }
 
-/// The real recordings, if they are here: beside the repository, or where CAMRIG_RECORDINGS says.
+/// The real recordings, if they are here: beside the repository, or where `CAMRIG_RECORDINGS` says.
 fn recording(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
     let folder = std::env::var_os("CAMRIG_RECORDINGS").map_or_else(beside, PathBuf::from);

@@ -215,15 +215,16 @@ fn counted(count: usize, what: &str) -> String {
 
 fn devices(registry: &Registry) -> ExitCode {
     let mut exit = ExitCode::SUCCESS;
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (name, driver) in registry.drivers() {
         match driver.devices() {
             Ok(None) => {}
-            Ok(Some(devices)) if devices.is_empty() => text += &format!("{name}: no camera is attached\n"),
+            Ok(Some(devices)) if devices.is_empty() => lines.push(format!("{name}: no camera is attached")),
             Ok(Some(devices)) => {
                 for Device { model, serial, firmware, usb_type } in devices {
-                    text +=
-                        &format!("{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}\n");
+                    lines.push(format!(
+                        "{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}"
+                    ));
                 }
             }
             Err(error) => {
@@ -233,24 +234,24 @@ fn devices(registry: &Registry) -> ExitCode {
         }
     }
     for (name, reason) in registry.absent_drivers() {
-        text += &format!("{name}: not in this build: {reason}\n");
+        lines.push(format!("{name}: not in this build: {reason}"));
     }
-    show(&text);
+    show(&lines.join("\n"));
     exit
 }
 
 fn list(registry: &Registry) -> ExitCode {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (name, driver) in registry.drivers() {
-        text += &format!("driver {name}\n{}\n", driver.outline());
+        lines.push(format!("driver {name}\n{}", driver.outline()));
     }
     for (name, reason) in registry.absent_drivers() {
-        text += &format!("driver {name} is not in this build: {reason}\n\n");
+        lines.push(format!("driver {name} is not in this build: {reason}\n"));
     }
     for (name, kind) in registry.kinds() {
-        text += &format!("kind {name}\n{}\n", kind.outline());
+        lines.push(format!("kind {name}\n{}", kind.outline()));
     }
-    show(&text);
+    show(&lines.join("\n"));
     ExitCode::SUCCESS
 }
 
