@@ -1,5 +1,7 @@
 //! Nothing gets lost without being counted, on any link, under any policy, wherever its ends live.
 
+use std::fmt::Write;
+
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
@@ -77,13 +79,20 @@ fn slow_beside_quick(placement: Placement, overflow: &str) {
 fn race(placement: Placement) {
     const FRAMESETS: u64 = 5000;
     for (driver, options) in DRIVERS {
-        let mut topology = format!("[camera.camera]\ndriver = '{driver}'\noptions = {options}\nprocess = 'together'\n");
-        let readers = [("oldest", "drop-oldest", "main"), ("newest", "drop-newest", "together"), ("far", "drop-oldest", "far")];
+        let mut topology =
+            format!("[camera.camera]\ndriver = '{driver}'\noptions = {options}\nprocess = 'together'\n");
+        let readers = [
+            ("oldest", "drop-oldest", "main"),
+            ("newest", "drop-newest", "together"),
+            ("far", "drop-oldest", "far"),
+        ];
         for (name, overflow, process) in readers {
-            topology += &format!(
+            write!(
+                topology,
                 "[processor.{name}]\nkind = 'count'\nprocess = '{process}'\ninputs = ['camera']\n\
                  overflow = '{overflow}'\nqueue = 1\n"
-            );
+            )
+            .unwrap();
         }
         let framesets = FRAMESETS.to_string();
         let ended = Plan::new(&topology, placement).arguments(&["--framesets", &framesets]).run();
@@ -94,7 +103,10 @@ fn race(placement: Placement) {
             assert_eq!(link.produced, FRAMESETS);
             assert!(link.dropped.keys().all(|reason| reason == overflow), "{link:?}");
             let seen = assert_counted(&ended, name);
-            assert!(overflow == "drop-newest" || seen.next == FRAMESETS, "the freshest was dropped: {link:?}");
+            assert!(
+                overflow == "drop-newest" || seen.next == FRAMESETS,
+                "the freshest was dropped: {link:?}"
+            );
         }
     }
 }
