@@ -1,5 +1,7 @@
 //! Nothing gets lost without being counted, on any link, under any policy, wherever its ends live.
 
+use std::fmt::Write;
+
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
@@ -73,6 +75,42 @@ fn slow_beside_quick(placement: Placement, overflow: &str) {
     }
 }
 
+/// Readers as quick as the camera: the two meet at every step of the way.
+fn race(placement: Placement) {
+    const FRAMESETS: u64 = 5000;
+    for (driver, options) in DRIVERS {
+        let mut topology =
+            format!("[camera.camera]\ndriver = '{driver}'\noptions = {options}\nprocess = 'together'\n");
+        let readers = [
+            ("oldest", "drop-oldest", "main"),
+            ("newest", "drop-newest", "together"),
+            ("far", "drop-oldest", "far"),
+        ];
+        for (name, overflow, process) in readers {
+            write!(
+                topology,
+                "[processor.{name}]\nkind = 'count'\nprocess = '{process}'\ninputs = ['camera']\n\
+                 overflow = '{overflow}'\nqueue = 1\n"
+            )
+            .unwrap();
+        }
+        let framesets = FRAMESETS.to_string();
+        let ended = Plan::new(&topology, placement).arguments(&["--framesets", &framesets]).run();
+        ended.assert_said(0, &[]);
+        ended.assert_settled();
+        for (name, overflow, _) in readers {
+            let link = ended.report().link("camera", name);
+            assert_eq!(link.produced, FRAMESETS);
+            assert!(link.dropped.keys().all(|reason| reason == overflow), "{link:?}");
+            let seen = assert_counted(&ended, name);
+            assert!(
+                overflow == "drop-newest" || seen.next == FRAMESETS,
+                "the freshest was dropped: {link:?}"
+            );
+        }
+    }
+}
+
 fn keeper(placement: Placement) {
     for (driver, options) in DRIVERS {
         let topology = format!(
@@ -108,5 +146,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             },
         );
     }
+    conformance(trials, "accounting::readers_as_quick_as_the_camera", race);
     conformance(trials, "accounting::a_reader_that_keeps_every_slot", keeper);
 }

@@ -1,5 +1,7 @@
 //! How often pixels are copied, counted where they are read: never within a process, once between processes.
 
+use std::fmt::Write;
+
 use libtest_mimic::Trial;
 
 use crate::harness::{Ended, Placement, Plan};
@@ -11,10 +13,12 @@ const FRAMESETS: u64 = 200;
 fn run(placement: Placement, camera: &str, readers: &[&str], memory: &str) -> Ended {
     let mut topology = format!("[camera.camera]\ndriver = 'pattern'\nprocess = '{camera}'\n");
     for (number, process) in readers.iter().enumerate() {
-        topology += &format!(
+        write!(
+            topology,
             "[processor.reader-{number}]\nkind = 'addresses'\nprocess = '{process}'\ninputs = ['camera']\n\
              overflow = 'block'\noptions = {{ expect = '{memory}' }}\n"
-        );
+        )
+        .unwrap();
     }
     let framesets = FRAMESETS.to_string();
     let ended = Plan::new(&topology, placement).arguments(&["--framesets", &framesets]).run();
