@@ -88,6 +88,10 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// How often counts are read again when a frameset was produced meanwhile. A producer that is quicker than
+/// that makes `in_flight` too high by what it produced, never the sum wrong.
+const COUNT_TRIES: u32 = 8;
+
 /// Sub-buckets per power of two: latencies are known within 1/16.
 const LATENCY_STEPS: u32 = 16;
 /// Up to 2^36 microseconds, 19 hours.
@@ -222,10 +226,19 @@ impl Ledger {
     /// The counts of this moment, in flight being what is neither delivered nor dropped yet.
     pub fn counts(&self) -> Counts {
         let cells = self.cells();
-        // Delivered and dropped first: whatever they hold was counted as produced before.
-        let delivered = cells.reader.delivered.load(Ordering::SeqCst);
-        let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
-        let produced = cells.produced.load(Ordering::SeqCst);
+        let mut tries = COUNT_TRIES;
+        let (produced, delivered, dropped) = loop {
+            let before = cells.produced.load(Ordering::SeqCst);
+            // Delivered and dropped before produced: whatever they hold was counted as produced first.
+            let delivered = cells.reader.delivered.load(Ordering::SeqCst);
+            let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
+            let produced = cells.produced.load(Ordering::SeqCst);
+            tries -= 1;
+            // What was produced meanwhile may be delivered as well, and would look as if it were in flight.
+            if produced == before || tries == 0 {
+                break (produced, delivered, dropped);
+            }
+        };
         let in_flight = produced.saturating_sub(delivered + dropped.iter().sum::<u64>());
         Counts { produced, delivered, dropped, in_flight }
     }

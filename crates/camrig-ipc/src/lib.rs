@@ -10,10 +10,12 @@
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
 //! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
 //! * [`Bell`], [`Inbox`]: waking a process
+//! * [`handshake`]: how a process meets the one that started it
 //!
 //! It deliberately knows no actor, no topology and no thread: whoever owns an end decides when to call it.
 
 mod bell;
+pub mod handshake;
 mod header;
 mod ledger;
 mod reader;

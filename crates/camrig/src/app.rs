@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use camrig_ipc::handshake;
 use serde::de::DeserializeOwned;
 
 use crate::cli::{self, Cli};
@@ -96,14 +97,16 @@ impl App {
         self
     }
 
-    /// The whole program: reads the command line, does what it says, and returns the exit code: 0 stopped as
+    /// The whole program, to be called before any thread is started: reads the command line, does what it says, and returns the exit code: 0 stopped as
     /// asked, 64 usage, 69 a camera is unavailable, 70 an actor or worker failed for good, 73 the report cannot
     /// be written, 78 topology, 130 a second Ctrl-C.
     pub fn main(self) -> ExitCode {
         let registry = Arc::new(self.registry);
-        if let Ok(server) = std::env::var(worker::SERVER_VARIABLE) {
-            let process = std::env::var(worker::PROCESS_VARIABLE).unwrap_or_default();
-            return worker::run(&registry, &server, &process);
+        match handshake::accept() {
+            Some(Ok(greeting)) => return worker::run(&registry, greeting),
+            // The supervisor is gone, or will learn of this end: nobody else is to be told.
+            Some(Err(_)) => return ExitCode::FAILURE,
+            None => {}
         }
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());

@@ -66,15 +66,12 @@ pub(crate) enum Order {
     Exit,
 }
 
-/// What a worker tells the supervisor.
+/// What the supervisor hands a worker when they meet.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Answer {
-    /// The worker is there, and hears orders here.
-    Hello(IpcSender<Order>),
-    /// Something happened to an actor.
-    Actor(ActorEvent),
-    /// Sent in the place of a worker that died before it could say hello.
-    NeverCame,
+pub(crate) struct Greeting {
+    pub(crate) process: String,
+    pub(crate) orders: IpcReceiver<Order>,
+    pub(crate) events: IpcSender<ActorEvent>,
 }
 
 /// Something that happened to an actor.

@@ -2,23 +2,16 @@
 //!
 //! It deliberately knows no actor: what a worker says is passed on, and that it ended is said once.
 
+use std::io::ErrorKind;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
+use camrig_ipc::handshake::Handshake;
+use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 
-use crate::control::{ActorEvent, Answer, Order};
-use crate::worker::{PROCESS_VARIABLE, SERVER_VARIABLE};
-
-/// How long a worker may take from its start to its hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often a worker that has not said hello is looked at.
-const HELLO_PAUSE: Duration = Duration::from_millis(5);
+use crate::control::{ActorEvent, Greeting, Order};
 
 /// What a worker tells the supervisor, and its end.
 pub(crate) enum WorkerEvent {
@@ -47,32 +40,35 @@ impl Worker {
         process: &str,
         events: SyncSender<E>,
     ) -> std::io::Result<Self> {
-        let (server, server_name) = IpcOneShotServer::<Answer>::new().map_err(std::io::Error::other)?;
-        let name = std::env::args_os().next().unwrap_or_default();
-        let child = Command::new("/proc/self/exe")
-            // The same file, also when it was replaced meanwhile; the name and arguments are for `ps`.
-            .arg0(name)
-            .args(["worker", process])
-            .env(SERVER_VARIABLE, &server_name)
-            .env(PROCESS_VARIABLE, process)
-            .stdin(Stdio::null())
-            // Ctrl-C on the terminal reaches the supervisor only: it stops the rig in order.
-            .process_group(0)
-            .spawn()?;
+        let (orders, ordered) = channel()?;
+        let (told, answers) = channel()?;
+        let greeting = Greeting { process: process.to_owned(), orders: ordered, events: told };
+        let mut command = Command::new("/proc/self/exe");
+        // The same file, also when it was replaced meanwhile; the name and arguments are for `ps`.
+        command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
+        // Ctrl-C on the terminal reaches the supervisor only: it stops the rig in order.
+        command.process_group(0);
+        let handshake = Handshake::prepare(&mut command)?;
+        let child = command.spawn()?;
+        drop(command);
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
-        let accepted = Arc::new(AtomicBool::new(false));
-        guard_hello(Arc::clone(&child), Arc::clone(&accepted), server_name)?;
-        let watched = Arc::clone(&child);
-        std::thread::Builder::new().name(process.to_owned()).spawn(move || {
-            let first = server.accept();
-            accepted.store(true, Ordering::Release);
-            if let Ok((answers, first)) = first {
-                // None when the worker is gone, or when nobody is left to tell: the supervisor is ending.
-                let _ = listen(&answers, first, |event| events.send(E::from((index, event))).is_ok());
+        let (watched, process) = (Arc::clone(&child), process.to_owned());
+        std::thread::Builder::new().name(process.clone()).spawn(move || {
+            // An error of `tell` means that nobody is left to hear: the supervisor is ending.
+            let tell = |event| events.send(E::from((index, event))).is_ok();
+            match handshake.greet(greeting) {
+                Ok(_lifeline) => {
+                    let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
+                }
+                // It ended: how, its status tells.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+                Err(error) => {
+                    log::error!("the worker of process `{process}` cannot be met: {error}");
+                    let _ = lock(&watched).kill();
+                }
             }
-            let exited = WorkerEvent::Exited(describe(lock(&watched).wait()));
-            let _ = events.send(E::from((index, exited)));
+            tell(WorkerEvent::Exited(describe(lock(&watched).wait())));
         })?;
         Ok(Self { child, pid, orders: None })
     }
@@ -116,46 +112,14 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes on what the worker says until it is gone.
-fn listen(answers: &IpcReceiver<Answer>, first: Answer, tell: impl Fn(WorkerEvent) -> bool) -> Option<()> {
-    let mut answer = first;
-    loop {
-        let told = match answer {
-            Answer::Hello(orders) => tell(WorkerEvent::Hello(orders)),
-            Answer::Actor(event) => tell(WorkerEvent::Actor(event)),
-            Answer::NeverCame => return None,
-        };
-        answer = told.then(|| answers.recv().ok()).flatten()?;
-    }
-}
-
-/// `accept` waits for ever if the worker dies before it connects: watch it until then, and connect in its
-/// place if it does.
-fn guard_hello(
-    child: Arc<Mutex<Child>>,
-    accepted: Arc<AtomicBool>,
-    server_name: String,
-) -> std::io::Result<()> {
-    let deadline = Instant::now() + HELLO_TIMEOUT;
-    let guard = move || {
-        while !accepted.load(Ordering::Acquire) {
-            let mut child = lock(&child);
-            if !matches!(child.try_wait(), Ok(None)) {
-                drop(child);
-                // Fails when the worker came after all.
-                if let Ok(server) = IpcSender::connect(server_name) {
-                    let _ = server.send(Answer::NeverCame);
-                }
-                return;
-            }
-            if Instant::now() >= deadline {
-                let _ = child.kill();
-            }
-            drop(child);
-            std::thread::sleep(HELLO_PAUSE);
+/// Passes on what the worker says, until it is gone or nobody is left to hear.
+fn listen(answers: &IpcReceiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) -> bool {
+    while let Ok(event) = answers.recv() {
+        if !tell(WorkerEvent::Actor(event)) {
+            return false;
         }
-    };
-    std::thread::Builder::new().name("hello".to_owned()).spawn(guard).map(drop)
+    }
+    true
 }
 
 /// How a process ended, in words.

@@ -254,8 +254,11 @@ impl Rig {
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let variables = || environment.split(|&byte| byte == 0);
             variables().find(|variable| *variable == marked.as_bytes())?;
-            let process = variables().find_map(|variable| variable.strip_prefix(b"CAMRIG_PROCESS="))?;
-            let process = String::from_utf8_lossy(process).into_owned();
+            // What `ps` shows: the program, `worker`, and the name of its process.
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let mut words = command.split(|&byte| byte == 0).skip(1);
+            words.next().filter(|word| word == b"worker")?;
+            let process = String::from_utf8_lossy(words.next()?).into_owned();
             Some(Worker { process, pid: Pid::from_raw(pid as i32)? })
         };
         pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()

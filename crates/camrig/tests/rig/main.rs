@@ -50,12 +50,6 @@ fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + S
     }));
 }
 
-/// Leaves out the test that was added last, unless it is asked for.
-fn ignore_last(trials: &mut Vec<Trial>) {
-    let last = trials.pop().map(|trial| trial.with_ignored_flag(true));
-    trials.extend(last);
-}
-
 /// The same test for each placement.
 fn conformance(trials: &mut Vec<Trial>, name: &str, run: impl Fn(Placement) + Copy + Send + 'static) {
     for placement in Placement::ALL {

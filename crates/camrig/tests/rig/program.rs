@@ -26,8 +26,10 @@ pub(crate) const DIES_WITH: u8 = 3;
 pub(crate) const FILE: &str = file!();
 
 pub(crate) fn main() -> ExitCode {
-    if let (Ok(dies), Ok(process)) = (std::env::var(DIES), std::env::var("CAMRIG_PROCESS"))
-        && dies == process
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let (Ok(dies), [word, process]) = (std::env::var(DIES), words.as_slice())
+        && word == "worker"
+        && dies == *process
     {
         return ExitCode::from(DIES_WITH);
     }
