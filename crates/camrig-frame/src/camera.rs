@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PixelFormat, Stream, StreamProfile};
+use crate::{FrameHeader, Metadata, PixelFormat, Stream, StreamProfile, Timestamp};
 
 /// Who produces framesets, and everything about them that does not change while it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,22 @@ pub struct CameraInfo {
     pub streams: Vec<StreamInfo>,
 }
 
+/// A camera without a name, a device or streams, whose depth is in millimetres.
+impl Default for CameraInfo {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            driver: String::new(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: Vec::new(),
+        }
+    }
+}
+
 impl CameraInfo {
     /// What is known of one stream, if the camera has it.
     pub fn stream(&self, stream: Stream) -> Option<&StreamInfo> {
@@ -45,6 +61,22 @@ pub struct StreamInfo {
     pub intrinsics: Option<Intrinsics>,
     /// The transform from this stream's coordinates to those of depth, where the camera tells it.
     pub to_depth: Option<Extrinsics>,
+}
+
+impl StreamInfo {
+    /// The header of one frame of this stream, rows without padding and without metadata.
+    pub fn header(&self, number: u64, timestamp: Timestamp) -> FrameHeader {
+        FrameHeader {
+            stream: self.stream,
+            format: self.format,
+            width: self.profile.width(),
+            height: self.profile.height(),
+            stride_bytes: self.profile.width() * self.format.bytes_per_pixel(),
+            number,
+            timestamp,
+            metadata: Metadata::EMPTY,
+        }
+    }
 }
 
 /// A pinhole model with distortion, as librealsense's `rs2_intrinsics`.

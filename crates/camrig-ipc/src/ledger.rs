@@ -32,6 +32,7 @@ use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
+use crate::latency::{Latency, LatencyCells};
 use crate::region::{Region, Shared};
 
 /// The most slots that a producer can have.
@@ -92,11 +93,6 @@ impl fmt::Display for DropReason {
 /// that makes `in_flight` too high by what it produced, never the sum wrong.
 const COUNT_TRIES: u32 = 8;
 
-/// Sub-buckets per power of two: latencies are known within 1/16.
-const LATENCY_STEPS: u32 = 16;
-/// Up to 2^36 microseconds, 19 hours.
-const LATENCY_BUCKETS: usize = (LATENCY_STEPS * 33) as usize;
-
 #[repr(C, align(64))]
 struct Cells {
     produced: AtomicU64,
@@ -104,14 +100,13 @@ struct Cells {
     dropped: [AtomicU64; DropReason::ALL.len()],
     reader: ReaderCells,
     slots: [AtomicU64; MAX_SLOTS],
-    latency: [AtomicU32; LATENCY_BUCKETS],
+    latency: LatencyCells,
 }
 
 /// What the reader writes lies on cache lines of its own.
 #[repr(C, align(64))]
 struct ReaderCells {
     delivered: AtomicU64,
-    latency_max_micros: AtomicU64,
     gone: AtomicU32,
     /// 1 while a wake-up is on its way to the reader.
     rung: AtomicU32,
@@ -157,9 +152,7 @@ impl Ledger {
     /// Counts a frameset that reached the reader's processor, `latency` after it arrived in the camera actor.
     pub fn count_delivered(&self, latency: Duration) {
         let cells = self.cells();
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        cells.latency[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
-        cells.reader.latency_max_micros.fetch_max(micros, Ordering::Relaxed);
+        cells.latency.count(latency);
         cells.reader.delivered.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -245,10 +238,7 @@ impl Ledger {
 
     /// How long framesets took from the camera actor to the call of the processor.
     pub fn latency(&self) -> Latency {
-        let cells = self.cells();
-        let buckets: Vec<u32> = cells.latency.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let max_micros = cells.reader.latency_max_micros.load(Ordering::Relaxed);
-        Latency::of(&buckets, max_micros)
+        self.cells().latency.sum_up()
     }
 
     pub(crate) fn slot_is_free(&self, slot: usize) -> bool {
@@ -310,61 +300,6 @@ impl Ledger {
     }
 }
 
-/// What an actor has produced, in shared memory, so that the count survives the actor's process.
-pub struct Tally {
-    region: Region,
-}
-
-#[repr(C, align(64))]
-struct TallyCells {
-    produced: AtomicU64,
-    lost: AtomicU64,
-}
-
-// SAFETY: every field is an atomic or padding; aligned to 64.
-unsafe impl Shared for TallyCells {}
-
-impl Tally {
-    /// A tally of zero.
-    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
-    pub fn new() -> Self {
-        Self { region: Region::zeroed(size_of::<TallyCells>()) }
-    }
-
-    /// The same tally, received from another process.
-    ///
-    /// # Errors
-    /// When the memory is too small to be a tally.
-    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<TallyCells>())? })
-    }
-
-    /// Another handle to the tally, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
-        self.region.share()
-    }
-
-    /// Counts a frameset.
-    pub fn count_produced(&self) {
-        self.region.cell::<TallyCells>().produced.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Counts framesets that the device or its library lost before the actor saw them.
-    pub fn count_lost(&self, framesets: u64) {
-        self.region.cell::<TallyCells>().lost.fetch_add(framesets, Ordering::SeqCst);
-    }
-
-    /// Framesets so far.
-    pub fn produced(&self) -> u64 {
-        self.region.cell::<TallyCells>().produced.load(Ordering::SeqCst)
-    }
-
-    /// Framesets lost so far before the actor saw them.
-    pub fn lost(&self) -> u64 {
-        self.region.cell::<TallyCells>().lost.load(Ordering::SeqCst)
-    }
-}
-
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("counts", &self.counts()).finish_non_exhaustive()
@@ -382,55 +317,6 @@ pub struct Counts {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Framesets that are still on the way.
     pub in_flight: u64,
-}
-
-/// How long framesets took, in microseconds; percentiles are known within 1/16.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    /// Half of them took at most this.
-    pub p50: u64,
-    /// 99 of 100 took at most this.
-    pub p99: u64,
-    /// The longest, exactly.
-    pub max: u64,
-}
-
-impl Latency {
-    fn of(buckets: &[u32], max: u64) -> Self {
-        let total: u64 = buckets.iter().map(|&count| u64::from(count)).sum();
-        let percentile = |percent: u64| {
-            let wanted = (total * percent).div_ceil(100);
-            let mut seen = 0;
-            for (index, &count) in buckets.iter().enumerate() {
-                seen += u64::from(count);
-                if count > 0 && seen >= wanted {
-                    return upper_bound_of(index).min(max);
-                }
-            }
-            0
-        };
-        Self { p50: percentile(50), p99: percentile(99), max }
-    }
-}
-
-/// Exact below 16 microseconds, then 16 buckets for each power of two.
-fn bucket_of(micros: u64) -> usize {
-    let steps = u64::from(LATENCY_STEPS);
-    if micros < steps {
-        return micros as usize;
-    }
-    let octave = micros.ilog2() - LATENCY_STEPS.ilog2();
-    let step = (micros >> octave) - steps;
-    ((u64::from(octave) + 1) * steps + step).min(LATENCY_BUCKETS as u64 - 1) as usize
-}
-
-/// The largest value that `bucket_of` maps to `bucket`.
-fn upper_bound_of(bucket: usize) -> u64 {
-    let (octave, step) = (bucket as u64 / u64::from(LATENCY_STEPS), bucket as u64 % u64::from(LATENCY_STEPS));
-    if octave == 0 {
-        return step;
-    }
-    ((u64::from(LATENCY_STEPS) + step + 1) << (octave - 1)) - 1
 }
 
 /// What `take` gives: a slot that is the reader's until it releases it.
@@ -475,17 +361,6 @@ impl Word {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn buckets_hold_what_their_bounds_say() {
-        for micros in (0..5000).chain((0..60).map(|power| 1 << power)).chain([u64::MAX]) {
-            let bucket = bucket_of(micros);
-            if bucket < LATENCY_BUCKETS - 1 {
-                assert!(micros <= upper_bound_of(bucket), "{micros}");
-                assert!(bucket == 0 || micros > upper_bound_of(bucket - 1), "{micros}");
-            }
-        }
-    }
 
     #[test]
     fn percentiles_are_those_of_the_counted_values() {

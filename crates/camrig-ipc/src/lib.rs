@@ -6,7 +6,7 @@
 //! it when the lease drops. Only a [`Bell`], a few bytes over ipc-channel, wakes a sleeping reader.
 //!
 //! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
-//! * [`Ledger`]: the accounting of one link and who holds which slot
+//! * [`Ledger`]: the accounting of one link and who holds which slot; [`Latency`], [`Tally`]: counts beside it
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
 //! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
 //! * [`Bell`], [`Inbox`]: waking a process
@@ -17,13 +17,17 @@
 mod bell;
 pub mod handshake;
 mod header;
+mod latency;
 mod ledger;
 mod reader;
 mod region;
 mod slots;
+mod tally;
 
 pub use bell::{Bell, Inbox, Rings};
-pub use ledger::{Counts, DropReason, Latency, Ledger, MAX_SLOTS, Overflow, Tally};
+pub use latency::Latency;
+pub use ledger::{Counts, DropReason, Ledger, MAX_SLOTS, Overflow};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::MemoryError;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
+pub use tally::Tally;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use camrig_frame::{
-    CameraInfo, FrameHeader, FrameSetHeader, Layout, LayoutError, MAX_FRAMES, Stream, StreamInfo,
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Layout, LayoutError, MAX_FRAMES, Stream, StreamInfo,
+    Timestamp,
 };
 use camrig_ipc::{
     Announcement, Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, Overflow,
@@ -391,15 +392,6 @@ impl Drop for Outlet {
 
 /// The frames of the largest frameset that a camera with these streams makes.
 fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
-    let frame = |info: &StreamInfo| FrameHeader {
-        stream: info.stream,
-        format: info.format,
-        width: info.profile.width(),
-        height: info.profile.height(),
-        stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
-        number: 0,
-        timestamp: camrig_frame::Timestamp { clock: camrig_frame::Clock::Hardware, nanos: 0 },
-        metadata: camrig_frame::Metadata::EMPTY,
-    };
-    streams.iter().map(frame).take(MAX_FRAMES).collect()
+    let any_time = Timestamp { clock: Clock::Hardware, nanos: 0 };
+    streams.iter().map(|stream| stream.header(0, any_time)).take(MAX_FRAMES).collect()
 }

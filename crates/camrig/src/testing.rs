@@ -7,9 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
-};
+use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig_ipc::{Ledger, Overflow, Tally};
 use tokio::sync::Notify;
 
@@ -77,17 +75,8 @@ impl TestCamera {
     pub(crate) fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
         assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
         let number = self.outlet.produced();
-        let header = |info: &StreamInfo| FrameHeader {
-            stream: info.stream,
-            format: info.format,
-            width: info.profile.width(),
-            height: info.profile.height(),
-            stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
-            number,
-            timestamp: Timestamp { clock: Clock::System, nanos: arrival_nanos },
-            metadata: Metadata::EMPTY,
-        };
-        let headers = self.info.streams.iter().map(header).collect();
+        let timestamp = Timestamp { clock: Clock::System, nanos: arrival_nanos };
+        let headers = self.info.streams.iter().map(|stream| stream.header(number, timestamp)).collect();
         let mut loan = self.outlet.loan(arrival_nanos, headers).unwrap().expect("a slot that no test holds");
         for (index, pixels) in pixels.iter().enumerate() {
             loan.frame_mut(index).copy_from_slice(pixels);

@@ -4,8 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use camrig::frame::{CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo};
-use camrig::frame::{StreamProfile, Timestamp};
+use camrig::frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig::{monotonic_nanos, prelude::*};
 use serde::Deserialize;
 
@@ -34,16 +33,8 @@ impl Driver for TestPattern {
 
     /// Says once what every frameset has in common. The streams tell camrig how large its slots must be.
     fn info(&self) -> CameraInfo {
-        CameraInfo {
-            name: String::new(),   // camrig fills in the name from the topology
-            driver: String::new(), // and the name that main gives this driver
-            serial: String::new(),
-            model: "test pattern".to_owned(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: vec![self.stream],
-        }
+        let streams = vec![self.stream];
+        CameraInfo { model: "test pattern".to_owned(), streams, ..CameraInfo::default() }
     }
 
     /// Called when every actor of the rig is ready, so that the first frameset is not lost.
@@ -61,16 +52,8 @@ impl Driver for TestPattern {
         if wait > timeout {
             return Ok(Captured::Nothing);
         }
-        let header = FrameHeader {
-            stream: self.stream.stream,
-            format: self.stream.format,
-            width: profile.width(),
-            height: profile.height(),
-            stride_bytes: profile.width() * self.stream.format.bytes_per_pixel(),
-            number: self.number,
-            timestamp: Timestamp { clock: Clock::Hardware, nanos: due.as_nanos() as u64 },
-            metadata: Metadata::EMPTY,
-        };
+        let timestamp = Timestamp { clock: Clock::Hardware, nanos: due.as_nanos() as u64 };
+        let header = self.stream.header(self.number, timestamp);
         let loan = outlet.loan(monotonic_nanos(), [header].into_iter().collect());
         // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
         if let Some(mut loan) = loan? {

@@ -138,16 +138,8 @@ impl Synthetic {
         let hunt = (mix(Scene::seed(&self.serial) ^ self.number) % 16) as i64;
         metadata.set(MetadataKey::ACTUAL_EXPOSURE, 8500 + 10 * hunt);
         metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
-        let header = |info: &StreamInfo| FrameHeader {
-            stream: info.stream,
-            format: info.format,
-            width: info.profile.width(),
-            height: info.profile.height(),
-            stride_bytes: info.profile.width() * info.format.bytes_per_pixel(),
-            number: self.number,
-            timestamp: Timestamp { clock: Clock::Hardware, nanos },
-            metadata,
-        };
+        let timestamp = Timestamp { clock: Clock::Hardware, nanos };
+        let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(self.number, timestamp) };
         self.streams.iter().map(header).collect()
     }
 

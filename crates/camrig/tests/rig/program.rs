@@ -205,9 +205,7 @@ impl Driver for Pattern {
         let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
         let header = depth_header(WIDTH, HEIGHT, self.number);
         let headers = FrameHeaders::from_iter([header]);
-        outlet
-            .publish_held(monotonic_nanos(), headers, Box::new(frame))
-            .map_err(|error| DriverError::new(error.to_string()))?;
+        outlet.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
         self.number += 1;
         Ok(Captured::FrameSet)
     }

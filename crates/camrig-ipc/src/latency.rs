@@ -1,0 +1,98 @@
+//! Latencies as a histogram of atomics, which lies in a ledger and so survives whoever counts.
+//!
+//! It deliberately knows no clock: whoever counts has measured.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Sub-buckets per power of two: latencies are known within 1/16.
+const LATENCY_STEPS: u32 = 16;
+/// Up to 2^36 microseconds, 19 hours.
+const LATENCY_BUCKETS: usize = (LATENCY_STEPS * 33) as usize;
+
+/// How many framesets took how long.
+#[repr(C, align(64))]
+pub(crate) struct LatencyCells {
+    max_micros: AtomicU64,
+    buckets: [AtomicU32; LATENCY_BUCKETS],
+}
+
+impl LatencyCells {
+    pub(crate) fn count(&self, latency: Duration) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
+        self.max_micros.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sum_up(&self) -> Latency {
+        let buckets: Vec<u32> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        Latency::of(&buckets, self.max_micros.load(Ordering::Relaxed))
+    }
+}
+
+/// How long framesets took, in microseconds; percentiles are known within 1/16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took at most this.
+    pub p50: u64,
+    /// 99 of 100 took at most this.
+    pub p99: u64,
+    /// The longest, exactly.
+    pub max: u64,
+}
+
+impl Latency {
+    fn of(buckets: &[u32], max: u64) -> Self {
+        let total: u64 = buckets.iter().map(|&count| u64::from(count)).sum();
+        let percentile = |percent: u64| {
+            let wanted = (total * percent).div_ceil(100);
+            let mut seen = 0;
+            for (index, &count) in buckets.iter().enumerate() {
+                seen += u64::from(count);
+                if count > 0 && seen >= wanted {
+                    return upper_bound_of(index).min(max);
+                }
+            }
+            0
+        };
+        Self { p50: percentile(50), p99: percentile(99), max }
+    }
+}
+
+/// Exact below 16 microseconds, then 16 buckets for each power of two.
+fn bucket_of(micros: u64) -> usize {
+    let steps = u64::from(LATENCY_STEPS);
+    if micros < steps {
+        return micros as usize;
+    }
+    let octave = micros.ilog2() - LATENCY_STEPS.ilog2();
+    let step = (micros >> octave) - steps;
+    ((u64::from(octave) + 1) * steps + step).min(LATENCY_BUCKETS as u64 - 1) as usize
+}
+
+/// The largest value that `bucket_of` maps to `bucket`.
+fn upper_bound_of(bucket: usize) -> u64 {
+    let (octave, step) = (bucket as u64 / u64::from(LATENCY_STEPS), bucket as u64 % u64::from(LATENCY_STEPS));
+    if octave == 0 {
+        return step;
+    }
+    ((u64::from(LATENCY_STEPS) + step + 1) << (octave - 1)) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_what_their_bounds_say() {
+        for micros in (0..5000).chain((0..60).map(|power| 1 << power)).chain([u64::MAX]) {
+            let bucket = bucket_of(micros);
+            if bucket < LATENCY_BUCKETS - 1 {
+                assert!(micros <= upper_bound_of(bucket), "{micros}");
+                assert!(bucket == 0 || micros > upper_bound_of(bucket - 1), "{micros}");
+            }
+        }
+    }
+}
