@@ -97,6 +97,7 @@ const COUNT_TRIES: u32 = 8;
 struct Cells {
     produced: AtomicU64,
     ended: AtomicU32,
+    announced: AtomicU32,
     dropped: [AtomicU64; DropReason::ALL.len()],
     reader: ReaderCells,
     slots: [AtomicU64; MAX_SLOTS],
@@ -170,6 +171,18 @@ impl Ledger {
     /// Whether nothing more will be produced on this link.
     pub fn ended(&self) -> bool {
         self.cells().ended.load(Ordering::SeqCst) != 0
+    }
+
+    /// Counts an announcement that was sent, so that the reader need not ask the channel in vain. The reader
+    /// is to be woken, whoever rang before.
+    pub(crate) fn count_announced(&self) {
+        self.cells().announced.fetch_add(1, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// How many announcements were sent.
+    pub(crate) fn announced(&self) -> u32 {
+        self.cells().announced.load(Ordering::SeqCst)
     }
 
     /// Says that the reader will take nothing more.

@@ -17,8 +17,8 @@ use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Taken};
 use crate::region::Region;
 
-/// How long a reader waits for the announcement of a pool whose framesets it already sees. It was sent
-/// before them, so it is there; the bound is for a producer that breaks the protocol.
+/// How long a reader waits for an announcement that was counted. It was sent before, so it is there; the bound
+/// is for a producer that breaks the protocol.
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most cameras whose framesets one producer can pass on.
@@ -79,6 +79,9 @@ pub enum Refused {
     /// More cameras were announced than any rig has.
     #[error("more than {MAX_SOURCES} cameras were announced")]
     Sources,
+    /// An announcement was counted, but none is there.
+    #[error("an announcement was counted, but not sent")]
+    Silent,
     /// A frameset of a pool or camera that was never announced.
     #[error("a frameset came without an announcement of its {0}")]
     Unannounced(&'static str),
@@ -94,6 +97,8 @@ pub enum Refused {
 pub struct LinkReader {
     ledger: Arc<Ledger>,
     announcements: IpcReceiver<Announcement>,
+    /// How many announcements were heard.
+    heard: u32,
     pool: Option<Arc<ReaderPool>>,
     sources: Vec<Arc<CameraInfo>>,
 }
@@ -101,7 +106,7 @@ pub struct LinkReader {
 impl LinkReader {
     /// The reader's end of a link.
     pub fn new(ledger: Arc<Ledger>, announcements: IpcReceiver<Announcement>) -> Self {
-        Self { ledger, announcements, pool: None, sources: Vec::new() }
+        Self { ledger, announcements, heard: 0, pool: None, sources: Vec::new() }
     }
 
     /// The link's accounting.
@@ -114,8 +119,10 @@ impl LinkReader {
     /// # Errors
     /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
+        self.hear()?;
         let Some(taken) = self.ledger.take() else { return Ok(None) };
-        let lease = self.lease(&taken);
+        // The pool of this frameset may have been announced between the two steps.
+        let lease = self.hear().and_then(|()| self.lease(&taken));
         if lease.is_err() {
             self.ledger.release(taken.slot);
             self.ledger.count_dropped(DropReason::Refused);
@@ -123,7 +130,7 @@ impl LinkReader {
         lease.map(Some)
     }
 
-    fn lease(&mut self, taken: &Taken) -> Result<Lease, Refused> {
+    fn lease(&self, taken: &Taken) -> Result<Lease, Refused> {
         let pool = self.pool(taken.generation)?;
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));
@@ -151,35 +158,27 @@ impl LinkReader {
         })
     }
 
-    fn pool(&mut self, generation: u16) -> Result<Arc<ReaderPool>, Refused> {
-        loop {
-            if let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation == generation) {
-                return Ok(Arc::clone(pool));
-            }
-            self.hear_news("pool")?;
-        }
+    fn pool(&self, generation: u16) -> Result<Arc<ReaderPool>, Refused> {
+        let current = self.pool.as_ref().filter(|pool| pool.generation == generation);
+        current.map(Arc::clone).ok_or(Refused::Unannounced("pool"))
     }
 
-    fn source(&mut self, number: usize) -> Result<Arc<CameraInfo>, Refused> {
-        loop {
-            if let Some(info) = self.sources.get(number) {
-                return Ok(Arc::clone(info));
-            }
-            self.hear_news("camera")?;
-        }
+    fn source(&self, number: usize) -> Result<Arc<CameraInfo>, Refused> {
+        self.sources.get(number).map(Arc::clone).ok_or(Refused::Unannounced("camera"))
     }
 
-    fn hear_news(&mut self, awaited: &'static str) -> Result<(), Refused> {
-        let Announcement(news) = self
-            .announcements
-            .try_recv_timeout(ANNOUNCEMENT_TIMEOUT)
-            .map_err(|_| Refused::Unannounced(awaited))?;
-        match news {
-            News::Pool { generation, slots, pixel_bytes, memory } => {
-                self.pool = Some(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
+    /// Hears whatever was announced and not heard yet.
+    fn hear(&mut self) -> Result<(), Refused> {
+        while self.heard < self.ledger.announced() {
+            let announcement = self.announcements.try_recv_timeout(ANNOUNCEMENT_TIMEOUT);
+            self.heard += 1;
+            match announcement.map_err(|_| Refused::Silent)?.0 {
+                News::Pool { generation, slots, pixel_bytes, memory } => {
+                    self.pool = Some(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
+                }
+                News::Source(_) if self.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
+                News::Source(info) => self.sources.push(Arc::new(info)),
             }
-            News::Source(_) if self.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
-            News::Source(info) => self.sources.push(Arc::new(info)),
         }
         Ok(())
     }

@@ -206,9 +206,13 @@ impl LinkWriter {
         self.overflow
     }
 
-    /// Tells the reader of a pool or camera. A reader that is gone hears nothing, and needs nothing.
+    /// Tells the reader of a pool or camera, and wakes it, so that it has mapped and pre-faulted a pool when
+    /// the first frameset comes. A reader that is gone hears nothing, and needs nothing.
     pub fn announce(&self, announcement: Announcement) {
-        let _ = self.announcements.send(announcement);
+        if self.announcements.send(announcement).is_ok() {
+            self.ledger.count_announced();
+            self.bell.ring();
+        }
     }
 
     /// Whether the next frameset would be queued without dropping one.
