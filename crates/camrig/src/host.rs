@@ -107,7 +107,7 @@ impl Host {
                 logging::set_actor(&wired.part.name);
                 let limits = CameraLimits { stop, framesets: wired.part.framesets };
                 let ready = || events(ActorEvent::Ready { actor });
-                events(match wired.run(&registry, &limits, &gate, ready) {
+                events(match wired.run(&registry, limits, &gate, ready) {
                     Ok(()) => ActorEvent::Finished { actor },
                     Err(Failure { message, unavailable }) => {
                         ActorEvent::Failed { actor, message, unavailable }
@@ -130,7 +130,7 @@ impl Wired {
     fn run(
         self,
         registry: &Registry,
-        limits: &CameraLimits,
+        limits: CameraLimits,
         gate: &Gate,
         ready: impl FnOnce(),
     ) -> Result<(), Failure> {

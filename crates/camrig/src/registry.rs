@@ -17,6 +17,7 @@ use toml::de::ValueDeserializer;
 use crate::actors::Running;
 use crate::driver::{Captured, Device, Driver, DriverError};
 use crate::frameset::FrameSet;
+use crate::inputs::Inputs;
 use crate::outlet::Outlet;
 use crate::outline::Outline;
 use crate::processor::{Processor, ProcessorError};
@@ -45,7 +46,9 @@ impl Registry {
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, move |options, outlet| Ok(Running::start(build(options, outlet)?)));
+        self.add_kind(kind, move |options, outlet, inputs| {
+            Ok(Running::start_actor(build(options, outlet)?, inputs))
+        });
     }
 
     pub(crate) fn add_processor<O, P, F>(&mut self, kind: &str, build: F)
@@ -54,13 +57,15 @@ impl Registry {
         P: Processor,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, move |options, outlet| Ok(Running::start_processor(build(options)?, outlet)));
+        self.add_kind(kind, move |options, outlet, inputs| {
+            Ok(Running::start_processor(build(options)?, outlet, inputs))
+        });
     }
 
     fn add_kind<O, F>(&mut self, kind: &str, start: F)
     where
         O: DeserializeOwned + 'static,
-        F: Fn(O, Outlet) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+        F: Fn(O, Outlet, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
     {
         self.kinds.insert(kind.to_owned(), Arc::new(TypedKind { start, options: PhantomData }));
     }
@@ -124,7 +129,7 @@ pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError>;
     /// Builds the actor and starts it on the calling thread.
-    fn start(&self, options: &str, outlet: Outlet) -> Result<Running, ProcessorError>;
+    fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError>;
     /// The options' names and types.
     fn outline(&self) -> Outline;
 }
@@ -180,14 +185,14 @@ struct TypedKind<F, O> {
 impl<F, O> KindEntry for TypedKind<F, O>
 where
     O: DeserializeOwned + 'static,
-    F: Fn(O, Outlet) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+    F: Fn(O, Outlet, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
 {
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
         O::deserialize(options).map(drop).map_err(OptionsError::Type)
     }
 
-    fn start(&self, options: &str, outlet: Outlet) -> Result<Running, ProcessorError> {
-        (self.start)(parse(options)?, outlet)
+    fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError> {
+        (self.start)(parse(options)?, outlet, inputs)
     }
 
     fn outline(&self) -> Outline {

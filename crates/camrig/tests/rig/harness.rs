@@ -77,7 +77,7 @@ pub(crate) struct Ended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
     pub(crate) process: String,
-    pid: Pid,
+    pub(crate) pid: Pid,
 }
 
 /// The report of a run, as far as these tests look at it.

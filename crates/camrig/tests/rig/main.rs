@@ -9,17 +9,24 @@
 
 mod accounting;
 mod copies;
+mod costs;
 mod endings;
 mod harness;
 mod passing_on;
 mod placement;
 mod program;
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use self::harness::Placement;
+
+/// Counts every allocation of this binary, for `costs`.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Rigs at a time: each has up to ten processes.
 const RIGS_AT_ONCE: usize = 2;
@@ -33,6 +40,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     placement::add_to(&mut trials);
     copies::add_to(&mut trials);
+    costs::add_to(&mut trials);
     accounting::add_to(&mut trials);
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::costs::{MeterProcessor, Metered};
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use camrig::frame::{
     CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
@@ -35,6 +36,8 @@ pub(crate) fn main() -> ExitCode {
     }
     App::new()
         .driver::<Pattern>("pattern")
+        .driver::<Metered>("metered")
+        .processor("meter", |_: NoOptions| Ok(MeterProcessor::NEW))
         .processor("addresses", |options| {
             Ok(Addresses { options, framesets: 0, mapped: Vec::new(), last: None })
         })

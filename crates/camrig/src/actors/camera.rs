@@ -1,0 +1,102 @@
+//! A camera as an actor: it is asked to capture for a while, again and again.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+
+use super::{Failure, on_this_thread};
+use crate::driver::{Captured, DriverError};
+use crate::outlet::Outlet;
+use crate::registry::{DriverEntry, OpenCamera};
+
+/// How long a camera captures before it looks at its mailbox, and waits before it looks whether to stop.
+const CAPTURE_TIME: Duration = Duration::from_millis(100);
+
+/// When a camera stops beside the end of its device.
+pub(crate) struct CameraLimits {
+    /// Set by whoever wants it to stop.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// After so many framesets.
+    pub(crate) framesets: Option<u64>,
+}
+
+struct CameraActor {
+    camera: Box<dyn OpenCamera>,
+    outlet: Outlet,
+    limits: CameraLimits,
+}
+
+impl CameraActor {
+    fn is_to_stop(&self) -> bool {
+        self.limits.stop.load(Ordering::Acquire)
+            || self.limits.framesets.is_some_and(|limit| self.outlet.produced() >= limit)
+            || self.outlet.abandoned()
+    }
+}
+
+impl Actor for CameraActor {
+    type Context = Context<Self>;
+}
+
+/// Asks a camera for its framesets of the next [`CAPTURE_TIME`]; it breaks when there will be no more.
+struct Capture;
+
+impl Message for Capture {
+    type Result = Result<ControlFlow<()>, DriverError>;
+}
+
+impl Handler<Capture> for CameraActor {
+    type Result = Result<ControlFlow<()>, DriverError>;
+
+    fn handle(&mut self, _: Capture, _: &mut Self::Context) -> Self::Result {
+        let until = Instant::now() + CAPTURE_TIME;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.is_to_stop() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if left.is_zero() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            if self.camera.capture(&mut self.outlet, left)? == Captured::End {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    }
+}
+
+/// A camera from open to end, on the calling thread. `ready` is called once, when the device is open, and
+/// returns when framesets may flow.
+pub(crate) fn run_camera(
+    name: &str,
+    driver: (&str, &dyn DriverEntry),
+    options: &str,
+    mut outlet: Outlet,
+    limits: CameraLimits,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    on_this_thread(async {
+        let (driver_name, driver) = driver;
+        let mut camera = driver.open(name, options)?;
+        let mut info = camera.info();
+        name.clone_into(&mut info.name);
+        driver_name.clone_into(&mut info.driver);
+        outlet.prepare(&Arc::new(info)).map_err(Failure::new)?;
+        ready();
+        camera.start()?;
+        let context = Context::new();
+        let address = context.address();
+        let ended = actix::spawn(context.into_future(CameraActor { camera, outlet, limits }));
+        // No answer means that the actor panicked: its task knows.
+        while let Ok(captured) = address.send(Capture).await {
+            if captured?.is_break() {
+                break;
+            }
+        }
+        drop(address);
+        ended.await.map_err(Failure::of_task)
+    })
+}

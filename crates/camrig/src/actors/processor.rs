@@ -1,0 +1,121 @@
+//! A processor as an actor, and actors of the user's own.
+//!
+//! A [`Processor`] handles its inputs as a stream, called directly. An actor of the user's own is sent each
+//! frameset as a message and answers, possibly later, when it is ready for the next one.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxError, StreamHandler};
+use futures_util::stream;
+use tokio::task::JoinHandle;
+
+use super::{Failure, on_this_thread};
+use crate::frameset::FrameSet;
+use crate::inputs::Inputs;
+use crate::outlet::Outlet;
+use crate::processor::{Processor, ProcessorError};
+use crate::registry::KindEntry;
+
+/// How long an actor that has no more input may go on with what it is doing before it is stopped.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An actor that runs on this thread and handles framesets: ready when it has ended.
+pub(crate) struct Running(Pin<Box<dyn Future<Output = Result<(), Failure>>>>);
+
+impl Running {
+    /// Starts a processor on this thread, which must run an actix system.
+    pub(crate) fn start_processor(processor: impl Processor, outlet: Outlet, inputs: Inputs) -> Self {
+        let error = Rc::default();
+        let actor = ProcessorActor { processor: Box::new(processor), outlet, error: Rc::clone(&error) };
+        let framesets = stream::unfold(inputs, |mut inputs| async {
+            inputs.next().await.map(|frameset| (frameset, inputs))
+        });
+        let mut context = Context::<ProcessorActor>::new();
+        context.add_stream(framesets);
+        // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
+        let ended = actix::spawn(context.into_future(actor));
+        Self(Box::pin(async move {
+            ended.await.map_err(Failure::of_task)?;
+            error.take().map_or(Ok(()), |error| Err(Failure::new(error)))
+        }))
+    }
+
+    /// Starts an actor on this thread, which must run an actix system.
+    pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+    {
+        let context = Context::new();
+        let address = context.address();
+        let ended = actix::spawn(context.into_future(actor));
+        Self(Box::pin(feed(address, ended, inputs)))
+    }
+}
+
+/// A processor from build to end, on the calling thread. Calls `ready` once, when it is built.
+pub(crate) fn run_processor(
+    kind: &dyn KindEntry,
+    options: &str,
+    outlet: Outlet,
+    inputs: Inputs,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    on_this_thread(async {
+        let Running(life) = kind.start(options, outlet, inputs).map_err(Failure::new)?;
+        ready();
+        life.await
+    })
+}
+
+struct ProcessorActor {
+    processor: Box<dyn Processor>,
+    outlet: Outlet,
+    /// What made it stop, if something did: a stream has no caller to return it to.
+    error: Rc<RefCell<Option<ProcessorError>>>,
+}
+
+impl Actor for ProcessorActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let mut error = self.error.borrow_mut();
+        if error.is_none() {
+            *error = self.processor.finish(&mut self.outlet).err();
+        }
+    }
+}
+
+/// The end of the stream stops the actor.
+impl StreamHandler<FrameSet> for ProcessorActor {
+    fn handle(&mut self, frameset: FrameSet, context: &mut Self::Context) {
+        if let Err(error) = self.processor.process(&frameset, &mut self.outlet) {
+            *self.error.borrow_mut() = Some(error);
+            context.stop();
+        }
+    }
+}
+
+/// Gives an actor one frameset after another until the inputs or the actor end.
+async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, mut inputs: Inputs) -> Result<(), Failure>
+where
+    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+{
+    while let Some(frameset) = inputs.next().await {
+        match address.send(frameset).await {
+            Ok(answer) => answer.map_err(Failure::new)?,
+            // The actor stopped by itself, or panicked: its task knows.
+            Err(MailboxError::Closed | MailboxError::Timeout) => break,
+        }
+    }
+    // An actor whose last address is gone stops when it has done what it was doing, which a timer never has:
+    // then it is stopped, by the drop of its context.
+    drop(address);
+    if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
+        return ended.map_err(Failure::of_task);
+    }
+    ended.abort();
+    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(Failure::of_task(error)) })
+}

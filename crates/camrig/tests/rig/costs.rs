@@ -1,0 +1,276 @@
+//! What a frameset costs between processes once a rig runs: page faults, mappings, allocations, system calls
+//! and bytes on a channel. All of it is counted, none of it timed.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use camrig::frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
+use camrig::{FrameHeaders, HeldFrames, monotonic_nanos, prelude::*};
+use libtest_mimic::Trial;
+use serde::Deserialize;
+
+use crate::harness::{Placement, Plan};
+use crate::{ALLOCATOR, test};
+
+/// Framesets until everything is warm.
+const WARM: u64 = 200;
+
+/// Framesets that are looked at after that.
+const MEASURED: u64 = 1000;
+
+/// What a process has used so far.
+#[derive(Clone, Copy)]
+struct Used {
+    faults: u64,
+    mappings: u64,
+    allocations: u64,
+    bytes: u64,
+}
+
+impl Used {
+    fn now() -> Self {
+        // First, because looking allocates as well: the same every time.
+        let heap = ALLOCATOR.stats();
+        let process = procfs::process::Process::myself().unwrap();
+        Self {
+            faults: process.stat().unwrap().minflt,
+            mappings: process.maps().unwrap().len() as u64,
+            allocations: (heap.allocations + heap.reallocations) as u64,
+            bytes: heap.bytes_allocated as u64,
+        }
+    }
+}
+
+/// Counts framesets, and says what those after the warm ones cost this process.
+struct Meter {
+    framesets: u64,
+    warm: Option<Used>,
+}
+
+impl Meter {
+    const NEW: Self = Self { framesets: 0, warm: None };
+
+    fn count(&mut self, side: &str) {
+        self.framesets += 1;
+        if self.framesets == WARM - 1 {
+            // Once in vain: what looking needs for the first time is not what framesets cost.
+            Used::now();
+        } else if self.framesets == WARM {
+            println!("{side} is warm");
+            self.warm = Some(Used::now());
+        } else if self.framesets == WARM + MEASURED
+            && let Some(warm) = self.warm
+        {
+            let looked = Used::now();
+            let again = Used::now();
+            // What one look allocates by itself is in between the two looks.
+            println!(
+                "{side} {} faults {} mappings {} allocations {} bytes",
+                looked.faults - warm.faults,
+                looked.mappings.abs_diff(warm.mappings),
+                looked.allocations - warm.allocations - (again.allocations - looked.allocations),
+                looked.bytes - warm.bytes - (again.bytes - looked.bytes),
+            );
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MeteredOptions {
+    depth: StreamProfile,
+    /// Whether the driver owns the pixels, as librealsense does, or writes them into the slot.
+    held: bool,
+}
+
+/// A camera that meters its process.
+pub(crate) struct Metered {
+    options: MeteredOptions,
+    number: u64,
+    meter: Meter,
+}
+
+impl Metered {
+    fn stream(&self) -> StreamInfo {
+        let (stream, format, profile) = (Stream::Depth, PixelFormat::Z16, self.options.depth);
+        StreamInfo { stream, format, profile, intrinsics: None, to_depth: None }
+    }
+}
+
+/// The same pixels for every frame: what they cost is the outlet's.
+struct Zeros;
+
+static ZEROS: [u8; 640 * 480 * 2] = [0; 640 * 480 * 2];
+
+struct ZeroFrame(usize);
+
+impl HeldFrames for ZeroFrame {
+    fn pixels(&self, _: usize) -> &[u8] {
+        Zeros::of(self.0)
+    }
+}
+
+impl Zeros {
+    fn of(bytes: usize) -> &'static [u8] {
+        &ZEROS[..bytes]
+    }
+}
+
+impl Driver for Metered {
+    type Options = MeteredOptions;
+
+    fn open(_: &str, options: MeteredOptions) -> Result<Self, DriverError> {
+        Ok(Self { options, number: 0, meter: Meter::NEW })
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo { streams: vec![self.stream()], ..CameraInfo::default() }
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        // Slower than any reader, so that each frameset has to wake it: the dearest case.
+        std::thread::sleep(Duration::from_millis(2));
+        let timestamp = Timestamp { clock: Clock::System, nanos: self.number };
+        let header = self.stream().header(self.number, timestamp);
+        let headers = FrameHeaders::from_iter([header]);
+        if self.options.held {
+            let frame = Box::new(ZeroFrame(header.size_bytes() as usize));
+            outlet.publish_held(monotonic_nanos(), headers, frame)?;
+        } else if let Some(mut loan) = outlet.loan(monotonic_nanos(), headers)? {
+            loan.frame_mut(0).fill(0);
+            outlet.publish(loan);
+        }
+        self.number += 1;
+        self.meter.count("producer");
+        Ok(Captured::FrameSet)
+    }
+}
+
+/// A processor that meters its process, and reads every byte.
+pub(crate) struct MeterProcessor(Meter);
+
+impl MeterProcessor {
+    pub(crate) const NEW: Self = Self(Meter::NEW);
+}
+
+impl Processor for MeterProcessor {
+    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+        if frames.frames().any(|frame| frame.bytes().iter().any(|&byte| byte != 0)) {
+            return Err("the pixels are not zero".into());
+        }
+        self.0.count("reader");
+        Ok(())
+    }
+}
+
+fn topology(size: &str, held: bool) -> String {
+    format!(
+        "[camera.camera]\ndriver = 'metered'\noptions = {{ depth = '{size}@500', held = {held} }}\n\
+         [processor.reader]\nkind = 'meter'\ninputs = ['camera']\noverflow = 'block'\n"
+    )
+}
+
+const FRAMESETS: &str = "1300";
+
+/// The numbers in the line that a side said.
+fn said(stdout: &str, side: &str) -> [u64; 4] {
+    let line = stdout.lines().find(|line| line.starts_with(side) && line.ends_with("bytes")).unwrap();
+    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    numbers.try_into().unwrap()
+}
+
+fn memory(held: bool) {
+    let mut bytes = Vec::new();
+    for size in ["160x120", "640x480"] {
+        let topology = topology(size, held);
+        let ended =
+            Plan::new(&topology, Placement::MultiProcess).arguments(&["--framesets", FRAMESETS]).run();
+        ended.assert_said(0, &[]);
+        for side in ["producer", "reader"] {
+            let [faults, mappings, allocations, heap] = said(&ended.stdout, side);
+            let what = format!("{side}, {size}: {faults} faults, {allocations} allocations, {heap} bytes");
+            assert!(faults < MEASURED / 100, "{what}");
+            assert_eq!(mappings, 0, "{what}");
+            // Two small ones, and on the reader's side ipc-channel's own buffer. A few are made now and then.
+            let most = if side == "reader" { 3 } else { 2 };
+            assert!(allocations <= most * MEASURED + 20, "{what}");
+            bytes.push(heap);
+        }
+    }
+    // A frame of 640x480 is 16 times one of 160x120; what is allocated is the same within a hundredth of it.
+    // Not exactly: one wake-up more or less is one buffer of ipc-channel, 212 kB.
+    let same = MEASURED * 640 * 480 * 2 / 100;
+    let [small_producer, small_reader, large_producer, large_reader] = bytes[..] else { panic!("{bytes:?}") };
+    assert!(small_producer.abs_diff(large_producer) < same, "{bytes:?}");
+    assert!(small_reader.abs_diff(large_reader) < same, "{bytes:?}");
+}
+
+/// System calls that only pass the time.
+const REST: [&str; 3] = ["clock_nanosleep", "nanosleep", "restart_syscall"];
+
+/// Attaching, printing and ending are system calls too, but not a frameset's.
+const OTHER_CALLS: usize = 150;
+
+/// What strace saw of a worker from its warm state to its end: its system calls, without rest.
+fn calls() -> Option<[Vec<String>; 2]> {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        // Past the harness, which keeps what passing tests say.
+        eprintln!("LEFT OUT: system calls are not counted, because strace is not installed");
+        return None;
+    }
+    let topology = topology("160x120", true);
+    let mut rig =
+        Plan::new(&topology, Placement::MultiProcess).arguments(&["--framesets", FRAMESETS]).start();
+    rig.wait_for_stdout("warm workers", |lines| {
+        lines.contains(&"producer is warm") && lines.contains(&"reader is warm")
+    });
+    let folder = std::env::temp_dir().join(format!("camrig-strace-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let files = ["camera", "reader"].map(|process| folder.join(process));
+    let tracers = ["camera", "reader"].map(|process| {
+        let worker = rig.workers().into_iter().find(|worker| worker.process == process).unwrap();
+        let pid = worker.pid.as_raw_nonzero().to_string();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o"]).arg(folder.join(process)).args(["-p", &pid]).spawn().unwrap()
+    });
+    let ended = rig.finish();
+    ended.assert_said(0, &[]);
+    // It ends with what it traces.
+    for mut tracer in tracers {
+        tracer.wait().unwrap();
+    }
+    let calls = files.map(|file| {
+        let text = fs::read_to_string(file).unwrap();
+        let call = |line: &str| Some(line.split_once(' ')?.1.trim_start().to_owned());
+        let calls = text.lines().filter_map(call);
+        // A call that another thread interrupted is shown in two lines.
+        let rest = |call: &String| REST.iter().any(|rest| call.contains(rest)) || call.contains("resumed>");
+        calls.filter(|call| !rest(call)).collect()
+    });
+    let _ = fs::remove_dir_all(folder);
+    Some(calls)
+}
+
+fn system_calls() {
+    let Some([producer, reader]) = calls() else { return };
+    let sent = producer.iter().filter(|call| call.starts_with("sendmsg")).count();
+    // Strace was attached in time to see most of it.
+    assert!(sent > MEASURED as usize / 10, "{sent} messages were seen");
+    let framesets = WARM as usize + MEASURED as usize;
+    assert!(sent <= framesets, "{sent} messages for {framesets} framesets");
+    assert!(producer.len() <= sent + OTHER_CALLS, "{} calls for {sent} messages", producer.len());
+    let heard = reader.iter().filter(|call| call.starts_with("recvmsg")).count();
+    assert!(heard > MEASURED as usize / 10, "{heard} messages were seen");
+    assert!(reader.len() <= 3 * heard + OTHER_CALLS, "{} calls for {heard} messages", reader.len());
+    for call in producer.iter().filter(|call| call.starts_with("sendmsg")) {
+        let bytes: usize = call.rsplit_once("= ").unwrap().1.trim().parse().unwrap_or(0);
+        assert!(bytes <= 128, "{call}");
+    }
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    test(trials, "costs::memory_of_a_driver_that_writes_into_the_slot", || memory(false));
+    test(trials, "costs::memory_of_a_driver_that_is_copied_from", || memory(true));
+    test(trials, "costs::system_calls", system_calls);
+}
