@@ -90,14 +90,18 @@ impl Host {
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> Hosted {
-        let Self { actors, inbox, sleepers } = self;
+        let Self { mut actors, inbox, sleepers } = self;
         let hosted = Hosted { gate: Arc::default(), stop: Arc::default() };
         if let Some(inbox) = inbox {
-            spawn("inbox", move || {
-                while let Some(link) = inbox.wait() {
-                    sleepers.get(&link).inspect(|wake| wake.notify_one());
-                }
-            });
+            let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
+            match (readers.next(), readers.next()) {
+                (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(inbox),
+                _ => spawn("bells", move || {
+                    while let Some(link) = inbox.wait() {
+                        sleepers.get(&link).inspect(|wake| wake.notify_one());
+                    }
+                }),
+            }
         }
         for (actor, wired) in actors {
             let (registry, events) = (Arc::clone(registry), events.clone());
@@ -120,7 +124,7 @@ impl Host {
 }
 
 /// A thread that nobody joins: a process ends when the supervisor says so, however its threads fare.
-fn spawn(name: &str, life: impl FnOnce() + Send + 'static) {
+pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) {
     // The kernel cuts names at 15 bytes by itself.
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(life);
     spawned.expect("the system has room for one thread per actor");

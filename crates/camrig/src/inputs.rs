@@ -6,16 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_ipc::{Ledger, LinkReader};
+use camrig_ipc::{Inbox, Ledger, LinkReader};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
 use crate::frameset::FrameSet;
+use crate::host::spawn;
 use crate::local::LocalLink;
 
 /// The reading ends of all links into one actor.
 pub(crate) struct Inputs {
     wake: Arc<Notify>,
+    /// The bells of these inputs, where they are all that the process hears.
+    bells: Option<Inbox>,
     links: Vec<Input>,
     /// The input that was looked at last: the next look is at the one after it, so that a fast input does not starve the others.
     turn: usize,
@@ -40,7 +43,31 @@ pub(crate) enum End {
 impl Inputs {
     /// Inputs that wake their reader through `wake`.
     pub(crate) fn new(wake: Arc<Notify>) -> Self {
-        Self { wake, links: Vec::new(), turn: 0 }
+        Self { wake, bells: None, links: Vec::new(), turn: 0 }
+    }
+
+    /// Whether some of the inputs come from other processes, and whether all of them do.
+    pub(crate) fn some_and_all_remote(&self) -> (bool, bool) {
+        let remote = |input: &Input| matches!(input.end, End::Remote(_));
+        (self.links.iter().any(remote), self.links.iter().all(remote))
+    }
+
+    /// Makes these inputs hear the bells themselves, because nobody else in the process has any: one thread
+    /// less between a bell and the processor.
+    pub(crate) fn listen(&mut self, bells: Inbox) {
+        self.bells = Some(bells);
+    }
+
+    /// Lets a thread hear the bells, for a reader whose own thread has other things to do.
+    pub(crate) fn listen_on_a_thread(&mut self) {
+        if let Some(bells) = self.bells.take() {
+            let wake = Arc::clone(&self.wake);
+            spawn("bells", move || {
+                while bells.wait().is_some() {
+                    wake.notify_one();
+                }
+            });
+        }
     }
 
     pub(crate) fn add(&mut self, from: String, end: End) {
@@ -52,7 +79,8 @@ impl Inputs {
         self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.ledger()))).collect()
     }
 
-    /// Waits for the next frameset and counts it as delivered; none when every input has ended.
+    /// Waits for the next frameset and counts it as delivered; none when every input has ended. Inputs that
+    /// hear the bells themselves block the thread meanwhile.
     pub(crate) async fn next(&mut self) -> Option<FrameSet> {
         loop {
             for _ in 0..self.links.len() {
@@ -67,7 +95,11 @@ impl Inputs {
             if self.links.iter().all(|input| input.ended) {
                 return None;
             }
-            self.wake.notified().await;
+            match &self.bells {
+                // Whose bell it was, the ledgers tell as well. Without anyone who could ring, nothing will come.
+                Some(bells) => drop(bells.wait()?),
+                None => self.wake.notified().await,
+            }
         }
     }
 }

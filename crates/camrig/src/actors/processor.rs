@@ -44,10 +44,11 @@ impl Running {
     }
 
     /// Starts an actor on this thread, which must run an actix system.
-    pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Self
+    pub(crate) fn start_actor<A>(actor: A, mut inputs: Inputs) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
     {
+        inputs.listen_on_a_thread();
         let context = Context::new();
         let address = context.address();
         let ended = actix::spawn(context.into_future(actor));
