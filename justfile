@@ -42,7 +42,7 @@ test-realsense:
     cargo test -p camrig-realsense
     cargo test -p camrig-cli --features realsense --test realsense
 
-# Measure camrig against other ways to move framesets: a table and what it has to reach (an hour; `--quick`: minutes)
+# Measure camrig against other ways to move framesets; iceoryx2 needs libclang to build. `--quick` takes minutes
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 

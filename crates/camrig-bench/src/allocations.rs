@@ -1,7 +1,8 @@
-//! Counts what this process allocates: a wrapper of the system's allocator, in every process of a measurement.
+//! Counts what this process allocates: a wrapper of the system's allocator, in every process of a
+//! measurement.
 //!
-//! It knows no threads and no sides: the counts are those of the whole process. The only module of this crate
-//! with `unsafe`, because an allocator cannot be written without.
+//! It knows no threads and no sides: the counts are those of the whole process. The only module of this
+//! crate with `unsafe`, because an allocator cannot be written without.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

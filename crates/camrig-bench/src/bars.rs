@@ -1,7 +1,7 @@
 //! The bars: what camrig has to reach, as ratios within one run, and whether it does.
 //!
-//! They are those of the issue that asked for them, and are not to be softened here: a bar that is missed is said
-//! to be missed.
+//! They are those of the issue that asked for them, and are not to be softened here: a bar that is missed
+//! is said to be missed.
 
 use std::fmt::Write;
 

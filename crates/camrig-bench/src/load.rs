@@ -14,8 +14,8 @@ pub(crate) const FRAMES_PER_SECOND: u32 = 30;
 /// Framesets that may wait for the reader, per camera: camrig's default.
 pub(crate) const QUEUE: usize = 2;
 
-/// Buffers per camera: those that wait, one that is read, one to write into, one to spare. camrig's default for one
-/// reader with a queue of two.
+/// Buffers per camera: those that wait, one that is read, one to write into, one to spare. camrig's default
+/// for one reader with a queue of two.
 pub(crate) const SLOTS: usize = QUEUE + 3;
 
 /// The size of both images of a camera: color as RGB8 and depth as Z16.
@@ -48,7 +48,8 @@ impl Size {
 /// Whether cameras keep a rate, or give what the reader can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// [`FRAMES_PER_SECOND`], the cameras evenly shifted against each other. A reader that is late loses framesets.
+    /// [`FRAMES_PER_SECOND`], the cameras evenly shifted against each other. A reader that is late loses
+    /// framesets.
     Paced,
     /// As fast as possible. The producer waits for the reader: nothing is lost.
     Unpaced,

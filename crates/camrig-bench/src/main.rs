@@ -1,7 +1,9 @@
-//! `just bench`: camrig measured against other ways to move framesets, on identical work, in real processes.
+//! `just bench`: camrig measured against other ways to move framesets, on identical work, in real
+//! processes.
 //!
-//! The program is the benchmark and every process of every candidate: see `task`. Read `candidates` for what is
-//! compared, `work` for what each of them does, `measure` for how, and `bars` for what camrig has to reach.
+//! The program is the benchmark and every process of every candidate: see `task`. Read `candidates` for
+//! what is compared, `work` for what each of them does, `measure` for how, and `bars` for what camrig has
+//! to reach.
 
 mod allocations;
 mod bars;

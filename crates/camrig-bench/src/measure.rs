@@ -1,8 +1,9 @@
 //! Measuring: one candidate under one load after the other, in rounds.
 //!
 //! Rounds are interleaved and each begins with another candidate, so that what the machine does beside hits
-//! all of them alike. A measurement is one run of real processes: the reader says when its window begins and
-//! ends, and the benchmark looks at all processes at those two moments. It deliberately computes no ratio.
+//! all of them alike. A measurement is one run of real processes: the reader says when its window begins
+//! and ends, and the benchmark looks at all processes at those two moments. It deliberately computes no
+//! ratio.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What processes of a measurement tell the benchmark: a line each on the standard output that they share.
 //!
-//! A line is written by one call and is shorter than what a pipe takes at once, so lines of several processes never mix.
+//! A line is written by one call and is shorter than what a pipe takes at once, so lines of several
+//! processes never mix.
 
 use std::io::Write;
 

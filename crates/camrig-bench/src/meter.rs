@@ -1,7 +1,7 @@
 //! What is measured from inside: at the reader, between two marks, and at each producer.
 //!
-//! The reader's meter says when the window begins and ends; the benchmark, which looks at processes from outside,
-//! hears it at that moment. It deliberately knows no candidate.
+//! The reader's meter says when the window begins and ends; the benchmark, which looks at processes from
+//! outside, hears it at that moment. It deliberately knows no candidate.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The plot: an SVG with a panel per load, a bar per candidate.
 //!
-//! Paced loads show processor time per frameset, unpaced ones framesets per second; camrig's bars have a colour
-//! of their own.
+//! Paced loads show processor time per frameset, unpaced ones framesets per second; camrig's bars have a
+//! colour of their own.
 
 use std::fmt::Write;
 
@@ -41,7 +41,8 @@ fn panel(body: &mut String, y: f64, load: Load, entries: &[&Entry]) -> f64 {
     // Writing to a string cannot fail.
     let _ = writeln!(
         body,
-        "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{load}</text><text x=\"{LABELS}\" y=\"{0}\">{what}</text>",
+        "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{load}</text>\
+         <text x=\"{LABELS}\" y=\"{0}\">{what}</text>",
         y + 20.0
     );
     let mut line = y + HEADING;

@@ -1,7 +1,7 @@
 //! What processes use, looked at from outside, in the same way for every candidate.
 //!
-//! It deliberately knows no candidate. Processor time is the scheduler's own account of each thread (`schedstat`, in
-//! nanoseconds, user and system), not the ticks of `stat`.
+//! It deliberately knows no candidate. Processor time is the scheduler's own account of each thread
+//! (`schedstat`, in nanoseconds, user and system), not the ticks of `stat`.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -58,8 +58,8 @@ impl Usage {
 pub(crate) struct Memory {
     /// Resident pages that only this process has, outside of shared-memory objects.
     pub(crate) private_bytes: u64,
-    /// Its part of resident shared-memory objects, shared pages divided among those that map them: the parts
-    /// of all processes add up to what is there.
+    /// Its part of resident shared-memory objects, shared pages divided among those that map them: the
+    /// parts of all processes add up to what is there.
     pub(crate) shared_bytes: u64,
 }
 

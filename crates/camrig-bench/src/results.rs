@@ -1,7 +1,7 @@
 //! Results: samples put together, medians over rounds, ratios within rounds.
 //!
-//! A ratio is the median of the ratios of each round, so that a round in which the machine was slow for all counts as
-//! any other. It deliberately judges nothing.
+//! A ratio is the median of the ratios of each round, so that a round in which the machine was slow for all
+//! counts as any other. It deliberately judges nothing.
 
 use serde::Serialize;
 use serde_json::json;

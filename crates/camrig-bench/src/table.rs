@@ -11,6 +11,13 @@ use crate::results::{
 
 const MIB: f64 = (1 << 20) as f64;
 
+const LEGEND: &str = "
+Medians over rounds; drops are all of them. CPU: microseconds per frameset over all processes. Hop: from the
+hand-over to the reader having the frameset. Private: the most of one process, without slots and the driver's
+own data. a / b: producers / reader, per frameset; in one process there is only one figure. Allocations of
+producers hold the driver's own. System calls hold the driver's one that keeps its pace.
+";
+
 /// A column: its heading, and what a line says in it.
 type Column = (&'static str, fn(&Results, &Entry) -> String);
 
@@ -54,12 +61,7 @@ pub(crate) fn render(results: &Results) -> String {
         text.push('\n');
         text.push_str(&aligned(&rows));
     }
-    text.push_str(
-        "\nMedians over rounds; drops are all of them. CPU: microseconds per frameset over all processes. Hop: from the\n\
-         hand-over to the reader having the frameset. Private: the most of one process, without slots and the driver's\n\
-         own data. a/b: producers / reader, per frameset; in one process there is only one figure. Allocations of\n\
-         producers hold the driver's own. System calls hold one of the driver's, which keeps its pace.\n",
-    );
+    text.push_str(LEGEND);
     for what in &results.left_out {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "Left out: {what}");

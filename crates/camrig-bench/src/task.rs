@@ -1,10 +1,11 @@
-//! What a process of a measurement is to do, handed down in the environment: the benchmark's program is the program
-//! of every candidate as well.
+//! What a process of a measurement is to do, handed down in the environment: the benchmark's program is the
+//! program of every candidate as well.
 //!
-//! The task also says how processes end: a process of ours ends when its standard input does, so none outlives the
-//! benchmark, however that ends.
+//! The task also says how processes end: a process of ours ends when its standard input does, so none
+//! outlives the benchmark, however that ends.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,8 @@ impl Task {
     pub(crate) fn command(&self) -> Fallible<Command> {
         let mut command = Command::new("/proc/self/exe");
         command.env(VARIABLE, serde_json::to_string(self)?).stdin(Stdio::piped());
+        // Ctrl-C on the terminal reaches the benchmark only; the others end in order when it is gone.
+        command.process_group(0);
         Ok(command)
     }
 

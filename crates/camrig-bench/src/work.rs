@@ -60,8 +60,9 @@ impl Source {
     }
 }
 
-/// Generates frames in place: one memset, so each byte is written once and nothing is read. It is the least that a
-/// driver can do which writes into the slot itself; one that decodes or renders does more, before it writes.
+/// Generates frames in place: one memset, so each byte is written once and nothing is read. It is the least
+/// that a driver can do which writes into the slot itself; one that decodes or renders does more, before it
+/// writes.
 #[inline(never)]
 pub(crate) fn generate(bytes: &mut [u8], seed: u64) {
     bytes.fill(seed as u8);
@@ -97,8 +98,8 @@ impl Pacer {
         Self { period, next_nanos: None, phase_nanos: phase.as_nanos() as u64 }
     }
 
-    /// Sleeps until the camera has its next frameset. The first is there at once; the others follow the host's
-    /// clock, in all processes alike, each camera at its own phase.
+    /// Sleeps until the camera has its next frameset. The first is there at once; the others follow the
+    /// host's clock, in all processes alike, each camera at its own phase.
     pub(crate) fn wait(&mut self) {
         let Some(period) = self.period else { return };
         let period_nanos = period.as_nanos() as u64;

@@ -1,7 +1,7 @@
 //! *iceoryx2*: one publish-subscribe service for all cameras, one event service that wakes the reader.
 //!
-//! A paced camera overwrites the oldest frameset that waits, as iceoryx2 does by default; an unpaced one waits until
-//! the reader has room. The reader blocks on the event, then takes all that is there.
+//! A paced camera overwrites the oldest frameset that waits, as iceoryx2 does by default; an unpaced one
+//! waits until the reader has room. The reader blocks on the event, then takes all that is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,8 @@
 //! The ways to move framesets that are compared, one module each.
 //!
-//! Each does identical work: a driver with the same source or pattern, the same pace, the same queue and buffers, and
-//! one reader that reads every byte with the same function. What differs is how a frameset gets from one to the other.
-//! They deliberately know nothing of rounds and of each other.
+//! Each does identical work: a driver with the same source or pattern, the same pace, the same queue and
+//! buffers, and one reader that reads every byte with the same function. What differs is how a frameset
+//! gets from one to the other. They deliberately know nothing of rounds and of each other.
 
 mod crossbeam;
 mod iceoryx;
@@ -25,11 +25,11 @@ pub(crate) use rig::{prepare, reported_drops};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Candidate {
-    /// One memcpy from the source into two buffers in turn in a single thread, not read. Unpaced only: the bandwidth
-    /// that throughput is compared with.
+    /// One memcpy from the source into two buffers in turn in a single thread, not read. Unpaced only: the
+    /// bandwidth that throughput is compared with.
     Memcpy,
-    /// One memcpy from the source and one read, in a single thread, without a hop: the least that any way with one
-    /// copy can cost.
+    /// One memcpy from the source and one read, in a single thread, without a hop: the least that any way
+    /// with one copy can cost.
     Floor,
     /// A fresh shared-memory object per frameset over ipc-channel, as one would write it first.
     Naive,
@@ -43,7 +43,8 @@ pub(crate) enum Candidate {
     CamrigInProcess,
     /// camrig in one process; the frames stay in the driver's memory, no copy.
     CamrigInProcessHeld,
-    /// camrig with a process per camera and one for the processor; frames are held and copied in by the outlet.
+    /// camrig with a process per camera and one for the processor; frames are held and copied in by the
+    /// outlet.
     CamrigCopies,
     /// The same processes; the driver generates the frameset in the slot.
     CamrigInSlot,

@@ -1,6 +1,8 @@
-//! *naive*: each frameset in a fresh shared-memory object, sent over one ipc-channel that all cameras share.
+//! *naive*: each frameset in a fresh shared-memory object, sent over one ipc-channel that all cameras
+//! share.
 //!
-//! Nothing bounds it but the socket, in which ipc-channel has room for some 278 messages. Nothing is dropped.
+//! Nothing bounds it but the socket, in which ipc-channel has room for some 278 messages. Nothing is
+//! dropped.
 
 use std::sync::atomic::Ordering;
 

@@ -1,13 +1,15 @@
-//! *camrig*, through its public API alone: an [`App`] with a driver and a processor of ours, run as a user's program
-//! is, with a topology file and a report.
+//! *camrig*, through its public API alone: an [`App`] with a driver and a processor of ours, run as a
+//! user's program is, with a topology file and a report.
 //!
 //! # Where the stamps are taken
 //!
-//! The moment of hand-over travels in a third frame of eight bytes, behind color and depth. Where the outlet copies held
-//! frames, it asks for that frame's pixels last, after the copies: the stamp is taken when it asks. Where the driver
-//! itself copies or generates, it writes the stamp last. The arrival of the frameset is from before any copy.
+//! The moment of hand-over travels in a third frame of eight bytes, behind color and depth. Where the
+//! outlet copies held frames, it asks for that frame's pixels last, after the copies: the stamp is taken
+//! when it asks. Where the driver itself copies or generates, it writes the stamp last. The arrival of the
+//! frameset is from before any copy.
 //!
-//! The topology is written per measurement; what else driver and processor need to know is the task of their process.
+//! The topology is written per measurement; what else driver and processor need to know is the task of
+//! their process.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

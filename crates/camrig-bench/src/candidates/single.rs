@@ -1,7 +1,7 @@
 //! *floor* and *memcpy*: copying and reading in a single thread, without any hand-over.
 //!
-//! The floor copies into one buffer per camera, which stays as warm as a buffer can. memcpy copies into two in turn, the
-//! fewest with which a link can write one while the other is read.
+//! The floor copies into one buffer per camera, which stays as warm as a buffer can. memcpy copies into two
+//! in turn, the fewest with which a link can write one while the other is read.
 
 use std::sync::atomic::Ordering;
 
