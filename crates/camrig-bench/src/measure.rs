@@ -22,7 +22,7 @@ use crate::candidates::{self, Candidate};
 use crate::load::{FRAMES_PER_SECOND, Load};
 use crate::message::Message;
 use crate::meter::{Produced, Window};
-use crate::processes::{Memory, Processes, Sides, SyscallCount, Usage, descendants};
+use crate::processes::{Memory, Processes, Sides, SyscallCount, Usage, descendants, machine_seconds};
 use crate::task::{Role, Task};
 use crate::work::Source;
 
@@ -52,6 +52,8 @@ pub(crate) struct Sample {
     pub(crate) window: Window,
     /// Microseconds of processor time per frameset.
     pub(crate) cpu_micros: Sides<f64>,
+    /// How many processors were busy with something else meanwhile, the host's own included: noise.
+    pub(crate) others_busy: f64,
     /// Per frameset.
     pub(crate) page_faults: Sides<f64>,
     /// Calls of the allocator per frameset; in one process all of them are the reader's.
@@ -139,10 +141,10 @@ fn one(
         _ => None,
     })?;
     let processes = Processes::of(run.leader.id(), reader)?;
-    let before = processes.usage();
+    let (before, machine_before) = (processes.usage(), machine_seconds());
     let counters = count_syscalls.then(|| Counters::start(&processes, &folder.0)).transpose()?;
     run.wait_for(window + PATIENCE, |message| matches!(message, Message::End).then_some(()))?;
-    let after = processes.usage();
+    let (after, machine_after) = (processes.usage(), machine_seconds());
     let memory = processes.memory();
     let syscalls = counters.map(|counters| counters.finish(load)).transpose()?;
 
@@ -155,6 +157,8 @@ fn one(
         supervisor: figure(&after.supervisor.since(before.supervisor)) as f64 / framesets,
     };
     let cpu = each(|usage| usage.cpu_nanos);
+    let own_seconds = cpu.total() * framesets / 1e9;
+    let others_busy = ((machine_after - machine_before - own_seconds) / window.seconds.max(0.1)).max(0.0);
     let single = processes.producers.is_empty();
     let allocated = |figure: fn(Allocations) -> u64| Sides {
         producers: if single { 0.0 } else { per_produced(&produced, figure) },
@@ -170,6 +174,7 @@ fn one(
             reader: cpu.reader / 1e3,
             supervisor: cpu.supervisor / 1e3,
         },
+        others_busy,
         page_faults: each(|usage| usage.page_faults),
         allocations: allocated(|allocations| allocations.count),
         allocated_bytes: allocated(|allocations| allocations.bytes),

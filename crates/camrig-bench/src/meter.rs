@@ -217,7 +217,7 @@ impl Histogram {
         for (bucket, &count) in self.buckets.iter().enumerate() {
             seen += u64::from(count);
             if seen >= wanted {
-                return middle_of(bucket);
+                return middle_of(bucket).min(self.max_nanos as f64);
             }
         }
         0.0

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use procfs::CurrentSI;
 use procfs::process::{MMapPath, Process, all_processes};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,14 @@ impl Usage {
             page_faults: self.page_faults.saturating_sub(earlier.page_faults),
         }
     }
+}
+
+/// Processor time of the whole machine so far, in seconds: whatever it did but idle.
+pub(crate) fn machine_seconds() -> f64 {
+    let Ok(stat) = procfs::KernelStats::current() else { return 0.0 };
+    let cpu = stat.total;
+    let late = cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0) + cpu.steal.unwrap_or(0);
+    (cpu.user + cpu.nice + cpu.system + late) as f64 / procfs::ticks_per_second() as f64
 }
 
 /// What memory a process holds.

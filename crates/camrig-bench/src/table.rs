@@ -60,6 +60,11 @@ pub(crate) fn render(results: &Results) -> String {
         }
         text.push('\n');
         text.push_str(&aligned(&rows));
+        let busy = crate::results::median(
+            results.under(load).map(|entry| entry.median(|sample| sample.others_busy)).collect(),
+        );
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "(beside that, {busy:.2} processors were busy with something else)");
     }
     text.push_str(LEGEND);
     for what in &results.left_out {
