@@ -19,6 +19,8 @@ use crate::work::Stamped;
 pub(crate) struct Window {
     pub(crate) seconds: f64,
     pub(crate) delivered: u64,
+    /// The same by camera: an unpaced way may serve some and starve others.
+    pub(crate) by_camera: Vec<u64>,
     /// Gaps in the sequence numbers.
     pub(crate) dropped: u64,
     /// From the hand-over to the reader having the frameset.
@@ -82,7 +84,7 @@ impl Meter {
             before: Allocations::default(),
             hop: Histogram::new(),
             age: Histogram::new(),
-            seen: Window::default(),
+            seen: Window { by_camera: vec![0; task.load.cameras], ..Window::default() },
         }
     }
 
@@ -93,6 +95,7 @@ impl Meter {
         self.turn_phase(now);
         if matches!(self.phase, Phase::Measuring) {
             self.seen.delivered += 1;
+            self.seen.by_camera[stamped.camera] += 1;
             self.seen.dropped += expected.map_or(0, |expected| stamped.sequence.saturating_sub(expected));
             self.hop.note(now.saturating_sub(stamped.handed_nanos));
             self.age.note(now.saturating_sub(stamped.begun_nanos));

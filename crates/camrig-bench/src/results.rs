@@ -43,6 +43,13 @@ pub(crate) fn framesets_per_second(sample: &Sample) -> f64 {
     if sample.window.seconds > 0.0 { sample.window.delivered as f64 / sample.window.seconds } else { 0.0 }
 }
 
+/// The framesets of the camera that was served least, as a share of those of the one that was served most.
+pub(crate) fn fairness(sample: &Sample) -> f64 {
+    let least = sample.window.by_camera.iter().min().copied().unwrap_or(0);
+    let most = sample.window.by_camera.iter().max().copied().unwrap_or(0);
+    least as f64 / most.max(1) as f64
+}
+
 pub(crate) fn hop_p50_micros(sample: &Sample) -> f64 {
     sample.window.hop.p50_micros
 }
@@ -124,6 +131,7 @@ impl Results {
                     "load": entry.load,
                     "candidate": entry.candidate,
                     "framesets_per_second": entry.median(framesets_per_second),
+                    "least_camera_to_most": entry.median(fairness),
                     "dropped": entry.dropped(),
                     "cpu_micros": entry.median(cpu_micros),
                     "cpu_ratio_to_floor": ratio(Candidate::Floor, cpu_micros as Metric),

@@ -6,23 +6,26 @@ use crate::candidates::Candidate;
 use crate::measure::Sample;
 use crate::processes::Sides;
 use crate::results::{
-    Entry, Metric, Results, cpu_micros, framesets_per_second, hop_p50_micros, hop_p99_micros, startup_seconds,
+    Entry, Metric, Results, cpu_micros, fairness, framesets_per_second, hop_p50_micros, hop_p99_micros,
+    startup_seconds,
 };
 
 const MIB: f64 = (1 << 20) as f64;
 
 const LEGEND: &str = "
-Medians over rounds; drops are all of them. CPU: microseconds per frameset over all processes. Hop: from the
-hand-over to the reader having the frameset. Private: the most of one process, without slots and the driver's
-own data. a / b: producers / reader, per frameset; in one process there is only one figure. Allocations of
-producers hold the driver's own. System calls hold the driver's one that keeps its pace.
+Medians over rounds; drops are all of them. Least/most: framesets of the camera that was served least, as a
+share of the one served most. CPU: microseconds per frameset over all processes. Hop: from the hand-over to the
+reader having the frameset. Private: the most of one process, without slots and the driver's own data.
+a / b: producers / reader, per frameset; in one process there is only one figure. Allocations of producers hold
+the driver's own. System calls hold the driver's one that keeps its pace.
 ";
 
 /// A column: its heading, and what a line says in it.
 type Column = (&'static str, fn(&Results, &Entry) -> String);
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     ("framesets/s", |_, entry| format!("{:.1}", entry.median(framesets_per_second))),
+    ("least/most", |_, entry| format!("{:.2}", entry.median(fairness))),
     ("drops", |_, entry| entry.dropped().to_string()),
     ("CPU us", |_, entry| format!("{:.0}", entry.median(cpu_micros))),
     ("x floor", |results, entry| ratio(results, entry, Candidate::Floor)),
