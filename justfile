@@ -42,6 +42,10 @@ test-realsense:
     cargo test -p camrig-realsense
     cargo test -p camrig-cli --features realsense --test realsense
 
+# Measure camrig against other ways to move framesets; iceoryx2 needs libclang to build. `--quick` takes minutes
+bench *args:
+    cargo run --release -p camrig-bench -- {{ args }}
+
 # Format, lint and document as the gate wants it
 lint:
     cargo fmt --all --check

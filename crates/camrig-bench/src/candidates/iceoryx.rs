@@ -1,0 +1,141 @@
+//! *iceoryx2*: one publish-subscribe service for all cameras, one event service that wakes the reader.
+//!
+//! A paced camera overwrites the oldest frameset that waits, as iceoryx2 does by default; an unpaced one
+//! waits until the reader has room. The reader blocks on the event, then takes all that is there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camrig::monotonic_nanos;
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::*;
+
+use super::Candidate;
+use crate::Fallible;
+use crate::load::{Load, QUEUE};
+use crate::meter::{Account, Meter};
+use crate::task::{Task, on_end_of, stop_flag};
+use crate::work::{Pacer, Source, Stamped, read};
+
+/// The words of [`Stamped`].
+type Header = [u64; 4];
+
+pub(super) fn lead(task: &Task) -> Fallible<()> {
+    let node = new_node()?;
+    let (subscriber, listener) = (subscriber(&node, task)?, listener(&node, task)?);
+    let cameras = 0..task.load.cameras;
+    let producers = cameras.map(|camera| task.start_producer(camera, String::new()));
+    let producers = producers.collect::<Fallible<Vec<_>>>()?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let (flag, last_task) = (Arc::clone(&ended), task.clone());
+    on_end_of(producers, move || {
+        flag.store(true, Ordering::Release);
+        // The reader blocks until it is told.
+        let told = new_node().and_then(|node| Ok(notifier(&node, &last_task)?.notify()?));
+        told.expect("whoever listens can be told");
+    });
+    let mut meter = Meter::new(task);
+    while !ended.load(Ordering::Acquire) {
+        listener.blocking_wait(|_| {})?;
+        while let Some(sample) = subscriber.receive()? {
+            meter.note(&Stamped::of_words(*sample.user_header()));
+            read(sample.payload());
+        }
+    }
+    meter.finish();
+    Ok(())
+}
+
+pub(super) fn produce(task: &Task, camera: usize) -> Fallible<()> {
+    let stop = stop_flag();
+    let node = new_node()?;
+    let (publisher, notifier) = (publisher(&node, task)?, notifier(&node, task)?);
+    let frameset_bytes = task.load.size.frameset_bytes();
+    let source = (task.candidate == Candidate::Iceoryx2).then(|| Source::new(task.load.size, camera));
+    let mut pacer = Pacer::new(task.load, camera);
+    let mut account = Account::new(task, camera);
+    let mut sequence = 0;
+    while !stop.load(Ordering::Relaxed) {
+        pacer.wait();
+        let begun_nanos = monotonic_nanos();
+        let loan = publisher.loan_slice_uninit(frameset_bytes)?;
+        let mut sample = match &source {
+            Some(source) => loan.write_from_slice(source.frameset(sequence)),
+            // As `work::generate`: the compiler makes a memset of it.
+            None => loan.write_from_fn(|_| sequence as u8),
+        };
+        let handed_nanos = monotonic_nanos();
+        *sample.user_header_mut() = Stamped { camera, sequence, begun_nanos, handed_nanos }.to_words();
+        sample.send()?;
+        notifier.notify()?;
+        account.note(handed_nanos);
+        sequence += 1;
+    }
+    Ok(())
+}
+
+fn new_node() -> Fallible<Node<ipc::Service>> {
+    set_log_level(LogLevel::Error);
+    // Ends are ours to give: see `task`.
+    Ok(NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>()?)
+}
+
+type Framesets = iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u8], Header>;
+
+fn framesets(node: &Node<ipc::Service>, task: &Task) -> Fallible<Framesets> {
+    let name = format!("{}/framesets", task.name);
+    let Load { cameras, .. } = task.load;
+    let service = node
+        .service_builder(&name.as_str().try_into()?)
+        .publish_subscribe::<[u8]>()
+        .user_header::<Header>()
+        .payload_alignment(Alignment::new(64).ok_or("64 is no alignment")?)
+        .enable_safe_overflow(task.load.is_paced())
+        .subscriber_max_buffer_size(QUEUE)
+        .subscriber_max_borrowed_samples(1)
+        .history_size(0)
+        .max_subscribers(1)
+        .max_publishers(cameras)
+        .max_nodes(cameras + 2)
+        .open_or_create()?;
+    Ok(service)
+}
+
+fn subscriber(node: &Node<ipc::Service>, task: &Task) -> Fallible<Subscriber<ipc::Service, [u8], Header>> {
+    Ok(framesets(node, task)?.subscriber_builder().create()?)
+}
+
+fn publisher(node: &Node<ipc::Service>, task: &Task) -> Fallible<Publisher<ipc::Service, [u8], Header>> {
+    let service = framesets(node, task)?;
+    Ok(service
+        .publisher_builder()
+        .initial_max_slice_len(task.load.size.frameset_bytes())
+        .max_loaned_samples(1)
+        .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+        .create()?)
+}
+
+type Events = iceoryx2::service::port_factory::event::PortFactory<ipc::Service>;
+
+fn events(node: &Node<ipc::Service>, task: &Task) -> Fallible<Events> {
+    let name = format!("{}/events", task.name);
+    let service = node
+        .service_builder(&name.as_str().try_into()?)
+        .event()
+        .max_notifiers(task.load.cameras + 1)
+        .max_listeners(1)
+        .max_nodes(task.load.cameras + 2)
+        .open_or_create()?;
+    Ok(service)
+}
+
+fn listener(node: &Node<ipc::Service>, task: &Task) -> Fallible<Listener<ipc::Service>> {
+    Ok(events(node, task)?.listener_builder().create()?)
+}
+
+fn notifier(node: &Node<ipc::Service>, task: &Task) -> Fallible<Notifier<ipc::Service>> {
+    Ok(events(node, task)?.notifier_builder().create()?)
+}

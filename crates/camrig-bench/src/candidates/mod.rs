@@ -1,0 +1,144 @@
+//! The ways to move framesets that are compared, one module each.
+//!
+//! Each does identical work: a driver with the same source or pattern, the same pace, the same queue and
+//! buffers, and one reader that reads every byte with the same function. What differs is how a frameset
+//! gets from one to the other. They deliberately know nothing of rounds and of each other.
+
+mod crossbeam;
+mod iceoryx;
+mod naive;
+mod rig;
+mod single;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Fallible;
+use crate::load::Load;
+use crate::task::{Role, Task};
+
+pub(crate) use rig::{prepare, reported_drops};
+
+/// A way to move framesets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Candidate {
+    /// One memcpy from the source into two buffers in turn in a single thread, not read. Unpaced only: the
+    /// bandwidth that throughput is compared with.
+    Memcpy,
+    /// One memcpy from the source and one read, in a single thread, without a hop: the least that any way
+    /// with one copy can cost.
+    Floor,
+    /// A fresh shared-memory object per frameset over ipc-channel, as one would write it first.
+    Naive,
+    /// iceoryx2 publish-subscribe: the driver copies into a loan, an event wakes the reader.
+    Iceoryx2,
+    /// The same, but the driver generates the frameset in the loan.
+    Iceoryx2InSlot,
+    /// Threads of one process, a bounded channel of pooled buffers, one copy.
+    Crossbeam,
+    /// camrig in one process; the driver copies into a slot.
+    CamrigInProcess,
+    /// camrig in one process; the frames stay in the driver's memory, no copy.
+    CamrigInProcessHeld,
+    /// camrig with a process per camera and one for the processor; frames are held and copied in by the
+    /// outlet.
+    CamrigCopies,
+    /// The same processes; the driver generates the frameset in the slot.
+    CamrigInSlot,
+}
+
+impl Candidate {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Memcpy,
+        Self::Floor,
+        Self::Naive,
+        Self::Iceoryx2,
+        Self::Iceoryx2InSlot,
+        Self::Crossbeam,
+        Self::CamrigInProcess,
+        Self::CamrigInProcessHeld,
+        Self::CamrigCopies,
+        Self::CamrigInSlot,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Memcpy => "memcpy",
+            Self::Floor => "floor",
+            Self::Naive => "naive",
+            Self::Iceoryx2 => "iceoryx2",
+            Self::Iceoryx2InSlot => "iceoryx2 in slot",
+            Self::Crossbeam => "crossbeam",
+            Self::CamrigInProcess => "camrig in process",
+            Self::CamrigInProcessHeld => "camrig in process, held",
+            Self::CamrigCopies => "camrig copies",
+            Self::CamrigInSlot => "camrig in slot",
+        }
+    }
+
+    /// Whether the candidate makes sense under this load.
+    pub(crate) fn takes(self, load: Load) -> bool {
+        self != Self::Memcpy || !load.is_paced()
+    }
+
+    /// Whether there is a hand-over whose latency says something.
+    pub(crate) fn has_hop(self) -> bool {
+        !matches!(self, Self::Memcpy | Self::Floor)
+    }
+
+    /// Whether the driver has a ring of buffers to copy from or to hold.
+    pub(crate) fn has_source(self) -> bool {
+        !matches!(self, Self::Iceoryx2InSlot | Self::CamrigInSlot)
+    }
+
+    /// Whether both sides are one process.
+    pub(crate) fn is_one_process(self) -> bool {
+        use Candidate::{CamrigInProcess, CamrigInProcessHeld, Crossbeam, Floor, Memcpy};
+        matches!(self, Memcpy | Floor | Crossbeam | CamrigInProcess | CamrigInProcessHeld)
+    }
+
+    /// Whether it is a camrig program.
+    pub(crate) fn is_camrig(self) -> bool {
+        matches!(
+            self,
+            Self::CamrigInProcess | Self::CamrigInProcessHeld | Self::CamrigCopies | Self::CamrigInSlot
+        )
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Does what a process of a measurement is to do.
+pub(crate) fn run(task: &Task) -> ExitCode {
+    if task.candidate.is_camrig() {
+        return rig::run(task);
+    }
+    let done: Fallible<()> = match (task.candidate, &task.role) {
+        (Candidate::Memcpy | Candidate::Floor, _) => {
+            single::run(task);
+            Ok(())
+        }
+        (Candidate::Crossbeam, _) => {
+            crossbeam::run(task);
+            Ok(())
+        }
+        (Candidate::Naive, Role::Leader) => naive::lead(task),
+        (Candidate::Naive, Role::Producer { camera, address }) => naive::produce(task, *camera, address),
+        (_, Role::Leader) => iceoryx::lead(task),
+        (_, Role::Producer { camera, .. }) => iceoryx::produce(task, *camera),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", task.candidate);
+            ExitCode::FAILURE
+        }
+    }
+}

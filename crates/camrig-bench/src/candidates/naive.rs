@@ -1,0 +1,64 @@
+//! *naive*: each frameset in a fresh shared-memory object, sent over one ipc-channel that all cameras
+//! share.
+//!
+//! Nothing bounds it but the socket, in which ipc-channel has room for some 278 messages. Nothing is
+//! dropped.
+
+use std::sync::atomic::Ordering;
+
+use camrig::monotonic_nanos;
+use ipc_channel::ipc::{IpcOneShotServer, IpcSender, IpcSharedMemory, channel};
+
+use crate::Fallible;
+use crate::meter::{Account, Meter};
+use crate::task::{Task, on_end_of, stop_flag};
+use crate::work::{Pacer, Source, Stamped, read};
+
+type Packet = ([u64; 4], IpcSharedMemory);
+
+pub(super) fn lead(task: &Task) -> Fallible<()> {
+    let (sender, receiver) = channel::<Packet>()?;
+    let mut producers = Vec::new();
+    let mut servers = Vec::new();
+    for camera in 0..task.load.cameras {
+        let (server, address) = IpcOneShotServer::<IpcSender<IpcSender<Packet>>>::new()?;
+        producers.push(task.start_producer(camera, address)?);
+        servers.push(server);
+    }
+    for server in servers {
+        let (_, greeting) = server.accept()?;
+        greeting.send(sender.clone())?;
+    }
+    // The channel closes when the last producer ends.
+    drop(sender);
+    on_end_of(producers, || {});
+    let mut meter = Meter::new(task);
+    while let Ok((words, pixels)) = receiver.recv() {
+        meter.note(&Stamped::of_words(words));
+        read(&pixels);
+    }
+    meter.finish();
+    Ok(())
+}
+
+pub(super) fn produce(task: &Task, camera: usize, address: &str) -> Fallible<()> {
+    let stop = stop_flag();
+    let (greeting, answer) = channel()?;
+    IpcSender::connect(address.to_owned())?.send(greeting)?;
+    let sender: IpcSender<Packet> = answer.recv()?;
+    let source = Source::new(task.load.size, camera);
+    let mut pacer = Pacer::new(task.load, camera);
+    let mut account = Account::new(task, camera);
+    let mut sequence = 0;
+    while !stop.load(Ordering::Relaxed) {
+        pacer.wait();
+        let begun_nanos = monotonic_nanos();
+        let pixels = IpcSharedMemory::from_bytes(source.frameset(sequence));
+        let handed_nanos = monotonic_nanos();
+        let stamped = Stamped { camera, sequence, begun_nanos, handed_nanos };
+        sender.send((stamped.to_words(), pixels))?;
+        account.note(handed_nanos);
+        sequence += 1;
+    }
+    Ok(())
+}

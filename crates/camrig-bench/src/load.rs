@@ -1,0 +1,159 @@
+//! What is asked of a candidate: how many cameras, how large their images, how fast.
+//!
+//! It deliberately knows no candidate: every one of them gets the same loads.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The rate of a paced camera.
+pub(crate) const FRAMES_PER_SECOND: u32 = 30;
+
+/// Framesets that may wait for the reader, per camera: camrig's default.
+pub(crate) const QUEUE: usize = 2;
+
+/// Buffers per camera: those that wait, one that is read, one to write into, one to spare. camrig's default
+/// for one reader with a queue of two.
+pub(crate) const SLOTS: usize = QUEUE + 3;
+
+/// The size of both images of a camera: color as RGB8 and depth as Z16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+impl Size {
+    pub(crate) const SMALL: Self = Self { width: 424, height: 240 };
+    pub(crate) const MEDIUM: Self = Self { width: 640, height: 480 };
+    pub(crate) const LARGE: Self = Self { width: 1280, height: 720 };
+
+    /// The bytes of the color image.
+    pub(crate) fn color_bytes(self) -> usize {
+        self.pixels() * 3
+    }
+
+    /// The bytes of both images.
+    pub(crate) fn frameset_bytes(self) -> usize {
+        self.pixels() * 5
+    }
+
+    fn pixels(self) -> usize {
+        self.width as usize * self.height as usize
+    }
+}
+
+/// Whether cameras keep a rate, or give what the reader can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Pace {
+    /// [`FRAMES_PER_SECOND`], the cameras evenly shifted against each other. A reader that is late loses
+    /// framesets.
+    Paced,
+    /// As fast as possible. The producer waits for the reader: nothing is lost.
+    Unpaced,
+}
+
+/// What is asked of a candidate. Written `6x1280x720@30`, or `6x1280x720@max` when it is unpaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Load {
+    pub(crate) cameras: usize,
+    pub(crate) size: Size,
+    pub(crate) pace: Pace,
+}
+
+impl Load {
+    pub(crate) const fn new(cameras: usize, size: Size, pace: Pace) -> Self {
+        Self { cameras, size, pace }
+    }
+
+    /// Every load of a full measurement.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut loads = Vec::new();
+        for pace in [Pace::Paced, Pace::Unpaced] {
+            for size in [Size::LARGE, Size::MEDIUM, Size::SMALL] {
+                loads.extend([6, 2, 1].map(|cameras| Self { cameras, size, pace }));
+            }
+        }
+        loads
+    }
+
+    /// The loads that tell the most in a short time.
+    pub(crate) fn quick() -> Vec<Self> {
+        vec![
+            Self::new(6, Size::LARGE, Pace::Paced),
+            Self::new(1, Size::LARGE, Pace::Unpaced),
+            Self::new(6, Size::SMALL, Pace::Unpaced),
+        ]
+    }
+
+    /// The time between two framesets of a camera; none when it is unpaced.
+    pub(crate) fn period(self) -> Option<Duration> {
+        (self.pace == Pace::Paced).then(|| Duration::from_secs(1) / FRAMES_PER_SECOND)
+    }
+
+    pub(crate) fn is_paced(self) -> bool {
+        self.pace == Pace::Paced
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Size { width, height } = self.size;
+        let pace = if self.is_paced() { FRAMES_PER_SECOND.to_string() } else { "max".to_owned() };
+        f.pad(&format!("{}x{width}x{height}@{pace}", self.cameras))
+    }
+}
+
+impl From<Load> for String {
+    fn from(load: Load) -> Self {
+        load.to_string()
+    }
+}
+
+impl TryFrom<String> for Load {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Load {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("load `{text}` is not of the form `6x1280x720@30` or `6x1280x720@max`");
+        let (what, pace) = text.split_once('@').ok_or_else(wrong)?;
+        let pace = match pace {
+            "30" => Pace::Paced,
+            "max" => Pace::Unpaced,
+            _ => return Err(wrong()),
+        };
+        let numbers: Vec<u32> =
+            what.split('x').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+        let [cameras, width, height] = numbers[..] else { return Err(wrong()) };
+        // Reading is by eight bytes; camrig has room for 64 inputs.
+        if !(1..=64).contains(&cameras) || width == 0 || height == 0 || (width * height) % 8 != 0 {
+            return Err(wrong());
+        }
+        Ok(Self { cameras: cameras as usize, size: Size { width, height }, pace })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_round_trip() {
+        for load in Load::all() {
+            assert_eq!(load.to_string().parse(), Ok(load));
+        }
+        for wrong in ["", "6x1280x720", "6x1280@30", "0x1280x720@30", "6x1280x720@31", "6x3x3@30"] {
+            assert!(wrong.parse::<Load>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Measuring: one candidate under one load after the other, in rounds.
+//!
+//! Rounds are interleaved and each begins with another candidate, so that what the machine does beside hits
+//! all of them alike. A measurement is one run of real processes: the reader says when its window begins
+//! and ends, and the benchmark looks at all processes at those two moments. It deliberately computes no
+//! ratio.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use camrig::monotonic_nanos;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::Fallible;
+use crate::allocations::Allocations;
+use crate::candidates::{self, Candidate};
+use crate::load::{FRAMES_PER_SECOND, Load};
+use crate::message::Message;
+use crate::meter::{Produced, Window};
+use crate::processes::{Memory, Processes, Sides, SyscallCount, Usage, descendants, machine_seconds};
+use crate::task::{Role, Task};
+use crate::work::Source;
+
+const WARMUP: Duration = Duration::from_millis(500);
+
+/// How long system calls are counted.
+const SYSCALL_TIME: Duration = Duration::from_secs(1);
+
+/// How long anything beside the window may take: starting, stopping.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) loads: Vec<Load>,
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) rounds: u32,
+    pub(crate) window: Duration,
+}
+
+/// One candidate under one load in one round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) candidate: Candidate,
+    pub(crate) load: Load,
+    pub(crate) round: u32,
+    pub(crate) window: Window,
+    /// Microseconds of processor time per frameset.
+    pub(crate) cpu_micros: Sides<f64>,
+    /// How many processors were busy with something else meanwhile, the host's own included: noise.
+    pub(crate) others_busy: f64,
+    /// Per frameset.
+    pub(crate) page_faults: Sides<f64>,
+    /// Calls of the allocator per frameset; in one process all of them are the reader's.
+    pub(crate) allocations: Sides<f64>,
+    /// Bytes asked of the allocator per frameset.
+    pub(crate) allocated_bytes: Sides<f64>,
+    /// The most that one process holds, without slots and the driver's own data.
+    pub(crate) private_bytes: Sides<u64>,
+    /// Shared memory of all processes together.
+    pub(crate) shared_bytes: u64,
+    /// What camrig's own report calls dropped, from start to end.
+    pub(crate) reported_drops: Option<u64>,
+    /// System calls per frameset; only in the round that counts them.
+    pub(crate) syscalls: Option<Sides<f64>>,
+}
+
+/// Everything that was measured, and what could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) samples: Vec<Sample>,
+    /// The round in which system calls were counted, under paced loads.
+    pub(crate) counted: Vec<Sample>,
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Measures all that is planned.
+pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
+    let mut measured = Measured::default();
+    let count_syscalls = SyscallCount::is_available();
+    if !count_syscalls {
+        measured.left_out.push("system calls: perf cannot count them here".to_owned());
+    }
+    let mut number = 0;
+    for &load in &plan.loads {
+        for round in 0..plan.rounds {
+            eprintln!("{load}, round {} of {}", round + 1, plan.rounds);
+            let mut order: Vec<Candidate> = plan.candidates.clone();
+            order.retain(|candidate| candidate.takes(load));
+            let first = round as usize % order.len().max(1);
+            order.rotate_left(first);
+            for candidate in order {
+                number += 1;
+                match one(plan, candidate, load, round, number, false) {
+                    Ok(sample) => measured.samples.push(sample),
+                    Err(error) => {
+                        let message = format!("{candidate}, {load}, round {}: {error}", round + 1);
+                        eprintln!("warning: left out: {message}");
+                        measured.left_out.push(message);
+                    }
+                }
+            }
+        }
+        if count_syscalls && load.is_paced() {
+            for &candidate in plan.candidates.iter().filter(|candidate| candidate.takes(load)) {
+                number += 1;
+                match one(plan, candidate, load, 0, number, true) {
+                    Ok(sample) => measured.counted.push(sample),
+                    Err(error) => {
+                        measured.left_out.push(format!("system calls of {candidate}, {load}: {error}"));
+                    }
+                }
+            }
+        }
+    }
+    if measured.samples.is_empty() { Err("nothing could be measured".into()) } else { Ok(measured) }
+}
+
+fn one(
+    plan: &Plan,
+    candidate: Candidate,
+    load: Load,
+    round: u32,
+    number: u32,
+    count_syscalls: bool,
+) -> Fallible<Sample> {
+    let window = if count_syscalls { SYSCALL_TIME * 2 } else { plan.window };
+    let name = format!("camrig-bench-{}-{number}", std::process::id());
+    let folder = Folder::new(&name)?;
+    let launch_nanos = monotonic_nanos();
+    let task = Task { candidate, load, name, launch_nanos, warmup: WARMUP, window, role: Role::Leader };
+    let mut run = Run::start(&task, &folder.0)?;
+
+    let reader = run.wait_for(PATIENCE, |message| match message {
+        Message::Begin { reader } => Some(reader),
+        _ => None,
+    })?;
+    let processes = Processes::of(run.leader.id(), reader)?;
+    let (before, machine_before) = (processes.usage(), machine_seconds());
+    let counters = count_syscalls.then(|| Counters::start(&processes, &folder.0)).transpose()?;
+    run.wait_for(window + PATIENCE, |message| matches!(message, Message::End).then_some(()))?;
+    let (after, machine_after) = (processes.usage(), machine_seconds());
+    let memory = processes.memory();
+    let syscalls = counters.map(|counters| counters.finish(load)).transpose()?;
+
+    let (window, produced) = run.stop()?;
+    let reported_drops = candidate.is_camrig().then(|| candidates::reported_drops(&folder.0)).transpose()?;
+    let framesets = window.delivered.max(1) as f64;
+    let each = |figure: fn(&Usage) -> u64| Sides {
+        producers: figure(&after.producers.since(before.producers)) as f64 / framesets,
+        reader: figure(&after.reader.since(before.reader)) as f64 / framesets,
+        supervisor: figure(&after.supervisor.since(before.supervisor)) as f64 / framesets,
+    };
+    let cpu = each(|usage| usage.cpu_nanos);
+    let own_seconds = cpu.total() * framesets / 1e9;
+    let others_busy = ((machine_after - machine_before - own_seconds) / window.seconds.max(0.1)).max(0.0);
+    let single = processes.producers.is_empty();
+    let allocated = |figure: fn(Allocations) -> u64| Sides {
+        producers: if single { 0.0 } else { per_produced(&produced, figure) },
+        reader: figure(window.allocations) as f64 / framesets,
+        supervisor: 0.0,
+    };
+    Ok(Sample {
+        candidate,
+        load,
+        round,
+        cpu_micros: Sides {
+            producers: cpu.producers / 1e3,
+            reader: cpu.reader / 1e3,
+            supervisor: cpu.supervisor / 1e3,
+        },
+        others_busy,
+        page_faults: each(|usage| usage.page_faults),
+        allocations: allocated(|allocations| allocations.count),
+        allocated_bytes: allocated(|allocations| allocations.bytes),
+        private_bytes: private_bytes(&task, single, &memory),
+        shared_bytes: memory
+            .producers
+            .iter()
+            .chain(&memory.reader)
+            .chain(&memory.supervisor)
+            .map(|memory| memory.shared_bytes)
+            .sum(),
+        reported_drops,
+        syscalls,
+        window,
+    })
+}
+
+fn per_produced(produced: &[Produced], figure: fn(Allocations) -> u64) -> f64 {
+    let framesets: u64 = produced.iter().map(|produced| produced.framesets).sum();
+    let total: u64 = produced.iter().map(|produced| figure(produced.allocations)).sum();
+    total as f64 / framesets.max(1) as f64
+}
+
+fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
+    let ring = if task.candidate.has_source() { Source::bytes(task.load.size) as u64 } else { 0 };
+    let most = |memory: &[Memory], own: u64| {
+        memory.iter().map(|memory| memory.private_bytes.saturating_sub(own)).max().unwrap_or(0)
+    };
+    let of_reader = if single { ring * task.load.cameras as u64 } else { 0 };
+    Sides {
+        producers: most(&memory.producers, ring),
+        reader: most(&memory.reader, of_reader),
+        supervisor: most(&memory.supervisor, 0),
+    }
+}
+
+/// Counts of system calls, one a side.
+struct Counters {
+    producers: Option<SyscallCount>,
+    reader: SyscallCount,
+}
+
+impl Counters {
+    fn start(processes: &Processes, folder: &Path) -> Fallible<Self> {
+        let count = |pids: &[u32], name| SyscallCount::start(pids, SYSCALL_TIME, &folder.join(name));
+        let producers = &processes.producers;
+        Ok(Self {
+            producers: (!producers.is_empty()).then(|| count(producers, "producers")).transpose()?,
+            reader: count(&[processes.reader], "reader")?,
+        })
+    }
+
+    fn finish(self, load: Load) -> Fallible<Sides<f64>> {
+        // Paced: as many framesets as the cameras make in that time.
+        let framesets = f64::from(FRAMES_PER_SECOND) * load.cameras as f64 * SYSCALL_TIME.as_secs_f64();
+        let per_frameset = |count: SyscallCount| Ok::<_, crate::Error>(count.finish()? as f64 / framesets);
+        Ok(Sides {
+            producers: self.producers.map(per_frameset).transpose()?.unwrap_or(0.0),
+            reader: per_frameset(self.reader)?,
+            supervisor: 0.0,
+        })
+    }
+}
+
+/// The processes of one measurement while they run. Whatever happens, none is left.
+struct Run {
+    leader: Child,
+    messages: Receiver<Message>,
+    complaints: Option<JoinHandle<String>>,
+    produced: Vec<Produced>,
+}
+
+impl Run {
+    fn start(task: &Task, folder: &Path) -> Fallible<Self> {
+        let mut command = task.command()?;
+        if task.candidate.is_camrig() {
+            command.args(candidates::prepare(task, folder)?);
+        }
+        let mut leader = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (sender, messages) = sync_channel(256);
+        let out = leader.stdout.take().ok_or("a leader without standard output")?;
+        let mut err = leader.stderr.take().ok_or("a leader without standard error")?;
+        std::thread::spawn(move || {
+            let lines = BufReader::new(out).lines().map_while(Result::ok);
+            // Nobody listens any more when the measurement has failed.
+            lines.filter_map(|line| Message::hear(&line)).all(|message| sender.send(message).is_ok());
+        });
+        let complaints = std::thread::spawn(move || {
+            let mut text = String::new();
+            // What can be read of it is better than nothing.
+            let _ = err.read_to_string(&mut text);
+            text
+        });
+        Ok(Self { leader, messages, complaints: Some(complaints), produced: Vec::new() })
+    }
+
+    /// Waits for a message of a kind; a camera's account is kept whenever it comes.
+    fn wait_for<T>(&mut self, patience: Duration, wanted: impl Fn(Message) -> Option<T>) -> Fallible<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.messages.recv_timeout(left) {
+                Ok(Message::Produced(produced)) => self.produced.push(produced),
+                Ok(message) => {
+                    if let Some(wanted) = wanted(message) {
+                        return Ok(wanted);
+                    }
+                }
+                Err(_) => return Err(self.fail().into()),
+            }
+        }
+    }
+
+    /// Ends the run in order, and takes what its processes say last.
+    fn stop(mut self) -> Fallible<(Window, Vec<Produced>)> {
+        drop(self.leader.stdin.take());
+        let window = self.wait_for(PATIENCE, |message| match message {
+            Message::Window(window) => Some(window),
+            _ => None,
+        })?;
+        while let Ok(message) = self.messages.recv_timeout(PATIENCE) {
+            if let Message::Produced(produced) = message {
+                self.produced.push(produced);
+            }
+        }
+        let status = self.leader.wait()?;
+        if !status.success() {
+            return Err(self.fail().into());
+        }
+        Ok((window, std::mem::take(&mut self.produced)))
+    }
+
+    /// Ends everything at once, and says why.
+    fn fail(&mut self) -> String {
+        self.kill();
+        let text = self.complaints.take().and_then(|complaints| complaints.join().ok()).unwrap_or_default();
+        let text = text.trim();
+        if text.is_empty() { "it hangs".to_owned() } else { text.replace('\n', "; ") }
+    }
+
+    fn kill(&mut self) {
+        if self.leader.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        let others = descendants(self.leader.id()).unwrap_or_default();
+        // Whoever has ended meanwhile cannot be killed.
+        let _ = self.leader.kill();
+        let _ = self.leader.wait();
+        for pid in others.into_iter().filter_map(|pid| Pid::from_raw(pid as i32)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A folder that goes when the measurement does.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Fallible<Self> {
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder in the temporary folder does no harm if it stays.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

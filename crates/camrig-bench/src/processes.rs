@@ -1,0 +1,184 @@
+//! What processes use, looked at from outside, in the same way for every candidate.
+//!
+//! It deliberately knows no candidate. Processor time is the scheduler's own account of each thread
+//! (`schedstat`, in nanoseconds, user and system), not the ticks of `stat`.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use procfs::CurrentSI;
+use procfs::process::{MMapPath, Process, all_processes};
+use serde::{Deserialize, Serialize};
+
+use crate::Fallible;
+
+/// The processes of one measurement, by what they do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Processes {
+    /// The one with the reader; it is all of them in a candidate of one process.
+    pub(crate) reader: u32,
+    /// The cameras'.
+    pub(crate) producers: Vec<u32>,
+    /// The first one, where it is neither.
+    pub(crate) supervisor: Option<u32>,
+}
+
+/// A figure for each side. In a candidate of one process everything is the reader's.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Sides<T> {
+    pub(crate) producers: T,
+    pub(crate) reader: T,
+    pub(crate) supervisor: T,
+}
+
+impl Sides<f64> {
+    pub(crate) fn total(self) -> f64 {
+        self.producers + self.reader + self.supervisor
+    }
+}
+
+/// Processor time and page faults up to a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_nanos: u64,
+    pub(crate) page_faults: u64,
+}
+
+impl Usage {
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu_nanos: self.cpu_nanos.saturating_sub(earlier.cpu_nanos),
+            page_faults: self.page_faults.saturating_sub(earlier.page_faults),
+        }
+    }
+}
+
+/// Processor time of the whole machine so far, in seconds: whatever it did but idle.
+pub(crate) fn machine_seconds() -> f64 {
+    let Ok(stat) = procfs::KernelStats::current() else { return 0.0 };
+    let cpu = stat.total;
+    let late = cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0) + cpu.steal.unwrap_or(0);
+    (cpu.user + cpu.nice + cpu.system + late) as f64 / procfs::ticks_per_second() as f64
+}
+
+/// What memory a process holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Resident pages that only this process has, outside of shared-memory objects.
+    pub(crate) private_bytes: u64,
+    /// Its part of resident shared-memory objects, shared pages divided among those that map them: the
+    /// parts of all processes add up to what is there.
+    pub(crate) shared_bytes: u64,
+}
+
+impl Processes {
+    /// Everything that descends from `leader`, of which `reader` reads.
+    pub(crate) fn of(leader: u32, reader: u32) -> Fallible<Self> {
+        let producers = descendants(leader)?.into_iter().filter(|&pid| pid != reader).collect();
+        Ok(Self { reader, producers, supervisor: (leader != reader).then_some(leader) })
+    }
+
+    pub(crate) fn usage(&self) -> Sides<Usage> {
+        let sum = |pids: &[u32]| {
+            pids.iter().filter_map(|&pid| usage_of(pid)).fold(Usage::default(), |sum, usage| Usage {
+                cpu_nanos: sum.cpu_nanos + usage.cpu_nanos,
+                page_faults: sum.page_faults + usage.page_faults,
+            })
+        };
+        Sides {
+            producers: sum(&self.producers),
+            reader: sum(&[self.reader]),
+            supervisor: sum(self.supervisor.as_slice()),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> Sides<Vec<Memory>> {
+        let each = |pids: &[u32]| pids.iter().filter_map(|&pid| memory_of(pid)).collect();
+        Sides {
+            producers: each(&self.producers),
+            reader: each(&[self.reader]),
+            supervisor: each(self.supervisor.as_slice()),
+        }
+    }
+}
+
+/// All processes that descend from `leader`, without itself.
+pub(crate) fn descendants(leader: u32) -> Fallible<Vec<u32>> {
+    let parents: Vec<(u32, u32)> = all_processes()?
+        .filter_map(|process| process.ok()?.stat().ok())
+        .map(|stat| (stat.pid as u32, stat.ppid as u32))
+        .collect();
+    let mut found = vec![leader];
+    let mut looked_at = 0;
+    while looked_at < found.len() {
+        let parent = found[looked_at];
+        found.extend(parents.iter().filter(|&&(_, ppid)| ppid == parent).map(|&(pid, _)| pid));
+        looked_at += 1;
+    }
+    Ok(found.split_off(1))
+}
+
+fn usage_of(pid: u32) -> Option<Usage> {
+    let process = Process::new(pid as i32).ok()?;
+    let stat = process.stat().ok()?;
+    let threads = process.tasks().ok()?.filter_map(|task| task.ok()?.schedstat().ok());
+    Some(Usage {
+        cpu_nanos: threads.map(|thread| thread.sum_exec_runtime).sum(),
+        page_faults: stat.minflt + stat.majflt,
+    })
+}
+
+fn memory_of(pid: u32) -> Option<Memory> {
+    let mut memory = Memory::default();
+    for mapping in Process::new(pid as i32).ok()?.smaps().ok()? {
+        let bytes = |key: &str| mapping.extension.map.get(key).copied().unwrap_or(0);
+        if is_shared_memory(&mapping.pathname) {
+            memory.shared_bytes += bytes("Pss");
+        } else {
+            memory.private_bytes += bytes("Private_Clean") + bytes("Private_Dirty");
+        }
+    }
+    Some(memory)
+}
+
+fn is_shared_memory(mapping: &MMapPath) -> bool {
+    match mapping {
+        MMapPath::Path(path) => path.starts_with("/dev/shm") || path.to_string_lossy().starts_with("/memfd:"),
+        MMapPath::Vsys(_) => true,
+        _ => false,
+    }
+}
+
+/// Counts the system calls of some processes for a time, by perf, which slows them less than tracing would.
+pub(crate) struct SyscallCount {
+    perf: Child,
+    output: std::path::PathBuf,
+}
+
+impl SyscallCount {
+    /// Whether this machine lets us count.
+    pub(crate) fn is_available() -> bool {
+        let mut perf = Command::new("perf");
+        perf.args(["stat", "-e", EVENT, "true"]).stdin(Stdio::null());
+        perf.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    pub(crate) fn start(pids: &[u32], time: Duration, output: &Path) -> Fallible<Self> {
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        let mut perf = Command::new("perf");
+        perf.args(["stat", "-x,", "-e", EVENT, "-p", &pids.join(","), "-o"]).arg(output);
+        perf.args(["--", "sleep", &time.as_secs_f64().to_string()]);
+        perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { perf: perf.spawn()?, output: output.to_owned() })
+    }
+
+    pub(crate) fn finish(mut self) -> Fallible<u64> {
+        self.perf.wait()?;
+        let text = std::fs::read_to_string(&self.output)?;
+        let line = text.lines().find(|line| line.contains(EVENT)).ok_or("perf counted nothing")?;
+        Ok(line.split(',').next().unwrap_or_default().parse()?)
+    }
+}
+
+const EVENT: &str = "raw_syscalls:sys_enter";
