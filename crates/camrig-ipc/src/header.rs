@@ -23,10 +23,14 @@ pub(crate) fn encode(header: &FrameSetHeader, room: &mut [u8]) {
 }
 
 /// Reads what `encode` wrote; none for anything else.
-pub(crate) fn decode(room: &[u8; HEADER_BYTES]) -> Option<FrameSetHeader> {
+pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
     let (prefix, rest) = room.split_first_chunk::<PREFIX_BYTES>()?;
-    let bytes = rest.get(..u32::from_le_bytes(*prefix) as usize)?;
-    let (header, read) = bincode::serde::decode_from_slice(bytes, config()).ok()?;
+    let shared = rest.get(..u32::from_le_bytes(*prefix) as usize)?;
+    // A private copy, no longer than the header: whoever writes the slot cannot change what was checked.
+    let mut copy = [0; HEADER_BYTES];
+    let bytes = &mut copy[..shared.len()];
+    bytes.copy_from_slice(shared);
+    let (header, read) = bincode::serde::decode_from_slice(&*bytes, config()).ok()?;
     (read == bytes.len()).then_some(header)
 }
 

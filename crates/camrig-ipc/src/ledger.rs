@@ -32,6 +32,7 @@ use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
+use crate::futex;
 use crate::latency::{Latency, LatencyCells};
 use crate::region::{Region, Shared};
 
@@ -109,6 +110,10 @@ struct Cells {
 struct ReaderCells {
     delivered: AtomicU64,
     gone: AtomicU32,
+    /// Changes when the reader took or freed something while the producer waits for that.
+    progress: AtomicU32,
+    /// 1 while the producer waits for progress.
+    awaited: AtomicU32,
     /// 1 while a wake-up is on its way to the reader.
     rung: AtomicU32,
 }
@@ -188,6 +193,28 @@ impl Ledger {
     /// Says that the reader will take nothing more.
     pub fn set_reader_gone(&self) {
         self.cells().reader.gone.store(1, Ordering::SeqCst);
+        self.note_progress();
+    }
+
+    /// Waits until the reader has taken or freed something, or `timeout` has passed, unless `is_there` says
+    /// that what the producer waits for is there already.
+    pub fn await_progress(&self, timeout: Duration, is_there: impl FnOnce() -> bool) {
+        let reader = &self.cells().reader;
+        let seen = reader.progress.load(Ordering::SeqCst);
+        reader.awaited.store(1, Ordering::SeqCst);
+        // After `awaited`: whatever the reader does from here on wakes us.
+        if !is_there() {
+            futex::sleep(&reader.progress, seen, timeout);
+        }
+        reader.awaited.store(0, Ordering::SeqCst);
+    }
+
+    /// Wakes a producer that waits for what the reader just did.
+    pub fn note_progress(&self) {
+        let reader = &self.cells().reader;
+        if reader.awaited.load(Ordering::SeqCst) != 0 {
+            futex::change(&reader.progress);
+        }
     }
 
     /// Whether the reader will take nothing more.
@@ -292,6 +319,7 @@ impl Ledger {
                 .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
             {
+                self.note_progress();
                 return Some(Taken { slot, generation: word.generation, sequence: word.sequence });
             }
         }
@@ -300,7 +328,9 @@ impl Ledger {
 
     /// The reader's step from reading to free.
     pub(crate) fn release(&self, slot: usize) {
-        self.cells().slots[slot].store(0, Ordering::Release);
+        // SeqCst, not Release: ordered before the look at `awaited` that follows.
+        self.cells().slots[slot].store(0, Ordering::SeqCst);
+        self.note_progress();
     }
 
     fn oldest_queued(&self) -> Option<(usize, Word)> {

@@ -3,7 +3,7 @@
 //! A producer owns a pool of *slots*, one shared-memory region that is made, pre-faulted and sent to each
 //! reader once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in
 //! the [`Ledger`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees
-//! it when the lease drops. Only a [`Bell`], a few bytes over ipc-channel, wakes a sleeping reader.
+//! it when the lease drops. A [`Bell`] wakes a sleeping reader; nothing else travels.
 //!
 //! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
 //! * [`Ledger`]: the accounting of one link and who holds which slot; [`Latency`], [`Tally`]: counts beside it
@@ -15,6 +15,7 @@
 //! It deliberately knows no actor, no topology and no thread: whoever owns an end decides when to call it.
 
 mod bell;
+mod futex;
 pub mod handshake;
 mod header;
 mod latency;
@@ -24,7 +25,7 @@ mod region;
 mod slots;
 mod tally;
 
-pub use bell::{Bell, Inbox, Rings};
+pub use bell::{Bell, Inbox};
 pub use latency::Latency;
 pub use ledger::{Counts, DropReason, Ledger, MAX_SLOTS, Overflow};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};

@@ -136,11 +136,10 @@ impl LinkReader {
             return Err(Refused::Slot(taken.slot, pool.slots));
         }
         let start = taken.slot * (HEADER_BYTES + pool.pixel_bytes);
-        let mut room = [0; HEADER_BYTES];
         // SAFETY: the word says `reading`, so the producer does not write the slot. One that does anyway can
-        // only garble this private copy, which is checked next.
-        room.copy_from_slice(unsafe { pool.region.bytes(start..start + HEADER_BYTES) });
-        let header = header::decode(&room)
+        // only garble the private copy that `decode` makes and checks.
+        let room = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
+        let header = header::decode(room)
             .filter(|header| header.sequence == taken.sequence)
             .ok_or(Refused::Header(taken.slot))?;
         let layout = Layout::of(&header.frames)

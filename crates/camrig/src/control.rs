@@ -3,7 +3,7 @@
 //! A host is told its part of the rig piece by piece, the same pieces whether it is in the supervisor's own
 //! process or behind an ipc-channel. Pieces are small because a message carries at most 64 descriptors.
 
-use camrig_ipc::{Announcement, Bell, Inbox, Overflow};
+use camrig_ipc::{Announcement, Overflow};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
@@ -20,21 +20,15 @@ pub(crate) enum Part {
     Output {
         from: u32,
         ledger: IpcSharedMemory,
-        bell: Bell,
+        bell: IpcSharedMemory,
         announcements: IpcSender<Announcement>,
         overflow: Overflow,
         queue: usize,
     },
     /// The reader's end of a link from another process.
-    Input {
-        link: u32,
-        from: String,
-        to: u32,
-        ledger: IpcSharedMemory,
-        announcements: IpcReceiver<Announcement>,
-    },
-    /// Where the bells of all those inputs are heard.
-    Inbox(Inbox),
+    Input { from: String, to: u32, ledger: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
+    /// The bell that all those inputs ring.
+    Inbox(IpcSharedMemory),
 }
 
 /// An actor, without its links.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use camrig_ipc::{Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
+use camrig_ipc::{Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
 use tokio::sync::Notify;
 
 use crate::actors::{CameraLimits, Failure, run_camera, run_processor};
@@ -24,8 +24,8 @@ use crate::topology::Role;
 pub(crate) struct Host {
     actors: BTreeMap<u32, Wired>,
     inbox: Option<Inbox>,
-    /// Whom the bell of each link wakes.
-    sleepers: BTreeMap<u32, Arc<Notify>>,
+    /// Whom the bell wakes when each of these links was rung.
+    sleepers: Vec<(Arc<Ledger>, Arc<Notify>)>,
 }
 
 /// An actor with both ends of its links.
@@ -65,17 +65,17 @@ impl Host {
                 self.actor(to).inputs.add(name, End::Local(link));
             }
             Part::Output { from, ledger, bell, announcements, overflow, queue } => {
-                let ledger = Arc::new(Ledger::received(ledger)?);
+                let (ledger, bell) = (Arc::new(Ledger::received(ledger)?), Bell::received(bell)?);
                 self.actor(from).remotes.push(LinkWriter::new(ledger, bell, announcements, overflow, queue));
             }
-            Part::Input { link, from, to, ledger, announcements } => {
+            Part::Input { from, to, ledger, announcements } => {
                 let ledger = Arc::new(Ledger::received(ledger)?);
                 let to = self.actor(to);
-                to.inputs.add(from, End::Remote(LinkReader::new(ledger, announcements)));
+                to.inputs.add(from, End::Remote(LinkReader::new(Arc::clone(&ledger), announcements)));
                 let wake = Arc::clone(&to.wake);
-                self.sleepers.insert(link, wake);
+                self.sleepers.push((ledger, wake));
             }
-            Part::Inbox(inbox) => self.inbox = Some(inbox),
+            Part::Inbox(bell) => self.inbox = Some(Inbox::new(Bell::received(bell)?)),
         }
         Ok(())
     }
@@ -92,13 +92,15 @@ impl Host {
     ) -> Hosted {
         let Self { mut actors, inbox, sleepers } = self;
         let hosted = Hosted { gate: Arc::default(), stop: Arc::default() };
-        if let Some(inbox) = inbox {
+        if let Some(mut inbox) = inbox {
             let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
             match (readers.next(), readers.next()) {
                 (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(inbox),
                 _ => spawn("bells", move || {
-                    while let Some(link) = inbox.wait() {
-                        sleepers.get(&link).inspect(|wake| wake.notify_one());
+                    loop {
+                        inbox.wait();
+                        let rung = sleepers.iter().filter(|(ledger, _)| ledger.rung());
+                        rung.for_each(|(_, wake)| wake.notify_one());
                     }
                 }),
             }

@@ -60,10 +60,11 @@ impl Inputs {
 
     /// Lets a thread hear the bells, for a reader whose own thread has other things to do.
     pub(crate) fn listen_on_a_thread(&mut self) {
-        if let Some(bells) = self.bells.take() {
+        if let Some(mut bells) = self.bells.take() {
             let wake = Arc::clone(&self.wake);
             spawn("bells", move || {
-                while bells.wait().is_some() {
+                loop {
+                    bells.wait();
                     wake.notify_one();
                 }
             });
@@ -95,9 +96,8 @@ impl Inputs {
             if self.links.iter().all(|input| input.ended) {
                 return None;
             }
-            match &self.bells {
-                // Whose bell it was, the ledgers tell as well. Without anyone who could ring, nothing will come.
-                Some(bells) => drop(bells.wait()?),
+            match &mut self.bells {
+                Some(bells) => bells.wait(),
                 None => self.wake.notified().await,
             }
         }

@@ -66,7 +66,11 @@ impl LocalLink {
     }
 
     pub(crate) fn take(&self) -> Option<FrameSet> {
-        self.queue().pop_front()
+        let frameset = self.queue().pop_front();
+        if frameset.is_some() {
+            self.ledger.note_progress();
+        }
+        frameset
     }
 
     /// Says that nothing more will come.

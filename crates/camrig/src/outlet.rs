@@ -24,8 +24,11 @@ use crate::local::LocalLink;
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pauses between looks at a full link or pool: short at first, so that a fast reader is not waited for.
+/// Pauses between looks at an exhausted pool: short at first, so that a fast reader is not waited for.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(1);
+
+/// How often a full link is looked at though its reader has not said that there is room.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
 
 /// Where an actor publishes its framesets.
 pub struct Outlet {
@@ -282,11 +285,8 @@ impl Outlet {
             if taken_back {
                 continue;
             }
-            let patient = self.overflows().any(|(overflow, gone)| overflow == Overflow::Block && !gone);
+            let Some(blocking) = self.blocking().next() else { return false };
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
-            if !patient {
-                return false;
-            }
             if Instant::now() >= deadline {
                 log::warn!(
                     "all {} slots have been held for {} s: a frameset is dropped although a reader blocks; \
@@ -296,22 +296,24 @@ impl Outlet {
                 );
                 return false;
             }
-            std::thread::sleep(pause);
+            // This reader's progress wakes us; others' and that of handles in this process does not.
+            blocking.await_progress(pause, || false);
             pause = (pause * 2).min(*PAUSES.end());
         }
     }
 
     /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
-        let full = || {
-            let blocked = |overflow, has_room: bool| overflow == Overflow::Block && !has_room;
-            self.remotes.iter().any(|link| blocked(link.overflow(), link.has_room()))
-                || self.locals.iter().any(|link| blocked(link.overflow(), link.has_room()))
-        };
-        let mut pause = *PAUSES.start();
-        while full() {
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(*PAUSES.end());
+        let blocks = |overflow| overflow == Overflow::Block;
+        for link in self.remotes.iter().filter(|link| blocks(link.overflow())) {
+            while !link.has_room() {
+                link.ledger().await_progress(ROOM_LOOK, || link.has_room());
+            }
+        }
+        for link in self.locals.iter().filter(|link| blocks(link.overflow())) {
+            while !link.has_room() {
+                link.ledger().await_progress(ROOM_LOOK, || link.has_room());
+            }
         }
     }
 
@@ -376,9 +378,13 @@ impl Outlet {
         self.remotes.iter().map(LinkWriter::ledger).chain(self.locals.iter().map(|link| link.ledger()))
     }
 
-    fn overflows(&self) -> impl Iterator<Item = (Overflow, bool)> {
-        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.ledger().reader_gone()));
-        remotes.chain(self.locals.iter().map(|link| (link.overflow(), link.ledger().reader_gone())))
+    /// The ledgers of living readers for which nothing may be dropped.
+    fn blocking(&self) -> impl Iterator<Item = &Arc<Ledger>> {
+        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.ledger()));
+        let locals = self.locals.iter().map(|link| (link.overflow(), link.ledger()));
+        let blocks =
+            |&(overflow, ledger): &(_, &Arc<Ledger>)| overflow == Overflow::Block && !ledger.reader_gone();
+        remotes.chain(locals).filter(blocks).map(|(_, ledger)| ledger)
     }
 }
 

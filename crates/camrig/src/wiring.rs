@@ -2,7 +2,9 @@
 //!
 //! It deliberately starts nothing: parts go to hosts, and what the supervisor keeps sees every count.
 
-use camrig_ipc::{Bell, Inbox, Ledger, Rings, Tally};
+use std::sync::Arc;
+
+use camrig_ipc::{Bell, Ledger, Tally};
 use ipc_channel::ipc::channel;
 
 use crate::control::{ActorPart, Part};
@@ -20,14 +22,14 @@ pub(crate) struct Rig {
 pub(crate) struct RigLink {
     pub(crate) ledger: Ledger,
     /// Wakes the reader when it is in another process than the producer.
-    bell: Option<Bell>,
+    bell: Option<Arc<Bell>>,
 }
 
 impl RigLink {
     /// In the place of a producer that died: nothing more will come.
     pub(crate) fn end(&self) {
         self.ledger.end();
-        self.bell.iter().for_each(Bell::ring);
+        self.bell.iter().for_each(|bell| bell.ring());
     }
 }
 
@@ -57,41 +59,35 @@ pub(crate) fn wire(topology: &Topology, framesets: Option<u64>) -> std::io::Resu
         }));
         rig.tallies.push(tally);
     }
-    let mut inboxes: Vec<Option<Rings>> = topology.processes().iter().map(|_| None).collect();
-    for (id, link) in topology.links().iter().enumerate() {
-        let id = id as u32;
+    let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
+    for link in topology.links() {
         let (from, to) = (topology.actor(link.from), topology.actor(link.to));
         let ledger = Ledger::new();
         let bell = if from.process == to.process {
             parts[to.process].push(local(link, &ledger));
             None
         } else {
-            let rings = match &mut inboxes[to.process] {
-                Some(rings) => rings,
-                none => {
-                    let (inbox, rings) = Inbox::new()?;
-                    parts[to.process].push(Part::Inbox(inbox));
-                    none.insert(rings)
-                }
-            };
-            let bell = rings.bell(id);
+            let bell = bells[to.process].get_or_insert_with(|| {
+                let bell = Bell::new();
+                parts[to.process].push(Part::Inbox(bell.share()));
+                Arc::new(bell)
+            });
             let (announcements, heard) = channel()?;
             parts[from.process].push(Part::Output {
                 from: link.from.0 as u32,
                 ledger: ledger.share(),
-                bell: bell.clone(),
+                bell: bell.share(),
                 announcements,
                 overflow: link.overflow,
                 queue: link.queue,
             });
             parts[to.process].push(Part::Input {
-                link: id,
                 from: from.name.clone(),
                 to: link.to.0 as u32,
                 ledger: ledger.share(),
                 announcements: heard,
             });
-            Some(bell)
+            Some(Arc::clone(bell))
         };
         rig.links.push(RigLink { ledger, bell });
     }
