@@ -90,6 +90,9 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// How often a producer lets others run before it sleeps: a quick reader is not worth being woken by.
+const YIELDS: u32 = 20;
+
 /// How often counts are read again when a frameset was produced meanwhile. A producer that is quicker than
 /// that makes `in_flight` too high by what it produced, never the sum wrong.
 const COUNT_TRIES: u32 = 8;
@@ -110,7 +113,7 @@ struct Cells {
 struct ReaderCells {
     delivered: AtomicU64,
     gone: AtomicU32,
-    /// Changes when the reader took or freed something while the producer waits for that.
+    /// Changes when the reader took all that was queued while the producer waits for that.
     progress: AtomicU32,
     /// 1 while the producer waits for progress.
     awaited: AtomicU32,
@@ -196,9 +199,15 @@ impl Ledger {
         self.note_progress();
     }
 
-    /// Waits until the reader has taken or freed something, or `timeout` has passed, unless `is_there` says
-    /// that what the producer waits for is there already.
-    pub fn await_progress(&self, timeout: Duration, is_there: impl FnOnce() -> bool) {
+    /// Waits until the reader has taken all that was queued, or `timeout` has passed, or `is_there` says that
+    /// what the producer waits for is there already.
+    pub fn await_progress(&self, timeout: Duration, is_there: impl Fn() -> bool) {
+        for _ in 0..YIELDS {
+            if is_there() {
+                return;
+            }
+            std::thread::yield_now();
+        }
         let reader = &self.cells().reader;
         let seen = reader.progress.load(Ordering::SeqCst);
         reader.awaited.store(1, Ordering::SeqCst);
@@ -209,7 +218,7 @@ impl Ledger {
         reader.awaited.store(0, Ordering::SeqCst);
     }
 
-    /// Wakes a producer that waits for what the reader just did.
+    /// Wakes a producer that waits for its reader: it took the last frameset, or is gone.
     pub fn note_progress(&self) {
         let reader = &self.cells().reader;
         if reader.awaited.load(Ordering::SeqCst) != 0 {
@@ -319,7 +328,11 @@ impl Ledger {
                 .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
             {
-                self.note_progress();
+                // Not at every step: a producer that is woken for one frameset at a time costs its reader a
+                // switch of processes each.
+                if self.queued() == 0 {
+                    self.note_progress();
+                }
                 return Some(Taken { slot, generation: word.generation, sequence: word.sequence });
             }
         }
@@ -328,9 +341,7 @@ impl Ledger {
 
     /// The reader's step from reading to free.
     pub(crate) fn release(&self, slot: usize) {
-        // SeqCst, not Release: ordered before the look at `awaited` that follows.
-        self.cells().slots[slot].store(0, Ordering::SeqCst);
-        self.note_progress();
+        self.cells().slots[slot].store(0, Ordering::Release);
     }
 
     fn oldest_queued(&self) -> Option<(usize, Word)> {

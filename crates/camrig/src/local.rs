@@ -66,8 +66,9 @@ impl LocalLink {
     }
 
     pub(crate) fn take(&self) -> Option<FrameSet> {
-        let frameset = self.queue().pop_front();
-        if frameset.is_some() {
+        let mut queue = self.queue();
+        let frameset = queue.pop_front();
+        if frameset.is_some() && queue.is_empty() {
             self.ledger.note_progress();
         }
         frameset
