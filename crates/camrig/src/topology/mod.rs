@@ -40,7 +40,7 @@ pub(crate) const ACTORS_MAX: usize = 256;
 /// The most inputs of one processor.
 pub(crate) const INPUTS_MAX: usize = 64;
 
-/// The most links from other processes into one process: what its inbox of bells takes without blocking.
+/// The most links from other processes into one process: each takes descriptors there, and a look at a ring.
 pub(crate) const LINKS_INTO_PROCESS_MAX: usize = 256;
 
 /// The most framesets that may wait at one input.
