@@ -5,6 +5,8 @@
 //! what is compared, `work` for what each of them does, `measure` for how, and `bars` for what camrig has
 //! to reach.
 
+#![forbid(unsafe_code)]
+
 mod allocations;
 mod bars;
 mod candidates;
@@ -30,9 +32,6 @@ use crate::load::Load;
 use crate::measure::Plan;
 use crate::results::Results;
 use crate::task::Task;
-
-#[global_allocator]
-static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 /// What can go wrong is said to a person.
 type Fallible<T> = Result<T, Error>;
