@@ -127,10 +127,10 @@ impl Input {
             self.busy = true;
             return Some(frameset);
         }
-        // Nothing there: listen again. What came before the bell was quiet is seen by one more look; the end
-        // is asked for before that look, because nothing follows it.
-        let ended = self.ledger().ended();
+        // Nothing there: listen again. What came before that is seen by one more look, what comes after it
+        // rings. The end is asked for in between: whoever ends rings after it, and nothing is queued after it.
         self.ledger().heard();
+        let ended = self.ledger().ended();
         let frameset = self.take_queued();
         self.busy = frameset.is_some();
         self.ended |= ended && !self.busy;
