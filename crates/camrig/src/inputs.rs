@@ -162,3 +162,45 @@ impl Input {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use camrig_ipc::Overflow;
+
+    use super::*;
+
+    const WATCHDOG: Duration = Duration::from_secs(20);
+    const ROUNDS: u32 = 5_000;
+
+    #[test]
+    fn an_end_is_noticed_however_it_meets_the_last_look() {
+        actix::System::new().block_on(async {
+            for round in 0..ROUNDS {
+                let wake = Arc::new(Notify::new());
+                let ledger = Arc::new(Ledger::new());
+                let link = Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 1));
+                let mut inputs = Inputs::new(wake);
+                inputs.add("front".to_owned(), End::Local(Arc::clone(&link)));
+                // A ring that wakes the reader for nothing, and the end while it looks.
+                link.ledger().ring();
+                let ready = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        ready.store(true, Ordering::SeqCst);
+                        (0..round % 50).for_each(|_| std::hint::spin_loop());
+                        link.end();
+                    });
+                    while !ready.load(Ordering::SeqCst) {
+                        std::hint::spin_loop();
+                    }
+                    // The look that meets the end, or comes before it.
+                    inputs.links[0].take();
+                });
+                let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
+                assert!(next.expect("the end is noticed").is_none(), "round {round}");
+            }
+        });
+    }
+}
