@@ -1,4 +1,4 @@
-//! From a topology to the parts of each process: ledgers, channels and inboxes are made here, once.
+//! From a topology to the parts of each process: ledgers, channels and bells are made here, once.
 //!
 //! It deliberately starts nothing: parts go to hosts, and what the supervisor keeps sees every count.
 
