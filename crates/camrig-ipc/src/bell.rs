@@ -32,9 +32,11 @@ pub struct Bell {
 
 impl Bell {
     /// A bell that nobody has rung.
-    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
-    pub fn new() -> Self {
-        Self { region: Region::zeroed(size_of::<BellCells>()) }
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn new() -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::zeroed(size_of::<BellCells>())? })
     }
 
     /// The same bell, received from another process.
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_heard_however_it_meets_the_listener() {
-        let bell = Bell::new();
+        let bell = Bell::new().unwrap();
         let mut inbox = Inbox::new(Bell::received(bell.share()).unwrap());
         let rings = 10_000;
         std::thread::scope(|scope| {

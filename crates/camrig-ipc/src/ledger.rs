@@ -61,16 +61,24 @@ pub enum DropReason {
     DropOldest,
     /// It was the newest for a full queue.
     DropNewest,
-    /// The reader had ended or died.
+    /// The reader had ended or died, or was being restarted.
     ReaderGone,
     /// What arrived was not a frameset.
     Refused,
+    /// It was lost with a process that died.
+    ProcessDied,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::NoSlot, Self::DropOldest, Self::DropNewest, Self::ReaderGone, Self::Refused];
+    pub const ALL: [Self; 6] = [
+        Self::NoSlot,
+        Self::DropOldest,
+        Self::DropNewest,
+        Self::ReaderGone,
+        Self::Refused,
+        Self::ProcessDied,
+    ];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -80,6 +88,7 @@ impl DropReason {
             Self::DropNewest => "drop-newest",
             Self::ReaderGone => "reader-gone",
             Self::Refused => "refused",
+            Self::ProcessDied => "process-died",
         }
     }
 }
@@ -102,6 +111,8 @@ struct Cells {
     produced: AtomicU64,
     ended: AtomicU32,
     announced: AtomicU32,
+    /// Odd while the producer changes counts and words together.
+    step: AtomicU32,
     dropped: [AtomicU64; DropReason::ALL.len()],
     reader: ReaderCells,
     slots: [AtomicU64; MAX_SLOTS],
@@ -112,7 +123,10 @@ struct Cells {
 #[repr(C, align(64))]
 struct ReaderCells {
     delivered: AtomicU64,
+    /// 0 while the reader takes framesets, [`ENDED`] or [`AWAY`] otherwise.
     gone: AtomicU32,
+    /// Odd while the reader changes counts and words together.
+    step: AtomicU32,
     /// Changes when the reader took all that was queued while the producer waits for that.
     progress: AtomicU32,
     /// 1 while the producer waits for progress.
@@ -124,6 +138,38 @@ struct ReaderCells {
 // SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
 unsafe impl Shared for Cells {}
 
+/// The reader will never take another frameset.
+const ENDED: u32 = 1;
+/// The reader takes nothing until it is back.
+const AWAY: u32 = 2;
+
+/// While it lives, counts and words need not agree: one end is between the two.
+///
+/// An end that dies in between leaves its step unfinished, which [`Ledger::settle`] makes good.
+pub struct Step<'a>(&'a AtomicU32);
+
+impl<'a> Step<'a> {
+    fn begin(step: &'a AtomicU32) -> Self {
+        step.fetch_add(1, Ordering::SeqCst);
+        Self(step)
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Which ends of a link have died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deaths {
+    /// The producer's process has.
+    pub producer: bool,
+    /// The reader's process has.
+    pub reader: bool,
+}
+
 /// One link's accounting and slot states; see the module for the protocol.
 pub struct Ledger {
     region: Region,
@@ -131,9 +177,11 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger that says: nothing produced, every slot free.
-    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
-    pub fn new() -> Self {
-        Self { region: Region::zeroed(size_of::<Cells>()) }
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn new() -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::zeroed(size_of::<Cells>())? })
     }
 
     /// The same ledger, received from another process.
@@ -193,10 +241,31 @@ impl Ledger {
         self.cells().announced.load(Ordering::SeqCst)
     }
 
+    /// The producer's part of the way of a frameset, from its count to its word, is one step.
+    pub fn producer_step(&self) -> Step<'_> {
+        Step::begin(&self.cells().step)
+    }
+
+    /// The reader's part of the way of a frameset, from its word to its count, is one step.
+    pub fn reader_step(&self) -> Step<'_> {
+        Step::begin(&self.cells().reader.step)
+    }
+
     /// Says that the reader will take nothing more.
-    pub fn set_reader_gone(&self) {
-        self.cells().reader.gone.store(1, Ordering::SeqCst);
+    pub fn set_reader_ended(&self) {
+        self.cells().reader.gone.store(ENDED, Ordering::SeqCst);
         self.note_progress();
+    }
+
+    /// Says that the reader takes nothing until it is back: whatever is produced meanwhile is dropped.
+    pub fn set_reader_away(&self) {
+        self.cells().reader.gone.store(AWAY, Ordering::SeqCst);
+        self.note_progress();
+    }
+
+    /// Says that the reader takes framesets again.
+    pub fn set_reader_back(&self) {
+        self.cells().reader.gone.store(0, Ordering::SeqCst);
     }
 
     /// Waits until the reader has taken all that was queued, or `timeout` has passed, or `is_there` says that
@@ -226,9 +295,14 @@ impl Ledger {
         }
     }
 
-    /// Whether the reader will take nothing more.
+    /// Whether the reader takes nothing, for good or for now.
     pub fn reader_gone(&self) -> bool {
         self.cells().reader.gone.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether the reader will never take another frameset.
+    pub fn reader_ended(&self) -> bool {
+        self.cells().reader.gone.load(Ordering::SeqCst) == ENDED
     }
 
     /// Takes back everything that is still queued for a reader that is gone.
@@ -236,17 +310,49 @@ impl Ledger {
         while self.take_back_oldest(DropReason::ReaderGone) {}
     }
 
-    /// In the place of a reader whose process died: it takes nothing more, and what it held is free again.
-    /// Safe only then: a living reader would go on reading.
-    pub fn reader_died(&self) {
-        self.set_reader_gone();
-        self.take_back_all();
-        for (slot, word) in self.words().filter(|(_, word)| word.state == State::Reading) {
-            let free =
-                self.cells().slots[slot].compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst);
-            // Nobody else changes a word from reading once its reader is dead.
-            debug_assert!(free.is_ok());
+    /// In the place of ends whose processes died: makes words and counts agree again. What a dead reader held
+    /// is free again, what it had not begun is dropped; what a dead producer had queued is still delivered;
+    /// what was on its way in a dead process is dropped. `produced` is what the producer's [`Tally`](crate::Tally)
+    /// says.
+    ///
+    /// False when the living end is in the middle of a step: then nothing has been settled, ask again. Safe
+    /// only for ends that are dead: a living reader would go on reading. A dead reader has to be gone or away.
+    pub fn settle(&self, deaths: Deaths, produced: u64) -> bool {
+        let cells = self.cells();
+        let Deaths { producer, reader } = deaths;
+        if reader {
+            debug_assert!(self.reader_gone(), "a dead reader takes nothing");
+            self.take_back_all();
+            self.words()
+                .filter(|(_, word)| word.state == State::Reading)
+                .for_each(|(slot, _)| self.release(slot));
         }
+        let living = match (producer, reader) {
+            (false, false) => return true,
+            (true, true) => None,
+            (true, false) => Some(&cells.reader.step),
+            (false, true) => Some(&cells.step),
+        };
+        let step = living.map(|step| step.load(Ordering::SeqCst));
+        if step.is_some_and(|step| step % 2 != 0) {
+            return false;
+        }
+        let in_flight = self.counts().in_flight.saturating_sub(self.queued() as u64);
+        if living.map(|step| step.load(Ordering::SeqCst)) != step {
+            return false;
+        }
+        // Framesets that the producer had counted for itself, but not for this link yet.
+        let missing = if producer { produced.saturating_sub(self.counts().produced) } else { 0 };
+        cells.produced.fetch_add(missing, Ordering::SeqCst);
+        cells.dropped[DropReason::ProcessDied as usize].fetch_add(in_flight + missing, Ordering::SeqCst);
+        // Steps that were cut short are over.
+        if producer {
+            cells.step.store(0, Ordering::SeqCst);
+        }
+        if reader {
+            cells.reader.step.store(0, Ordering::SeqCst);
+        }
+        true
     }
 
     /// Notes that the reader is to be woken; false when a wake-up is on its way already.
@@ -298,6 +404,11 @@ impl Ledger {
     /// How many framesets wait for the reader.
     pub fn queued(&self) -> usize {
         self.words().filter(|(_, word)| word.state == State::Queued).count()
+    }
+
+    /// The generations of the pools whose framesets wait for the reader, or are read.
+    pub(crate) fn generations(&self) -> Vec<u16> {
+        self.words().map(|(_, word)| word.generation).collect()
     }
 
     pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
@@ -418,7 +529,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_counted_values() {
-        let ledger = Ledger::new();
+        let ledger = Ledger::new().unwrap();
         assert_eq!(ledger.latency(), Latency::default());
         for micros in 1..=100 {
             ledger.count_delivered(Duration::from_micros(micros));
@@ -431,7 +542,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_ordered_and_can_be_taken_back() {
-        let ledger = Ledger::new();
+        let ledger = Ledger::new().unwrap();
         for (slot, sequence) in [(2, 10), (0, 11), (1, 12)] {
             ledger.count_produced();
             ledger.publish(slot, 1, sequence);
@@ -447,12 +558,12 @@ mod tests {
         assert_eq!(ledger.take(), None);
         let counts = ledger.counts();
         assert_eq!((counts.produced, counts.delivered, counts.in_flight), (3, 1, 0));
-        assert_eq!(counts.dropped, [0, 1, 0, 1, 0]);
+        assert_eq!(counts.dropped, [0, 1, 0, 1, 0, 0]);
     }
 
     #[test]
     fn a_bell_rings_once_until_it_is_heard() {
-        let ledger = Ledger::new();
+        let ledger = Ledger::new().unwrap();
         assert!(ledger.ring());
         assert!(!ledger.ring());
         ledger.heard();

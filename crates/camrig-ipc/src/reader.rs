@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
 use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory};
@@ -17,9 +16,9 @@ use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Taken};
 use crate::region::Region;
 
-/// How long a reader waits for an announcement that was counted. It was sent before, so it is there; the bound
-/// is for a producer that breaks the protocol.
-const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pools that a reader keeps although no frameset of them is queued: the newest, and the one before it, from
+/// which the producer may still have a slot on loan.
+const POOLS_KEPT: usize = 2;
 
 /// The most cameras whose framesets one producer can pass on.
 pub const MAX_SOURCES: usize = 256;
@@ -30,17 +29,19 @@ pub struct Announcement(pub(crate) News);
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum News {
+    /// A life of the producer begins: what is queued belongs to the one before, what is announced to this one.
+    Begin,
     /// A pool of slots, which replaces the one before.
     Pool { generation: u16, slots: u32, pixel_bytes: u64, memory: IpcSharedMemory },
     /// The next camera: headers name it by its place in this order.
     Source(CameraInfo),
 }
 
-impl Announcement {
-    /// Tells of the next camera whose framesets will come; the first has number 0.
-    pub fn source(info: &CameraInfo) -> Self {
-        Self(News::Source(info.clone()))
-    }
+/// What a producer announced in one of its lives.
+#[derive(Default)]
+struct Life {
+    sources: Vec<Arc<CameraInfo>>,
+    pools: Vec<Arc<ReaderPool>>,
 }
 
 /// A producer's pool, as a reader maps it.
@@ -79,9 +80,6 @@ pub enum Refused {
     /// More cameras were announced than any rig has.
     #[error("more than {MAX_SOURCES} cameras were announced")]
     Sources,
-    /// An announcement was counted, but none is there.
-    #[error("an announcement was counted, but not sent")]
-    Silent,
     /// A frameset of a pool or camera that was never announced.
     #[error("a frameset came without an announcement of its {0}")]
     Unannounced(&'static str),
@@ -97,16 +95,18 @@ pub enum Refused {
 pub struct LinkReader {
     ledger: Arc<Ledger>,
     announcements: IpcReceiver<Announcement>,
-    /// How many announcements were heard.
-    heard: u32,
-    pool: Option<Arc<ReaderPool>>,
-    sources: Vec<Arc<CameraInfo>>,
+    /// How many announcements were counted when they were last asked for.
+    heard: Option<u32>,
+    /// What the producer announced in its present life.
+    life: Life,
+    /// Its earlier lives, as long as framesets of them are queued.
+    past: Vec<Life>,
 }
 
 impl LinkReader {
     /// The reader's end of a link.
     pub fn new(ledger: Arc<Ledger>, announcements: IpcReceiver<Announcement>) -> Self {
-        Self { ledger, announcements, heard: 0, pool: None, sources: Vec::new() }
+        Self { ledger, announcements, heard: None, life: Life::default(), past: Vec::new() }
     }
 
     /// The link's accounting.
@@ -131,7 +131,7 @@ impl LinkReader {
     }
 
     fn lease(&self, taken: &Taken) -> Result<Lease, Refused> {
-        let pool = self.pool(taken.generation)?;
+        let (life, pool) = self.pool(taken.generation).ok_or(Refused::Unannounced("pool"))?;
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));
         }
@@ -146,40 +146,57 @@ impl LinkReader {
             .ok()
             .filter(|layout| layout.size_bytes() <= pool.pixel_bytes)
             .ok_or(Refused::Header(taken.slot))?;
+        let info = life.sources.get(usize::from(header.source)).ok_or(Refused::Unannounced("camera"))?;
         Ok(Lease {
             pixels_start: start + HEADER_BYTES,
             slot: taken.slot,
             ledger: Arc::clone(&self.ledger),
-            info: self.source(header.source.into())?,
-            pool,
+            info: Arc::clone(info),
+            pool: Arc::clone(pool),
             header,
             layout,
         })
     }
 
-    fn pool(&self, generation: u16) -> Result<Arc<ReaderPool>, Refused> {
-        let current = self.pool.as_ref().filter(|pool| pool.generation == generation);
-        current.map(Arc::clone).ok_or(Refused::Unannounced("pool"))
-    }
-
-    fn source(&self, number: usize) -> Result<Arc<CameraInfo>, Refused> {
-        self.sources.get(number).map(Arc::clone).ok_or(Refused::Unannounced("camera"))
+    fn pool(&self, generation: u16) -> Option<(&Life, &Arc<ReaderPool>)> {
+        let lives = std::iter::once(&self.life).chain(&self.past);
+        let mut pools = lives.flat_map(|life| life.pools.iter().map(move |pool| (life, pool)));
+        pools.find(|(_, pool)| pool.generation == generation)
     }
 
     /// Hears whatever was announced and not heard yet.
     fn hear(&mut self) -> Result<(), Refused> {
-        while self.heard < self.ledger.announced() {
-            let announcement = self.announcements.try_recv_timeout(ANNOUNCEMENT_TIMEOUT);
-            self.heard += 1;
-            match announcement.map_err(|_| Refused::Silent)?.0 {
+        let announced = self.ledger.announced();
+        if self.heard == Some(announced) {
+            return Ok(());
+        }
+        // What was counted was sent before. A producer that died between the two sent one more, which is heard
+        // as well.
+        self.heard = Some(announced);
+        while let Ok(Announcement(news)) = self.announcements.try_recv() {
+            match news {
+                News::Begin => self.past.push(std::mem::take(&mut self.life)),
                 News::Pool { generation, slots, pixel_bytes, memory } => {
-                    self.pool = Some(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
+                    self.life.pools.push(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
                 }
-                News::Source(_) if self.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
-                News::Source(info) => self.sources.push(Arc::new(info)),
+                News::Source(_) if self.life.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
+                News::Source(info) => self.life.sources.push(Arc::new(info)),
             }
+            self.forget();
         }
         Ok(())
+    }
+
+    /// Forgets pools of which nothing is queued any more, and lives without pools.
+    fn forget(&mut self) {
+        let in_use = self.ledger.generations();
+        let is_in_use = |pool: &Arc<ReaderPool>| in_use.contains(&pool.generation);
+        let pools = &mut self.life.pools;
+        let newest = pools.split_off(pools.len().saturating_sub(POOLS_KEPT));
+        pools.retain(is_in_use);
+        pools.extend(newest);
+        self.past.iter_mut().for_each(|life| life.pools.retain(is_in_use));
+        self.past.retain(|life| !life.pools.is_empty());
     }
 }
 

@@ -8,7 +8,11 @@ use std::ptr::NonNull;
 use std::slice;
 
 use ipc_channel::ipc::IpcSharedMemory;
-use rustix::mm::{Advice, MprotectFlags, madvise, mprotect};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+
+/// From this size on, what the system has left is looked up before it is asked for.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// Why shared memory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,14 @@ pub enum MemoryError {
     /// The system refused.
     #[error("shared memory cannot be protected: {0}")]
     Protect(std::io::Error),
+    /// The system has none left.
+    #[error("there is no shared memory of {} KiB to be had: {error}", need.div_ceil(1024))]
+    Exhausted {
+        /// How many bytes were asked for.
+        need: usize,
+        /// What there is too little of.
+        error: std::io::Error,
+    },
 }
 
 /// A structure that lives in shared memory.
@@ -48,10 +60,11 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// `len` zeroed bytes, every page present. `len` is above zero.
-    pub(crate) fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
+        can_be_had(len).map_err(|error| MemoryError::Exhausted { need: len, error })?;
         let region = Self::map(IpcSharedMemory::from_byte(0, len));
         debug_assert_eq!(region.len, len);
-        region
+        Ok(region)
     }
 
     /// Memory that a peer sent, which must have at least `need` bytes; every page present.
@@ -116,4 +129,29 @@ impl Region {
         // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(range.start), range.len()) }
     }
+}
+
+/// Whether the system has a descriptor, addresses and memory left for `len` bytes: ipc-channel panics where it
+/// has none, and memory that is promised but not there kills the process at first touch.
+fn can_be_had(len: usize) -> std::io::Result<()> {
+    drop(memfd_create("camrig-probe", MemfdFlags::CLOEXEC)?);
+    // SAFETY: a new mapping at an address of the kernel's choice, unmapped before anyone knows it.
+    unsafe {
+        let probe = mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)?;
+        munmap(probe, len)?;
+    }
+    if len >= LARGE_BYTES
+        && let Some(available) = available_bytes()
+        && available < len as u64
+    {
+        return Err(std::io::Error::other(format!("{} KiB of memory are available", available / 1024)));
+    }
+    Ok(())
+}
+
+/// What the kernel believes that it can give without swapping; none when it does not say.
+fn available_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -8,17 +8,17 @@
 //! Shares only read. The slot is lent again only when the flag is clear and every word is free.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use camrig_frame::{FrameSetHeader, Layout, LayoutError};
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
 use ipc_channel::ipc::IpcSender;
 
 use crate::Bell;
 use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Overflow};
 use crate::reader::{Announcement, News};
-use crate::region::Region;
+use crate::region::{MemoryError, Region};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -34,17 +34,24 @@ impl SlotPool {
     /// A pool of `slots` slots for up to `pixel_bytes` of pixels each, every page present. The `generation`
     /// tells this pool from earlier ones of the same producer.
     ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    ///
     /// # Panics
     /// When `slots` is zero or above [`MAX_SLOTS`].
-    pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Arc<Self> {
+    pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
         assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
-        let pixel_bytes = pixel_bytes.next_multiple_of(PAGE_BYTES);
-        Arc::new(Self {
-            region: Region::zeroed(slots * (HEADER_BYTES + pixel_bytes)),
+        Ok(Arc::new(Self {
+            region: Region::zeroed(Self::size_bytes(slots, pixel_bytes))?,
             busy: (0..slots).map(|_| AtomicBool::new(false)).collect(),
-            pixel_bytes,
+            pixel_bytes: pixel_bytes.next_multiple_of(PAGE_BYTES),
             generation,
-        })
+        }))
+    }
+
+    /// What a pool of `slots` slots for up to `pixel_bytes` of pixels each takes of memory, in bytes.
+    pub fn size_bytes(slots: usize, pixel_bytes: usize) -> usize {
+        slots * (HEADER_BYTES + pixel_bytes.next_multiple_of(PAGE_BYTES))
     }
 
     /// The most bytes of pixels that one slot holds.
@@ -58,13 +65,13 @@ impl SlotPool {
     }
 
     /// What a reader needs to know before the first frameset of this pool.
-    pub fn announcement(&self) -> Announcement {
-        Announcement(News::Pool {
+    fn news(&self) -> News {
+        News::Pool {
             generation: self.generation,
             slots: self.busy.len() as u32,
             pixel_bytes: self.pixel_bytes as u64,
             memory: self.region.share(),
-        })
+        }
     }
 
     /// Lends a free slot for a frameset with this header; none when every slot is held.
@@ -77,7 +84,7 @@ impl SlotPool {
     pub fn lend(
         self: &Arc<Self>,
         header: FrameSetHeader,
-        writers: &[LinkWriter],
+        writers: &[Arc<LinkWriter>],
     ) -> Result<Option<Loan>, LayoutError> {
         let layout = Layout::of(&header.frames)?;
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
@@ -138,7 +145,7 @@ impl Loan {
     }
 
     /// Gives the frameset to `writers`, each by its overflow policy, and keeps a share of it.
-    pub fn publish(self, writers: &[LinkWriter]) -> Published {
+    pub fn publish(self, writers: &[Arc<LinkWriter>]) -> Published {
         let share = self.0;
         let pool = &share.pool;
         let start = pool.header_start(share.slot);
@@ -175,13 +182,20 @@ impl Published {
     }
 }
 
-/// The producer's end of one link to another process.
+/// The producer's end of one link to another process. It outlives the producer's lives and the reader's.
 pub struct LinkWriter {
     ledger: Arc<Ledger>,
     bell: Bell,
-    announcements: IpcSender<Announcement>,
+    told: Mutex<Told>,
     overflow: Overflow,
     capacity: usize,
+}
+
+/// What the reader was told, for another that takes its place.
+struct Told {
+    announcements: IpcSender<Announcement>,
+    sources: Vec<Arc<CameraInfo>>,
+    pool: Option<Arc<SlotPool>>,
 }
 
 impl LinkWriter {
@@ -193,7 +207,8 @@ impl LinkWriter {
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
-        Self { ledger, bell, announcements, overflow, capacity }
+        let told = Mutex::new(Told { announcements, sources: Vec::new(), pool: None });
+        Self { ledger, bell, told, overflow, capacity }
     }
 
     /// The link's accounting.
@@ -206,13 +221,37 @@ impl LinkWriter {
         self.overflow
     }
 
-    /// Tells the reader of a pool or camera, and wakes it, so that it has mapped and pre-faulted a pool when
-    /// the first frameset comes. A reader that is gone hears nothing, and needs nothing.
-    pub fn announce(&self, announcement: Announcement) {
-        if self.announcements.send(announcement).is_ok() {
-            self.ledger.count_announced();
-            self.bell.ring();
-        }
+    /// Begins a life of the producer: the reader forgets the cameras of the one before.
+    pub fn begin(&self) {
+        let mut told = self.told();
+        told.sources.clear();
+        told.pool = None;
+        self.tell(&told, News::Begin);
+    }
+
+    /// Tells the reader of a pool, so that it has mapped and pre-faulted it when the first frameset comes.
+    pub fn announce_pool(&self, pool: &Arc<SlotPool>) {
+        let mut told = self.told();
+        told.pool = Some(Arc::clone(pool));
+        self.tell(&told, pool.news());
+    }
+
+    /// Tells the reader of the next camera whose framesets will come; the first has number 0.
+    pub fn announce_source(&self, info: &Arc<CameraInfo>) {
+        let mut told = self.told();
+        told.sources.push(Arc::clone(info));
+        self.tell(&told, News::Source((**info).clone()));
+    }
+
+    /// Goes on with another reader in the place of the one before, which is away: it is told everything that
+    /// it has to know, and is back.
+    pub fn relink(&self, announcements: IpcSender<Announcement>) {
+        let mut told = self.told();
+        told.announcements = announcements;
+        self.tell(&told, News::Begin);
+        told.sources.iter().for_each(|info| self.tell(&told, News::Source((**info).clone())));
+        told.pool.iter().for_each(|pool| self.tell(&told, pool.news()));
+        self.ledger.set_reader_back();
     }
 
     /// Whether the next frameset would be queued without dropping one.
@@ -228,11 +267,30 @@ impl LinkWriter {
 
     /// Takes back the oldest frameset that still waits, if the policy allows that.
     pub fn take_back_oldest(&self) -> bool {
+        let _step = self.ledger.producer_step();
+        self.take_back()
+    }
+
+    fn take_back(&self) -> bool {
         self.overflow == Overflow::DropOldest && self.ledger.take_back_oldest(DropReason::DropOldest)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // No code panics while it holds the lock.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells and wakes the reader. One that is gone hears nothing, and needs nothing.
+    fn tell(&self, told: &Told, news: News) {
+        if told.announcements.send(Announcement(news)).is_ok() {
+            self.ledger.count_announced();
+            self.bell.ring();
+        }
     }
 
     /// Queues a slot. Who must not lose a frameset waits for [`Self::has_room`] first.
     fn publish(&self, slot: usize, generation: u16, sequence: u64) {
+        let step = self.ledger.producer_step();
         self.ledger.count_produced();
         if self.ledger.reader_gone() {
             self.ledger.count_dropped(DropReason::ReaderGone);
@@ -245,13 +303,15 @@ impl LinkWriter {
                 return;
             }
             // There is nothing to take back when the reader has just taken it all: then there is room.
-            self.take_back_oldest();
+            self.take_back();
         }
         self.ledger.publish(slot, generation, sequence);
         // A reader that went since the look above may have swept before this frameset was there.
         if self.ledger.reader_gone() {
             self.ledger.take_back_all();
-        } else if self.ledger.ring() {
+        }
+        drop(step);
+        if self.ledger.ring() {
             self.bell.ring();
         }
     }

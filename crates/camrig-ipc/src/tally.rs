@@ -1,14 +1,14 @@
-//! What an actor has produced, whether or not anyone reads it.
+//! How an actor is: what it has produced, what it is doing, and what its supervisor makes of it.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::MemoryError;
 use crate::region::{Region, Shared};
 
-/// What an actor has produced, in shared memory, so that the count survives the actor's process.
+/// How an actor is, in shared memory, so that its supervisor sees it, and its counts survive its process.
 pub struct Tally {
     region: Region,
 }
@@ -17,6 +17,13 @@ pub struct Tally {
 struct TallyCells {
     produced: AtomicU64,
     lost: AtomicU64,
+    /// When the call began that the actor is in, in nanoseconds; 0 while it is in none.
+    called_at_nanos: AtomicU64,
+    /// 1 while the actor waits for its readers.
+    blocked: AtomicU32,
+    generations: AtomicU32,
+    state: AtomicU32,
+    restarts: AtomicU32,
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
@@ -24,9 +31,11 @@ unsafe impl Shared for TallyCells {}
 
 impl Tally {
     /// A tally of zero.
-    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
-    pub fn new() -> Self {
-        Self { region: Region::zeroed(size_of::<TallyCells>()) }
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn new() -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::zeroed(size_of::<TallyCells>())? })
     }
 
     /// The same tally, received from another process.
@@ -42,23 +51,72 @@ impl Tally {
         self.region.share()
     }
 
-    /// Counts a frameset.
+    fn cells(&self) -> &TallyCells {
+        self.region.cell()
+    }
+
+    /// Counts a frameset. Always before any link counts it.
     pub fn count_produced(&self) {
-        self.region.cell::<TallyCells>().produced.fetch_add(1, Ordering::SeqCst);
+        self.cells().produced.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts framesets that the device or its library lost before the actor saw them.
     pub fn count_lost(&self, framesets: u64) {
-        self.region.cell::<TallyCells>().lost.fetch_add(framesets, Ordering::SeqCst);
+        self.cells().lost.fetch_add(framesets, Ordering::SeqCst);
     }
 
-    /// Framesets so far.
+    /// Framesets so far, in all lives of the actor.
     pub fn produced(&self) -> u64 {
-        self.region.cell::<TallyCells>().produced.load(Ordering::SeqCst)
+        self.cells().produced.load(Ordering::SeqCst)
     }
 
     /// Framesets lost so far before the actor saw them.
     pub fn lost(&self) -> u64 {
-        self.region.cell::<TallyCells>().lost.load(Ordering::SeqCst)
+        self.cells().lost.load(Ordering::SeqCst)
+    }
+
+    /// A number that none of the actor's pools had before, in any of its lives (until 65536 were made).
+    pub fn next_generation(&self) -> u16 {
+        self.cells().generations.fetch_add(1, Ordering::SeqCst) as u16
+    }
+
+    /// Notes that the actor was called with a frameset at `now_nanos`, or that it has returned (none).
+    pub fn set_called_at(&self, now_nanos: Option<u64>) {
+        self.cells().called_at_nanos.store(now_nanos.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// When the call began that the actor is in; none while it is in none.
+    pub fn called_at_nanos(&self) -> Option<u64> {
+        Some(self.cells().called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
+    }
+
+    /// Notes whether the actor waits for its readers: that it does nothing else is not its fault.
+    pub fn set_blocked(&self, blocked: bool) {
+        self.cells().blocked.store(blocked.into(), Ordering::Relaxed);
+    }
+
+    /// Whether the actor waits for its readers.
+    pub fn is_blocked(&self) -> bool {
+        self.cells().blocked.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes what the supervisor makes of the actor; the numbers are the supervisor's.
+    pub fn set_state(&self, state: u32) {
+        self.cells().state.store(state, Ordering::SeqCst);
+    }
+
+    /// What the supervisor makes of the actor.
+    pub fn state(&self) -> u32 {
+        self.cells().state.load(Ordering::SeqCst)
+    }
+
+    /// Counts a life of the actor that ended and was followed by another.
+    pub fn count_restart(&self) {
+        self.cells().restarts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often the actor was restarted.
+    pub fn restarts(&self) -> u32 {
+        self.cells().restarts.load(Ordering::SeqCst)
     }
 }

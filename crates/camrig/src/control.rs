@@ -1,12 +1,14 @@
 //! What the supervisor and the hosts of a rig's processes say to each other.
 //!
 //! A host is told its part of the rig piece by piece, the same pieces whether it is in the supervisor's own
-//! process or behind an ipc-channel. Pieces are small because a message carries at most 64 descriptors.
+//! process or behind an ipc-channel, at the start and after a restart. Pieces are small because a message
+//! carries at most 64 descriptors.
 
 use camrig_ipc::{Announcement, Overflow};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
+use crate::actors::Failure;
 use crate::topology::Role;
 
 /// One piece of what a process hosts.
@@ -14,11 +16,12 @@ use crate::topology::Role;
 pub(crate) enum Part {
     /// An actor; always before its links.
     Actor(ActorPart),
-    /// A link between two actors of this process.
-    Local { from: u32, to: u32, ledger: IpcSharedMemory, overflow: Overflow, queue: usize },
+    /// A link between two actors of this process; to none when the reader has ended.
+    Local { from: u32, to: Option<u32>, ledger: IpcSharedMemory, overflow: Overflow, queue: usize },
     /// The producer's end of a link to another process.
     Output {
         from: u32,
+        link: u32,
         ledger: IpcSharedMemory,
         bell: IpcSharedMemory,
         announcements: IpcSender<Announcement>,
@@ -40,6 +43,8 @@ pub(crate) struct ActorPart {
     /// The text of a TOML table.
     pub(crate) options: String,
     pub(crate) slots: usize,
+    /// Whether its device is reset before it begins.
+    pub(crate) reset: bool,
     /// A camera ends after so many framesets.
     pub(crate) framesets: Option<u64>,
     pub(crate) tally: IpcSharedMemory,
@@ -54,10 +59,25 @@ pub(crate) enum Order {
     Start,
     /// Every actor of the rig is ready: let framesets flow.
     Go,
+    /// To one of the actors.
+    Actor(u32, Verdict),
+    /// The reader of this link is another process from now on, and hears here.
+    Relink { link: u32, announcements: IpcSender<Announcement> },
     /// No camera produces another frameset.
     StopCameras,
     /// Every actor has ended, or has to: end the process.
     Exit,
+}
+
+/// What becomes of an actor that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Verdict {
+    /// It delivers nothing: it is to fail.
+    Interrupt,
+    /// It failed: it begins another life, with a reset of its device before it when `reset`.
+    Restart { reset: bool },
+    /// It failed for good: its links end.
+    GiveUp,
 }
 
 /// What the supervisor hands a worker when they meet.
@@ -75,6 +95,6 @@ pub(crate) enum ActorEvent {
     Ready { actor: u32 },
     /// It ended as it should: no more input, or told to stop.
     Finished { actor: u32 },
-    /// It failed, for this reason; a device is missing when `unavailable`.
-    Failed { actor: u32, message: String, unavailable: bool },
+    /// It failed, for this reason, and waits for a [`Verdict`].
+    Failed { actor: u32, failure: Failure },
 }

@@ -56,6 +56,17 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
+    /// Resets the device that these options name, as if it had been unplugged and plugged in again. The
+    /// supervisor asks for it when a restart of the camera did not help; [`Driver::open`] follows, and may find
+    /// the device [unavailable](DriverError::unavailable) for some time.
+    ///
+    /// # Errors
+    /// Why the device cannot be reset.
+    fn reset(name: &str, options: &Self::Options) -> Result<(), DriverError> {
+        let _ = (name, options);
+        Ok(())
+    }
+
     /// Waits at most `timeout` for the next frameset and publishes it through `outlet`.
     ///
     /// # Errors

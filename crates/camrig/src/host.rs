@@ -1,23 +1,28 @@
-//! The actors of one process: built from parts, started, told to go and to stop.
+//! The actors of one process: built from parts, started, restarted, told to go and to stop.
 //!
 //! The same code in the supervisor's process and in every worker. It deliberately does not know which of them
 //! it is in: events leave through a function.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use camrig_ipc::{Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
+use camrig_ipc::{Announcement, Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
+use ipc_channel::ipc::IpcSender;
 use tokio::sync::Notify;
 
-use crate::actors::{CameraLimits, Failure, run_camera, run_processor};
-use crate::control::{ActorEvent, ActorPart, Part};
-use crate::inputs::{End, Inputs};
+use crate::actors::{CameraLife, CameraLimits, Failure, run_camera, run_processor};
+use crate::control::{ActorEvent, ActorPart, Part, Verdict};
+use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
 use crate::outlet::{Outlet, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
+
+/// Verdicts that an actor may not have heard yet: there is one for each failure.
+const VERDICTS: usize = 2;
 
 /// The actors of a process while parts arrive.
 #[derive(Default)]
@@ -26,14 +31,16 @@ pub(crate) struct Host {
     inbox: Option<Inbox>,
     /// Whom the bell wakes when each of these links was rung.
     sleepers: Vec<(Arc<Ledger>, Arc<Notify>)>,
+    writers: BTreeMap<u32, Arc<LinkWriter>>,
 }
 
 /// An actor with both ends of its links.
 struct Wired {
     part: ActorPart,
+    tally: Arc<Tally>,
     wake: Arc<Notify>,
-    inputs: Inputs,
-    remotes: Vec<LinkWriter>,
+    inputs: InputLinks,
+    remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
 }
 
@@ -41,6 +48,15 @@ struct Wired {
 pub(crate) struct Hosted {
     gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
+    actors: BTreeMap<u32, Reins>,
+    /// The producers' ends of links to other processes, by link.
+    writers: BTreeMap<u32, Arc<LinkWriter>>,
+}
+
+/// How an actor's thread is told what becomes of it.
+struct Reins {
+    verdicts: SyncSender<Verdict>,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -52,21 +68,27 @@ impl Host {
         match part {
             Part::Actor(part) => {
                 let wake = Arc::new(Notify::new());
-                let inputs = Inputs::new(Arc::clone(&wake));
-                let wired = Wired { wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
+                let tally = Arc::new(Tally::received(part.tally.clone())?);
+                let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
+                let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
             }
             Part::Local { from, to, ledger, overflow, queue } => {
                 let ledger = Arc::new(Ledger::received(ledger)?);
-                let link = Arc::new(LocalLink::new(ledger, self.actor(to).wake.clone(), overflow, queue));
+                let wake = to.map_or_else(Arc::default, |to| Arc::clone(&self.actor(to).wake));
+                let link = Arc::new(LocalLink::new(ledger, wake, overflow, queue));
                 let from = self.actor(from);
                 from.locals.push(Arc::clone(&link));
                 let name = from.part.name.clone();
-                self.actor(to).inputs.add(name, End::Local(link));
+                if let Some(to) = to {
+                    self.actor(to).inputs.add(name, End::Local(link));
+                }
             }
-            Part::Output { from, ledger, bell, announcements, overflow, queue } => {
+            Part::Output { from, link, ledger, bell, announcements, overflow, queue } => {
                 let (ledger, bell) = (Arc::new(Ledger::received(ledger)?), Bell::received(bell)?);
-                self.actor(from).remotes.push(LinkWriter::new(ledger, bell, announcements, overflow, queue));
+                let writer = Arc::new(LinkWriter::new(ledger, bell, announcements, overflow, queue));
+                self.writers.insert(link, Arc::clone(&writer));
+                self.actor(from).remotes.push(writer);
             }
             Part::Input { from, to, ledger, announcements } => {
                 let ledger = Arc::new(Ledger::received(ledger)?);
@@ -90,8 +112,9 @@ impl Host {
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> Hosted {
-        let Self { mut actors, inbox, sleepers } = self;
-        let hosted = Hosted { gate: Arc::default(), stop: Arc::default() };
+        let Self { mut actors, inbox, sleepers, writers } = self;
+        let mut hosted =
+            Hosted { gate: Arc::default(), stop: Arc::default(), actors: BTreeMap::new(), writers };
         if let Some(mut inbox) = inbox {
             let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
             match (readers.next(), readers.next()) {
@@ -106,20 +129,16 @@ impl Host {
             }
         }
         for (actor, wired) in actors {
-            let (registry, events) = (Arc::clone(registry), events.clone());
-            let (gate, stop) = (Arc::clone(&hosted.gate), Arc::clone(&hosted.stop));
+            let (verdicts, told) = sync_channel(VERDICTS);
+            let limits = CameraLimits {
+                stop: Arc::clone(&hosted.stop),
+                interrupt: Arc::default(),
+                framesets: wired.part.framesets,
+            };
+            hosted.actors.insert(actor, Reins { verdicts, interrupt: Arc::clone(&limits.interrupt) });
+            let (registry, events, gate) = (Arc::clone(registry), events.clone(), Arc::clone(&hosted.gate));
             let name = wired.part.name.clone();
-            spawn(&name, move || {
-                logging::set_actor(&wired.part.name);
-                let limits = CameraLimits { stop, framesets: wired.part.framesets };
-                let ready = || events(ActorEvent::Ready { actor });
-                events(match wired.run(&registry, limits, &gate, ready) {
-                    Ok(()) => ActorEvent::Finished { actor },
-                    Err(Failure { message, unavailable }) => {
-                        ActorEvent::Failed { actor, message, unavailable }
-                    }
-                });
-            });
+            spawn(&name, move || wired.live(&registry, &limits, &gate, &told, &events));
         }
         hosted
     }
@@ -133,30 +152,88 @@ pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) {
 }
 
 impl Wired {
-    fn run(
+    /// One life after the other, until one ends as it should or the supervisor gives the actor up. Its links
+    /// last as long.
+    fn live(
         self,
         registry: &Registry,
-        limits: CameraLimits,
+        limits: &CameraLimits,
         gate: &Gate,
+        verdicts: &Receiver<Verdict>,
+        events: &impl Fn(ActorEvent),
+    ) {
+        let Self { part, tally, inputs, remotes, locals, .. } = self;
+        logging::set_actor(&part.name);
+        let actor = part.id;
+        let ledgers = inputs.ledgers();
+        let inputs = Inputs::new(inputs);
+        let mut reset = part.reset;
+        let finished = loop {
+            let outlet = Outlet::new(Wiring {
+                name: part.name.clone(),
+                slots: part.slots,
+                remotes: remotes.clone(),
+                locals: locals.clone(),
+                inputs: ledgers.clone(),
+                tally: Arc::clone(&tally),
+            });
+            limits.interrupt.store(false, Ordering::Release);
+            let life = part.live_once(registry, (outlet, &inputs), limits, reset, || {
+                events(ActorEvent::Ready { actor });
+                // Framesets flow to a processor by themselves.
+                if matches!(part.role, Role::Camera { .. }) {
+                    gate.wait();
+                }
+            });
+            let Err(failure) = life else { break true };
+            let in_vain = !ledgers.is_empty() && inputs.all_ended();
+            inputs.pause();
+            events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
+            match verdicts.recv() {
+                Ok(Verdict::Restart { reset: again }) => reset = again,
+                _ => break false,
+            }
+            inputs.resume();
+        };
+        inputs.close();
+        for link in &remotes {
+            link.end();
+        }
+        for link in &locals {
+            link.end();
+        }
+        if finished {
+            events(ActorEvent::Finished { actor });
+        }
+    }
+}
+
+impl ActorPart {
+    /// One life: from build to end. `ready` is called when it is built, and returns when it may go on.
+    fn live_once(
+        &self,
+        registry: &Registry,
+        (outlet, inputs): (Outlet, &Inputs),
+        limits: &CameraLimits,
+        reset: bool,
         ready: impl FnOnce(),
     ) -> Result<(), Failure> {
-        let Self { part, inputs, remotes, locals, .. } = self;
-        let ActorPart { name, role, options, slots, tally, .. } = part;
-        let tally = Arc::new(Tally::received(tally).map_err(Failure::new)?);
-        let wiring = Wiring { name: name.clone(), slots, remotes, locals, inputs: inputs.ledgers(), tally };
-        let outlet = Outlet::new(wiring);
         let unknown = || Failure::new("is not registered in this program");
-        match role {
+        match &self.role {
             Role::Camera { driver } => {
-                let entry = registry.driver(&driver).ok_or_else(unknown)?;
-                run_camera(&name, (&driver, entry.as_ref()), &options, outlet, limits, || {
-                    ready();
-                    gate.wait();
-                })
+                let entry = registry.driver(driver).ok_or_else(unknown)?;
+                let life = CameraLife {
+                    name: &self.name,
+                    driver_name: driver,
+                    driver: entry.as_ref(),
+                    options: &self.options,
+                    reset,
+                };
+                run_camera(&life, outlet, limits.clone(), ready)
             }
             Role::Processor { kind } => {
-                let entry = registry.kind(&kind).ok_or_else(unknown)?;
-                run_processor(entry.as_ref(), &options, outlet, inputs, ready)
+                let entry = registry.kind(kind).ok_or_else(unknown)?;
+                run_processor(entry.as_ref(), &self.options, outlet, inputs.clone(), ready)
             }
         }
     }
@@ -173,6 +250,24 @@ impl Hosted {
         self.stop.store(true, Ordering::Release);
         // A camera that still waits to go learns of the stop behind the gate.
         self.gate.open();
+    }
+
+    /// Tells an actor what becomes of it.
+    pub(crate) fn tell(&self, actor: u32, verdict: Verdict) {
+        let Some(reins) = self.actors.get(&actor) else { return };
+        if verdict == Verdict::Interrupt {
+            reins.interrupt.store(true, Ordering::Release);
+        } else {
+            // The actor's thread is gone, or it was told so often that it must know.
+            let _ = reins.verdicts.try_send(verdict);
+        }
+    }
+
+    /// Goes on with another reader of a link to another process.
+    pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>) {
+        if let Some(writer) = self.writers.get(&link) {
+            writer.relink(announcements);
+        }
     }
 }
 

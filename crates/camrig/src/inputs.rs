@@ -1,12 +1,15 @@
 //! A processor's inputs, merged: whichever has something is next, in turn.
 //!
-//! Delivery is counted here, at the last step before the processor is called. This module deliberately does
-//! not know what the processor is.
+//! Delivery is counted here, at the last step before the processor is called. Inputs outlive the processor: while
+//! it is being restarted, whatever comes is dropped and counted. This module deliberately does not know what
+//! the processor is.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_ipc::{Inbox, Ledger, LinkReader};
+use camrig_ipc::{Inbox, Ledger, LinkReader, Tally};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
@@ -14,14 +17,23 @@ use crate::frameset::FrameSet;
 use crate::host::spawn;
 use crate::local::LocalLink;
 
-/// The reading ends of all links into one actor.
-pub(crate) struct Inputs {
+/// The reading ends of all links into one actor, on its way to the actor's thread.
+pub(crate) struct InputLinks {
     wake: Arc<Notify>,
+    tally: Arc<Tally>,
     /// The bells of these inputs, where they are all that the process hears.
     bells: Option<Inbox>,
     links: Vec<Input>,
-    /// The input that was looked at last: the next look is at the one after it, so that a fast input does not starve the others.
+    /// The input that was looked at last: the next look is at the one after it, so that a fast input does not
+    /// starve the others.
     turn: usize,
+}
+
+/// What every life of an actor reads, one after the other.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    wake: Arc<Notify>,
+    links: Rc<RefCell<InputLinks>>,
 }
 
 struct Input {
@@ -40,10 +52,17 @@ pub(crate) enum End {
     Remote(LinkReader),
 }
 
-impl Inputs {
-    /// Inputs that wake their reader through `wake`.
-    pub(crate) fn new(wake: Arc<Notify>) -> Self {
-        Self { wake, bells: None, links: Vec::new(), turn: 0 }
+/// What a look at the inputs finds.
+enum Look {
+    Found(FrameSet),
+    Nothing,
+    AllEnded,
+}
+
+impl InputLinks {
+    /// Inputs that wake their reader through `wake`, and note in `tally` when it is called.
+    pub(crate) fn new(wake: Arc<Notify>, tally: Arc<Tally>) -> Self {
+        Self { wake, tally, bells: None, links: Vec::new(), turn: 0 }
     }
 
     /// Whether some of the inputs come from other processes, and whether all of them do.
@@ -58,9 +77,40 @@ impl Inputs {
         self.bells = Some(bells);
     }
 
+    pub(crate) fn add(&mut self, from: String, end: End) {
+        // Busy: whatever rang before this reader was there has to be looked for.
+        self.links.push(Input { from: from.into(), end, busy: true, ended: false });
+    }
+
+    /// Each input's actor and accounting.
+    pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
+        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.ledger()))).collect()
+    }
+
+    fn all_ended(&self) -> bool {
+        self.links.iter().all(|input| input.ended)
+    }
+
+    fn look(&mut self) -> Look {
+        for _ in 0..self.links.len() {
+            self.turn = (self.turn + 1) % self.links.len();
+            if let Some(frameset) = self.links[self.turn].deliver() {
+                return Look::Found(frameset);
+            }
+        }
+        if self.all_ended() { Look::AllEnded } else { Look::Nothing }
+    }
+}
+
+impl Inputs {
+    /// The inputs of an actor on its own thread.
+    pub(crate) fn new(links: InputLinks) -> Self {
+        Self { wake: Arc::clone(&links.wake), links: Rc::new(RefCell::new(links)) }
+    }
+
     /// Lets a thread hear the bells, for a reader whose own thread has other things to do.
-    pub(crate) fn listen_on_a_thread(&mut self) {
-        if let Some(mut bells) = self.bells.take() {
+    pub(crate) fn listen_on_a_thread(&self) {
+        if let Some(mut bells) = self.links.borrow_mut().bells.take() {
             let wake = Arc::clone(&self.wake);
             spawn("bells", move || {
                 loop {
@@ -71,43 +121,62 @@ impl Inputs {
         }
     }
 
-    pub(crate) fn add(&mut self, from: String, end: End) {
-        self.links.push(Input { from: from.into(), end, busy: false, ended: false });
-    }
-
-    /// Each input's actor and accounting.
-    pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
-        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.ledger()))).collect()
-    }
-
     /// Waits for the next frameset and counts it as delivered; none when every input has ended. Inputs that
     /// hear the bells themselves block the thread meanwhile.
-    pub(crate) async fn next(&mut self) -> Option<FrameSet> {
+    pub(crate) async fn next(&self) -> Option<FrameSet> {
+        self.note_call(None);
         loop {
-            for _ in 0..self.links.len() {
-                self.turn = (self.turn + 1) % self.links.len();
-                let input = &mut self.links[self.turn];
-                if let Some(frameset) = input.take() {
-                    let waited = monotonic_nanos().saturating_sub(frameset.arrival_nanos());
-                    input.ledger().count_delivered(Duration::from_nanos(waited));
+            let looked = self.links.borrow_mut().look();
+            match looked {
+                Look::Found(frameset) => {
+                    self.note_call(Some(monotonic_nanos()));
                     return Some(frameset);
                 }
+                Look::AllEnded => return None,
+                Look::Nothing => {}
             }
-            if self.links.iter().all(|input| input.ended) {
-                return None;
-            }
-            match &mut self.bells {
-                Some(bells) => bells.wait(),
-                None => self.wake.notified().await,
+            let heard = self.links.borrow_mut().bells.as_mut().map(Inbox::wait);
+            if heard.is_none() {
+                self.wake.notified().await;
             }
         }
     }
-}
 
-/// Whatever still waits when the reader goes is counted as dropped, and producers stop waiting for it.
-impl Drop for Inputs {
-    fn drop(&mut self) {
-        self.links.iter().for_each(Input::close);
+    /// Whether there will never be another frameset.
+    pub(crate) fn all_ended(&self) -> bool {
+        self.links.borrow().all_ended()
+    }
+
+    /// Between two lives: what waits is dropped, and so is what comes.
+    pub(crate) fn pause(&self) {
+        self.note_call(None);
+        self.leave(Ledger::set_reader_away);
+    }
+
+    /// Another life begins.
+    pub(crate) fn resume(&self) {
+        let links = self.links.borrow();
+        links.links.iter().filter(|input| !input.ended).for_each(|input| input.ledger().set_reader_back());
+    }
+
+    /// The last word: whatever waits is dropped, and producers stop waiting for this reader.
+    pub(crate) fn close(&self) {
+        self.note_call(None);
+        self.leave(Ledger::set_reader_ended);
+    }
+
+    fn leave(&self, say: impl Fn(&Ledger)) {
+        self.links.borrow().links.iter().for_each(|input| {
+            // An input that was refused is closed for good.
+            if !input.ended {
+                say(input.ledger());
+            }
+            input.drop_queued();
+        });
+    }
+
+    fn note_call(&self, at_nanos: Option<u64>) {
+        self.links.borrow().tally.set_called_at(at_nanos);
     }
 }
 
@@ -119,10 +188,20 @@ impl Input {
         }
     }
 
-    fn take(&mut self) -> Option<FrameSet> {
+    /// Takes the next frameset and counts it, as one step.
+    fn deliver(&mut self) -> Option<FrameSet> {
         if self.ended || !(self.busy || self.ledger().rung()) {
             return None;
         }
+        let ledger = Arc::clone(self.ledger());
+        let _step = ledger.reader_step();
+        let frameset = self.take()?;
+        let waited = monotonic_nanos().saturating_sub(frameset.arrival_nanos());
+        ledger.count_delivered(Duration::from_nanos(waited));
+        Some(frameset)
+    }
+
+    fn take(&mut self) -> Option<FrameSet> {
         if let Some(frameset) = self.take_queued() {
             self.busy = true;
             return Some(frameset);
@@ -145,20 +224,19 @@ impl Input {
                 Err(refused) => {
                     log::error!("the link from `{}` is closed: {refused}", self.from);
                     self.ended = true;
-                    self.close();
+                    self.ledger().set_reader_ended();
+                    self.ledger().take_back_all();
                     None
                 }
             },
         }
     }
 
-    fn close(&self) {
+    fn drop_queued(&self) {
+        let _step = self.ledger().reader_step();
         match &self.end {
-            End::Local(link) => link.close(),
-            End::Remote(reader) => {
-                reader.ledger().set_reader_gone();
-                reader.ledger().take_back_all();
-            }
+            End::Local(link) => link.take_back_all(),
+            End::Remote(reader) => reader.ledger().take_back_all(),
         }
     }
 }
@@ -179,10 +257,10 @@ mod tests {
         actix::System::new().block_on(async {
             for round in 0..ROUNDS {
                 let wake = Arc::new(Notify::new());
-                let ledger = Arc::new(Ledger::new());
+                let ledger = Arc::new(Ledger::new().unwrap());
                 let link = Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 1));
-                let mut inputs = Inputs::new(wake);
-                inputs.add("front".to_owned(), End::Local(Arc::clone(&link)));
+                let mut links = InputLinks::new(wake, Arc::new(Tally::new().unwrap()));
+                links.add("front".to_owned(), End::Local(Arc::clone(&link)));
                 // A ring that wakes the reader for nothing, and the end while it looks.
                 link.ledger().ring();
                 let ready = AtomicBool::new(false);
@@ -196,8 +274,9 @@ mod tests {
                         std::hint::spin_loop();
                     }
                     // The look that meets the end, or comes before it.
-                    inputs.links[0].take();
+                    links.links[0].deliver();
                 });
+                let inputs = Inputs::new(links);
                 let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
                 assert!(next.expect("the end is noticed").is_none(), "round {round}");
             }

@@ -38,7 +38,7 @@ impl LocalLink {
     pub(crate) fn publish(&self, frameset: FrameSet) {
         self.ledger.count_produced();
         let mut queue = self.queue();
-        // Asked under the lock: `close` sets it before it empties the queue.
+        // Asked under the lock: it is set before the queue is emptied.
         if self.ledger.reader_gone() {
             return self.ledger.count_dropped(DropReason::ReaderGone);
         }
@@ -80,9 +80,8 @@ impl LocalLink {
         self.wake.notify_one();
     }
 
-    /// The reader's last word: whatever waits is dropped.
-    pub(crate) fn close(&self) {
-        self.ledger.set_reader_gone();
+    /// Drops whatever waits for a reader that is gone.
+    pub(crate) fn take_back_all(&self) {
         while self.take().is_some() {
             self.ledger.count_dropped(DropReason::ReaderGone);
         }

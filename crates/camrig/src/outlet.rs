@@ -14,7 +14,7 @@ use camrig_frame::{
     Timestamp,
 };
 use camrig_ipc::{
-    Announcement, Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, Overflow,
+    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, MemoryError, Overflow,
     SlotPool, Tally,
 };
 
@@ -34,13 +34,12 @@ const ROOM_LOOK: Duration = Duration::from_millis(100);
 pub struct Outlet {
     name: Arc<str>,
     slots: usize,
-    remotes: Vec<LinkWriter>,
+    remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
     inputs: Vec<(String, Arc<Ledger>)>,
     tally: Arc<Tally>,
     sources: Vec<Source>,
     pool: Option<Arc<SlotPool>>,
-    generation: u16,
     sequence: u64,
     held: Arc<AtomicUsize>,
 }
@@ -55,7 +54,7 @@ struct Source {
 pub(crate) struct Wiring {
     pub(crate) name: String,
     pub(crate) slots: usize,
-    pub(crate) remotes: Vec<LinkWriter>,
+    pub(crate) remotes: Vec<Arc<LinkWriter>>,
     pub(crate) locals: Vec<Arc<LocalLink>>,
     pub(crate) inputs: Vec<(String, Arc<Ledger>)>,
     pub(crate) tally: Arc<Tally>,
@@ -103,12 +102,27 @@ pub enum OutletError {
     /// The producer passes on framesets of too many cameras.
     #[error("framesets of more than {MAX_SOURCES} cameras are passed on")]
     Sources,
+    /// The system has no memory for the slots.
+    #[error("{slots} slots of {} KiB cannot be made: {reason}", frameset_bytes.div_ceil(1024))]
+    Slots {
+        /// How many.
+        slots: usize,
+        /// What each of them has to hold, in bytes.
+        frameset_bytes: usize,
+        /// What the system said.
+        reason: Arc<MemoryError>,
+    },
 }
 
 impl Outlet {
+    /// The output of an actor that begins a life: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { name, slots, remotes, locals, inputs, tally } = wiring;
+        for link in &remotes {
+            link.begin();
+        }
         Self {
+            sequence: tally.produced(),
             name: name.into(),
             slots,
             remotes,
@@ -117,8 +131,6 @@ impl Outlet {
             tally,
             sources: Vec::new(),
             pool: None,
-            generation: 0,
-            sequence: 0,
             held: Arc::default(),
         }
     }
@@ -142,7 +154,7 @@ impl Outlet {
         let layout = Layout::of(&largest_frames(&info.streams))?;
         self.source(info)?;
         if self.needs_slots() {
-            self.provide_pool(layout.size_bytes());
+            self.provide_pool(layout.size_bytes())?;
         }
         Ok(())
     }
@@ -179,12 +191,12 @@ impl Outlet {
     pub fn publish(&mut self, loan: Loan) {
         self.note_numbers(loan.source, &loan.slot.header().frames);
         self.wait_for_room();
+        self.count();
         let published = loan.slot.publish(&self.remotes);
         if !self.locals.is_empty() {
             let info = Arc::clone(&self.sources[loan.source].info);
             self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
         }
-        self.count();
     }
 
     /// Publishes the camera's own frames where they are, without a copy if every reader is in this process,
@@ -218,8 +230,8 @@ impl Outlet {
         self.wait_for_room();
         let header = FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, frames };
         let info = Arc::clone(&self.sources[0].info);
-        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
         self.count();
+        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
         Ok(())
     }
 
@@ -238,10 +250,10 @@ impl Outlet {
         Ok(())
     }
 
-    /// Whether there were readers and all of them are gone.
+    /// Whether there were readers and all of them have ended.
     pub(crate) fn abandoned(&self) -> bool {
         let mut ledgers = self.ledgers().peekable();
-        ledgers.peek().is_some() && ledgers.all(|ledger| ledger.reader_gone())
+        ledgers.peek().is_some() && ledgers.all(|ledger| ledger.reader_ended())
     }
 
     /// Framesets so far, dropped ones included.
@@ -256,7 +268,7 @@ impl Outlet {
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutletError> {
         let size_bytes = Layout::of(&frames)?.size_bytes();
-        let pool = self.provide_pool(size_bytes);
+        let pool = self.provide_pool(size_bytes)?;
         let header = FrameSetHeader { sequence: self.sequence, source: source as u16, arrival_nanos, frames };
         let mut slot = None;
         self.wait_for(|outlet| {
@@ -274,13 +286,25 @@ impl Outlet {
     /// Tries until `attempt` succeeds: takes back what readers have not begun, and waits where a reader asks
     /// its producer to block. False when the frameset has to be dropped.
     fn wait_for(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
+        attempt(self) || self.blocked(|| self.keep_trying(attempt))
+    }
+
+    /// Says meanwhile that the actor waits for its readers.
+    fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.tally.set_blocked(true);
+        let outcome = wait();
+        self.tally.set_blocked(false);
+        outcome
+    }
+
+    fn keep_trying(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
         let mut pause = *PAUSES.start();
         let mut deadline = None;
         loop {
             if attempt(self) {
                 return true;
             }
-            let taken_back = self.remotes.iter().any(LinkWriter::take_back_oldest)
+            let taken_back = self.remotes.iter().any(|link| link.take_back_oldest())
                 || self.locals.iter().any(|link| link.take_back_oldest());
             if taken_back {
                 continue;
@@ -304,17 +328,23 @@ impl Outlet {
 
     /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
-        let blocks = |overflow| overflow == Overflow::Block;
-        for link in self.remotes.iter().filter(|link| blocks(link.overflow())) {
-            while !link.has_room() {
-                link.ledger().await_progress(ROOM_LOOK, || link.has_room());
-            }
+        for link in self.remotes.iter().filter(|link| link.overflow() == Overflow::Block) {
+            self.wait_until(link.ledger(), || link.has_room());
         }
-        for link in self.locals.iter().filter(|link| blocks(link.overflow())) {
-            while !link.has_room() {
-                link.ledger().await_progress(ROOM_LOOK, || link.has_room());
-            }
+        for link in self.locals.iter().filter(|link| link.overflow() == Overflow::Block) {
+            self.wait_until(link.ledger(), || link.has_room());
         }
+    }
+
+    fn wait_until(&self, ledger: &Ledger, has_room: impl Fn() -> bool) {
+        if has_room() {
+            return;
+        }
+        self.blocked(|| {
+            while !has_room() {
+                ledger.await_progress(ROOM_LOOK, &has_room);
+            }
+        });
     }
 
     fn publish_locally(&self, frameset: &FrameSet) {
@@ -322,13 +352,15 @@ impl Outlet {
     }
 
     fn drop_for_want_of_a_slot(&mut self) {
+        self.count();
         for ledger in self.ledgers() {
+            let _step = ledger.producer_step();
             ledger.count_produced();
             ledger.count_dropped(DropReason::NoSlot);
         }
-        self.count();
     }
 
+    /// Before any link counts it: what a link lacks when this process dies was produced all the same.
     fn count(&mut self) {
         self.sequence += 1;
         self.tally.count_produced();
@@ -348,15 +380,19 @@ impl Outlet {
     }
 
     /// The pool, made or replaced if the frameset does not fit; readers are told.
-    fn provide_pool(&mut self, size_bytes: usize) -> Arc<SlotPool> {
+    fn provide_pool(&mut self, size_bytes: usize) -> Result<Arc<SlotPool>, OutletError> {
         if let Some(pool) = self.pool.as_ref().filter(|pool| pool.pixel_bytes() >= size_bytes) {
-            return Arc::clone(pool);
+            return Ok(Arc::clone(pool));
         }
-        self.generation = self.generation.wrapping_add(1);
-        let pool = SlotPool::new(self.slots, size_bytes, self.generation);
-        self.remotes.iter().for_each(|link| link.announce(pool.announcement()));
+        let refused = |reason| OutletError::Slots {
+            slots: self.slots,
+            frameset_bytes: size_bytes,
+            reason: Arc::new(reason),
+        };
+        let pool = SlotPool::new(self.slots, size_bytes, self.tally.next_generation()).map_err(refused)?;
+        self.remotes.iter().for_each(|link| link.announce_pool(&pool));
         self.pool = Some(Arc::clone(&pool));
-        pool
+        Ok(pool)
     }
 
     /// The number of a camera among those that this outlet passes on; readers are told of a new one.
@@ -369,13 +405,13 @@ impl Outlet {
         if self.sources.len() == MAX_SOURCES {
             return Err(OutletError::Sources);
         }
-        self.remotes.iter().for_each(|link| link.announce(Announcement::source(info)));
+        self.remotes.iter().for_each(|link| link.announce_source(info));
         self.sources.push(Source { info: Arc::clone(info), numbers: [None; Stream::ALL.len()] });
         Ok(self.sources.len() - 1)
     }
 
     fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
-        self.remotes.iter().map(LinkWriter::ledger).chain(self.locals.iter().map(|link| link.ledger()))
+        self.remotes.iter().map(|link| link.ledger()).chain(self.locals.iter().map(|link| link.ledger()))
     }
 
     /// The ledgers of living readers for which nothing may be dropped.
@@ -385,14 +421,6 @@ impl Outlet {
         let blocks =
             |&(overflow, ledger): &(_, &Arc<Ledger>)| overflow == Overflow::Block && !ledger.reader_gone();
         remotes.chain(locals).filter(blocks).map(|(_, ledger)| ledger)
-    }
-}
-
-/// An actor that ends, however it does, tells its readers that nothing more will come.
-impl Drop for Outlet {
-    fn drop(&mut self) {
-        self.remotes.iter().for_each(LinkWriter::end);
-        self.locals.iter().for_each(|link| link.end());
     }
 }
 

@@ -111,6 +111,8 @@ pub(crate) trait DriverEntry: Send + Sync {
     fn probe(&self, options: &str) -> Result<(), DriverError>;
     /// Opens the device for the camera called `name`.
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
+    /// Resets the device of the camera called `name`.
+    fn reset(&self, name: &str, options: &str) -> Result<(), DriverError>;
     /// The devices that are attached.
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
     /// The options' names and types.
@@ -150,6 +152,10 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
         let options = parse(options).map_err(|error| DriverError::new(error.to_string()))?;
         Ok(Box::new(TypedCamera(D::open(name, options)?)))
+    }
+
+    fn reset(&self, name: &str, options: &str) -> Result<(), DriverError> {
+        D::reset(name, &parse(options).map_err(|error| DriverError::new(error.to_string()))?)
     }
 
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError> {

@@ -54,7 +54,12 @@ impl TestCamera {
             depth_unit_meters,
             streams: streams.iter().map(stream).collect(),
         };
-        let link = LocalLink::new(Arc::new(Ledger::new()), Arc::new(Notify::new()), Overflow::DropOldest, 1);
+        let link = LocalLink::new(
+            Arc::new(Ledger::new().unwrap()),
+            Arc::new(Notify::new()),
+            Overflow::DropOldest,
+            1,
+        );
         let link = Arc::new(link);
         let mut outlet = Outlet::new(Wiring {
             name: name.to_owned(),
@@ -62,7 +67,7 @@ impl TestCamera {
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
-            tally: Arc::new(Tally::new()),
+            tally: Arc::new(Tally::new().unwrap()),
         });
         outlet.prepare(&Arc::new(info.clone())).unwrap();
         Self { info, outlet, link }
@@ -99,7 +104,7 @@ pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
         remotes: Vec::new(),
         locals: Vec::new(),
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
-        tally: Arc::new(Tally::new()),
+        tally: Arc::new(Tally::new().unwrap()),
     })
 }
 

@@ -54,7 +54,7 @@ mod tests {
         // Half of it, and not differences: the kernel counts in batches, and other tests come and go.
         const SIZE: u64 = 32 << 20;
         let private = std::hint::black_box(vec![1_u8; SIZE as usize]);
-        let slots = SlotPool::new(2, SIZE as usize / 2, 1);
+        let slots = SlotPool::new(2, SIZE as usize / 2, 1).unwrap();
         let usage = of(std::process::id()).unwrap();
         assert!(usage.private_bytes > SIZE / 2, "{usage:?}");
         assert!(usage.shared_bytes > SIZE / 2, "{usage:?}");

@@ -1,13 +1,15 @@
-//! From a topology to the parts of each process: ledgers, channels and bells are made here, once.
+//! What the actors of a topology are connected with: ledgers, tallies, bells and channels, and the parts of each
+//! process that are made of them, at the start and whenever a process takes the place of one that died.
 //!
 //! It deliberately starts nothing: parts go to hosts, and what the supervisor keeps sees every count.
 
+use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Bell, Ledger, Tally};
-use ipc_channel::ipc::channel;
+use camrig_ipc::{Announcement, Bell, Deaths, Ledger, Tally};
+use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 
-use crate::control::{ActorPart, Part};
+use crate::control::{ActorPart, Order, Part};
 use crate::topology::{LinkSpec, Topology};
 
 /// What the supervisor keeps of a rig: every count, whoever lives or dies.
@@ -16,90 +18,176 @@ pub(crate) struct Rig {
     pub(crate) tallies: Vec<Tally>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
+    /// By process; none where no link comes from another process.
+    bells: Vec<Option<Arc<Bell>>>,
+    /// A camera ends after so many framesets.
+    framesets: Option<u64>,
 }
 
 /// A link as the supervisor sees it.
 pub(crate) struct RigLink {
     pub(crate) ledger: Ledger,
-    /// Wakes the reader when it is in another process than the producer.
-    bell: Option<Arc<Bell>>,
+    /// Which ends have died, as long as the ledger is not settled.
+    pub(crate) deaths: Deaths,
+    /// None for a link within one process.
+    remote: Option<Remote>,
+}
+
+/// What a link between two processes has beside its ledger.
+struct Remote {
+    /// Wakes the reader's process.
+    bell: Arc<Bell>,
+    announcements: IpcSender<Announcement>,
+    /// Where the reader's process will hear; none once it was sent there.
+    heard: Option<IpcReceiver<Announcement>>,
 }
 
 impl RigLink {
     /// In the place of a producer that died: nothing more will come.
     pub(crate) fn end(&self) {
         self.ledger.end();
-        self.bell.iter().for_each(|bell| bell.ring());
+        self.remote.iter().for_each(|remote| remote.bell.ring());
+    }
+
+    /// Whether an end has died and the ledger is not settled.
+    pub(crate) fn has_deaths(&self) -> bool {
+        self.deaths != Deaths::default()
+    }
+
+    /// Makes good what died with an end, or leaves it for another try. `produced` is what the producer has
+    /// made.
+    pub(crate) fn settle(&mut self, produced: u64) {
+        if self.ledger.settle(self.deaths, produced) {
+            self.deaths = Deaths::default();
+        }
     }
 }
 
-/// A rig and the parts of each of its processes, by process.
-pub(crate) struct Wiring {
-    pub(crate) rig: Rig,
-    pub(crate) parts: Vec<Vec<Part>>,
+/// What a process that begins has to be told, and who else has to be told of it.
+pub(crate) struct Beginning {
+    pub(crate) parts: Vec<Part>,
+    /// Orders to other processes.
+    pub(crate) others: Vec<(usize, Order)>,
 }
 
-/// Makes everything that the actors of a topology are connected with.
-///
-/// # Errors
-/// When the system has no descriptors left.
-pub(crate) fn wire(topology: &Topology, framesets: Option<u64>) -> std::io::Result<Wiring> {
-    let mut parts: Vec<Vec<Part>> = topology.processes().iter().map(|_| Vec::new()).collect();
-    let mut rig = Rig { tallies: Vec::new(), links: Vec::new() };
-    for (id, actor) in topology.actors().iter().enumerate() {
-        let tally = Tally::new();
-        parts[actor.process].push(Part::Actor(ActorPart {
-            id: id as u32,
-            name: actor.name.clone(),
-            role: actor.role.clone(),
-            options: actor.options.clone(),
-            slots: actor.slots,
-            framesets,
-            tally: tally.share(),
-        }));
-        rig.tallies.push(tally);
+impl Rig {
+    /// Makes everything that the actors of a topology are connected with.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or memory left.
+    pub(crate) fn new(topology: &Topology, framesets: Option<u64>) -> io::Result<Self> {
+        let tallies = topology.actors().iter().map(|actor| {
+            Tally::new().map_err(|error| describe(&format!("{} `{}`", actor.role.name(), actor.name), &error))
+        });
+        let tallies = tallies.collect::<io::Result<_>>()?;
+        let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
+        let mut links = Vec::new();
+        for link in topology.links() {
+            let (from, to) = (topology.actor(link.from), topology.actor(link.to));
+            let subject = || format!("the link from `{}` to `{}`", from.name, to.name);
+            let ledger = Ledger::new().map_err(|error| describe(&subject(), &error))?;
+            let mut remote = None;
+            if from.process != to.process {
+                let bell = match &bells[to.process] {
+                    Some(bell) => Arc::clone(bell),
+                    None => Arc::new(Bell::new().map_err(|error| describe(&subject(), &error))?),
+                };
+                bells[to.process] = Some(Arc::clone(&bell));
+                let (announcements, heard) = channel().map_err(|error| describe(&subject(), &error))?;
+                remote = Some(Remote { bell, announcements, heard: Some(heard) });
+            }
+            links.push(RigLink { ledger, deaths: Deaths::default(), remote });
+        }
+        Ok(Self { tallies, links, bells, framesets })
     }
-    let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
-    for link in topology.links() {
-        let (from, to) = (topology.actor(link.from), topology.actor(link.to));
-        let ledger = Ledger::new();
-        let bell = if from.process == to.process {
-            parts[to.process].push(local(link, &ledger));
-            None
-        } else {
-            let bell = bells[to.process].get_or_insert_with(|| {
-                let bell = Bell::new();
-                parts[to.process].push(Part::Inbox(bell.share()));
-                Arc::new(bell)
-            });
-            let (announcements, heard) = channel()?;
-            parts[from.process].push(Part::Output {
-                from: link.from.0 as u32,
-                ledger: ledger.share(),
-                bell: bell.share(),
-                announcements,
-                overflow: link.overflow,
-                queue: link.queue,
-            });
-            parts[to.process].push(Part::Input {
-                from: from.name.clone(),
-                to: link.to.0 as u32,
-                ledger: ledger.share(),
-                announcements: heard,
-            });
-            Some(Arc::clone(bell))
-        };
-        rig.links.push(RigLink { ledger, bell });
+
+    /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
+    /// told then. `is_there` says of a process whether it hears orders.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(crate) fn begin(
+        &mut self,
+        topology: &Topology,
+        process: usize,
+        alive: impl Fn(usize) -> bool,
+        is_there: impl Fn(usize) -> bool,
+    ) -> io::Result<Beginning> {
+        let lives_here = |actor: usize| topology.actors()[actor].process == process && alive(actor);
+        let actors = (0..topology.actors().len()).filter(|&actor| lives_here(actor));
+        let mut parts: Vec<Part> = actors.map(|actor| self.actor_part(topology, actor)).collect();
+        parts.extend(self.bells[process].iter().map(|bell| Part::Inbox(bell.share())));
+        let mut others = Vec::new();
+        for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
+            let (writes, reads) = (lives_here(spec.from.0), lives_here(spec.to.0));
+            let Some(remote) = &mut link.remote else {
+                if reads {
+                    link.ledger.set_reader_back();
+                }
+                // A producer goes on counting for a reader that has ended.
+                if writes {
+                    parts.push(local_part(spec, &link.ledger, reads));
+                }
+                continue;
+            };
+            if writes {
+                parts.push(Part::Output {
+                    from: spec.from.0 as u32,
+                    link: number as u32,
+                    ledger: link.ledger.share(),
+                    bell: remote.bell.share(),
+                    announcements: remote.announcements.clone(),
+                    overflow: spec.overflow,
+                    queue: spec.queue,
+                });
+            }
+            if reads {
+                if remote.heard.is_none() {
+                    let (announcements, heard) = channel()?;
+                    remote.announcements = announcements.clone();
+                    remote.heard = Some(heard);
+                    let producer = topology.actor(spec.from).process;
+                    if alive(spec.from.0) && is_there(producer) {
+                        others.push((producer, Order::Relink { link: number as u32, announcements }));
+                    } else {
+                        // Whoever produces next tells the reader everything first.
+                        link.ledger.set_reader_back();
+                    }
+                }
+                let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);
+                let input =
+                    |announcements| Part::Input { from, to, ledger: link.ledger.share(), announcements };
+                parts.extend(remote.heard.take().map(input));
+            }
+        }
+        Ok(Beginning { parts, others })
     }
-    Ok(Wiring { rig, parts })
+
+    fn actor_part(&self, topology: &Topology, actor: usize) -> Part {
+        let spec = &topology.actors()[actor];
+        Part::Actor(ActorPart {
+            id: actor as u32,
+            name: spec.name.clone(),
+            role: spec.role.clone(),
+            options: spec.options.clone(),
+            slots: spec.slots,
+            reset: false,
+            framesets: self.framesets,
+            tally: self.tallies[actor].share(),
+        })
+    }
 }
 
-fn local(link: &LinkSpec, ledger: &Ledger) -> Part {
+fn local_part(link: &LinkSpec, ledger: &Ledger, reads: bool) -> Part {
     Part::Local {
         from: link.from.0 as u32,
-        to: link.to.0 as u32,
+        to: reads.then_some(link.to.0 as u32),
         ledger: ledger.share(),
         overflow: link.overflow,
         queue: link.queue,
     }
+}
+
+fn describe(subject: &str, error: &dyn std::error::Error) -> io::Error {
+    io::Error::other(format!("{subject} cannot be wired: {error}"))
 }

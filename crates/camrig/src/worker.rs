@@ -34,6 +34,12 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
             Ok(Order::Start) => hosted = Some(std::mem::take(&mut host).start(registry, report.clone())),
             Ok(Order::Go) => hosted.iter().for_each(Hosted::go),
             Ok(Order::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
+            Ok(Order::Actor(actor, verdict)) => hosted.iter().for_each(|hosted| hosted.tell(actor, verdict)),
+            Ok(Order::Relink { link, announcements }) => {
+                if let Some(hosted) = &hosted {
+                    hosted.relink(link, announcements);
+                }
+            }
             Ok(Order::Exit) => std::process::exit(0),
             // The supervisor is gone: end at once, whatever the actors do.
             Err(_) => std::process::exit(1),

@@ -142,6 +142,7 @@ fn a_camera_that_fails_is_named() {
             r#"
 [camera.left]
 driver = "synthetic"
+restart = { max = 0 }
 options = { unplug_at = 0.0, seed = 1 }
 
 [processor.stats]

@@ -16,9 +16,12 @@ use crate::registry::{DriverEntry, OpenCamera};
 const CAPTURE_TIME: Duration = Duration::from_millis(100);
 
 /// When a camera stops beside the end of its device.
+#[derive(Clone)]
 pub(crate) struct CameraLimits {
     /// Set by whoever wants it to stop.
     pub(crate) stop: Arc<AtomicBool>,
+    /// Set by whoever found that it delivers nothing.
+    pub(crate) interrupt: Arc<AtomicBool>,
     /// After so many framesets.
     pub(crate) framesets: Option<u64>,
 }
@@ -58,6 +61,9 @@ impl Handler<Capture> for CameraActor {
             if self.is_to_stop() {
                 return Ok(ControlFlow::Break(()));
             }
+            if self.limits.interrupt.load(Ordering::Acquire) {
+                return Err(DriverError::new("delivered nothing within its `stall_timeout_millis`"));
+            }
             if left.is_zero() {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -68,18 +74,29 @@ impl Handler<Capture> for CameraActor {
     }
 }
 
-/// A camera from open to end, on the calling thread. `ready` is called once, when the device is open, and
-/// returns when framesets may flow.
+/// What a life of a camera begins with.
+pub(crate) struct CameraLife<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) driver_name: &'a str,
+    pub(crate) driver: &'a dyn DriverEntry,
+    pub(crate) options: &'a str,
+    /// Whether the device is reset before it is opened.
+    pub(crate) reset: bool,
+}
+
+/// A life of a camera, from open to end, on the calling thread. `ready` is called once, when the device is
+/// open, and returns when framesets may flow.
 pub(crate) fn run_camera(
-    name: &str,
-    driver: (&str, &dyn DriverEntry),
-    options: &str,
+    life: &CameraLife<'_>,
     mut outlet: Outlet,
     limits: CameraLimits,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
     on_this_thread(async {
-        let (driver_name, driver) = driver;
+        let CameraLife { name, driver_name, driver, options, reset } = *life;
+        if reset {
+            driver.reset(name, options)?;
+        }
         let mut camera = driver.open(name, options)?;
         let mut info = camera.info();
         name.clone_into(&mut info.name);

@@ -14,25 +14,28 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use actix::System;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
-pub(crate) use self::camera::{CameraLimits, run_camera};
+pub(crate) use self::camera::{CameraLife, CameraLimits, run_camera};
 pub(crate) use self::processor::{Running, run_processor};
 use crate::driver::DriverError;
 use crate::logging;
 
 /// How an actor failed.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// What went wrong, as one line.
     pub(crate) message: String,
     /// Whether a device is missing.
     pub(crate) unavailable: bool,
+    /// Whether another life would have nothing to do: every input has ended.
+    pub(crate) in_vain: bool,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), unavailable: false }
+        Self { message: message.to_string(), unavailable: false, in_vain: false }
     }
 
     /// From a task that did not end by itself.
@@ -52,7 +55,7 @@ impl Failure {
 
 impl From<DriverError> for Failure {
     fn from(error: DriverError) -> Self {
-        Self { message: error.to_string(), unavailable: error.is_unavailable() }
+        Self { unavailable: error.is_unavailable(), ..Self::new(error) }
     }
 }
 

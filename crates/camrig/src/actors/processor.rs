@@ -30,9 +30,8 @@ impl Running {
     pub(crate) fn start_processor(processor: impl Processor, outlet: Outlet, inputs: Inputs) -> Self {
         let error = Rc::default();
         let actor = ProcessorActor { processor: Box::new(processor), outlet, error: Rc::clone(&error) };
-        let framesets = stream::unfold(inputs, |mut inputs| async {
-            inputs.next().await.map(|frameset| (frameset, inputs))
-        });
+        let framesets =
+            stream::unfold(inputs, |inputs| async { inputs.next().await.map(|frameset| (frameset, inputs)) });
         let mut context = Context::<ProcessorActor>::new();
         context.add_stream(framesets);
         // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
@@ -44,7 +43,7 @@ impl Running {
     }
 
     /// Starts an actor on this thread, which must run an actix system.
-    pub(crate) fn start_actor<A>(actor: A, mut inputs: Inputs) -> Self
+    pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
     {
@@ -56,7 +55,7 @@ impl Running {
     }
 }
 
-/// A processor from build to end, on the calling thread. Calls `ready` once, when it is built.
+/// A life of a processor, from build to end, on the calling thread. Calls `ready` once, when it is built.
 pub(crate) fn run_processor(
     kind: &dyn KindEntry,
     options: &str,
@@ -100,7 +99,7 @@ impl StreamHandler<FrameSet> for ProcessorActor {
 }
 
 /// Gives an actor one frameset after another until the inputs or the actor end.
-async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, mut inputs: Inputs) -> Result<(), Failure>
+async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) -> Result<(), Failure>
 where
     A: Actor<Context = Context<A>> + Handler<FrameSet>,
 {

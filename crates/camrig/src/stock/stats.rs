@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn the_end_reports_the_whole_run_of_each_camera() {
         let (mut front, mut left) = (camera("front"), camera("left"));
-        let silent = Arc::new(Ledger::new());
+        let silent = Arc::new(Ledger::new().unwrap());
         let inputs = [("front", front.ledger()), ("left", left.ledger()), ("rear-camera", &silent)];
         let mut outlet = testing::outlet("stats", &inputs);
         let mut stats = stats("every_seconds = 0");
@@ -320,7 +320,7 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
     #[test]
     fn a_camera_that_another_processor_passes_on_has_a_line_of_its_own() {
         let mut front = camera("front");
-        let filter = Arc::new(Ledger::new());
+        let filter = Arc::new(Ledger::new().unwrap());
         let mut outlet = testing::outlet("stats", &[("filter", &filter)]);
         let mut stats = stats("");
         for millis in [0, 500] {
@@ -338,7 +338,7 @@ stats: front     2.0 Hz        2 framesets
 
     #[test]
     fn a_closed_output_is_an_error() {
-        let outlet = testing::outlet("stats", &[("front", &Arc::new(Ledger::new()))]);
+        let outlet = testing::outlet("stats", &[("front", &Arc::new(Ledger::new().unwrap()))]);
         let mut stats = Stats::printing_to(&mut [][..], Options::default());
         let error = stats.print(&outlet, Arrivals::rate_of_run).unwrap_err();
         assert_eq!(error.to_string(), "cannot print statistics: failed to write whole buffer");

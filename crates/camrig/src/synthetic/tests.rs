@@ -37,9 +37,9 @@ impl Rig {
 
     pub(crate) fn called(name: &str, options: &str) -> Self {
         let camera = camera_called(name, options);
-        let ledger = Arc::new(Ledger::new());
+        let ledger = Arc::new(Ledger::new().unwrap());
         let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, 4));
-        let tally = Arc::new(Tally::new());
+        let tally = Arc::new(Tally::new().unwrap());
         let mut outlet = Outlet::new(Wiring {
             name: name.into(),
             slots: 4,

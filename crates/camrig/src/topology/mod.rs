@@ -20,6 +20,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camrig_ipc::Overflow;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,26 @@ pub(crate) const QUEUE_DEFAULT: usize = 2;
 
 /// The fewest slots: one to write into while another is read.
 pub(crate) const SLOTS_MIN: usize = 2;
+
+/// How often an actor is restarted within the window of its policy, unless the file says otherwise.
+const RESTARTS_DEFAULT: usize = 5;
+
+/// The window of a restart policy, in seconds, unless the file says otherwise.
+const WINDOW_SECONDS_DEFAULT: usize = 60;
+
+/// The pause before the first restart in a row, and the longest one, unless the file says otherwise.
+const BACKOFF_MILLIS_DEFAULT: usize = 100;
+const BACKOFF_MAX_MILLIS_DEFAULT: usize = 5_000;
+
+/// How long a camera may deliver nothing, and how long a processor may stay in one call.
+const CAMERA_STALL_MILLIS_DEFAULT: usize = 5_000;
+const PROCESSOR_STALL_MILLIS_DEFAULT: usize = 30_000;
+
+/// How long a camera's device may be missing: an hour.
+const DEVICE_TIMEOUT_MILLIS_DEFAULT: usize = 3_600_000;
+
+/// The longest of all these times: a day.
+const TIME_MILLIS_MAX: usize = 86_400_000;
 
 /// The supervisor's own process.
 pub(crate) const MAIN: &str = "main";
@@ -88,6 +109,19 @@ impl Role {
     }
 }
 
+/// What becomes of an actor that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RestartPolicy {
+    /// It is restarted so often within the window; with 0 every failure is for good.
+    pub(crate) max: usize,
+    pub(crate) window: Duration,
+    /// The pause before the first restart. It doubles from restart to restart, as long as none of them helps.
+    pub(crate) backoff: Duration,
+    pub(crate) backoff_max: Duration,
+    /// How long a camera's device may be missing.
+    pub(crate) device_timeout: Duration,
+}
+
 /// One camera or processor.
 #[derive(Clone, Debug)]
 pub(crate) struct ActorSpec {
@@ -97,6 +131,9 @@ pub(crate) struct ActorSpec {
     pub(crate) process: usize,
     /// How many of its framesets can be alive at once.
     pub(crate) slots: usize,
+    pub(crate) restart: RestartPolicy,
+    /// How long a camera may deliver nothing, or a processor stay in one call; none for ever.
+    pub(crate) stall_timeout: Option<Duration>,
     /// Its options as they travel to a worker: the text of a TOML table, already checked.
     pub(crate) options: String,
     /// Where the file speaks of its options, for problems that only show when the device is looked for.

@@ -5,6 +5,7 @@
 //! topology is made only when there was no problem at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use camrig_ipc::{MAX_SLOTS, Overflow};
 use toml::Spanned;
@@ -14,13 +15,28 @@ use super::graph::{check_claims, check_inboxes, link, place, slots_needed};
 use super::problem::{Problems, Source, quote, there_are};
 use super::section::{Options, Section, one_line};
 use super::{
-    ACTORS_MAX, ActorId, ActorSpec, Placement, QUEUE_DEFAULT, QUEUE_MAX, Role, SLOTS_MIN, Span, Topology,
+    ACTORS_MAX, ActorId, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT,
+    CAMERA_STALL_MILLIS_DEFAULT, DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement,
+    QUEUE_DEFAULT, QUEUE_MAX, RESTARTS_DEFAULT, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX,
+    Topology, WINDOW_SECONDS_DEFAULT,
 };
 use crate::registry::Registry;
 
 const FILE_KEYS: &[&str] = &["placement", "camera", "processor"];
-const CAMERA_KEYS: &[&str] = &["driver", "process", "slots", "options"];
-const PROCESSOR_KEYS: &[&str] = &["kind", "process", "inputs", "overflow", "queue", "slots", "options"];
+const CAMERA_KEYS: &[&str] =
+    &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
+const PROCESSOR_KEYS: &[&str] = &[
+    "kind",
+    "process",
+    "inputs",
+    "overflow",
+    "queue",
+    "slots",
+    "restart",
+    "stall_timeout_millis",
+    "options",
+];
+const RESTART_KEYS: &[&str] = &["max", "window", "backoff_millis", "backoff_max_millis"];
 
 const PLACEMENTS: &[(&str, Placement)] =
     &[("multi-process", Placement::MultiProcess), ("in-process", Placement::InProcess)];
@@ -71,6 +87,8 @@ pub(super) fn parse(
             role: draft.role,
             process,
             slots: draft.slots.unwrap_or(slots_needed),
+            restart: draft.restart,
+            stall_timeout: draft.stall_timeout,
             options: draft.options.text,
             options_span: draft.options.span,
         });
@@ -85,6 +103,8 @@ pub(super) struct Draft {
     pub(super) role: Role,
     pub(super) process: Option<String>,
     pub(super) slots: Option<usize>,
+    pub(super) restart: RestartPolicy,
+    pub(super) stall_timeout: Option<Duration>,
     pub(super) inputs: Vec<Spanned<String>>,
     pub(super) overflow: Overflow,
     pub(super) queue: usize,
@@ -123,6 +143,8 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
 }
 
 fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry) -> Draft {
+    let device_timeout = section.number("device_timeout_millis", 0..=TIME_MILLIS_MAX);
+    let device_timeout = millis(device_timeout.unwrap_or(DEVICE_TIMEOUT_MILLIS_DEFAULT));
     let drivers = || registry.drivers().map(|(name, _)| name);
     let driver = section.required("driver", || there_are(drivers()));
     let entry = driver.as_ref().and_then(|driver| registry.driver(driver.get_ref()));
@@ -148,6 +170,8 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
         role: Role::Camera { driver },
         process: section.process(),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
+        restart: RestartPolicy { device_timeout, ..restart_policy(&mut section) },
+        stall_timeout: stall_timeout(&mut section, CAMERA_STALL_MILLIS_DEFAULT),
         inputs: Vec::new(),
         overflow: Overflow::default(),
         queue: QUEUE_DEFAULT,
@@ -175,6 +199,8 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
         role: Role::Processor { kind },
         process: section.process(),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
+        restart: restart_policy(&mut section),
+        stall_timeout: stall_timeout(&mut section, PROCESSOR_STALL_MILLIS_DEFAULT),
         inputs: section.inputs(),
         overflow: section.one_of("overflow", OVERFLOWS).unwrap_or_default(),
         queue: section.number("queue", 1..=QUEUE_MAX).unwrap_or(QUEUE_DEFAULT),
@@ -182,4 +208,40 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
     };
     section.finish(PROCESSOR_KEYS);
     draft
+}
+
+/// What becomes of the actor when it fails.
+fn restart_policy(section: &mut Section<'_, '_>) -> RestartPolicy {
+    let mut policy = RestartPolicy {
+        max: RESTARTS_DEFAULT,
+        window: Duration::from_secs(WINDOW_SECONDS_DEFAULT as u64),
+        backoff: millis(BACKOFF_MILLIS_DEFAULT),
+        backoff_max: millis(BACKOFF_MAX_MILLIS_DEFAULT),
+        device_timeout: Duration::ZERO,
+    };
+    let Some(mut restart) = section.table("restart", "a table, as in `restart = { max = 5, window = 60 }`")
+    else {
+        return policy;
+    };
+    let given = |number: Option<usize>, default: usize| number.unwrap_or(default);
+    policy.max = given(restart.number("max", 0..=1_000), RESTARTS_DEFAULT);
+    let seconds = given(restart.number("window", 1..=TIME_MILLIS_MAX / 1_000), WINDOW_SECONDS_DEFAULT);
+    policy.window = Duration::from_secs(seconds as u64);
+    let backoff = given(restart.number("backoff_millis", 1..=TIME_MILLIS_MAX), BACKOFF_MILLIS_DEFAULT);
+    policy.backoff = millis(backoff);
+    // Who gives only a long pause means it.
+    let longest = restart.number("backoff_max_millis", 1..=TIME_MILLIS_MAX);
+    policy.backoff_max = millis(given(longest, BACKOFF_MAX_MILLIS_DEFAULT).max(backoff));
+    restart.finish(RESTART_KEYS);
+    policy
+}
+
+/// None for 0: such an actor may take as long as it likes.
+fn stall_timeout(section: &mut Section<'_, '_>, default: usize) -> Option<Duration> {
+    let given = section.number("stall_timeout_millis", 0..=TIME_MILLIS_MAX).unwrap_or(default);
+    (given > 0).then(|| millis(given))
+}
+
+fn millis(millis: usize) -> Duration {
+    Duration::from_millis(millis as u64)
 }

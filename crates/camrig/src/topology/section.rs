@@ -123,6 +123,13 @@ impl<'i> Section<'_, 'i> {
         number
     }
 
+    /// A table below `key`, as a section of its own.
+    pub(super) fn table(&mut self, key: &str, wanted: &str) -> Option<Section<'_, 'i>> {
+        let table = self.take(key, wanted, into_table)?;
+        let (subject, span) = (Some(self.describe(key)), table.span());
+        Some(Section { subject, span, table: table.into_inner(), problems: self.problems })
+    }
+
     pub(super) fn process(&mut self) -> Option<String> {
         let process = self.string("process")?;
         check_name("process", process.get_ref(), process.span(), self.problems);

@@ -284,13 +284,13 @@ error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
   |
 4 | inputs = []
-  | ^^^^^^ there are: `driver`, `process`, `slots`, `options`
+  | ^^^^^^ there are: `driver`, `process`, `slots`, `restart`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown key `qeue` of processor `p`
  --> t.toml:9:1
   |
 9 | qeue = 2
-  | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `options`
+  | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `restart`, `stall_timeout_millis`, `options`
 "#,
     );
 }

@@ -1,0 +1,158 @@
+//! Actors that neither fail nor do anything: a camera that delivers nothing, a processor that does not return.
+//!
+//! A camera that only waits for readers that asked it to is healthy, and so is a processor without input. What
+//! can be done depends on where the actor lives: a thread cannot be killed, a process can.
+
+use std::time::{Duration, Instant};
+
+use super::Run;
+use super::state::State;
+use crate::actors::Failure;
+use crate::clock::monotonic_nanos;
+use crate::control::{Order, Verdict};
+
+/// How long an actor may take to be built, or its device to be opened.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A life that brought so many framesets was worth beginning.
+const SUCCESS_FRAMESETS: u64 = 2;
+
+/// What was last seen of an actor in its present life.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Framesets at the beginning of this life.
+    began_with: u64,
+    /// Framesets when it was last seen to do something.
+    seen: u64,
+    /// When it was last seen to do something, or was told to fail.
+    since: Instant,
+    /// Whether it was said that nothing can be done.
+    given_up: bool,
+}
+
+impl Watch {
+    pub(super) fn begin(framesets: u64) -> Self {
+        Self { began_with: framesets, seen: framesets, since: Instant::now(), given_up: false }
+    }
+}
+
+impl Run<'_> {
+    /// Framesets that an actor has produced, or has been given.
+    pub(super) fn progress_of(&self, id: usize) -> u64 {
+        if self.is_camera(id) {
+            return self.rig.tallies[id].produced();
+        }
+        let links = self.topology.links().iter().zip(&self.rig.links);
+        links.filter(|(spec, _)| spec.to.0 == id).map(|(_, link)| link.ledger.counts().delivered).sum()
+    }
+
+    /// Looks at every actor, and does what can be done for those that need it.
+    pub(super) fn look_after_actors(&mut self) {
+        for id in 0..self.actors.len() {
+            match self.actors[id].state {
+                State::Starting | State::Restarting | State::WaitingForDevice
+                    if self.actors[id].due.is_none() =>
+                {
+                    self.look_at_beginning(id);
+                }
+                State::Running | State::Stalled if !self.stopping => self.look_at_life(id),
+                _ => {}
+            }
+        }
+    }
+
+    /// An actor that takes too long to begin.
+    fn look_at_beginning(&mut self, id: usize) {
+        if self.actors[id].watch.since.elapsed() < BEGIN_TIMEOUT {
+            return;
+        }
+        let failure = Failure::new(format_args!("was not ready within {} s", BEGIN_TIMEOUT.as_secs()));
+        self.replace_or(id, |run| run.fail(id, Failure { in_vain: true, ..failure }));
+    }
+
+    fn look_at_life(&mut self, id: usize) {
+        let progress = self.progress_of(id);
+        let tally = &self.rig.tallies[id];
+        let called_at = tally.called_at_nanos();
+        let waits_for_readers = tally.is_blocked();
+        let idle = !self.is_camera(id) && called_at.is_none();
+        let actor = &mut self.actors[id];
+        if progress >= actor.watch.began_with + SUCCESS_FRAMESETS {
+            actor.ladder.note_success();
+        }
+        if progress != actor.watch.seen || waits_for_readers || idle {
+            actor.watch.seen = progress;
+            actor.watch.since = Instant::now();
+            if actor.state == State::Stalled && !self.is_camera(id) {
+                self.actors[id].watch.given_up = false;
+                let spec = &self.topology.actors()[id];
+                log::info!("{} `{}` is running again", spec.role.name(), spec.name);
+                self.set_state(id, State::Running);
+            }
+            return;
+        }
+        let Some(timeout) = self.topology.actors()[id].stall_timeout else { return };
+        let called_for = called_at.map(|at| Duration::from_nanos(monotonic_nanos().saturating_sub(at)));
+        let stalled = actor.watch.since.elapsed() >= timeout && called_for.is_none_or(|time| time >= timeout);
+        if stalled && !actor.watch.given_up {
+            if self.is_camera(id) {
+                self.rouse_camera(id, timeout);
+            } else {
+                self.rouse_processor(id, timeout);
+            }
+        }
+    }
+
+    /// A camera delivers nothing: it is told to fail, and when it does not even do that, its process is
+    /// replaced.
+    fn rouse_camera(&mut self, id: usize, timeout: Duration) {
+        let spec = &self.topology.actors()[id];
+        if self.actors[id].state == State::Running {
+            log::warn!("camera `{}` has delivered nothing for {} ms", spec.name, timeout.as_millis());
+            self.set_state(id, State::Stalled);
+            self.actors[id].watch.since = Instant::now();
+            self.tell(spec.process, Order::Actor(id as u32, Verdict::Interrupt));
+            return;
+        }
+        self.replace_or(id, |run| {
+            let (spec, process) = run.names(id);
+            log::error!("camera `{spec}` does not react, and shares process `{process}` with others");
+        });
+    }
+
+    /// A processor does not return from a call: its process is replaced.
+    fn rouse_processor(&mut self, id: usize, timeout: Duration) {
+        let (name, process) = self.names(id);
+        let fact = format!("processor `{name}` has not returned from a call for {} ms", timeout.as_millis());
+        if self.lives_alone(id) {
+            log::error!("{fact}; its process is replaced");
+        } else {
+            log::error!("{fact}, and shares process `{process}` with others");
+        }
+        self.set_state(id, State::Stalled);
+        self.replace_or(id, |_| {});
+    }
+
+    /// Kills the process of an actor that has one of its own: that it is gone will be heard, and is a failure
+    /// like any other. Otherwise nothing can be done but what `otherwise` does.
+    fn replace_or(&mut self, id: usize, otherwise: impl FnOnce(&mut Self)) {
+        self.actors[id].watch.given_up = true;
+        let process = &self.processes[self.topology.actors()[id].process];
+        match &process.worker {
+            Some(worker) if self.lives_alone(id) => worker.kill(),
+            _ => otherwise(self),
+        }
+    }
+
+    /// Whether an actor is the only one in its process that has not ended, and that is not the supervisor's.
+    fn lives_alone(&self, id: usize) -> bool {
+        let process = self.topology.actors()[id].process;
+        let mut others = self.actors_of(process).filter(|&other| other != id);
+        process != 0 && others.all(|other| self.actors[other].state.has_ended())
+    }
+
+    fn names(&self, id: usize) -> (&str, &str) {
+        let spec = &self.topology.actors()[id];
+        (&spec.name, &self.topology.processes()[spec.process])
+    }
+}

@@ -1,0 +1,173 @@
+//! Whether an actor that failed gets another life, when, and with what help.
+//!
+//! A camera's ladder: its pipeline is restarted; when that does not help, its device is reset, once; when the
+//! device is missing it is waited for, with growing pauses; and when it failed too often, or is missing for too
+//! long, it has failed for good. A processor is restarted or has failed. What helped is forgotten as soon as
+//! the actor has produced again: the next failure begins at the foot of the ladder.
+//!
+//! It deliberately starts nothing and knows no clock: it is told what time it is.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::topology::RestartPolicy;
+
+/// What becomes of an actor that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Another life, after a pause.
+    Restart { pause: Duration, reset: bool },
+    /// The same, but its device is missing: it does not count as a restart.
+    WaitForDevice { pause: Duration },
+    /// It has failed for good, for this reason beside its own.
+    GiveUp(Option<String>),
+}
+
+/// One actor's failures so far.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    policy: RestartPolicy,
+    /// Whether a reset of a device may help.
+    has_device: bool,
+    /// When it was restarted, within the window.
+    restarts: VecDeque<Instant>,
+    /// Restarts in a row that did not help.
+    in_vain: u32,
+    /// Pauses in a row, for the length of the next one.
+    pauses: u32,
+    was_reset: bool,
+    missing_since: Option<Instant>,
+}
+
+impl Ladder {
+    pub(crate) fn new(policy: RestartPolicy, has_device: bool) -> Self {
+        Self {
+            policy,
+            has_device,
+            restarts: VecDeque::new(),
+            in_vain: 0,
+            pauses: 0,
+            was_reset: false,
+            missing_since: None,
+        }
+    }
+
+    /// The actor works: whatever comes next begins at the foot of the ladder.
+    pub(crate) fn note_success(&mut self) {
+        self.in_vain = 0;
+        self.pauses = 0;
+        self.was_reset = false;
+        self.missing_since = None;
+    }
+
+    /// Decides what becomes of the actor, which failed `now`.
+    pub(crate) fn decide(&mut self, now: Instant, device_is_missing: bool) -> Decision {
+        if self.policy.max == 0 {
+            return Decision::GiveUp(None);
+        }
+        if device_is_missing && self.has_device {
+            let since = *self.missing_since.get_or_insert(now);
+            let missing = now.saturating_duration_since(since);
+            if missing >= self.policy.device_timeout {
+                let reason = format!("it has been missing for {} s", missing.as_secs());
+                return Decision::GiveUp(Some(reason));
+            }
+            let left = self.policy.device_timeout.saturating_sub(missing);
+            return Decision::WaitForDevice { pause: self.pause().min(left) };
+        }
+        self.missing_since = None;
+        let window = self.policy.window;
+        self.restarts.retain(|&at| now.saturating_duration_since(at) < window);
+        if self.restarts.len() >= self.policy.max {
+            let reason = format!("it was restarted {} times within {} s", self.policy.max, window.as_secs());
+            return Decision::GiveUp(Some(reason));
+        }
+        self.restarts.push_back(now);
+        let reset = self.has_device && self.in_vain > 0 && !self.was_reset;
+        self.was_reset |= reset;
+        self.in_vain += 1;
+        Decision::Restart { pause: self.pause(), reset }
+    }
+
+    /// The next pause: twice the one before, up to the longest.
+    fn pause(&mut self) -> Duration {
+        let factor = 2_u32.saturating_pow(self.pauses);
+        self.pauses = self.pauses.saturating_add(1);
+        self.policy.backoff.saturating_mul(factor).min(self.policy.backoff_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RestartPolicy = RestartPolicy {
+        max: 4,
+        window: Duration::from_secs(60),
+        backoff: Duration::from_millis(100),
+        backoff_max: Duration::from_millis(300),
+        device_timeout: Duration::from_secs(10),
+    };
+
+    fn restart(pause_millis: u64, reset: bool) -> Decision {
+        Decision::Restart { pause: Duration::from_millis(pause_millis), reset }
+    }
+
+    fn wait(pause_millis: u64) -> Decision {
+        Decision::WaitForDevice { pause: Duration::from_millis(pause_millis) }
+    }
+
+    fn give_up(reason: &str) -> Decision {
+        Decision::GiveUp(Some(reason.to_owned()))
+    }
+
+    #[test]
+    fn a_camera_climbs_rung_by_rung() {
+        let mut ladder = Ladder::new(POLICY, true);
+        let now = Instant::now();
+        assert_eq!(ladder.decide(now, false), restart(100, false));
+        assert_eq!(ladder.decide(now, false), restart(200, true));
+        // A reset makes the device go for a while.
+        assert_eq!(ladder.decide(now, true), wait(300));
+        assert_eq!(ladder.decide(now, true), wait(300));
+        assert_eq!(ladder.decide(now, false), restart(300, false));
+        assert_eq!(ladder.decide(now, false), restart(300, false));
+        assert_eq!(ladder.decide(now, false), give_up("it was restarted 4 times within 60 s"));
+    }
+
+    #[test]
+    fn success_leads_back_to_the_foot_but_not_out_of_the_window() {
+        let mut ladder = Ladder::new(POLICY, true);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..4 {
+            assert_eq!(ladder.decide(at(second), false), restart(100, false));
+            ladder.note_success();
+        }
+        assert_eq!(ladder.decide(at(59), false), give_up("it was restarted 4 times within 60 s"));
+        assert_eq!(ladder.decide(at(60), false), restart(100, false));
+    }
+
+    #[test]
+    fn a_missing_device_is_waited_for_until_its_time_is_up() {
+        let mut ladder = Ladder::new(POLICY, true);
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        assert_eq!(ladder.decide(start, true), wait(100));
+        assert_eq!(ladder.decide(after(100), true), wait(200));
+        assert_eq!(ladder.decide(after(9_900), true), wait(100));
+        assert_eq!(ladder.decide(after(10_000), true), give_up("it has been missing for 10 s"));
+        ladder.note_success();
+        assert_eq!(ladder.decide(after(10_000), true), wait(100));
+    }
+
+    #[test]
+    fn a_processor_has_no_device() {
+        let mut ladder = Ladder::new(POLICY, false);
+        let now = Instant::now();
+        assert_eq!(ladder.decide(now, true), restart(100, false));
+        assert_eq!(ladder.decide(now, false), restart(200, false));
+        let mut none = Ladder::new(RestartPolicy { max: 0, ..POLICY }, false);
+        assert_eq!(none.decide(now, false), Decision::GiveUp(None));
+    }
+}
