@@ -250,7 +250,7 @@ fn killed_processor(placement: Placement) {
         "[processor.verify]\nkind = 'verify'\nprocess = 'together'",
         &format!("[processor.verify]\nkind = 'verify'\nprocess = 'verify'\n{FOR_GOOD}"),
     );
-    let mut rig = begun(&topology, placement);
+    let rig = begun(&topology, placement);
     rig.kill_worker("verify");
     // The rig was built for its processor: it ends by itself.
     let ended = rig.finish();
