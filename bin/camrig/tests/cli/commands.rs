@@ -24,21 +24,23 @@ fn list_shows_every_option() {
 #[cfg(not(feature = "realsense"))]
 const LIST: &str = "
 driver synthetic
-  model            d405|d435|any
-  serial           string
-  seed             integer
-  depth            string
-  color            string
-  color_format     rgb8|bgr8|yuyv
-  infrared         string
-  paced            bool
-  frames           integer
-  unplug_at        number
-  stall_at         number
-  drop_rate        number
-  clock_skew       number
-  clock_drift_ppm  number
-  start_delay      number
+  model              d405|d435|any
+  serial             string
+  seed               integer
+  depth              string
+  color              string
+  color_format       rgb8|bgr8|yuyv
+  infrared           string
+  paced              bool
+  frames             integer
+  unplug_at          number
+  replug_after       number
+  stall_at           number
+  wedge_until_reset  bool
+  drop_rate          number
+  clock_skew         number
+  clock_drift_ppm    number
+  start_delay        number
 
 driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 

@@ -86,7 +86,7 @@ impl Run<'_> {
             if actor.state == State::Stalled && !self.is_camera(id) {
                 self.actors[id].watch.given_up = false;
                 let spec = &self.topology.actors()[id];
-                log::info!("{} `{}` is running again", spec.role.name(), spec.name);
+                log::warn!("{} `{}` is running again", spec.role.name(), spec.name);
                 self.set_state(id, State::Running);
             }
             return;

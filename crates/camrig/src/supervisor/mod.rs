@@ -303,7 +303,7 @@ impl Run<'_> {
         if going && self.actors[id].state.is_between_lives() {
             self.rig.tallies[id].count_restart();
             let spec = &self.topology.actors()[id];
-            log::info!("{} `{}` is running again", spec.role.name(), spec.name);
+            log::warn!("{} `{}` is running again", spec.role.name(), spec.name);
         }
         self.actors[id].watch = Watch::begin(self.progress_of(id));
         self.set_state(id, if going { State::Running } else { State::Ready });

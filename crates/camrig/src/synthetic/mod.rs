@@ -9,19 +9,23 @@
 //! * `model`: profiles and optics
 //! * `world`: what there is to see
 //! * `scene`: its pixels
+//! * `device`: what happened to the device, whoever opens it
 //! * this module: when frames come, and when they do not
 //!
 //! It deliberately knows no reader: that a frameset is dropped for want of a slot is the outlet's business.
 
+mod device;
 mod model;
 mod options;
 mod scene;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camrig_frame::{CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, StreamInfo, Timestamp};
 
+use self::device::Device;
 pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
@@ -39,6 +43,9 @@ pub struct Synthetic {
     name: String,
     options: SyntheticOptions,
     serial: String,
+    device: Arc<Device>,
+    /// Whether it will deliver nothing more, however long it is asked.
+    is_silent: bool,
     streams: Vec<StreamInfo>,
     scene: Scene,
     frames_per_second: u64,
@@ -63,7 +70,13 @@ impl Driver for Synthetic {
     fn open(name: &str, options: SyntheticOptions) -> Result<Self, DriverError> {
         options.check()?;
         let (serial, streams) = (options.serial(name), options.streams());
+        let device = Device::of(name, &serial);
+        if !device.is_there(options.replug_after()) {
+            return Err(unplugged(&serial));
+        }
         let mut camera = Self {
+            is_silent: device.is_wedged(),
+            device,
             name: name.to_owned(),
             scene: Scene::new(options.model, &serial, &streams),
             frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()).into(),
@@ -91,23 +104,33 @@ impl Driver for Synthetic {
         }
     }
 
+    fn reset(name: &str, options: &SyntheticOptions) -> Result<(), DriverError> {
+        Device::of(name, &options.serial(name)).reset();
+        Ok(())
+    }
+
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
         if self.options.frames.is_some_and(|frames| self.captured >= frames) {
             return Ok(Captured::End);
         }
+        if !self.device.is_there(self.options.replug_after()) {
+            return Err(unplugged(&self.serial));
+        }
         let started = *self.started.get_or_insert_with(Instant::now);
         self.lose_what_was_missed(started.elapsed());
         let due = Duration::from_nanos(self.true_nanos(self.number));
-        let comes_at = if due < self.options.stall_at() { due } else { Duration::MAX };
-        let unplug_at = self.options.unplug_at();
+        if due >= self.options.stall_at() && self.device.can_stall() {
+            self.device.stall(self.options.wedge_until_reset);
+            self.is_silent = true;
+        }
+        let comes_at = if self.is_silent { Duration::MAX } else { due };
+        let unplug_at = if self.device.can_be_unplugged() { self.options.unplug_at() } else { Duration::MAX };
         if !self.wait(started, comes_at.min(unplug_at), timeout) {
             return Ok(Captured::Nothing);
         }
         if unplug_at <= comes_at {
-            return Err(DriverError::unavailable(format!(
-                "the device with serial {} was unplugged, as option `unplug_at` asks",
-                self.serial
-            )));
+            self.device.unplug();
+            return Err(unplugged(&self.serial));
         }
         self.deliver(outlet)?;
         self.captured += 1;
@@ -182,6 +205,12 @@ impl Synthetic {
         let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.frames_per_second);
         self.options.start_delay_nanos() + nanos as u64
     }
+}
+
+fn unplugged(serial: &str) -> DriverError {
+    DriverError::unavailable(format!(
+        "the device with serial {serial} was unplugged, as option `unplug_at` asks"
+    ))
 }
 
 /// Scatters a number over all 64 bits: the last step of `SplitMix64` (Steele, Lea, Flood 2014).

@@ -39,8 +39,10 @@ const SERIALS: u64 = 1_000_000_000_000;
 /// frames = 300             # the camera ends after so many framesets; by default it does not
 ///
 /// # What real cameras do, to rehearse it:
-/// unplug_at = 2.5          # seconds after the start: the camera fails, as if pulled out
-/// stall_at = 2.5           # seconds after the start: nothing comes any more, and nothing fails
+/// unplug_at = 2.5          # seconds after the start: the camera fails, as if pulled out; once
+/// replug_after = 1.0       # seconds after that: it is back; by default it never is
+/// stall_at = 2.5           # seconds after the start: nothing comes any more, and nothing fails; once
+/// wedge_until_reset = true # ... and opening the camera again does not help, only a hardware reset
 /// drop_rate = 0.01         # this share of framesets is lost in the device; the frame numbers show it
 /// clock_skew = -12.5       # milliseconds that the hardware clock is ahead
 /// clock_drift_ppm = 40.0   # parts per million that the hardware clock is too fast
@@ -69,10 +71,14 @@ pub struct SyntheticOptions {
     pub(super) paced: bool,
     /// The camera ends after so many framesets.
     pub(super) frames: Option<u64>,
-    /// The camera is unplugged after so many seconds: it fails for good.
+    /// The camera is unplugged after so many seconds, once.
     unplug_at: Option<f64>,
-    /// Nothing more comes after so many seconds, and nothing fails.
+    /// So many seconds later it is plugged in again.
+    replug_after: Option<f64>,
+    /// Nothing more comes after so many seconds, and nothing fails, once.
     stall_at: Option<f64>,
+    /// A camera that stalled delivers nothing until its device is reset, however often it is opened.
+    pub(super) wedge_until_reset: bool,
     /// The share of framesets that the device loses, 0 to 0.99.
     pub(super) drop_rate: f64,
     /// How far the hardware clock is ahead, in milliseconds; negative when it is behind.
@@ -96,7 +102,9 @@ impl Default for SyntheticOptions {
             paced: true,
             frames: None,
             unplug_at: None,
+            replug_after: None,
             stall_at: None,
+            wedge_until_reset: false,
             drop_rate: 0.0,
             clock_skew: 0.0,
             clock_drift_ppm: 0.0,
@@ -203,8 +211,15 @@ impl SyntheticOptions {
     }
 
     fn check_times(&self) -> Result<(), String> {
+        if self.replug_after.is_some() && self.unplug_at.is_none() {
+            return Err("option `replug_after` needs `unplug_at`: only what is out can come back".to_owned());
+        }
+        if self.wedge_until_reset && self.stall_at.is_none() {
+            return Err("option `wedge_until_reset` needs `stall_at`, which says when".to_owned());
+        }
         for (name, value, range) in [
             ("unplug_at", self.unplug_at, 0.0..=MAX_SECONDS),
+            ("replug_after", self.replug_after, 0.0..=MAX_SECONDS),
             ("stall_at", self.stall_at, 0.0..=MAX_SECONDS),
             ("drop_rate", Some(self.drop_rate), 0.0..=MAX_DROP_RATE),
             ("clock_skew", Some(self.clock_skew), -MAX_SKEW_MILLIS..=MAX_SKEW_MILLIS),
@@ -255,6 +270,11 @@ impl SyntheticOptions {
     /// When the camera is unplugged, in run time; [`Duration::MAX`] for never.
     pub(super) fn unplug_at(&self) -> Duration {
         self.unplug_at.map_or(Duration::MAX, Duration::from_secs_f64)
+    }
+
+    /// How long after that it is plugged in again; [`Duration::MAX`] for never.
+    pub(super) fn replug_after(&self) -> Duration {
+        self.replug_after.map_or(Duration::MAX, Duration::from_secs_f64)
     }
 
     /// When the camera stalls, in run time; [`Duration::MAX`] for never.
@@ -356,6 +376,8 @@ mod tests {
             ),
             ("frames = 0", "frames 0 is out of range; it is 1 or more"),
             ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
+            ("replug_after = 1", "option `replug_after` needs `unplug_at`: only what is out can come back"),
+            ("wedge_until_reset = true", "option `wedge_until_reset` needs `stall_at`, which says when"),
             ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),
             ("stall_at = inf", "stall_at inf is out of range; it is 0 to 1000000"),
             ("drop_rate = 1", "drop_rate 1 is out of range; it is 0 to 0.99"),

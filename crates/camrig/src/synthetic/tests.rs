@@ -277,8 +277,8 @@ fn the_end_comes_after_the_last_frameset() {
 
 #[test]
 fn an_unplugged_camera_fails_by_name() {
-    for pace in ["paced = true", "paced = false"] {
-        let mut rig = Rig::new(&format!("{TINY}unplug_at = 0.003\nserial = 'S7'\n{pace}"));
+    for (name, pace) in [("paced", "paced = true"), ("hurried", "paced = false")] {
+        let mut rig = Rig::called(name, &format!("{TINY}unplug_at = 0.003\nserial = 'S7'\n{pace}"));
         let error = loop {
             match rig.capture() {
                 Ok(_) => drop(rig.link.take()),
@@ -293,13 +293,42 @@ fn an_unplugged_camera_fails_by_name() {
 }
 
 #[test]
+fn a_device_that_is_out_cannot_be_opened_until_it_is_back() {
+    let open = |replug_after: &str| {
+        let options = format!("{TINY}unplug_at = 0\nserial = 'S8'\npaced = false\n{replug_after}");
+        Synthetic::open("doorway", toml::from_str(&options).unwrap())
+    };
+    let mut rig = Rig::called("doorway", &format!("{TINY}unplug_at = 0\nserial = 'S8'\npaced = false"));
+    assert!(rig.capture().is_err());
+    assert!(open("").is_err_and(|error| error.is_unavailable()));
+    assert!(open("replug_after = 1000").is_err_and(|error| error.is_unavailable()));
+    // It is not pulled out a second time.
+    rig.camera = open("replug_after = 0").unwrap();
+    assert_eq!(rig.numbers(3), [0, 1, 2]);
+}
+
+#[test]
+fn a_wedged_device_needs_a_reset() {
+    let options = format!("{TINY}stall_at = 0.003\nwedge_until_reset = true\npaced = false");
+    let mut rig = Rig::called("wedged", &options);
+    assert_eq!(rig.numbers(3), [0, 1, 2]);
+    assert_eq!(rig.capture().unwrap(), Captured::Nothing);
+    rig.camera = camera_called("wedged", &options);
+    assert_eq!(rig.capture().unwrap(), Captured::Nothing);
+    Synthetic::reset("wedged", &toml::from_str(&options).unwrap()).unwrap();
+    rig.camera = camera_called("wedged", &options);
+    // It does not stall a second time.
+    assert_eq!(rig.numbers(5), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn a_stalled_camera_gives_nothing_until_it_is_unplugged() {
-    let mut rig = Rig::new(&format!("{TINY}stall_at = 0.003\npaced = false"));
+    let mut rig = Rig::called("stalled", &format!("{TINY}stall_at = 0.003\npaced = false"));
     assert_eq!(rig.numbers(3), [0, 1, 2]);
     for _ in 0..5 {
         assert_eq!(rig.capture().unwrap(), Captured::Nothing);
     }
-    let mut rig = Rig::new(&format!("{TINY}stall_at = 0.003\nunplug_at = 1\npaced = false"));
+    let mut rig = Rig::called("pulled", &format!("{TINY}stall_at = 0.003\nunplug_at = 1\npaced = false"));
     assert_eq!(rig.numbers(3), [0, 1, 2]);
     assert!(rig.capture().is_err());
 }

@@ -11,7 +11,7 @@ use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::{conformance, program, test};
 
 /// Two cameras that go on, and two processors that read both; `pulse` says each tenth frameset of each camera.
-const STEADY: &str = "
+pub(crate) const STEADY: &str = "
 [camera.front]
 driver = 'synthetic'
 process = 'front'
@@ -38,7 +38,8 @@ fn steady(placement: Placement) -> Rig {
     begun(STEADY, placement)
 }
 
-fn begun(topology: &str, placement: Placement) -> Rig {
+/// A rig over the cameras of [`STEADY`], of which both have delivered something.
+pub(crate) fn begun(topology: &str, placement: Placement) -> Rig {
     let mut rig = Plan::new(topology, placement).start();
     for camera in ["front", "rear"] {
         wait_for_more(&mut rig, camera);
@@ -47,7 +48,7 @@ fn begun(topology: &str, placement: Placement) -> Rig {
 }
 
 /// Waits until more of a camera's framesets arrive than have until now.
-fn wait_for_more(rig: &mut Rig, camera: &str) {
+pub(crate) fn wait_for_more(rig: &mut Rig, camera: &str) {
     let start = format!("pulse {camera} ");
     let until_now = rig.highest(&start);
     rig.wait_for(&start, |rig| (rig.highest(&start) > until_now).then_some(()));
@@ -220,7 +221,7 @@ fn unplugged(placement: Placement) {
     }
 }
 
-const KILLED: &str = "was killed by signal 9 (SIGKILL)";
+pub(crate) const KILLED: &str = "was killed by signal 9 (SIGKILL)";
 
 fn killed_camera(placement: Placement) {
     let mut rig = begun(&STEADY.replace("'front'\n", &format!("'front'\n{FOR_GOOD}")), placement);

@@ -93,6 +93,7 @@ pub(crate) struct Actor {
     pub(crate) name: String,
     pub(crate) state: String,
     pub(crate) produced: u64,
+    pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
 
@@ -232,7 +233,15 @@ impl Rig {
 
     /// Waits until stderr has a line that ends with this.
     pub(crate) fn wait_for_stderr(&mut self, end: &str) {
-        self.wait_for(end, |rig| text(&rig.stderr).lines().any(|line| line.ends_with(end)).then_some(()));
+        self.wait_for_stderr_times(end, 1);
+    }
+
+    /// Waits until stderr has so many lines that end with this.
+    pub(crate) fn wait_for_stderr_times(&mut self, end: &str, times: usize) {
+        self.wait_for(end, |rig| {
+            let said = text(&rig.stderr).lines().filter(|line| line.ends_with(end)).count();
+            (said >= times).then_some(())
+        });
     }
 
     /// The highest number that a line of this start ends with.
@@ -271,10 +280,15 @@ impl Rig {
 
     /// `kill -9` of the worker of this name.
     pub(crate) fn kill_worker(&self, process: &str) {
+        self.signal_worker(process, Signal::KILL);
+    }
+
+    /// Sends a signal to the worker of this name.
+    pub(crate) fn signal_worker(&self, process: &str, signal: Signal) {
         let workers = self.workers();
         let worker = workers.iter().find(|worker| worker.process == process);
         let worker = worker.unwrap_or_else(|| panic!("no worker `{process}` among {workers:?}"));
-        kill_process(worker.pid, Signal::KILL).unwrap();
+        kill_process(worker.pid, signal).unwrap();
     }
 
     /// What the rig has in its temporary folder now.

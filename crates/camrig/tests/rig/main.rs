@@ -15,6 +15,7 @@ mod harness;
 mod passing_on;
 mod placement;
 mod program;
+mod recovery;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     accounting::add_to(&mut trials);
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);
+    recovery::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

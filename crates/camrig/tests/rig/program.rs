@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,7 +83,13 @@ enum How {
     Error,
     Unavailable,
     Panic,
+    /// Never to return.
     Hang,
+    /// To return after a while.
+    Nap,
+    Abort,
+    /// As the standard library does when there is no memory.
+    OutOfMemory,
 }
 
 /// The fault to be made, after so many framesets where there are some.
@@ -94,11 +100,23 @@ struct Fault {
     how: How,
     #[serde(default)]
     after: u64,
+    /// So often in a process, and never again; by default always.
+    times: Option<u32>,
 }
+
+/// How often faults struck in this process.
+static STRUCK: AtomicU32 = AtomicU32::new(0);
+
+/// How long a nap is.
+const NAP: Duration = Duration::from_millis(1500);
 
 impl Fault {
     fn strike(&self, at: At) -> Result<(), DriverError> {
         if self.at != at {
+            return Ok(());
+        }
+        let struck = STRUCK.fetch_add(1, Ordering::Relaxed);
+        if self.times.is_some_and(|times| struck >= times) {
             return Ok(());
         }
         match self.how {
@@ -108,6 +126,12 @@ impl Fault {
             How::Hang => loop {
                 std::thread::park();
             },
+            How::Nap => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+            How::Abort => std::process::abort(),
+            How::OutOfMemory => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u64; 1 << 40]>()),
         }
     }
 }
@@ -124,7 +148,11 @@ struct PatternOptions {
 
 impl Default for PatternOptions {
     fn default() -> Self {
-        Self { frames: None, pause_millis: 0, fault: Fault { at: At::Nowhere, how: How::Error, after: 0 } }
+        Self {
+            frames: None,
+            pause_millis: 0,
+            fault: Fault { at: At::Nowhere, how: How::Error, after: 0, times: None },
+        }
     }
 }
 

@@ -1,0 +1,401 @@
+//! Nothing stops a rig: whatever fails or dies is named and begins again, and the others go on.
+//!
+//! Each fault is injected into a rig that runs, in real processes; what is checked are facts: what was said, that
+//! framesets flow again, what the report counts, and that nobody else lost any.
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::endings::{KILLED, STEADY, begun, wait_for_more};
+use crate::harness::{Ended, Placement, Plan, Rig};
+use crate::{conformance, program, test};
+
+/// [`STEADY`] with a process of its own for `verify`.
+fn apart() -> String {
+    STEADY.replace(
+        "[processor.verify]\nkind = 'verify'\nprocess = 'together'",
+        "[processor.verify]\nkind = 'verify'\nprocess = 'verify'",
+    )
+}
+
+/// Waits until more of both cameras' framesets arrive, some of which were made after this call.
+fn wait_for_more_of_both(rig: &mut Rig) {
+    for _ in 0..2 {
+        for camera in ["front", "rear"] {
+            wait_for_more(rig, camera);
+        }
+    }
+}
+
+/// Ends a rig in order, and checks that it forgot nothing: these lines were said, these actors were restarted,
+/// everything is accounted for.
+fn end_in_order(rig: Rig, said: &[&str], restarted: &[(&str, u64)]) -> Ended {
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    ended.assert_said(0, said);
+    assert_recovered(&ended, restarted);
+    ended
+}
+
+fn assert_recovered(ended: &Ended, restarted: &[(&str, u64)]) {
+    ended.assert_settled();
+    for actor in &ended.report().actors {
+        let restarts =
+            restarted.iter().find(|(name, _)| *name == actor.name).map_or(0, |(_, restarts)| *restarts);
+        assert_eq!((actor.state.as_str(), actor.restarts), ("finished", restarts), "{actor:?}");
+        assert_eq!(actor.errors.len() as u64, restarts, "{actor:?}");
+    }
+    for link in &ended.report().links {
+        assert_eq!(link.produced, ended.report().actor(&link.from).produced, "{link:?}");
+    }
+}
+
+/// Checks that only links from or to `actor` dropped anything, for want of it and at most one with it.
+fn assert_only_lost_by(ended: &Ended, actor: &str) {
+    for link in &ended.report().links {
+        if link.to != actor && link.from != actor {
+            assert!(link.dropped.is_empty(), "{link:?}");
+        }
+        let known = |reason: &String| ["reader-gone", "process-died"].contains(&reason.as_str());
+        assert!(link.dropped.keys().all(known), "{link:?}");
+        assert!(link.dropped.get("process-died").is_none_or(|&died| died <= 1), "{link:?}");
+    }
+}
+
+fn killed(placement: Placement, process: &str, actor: &str) {
+    let mut rig = begun(&apart(), placement);
+    rig.kill_worker(process);
+    let failed = format!("{actor} failed: process `{process}` {KILLED}; it is restarted");
+    let again = format!("{actor} is running again");
+    rig.wait_for_stderr(&again);
+    wait_for_more_of_both(&mut rig);
+    let ended = end_in_order(
+        rig,
+        &[&format!("ERROR main: {failed}"), &format!("WARN  main: {again}")],
+        &[(process, 1)],
+    );
+    assert_only_lost_by(&ended, process);
+}
+
+/// Both ends of a link die at once, and the process in which a camera and a processor live together.
+fn killed_together() {
+    let mut rig = begun(STEADY, Placement::Mixed);
+    rig.kill_worker("front");
+    rig.kill_worker("together");
+    for actor in ["camera `front`", "camera `rear`", "processor `verify`"] {
+        rig.wait_for_stderr(&format!("{actor} is running again"));
+    }
+    wait_for_more_of_both(&mut rig);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    assert_recovered(&ended, &[("front", 1), ("rear", 1), ("verify", 1)]);
+}
+
+/// A worker that ends itself, in ways that only a signal tells apart.
+fn dies_by_itself() {
+    for (how, signal) in [("abort", "6 (SIGABRT)"), ("out-of-memory", "6 (SIGABRT)")] {
+        let topology = faulty(&format!("{{ at = 'process', how = '{how}', after = 7 }}"), "max = 1");
+        let ended = Plan::new(&topology, Placement::MultiProcess).run();
+        assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+        let died = format!("process `faulty` was killed by signal {signal}");
+        let said: Vec<&str> =
+            ended.stderr.iter().map(String::as_str).filter(|line| line.contains(" main: ")).collect();
+        assert_eq!(
+            said,
+            [
+                &format!("ERROR main: processor `faulty` failed: {died}; it is restarted"),
+                "WARN  main: processor `faulty` is running again",
+                &format!(
+                    "ERROR main: processor `faulty` failed for good: {died}; it was restarted 1 times within 60 s"
+                ),
+            ]
+        );
+        ended.assert_settled();
+    }
+}
+
+/// The cameras of [`STEADY`] and `pulse`, with a processor that fails.
+fn faulty(fault: &str, policy: &str) -> String {
+    STEADY.replace(
+        "[processor.verify]\nkind = 'verify'",
+        &format!("[processor.faulty]\nkind = 'faulty'\noptions = {fault}\nrestart = {{ {policy} }}"),
+    )
+}
+
+fn processor_fails(placement: Placement, at: &str) {
+    for how in ["error", "panic"] {
+        let fault = format!("{{ at = '{at}', how = '{how}', after = 7, times = 1 }}");
+        let mut rig = begun(&faulty(&fault, "max = 2"), placement);
+        let again = "processor `faulty` is running again";
+        rig.wait_for_stderr(again);
+        wait_for_more_of_both(&mut rig);
+        let failed = format!("ERROR main: processor `faulty` failed: {}; it is restarted", said(how));
+        let ended = end_in_order(rig, &[&failed, &format!("WARN  main: {again}")], &[("faulty", 1)]);
+        assert_only_lost_by(&ended, "faulty");
+    }
+}
+
+fn processor_fails_for_good(placement: Placement) {
+    let topology = faulty("{ at = 'process', how = 'error', after = 7 }", "max = 2, backoff_millis = 1");
+    let ended = Plan::new(&topology, placement).run();
+    let failed = "ERROR main: processor `faulty` failed";
+    let restarted = format!("{failed}: as it was asked to; it is restarted");
+    let again = "WARN  main: processor `faulty` is running again";
+    let for_good = format!("{failed} for good: as it was asked to; it was restarted 2 times within 60 s");
+    ended.assert_said(70, &[&restarted, again, &restarted, again, &for_good]);
+    ended.assert_settled();
+    assert_eq!(ended.report().actor("faulty").errors.len(), 3);
+}
+
+/// `pulse` over two cameras, of which one fails.
+fn with_faulty_camera(fault: &str, keys: &str) -> String {
+    format!(
+        "[camera.front]\ndriver = 'pattern'\nprocess = 'front'\n{keys}\n\
+         options = {{ pause_millis = 1, fault = {fault} }}\n\
+         [camera.rear]\ndriver = 'pattern'\nprocess = 'rear'\noptions = {{ pause_millis = 1 }}\n\
+         [processor.pulse]\nkind = 'count'\nprocess = 'main'\ninputs = ['front', 'rear']\noverflow = 'block'\n\
+         options = {{ beat = 10 }}\n"
+    )
+}
+
+/// What a fault says of itself, by how it comes.
+fn said(how: &str) -> String {
+    match how {
+        "panic" => format!("panicked at {}: as it was asked to", program::FILE),
+        "unavailable" => "gone, as it was asked to".to_owned(),
+        _ => "as it was asked to".to_owned(),
+    }
+}
+
+fn camera_fails(placement: Placement) {
+    for (how, follows) in [
+        ("error", "it is restarted"),
+        ("panic", "it is restarted"),
+        ("unavailable", "it waits for its device"),
+    ] {
+        let fault = format!("{{ at = 'capture', how = '{how}', after = 7, times = 1 }}");
+        let mut rig = Plan::new(&with_faulty_camera(&fault, ""), placement).start();
+        let again = "camera `front` is running again";
+        rig.wait_for_stderr(again);
+        wait_for_more_of_both(&mut rig);
+        let failed = format!("ERROR main: camera `front` failed: {}; {follows}", said(how));
+        let ended = end_in_order(rig, &[&failed, &format!("WARN  main: {again}")], &[("front", 1)]);
+        assert!(ended.report().links.iter().all(|link| link.dropped.is_empty()), "{:#?}", ended.report());
+    }
+}
+
+/// The others go on without a camera that fails for good, and the end tells.
+fn camera_fails_for_good(placement: Placement) {
+    let fault = "{ at = 'capture', how = 'error', after = 7 }";
+    let topology = with_faulty_camera(fault, "restart = { max = 2, window = 60, backoff_millis = 1 }");
+    let mut rig = Plan::new(&topology, placement).start();
+    let failed = "camera `front` failed";
+    let for_good = format!("{failed} for good: as it was asked to; it was restarted 2 times within 60 s");
+    rig.wait_for_stderr(&for_good);
+    for _ in 0..2 {
+        wait_for_more(&mut rig, "rear");
+    }
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    ended.assert_settled();
+    assert_eq!(ended.report().actor("front").state, "failed");
+    assert_eq!(ended.report().actor("rear").state, "finished");
+}
+
+/// [`STEADY`] with options and keys for one of its cameras.
+fn with_rehearsal(options: &str, keys: &str) -> String {
+    STEADY
+        .replacen("{ model = 'any',", &format!("{{ model = 'any', serial = 'f1', {options},"), 1)
+        .replace("process = 'front'\n", &format!("process = 'front'\n{keys}\n"))
+}
+
+const UNPLUGGED: &str = "the device with serial f1 was unplugged, as option `unplug_at` asks";
+
+fn unplugged_and_back(placement: Placement) {
+    let topology = with_rehearsal("unplug_at = 0.3, replug_after = 0.3", "");
+    let mut rig = begun(&topology, placement);
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr(again);
+    wait_for_more_of_both(&mut rig);
+    let failed = format!("ERROR main: camera `front` failed: {UNPLUGGED}; it waits for its device");
+    let ended = end_in_order(rig, &[&failed, &format!("WARN  main: {again}")], &[("front", 1)]);
+    assert!(ended.report().links.iter().all(|link| link.dropped.is_empty()), "{:#?}", ended.report());
+}
+
+fn unplugged_for_too_long(placement: Placement) {
+    let topology = with_rehearsal("unplug_at = 0.1", "device_timeout_millis = 300");
+    let mut rig = begun(&topology, placement);
+    let for_good = format!("camera `front` failed for good: {UNPLUGGED}; it has been missing for 0 s");
+    rig.wait_for_stderr(&for_good);
+    wait_for_more(&mut rig, "rear");
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    let waits = format!("ERROR main: camera `front` failed: {UNPLUGGED}; it waits for its device");
+    ended.assert_said(69, &[&waits, &format!("ERROR main: {for_good}")]);
+    ended.assert_settled();
+}
+
+/// Who stops a rig does not wait for a device that is not there.
+fn stopped_while_unplugged(placement: Placement) {
+    let mut rig = begun(&with_rehearsal("unplug_at = 0.1", ""), placement);
+    let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
+    rig.wait_for_stderr(&waits);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    ended.assert_said(69, &[&format!("ERROR main: {waits}")]);
+    ended.assert_settled();
+    assert_eq!(ended.report().actor("front").state, "failed");
+}
+
+const STALLED: &str = "camera `front` failed: delivered nothing within its `stall_timeout_millis`";
+
+fn stalled(placement: Placement) {
+    let topology = with_rehearsal("stall_at = 0.3", "stall_timeout_millis = 500");
+    let mut rig = begun(&topology, placement);
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr(again);
+    wait_for_more_of_both(&mut rig);
+    let said = [
+        "WARN  main: camera `front` has delivered nothing for 500 ms",
+        &format!("ERROR main: {STALLED}; it is restarted"),
+        &format!("WARN  main: {again}"),
+    ];
+    end_in_order(rig, &said, &[("front", 1)]);
+}
+
+/// Opening the camera again does not help; a reset does.
+fn wedged(placement: Placement) {
+    let topology = with_rehearsal("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 500");
+    let mut rig = begun(&topology, placement);
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr_times(again, 2);
+    wait_for_more_of_both(&mut rig);
+    let nothing = "WARN  main: camera `front` has delivered nothing for 500 ms";
+    let again = format!("WARN  main: {again}");
+    let said = [
+        nothing,
+        &format!("ERROR main: {STALLED}; it is restarted"),
+        &again,
+        nothing,
+        &format!("ERROR main: {STALLED}; its device is reset, and it is restarted"),
+        &again,
+    ];
+    end_in_order(rig, &said, &[("front", 2)]);
+}
+
+/// A driver that never returns: only a new process helps, where it has one of its own.
+fn hanging_camera() {
+    let fault = "{ at = 'capture', how = 'hang', after = 40 }";
+    let topology = with_faulty_camera(fault, "stall_timeout_millis = 500\nrestart = { max = 1 }");
+    let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
+    let failed = "camera `front` failed";
+    rig.wait_for_stderr(&format!(
+        "{failed} for good: process `front` {KILLED}; it was restarted 1 times within 60 s"
+    ));
+    wait_for_more(&mut rig, "rear");
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    let nothing = "WARN  main: camera `front` has delivered nothing for 500 ms";
+    ended.assert_said(
+        70,
+        &[
+            nothing,
+            &format!("ERROR main: {failed}: process `front` {KILLED}; it is restarted"),
+            "WARN  main: camera `front` is running again",
+            nothing,
+            &format!(
+                "ERROR main: {failed} for good: process `front` {KILLED}; it was restarted 1 times within 60 s"
+            ),
+        ],
+    );
+    ended.assert_settled();
+    assert_eq!(ended.report().actor("rear").state, "finished");
+}
+
+/// A camera whose process is stopped delivers nothing, and cannot be told to fail.
+fn stopped_camera() {
+    let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 500\n");
+    let mut rig = begun(&topology, Placement::MultiProcess);
+    rig.signal_worker("front", Signal::STOP);
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr(again);
+    wait_for_more_of_both(&mut rig);
+    let said = [
+        "WARN  main: camera `front` has delivered nothing for 500 ms",
+        &format!("ERROR main: camera `front` failed: process `front` {KILLED}; it is restarted"),
+        &format!("WARN  main: {again}"),
+    ];
+    end_in_order(rig, &said, &[("front", 1)]);
+}
+
+/// A processor that never returns is replaced with its process.
+fn hanging_processor() {
+    let topology = faulty("{ at = 'process', how = 'hang', after = 40 }", "max = 1")
+        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
+    let ended = Plan::new(&topology, Placement::MultiProcess).run();
+    let hangs =
+        "ERROR main: processor `faulty` has not returned from a call for 500 ms; its process is replaced";
+    let failed = "ERROR main: processor `faulty` failed";
+    ended.assert_said(
+        70,
+        &[
+            hangs,
+            &format!("{failed}: process `faulty` {KILLED}; it is restarted"),
+            "WARN  main: processor `faulty` is running again",
+            hangs,
+            &format!("{failed} for good: process `faulty` {KILLED}; it was restarted 1 times within 60 s"),
+        ],
+    );
+    ended.assert_settled();
+    for other in ["front", "rear", "pulse"] {
+        assert_eq!(ended.report().actor(other).state, "finished");
+    }
+}
+
+/// In a process with others it can only be reported, and that it goes on as well.
+fn napping_processor(placement: Placement) {
+    let topology = faulty("{ at = 'process', how = 'nap', after = 40, times = 1 }", "max = 1")
+        .replace("overflow = 'block'\noptions = { beat", "options = { beat")
+        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
+    let mut rig = begun(&topology, placement);
+    let again = "processor `faulty` is running again";
+    rig.wait_for_stderr(again);
+    wait_for_more_of_both(&mut rig);
+    let process = if placement == Placement::InProcess { "main" } else { "together" };
+    let naps = format!(
+        "ERROR main: processor `faulty` has not returned from a call for 500 ms, and shares process \
+         `{process}` with others"
+    );
+    end_in_order(rig, &[&naps, &format!("WARN  main: {again}")], &[]);
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    for placement in [Placement::MultiProcess, Placement::Mixed] {
+        for (process, actor) in [("front", "camera `front`"), ("verify", "processor `verify`")] {
+            test(trials, format!("recovery::{process}_is_killed::{}", placement.name()), move || {
+                killed(placement, process, actor);
+            });
+        }
+    }
+    test(trials, "recovery::two_processes_are_killed_at_once", killed_together);
+    test(trials, "recovery::a_worker_dies_by_itself", dies_by_itself);
+    conformance(trials, "recovery::a_processor_fails", |placement| processor_fails(placement, "process"));
+    conformance(trials, "recovery::a_processor_fails_too_often", processor_fails_for_good);
+    conformance(trials, "recovery::a_camera_fails", camera_fails);
+    conformance(trials, "recovery::a_camera_fails_too_often", camera_fails_for_good);
+    conformance(trials, "recovery::a_camera_is_unplugged_and_comes_back", unplugged_and_back);
+    conformance(trials, "recovery::a_camera_is_unplugged_for_too_long", unplugged_for_too_long);
+    conformance(trials, "recovery::a_rig_stops_without_its_camera", stopped_while_unplugged);
+    conformance(trials, "recovery::a_camera_stalls", stalled);
+    conformance(trials, "recovery::a_camera_is_wedged_until_reset", wedged);
+    test(trials, "recovery::a_camera_never_returns", hanging_camera);
+    test(trials, "recovery::a_camera_is_stopped", stopped_camera);
+    test(trials, "recovery::a_processor_never_returns", hanging_processor);
+    for placement in [Placement::InProcess, Placement::Mixed] {
+        test(trials, format!("recovery::a_processor_takes_too_long::{}", placement.name()), move || {
+            napping_processor(placement);
+        });
+    }
+}
