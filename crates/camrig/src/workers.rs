@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig_ipc::handshake::Handshake;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::control::{ActorEvent, Greeting, Order};
 
@@ -94,6 +95,16 @@ impl Worker {
         }
     }
 
+    /// The signal that has stopped it, as long as it is stopped.
+    pub(crate) fn stopped_by(&self) -> Option<String> {
+        let pid = WaitId::Pid(Pid::from_raw(self.pid as i32)?);
+        // Only looked at: its end stays to be waited for.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error means that it has ended.
+        let signal = waitid(pid, options).ok().flatten()?.stopping_signal()?;
+        Some(format!("{signal}{}", signal_name(signal)))
+    }
+
     /// Ends the process at once.
     pub(crate) fn kill(&self) {
         // Fails only when it has ended already.
@@ -122,16 +133,22 @@ fn listen(answers: &IpcReceiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool)
     true
 }
 
-/// How a process ended, in words.
-fn describe(status: std::io::Result<ExitStatus>) -> String {
-    let signal_name = |signal: i32| match signal {
+/// What a signal is called, as far as workers meet it.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
         6 => " (SIGABRT)",
         7 => " (SIGBUS)",
         9 => " (SIGKILL)",
         11 => " (SIGSEGV)",
         15 => " (SIGTERM)",
+        19 => " (SIGSTOP)",
+        20 => " (SIGTSTP)",
         _ => "",
-    };
+    }
+}
+
+/// How a process ended, in words.
+fn describe(status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.signal(), status.code()) {
             (Some(signal), _) => format!("was killed by signal {signal}{}", signal_name(signal)),

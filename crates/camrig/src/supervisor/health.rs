@@ -46,6 +46,21 @@ impl Run<'_> {
         links.filter(|(spec, _)| spec.to.0 == id).map(|(_, link)| link.ledger.counts().delivered).sum()
     }
 
+    /// Notices processes that are stopped. Whoever stopped one may let it go on: only what its actors do not do
+    /// meanwhile is a failure.
+    pub(super) fn look_after_processes(&mut self) {
+        for (process, name) in self.processes.iter_mut().zip(self.topology.processes()) {
+            let Some(worker) = &process.worker else { continue };
+            let stopped_by = worker.stopped_by();
+            match (&process.stopped_by, &stopped_by) {
+                (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
+                (Some(_), None) => log::warn!("process `{name}` goes on"),
+                _ => {}
+            }
+            process.stopped_by = stopped_by;
+        }
+    }
+
     /// Looks at every actor, and does what can be done for those that need it.
     pub(super) fn look_after_actors(&mut self) {
         for id in 0..self.actors.len() {

@@ -152,6 +152,8 @@ struct Process {
     usage: Usage,
     /// Processor time of those that died.
     spent_seconds: f64,
+    /// The signal that has stopped it, as long as it is stopped.
+    stopped_by: Option<String>,
 }
 
 /// A run in progress.
@@ -188,6 +190,7 @@ impl Run<'_> {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             self.go_when_ready();
+            self.look_after_processes();
             self.look_after_actors();
             self.begin_what_is_due();
             let going = self.going_since.map(|since| since.elapsed());

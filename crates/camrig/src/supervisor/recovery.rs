@@ -111,6 +111,7 @@ impl Run<'_> {
     pub(super) fn bury(&mut self, process: usize) {
         let buried = &mut self.processes[process];
         buried.worker = None;
+        buried.stopped_by = None;
         buried.spent_seconds = buried.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
             link.deaths.producer |= self.topology.actor(spec.from).process == process;

@@ -323,6 +323,7 @@ fn stopped_camera() {
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
     let said = [
+        "WARN  main: process `front` is stopped by signal 19 (SIGSTOP)",
         "WARN  main: camera `front` has delivered nothing for 500 ms",
         &format!("ERROR main: camera `front` failed: process `front` {KILLED}; it is restarted"),
         &format!("WARN  main: {again}"),
