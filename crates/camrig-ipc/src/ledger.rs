@@ -123,7 +123,7 @@ struct Cells {
 #[repr(C, align(64))]
 struct ReaderCells {
     delivered: AtomicU64,
-    /// 0 while the reader takes framesets, [`ENDED`] or [`AWAY`] otherwise.
+    /// 0 while the reader takes framesets, [`ENDED`] or [`AWAY`] otherwise; beside that, how often it was away.
     gone: AtomicU32,
     /// Odd while the reader changes counts and words together.
     step: AtomicU32,
@@ -142,6 +142,12 @@ unsafe impl Shared for Cells {}
 const ENDED: u32 = 1;
 /// The reader takes nothing until it is back.
 const AWAY: u32 = 2;
+/// The bits of either.
+const STATE: u32 = 3;
+
+/// One absence of a reader: told from every other one, so that nobody ends another by mistake.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Absence(u32);
 
 /// While it lives, counts and words need not agree: one end is between the two.
 ///
@@ -253,19 +259,45 @@ impl Ledger {
 
     /// Says that the reader will take nothing more.
     pub fn set_reader_ended(&self) {
-        self.cells().reader.gone.store(ENDED, Ordering::SeqCst);
+        self.change_presence(|presence| presence & !STATE | ENDED);
         self.note_progress();
     }
 
-    /// Says that the reader takes nothing until it is back: whatever is produced meanwhile is dropped.
-    pub fn set_reader_away(&self) {
-        self.cells().reader.gone.store(AWAY, Ordering::SeqCst);
+    /// Says that the reader takes nothing until it is back: whatever is produced meanwhile is dropped. A reader
+    /// that has ended does not go away. Only who knows of this absence can [end it](Self::set_reader_back).
+    pub fn set_reader_away(&self) -> Absence {
+        let presence = self.change_presence(|presence| match presence & STATE {
+            ENDED => presence,
+            _ => (presence & !STATE).wrapping_add(STATE + 1) | AWAY,
+        });
         self.note_progress();
+        Absence(presence)
     }
 
-    /// Says that the reader takes framesets again.
-    pub fn set_reader_back(&self) {
-        self.cells().reader.gone.store(0, Ordering::SeqCst);
+    /// Says that the reader takes framesets again, unless it has ended or gone away once more since.
+    pub fn set_reader_back(&self, absence: Absence) {
+        let Absence(away) = absence;
+        if away & STATE == AWAY {
+            // Fails when it is not this absence that it would end.
+            let _ = self.cells().reader.gone.compare_exchange(
+                away,
+                away & !STATE,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+        }
+    }
+
+    fn change_presence(&self, change: impl Fn(u32) -> u32) -> u32 {
+        let gone = &self.cells().reader.gone;
+        let mut before = gone.load(Ordering::SeqCst);
+        loop {
+            let after = change(before);
+            match gone.compare_exchange_weak(before, after, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return after,
+                Err(now) => before = now,
+            }
+        }
     }
 
     /// Waits until the reader has taken all that was queued, or `timeout` has passed, or `is_there` says that
@@ -297,12 +329,12 @@ impl Ledger {
 
     /// Whether the reader takes nothing, for good or for now.
     pub fn reader_gone(&self) -> bool {
-        self.cells().reader.gone.load(Ordering::SeqCst) != 0
+        self.cells().reader.gone.load(Ordering::SeqCst) & STATE != 0
     }
 
     /// Whether the reader will never take another frameset.
     pub fn reader_ended(&self) -> bool {
-        self.cells().reader.gone.load(Ordering::SeqCst) == ENDED
+        self.cells().reader.gone.load(Ordering::SeqCst) & STATE == ENDED
     }
 
     /// Takes back everything that is still queued for a reader that is gone.

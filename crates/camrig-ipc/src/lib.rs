@@ -27,7 +27,7 @@ mod tally;
 
 pub use bell::{Bell, Inbox};
 pub use latency::Latency;
-pub use ledger::{Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
+pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::MemoryError;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};

@@ -16,7 +16,7 @@ use ipc_channel::ipc::IpcSender;
 
 use crate::Bell;
 use crate::header::{self, HEADER_BYTES};
-use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Overflow};
+use crate::ledger::{Absence, DropReason, Ledger, MAX_SLOTS, Overflow};
 use crate::reader::{Announcement, News};
 use crate::region::{MemoryError, Region};
 
@@ -243,15 +243,15 @@ impl LinkWriter {
         self.tell(&told, News::Source((**info).clone()));
     }
 
-    /// Goes on with another reader in the place of the one before, which is away: it is told everything that
-    /// it has to know, and is back.
-    pub fn relink(&self, announcements: IpcSender<Announcement>) {
+    /// Goes on with another reader in the place of the one before, whose `absence` ends: it is told everything
+    /// that it has to know.
+    pub fn relink(&self, announcements: IpcSender<Announcement>, absence: Absence) {
         let mut told = self.told();
         told.announcements = announcements;
         self.tell(&told, News::Begin);
         told.sources.iter().for_each(|info| self.tell(&told, News::Source((**info).clone())));
         told.pool.iter().for_each(|pool| self.tell(&told, pool.news()));
-        self.ledger.set_reader_back();
+        self.ledger.set_reader_back(absence);
     }
 
     /// Whether the next frameset would be queued without dropping one.

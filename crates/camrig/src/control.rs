@@ -4,7 +4,7 @@
 //! process or behind an ipc-channel, at the start and after a restart. Pieces are small because a message
 //! carries at most 64 descriptors.
 
-use camrig_ipc::{Announcement, Overflow};
+use camrig_ipc::{Absence, Announcement, Overflow};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,7 @@ pub(crate) enum Order {
     /// To one of the actors.
     Actor(u32, Verdict),
     /// The reader of this link is another process from now on, and hears here.
-    Relink { link: u32, announcements: IpcSender<Announcement> },
+    Relink { link: u32, announcements: IpcSender<Announcement>, absence: Absence },
     /// No camera produces another frameset.
     StopCameras,
     /// Every actor has ended, or has to: end the process.

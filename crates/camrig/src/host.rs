@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use camrig_ipc::{Announcement, Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
+use camrig_ipc::{Absence, Announcement, Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
 use ipc_channel::ipc::IpcSender;
 use tokio::sync::Notify;
 
@@ -264,9 +264,9 @@ impl Hosted {
     }
 
     /// Goes on with another reader of a link to another process.
-    pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>) {
+    pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>, absence: Absence) {
         if let Some(writer) = self.writers.get(&link) {
-            writer.relink(announcements);
+            writer.relink(announcements, absence);
         }
     }
 }

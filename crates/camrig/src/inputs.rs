@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_ipc::{Inbox, Ledger, LinkReader, Tally};
+use camrig_ipc::{Absence, Inbox, Ledger, LinkReader, Tally};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
@@ -42,6 +42,8 @@ struct Input {
     /// Whether the last look found something, so that there may be more without another ring.
     busy: bool,
     ended: bool,
+    /// That between the last life and this one.
+    absence: Absence,
 }
 
 /// The reading end of a link.
@@ -79,7 +81,13 @@ impl InputLinks {
 
     pub(crate) fn add(&mut self, from: String, end: End) {
         // Busy: whatever rang before this reader was there has to be looked for.
-        self.links.push(Input { from: from.into(), end, busy: true, ended: false });
+        self.links.push(Input {
+            from: from.into(),
+            end,
+            busy: true,
+            ended: false,
+            absence: Absence::default(),
+        });
     }
 
     /// Each input's actor and accounting.
@@ -150,29 +158,25 @@ impl Inputs {
     /// Between two lives: what waits is dropped, and so is what comes.
     pub(crate) fn pause(&self) {
         self.note_call(None);
-        self.leave(Ledger::set_reader_away);
+        for input in &mut self.links.borrow_mut().links {
+            input.absence = input.ledger().set_reader_away();
+            input.drop_queued();
+        }
     }
 
     /// Another life begins.
     pub(crate) fn resume(&self) {
         let links = self.links.borrow();
-        links.links.iter().filter(|input| !input.ended).for_each(|input| input.ledger().set_reader_back());
+        links.links.iter().for_each(|input| input.ledger().set_reader_back(input.absence));
     }
 
     /// The last word: whatever waits is dropped, and producers stop waiting for this reader.
     pub(crate) fn close(&self) {
         self.note_call(None);
-        self.leave(Ledger::set_reader_ended);
-    }
-
-    fn leave(&self, say: impl Fn(&Ledger)) {
-        self.links.borrow().links.iter().for_each(|input| {
-            // An input that was refused is closed for good.
-            if !input.ended {
-                say(input.ledger());
-            }
+        for input in &self.links.borrow().links {
+            input.ledger().set_reader_ended();
             input.drop_queued();
-        });
+        }
     }
 
     fn note_call(&self, at_nanos: Option<u64>) {

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Announcement, Bell, Deaths, Ledger, Tally};
+use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, Tally};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 
 use crate::control::{ActorPart, Order, Part};
@@ -29,6 +29,8 @@ pub(crate) struct RigLink {
     pub(crate) ledger: Ledger,
     /// Which ends have died, as long as the ledger is not settled.
     pub(crate) deaths: Deaths,
+    /// That of the reader's process that died last.
+    pub(crate) absence: Absence,
     /// None for a link within one process.
     remote: Option<Remote>,
 }
@@ -96,7 +98,7 @@ impl Rig {
                 let (announcements, heard) = channel().map_err(|error| describe(&subject(), &error))?;
                 remote = Some(Remote { bell, announcements, heard: Some(heard) });
             }
-            links.push(RigLink { ledger, deaths: Deaths::default(), remote });
+            links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
         }
         Ok(Self { tallies, links, bells, framesets })
     }
@@ -122,7 +124,7 @@ impl Rig {
             let (writes, reads) = (lives_here(spec.from.0), lives_here(spec.to.0));
             let Some(remote) = &mut link.remote else {
                 if reads {
-                    link.ledger.set_reader_back();
+                    link.ledger.set_reader_back(link.absence);
                 }
                 // A producer goes on counting for a reader that has ended.
                 if writes {
@@ -148,10 +150,13 @@ impl Rig {
                     remote.heard = Some(heard);
                     let producer = topology.actor(spec.from).process;
                     if alive(spec.from.0) && is_there(producer) {
-                        others.push((producer, Order::Relink { link: number as u32, announcements }));
+                        others.push((
+                            producer,
+                            Order::Relink { link: number as u32, announcements, absence: link.absence },
+                        ));
                     } else {
                         // Whoever produces next tells the reader everything first.
-                        link.ledger.set_reader_back();
+                        link.ledger.set_reader_back(link.absence);
                     }
                 }
                 let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);

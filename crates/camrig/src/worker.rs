@@ -35,9 +35,9 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
             Ok(Order::Go) => hosted.iter().for_each(Hosted::go),
             Ok(Order::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(Order::Actor(actor, verdict)) => hosted.iter().for_each(|hosted| hosted.tell(actor, verdict)),
-            Ok(Order::Relink { link, announcements }) => {
+            Ok(Order::Relink { link, announcements, absence }) => {
                 if let Some(hosted) = &hosted {
-                    hosted.relink(link, announcements);
+                    hosted.relink(link, announcements, absence);
                 }
             }
             Ok(Order::Exit) => std::process::exit(0),

@@ -322,8 +322,8 @@ impl Run<'_> {
         match (&self.processes[process].worker, &self.hosted, order) {
             (Some(worker), _, order) => worker.order(order),
             (None, Some(hosted), Order::Actor(actor, verdict)) if process == 0 => hosted.tell(actor, verdict),
-            (None, Some(hosted), Order::Relink { link, announcements }) if process == 0 => {
-                hosted.relink(link, announcements);
+            (None, Some(hosted), Order::Relink { link, announcements, absence }) if process == 0 => {
+                hosted.relink(link, announcements, absence);
             }
             _ => {}
         }

@@ -117,9 +117,7 @@ impl Run<'_> {
             link.deaths.producer |= self.topology.actor(spec.from).process == process;
             if self.topology.actor(spec.to).process == process {
                 link.deaths.reader = true;
-                if !link.ledger.reader_ended() {
-                    link.ledger.set_reader_away();
-                }
+                link.absence = link.ledger.set_reader_away();
             }
         }
         self.settle_links();
