@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::candidates::Candidate;
 use crate::load::{Load, Pace, Size};
 use crate::results::{
-    Metric, Results, cpu_micros, framesets_per_second, hop_p50_micros, hop_p99_micros, private_bytes,
-    startup_seconds,
+    Entry, Metric, Results, cpu_micros, fairness, framesets_per_second, hop_p50_micros, hop_p99_micros,
+    private_bytes, producers_cpu_micros, startup_seconds,
 };
 
 /// One bar, and what was measured.
@@ -24,6 +24,8 @@ pub(crate) struct Bar {
     /// None when it was not measured.
     pub(crate) measured: Option<f64>,
     pub(crate) met: Option<bool>,
+    /// What the figure alone does not say; it softens nothing.
+    pub(crate) note: Option<String>,
 }
 
 const MAIN: Load = Load::new(6, Size::LARGE, Pace::Paced);
@@ -37,12 +39,13 @@ enum Limit {
 
 use Limit::{AtLeast, AtMost};
 
-/// Compares one candidate with another under one load.
+/// Compares one candidate with another under one load, or one load with another of the same candidate.
 struct Comparison<'a> {
     load: Load,
     what: &'a str,
     ours: Candidate,
     theirs: Candidate,
+    their_load: Load,
     metric: Metric,
     limit: Limit,
 }
@@ -50,7 +53,9 @@ struct Comparison<'a> {
 /// Judges all bars.
 pub(crate) fn judge(results: &Results) -> Vec<Bar> {
     let mut bars: Vec<Bar> = ratios().iter().map(|comparison| comparison.judge_ratio(results)).collect();
-    bars.push(drops(results));
+    bars.extend(scale().iter().map(|comparison| comparison.judge_ratio(results)));
+    bars.push(drops(results, MAIN));
+    bars.push(drops(results, Load::new(1, Size::HUGE, Pace::Paced)));
     bars.extend(hops().iter().map(|comparison| comparison.judge_difference(results)));
     bars.push(private(results));
     bars
@@ -63,6 +68,7 @@ fn ratios() -> Vec<Comparison<'static>> {
         what,
         ours,
         theirs,
+        their_load: load,
         metric,
         limit,
     };
@@ -85,6 +91,35 @@ fn ratios() -> Vec<Comparison<'static>> {
     ]
 }
 
+/// What more cameras and more readers cost.
+fn scale() -> Vec<Comparison<'static>> {
+    use Candidate::{CamrigCopies, CamrigInProcess};
+    let compare = |(load, their_load), what, candidate, metric: Metric, limit| Comparison {
+        load,
+        what,
+        ours: candidate,
+        theirs: candidate,
+        their_load,
+        metric,
+        limit: AtMost(limit),
+    };
+    let cameras = |count| Load::new(count, Size::TINY, Pace::Paced);
+    let read_by = |readers| Load::new(1, Size::LARGE, Pace::Paced).read_by(readers);
+    // 5 % for each reader beside the first.
+    let readers_limit = 1.0 + 0.05 * 7.0;
+    vec![
+        compare((cameras(64), cameras(8)), "CPU", CamrigInProcess, cpu_micros, 1.30),
+        compare((cameras(64), cameras(8)), "CPU", CamrigCopies, cpu_micros, 1.30),
+        compare(
+            (read_by(8), read_by(1)),
+            "producer's CPU",
+            CamrigCopies,
+            producers_cpu_micros,
+            readers_limit,
+        ),
+    ]
+}
+
 fn hops() -> Vec<Comparison<'static>> {
     use Candidate::{CamrigCopies, CamrigInProcess, Crossbeam, Iceoryx2};
     let compare = |what, ours, theirs, metric: Metric, limit| Comparison {
@@ -92,6 +127,7 @@ fn hops() -> Vec<Comparison<'static>> {
         what,
         ours,
         theirs,
+        their_load: MAIN,
         metric,
         limit: AtMost(limit),
     };
@@ -104,11 +140,31 @@ fn hops() -> Vec<Comparison<'static>> {
 
 impl Comparison<'_> {
     fn judge_ratio(&self, results: &Results) -> Bar {
+        let theirs =
+            if self.their_load == self.load { self.theirs.to_string() } else { self.their_load.to_string() };
         let words = match self.limit {
-            AtMost(limit) => format!("<= {limit:.2} x {}", self.theirs),
-            AtLeast(limit) => format!(">= {limit:.2} x {}", self.theirs),
+            AtMost(limit) => format!("<= {limit:.2} x {theirs}"),
+            AtLeast(limit) => format!(">= {limit:.2} x {theirs}"),
         };
-        self.judge(results, words, |ours, theirs| ours / theirs)
+        let note = self.fairness_note(results);
+        Bar { note, ..self.judge(results, words, |ours, theirs| ours / theirs) }
+    }
+
+    /// How alike both serve several cameras, where each may serve them as it likes, and what comes out
+    /// against iceoryx2 where that serves all alike.
+    fn fairness_note(&self, results: &Results) -> Option<String> {
+        if self.load.is_paced() || self.load.cameras == 1 {
+            return None;
+        }
+        let ours = results.entry(self.load, self.ours)?;
+        let theirs = results.entry(self.load, self.theirs)?;
+        let in_turn = results.entry(self.load, Candidate::Iceoryx2InTurn)?;
+        let [of_ours, of_theirs, of_in_turn] = [ours, theirs, in_turn].map(|entry| entry.median(fairness));
+        let ratio = ours.ratio(in_turn, self.metric)?;
+        Some(format!(
+            "least/most {of_ours:.2} against {of_theirs:.2}; {ratio:.2} x {}, least/most {of_in_turn:.2}",
+            Candidate::Iceoryx2InTurn
+        ))
     }
 
     fn judge_difference(&self, results: &Results) -> Bar {
@@ -119,25 +175,27 @@ impl Comparison<'_> {
 
     fn judge(&self, results: &Results, words: String, combine: fn(f64, f64) -> f64) -> Bar {
         let ours = results.entry(self.load, self.ours);
-        let theirs = results.entry(self.load, self.theirs);
+        let theirs = results.entry(self.their_load, self.theirs);
         let measured = ours.zip(theirs).and_then(|(ours, theirs)| ours.against(theirs, self.metric, combine));
         let met = measured.map(|measured| match self.limit {
             AtMost(limit) => measured <= limit,
             AtLeast(limit) => measured >= limit,
         });
-        Bar { load: self.load, what: format!("{} of {}", self.what, self.ours), limit: words, measured, met }
+        let what = format!("{} of {}", self.what, self.ours);
+        Bar { load: self.load, what, limit: words, measured, met, note: None }
     }
 }
 
-fn drops(results: &Results) -> Bar {
-    let entry = results.entry(MAIN, Candidate::CamrigCopies);
-    let dropped = entry.map(crate::results::Entry::dropped);
+fn drops(results: &Results, load: Load) -> Bar {
+    let entry = results.entry(load, Candidate::CamrigCopies);
+    let dropped = entry.map(Entry::dropped);
     Bar {
-        load: MAIN,
+        load,
         what: format!("drops of {}", Candidate::CamrigCopies),
         limit: "0".to_owned(),
         measured: dropped.map(|dropped| dropped as f64),
         met: dropped.map(|dropped| dropped == 0),
+        note: None,
     }
 }
 
@@ -151,6 +209,7 @@ fn private(results: &Results) -> Bar {
         limit: format!("<= {LIMIT_MIB:.0} MiB"),
         measured: mib,
         met: mib.map(|mib| mib <= LIMIT_MIB),
+        note: None,
     }
 }
 
@@ -159,16 +218,19 @@ pub(crate) fn render(bars: &[Bar]) -> String {
     let mut text = "\nBars\n".to_owned();
     let width = |cell: fn(&Bar) -> usize| bars.iter().map(cell).max().unwrap_or(0);
     let (what_width, limit_width) = (width(|bar| bar.what.len()), width(|bar| bar.limit.len()));
-    for Bar { load, what, limit, measured, met } in bars {
+    for Bar { load, what, limit, measured, met, note } in bars {
         let word = match met {
             Some(true) => "met",
             Some(false) => "missed",
             None => "not measured",
         };
         let measured = measured.map(|measured| format!("{measured:.2}")).unwrap_or_default();
+        let note = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{load:<16}  {what:<what_width$}  {limit:<limit_width$}  {measured:>8}  {word}");
+        let _ = writeln!(
+            text,
+            "{load:<16}  {what:<what_width$}  {limit:<limit_width$}  {measured:>8}  {word}{note}"
+        );
     }
     text
 }

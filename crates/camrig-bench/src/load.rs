@@ -1,4 +1,4 @@
-//! What is asked of a candidate: how many cameras, how large their images, how fast.
+//! What is asked of a candidate: how many cameras, how large their images, how fast, for how many readers.
 //!
 //! It deliberately knows no candidate: every one of them gets the same loads.
 
@@ -18,6 +18,9 @@ pub(crate) const QUEUE: usize = 2;
 /// for one reader with a queue of two.
 pub(crate) const SLOTS: usize = QUEUE + 3;
 
+/// Where cameras live in processes of their own, more than these share them evenly.
+const CAMERA_PROCESSES_MAX: usize = 8;
+
 /// The size of both images of a camera: color as RGB8 and depth as Z16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Size {
@@ -26,9 +29,11 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    pub(crate) const TINY: Self = Self { width: 160, height: 120 };
     pub(crate) const SMALL: Self = Self { width: 424, height: 240 };
     pub(crate) const MEDIUM: Self = Self { width: 640, height: 480 };
     pub(crate) const LARGE: Self = Self { width: 1280, height: 720 };
+    pub(crate) const HUGE: Self = Self { width: 3840, height: 2160 };
 
     /// The bytes of the color image.
     pub(crate) fn color_bytes(self) -> usize {
@@ -55,28 +60,51 @@ pub(crate) enum Pace {
     Unpaced,
 }
 
-/// What is asked of a candidate. Written `6x1280x720@30`, or `6x1280x720@max` when it is unpaced.
+/// What is asked of a candidate. Written `6x1280x720@30`, `6x1280x720@max` when it is unpaced, and
+/// `1x1280x720@30/8` when each camera has eight readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Load {
     pub(crate) cameras: usize,
     pub(crate) size: Size,
     pub(crate) pace: Pace,
+    /// Each reads every camera, in a process of its own.
+    pub(crate) readers: usize,
 }
 
 impl Load {
     pub(crate) const fn new(cameras: usize, size: Size, pace: Pace) -> Self {
-        Self { cameras, size, pace }
+        Self { cameras, size, pace, readers: 1 }
     }
 
-    /// Every load of a full measurement.
+    pub(crate) const fn read_by(self, readers: usize) -> Self {
+        Self { readers, ..self }
+    }
+
+    /// The loads under which camrig is judged by what others do: all candidates are measured.
+    pub(crate) fn judged() -> Vec<Self> {
+        vec![
+            Self::new(6, Size::LARGE, Pace::Paced),
+            Self::new(1, Size::LARGE, Pace::Unpaced),
+            Self::new(1, Size::MEDIUM, Pace::Unpaced),
+            Self::new(1, Size::SMALL, Pace::Unpaced),
+            Self::new(6, Size::LARGE, Pace::Unpaced),
+            Self::new(6, Size::SMALL, Pace::Unpaced),
+        ]
+    }
+
+    /// Every load of a full measurement: those that are judged, what lies around them, and scale.
     pub(crate) fn all() -> Vec<Self> {
-        let mut loads = Vec::new();
+        let mut loads = Self::judged();
         for pace in [Pace::Paced, Pace::Unpaced] {
             for size in [Size::LARGE, Size::MEDIUM, Size::SMALL] {
-                loads.extend([6, 2, 1].map(|cameras| Self { cameras, size, pace }));
+                let around = [6, 2, 1].map(|cameras| Self::new(cameras, size, pace));
+                loads.extend(around.into_iter().filter(|load| !Self::judged().contains(load)));
             }
         }
+        loads.extend([8, 64].map(|cameras| Self::new(cameras, Size::TINY, Pace::Paced)));
+        loads.push(Self::new(1, Size::LARGE, Pace::Paced).read_by(8));
+        loads.push(Self::new(1, Size::HUGE, Pace::Paced));
         loads
     }
 
@@ -97,13 +125,19 @@ impl Load {
     pub(crate) fn is_paced(self) -> bool {
         self.pace == Pace::Paced
     }
+
+    /// How many cameras share a process, where cameras live in processes of their own.
+    pub(crate) fn cameras_per_process(self) -> usize {
+        self.cameras.div_ceil(CAMERA_PROCESSES_MAX)
+    }
 }
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size { width, height } = self.size;
         let pace = if self.is_paced() { FRAMES_PER_SECOND.to_string() } else { "max".to_owned() };
-        f.pad(&format!("{}x{width}x{height}@{pace}", self.cameras))
+        let readers = if self.readers == 1 { String::new() } else { format!("/{}", self.readers) };
+        f.pad(&format!("{}x{width}x{height}@{pace}{readers}", self.cameras))
     }
 }
 
@@ -125,8 +159,12 @@ impl FromStr for Load {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("load `{text}` is not of the form `6x1280x720@30` or `6x1280x720@max`");
+        let wrong = || {
+            format!("load `{text}` is not of the form `6x1280x720@30`, `6x1280x720@max` or `1x1280x720@30/8`")
+        };
         let (what, pace) = text.split_once('@').ok_or_else(wrong)?;
+        let (pace, readers) = pace.split_once('/').unwrap_or((pace, "1"));
+        let readers: usize = readers.parse().map_err(|_| wrong())?;
         let pace = match pace {
             "30" => Pace::Paced,
             "max" => Pace::Unpaced,
@@ -139,7 +177,11 @@ impl FromStr for Load {
         if !(1..=64).contains(&cameras) || width == 0 || height == 0 || (width * height) % 8 != 0 {
             return Err(wrong());
         }
-        Ok(Self { cameras: cameras as usize, size: Size { width, height }, pace })
+        // As many readers as camrig has room for slots that they can hold.
+        if !(1..=20).contains(&readers) {
+            return Err(wrong());
+        }
+        Ok(Self::new(cameras as usize, Size { width, height }, pace).read_by(readers))
     }
 }
 
@@ -152,7 +194,9 @@ mod tests {
         for load in Load::all() {
             assert_eq!(load.to_string().parse(), Ok(load));
         }
-        for wrong in ["", "6x1280x720", "6x1280@30", "0x1280x720@30", "6x1280x720@31", "6x3x3@30"] {
+        for wrong in
+            ["", "6x1280x720", "6x1280@30", "0x1280x720@30", "6x1280x720@31", "6x3x3@30", "6x1280x720@30/0"]
+        {
             assert!(wrong.parse::<Load>().is_err(), "{wrong}");
         }
     }

@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is to be measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) loads: Vec<Load>,
-    pub(crate) candidates: Vec<Candidate>,
+    /// The loads, each with the candidates that are measured under it.
+    pub(crate) loads: Vec<(Load, Vec<Candidate>)>,
     pub(crate) rounds: u32,
     pub(crate) window: Duration,
 }
@@ -87,11 +87,11 @@ pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
         measured.left_out.push("system calls: perf cannot count them here".to_owned());
     }
     let mut number = 0;
-    for &load in &plan.loads {
+    for (load, candidates) in &plan.loads {
+        let load = *load;
         for round in 0..plan.rounds {
             eprintln!("{load}, round {} of {}", round + 1, plan.rounds);
-            let mut order: Vec<Candidate> = plan.candidates.clone();
-            order.retain(|candidate| candidate.takes(load));
+            let mut order = candidates.clone();
             let first = round as usize % order.len().max(1);
             order.rotate_left(first);
             for candidate in order {
@@ -107,7 +107,7 @@ pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
             }
         }
         if count_syscalls && load.is_paced() {
-            for &candidate in plan.candidates.iter().filter(|candidate| candidate.takes(load)) {
+            for &candidate in candidates {
                 number += 1;
                 match one(plan, candidate, load, 0, number, true) {
                     Ok(sample) => measured.counted.push(sample),
@@ -136,11 +136,18 @@ fn one(
     let task = Task { candidate, load, name, launch_nanos, warmup: WARMUP, window, role: Role::Leader };
     let mut run = Run::start(&task, &folder.0)?;
 
+    let mut readers = Vec::new();
+    // The others begin to read at the same time: they have said so when the first one is warm.
     let reader = run.wait_for(PATIENCE, |message| match message {
         Message::Begin { reader } => Some(reader),
+        Message::ReadsToo { process } => {
+            readers.push(process);
+            None
+        }
         _ => None,
     })?;
-    let processes = Processes::of(run.leader.id(), reader)?;
+    readers.push(reader);
+    let processes = Processes::of(run.leader.id(), readers)?;
     let (before, machine_before) = (processes.usage(), machine_seconds());
     let counters = count_syscalls.then(|| Counters::start(&processes, &folder.0)).transpose()?;
     run.wait_for(window + PATIENCE, |message| matches!(message, Message::End).then_some(()))?;
@@ -161,7 +168,7 @@ fn one(
     let others_busy = ((machine_after - machine_before - own_seconds) / window.seconds.max(0.1)).max(0.0);
     let single = processes.producers.is_empty();
     let allocated = |figure: fn(Allocations) -> u64| Sides {
-        producers: if single { 0.0 } else { per_produced(&produced, figure) },
+        producers: if single { 0.0 } else { per_produced(load, &produced, figure) },
         reader: figure(window.allocations) as f64 / framesets,
         supervisor: 0.0,
     };
@@ -192,10 +199,11 @@ fn one(
     })
 }
 
-fn per_produced(produced: &[Produced], figure: fn(Allocations) -> u64) -> f64 {
+fn per_produced(load: Load, produced: &[Produced], figure: fn(Allocations) -> u64) -> f64 {
     let framesets: u64 = produced.iter().map(|produced| produced.framesets).sum();
     let total: u64 = produced.iter().map(|produced| figure(produced.allocations)).sum();
-    total as f64 / framesets.max(1) as f64
+    // Each camera of a process gave the whole process's account.
+    total as f64 / (framesets.max(1) * load.cameras_per_process() as u64) as f64
 }
 
 fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
@@ -205,7 +213,7 @@ fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Side
     };
     let of_reader = if single { ring * task.load.cameras as u64 } else { 0 };
     Sides {
-        producers: most(&memory.producers, ring),
+        producers: most(&memory.producers, ring * task.load.cameras_per_process() as u64),
         reader: most(&memory.reader, of_reader),
         supervisor: most(&memory.supervisor, 0),
     }
@@ -223,7 +231,7 @@ impl Counters {
         let producers = &processes.producers;
         Ok(Self {
             producers: (!producers.is_empty()).then(|| count(producers, "producers")).transpose()?,
-            reader: count(&[processes.reader], "reader")?,
+            reader: count(&processes.readers, "reader")?,
         })
     }
 
@@ -272,7 +280,11 @@ impl Run {
     }
 
     /// Waits for a message of a kind; a camera's account is kept whenever it comes.
-    fn wait_for<T>(&mut self, patience: Duration, wanted: impl Fn(Message) -> Option<T>) -> Fallible<T> {
+    fn wait_for<T>(
+        &mut self,
+        patience: Duration,
+        mut wanted: impl FnMut(Message) -> Option<T>,
+    ) -> Fallible<T> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -15,8 +15,10 @@ const PREFIX: &str = "@camrig-bench ";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Message {
-    /// The reader's window begins now; it is the process with this id.
+    /// The window of the reader with the meter begins now; it is the process with this id.
     Begin { reader: u32 },
+    /// The process with this id reads as well.
+    ReadsToo { process: u32 },
     /// The window ended now.
     End,
     /// What the reader saw.

@@ -16,15 +16,15 @@ use crate::Fallible;
 /// The processes of one measurement, by what they do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes {
-    /// The one with the reader; it is all of them in a candidate of one process.
-    pub(crate) reader: u32,
+    /// Those with a reader; it is all of them in a candidate of one process.
+    pub(crate) readers: Vec<u32>,
     /// The cameras'.
     pub(crate) producers: Vec<u32>,
     /// The first one, where it is neither.
     pub(crate) supervisor: Option<u32>,
 }
 
-/// A figure for each side. In a candidate of one process everything is the reader's.
+/// A figure for each side, all readers being one. In a candidate of one process everything is the reader's.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sides<T> {
     pub(crate) producers: T,
@@ -73,10 +73,11 @@ pub(crate) struct Memory {
 }
 
 impl Processes {
-    /// Everything that descends from `leader`, of which `reader` reads.
-    pub(crate) fn of(leader: u32, reader: u32) -> Fallible<Self> {
-        let producers = descendants(leader)?.into_iter().filter(|&pid| pid != reader).collect();
-        Ok(Self { reader, producers, supervisor: (leader != reader).then_some(leader) })
+    /// Everything that descends from `leader`, of which `readers` read.
+    pub(crate) fn of(leader: u32, readers: Vec<u32>) -> Fallible<Self> {
+        let producers = descendants(leader)?.into_iter().filter(|pid| !readers.contains(pid)).collect();
+        let supervisor = (!readers.contains(&leader)).then_some(leader);
+        Ok(Self { readers, producers, supervisor })
     }
 
     pub(crate) fn usage(&self) -> Sides<Usage> {
@@ -88,7 +89,7 @@ impl Processes {
         };
         Sides {
             producers: sum(&self.producers),
-            reader: sum(&[self.reader]),
+            reader: sum(&self.readers),
             supervisor: sum(self.supervisor.as_slice()),
         }
     }
@@ -97,7 +98,7 @@ impl Processes {
         let each = |pids: &[u32]| pids.iter().filter_map(|&pid| memory_of(pid)).collect();
         Sides {
             producers: each(&self.producers),
-            reader: each(&[self.reader]),
+            reader: each(&self.readers),
             supervisor: each(self.supervisor.as_slice()),
         }
     }

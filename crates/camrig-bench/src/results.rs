@@ -39,6 +39,11 @@ pub(crate) fn cpu_micros(sample: &Sample) -> f64 {
     sample.cpu_micros.total()
 }
 
+/// The processor time of those who make framesets.
+pub(crate) fn producers_cpu_micros(sample: &Sample) -> f64 {
+    sample.cpu_micros.producers
+}
+
 pub(crate) fn framesets_per_second(sample: &Sample) -> f64 {
     if sample.window.seconds > 0.0 { sample.window.delivered as f64 / sample.window.seconds } else { 0.0 }
 }
@@ -96,8 +101,8 @@ impl Results {
     pub(crate) fn of(plan: &Plan, measured: Measured) -> Self {
         let Measured { samples, mut counted, left_out } = measured;
         let mut entries = Vec::new();
-        for &load in &plan.loads {
-            for &candidate in &plan.candidates {
+        for (load, candidates) in &plan.loads {
+            for (&load, &candidate) in candidates.iter().map(|candidate| (load, candidate)) {
                 let of_this = |sample: &&Sample| sample.load == load && sample.candidate == candidate;
                 let samples: Vec<Sample> = samples.iter().filter(of_this).cloned().collect();
                 let index = counted.iter().position(|sample| of_this(&sample));
@@ -108,7 +113,8 @@ impl Results {
             }
         }
         let seconds = plan.window.as_secs_f64();
-        Self { loads: plan.loads.clone(), entries, left_out, rounds: plan.rounds, seconds }
+        let loads = plan.loads.iter().map(|&(load, _)| load).collect();
+        Self { loads, entries, left_out, rounds: plan.rounds, seconds }
     }
 
     pub(crate) fn entry(&self, load: Load, candidate: Candidate) -> Option<&Entry> {

@@ -1,7 +1,9 @@
-//! *iceoryx2*: one publish-subscribe service for all cameras, one event service that wakes the reader.
+//! *iceoryx2*: one publish-subscribe service for all cameras, or one for each; one event service that wakes the
+//! reader.
 //!
 //! A paced camera overwrites the oldest frameset that waits, as iceoryx2 does by default; an unpaced one
-//! waits until the reader has room. The reader blocks on the event, then takes all that is there.
+//! waits until the reader has room. The reader blocks on the event, then takes all that is there: in the order
+//! that iceoryx2 has, or one of each camera in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +27,10 @@ type Header = [u64; 4];
 
 pub(super) fn lead(task: &Task) -> Fallible<()> {
     let node = new_node()?;
-    let (subscriber, listener) = (subscriber(&node, task)?, listener(&node, task)?);
+    let services = if task.candidate == Candidate::Iceoryx2InTurn { task.load.cameras } else { 1 };
+    let subscribers = (0..services).map(|camera| subscriber(&node, task, camera));
+    let subscribers = subscribers.collect::<Fallible<Vec<_>>>()?;
+    let listener = listener(&node, task)?;
     let cameras = 0..task.load.cameras;
     let producers = cameras.map(|camera| task.start_producer(camera, String::new()));
     let producers = producers.collect::<Fallible<Vec<_>>>()?;
@@ -40,9 +45,15 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
     let mut meter = Meter::new(task);
     while !ended.load(Ordering::Acquire) {
         listener.blocking_wait(|_| {})?;
-        while let Some(sample) = subscriber.receive()? {
-            meter.note(&Stamped::of_words(*sample.user_header()));
-            read(sample.payload());
+        let mut taken = true;
+        while std::mem::take(&mut taken) {
+            for subscriber in &subscribers {
+                if let Some(sample) = subscriber.receive()? {
+                    meter.note(&Stamped::of_words(*sample.user_header()));
+                    read(sample.payload());
+                    taken = true;
+                }
+            }
         }
     }
     meter.finish();
@@ -52,9 +63,9 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
 pub(super) fn produce(task: &Task, camera: usize) -> Fallible<()> {
     let stop = stop_flag();
     let node = new_node()?;
-    let (publisher, notifier) = (publisher(&node, task)?, notifier(&node, task)?);
+    let (publisher, notifier) = (publisher(&node, task, camera)?, notifier(&node, task)?);
     let frameset_bytes = task.load.size.frameset_bytes();
-    let source = (task.candidate == Candidate::Iceoryx2).then(|| Source::new(task.load.size, camera));
+    let source = task.candidate.has_source().then(|| Source::new(task.load.size, camera));
     let mut pacer = Pacer::new(task.load, camera);
     let mut account = Account::new(task, camera);
     let mut sequence = 0;
@@ -85,8 +96,9 @@ fn new_node() -> Fallible<Node<ipc::Service>> {
 
 type Framesets = iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u8], Header>;
 
-fn framesets(node: &Node<ipc::Service>, task: &Task) -> Fallible<Framesets> {
-    let name = format!("{}/framesets", task.name);
+fn framesets(node: &Node<ipc::Service>, task: &Task, camera: usize) -> Fallible<Framesets> {
+    let service = if task.candidate == Candidate::Iceoryx2InTurn { camera } else { 0 };
+    let name = format!("{}/framesets-{service}", task.name);
     let Load { cameras, .. } = task.load;
     let service = node
         .service_builder(&name.as_str().try_into()?)
@@ -104,12 +116,20 @@ fn framesets(node: &Node<ipc::Service>, task: &Task) -> Fallible<Framesets> {
     Ok(service)
 }
 
-fn subscriber(node: &Node<ipc::Service>, task: &Task) -> Fallible<Subscriber<ipc::Service, [u8], Header>> {
-    Ok(framesets(node, task)?.subscriber_builder().create()?)
+fn subscriber(
+    node: &Node<ipc::Service>,
+    task: &Task,
+    camera: usize,
+) -> Fallible<Subscriber<ipc::Service, [u8], Header>> {
+    Ok(framesets(node, task, camera)?.subscriber_builder().create()?)
 }
 
-fn publisher(node: &Node<ipc::Service>, task: &Task) -> Fallible<Publisher<ipc::Service, [u8], Header>> {
-    let service = framesets(node, task)?;
+fn publisher(
+    node: &Node<ipc::Service>,
+    task: &Task,
+    camera: usize,
+) -> Fallible<Publisher<ipc::Service, [u8], Header>> {
+    let service = framesets(node, task, camera)?;
     Ok(service
         .publisher_builder()
         .initial_max_slice_len(task.load.size.frameset_bytes())

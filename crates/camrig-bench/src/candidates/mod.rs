@@ -35,7 +35,10 @@ pub(crate) enum Candidate {
     Naive,
     /// iceoryx2 publish-subscribe: the driver copies into a loan, an event wakes the reader.
     Iceoryx2,
-    /// The same, but the driver generates the frameset in the loan.
+    /// The same with a service per camera, which the reader looks at in turn: it serves all cameras alike, as
+    /// camrig does. Only where that differs.
+    Iceoryx2InTurn,
+    /// As the first, but the driver generates the frameset in the loan.
     Iceoryx2InSlot,
     /// Threads of one process, a bounded channel of pooled buffers, one copy.
     Crossbeam,
@@ -43,19 +46,20 @@ pub(crate) enum Candidate {
     CamrigInProcess,
     /// camrig in one process; the frames stay in the driver's memory, no copy.
     CamrigInProcessHeld,
-    /// camrig with a process per camera and one for the processor; frames are held and copied in by the
-    /// outlet.
+    /// camrig with a process per camera (eight at most, which cameras then share) and one per reader; frames
+    /// are held and copied in by the outlet.
     CamrigCopies,
     /// The same processes; the driver generates the frameset in the slot.
     CamrigInSlot,
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Memcpy,
         Self::Floor,
         Self::Naive,
         Self::Iceoryx2,
+        Self::Iceoryx2InTurn,
         Self::Iceoryx2InSlot,
         Self::Crossbeam,
         Self::CamrigInProcess,
@@ -64,12 +68,17 @@ impl Candidate {
         Self::CamrigInSlot,
     ];
 
+    /// Those that say the most.
+    pub(crate) const MAIN: [Self; 4] =
+        [Self::Floor, Self::Iceoryx2, Self::CamrigInProcess, Self::CamrigCopies];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memcpy => "memcpy",
             Self::Floor => "floor",
             Self::Naive => "naive",
             Self::Iceoryx2 => "iceoryx2",
+            Self::Iceoryx2InTurn => "iceoryx2 in turn",
             Self::Iceoryx2InSlot => "iceoryx2 in slot",
             Self::Crossbeam => "crossbeam",
             Self::CamrigInProcess => "camrig in process",
@@ -81,7 +90,14 @@ impl Candidate {
 
     /// Whether the candidate makes sense under this load.
     pub(crate) fn takes(self, load: Load) -> bool {
-        self != Self::Memcpy || !load.is_paced()
+        let between_processes = self.is_camrig() && !self.is_one_process();
+        match self {
+            _ if load.readers > 1 => between_processes,
+            _ if load.cameras_per_process() > 1 => self.is_camrig(),
+            Self::Memcpy => !load.is_paced(),
+            Self::Iceoryx2InTurn => !load.is_paced() && load.cameras > 1,
+            _ => true,
+        }
     }
 
     /// Whether there is a hand-over whose latency says something.

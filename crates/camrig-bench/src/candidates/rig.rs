@@ -27,7 +27,8 @@ use serde::Deserialize;
 
 use super::Candidate;
 use crate::Fallible;
-use crate::load::{FRAMES_PER_SECOND, QUEUE, SLOTS, Size};
+use crate::load::{FRAMES_PER_SECOND, QUEUE, Size};
+use crate::message::Message;
 use crate::meter::{Account, Meter};
 use crate::task::{Task, on_end_of_input};
 use crate::work::{Pacer, Source, Stamped, copy, generate, read};
@@ -46,12 +47,16 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     let overflow = if task.load.is_paced() { "drop-oldest" } else { "block" };
     let mut text = format!("placement = \"{placement}\"\n");
     for camera in 0..task.load.cameras {
-        writeln!(text, "\n[camera.c{camera}]\ndriver = \"{DRIVER}\"\nslots = {SLOTS}")?;
-        writeln!(text, "options = {{ camera = {camera} }}")?;
+        writeln!(text, "\n[camera.c{camera}]\ndriver = \"{DRIVER}\"\noptions = {{ camera = {camera} }}")?;
+        if multi_process {
+            writeln!(text, "process = \"p{}\"", camera / task.load.cameras_per_process())?;
+        }
     }
     let inputs: Vec<String> = (0..task.load.cameras).map(|camera| format!("\"c{camera}\"")).collect();
-    writeln!(text, "\n[processor.reader]\nkind = \"{KIND}\"\ninputs = [{}]", inputs.join(", "))?;
-    writeln!(text, "overflow = \"{overflow}\"\nqueue = {QUEUE}")?;
+    for reader in 0..task.load.readers {
+        writeln!(text, "\n[processor.reader{reader}]\nkind = \"{KIND}\"\ninputs = [{}]", inputs.join(", "))?;
+        writeln!(text, "overflow = \"{overflow}\"\nqueue = {QUEUE}\noptions = {{ reader = {reader} }}")?;
+    }
     let topology = folder.join("topology.toml");
     std::fs::write(&topology, text)?;
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -76,7 +81,10 @@ pub(super) fn run(task: &Task) -> ExitCode {
         });
     }
     let task = task.clone();
-    let reader = move |_: NoOptions| Ok(Reader { meter: Some(Meter::new(&task)) });
+    // The first one alone has a meter: what is measured is the same however many there are.
+    let reader = move |ReaderOptions { reader }| {
+        Ok(Reader { meter: (reader == 0).then(|| Meter::new(&task)), known: false })
+    };
     App::new().driver::<BenchDriver>(DRIVER).processor(KIND, reader).main()
 }
 
@@ -216,9 +224,17 @@ impl HeldFrames for HeldInSource {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReaderOptions {
+    reader: usize,
+}
+
 /// The processor: notes each frameset and reads its pixels.
 struct Reader {
     meter: Option<Meter>,
+    /// Whether a reader without a meter has said that it reads.
+    known: bool,
 }
 
 impl Processor for Reader {
@@ -229,6 +245,9 @@ impl Processor for Reader {
         let (sequence, begun_nanos) = (frames.sequence(), frames.arrival_nanos());
         if let Some(meter) = &mut self.meter {
             meter.note(&Stamped { camera, sequence, begun_nanos, handed_nanos });
+        } else if !self.known {
+            Message::ReadsToo { process: std::process::id() }.say();
+            self.known = true;
         }
         frames.frames().take(STAMP).for_each(|frame| read(frame.bytes()));
         Ok(())

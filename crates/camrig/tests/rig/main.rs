@@ -16,6 +16,7 @@ mod passing_on;
 mod placement;
 mod program;
 mod recovery;
+mod scale;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);
     recovery::add_to(&mut trials);
+    scale::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
