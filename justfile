@@ -42,7 +42,7 @@ test-realsense:
     cargo test -p camrig-realsense
     cargo test -p camrig-cli --features realsense --test realsense
 
-# Measure camrig against other ways to move framesets; iceoryx2 needs libclang to build. `--quick` takes minutes
+# Measure camrig against other ways to move framesets; iceoryx2 needs libclang to build. About 20 minutes; `--quick` takes a few
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 

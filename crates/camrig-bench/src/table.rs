@@ -16,7 +16,7 @@ const LEGEND: &str = "
 Medians over rounds; drops are all of them. Least/most: framesets of the camera that was served least, as a
 share of the one served most. CPU: microseconds per frameset over all processes. Hop: from the hand-over to
 the reader having the frameset. Private: the most of one process, without slots and the driver's own data.
-a / b: producers / reader, per frameset; in one process there is only one figure. Allocations of producers
+a / b: producers / readers, per frameset; in one process there is only one figure. Allocations of producers
 hold the driver's own. System calls hold the driver's one that keeps its pace.
 ";
 
