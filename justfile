@@ -21,6 +21,10 @@ run topology *args:
 check topology *args:
     cargo run --release {{ features }} -- check {{ topology }} {{ args }}
 
+# Add up what the cameras of a topology need of USB
+plan topology *args:
+    cargo run --release {{ features }} -- plan {{ topology }} {{ args }}
+
 # List the attached cameras
 devices:
     cargo run --release {{ features }} -- devices

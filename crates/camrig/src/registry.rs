@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
 use crate::actors::Running;
-use crate::driver::{Captured, Device, Driver, DriverError};
+use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::outlet::Outlet;
@@ -107,6 +107,8 @@ pub(crate) enum OptionsError {
 pub(crate) trait DriverEntry: Send + Sync {
     /// Checks options without a device, and says which device they claim.
     fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError>;
+    /// What a camera with these options takes of USB; none when it takes nothing.
+    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError>;
     /// Checks that the device is there.
     fn probe(&self, options: &str) -> Result<(), DriverError>;
     /// Opens the device for the camera called `name`.
@@ -145,13 +147,16 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
         Ok(D::claim(&options))
     }
 
+    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError> {
+        Ok(D::usb(&parse_checked(options)?))
+    }
+
     fn probe(&self, options: &str) -> Result<(), DriverError> {
-        D::probe(&parse(options).map_err(|error| DriverError::new(error.to_string()))?)
+        D::probe(&parse_checked(options)?)
     }
 
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
-        let options = parse(options).map_err(|error| DriverError::new(error.to_string()))?;
-        Ok(Box::new(TypedCamera(D::open(name, options)?)))
+        Ok(Box::new(TypedCamera(D::open(name, parse_checked(options)?)?)))
     }
 
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError> {
@@ -204,6 +209,11 @@ where
     fn outline(&self) -> Outline {
         Outline::of::<O>()
     }
+}
+
+/// A driver's options, which were checked once already.
+fn parse_checked<O: DeserializeOwned>(options: &str) -> Result<O, DriverError> {
+    parse(options).map_err(|error| DriverError::new(error.to_string()))
 }
 
 /// Options as they travel to a worker: the text of a TOML table.

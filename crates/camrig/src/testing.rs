@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
 use crate::outlet::{Outlet, Wiring};
+use crate::usb::UsbTree;
 
 /// As many framesets of one camera as a test can hold at once.
 const SLOTS: usize = 8;
@@ -106,6 +107,18 @@ pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
         tally: Arc::new(Tally::new().unwrap()),
     })
+}
+
+/// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
+pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]) -> UsbTree {
+    for (port, speed, version, serial) in devices {
+        let device = folder.path().join(port);
+        fs::create_dir_all(&device).unwrap();
+        for (name, text) in [("speed", speed), ("version", version), ("serial", serial)] {
+            fs::write(device.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+    UsbTree::read(folder.path()).unwrap()
 }
 
 /// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.

@@ -71,9 +71,10 @@ realsense: not in this build: it was built without librealsense; build it with `
 #[test]
 fn help_names_every_command_and_option() {
     for (args, words) in [
-        (["--help"].as_slice(), ["run", "check", "devices", "list", "--version"].as_slice()),
+        (["--help"].as_slice(), ["run", "check", "plan", "devices", "list", "--version"].as_slice()),
         (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
         (&["check", "--help"], &["TOPOLOGY", "--placement", "--no-devices"]),
+        (&["plan", "--help"], &["--controllers", "--usb-tree", "--cautious", "--optimistic", "--json"]),
     ] {
         let (stdout, stderr, status) = Test::new().args(args.iter().copied()).output();
         assert_eq!((stderr.as_str(), status), ("", Some(0)));

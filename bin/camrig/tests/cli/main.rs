@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod commands;
+mod plan;
 mod program;
 mod report;

@@ -278,7 +278,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
 
 error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
