@@ -26,8 +26,12 @@ plan topology *args:
     cargo run --release {{ features }} -- plan {{ topology }} {{ args }}
 
 # List the attached cameras
-devices:
-    cargo run --release {{ features }} -- devices
+devices *args:
+    cargo run --release {{ features }} -- devices {{ args }}
+
+# Write a topology of all attached cameras
+init *args:
+    cargo run --release {{ features }} -- init {{ args }}
 
 # List drivers and processors with their options
 list:

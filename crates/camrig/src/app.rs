@@ -99,8 +99,8 @@ impl App {
 
     /// The whole program, to be called before any thread is started: reads the command line, does what it
     /// says, and returns the exit code: 0 stopped as asked, 1 `plan` found too little, 64 usage, 69 a camera is
-    /// unavailable, 70 an actor or worker failed for good, 73 the report cannot be written, 78 topology, 130 a
-    /// second Ctrl-C.
+    /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
+    /// Ctrl-C.
     pub fn main(self) -> ExitCode {
         let registry = Arc::new(self.registry);
         match handshake::accept() {

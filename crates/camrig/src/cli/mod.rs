@@ -2,6 +2,7 @@
 //!
 //! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
 
+mod devices;
 mod plan;
 
 use std::io::{IsTerminal, Write};
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::driver::Device;
 use crate::logging;
 use crate::registry::Registry;
 use crate::status::StatusLine;
@@ -54,8 +54,10 @@ enum Command {
     Check(CheckArgs),
     /// Add up what the cameras need of USB, before anything starts: exits 1 when a controller has too little
     Plan(plan::PlanArgs),
-    /// List the attached cameras
-    Devices,
+    /// List the attached cameras, and their lines for a topology
+    Devices(devices::DevicesArgs),
+    /// Write a topology of all attached cameras
+    Init(devices::InitArgs),
     /// List drivers and kinds of processors with their options
     List,
 }
@@ -135,7 +137,8 @@ pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
         Command::Run(args) => run_topology(&args, registry),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry),
-        Command::Devices => devices(registry),
+        Command::Devices(args) => devices::run(&args, registry),
+        Command::Init(args) => devices::init(&args, registry),
         Command::List => list(registry),
     }
 }
@@ -219,33 +222,6 @@ fn counted(count: usize, what: &str) -> String {
         (_, true) => format!("{count} {what}es"),
         (_, false) => format!("{count} {what}s"),
     }
-}
-
-fn devices(registry: &Registry) -> ExitCode {
-    let mut exit = ExitCode::SUCCESS;
-    let mut lines = Vec::new();
-    for (name, driver) in registry.drivers() {
-        match driver.devices() {
-            Ok(None) => {}
-            Ok(Some(devices)) if devices.is_empty() => lines.push(format!("{name}: no camera is attached")),
-            Ok(Some(devices)) => {
-                for Device { model, serial, firmware, usb_type, .. } in devices {
-                    lines.push(format!(
-                        "{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}"
-                    ));
-                }
-            }
-            Err(error) => {
-                eprintln!("error: driver `{name}`: {error}");
-                exit = ExitCode::from(code::UNAVAILABLE);
-            }
-        }
-    }
-    for (name, reason) in registry.absent_drivers() {
-        lines.push(format!("{name}: not in this build: {reason}"));
-    }
-    show(&lines.join("\n"));
-    exit
 }
 
 fn list(registry: &Registry) -> ExitCode {
