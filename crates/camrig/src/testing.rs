@@ -99,11 +99,22 @@ impl TestCamera {
 
 /// The outlet of a processor with these inputs and no reader.
 pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
+    outlet_to(name, inputs, Vec::new())
+}
+
+/// The outlet of a processor, and what reads it: the newest frameset at a time.
+pub(crate) fn outlet_and_reader(name: &str) -> (Outlet, Arc<LocalLink>) {
+    let ledger = Arc::new(Ledger::new().unwrap());
+    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropOldest, 1));
+    (outlet_to(name, &[], vec![Arc::clone(&link)]), link)
+}
+
+fn outlet_to(name: &str, inputs: &[(&str, &Arc<Ledger>)], locals: Vec<Arc<LocalLink>>) -> Outlet {
     Outlet::new(Wiring {
         name: name.to_owned(),
         slots: SLOTS,
         remotes: Vec::new(),
-        locals: Vec::new(),
+        locals,
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
         tally: Arc::new(Tally::new().unwrap()),
     })

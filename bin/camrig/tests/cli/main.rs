@@ -5,5 +5,6 @@
 mod bad_input;
 mod commands;
 mod plan;
+mod points;
 mod program;
 mod report;
