@@ -8,6 +8,10 @@ use crate::{
 /// The bytes of one point in a frame.
 const POINT_BYTES: usize = PixelFormat::Xyzrgb.bytes_per_pixel() as usize;
 
+/// By so many columns of the color image a point has to lie behind another one to be hidden by it: noise of
+/// depth shifts points too.
+const HIDDEN_COLUMNS: f32 = 1.0;
+
 /// One point of a frame of points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
@@ -104,7 +108,8 @@ impl PointCloud {
         FrameHeader { format, stride_bytes: depth.width * format.bytes_per_pixel(), ..*depth }
     }
 
-    /// Writes the points of a depth image, as [`Self::header`] says, with the colors of `color`.
+    /// Writes the points of a depth image, as [`Self::header`] says, with the colors of `color`. A point that
+    /// something nearer hides from the color image has no color.
     ///
     /// # Errors
     /// When an image is not of the size for which the calibration is.
@@ -124,32 +129,63 @@ impl PointCloud {
         }
         let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
         assert!(points.len() == self.rays.len() && rest.is_empty(), "room for the points of a depth image");
-        let unit_meters = depth.unit_meters();
-        for ((point, [x, y]), units) in points.iter_mut().zip(&self.rays).zip(depth.iter_units()) {
-            if units == 0 {
-                point.fill(0);
-                continue;
+        let width = self.lens.width as usize;
+        let rows =
+            points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)).zip(depth.frame().rows());
+        for ((points, rays), units) in rows {
+            let units = units.as_chunks::<2>().0.iter().map(|units| u16::from_le_bytes(*units));
+            for ((point, [x, y]), units) in points.iter_mut().zip(rays).zip(units) {
+                let z = f32::from(units) * depth.unit_meters();
+                *point = Point { meters: [x * z, y * z, z], rgb: None }.to_bytes();
             }
-            let z = f32::from(units) * unit_meters;
-            let meters = [x * z, y * z, z];
-            let rgb = colored.and_then(|(eye, color)| eye.look(meters, color));
-            *point = Point { meters, rgb }.to_bytes();
+            if let Some((eye, color)) = colored {
+                eye.paint(color, points);
+            }
         }
         Ok(())
     }
 }
 
 impl ColorEye {
-    /// The color of the pixel that shows a point, if it is in the image.
-    fn look(&self, meters: [f32; 3], color: &ColorView<'_>) -> Option<[u8; 3]> {
-        let [x, y] = self.lens.project(self.from_depth.apply(meters))?;
-        // A pixel reaches half its size beyond its centre. A negative number must not become column 0.
-        let (x, y) = ((x + 0.5).floor(), (y + 0.5).floor());
-        if x < 0.0 || y < 0.0 {
-            return None;
+    /// Gives a row of points the colors that the color image shows there.
+    ///
+    /// Seen from an eye to the left of depth, what is near is shifted to the right, and the farther points
+    /// beside it lie behind it: their columns go back although the row goes on. So a row is followed from that
+    /// end of it at which what is near comes first.
+    fn paint(&self, color: &ColorView<'_>, points: &mut [[u8; POINT_BYTES]]) {
+        if self.from_depth.translation_meters[0] < 0.0 {
+            self.paint_in_order(color, points.iter_mut().rev(), -1.0);
+        } else {
+            self.paint_in_order(color, points.iter_mut(), 1.0);
         }
-        color.rgb(x as u32, y as u32)
     }
+
+    /// `forward` is 1 where columns grow in this order, and -1 where they fall.
+    fn paint_in_order<'p>(
+        &self,
+        color: &ColorView<'_>,
+        points: impl Iterator<Item = &'p mut [u8; POINT_BYTES]>,
+        forward: f32,
+    ) {
+        let mut front = f32::NEG_INFINITY;
+        for bytes in points {
+            let point = Point::from_bytes(bytes);
+            let seen_at = self.lens.project(self.from_depth.apply(point.meters));
+            let Some([column, row]) = seen_at.filter(|_| point.meters[2] > 0.0) else { continue };
+            let ahead = column * forward;
+            if ahead > front - HIDDEN_COLUMNS {
+                *bytes = Point { rgb: pixel_at(color, column, row), ..point }.to_bytes();
+            }
+            front = front.max(ahead);
+        }
+    }
+}
+
+/// The color of the nearest pixel, if that is in the image.
+fn pixel_at(color: &ColorView<'_>, column: f32, row: f32) -> Option<[u8; 3]> {
+    // A pixel reaches half its size beyond its centre. A negative number must not become column 0.
+    let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
+    if column < 0.0 || row < 0.0 { None } else { color.rgb(column as u32, row as u32) }
 }
 
 fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {
@@ -243,6 +279,36 @@ mod tests {
         assert_eq!(made(Some(&color), Some(&color_view)), [near(Some([4, 5, 6])), None, far(None)]);
         assert_eq!(made(None, Some(&color_view)), [near(None), None, far(None)]);
         assert_eq!(made(Some(&color), None), [near(None), None, far(None)]);
+    }
+
+    #[test]
+    fn what_is_hidden_from_the_eye_of_color_has_no_color() {
+        let depth = stream(Stream::Depth, PixelFormat::Z16, 9, 1);
+        let depth_header = header(&depth);
+        // Something near in columns 3 to 5, before a wall.
+        let units: Vec<u8> =
+            (0..9).flat_map(|x| if (3..6).contains(&x) { 1000_u16 } else { 4000 }.to_le_bytes()).collect();
+        let depth_view = DepthView::new(Frame::new(&depth_header, &units), 0.001, None).unwrap();
+        let mut color = stream(Stream::Color, PixelFormat::Y8, 32, 1);
+        let color_header = header(&color);
+        let color_view = ColorView::new(Frame::new(&color_header, &[7; 32])).unwrap();
+        let mut hidden = |meters_right: f32| {
+            // Its image begins far to the left, so that every point is in it.
+            color.intrinsics.as_mut().unwrap().ppx = 12.0;
+            let translation_meters = [meters_right, 0.0, 0.0];
+            color.to_depth = Some(Extrinsics { translation_meters, ..Extrinsics::IDENTITY });
+            let points_header = PointCloud::header(&depth_header);
+            let mut bytes = vec![0; 9 * POINT_BYTES];
+            let cloud = PointCloud::new(&depth, Some(&color)).unwrap();
+            cloud.write(&depth_view, Some(&color_view), &mut bytes).unwrap();
+            let points = PointsView::new(Frame::new(&points_header, &bytes)).unwrap();
+            let columns = points.iter().enumerate().filter(|(_, point)| point.unwrap().rgb.is_none());
+            columns.map(|(column, _)| column).collect::<Vec<_>>()
+        };
+        // The near part is shifted by 2 columns a metre, the wall by half of one: with 2 m, 3 columns apart.
+        assert_eq!(hidden(-2.0), [6, 7]);
+        assert_eq!(hidden(2.0), [1, 2]);
+        assert!(hidden(0.0).is_empty());
     }
 
     #[test]
