@@ -62,10 +62,11 @@ impl App {
         self
     }
 
-    /// Says of a driver why this build does not have it, for whoever asks for it.
+    /// Says of a driver why this build does not have it, for whoever asks for it. `D` stands in for it where
+    /// only options are looked at: `camrig plan` asks its [`Driver::usb`]. It opens nothing.
     #[must_use]
-    pub fn absent_driver(mut self, name: &str, reason: &str) -> Self {
-        self.registry.add_absent_driver(name, reason);
+    pub fn absent_driver<D: Driver>(mut self, name: &str, reason: &str) -> Self {
+        self.registry.add_absent_driver::<D>(name, reason);
         self
     }
 

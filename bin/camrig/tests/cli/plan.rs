@@ -251,3 +251,47 @@ fn what_cannot_be_planned() {
     let stderr = "error: topology `no.toml` does not exist\n";
     Test::new().args(["plan", "no.toml"]).stderr(stderr).status(78).run();
 }
+
+/// What they need follows from their options: this build has no driver for them, or no camera is attached.
+#[test]
+fn realsense_cameras_are_planned_in_every_build() {
+    let topology = r#"
+[camera.left]
+driver = "realsense"
+options = { serial = "943222071836", depth = "1280x720@30", color = "848x480@30", infrared_1 = "1280x720@30" }
+
+[camera.recorded]
+driver = "realsense"
+options = { file = "a.bag" }
+"#;
+    let args = ["plan", "t.toml", "--controllers", "1"];
+    let (stdout, stderr, status) = Test::new().topology(topology).args(args).output();
+    assert_eq!((stderr.as_str(), status), ("", Some(0)));
+    // 1280 x 720 x (2 + 1) + 848 x 480 x 2 bytes, 30 times a second. A recording takes nothing.
+    assert!(stdout.starts_with("t.toml: 1 camera on USB, 859 Mb/s in all\n"), "{stdout}");
+    assert!(
+        stdout.contains("\nassumed 1   5000  1        859   1200      3200        fits     1280x720@30\n"),
+        "{stdout}"
+    );
+
+    let profile = topology.replace("848x480@30", "848x480");
+    let stderr = "
+error: option `color` of camera `left`: stream profile `848x480` is not of the form `640x480@30`
+ --> t.toml:4:69
+  |
+4 | options = { serial = \"943222071836\", depth = \"1280x720@30\", color = \"848x480\", infrared_1 = \"1280x720@30\" }
+  |                                                                     ^^^^^^^^^
+";
+    Test::new().topology(profile).args(args).stderr(stderr).status(78).run();
+}
+
+#[test]
+fn every_example_topology_can_be_planned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/topologies");
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let test = Test::new().args(["plan", file.to_str().unwrap(), "--controllers", "64"]);
+        let (stdout, stderr, status) = test.output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{}", file.display());
+        assert!(stdout.starts_with(&format!("{}: ", file.display())), "{stdout}");
+    }
+}

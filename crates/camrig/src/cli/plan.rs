@@ -44,6 +44,8 @@ fn budget() -> clap::builder::RangedI64ValueParser<u32> {
 
 /// The command `plan`: 0 when everything fits, 1 when something does not.
 pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
+    // What a camera needs follows from its options alone: no driver has to be here for that.
+    let registry = &registry.with_stand_ins();
     let topology = match args.topology.read(registry) {
         Ok(topology) => topology,
         Err(problems) => return refuse(&problems),

@@ -87,7 +87,7 @@ impl Handler<FrameSet> for Idle {
 fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
-    registry.add_absent_driver("realsense", "it was built without the feature `realsense`");
+    registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");
     registry.add_actor("idle", |_: NoOptions, _| Ok(Idle));
     registry
 }
