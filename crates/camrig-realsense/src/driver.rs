@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
-use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, monotonic_nanos};
+use camrig::{
+    Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, UsbDemand,
+    monotonic_nanos,
+};
 
 use crate::camera::{Camera, Event, devices};
 use crate::gather::{Gatherer, Together, Waiting};
-use crate::options::{Options, Request};
+use crate::options::{Options, Request, StreamRequest};
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.
@@ -43,6 +46,15 @@ impl Driver for RealSense {
 
     fn claim(options: &Options) -> Option<String> {
         options.serial.as_ref().map(|serial| format!("serial {serial}"))
+    }
+
+    fn usb(options: &Options) -> Option<UsbDemand> {
+        let Ok(Request::Live { serial, streams }) = Request::new(options) else { return None };
+        let stream = |it: &StreamRequest| {
+            it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
+        };
+        let streams = streams.iter().filter_map(stream).collect();
+        Some(UsbDemand { serial: Some(serial), streams, ..UsbDemand::default() })
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {

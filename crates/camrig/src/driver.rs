@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use camrig_frame::CameraInfo;
+use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo, StreamProfile};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::outlet::{Outlet, OutletError};
@@ -25,6 +26,13 @@ pub trait Driver: Sized + 'static {
 
     /// The device that these options claim, such as `serial 943222071836`: two cameras cannot claim the same.
     fn claim(options: &Self::Options) -> Option<String> {
+        let _ = options;
+        None
+    }
+
+    /// What a camera with these options takes of USB while it runs, for `camrig plan`; none when it takes
+    /// nothing, as a recorded file. Looks at no device.
+    fn usb(options: &Self::Options) -> Option<UsbDemand> {
         let _ = options;
         None
     }
@@ -94,7 +102,7 @@ pub enum Captured {
 }
 
 /// An attached device, as `camrig devices` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// The model, such as `Intel RealSense D435`.
     pub model: String,
@@ -104,6 +112,40 @@ pub struct Device {
     pub firmware: String,
     /// The USB connection, such as `3.2`.
     pub usb_type: String,
+    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty where it is not known.
+    pub usb_port: String,
+    /// What each of its streams can be; empty where it is not known.
+    pub profiles: Vec<DeviceProfile>,
+}
+
+/// A stream as a device can deliver it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceProfile {
+    /// Which stream.
+    pub stream: Stream,
+    /// How its pixels are stored.
+    pub format: PixelFormat,
+    /// Its size and rate.
+    pub profile: StreamProfile,
+}
+
+impl From<&StreamInfo> for DeviceProfile {
+    fn from(info: &StreamInfo) -> Self {
+        Self { stream: info.stream, format: info.format, profile: info.profile }
+    }
+}
+
+/// What a camera takes of USB, as far as its options say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsbDemand {
+    /// The serial number, where the options choose the device by it.
+    pub serial: Option<String>,
+    /// The physical port, such as `2-1.3`, where the options choose the device by it.
+    pub port: Option<String>,
+    /// The streams that run.
+    pub streams: Vec<DeviceProfile>,
+    /// What each stream of the model could be instead, where that is known without the device; or empty.
+    pub profiles: Vec<DeviceProfile>,
 }
 
 /// Why a driver cannot do what was asked, as one line that a user can act on.
