@@ -12,6 +12,7 @@ mod host;
 mod inputs;
 mod local;
 mod logging;
+mod matching;
 mod outlet;
 mod outline;
 mod processor;

@@ -1,0 +1,8 @@
+//! Matching.
+
+mod clock;
+#[cfg(test)]
+mod simulation;
+mod window;
+#[cfg(test)]
+mod window_tests;
