@@ -28,14 +28,16 @@ pub enum Unmatched {
     TooSoon,
     /// Its instant had been decided without it.
     Late,
+    /// Too little had been seen of its camera's clock to know when it was taken.
+    Unsettled,
     /// It still waited when the processor failed.
     LeftOver,
 }
 
 impl Unmatched {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Missing, Self::PassedOver, Self::TooSoon, Self::Late, Self::LeftOver];
+    pub const ALL: [Self; 6] =
+        [Self::Missing, Self::PassedOver, Self::TooSoon, Self::Late, Self::Unsettled, Self::LeftOver];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Unmatched {
             Self::PassedOver => "passed-over",
             Self::TooSoon => "too-soon",
             Self::Late => "late",
+            Self::Unsettled => "unsettled",
             Self::LeftOver => "left-over",
         }
     }
@@ -121,9 +124,11 @@ pub struct ClockEstimate {
 
 impl MatchTally {
     /// A tally of nothing.
-    #[allow(clippy::new_without_default)] // It takes memory from the system; a default should not.
-    pub fn new() -> Self {
-        Self { region: Region::zeroed(size_of::<MatchCells>()) }
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn new() -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::zeroed(size_of::<MatchCells>())? })
     }
 
     /// The same tally, received from another process.
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_one_process_counts_another_sees() {
-        let tally = MatchTally::new();
+        let tally = MatchTally::new().unwrap();
         let seen = MatchTally::received(tally.share()).unwrap();
         assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));
         tally.count_match([0, 63], Duration::from_micros(12), false);
@@ -238,7 +243,7 @@ mod tests {
         tally.set_clock(63, clock);
         let spread = Latency { p50: 0, p99: 12, max: 12 };
         assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
-        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0], ..MatchCamera::default() };
+        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0], ..MatchCamera::default() };
         assert_eq!(seen.camera(0), first);
         let last = MatchCamera { matched: 2, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
         assert_eq!(seen.camera(63), last);

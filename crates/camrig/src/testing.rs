@@ -67,6 +67,7 @@ impl TestCamera {
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
+            matching: None,
             tally: Arc::new(Tally::new().unwrap()),
         });
         outlet.prepare(&Arc::new(info.clone())).unwrap();
@@ -104,6 +105,7 @@ pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
         remotes: Vec::new(),
         locals: Vec::new(),
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
+        matching: None,
         tally: Arc::new(Tally::new().unwrap()),
     })
 }

@@ -25,8 +25,12 @@ const STEP_NANOS: u64 = 500_000_000;
 /// The lowest delays of so many steps are kept.
 const STEPS: usize = 128;
 
+/// Before so many framesets, or so long a time, nothing is said: the first of them may all have been late.
+const UNSETTLED_FRAMESETS: u32 = 8;
+const UNSETTLED_NANOS: u64 = STEP_NANOS;
+
 /// Before so long a time the drift is taken for zero: too little can be seen of it.
-const SETTLE_NANOS: f64 = 2e9;
+const DRIFT_NANOS: f64 = 2e9;
 
 /// The largest drift that is believed, either way: parts of one. Real clocks are below a tenth of it.
 const DRIFT_MAX: f64 = 1e-3;
@@ -43,7 +47,8 @@ pub(super) struct CameraClock {
 /// What a clock says of one frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    pub(super) nanos: u64,
+    /// When it was taken; none before enough was seen of the clock.
+    pub(super) nanos: Option<u64>,
     /// Whether the clock, or the numbers of the frames, started anew.
     pub(super) anew: bool,
 }
@@ -60,7 +65,9 @@ impl CameraClock {
         let mut anew = last.is_some_and(|(last, last_number)| {
             timestamp.clock != last.clock || timestamp.nanos < last.nanos || number < last_number
         });
-        let Some(estimator) = &mut self.estimator else { return Reading { nanos: timestamp.nanos, anew } };
+        let Some(estimator) = &mut self.estimator else {
+            return Reading { nanos: Some(timestamp.nanos), anew };
+        };
         anew |= estimator.leaps(timestamp.nanos, arrival_nanos);
         if anew {
             *estimator = Estimator::default();
@@ -85,6 +92,8 @@ struct Estimator {
     /// The lowest delay of each step, oldest first.
     lowest: VecDeque<Point>,
     line: Option<Line>,
+    seen: u32,
+    first_nanos: Option<u64>,
 }
 
 /// A time of the camera's clock, and how far the host's clock was ahead of it when that frameset arrived.
@@ -118,7 +127,7 @@ impl Estimator {
     }
 
     /// Learns from a frameset, and says when it was taken by the host's clock.
-    fn observe(&mut self, camera_nanos: u64, arrival_nanos: u64) -> u64 {
+    fn observe(&mut self, camera_nanos: u64, arrival_nanos: u64) -> Option<u64> {
         let point =
             Point { camera_nanos, delay_nanos: arrival_nanos.wrapping_sub(camera_nanos).cast_signed() };
         let step = |point: &Point| point.camera_nanos / STEP_NANOS;
@@ -138,7 +147,10 @@ impl Estimator {
             }
         }
         let line = *self.line.get_or_insert_with(|| fit(self.lowest.make_contiguous()));
-        camera_nanos.wrapping_add_signed(line.delay_at(camera_nanos))
+        self.seen = self.seen.saturating_add(1);
+        let since = camera_nanos.saturating_sub(*self.first_nanos.get_or_insert(camera_nanos));
+        let settled = self.seen > UNSETTLED_FRAMESETS && since >= UNSETTLED_NANOS;
+        settled.then(|| camera_nanos.wrapping_add_signed(line.delay_at(camera_nanos)))
     }
 }
 
@@ -152,7 +164,7 @@ fn fit(points: &[Point]) -> Line {
     };
     let points: Vec<(f64, f64)> = points.iter().map(relative).collect();
     let (end, count) = (points[points.len() - 1].0, points.len() as f64);
-    let slope = if end < SETTLE_NANOS { 0.0 } else { slope_of_hull(&points).clamp(-DRIFT_MAX, DRIFT_MAX) };
+    let slope = if end < DRIFT_NANOS { 0.0 } else { slope_of_hull(&points).clamp(-DRIFT_MAX, DRIFT_MAX) };
     let height = |&(time, delay): &(f64, f64)| delay - slope * (time - end);
     let lowest = points.iter().map(height).fold(f64::INFINITY, f64::min);
     let above = points.iter().map(height).map(|height| height - lowest).sum::<f64>() / count;
@@ -213,12 +225,13 @@ mod tests {
         /// The next frameset: its reading, and how far that is from the truth.
         fn next(&mut self, late_nanos: u64) -> (Reading, i64) {
             let since_start = self.number * PERIOD;
-            let camera = since_start.saturating_add_signed((since_start as f64 * self.drift_ppm * 1e-6) as i64);
+            let camera =
+                since_start.saturating_add_signed((since_start as f64 * self.drift_ppm * 1e-6) as i64);
             let truth = AHEAD + self.start_nanos + since_start;
             let timestamp = Timestamp { clock: Clock::Hardware, nanos: camera };
             let reading = self.clock.read(timestamp, self.number, truth + SHORTEST + late_nanos);
             self.number += 1;
-            (reading, (reading.nanos as i64) - (truth + SHORTEST) as i64)
+            (reading, reading.nanos.map_or(0, |nanos| nanos as i64 - (truth + SHORTEST) as i64))
         }
     }
 
@@ -258,7 +271,9 @@ mod tests {
                 }
                 let estimate = camera.clock.estimate().unwrap();
                 let drift_error = estimate.drift_ppb as f64 / 1e3 - drift_ppm;
-                let shown = format!("{name}, {drift_ppm} ppm: at worst {worst} ns off, {unsure} unsure, {estimate:?}");
+                let shown = format!(
+                    "{name}, {drift_ppm} ppm: at worst {worst} ns off, {unsure} unsure, {estimate:?}"
+                );
                 assert!(worst < 500_000 && drift_error.abs() < 1.0 && unsure < FRAMESETS / 20, "{shown}");
             }
         }
@@ -284,25 +299,30 @@ mod tests {
     #[test]
     fn a_clock_that_leaps_ahead_is_another_clock_and_lateness_is_not() {
         let mut clock = CameraClock::new(true);
+        // Tenths of a second, by the camera's clock and by the host's.
         let mut read = |number: u64, camera: u64, arrival: u64| {
             let timestamp = Timestamp { clock: Clock::Hardware, nanos: camera * SECOND / 10 };
-            clock.read(timestamp, number, arrival * SECOND / 10)
+            let Reading { nanos, anew } = clock.read(timestamp, number, arrival * SECOND / 10);
+            (nanos.map(|nanos| nanos * 10 / SECOND), anew)
         };
-        assert_eq!(read(0, 0, 100), Reading { nanos: 100 * SECOND / 10, anew: false });
-        assert_eq!(read(1, 1, 109), Reading { nanos: 101 * SECOND / 10, anew: false });
-        assert_eq!(read(2, 30, 112), Reading { nanos: 112 * SECOND / 10, anew: true });
-        assert_eq!(read(3, 31, 113), Reading { nanos: 113 * SECOND / 10, anew: false });
-        assert_eq!(read(2, 32, 114), Reading { nanos: 114 * SECOND / 10, anew: true });
-        assert_eq!(read(3, 5, 115), Reading { nanos: 115 * SECOND / 10, anew: true });
+        for number in 0..8 {
+            assert_eq!(read(number, number, 100 + number), (None, false));
+        }
+        assert_eq!(read(8, 8, 108), (Some(108), false));
+        assert_eq!(read(9, 9, 118), (Some(109), false));
+        assert_eq!(read(10, 30, 119), (None, true));
+        assert_eq!(read(11, 31, 120), (None, false));
+        assert_eq!(read(10, 32, 121), (None, true));
+        assert_eq!(read(11, 5, 122), (None, true));
     }
 
     #[test]
     fn a_clock_that_is_read_as_it_is_is_not_changed() {
         let mut clock = CameraClock::new(false);
         let at = |clock, nanos| Timestamp { clock, nanos };
-        assert_eq!(clock.read(at(Clock::Global, 5), 0, 1), Reading { nanos: 5, anew: false });
-        assert_eq!(clock.read(at(Clock::Global, 9), 1, 2), Reading { nanos: 9, anew: false });
-        assert_eq!(clock.read(at(Clock::Global, 8), 2, 3), Reading { nanos: 8, anew: true });
+        assert_eq!(clock.read(at(Clock::Global, 5), 0, 1), Reading { nanos: Some(5), anew: false });
+        assert_eq!(clock.read(at(Clock::Global, 9), 1, 2), Reading { nanos: Some(9), anew: false });
+        assert_eq!(clock.read(at(Clock::Global, 8), 2, 3), Reading { nanos: Some(8), anew: true });
         assert_eq!(clock.estimate(), None);
     }
 }

@@ -170,6 +170,12 @@ impl<T> Window<T> {
         self.decided.pop_front()
     }
 
+    /// How many items wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.items.len()).sum()
+    }
+
     /// Takes out whatever still waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (usize, T)> + '_ {
         let lanes = self.lanes.iter_mut().enumerate();
@@ -235,13 +241,15 @@ impl<T> Window<T> {
                 self.decided.push_back(Decided::Match(set.collect()));
             }
             Step::Pass(counts) => {
-                let passed = waiting.iter_mut().zip(counts).map(|(items, count)| items.drain(..count).collect());
+                let passed =
+                    waiting.iter_mut().zip(counts).map(|(items, count)| items.drain(..count).collect());
                 let passed: Vec<VecDeque<_>> = passed.collect();
                 if self.rules.partial {
                     return passed;
                 }
                 for (lane, items) in passed.into_iter().enumerate() {
-                    let unmatched = |item: Item<T>| Decided::Unmatched(lane, Unmatched::PassedOver, item.what);
+                    let unmatched =
+                        |item: Item<T>| Decided::Unmatched(lane, Unmatched::PassedOver, item.what);
                     self.decided.extend(items.into_iter().map(unmatched));
                 }
             }
@@ -281,7 +289,8 @@ fn step<T>(
     let first_nanos = waiting[first][0].nanos;
     let end_nanos = first_nanos.saturating_add(rules.window_nanos);
     let lanes = 0..waiting.len();
-    let may_come = |lane: usize| waiting[lane].is_empty() && next_nanos(lane).is_some_and(|next| next <= end_nanos);
+    let may_come =
+        |lane: usize| waiting[lane].is_empty() && next_nanos(lane).is_some_and(|next| next <= end_nanos);
     if let Some(lane) = lanes.clone().find(|&lane| may_come(lane)) {
         return Step::Wait(lane);
     }
@@ -297,8 +306,11 @@ fn step<T>(
     let (mut best, mut best_nanos) = (at.clone(), pivot_nanos - first_nanos);
     let mut latest_nanos = pivot_nanos;
     loop {
-        let (nanos, lane) =
-            near.iter().map(|&lane| (waiting[lane][at[lane]].nanos, lane)).min().unwrap_or((pivot_nanos, first));
+        let (nanos, lane) = near
+            .iter()
+            .map(|&lane| (waiting[lane][at[lane]].nanos, lane))
+            .min()
+            .unwrap_or((pivot_nanos, first));
         // What could be won is no better than what is there, or the pivot itself would be left behind.
         let next_latest = latest_nanos.max(nanos.saturating_add(sources[lane].gap_nanos));
         if nanos == pivot_nanos || next_latest - pivot_nanos >= best_nanos {

@@ -5,10 +5,7 @@ use std::collections::VecDeque;
 use camrig_ipc::Unmatched;
 use proptest::prelude::*;
 
-use super::simulation::Random;
 use super::window::{Decided, Rules, Source, Window};
-
-const MILLIS: u64 = 1_000_000;
 
 /// A match as its items' cameras and times.
 type Set = Vec<(usize, u64)>;
@@ -51,7 +48,9 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
     let (mut sets, mut unmatched) = (Vec::new(), Vec::new());
     while let Some(decided) = window.pop() {
         match decided {
-            Decided::Match(set) => sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect()),
+            Decided::Match(set) => {
+                sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect())
+            }
             Decided::Unmatched(_, reason, ()) => unmatched.push(reason),
         }
     }
