@@ -192,7 +192,7 @@ impl Wired {
                 }
             });
             let Err(failure) = life else { break true };
-            let in_vain = !ledgers.is_empty() && inputs.all_ended();
+            let in_vain = !ledgers.is_empty() && inputs.give_nothing_more();
             inputs.pause();
             events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
             match verdicts.recv() {

@@ -30,6 +30,8 @@ pub(crate) struct InputLinks {
     bells: Option<Inbox>,
     links: Vec<Input>,
     matching: Option<Matching>,
+    /// Whether framesets came that cannot be matched as the topology says.
+    unmatchable: bool,
     /// Since when nothing has come though some input is held back.
     quiet_since: Option<Instant>,
     /// The input that was looked at last: the next look is at the one after it, so that a fast input does not
@@ -72,7 +74,16 @@ enum Look<T> {
 impl InputLinks {
     /// Inputs that wake their reader through `wake`, and note in `tally` when it is called.
     pub(crate) fn new(wake: Arc<Notify>, tally: Arc<Tally>) -> Self {
-        Self { wake, tally, bells: None, links: Vec::new(), matching: None, quiet_since: None, turn: 0 }
+        Self {
+            wake,
+            tally,
+            bells: None,
+            links: Vec::new(),
+            matching: None,
+            unmatchable: false,
+            quiet_since: None,
+            turn: 0,
+        }
     }
 
     /// Inputs whose framesets are matched.
@@ -140,7 +151,7 @@ impl InputLinks {
             let nothing_came = match looked {
                 Look::Found(frameset) => {
                     self.quiet_since = None;
-                    matching.push(frameset)?;
+                    matching.push(frameset).inspect_err(|_| self.unmatchable = true)?;
                     None
                 }
                 Look::Nothing => Some(Look::Nothing),
@@ -254,9 +265,10 @@ impl Inputs {
         }
     }
 
-    /// Whether there will never be another frameset.
-    pub(crate) fn all_ended(&self) -> bool {
-        self.links.borrow().all_ended()
+    /// Whether there will never be another frameset, or another match.
+    pub(crate) fn give_nothing_more(&self) -> bool {
+        let links = self.links.borrow();
+        links.all_ended() || links.unmatchable
     }
 
     /// Between two lives: what waits is dropped, and so is what comes.

@@ -12,6 +12,7 @@ mod copies;
 mod costs;
 mod endings;
 mod harness;
+mod matching;
 mod passing_on;
 mod placement;
 mod program;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     accounting::add_to(&mut trials);
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);
+    matching::add_to(&mut trials);
     recovery::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
