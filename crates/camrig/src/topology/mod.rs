@@ -10,6 +10,8 @@
 
 mod graph;
 mod matching;
+#[cfg(test)]
+mod matching_tests;
 mod parse;
 mod problem;
 mod section;
