@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
+use crate::matching::MatchBook;
 use crate::outlet::{Outlet, Wiring};
 
 /// As many framesets of one camera as a test can hold at once.
@@ -99,7 +100,27 @@ impl TestCamera {
 
 /// The outlet of a processor with these inputs and no reader.
 pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
-    Outlet::new(Wiring {
+    Outlet::new(wiring(name, inputs))
+}
+
+/// The outlet of a processor whose inputs are matched, and which has no reader.
+pub(crate) fn outlet_with_matching(
+    name: &str,
+    inputs: &[(&str, &Arc<Ledger>)],
+    book: &Arc<MatchBook>,
+) -> Outlet {
+    Outlet::new(Wiring { matching: Some(Arc::clone(book)), ..wiring(name, inputs) })
+}
+
+/// The outlet of a processor with these inputs, and the link to its reader.
+pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> (Outlet, Arc<LocalLink>) {
+    let ledger = Arc::new(Ledger::new().unwrap());
+    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
+    (Outlet::new(Wiring { locals: vec![Arc::clone(&link)], ..wiring(name, inputs) }), link)
+}
+
+fn wiring(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Wiring {
+    Wiring {
         name: name.to_owned(),
         slots: SLOTS,
         remotes: Vec::new(),
@@ -107,7 +128,7 @@ pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
         matching: None,
         tally: Arc::new(Tally::new().unwrap()),
-    })
+    }
 }
 
 /// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.

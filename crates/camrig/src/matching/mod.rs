@@ -36,6 +36,8 @@ mod clock;
 mod rig_tests;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod window;
 #[cfg(test)]
 mod window_tests;

@@ -260,6 +260,7 @@ mod tests {
     use camrig_ipc::{DropReason, Ledger};
 
     use super::*;
+    use crate::matching::{MatchBook, MatchClock, MatchSpec, MatchedCamera, Matching};
     use crate::testing::{self, TestCamera};
 
     const MILLIS: u64 = 1_000_000;
@@ -353,6 +354,42 @@ stats: filter      - Hz        2 framesets  latency 10.00/10.00/10.00 ms (p50/p9
 stats: front     2.0 Hz        2 framesets
 ";
         assert_eq!(printed(&mut stats), expected);
+    }
+
+    #[test]
+    fn its_own_matching_has_lines_too() {
+        let (mut front, mut left) = (camera("front"), camera("left"));
+        let inputs = [("front", front.ledger()), ("left", left.ledger())];
+        let camera = |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+        let spec = MatchSpec {
+            window_nanos: 10 * MILLIS,
+            partial: false,
+            clock: MatchClock::System,
+            queue: 2,
+            blocks: true,
+            cameras: vec![camera("front"), camera("left")],
+        };
+        let book = Arc::new(MatchBook::new(&spec).unwrap());
+        let mut outlet = testing::outlet_with_matching("stats", &inputs, &book);
+        let mut matching = Matching::new(spec, book);
+        let mut stats = stats("every_seconds = 0");
+        for millis in [0, 500, 1000] {
+            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+            matching.push(front.frameset(millis * MILLIS, &[&[1, 0]])).unwrap();
+            matching.push(left.frameset((millis + 3) * MILLIS, &[&[1, 0]])).unwrap();
+            while matching.next().is_some() {}
+        }
+        stats.finish(&mut outlet).unwrap();
+        let printed = printed(&mut stats);
+        let lines: Vec<_> = printed.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "stats:   2.0 Hz        2 matches, 0 partial  spread 3.00/3.00/3.00 ms (p50/p99/max)",
+                "stats: front        2 matched  unmatched 0",
+                "stats: left         2 matched  unmatched 0",
+            ]
+        );
     }
 
     #[test]
