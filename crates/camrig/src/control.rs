@@ -49,7 +49,8 @@ pub(crate) struct ActorPart {
     /// A camera ends after so many framesets.
     pub(crate) framesets: Option<u64>,
     pub(crate) tally: IpcSharedMemory,
-    pub(crate) matching: Option<(MatchSpec, IpcSharedMemory)>,
+    /// How its inputs are matched, and where that is counted.
+    pub(crate) matching: Option<Box<(MatchSpec, IpcSharedMemory)>>,
 }
 
 /// What the supervisor tells a worker.

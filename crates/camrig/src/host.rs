@@ -71,7 +71,7 @@ impl Host {
                 let wake = Arc::new(Notify::new());
                 let tally = Arc::new(Tally::received(part.tally.clone())?);
                 let mut inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
-                if let Some((spec, counts)) = part.matching.take() {
+                if let Some((spec, counts)) = part.matching.take().map(|matching| *matching) {
                     let book = Arc::new(MatchBook::received(&spec, counts)?);
                     inputs = inputs.matched_by(Matching::new(spec, book));
                 }

@@ -178,6 +178,7 @@ impl Rig {
 
     fn actor_part(&self, topology: &Topology, actor: usize) -> Part {
         let spec = &topology.actors()[actor];
+        let matching = spec.matching.clone().zip(self.match_books[actor].as_ref().map(MatchBook::share));
         Part::Actor(ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
@@ -187,7 +188,7 @@ impl Rig {
             reset: false,
             framesets: self.framesets,
             tally: self.tallies[actor].share(),
-            matching: spec.matching.clone().zip(self.match_books[actor].as_ref().map(MatchBook::share)),
+            matching: matching.map(Box::new),
         })
     }
 }

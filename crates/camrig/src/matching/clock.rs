@@ -235,8 +235,10 @@ mod tests {
         }
     }
 
-    /// Ways to be late, in nanoseconds.
-    fn ways_to_be_late() -> [(&'static str, fn(&mut Random) -> u64); 4] {
+    /// By how many nanoseconds the next frameset is late.
+    type Lateness = fn(&mut Random) -> u64;
+
+    fn ways_to_be_late() -> [(&'static str, Lateness); 4] {
         [
             ("never", |_| 0),
             ("evenly up to 8 ms", |random| random.below(8_000_000)),

@@ -6,6 +6,7 @@
 //!
 //! * `window`: what belongs together, decided by times alone
 //! * `clock`: a camera's clock, read or mapped to the host's
+//! * `spec`, `book`: what a topology says of it, and what it came to
 //! * this module: framesets in, matches out, everything counted
 //!
 //! It deliberately knows no link and no actor: the inputs push, and take out what was decided.
@@ -31,11 +32,13 @@
 //! | clocks | one is assumed | those of one device, or synchronised | one is declared and checked, or estimated for each camera |
 //! | a clock that goes back | all is dropped, after a check for simulated time only | - | what waits is decided, and matching starts anew |
 
+mod book;
 mod clock;
 #[cfg(test)]
 mod rig_tests;
 #[cfg(test)]
 mod simulation;
+mod spec;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -48,11 +51,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_frame::Clock;
-use camrig_ipc::{MatchCamera, MatchCounts, MatchTally, MemoryError, Unmatched};
-use ipc_channel::ipc::IpcSharedMemory;
-use serde::{Deserialize, Serialize};
+use camrig_ipc::Unmatched;
 
+pub(crate) use self::book::MatchBook;
+pub use self::book::MatchStatus;
 use self::clock::CameraClock;
+pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera};
 use self::window::{Decided, Item, Rules, Source, Window};
 use crate::frameset::FrameSet;
 
@@ -96,104 +100,6 @@ impl Match {
 
     pub(crate) fn into_framesets(self) -> Vec<FrameSet> {
         self.framesets
-    }
-}
-
-/// The clock by which framesets are matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum MatchClock {
-    /// One hardware clock that all cameras share.
-    Hardware,
-    /// The cameras' clocks, each mapped to the host's wall clock by its library.
-    #[default]
-    Global,
-    /// The host's wall clock on arrival.
-    System,
-    /// Each camera's own clock, whichever it is, mapped to the host's monotonic clock here.
-    Estimated,
-}
-
-impl MatchClock {
-    /// The names in topologies.
-    pub(crate) const NAMES: &[(&str, Self)] = &[
-        ("hardware", Self::Hardware),
-        ("global", Self::Global),
-        ("system", Self::System),
-        ("estimated", Self::Estimated),
-    ];
-
-    /// The clock that every frameset has to be stamped by; none when each camera may have its own.
-    fn of_all(self) -> Option<Clock> {
-        match self {
-            Self::Hardware => Some(Clock::Hardware),
-            Self::Global => Some(Clock::Global),
-            Self::System => Some(Clock::System),
-            Self::Estimated => None,
-        }
-    }
-}
-
-/// What a topology says of a processor's matching.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MatchSpec {
-    pub(crate) window_nanos: u64,
-    /// Whether a match may lack cameras that are waited for.
-    pub(crate) partial: bool,
-    pub(crate) clock: MatchClock,
-    /// Framesets of each camera that can wait for the others.
-    pub(crate) queue: usize,
-    /// Whether producers wait where there is no room, so that nothing needs to be given up for it.
-    pub(crate) blocks: bool,
-    pub(crate) cameras: Vec<MatchedCamera>,
-}
-
-/// A camera whose framesets are matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MatchedCamera {
-    pub(crate) name: String,
-    /// The input by which they come.
-    pub(crate) input: String,
-    /// Whether matches wait for it.
-    pub(crate) awaited: bool,
-}
-
-/// What a matching came to so far, for whoever shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MatchStatus<'a> {
-    /// Matches, and their spread.
-    pub counts: MatchCounts,
-    /// What became of each camera's framesets.
-    pub cameras: Vec<(&'a str, MatchCamera)>,
-}
-
-/// The counts of one matching with the names of its cameras.
-#[derive(Debug)]
-pub(crate) struct MatchBook {
-    cameras: Vec<String>,
-    tally: MatchTally,
-}
-
-impl MatchBook {
-    pub(crate) fn new(spec: &MatchSpec) -> Result<Self, MemoryError> {
-        Ok(Self::of(spec, MatchTally::new()?))
-    }
-
-    pub(crate) fn received(spec: &MatchSpec, memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self::of(spec, MatchTally::received(memory)?))
-    }
-
-    fn of(spec: &MatchSpec, tally: MatchTally) -> Self {
-        Self { cameras: spec.cameras.iter().map(|camera| camera.name.clone()).collect(), tally }
-    }
-
-    pub(crate) fn share(&self) -> IpcSharedMemory {
-        self.tally.share()
-    }
-
-    pub(crate) fn status(&self) -> MatchStatus<'_> {
-        let cameras = self.cameras.iter().map(String::as_str).zip(0..);
-        let cameras = cameras.map(|(name, index)| (name, self.tally.camera(index)));
-        MatchStatus { counts: self.tally.counts(), cameras: cameras.collect() }
     }
 }
 
@@ -300,7 +206,9 @@ impl Matching {
     /// Says that nothing more will come from an input.
     pub(crate) fn end(&mut self, input: &str) {
         let lanes: Vec<_> = self.lanes_of(input).collect();
-        lanes.into_iter().for_each(|lane| self.window.end(lane));
+        for lane in lanes {
+            self.window.end(lane);
+        }
     }
 
     /// Goes on without the cameras that are waited for, until they catch up.
@@ -327,6 +235,21 @@ impl Matching {
     /// Takes a match apart, for a reader that takes its framesets one by one.
     pub(crate) fn loosen(&mut self, matched: Match) {
         self.loose.extend(matched.into_framesets());
+    }
+
+    /// Leaves everything that waits: its reader is gone, for a while or for good.
+    pub(crate) fn forget(&mut self) {
+        self.loose.clear();
+        let mut left: Vec<usize> = self.window.drain().map(|(lane, _)| lane).collect();
+        while let Some(decided) = self.window.pop() {
+            match decided {
+                Decided::Unmatched(lane, reason, _) => self.book.tally.count_unmatched(lane, reason),
+                Decided::Match(set) => left.extend(set.into_iter().map(|(lane, _)| lane)),
+            }
+        }
+        for lane in left {
+            self.book.tally.count_unmatched(lane, Unmatched::LeftOver);
+        }
     }
 
     fn matched(&mut self, set: Vec<(usize, Item<FrameSet>)>) -> Match {
@@ -374,21 +297,6 @@ fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
 impl Drop for Matching {
     fn drop(&mut self) {
         self.forget();
-    }
-}
-
-impl Matching {
-    /// Leaves everything that waits: its reader is gone, for a while or for good.
-    pub(crate) fn forget(&mut self) {
-        self.loose.clear();
-        let mut left: Vec<usize> = self.window.drain().map(|(lane, _)| lane).collect();
-        while let Some(decided) = self.window.pop() {
-            match decided {
-                Decided::Unmatched(lane, reason, _) => self.book.tally.count_unmatched(lane, reason),
-                Decided::Match(set) => left.extend(set.into_iter().map(|(lane, _)| lane)),
-            }
-        }
-        left.into_iter().for_each(|lane| self.book.tally.count_unmatched(lane, Unmatched::LeftOver));
     }
 }
 

@@ -47,7 +47,7 @@ const CAMERA: Camera = Camera {
 
 /// A frameset as it arrives.
 struct Arrival {
-    arrival_nanos: u64,
+    at_nanos: u64,
     lane: usize,
     trigger: u64,
     timestamp: Timestamp,
@@ -76,10 +76,10 @@ fn arrivals(cameras: &[Camera], seconds: u64, random: &mut Random) -> Vec<Arriva
             let arrival = taken + camera.way_nanos + random.below(camera.jitter_nanos) + busy;
             last_arrival = arrival.max(last_arrival + 1);
             let timestamp = Timestamp { clock: Clock::Hardware, nanos };
-            all.push(Arrival { arrival_nanos: last_arrival, lane, trigger, timestamp, number });
+            all.push(Arrival { at_nanos: last_arrival, lane, trigger, timestamp, number });
         }
     }
-    all.sort_by_key(|arrival| arrival.arrival_nanos);
+    all.sort_by_key(|arrival| arrival.at_nanos);
     all
 }
 
@@ -121,8 +121,8 @@ fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
             }
         }
     };
-    for Arrival { arrival_nanos, lane, trigger, timestamp, number } in arrivals {
-        let reading = clocks[lane].read(timestamp, number, arrival_nanos);
+    for Arrival { at_nanos, lane, trigger, timestamp, number } in arrivals {
+        let reading = clocks[lane].read(timestamp, number, at_nanos);
         outcome.epochs += u64::from(reading.anew);
         match reading.nanos {
             Some(nanos) => window.push(lane, nanos, trigger),
@@ -146,7 +146,9 @@ fn delivered(cameras: &[Camera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
         *of_trigger.entry(arrival.trigger).or_default() += usize::from(settled);
     }
     let mut counts = BTreeMap::new();
-    of_trigger.into_values().for_each(|cameras| *counts.entry(cameras).or_default() += 1);
+    for cameras in of_trigger.into_values() {
+        *counts.entry(cameras).or_default() += 1;
+    }
     counts
 }
 
@@ -158,7 +160,6 @@ fn finds_all(rules: Rules, cameras: &[Camera], seconds: u64) -> Outcome {
     let arrivals = arrivals(cameras, seconds, &mut Random::new(11));
     let delivered = delivered(cameras, &arrivals);
     let outcome = run(rules, cameras, arrivals);
-    eprintln!("{delivered:?} {outcome:?}");
     assert_eq!(outcome.wrong, 0, "{outcome:?}");
     let [found, whole] =
         [&outcome.right, &delivered].map(|sets| sets.get(&cameras.len()).copied().unwrap_or(0));
@@ -193,7 +194,7 @@ fn cameras_that_arrive_in_another_order_than_they_were_taken() {
     for (camera, way_millis) in cameras.iter_mut().zip([2, 70, 30, 5]) {
         (camera.way_nanos, camera.jitter_nanos) = (way_millis * MILLIS, 30 * MILLIS);
     }
-    // The estimator takes the shortest way for part of the offset: the clocks are known otherwise here.
+    // An estimator takes the shortest way for part of the offset: here the clocks are known otherwise.
     let arrivals = arrivals(&cameras, 600, &mut Random::new(5));
     let (mut window, mut found) =
         (Window::new(RULES, [Source { awaited: true, gap_nanos: 16 * MILLIS }; 4]), 0);

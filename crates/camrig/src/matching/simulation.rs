@@ -17,7 +17,7 @@ impl Random {
 
     /// Below `end`, evenly.
     pub(super) fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// Above 0, up to 1.

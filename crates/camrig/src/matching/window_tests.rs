@@ -34,11 +34,11 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
     let mut ended = vec![false; times.len()];
     while !ended.iter().all(|&ended| ended) {
         let mut stuck = true;
-        for lane in 0..times.len() {
-            while !ended[lane] && window.has_room(lane) {
+        for (lane, ended) in ended.iter_mut().enumerate() {
+            while !*ended && window.has_room(lane) {
                 stuck = false;
                 if !push(&mut window, lane) {
-                    ended[lane] = true;
+                    *ended = true;
                     window.end(lane);
                 }
             }
@@ -49,7 +49,7 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
     while let Some(decided) = window.pop() {
         match decided {
             Decided::Match(set) => {
-                sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect())
+                sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect());
             }
             Decided::Unmatched(_, reason, ()) => unmatched.push(reason),
         }

@@ -11,17 +11,17 @@ pub(super) fn match_lines(status: &MatchStatus<'_>, rate_hz: Option<f64>) -> Str
     let rate = rate_hz.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
     let [p50, p99, max] =
         [counts.spread.p50, counts.spread.p99, counts.spread.max].map(|micros| micros as f64 / 1e3);
-    let mut lines = format!(
+    let matches = format!(
         "stats: {rate:>5} Hz  {:>7} matches, {} partial  spread {p50:.2}/{p99:.2}/{max:.2} ms (p50/p99/max)\n",
         counts.matches, counts.partial,
     );
-    for (name, camera) in &status.cameras {
+    let of_camera = |(name, camera): &(&str, MatchCamera)| {
         let line = format!("stats: {name:<width$}  {:>7} matched  {}", camera.matched, unmatched(camera));
         let epochs = if camera.epochs > 0 { format!("  {} epochs", camera.epochs) } else { String::new() };
         let clock = camera.clock.map(clock).unwrap_or_default();
-        lines += &format!("{line}{epochs}{clock}\n");
-    }
-    lines
+        format!("{line}{epochs}{clock}\n")
+    };
+    std::iter::once(matches).chain(status.cameras.iter().map(of_camera)).collect()
 }
 
 fn unmatched(camera: &MatchCamera) -> String {
