@@ -46,7 +46,7 @@ fn run(topology: &str, placement: Placement) -> Ended {
 
 /// What is said at the end.
 fn lines(ended: &Ended) -> Vec<&str> {
-    let mut lines: Vec<_> = ended.stdout.lines().filter(|line| !line.ends_with(" so far")).collect();
+    let mut lines: Vec<_> = ended.stdout.lines().filter(|line| !line.contains(" so far: ")).collect();
     lines.sort_unstable();
     lines
 }
@@ -121,14 +121,41 @@ fn a_silent_camera(placement: Placement) {
         + &processor("drop", "fuse", "drop", "['left', 'right', 'top']", ", missing = 'partial'")
             .replace("'block'", "'drop-oldest'");
     let mut rig = Plan::new(&topology, placement).start();
-    rig.wait_for_stdout("matches without a silent camera", |lines| {
-        let few = |name| lines.contains(&format!("{name}: {FEW_MATCHES} matches so far").as_str());
-        few("block") && few("drop")
+    rig.wait_for("matches without a silent camera", |rig| {
+        let few = |name| rig.highest(name) >= FEW_MATCHES;
+        (few("block so far: ") && few("drop so far: ")).then_some(())
     });
     rig.signal(Signal::TERM);
     let ended = rig.finish();
     assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
     ended.assert_settled();
+}
+
+/// A camera that was away has another clock: it is noticed, and the camera matched again.
+fn a_camera_that_comes_back(placement: Placement) {
+    let camera = |name: &str, options: &str| {
+        format!(
+            "[camera.{name}]\ndriver = 'synthetic'\nprocess = '{name}'\nrestart = {{ backoff_millis = 20 }}\n\
+             options = {{ model = 'any', color = 'off', depth = '64x48@30'{options} }}\n"
+        )
+    };
+    let topology = camera("left", "")
+        + &camera("right", ", clock_skew = 5000.0, unplug_at = 1.0, replug_after = 0.1")
+        + "[processor.fuse]\nkind = 'fuse'\nprocess = 'main'\ninputs = ['left', 'right']\n\
+           match = { window_millis = 17, clock = 'estimated' }\n";
+    let mut rig = Plan::new(&topology, placement).start();
+    rig.wait_for_stderr("camera `right` is running again");
+    let before = rig.highest("fuse so far: ");
+    rig.wait_for("matches after the camera came back", |rig| {
+        (rig.highest("fuse so far: ") > before + FEW_MATCHES).then_some(())
+    });
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    let epochs: Vec<_> = ["/0/cameras/0/epochs", "/0/cameras/1/epochs"]
+        .map(|place| ended.report().matching.pointer(place).and_then(Value::as_u64))
+        .into();
+    assert_eq!(epochs, [Some(0), Some(1)], "{:#}", ended.report().matching);
 }
 
 fn clocks_that_are_not_the_declared_one(placement: Placement) {
@@ -145,5 +172,6 @@ fn clocks_that_are_not_the_declared_one(placement: Placement) {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matching::the_same_in_every_placement", same_in_every_placement);
     conformance(trials, "matching::a_silent_camera_holds_up_nobody", a_silent_camera);
+    conformance(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
     conformance(trials, "matching::clocks_are_checked", clocks_that_are_not_the_declared_one);
 }

@@ -498,7 +498,7 @@ impl Processor for PassOn {
     }
 }
 
-/// After so many matches a `fuse` says so.
+/// A `fuse` tells of every so many matches.
 pub(crate) const FEW_MATCHES: u64 = 40;
 
 /// Says what its matches are, in one number.
@@ -516,8 +516,8 @@ impl Processor<Match> for Fuse {
         }
         self.matches += 1;
         self.complete += u64::from(matched.is_complete());
-        if self.matches == FEW_MATCHES {
-            println!("{}: {FEW_MATCHES} matches so far", outlet.name());
+        if self.matches.is_multiple_of(FEW_MATCHES) {
+            println!("{} so far: {}", outlet.name(), self.matches);
         }
         for frames in matched.framesets() {
             if matched.get(frames.camera()).map(FrameSet::sequence) != Some(frames.sequence()) {
