@@ -157,13 +157,15 @@ impl InputLinks {
                 Look::Nothing => Some(Look::Nothing),
                 Look::AllEnded => Some(Look::AllEnded),
             };
+            let mut has_room_again = false;
             for input in self.links.iter().filter(|input| input.ended) {
-                matching.end(&input.from);
+                has_room_again |= matching.end(&input.from);
             }
             if let Some(matched) = matching.next() {
                 return Ok(Look::Found(matched));
             }
             if let Some(looked) = nothing_came
+                && !has_room_again
                 && !self.lose_patience()
             {
                 return Ok(looked);
@@ -398,12 +400,54 @@ impl Input {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use camrig_frame::{PixelFormat, Stream};
     use camrig_ipc::Overflow;
 
     use super::*;
+    use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
+    use crate::testing::TestCamera;
 
     const WATCHDOG: Duration = Duration::from_secs(20);
     const ROUNDS: u32 = 5_000;
+
+    /// What was held back is not rung for again: it has to be looked for when there is room.
+    #[test]
+    fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
+        actix::System::new().block_on(async {
+            let wake = Arc::new(Notify::new());
+            let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
+            let link = || {
+                let ledger = Arc::new(Ledger::new().unwrap());
+                Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 4))
+            };
+            let (left, right) = (link(), link());
+            let camera_of =
+                |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+            let spec = MatchSpec {
+                window_nanos: 1,
+                partial: false,
+                clock: MatchClock::System,
+                queue: 1,
+                blocks: true,
+                cameras: vec![camera_of("left"), camera_of("right")],
+            };
+            let book = Arc::new(MatchBook::new(&spec).unwrap());
+            let matching = Matching::new(spec, book);
+            let mut links =
+                InputLinks::new(Arc::clone(&wake), Arc::new(Tally::new().unwrap())).matched_by(matching);
+            links.add("right".to_owned(), End::Local(Arc::clone(&right)));
+            links.add("left".to_owned(), End::Local(Arc::clone(&left)));
+            (0..3).for_each(|nanos| left.publish(camera.frameset(nanos, &[&[0, 0]])));
+            left.end();
+            right.end();
+            // Nobody will ring once more.
+            wake.notified().await;
+            let inputs = Inputs::new(links);
+            let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
+            assert!(next.expect("the end is noticed").unwrap().is_none());
+            assert_eq!(left.ledger().counts().delivered, 3);
+        });
+    }
 
     #[test]
     fn an_end_is_noticed_however_it_meets_the_last_look() {

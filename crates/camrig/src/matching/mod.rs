@@ -203,12 +203,10 @@ impl Matching {
         Ok(())
     }
 
-    /// Says that nothing more will come from an input.
-    pub(crate) fn end(&mut self, input: &str) {
+    /// Says that nothing more will come from an input; false when that was known.
+    pub(crate) fn end(&mut self, input: &str) -> bool {
         let lanes: Vec<_> = self.lanes_of(input).collect();
-        for lane in lanes {
-            self.window.end(lane);
-        }
+        lanes.into_iter().fold(false, |news, lane| self.window.end(lane) | news)
     }
 
     /// Goes on without the cameras that are waited for, until they catch up.

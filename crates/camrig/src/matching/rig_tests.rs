@@ -131,7 +131,7 @@ fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
         assert!(window.waiting() <= DEPTH * cameras.len());
         take(&mut window, &mut outcome);
     }
-    (0..cameras.len()).for_each(|lane| window.end(lane));
+    (0..cameras.len()).for_each(|lane| assert!(window.end(lane)));
     take(&mut window, &mut outcome);
     assert_eq!(window.waiting(), 0);
     outcome

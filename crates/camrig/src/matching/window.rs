@@ -150,11 +150,13 @@ impl<T> Window<T> {
         self.decide();
     }
 
-    /// Says that nothing more will come from a camera.
-    pub(super) fn end(&mut self, lane: usize) {
-        if !std::mem::replace(&mut self.lanes[lane].ended, true) {
+    /// Says that nothing more will come from a camera; false when that was known.
+    pub(super) fn end(&mut self, lane: usize) -> bool {
+        let news = !std::mem::replace(&mut self.lanes[lane].ended, true);
+        if news {
             self.decide();
         }
+        news
     }
 
     /// Gives up the cameras that the next decision waits for, until they catch up.
