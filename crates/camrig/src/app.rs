@@ -15,7 +15,7 @@ use crate::cli::{self, Cli};
 use crate::driver::Driver;
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
 use crate::stock;
 use crate::synthetic::{self, Synthetic};
@@ -45,7 +45,8 @@ pub struct App {
 }
 
 impl App {
-    /// A program with the stock driver `synthetic` and the stock processors `stats`, `verify` and `snapshot`.
+    /// A program with the stock driver `synthetic` and the stock processors `match`, `snapshot`,
+    /// `stats` and `verify`.
     #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
     pub fn new() -> Self {
         let mut registry = Registry::default();
@@ -73,10 +74,11 @@ impl App {
     /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
     /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
     #[must_use]
-    pub fn processor<O, P, F>(mut self, kind: &str, build: F) -> Self
+    pub fn processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
     where
         O: DeserializeOwned + 'static,
-        P: Processor,
+        I: Input,
+        P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_processor(kind, build);

@@ -9,6 +9,7 @@ use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::Failure;
+use crate::matching::MatchSpec;
 use crate::topology::Role;
 
 /// One piece of what a process hosts.
@@ -48,6 +49,8 @@ pub(crate) struct ActorPart {
     /// A camera ends after so many framesets.
     pub(crate) framesets: Option<u64>,
     pub(crate) tally: IpcSharedMemory,
+    /// How its inputs are matched, and where that is counted.
+    pub(crate) matching: Option<Box<(MatchSpec, IpcSharedMemory)>>,
 }
 
 /// What the supervisor tells a worker.

@@ -17,6 +17,7 @@ use crate::control::{ActorEvent, ActorPart, Part, Verdict};
 use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
+use crate::matching::{MatchBook, Matching};
 use crate::outlet::{Outlet, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
@@ -66,10 +67,14 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(part) => {
+            Part::Actor(mut part) => {
                 let wake = Arc::new(Notify::new());
                 let tally = Arc::new(Tally::received(part.tally.clone())?);
-                let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
+                let mut inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
+                if let Some((spec, counts)) = part.matching.take().map(|matching| *matching) {
+                    let book = Arc::new(MatchBook::received(&spec, counts)?);
+                    inputs = inputs.matched_by(Matching::new(spec, book));
+                }
                 let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
             }
@@ -165,7 +170,7 @@ impl Wired {
         let Self { part, tally, inputs, remotes, locals, .. } = self;
         logging::set_actor(&part.name);
         let actor = part.id;
-        let ledgers = inputs.ledgers();
+        let (ledgers, matching) = (inputs.ledgers(), inputs.match_book());
         let inputs = Inputs::new(inputs);
         let mut reset = part.reset;
         let finished = loop {
@@ -175,6 +180,7 @@ impl Wired {
                 remotes: remotes.clone(),
                 locals: locals.clone(),
                 inputs: ledgers.clone(),
+                matching: matching.clone(),
                 tally: Arc::clone(&tally),
             });
             limits.interrupt.store(false, Ordering::Release);
@@ -186,7 +192,7 @@ impl Wired {
                 }
             });
             let Err(failure) = life else { break true };
-            let in_vain = !ledgers.is_empty() && inputs.all_ended();
+            let in_vain = !ledgers.is_empty() && inputs.give_nothing_more();
             inputs.pause();
             events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
             match verdicts.recv() {

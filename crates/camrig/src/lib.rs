@@ -12,6 +12,7 @@ mod host;
 mod inputs;
 mod local;
 mod logging;
+mod matching;
 mod outlet;
 mod outline;
 mod plan;
@@ -33,12 +34,15 @@ mod workers;
 
 pub use app::App;
 pub use camrig_frame as frame;
-pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
+pub use camrig_ipc::{
+    ClockEstimate, Counts, DropReason, Latency, MatchCamera, MatchCounts, Overflow, Unmatched,
+};
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
 pub use frameset::{FrameSet, HeldFrames};
+pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
-pub use processor::{NoOptions, Processor, ProcessorError};
+pub use processor::{Input, NoOptions, Processor, ProcessorError};
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.
@@ -46,6 +50,6 @@ pub mod prelude {
     pub use std::process::ExitCode;
 
     pub use crate::{
-        App, Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError,
+        App, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Outlet, Processor, ProcessorError,
     };
 }

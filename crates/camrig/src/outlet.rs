@@ -20,6 +20,7 @@ use camrig_ipc::{
 
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::local::LocalLink;
+use crate::matching::{Match, MatchBook, MatchStatus};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +38,7 @@ pub struct Outlet {
     remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
     inputs: Vec<(String, Arc<Ledger>)>,
+    matching: Option<Arc<MatchBook>>,
     tally: Arc<Tally>,
     sources: Vec<Source>,
     pool: Option<Arc<SlotPool>>,
@@ -57,6 +59,7 @@ pub(crate) struct Wiring {
     pub(crate) remotes: Vec<Arc<LinkWriter>>,
     pub(crate) locals: Vec<Arc<LocalLink>>,
     pub(crate) inputs: Vec<(String, Arc<Ledger>)>,
+    pub(crate) matching: Option<Arc<MatchBook>>,
     pub(crate) tally: Arc<Tally>,
 }
 
@@ -117,7 +120,7 @@ pub enum OutletError {
 impl Outlet {
     /// The output of an actor that begins a life: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, slots, remotes, locals, inputs, tally } = wiring;
+        let Wiring { name, slots, remotes, locals, inputs, matching, tally } = wiring;
         for link in &remotes {
             link.begin();
         }
@@ -128,6 +131,7 @@ impl Outlet {
             remotes,
             locals,
             inputs,
+            matching,
             tally,
             sources: Vec::new(),
             pool: None,
@@ -147,6 +151,11 @@ impl Outlet {
             counts: ledger.counts(),
             latency: ledger.latency(),
         })
+    }
+
+    /// What the matching of the actor's inputs came to so far, where its topology has `match`.
+    pub fn matching(&self) -> Option<MatchStatus<'_>> {
+        self.matching.as_ref().map(|book| book.status())
     }
 
     /// Makes the slots for a camera's framesets before the first one comes.
@@ -174,17 +183,17 @@ impl Outlet {
     /// When a processor calls it, which has no camera of its own: see [`Self::derive`].
     pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
         assert!(!self.sources.is_empty(), "only a camera has framesets of its own; a processor derives them");
-        self.loan_slot(0, arrival_nanos, frames)
+        self.loan_slot(0, arrival_nanos, None, frames)
     }
 
-    /// A slot for a frameset that is made from `origin`, whose camera and arrival it keeps; none when every
-    /// slot is held, which counts the frameset as dropped.
+    /// A slot for a frameset that is made from `origin`, whose camera, arrival and match it keeps; none when
+    /// every slot is held, which counts the frameset as dropped.
     ///
     /// # Errors
     /// When the headers are not those of a frameset.
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
         let source = self.source(origin.info())?;
-        self.loan_slot(source, origin.arrival_nanos(), frames)
+        self.loan_slot(source, origin.arrival_nanos(), origin.header().matched, frames)
     }
 
     /// Publishes a loan whose frames are all written.
@@ -228,7 +237,8 @@ impl Outlet {
             return Ok(());
         }
         self.wait_for_room();
-        let header = FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, frames };
+        let header =
+            FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, matched: None, frames };
         let info = Arc::clone(&self.sources[0].info);
         self.count();
         self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
@@ -240,8 +250,22 @@ impl Outlet {
     /// # Errors
     /// When framesets of too many cameras are passed on.
     pub fn forward(&mut self, frameset: &FrameSet) -> Result<(), OutletError> {
+        self.forward_as(frameset, frameset.header().matched)
+    }
+
+    /// Passes on the framesets of a match as they are, one after another, under the match's number: see
+    /// [`FrameSetHeader::matched`].
+    ///
+    /// # Errors
+    /// When framesets of too many cameras are passed on.
+    pub fn forward_match(&mut self, matched: &Match) -> Result<(), OutletError> {
+        matched.framesets().iter().try_for_each(|frameset| self.forward_as(frameset, Some(matched.number())))
+    }
+
+    fn forward_as(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutletError> {
+        let source = self.source(frameset.info())?;
         let frames = frameset.header().frames.clone();
-        if let Some(mut loan) = self.derive(frameset, frames)? {
+        if let Some(mut loan) = self.loan_slot(source, frameset.arrival_nanos(), matched, frames)? {
             for (index, frame) in frameset.frames().enumerate() {
                 loan.frame_mut(index).copy_from_slice(frame.bytes());
             }
@@ -265,11 +289,13 @@ impl Outlet {
         &mut self,
         source: usize,
         arrival_nanos: u64,
+        matched: Option<u64>,
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutletError> {
         let size_bytes = Layout::of(&frames)?.size_bytes();
         let pool = self.provide_pool(size_bytes)?;
-        let header = FrameSetHeader { sequence: self.sequence, source: source as u16, arrival_nanos, frames };
+        let (sequence, source_number) = (self.sequence, source as u16);
+        let header = FrameSetHeader { sequence, source: source_number, arrival_nanos, matched, frames };
         let mut slot = None;
         self.wait_for(|outlet| {
             // A header that makes no layout was refused above.

@@ -10,12 +10,15 @@ use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, Tally};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 
 use crate::control::{ActorPart, Order, Part};
+use crate::matching::MatchBook;
 use crate::topology::{LinkSpec, Topology};
 
 /// What the supervisor keeps of a rig: every count, whoever lives or dies.
 pub(crate) struct Rig {
     /// By actor.
     pub(crate) tallies: Vec<Tally>,
+    /// By actor: those whose inputs are matched.
+    pub(crate) match_books: Vec<Option<MatchBook>>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
     /// By process; none where no link comes from another process.
@@ -82,6 +85,11 @@ impl Rig {
             Tally::new().map_err(|error| describe(&format!("{} `{}`", actor.role.name(), actor.name), &error))
         });
         let tallies = tallies.collect::<io::Result<_>>()?;
+        let match_books = topology.actors().iter().map(|actor| {
+            let book = actor.matching.as_ref().map(MatchBook::new).transpose();
+            book.map_err(|error| describe(&format!("processor `{}`", actor.name), &error))
+        });
+        let match_books = match_books.collect::<io::Result<_>>()?;
         let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
         let mut links = Vec::new();
         for link in topology.links() {
@@ -100,7 +108,7 @@ impl Rig {
             }
             links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
         }
-        Ok(Self { tallies, links, bells, framesets })
+        Ok(Self { tallies, match_books, links, bells, framesets })
     }
 
     /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
@@ -170,6 +178,7 @@ impl Rig {
 
     fn actor_part(&self, topology: &Topology, actor: usize) -> Part {
         let spec = &topology.actors()[actor];
+        let matching = spec.matching.clone().zip(self.match_books[actor].as_ref().map(MatchBook::share));
         Part::Actor(ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
@@ -179,6 +188,7 @@ impl Rig {
             reset: false,
             framesets: self.framesets,
             tally: self.tallies[actor].share(),
+            matching: matching.map(Box::new),
         })
     }
 }

@@ -183,7 +183,7 @@ error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
    |
 11 | overflo = "block"
-   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `restart`, `stall_timeout_millis`, `options`
+   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 
 error: unknown option `every_second` of processor `p`
   --> t.toml:12:13
@@ -226,7 +226,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
+  |        ^^^^^^^^^^^^ there are: `match`, `pointcloud`, `snapshot`, `stats`, `verify`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -267,7 +267,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
+  |            ^ there are: `match`, `pointcloud`, `snapshot`, `stats`, `verify`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12

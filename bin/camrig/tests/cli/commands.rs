@@ -44,6 +44,9 @@ driver synthetic
 
 driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 
+kind match, takes matches
+  no options
+
 kind pointcloud
   color  bool
 

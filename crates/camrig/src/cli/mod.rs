@@ -233,7 +233,8 @@ fn list(registry: &Registry) -> ExitCode {
         lines.push(format!("driver {name} is not in this build: {reason}\n"));
     }
     for (name, kind) in registry.kinds() {
-        lines.push(format!("kind {name}\n{}", kind.outline()));
+        let takes = if kind.takes_matches() { ", takes matches" } else { "" };
+        lines.push(format!("kind {name}{takes}\n{}", kind.outline()));
     }
     show(&lines.join("\n"));
     ExitCode::SUCCESS

@@ -46,6 +46,7 @@ impl Rig {
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
+            matching: None,
             tally: Arc::clone(&tally),
         });
         outlet.prepare(&Arc::new(camera.info())).unwrap();

@@ -8,7 +8,7 @@ use camrig_ipc::MAX_SLOTS;
 
 use super::parse::Draft;
 use super::problem::{Problems, did_you_mean, quote};
-use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, Span};
+use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 
 /// Two cameras cannot have the same device.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
@@ -38,8 +38,9 @@ pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
             if name == draft.name {
                 problems.add(input.span(), format!("processor {} reads itself", quote(name)), "");
             } else if let Some(&from) = ids.get(name) {
-                let (overflow, queue) = (draft.overflow, draft.queue);
-                links.push(LinkSpec { from, to: ActorId(index), overflow, queue });
+                let (overflow, queue) = (draft.overflow, draft.queue.unwrap_or(QUEUE_DEFAULT));
+                let held = draft.matching.as_ref().map_or(0, |matching| matching.queue);
+                links.push(LinkSpec { from, to: ActorId(index), overflow, queue, held });
                 spans.push(input.span());
             } else {
                 let title = format!("processor {} reads unknown actor {}", quote(&draft.name), quote(name));
@@ -135,6 +136,7 @@ pub(super) fn check_inboxes(
 /// Slots enough that no reader starves another: whatever its readers can hold at once, one to write into and
 /// one that was just written.
 pub(super) fn slots_needed(actor: ActorId, links: &[LinkSpec]) -> usize {
-    let held: usize = links.iter().filter(|link| link.from == actor).map(|link| link.queue + 1).sum();
+    let held: usize =
+        links.iter().filter(|link| link.from == actor).map(|link| link.queue + link.held + 1).sum();
     (held + 2).min(MAX_SLOTS)
 }

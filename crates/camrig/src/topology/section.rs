@@ -77,7 +77,7 @@ impl<'i> Section<'_, 'i> {
         self.string(key)
     }
 
-    fn missing(&mut self, key: &str, label: &str) {
+    pub(super) fn missing(&mut self, key: &str, label: &str) {
         let title = format!("{} has no {}", self.subject(), quote(key));
         self.problems.add(self.span.clone(), title, label);
     }
@@ -239,6 +239,27 @@ impl<'i> Section<'_, 'i> {
             SerdeMessage::Other => (format!("{subject_of_value}: {message}"), String::new()),
         };
         self.problems.add(span, title, label);
+    }
+
+    /// An array of names; what is none is reported as `what`.
+    pub(super) fn names(&mut self, key: &str, what: &str) -> Option<Vec<Spanned<String>>> {
+        let wanted = format!("an array of {what}");
+        let array = self.take(key, &wanted, |value| match value {
+            DeValue::Array(array) => Ok(array),
+            value => Err(value),
+        })?;
+        let mut names = Vec::new();
+        for value in array.get_ref().iter().cloned() {
+            let span = value.span();
+            match into_string(value.into_inner()) {
+                Ok(name) => names.push(Spanned::new(span, name)),
+                Err(value) => {
+                    let title = format!("{} has {}", self.describe(key), type_of(&value));
+                    self.problems.add(span, title, format!("it has to be {wanted}"));
+                }
+            }
+        }
+        Some(names)
     }
 
     /// The tables below `[role]`: their names, where these are, and their keys.

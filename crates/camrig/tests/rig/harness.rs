@@ -86,6 +86,7 @@ pub(crate) struct Report {
     pub(crate) exit: String,
     pub(crate) actors: Vec<Actor>,
     pub(crate) links: Vec<Link>,
+    pub(crate) matching: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod matching;
 mod passing_on;
 mod placement;
 mod program;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     accounting::add_to(&mut trials);
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);
+    matching::add_to(&mut trials);
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);

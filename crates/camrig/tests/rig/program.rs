@@ -49,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
         .processor("pass-on", |_: NoOptions| Ok(PassOn))
+        .processor("fuse", |_: NoOptions| Ok(Fuse::default()))
         .processor("faulty", |fault: Fault| {
             fault.strike(At::Constructor)?;
             Ok(Faulty { fault, framesets: 0 })
@@ -496,6 +497,48 @@ struct PassOn;
 impl Processor for PassOn {
     fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
         Ok(outlet.forward(frames)?)
+    }
+}
+
+/// A `fuse` tells of every so many matches.
+pub(crate) const FEW_MATCHES: u64 = 40;
+
+/// Says what its matches are, in one number.
+#[derive(Default)]
+struct Fuse {
+    matches: u64,
+    complete: u64,
+    digest: u64,
+}
+
+impl Processor<Match> for Fuse {
+    fn process(&mut self, matched: &Match, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        if matched.number() != self.matches {
+            return Err(format!("match {} comes after {} matches", matched.number(), self.matches).into());
+        }
+        self.matches += 1;
+        self.complete += u64::from(matched.is_complete());
+        if self.matches.is_multiple_of(FEW_MATCHES) {
+            println!("{} so far: {}", outlet.name(), self.matches);
+        }
+        for frames in matched.framesets() {
+            if matched.get(frames.camera()).map(FrameSet::sequence) != Some(frames.sequence()) {
+                return Err(format!("two framesets of {} in one match", frames.camera()).into());
+            }
+            let number = frames.depth().map_or(0, |depth| depth.frame().header().number);
+            let bytes = frames.camera().bytes().chain(number.to_le_bytes()).chain(self.matches.to_le_bytes());
+            for byte in bytes {
+                self.digest =
+                    (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        let (name, matches, complete) = (outlet.name(), self.matches, self.complete);
+        println!("{name}: {matches} matches, {complete} complete, digest {:016x}", self.digest);
+        Ok(())
     }
 }
 
