@@ -28,9 +28,9 @@ pub(crate) struct Rig {
 pub(crate) struct RigLink {
     pub(crate) ledger: Ledger,
     /// Which ends have died, as long as the ledger is not settled.
-    pub(crate) deaths: Deaths,
+    deaths: Deaths,
     /// That of the reader's process that died last.
-    pub(crate) absence: Absence,
+    absence: Absence,
     /// None for a link within one process.
     remote: Option<Remote>,
 }
@@ -54,6 +54,20 @@ impl RigLink {
     /// Whether an end has died and the ledger is not settled.
     pub(crate) fn has_deaths(&self) -> bool {
         self.deaths != Deaths::default()
+    }
+
+    /// The producer's process is gone.
+    pub(crate) fn producer_died(&mut self) {
+        self.deaths.producer = true;
+    }
+
+    /// The reader's process is gone: nothing is queued for it any more, and another one hears elsewhere.
+    pub(crate) fn reader_died(&mut self) {
+        self.deaths.reader = true;
+        self.absence = self.ledger.set_reader_away();
+        if let Some(remote) = &mut self.remote {
+            remote.heard = None;
+        }
     }
 
     /// Makes good what died with an end, or leaves it for another try. `produced` is what the producer has
@@ -142,6 +156,11 @@ impl Rig {
                     overflow: spec.overflow,
                     queue: spec.queue,
                 });
+                // A reader that is there hears this producer. It was to be back when the one before would hear
+                // of it, which may have died without.
+                if is_there(topology.actor(spec.to).process) {
+                    link.ledger.set_reader_back(link.absence);
+                }
             }
             if reads {
                 if remote.heard.is_none() {

@@ -114,10 +114,11 @@ impl Run<'_> {
         buried.stopped_by = None;
         buried.spent_seconds = buried.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
-            link.deaths.producer |= self.topology.actor(spec.from).process == process;
+            if self.topology.actor(spec.from).process == process {
+                link.producer_died();
+            }
             if self.topology.actor(spec.to).process == process {
-                link.deaths.reader = true;
-                link.absence = link.ledger.set_reader_away();
+                link.reader_died();
             }
         }
         self.settle_links();
