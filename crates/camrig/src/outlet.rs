@@ -121,6 +121,8 @@ impl Outlet {
         for link in &remotes {
             link.begin();
         }
+        // The life before may have died while it waited.
+        tally.set_blocked(false);
         Self {
             sequence: tally.produced(),
             name: name.into(),
