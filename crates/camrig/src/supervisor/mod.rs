@@ -42,6 +42,9 @@ const EVENTS: usize = 1024;
 /// How often the supervisor looks at clocks, counts and processes.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The same, at the most, while a life is due.
+const DUE_TICK: Duration = Duration::from_millis(5);
+
 /// How often it looks at what processes use.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -185,7 +188,7 @@ impl Run<'_> {
         let mut progress = (0, Instant::now());
         let mut usage_at = Instant::now();
         while !self.interrupted && self.actors.iter().any(|actor| !actor.state.has_ended()) {
-            match events.recv_timeout(TICK) {
+            match events.recv_timeout(self.pause()) {
                 Ok(event) => self.hear(event),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -215,6 +218,14 @@ impl Run<'_> {
         self.note_usage();
         self.end_workers(events);
         Ok(self.outcome(seconds))
+    }
+
+    /// How long there is nothing to do, unless something happens.
+    fn pause(&self) -> Duration {
+        let dues = self.actors.iter().filter_map(|actor| actor.due);
+        let next = dues.map(|due| due.at.saturating_duration_since(Instant::now())).min();
+        // A life that is due may have to wait for others of its process, or for a link to be settled.
+        next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
     }
 
     /// Starts the actors of this process.
