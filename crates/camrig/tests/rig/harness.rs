@@ -80,6 +80,17 @@ pub(crate) struct Worker {
     pub(crate) pid: Pid,
 }
 
+impl Worker {
+    /// The worker with this number, as `ps` shows it: the program, `worker`, and the name of its process.
+    fn of(pid: u32) -> Option<Self> {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let mut words = command.split(|&byte| byte == 0).skip(1);
+        words.next().filter(|word| word == b"worker")?;
+        let process = String::from_utf8_lossy(words.next()?).into_owned();
+        Some(Self { process, pid: Pid::from_raw(pid as i32)? })
+    }
+}
+
 /// The report of a run, as far as these tests look at it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Report {
@@ -252,6 +263,28 @@ impl Rig {
         numbers.max().unwrap_or(0)
     }
 
+    /// Forgets what was written to stdout until now.
+    pub(crate) fn forget_stdout(&self) {
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What was written to stderr until now.
+    pub(crate) fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+
+    /// The supervisor.
+    pub(crate) fn supervisor(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The workers that the supervisor started and are alive, looked up quickly; an orphan is not among them.
+    pub(crate) fn children(&self) -> Vec<Worker> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Worker::of(pid.parse().ok()?)).collect()
+    }
+
     /// The workers that are alive.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let supervisor = self.child.id();
@@ -263,12 +296,7 @@ impl Rig {
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let variables = || environment.split(|&byte| byte == 0);
             variables().find(|variable| *variable == marked.as_bytes())?;
-            // What `ps` shows: the program, `worker`, and the name of its process.
-            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let mut words = command.split(|&byte| byte == 0).skip(1);
-            words.next().filter(|word| word == b"worker")?;
-            let process = String::from_utf8_lossy(words.next()?).into_owned();
-            Some(Worker { process, pid: Pid::from_raw(pid as i32)? })
+            Worker::of(pid)
         };
         pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()
     }

@@ -18,6 +18,7 @@ mod placement;
 mod program;
 mod recovery;
 mod scale;
+mod soak;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
+    soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
