@@ -76,10 +76,15 @@ impl Run<'_> {
         self.actors[id].due = None;
         self.set_state(id, State::Failed);
         let process = self.topology.actors()[id].process;
-        if process == 0 || self.processes[process].worker.is_some() {
+        if process == 0 || self.processes[process].hears() {
             self.tell(process, Order::Actor(id as u32, Verdict::GiveUp));
-            return;
+        } else {
+            self.end_links(id);
         }
+    }
+
+    /// In the place of an actor that has ended: its links end.
+    fn end_links(&self, id: usize) {
         for (spec, link) in self.topology.links().iter().zip(&self.rig.links) {
             if spec.from.0 == id {
                 link.end();
@@ -93,6 +98,10 @@ impl Run<'_> {
     /// A process is gone, and its actors have failed.
     pub(super) fn hear_exit(&mut self, process: usize, how: &str) {
         self.bury(process);
+        // Those that were given up may have died before they heard of it.
+        for id in self.actors_of(process).filter(|&id| self.actors[id].state.has_ended()) {
+            self.end_links(id);
+        }
         self.fail_process(process, how);
     }
 
