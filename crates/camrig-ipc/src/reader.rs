@@ -120,6 +120,9 @@ impl LinkReader {
     /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
         self.hear()?;
+        if !self.past.is_empty() {
+            self.forget();
+        }
         let Some(taken) = self.ledger.take() else { return Ok(None) };
         // The pool of this frameset may have been announced between the two steps.
         let lease = self.hear().and_then(|()| self.lease(&taken));
