@@ -4,9 +4,10 @@
 //! `just soak` runs it for a chosen time. Without one it ends after a thousand kills, as the gate runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -16,8 +17,8 @@ use rustix::process::{Signal, kill_process};
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
-/// The environment variables with the time of a soak in seconds, and its seed.
-const TIME: &str = "CAMRIG_SOAK_SECONDS";
+/// The environment variables with the time of a soak, such as 10m, and its seed. Empty is as good as none.
+const TIME: &str = "CAMRIG_SOAK_TIME";
 const SEED: &str = "CAMRIG_SOAK_SEED";
 
 /// The kills of a soak without a time.
@@ -135,11 +136,12 @@ fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
             *descriptors += sockets_lost(rig);
         }
         let now = holdings(rig)?;
-        if last.as_ref() != Some(&now) {
-            eprintln!("{now:?} {expected:?}");
-            last = Some(now.clone());
+        let same = now == expected;
+        if !same && last.as_ref() != Some(&now) {
+            eprintln!("soak: not yet {expected:?}, but {now:?}");
+            last = Some(now);
         }
-        (now == expected).then_some(())
+        same.then_some(())
     });
 }
 
@@ -168,8 +170,7 @@ fn kill_some(rig: &Rig, random: &mut Rng) -> u64 {
 }
 
 fn soak() {
-    let seconds = std::env::var(TIME).ok().map(|text| text.parse().expect("a number"));
-    let time = seconds.map(Duration::from_secs);
+    let time = asked::<jiff::SignedDuration>(TIME).map(jiff::SignedDuration::unsigned_abs);
     let mut random = seeded();
     let mut rig = Plan::new(&topology(), Placement::Mixed).start();
     wait_for_all_links(&mut rig);
@@ -261,9 +262,15 @@ fn assert_ended(rig: Rig) {
     ended.assert_settled();
 }
 
+/// What an environment variable asks for.
+fn asked<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error:?}")))
+}
+
+/// Numbers that are the same for the same seed. It is said past the harness, which keeps what passing tests say.
 fn seeded() -> Rng {
-    let seed = std::env::var(SEED).map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    // Past the harness, which keeps what passing tests say.
+    let seed = asked(SEED).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("soak: {SEED}={seed}");
     Rng::with_seed(seed)
 }
