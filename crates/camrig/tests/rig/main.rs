@@ -13,6 +13,7 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod load;
 mod passing_on;
 mod placement;
 mod program;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
+    load::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -81,13 +81,13 @@ fn topology() -> String {
 /// What the processes of a rig hold, by process: descriptors, and mappings of shared memory; and the bytes of
 /// all shared memory that they have a descriptor of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Holdings {
+pub(crate) struct Holdings {
     processes: BTreeMap<String, (usize, usize)>,
     shared_bytes: u64,
 }
 
 /// None when a process went meanwhile.
-fn holdings(rig: &Rig) -> Option<Holdings> {
+pub(crate) fn holdings(rig: &Rig) -> Option<Holdings> {
     let mut holdings = Holdings::default();
     let mut shared = BTreeSet::new();
     let workers = rig.children().into_iter().map(|worker| (worker.process, worker.pid));
@@ -128,7 +128,7 @@ fn wait_for_all_links(rig: &mut Rig) {
 }
 
 /// Waits until the rig holds what it held before any kill.
-fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
+pub(crate) fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
     let mut last = None;
     rig.wait_for("what the rig held before any kill", |rig| {
         let mut expected = baseline.clone();
