@@ -89,6 +89,10 @@ impl Handshake {
         if !Path::new(name).starts_with(&self.folder.0) {
             return Err(Error::other("the worker's socket is not in its folder"));
         }
+        // Without a descriptor left, `connect` would complain of a bad one.
+        drop(self.socket.try_clone()?);
+        // A process that was killed at this moment refuses, and ipc-channel loses the descriptor: one for each
+        // process that dies between its answer and its greeting.
         IpcSender::connect(name.to_owned())?.send(greeting).map_err(Error::other)?;
         Ok(Lifeline { _socket: self.socket })
     }

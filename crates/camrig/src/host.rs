@@ -66,9 +66,9 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(part) => {
+            Part::Actor(part, tally) => {
                 let wake = Arc::new(Notify::new());
-                let tally = Arc::new(Tally::received(part.tally.clone())?);
+                let tally = Arc::new(Tally::received(tally)?);
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
                 let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
@@ -265,8 +265,10 @@ impl Hosted {
 
     /// Goes on with another reader of a link to another process.
     pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>, absence: Absence) {
-        if let Some(writer) = self.writers.get(&link) {
-            writer.relink(announcements, absence);
+        if let Some(writer) = self.writers.get(&link)
+            && let Err(error) = writer.relink(announcements, absence)
+        {
+            log::error!("a reader that was restarted cannot be told of the slots here: {error}");
         }
     }
 }

@@ -392,7 +392,7 @@ impl Outlet {
             reason: Arc::new(reason),
         };
         let pool = SlotPool::new(self.slots, size_bytes, self.tally.next_generation()).map_err(refused)?;
-        self.remotes.iter().for_each(|link| link.announce_pool(&pool));
+        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }

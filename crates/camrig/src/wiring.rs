@@ -6,11 +6,11 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, Tally};
-use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, MemoryError, Tally};
+use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory, channel};
 
 use crate::control::{ActorPart, Order, Part};
-use crate::topology::{LinkSpec, Topology};
+use crate::topology::{ActorSpec, LinkSpec, Topology};
 
 /// What the supervisor keeps of a rig: every count, whoever lives or dies.
 pub(crate) struct Rig {
@@ -92,24 +92,23 @@ impl Rig {
     /// # Errors
     /// When the system has no descriptors or memory left.
     pub(crate) fn new(topology: &Topology, framesets: Option<u64>) -> io::Result<Self> {
-        let tallies = topology.actors().iter().map(|actor| {
-            Tally::new().map_err(|error| describe(&format!("{} `{}`", actor.role.name(), actor.name), &error))
-        });
+        camrig_ipc::prepare()?;
+        let tallies =
+            topology.actors().iter().map(|actor| Tally::new().map_err(|error| unwired(actor, &error)));
         let tallies = tallies.collect::<io::Result<_>>()?;
         let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
         let mut links = Vec::new();
         for link in topology.links() {
             let (from, to) = (topology.actor(link.from), topology.actor(link.to));
-            let subject = || format!("the link from `{}` to `{}`", from.name, to.name);
-            let ledger = Ledger::new().map_err(|error| describe(&subject(), &error))?;
+            let ledger = Ledger::new().map_err(|error| unlinked(topology, link, &error))?;
             let mut remote = None;
             if from.process != to.process {
                 let bell = match &bells[to.process] {
                     Some(bell) => Arc::clone(bell),
-                    None => Arc::new(Bell::new().map_err(|error| describe(&subject(), &error))?),
+                    None => Arc::new(Bell::new().map_err(|error| unlinked(topology, link, &error))?),
                 };
                 bells[to.process] = Some(Arc::clone(&bell));
-                let (announcements, heard) = channel().map_err(|error| describe(&subject(), &error))?;
+                let (announcements, heard) = channel().map_err(|error| unlinked(topology, link, &error))?;
                 remote = Some(Remote { bell, announcements, heard: Some(heard) });
             }
             links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
@@ -121,7 +120,7 @@ impl Rig {
     /// told then. `is_there` says of a process whether it hears orders.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When the system has no descriptors left. The process has to end then, and to be begun again.
     pub(crate) fn begin(
         &mut self,
         topology: &Topology,
@@ -131,18 +130,22 @@ impl Rig {
     ) -> io::Result<Beginning> {
         let lives_here = |actor: usize| topology.actors()[actor].process == process && alive(actor);
         let actors = (0..topology.actors().len()).filter(|&actor| lives_here(actor));
-        let mut parts: Vec<Part> = actors.map(|actor| self.actor_part(topology, actor)).collect();
-        parts.extend(self.bells[process].iter().map(|bell| Part::Inbox(bell.share())));
+        let parts = actors.map(|actor| self.actor_part(topology, actor));
+        let mut parts = parts.collect::<io::Result<Vec<Part>>>()?;
+        if let Some(bell) = &self.bells[process] {
+            parts.push(Part::Inbox(bell.share().map_err(io::Error::other)?));
+        }
         let mut others = Vec::new();
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
             let (writes, reads) = (lives_here(spec.from.0), lives_here(spec.to.0));
+            let refused = |error: MemoryError| unlinked(topology, spec, &error);
             let Some(remote) = &mut link.remote else {
                 if reads {
                     link.ledger.set_reader_back(link.absence);
                 }
                 // A producer goes on counting for a reader that has ended.
                 if writes {
-                    parts.push(local_part(spec, &link.ledger, reads));
+                    parts.push(local_part(spec, link.ledger.share().map_err(refused)?, reads));
                 }
                 continue;
             };
@@ -150,8 +153,8 @@ impl Rig {
                 parts.push(Part::Output {
                     from: spec.from.0 as u32,
                     link: number as u32,
-                    ledger: link.ledger.share(),
-                    bell: remote.bell.share(),
+                    ledger: link.ledger.share().map_err(refused)?,
+                    bell: remote.bell.share().map_err(refused)?,
                     announcements: remote.announcements.clone(),
                     overflow: spec.overflow,
                     queue: spec.queue,
@@ -164,7 +167,8 @@ impl Rig {
             }
             if reads {
                 if remote.heard.is_none() {
-                    let (announcements, heard) = channel()?;
+                    let (announcements, heard) =
+                        channel().map_err(|error| unlinked(topology, spec, &error))?;
                     remote.announcements = announcements.clone();
                     remote.heard = Some(heard);
                     let producer = topology.actor(spec.from).process;
@@ -179,17 +183,18 @@ impl Rig {
                     }
                 }
                 let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);
-                let input =
-                    |announcements| Part::Input { from, to, ledger: link.ledger.share(), announcements };
+                let ledger = link.ledger.share().map_err(refused)?;
+                let input = |announcements| Part::Input { from, to, ledger, announcements };
                 parts.extend(remote.heard.take().map(input));
             }
         }
         Ok(Beginning { parts, others })
     }
 
-    fn actor_part(&self, topology: &Topology, actor: usize) -> Part {
+    fn actor_part(&self, topology: &Topology, actor: usize) -> io::Result<Part> {
         let spec = &topology.actors()[actor];
-        Part::Actor(ActorPart {
+        let tally = self.tallies[actor].share().map_err(|error| unwired(spec, &error))?;
+        let part = ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
             role: spec.role.clone(),
@@ -197,21 +202,26 @@ impl Rig {
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,
-            tally: self.tallies[actor].share(),
-        })
+        };
+        Ok(Part::Actor(part, tally))
     }
 }
 
-fn local_part(link: &LinkSpec, ledger: &Ledger, reads: bool) -> Part {
+fn local_part(link: &LinkSpec, ledger: IpcSharedMemory, reads: bool) -> Part {
     Part::Local {
         from: link.from.0 as u32,
         to: reads.then_some(link.to.0 as u32),
-        ledger: ledger.share(),
+        ledger,
         overflow: link.overflow,
         queue: link.queue,
     }
 }
 
-fn describe(subject: &str, error: &dyn std::error::Error) -> io::Error {
-    io::Error::other(format!("{subject} cannot be wired: {error}"))
+fn unwired(actor: &ActorSpec, error: &dyn std::error::Error) -> io::Error {
+    io::Error::other(format!("{} `{}` cannot be wired: {error}", actor.role.name(), actor.name))
+}
+
+fn unlinked(topology: &Topology, link: &LinkSpec, error: &dyn std::error::Error) -> io::Error {
+    let (from, to) = (&topology.actor(link.from).name, &topology.actor(link.to).name);
+    io::Error::other(format!("the link from `{from}` to `{to}` cannot be wired: {error}"))
 }

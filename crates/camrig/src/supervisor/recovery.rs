@@ -10,7 +10,6 @@ use super::state::State;
 use super::{Due, Run};
 use crate::actors::Failure;
 use crate::control::{Order, Verdict};
-use crate::workers::Worker;
 
 /// The most failures of one actor that the report tells; older ones were logged.
 const ERRORS_MAX: usize = 32;
@@ -98,11 +97,12 @@ impl Run<'_> {
     /// A process is gone, and its actors have failed.
     pub(super) fn hear_exit(&mut self, process: usize, how: &str) {
         self.bury(process);
+        let fault = self.processes[process].fault.take();
         // Those that were given up may have died before they heard of it.
         for id in self.actors_of(process).filter(|&id| self.actors[id].state.has_ended()) {
             self.end_links(id);
         }
-        self.fail_process(process, how);
+        self.fail_process(process, fault.as_deref().unwrap_or(how));
     }
 
     /// Fails every actor of a process that is dead.
@@ -176,13 +176,8 @@ impl Run<'_> {
     }
 
     fn restart_process(&mut self, process: usize) {
-        let name = &self.topology.processes()[process];
-        match Worker::start(process, name, self.sender.clone()) {
-            Ok(worker) => {
-                self.processes[process].pid = worker.pid();
-                self.processes[process].worker = Some(worker);
-            }
-            Err(error) => self.fail_process(process, &format!("cannot be started: {error}")),
+        if let Err(error) = self.start_worker(process) {
+            self.fail_process(process, &format!("cannot be started: {error}"));
         }
     }
 }

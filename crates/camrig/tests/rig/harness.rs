@@ -143,11 +143,18 @@ pub(crate) struct Plan<'a> {
     placement: Placement,
     arguments: Vec<&'a str>,
     environment: Vec<(&'a str, &'a str)>,
+    limit: &'a str,
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(topology: &'a str, placement: Placement) -> Self {
-        Self { topology, placement, arguments: Vec::new(), environment: Vec::new() }
+        Self { topology, placement, arguments: Vec::new(), environment: Vec::new(), limit: ":" }
+    }
+
+    /// What a shell says before it becomes the rig, such as `ulimit -n 20`.
+    pub(crate) fn limit(mut self, limit: &'a str) -> Self {
+        self.limit = limit;
+        self
     }
 
     pub(crate) fn arguments(mut self, arguments: &[&'a str]) -> Self {
@@ -172,7 +179,9 @@ impl<'a> Plan<'a> {
         fs::create_dir_all(folder.join("tmp")).unwrap();
         fs::write(folder.join("rig.toml"), self.topology).unwrap();
         let shared_before = names_in(Path::new("/dev/shm"));
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new("sh");
+        let program = std::env::current_exe().unwrap();
+        command.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", self.limit)).arg(program);
         command.arg("run").arg(folder.join("rig.toml")).arg("--report").arg(folder.join("report.json"));
         if self.placement != Placement::Mixed {
             command.args(["--placement", self.placement.name()]);

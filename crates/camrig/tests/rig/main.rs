@@ -13,6 +13,7 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod limits;
 mod load;
 mod passing_on;
 mod placement;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
+    limits::add_to(&mut trials);
     load::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
