@@ -133,7 +133,11 @@ impl Rig {
         let parts = actors.map(|actor| self.actor_part(topology, actor));
         let mut parts = parts.collect::<io::Result<Vec<Part>>>()?;
         if let Some(bell) = &self.bells[process] {
-            parts.push(Part::Inbox(bell.share().map_err(io::Error::other)?));
+            let bell = bell.share().map_err(|error| {
+                let name = &topology.processes()[process];
+                io::Error::other(format!("process `{name}` cannot be wired: {error}"))
+            })?;
+            parts.push(Part::Inbox(bell));
         }
         let mut others = Vec::new();
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
