@@ -427,7 +427,7 @@ impl Outlet {
 }
 
 /// The frames of the largest frameset that a camera with these streams makes.
-fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
+pub(crate) fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
     let any_time = Timestamp { clock: Clock::Hardware, nanos: 0 };
     streams.iter().map(|stream| stream.header(0, any_time)).take(MAX_FRAMES).collect()
 }

@@ -167,6 +167,22 @@ impl<'a> Plan<'a> {
         self
     }
 
+    /// What `check` says of it.
+    pub(crate) fn check(self) -> String {
+        static CHECKS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("camrig-check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
+        let file = std::env::temp_dir().join(name);
+        fs::write(&file, self.topology).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("check").arg(&file).env(MARK, "check");
+        if self.placement != Placement::Mixed {
+            command.args(["--placement", self.placement.name()]);
+        }
+        let checked = command.output().unwrap();
+        fs::remove_file(file).unwrap();
+        String::from_utf8(checked.stdout).unwrap()
+    }
+
     /// Starts it and waits until it has ended by itself.
     pub(crate) fn run(self) -> Ended {
         self.start().finish()

@@ -86,7 +86,7 @@ fn topology() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holdings {
     processes: BTreeMap<String, (usize, usize)>,
-    shared_bytes: u64,
+    pub(crate) shared_bytes: u64,
 }
 
 /// None when a process went meanwhile.
