@@ -61,10 +61,7 @@ impl Worker {
             let met = handshake.greet(greeting).map(|_lifeline| {
                 let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
             });
-            let unmet = met.err().map(|error| {
-                let _ = lock(&watched).kill();
-                error
-            });
+            let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
             let status = lock(&watched).wait();
             tell(WorkerEvent::Exited(match unmet {
                 // Otherwise its status tells how it ended.
