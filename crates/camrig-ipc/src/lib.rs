@@ -32,6 +32,6 @@ pub use latency::Latency;
 pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
 pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounts, MatchTally, Unmatched};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
-pub use region::MemoryError;
+pub use region::{MemoryError, prepare};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
 pub use tally::Tally;

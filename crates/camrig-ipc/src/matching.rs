@@ -140,7 +140,10 @@ impl MatchTally {
     }
 
     /// Another handle to the tally, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.region.share()
     }
 
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn what_one_process_counts_another_sees() {
         let tally = MatchTally::new().unwrap();
-        let seen = MatchTally::received(tally.share()).unwrap();
+        let seen = MatchTally::received(tally.share().unwrap()).unwrap();
         assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));
         tally.count_match([0, 63], Duration::from_micros(12), false);
         tally.count_match([63], Duration::ZERO, true);

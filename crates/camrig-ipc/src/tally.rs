@@ -47,7 +47,10 @@ impl Tally {
     }
 
     /// Another handle to the tally, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.region.share()
     }
 

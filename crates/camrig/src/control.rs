@@ -15,8 +15,10 @@ use crate::topology::Role;
 /// One piece of what a process hosts.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part {
-    /// An actor; always before its links.
-    Actor(ActorPart),
+    /// An actor and its tally; always before its links.
+    Actor(ActorPart, IpcSharedMemory),
+    /// How an actor's inputs are matched, and where that is counted; before its links.
+    Matching(u32, MatchSpec, IpcSharedMemory),
     /// A link between two actors of this process; to none when the reader has ended.
     Local { from: u32, to: Option<u32>, ledger: IpcSharedMemory, overflow: Overflow, queue: usize },
     /// The producer's end of a link to another process.
@@ -48,9 +50,6 @@ pub(crate) struct ActorPart {
     pub(crate) reset: bool,
     /// A camera ends after so many framesets.
     pub(crate) framesets: Option<u64>,
-    pub(crate) tally: IpcSharedMemory,
-    /// How its inputs are matched, and where that is counted.
-    pub(crate) matching: Option<Box<(MatchSpec, IpcSharedMemory)>>,
 }
 
 /// What the supervisor tells a worker.

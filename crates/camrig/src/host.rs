@@ -67,16 +67,16 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(mut part) => {
+            Part::Actor(part, tally) => {
                 let wake = Arc::new(Notify::new());
-                let tally = Arc::new(Tally::received(part.tally.clone())?);
-                let mut inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
-                if let Some((spec, counts)) = part.matching.take().map(|matching| *matching) {
-                    let book = Arc::new(MatchBook::received(&spec, counts)?);
-                    inputs = inputs.matched_by(Matching::new(spec, book));
-                }
+                let tally = Arc::new(Tally::received(tally)?);
+                let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
                 let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
+            }
+            Part::Matching(actor, spec, counts) => {
+                let book = Arc::new(MatchBook::received(&spec, counts)?);
+                self.actor(actor).inputs.match_by(Matching::new(spec, book));
             }
             Part::Local { from, to, ledger, overflow, queue } => {
                 let ledger = Arc::new(Ledger::received(ledger)?);
@@ -271,8 +271,10 @@ impl Hosted {
 
     /// Goes on with another reader of a link to another process.
     pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>, absence: Absence) {
-        if let Some(writer) = self.writers.get(&link) {
-            writer.relink(announcements, absence);
+        if let Some(writer) = self.writers.get(&link)
+            && let Err(error) = writer.relink(announcements, absence)
+        {
+            log::error!("a reader that was restarted cannot be told of the slots here: {error}");
         }
     }
 }

@@ -86,10 +86,9 @@ impl InputLinks {
         }
     }
 
-    /// Inputs whose framesets are matched.
-    pub(crate) fn matched_by(mut self, matching: Matching) -> Self {
+    /// Has the inputs' framesets matched.
+    pub(crate) fn match_by(&mut self, matching: Matching) {
         self.matching = Some(matching);
-        self
     }
 
     /// What their matching came to, where they are matched.
@@ -433,8 +432,8 @@ mod tests {
             };
             let book = Arc::new(MatchBook::new(&spec).unwrap());
             let matching = Matching::new(spec, book);
-            let mut links =
-                InputLinks::new(Arc::clone(&wake), Arc::new(Tally::new().unwrap())).matched_by(matching);
+            let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(Tally::new().unwrap()));
+            links.match_by(matching);
             links.add("right".to_owned(), End::Local(Arc::clone(&right)));
             links.add("left".to_owned(), End::Local(Arc::clone(&left)));
             (0..3).for_each(|nanos| left.publish(camera.frameset(nanos, &[&[0, 0]])));

@@ -124,6 +124,8 @@ impl Outlet {
         for link in &remotes {
             link.begin();
         }
+        // The life before may have died while it waited.
+        tally.set_blocked(false);
         Self {
             sequence: tally.produced(),
             name: name.into(),
@@ -416,7 +418,7 @@ impl Outlet {
             reason: Arc::new(reason),
         };
         let pool = SlotPool::new(self.slots, size_bytes, self.tally.next_generation()).map_err(refused)?;
-        self.remotes.iter().for_each(|link| link.announce_pool(&pool));
+        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }
@@ -451,7 +453,7 @@ impl Outlet {
 }
 
 /// The frames of the largest frameset that a camera with these streams makes.
-fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
+pub(crate) fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
     let any_time = Timestamp { clock: Clock::Hardware, nanos: 0 };
     streams.iter().map(|stream| stream.header(0, any_time)).take(MAX_FRAMES).collect()
 }

@@ -10,9 +10,14 @@ fn misused<'a>(args: impl IntoIterator<Item = &'a str>, stderr: &str) {
 
 #[test]
 fn check_counts_what_there_is() {
-    let fine = |processes| format!("demo is fine: 6 cameras, 1 processor, {processes}\n");
-    Test::new().args(["check", "demo"]).stdout(&fine("7 processes")).run();
-    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process")).run();
+    let fine = |processes, kib| {
+        format!(
+            "demo is fine: 6 cameras, 1 processor, {processes}\n\
+             slots and queues take at most {kib} KiB of memory\n"
+        )
+    };
+    Test::new().args(["check", "demo"]).stdout(&fine("7 processes", 59_844)).run();
+    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process", 59_816)).run();
 }
 
 #[test]

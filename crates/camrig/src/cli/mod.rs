@@ -3,6 +3,7 @@
 //! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
 
 mod devices;
+mod memory;
 mod plan;
 
 use std::io::{IsTerminal, Write};
@@ -199,11 +200,12 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors().iter().any(|actor| actor.process == *process);
             show(&format!(
-                "{} is fine: {}, {}, {}",
+                "{} is fine: {}, {}, {}\n{}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
+                memory::describe(&topology, registry),
             ));
             ExitCode::SUCCESS
         }

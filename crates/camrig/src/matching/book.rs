@@ -34,7 +34,7 @@ impl MatchBook {
         Self { cameras: spec.cameras.iter().map(|camera| camera.name.clone()).collect(), tally }
     }
 
-    pub(crate) fn share(&self) -> IpcSharedMemory {
+    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.tally.share()
     }
 

@@ -13,12 +13,15 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod limits;
+mod load;
 mod matching;
 mod passing_on;
 mod placement;
 mod program;
 mod recovery;
 mod scale;
+mod soak;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -52,6 +55,9 @@ fn main() -> ExitCode {
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
+    limits::add_to(&mut trials);
+    load::add_to(&mut trials);
+    soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

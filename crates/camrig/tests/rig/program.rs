@@ -46,6 +46,7 @@ pub(crate) fn main() -> ExitCode {
         .processor("count", |options| {
             Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
         })
+        .processor("witness", |_: NoOptions| Ok(Witness(BTreeMap::new())))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
         .processor("pass-on", |_: NoOptions| Ok(PassOn))
@@ -420,6 +421,26 @@ impl Processor for Count {
         check_inputs(outlet)?;
         for (camera, Seen { framesets, gaps, next }) in &self.cameras {
             println!("{} of {camera}: {framesets} framesets, {gaps} missing, next {next}", outlet.name());
+        }
+        Ok(())
+    }
+}
+
+/// Checks in each of its lives that sequences increase, across its producers' lives, and that the accounting
+/// adds up; says now and then who goes on.
+struct Witness(BTreeMap<String, Seen>);
+
+impl Processor for Witness {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        check_inputs(outlet)?;
+        let seen = self.0.entry(frames.producer().to_owned()).or_default();
+        if frames.sequence() < seen.next {
+            return Err(format!("{frames:?} came after {}", seen.next).into());
+        }
+        seen.next = frames.sequence() + 1;
+        seen.framesets += 1;
+        if seen.framesets.is_multiple_of(10) {
+            println!("{} goes on with {}", outlet.name(), frames.producer());
         }
         Ok(())
     }
