@@ -35,8 +35,11 @@ const DRIFT_NANOS: f64 = 2e9;
 /// The largest drift that is believed, either way: parts of one. Real clocks are below a tenth of it.
 const DRIFT_MAX: f64 = 1e-3;
 
-/// A delay that differs by more than this from what was expected is another clock: the camera started anew.
-const LEAP_NANOS: u64 = 1_000_000_000;
+/// What comes later than expected by more than this was not late: it is of another clock.
+const LATE_NANOS: i64 = 1_000_000_000;
+
+/// What comes earlier than expected by more than this did not take a shorter way: it is of another clock.
+const EARLY_NANOS: i64 = 50_000_000;
 
 /// Reads one camera's clock.
 pub(super) struct CameraClock {
@@ -120,10 +123,12 @@ impl Line {
 }
 
 impl Estimator {
-    /// Whether a frameset cannot be of the clock that was seen so far.
+    /// Whether a frameset cannot be of the clock that was seen so far: the camera started anew, or its library set
+    /// its clock.
     fn leaps(&self, camera_nanos: u64, arrival_nanos: u64) -> bool {
         let delay = arrival_nanos.wrapping_sub(camera_nanos).cast_signed();
-        self.line.is_some_and(|line| delay.abs_diff(line.delay_at(camera_nanos)) > LEAP_NANOS)
+        let late = |line: Line| delay.saturating_sub(line.delay_at(camera_nanos));
+        self.line.is_some_and(|line| !(-EARLY_NANOS..=LATE_NANOS).contains(&late(line)))
     }
 
     /// Learns from a frameset, and says when it was taken by the host's clock.
@@ -215,11 +220,13 @@ mod tests {
         drift_ppm: f64,
         number: u64,
         start_nanos: u64,
+        /// By how much the camera's clock was set.
+        set_nanos: u64,
     }
 
     impl Simulated {
         fn new(drift_ppm: f64) -> Self {
-            Self { clock: CameraClock::new(true), drift_ppm, number: 0, start_nanos: 0 }
+            Self { clock: CameraClock::new(true), drift_ppm, number: 0, start_nanos: 0, set_nanos: 0 }
         }
 
         /// The next frameset: its reading, and how far that is from the truth.
@@ -228,7 +235,7 @@ mod tests {
             let camera =
                 since_start.saturating_add_signed((since_start as f64 * self.drift_ppm * 1e-6) as i64);
             let truth = AHEAD + self.start_nanos + since_start;
-            let timestamp = Timestamp { clock: Clock::Hardware, nanos: camera };
+            let timestamp = Timestamp { clock: Clock::Hardware, nanos: camera + self.set_nanos };
             let reading = self.clock.read(timestamp, self.number, truth + SHORTEST + late_nanos);
             self.number += 1;
             (reading, reading.nanos.map_or(0, |nanos| nanos as i64 - (truth + SHORTEST) as i64))
@@ -299,6 +306,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_is_noticed_and_moves_nothing() {
+        // An hour and 200 ms ahead, and back again, as a wall clock may be.
+        for set_nanos in [3600 * SECOND, SECOND / 5] {
+            let (mut random, mut camera) = (Random::new(3), Simulated::new(30.0));
+            for seconds in [20, 20, 20] {
+                let anew = camera.next(random.below(2_000_000)).0.anew;
+                assert_eq!(anew, camera.number > 1, "frameset {}", camera.number);
+                for _ in 1..seconds * 30 {
+                    let (reading, error) = camera.next(random.below(2_000_000));
+                    assert!(!reading.anew && error.abs() < 1_000_000, "{error} ns off at {}", camera.number);
+                }
+                camera.set_nanos = set_nanos - camera.set_nanos;
+            }
+        }
+    }
+
+    #[test]
     fn a_clock_that_leaps_ahead_is_another_clock_and_lateness_is_not() {
         let mut clock = CameraClock::new(true);
         // Tenths of a second, by the camera's clock and by the host's.
@@ -313,6 +337,7 @@ mod tests {
         assert_eq!(read(8, 8, 108), (Some(108), false));
         assert_eq!(read(9, 9, 118), (Some(109), false));
         assert_eq!(read(10, 30, 119), (None, true));
+        // Earlier than anything before, by less than another clock would be.
         assert_eq!(read(11, 31, 120), (None, false));
         assert_eq!(read(10, 32, 121), (None, true));
         assert_eq!(read(11, 5, 122), (None, true));

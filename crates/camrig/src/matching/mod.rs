@@ -14,23 +14,25 @@
 //! # Beside others
 //!
 //! The rules are in the tradition of the ROS package `message_filters`, whose `ApproximateTime` policy is described
-//! at <https://wiki.ros.org/message_filters/ApproximateTime>, and of the `Sync` node of Luxonis' `DepthAI`.
+//! at <https://wiki.ros.org/message_filters/ApproximateTime>, and of the node `Sync` of Luxonis' `DepthAI`
+//! (<https://docs.luxonis.com/software/depthai-components/nodes/sync>). As these pages say it:
 //!
 //! | | `ApproximateTime` | `Sync` | here |
 //! |---|---|---|---|
-//! | parameters | none needed | a threshold | a window |
-//! | which set | smallest spread after the set before | the first within the threshold | smallest spread within the window |
-//! | each message used once | yes | yes | yes |
+//! | has to be told | nothing | a threshold | a window |
+//! | which set | smallest spread after the last set | first within the threshold | smallest spread in the window |
+//! | largest spread | any, or a limit | the threshold, or any after some attempts | the window |
+//! | each frameset used once | yes | yes | yes |
 //! | sets do not cross | yes | yes | yes |
-//! | nothing that was dropped between two sets would make another | yes | no | yes |
-//! | the output depends on times only, not on arrival | yes, while queues suffice | no | yes, with `overflow = "block"`; otherwise while queues suffice |
-//! | the largest spread | optional | the threshold | the window, always |
-//! | waits for the next message of a camera | unless a lower bound of its interval is given | no | unless half its frame interval makes it useless |
-//! | prefers early sets to good ones | optional (age penalty) | always | no |
-//! | a camera that falls silent | ends all output | ends all output, or attempts are counted | `partial`: the others go on; `drop`: counted, memory bounded |
-//! | sets that lack a camera | no | after a number of attempts, whatever is there | `partial` |
-//! | clocks | one is assumed | those of one device, or synchronised | one is declared and checked, or estimated for each camera |
-//! | a clock that goes back | all is dropped, after a check for simulated time only | - | what waits is decided, and matching starts anew |
+//! | no further set in what was dropped between two | yes | not said | yes, within the window |
+//! | depends on times only, not on arrival | yes, while queues suffice | not said | yes, while queues suffice |
+//! | waits for a camera's next frameset | unless told how soon it can come | no | unless half its interval is too late |
+//! | early sets before good ones | optional (age penalty) | yes | no |
+//! | a camera falls silent | no more sets | no more sets | `partial`: sets without it |
+//! | sets that lack a camera | no | no | `partial` |
+//! | clocks | one is assumed | one is assumed | one is declared and checked, or each is estimated |
+//!
+//! Queues suffice always where producers wait for room (`overflow = "block"`), until a camera is silent for too long.
 
 mod book;
 mod clock;
