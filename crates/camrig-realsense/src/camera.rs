@@ -195,7 +195,7 @@ impl Camera {
 
     /// Everything that stays the same.
     pub(crate) fn info(&self) -> CameraInfo {
-        let Device { model, serial, firmware, usb_type } = describe(self.device.device());
+        let Device { model, serial, firmware, usb_type, .. } = describe(self.device.device());
         let streams = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
             if self.chosen.iter().any(|chosen| chosen.stream == Stream::Depth) {
@@ -288,6 +288,8 @@ fn describe(device: &DeviceView) -> Device {
         serial: info(Rs2CameraInfo::SerialNumber),
         firmware: info(Rs2CameraInfo::FirmwareVersion),
         usb_type: info(Rs2CameraInfo::UsbTypeDescriptor),
+        usb_port: String::new(),
+        profiles: Vec::new(),
     }
 }
 

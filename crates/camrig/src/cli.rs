@@ -221,7 +221,7 @@ fn devices(registry: &Registry) -> ExitCode {
             Ok(None) => {}
             Ok(Some(devices)) if devices.is_empty() => lines.push(format!("{name}: no camera is attached")),
             Ok(Some(devices)) => {
-                for Device { model, serial, firmware, usb_type } in devices {
+                for Device { model, serial, firmware, usb_type, .. } in devices {
                     lines.push(format!(
                         "{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}"
                     ));

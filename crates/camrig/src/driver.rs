@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use camrig_frame::CameraInfo;
+use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::outlet::{Outlet, OutletError};
@@ -94,7 +95,7 @@ pub enum Captured {
 }
 
 /// An attached device, as `camrig devices` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// The model, such as `Intel RealSense D435`.
     pub model: String,
@@ -104,6 +105,21 @@ pub struct Device {
     pub firmware: String,
     /// The USB connection, such as `3.2`.
     pub usb_type: String,
+    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty where it is not known.
+    pub usb_port: String,
+    /// What each of its streams can be; empty where it is not known.
+    pub profiles: Vec<DeviceProfile>,
+}
+
+/// A stream as a device can deliver it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceProfile {
+    /// Which stream.
+    pub stream: Stream,
+    /// How its pixels are stored.
+    pub format: PixelFormat,
+    /// Its size and rate.
+    pub profile: StreamProfile,
 }
 
 /// Why a driver cannot do what was asked, as one line that a user can act on.

@@ -33,7 +33,7 @@ pub use app::App;
 pub use camrig_frame as frame;
 pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
 pub use clock::monotonic_nanos;
-pub use driver::{Captured, Device, Driver, DriverError};
+pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError};
 pub use frameset::{FrameSet, HeldFrames};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{NoOptions, Processor, ProcessorError};
