@@ -8,7 +8,8 @@ use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
 use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, monotonic_nanos};
 
-use crate::camera::{Camera, Event, devices};
+use crate::camera::{Camera, Event};
+use crate::find::devices;
 use crate::gather::{Gatherer, Together, Waiting};
 use crate::options::{Options, Request};
 use crate::sys::Pixels;
@@ -18,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// How long probing a file waits for its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
+
+/// How a probe takes its turn.
+const PROBE: &str = "a check of devices";
 
 /// A RealSense camera, live or recorded.
 ///
@@ -48,11 +52,11 @@ impl Driver for RealSense {
     fn probe(options: &Options) -> Result<(), DriverError> {
         let (path, streams) = match Request::new(options)? {
             Request::File { path, streams, .. } => (path, streams),
-            live @ Request::Live { .. } => return Camera::open(&live).map(drop),
+            live @ Request::Live { .. } => return Camera::open(PROBE, &live).map(drop),
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
         let name = path.display().to_string();
-        let camera = Camera::open(&Request::File { path, streams, real_time: false, repeat: false })?;
+        let camera = Camera::open(PROBE, &Request::File { path, streams, real_time: false, repeat: false })?;
         let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
         let mut grabber = Grabber::new(camera);
         grabber.start()?;
@@ -64,8 +68,8 @@ impl Driver for RealSense {
         }
     }
 
-    fn open(_name: &str, options: Options) -> Result<Self, DriverError> {
-        let camera = Camera::open(&Request::new(&options)?)?;
+    fn open(name: &str, options: Options) -> Result<Self, DriverError> {
+        let camera = Camera::open(&format!("camera `{name}`"), &Request::new(&options)?)?;
         Ok(Self { grabber: Grabber::new(camera) })
     }
 

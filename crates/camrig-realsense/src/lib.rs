@@ -8,7 +8,10 @@
 //! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
 //!
 //! * `options`: what a topology says, and what is asked for once it is checked
+//! * `turn`: one process of the host at a time looks for cameras, opens or starts one
+//! * `find`, `profiles`: which device is meant, and which of its streams
 //! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
+//! * `convert`: what librealsense says of frames and lenses, in camrig's terms
 //! * `gather`: which frames make a frameset. It knows no librealsense
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
@@ -16,12 +19,16 @@
 //! It deliberately knows no actor, no link and no slot: framesets leave through the [`camrig::Outlet`].
 
 mod camera;
+mod convert;
 mod driver;
+mod find;
 mod gather;
 mod options;
+mod profiles;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use driver::RealSense;
 pub use options::{ColorFormat, Options};

@@ -59,7 +59,7 @@ fn file(path: &Path) -> Options {
 }
 
 fn start(options: &Options) -> Grabber {
-    let mut grabber = Grabber::new(Camera::open(&Request::new(options).unwrap()).unwrap());
+    let mut grabber = Grabber::new(Camera::open("a test", &Request::new(options).unwrap()).unwrap());
     grabber.start().unwrap();
     grabber
 }
@@ -317,7 +317,7 @@ fn a_live_camera_takes_the_same_way() {
         color: Some("64x48@60".parse().unwrap()),
         ..Options::default()
     };
-    let live = Camera::open_in(context, &Request::new(&options).unwrap()).unwrap();
+    let live = Camera::open_in(context, "a test", &Request::new(&options).unwrap()).unwrap();
     let mut grabber = Grabber::new(live);
     grabber.start().unwrap();
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
@@ -355,7 +355,7 @@ fn a_live_camera_says_what_it_has() {
         let context = sys::Context::new().unwrap();
         let camera = SoftwareCamera::new(SCENE);
         let _plugged = context.plug_in(&camera).unwrap();
-        Camera::open_in(context, &Request::new(options).unwrap()).err().unwrap().to_string()
+        Camera::open_in(context, "a test", &Request::new(options).unwrap()).err().unwrap().to_string()
     };
     let depth = Some("640x480@30".parse().unwrap());
     let serial = |serial: &str| Options { serial: Some(serial.into()), depth, ..Options::default() };

@@ -1,0 +1,76 @@
+//! Devices: cameras, and players of files.
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+
+use realsense_rust::device::Device;
+use realsense_sys as rs2;
+
+use super::sensor::OpenSensor;
+use super::{Fault, call, create};
+
+/// A camera or a player. Dropped after its sensors.
+pub(crate) struct OpenDevice {
+    /// The pointer that `device` owns.
+    pointer: NonNull<rs2::rs2_device>,
+    device: Device,
+}
+
+impl OpenDevice {
+    pub(super) fn new(pointer: NonNull<rs2::rs2_device>) -> Self {
+        Self { pointer, device: Device::from(pointer) }
+    }
+
+    /// realsense-rust's view of it.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The sensors. A device that is gone has none.
+    pub(crate) fn sensors(&self) -> Result<Vec<OpenSensor>, Fault> {
+        struct List(NonNull<rs2::rs2_sensor_list>);
+        impl Drop for List {
+            fn drop(&mut self) {
+                // SAFETY: the list is this guard's own, and deleted once. Sensors own themselves.
+                unsafe { rs2::rs2_delete_sensor_list(self.0.as_ptr()) }
+            }
+        }
+
+        // SAFETY: `device` keeps the device alive.
+        let list = List(create(|error| unsafe { rs2::rs2_query_sensors(self.pointer.as_ptr(), error) })?);
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_sensors_count(list.0.as_ptr(), error) })?;
+        (0..count)
+            // SAFETY: the list is alive and has `count` entries.
+            .map(|index| create(|error| unsafe { rs2::rs2_create_sensor(list.0.as_ptr(), index, error) }))
+            .map(|sensor| OpenSensor::new(sensor?))
+            .collect()
+    }
+
+    /// Whether a player keeps the pace of the recording, or waits for its frames to be taken.
+    pub(crate) fn set_real_time(&self, real_time: bool) -> Result<(), Fault> {
+        let (device, real_time) = (self.pointer.as_ptr(), c_int::from(real_time));
+        // SAFETY: `device` keeps the device alive. Of a live camera the call fails.
+        call(|error| unsafe { rs2::rs2_playback_device_set_real_time(device, real_time, error) })
+    }
+
+    /// Lets a player read nothing, even when its sensors start, until [`Self::resume`].
+    pub(crate) fn pause(&self) -> Result<(), Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_device_pause(self.pointer.as_ptr(), error) })
+    }
+
+    /// Ends [`Self::pause`].
+    pub(crate) fn resume(&self) -> Result<(), Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_device_resume(self.pointer.as_ptr(), error) })
+    }
+
+    /// Whether a player has come to its end.
+    pub(crate) fn is_stopped(&self) -> Result<bool, Fault> {
+        let device = self.pointer.as_ptr();
+        // SAFETY: as in `set_real_time`.
+        let status = call(|error| unsafe { rs2::rs2_playback_device_get_current_status(device, error) })?;
+        Ok(status == rs2::rs2_playback_status_RS2_PLAYBACK_STATUS_STOPPED)
+    }
+}

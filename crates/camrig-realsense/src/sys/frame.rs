@@ -1,0 +1,125 @@
+//! Frames, from the callback that gets them to the pixels that are read.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use realsense_rust::frame::ImageFrame;
+use realsense_sys as rs2;
+
+use super::{Fault, call};
+
+/// Where a sensor's callback sends its frames.
+pub(crate) struct Sink {
+    pub(crate) sender: SyncSender<Arrived>,
+    /// Whether the callback waits for room, which holds up a player that waits for it, or drops the frame.
+    pub(crate) wait: bool,
+}
+
+/// A frame as it came, with the host's monotonic time.
+pub(crate) struct Arrived {
+    pub(crate) frame: RawFrame,
+    pub(crate) arrival_nanos: u64,
+}
+
+/// Called by librealsense for every frame, which it hands over.
+pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void) {
+    let Some(frame) = NonNull::new(frame) else { return };
+    // SAFETY: the frame is alive and ours. A kept frame no longer counts among those that librealsense hands
+    // out at most at once (16 a stream, 32 from a file); its memory is recycled all the same.
+    unsafe { rs2::rs2_keep_frame(frame.as_ptr()) };
+    let arrived = Arrived { frame: RawFrame(frame), arrival_nanos: camrig::monotonic_nanos() };
+    // SAFETY: `start` passed a `Sink` that `silence` frees only after the last callback. It is only read,
+    // and a sender may be used from any thread.
+    let sink = unsafe { user.cast::<Sink>().as_ref() };
+    let Some(sink) = sink else { return };
+    // Whatever cannot be sent drops here, and so releases the frame.
+    if sink.wait {
+        drop(sink.sender.send(arrived));
+    } else if let Err(TrySendError::Full(arrived)) = sink.sender.try_send(arrived) {
+        drop(arrived);
+    }
+}
+
+/// A frame that librealsense handed over and nobody has looked at.
+pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
+
+// SAFETY: a frame's count of references is atomic, and the archive that it returns to has a lock, so that
+// any thread may release it; a reference belongs to one thread at a time here.
+unsafe impl Send for RawFrame {}
+
+impl RawFrame {
+    /// realsense-rust's view of the frame as an image.
+    pub(crate) fn into_image(self) -> Result<Image, Fault> {
+        let frame = self.0;
+        // realsense-rust panics of a frame without pixels.
+        // SAFETY: the frame is alive.
+        let data = call(|error| unsafe { rs2::rs2_get_frame_data(frame.as_ptr(), error) })?;
+        if data.is_null() {
+            return Err(Fault::new("a frame has no pixels"));
+        }
+        // Its constructor leaves the frame alone when it fails, so that `self` releases it.
+        let image = ImageFrame::try_from(frame).map_err(|error| Fault::new(&error.to_string()))?;
+        // From here on the image releases it.
+        std::mem::forget(self);
+        let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
+        let size_bytes = stride.saturating_mul(height);
+        // A file may claim anything. Software devices, as in the tests, claim 0 for pixels handed to them.
+        let vouched_for = cfg!(test) && claimed_bytes == 0;
+        if claimed_bytes < size_bytes && !vouched_for {
+            let message = format!("a frame has {claimed_bytes} bytes, too few for {height} rows of {stride}");
+            return Err(Fault::new(&message));
+        }
+        Ok(Image { image, size_bytes })
+    }
+}
+
+impl Drop for RawFrame {
+    fn drop(&mut self) {
+        // SAFETY: librealsense handed over this reference, and it is released once: `into_image` forgets it.
+        unsafe { rs2::rs2_release_frame(self.0.as_ptr()) }
+    }
+}
+
+/// Any kind of image: what it is of is in its profile.
+#[derive(Debug)]
+pub(crate) struct AnyImage;
+
+/// An image whose size was checked.
+pub(crate) struct Image {
+    image: ImageFrame<AnyImage>,
+    size_bytes: usize,
+}
+
+impl Image {
+    /// realsense-rust's view of it.
+    pub(crate) fn view(&self) -> &ImageFrame<AnyImage> {
+        &self.image
+    }
+
+    /// Leaves only the pixels, which may be read from any thread.
+    pub(crate) fn into_pixels(self) -> Pixels {
+        Pixels(self)
+    }
+}
+
+/// The pixels of a frame that librealsense holds for us.
+pub(crate) struct Pixels(Image);
+
+// SAFETY: all that can be done with `&Pixels` is to read bytes that nobody writes: librealsense has filled
+// the frame before it handed it over, and reuses its memory only after the last reference is released, which
+// is ours. Dropping it releases the frame, which any thread may do (`ImageFrame` is `Send`).
+unsafe impl Sync for Pixels {}
+
+impl Pixels {
+    /// The rows from the top, with their padding.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let Image { image, size_bytes } = &self.0;
+        // SAFETY: the frame is held, so that its memory is alive and unchanged as long as `self`; it has
+        // `size_bytes`, as `into_image` checked.
+        unsafe {
+            let data: *const c_void = image.get_data();
+            std::slice::from_raw_parts(data.cast(), *size_bytes)
+        }
+    }
+}
