@@ -225,7 +225,7 @@ fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
         ),
         (
             r#"serial = "123", file = "whole.bag""#,
-            "`serial` and `file` exclude each other: a camera is live or recorded",
+            "a live camera and a `file` exclude each other: a camera is live or recorded",
             78,
         ),
     ] {

@@ -73,7 +73,17 @@ impl Camera {
     /// As [`Self::open`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
         let (subject, device, playback) = match request {
-            Request::Live { serial, .. } => (Subject::Live(serial.clone()), find(&context, serial)?, None),
+            Request::Live(live) => {
+                let (device, Device { serial, usb_type, .. }) = find(&context, &live.selection)?;
+                let subject = Subject::Live(serial);
+                if usb_type.starts_with('2') && !live.allow_usb2 {
+                    return Err(DriverError::new(format!(
+                        "{subject} is on USB {usb_type}, where profiles are fewer and slower: connect it to a USB 3 \
+                         port with a USB 3 cable, or set `allow_usb2 = true`"
+                    )));
+                }
+                (subject, device, None)
+            }
             Request::File { path, real_time, repeat, .. } => {
                 let playback = Playback { real_time: *real_time, repeat: *repeat };
                 (Subject::File(path.display().to_string()), open_file(&context, path)?, Some(playback))
@@ -82,7 +92,7 @@ impl Camera {
         let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
         let (candidates, left_out) = candidates(&sensors);
         let chosen = match request {
-            Request::Live { streams, .. } => choose_live(&subject, &candidates, streams)?,
+            Request::Live(live) => choose_live(&subject, &candidates, &live.streams)?,
             Request::File { streams, .. } => {
                 for what in &left_out {
                     log::warn!("{subject}: {what} is left out: its format or size is unknown");

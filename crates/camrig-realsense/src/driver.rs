@@ -46,13 +46,13 @@ impl Driver for RealSense {
     }
 
     fn claim(options: &Options) -> Option<String> {
-        options.serial.as_ref().map(|serial| format!("serial {serial}"))
+        options.selection().ok().flatten().map(|selection| selection.to_string())
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
         let (path, streams) = match Request::new(options)? {
             Request::File { path, streams, .. } => (path, streams),
-            live @ Request::Live { .. } => return Camera::open(PROBE, &live).map(drop),
+            live @ Request::Live(_) => return Camera::open(PROBE, &live).map(drop),
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
         let name = path.display().to_string();

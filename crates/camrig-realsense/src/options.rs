@@ -2,18 +2,26 @@
 //!
 //! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
 
-/// The options of the driver `realsense`: a camera by its `serial`, or a recording by its `file`.
+/// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
+/// one is connected if there is `any`, or a recording by its `file`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// The serial number of a live camera.
     pub serial: Option<String>,
+    /// The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
+    pub port: Option<String>,
+    /// The name of a live camera, such as `Intel RealSense D435`, or its last word.
+    pub name: Option<String>,
+    /// Whether the one live camera that is connected is meant, whichever it is.
+    pub any: Option<bool>,
     /// A `.bag` file that librealsense recorded.
     pub file: Option<PathBuf>,
     /// The depth stream, such as `640x480@30`.
@@ -24,6 +32,9 @@ pub struct Options {
     pub infrared_1: Option<StreamProfile>,
     /// The right infrared stream.
     pub infrared_2: Option<StreamProfile>,
+    /// Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this
+    /// is true.
+    pub allow_usb2: Option<bool>,
     /// How a live camera's color is stored; `rgb8` unless it is given.
     pub color_format: Option<ColorFormat>,
     /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
@@ -48,8 +59,37 @@ pub enum ColorFormat {
 /// Options that make sense.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
-    Live { serial: String, streams: Vec<StreamRequest> },
+    Live(LiveRequest),
     File { path: PathBuf, streams: Vec<StreamRequest>, real_time: bool, repeat: bool },
+}
+
+/// What is asked of a live camera.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LiveRequest {
+    pub(crate) selection: Selection,
+    pub(crate) streams: Vec<StreamRequest>,
+    pub(crate) allow_usb2: bool,
+}
+
+/// Which of the live cameras is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Serial(String),
+    Port(String),
+    Name(String),
+    Any,
+}
+
+/// As in errors and claims: `serial 123`.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(serial) => write!(f, "serial {serial}"),
+            Self::Port(port) => write!(f, "USB port {port}"),
+            Self::Name(name) => write!(f, "name {name}"),
+            Self::Any => f.write_str("any RealSense camera"),
+        }
+    }
 }
 
 /// A stream that the options name.
@@ -65,17 +105,18 @@ impl Request {
     /// What `options` ask for.
     pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
         let refuse = |message: &str| Err(DriverError::new(message));
-        match (&options.serial, &options.file) {
+        let selection = options.selection()?;
+        match (selection, &options.file) {
             (Some(_), Some(_)) => {
-                refuse("`serial` and `file` exclude each other: a camera is live or recorded")
+                refuse("a live camera and a `file` exclude each other: a camera is live or recorded")
             }
-            (None, None) => refuse("`serial` or `file` is missing: a camera is live or recorded"),
-            (Some(serial), None) => {
-                if serial.trim().is_empty() {
-                    return refuse("`serial` is empty");
-                }
+            (None, None) => refuse(
+                "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one by \
+                 `file`",
+            ),
+            (Some(selection), None) => {
                 if options.real_time.is_some() || options.repeat.is_some() {
-                    return refuse("`real_time` and `repeat` are for a `file`, not for a `serial`");
+                    return refuse("`real_time` and `repeat` are for a `file`, not for a live camera");
                 }
                 let streams = options.streams(true);
                 if streams.is_empty() {
@@ -84,13 +125,17 @@ impl Request {
                          each such as \"640x480@30\"",
                     );
                 }
-                Ok(Self::Live { serial: serial.clone(), streams })
+                let allow_usb2 = options.allow_usb2.unwrap_or(false);
+                Ok(Self::Live(LiveRequest { selection, streams, allow_usb2 }))
             }
             (None, Some(path)) => {
                 if options.color_format.is_some() {
                     return refuse(
-                        "`color_format` is for a `serial`: a `file` has the format that was recorded",
+                        "`color_format` is for a live camera: a `file` has the format that was recorded",
                     );
+                }
+                if options.allow_usb2.is_some() {
+                    return refuse("`allow_usb2` is for a live camera, not for a `file`");
                 }
                 Ok(Self::File {
                     path: path.clone(),
@@ -104,6 +149,32 @@ impl Request {
 }
 
 impl Options {
+    /// The live camera that is meant, if one is.
+    pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
+        if self.any == Some(false) {
+            return Err(DriverError::new("`any` is true or left out"));
+        }
+        let text =
+            |key: &str, text: &Option<String>, selection: fn(String) -> Selection| match text.as_deref() {
+                Some(text) if text.trim().is_empty() => Err(DriverError::new(format!("`{key}` is empty"))),
+                Some(text) => Ok(Some((key.to_owned(), selection(text.trim().to_owned())))),
+                None => Ok(None),
+            };
+        let given = [
+            text("serial", &self.serial, Selection::Serial)?,
+            text("port", &self.port, Selection::Port)?,
+            text("name", &self.name, Selection::Name)?,
+            self.any.map(|_| ("any".to_owned(), Selection::Any)),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some((first, _)), Some((second, _))) => Err(DriverError::new(format!(
+                "`{first}` and `{second}` exclude each other: one of them says which camera is meant"
+            ))),
+            (first, _) => Ok(first.map(|(_, selection)| selection)),
+        }
+    }
+
     fn streams(&self, live: bool) -> Vec<StreamRequest> {
         let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
@@ -142,13 +213,14 @@ mod tests {
         };
         assert_eq!(
             request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
-            Ok(Request::Live {
-                serial: "1".into(),
+            Ok(Request::Live(LiveRequest {
+                selection: Selection::Serial("1".into()),
                 streams: vec![
                     stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),
                     stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
                 ],
-            }),
+                allow_usb2: false,
+            })),
         );
         assert_eq!(
             request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
@@ -164,11 +236,21 @@ mod tests {
     #[test]
     fn options_that_make_no_sense_are_refused() {
         for (options, message) in [
-            ("", "`serial` or `file` is missing: a camera is live or recorded"),
+            (
+                "",
+                "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one by \
+                 `file`",
+            ),
             (
                 "serial = '1'\nfile = 'a.bag'",
-                "`serial` and `file` exclude each other: a camera is live or recorded",
+                "a live camera and a `file` exclude each other: a camera is live or recorded",
             ),
+            (
+                "port = '2-1'\nany = true",
+                "`port` and `any` exclude each other: one of them says which camera is meant",
+            ),
+            ("any = false", "`any` is true or left out"),
+            ("file = 'a.bag'\nallow_usb2 = true", "`allow_usb2` is for a live camera, not for a `file`"),
             ("serial = ' '", "`serial` is empty"),
             (
                 "serial = '1'",
@@ -177,11 +259,11 @@ mod tests {
             ),
             (
                 "serial = '1'\ndepth = '640x480@30'\nrepeat = true",
-                "`real_time` and `repeat` are for a `file`, not for a `serial`",
+                "`real_time` and `repeat` are for a `file`, not for a live camera",
             ),
             (
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
-                "`color_format` is for a `serial`: a `file` has the format that was recorded",
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
             ),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
             (

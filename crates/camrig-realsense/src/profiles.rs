@@ -19,6 +19,9 @@ const FORMATS: [(PixelFormat, rs2::rs2_format); 5] = [
     (PixelFormat::Y8, rs2::rs2_format_RS2_FORMAT_Y8),
 ];
 
+/// How many profiles an error shows. A camera may have dozens.
+const NEAREST: usize = 5;
+
 /// A stream that a device can give, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
@@ -58,18 +61,28 @@ pub(crate) fn choose_live(
     let choose = |request: &StreamRequest| {
         let same = |it: &&Candidate| it.stream == request.stream && Some(it.format) == request.format;
         candidates.iter().filter(same).find(|it| it.profile == request.profile).copied().ok_or_else(|| {
-            let mut profiles: Vec<_> = candidates.iter().filter(same).map(|it| it.profile).collect();
-            profiles.sort_by_key(|it| (it.width(), it.height(), it.frames_per_second()));
-            profiles.dedup();
-            let there_are = list(profiles.iter().map(StreamProfile::to_string));
+            let there_are = nearest(request.profile, candidates.iter().filter(same).map(|it| it.profile));
             let format = request.format.map(|format| format!(" in {format}")).unwrap_or_default();
             let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!(
-                "{subject} has no {stream} stream {profile}{format}; there are: {there_are}"
-            ))
+            DriverError::new(format!("{subject} has no {stream} stream {profile}{format}; {there_are}"))
         })
     };
     requests.iter().map(choose).collect()
+}
+
+/// The profiles that differ least from `wanted`: in size first, then in rate.
+fn nearest(wanted: StreamProfile, profiles: impl Iterator<Item = StreamProfile>) -> String {
+    let pixels = |profile: StreamProfile| profile.width() * profile.height();
+    let mut profiles: Vec<_> = profiles.collect();
+    profiles.sort_by_key(|it| {
+        let distance = pixels(*it).abs_diff(pixels(wanted));
+        let rate_distance = it.frames_per_second().abs_diff(wanted.frames_per_second());
+        // The rest only makes the order certain, and equal ones neighbours.
+        (distance, rate_distance, it.width(), it.frames_per_second())
+    });
+    profiles.dedup();
+    let which = if profiles.len() > NEAREST { "the nearest are" } else { "there are" };
+    format!("{which}: {}", list(profiles.iter().take(NEAREST).map(StreamProfile::to_string)))
 }
 
 /// All recorded streams, or those that are asked for.

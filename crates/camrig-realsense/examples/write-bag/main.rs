@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use camrig::frame::StreamProfile;
 use clap::Parser;
-use software::{Scene, SoftwareCamera};
+use software::{Identity, Scene, SoftwareCamera};
 
 /// Write a .bag file of a software camera: Z16 depth and RGB8 color.
 #[derive(Parser)]
@@ -34,11 +34,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { out, framesets, size, rate, infrared } = Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
+        identity: Identity::D405,
         width: profile.width(),
         height: profile.height(),
         frames_per_second: profile.frames_per_second(),
         color_delay_millis: 1.0,
         infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
+        also: &[],
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {

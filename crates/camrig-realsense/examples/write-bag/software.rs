@@ -14,9 +14,46 @@ use std::time::{Duration, Instant};
 
 use realsense_sys as rs2;
 
+/// Which camera it is.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "only the tests look for one among several")]
+pub(crate) struct Identity {
+    pub(crate) model: &'static str,
+    pub(crate) serial: &'static str,
+    pub(crate) firmware: &'static str,
+    pub(crate) usb_type: &'static str,
+    /// As librealsense's V4L2 backend tells it.
+    pub(crate) physical_port: &'static str,
+    pub(crate) depth_unit_meters: f32,
+}
+
+impl Identity {
+    /// A D405 at the USB port 2-1.3.
+    pub(crate) const D405: Self = Self {
+        model: "Intel RealSense D405",
+        serial: "000000000042",
+        firmware: "5.12.14.100",
+        usb_type: "3.2",
+        physical_port: "/sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1.3/2-1.3:1.0/video4linux/video0",
+        depth_unit_meters: 0.0001,
+    };
+
+    /// A D435 at the USB port 2-2.
+    #[allow(dead_code, reason = "only the tests have cameras of two models")]
+    pub(crate) const D435: Self = Self {
+        model: "Intel RealSense D435",
+        serial: "000000000043",
+        firmware: "5.16.0.1",
+        usb_type: "3.2",
+        physical_port: "/sys/devices/pci0000:00/0000:00:14.0/usb2/2-2/2-2:1.0/video4linux/video2",
+        depth_unit_meters: 0.001,
+    };
+}
+
 /// What a software camera is and sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
+    pub(crate) identity: Identity,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) frames_per_second: u32,
@@ -24,14 +61,11 @@ pub(crate) struct Scene {
     pub(crate) color_delay_millis: f64,
     /// The format of the left infrared stream, if there is one: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`.
     pub(crate) infrared: Option<rs2::rs2_format>,
+    /// Width, height and rate that each stream could have as well.
+    pub(crate) also: &'static [(u32, u32, u32)],
 }
 
 impl Scene {
-    pub(crate) const SERIAL: &str = "000000000042";
-    pub(crate) const MODEL: &str = "Intel RealSense D405";
-    pub(crate) const FIRMWARE: &str = "5.12.14.100";
-    pub(crate) const USB_TYPE: &str = "3.2";
-    pub(crate) const DEPTH_UNIT_METERS: f32 = 0.0001;
     /// Color is this far to the right of depth, in metres.
     pub(crate) const BASELINE_METERS: f32 = 0.015;
 
@@ -101,10 +135,11 @@ impl SoftwareCamera {
         // SAFETY: no precondition.
         let device = some(checked(|error| unsafe { rs2_create_software_device(error) }));
         for (info, text) in [
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME, Scene::MODEL),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, Scene::SERIAL),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, Scene::FIRMWARE),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, Scene::USB_TYPE),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME, scene.identity.model),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, scene.identity.serial),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, scene.identity.firmware),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, scene.identity.usb_type),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_PHYSICAL_PORT, scene.identity.physical_port),
         ] {
             let text = CString::new(text).expect("no zero byte");
             // SAFETY: the device is alive; librealsense copies the text.
@@ -129,7 +164,7 @@ impl SoftwareCamera {
         checked(|error| unsafe {
             let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
             let sensor = depth.sensor.as_ptr();
-            rs2_software_sensor_add_read_only_option(sensor, option, Scene::DEPTH_UNIT_METERS, error);
+            rs2_software_sensor_add_read_only_option(sensor, option, scene.identity.depth_unit_meters, error);
         });
         let color_to_depth = rs2::rs2_extrinsics {
             rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
@@ -252,21 +287,27 @@ impl SoftwareStream {
         format: rs2::rs2_format,
     ) -> Self {
         let bytes_per_pixel = bytes_per_pixel(format);
-        let video = VideoStream {
-            stream,
-            index,
-            uid: stream as c_int,
-            width: scene.width as c_int,
-            height: scene.height as c_int,
-            frames_per_second: scene.frames_per_second as c_int,
-            bytes_per_pixel: bytes_per_pixel as c_int,
-            format,
-            intrinsics: scene.intrinsics(),
+        let add = |(width, height, frames_per_second): (u32, u32, u32)| {
+            let video = VideoStream {
+                stream,
+                index,
+                uid: stream as c_int,
+                width: width as c_int,
+                height: height as c_int,
+                frames_per_second: frames_per_second as c_int,
+                bytes_per_pixel: bytes_per_pixel as c_int,
+                format,
+                intrinsics: scene.intrinsics(),
+            };
+            // SAFETY: the sensor is alive.
+            some(checked(|error| unsafe {
+                rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
+            }))
         };
-        // SAFETY: the sensor is alive.
-        let profile = some(checked(|error| unsafe {
-            rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
-        }));
+        let profile = add((scene.width, scene.height, scene.frames_per_second));
+        for &profile in scene.also {
+            add(profile);
+        }
         Self { sensor, profile, bytes_per_pixel }
     }
 
@@ -285,7 +326,7 @@ impl SoftwareStream {
             domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
             number: number as c_int,
             profile: self.profile.as_ptr(),
-            depth_unit_meters: Scene::DEPTH_UNIT_METERS,
+            depth_unit_meters: scene.identity.depth_unit_meters,
         };
         // SAFETY: sensor and profile are alive; the pixels are a whole image and live until `take_back`.
         checked(|error| unsafe {
