@@ -74,8 +74,9 @@ impl Camera {
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
         let (subject, device, playback) = match request {
             Request::Live(live) => {
-                let (device, Device { serial, usb_type, .. }) = find(&context, &live.selection)?;
+                let (mut device, Device { serial, usb_type, .. }) = find(&context, &live.selection)?;
                 let subject = Subject::Live(serial);
+                device.watch(&context).map_err(|fault| subject.refuses(&fault))?;
                 if usb_type.starts_with('2') && !live.allow_usb2 {
                     return Err(DriverError::new(format!(
                         "{subject} is on USB {usb_type}, where profiles are fewer and slower: connect it to a USB 3 \
@@ -174,6 +175,9 @@ impl Camera {
                     // The queue has been seen empty, so there is room for what callbacks still bring.
                     self.sensors.iter_mut().for_each(OpenSensor::silence);
                 }
+                if self.device.is_gone() {
+                    return Err(DriverError::unavailable(format!("{} was unplugged", self.subject)));
+                }
                 return Ok(Event::Nothing);
             }
         };
@@ -188,6 +192,12 @@ impl Camera {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// As if librealsense had told that the camera was unplugged.
+    #[cfg(test)]
+    pub(crate) fn pretend_gone(&self) {
+        self.device.pretend_gone();
     }
 
     /// Everything that stays the same.

@@ -9,7 +9,7 @@ use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
 use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, monotonic_nanos};
 
 use crate::camera::{Camera, Event};
-use crate::find::devices;
+use crate::find::{self, devices};
 use crate::gather::{Gatherer, Together, Waiting};
 use crate::options::{Options, Request};
 use crate::sys::Pixels;
@@ -69,7 +69,7 @@ impl Driver for RealSense {
     }
 
     fn open(name: &str, options: Options) -> Result<Self, DriverError> {
-        let camera = Camera::open(&format!("camera `{name}`"), &Request::new(&options)?)?;
+        let camera = Camera::open(&who(name), &Request::new(&options)?)?;
         Ok(Self { grabber: Grabber::new(camera) })
     }
 
@@ -79,6 +79,14 @@ impl Driver for RealSense {
 
     fn info(&self) -> CameraInfo {
         self.grabber.info.clone()
+    }
+
+    fn reset(name: &str, options: &Options) -> Result<(), DriverError> {
+        match options.selection()? {
+            Some(selection) => find::reset(&who(name), &selection),
+            // A file that is opened again is as good as new.
+            None => Ok(()),
+        }
     }
 
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
@@ -95,6 +103,11 @@ impl Driver for RealSense {
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {
         devices().map(Some)
     }
+}
+
+/// How the camera called `name` takes its turn.
+fn who(name: &str) -> String {
+    format!("camera `{name}`")
 }
 
 /// What came of waiting for a frameset.
@@ -116,7 +129,7 @@ impl HeldFrames for Held {
 
 /// A camera and the frames that wait for a partner: all of the driver but the outlet.
 pub(crate) struct Grabber {
-    camera: Camera,
+    pub(crate) camera: Camera,
     pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
     /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that

@@ -160,6 +160,22 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
     })
 }
 
+/// Resets the camera that is meant. It then is gone for some seconds, and comes back under the same serial.
+pub(crate) fn reset(who: &str, selection: &Selection) -> Result<(), DriverError> {
+    let _turn = Turns::of_this_host().take(who)?;
+    let context = Context::new()
+        .map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))?;
+    reset_in(&context, selection)
+}
+
+/// As [`reset`], among the devices of `context`.
+pub(crate) fn reset_in(context: &Context, selection: &Selection) -> Result<(), DriverError> {
+    let (device, Device { serial, .. }) = find(context, selection)?;
+    device
+        .hardware_reset()
+        .map_err(|fault| DriverError::unavailable(format!("camera `{serial}` cannot be reset: {fault}")))
+}
+
 /// A camera among several.
 fn brief(device: &Device) -> String {
     let Device { model, serial, usb_port, .. } = device;

@@ -7,10 +7,13 @@ use realsense_rust::device::Device;
 use realsense_sys as rs2;
 
 use super::sensor::OpenSensor;
-use super::{Fault, call, create};
+use super::watch::Watch;
+use super::{Context, Fault, call, create};
 
 /// A camera or a player. Dropped after its sensors.
 pub(crate) struct OpenDevice {
+    /// Dropped before the device.
+    watch: Option<Watch>,
     /// The pointer that `device` owns.
     pointer: NonNull<rs2::rs2_device>,
     device: Device,
@@ -18,7 +21,11 @@ pub(crate) struct OpenDevice {
 
 impl OpenDevice {
     pub(super) fn new(pointer: NonNull<rs2::rs2_device>) -> Self {
-        Self { pointer, device: Device::from(pointer) }
+        Self { watch: None, pointer, device: Device::from(pointer) }
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_device> {
+        self.pointer
     }
 
     /// realsense-rust's view of it.
@@ -45,6 +52,30 @@ impl OpenDevice {
             .map(|index| create(|error| unsafe { rs2::rs2_create_sensor(list.0.as_ptr(), index, error) }))
             .map(|sensor| OpenSensor::new(sensor?))
             .collect()
+    }
+
+    /// Has librealsense tell when the device is unplugged, as long as `context` lives, which has found it.
+    pub(crate) fn watch(&mut self, context: &Context) -> Result<(), Fault> {
+        // SAFETY: the watch is a field before the device, so it drops first.
+        self.watch = Some(unsafe { Watch::new(context, self) }?);
+        Ok(())
+    }
+
+    /// Whether the device was unplugged since it is watched.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_gone)
+    }
+
+    /// As if librealsense had told that it was unplugged, which it does not of software cameras.
+    #[cfg(test)]
+    pub(crate) fn pretend_gone(&self) {
+        self.watch.iter().for_each(Watch::pretend_gone);
+    }
+
+    /// Resets the camera as if it was unplugged and plugged in again: it is gone for some seconds.
+    pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
+        // SAFETY: `device` keeps the device alive.
+        call(|error| unsafe { rs2::rs2_hardware_reset(self.pointer.as_ptr(), error) })
     }
 
     /// Whether a player keeps the pace of the recording, or waits for its frames to be taken.

@@ -9,6 +9,7 @@
 mod device;
 mod frame;
 mod sensor;
+mod watch;
 
 use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
@@ -105,6 +106,15 @@ impl Context {
             rs2::rs2_context_add_software_device(self.0.as_ptr(), camera.device().as_ptr(), error);
         })?;
         Ok(plugged)
+    }
+
+    /// Takes a file away from the devices that are found: to librealsense it was unplugged.
+    #[cfg(test)]
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<(), Fault> {
+        let path =
+            CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Fault::new("a zero byte"))?;
+        // SAFETY: the context is alive; librealsense copies the path.
+        call(|error| unsafe { rs2::rs2_context_remove_device(self.0.as_ptr(), path.as_ptr(), error) })
     }
 }
 

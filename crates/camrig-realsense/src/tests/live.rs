@@ -1,7 +1,7 @@
 //! Live cameras: software cameras that librealsense finds as it finds real ones.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camrig::frame::{PixelFormat, Stream};
 use camrig::{Device, DeviceProfile, Driver, DriverError, HeldFrames};
@@ -10,8 +10,8 @@ use super::software::{Identity, Scene, SoftwareCamera};
 use super::{SCENE, WATCHDOG, file};
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber};
-use crate::find::devices_in;
-use crate::options::{Options, Request};
+use crate::find::{devices_in, reset_in};
+use crate::options::{Options, Request, Selection};
 use crate::{RealSense, sys};
 
 /// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
@@ -222,4 +222,56 @@ fn an_absent_camera_is_unavailable_at_once() {
     assert!(message.starts_with(start), "{message}");
     assert_eq!(RealSense::claim(&options).as_deref(), Some("serial 123"));
     assert_eq!(RealSense::claim(&file(Path::new("a.bag"))), None);
+}
+
+/// What comes next that is not nothing.
+fn wait(grabber: &mut Grabber) -> Result<Grabbed, DriverError> {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        match grabber.next(Duration::from_millis(10)) {
+            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "nothing comes"),
+            other => return other,
+        }
+    }
+}
+
+#[test]
+fn an_unplugged_camera_is_noticed_and_comes_back() {
+    let options =
+        depth("64x48@60", Options { serial: Some(SCENE.identity.serial.into()), ..Options::default() });
+    let request = Request::new(&options).unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    // Twice: what comes back can be unplugged again.
+    for _ in 0..2 {
+        let context = sys::Context::new().unwrap();
+        let _plugged = context.plug_in(&camera).unwrap();
+        let mut grabber = Grabber::new(Camera::open_in(context, "a test", &request).unwrap());
+        grabber.start().unwrap();
+        camera.see_depth(0);
+        grabber.camera.pretend_gone();
+        // What came before is not lost.
+        assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
+        let error = wait(&mut grabber).err().unwrap();
+        assert!(error.is_unavailable());
+        assert_eq!(error.to_string(), "camera `000000000042` was unplugged");
+        drop(grabber);
+        let error = refusal(&options, &[LEFT]);
+        assert!(error.is_unavailable(), "{error}");
+    }
+}
+
+#[test]
+fn a_reset_reaches_the_camera() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    let _plugged = context.plug_in(&camera).unwrap();
+    let error = reset_in(&context, &Selection::Serial("123".into())).unwrap_err();
+    assert!(error.is_unavailable());
+    assert!(error.to_string().starts_with("no RealSense camera with serial `123` is connected"), "{error}");
+    // That is librealsense's answer: software cameras have nothing to reset.
+    assert_eq!(
+        reset_in(&context, &Selection::Any).unwrap_err().to_string(),
+        "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!",
+    );
+    assert!(RealSense::reset("recorded", &file(Path::new("a.bag"))).is_ok());
 }
