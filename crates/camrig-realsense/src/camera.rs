@@ -14,6 +14,9 @@ use crate::convert::{header, pinhole};
 use crate::find::{Subject, describe, find, open_file};
 use crate::options::Request;
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_of};
+use crate::settings::Resolved;
+#[cfg(test)]
+use crate::sys::OptionKind;
 use crate::sys::{Arrived, Context, OpenDevice, OpenSensor, Pixels, Sink};
 use crate::turn::Turns;
 
@@ -34,6 +37,8 @@ pub(crate) struct Camera {
     who: String,
     subject: Subject,
     chosen: Vec<Candidate>,
+    /// What there is to set; none in a file.
+    settings: Option<Resolved>,
     /// None for a live camera.
     playback: Option<Playback>,
     /// Number and timestamp of each stream's newest frame since the start.
@@ -57,7 +62,8 @@ pub(crate) enum Event {
 }
 
 impl Camera {
-    /// Finds the device and chooses its streams. Others who wait for their turn learn that it is that of `who`.
+    /// Finds the device, chooses its streams and sets what was asked for. Others who wait for their turn learn
+    /// that it is that of `who`.
     pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {
         let turn = Turns::of_this_host().take(who)?;
         let context = Context::new()
@@ -67,14 +73,27 @@ impl Camera {
             drop(turn);
             return Self::open_in(context, who, request);
         }
+        let mut camera = Self::open_in(context, who, request)?;
+        camera.set_up()?;
+        Ok(camera)
+    }
+
+    /// As [`Self::open`], but leaves the device as it is.
+    pub(crate) fn look(who: &str, request: &Request) -> Result<Self, DriverError> {
+        let _turn = Turns::of_this_host().take(who)?;
+        let context = Context::new()
+            .map_err(|fault| DriverError::new(format!("librealsense cannot be used: {fault}")))?;
         Self::open_in(context, who, request)
     }
 
-    /// As [`Self::open`], among the devices of `context`.
+    /// As [`Self::look`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
+        let mut model = String::new();
         let (subject, device, playback) = match request {
             Request::Live(live) => {
-                let (mut device, Device { serial, usb_type, .. }) = find(&context, &live.selection)?;
+                let (mut device, Device { serial, usb_type, model: own, .. }) =
+                    find(&context, &live.selection)?;
+                model = own;
                 let subject = Subject::Live(serial);
                 device.watch(&context).map_err(|fault| subject.refuses(&fault))?;
                 if usb_type.starts_with('2') && !live.allow_usb2 {
@@ -101,6 +120,12 @@ impl Camera {
                 choose_recorded(&subject, &candidates, &left_out, streams)?
             }
         };
+        let settings = match request {
+            Request::Live(live) => {
+                Some(live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?)
+            }
+            Request::File { .. } => None,
+        };
         let newest = [None; Stream::ALL.len()];
         Ok(Self {
             receiver: None,
@@ -110,9 +135,18 @@ impl Camera {
             who: who.to_owned(),
             subject,
             chosen,
+            settings,
             playback,
             newest,
         })
+    }
+
+    /// Sets what was asked for. Until then the device is as it was found.
+    pub(crate) fn set_up(&mut self) -> Result<(), DriverError> {
+        match &self.settings {
+            Some(settings) => settings.apply(&self.subject, &self.device, &self.sensors),
+            None => Ok(()),
+        }
     }
 
     /// How the file plays; none for a live camera.
@@ -192,6 +226,12 @@ impl Camera {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// What an option of a sensor is.
+    #[cfg(test)]
+    pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
+        self.sensors[sensor].option(kind).unwrap()
     }
 
     /// As if librealsense had told that the camera was unplugged.

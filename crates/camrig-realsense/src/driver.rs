@@ -52,11 +52,11 @@ impl Driver for RealSense {
     fn probe(options: &Options) -> Result<(), DriverError> {
         let (path, streams) = match Request::new(options)? {
             Request::File { path, streams, .. } => (path, streams),
-            live @ Request::Live(_) => return Camera::open(PROBE, &live).map(drop),
+            live @ Request::Live(_) => return Camera::look(PROBE, &live).map(drop),
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
         let name = path.display().to_string();
-        let camera = Camera::open(PROBE, &Request::File { path, streams, real_time: false, repeat: false })?;
+        let camera = Camera::look(PROBE, &Request::File { path, streams, real_time: false, repeat: false })?;
         let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
         let mut grabber = Grabber::new(camera);
         grabber.start()?;

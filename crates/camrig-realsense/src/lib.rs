@@ -10,6 +10,7 @@
 //! * `options`: what a topology says, and what is asked for once it is checked
 //! * `turn`: one process of the host at a time looks for cameras, opens or starts one
 //! * `find`, `profiles`: which device is meant, and which of its streams
+//! * `settings`: what is set on a live camera, checked against it
 //! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
 //! * `convert`: what librealsense says of frames and lenses, in camrig's terms
 //! * `gather`: which frames make a frameset. It knows no librealsense
@@ -25,6 +26,7 @@ mod find;
 mod gather;
 mod options;
 mod profiles;
+mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -32,3 +34,4 @@ mod turn;
 
 pub use driver::RealSense;
 pub use options::{ColorFormat, Options};
+pub use settings::Setting;

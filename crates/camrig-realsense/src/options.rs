@@ -2,12 +2,15 @@
 //!
 //! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
+
+use crate::settings::{Setting, Settings};
 
 /// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
 /// one is connected if there is `any`, or a recording by its `file`.
@@ -35,6 +38,12 @@ pub struct Options {
     /// Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this
     /// is true.
     pub allow_usb2: Option<bool>,
+    /// What is set on a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+    pub set: Option<BTreeMap<String, Setting>>,
+    /// What is set for its color, where color has an own sensor; it is the depth sensor of a D405.
+    pub set_color: Option<BTreeMap<String, Setting>>,
+    /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
+    pub preset: Option<PathBuf>,
     /// How a live camera's color is stored; `rgb8` unless it is given.
     pub color_format: Option<ColorFormat>,
     /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
@@ -69,6 +78,7 @@ pub(crate) struct LiveRequest {
     pub(crate) selection: Selection,
     pub(crate) streams: Vec<StreamRequest>,
     pub(crate) allow_usb2: bool,
+    pub(crate) settings: Settings,
 }
 
 /// Which of the live cameras is meant.
@@ -125,8 +135,14 @@ impl Request {
                          each such as \"640x480@30\"",
                     );
                 }
+                let settings = Settings {
+                    preset: options.preset.clone(),
+                    of_depth: options.set.clone().unwrap_or_default(),
+                    of_color: options.set_color.clone().unwrap_or_default(),
+                };
+                settings.check()?;
                 let allow_usb2 = options.allow_usb2.unwrap_or(false);
-                Ok(Self::Live(LiveRequest { selection, streams, allow_usb2 }))
+                Ok(Self::Live(LiveRequest { selection, streams, allow_usb2, settings }))
             }
             (None, Some(path)) => {
                 if options.color_format.is_some() {
@@ -134,8 +150,15 @@ impl Request {
                         "`color_format` is for a live camera: a `file` has the format that was recorded",
                     );
                 }
-                if options.allow_usb2.is_some() {
-                    return refuse("`allow_usb2` is for a live camera, not for a `file`");
+                for (key, is_given) in [
+                    ("allow_usb2", options.allow_usb2.is_some()),
+                    ("set", options.set.is_some()),
+                    ("set_color", options.set_color.is_some()),
+                    ("preset", options.preset.is_some()),
+                ] {
+                    if is_given {
+                        return refuse(&format!("`{key}` is for a live camera, not for a `file`"));
+                    }
                 }
                 Ok(Self::File {
                     path: path.clone(),
@@ -220,6 +243,7 @@ mod tests {
                     stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
                 ],
                 allow_usb2: false,
+                settings: Settings::default(),
             })),
         );
         assert_eq!(
@@ -265,6 +289,19 @@ mod tests {
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
                 "`color_format` is for a live camera: a `file` has the format that was recorded",
             ),
+            (
+                "any = true\ndepth = '640x480@30'\nset = { exposur = 1 }",
+                "librealsense has no option `exposur`; did you mean `exposure`?",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nset_color = { nonsense_and_more = 1 }",
+                "librealsense has no option `nonsense_and_more`",
+            ),
+            (
+                "any = true\nset = { exposure = [1] }",
+                "invalid type: sequence, expected a number, `true`, `false` or the name of a value",
+            ),
+            ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
             (
                 "serial = '1'\ncolor_format = 'mjpeg'",

@@ -41,6 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         color_delay_millis: 1.0,
         infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
         also: &[],
+        one_sensor: false,
+        options: &[],
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {

@@ -63,6 +63,20 @@ pub(crate) struct Scene {
     pub(crate) infrared: Option<rs2::rs2_format>,
     /// Width, height and rate that each stream could have as well.
     pub(crate) also: &'static [(u32, u32, u32)],
+    /// Whether color comes from the depth sensor, as that of a D405.
+    pub(crate) one_sensor: bool,
+    pub(crate) options: &'static [SoftwareOption],
+}
+
+/// An option of a software camera.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoftwareOption {
+    /// Whether the color sensor has it, or the depth sensor.
+    pub(crate) of_color: bool,
+    pub(crate) option: rs2::rs2_option,
+    /// Least, most, step and default.
+    pub(crate) range: [f32; 4],
+    pub(crate) writable: bool,
 }
 
 impl Scene {
@@ -159,7 +173,17 @@ impl SoftwareCamera {
         let stream = rs2::rs2_stream_RS2_STREAM_INFRARED;
         let infrared = scene.infrared.map(|format| SoftwareStream::new(stereo, &scene, stream, 1, format));
         let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
-        let color = SoftwareStream::new(add_sensor(c"RGB Camera"), &scene, stream, 0, format);
+        let color_sensor = if scene.one_sensor { stereo } else { add_sensor(c"RGB Camera") };
+        let color = SoftwareStream::new(color_sensor, &scene, stream, 0, format);
+        for &SoftwareOption { of_color, option, range: [min, max, step, default], writable } in scene.options
+        {
+            let sensor = if of_color { color_sensor } else { stereo };
+            // SAFETY: the sensor is alive.
+            checked(|error| unsafe {
+                let (sensor, writable) = (sensor.as_ptr(), c_int::from(writable));
+                rs2_software_sensor_add_option(sensor, option, min, max, step, default, writable, error);
+            });
+        }
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {
             let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
@@ -215,7 +239,7 @@ impl SoftwareCamera {
         // no user data and releases what it is given.
         unsafe {
             let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
-            let started: Vec<_> = (0..2)
+            let started: Vec<_> = (0..if self.scene.one_sensor { 1 } else { 2 })
                 .map(|index| {
                     let sensor =
                         some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
@@ -254,7 +278,9 @@ impl Drop for SoftwareCamera {
         // SAFETY: all are this camera's own, and deleted once. Profiles belong to their sensors.
         unsafe {
             rs2::rs2_delete_sensor(self.depth.sensor.as_ptr());
-            rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
+            if !self.scene.one_sensor {
+                rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
+            }
             rs2::rs2_delete_device(self.device.as_ptr());
         }
     }
@@ -437,6 +463,16 @@ unsafe extern "C" {
         sensor: *mut rs2::rs2_sensor,
         option: rs2::rs2_option,
         value: f32,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_add_option(
+        sensor: *mut rs2::rs2_sensor,
+        option: rs2::rs2_option,
+        min: f32,
+        max: f32,
+        step: f32,
+        default: f32,
+        is_writable: c_int,
         error: *mut *mut rs2::rs2_error,
     );
     fn rs2_software_sensor_set_metadata(

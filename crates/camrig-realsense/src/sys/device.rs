@@ -72,6 +72,21 @@ impl OpenDevice {
         self.watch.iter().for_each(Watch::pretend_gone);
     }
 
+    /// Whether the camera takes presets: every D400 does.
+    pub(crate) fn takes_presets(&self) -> bool {
+        let (device, extension) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE);
+        // SAFETY: `device` keeps the device alive.
+        call(|error| unsafe { rs2::rs2_is_device_extendable_to(device, extension, error) })
+            .is_ok_and(|is| is != 0)
+    }
+
+    /// Sets everything that a preset says, which is the text of a JSON file of realsense-viewer's.
+    pub(crate) fn load_preset(&self, json: &str) -> Result<(), Fault> {
+        let size = u32::try_from(json.len()).map_err(|_| Fault::new("the preset is too large"))?;
+        // SAFETY: `device` keeps the device alive; librealsense copies the text, which has `size` bytes.
+        call(|error| unsafe { rs2::rs2_load_json(self.pointer.as_ptr(), json.as_ptr().cast(), size, error) })
+    }
+
     /// Resets the camera as if it was unplugged and plugged in again: it is gone for some seconds.
     pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
         // SAFETY: `device` keeps the device alive.

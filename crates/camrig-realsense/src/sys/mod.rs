@@ -8,6 +8,7 @@
 
 mod device;
 mod frame;
+mod option;
 mod sensor;
 mod watch;
 
@@ -19,6 +20,7 @@ use realsense_sys as rs2;
 
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, Image, Pixels, Sink};
+pub(crate) use option::{OptionKind, OptionRange};
 pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
 
 /// Why librealsense refused, in its own words.

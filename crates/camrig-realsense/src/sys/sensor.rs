@@ -57,6 +57,10 @@ impl OpenSensor {
         Ok(sensor)
     }
 
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_sensor> {
+        self.pointer
+    }
+
     /// The profiles of images; the index of one is how it is named to the other calls.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = ProfileData> + '_ {
         self.profiles.iter().map(|(data, _)| *data)

@@ -7,7 +7,7 @@ use camrig::frame::{PixelFormat, Stream};
 use camrig::{Device, DeviceProfile, Driver, DriverError, HeldFrames};
 
 use super::software::{Identity, Scene, SoftwareCamera};
-use super::{SCENE, WATCHDOG, file};
+use super::{SCENE, WATCHDOG, file, open_among, options, refusal};
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
@@ -58,14 +58,6 @@ fn a_live_camera_takes_the_same_way() {
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
 }
 
-/// Why the camera with these `options` cannot be opened among `cameras`.
-fn refusal(options: &Options, cameras: &[Scene]) -> DriverError {
-    let context = sys::Context::new().unwrap();
-    let cameras: Vec<_> = cameras.iter().map(|scene| SoftwareCamera::new(*scene)).collect();
-    let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera).unwrap()).collect();
-    Camera::open_in(context, "a test", &Request::new(options).unwrap()).err().unwrap()
-}
-
 /// Depth of the camera with `options` that say which one.
 fn depth(profile: &str, options: Options) -> Options {
     Options { depth: Some(profile.parse().unwrap()), ..options }
@@ -84,26 +76,18 @@ const RIGHT: Scene = Scene {
 #[test]
 fn a_camera_is_found_by_serial_port_name_or_alone() {
     let cameras = [SCENE, LEFT, RIGHT].map(SoftwareCamera::new);
-    let opened = |options: Options, count: usize| {
-        let context = sys::Context::new().unwrap();
-        let _plugged: Vec<_> =
-            cameras[..count].iter().map(|camera| context.plug_in(camera).unwrap()).collect();
-        let request = Request::new(&depth("64x48@60", options)).unwrap();
-        Camera::open_in(context, "a test", &request).unwrap().info().serial
-    };
-    let text = |text: &str| Some(text.to_owned());
-    assert_eq!(
-        opened(Options { serial: text(LEFT.identity.serial), ..Options::default() }, 3),
-        "000000000043"
-    );
-    assert_eq!(opened(Options { port: text("2-3"), ..Options::default() }, 3), "000000000044");
-    assert_eq!(opened(Options { port: text("2-1.3"), ..Options::default() }, 3), "000000000042");
-    assert_eq!(opened(Options { name: text("d405"), ..Options::default() }, 3), "000000000042");
-    assert_eq!(
-        opened(Options { name: text("Intel RealSense D435"), ..Options::default() }, 2),
-        "000000000043"
-    );
-    assert_eq!(opened(Options { any: Some(true), ..Options::default() }, 1), "000000000042");
+    let cameras = cameras.each_ref();
+    for (selection, count, serial) in [
+        ("serial = '000000000043'", 3, "000000000043"),
+        ("port = '2-3'", 3, "000000000044"),
+        ("port = '2-1.3'", 3, "000000000042"),
+        ("name = 'd405'", 3, "000000000042"),
+        ("name = 'Intel RealSense D435'", 2, "000000000043"),
+        ("any = true", 1, "000000000042"),
+    ] {
+        let options = depth("64x48@60", options(selection));
+        assert_eq!(open_among(&options, &cameras[..count]).unwrap().info().serial, serial, "{selection}");
+    }
 }
 
 #[test]

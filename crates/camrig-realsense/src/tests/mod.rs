@@ -2,6 +2,7 @@
 
 mod live;
 mod playback;
+mod settings;
 
 #[path = "../../examples/write-bag/software.rs"]
 pub(crate) mod software;
@@ -9,14 +10,14 @@ pub(crate) mod software;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use camrig::Driver;
 use camrig::frame::FrameHeader;
+use camrig::{Driver, DriverError};
 use software::{Identity, Scene, SoftwareCamera};
 
-use crate::RealSense;
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber, Held};
 use crate::options::{Options, Request};
+use crate::{RealSense, sys};
 
 pub(crate) const SCENE: Scene = Scene {
     identity: Identity::D405,
@@ -26,6 +27,8 @@ pub(crate) const SCENE: Scene = Scene {
     color_delay_millis: 1.0,
     infrared: None,
     also: &[],
+    one_sensor: false,
+    options: &[],
 };
 
 /// Longer than anything here takes: a test that hangs fails.
@@ -87,6 +90,26 @@ pub(crate) fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held
         }
     }
     assert!(matches!(grabber.next(Duration::ZERO).unwrap(), Grabbed::End), "the end stays the end");
+}
+
+/// The camera with these `options` among `cameras`, set up but not started.
+pub(crate) fn open_among(options: &Options, cameras: &[&SoftwareCamera]) -> Result<Camera, DriverError> {
+    let context = sys::Context::new().unwrap();
+    let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera).unwrap()).collect();
+    let mut camera = Camera::open_in(context, "a test", &Request::new(options)?)?;
+    camera.set_up()?;
+    Ok(camera)
+}
+
+/// Why the camera with these `options` cannot be opened among `scenes`.
+pub(crate) fn refusal(options: &Options, scenes: &[Scene]) -> DriverError {
+    let cameras: Vec<_> = scenes.iter().map(|scene| SoftwareCamera::new(*scene)).collect();
+    open_among(options, &cameras.iter().collect::<Vec<_>>()).err().unwrap()
+}
+
+/// Options as a topology has them.
+pub(crate) fn options(toml: &str) -> Options {
+    toml::from_str(toml).unwrap()
 }
 
 pub(crate) fn error(options: &Options) -> String {

@@ -1,0 +1,125 @@
+//! A sensor's options: what librealsense calls them, what they can be, what they are.
+
+use std::ffi::{CStr, c_char};
+
+use realsense_sys as rs2;
+
+use super::sensor::OpenSensor;
+use super::{Fault, call, create};
+
+/// One kind of option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OptionKind(rs2::rs2_option);
+
+/// What an option can be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OptionRange {
+    pub(crate) min: f32,
+    pub(crate) max: f32,
+    pub(crate) step: f32,
+}
+
+impl OptionKind {
+    pub(crate) const VISUAL_PRESET: Self = Self(rs2::rs2_option_RS2_OPTION_VISUAL_PRESET);
+
+    /// The kind with librealsense's own name, as pyrealsense2 has it too: `enable_auto_exposure`.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::all().find(|kind| kind.name() == name)
+    }
+
+    /// Every kind that this librealsense knows.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..rs2::rs2_option_RS2_OPTION_COUNT).map(Self)
+    }
+
+    /// librealsense's own name: `enable_auto_exposure`.
+    pub(crate) fn name(self) -> String {
+        // SAFETY: any number is allowed, and the name is a constant.
+        let name = constant(unsafe { rs2::rs2_option_to_string(self.0) });
+        name.unwrap_or_default().to_lowercase().replace(' ', "_")
+    }
+}
+
+impl OpenSensor {
+    /// The options that the sensor has.
+    pub(crate) fn options(&self) -> Result<Vec<OptionKind>, Fault> {
+        // SAFETY: the sensor is alive, and every sensor begins with its options.
+        let list = create(|error| unsafe { rs2::rs2_get_options_list(self.as_options(), error) })?;
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_options_list_size(list.as_ptr(), error) });
+        let kind = |index| {
+            // SAFETY: the list is alive and has `count` entries.
+            call(|error| unsafe { rs2::rs2_get_option_from_list(list.as_ptr(), index, error) })
+                .map(OptionKind)
+        };
+        let kinds = count.and_then(|count| (0..count).map(kind).collect());
+        // SAFETY: the list is this function's own, and deleted once.
+        unsafe { rs2::rs2_delete_options_list(list.as_ptr()) }
+        kinds
+    }
+
+    /// Whether it can be read only, as it is now: some can be set only while others are off.
+    pub(crate) fn is_read_only(&self, kind: OptionKind) -> Result<bool, Fault> {
+        // SAFETY: as in `options`.
+        call(|error| unsafe { rs2::rs2_is_option_read_only(self.as_options(), kind.0, error) })
+            .map(|read_only| read_only != 0)
+    }
+
+    /// What an option can be.
+    pub(crate) fn option_range(&self, kind: OptionKind) -> Result<OptionRange, Fault> {
+        let (mut min, mut max, mut step, mut default) = (0.0, 0.0, 0.0, 0.0);
+        // SAFETY: as in `options`; each pointer is that of a variable of its type.
+        call(|error| unsafe {
+            rs2::rs2_get_option_range(
+                self.as_options(),
+                kind.0,
+                &raw mut min,
+                &raw mut max,
+                &raw mut step,
+                &raw mut default,
+                error,
+            );
+        })?;
+        Ok(OptionRange { min, max, step })
+    }
+
+    /// The name of one of an option's values, where values have names.
+    pub(crate) fn option_value_name(&self, kind: OptionKind, value: f32) -> Option<String> {
+        // SAFETY: as in `options`. The text belongs to librealsense and is copied at once.
+        let own = call(|error| unsafe {
+            rs2::rs2_get_option_value_description(self.as_options(), kind.0, value, error)
+        });
+        let own = own.ok().and_then(constant);
+        // Every D400 has these, but only librealsense's class for them tells.
+        let usual = || {
+            // SAFETY: any number is allowed, and the name is a constant.
+            let name =
+                unsafe { rs2::rs2_rs400_visual_preset_to_string(value as rs2::rs2_rs400_visual_preset) };
+            (kind == OptionKind::VISUAL_PRESET).then(|| constant(name)).flatten()
+        };
+        own.or_else(usual)
+    }
+
+    /// Sets an option.
+    pub(crate) fn set_option(&self, kind: OptionKind, value: f32) -> Result<(), Fault> {
+        // SAFETY: as in `options`.
+        call(|error| unsafe { rs2::rs2_set_option(self.as_options(), kind.0, value, error) })
+    }
+
+    /// What an option is.
+    #[cfg(test)]
+    pub(crate) fn option(&self, kind: OptionKind) -> Result<f32, Fault> {
+        // SAFETY: as in `options`.
+        call(|error| unsafe { rs2::rs2_get_option(self.as_options(), kind.0, error) })
+    }
+
+    fn as_options(&self) -> *const rs2::rs2_options {
+        self.pointer().as_ptr().cast_const().cast()
+    }
+}
+
+/// A copy of a text of librealsense's, if there is one.
+fn constant(text: *const c_char) -> Option<String> {
+    // SAFETY: not null, so a text of librealsense's that ends with a zero.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
