@@ -49,6 +49,10 @@ fn text(bytes: &[u8]) -> &str {
 
 /// A recording of a software camera: `framesets` pairs of depth and color, 64x48 pixels each.
 fn write_bag(folder: &Folder, name: &str, framesets: u32) {
+    write_bag_of(folder, name, framesets, &[]);
+}
+
+fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
     let programs = Path::new(env!("CARGO_BIN_EXE_camrig")).parent().unwrap();
     let writer = programs.join("examples/write-bag");
     assert!(
@@ -57,7 +61,7 @@ fn write_bag(folder: &Folder, name: &str, framesets: u32) {
         writer.display()
     );
     let framesets = framesets.to_string();
-    let arguments = [name, "--framesets", &framesets, "--size", "64x48"];
+    let arguments = [&[name, "--framesets", &framesets, "--size", "64x48"], more].concat();
     let written = Command::new(writer).args(arguments).current_dir(&folder.0).output().unwrap();
     assert!(written.status.success(), "{}", text(&written.stderr));
 }
@@ -130,6 +134,49 @@ fn a_recording_comes_out_byte_for_byte_in_every_placement() {
     }
     assert!(digests[0].starts_with("verify: recorded: 20 framesets, digest "), "{}", digests[0]);
     assert_eq!(digests[0], digests[1]);
+}
+
+/// A text chunk of a PNG, `keyword: text`.
+fn text_of(path: &Path) -> String {
+    let png = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();
+    let text = &png.info().uncompressed_latin1_text[0];
+    format!("{}: {}", text.keyword, text.text)
+}
+
+#[test]
+fn the_same_wall_looks_the_same_to_a_d405_and_a_d435() {
+    let folder = Folder::new("wall");
+    write_bag_of(&folder, "d405.bag", 1, &["--model", "d405", "--wall-meters", "0.3"]);
+    write_bag_of(&folder, "d435.bag", 1, &["--model", "d435", "--wall-meters", "0.3"]);
+    let topology = r#"
+        [camera.d405]
+        driver = "realsense"
+        options = { file = "d405.bag", real_time = false }
+
+        [camera.d435]
+        driver = "realsense"
+        options = { file = "d435.bag", real_time = false }
+
+        [processor.snapshot]
+        kind = "snapshot"
+        inputs = ["d405", "d435"]
+        overflow = "block"
+        options = { folder = "out", every = 1, depth16 = true }
+    "#;
+    folder.write("wall.toml", topology);
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "wall.toml", "--placement", placement]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let file = |camera, what| folder.0.join("out").join(format!("{camera}-000000-{what}.png"));
+        // 0.300 m each, in the units of its own that the file names.
+        for (camera, units, unit) in [("d405", 3000_u16, "0.0001"), ("d435", 300, "0.001")] {
+            let depth = file(camera, "depth16");
+            assert_eq!(decode(&depth), units.to_be_bytes().repeat(64 * 48));
+            assert_eq!(text_of(&depth), format!("Depth unit meters: {unit}"));
+        }
+        assert!(decode(&file("d405", "depth")) == decode(&file("d435", "depth")), "the same color");
+        fs::remove_dir_all(folder.0.join("out")).unwrap();
+    }
 }
 
 /// Where the real recordings are; none, visibly, where they are not.

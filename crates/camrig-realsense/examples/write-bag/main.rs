@@ -8,7 +8,7 @@ mod software;
 use std::path::PathBuf;
 
 use camrig::frame::StreamProfile;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use software::{Identity, Scene, SoftwareCamera};
 
 /// Write a .bag file of a software camera: Z16 depth and RGB8 color.
@@ -28,13 +28,28 @@ struct Arguments {
     /// Whether each pair comes with a Y8 image of the left infrared stream.
     #[arg(long)]
     infrared: bool,
+    /// Which camera it is: a D405 counts depth in 0.1 mm, a D435 in 1 mm.
+    #[arg(long, value_enum, default_value_t = Model::D405)]
+    model: Model,
+    /// Let depth show nothing but a wall at this distance, in metres.
+    #[arg(long)]
+    wall_meters: Option<f32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    D405,
+    D435,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate, infrared } = Arguments::parse();
+    let Arguments { out, framesets, size, rate, infrared, model, wall_meters } = Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
-        identity: Identity::D405,
+        identity: match model {
+            Model::D405 => Identity::D405,
+            Model::D435 => Identity::D435,
+        },
         width: profile.width(),
         height: profile.height(),
         frames_per_second: profile.frames_per_second(),
@@ -43,6 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         also: &[],
         one_sensor: false,
         options: &[],
+        wall_meters,
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {

@@ -39,7 +39,6 @@ impl Identity {
     };
 
     /// A D435 at the USB port 2-2.
-    #[allow(dead_code, reason = "only the tests have cameras of two models")]
     pub(crate) const D435: Self = Self {
         model: "Intel RealSense D435",
         serial: "000000000043",
@@ -66,6 +65,8 @@ pub(crate) struct Scene {
     /// Whether color comes from the depth sensor, as that of a D405.
     pub(crate) one_sensor: bool,
     pub(crate) options: &'static [SoftwareOption],
+    /// The distance of a flat wall that is all it sees, in metres.
+    pub(crate) wall_meters: Option<f32>,
 }
 
 /// An option of a software camera.
@@ -83,8 +84,13 @@ impl Scene {
     /// Color is this far to the right of depth, in metres.
     pub(crate) const BASELINE_METERS: f32 = 0.015;
 
-    /// The Z16 image with this `number`: at column x and row y, `1000 + 17 * number + x + 3 * y` modulo 2^16.
+    /// The Z16 image with this `number`: the wall, if there is one, or at column x and row y
+    /// `1000 + 17 * number + x + 3 * y` modulo 2^16.
     pub(crate) fn depth_pixels(&self, number: u32) -> Vec<u8> {
+        if let Some(meters) = self.wall_meters {
+            let units = (meters / self.identity.depth_unit_meters).round() as u16;
+            return self.pixels().flat_map(|_| units.to_le_bytes()).collect();
+        }
         let unit = |x: u32, y: u32| (1000 + 17 * number + x + 3 * y) as u16;
         self.pixels().flat_map(|(x, y)| unit(x, y).to_le_bytes()).collect()
     }

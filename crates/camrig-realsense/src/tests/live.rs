@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use camrig::frame::{PixelFormat, Stream};
+use camrig::frame::{DepthView, Frame, PixelFormat, Stream};
 use camrig::{Device, DeviceProfile, Driver, DriverError, HeldFrames};
 
 use super::software::{Identity, Scene, SoftwareCamera};
@@ -258,4 +258,20 @@ fn a_reset_reaches_the_camera() {
         "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!",
     );
     assert!(RealSense::reset("recorded", &file(Path::new("a.bag"))).is_ok());
+}
+
+#[test]
+fn the_same_wall_is_as_far_from_a_d405_as_from_a_d435() {
+    for identity in [Identity::D405, Identity::D435] {
+        let camera = SoftwareCamera::new(Scene { identity, wall_meters: Some(0.3), ..SCENE });
+        let options = depth("64x48@60", options("any = true"));
+        let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+        grabber.start().unwrap();
+        camera.see_depth(0);
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!() };
+        let unit = grabber.info.depth_unit_meters;
+        let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)), unit, None).unwrap();
+        let meters = view.center_meters().unwrap();
+        assert!((meters - 0.3).abs() < 1e-6, "{}: {meters} m", identity.model);
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) const SCENE: Scene = Scene {
     also: &[],
     one_sensor: false,
     options: &[],
+    wall_meters: None,
 };
 
 /// Longer than anything here takes: a test that hangs fails.
