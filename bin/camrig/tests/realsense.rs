@@ -179,6 +179,49 @@ fn the_same_wall_looks_the_same_to_a_d405_and_a_d435() {
     }
 }
 
+#[test]
+fn filters_and_alignment_give_the_same_in_every_placement() {
+    let folder = Folder::new("filters");
+    write_bag_of(&folder, "a.bag", 10, &["--model", "d435", "--wall-meters", "0.3"]);
+    let topology = r#"
+        [camera.recorded]
+        driver = "realsense"
+
+        [camera.recorded.options]
+        file = "a.bag"
+        real_time = false
+        align = "color-to-depth"
+        filters.decimation = { filter_magnitude = 2 }
+        filters.temporal = {}
+
+        [processor.verify]
+        kind = "verify"
+        inputs = ["recorded"]
+        overflow = "block"
+        options = { digest = true, content = false }
+
+        [processor.snapshot]
+        kind = "snapshot"
+        inputs = ["recorded"]
+        overflow = "block"
+        options = { folder = "out", every = 1, depth16 = true }
+    "#;
+    folder.write("a.toml", topology);
+    let mut digests = Vec::new();
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "a.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let all = (10, 10, 0);
+        let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
+        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        let depth = folder.0.join("out/recorded-000009-depth16.png");
+        assert_eq!(decode(&depth), 300_u16.to_be_bytes().repeat(32 * 24));
+        assert_eq!(decode(&folder.0.join("out/recorded-000009-color.png")).len(), 32 * 24 * 3);
+        digests.push(text(&run.stdout).to_owned());
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
 /// Where the real recordings are; none, visibly, where they are not.
 fn recordings() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");

@@ -11,8 +11,9 @@ use camrig::{Device, DriverError};
 use realsense_rust::kind::Rs2Option;
 
 use crate::convert::{header, pinhole};
+use crate::filters::{Chain, Frames};
 use crate::find::{Subject, describe, find, open_file};
-use crate::options::Request;
+use crate::options::{FileRequest, Request, SourceRequest};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_of};
 use crate::settings::Resolved;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub(crate) struct Camera {
     chosen: Vec<Candidate>,
     /// What there is to set; none in a file.
     settings: Option<Resolved>,
+    chain: Chain,
     /// None for a live camera.
     playback: Option<Playback>,
     /// Number and timestamp of each stream's newest frame since the start.
@@ -68,7 +70,7 @@ impl Camera {
         let turn = Turns::of_this_host().take(who)?;
         let context = Context::new()
             .map_err(|fault| DriverError::new(format!("librealsense cannot be used: {fault}")))?;
-        if let Request::File { .. } = request {
+        if let SourceRequest::File(_) = request.source {
             // A file is in nobody's way.
             drop(turn);
             return Self::open_in(context, who, request);
@@ -89,8 +91,8 @@ impl Camera {
     /// As [`Self::look`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
         let mut model = String::new();
-        let (subject, device, playback) = match request {
-            Request::Live(live) => {
+        let (subject, device, playback) = match &request.source {
+            SourceRequest::Live(live) => {
                 let (mut device, Device { serial, usb_type, model: own, .. }) =
                     find(&context, &live.selection)?;
                 model = own;
@@ -104,28 +106,31 @@ impl Camera {
                 }
                 (subject, device, None)
             }
-            Request::File { path, real_time, repeat, .. } => {
+            SourceRequest::File(FileRequest { path, real_time, repeat }) => {
                 let playback = Playback { real_time: *real_time, repeat: *repeat };
                 (Subject::File(path.display().to_string()), open_file(&context, path)?, Some(playback))
             }
         };
         let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
         let (candidates, left_out) = candidates(&sensors);
-        let chosen = match request {
-            Request::Live(live) => choose_live(&subject, &candidates, &live.streams)?,
-            Request::File { streams, .. } => {
+        let chosen = match request.source {
+            SourceRequest::Live(_) => choose_live(&subject, &candidates, &request.streams)?,
+            SourceRequest::File(_) => {
                 for what in &left_out {
                     log::warn!("{subject}: {what} is left out: its format or size is unknown");
                 }
-                choose_recorded(&subject, &candidates, &left_out, streams)?
+                choose_recorded(&subject, &candidates, &left_out, &request.streams)?
             }
         };
-        let settings = match request {
-            Request::Live(live) => {
+        let settings = match &request.source {
+            SourceRequest::Live(live) => {
                 Some(live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?)
             }
-            Request::File { .. } => None,
+            SourceRequest::File(_) => None,
         };
+        let streams: Vec<_> = chosen.iter().map(|it| (it.stream, Some(it.format))).collect();
+        request.processing.check_streams(&streams)?;
+        let chain = Chain::new(&request.processing)?;
         let newest = [None; Stream::ALL.len()];
         Ok(Self {
             receiver: None,
@@ -136,6 +141,7 @@ impl Camera {
             subject,
             chosen,
             settings,
+            chain,
             playback,
             newest,
         })
@@ -231,7 +237,7 @@ impl Camera {
     /// What an option of a sensor is.
     #[cfg(test)]
     pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
-        self.sensors[sensor].option(kind).unwrap()
+        self.sensors[sensor].options().get(kind).unwrap()
     }
 
     /// As if librealsense had told that the camera was unplugged.
@@ -240,10 +246,18 @@ impl Camera {
         self.device.pretend_gone();
     }
 
+    /// Does to the frames of an instant what was asked for.
+    pub(crate) fn process(&self, frames: Frames) -> Result<Frames, DriverError> {
+        self.chain.apply(frames).map_err(|fault| {
+            DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))
+        })
+    }
+
     /// Everything that stays the same.
     pub(crate) fn info(&self) -> CameraInfo {
         let Device { model, serial, firmware, usb_type, .. } = describe(self.device.device());
-        let streams = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
+        let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
+        self.chain.tell(&mut streams);
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
             if self.chosen.iter().any(|chosen| chosen.stream == Stream::Depth) {
                 log::warn!(
@@ -267,13 +281,14 @@ impl Camera {
 
     fn stream_info(&self, chosen: &Candidate) -> StreamInfo {
         let profile = self.sensors[chosen.sensor].profile(chosen.index);
-        let depth = self.chosen.iter().find(|it| it.stream == Stream::Depth);
+        let place = self.chain.place_of_depth();
+        let depth = self.chosen.iter().find(|it| it.stream == place);
         // Where no depth is chosen, any profile of depth is in the same place.
         let depth = depth.map(|it| (it.sensor, it.index)).or_else(|| self.any_depth());
         let depth = depth.and_then(|(sensor, index)| self.sensors[sensor].profile(index));
         let intrinsics = profile.as_ref().and_then(|profile| profile.get().intrinsics().ok());
         let to_depth = match (&profile, &depth) {
-            _ if chosen.stream == Stream::Depth => Some(Extrinsics::IDENTITY),
+            _ if chosen.stream == place => Some(Extrinsics::IDENTITY),
             (Some(own), Some(depth)) => own.get().extrinsics(depth.get()).ok().map(|extrinsics| Extrinsics {
                 rotation: extrinsics.rotation(),
                 translation_meters: extrinsics.translation(),

@@ -10,8 +10,8 @@ use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Ou
 
 use crate::camera::{Camera, Event};
 use crate::find::{self, devices};
-use crate::gather::{Gatherer, Together, Waiting};
-use crate::options::{Options, Request};
+use crate::gather::{Gatherer, Waiting};
+use crate::options::{Options, Request, SourceRequest};
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.
@@ -50,13 +50,14 @@ impl Driver for RealSense {
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
-        let (path, streams) = match Request::new(options)? {
-            Request::File { path, streams, .. } => (path, streams),
-            live @ Request::Live(_) => return Camera::look(PROBE, &live).map(drop),
+        let mut request = Request::new(options)?;
+        let SourceRequest::File(file) = &mut request.source else {
+            return Camera::look(PROBE, &request).map(drop);
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
-        let name = path.display().to_string();
-        let camera = Camera::look(PROBE, &Request::File { path, streams, real_time: false, repeat: false })?;
+        (file.real_time, file.repeat) = (false, false);
+        let name = file.path.display().to_string();
+        let camera = Camera::look(PROBE, &request)?;
         let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
         let mut grabber = Grabber::new(camera);
         grabber.start()?;
@@ -119,7 +120,7 @@ pub(crate) enum Grabbed {
 }
 
 /// The pixels of a frameset, in librealsense's memory.
-pub(crate) struct Held(ArrayVec<Pixels, MAX_FRAMES>);
+pub(crate) struct Held(pub(crate) ArrayVec<Pixels, MAX_FRAMES>);
 
 impl HeldFrames for Held {
     fn pixels(&self, index: usize) -> &[u8] {
@@ -160,9 +161,21 @@ impl Grabber {
     /// Waits at most `timeout` for the next frameset.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Grabbed, DriverError> {
         let deadline = Instant::now() + timeout;
+        // Whether every frame that has come was looked at: a partner may be among them.
+        let mut quiet = false;
         loop {
-            if let Some(together) = self.gatherer.take(self.give_up_before_nanos()) {
-                return Ok(grabbed(together));
+            let give_up_before_nanos = if quiet || self.ended { self.give_up_before_nanos() } else { 0 };
+            if let Some(together) = self.gatherer.take(give_up_before_nanos) {
+                // A frameset has arrived when its last frame has.
+                let arrival_nanos =
+                    together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
+                let frames = together.into_iter().map(|waiting| waiting.frame).collect();
+                let frames = self.camera.process(frames)?;
+                if frames.is_empty() {
+                    continue;
+                }
+                let (headers, pixels) = frames.into_iter().unzip();
+                return Ok(Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) });
             }
             if self.ended {
                 let repeat = self.camera.playback().is_some_and(|playback| playback.repeat);
@@ -175,7 +188,7 @@ impl Grabber {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.camera.next(left.min(LOOK))? {
                 Event::Frame(header, pixels, arrival_nanos) => {
-                    self.fruitful = true;
+                    (self.fruitful, quiet) = (true, false);
                     let frame =
                         Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
                     if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
@@ -183,8 +196,8 @@ impl Grabber {
                     }
                 }
                 Event::End => self.ended = true,
-                Event::Nothing if left.is_zero() => return Ok(Grabbed::Nothing),
-                Event::Nothing => {}
+                Event::Nothing if quiet && left.is_zero() => return Ok(Grabbed::Nothing),
+                Event::Nothing => quiet = true,
             }
         }
     }
@@ -196,11 +209,4 @@ impl Grabber {
             None => 0,
         }
     }
-}
-
-/// A frameset has arrived when its last frame has.
-fn grabbed(together: Together<(FrameHeader, Pixels)>) -> Grabbed {
-    let arrival_nanos = together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
-    let (headers, pixels) = together.into_iter().map(|waiting| waiting.frame).unzip();
-    Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) }
 }

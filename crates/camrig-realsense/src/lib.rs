@@ -14,6 +14,7 @@
 //! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
 //! * `convert`: what librealsense says of frames and lenses, in camrig's terms
 //! * `gather`: which frames make a frameset. It knows no librealsense
+//! * `filters`: what is done to the frames of a frameset
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
@@ -22,6 +23,7 @@
 mod camera;
 mod convert;
 mod driver;
+mod filters;
 mod find;
 mod gather;
 mod options;
@@ -33,5 +35,6 @@ mod tests;
 mod turn;
 
 pub use driver::RealSense;
+pub use filters::{Align, Filters};
 pub use options::{ColorFormat, Options};
 pub use settings::Setting;

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
 
+use crate::filters::{Align, Chain, Filters, Processing};
 use crate::settings::{Setting, Settings};
 
 /// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
@@ -44,6 +45,10 @@ pub struct Options {
     pub set_color: Option<BTreeMap<String, Setting>>,
     /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
     pub preset: Option<PathBuf>,
+    /// What is done to depth: librealsense's filters.
+    pub filters: Option<Filters>,
+    /// Which of depth and color is shown as seen from the other's place.
+    pub align: Option<Align>,
     /// How a live camera's color is stored; `rgb8` unless it is given.
     pub color_format: Option<ColorFormat>,
     /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
@@ -67,18 +72,33 @@ pub enum ColorFormat {
 
 /// Options that make sense.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Request {
+pub(crate) struct Request {
+    pub(crate) source: SourceRequest,
+    pub(crate) streams: Vec<StreamRequest>,
+    pub(crate) processing: Processing,
+}
+
+/// Where the frames come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SourceRequest {
     Live(LiveRequest),
-    File { path: PathBuf, streams: Vec<StreamRequest>, real_time: bool, repeat: bool },
+    File(FileRequest),
 }
 
 /// What is asked of a live camera.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LiveRequest {
     pub(crate) selection: Selection,
-    pub(crate) streams: Vec<StreamRequest>,
     pub(crate) allow_usb2: bool,
     pub(crate) settings: Settings,
+}
+
+/// What is asked of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileRequest {
+    pub(crate) path: PathBuf,
+    pub(crate) real_time: bool,
+    pub(crate) repeat: bool,
 }
 
 /// Which of the live cameras is meant.
@@ -114,64 +134,78 @@ pub(crate) struct StreamRequest {
 impl Request {
     /// What `options` ask for.
     pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
-        let refuse = |message: &str| Err(DriverError::new(message));
-        let selection = options.selection()?;
-        match (selection, &options.file) {
+        let source = match (options.selection()?, &options.file) {
             (Some(_), Some(_)) => {
-                refuse("a live camera and a `file` exclude each other: a camera is live or recorded")
+                return Err(DriverError::new(
+                    "a live camera and a `file` exclude each other: a camera is live or recorded",
+                ));
             }
-            (None, None) => refuse(
-                "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one by \
-                 `file`",
-            ),
-            (Some(selection), None) => {
-                if options.real_time.is_some() || options.repeat.is_some() {
-                    return refuse("`real_time` and `repeat` are for a `file`, not for a live camera");
-                }
-                let streams = options.streams(true);
-                if streams.is_empty() {
-                    return refuse(
-                        "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
-                         each such as \"640x480@30\"",
-                    );
-                }
-                let settings = Settings {
-                    preset: options.preset.clone(),
-                    of_depth: options.set.clone().unwrap_or_default(),
-                    of_color: options.set_color.clone().unwrap_or_default(),
-                };
-                settings.check()?;
-                let allow_usb2 = options.allow_usb2.unwrap_or(false);
-                Ok(Self::Live(LiveRequest { selection, streams, allow_usb2, settings }))
+            (None, None) => {
+                return Err(DriverError::new(
+                    "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one \
+                     by `file`",
+                ));
             }
-            (None, Some(path)) => {
-                if options.color_format.is_some() {
-                    return refuse(
-                        "`color_format` is for a live camera: a `file` has the format that was recorded",
-                    );
-                }
-                for (key, is_given) in [
-                    ("allow_usb2", options.allow_usb2.is_some()),
-                    ("set", options.set.is_some()),
-                    ("set_color", options.set_color.is_some()),
-                    ("preset", options.preset.is_some()),
-                ] {
-                    if is_given {
-                        return refuse(&format!("`{key}` is for a live camera, not for a `file`"));
-                    }
-                }
-                Ok(Self::File {
-                    path: path.clone(),
-                    streams: options.streams(false),
-                    real_time: options.real_time.unwrap_or(true),
-                    repeat: options.repeat.unwrap_or(false),
-                })
-            }
+            (Some(selection), None) => SourceRequest::Live(options.live(selection)?),
+            (None, Some(path)) => SourceRequest::File(options.recorded(path)?),
+        };
+        let is_live = matches!(source, SourceRequest::Live(_));
+        let streams = options.streams(is_live);
+        if is_live && streams.is_empty() {
+            return Err(DriverError::new(
+                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
+                 \"640x480@30\"",
+            ));
         }
+        let processing =
+            Processing { filters: options.filters.clone().unwrap_or_default(), align: options.align };
+        if !streams.is_empty() {
+            // Of a file without a choice, they show when it is opened.
+            let streams: Vec<_> = streams.iter().map(|it| (it.stream, it.format)).collect();
+            processing.check_streams(&streams)?;
+        }
+        Chain::new(&processing)?;
+        Ok(Self { source, streams, processing })
     }
 }
 
 impl Options {
+    fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
+        if self.real_time.is_some() || self.repeat.is_some() {
+            return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
+        }
+        let settings = Settings {
+            preset: self.preset.clone(),
+            of_depth: self.set.clone().unwrap_or_default(),
+            of_color: self.set_color.clone().unwrap_or_default(),
+        };
+        settings.check()?;
+        Ok(LiveRequest { selection, allow_usb2: self.allow_usb2.unwrap_or(false), settings })
+    }
+
+    fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
+        if self.color_format.is_some() {
+            return Err(DriverError::new(
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
+            ));
+        }
+        for (key, is_given) in [
+            ("allow_usb2", self.allow_usb2.is_some()),
+            ("set", self.set.is_some()),
+            ("set_color", self.set_color.is_some()),
+            ("preset", self.preset.is_some()),
+        ] {
+            if is_given {
+                return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
+            }
+        }
+        Ok(FileRequest {
+            path: path.to_owned(),
+            real_time: self.real_time.unwrap_or(true),
+            repeat: self.repeat.unwrap_or(false),
+        })
+    }
+
     /// The live camera that is meant, if one is.
     pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
         if self.any == Some(false) {
@@ -236,23 +270,29 @@ mod tests {
         };
         assert_eq!(
             request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
-            Ok(Request::Live(LiveRequest {
-                selection: Selection::Serial("1".into()),
+            Ok(Request {
+                source: SourceRequest::Live(LiveRequest {
+                    selection: Selection::Serial("1".into()),
+                    allow_usb2: false,
+                    settings: Settings::default(),
+                }),
                 streams: vec![
                     stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),
                     stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
                 ],
-                allow_usb2: false,
-                settings: Settings::default(),
-            })),
+                processing: Processing::default(),
+            }),
         );
         assert_eq!(
             request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
-            Ok(Request::File {
-                path: "a.bag".into(),
+            Ok(Request {
+                source: SourceRequest::File(FileRequest {
+                    path: "a.bag".into(),
+                    real_time: false,
+                    repeat: false,
+                }),
                 streams: vec![stream(Stream::Infrared2, "640x480@30", None)],
-                real_time: false,
-                repeat: false,
+                processing: Processing::default(),
             }),
         );
     }
@@ -300,6 +340,32 @@ mod tests {
             (
                 "any = true\nset = { exposure = [1] }",
                 "invalid type: sequence, expected a number, `true`, `false` or the name of a value",
+            ),
+            (
+                "any = true\ncolor = '640x480@30'\nfilters.spatial = {}",
+                "`filters` are for depth, and there is no `depth` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nalign = 'depth-to-color'",
+                "`align` needs both a `depth` and a `color` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\ncolor_format = 'yuyv'\n\
+                 align = 'color-to-depth'",
+                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
+            ),
+            (
+                "file = 'a.bag'\nfilters.decimation = { filter_magnitude = 9 }",
+                "option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1",
+            ),
+            (
+                "file = 'a.bag'\nfilters.threshold = { min = 1 }",
+                "filter `threshold` has no option `min`; it has: `min_distance`, `max_distance`",
+            ),
+            (
+                "file = 'a.bag'\nfilters.hole_filling = { holes_fill = 'all' }",
+                "option `holes_fill` of filter `hole_filling` is \"all\": there are: \"fill from left\", \
+                 \"farest from around\", \"nearest from around\"",
             ),
             ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),

@@ -15,7 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::find::Subject;
 use crate::profiles::{Candidate, list};
-use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange};
+use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 
 /// The largest preset, in bytes. They have some kilobytes.
 const PRESET_BYTES_MAX: u64 = 1 << 20;
@@ -171,7 +171,7 @@ impl Resolved {
             })?;
         }
         for Assignment { sensor, kind, name, value } in &self.assignments {
-            sensors[*sensor].set_option(*kind, *value).map_err(|fault| {
+            sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
                 DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
             })?;
         }
@@ -198,17 +198,17 @@ impl Resolver<'_> {
         let refuses = |fault| camera.refuses(&fault);
         let mut known = Vec::new();
         for sensor in sensors {
-            let options = self.sensors[sensor].options().map_err(refuses)?;
-            if let Some(&kind) = options.iter().find(|kind| kind.name() == name) {
-                if self.sensors[sensor].is_read_only(kind).map_err(refuses)? {
+            let options = self.sensors[sensor].options();
+            let kinds = options.kinds().map_err(refuses)?;
+            if let Some(&kind) = kinds.iter().find(|kind| kind.name() == name) {
+                if options.is_read_only(kind).map_err(refuses)? {
                     return Err(DriverError::new(format!("option `{name}` of {camera} is read-only")));
                 }
-                let range = self.sensors[sensor].option_range(kind).map_err(refuses)?;
-                let value = self.value(sensor, kind, name, range, setting)?;
+                let value = value(camera, options, kind, setting)?;
                 return Ok(Assignment { sensor, kind, name: name.to_owned(), value });
             }
-            let writable = |kind: &OptionKind| self.sensors[sensor].is_read_only(*kind).is_ok_and(|is| !is);
-            known.extend(options.into_iter().filter(writable).map(OptionKind::name));
+            let writable = |kind: &OptionKind| options.is_read_only(*kind).is_ok_and(|is| !is);
+            known.extend(kinds.into_iter().filter(writable).map(OptionKind::name));
         }
         known.sort_unstable();
         known.dedup();
@@ -219,44 +219,41 @@ impl Resolver<'_> {
         };
         Err(DriverError::new(format!("{camera} ({model}) has no option `{name}`: {told}")))
     }
+}
 
-    fn value(
-        &self,
-        sensor: usize,
-        kind: OptionKind,
-        name: &str,
-        range: OptionRange,
-        setting: &Setting,
-    ) -> Result<f32, DriverError> {
-        let OptionRange { min, max, step } = range;
-        let refuse = |choices: &str| {
-            Err(DriverError::new(format!("option `{name}` of {} is {setting}: {choices}", self.camera)))
-        };
-        let numbers = format!("it is {min} to {max} in steps of {step}");
-        match setting {
-            Setting::Number(number) => {
-                let value = *number as f32;
-                if (min..=max).contains(&value) { Ok(value) } else { refuse(&numbers) }
+/// The number that an option of `owner`'s has to be set to.
+pub(crate) fn value(
+    owner: &dyn fmt::Display,
+    options: OptionsView<'_>,
+    kind: OptionKind,
+    setting: &Setting,
+) -> Result<f32, DriverError> {
+    let name = kind.name();
+    let error = |fact: &str| DriverError::new(format!("option `{name}` of {owner} {fact}"));
+    let range = options.range(kind).map_err(|fault| error(&format!("cannot be read: {fault}")))?;
+    let OptionRange { min, max, step } = range;
+    let refuse = |choices: &str| Err(error(&format!("is {setting}: {choices}")));
+    let numbers = format!("it is {min} to {max} in steps of {step}");
+    match setting {
+        Setting::Number(number) => {
+            let value = *number as f32;
+            if (min..=max).contains(&value) { Ok(value) } else { refuse(&numbers) }
+        }
+        Setting::Switch(_) if min > 0.0 || !(1.0..=SWITCH_MAX).contains(&max) => refuse(&numbers),
+        Setting::Switch(on) => Ok(f32::from(u8::from(*on))),
+        Setting::Name(wanted) => {
+            let values = std::iter::successors(Some(min), |value| Some(value + step));
+            let values = values.take_while(|value| *value <= max && step > 0.0).take(NAMED_VALUES_MAX);
+            let named = values.filter_map(|value| Some((options.value_name(kind, value)?, value)));
+            let named: Vec<_> = named.collect();
+            if let Some((_, value)) = named.iter().find(|(own, _)| plain(own) == plain(wanted)) {
+                return Ok(*value);
             }
-            Setting::Switch(_) if min > 0.0 || !(1.0..=SWITCH_MAX).contains(&max) => refuse(&numbers),
-            Setting::Switch(on) => Ok(f32::from(u8::from(*on))),
-            Setting::Name(wanted) => {
-                let values = std::iter::successors(Some(min), |value| Some(value + step));
-                let values = values.take_while(|value| *value <= max && step > 0.0).take(NAMED_VALUES_MAX);
-                let named = values
-                    .filter_map(|value| Some((self.sensors[sensor].option_value_name(kind, value)?, value)));
-                let named: Vec<_> = named.collect();
-                if let Some((_, value)) = named.iter().find(|(own, _)| plain(own) == plain(wanted)) {
-                    return Ok(*value);
-                }
-                if named.is_empty() {
-                    return refuse(&numbers);
-                }
-                refuse(&format!(
-                    "there are: {}",
-                    list(named.iter().map(|(own, _)| format!("\"{}\"", plain(own))))
-                ))
+            if named.is_empty() {
+                return refuse(&numbers);
             }
+            let names = list(named.iter().map(|(own, _)| format!("\"{}\"", plain(own))));
+            refuse(&format!("there are: {names}"))
         }
     }
 }
@@ -278,7 +275,7 @@ fn why_not(model: &str, option: &str) -> Option<&'static str> {
 }
 
 /// Options that are called nearly so.
-fn near(name: &str) -> String {
+pub(crate) fn near(name: &str) -> String {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
     let nearest = OptionKind::all().map(OptionKind::name).min_by_key(distance);
     let near = nearest.filter(|known| distance(known) <= name.len().clamp(3, 64) / 3);

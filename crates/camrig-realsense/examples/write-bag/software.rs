@@ -377,24 +377,23 @@ fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
     }
 }
 
-/// Bytes before the pixels that say how many there are, as many as the alignment of `usize` wants.
-const PREFIX_BYTES: usize = size_of::<usize>();
-
-/// A copy of `pixels` that librealsense gives to [`take_back`].
+/// A copy of `pixels` that librealsense gives to [`take_back`]. It lies as librealsense's own frames do, at a
+/// multiple of 16 bytes, which alignment takes for granted.
 fn hand_over(pixels: &[u8]) -> *mut c_void {
-    let mut block: Box<[u8]> = [&pixels.len().to_ne_bytes(), pixels].concat().into_boxed_slice();
-    let pixels = block[PREFIX_BYTES..].as_mut_ptr();
-    std::mem::forget(block);
-    pixels.cast()
+    let block_len = 1 + pixels.len().div_ceil(size_of::<u128>());
+    let block = Box::leak(vec![block_len as u128; block_len].into_boxed_slice());
+    let start = block[1..].as_mut_ptr().cast::<u8>();
+    // SAFETY: the block has room for the pixels behind its first number, and is another piece of memory.
+    unsafe { start.copy_from_nonoverlapping(pixels.as_ptr(), pixels.len()) };
+    start.cast()
 }
 
 /// Frees what [`hand_over`] made.
 extern "C" fn take_back(pixels: *mut c_void) {
-    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first bytes say its length.
+    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first number says its length.
     unsafe {
-        let block = pixels.cast::<u8>().sub(PREFIX_BYTES);
-        let length = block.cast::<usize>().read_unaligned();
-        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, PREFIX_BYTES + length)));
+        let block = pixels.cast::<u128>().sub(1);
+        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, block.read() as usize)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use realsense_rust::frame::ImageFrame;
+use realsense_rust::frame::{FrameEx, ImageFrame};
 use realsense_sys as rs2;
 
 use super::{Fault, call};
@@ -25,10 +25,9 @@ pub(crate) struct Arrived {
 /// Called by librealsense for every frame, which it hands over.
 pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void) {
     let Some(frame) = NonNull::new(frame) else { return };
-    // SAFETY: the frame is alive and ours. A kept frame no longer counts among those that librealsense hands
-    // out at most at once (16 a stream, 32 from a file); its memory is recycled all the same.
-    unsafe { rs2::rs2_keep_frame(frame.as_ptr()) };
-    let arrived = Arrived { frame: RawFrame(frame), arrival_nanos: camrig::monotonic_nanos() };
+    // SAFETY: the reference is ours.
+    let frame = unsafe { RawFrame::keep(frame) };
+    let arrived = Arrived { frame, arrival_nanos: camrig::monotonic_nanos() };
     // SAFETY: `start` passed a `Sink` that `silence` frees only after the last callback. It is only read,
     // and a sender may be used from any thread.
     let sink = unsafe { user.cast::<Sink>().as_ref() };
@@ -49,6 +48,28 @@ pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
 unsafe impl Send for RawFrame {}
 
 impl RawFrame {
+    /// A frame that no longer counts among those that librealsense hands out at most at once (16 a stream, 32
+    /// from a file); its memory is recycled all the same.
+    ///
+    /// # Safety
+    /// The frame is alive, and the reference to it is the caller's.
+    pub(super) unsafe fn keep(frame: NonNull<rs2::rs2_frame>) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { rs2::rs2_keep_frame(frame.as_ptr()) };
+        Self(frame)
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_frame> {
+        self.0
+    }
+
+    /// Hands the reference over.
+    pub(super) fn into_pointer(self) -> NonNull<rs2::rs2_frame> {
+        let frame = self.0;
+        std::mem::forget(self);
+        frame
+    }
+
     /// realsense-rust's view of the frame as an image.
     pub(crate) fn into_image(self) -> Result<Image, Fault> {
         let frame = self.0;
@@ -112,6 +133,18 @@ pub(crate) struct Pixels(Image);
 unsafe impl Sync for Pixels {}
 
 impl Pixels {
+    /// The frame, to be processed.
+    pub(crate) fn into_raw(self) -> RawFrame {
+        // SAFETY: the image gives its reference away, and no longer releases it.
+        RawFrame(unsafe { self.0.image.get_owned_raw() })
+    }
+
+    /// The lens that librealsense says it was taken with.
+    #[cfg(test)]
+    pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
+        self.0.image.stream_profile().intrinsics().unwrap().0
+    }
+
     /// The rows from the top, with their padding.
     pub(crate) fn bytes(&self) -> &[u8] {
         let Image { image, size_bytes } = &self.0;

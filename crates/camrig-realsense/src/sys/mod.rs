@@ -6,6 +6,7 @@
 //! It deliberately knows no options, no framesets and no policy: only what is sound.
 #![allow(unsafe_code)]
 
+mod block;
 mod device;
 mod frame;
 mod option;
@@ -18,9 +19,10 @@ use std::ptr::{self, NonNull};
 
 use realsense_sys as rs2;
 
+pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
-pub(crate) use frame::{Arrived, Image, Pixels, Sink};
-pub(crate) use option::{OptionKind, OptionRange};
+pub(crate) use frame::{Arrived, Image, Pixels, RawFrame, Sink};
+pub(crate) use option::{OptionKind, OptionRange, OptionsView};
 pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
 
 /// Why librealsense refused, in its own words.
@@ -29,7 +31,7 @@ pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
 pub(crate) struct Fault(String);
 
 impl Fault {
-    fn new(message: &str) -> Self {
+    pub(crate) fn new(message: &str) -> Self {
         // One line, whatever librealsense has to say.
         Self(message.split_whitespace().collect::<Vec<_>>().join(" "))
     }

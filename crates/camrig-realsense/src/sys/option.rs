@@ -1,10 +1,10 @@
-//! A sensor's options: what librealsense calls them, what they can be, what they are.
+//! The options of sensors and filters: what librealsense calls them, what they can be, what they are.
 
 use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
 
 use realsense_sys as rs2;
 
-use super::sensor::OpenSensor;
 use super::{Fault, call, create};
 
 /// One kind of option.
@@ -21,6 +21,8 @@ pub(crate) struct OptionRange {
 
 impl OptionKind {
     pub(crate) const VISUAL_PRESET: Self = Self(rs2::rs2_option_RS2_OPTION_VISUAL_PRESET);
+
+    pub(crate) const FILTER_MAGNITUDE: Self = Self(rs2::rs2_option_RS2_OPTION_FILTER_MAGNITUDE);
 
     /// The kind with librealsense's own name, as pyrealsense2 has it too: `enable_auto_exposure`.
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -40,11 +42,24 @@ impl OptionKind {
     }
 }
 
-impl OpenSensor {
-    /// The options that the sensor has.
-    pub(crate) fn options(&self) -> Result<Vec<OptionKind>, Fault> {
-        // SAFETY: the sensor is alive, and every sensor begins with its options.
-        let list = create(|error| unsafe { rs2::rs2_get_options_list(self.as_options(), error) })?;
+/// The options of a sensor or a filter, while that is borrowed.
+#[derive(Clone, Copy)]
+pub(crate) struct OptionsView<'a> {
+    options: *const rs2::rs2_options,
+    _owner: PhantomData<&'a ()>,
+}
+
+impl OptionsView<'_> {
+    /// # Safety
+    /// They are those of something that lives as long as the view.
+    pub(super) unsafe fn new(options: *const rs2::rs2_options) -> Self {
+        Self { options, _owner: PhantomData }
+    }
+
+    /// Which options there are.
+    pub(crate) fn kinds(self) -> Result<Vec<OptionKind>, Fault> {
+        // SAFETY: the owner is alive while it is borrowed.
+        let list = create(|error| unsafe { rs2::rs2_get_options_list(self.options, error) })?;
         // SAFETY: the list is alive.
         let count = call(|error| unsafe { rs2::rs2_get_options_list_size(list.as_ptr(), error) });
         let kind = |index| {
@@ -59,19 +74,19 @@ impl OpenSensor {
     }
 
     /// Whether it can be read only, as it is now: some can be set only while others are off.
-    pub(crate) fn is_read_only(&self, kind: OptionKind) -> Result<bool, Fault> {
-        // SAFETY: as in `options`.
-        call(|error| unsafe { rs2::rs2_is_option_read_only(self.as_options(), kind.0, error) })
+    pub(crate) fn is_read_only(self, kind: OptionKind) -> Result<bool, Fault> {
+        // SAFETY: as in `kinds`.
+        call(|error| unsafe { rs2::rs2_is_option_read_only(self.options, kind.0, error) })
             .map(|read_only| read_only != 0)
     }
 
     /// What an option can be.
-    pub(crate) fn option_range(&self, kind: OptionKind) -> Result<OptionRange, Fault> {
+    pub(crate) fn range(self, kind: OptionKind) -> Result<OptionRange, Fault> {
         let (mut min, mut max, mut step, mut default) = (0.0, 0.0, 0.0, 0.0);
-        // SAFETY: as in `options`; each pointer is that of a variable of its type.
+        // SAFETY: as in `kinds`; each pointer is that of a variable of its type.
         call(|error| unsafe {
             rs2::rs2_get_option_range(
-                self.as_options(),
+                self.options,
                 kind.0,
                 &raw mut min,
                 &raw mut max,
@@ -84,10 +99,10 @@ impl OpenSensor {
     }
 
     /// The name of one of an option's values, where values have names.
-    pub(crate) fn option_value_name(&self, kind: OptionKind, value: f32) -> Option<String> {
-        // SAFETY: as in `options`. The text belongs to librealsense and is copied at once.
+    pub(crate) fn value_name(self, kind: OptionKind, value: f32) -> Option<String> {
+        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied at once.
         let own = call(|error| unsafe {
-            rs2::rs2_get_option_value_description(self.as_options(), kind.0, value, error)
+            rs2::rs2_get_option_value_description(self.options, kind.0, value, error)
         });
         let own = own.ok().and_then(constant);
         // Every D400 has these, but only librealsense's class for them tells.
@@ -101,20 +116,15 @@ impl OpenSensor {
     }
 
     /// Sets an option.
-    pub(crate) fn set_option(&self, kind: OptionKind, value: f32) -> Result<(), Fault> {
-        // SAFETY: as in `options`.
-        call(|error| unsafe { rs2::rs2_set_option(self.as_options(), kind.0, value, error) })
+    pub(crate) fn set(self, kind: OptionKind, value: f32) -> Result<(), Fault> {
+        // SAFETY: as in `kinds`.
+        call(|error| unsafe { rs2::rs2_set_option(self.options, kind.0, value, error) })
     }
 
     /// What an option is.
-    #[cfg(test)]
-    pub(crate) fn option(&self, kind: OptionKind) -> Result<f32, Fault> {
-        // SAFETY: as in `options`.
-        call(|error| unsafe { rs2::rs2_get_option(self.as_options(), kind.0, error) })
-    }
-
-    fn as_options(&self) -> *const rs2::rs2_options {
-        self.pointer().as_ptr().cast_const().cast()
+    pub(crate) fn get(self, kind: OptionKind) -> Result<f32, Fault> {
+        // SAFETY: as in `kinds`.
+        call(|error| unsafe { rs2::rs2_get_option(self.options, kind.0, error) })
     }
 }
 

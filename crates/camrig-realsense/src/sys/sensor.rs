@@ -9,6 +9,7 @@ use realsense_rust::stream_profile::StreamProfile;
 use realsense_sys as rs2;
 
 use super::frame::{Sink, on_frame};
+use super::option::OptionsView;
 use super::{Fault, call, create};
 
 /// A stream that a sensor can give, or that a file holds, in librealsense's numbers.
@@ -57,8 +58,10 @@ impl OpenSensor {
         Ok(sensor)
     }
 
-    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_sensor> {
-        self.pointer
+    /// Its options.
+    pub(crate) fn options(&self) -> OptionsView<'_> {
+        // SAFETY: every sensor of librealsense begins with its options, and this one is alive while borrowed.
+        unsafe { OptionsView::new(self.pointer.as_ptr().cast_const().cast()) }
     }
 
     /// The profiles of images; the index of one is how it is named to the other calls.

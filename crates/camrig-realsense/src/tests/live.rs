@@ -1,13 +1,13 @@
 //! Live cameras: software cameras that librealsense finds as it finds real ones.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camrig::frame::{DepthView, Frame, PixelFormat, Stream};
-use camrig::{Device, DeviceProfile, Driver, DriverError, HeldFrames};
+use camrig::{Device, DeviceProfile, Driver, HeldFrames};
 
 use super::software::{Identity, Scene, SoftwareCamera};
-use super::{SCENE, WATCHDOG, file, open_among, options, refusal};
+use super::{SCENE, WATCHDOG, file, open_among, options, refusal, wait};
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
@@ -206,17 +206,6 @@ fn an_absent_camera_is_unavailable_at_once() {
     assert!(message.starts_with(start), "{message}");
     assert_eq!(RealSense::claim(&options).as_deref(), Some("serial 123"));
     assert_eq!(RealSense::claim(&file(Path::new("a.bag"))), None);
-}
-
-/// What comes next that is not nothing.
-fn wait(grabber: &mut Grabber) -> Result<Grabbed, DriverError> {
-    let deadline = Instant::now() + WATCHDOG;
-    loop {
-        match grabber.next(Duration::from_millis(10)) {
-            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "nothing comes"),
-            other => return other,
-        }
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The driver against librealsense itself: software cameras, recordings of them, and of real ones.
 
+mod filters;
 mod live;
 mod playback;
 mod settings;
@@ -115,4 +116,15 @@ pub(crate) fn options(toml: &str) -> Options {
 
 pub(crate) fn error(options: &Options) -> String {
     RealSense::probe(options).unwrap_err().to_string()
+}
+
+/// What comes next that is not nothing.
+pub(crate) fn wait(grabber: &mut Grabber) -> Result<Grabbed, DriverError> {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        match grabber.next(Duration::from_millis(10)) {
+            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "nothing comes"),
+            other => return other,
+        }
+    }
 }
