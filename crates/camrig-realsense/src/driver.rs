@@ -45,8 +45,9 @@ impl Driver for RealSense {
         Request::new(options).map(drop)
     }
 
-    fn claim(options: &Options) -> Option<String> {
-        options.selection().ok().flatten().map(|selection| selection.to_string())
+    fn claims(options: &Options) -> Vec<String> {
+        let camera = options.selection().ok().flatten().map(|selection| selection.to_string());
+        camera.into_iter().collect()
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
