@@ -3,6 +3,7 @@
 //! A live camera and a file differ only in how the device is found, in how its streams are chosen and in who
 //! waits for whom. It knows no framesets.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use crate::filters::{Chain, Frames};
 use crate::find::{Subject, describe, find, open_file};
 use crate::options::{FileRequest, Request, SourceRequest};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_of};
+use crate::recording::free_path;
 use crate::settings::Resolved;
 #[cfg(test)]
 use crate::sys::OptionKind;
-use crate::sys::{Arrived, Context, OpenDevice, OpenSensor, Pixels, Sink};
+use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Pixels, Sink};
 use crate::turn::Turns;
 
 /// Frames of each stream that may wait for the capture thread.
@@ -32,6 +34,8 @@ pub(crate) struct Camera {
     // Dropped in this order: without its receiver no callback waits for room, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
     sensors: Vec<OpenSensor>,
+    /// Writes a file, whose index it writes when it drops.
+    recorder: Option<OpenDevice>,
     device: OpenDevice,
     _context: Context,
     /// How it takes its turn.
@@ -41,6 +45,8 @@ pub(crate) struct Camera {
     /// What there is to set; none in a file.
     settings: Option<Resolved>,
     chain: Chain,
+    /// Where a live camera is recorded to.
+    record_to: Option<PathBuf>,
     /// None for a live camera.
     playback: Option<Playback>,
     /// Number and timestamp of each stream's newest frame since the start.
@@ -122,11 +128,12 @@ impl Camera {
                 choose_recorded(&subject, &candidates, &left_out, &request.streams)?
             }
         };
-        let settings = match &request.source {
+        let (settings, record_to) = match &request.source {
             SourceRequest::Live(live) => {
-                Some(live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?)
+                let settings = live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?;
+                (Some(settings), live.record_to.clone())
             }
-            SourceRequest::File(_) => None,
+            SourceRequest::File(_) => (None, None),
         };
         let streams: Vec<_> = chosen.iter().map(|it| (it.stream, Some(it.format))).collect();
         request.processing.check_streams(&streams)?;
@@ -135,6 +142,7 @@ impl Camera {
         Ok(Self {
             receiver: None,
             sensors,
+            recorder: None,
             device,
             _context: context,
             who: who.to_owned(),
@@ -142,17 +150,31 @@ impl Camera {
             chosen,
             settings,
             chain,
+            record_to,
             playback,
             newest,
         })
     }
 
-    /// Sets what was asked for. Until then the device is as it was found.
+    /// Sets what was asked for, and begins to record. Until then the device is as it was found.
     pub(crate) fn set_up(&mut self) -> Result<(), DriverError> {
-        match &self.settings {
-            Some(settings) => settings.apply(&self.subject, &self.device, &self.sensors),
-            None => Ok(()),
+        if let Some(settings) = &self.settings {
+            settings.apply(&self.subject, &self.device, &self.sensors)?;
         }
+        let Some(path) = &self.record_to else { return Ok(()) };
+        let path = free_path(path)?;
+        let error = |fault: Fault| {
+            DriverError::new(format!("{} cannot be recorded to `{}`: {fault}", self.subject, path.display()))
+        };
+        let recorder = self.device.record(&path).map_err(error)?;
+        let sensors = recorder.sensors().map_err(error)?;
+        // What was chosen is known by its place among the sensors' profiles.
+        if candidates(&sensors) != candidates(&self.sensors) {
+            return Err(error(Fault::new("the recorder has other streams")));
+        }
+        log::info!("{} is recorded to `{}`", self.subject, path.display());
+        (self.sensors, self.recorder) = (sensors, Some(recorder));
+        Ok(())
     }
 
     /// How the file plays; none for a live camera.

@@ -12,6 +12,7 @@ use crate::camera::{Camera, Event};
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::options::{Options, Request, SourceRequest};
+use crate::recording;
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.
@@ -47,13 +48,18 @@ impl Driver for RealSense {
 
     fn claims(options: &Options) -> Vec<String> {
         let camera = options.selection().ok().flatten().map(|selection| selection.to_string());
-        camera.into_iter().collect()
+        let file = options.record_to.as_ref().map(|path| format!("file {}", path.display()));
+        camera.into_iter().chain(file).collect()
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
         let mut request = Request::new(options)?;
-        let SourceRequest::File(file) = &mut request.source else {
-            return Camera::look(PROBE, &request).map(drop);
+        let file = match &mut request.source {
+            SourceRequest::File(file) => file,
+            SourceRequest::Live(live) => {
+                live.record_to.as_deref().map(recording::check).transpose()?;
+                return Camera::look(PROBE, &request).map(drop);
+            }
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
         (file.real_time, file.repeat) = (false, false);

@@ -11,6 +11,7 @@
 //! * `turn`: one process of the host at a time looks for cameras, opens or starts one
 //! * `find`, `profiles`: which device is meant, and which of its streams
 //! * `settings`: what is set on a live camera, checked against it
+//! * `recording`: where a live camera's recording goes
 //! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
 //! * `convert`: what librealsense says of frames and lenses, in camrig's terms
 //! * `gather`: which frames make a frameset. It knows no librealsense
@@ -28,6 +29,7 @@ mod find;
 mod gather;
 mod options;
 mod profiles;
+mod recording;
 mod settings;
 mod sys;
 #[cfg(test)]

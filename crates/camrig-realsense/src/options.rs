@@ -45,6 +45,8 @@ pub struct Options {
     pub set_color: Option<BTreeMap<String, Setting>>,
     /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
     pub preset: Option<PathBuf>,
+    /// A `.bag` file that librealsense writes of a live camera, as it is before any filter.
+    pub record_to: Option<PathBuf>,
     /// What is done to depth: librealsense's filters.
     pub filters: Option<Filters>,
     /// Which of depth and color is shown as seen from the other's place.
@@ -91,6 +93,7 @@ pub(crate) struct LiveRequest {
     pub(crate) selection: Selection,
     pub(crate) allow_usb2: bool,
     pub(crate) settings: Settings,
+    pub(crate) record_to: Option<PathBuf>,
 }
 
 /// What is asked of a file.
@@ -180,7 +183,12 @@ impl Options {
             of_color: self.set_color.clone().unwrap_or_default(),
         };
         settings.check()?;
-        Ok(LiveRequest { selection, allow_usb2: self.allow_usb2.unwrap_or(false), settings })
+        Ok(LiveRequest {
+            selection,
+            allow_usb2: self.allow_usb2.unwrap_or(false),
+            settings,
+            record_to: self.record_to.clone(),
+        })
     }
 
     fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
@@ -194,6 +202,7 @@ impl Options {
             ("set", self.set.is_some()),
             ("set_color", self.set_color.is_some()),
             ("preset", self.preset.is_some()),
+            ("record_to", self.record_to.is_some()),
         ] {
             if is_given {
                 return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
@@ -275,6 +284,7 @@ mod tests {
                     selection: Selection::Serial("1".into()),
                     allow_usb2: false,
                     settings: Settings::default(),
+                    record_to: None,
                 }),
                 streams: vec![
                     stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),

@@ -23,7 +23,7 @@ const FORMATS: [(PixelFormat, rs2::rs2_format); 5] = [
 const NEAREST: usize = 5;
 
 /// A stream that a device can give, and where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) stream: Stream,
     pub(crate) format: PixelFormat,

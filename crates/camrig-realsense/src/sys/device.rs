@@ -1,6 +1,7 @@
 //! Devices: cameras, and players of files.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
+use std::path::Path;
 use std::ptr::NonNull;
 
 use realsense_rust::device::Device;
@@ -91,6 +92,19 @@ impl OpenDevice {
     pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
         // SAFETY: `device` keeps the device alive.
         call(|error| unsafe { rs2::rs2_hardware_reset(self.pointer.as_ptr(), error) })
+    }
+
+    /// A device whose sensors write what they give to a file, and are otherwise those of this one. The index of
+    /// the file is written when it drops, which is after its sensors.
+    pub(crate) fn record(&self, path: &Path) -> Result<Self, Fault> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
+        // SAFETY: `device` keeps the device alive, and the recorder shares its ownership; librealsense copies the
+        // path, which ends with a zero. 1 is to compress, as librealsense's own tools do.
+        create(|error| unsafe {
+            rs2::rs2_create_record_device_ex(self.pointer.as_ptr(), path.as_ptr(), 1, error)
+        })
+        .map(Self::new)
     }
 
     /// Whether a player keeps the pace of the recording, or waits for its frames to be taken.

@@ -3,6 +3,7 @@
 mod filters;
 mod live;
 mod playback;
+mod recording;
 mod settings;
 
 #[path = "../../examples/write-bag/software.rs"]
