@@ -222,6 +222,29 @@ fn filters_and_alignment_give_the_same_in_every_placement() {
     assert_eq!(digests[0], digests[1]);
 }
 
+#[test]
+fn a_rig_has_one_master() {
+    let folder = Folder::new("masters");
+    let camera = |name: &str, serial: &str, sync: &str| {
+        format!(
+            "[camera.{name}]\ndriver = \"realsense\"\n\
+             options = {{ serial = \"{serial}\", depth = \"640x480@30\", sync = \"{sync}\" }}\n"
+        )
+    };
+    let cameras = [("a", "1", "master"), ("b", "2", "slave"), ("c", "3", "slave")];
+    let topology = |cameras: &[(&str, &str, &str)]| {
+        cameras.iter().map(|(name, serial, sync)| camera(name, serial, sync)).collect::<String>()
+    };
+    folder.write("one.toml", &topology(&cameras));
+    let checked = camrig(&folder, &["check", "--no-devices", "one.toml"]);
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), ""));
+    folder.write("two.toml", &topology(&[cameras[0], cameras[1], ("c", "3", "master")]));
+    let checked = camrig(&folder, &["check", "--no-devices", "two.toml"]);
+    assert_eq!(checked.status.code(), Some(78));
+    let expected = "error: cameras `a` and `c` both claim hardware sync master\n";
+    assert!(text(&checked.stderr).starts_with(expected), "{}", text(&checked.stderr));
+}
+
 /// Where the real recordings are; none, visibly, where they are not.
 fn recordings() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");

@@ -222,6 +222,16 @@ impl Camera {
         Ok(())
     }
 
+    /// Whether frames come, or have come to their end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.receiver.is_some()
+    }
+
+    /// Leaves out the frames that have come and were not taken.
+    pub(crate) fn discard(&self) {
+        self.receiver.iter().flat_map(Receiver::try_iter).for_each(drop);
+    }
+
     /// Waits at most `timeout` for the next frame.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
         let Some(receiver) = &self.receiver else { return Ok(Event::End) };

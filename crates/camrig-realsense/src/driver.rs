@@ -11,7 +11,7 @@ use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Ou
 use crate::camera::{Camera, Event};
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
-use crate::options::{Options, Request, SourceRequest};
+use crate::options::{HardwareSync, Options, Request, SourceRequest};
 use crate::recording;
 use crate::sys::Pixels;
 
@@ -49,7 +49,8 @@ impl Driver for RealSense {
     fn claims(options: &Options) -> Vec<String> {
         let camera = options.selection().ok().flatten().map(|selection| selection.to_string());
         let file = options.record_to.as_ref().map(|path| format!("file {}", path.display()));
-        camera.into_iter().chain(file).collect()
+        let master = (options.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
+        camera.into_iter().chain(file).chain(master).collect()
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
@@ -77,8 +78,13 @@ impl Driver for RealSense {
     }
 
     fn open(name: &str, options: Options) -> Result<Self, DriverError> {
-        let camera = Camera::open(&who(name), &Request::new(&options)?)?;
-        Ok(Self { grabber: Grabber::new(camera) })
+        let mut grabber = Grabber::new(Camera::open(&who(name), &Request::new(&options)?)?);
+        // A slave runs before its master does. All cameras of a rig are open before the first is started, in
+        // whichever process it is.
+        if options.sync == Some(HardwareSync::Slave) {
+            grabber.start()?;
+        }
+        Ok(Self { grabber })
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
@@ -160,8 +166,12 @@ impl Grabber {
         Self { camera, info, gatherer, patience, ended: false, fruitful: false }
     }
 
-    /// Lets frames flow.
+    /// Lets frames flow. When they do already, those that have come by now are left out.
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
+        if self.camera.is_running() {
+            self.camera.discard();
+            return Ok(());
+        }
         self.camera.start()
     }
 

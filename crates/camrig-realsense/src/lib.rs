@@ -38,5 +38,5 @@ mod turn;
 
 pub use driver::RealSense;
 pub use filters::{Align, Filters};
-pub use options::{ColorFormat, Options};
+pub use options::{ColorFormat, HardwareSync, Options};
 pub use settings::Setting;

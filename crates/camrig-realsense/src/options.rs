@@ -45,6 +45,8 @@ pub struct Options {
     pub set_color: Option<BTreeMap<String, Setting>>,
     /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
     pub preset: Option<PathBuf>,
+    /// Whether a live camera gives the pulse of a hardware sync, or follows it.
+    pub sync: Option<HardwareSync>,
     /// A `.bag` file that librealsense writes of a live camera, as it is before any filter.
     pub record_to: Option<PathBuf>,
     /// What is done to depth: librealsense's filters.
@@ -70,6 +72,16 @@ pub enum ColorFormat {
     Bgr8,
     /// As it comes over USB, without a conversion.
     Yuyv,
+}
+
+/// A live camera's part in a hardware sync: librealsense's `inter_cam_sync_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HardwareSync {
+    /// It gives the pulse. One camera of a rig does, and starts after those that follow.
+    Master,
+    /// It takes its images by the pulse of the master.
+    Slave,
 }
 
 /// Options that make sense.
@@ -181,6 +193,7 @@ impl Options {
             preset: self.preset.clone(),
             of_depth: self.set.clone().unwrap_or_default(),
             of_color: self.set_color.clone().unwrap_or_default(),
+            sync: self.sync,
         };
         settings.check()?;
         Ok(LiveRequest {
@@ -202,6 +215,7 @@ impl Options {
             ("set", self.set.is_some()),
             ("set_color", self.set_color.is_some()),
             ("preset", self.preset.is_some()),
+            ("sync", self.sync.is_some()),
             ("record_to", self.record_to.is_some()),
         ] {
             if is_given {

@@ -14,6 +14,7 @@ use camrig::frame::Stream;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::find::Subject;
+use crate::options::HardwareSync;
 use crate::profiles::{Candidate, list};
 use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 
@@ -25,6 +26,9 @@ const NAMED_VALUES_MAX: usize = 64;
 
 /// The highest number that an on-or-off option goes to: some have a third state or a fourth, such as automatic.
 const SWITCH_MAX: f32 = 3.0;
+
+/// The option that `sync` is about.
+const SYNC_MODE: &str = "inter_cam_sync_mode";
 
 /// What an option is set to.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,15 +91,22 @@ pub(crate) struct Settings {
     pub(crate) of_depth: BTreeMap<String, Setting>,
     /// Of the sensor that gives color.
     pub(crate) of_color: BTreeMap<String, Setting>,
+    pub(crate) sync: Option<HardwareSync>,
 }
 
 impl Settings {
     /// Checks what can be checked without a device.
     pub(crate) fn check(&self) -> Result<(), DriverError> {
         for name in self.of_depth.keys().chain(self.of_color.keys()) {
-            let Some(_) = OptionKind::named(name) else {
+            if OptionKind::named(name).is_none() {
                 return Err(DriverError::new(format!("librealsense has no option `{name}`{}", near(name))));
-            };
+            }
+            if name == SYNC_MODE {
+                // A rig has one master, and its order of starting is ours.
+                return Err(DriverError::new(format!(
+                    "`{SYNC_MODE}` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`"
+                )));
+            }
         }
         Ok(())
     }
@@ -120,6 +131,13 @@ impl Settings {
         for (name, setting) in &self.of_depth {
             let others = (0..sensors.len()).filter(|&sensor| sensor != depth);
             assignments.push(resolver.assign(std::iter::once(depth).chain(others), name, setting)?);
+        }
+        if let Some(sync) = self.sync {
+            let mode = Setting::Number(match sync {
+                HardwareSync::Master => 1.0,
+                HardwareSync::Slave => 2.0,
+            });
+            assignments.push(resolver.assign(std::iter::once(depth), SYNC_MODE, &mode)?);
         }
         for (name, setting) in &self.of_color {
             let color =
@@ -269,7 +287,7 @@ fn why_not(model: &str, option: &str) -> Option<&'static str> {
     match option {
         _ if !model.ends_with("D405") => None,
         _ if is_laser => Some("a D405 has no laser"),
-        "inter_cam_sync_mode" | "output_trigger_enabled" => Some("a D405 has no hardware sync"),
+        SYNC_MODE | "output_trigger_enabled" => Some("a D405 has no hardware sync"),
         _ => None,
     }
 }

@@ -1,9 +1,12 @@
 //! What is set on a camera, and what is refused.
 
+use camrig::Driver;
 use realsense_sys as rs2;
 
 use super::software::{Identity, Scene, SoftwareCamera, SoftwareOption};
-use super::{SCENE, Scratch, open_among, options, refusal};
+use super::{SCENE, Scratch, open_among, options, refusal, wait};
+use crate::RealSense;
+use crate::driver::{Grabbed, Grabber};
 use crate::sys::OptionKind;
 
 const fn option(of_color: bool, option: rs2::rs2_option, range: [f32; 4]) -> SoftwareOption {
@@ -127,6 +130,51 @@ fn options_that_a_camera_does_not_have_are_refused() {
         assert_eq!(refused.to_string(), message);
         assert!(!refused.is_unavailable());
     }
+}
+
+/// A D435 with one camera's part in a hardware sync.
+const SYNCED: Scene = Scene {
+    options: &[option(false, rs2::rs2_option_RS2_OPTION_INTER_CAM_SYNC_MODE, [0.0, 260.0, 1.0, 0.0])],
+    ..D435
+};
+
+#[test]
+#[allow(clippy::float_cmp, reason = "these are whole numbers")]
+fn a_slave_runs_before_its_master_is_started() {
+    for (sync, mode) in [("master", 1.0), ("slave", 2.0)] {
+        assert_eq!(set(SYNCED, &format!("sync = '{sync}'"), 0, "inter_cam_sync_mode"), mode);
+    }
+    let slave = options(&format!("{ANY}sync = 'slave'"));
+    let camera = SoftwareCamera::new(SYNCED);
+    let mut grabber = Grabber::new(open_among(&slave, &[&camera]).unwrap());
+    // As the driver does when it opens a slave, ...
+    grabber.start().unwrap();
+    camera.see_depth(0);
+    camera.see_depth(1);
+    // ... and when the rig is told to go. Then only what comes from now on counts.
+    grabber.start().unwrap();
+    camera.see_depth(2);
+    let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!() };
+    assert_eq!(headers[0].number, 2);
+}
+
+#[test]
+fn hardware_sync_is_refused_where_it_is_not() {
+    assert_eq!(
+        refusal(&options(&format!("{ANY}sync = 'master'")), &[D405]).to_string(),
+        "camera `000000000042` (Intel RealSense D405) has no option `inter_cam_sync_mode`: a D405 has no hardware \
+         sync",
+    );
+    let by_hand = options(&format!("{ANY}set = {{ inter_cam_sync_mode = 1 }}"));
+    assert_eq!(
+        RealSense::check(&by_hand).unwrap_err().to_string(),
+        "`inter_cam_sync_mode` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`",
+    );
+    let recorded = options("file = 'a.bag'\nsync = 'slave'");
+    assert_eq!(
+        RealSense::check(&recorded).unwrap_err().to_string(),
+        "`sync` is for a live camera, not for a `file`",
+    );
 }
 
 #[test]
