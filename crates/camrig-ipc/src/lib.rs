@@ -31,4 +31,4 @@ pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflo
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::MemoryError;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
-pub use tally::Tally;
+pub use tally::{LostReason, Tally};

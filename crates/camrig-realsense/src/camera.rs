@@ -4,6 +4,7 @@
 //! waits for whom. It knows no framesets.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use crate::convert::{header, pinhole};
 use crate::filters::{Chain, Frames};
 use crate::find::{Subject, describe, find, open_file};
 use crate::options::{FileRequest, Request, SourceRequest};
-use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_of};
+use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
 use crate::recording::free_path;
 use crate::settings::Resolved;
 #[cfg(test)]
 use crate::sys::OptionKind;
-use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Pixels, Sink};
+use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Overflow, Pixels, Sink};
 use crate::turn::Turns;
 
 /// Frames of each stream that may wait for the capture thread.
@@ -49,6 +50,8 @@ pub(crate) struct Camera {
     record_to: Option<PathBuf>,
     /// None for a live camera.
     playback: Option<Playback>,
+    /// What found no room in the queue.
+    overflow: Arc<Overflow>,
     /// Number and timestamp of each stream's newest frame since the start.
     newest: [Option<(u64, Timestamp)>; Stream::ALL.len()],
 }
@@ -152,6 +155,7 @@ impl Camera {
             chain,
             record_to,
             playback,
+            overflow: Arc::default(),
             newest,
         })
     }
@@ -213,7 +217,8 @@ impl Camera {
         // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);
         for sensor in self.sensors.iter_mut().filter(|sensor| sensor.is_open()) {
-            let started = sensor.start(Sink { sender: sender.clone(), wait });
+            let started =
+                sensor.start(Sink { sender: sender.clone(), wait, overflow: Arc::clone(&self.overflow) });
             started.map_err(|fault| self.subject.refuses(&fault))?;
         }
         if self.playback.is_some() {
@@ -230,6 +235,14 @@ impl Camera {
     /// Leaves out the frames that have come and were not taken.
     pub(crate) fn discard(&self) {
         self.receiver.iter().flat_map(Receiver::try_iter).for_each(drop);
+        self.take_overflow().for_each(drop);
+    }
+
+    /// How many frames of which streams found no room in the queue since this was last asked.
+    pub(crate) fn take_overflow(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
+        self.overflow
+            .take()
+            .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }
 
     /// Waits at most `timeout` for the next frame.
@@ -278,7 +291,7 @@ impl Camera {
         self.device.pretend_gone();
     }
 
-    /// Does to the frames of an instant what was asked for.
+    /// Does to the frames of an instant what was asked for. Not all of them may come out.
     pub(crate) fn process(&self, frames: Frames) -> Result<Frames, DriverError> {
         self.chain.apply(frames).map_err(|fault| {
             DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))

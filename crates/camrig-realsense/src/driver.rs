@@ -5,10 +5,13 @@
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
-use camrig::{Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, monotonic_nanos};
+use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
+use camrig::{
+    Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, LostReason, Outlet, monotonic_nanos,
+};
 
 use crate::camera::{Camera, Event};
+use crate::filters::Frames;
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::options::{HardwareSync, Options, Request, SourceRequest};
@@ -104,7 +107,11 @@ impl Driver for RealSense {
     }
 
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
-        match self.grabber.next(timeout)? {
+        let grabbed = self.grabber.next(timeout)?;
+        for (stream, reason, frames) in self.grabber.take_lost() {
+            outlet.explain_lost(stream, reason, frames);
+        }
+        match grabbed {
             Grabbed::FrameSet { arrival_nanos, headers, held } => {
                 outlet.publish_held(arrival_nanos, headers, Box::new(held))?;
                 Ok(Captured::FrameSet)
@@ -149,6 +156,8 @@ pub(crate) struct Grabber {
     /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
     /// every play gives the same framesets.
     patience: Option<Duration>,
+    /// How many frames of each stream were left out since this was last asked.
+    without_partner: [u64; Stream::ALL.len()],
     ended: bool,
     /// Whether the file has given a frame since it was last started.
     fruitful: bool,
@@ -163,7 +172,15 @@ impl Grabber {
         let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
         // Before the camera streams: asking it for options then would be in its way.
         let info = camera.info();
-        Self { camera, info, gatherer, patience, ended: false, fruitful: false }
+        Self {
+            camera,
+            info,
+            gatherer,
+            patience,
+            without_partner: [0; Stream::ALL.len()],
+            ended: false,
+            fruitful: false,
+        }
     }
 
     /// Lets frames flow. When they do already, those that have come by now are left out.
@@ -186,8 +203,14 @@ impl Grabber {
                 // A frameset has arrived when its last frame has.
                 let arrival_nanos =
                     together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
-                let frames = together.into_iter().map(|waiting| waiting.frame).collect();
+                let frames: Frames = together.into_iter().map(|waiting| waiting.frame).collect();
+                let came: ArrayVec<Stream, MAX_FRAMES> =
+                    frames.iter().map(|(header, _)| header.stream).collect();
                 let frames = self.camera.process(frames)?;
+                let left_out = |stream: &Stream| frames.iter().all(|(header, _)| header.stream != *stream);
+                came.into_iter()
+                    .filter(left_out)
+                    .for_each(|stream| self.without_partner[stream as usize] += 1);
                 if frames.is_empty() {
                     continue;
                 }
@@ -217,6 +240,18 @@ impl Grabber {
                 Event::Nothing => quiet = true,
             }
         }
+    }
+
+    /// The frames that the device gave and that were left out since this was last asked, and why.
+    pub(crate) fn take_lost(&mut self) -> Vec<(Stream, LostReason, u64)> {
+        let without_partner = Stream::ALL.into_iter().zip(std::mem::take(&mut self.without_partner));
+        let without_partner = without_partner.filter(|(_, frames)| *frames > 0);
+        let overflow =
+            self.camera.take_overflow().map(|(stream, frames)| (stream, LostReason::QueueFull, frames));
+        without_partner
+            .map(|(stream, frames)| (stream, LostReason::NoPartner, frames))
+            .chain(overflow)
+            .collect()
     }
 
     fn give_up_before_nanos(&self) -> u64 {

@@ -130,7 +130,12 @@ pub(crate) fn list(choices: impl Iterator<Item = String>) -> String {
 }
 
 pub(crate) fn stream_of(data: &ProfileData) -> Option<Stream> {
-    match (data.stream, data.index) {
+    stream_numbered(data.stream, data.index)
+}
+
+/// The stream with librealsense's number, and the `index` of those of its kind.
+pub(crate) fn stream_numbered(stream: rs2::rs2_stream, index: i32) -> Option<Stream> {
+    match (stream, index) {
         (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::Color),
         (rs2::rs2_stream_RS2_STREAM_DEPTH, _) => Some(Stream::Depth),
         (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::Infrared2),

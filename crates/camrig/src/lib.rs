@@ -12,6 +12,7 @@ mod host;
 mod inputs;
 mod local;
 mod logging;
+mod losses;
 mod outlet;
 mod outline;
 mod processor;
@@ -31,7 +32,7 @@ mod workers;
 
 pub use app::App;
 pub use camrig_frame as frame;
-pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
+pub use camrig_ipc::{Counts, DropReason, Latency, LostReason, Overflow};
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError};
 pub use frameset::{FrameSet, HeldFrames};

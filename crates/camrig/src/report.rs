@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig_ipc::{DropReason, Latency};
+use camrig_ipc::{DropReason, Latency, LostReason};
 use serde::Serialize;
 
 /// What became of a rig, as JSON.
@@ -30,8 +30,10 @@ pub(crate) struct ActorReport {
     /// `starting`, `ready`, `running`, `finished` or `failed`.
     pub(crate) state: &'static str,
     pub(crate) produced: u64,
-    /// Framesets that the device or its library lost before the camera actor saw them.
+    /// Framesets that the device, its library or its driver lost before the camera actor saw them.
     pub(crate) lost: u64,
+    /// The same by reason; reasons without a frameset are left out.
+    pub(crate) lost_by_reason: BTreeMap<&'static str, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
@@ -68,6 +70,11 @@ pub(crate) struct ProcessReport {
 /// Dropped framesets by reason, in words.
 pub(crate) fn dropped_by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
     DropReason::ALL.iter().map(|reason| reason.name()).zip(*dropped).filter(|&(_, count)| count > 0).collect()
+}
+
+/// Lost framesets by reason, in words.
+pub(crate) fn lost_by_reason(lost: &[u64; LostReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
+    LostReason::ALL.iter().map(|reason| reason.name()).zip(*lost).filter(|&(_, count)| count > 0).collect()
 }
 
 /// Three decimals: reports are for people too.

@@ -1,12 +1,15 @@
 //! Frames, from the callback that gets them to the pixels that are read.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use realsense_rust::frame::{FrameEx, ImageFrame};
 use realsense_sys as rs2;
 
+use super::sensor::profile_data;
 use super::{Fault, call};
 
 /// Where a sensor's callback sends its frames.
@@ -14,6 +17,32 @@ pub(crate) struct Sink {
     pub(crate) sender: SyncSender<Arrived>,
     /// Whether the callback waits for room, which holds up a player that waits for it, or drops the frame.
     pub(crate) wait: bool,
+    /// Counts the frames that found no room.
+    pub(crate) overflow: Arc<Overflow>,
+}
+
+/// How many frames of each stream found no room, by librealsense's number of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Overflow([AtomicU64; STREAM_KINDS]);
+
+/// As many kinds of streams as librealsense has, and a few to spare; and for each a first and a second of it.
+const STREAM_KINDS: usize = 2 * 16;
+
+impl Overflow {
+    fn count(&self, stream: rs2::rs2_stream, index: c_int) {
+        let kind = 2 * stream as usize + usize::from(index == 2);
+        if let Some(count) = self.0.get(kind) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the counts: each with its stream and that one's index.
+    pub(crate) fn take(&self) -> impl Iterator<Item = (rs2::rs2_stream, c_int, u64)> + '_ {
+        self.0.iter().enumerate().filter_map(|(kind, count)| {
+            let count = count.swap(0, Ordering::Relaxed);
+            (count > 0).then(|| ((kind / 2) as rs2::rs2_stream, 1 + (kind % 2) as c_int, count))
+        })
+    }
 }
 
 /// A frame as it came, with the host's monotonic time.
@@ -35,8 +64,10 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     // Whatever cannot be sent drops here, and so releases the frame.
     if sink.wait {
         drop(sink.sender.send(arrived));
-    } else if let Err(TrySendError::Full(arrived)) = sink.sender.try_send(arrived) {
-        drop(arrived);
+    } else if let Err(TrySendError::Full(arrived)) = sink.sender.try_send(arrived)
+        && let Some((stream, index)) = arrived.frame.stream()
+    {
+        sink.overflow.count(stream, index);
     }
 }
 
@@ -61,6 +92,17 @@ impl RawFrame {
 
     pub(super) fn pointer(&self) -> NonNull<rs2::rs2_frame> {
         self.0
+    }
+
+    /// Which stream it belongs to, and which of those of its kind.
+    fn stream(&self) -> Option<(rs2::rs2_stream, c_int)> {
+        // SAFETY: the frame is alive, and its profile as long.
+        let profile =
+            call(|error| unsafe { rs2::rs2_get_frame_stream_profile(self.0.as_ptr(), error) }).ok()?;
+        let profile = NonNull::new(profile.cast_mut())?;
+        // SAFETY: as above.
+        let data = unsafe { profile_data(profile) }.ok()?;
+        Some((data.stream, data.index))
     }
 
     /// Hands the reference over.

@@ -160,9 +160,26 @@ impl ProfileView<'_> {
 
 /// What librealsense says of a profile, if it is one of images.
 fn image_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
+    // SAFETY: the caller's list keeps the profile alive.
+    let data = unsafe { profile_data(profile) }.ok()?;
+    let (mut width, mut height) = (0, 0);
+    // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
+    // the call fails.
+    call(|error| unsafe {
+        rs2::rs2_get_video_stream_resolution(profile.as_ptr(), &raw mut width, &raw mut height, error);
+    })
+    .ok()?;
+    Some(ProfileData { width, height, ..data })
+}
+
+/// What librealsense says of any profile; it has no size.
+///
+/// # Safety
+/// The profile is alive.
+pub(super) unsafe fn profile_data(profile: NonNull<rs2::rs2_stream_profile>) -> Result<ProfileData, Fault> {
     let profile = profile.as_ptr();
     let (mut stream, mut format, mut index, mut unique_id, mut frames_per_second) = (0, 0, 0, 0, 0);
-    // SAFETY: the caller's list keeps the profile alive, and each pointer is that of a variable of its type.
+    // SAFETY: the profile is alive, and each pointer is that of a variable of its type.
     call(|error| unsafe {
         rs2::rs2_get_stream_profile_data(
             profile,
@@ -173,15 +190,8 @@ fn image_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileDat
             &raw mut frames_per_second,
             error,
         );
-    })
-    .ok()?;
-    let (mut width, mut height) = (0, 0);
-    // SAFETY: as above. Of a profile that is not of images the call fails.
-    call(|error| unsafe {
-        rs2::rs2_get_video_stream_resolution(profile, &raw mut width, &raw mut height, error);
-    })
-    .ok()?;
-    Some(ProfileData { stream, index, format, width, height, frames_per_second })
+    })?;
+    Ok(ProfileData { stream, index, format, width: 0, height: 0, frames_per_second })
 }
 
 /// librealsense's name of a format, in lower case.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use camrig::frame::{DepthView, Frame, PixelFormat, Stream};
-use camrig::{Device, DeviceProfile, Driver, HeldFrames};
+use camrig::{Device, DeviceProfile, Driver, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
 use super::{SCENE, WATCHDOG, file, open_among, options, refusal, wait};
@@ -47,6 +47,7 @@ fn a_live_camera_takes_the_same_way() {
     camera.see_depth(40);
     let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
     assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
+    assert!(grabber.take_lost().is_empty());
     // Nobody takes frames: the camera is not held up, and loses the newest.
     for number in 41..241 {
         camera.see_depth(number);
@@ -55,6 +56,8 @@ fn a_live_camera_takes_the_same_way() {
         let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
         assert_eq!(headers[0].number, number);
     }
+    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::QueueFull, 184)]);
+    assert!(grabber.take_lost().is_empty());
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
 }
 

@@ -2,7 +2,9 @@
 
 use super::Run;
 use super::state::State;
-use crate::report::{ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, rounded};
+use crate::report::{
+    ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rounded,
+};
 
 /// How a run ended.
 pub(crate) struct Outcome {
@@ -78,6 +80,7 @@ impl Run<'_> {
                     state: actor.state.name(),
                     produced: tally.produced(),
                     lost: tally.lost(),
+                    lost_by_reason: lost_by_reason(&tally.lost_by_reason()),
                     restarts: tally.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })
