@@ -14,10 +14,10 @@ use realsense_rust::kind::Rs2Option;
 
 use crate::convert::{header, pinhole};
 use crate::filters::{Chain, Frames};
-use crate::find::{Subject, describe, find, open_file};
-use crate::options::{FileRequest, Request, SourceRequest};
+use crate::find::{Subject, context, describe, find, open_file};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
 use crate::recording::free_path;
+use crate::request::{FileRequest, Request, SourceRequest};
 use crate::settings::Resolved;
 #[cfg(test)]
 use crate::sys::OptionKind;
@@ -76,15 +76,8 @@ impl Camera {
     /// Finds the device, chooses its streams and sets what was asked for. Others who wait for their turn learn
     /// that it is that of `who`.
     pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {
-        let turn = Turns::of_this_host().take(who)?;
-        let context = Context::new()
-            .map_err(|fault| DriverError::new(format!("librealsense cannot be used: {fault}")))?;
-        if let SourceRequest::File(_) = request.source {
-            // A file is in nobody's way.
-            drop(turn);
-            return Self::open_in(context, who, request);
-        }
-        let mut camera = Self::open_in(context, who, request)?;
+        let _turn = Turns::of_this_host().take(who)?;
+        let mut camera = Self::open_in(context()?, who, request)?;
         camera.set_up()?;
         Ok(camera)
     }
@@ -92,9 +85,7 @@ impl Camera {
     /// As [`Self::open`], but leaves the device as it is.
     pub(crate) fn look(who: &str, request: &Request) -> Result<Self, DriverError> {
         let _turn = Turns::of_this_host().take(who)?;
-        let context = Context::new()
-            .map_err(|fault| DriverError::new(format!("librealsense cannot be used: {fault}")))?;
-        Self::open_in(context, who, request)
+        Self::open_in(context()?, who, request)
     }
 
     /// As [`Self::look`], among the devices of `context`.

@@ -14,8 +14,9 @@ use crate::camera::{Camera, Event};
 use crate::filters::Frames;
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
-use crate::options::{HardwareSync, Options, Request, SourceRequest};
+use crate::options::{HardwareSync, Options};
 use crate::recording;
+use crate::request::{Request, SourceRequest};
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.

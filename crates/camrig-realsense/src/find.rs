@@ -8,8 +8,8 @@ use camrig::{Device, DeviceProfile, DriverError};
 use realsense_rust::device::Device as DeviceView;
 use realsense_rust::kind::Rs2CameraInfo;
 
-use crate::options::Selection;
 use crate::profiles::{Candidate, candidates, list};
+use crate::request::Selection;
 use crate::sys::{Context, Fault, OpenDevice};
 use crate::turn::Turns;
 
@@ -39,12 +39,15 @@ impl std::fmt::Display for Subject {
     }
 }
 
+/// What librealsense finds devices with. Whoever makes one for live cameras has his turn.
+pub(crate) fn context() -> Result<Context, DriverError> {
+    Context::new().map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))
+}
+
 /// The attached cameras.
 pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
     let _turn = Turns::of_this_host().take("a list of devices")?;
-    let context = Context::new()
-        .map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))?;
-    devices_in(&context)
+    devices_in(&context()?)
 }
 
 /// The cameras that `context` finds. One that cannot be opened is told of, and the others are listed.
@@ -163,9 +166,7 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
 /// Resets the camera that is meant. It then is gone for some seconds, and comes back under the same serial.
 pub(crate) fn reset(who: &str, selection: &Selection) -> Result<(), DriverError> {
     let _turn = Turns::of_this_host().take(who)?;
-    let context = Context::new()
-        .map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))?;
-    reset_in(&context, selection)
+    reset_in(&context()?, selection)
 }
 
 /// As [`reset`], among the devices of `context`.

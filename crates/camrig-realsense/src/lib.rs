@@ -7,7 +7,7 @@
 //!
 //! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
 //!
-//! * `options`: what a topology says, and what is asked for once it is checked
+//! * `options`, `request`: what a topology says, and what is asked for once it is checked
 //! * `turn`: one process of the host at a time looks for cameras, opens or starts one
 //! * `find`, `profiles`: which device is meant, and which of its streams
 //! * `settings`: what is set on a live camera, checked against it
@@ -30,6 +30,7 @@ mod gather;
 mod options;
 mod profiles;
 mod recording;
+mod request;
 mod settings;
 mod sys;
 #[cfg(test)]

@@ -1,16 +1,14 @@
-//! What a topology says of a RealSense camera, and what is asked for once that makes sense.
-//!
-//! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
+//! What a topology says of a RealSense camera, and whether it makes sense by itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
 
-use crate::filters::{Align, Chain, Filters, Processing};
+use crate::filters::{Align, Filters};
+use crate::request::{FileRequest, LiveRequest, Selection, StreamRequest};
 use crate::settings::{Setting, Settings};
 
 /// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
@@ -84,108 +82,9 @@ pub enum HardwareSync {
     Slave,
 }
 
-/// Options that make sense.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Request {
-    pub(crate) source: SourceRequest,
-    pub(crate) streams: Vec<StreamRequest>,
-    pub(crate) processing: Processing,
-}
-
-/// Where the frames come from.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum SourceRequest {
-    Live(LiveRequest),
-    File(FileRequest),
-}
-
-/// What is asked of a live camera.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LiveRequest {
-    pub(crate) selection: Selection,
-    pub(crate) allow_usb2: bool,
-    pub(crate) settings: Settings,
-    pub(crate) record_to: Option<PathBuf>,
-}
-
-/// What is asked of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileRequest {
-    pub(crate) path: PathBuf,
-    pub(crate) real_time: bool,
-    pub(crate) repeat: bool,
-}
-
-/// Which of the live cameras is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Selection {
-    Serial(String),
-    Port(String),
-    Name(String),
-    Any,
-}
-
-/// As in errors and claims: `serial 123`.
-impl fmt::Display for Selection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Serial(serial) => write!(f, "serial {serial}"),
-            Self::Port(port) => write!(f, "USB port {port}"),
-            Self::Name(name) => write!(f, "name {name}"),
-            Self::Any => f.write_str("any RealSense camera"),
-        }
-    }
-}
-
-/// A stream that the options name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamRequest {
-    pub(crate) stream: Stream,
-    pub(crate) profile: StreamProfile,
-    /// None where any format will do: that of the recording.
-    pub(crate) format: Option<PixelFormat>,
-}
-
-impl Request {
-    /// What `options` ask for.
-    pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
-        let source = match (options.selection()?, &options.file) {
-            (Some(_), Some(_)) => {
-                return Err(DriverError::new(
-                    "a live camera and a `file` exclude each other: a camera is live or recorded",
-                ));
-            }
-            (None, None) => {
-                return Err(DriverError::new(
-                    "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one \
-                     by `file`",
-                ));
-            }
-            (Some(selection), None) => SourceRequest::Live(options.live(selection)?),
-            (None, Some(path)) => SourceRequest::File(options.recorded(path)?),
-        };
-        let is_live = matches!(source, SourceRequest::Live(_));
-        let streams = options.streams(is_live);
-        if is_live && streams.is_empty() {
-            return Err(DriverError::new(
-                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
-                 \"640x480@30\"",
-            ));
-        }
-        let processing =
-            Processing { filters: options.filters.clone().unwrap_or_default(), align: options.align };
-        if !streams.is_empty() {
-            // Of a file without a choice, they show when it is opened.
-            let streams: Vec<_> = streams.iter().map(|it| (it.stream, it.format)).collect();
-            processing.check_streams(&streams)?;
-        }
-        Chain::new(&processing)?;
-        Ok(Self { source, streams, processing })
-    }
-}
-
 impl Options {
-    fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
+    /// What is asked of the live camera that is meant.
+    pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
         if self.real_time.is_some() || self.repeat.is_some() {
             return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
         }
@@ -204,7 +103,8 @@ impl Options {
         })
     }
 
-    fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
+    /// What is asked of the file at `path`.
+    pub(crate) fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
         if self.color_format.is_some() {
             return Err(DriverError::new(
                 "`color_format` is for a live camera: a `file` has the format that was recorded",
@@ -255,7 +155,8 @@ impl Options {
         }
     }
 
-    fn streams(&self, live: bool) -> Vec<StreamRequest> {
+    /// The streams that are given.
+    pub(crate) fn streams(&self, live: bool) -> Vec<StreamRequest> {
         let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
             ColorFormat::Bgr8 => PixelFormat::Bgr8,
@@ -278,6 +179,8 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filters::Processing;
+    use crate::request::{Request, SourceRequest};
 
     fn request(options: &str) -> Result<Request, String> {
         let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;

@@ -7,7 +7,7 @@ use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use realsense_sys as rs2;
 
 use crate::find::Subject;
-use crate::options::StreamRequest;
+use crate::request::StreamRequest;
 use crate::sys::{OpenSensor, ProfileData, format_name};
 
 /// The pixel formats that camrig knows, with librealsense's number.

@@ -11,7 +11,8 @@ use super::{SCENE, WATCHDOG, file, open_among, options, refusal, wait};
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
-use crate::options::{Options, Request, Selection};
+use crate::options::Options;
+use crate::request::{Request, Selection};
 use crate::{RealSense, sys};
 
 /// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
@@ -265,5 +266,24 @@ fn the_same_wall_is_as_far_from_a_d405_as_from_a_d435() {
         let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)), unit, None).unwrap();
         let meters = view.center_meters().unwrap();
         assert!((meters - 0.3).abs() < 1e-6, "{}: {meters} m", identity.model);
+    }
+}
+
+#[test]
+fn depth_comes_with_both_infrared_streams() {
+    let scene = Scene { infrared: Some(realsense_sys::rs2_format_RS2_FORMAT_Y8), infrared_2: true, ..SCENE };
+    let camera = SoftwareCamera::new(scene);
+    let options = options("any = true\ndepth = '64x48@60'\ninfrared_1 = '64x48@60'\ninfrared_2 = '64x48@60'");
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    for number in 0..5 {
+        camera.see_depth(number);
+        camera.see_infrared(number);
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
+        let streams: Vec<_> = headers.iter().map(|it| (it.stream, it.number)).collect();
+        let both = [Stream::Depth, Stream::Infrared1, Stream::Infrared2].map(|it| (it, number.into()));
+        assert_eq!(streams, both);
+        assert_eq!(held.pixels(1), scene.infrared_pixels(number));
+        assert_eq!(held.pixels(2), scene.infrared_pixels(number + 100));
     }
 }

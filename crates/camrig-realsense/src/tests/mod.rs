@@ -18,7 +18,8 @@ use software::{Identity, Scene, SoftwareCamera};
 
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber, Held};
-use crate::options::{Options, Request};
+use crate::options::Options;
+use crate::request::Request;
 use crate::{RealSense, sys};
 
 pub(crate) const SCENE: Scene = Scene {
@@ -28,6 +29,7 @@ pub(crate) const SCENE: Scene = Scene {
     frames_per_second: 60,
     color_delay_millis: 1.0,
     infrared: None,
+    infrared_2: false,
     also: &[],
     one_sensor: false,
     options: &[],
