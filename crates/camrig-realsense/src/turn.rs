@@ -53,6 +53,8 @@ impl Turns {
             let file = self.files.last().map(|file| file.display().to_string()).unwrap_or_default();
             DriverError::new(format!("{who} cannot wait for its turn: `{file}` cannot be opened: {error}"))
         })?;
+        #[cfg(test)]
+        tests::TAKEN.set(tests::TAKEN.get() + 1);
         let deadline = Instant::now() + self.patience;
         loop {
             match file.try_lock() {
@@ -114,12 +116,18 @@ fn holder(mut file: &File) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::fs;
     use std::io::{BufRead, BufReader, Write};
     use std::path::Path;
     use std::process::{Command, Stdio};
+
+    thread_local! {
+        /// How many turns this thread has asked for.
+        pub(crate) static TAKEN: Cell<usize> = const { Cell::new(0) };
+    }
 
     const WORKERS: usize = 6;
     const COLD_STARTS: usize = 200;

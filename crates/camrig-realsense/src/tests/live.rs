@@ -7,12 +7,13 @@ use camrig::frame::{DepthView, Frame, PixelFormat, Stream};
 use camrig::{Device, DeviceProfile, Driver, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
-use super::{SCENE, WATCHDOG, file, open_among, options, refusal, wait};
+use super::{SCENE, WATCHDOG, file, open_among, options, record, refusal, start, wait};
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
 use crate::options::Options;
 use crate::request::{Request, Selection};
+use crate::turn::tests::TAKEN;
 use crate::{RealSense, sys};
 
 /// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
@@ -286,4 +287,25 @@ fn depth_comes_with_both_infrared_streams() {
         assert_eq!(held.pixels(1), scene.infrared_pixels(number));
         assert_eq!(held.pixels(2), scene.infrared_pixels(number + 100));
     }
+}
+
+#[test]
+fn every_way_to_a_camera_takes_a_turn() {
+    let turns = |way: &dyn Fn()| {
+        let before = TAKEN.get();
+        way();
+        TAKEN.get() - before
+    };
+    let absent = depth("64x48@60", options("serial = '123'"));
+    assert_eq!(turns(&|| assert!(RealSense::probe(&absent).unwrap_err().is_unavailable())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::open("left", absent.clone()).is_err())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::reset("left", &absent).unwrap_err().is_unavailable())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::devices().is_ok())), 1);
+    let camera = SoftwareCamera::new(SCENE);
+    let any = depth("64x48@60", options("any = true"));
+    assert_eq!(turns(&|| Grabber::new(open_among(&any, &[&camera]).unwrap()).start().unwrap()), 1);
+    // Checks of options, and files once they are open, are in nobody's way.
+    assert_eq!(turns(&|| RealSense::check(&any).unwrap()), 0);
+    let bag = record("turn.bag", 1);
+    assert_eq!(turns(&|| drop(start(&file(&bag.0)))), 1);
 }
