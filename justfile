@@ -21,9 +21,17 @@ run topology *args:
 check topology *args:
     cargo run --release {{ features }} -- check {{ topology }} {{ args }}
 
+# Add up what the cameras of a topology need of USB
+plan topology *args:
+    cargo run --release {{ features }} -- plan {{ topology }} {{ args }}
+
 # List the attached cameras
-devices:
-    cargo run --release {{ features }} -- devices
+devices *args:
+    cargo run --release {{ features }} -- devices {{ args }}
+
+# Write a topology of all attached cameras
+init *args:
+    cargo run --release {{ features }} -- init {{ args }}
 
 # List drivers and processors with their options
 list:

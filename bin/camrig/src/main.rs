@@ -1,5 +1,8 @@
 //! The stock camrig program: everything that camrig has, registered.
 
+#[cfg(not(feature = "realsense"))]
+mod stand_in;
+
 use std::process::ExitCode;
 
 use camrig::App;
@@ -15,5 +18,6 @@ fn with_realsense(app: App) -> App {
 
 #[cfg(not(feature = "realsense"))]
 fn with_realsense(app: App) -> App {
-    app.absent_driver("realsense", "it was built without librealsense; build it with `--features realsense`")
+    let reason = "it was built without librealsense; build it with `--features realsense`";
+    app.absent_driver::<stand_in::RealSense>("realsense", reason)
 }

@@ -358,3 +358,27 @@ fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
         }
     }
 }
+
+/// The driver says the same of its options as its stand-in in builds without librealsense.
+#[test]
+fn a_plan_looks_at_options_only() {
+    let folder = Folder::new("plan");
+    let topology = r#"
+        [camera.left]
+        driver = "realsense"
+        options = { serial = "943222071836", depth = "1280x720@30", color = "848x480@30", infrared_1 = "1280x720@30" }
+
+        [camera.recorded]
+        driver = "realsense"
+        options = { file = "absent.bag" }
+        "#;
+    folder.write("plan.toml", topology);
+    let plan = camrig(&folder, &["plan", "plan.toml", "--controllers", "1", "--json"]);
+    assert_eq!((plan.status.code(), text(&plan.stderr)), (Some(0), ""));
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert_eq!(
+        (&plan["need_megabits"], &plan["cameras"][0]["serial"]),
+        (&859.into(), &"943222071836".into())
+    );
+    assert_eq!(plan["cameras"].as_array().unwrap().len(), 1);
+}

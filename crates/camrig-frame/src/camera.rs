@@ -1,5 +1,7 @@
 //! What stays the same from frameset to frameset: a camera's identity, calibration and depth unit.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{FrameHeader, Metadata, PixelFormat, Stream, StreamProfile, Timestamp};
@@ -119,6 +121,26 @@ pub enum Distortion {
     BrownConrady,
     /// Kannala-Brandt with four coefficients.
     KannalaBrandt4,
+}
+
+impl Distortion {
+    /// The model's name: `none`, `brown-conrady`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ModifiedBrownConrady => "modified-brown-conrady",
+            Self::InverseBrownConrady => "inverse-brown-conrady",
+            Self::Ftheta => "ftheta",
+            Self::BrownConrady => "brown-conrady",
+            Self::KannalaBrandt4 => "kannala-brandt4",
+        }
+    }
+}
+
+impl fmt::Display for Distortion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// A rigid transform between two streams' coordinates, as librealsense's `rs2_extrinsics`.

@@ -43,7 +43,7 @@ impl Layout {
                 return Err(LayoutError::Stride(frame.stream, frame.stride_bytes, row_bytes));
             }
             let start = usize::next_multiple_of(end, FRAME_ALIGN_BYTES);
-            // Below 2^13 rows of 2^16 bytes each: no overflow.
+            // At most 2^13 rows of 2^18 bytes each: no overflow.
             end = start + frame.size_bytes() as usize;
             if end > MAX_FRAMESET_BYTES {
                 return Err(LayoutError::TooLarge);

@@ -48,7 +48,7 @@ impl fmt::Display for Stream {
     }
 }
 
-/// How the pixels of a frame are stored, named as in librealsense.
+/// How the pixels of a frame are stored, named as in librealsense where that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelFormat {
@@ -62,6 +62,9 @@ pub enum PixelFormat {
     Z16,
     /// 1 byte a pixel: luminance.
     Y8,
+    /// 16 bytes a pixel, for points that are made from depth: x, y and z in metres, each an `f32` in little
+    /// endian, all 0 where there is no depth; red, green, blue; 255 where these are known, 0 elsewhere.
+    Xyzrgb,
 }
 
 impl PixelFormat {
@@ -71,10 +74,11 @@ impl PixelFormat {
             Self::Rgb8 | Self::Bgr8 => 3,
             Self::Yuyv | Self::Z16 => 2,
             Self::Y8 => 1,
+            Self::Xyzrgb => 16,
         }
     }
 
-    /// The format's name: `rgb8`, `bgr8`, `yuyv`, `z16`, `y8`.
+    /// The format's name: `rgb8`, `bgr8`, `yuyv`, `z16`, `y8`, `xyzrgb`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rgb8 => "rgb8",
@@ -82,6 +86,7 @@ impl PixelFormat {
             Self::Yuyv => "yuyv",
             Self::Z16 => "z16",
             Self::Y8 => "y8",
+            Self::Xyzrgb => "xyzrgb",
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
 use camrig::{
-    Captured, Device, Driver, DriverError, FrameHeaders, HeldFrames, LostReason, Outlet, monotonic_nanos,
+    Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason, Outlet,
+    UsbDemand, monotonic_nanos,
 };
 
 use crate::camera::{Camera, Event};
@@ -16,7 +17,7 @@ use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::options::{HardwareSync, Options};
 use crate::recording;
-use crate::request::{Request, SourceRequest};
+use crate::request::{Request, Selection, SourceRequest, StreamRequest};
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.
@@ -55,6 +56,22 @@ impl Driver for RealSense {
         let file = options.record_to.as_ref().map(|path| format!("file {}", path.display()));
         let master = (options.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
         camera.into_iter().chain(file).chain(master).collect()
+    }
+
+    fn usb(options: &Options) -> Option<UsbDemand> {
+        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(options) else {
+            return None;
+        };
+        let stream = |it: &StreamRequest| {
+            it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
+        };
+        let (serial, port) = match live.selection {
+            Selection::Serial(serial) => (Some(serial), None),
+            Selection::Port(port) => (None, Some(port)),
+            Selection::Name(_) | Selection::Any => (None, None),
+        };
+        let streams = streams.iter().filter_map(stream).collect();
+        Some(UsbDemand { serial, port, streams, ..UsbDemand::default() })
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {

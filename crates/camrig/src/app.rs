@@ -62,10 +62,11 @@ impl App {
         self
     }
 
-    /// Says of a driver why this build does not have it, for whoever asks for it.
+    /// Says of a driver why this build does not have it, for whoever asks for it. `D` stands in for it where
+    /// only options are looked at: `camrig plan` asks its [`Driver::usb`]. It opens nothing.
     #[must_use]
-    pub fn absent_driver(mut self, name: &str, reason: &str) -> Self {
-        self.registry.add_absent_driver(name, reason);
+    pub fn absent_driver<D: Driver>(mut self, name: &str, reason: &str) -> Self {
+        self.registry.add_absent_driver::<D>(name, reason);
         self
     }
 
@@ -97,9 +98,10 @@ impl App {
         self
     }
 
-    /// The whole program, to be called before any thread is started: reads the command line, does what it says, and returns the exit code: 0 stopped as
-    /// asked, 64 usage, 69 a camera is unavailable, 70 an actor or worker failed for good, 73 the report cannot
-    /// be written, 78 topology, 130 a second Ctrl-C.
+    /// The whole program, to be called before any thread is started: reads the command line, does what it
+    /// says, and returns the exit code: 0 stopped as asked, 1 `plan` found too little, 64 usage, 69 a camera is
+    /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
+    /// Ctrl-C.
     pub fn main(self) -> ExitCode {
         let registry = Arc::new(self.registry);
         match handshake::accept() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo, StreamProfile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,6 +29,13 @@ pub trait Driver: Sized + 'static {
     fn claims(options: &Self::Options) -> Vec<String> {
         let _ = options;
         Vec::new()
+    }
+
+    /// What a camera with these options takes of USB while it runs, for `camrig plan`; none when it takes
+    /// nothing, as a recorded file. Looks at no device.
+    fn usb(options: &Self::Options) -> Option<UsbDemand> {
+        let _ = options;
+        None
     }
 
     /// Checks that the device or file is there and fits the options, without starting it.
@@ -121,6 +128,25 @@ pub struct DeviceProfile {
     pub format: PixelFormat,
     /// Its size and rate.
     pub profile: StreamProfile,
+}
+
+impl From<&StreamInfo> for DeviceProfile {
+    fn from(info: &StreamInfo) -> Self {
+        Self { stream: info.stream, format: info.format, profile: info.profile }
+    }
+}
+
+/// What a camera takes of USB, as far as its options say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsbDemand {
+    /// The serial number, where the options choose the device by it.
+    pub serial: Option<String>,
+    /// The physical port, such as `2-1.3`, where the options choose the device by it.
+    pub port: Option<String>,
+    /// The streams that run.
+    pub streams: Vec<DeviceProfile>,
+    /// What each stream of the model could be instead, where that is known without the device; or empty.
+    pub profiles: Vec<DeviceProfile>,
 }
 
 /// Why a driver cannot do what was asked, as one line that a user can act on.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use camrig_frame::{CameraInfo, ColorView, DepthView, Frame, FrameSetHeader, Stream};
+use camrig_frame::{CameraInfo, ColorView, DepthView, Frame, FrameSetHeader, PointsView, Stream};
 use camrig_ipc::{Lease, Published};
 
 use crate::processor::ProcessorError;
@@ -127,6 +127,11 @@ impl FrameSet {
     /// The color frame as red, green and blue, if there is one.
     pub fn color(&self) -> Option<ColorView<'_>> {
         ColorView::new(self.frame(Stream::Color)?)
+    }
+
+    /// The points that a processor made of the depth frame, if there are any.
+    pub fn points(&self) -> Option<PointsView<'_>> {
+        PointsView::new(self.frame(Stream::Depth)?)
     }
 
     fn pixels(&self, index: usize) -> &[u8] {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
 use crate::actors::Running;
-use crate::driver::{Captured, Device, Driver, DriverError};
+use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::outlet::Outlet;
@@ -23,11 +23,19 @@ use crate::outline::Outline;
 use crate::processor::{Processor, ProcessorError};
 
 /// Everything that was registered, by name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
-    absent: BTreeMap<String, String>,
+    absent: BTreeMap<String, Absent>,
+}
+
+/// A driver that this build lacks.
+#[derive(Clone)]
+struct Absent {
+    reason: String,
+    /// Knows as much of the driver's options as can be known without it.
+    stand_in: Arc<dyn DriverEntry>,
 }
 
 impl Registry {
@@ -35,9 +43,19 @@ impl Registry {
         self.drivers.insert(name.to_owned(), Arc::new(TypedDriver::<D>(PhantomData)));
     }
 
-    /// Notes a driver that this build lacks, and why.
-    pub(crate) fn add_absent_driver(&mut self, name: &str, reason: &str) {
-        self.absent.insert(name.to_owned(), reason.to_owned());
+    /// Notes a driver that this build lacks, and why. `D` stands in for it where no camera is opened.
+    pub(crate) fn add_absent_driver<D: Driver>(&mut self, name: &str, reason: &str) {
+        let stand_in = Arc::new(TypedDriver::<D>(PhantomData));
+        self.absent.insert(name.to_owned(), Absent { reason: reason.to_owned(), stand_in });
+    }
+
+    /// The same with every stand-in in its place, for looking at topologies of which nothing is to be run.
+    pub(crate) fn with_stand_ins(&self) -> Self {
+        let mut registry = self.clone();
+        for (name, absent) in std::mem::take(&mut registry.absent) {
+            registry.drivers.insert(name, absent.stand_in);
+        }
+        registry
     }
 
     pub(crate) fn add_actor<O, A, F>(&mut self, kind: &str, build: F)
@@ -80,7 +98,7 @@ impl Registry {
 
     /// Why a driver is not in this build, if it is one that could be.
     pub(crate) fn absent_driver(&self, name: &str) -> Option<&str> {
-        self.absent.get(name).map(String::as_str)
+        self.absent.get(name).map(|absent| absent.reason.as_str())
     }
 
     pub(crate) fn drivers(&self) -> impl Iterator<Item = (&str, &dyn DriverEntry)> {
@@ -92,7 +110,7 @@ impl Registry {
     }
 
     pub(crate) fn absent_drivers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.absent.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+        self.absent.iter().map(|(name, absent)| (name.as_str(), absent.reason.as_str()))
     }
 }
 
@@ -107,6 +125,8 @@ pub(crate) enum OptionsError {
 pub(crate) trait DriverEntry: Send + Sync {
     /// Checks options without a device, and says what they claim.
     fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError>;
+    /// What a camera with these options takes of USB; none when it takes nothing.
+    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError>;
     /// Checks that the device is there.
     fn probe(&self, options: &str) -> Result<(), DriverError>;
     /// Opens the device for the camera called `name`.
@@ -145,13 +165,16 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
         Ok(D::claims(&options))
     }
 
+    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError> {
+        Ok(D::usb(&parse_checked(options)?))
+    }
+
     fn probe(&self, options: &str) -> Result<(), DriverError> {
-        D::probe(&parse(options).map_err(|error| DriverError::new(error.to_string()))?)
+        D::probe(&parse_checked(options)?)
     }
 
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
-        let options = parse(options).map_err(|error| DriverError::new(error.to_string()))?;
-        Ok(Box::new(TypedCamera(D::open(name, options)?)))
+        Ok(Box::new(TypedCamera(D::open(name, parse_checked(options)?)?)))
     }
 
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError> {
@@ -204,6 +227,11 @@ where
     fn outline(&self) -> Outline {
         Outline::of::<O>()
     }
+}
+
+/// A driver's options, which were checked once already.
+fn parse_checked<O: DeserializeOwned>(options: &str) -> Result<O, DriverError> {
+    parse(options).map_err(|error| DriverError::new(error.to_string()))
 }
 
 /// Options as they travel to a worker: the text of a TOML table.

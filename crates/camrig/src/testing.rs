@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
 use crate::outlet::{Outlet, Wiring};
+use crate::usb::UsbTree;
 
 /// As many framesets of one camera as a test can hold at once.
 const SLOTS: usize = 8;
@@ -98,14 +99,37 @@ impl TestCamera {
 
 /// The outlet of a processor with these inputs and no reader.
 pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
+    outlet_to(name, inputs, Vec::new())
+}
+
+/// The outlet of a processor, and what reads it: the newest frameset at a time.
+pub(crate) fn outlet_and_reader(name: &str) -> (Outlet, Arc<LocalLink>) {
+    let ledger = Arc::new(Ledger::new().unwrap());
+    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropOldest, 1));
+    (outlet_to(name, &[], vec![Arc::clone(&link)]), link)
+}
+
+fn outlet_to(name: &str, inputs: &[(&str, &Arc<Ledger>)], locals: Vec<Arc<LocalLink>>) -> Outlet {
     Outlet::new(Wiring {
         name: name.to_owned(),
         slots: SLOTS,
         remotes: Vec::new(),
-        locals: Vec::new(),
+        locals,
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
         tally: Arc::new(Tally::new().unwrap()),
     })
+}
+
+/// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
+pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]) -> UsbTree {
+    for (port, speed, version, serial) in devices {
+        let device = folder.path().join(port);
+        fs::create_dir_all(&device).unwrap();
+        for (name, text) in [("speed", speed), ("version", version), ("serial", serial)] {
+            fs::write(device.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+    UsbTree::read(folder.path()).unwrap()
 }
 
 /// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.

@@ -165,7 +165,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1
@@ -226,7 +226,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `snapshot`, `stats`, `verify`
+  |        ^^^^^^^^^^^^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -267,7 +267,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `snapshot`, `stats`, `verify`
+  |            ^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12
@@ -435,6 +435,40 @@ error: `queue` of processor `p` is out of range
 16 | queue = 0
    |         ^ it has to be 1 to 32
 ",
+    );
+}
+
+#[test]
+fn a_usb_budget_that_is_none() {
+    refused(
+        r#"
+[usb]
+cautious_megabits = 0
+optimistic_megabits = "3200"
+cautious = 1200
+
+[camera.c]
+driver = "synthetic"
+"#,
+        r#"
+error: `cautious_megabits` of `usb` is out of range
+ --> t.toml:2:21
+  |
+2 | cautious_megabits = 0
+  |                     ^ it has to be 1 to 80000
+
+error: `optimistic_megabits` of `usb` is a string
+ --> t.toml:3:23
+  |
+3 | optimistic_megabits = "3200"
+  |                       ^^^^^^ it has to be an integer, 1 to 80000
+
+error: unknown key `cautious` of `usb`
+ --> t.toml:4:1
+  |
+4 | cautious = 1200
+  | ^^^^^^^^ there are: `cautious_megabits`, `optimistic_megabits`
+"#,
     );
 }
 

@@ -44,6 +44,9 @@ driver synthetic
 
 driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 
+kind pointcloud
+  color  bool
+
 kind snapshot
   folder      string, required
   every       integer
@@ -63,17 +66,29 @@ kind verify
 #[cfg(not(feature = "realsense"))]
 fn devices_says_that_this_build_sees_none() {
     let stdout = "
-realsense: not in this build: it was built without librealsense; build it with `--features realsense`
+driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
 ";
     Test::new().args(["devices"]).stdout(stdout).run();
+    let stdout = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
+    Test::new().args(["devices", "--json"]).stdout(stdout).run();
+    let stderr = "
+error: no camera is attached: driver `realsense` is not in this build: it was built without librealsense; build it \
+with `--features realsense`
+";
+    let test = Test::new().args(["init"]).stderr(stderr).status(69);
+    test.run();
+    assert!(!test.folder().join("rig.toml").exists());
 }
 
 #[test]
 fn help_names_every_command_and_option() {
     for (args, words) in [
-        (["--help"].as_slice(), ["run", "check", "devices", "list", "--version"].as_slice()),
+        (["--help"].as_slice(), ["run", "check", "plan", "devices", "init", "list", "--version"].as_slice()),
         (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
         (&["check", "--help"], &["TOPOLOGY", "--placement", "--no-devices"]),
+        (&["devices", "--help"], &["--json"]),
+        (&["init", "--help"], &["FILE", "rig.toml"]),
+        (&["plan", "--help"], &["--controllers", "--usb-tree", "--cautious", "--optimistic", "--json"]),
     ] {
         let (stdout, stderr, status) = Test::new().args(args.iter().copied()).output();
         assert_eq!((stderr.as_str(), status), ("", Some(0)));

@@ -4,5 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod plan;
+mod points;
 mod program;
 mod report;

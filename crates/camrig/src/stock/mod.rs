@@ -1,6 +1,8 @@
 //! The stock processors that every program has.
 
 mod colorize;
+mod ply;
+pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
@@ -9,6 +11,7 @@ use crate::registry::Registry;
 
 /// Registers every stock processor, as a user registers his own.
 pub(crate) fn register(registry: &mut Registry) {
+    registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
     registry.add_processor("snapshot", snapshot::Snapshot::new);
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));

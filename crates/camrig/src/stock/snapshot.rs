@@ -1,7 +1,8 @@
-//! The stock processor `snapshot`: every n-th frameset of each camera as PNG files, to look at.
+//! The stock processor `snapshot`: every n-th frameset of each camera as PNG and PLY files, to look at.
 //!
 //! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors
-//! of [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the depth units as they came.
+//! of [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the depth units as they came; of
+//! the points that `pointcloud` makes, `CAMERA-SEQUENCE-points.ply`.
 //! What a frameset lacks has no file. A file that exists is replaced: a camera that is started again counts
 //! from 0. It deliberately keeps no calibration and no time: it is for looking, not for replaying.
 
@@ -17,6 +18,7 @@ use png::{BitDepth, ColorType};
 use serde::Deserialize;
 
 use super::colorize::Colorizer;
+use super::ply;
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
 use crate::processor::{Processor, ProcessorError};
@@ -121,28 +123,43 @@ impl Processor for Snapshot {
         }
         // The actor's name is its own in this rig, and the process's number tells rigs apart.
         let part = self.options.folder.join(format!(".{}-{}.part", outlet.name(), std::process::id()));
-        let write = |image: &str, picture: &Picture<'_>| -> Result<(), ProcessorError> {
-            let name = format!("{}-{:06}-{image}.png", frames.camera(), frames.sequence());
+        let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
+            let name = format!("{}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
             // The name of a camera came over a link, and is not trusted with the choice of a folder.
             if path.file_name() != Some(OsStr::new(&name)) {
                 return Err(format!("`{name}` is not the name of a file").into());
             }
-            picture
-                .write(&path, &part)
+            content
+                .and_then(|content| write_whole(&path, &part, &content))
                 .map_err(|error| format!("cannot write `{}`: {error}", path.display()).into())
         };
         if let Some(color) = frames.color() {
-            write("color", &Picture::rgb8(color.frame(), color.to_rgb8()))?;
+            write("color.png", Picture::rgb8(color.frame(), color.to_rgb8()).encode())?;
         }
         if let Some(depth) = frames.depth() {
-            write("depth", &Picture::rgb8(depth.frame(), self.options.colorizer.to_rgb8(&depth)))?;
+            let colors = self.options.colorizer.to_rgb8(&depth);
+            write("depth.png", Picture::rgb8(depth.frame(), colors).encode())?;
             if self.options.depth16 {
-                write("depth16", &Picture::gray16(&depth))?;
+                write("depth16.png", Picture::gray16(&depth).encode())?;
             }
+        }
+        if let Some(points) = frames.points() {
+            write("points.ply", Ok(ply::encode(&points)))?;
         }
         Ok(())
     }
+}
+
+/// Writes a file under the name `part`, then renames it to `path`: whoever looks at the folder never sees half
+/// of it. It is not forced to the disk, so it may be short after a loss of power.
+fn write_whole(path: &Path, part: &Path, content: &[u8]) -> io::Result<()> {
+    let written = fs::write(part, content).and_then(|()| fs::rename(part, path));
+    if written.is_err() {
+        // The error to tell is the first one.
+        let _ = fs::remove_file(part);
+    }
+    written
 }
 
 /// What a file shows.
@@ -167,19 +184,7 @@ impl<'a> Picture<'a> {
         Self { frame: depth.frame(), format: GRAY16, pixels, depth_unit_meters }
     }
 
-    /// Writes a file under the name `part`, then renames it to `path`: whoever looks at the folder never sees
-    /// half of it. It is not forced to the disk, so it may be short after a loss of power.
-    fn write(&self, path: &Path, part: &Path) -> io::Result<()> {
-        let file = self.encode()?;
-        let written = fs::write(part, file).and_then(|()| fs::rename(part, path));
-        if written.is_err() {
-            // The error to tell is the first one.
-            let _ = fs::remove_file(part);
-        }
-        written
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, png::EncodingError> {
+    fn encode(&self) -> io::Result<Vec<u8>> {
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, self.frame.width(), self.frame.height());
         let (color_type, bit_depth) = self.format;
@@ -273,6 +278,18 @@ mod tests {
         );
         let expected = [0_u16, 10_000, 20_000, 65_535].map(u16::to_be_bytes).concat();
         assert_eq!((pixels, text.as_deref()), (expected, Some("Depth unit meters: 0.0001")));
+    }
+
+    #[test]
+    fn points_become_a_ply_file() {
+        let folder = TestFolder::new("snapshot-points");
+        let mut camera = TestCamera::new("front", &[(Stream::Depth, PixelFormat::Xyzrgb, "1x1@30")]);
+        let frames = camera.frameset(0, &[&[[0, 0, 128, 63].repeat(3), vec![7, 8, 9, 255]].concat()]);
+        snapshot(&folder, "").process(&frames, &mut testing::outlet("snapshot", &[])).unwrap();
+        assert_eq!(folder.file_names(), ["front-000000-points.ply"]);
+        let file = fs::read(folder.path().join("front-000000-points.ply")).unwrap();
+        assert_eq!(file, ply::encode(&frames.points().unwrap()));
+        assert!(file.ends_with(&[0, 0, 128, 63, 0, 0, 128, 63, 0, 0, 128, 63, 7, 8, 9]));
     }
 
     #[test]

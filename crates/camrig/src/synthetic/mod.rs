@@ -29,7 +29,7 @@ use self::device::Device;
 pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
-use crate::driver::{Captured, Driver, DriverError};
+use crate::driver::{Captured, DeviceProfile, Driver, DriverError, UsbDemand};
 use crate::outlet::{FrameHeaders, Outlet};
 
 /// The name under which this driver is registered: [`Scene::of`] knows its framesets by it.
@@ -65,6 +65,16 @@ impl Driver for Synthetic {
 
     fn claims(options: &SyntheticOptions) -> Vec<String> {
         options.given_serial().map(|serial| format!("serial {serial}")).into_iter().collect()
+    }
+
+    /// As the camera that it imitates would, so that a plan can be rehearsed too.
+    fn usb(options: &SyntheticOptions) -> Option<UsbDemand> {
+        Some(UsbDemand {
+            serial: options.given_serial(),
+            port: None,
+            streams: options.streams().iter().map(DeviceProfile::from).collect(),
+            profiles: options.profiles(),
+        })
     }
 
     fn open(name: &str, options: SyntheticOptions) -> Result<Self, DriverError> {

@@ -185,6 +185,15 @@ impl Model {
         }
     }
 
+    /// Every profile of a stream; nothing when every size and rate will do.
+    pub(super) fn profiles(self, stream: Stream) -> impl Iterator<Item = StreamProfile> {
+        let modes = self.modes(stream).unwrap_or_default().iter();
+        // The tables hold only sizes and rates that a profile can have.
+        modes.flat_map(|mode| {
+            mode.rates.iter().filter_map(|&rate| StreamProfile::new(mode.width, mode.height, rate).ok())
+        })
+    }
+
     /// The modes of a stream; none when every size and rate will do.
     fn modes(self, stream: Stream) -> Option<&'static [Mode]> {
         match (self, stream) {

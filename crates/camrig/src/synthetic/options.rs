@@ -6,7 +6,7 @@ use camrig_frame::{MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Stream, S
 use serde::Deserialize;
 
 use super::model::Model;
-use crate::driver::DriverError;
+use crate::driver::{DeviceProfile, DriverError};
 
 /// The longest time that an option can ask for.
 const MAX_SECONDS: f64 = 1e6;
@@ -250,6 +250,25 @@ impl SyntheticOptions {
 
     /// The streams that are on, in the order of [`Stream::ALL`].
     pub(super) fn streams(&self) -> Vec<StreamInfo> {
+        self.choices()
+            .into_iter()
+            .filter_map(|(stream, format, Choice(profile))| {
+                Some(self.model.stream_info(stream, format, profile?))
+            })
+            .collect()
+    }
+
+    /// What each stream could be instead; empty for a model of any size and rate.
+    pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
+        let all = |(stream, format, _)| {
+            let profiles = self.model.profiles(stream);
+            profiles.map(move |profile| DeviceProfile { stream, format, profile })
+        };
+        self.choices().into_iter().flat_map(all).collect()
+    }
+
+    /// Each stream, in the order of [`Stream::ALL`].
+    fn choices(&self) -> [(Stream, PixelFormat, Choice); 3] {
         let color_format = match self.color_format {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
             ColorFormat::Bgr8 => PixelFormat::Bgr8,
@@ -260,11 +279,6 @@ impl SyntheticOptions {
             (Stream::Depth, PixelFormat::Z16, self.depth),
             (Stream::Infrared1, PixelFormat::Y8, self.infrared),
         ]
-        .into_iter()
-        .filter_map(|(stream, format, Choice(profile))| {
-            Some(self.model.stream_info(stream, format, profile?))
-        })
-        .collect()
     }
 
     /// When the camera is unplugged, in run time; [`Duration::MAX`] for never.

@@ -208,6 +208,6 @@ fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3
             let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
             [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
         }
-        PixelFormat::Y8 | PixelFormat::Z16 => [weigh([77, 150, 29], 0), 0, 0],
+        PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb => [weigh([77, 150, 29], 0), 0, 0],
     }
 }

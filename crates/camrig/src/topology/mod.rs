@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
+use crate::plan::Budgets;
 use crate::registry::Registry;
 
 /// The largest topology file, in bytes.
@@ -157,6 +158,7 @@ pub(crate) struct Topology {
     actors: Vec<ActorSpec>,
     links: Vec<LinkSpec>,
     processes: Vec<String>,
+    usb: Budgets,
 }
 
 impl Topology {
@@ -213,6 +215,11 @@ impl Topology {
     /// Every link. Its place in this list is its number in bells and reports.
     pub(crate) fn links(&self) -> &[LinkSpec] {
         &self.links
+    }
+
+    /// What a USB controller may carry.
+    pub(crate) fn usb_budgets(&self) -> Budgets {
+        self.usb
     }
 
     /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.

@@ -20,9 +20,11 @@ use super::{
     QUEUE_DEFAULT, QUEUE_MAX, RESTARTS_DEFAULT, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX,
     Topology, WINDOW_SECONDS_DEFAULT,
 };
+use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 
-const FILE_KEYS: &[&str] = &["placement", "camera", "processor"];
+const FILE_KEYS: &[&str] = &["placement", "usb", "camera", "processor"];
+const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
 const CAMERA_KEYS: &[&str] =
     &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
 const PROCESSOR_KEYS: &[&str] = &[
@@ -67,7 +69,8 @@ pub(super) fn parse(
     }
     // With broken syntax whatever else would be found is a guess at what the writer meant.
     let mut problems = problems.none_yet()?;
-    let (drafts, file_placement) = draft_all(document.into_inner(), registry, &mut problems);
+    let Drafts { actors: drafts, placement: file_placement, usb } =
+        draft_all(document.into_inner(), registry, &mut problems);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
         problems.add(draft.span.clone(), title, format!("it can have at most {ACTORS_MAX}"));
@@ -92,7 +95,7 @@ pub(super) fn parse(
             options: draft.options.text,
             options_span: draft.options.span,
         });
-    Ok(Topology { actors: actors.collect(), source, links, processes })
+    Ok(Topology { actors: actors.collect(), source, links, processes, usb })
 }
 
 /// What the table of one actor says by itself.
@@ -111,10 +114,18 @@ pub(super) struct Draft {
     pub(super) options: Options,
 }
 
-/// The actors in the order of the file, and its placement.
-fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems) -> (Vec<Draft>, Placement) {
+/// What the file says.
+struct Drafts {
+    /// In the order of the file.
+    actors: Vec<Draft>,
+    placement: Placement,
+    usb: Budgets,
+}
+
+fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems) -> Drafts {
     let mut file = Section { subject: None, span: 0..0, table: document, problems };
     let placement = file.one_of("placement", PLACEMENTS).unwrap_or(Placement::MultiProcess);
+    let usb = usb_budgets(&mut file);
     let cameras = file.named_tables("camera");
     let processors = file.named_tables("processor");
     file.finish(FILE_KEYS);
@@ -139,7 +150,23 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
         drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry));
     }
     drafts.sort_by_key(|draft| draft.span.start);
-    (drafts, placement)
+    Drafts { actors: drafts, placement, usb }
+}
+
+fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {
+    let mut budgets = Budgets::default();
+    let Some(mut usb) = file.table("usb", "a table, as in `usb = { cautious_megabits = 1200 }`") else {
+        return budgets;
+    };
+    for (key, megabits) in
+        [(USB_KEYS[0], &mut budgets.cautious_megabits), (USB_KEYS[1], &mut budgets.optimistic_megabits)]
+    {
+        if let Some(given) = usb.number(key, 1..=MEGABITS_MAX) {
+            *megabits = given as u32;
+        }
+    }
+    usb.finish(USB_KEYS);
+    budgets
 }
 
 fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry) -> Draft {

@@ -87,7 +87,7 @@ impl Handler<FrameSet> for Idle {
 fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
-    registry.add_absent_driver("realsense", "it was built without the feature `realsense`");
+    registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");
     registry.add_actor("idle", |_: NoOptions, _| Ok(Idle));
     registry
 }
@@ -278,7 +278,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
 
 error: unknown key `inputs` of camera `left`
  --> t.toml:4:1

@@ -10,6 +10,7 @@
 mod accounting;
 mod copies;
 mod costs;
+mod devices;
 mod endings;
 mod harness;
 mod passing_on;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     endings::add_to(&mut trials);
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
+    devices::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

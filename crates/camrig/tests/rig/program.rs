@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::costs::{MeterProcessor, Metered};
+use crate::devices::Shelf;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use camrig::frame::{
     CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
@@ -37,6 +38,7 @@ pub(crate) fn main() -> ExitCode {
     App::new()
         .driver::<Pattern>("pattern")
         .driver::<Metered>("metered")
+        .driver::<Shelf>("shelf")
         .processor("meter", |_: NoOptions| Ok(MeterProcessor::NEW))
         .processor("addresses", |options| {
             Ok(Addresses { options, framesets: 0, mapped: Vec::new(), last: None })

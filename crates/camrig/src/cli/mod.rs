@@ -1,6 +1,9 @@
-//! The command line: `run`, `check`, `devices`, `list`.
+//! The command line: `run`, `check`, `plan`, `devices`, `init`, `list`.
 //!
 //! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
+
+mod devices;
+mod plan;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,7 +13,6 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::driver::Device;
 use crate::logging;
 use crate::registry::Registry;
 use crate::status::StatusLine;
@@ -18,13 +20,15 @@ use crate::supervisor::{self, End, RunLimits};
 use crate::topology::{MAIN, Placement, Problems, Role, Topology};
 
 /// The built-in topology.
-const DEMO: &str = include_str!("demo.toml");
+const DEMO: &str = include_str!("../demo.toml");
 
 /// The word for the built-in topology.
 const DEMO_NAME: &str = "demo";
 
-/// What `exit(3)` codes of sysexits.h this program uses.
+/// What `exit(3)` codes of sysexits.h this program uses, and one that is not there.
 mod code {
+    /// Asked whether something is so: it is not.
+    pub(super) const NO: u8 = 1;
     pub(super) const USAGE: u8 = 64;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
@@ -48,8 +52,12 @@ enum Command {
     Run(RunArgs),
     /// Check a topology: all problems at once, nothing started
     Check(CheckArgs),
-    /// List the attached cameras
-    Devices,
+    /// Add up what the cameras need of USB, before anything starts: exits 1 when a controller has too little
+    Plan(plan::PlanArgs),
+    /// List the attached cameras, and their lines for a topology
+    Devices(devices::DevicesArgs),
+    /// Write a topology of all attached cameras
+    Init(devices::InitArgs),
     /// List drivers and kinds of processors with their options
     List,
 }
@@ -128,7 +136,9 @@ pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     match cli.command {
         Command::Run(args) => run_topology(&args, registry),
         Command::Check(args) => check(&args, registry),
-        Command::Devices => devices(registry),
+        Command::Plan(args) => plan::run(&args, registry),
+        Command::Devices(args) => devices::run(&args, registry),
+        Command::Init(args) => devices::init(&args, registry),
         Command::List => list(registry),
     }
 }
@@ -150,6 +160,7 @@ fn run_topology(args: &RunArgs, registry: &Arc<Registry>) -> ExitCode {
         Some((path, Ok(file))) => Some((path, file)),
         None => None,
     };
+    plan::warn(&topology, registry);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
     let outcome = match supervisor::run(&topology, registry, &limits, StatusLine::new(topology.name())) {
         Ok(outcome) => outcome,
@@ -213,33 +224,6 @@ fn counted(count: usize, what: &str) -> String {
     }
 }
 
-fn devices(registry: &Registry) -> ExitCode {
-    let mut exit = ExitCode::SUCCESS;
-    let mut lines = Vec::new();
-    for (name, driver) in registry.drivers() {
-        match driver.devices() {
-            Ok(None) => {}
-            Ok(Some(devices)) if devices.is_empty() => lines.push(format!("{name}: no camera is attached")),
-            Ok(Some(devices)) => {
-                for Device { model, serial, firmware, usb_type, .. } in devices {
-                    lines.push(format!(
-                        "{name}: {model}, serial {serial}, firmware {firmware}, USB {usb_type}"
-                    ));
-                }
-            }
-            Err(error) => {
-                eprintln!("error: driver `{name}`: {error}");
-                exit = ExitCode::from(code::UNAVAILABLE);
-            }
-        }
-    }
-    for (name, reason) in registry.absent_drivers() {
-        lines.push(format!("{name}: not in this build: {reason}"));
-    }
-    show(&lines.join("\n"));
-    exit
-}
-
 fn list(registry: &Registry) -> ExitCode {
     let mut lines = Vec::new();
     for (name, driver) in registry.drivers() {
@@ -253,6 +237,24 @@ fn list(registry: &Registry) -> ExitCode {
     }
     show(&lines.join("\n"));
     ExitCode::SUCCESS
+}
+
+/// Columns of text, as wide as they have to be; the last one is not filled up.
+fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let widths: [usize; COLUMNS] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Writes to stdout what a command found, for other programs.
+fn show_json(value: &impl serde::Serialize) {
+    // What is shown has no map with keys that are no text, and no other thing that JSON lacks.
+    show(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Writes to stdout what a command was asked for, which nobody may want to the end: `camrig list | head`.

@@ -1,0 +1,64 @@
+//! What can be known of RealSense cameras without librealsense: what they take of USB.
+//!
+//! `camrig plan` is for before there are cameras, and so for programs without their driver. This reads those few
+//! of the driver's options that say which camera runs which streams, and leaves the others to the driver.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use camrig::{Captured, DeviceProfile, Driver, DriverError, Outlet, UsbDemand};
+use serde::Deserialize;
+
+/// Stands in for the driver `realsense`. There is never one of it.
+pub(crate) enum RealSense {}
+
+/// Some options of the driver `realsense`; any others are accepted.
+#[derive(Deserialize)]
+pub(crate) struct Options {
+    serial: Option<String>,
+    port: Option<String>,
+    file: Option<PathBuf>,
+    depth: Option<StreamProfile>,
+    color: Option<StreamProfile>,
+    infrared_1: Option<StreamProfile>,
+    infrared_2: Option<StreamProfile>,
+}
+
+impl Driver for RealSense {
+    type Options = Options;
+
+    fn usb(options: &Options) -> Option<UsbDemand> {
+        if options.file.is_some() {
+            return None;
+        }
+        let streams = [
+            // Whatever it is converted to: that is what comes over USB.
+            (Stream::Color, PixelFormat::Yuyv, options.color),
+            (Stream::Depth, PixelFormat::Z16, options.depth),
+            (Stream::Infrared1, PixelFormat::Y8, options.infrared_1),
+            (Stream::Infrared2, PixelFormat::Y8, options.infrared_2),
+        ];
+        let stream = |(stream, format, profile): (_, _, Option<_>)| {
+            profile.map(|profile| DeviceProfile { stream, format, profile })
+        };
+        Some(UsbDemand {
+            serial: options.serial.clone(),
+            port: options.port.clone(),
+            streams: streams.into_iter().filter_map(stream).collect(),
+            ..UsbDemand::default()
+        })
+    }
+
+    fn open(_: &str, _: Options) -> Result<Self, DriverError> {
+        Err(DriverError::new("this program was built without librealsense"))
+    }
+
+    fn info(&self) -> CameraInfo {
+        match *self {}
+    }
+
+    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        match *self {}
+    }
+}

@@ -1,0 +1,297 @@
+//! `camrig plan`: the USB budget of a rig, from assumptions and from machines that are a folder of files.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::program::Test;
+
+/// Six cameras with serial numbers 0 to 5 and streams of this profile.
+fn six(profile: &str) -> String {
+    let camera = |number| {
+        format!(
+            "[camera.c{number}]\ndriver = \"synthetic\"\n\
+             options = {{ serial = \"{number}\", depth = \"{profile}\", color = \"{profile}\" }}\n"
+        )
+    };
+    (0..6).map(camera).collect()
+}
+
+/// A machine's root folder with this sysfs: each device's port, and its attributes.
+fn machine(root: &Path, devices: &[(&str, &[(&str, &str)])]) {
+    let tree = root.join("sys/bus/usb/devices");
+    fs::create_dir_all(&tree).unwrap();
+    for (port, attributes) in devices {
+        let device = root.join("sys/devices/pci0000:00").join(port);
+        fs::create_dir_all(&device).unwrap();
+        symlink(Path::new("../../../devices/pci0000:00").join(port), tree.join(port)).unwrap();
+        for (name, text) in *attributes {
+            fs::write(device.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+}
+
+const ROOT_SLOW: (&str, &[(&str, &str)]) =
+    ("usb1", &[("speed", "480"), ("version", " 2.00"), ("serial", "0000:00:14.0")]);
+const ROOT_FAST: (&str, &[(&str, &str)]) =
+    ("usb2", &[("speed", "10000"), ("version", " 3.10"), ("serial", "0000:00:14.0")]);
+
+#[test]
+fn six_cameras_do_not_fit_one_controller() {
+    let stdout = "
+t.toml: 6 cameras on USB, 2345 Mb/s in all
+
+camera  serial  port  Mb/s  streams
+c0      0       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c1      1       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c2      2       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c3      3       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c4      4       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c5      5       -     391   color rgb8 848x480@30, depth z16 848x480@30
+
+controller  link  cameras  Mb/s  cautious  optimistic  verdict  largest that fits
+assumed 1   5000  6        2345  1200      3200        risky    424x240@30
+";
+    let stderr = "
+error: controller assumed 1 needs 2345 Mb/s for `c0`, `c1`, `c2`, `c3`, `c4`, `c5`, and its budget is 1200 Mb/s; \
+the largest profile that fits all its cameras is 424x240@30
+";
+    let test = Test::new().topology(six("848x480@30"));
+    test.args(["plan", "t.toml", "--controllers", "1"]).stdout(stdout).stderr(stderr).status(1).run();
+}
+
+#[test]
+fn the_same_cameras_fit_three_controllers() {
+    let stdout = "
+t.toml: 6 cameras on USB, 2345 Mb/s in all
+
+camera  serial  port  Mb/s  streams
+c0      0       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c1      1       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c2      2       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c3      3       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c4      4       -     391   color rgb8 848x480@30, depth z16 848x480@30
+c5      5       -     391   color rgb8 848x480@30, depth z16 848x480@30
+
+controller  link  cameras  Mb/s  cautious  optimistic  verdict  largest that fits
+assumed 1   5000  2        782   1200      3200        fits     848x480@30
+assumed 2   5000  2        782   1200      3200        fits     848x480@30
+assumed 3   5000  2        782   1200      3200        fits     848x480@30
+";
+    let test = Test::new().topology(six("848x480@30"));
+    test.args(["plan", "t.toml", "--controllers", "3"]).stdout(stdout).run();
+}
+
+#[test]
+fn budgets_are_settings_of_the_file_and_of_the_command() {
+    let status = |usb: &str, args: &[&str]| {
+        let test = Test::new().topology(format!("{usb}\n{}", six("1280x720@30")));
+        let args = [&["plan", "t.toml", "--controllers", "1", "--json"], args].concat();
+        let (stdout, _, status) = test.args(args).output();
+        let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(plan["need_megabits"], 5308);
+        (plan["controllers"][0]["verdict"].as_str().unwrap().to_owned(), status)
+    };
+    assert_eq!(status("", &[]), ("too-much".into(), Some(1)));
+    assert_eq!(status("", &["--optimistic", "6000"]), ("risky".into(), Some(1)));
+    assert_eq!(status("", &["--cautious", "6000"]), ("fits".into(), Some(0)));
+    let usb = "[usb]\ncautious_megabits = 5400\noptimistic_megabits = 5500\n";
+    assert_eq!(status(usb, &[]), ("fits".into(), Some(0)));
+    assert_eq!(status(usb, &["--cautious", "1200"]), ("risky".into(), Some(1)));
+}
+
+#[test]
+fn a_plan_as_json() {
+    let stdout = r#"
+{
+  "camrig_plan": 1,
+  "topology": "t.toml",
+  "fits": true,
+  "need_megabits": 49,
+  "controllers": [
+    {
+      "controller": "assumed 1",
+      "bus": "",
+      "link_megabits": 5000,
+      "cameras": [
+        "c"
+      ],
+      "need_megabits": 49,
+      "cautious_megabits": 1200,
+      "optimistic_megabits": 3200,
+      "verdict": "fits",
+      "largest_profile": "1280x720@30"
+    }
+  ],
+  "cameras": [
+    {
+      "name": "c",
+      "serial": null,
+      "port": null,
+      "streams": [
+        {
+          "stream": "depth",
+          "format": "z16",
+          "profile": "424x240@30"
+        }
+      ],
+      "need_megabits": 49
+    }
+  ],
+  "warnings": []
+}
+"#;
+    let camera =
+        "[camera.c]\ndriver = \"synthetic\"\noptions = { depth = \"424x240@30\", color = \"off\" }\n";
+    let args = ["plan", "t.toml", "--controllers", "1", "--json"];
+    Test::new().topology(camera).args(args).stdout(stdout).run();
+}
+
+/// Five cameras on the first controller, one of them behind a USB 2 hub, and one that is not attached.
+#[test]
+fn cameras_are_found_on_a_machine() {
+    let test = Test::new().topology(six("640x480@30"));
+    let machine_root = test.folder().join("machine");
+    machine(
+        &machine_root,
+        &[
+            ROOT_SLOW,
+            ROOT_FAST,
+            ("usb4", &[("speed", "5000"), ("version", " 3.00"), ("serial", "0000:03:00.0")]),
+            // A USB 2 hub, and both halves of a USB 3 hub.
+            ("1-2", &[("speed", "480"), ("version", " 2.00"), ("product", "Old Hub")]),
+            ("1-4", &[("speed", "480"), ("version", " 2.10")]),
+            ("2-1", &[("speed", "5000"), ("version", " 3.20")]),
+            ("2-1.1", &[("speed", "5000"), ("version", " 3.20"), ("serial", "0")]),
+            ("2-1.2", &[("speed", "5000"), ("version", " 3.20"), ("serial", "1")]),
+            ("4-1", &[("speed", "5000"), ("version", " 3.20"), ("serial", "2")]),
+            ("1-2.1", &[("speed", "480"), ("version", " 2.10"), ("serial", "3")]),
+            ("1-4.3", &[("speed", "480"), ("version", " 2.10"), ("serial", "4")]),
+            // A mouse, an interface, and a device that is being pulled out.
+            ("1-9", &[("speed", "1.5"), ("version", " 1.10")]),
+            ("2-1.1:1.0", &[("bInterfaceClass", "0e")]),
+            ("2-3", &[]),
+        ],
+    );
+    let parameters = machine_root.join("sys/module/usbcore/parameters");
+    fs::create_dir_all(&parameters).unwrap();
+    fs::write(parameters.join("usbfs_memory_mb"), "13\n").unwrap();
+    fs::create_dir_all(machine_root.join("etc/udev/rules.d")).unwrap();
+    fs::write(machine_root.join("etc/udev/rules.d/70-snap.rules"), "").unwrap();
+
+    let stdout = "
+t.toml: 6 cameras on USB, 1769 Mb/s in all
+
+camera  serial  port   Mb/s  streams
+c0      0       2-1.1  295   color rgb8 640x480@30, depth z16 640x480@30
+c1      1       2-1.2  295   color rgb8 640x480@30, depth z16 640x480@30
+c2      2       4-1    295   color rgb8 640x480@30, depth z16 640x480@30
+c3      3       1-2.1  295   color rgb8 640x480@30, depth z16 640x480@30
+c4      4       1-4.3  295   color rgb8 640x480@30, depth z16 640x480@30
+c5      5       -      295   color rgb8 640x480@30, depth z16 640x480@30
+
+controller         link   cameras  Mb/s  cautious  optimistic  verdict   largest that fits
+0000:00:14.0 usb1  480    2        590   115       307         too-much  424x240@15
+0000:00:14.0 usb2  10000  2        590   1200      3200        fits      848x480@30
+0000:03:00.0 usb4  5000   1        295   1200      3200        fits      1280x720@30
+assumed 1          5000   1        295   1200      3200        fits      1280x720@30
+
+warning: camera `c3` at port 1-2.1 has 480 Mb/s: the hub at port 1-2 is one of USB 2
+
+warning: camera `c4` at port 1-4.3 has 480 Mb/s: its port, plug or cable is one of USB 2
+
+warning: `usbfs_memory_mb` is 13, and a librealsense with the RSUSB backend takes about 15 for these streams \
+(one with the V4L2 backend takes none); it is set in /sys/module/usbcore/parameters/usbfs_memory_mb
+
+warning: no udev rule for RealSense cameras is installed: without librealsense's 99-realsense-libusb.rules in \
+/etc/udev/rules.d only root can open them
+
+warning: not attached, and assumed on one controller (`--controllers N` assumes more): `c5`
+";
+    let stderr = "
+error: controller 0000:00:14.0 usb1 needs 590 Mb/s for `c3`, `c4`, and its budget is 115 Mb/s; \
+the largest profile that fits all its cameras is 424x240@15
+";
+    let args = ["plan", "t.toml", "--usb-tree", "machine/sys/bus/usb/devices"];
+    let test = test.args(args).stdout(stdout).stderr(stderr).status(1);
+    test.run();
+
+    // With the rules and the memory, and a copy of the tree alone, nothing is left to say of them.
+    fs::write(machine_root.join("etc/udev/rules.d/99-realsense-libusb.rules"), "").unwrap();
+    fs::write(parameters.join("usbfs_memory_mb"), "1000\n").unwrap();
+    let (stdout, ..) = test.output();
+    assert_eq!(stdout.matches("warning").count(), 3, "{stdout}");
+    fs::rename(machine_root.join("sys"), machine_root.join("copy")).unwrap();
+    let (stdout, ..) = test.args(["plan", "t.toml", "--usb-tree", "machine/copy/bus/usb/devices"]).output();
+    assert_eq!(stdout.matches("warning").count(), 3, "{stdout}");
+}
+
+#[test]
+fn what_cannot_be_planned() {
+    let refused = |args: &[&str], stderr: &str| {
+        let args = [&["plan", "t.toml"], args].concat();
+        Test::new().topology(six("640x480@30")).args(args).stderr(stderr).status(64).run();
+    };
+    refused(&["--usb-tree", "no"], "error: `no` cannot be read: No such file or directory (os error 2)\n");
+    refused(
+        &["--controllers", "0"],
+        "error: invalid value '0' for '--controllers <N>': 0 is not in 1..=64\n\n\
+         For more information, try '--help'.\n",
+    );
+    refused(
+        &["--controllers", "1", "--usb-tree", "."],
+        "error: the argument '--controllers <N>' cannot be used with '--usb-tree <FOLDER>'\n\n\
+         Usage: camrig plan --controllers <N> <TOPOLOGY>\n\nFor more information, try '--help'.\n",
+    );
+    refused(
+        &["--cautious", "0"],
+        "error: invalid value '0' for '--cautious <MEGABITS>': 0 is not in 1..=80000\n\n\
+         For more information, try '--help'.\n",
+    );
+    let stderr = "error: topology `no.toml` does not exist\n";
+    Test::new().args(["plan", "no.toml"]).stderr(stderr).status(78).run();
+}
+
+/// What they need follows from their options: this build has no driver for them, or no camera is attached.
+#[test]
+fn realsense_cameras_are_planned_in_every_build() {
+    let topology = r#"
+[camera.left]
+driver = "realsense"
+options = { serial = "943222071836", depth = "1280x720@30", color = "848x480@30", infrared_1 = "1280x720@30" }
+
+[camera.recorded]
+driver = "realsense"
+options = { file = "a.bag" }
+"#;
+    let args = ["plan", "t.toml", "--controllers", "1"];
+    let (stdout, stderr, status) = Test::new().topology(topology).args(args).output();
+    assert_eq!((stderr.as_str(), status), ("", Some(0)));
+    // 1280 x 720 x (2 + 1) + 848 x 480 x 2 bytes, 30 times a second. A recording takes nothing.
+    assert!(stdout.starts_with("t.toml: 1 camera on USB, 859 Mb/s in all\n"), "{stdout}");
+    assert!(
+        stdout.contains("\nassumed 1   5000  1        859   1200      3200        fits     1280x720@30\n"),
+        "{stdout}"
+    );
+
+    let profile = topology.replace("848x480@30", "848x480");
+    let stderr = "
+error: option `color` of camera `left`: stream profile `848x480` is not of the form `640x480@30`
+ --> t.toml:4:69
+  |
+4 | options = { serial = \"943222071836\", depth = \"1280x720@30\", color = \"848x480\", infrared_1 = \"1280x720@30\" }
+  |                                                                     ^^^^^^^^^
+";
+    Test::new().topology(profile).args(args).stderr(stderr).status(78).run();
+}
+
+#[test]
+fn every_example_topology_can_be_planned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/topologies");
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let test = Test::new().args(["plan", file.to_str().unwrap(), "--controllers", "64"]);
+        let (stdout, stderr, status) = test.output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{}", file.display());
+        assert!(stdout.starts_with(&format!("{}: ", file.display())), "{stdout}");
+    }
+}

@@ -1,0 +1,349 @@
+//! Point clouds: depth images as points in space, each with the color that the camera sees there.
+
+use crate::{
+    ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat, Stream,
+    StreamInfo,
+};
+
+/// The bytes of one point in a frame.
+const POINT_BYTES: usize = PixelFormat::Xyzrgb.bytes_per_pixel() as usize;
+
+/// By so many columns of the color image a point has to lie behind another one to be hidden by it: noise of
+/// depth shifts points too.
+const HIDDEN_COLUMNS: f32 = 1.0;
+
+/// One point of a frame of points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// In metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera.
+    pub meters: [f32; 3],
+    /// Red, green and blue; none where the color image does not show the point.
+    pub rgb: Option<[u8; 3]>,
+}
+
+impl Point {
+    /// As [`PixelFormat::Xyzrgb`] stores it.
+    fn to_bytes(self) -> [u8; POINT_BYTES] {
+        let mut bytes = [0; POINT_BYTES];
+        for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(self.meters) {
+            *to = from.to_le_bytes();
+        }
+        if let Some([red, green, blue]) = self.rgb {
+            bytes[12..].copy_from_slice(&[red, green, blue, u8::MAX]);
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; POINT_BYTES]) -> Self {
+        let (parts, _) = bytes.as_chunks::<4>();
+        let [red, green, blue, known] = parts[3];
+        Self {
+            meters: [parts[0], parts[1], parts[2]].map(f32::from_le_bytes),
+            rgb: (known != 0).then_some([red, green, blue]),
+        }
+    }
+}
+
+/// A frame of points, in rows as the depth image that it was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PointsView<'a> {
+    frame: Frame<'a>,
+}
+
+impl<'a> PointsView<'a> {
+    /// Points; none when the frame is not [`PixelFormat::Xyzrgb`].
+    pub fn new(frame: Frame<'a>) -> Option<Self> {
+        (frame.header().format == PixelFormat::Xyzrgb).then_some(Self { frame })
+    }
+
+    /// The frame itself.
+    pub fn frame(&self) -> Frame<'a> {
+        self.frame
+    }
+
+    /// Every pixel of the image, row by row; none where there is no depth.
+    pub fn iter(&self) -> impl Iterator<Item = Option<Point>> + use<'a> {
+        let points = self.frame.rows().flat_map(|row| row.as_chunks::<POINT_BYTES>().0);
+        points.map(Point::from_bytes).map(|point| Some(point).filter(|point| point.meters[2] > 0.0))
+    }
+}
+
+/// Makes points of the depth images of one camera.
+///
+/// What depends on the calibration alone is computed once.
+#[derive(Clone, Debug)]
+pub struct PointCloud {
+    lens: Intrinsics,
+    /// Where each pixel looks: x and y at distance 1.
+    rays: Vec<[f32; 2]>,
+    color: Option<ColorEye>,
+}
+
+/// From where, and through which lens, color is seen.
+#[derive(Clone, Copy, Debug)]
+struct ColorEye {
+    lens: Intrinsics,
+    from_depth: Extrinsics,
+}
+
+impl PointCloud {
+    /// Points of these streams' frames; without `color` no point has any.
+    ///
+    /// # Errors
+    /// When the calibration of a stream is not known, or is that of a fish eye.
+    pub fn new(depth: &StreamInfo, color: Option<&StreamInfo>) -> Result<Self, PointCloudError> {
+        let lens = lens_of(depth)?;
+        let pixels = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| [x as f32, y as f32]));
+        let rays = pixels.filter_map(|pixel| lens.deproject(pixel, 1.0)).map(|[x, y, _]| [x, y]).collect();
+        let eye = |color: &StreamInfo| {
+            let to_depth = color.to_depth.ok_or(PointCloudError::NoTransform(color.stream))?;
+            Ok(ColorEye { lens: lens_of(color)?, from_depth: to_depth.inverse() })
+        };
+        Ok(Self { lens, rays, color: color.map(eye).transpose()? })
+    }
+
+    /// The header of the points of a depth frame.
+    pub fn header(depth: &FrameHeader) -> FrameHeader {
+        let format = PixelFormat::Xyzrgb;
+        FrameHeader { format, stride_bytes: depth.width * format.bytes_per_pixel(), ..*depth }
+    }
+
+    /// Writes the points of a depth image, as [`Self::header`] says, with the colors of `color`. A point that
+    /// something nearer hides from the color image has no color.
+    ///
+    /// # Errors
+    /// When an image is not of the size for which the calibration is.
+    ///
+    /// # Panics
+    /// When `points` is not as long as the header says.
+    pub fn write(
+        &self,
+        depth: &DepthView<'_>,
+        color: Option<&ColorView<'_>>,
+        points: &mut [u8],
+    ) -> Result<(), PointCloudError> {
+        check_size(depth.frame(), &self.lens)?;
+        let colored = self.color.as_ref().zip(color);
+        if let Some((eye, color)) = colored {
+            check_size(color.frame(), &eye.lens)?;
+        }
+        let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
+        assert!(points.len() == self.rays.len() && rest.is_empty(), "room for the points of a depth image");
+        let width = self.lens.width as usize;
+        let rows =
+            points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)).zip(depth.frame().rows());
+        for ((points, rays), units) in rows {
+            let units = units.as_chunks::<2>().0.iter().map(|units| u16::from_le_bytes(*units));
+            for ((point, [x, y]), units) in points.iter_mut().zip(rays).zip(units) {
+                let z = f32::from(units) * depth.unit_meters();
+                *point = Point { meters: [x * z, y * z, z], rgb: None }.to_bytes();
+            }
+            if let Some((eye, color)) = colored {
+                eye.paint(color, points);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ColorEye {
+    /// Gives a row of points the colors that the color image shows there.
+    ///
+    /// Seen from an eye to the left of depth, what is near is shifted to the right, and the farther points
+    /// beside it lie behind it: their columns go back although the row goes on. So a row is followed from that
+    /// end of it at which what is near comes first.
+    fn paint(&self, color: &ColorView<'_>, points: &mut [[u8; POINT_BYTES]]) {
+        if self.from_depth.translation_meters[0] < 0.0 {
+            self.paint_in_order(color, points.iter_mut().rev(), -1.0);
+        } else {
+            self.paint_in_order(color, points.iter_mut(), 1.0);
+        }
+    }
+
+    /// `forward` is 1 where columns grow in this order, and -1 where they fall.
+    fn paint_in_order<'p>(
+        &self,
+        color: &ColorView<'_>,
+        points: impl Iterator<Item = &'p mut [u8; POINT_BYTES]>,
+        forward: f32,
+    ) {
+        let mut front = f32::NEG_INFINITY;
+        for bytes in points {
+            let point = Point::from_bytes(bytes);
+            let seen_at = self.lens.project(self.from_depth.apply(point.meters));
+            let Some([column, row]) = seen_at.filter(|_| point.meters[2] > 0.0) else { continue };
+            let ahead = column * forward;
+            if ahead > front - HIDDEN_COLUMNS {
+                *bytes = Point { rgb: pixel_at(color, column, row), ..point }.to_bytes();
+            }
+            front = front.max(ahead);
+        }
+    }
+}
+
+/// The color of the nearest pixel, if that is in the image.
+fn pixel_at(color: &ColorView<'_>, column: f32, row: f32) -> Option<[u8; 3]> {
+    // A pixel reaches half its size beyond its centre. A negative number must not become column 0.
+    let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
+    if column < 0.0 || row < 0.0 { None } else { color.rgb(column as u32, row as u32) }
+}
+
+fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {
+    let lens = stream.intrinsics.ok_or(PointCloudError::NoIntrinsics(stream.stream))?;
+    if lens.is_projective() { Ok(lens) } else { Err(PointCloudError::Lens(stream.stream, lens.distortion)) }
+}
+
+fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError> {
+    if (frame.width(), frame.height()) == (lens.width, lens.height) {
+        return Ok(());
+    }
+    let (image, calibrated) = ((frame.width(), frame.height()), (lens.width, lens.height));
+    Err(PointCloudError::Size { stream: frame.stream(), image, calibrated })
+}
+
+/// Why there are no points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointCloudError {
+    /// It is not known where its pixels look.
+    #[error("the intrinsics of {0} are not known")]
+    NoIntrinsics(Stream),
+    /// It is not known from where it looks.
+    #[error("the transform from {0} to depth is not known")]
+    NoTransform(Stream),
+    /// Its pixels cannot be told where they look.
+    #[error(
+        "the lens of {0} has the distortion model `{1}`; points can be made with `none`, `brown-conrady`, \
+             `modified-brown-conrady` and `inverse-brown-conrady`"
+    )]
+    Lens(Stream, Distortion),
+    /// The calibration is for another size.
+    #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,
+            calibrated.0, calibrated.1)]
+    Size {
+        /// Of this stream.
+        stream: Stream,
+        /// Width and height of the image.
+        image: (u32, u32),
+        /// Width and height for which its calibration is.
+        calibrated: (u32, u32),
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, Metadata, Timestamp};
+
+    fn stream(stream: Stream, format: PixelFormat, width: u32, height: u32) -> StreamInfo {
+        let lens = Intrinsics {
+            width,
+            height,
+            ppx: 1.0,
+            ppy: 0.0,
+            fx: 2.0,
+            fy: 2.0,
+            distortion: Distortion::None,
+            coefficients: [0.0; 5],
+        };
+        let profile = crate::StreamProfile::new(width, height, 30).unwrap();
+        let to_depth = Some(Extrinsics::IDENTITY);
+        StreamInfo { stream, format, profile, intrinsics: Some(lens), to_depth }
+    }
+
+    fn header(info: &StreamInfo) -> FrameHeader {
+        let header = info.header(7, Timestamp { clock: Clock::Hardware, nanos: 1 });
+        FrameHeader { metadata: Metadata::EMPTY, ..header }
+    }
+
+    #[test]
+    fn depth_becomes_points_and_color_is_looked_up() {
+        let depth = stream(Stream::Depth, PixelFormat::Z16, 3, 1);
+        // Two pixels wide, and half a metre to the left of depth: it sees nearer points farther to the right.
+        let mut color = stream(Stream::Color, PixelFormat::Rgb8, 2, 1);
+        color.to_depth = Some(Extrinsics { translation_meters: [-0.5, 0.0, 0.0], ..Extrinsics::IDENTITY });
+        let (depth_header, color_header) = (header(&depth), header(&color));
+        let units: Vec<u8> = [2000_u16, 0, 4000].iter().flat_map(|units| units.to_le_bytes()).collect();
+        let depth_view = DepthView::new(Frame::new(&depth_header, &units), 0.001, None).unwrap();
+        let color_view = ColorView::new(Frame::new(&color_header, &[1, 2, 3, 4, 5, 6])).unwrap();
+
+        let points_header = PointCloud::header(&depth_header);
+        assert_eq!((points_header.stride_bytes, points_header.number), (48, 7));
+        let mut bytes = vec![9; 48];
+        let mut made = |color_info: Option<&StreamInfo>, color: Option<&ColorView<'_>>| {
+            PointCloud::new(&depth, color_info).unwrap().write(&depth_view, color, &mut bytes).unwrap();
+            PointsView::new(Frame::new(&points_header, &bytes)).unwrap().iter().collect::<Vec<_>>()
+        };
+        let near = |rgb| Some(Point { meters: [-1.0, 0.0, 2.0], rgb });
+        let far = |rgb| Some(Point { meters: [2.0, 0.0, 4.0], rgb });
+        // -1 m + 0.5 m at 2 m is column 0.5, which is rounded up; 2.5 m at 4 m is column 2.25, outside.
+        assert_eq!(made(Some(&color), Some(&color_view)), [near(Some([4, 5, 6])), None, far(None)]);
+        assert_eq!(made(None, Some(&color_view)), [near(None), None, far(None)]);
+        assert_eq!(made(Some(&color), None), [near(None), None, far(None)]);
+    }
+
+    #[test]
+    fn what_is_hidden_from_the_eye_of_color_has_no_color() {
+        let depth = stream(Stream::Depth, PixelFormat::Z16, 9, 1);
+        let depth_header = header(&depth);
+        // Something near in columns 3 to 5, before a wall.
+        let units: Vec<u8> =
+            (0..9).flat_map(|x| if (3..6).contains(&x) { 1000_u16 } else { 4000 }.to_le_bytes()).collect();
+        let depth_view = DepthView::new(Frame::new(&depth_header, &units), 0.001, None).unwrap();
+        let mut color = stream(Stream::Color, PixelFormat::Y8, 32, 1);
+        let color_header = header(&color);
+        let color_view = ColorView::new(Frame::new(&color_header, &[7; 32])).unwrap();
+        let mut hidden = |meters_right: f32| {
+            // Its image begins far to the left, so that every point is in it.
+            color.intrinsics.as_mut().unwrap().ppx = 12.0;
+            let translation_meters = [meters_right, 0.0, 0.0];
+            color.to_depth = Some(Extrinsics { translation_meters, ..Extrinsics::IDENTITY });
+            let points_header = PointCloud::header(&depth_header);
+            let mut bytes = vec![0; 9 * POINT_BYTES];
+            let cloud = PointCloud::new(&depth, Some(&color)).unwrap();
+            cloud.write(&depth_view, Some(&color_view), &mut bytes).unwrap();
+            let points = PointsView::new(Frame::new(&points_header, &bytes)).unwrap();
+            let columns = points.iter().enumerate().filter(|(_, point)| point.unwrap().rgb.is_none());
+            columns.map(|(column, _)| column).collect::<Vec<_>>()
+        };
+        // The near part is shifted by 2 columns a metre, the wall by half of one: with 2 m, 3 columns apart.
+        assert_eq!(hidden(-2.0), [6, 7]);
+        assert_eq!(hidden(2.0), [1, 2]);
+        assert!(hidden(0.0).is_empty());
+    }
+
+    #[test]
+    fn without_a_calibration_there_are_no_points() {
+        let depth = stream(Stream::Depth, PixelFormat::Z16, 2, 1);
+        let color = stream(Stream::Color, PixelFormat::Rgb8, 2, 1);
+        let mut fish_eye = depth;
+        fish_eye.intrinsics.as_mut().unwrap().distortion = Distortion::KannalaBrandt4;
+        let error = |depth: &StreamInfo, color: &StreamInfo| {
+            PointCloud::new(depth, Some(color)).err().unwrap().to_string()
+        };
+        for (error, message) in [
+            (
+                error(&StreamInfo { intrinsics: None, ..depth }, &color),
+                "the intrinsics of depth are not known",
+            ),
+            (
+                error(&depth, &StreamInfo { intrinsics: None, ..color }),
+                "the intrinsics of color are not known",
+            ),
+            (
+                error(&depth, &StreamInfo { to_depth: None, ..color }),
+                "the transform from color to depth is not known",
+            ),
+            (
+                error(&fish_eye, &color),
+                "the lens of depth has the distortion model `kannala-brandt4`; points can be made with `none`, \
+                 `brown-conrady`, `modified-brown-conrady` and `inverse-brown-conrady`",
+            ),
+        ] {
+            assert_eq!(error, message);
+        }
+        let half = header(&stream(Stream::Depth, PixelFormat::Z16, 1, 1));
+        let view = DepthView::new(Frame::new(&half, &[0, 0]), 0.001, None).unwrap();
+        let error = PointCloud::new(&depth, None).unwrap().write(&view, None, &mut [0; 16]).unwrap_err();
+        assert_eq!(error.to_string(), "the depth image has 1x1 pixels, and its intrinsics are for 2x1");
+    }
+}

@@ -1,0 +1,255 @@
+//! librealsense's own point cloud of given images: two software sensors, and its processing block.
+//!
+//! It deliberately knows nothing of camrig's arithmetic. All of these tests' `unsafe` is here; a fault of
+//! librealsense is a panic. realsense-sys has no bindings for `rs_internal.h`, so what is needed of it is
+//! declared below.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+
+use realsense_sys as rs2;
+
+/// A stream, and what it sees.
+pub(crate) struct Eye {
+    pub(crate) intrinsics: rs2::rs2_intrinsics,
+    /// Of a format with two bytes a pixel for depth, three for color.
+    pub(crate) pixels: Vec<u8>,
+}
+
+/// What came of it, pixel by pixel of the depth image.
+pub(crate) struct Points {
+    /// In metres.
+    pub(crate) vertices: Vec<[f32; 3]>,
+    /// Columns and rows of the color image, as fractions of its width and height.
+    pub(crate) texture: Vec<[f32; 2]>,
+}
+
+/// The point cloud of a Z16 and an RGB8 image.
+pub(crate) fn points(
+    depth: &Eye,
+    color: &Eye,
+    color_to_depth: rs2::rs2_extrinsics,
+    depth_unit_meters: f32,
+) -> Points {
+    // SAFETY: every object is made here, used while it is alive, and deleted once, after what was made from it;
+    // pixels outlive the frames that refer to them; the points are copied before their frame is released.
+    unsafe {
+        let device = some(checked(|error| rs2_create_software_device(error)));
+        let sensor = |name: &CStr| {
+            some(checked(|error| rs2_software_device_add_sensor(device.as_ptr(), name.as_ptr(), error)))
+        };
+        let (stereo, rgb) = (sensor(c"Stereo Module"), sensor(c"RGB Camera"));
+        checked(|error| {
+            let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
+            rs2_software_sensor_add_read_only_option(stereo.as_ptr(), option, depth_unit_meters, error);
+        });
+        let z16 = (rs2::rs2_stream_RS2_STREAM_DEPTH, rs2::rs2_format_RS2_FORMAT_Z16, 2);
+        let rgb8 = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8, 3);
+        let depth_profile = add_stream(stereo, depth, z16);
+        let color_profile = add_stream(rgb, color, rgb8);
+        checked(|error| {
+            let (color, depth) = (color_profile.as_ptr(), depth_profile.as_ptr());
+            rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
+        });
+
+        let block = some(checked(|error| rs2::rs2_create_pointcloud(error)));
+        let made = some(checked(|error| rs2::rs2_create_frame_queue(2, error)));
+        checked(|error| rs2::rs2_start_processing_queue(block.as_ptr(), made.as_ptr(), error));
+        for (option, value) in [
+            (rs2::rs2_option_RS2_OPTION_STREAM_FILTER, rgb8.0),
+            (rs2::rs2_option_RS2_OPTION_STREAM_FORMAT_FILTER, rgb8.1),
+            (rs2::rs2_option_RS2_OPTION_STREAM_INDEX_FILTER, 0),
+        ] {
+            let options = block.as_ptr().cast::<rs2::rs2_options>();
+            checked(|error| rs2::rs2_set_option(options, option, value as f32, error));
+        }
+        for frame in [
+            see(rgb, color_profile, color, rgb8.2, depth_unit_meters),
+            see(stereo, depth_profile, depth, z16.2, depth_unit_meters),
+        ] {
+            checked(|error| rs2::rs2_process_frame(block.as_ptr(), frame.as_ptr(), error));
+        }
+        let points = loop {
+            let frame = some(checked(|error| rs2::rs2_wait_for_frame(made.as_ptr(), 5000, error)));
+            let kind = rs2::rs2_extension_RS2_EXTENSION_POINTS;
+            if checked(|error| rs2::rs2_is_frame_extendable_to(frame.as_ptr(), kind, error)) != 0 {
+                break take_points(frame);
+            }
+            // The color image, passed on.
+            rs2::rs2_release_frame(frame.as_ptr());
+        };
+        rs2::rs2_delete_frame_queue(made.as_ptr());
+        rs2::rs2_delete_processing_block(block.as_ptr());
+        for sensor in [stereo, rgb] {
+            checked(|error| rs2::rs2_stop(sensor.as_ptr(), error));
+            checked(|error| rs2::rs2_close(sensor.as_ptr(), error));
+            rs2::rs2_delete_sensor(sensor.as_ptr());
+        }
+        rs2::rs2_delete_device(device.as_ptr());
+        points
+    }
+}
+
+/// `rs2_deproject_pixel_to_point`.
+pub(crate) fn deproject(intrinsics: &rs2::rs2_intrinsics, pixel: [f32; 2], depth_meters: f32) -> [f32; 3] {
+    let mut point = [0.0; 3];
+    // SAFETY: three floats are written, two are read.
+    unsafe {
+        rs2::rs2_deproject_pixel_to_point(point.as_mut_ptr(), intrinsics, pixel.as_ptr(), depth_meters);
+    }
+    point
+}
+
+/// `rs2_project_point_to_pixel`.
+pub(crate) fn project(intrinsics: &rs2::rs2_intrinsics, point: [f32; 3]) -> [f32; 2] {
+    let mut pixel = [0.0; 2];
+    // SAFETY: two floats are written, three are read.
+    unsafe { rs2::rs2_project_point_to_pixel(pixel.as_mut_ptr(), intrinsics, point.as_ptr()) }
+    pixel
+}
+
+/// Gives a sensor its only stream.
+///
+/// # Safety
+/// The sensor is alive.
+unsafe fn add_stream(
+    sensor: NonNull<rs2::rs2_sensor>,
+    eye: &Eye,
+    (stream, format, bytes_per_pixel): (rs2::rs2_stream, rs2::rs2_format, c_int),
+) -> NonNull<rs2::rs2_stream_profile> {
+    let video = VideoStream {
+        stream,
+        index: 0,
+        uid: stream as c_int,
+        width: eye.intrinsics.width,
+        height: eye.intrinsics.height,
+        frames_per_second: 30,
+        bytes_per_pixel,
+        format,
+        intrinsics: eye.intrinsics,
+    };
+    // SAFETY: the caller's.
+    some(checked(|error| unsafe { rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error) }))
+}
+
+/// Starts a sensor and lets it see its image; the frame is the caller's.
+///
+/// # Safety
+/// Sensor and profile are alive, and the pixels outlive the frame.
+unsafe fn see(
+    sensor: NonNull<rs2::rs2_sensor>,
+    profile: NonNull<rs2::rs2_stream_profile>,
+    eye: &Eye,
+    bytes_per_pixel: c_int,
+    depth_unit_meters: f32,
+) -> NonNull<rs2::rs2_frame> {
+    let frame = VideoFrame {
+        pixels: eye.pixels.as_ptr().cast_mut().cast(),
+        deleter: leave,
+        stride: eye.intrinsics.width * bytes_per_pixel,
+        bytes_per_pixel,
+        timestamp_millis: 0.0,
+        domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
+        number: 1,
+        profile: profile.as_ptr(),
+        depth_unit_meters,
+    };
+    // SAFETY: the caller's; the queue is deleted when its frame has been taken out.
+    unsafe {
+        let seen = some(checked(|error| rs2::rs2_create_frame_queue(1, error)));
+        checked(|error| rs2::rs2_open(sensor.as_ptr(), profile.as_ptr(), error));
+        checked(|error| rs2::rs2_start_queue(sensor.as_ptr(), seen.as_ptr(), error));
+        checked(|error| rs2_software_sensor_on_video_frame(sensor.as_ptr(), frame, error));
+        some(checked(|error| rs2::rs2_wait_for_frame(seen.as_ptr(), 5000, error)))
+    }
+}
+
+/// Copies the points and releases their frame.
+///
+/// # Safety
+/// The frame is one of points, and the caller's.
+unsafe fn take_points(frame: NonNull<rs2::rs2_frame>) -> Points {
+    // SAFETY: the caller's; librealsense gives as many of each as it counts, and texture coordinates as floats.
+    unsafe {
+        let count = checked(|error| rs2::rs2_get_frame_points_count(frame.as_ptr(), error)) as usize;
+        let vertices = checked(|error| rs2::rs2_get_frame_vertices(frame.as_ptr(), error));
+        let texture = checked(|error| rs2::rs2_get_frame_texture_coordinates(frame.as_ptr(), error));
+        let vertices = std::slice::from_raw_parts(vertices.cast::<[f32; 3]>(), count).to_vec();
+        let texture = std::slice::from_raw_parts(texture.cast::<[f32; 2]>(), count).to_vec();
+        rs2::rs2_release_frame(frame.as_ptr());
+        Points { vertices, texture }
+    }
+}
+
+/// Pixels belong to the test.
+extern "C" fn leave(_: *mut c_void) {}
+
+fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T {
+    let mut error = ptr::null_mut();
+    let value = call(&raw mut error);
+    if let Some(error) = NonNull::new(error) {
+        // SAFETY: librealsense set it, so it has a message.
+        let message = unsafe { CStr::from_ptr(rs2::rs2_get_error_message(error.as_ptr())) };
+        panic!("librealsense: {}", message.to_string_lossy());
+    }
+    value
+}
+
+fn some<T>(pointer: *mut T) -> NonNull<T> {
+    NonNull::new(pointer).expect("librealsense gave an object")
+}
+
+/// `rs2_video_stream`.
+#[repr(C)]
+struct VideoStream {
+    stream: rs2::rs2_stream,
+    index: c_int,
+    uid: c_int,
+    width: c_int,
+    height: c_int,
+    frames_per_second: c_int,
+    bytes_per_pixel: c_int,
+    format: rs2::rs2_format,
+    intrinsics: rs2::rs2_intrinsics,
+}
+
+/// `rs2_software_video_frame`.
+#[repr(C)]
+struct VideoFrame {
+    pixels: *mut c_void,
+    deleter: extern "C" fn(*mut c_void),
+    stride: c_int,
+    bytes_per_pixel: c_int,
+    timestamp_millis: f64,
+    domain: rs2::rs2_timestamp_domain,
+    number: c_int,
+    profile: *const rs2::rs2_stream_profile,
+    depth_unit_meters: f32,
+}
+
+// As in librealsense 2.56.5's rs_internal.h.
+unsafe extern "C" {
+    fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
+    fn rs2_software_device_add_sensor(
+        device: *mut rs2::rs2_device,
+        name: *const c_char,
+        error: *mut *mut rs2::rs2_error,
+    ) -> *mut rs2::rs2_sensor;
+    fn rs2_software_sensor_add_video_stream(
+        sensor: *mut rs2::rs2_sensor,
+        stream: VideoStream,
+        error: *mut *mut rs2::rs2_error,
+    ) -> *mut rs2::rs2_stream_profile;
+    fn rs2_software_sensor_add_read_only_option(
+        sensor: *mut rs2::rs2_sensor,
+        option: rs2::rs2_option,
+        value: f32,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_on_video_frame(
+        sensor: *mut rs2::rs2_sensor,
+        frame: VideoFrame,
+        error: *mut *mut rs2::rs2_error,
+    );
+}

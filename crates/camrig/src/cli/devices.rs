@@ -1,0 +1,292 @@
+//! `camrig devices` and `camrig init`: what is attached, and a topology of it.
+//!
+//! Drivers say what they see; the USB tree says which controller it hangs on. Which options a driver takes is
+//! known from their outline, so that the lines for a topology come out for drivers of users too.
+
+use std::cmp::Reverse;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use camrig_frame::{PixelFormat, Stream, StreamProfile};
+use clap::Args;
+use serde::Serialize;
+
+use super::{code, counted, show, show_json, table};
+use crate::driver::Device;
+use crate::outline::Outline;
+use crate::registry::Registry;
+use crate::usb::{USB_TREE, UsbTree};
+
+/// What a camera runs at unless it cannot: what D400 cameras are made for.
+const USUAL: (u32, u32, u32) = (848, 480, 30);
+
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    /// Print them as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The file to write, which must not be there yet
+    #[arg(default_value = "rig.toml")]
+    file: PathBuf,
+}
+
+/// What is attached, as JSON: fields may be added, none is renamed.
+#[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // `camrig_devices` is how a reader knows it.
+struct Devices {
+    /// The version of this contract.
+    camrig_devices: u32,
+    devices: Vec<Attached>,
+}
+
+/// A device with what its driver does not know.
+#[derive(Debug, Serialize)]
+struct Attached {
+    driver: String,
+    #[serde(flatten)]
+    device: Device,
+    /// The USB controller that it hangs on; empty where it is not known.
+    controller: String,
+    /// Its name in the lines for a topology.
+    name: String,
+    /// Its lines for a topology.
+    topology: String,
+}
+
+/// What came of asking every driver.
+#[derive(Debug, Default)]
+struct Found {
+    devices: Vec<Attached>,
+    /// Of drivers that see nothing, or are not there to look.
+    remarks: Vec<String>,
+    /// Of drivers that cannot say.
+    errors: Vec<String>,
+}
+
+/// The command `devices`.
+pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
+    let Found { devices, remarks, errors } = look(registry, Path::new(USB_TREE));
+    if args.json {
+        show_json(&Devices { camrig_devices: 1, devices });
+    } else if !(devices.is_empty() && remarks.is_empty()) {
+        show(&describe(&devices, remarks));
+    }
+    refuse(&errors).unwrap_or(ExitCode::SUCCESS)
+}
+
+/// The command `init`.
+pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
+    let Found { devices, remarks, errors } = look(registry, Path::new(USB_TREE));
+    if let Some(code) = refuse(&errors) {
+        return code;
+    }
+    if devices.is_empty() {
+        eprintln!("error: no camera is attached: {}", remarks.join("; "));
+        return ExitCode::from(code::UNAVAILABLE);
+    }
+    let name = args.file.display();
+    let text = topology(&devices);
+    match File::create_new(&args.file).and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => {
+            show(&format!("{name} is written: {}", counted(devices.len(), "camera")));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let reason = match error.kind() {
+                ErrorKind::AlreadyExists => "it is there already".to_owned(),
+                _ => error.to_string(),
+            };
+            eprintln!("error: topology `{name}` cannot be written: {reason}");
+            ExitCode::from(code::CANT_CREATE)
+        }
+    }
+}
+
+/// Prints the errors; none when there are none.
+fn refuse(errors: &[String]) -> Option<ExitCode> {
+    for error in errors {
+        eprintln!("error: {error}");
+    }
+    (!errors.is_empty()).then(|| ExitCode::from(code::UNAVAILABLE))
+}
+
+/// Asks every driver, and the USB tree in `folder` for controllers.
+fn look(registry: &Registry, folder: &Path) -> Found {
+    // A machine without USB has no controllers to name.
+    let tree = UsbTree::read(folder).unwrap_or_default();
+    let mut found = Found::default();
+    for (driver, entry) in registry.drivers() {
+        match entry.devices() {
+            Ok(None) => {}
+            Ok(Some(devices)) if devices.is_empty() => {
+                found.remarks.push(format!("driver `{driver}` sees none"));
+            }
+            Ok(Some(devices)) => {
+                let outline = entry.outline();
+                for device in devices {
+                    found.add(driver, device, &outline, &tree);
+                }
+            }
+            Err(error) => found.errors.push(format!("driver `{driver}`: {error}")),
+        }
+    }
+    let absent = registry.absent_drivers();
+    let absent = absent.map(|(name, reason)| format!("driver `{name}` is not in this build: {reason}"));
+    found.remarks.extend(absent);
+    found
+}
+
+impl Found {
+    fn add(&mut self, driver: &str, device: Device, outline: &Outline, tree: &UsbTree) {
+        let base = base_name(&device.model);
+        let same = self.devices.iter().filter(|other| base_name(&other.device.model) == base).count();
+        let name = format!("{base}-{}", same + 1);
+        let topology = camera_table(&name, driver, &device, outline);
+        let root = tree.at_port(&device.usb_port).and_then(|at| tree.root_of(at));
+        let controller = root.map(|root| root.serial.clone()).unwrap_or_default();
+        self.devices.push(Attached { driver: driver.to_owned(), device, controller, name, topology });
+    }
+}
+
+/// The devices as text: each with its profiles, then what can be put into a topology.
+fn describe(devices: &[Attached], remarks: Vec<String>) -> String {
+    let parts = devices.iter().map(Attached::describe);
+    let topologies = devices.iter().map(|device| device.topology.clone());
+    let for_a_topology = (!devices.is_empty()).then(|| "For a topology:\n".to_owned());
+    let remarks = remarks.into_iter().map(|remark| format!("{remark}\n"));
+    parts.chain(for_a_topology).chain(topologies).chain(remarks).collect::<Vec<_>>().join("\n")
+}
+
+impl Attached {
+    fn describe(&self) -> String {
+        let Device { model, serial, firmware, usb_type, usb_port, profiles } = &self.device;
+        let facts = [
+            ("serial", serial),
+            ("firmware", firmware),
+            ("USB", usb_type),
+            ("port", usb_port),
+            ("controller", &self.controller),
+        ];
+        let facts = facts.iter().filter(|(_, fact)| !fact.is_empty());
+        let facts: Vec<_> = facts.map(|(name, fact)| format!(", {name} {fact}")).collect();
+        let mut streams: Vec<(Stream, PixelFormat)> =
+            profiles.iter().map(|it| (it.stream, it.format)).collect();
+        streams.sort_by_key(|&(stream, format)| (stream, format.name()));
+        streams.dedup();
+        let rows = streams.into_iter().map(|(stream, format)| {
+            let own = profiles.iter().filter(|it| (it.stream, it.format) == (stream, format));
+            let profiles = by_size(own.map(|it| it.profile).collect());
+            [format!("  {stream}"), format.to_string(), profiles]
+        });
+        format!("{}: {model}{}\n{}", self.driver, facts.concat(), table(rows))
+    }
+}
+
+/// `848x480@90,60,30 640x480@30`: the largest size and the highest rate first.
+fn by_size(mut profiles: Vec<StreamProfile>) -> String {
+    profiles.sort_by_key(|it| Reverse((it.width() * it.height(), it.width(), it.frames_per_second())));
+    profiles.dedup();
+    let same_size = |a: &StreamProfile, b: &StreamProfile| (a.width(), a.height()) == (b.width(), b.height());
+    let size = |profiles: &[StreamProfile]| {
+        let rates: Vec<_> = profiles.iter().map(|it| it.frames_per_second().to_string()).collect();
+        format!("{}x{}@{}", profiles[0].width(), profiles[0].height(), rates.join(","))
+    };
+    profiles.chunk_by(same_size).map(size).collect::<Vec<_>>().join(" ")
+}
+
+/// `d435` for an `Intel RealSense D435`: the last word of the model, as the name of an actor.
+fn base_name(model: &str) -> String {
+    let word = model.split_whitespace().next_back().unwrap_or_default();
+    let name: String = word.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+    if name.is_empty() { "camera".to_owned() } else { name.to_ascii_lowercase() }
+}
+
+/// The camera's table in a topology, with those options that its driver has.
+fn camera_table(name: &str, driver: &str, device: &Device, outline: &Outline) -> String {
+    let text = |text: &str| toml::Value::from(text).to_string();
+    let streams = [Stream::Depth, Stream::Color].map(|stream| (stream.name(), usual(device, stream)));
+    let streams = streams.into_iter().filter_map(|(name, profile)| Some((name, profile?.to_string())));
+    let options: Vec<_> = std::iter::once(("serial", device.serial.clone()))
+        .chain(streams)
+        .filter(|(name, _)| outline.options.iter().any(|option| option.name == *name))
+        .map(|(name, value)| format!("{name} = {}", text(&value)))
+        .collect();
+    let options = options.join(", ");
+    format!("[camera.{name}]\ndriver  = {}\noptions = {{ {options} }}\n", text(driver))
+}
+
+/// What to run a stream at: as near to the usual as the device has it; none when it has no such stream.
+fn usual(device: &Device, stream: Stream) -> Option<StreamProfile> {
+    let (width, height, rate) = USUAL;
+    if device.profiles.is_empty() {
+        return StreamProfile::new(width, height, rate).ok();
+    }
+    let own = device.profiles.iter().filter(|it| it.stream == stream).map(|it| it.profile);
+    own.min_by_key(|it| {
+        let sides = it.width().abs_diff(width) + it.height().abs_diff(height);
+        (it.frames_per_second().abs_diff(rate), sides)
+    })
+}
+
+/// A topology of all devices, and a processor that says how they do.
+fn topology(devices: &[Attached]) -> String {
+    let names: Vec<_> = devices.iter().map(|device| format!("\"{}\"", device.name)).collect();
+    let cameras: Vec<_> = devices.iter().map(|device| device.topology.as_str()).collect();
+    format!(
+        "# The cameras that were attached when `init` wrote this, and a processor that says how they do.\n\
+         placement = \"multi-process\"\n\n{}\n[processor.stats]\nkind   = \"stats\"\ninputs = [{}]\n",
+        cameras.join("\n"),
+        names.join(", "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestFolder, usb_tree};
+
+    #[test]
+    fn a_device_hangs_on_a_controller() {
+        let folder = TestFolder::new("devices-controller");
+        let tree =
+            usb_tree(&folder, &[("usb2", "5000", "3.00", "0000:00:14.0"), ("2-1.3", "5000", "3.20", "asic")]);
+        let device = |model: &str, usb_port: &str| Device {
+            model: model.to_owned(),
+            usb_port: usb_port.to_owned(),
+            ..Device::default()
+        };
+        let mut found = Found::default();
+        let outline = Outline { options: Vec::new() };
+        for (model, port) in [("Intel RealSense D435", "2-1.3"), ("D435", "2-9"), ("\u{2014}", "")] {
+            found.add("realsense", device(model, port), &outline, &tree);
+        }
+        let found = found.devices.iter().map(|it| (it.name.as_str(), it.controller.as_str()));
+        assert_eq!(found.collect::<Vec<_>>(), [("d435-1", "0000:00:14.0"), ("d435-2", ""), ("camera-1", "")]);
+    }
+
+    #[test]
+    fn a_stream_runs_as_near_to_the_usual_as_it_can() {
+        let profile = |stream, profile: &str| crate::driver::DeviceProfile {
+            stream,
+            format: PixelFormat::Z16,
+            profile: profile.parse().unwrap(),
+        };
+        let usual = |profiles: &[&str]| {
+            let profiles = profiles.iter().map(|it| profile(Stream::Depth, it)).collect();
+            let device = Device { profiles, ..Device::default() };
+            usual(&device, Stream::Depth).map(|profile| profile.to_string())
+        };
+        assert_eq!(usual(&[]).as_deref(), Some("848x480@30"));
+        assert_eq!(usual(&["1280x720@30", "848x480@30", "848x480@90"]).as_deref(), Some("848x480@30"));
+        // As over USB 2.
+        assert_eq!(usual(&["1280x720@6", "640x480@15", "480x270@15"]).as_deref(), Some("640x480@15"));
+        let color = Device { profiles: vec![profile(Stream::Color, "640x480@30")], ..Device::default() };
+        assert_eq!(super::usual(&color, Stream::Depth), None);
+    }
+}

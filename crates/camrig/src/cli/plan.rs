@@ -1,0 +1,268 @@
+//! `camrig plan`: where each camera's USB demand goes, asked of the file, the drivers and the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{TopologyArgs, code, counted, refuse, show, show_json, table};
+use crate::driver::{Device, UsbDemand};
+use crate::plan::{self, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict};
+use crate::registry::Registry;
+use crate::topology::{Role, Topology};
+use crate::usb::{USB_TREE, UsbSettings, UsbTree};
+
+/// The most controllers that can be assumed.
+const CONTROLLERS_MAX: i64 = 64;
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    /// Assume that the cameras are dealt out to N controllers, and look at no device
+    #[arg(long, value_name = "N", conflicts_with = "usb_tree",
+          value_parser = clap::value_parser!(u32).range(1..=CONTROLLERS_MAX))]
+    controllers: Option<u32>,
+    /// Look for the cameras in a copy of /sys/bus/usb/devices
+    #[arg(long, value_name = "FOLDER")]
+    usb_tree: Option<PathBuf>,
+    /// What a controller carries on nearly any machine, in Mb/s over a link of 5 Gb/s
+    #[arg(long, value_name = "MEGABITS", value_parser = budget())]
+    cautious: Option<u32>,
+    /// What a controller carries at best, in Mb/s over a link of 5 Gb/s
+    #[arg(long, value_name = "MEGABITS", value_parser = budget())]
+    optimistic: Option<u32>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn budget() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=MEGABITS_MAX as i64)
+}
+
+/// The command `plan`: 0 when everything fits, 1 when something does not.
+pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
+    // What a camera needs follows from its options alone: no driver has to be here for that.
+    let registry = &registry.with_stand_ins();
+    let topology = match args.topology.read(registry) {
+        Ok(topology) => topology,
+        Err(problems) => return refuse(&problems),
+    };
+    let of_file = topology.usb_budgets();
+    let budgets = Budgets {
+        cautious_megabits: args.cautious.unwrap_or(of_file.cautious_megabits),
+        optimistic_megabits: args.optimistic.unwrap_or(of_file.optimistic_megabits),
+    };
+    let plan = match make(args, &topology, registry, budgets) {
+        Ok(plan) => plan,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(code::USAGE);
+        }
+    };
+    if args.json {
+        show_json(&plan);
+    } else {
+        show(&describe(&plan));
+    }
+    if plan.fits {
+        return ExitCode::SUCCESS;
+    }
+    overloads(&plan).for_each(|overload| eprintln!("error: {overload}"));
+    ExitCode::from(code::NO)
+}
+
+/// Says before a run what limits the cameras that are attached.
+pub(super) fn warn(topology: &Topology, registry: &Registry) {
+    for warning in warnings(topology, registry, Path::new(USB_TREE)) {
+        eprintln!("warning: {warning}");
+    }
+}
+
+fn warnings(topology: &Topology, registry: &Registry, folder: &Path) -> Vec<String> {
+    // A machine without USB, as a container, has no camera attached.
+    let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
+    let mut cameras = find(topology, registry, &tree, true);
+    // What is not attached takes nothing: a synthetic camera, most of all.
+    cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
+    let settings = UsbSettings::read(folder);
+    let plan = plan::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
+    overloads(&plan).chain(plan.warnings.iter().cloned()).collect()
+}
+
+fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budgets) -> Result<Plan, String> {
+    if let Some(controllers) = args.controllers {
+        let deal = |(number, (name, _, demand))| {
+            let place = Place::Assumed(number % controllers as usize);
+            UsbCamera { name, demand, place }
+        };
+        let cameras: Vec<_> = demands(topology, registry).enumerate().map(deal).collect();
+        let (tree, settings) = Default::default();
+        return Ok(plan::plan(topology.name(), &cameras, &tree, &settings, budgets));
+    }
+    let (folder, tree) = match &args.usb_tree {
+        Some(folder) => {
+            let tree = UsbTree::read(folder);
+            (&**folder, tree.map_err(|error| format!("`{}` cannot be read: {error}", folder.display()))?)
+        }
+        None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
+    };
+    // Whoever gives a tree asks about another machine than this one, and its cameras.
+    let cameras = find(topology, registry, &tree, args.usb_tree.is_none());
+    let mut plan = plan::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
+    let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
+    let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
+    if !assumed.is_empty() {
+        plan.warnings.push(format!(
+            "not attached, and assumed on one controller (`--controllers N` assumes more): {}",
+            assumed.join(", ")
+        ));
+    }
+    Ok(plan)
+}
+
+/// Each camera that takes something of USB, with its driver.
+fn demands<'t>(
+    topology: &'t Topology,
+    registry: &Registry,
+) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
+    topology.actors().iter().filter_map(|actor| {
+        let Role::Camera { driver } = &actor.role else { return None };
+        // The options were checked when the topology was read.
+        let demand = registry.driver(driver)?.usb(&actor.options).ok()??;
+        Some((actor.name.clone(), driver.as_str(), demand))
+    })
+}
+
+/// Looks for each camera in the tree, where wanted with the help of its driver.
+fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: bool) -> Vec<UsbCamera> {
+    let mut attached: BTreeMap<&str, Vec<Device>> = BTreeMap::new();
+    let mut find = |(name, driver, mut demand): (String, _, UsbDemand)| {
+        let devices = attached.entry(driver).or_insert_with(|| {
+            match registry.driver(driver) {
+                Some(entry) if ask_drivers && !tree.is_empty() => entry.devices().unwrap_or_else(|error| {
+                    eprintln!("warning: driver `{driver}`: {error}");
+                    None
+                }),
+                _ => None,
+            }
+            .unwrap_or_default()
+        });
+        let device = devices.iter().find(|device| demand.serial.as_ref() == Some(&device.serial));
+        let found = plan::find(&demand, tree, device);
+        let place = found.map_or(Place::Assumed(0), |found| Place::Port(found.port.clone()));
+        if let Some(device) = device.filter(|device| !device.profiles.is_empty()) {
+            demand.profiles.clone_from(&device.profiles);
+        }
+        UsbCamera { name, demand, place }
+    };
+    demands(topology, registry).map(&mut find).collect()
+}
+
+/// One sentence for each controller that does not fit.
+fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
+    let overload = |controller: &ControllerPlan| {
+        let (needs, budget) = (controller.need_megabits, controller.cautious_megabits);
+        let cameras: Vec<_> = controller.cameras.iter().map(|name| format!("`{name}`")).collect();
+        let largest = match controller.largest_profile {
+            Some(profile) => format!("the largest profile that fits all its cameras is {profile}"),
+            None => "no profile fits all its cameras".to_owned(),
+        };
+        format!(
+            "controller {} needs {needs} Mb/s for {}, and its budget is {budget} Mb/s; {largest}",
+            place_of(controller),
+            cameras.join(", "),
+        )
+    };
+    let overloaded = plan.controllers.iter().filter(|controller| controller.verdict != Verdict::Fits);
+    overloaded.map(overload).collect::<Vec<_>>().into_iter()
+}
+
+/// `0000:00:14.0 usb2`, or `assumed 1`.
+fn place_of(ControllerPlan { controller, bus, .. }: &ControllerPlan) -> String {
+    format!("{controller} {bus}").trim().to_owned()
+}
+
+/// The plan as text.
+fn describe(plan: &Plan) -> String {
+    let (cameras, need) = (counted(plan.cameras.len(), "camera"), plan.need_megabits);
+    let mut parts = vec![format!("{}: {cameras} on USB, {need} Mb/s in all\n", plan.topology)];
+    if !plan.cameras.is_empty() {
+        parts.extend([describe_cameras(&plan.cameras), describe_controllers(&plan.controllers)]);
+    }
+    parts.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}\n")));
+    parts.join("\n")
+}
+
+fn describe_cameras(cameras: &[CameraPlan]) -> String {
+    let head = ["camera", "serial", "port", "Mb/s", "streams"].map(str::to_owned);
+    let row = |camera: &CameraPlan| {
+        let streams = camera.streams.iter().map(|it| format!("{} {} {}", it.stream, it.format, it.profile));
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let (name, streams) = (camera.name.clone(), streams.collect::<Vec<_>>().join(", "));
+        [name, known(&camera.serial), known(&camera.port), camera.need_megabits.to_string(), streams]
+    };
+    table(std::iter::once(head).chain(cameras.iter().map(row)))
+}
+
+fn describe_controllers(controllers: &[ControllerPlan]) -> String {
+    let head =
+        ["controller", "link", "cameras", "Mb/s", "cautious", "optimistic", "verdict", "largest that fits"];
+    let row = |controller: &ControllerPlan| {
+        [
+            place_of(controller),
+            controller.link_megabits.to_string(),
+            controller.cameras.len().to_string(),
+            controller.need_megabits.to_string(),
+            controller.cautious_megabits.to_string(),
+            controller.optimistic_megabits.to_string(),
+            controller.verdict.name().to_owned(),
+            controller.largest_profile.map_or_else(|| "-".to_owned(), |profile| profile.to_string()),
+        ]
+    };
+    table(std::iter::once(head.map(str::to_owned)).chain(controllers.iter().map(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::Synthetic;
+    use crate::testing::{TestFolder, usb_tree};
+
+    #[test]
+    fn a_run_is_warned_of_the_cameras_that_are_attached() {
+        let folder = TestFolder::new("plan-warn");
+        usb_tree(
+            &folder,
+            &[
+                ("usb2", "5000", "3.10", "0000:00:14.0"),
+                ("2-1", "5000", "3.20", "1"),
+                ("2-2", "5000", "3.20", "2"),
+            ],
+        );
+        let mut registry = Registry::default();
+        registry.add_driver::<Synthetic>("synthetic");
+        let warnings = |budget: &str| {
+            let camera = |name: &str, serial: &str| {
+                format!(
+                    "[camera.{name}]\ndriver = 'synthetic'\noptions = {{ serial = '{serial}', \
+                     depth = '1280x720@30', color = '1280x720@30' }}\n"
+                )
+            };
+            let cameras = [camera("left", "1"), camera("right", "2"), camera("absent", "3")].concat();
+            let topology = Topology::parse("t.toml", &format!("{budget}{cameras}"), None, &registry);
+            warnings(&topology.unwrap(), &registry, folder.path())
+        };
+        assert_eq!(
+            warnings(""),
+            ["controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, and its budget is \
+                  1200 Mb/s; the largest profile that fits all its cameras is 848x480@30"],
+        );
+        assert!(warnings("usb = { cautious_megabits = 3200 }\n").is_empty());
+        let folder = TestFolder::new("plan-no-usb");
+        let topology = Topology::parse("t.toml", "[camera.c]\ndriver = 'synthetic'", None, &registry);
+        assert!(super::warnings(&topology.unwrap(), &registry, folder.path()).is_empty());
+    }
+}

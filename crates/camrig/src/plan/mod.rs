@@ -1,0 +1,329 @@
+//! The USB budget of a rig: what its cameras need of each controller, and whether that is there.
+//!
+//! Several cameras on one controller are the usual reason why a rig loses frames or does not start, and it can
+//! be known before anything starts. This module only adds up and judges: it reads no file (`usb` does), asks
+//! no driver and prints nothing (the command line does).
+
+use std::collections::BTreeMap;
+
+use camrig_frame::{PixelFormat, StreamProfile};
+use serde::Serialize;
+
+use crate::driver::{Device, DeviceProfile, UsbDemand};
+use crate::usb::{UsbDevice, UsbSettings, UsbTree};
+
+/// What a link of so many megabits a second is called USB 3 from on. Budgets are for such a link: a faster
+/// one is not of much use to cameras that are no faster, a slower one has its share of them.
+const USB3_MEGABITS: u32 = 5000;
+
+/// Hubs below this version of USB are slow; the slow half of a USB 3 hub has 2.1.
+const USB3_HUB_SLOW_HALF_VERSION: f32 = 2.1;
+
+/// Frames of each stream that librealsense's own USB code has under way. It explains what was seen of five
+/// cameras at 16 MB: `realsenseai/realsense-ros#2242`.
+const FRAMES_UNDER_WAY: u64 = 2;
+
+/// The sizes that depth and color of all D400 cameras share, each with its rates: for cameras of which nothing
+/// is known but what their options say.
+const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
+    (1280, 720, &[15, 30]),
+    (848, 480, &[15, 30, 60]),
+    (640, 480, &[15, 30, 60]),
+    (640, 360, &[15, 30, 60]),
+    (424, 240, &[15, 30, 60]),
+];
+
+/// The largest budget: USB4's fastest link.
+pub(crate) const MEGABITS_MAX: usize = 80_000;
+
+/// What one controller may carry over a link of 5 Gb/s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budgets {
+    /// What works on nearly any machine.
+    pub(crate) cautious_megabits: u32,
+    /// What works where controller, hubs and cables are good.
+    pub(crate) optimistic_megabits: u32,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { cautious_megabits: 1200, optimistic_megabits: 3200 }
+    }
+}
+
+/// A camera of the rig that takes its framesets over USB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsbCamera {
+    pub(crate) name: String,
+    pub(crate) demand: UsbDemand,
+    pub(crate) place: Place,
+}
+
+/// Where a camera hangs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the assumed controller of this number.
+    Assumed(usize),
+    /// At this port.
+    Port(String),
+}
+
+/// Where the camera with this demand is in `tree`, which knows ports. `attached` are the devices that its
+/// driver sees, which know serial numbers: that of a D400's USB descriptor is another one.
+pub(crate) fn find<'t>(
+    demand: &UsbDemand,
+    tree: &'t UsbTree,
+    attached: Option<&Device>,
+) -> Option<&'t UsbDevice> {
+    let at_port = |port: &str| tree.at_port(port);
+    demand
+        .port
+        .as_deref()
+        .and_then(at_port)
+        .or_else(|| demand.serial.as_deref().and_then(|serial| tree.with_serial(serial)))
+        .or_else(|| attached.map(|device| device.usb_port.as_str()).and_then(at_port))
+}
+
+/// A plan, as JSON: fields may be added, none is renamed.
+#[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // `camrig_plan` is how a reader knows it.
+pub(crate) struct Plan {
+    /// The version of this contract.
+    pub(crate) camrig_plan: u32,
+    pub(crate) topology: String,
+    /// Whether every controller fits its cautious budget.
+    pub(crate) fits: bool,
+    /// Of all cameras.
+    pub(crate) need_megabits: u64,
+    pub(crate) controllers: Vec<ControllerPlan>,
+    pub(crate) cameras: Vec<CameraPlan>,
+    /// What else limits the rig, in words.
+    pub(crate) warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ControllerPlan {
+    /// Its address, or `assumed 1`.
+    pub(crate) controller: String,
+    /// Which of its buses, such as `usb2`; empty when it is assumed.
+    pub(crate) bus: String,
+    pub(crate) link_megabits: u32,
+    pub(crate) cameras: Vec<String>,
+    pub(crate) need_megabits: u64,
+    pub(crate) cautious_megabits: u64,
+    pub(crate) optimistic_megabits: u64,
+    pub(crate) verdict: Verdict,
+    /// The largest that all streams of all these cameras can have at once, within the cautious budget and
+    /// not faster than asked for.
+    pub(crate) largest_profile: Option<StreamProfile>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct CameraPlan {
+    pub(crate) name: String,
+    pub(crate) serial: Option<String>,
+    /// None when it is not attached.
+    pub(crate) port: Option<String>,
+    pub(crate) streams: Vec<DeviceProfile>,
+    pub(crate) need_megabits: u64,
+}
+
+/// How a need compares with the budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// Within the cautious budget.
+    Fits,
+    /// Above the cautious budget, within the optimistic one.
+    Risky,
+    /// Above both.
+    TooMuch,
+}
+
+impl Verdict {
+    /// `fits`, `risky`, `too-much`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Risky => "risky",
+            Self::TooMuch => "too-much",
+        }
+    }
+}
+
+/// Judges the cameras of `topology`, of which those at ports are in `tree`.
+pub(crate) fn plan(
+    topology: &str,
+    cameras: &[UsbCamera],
+    tree: &UsbTree,
+    settings: &UsbSettings,
+    budgets: Budgets,
+) -> Plan {
+    let mut links: BTreeMap<Link, Vec<&UsbCamera>> = BTreeMap::new();
+    for camera in cameras {
+        links.entry(Link::of(&camera.place, tree)).or_default().push(camera);
+    }
+    let controllers: Vec<_> =
+        links.into_iter().map(|(link, cameras)| judge(link, &cameras, budgets)).collect();
+    Plan {
+        camrig_plan: 1,
+        topology: topology.to_owned(),
+        fits: controllers.iter().all(|controller| controller.verdict == Verdict::Fits),
+        need_megabits: megabits(cameras.iter().map(|camera| bits(&camera.demand.streams)).sum()),
+        controllers,
+        cameras: cameras.iter().map(CameraPlan::of).collect(),
+        warnings: warnings(cameras, tree, settings),
+    }
+}
+
+/// What cameras share: one bus of one controller. Its slow and its fast devices are on buses of their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Link {
+    assumed: usize,
+    controller: String,
+    bus: String,
+    megabits: u32,
+}
+
+impl Link {
+    fn of(place: &Place, tree: &UsbTree) -> Self {
+        let device = match place {
+            Place::Assumed(number) => {
+                let controller = format!("assumed {}", number + 1);
+                return Self { assumed: number + 1, controller, bus: String::new(), megabits: USB3_MEGABITS };
+            }
+            Place::Port(port) => tree.at_port(port),
+        };
+        let root = device.and_then(|device| tree.root_of(device));
+        let UsbDevice { port, serial, megabits, .. } = root.cloned().unwrap_or_default();
+        Self { assumed: 0, controller: serial, bus: port, megabits }
+    }
+}
+
+fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan {
+    let share = u64::from(link.megabits.min(USB3_MEGABITS));
+    let budget_bits = |megabits: u32| u64::from(megabits) * 1_000_000 * share / u64::from(USB3_MEGABITS);
+    let cautious = budget_bits(budgets.cautious_megabits);
+    let optimistic = budget_bits(budgets.optimistic_megabits).max(cautious);
+    let need: u64 = cameras.iter().map(|camera| bits(&camera.demand.streams)).sum();
+    ControllerPlan {
+        controller: link.controller,
+        bus: link.bus,
+        link_megabits: link.megabits,
+        cameras: cameras.iter().map(|camera| camera.name.clone()).collect(),
+        need_megabits: megabits(need),
+        cautious_megabits: megabits(cautious),
+        optimistic_megabits: megabits(optimistic),
+        verdict: match need {
+            _ if need <= cautious => Verdict::Fits,
+            _ if need <= optimistic => Verdict::Risky,
+            _ => Verdict::TooMuch,
+        },
+        largest_profile: largest(cameras, cautious),
+    }
+}
+
+impl CameraPlan {
+    fn of(camera: &UsbCamera) -> Self {
+        let UsbDemand { serial, streams, .. } = camera.demand.clone();
+        let port = match &camera.place {
+            Place::Assumed(_) => None,
+            Place::Port(port) => Some(port.clone()),
+        };
+        let need_megabits = megabits(bits(&streams));
+        Self { name: camera.name.clone(), serial, port, streams, need_megabits }
+    }
+}
+
+/// The largest profile that every stream of these cameras can have at once within the budget: the rate first,
+/// since it was chosen for a purpose, then the size.
+fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Option<StreamProfile> {
+    let streams: Vec<(&UsbCamera, &DeviceProfile)> = cameras
+        .iter()
+        .flat_map(|camera| camera.demand.streams.iter().map(move |stream| (*camera, stream)))
+        .collect();
+    let fastest = streams.iter().map(|(_, stream)| stream.profile.frames_per_second()).max()?;
+    let choices = streams.iter().map(|(camera, stream)| choices(camera, stream));
+    let mut shared =
+        choices.reduce(|shared, own| shared.into_iter().filter(|it| own.contains(it)).collect())?;
+    shared.retain(|profile| profile.frames_per_second() <= fastest);
+    let fits = |profile: &StreamProfile| {
+        let changed = streams.iter().map(|(_, stream)| DeviceProfile { profile: *profile, ..**stream });
+        bits(&changed.collect::<Vec<_>>()) <= budget_bits
+    };
+    shared.into_iter().filter(fits).max_by_key(|it| (it.frames_per_second(), it.width() * it.height()))
+}
+
+/// What the stream of a camera could be instead.
+fn choices(camera: &UsbCamera, stream: &DeviceProfile) -> Vec<StreamProfile> {
+    let known = camera.demand.profiles.iter().filter(|it| it.stream == stream.stream);
+    let known: Vec<_> = known.map(|it| it.profile).collect();
+    if !known.is_empty() {
+        return known;
+    }
+    let profiles = COMMON_PROFILES.iter().flat_map(|&(width, height, rates)| {
+        rates.iter().filter_map(move |&rate| StreamProfile::new(width, height, rate).ok())
+    });
+    profiles.collect()
+}
+
+/// Bits a second on the wire.
+fn bits(streams: &[DeviceProfile]) -> u64 {
+    let rate = |stream: &DeviceProfile| u64::from(stream.profile.frames_per_second());
+    streams.iter().map(|stream| frame_bytes(stream) * rate(stream) * 8).sum()
+}
+
+/// Bytes of one frame on the wire.
+fn frame_bytes(stream: &DeviceProfile) -> u64 {
+    let bytes_per_pixel = match stream.format {
+        // Red, green and blue are made on the host, from YUYV.
+        PixelFormat::Rgb8 | PixelFormat::Bgr8 => PixelFormat::Yuyv.bytes_per_pixel(),
+        format => format.bytes_per_pixel(),
+    };
+    u64::from(stream.profile.width()) * u64::from(stream.profile.height()) * u64::from(bytes_per_pixel)
+}
+
+fn megabits(bits: u64) -> u64 {
+    (bits + 500_000) / 1_000_000
+}
+
+/// What else limits the rig.
+fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Vec<String> {
+    let mut warnings: Vec<_> = cameras.iter().filter_map(|camera| slow_link(camera, tree)).collect();
+    let frames = cameras.iter().flat_map(|camera| &camera.demand.streams).map(frame_bytes);
+    let wanted_mb = (frames.sum::<u64>() * FRAMES_UNDER_WAY).div_ceil(1 << 20);
+    if let Some(allowed_mb @ 1..) = settings.usbfs_memory_mb
+        && u64::from(allowed_mb) < wanted_mb
+    {
+        warnings.push(format!(
+            "`usbfs_memory_mb` is {allowed_mb}, and a librealsense with the RSUSB backend takes about {wanted_mb} \
+             for these streams (one with the V4L2 backend takes none); it is set in \
+             /sys/module/usbcore/parameters/usbfs_memory_mb"
+        ));
+    }
+    let attached = cameras.iter().any(|camera| matches!(camera.place, Place::Port(_)));
+    if attached && settings.udev_rules == Some(false) {
+        warnings.push(
+            "no udev rule for RealSense cameras is installed: without librealsense's \
+             99-realsense-libusb.rules in /etc/udev/rules.d only root can open them"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// Why a camera is slower than USB 3, if it is.
+fn slow_link(camera: &UsbCamera, tree: &UsbTree) -> Option<String> {
+    let Place::Port(port) = &camera.place else { return None };
+    let device = tree.at_port(port).filter(|device| device.megabits < USB3_MEGABITS)?;
+    let slow_hub =
+        tree.hubs_above(device).find(|hub| hub.version > 0.0 && hub.version < USB3_HUB_SLOW_HALF_VERSION);
+    let cause = match slow_hub {
+        Some(hub) => format!("the hub at port {} is one of USB 2", hub.port),
+        None => "its port, plug or cable is one of USB 2".to_owned(),
+    };
+    Some(format!("camera `{}` at port {port} has {} Mb/s: {cause}", camera.name, device.megabits))
+}
+
+#[cfg(test)]
+mod tests;

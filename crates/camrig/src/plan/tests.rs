@@ -1,0 +1,111 @@
+//! Needs and verdicts, from assumptions and from trees.
+
+use camrig_frame::Stream;
+
+use super::*;
+use crate::testing::{TestFolder, usb_tree};
+
+fn stream(stream: Stream, format: PixelFormat, profile: &str) -> DeviceProfile {
+    DeviceProfile { stream, format, profile: profile.parse().unwrap() }
+}
+
+fn demand(profile: &str) -> UsbDemand {
+    let streams = vec![
+        stream(Stream::Color, PixelFormat::Rgb8, profile),
+        stream(Stream::Depth, PixelFormat::Z16, profile),
+    ];
+    UsbDemand { streams, ..UsbDemand::default() }
+}
+
+/// Six cameras, dealt out.
+fn six(profile: &str, controllers: usize) -> Plan {
+    let camera = |number| UsbCamera {
+        name: format!("c{number}"),
+        demand: demand(profile),
+        place: Place::Assumed(number % controllers),
+    };
+    let cameras: Vec<_> = (0..6).map(camera).collect();
+    plan("t.toml", &cameras, &UsbTree::default(), &UsbSettings::default(), Budgets::default())
+}
+
+#[test]
+fn six_cameras_on_one_controller_and_on_three() {
+    for (profile, need, on_one, on_three, largest) in [
+        ("848x480@30", 2345, Verdict::Risky, Verdict::Fits, "424x240@30"),
+        ("1280x720@30", 5308, Verdict::TooMuch, Verdict::Risky, "424x240@30"),
+        ("424x240@30", 586, Verdict::Fits, Verdict::Fits, "424x240@30"),
+        // 1173 Mb/s at the smallest size: still within.
+        ("640x480@60", 3539, Verdict::TooMuch, Verdict::Fits, "424x240@60"),
+        // Nothing at 90 Hz is common to all models.
+        ("424x240@90", 1758, Verdict::Risky, Verdict::Fits, "424x240@60"),
+    ] {
+        let plan = six(profile, 1);
+        assert_eq!((plan.need_megabits, plan.controllers.len()), (need, 1), "{profile}");
+        let controller = &plan.controllers[0];
+        assert_eq!((controller.verdict, controller.cameras.len()), (on_one, 6), "{profile}");
+        assert_eq!(controller.largest_profile, Some(largest.parse().unwrap()), "{profile}");
+        assert_eq!(plan.fits, on_one == Verdict::Fits);
+        let plan = six(profile, 3);
+        for controller in &plan.controllers {
+            assert_eq!((controller.verdict, controller.cameras.len()), (on_three, 2), "{profile}");
+        }
+        assert_eq!(plan.fits, on_three == Verdict::Fits);
+    }
+}
+
+#[test]
+fn bytes_on_the_wire_are_those_of_the_camera() {
+    let of = |format| bits(&[stream(Stream::Color, format, "1000x1000@10")]);
+    for (format, megabits) in [
+        (PixelFormat::Z16, 160),
+        (PixelFormat::Yuyv, 160),
+        (PixelFormat::Rgb8, 160),
+        (PixelFormat::Bgr8, 160),
+        (PixelFormat::Y8, 80),
+    ] {
+        assert_eq!(of(format), megabits * 1_000_000, "{format}");
+    }
+}
+
+#[test]
+fn the_largest_profile_is_one_that_every_stream_has() {
+    let own = ["1280x720@30", "480x270@30", "480x270@5"];
+    let profiles = own.iter().flat_map(|profile| demand(profile).streams).collect();
+    let known = UsbDemand { profiles, ..demand("1280x720@30") };
+    let camera = |demand: &UsbDemand| UsbCamera {
+        name: String::new(),
+        demand: demand.clone(),
+        place: Place::Assumed(0),
+    };
+    let largest = |demands: &[&UsbDemand], megabits: u64| {
+        let cameras: Vec<_> = demands.iter().map(|&demand| camera(demand)).collect();
+        let largest = largest(&cameras.iter().collect::<Vec<_>>(), megabits * 1_000_000);
+        largest.map(|profile| profile.to_string())
+    };
+    assert_eq!(largest(&[&known], 1200).as_deref(), Some("1280x720@30"));
+    assert_eq!(largest(&[&known, &known], 1200).as_deref(), Some("480x270@30"));
+    assert_eq!(largest(&[&known], 100).as_deref(), Some("480x270@5"));
+    assert_eq!(largest(&[&known], 1), None);
+    // Of the other camera nothing is known: only what all models have is sure.
+    assert_eq!(largest(&[&known, &demand("1280x720@30")], 2000).as_deref(), Some("1280x720@30"));
+    assert_eq!(largest(&[&known, &demand("1280x720@30")], 1200), None);
+}
+
+#[test]
+fn a_camera_is_found_by_port_by_serial_and_by_what_its_driver_sees() {
+    let folder = TestFolder::new("plan-find");
+    let tree = usb_tree(&folder, &[("usb2", "5000", "3.10", "pci"), ("2-1", "5000", "3.20", "asic")]);
+    let device = Device { serial: "optical".into(), usb_port: "2-1".into(), ..Device::default() };
+    let by = |port: Option<&str>, serial: Option<&str>| UsbDemand {
+        serial: serial.map(str::to_owned),
+        port: port.map(str::to_owned),
+        ..demand("640x480@30")
+    };
+    let found = |demand: &UsbDemand, attached| find(demand, &tree, attached).map(|it| it.port.as_str());
+    assert_eq!(found(&by(Some("2-1"), None), None), Some("2-1"));
+    assert_eq!(found(&by(None, Some("asic")), None), Some("2-1"));
+    assert_eq!(found(&by(None, Some("optical")), None), None);
+    assert_eq!(found(&by(None, Some("optical")), Some(&device)), Some("2-1"));
+    assert_eq!(found(&by(Some("2-2"), None), None), None);
+    assert_eq!(found(&by(None, None), None), None);
+}

@@ -1,0 +1,134 @@
+//! The USB tree as the kernel shows it in sysfs, and what else of a machine limits cameras on USB.
+//!
+//! It reads `/sys/bus/usb/devices`, or a copy of it. It deliberately knows no camera, no topology and no
+//! budget: that is `plan`'s.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where Linux has it.
+pub(crate) const USB_TREE: &str = "/sys/bus/usb/devices";
+
+/// The most devices that are looked at: 16 controllers with two buses each, all full.
+const DEVICES_MAX: usize = 16 * 2 * 127;
+
+/// The longest attribute that is read; the kernel's own are below a page.
+const ATTRIBUTE_BYTES_MAX: u64 = 4096;
+
+/// Where udev rules lie below the root of the file system.
+const RULES_FOLDERS: [&str; 4] =
+    ["etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d"];
+
+/// Every device on USB, hubs and root hubs included.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct UsbTree {
+    devices: Vec<UsbDevice>,
+}
+
+/// One device on USB.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct UsbDevice {
+    /// The path from the root hub, such as `2-1.3`; `usb2` for the root hub itself.
+    pub(crate) port: String,
+    /// What its descriptor says; a root hub's is the address of its controller.
+    pub(crate) serial: String,
+    /// The speed at which it is connected.
+    pub(crate) megabits: u32,
+    /// The version of USB that it speaks, such as 2.1 for the slow half of a USB 3 hub; 0 when unknown.
+    pub(crate) version: f32,
+}
+
+impl UsbTree {
+    /// Reads the folder, as `/sys/bus/usb/devices` is laid out.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub(crate) fn read(folder: &Path) -> std::io::Result<Self> {
+        let mut devices = Vec::new();
+        for entry in fs::read_dir(folder)?.flatten().take(DEVICES_MAX) {
+            let port = entry.file_name().to_string_lossy().into_owned();
+            // `2-1.3:1.0` is an interface of `2-1.3`.
+            if port.contains(':') {
+                continue;
+            }
+            let attribute = |name| read_attribute(&entry.path().join(name));
+            // A device that is being pulled out has lost its attributes. Low speed is 1.5.
+            let Some(megabits) = attribute("speed").and_then(|text| text.parse::<f32>().ok()) else {
+                continue;
+            };
+            devices.push(UsbDevice {
+                port,
+                serial: attribute("serial").unwrap_or_default(),
+                megabits: megabits as u32,
+                version: attribute("version").and_then(|text| text.parse().ok()).unwrap_or_default(),
+            });
+        }
+        Ok(Self { devices })
+    }
+
+    /// Whether there is no USB at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
+    pub(crate) fn at_port(&self, port: &str) -> Option<&UsbDevice> {
+        self.devices.iter().find(|device| device.port == port)
+    }
+
+    pub(crate) fn with_serial(&self, serial: &str) -> Option<&UsbDevice> {
+        self.devices.iter().find(|device| device.serial == serial)
+    }
+
+    /// The root hub that `device` hangs on, directly or through hubs.
+    pub(crate) fn root_of(&self, device: &UsbDevice) -> Option<&UsbDevice> {
+        let bus = device.port.split('-').next()?;
+        self.at_port(&format!("usb{bus}"))
+    }
+
+    /// The hubs between `device` and its root hub, the nearest to the device first.
+    pub(crate) fn hubs_above<'a>(&'a self, device: &'a UsbDevice) -> impl Iterator<Item = &'a UsbDevice> {
+        let above = |port: &&'a str| port.rsplit_once('.').map(|(above, _)| above);
+        let paths = std::iter::successors(Some(device.port.as_str()), move |port| above(port)).skip(1);
+        paths.filter_map(|port| self.at_port(port))
+    }
+}
+
+/// What a machine is set to, beside what is plugged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UsbSettings {
+    /// What all programs together may take for transfers of their own; 0 is no limit; none when unknown.
+    pub(crate) usbfs_memory_mb: Option<u32>,
+    /// Whether udev has a rule for RealSense cameras; none when unknown.
+    pub(crate) udev_rules: Option<bool>,
+}
+
+impl UsbSettings {
+    /// Reads the settings of the machine whose USB tree is at `folder`: nothing is known of them when that is
+    /// a copy of the tree alone.
+    pub(crate) fn read(folder: &Path) -> Self {
+        let Some(root) = folder.to_str().and_then(|path| path.strip_suffix(USB_TREE)) else {
+            return Self::default();
+        };
+        let root = if root.is_empty() { Path::new("/") } else { Path::new(root) };
+        let parameter = root.join("sys/module/usbcore/parameters/usbfs_memory_mb");
+        let folders: Vec<PathBuf> =
+            RULES_FOLDERS.iter().map(|rules| root.join(rules)).filter(|rules| rules.is_dir()).collect();
+        let names = folders.iter().filter_map(|rules| fs::read_dir(rules).ok()).flatten().flatten();
+        let mut names = names.map(|entry| entry.file_name().to_string_lossy().to_lowercase());
+        let of_realsense =
+            |name: String| name.strip_suffix(".rules").is_some_and(|it| it.contains("realsense"));
+        Self {
+            usbfs_memory_mb: read_attribute(&parameter).and_then(|text| text.parse().ok()),
+            // Without any of the folders there is no udev, as in a container.
+            udev_rules: (!folders.is_empty()).then(|| names.any(of_realsense)),
+        }
+    }
+}
+
+/// The text of a file that the kernel makes, without the space around it.
+fn read_attribute(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(ATTRIBUTE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text.trim().to_owned())
+}

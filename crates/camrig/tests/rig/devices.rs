@@ -1,0 +1,244 @@
+//! `devices` and `init` with a driver whose devices are what the environment says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use camrig::prelude::*;
+use camrig::{Device, DeviceProfile};
+use libtest_mimic::Trial;
+use serde::Deserialize;
+
+use crate::harness::MARK;
+
+/// The environment variable that says what is on the shelf: `two`, `none` or `locked`; unset, nobody looks.
+const SHELF: &str = "CAMRIG_TEST_SHELF";
+
+/// A driver of devices that are only to be listed.
+pub(crate) struct Shelf;
+
+/// Options of which `init` knows some.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // Nothing is opened.
+pub(crate) struct ShelfOptions {
+    serial: String,
+    depth: Option<StreamProfile>,
+    gain: Option<f32>,
+}
+
+impl Driver for Shelf {
+    type Options = ShelfOptions;
+
+    fn open(_: &str, _: ShelfOptions) -> Result<Self, DriverError> {
+        Err(DriverError::new("it stays on the shelf"))
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo::default()
+    }
+
+    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        Ok(Captured::End)
+    }
+
+    fn devices() -> Result<Option<Vec<Device>>, DriverError> {
+        let Ok(shelf) = std::env::var(SHELF) else { return Ok(None) };
+        match shelf.as_str() {
+            "two" => Ok(Some(vec![depth_and_color(), silent()])),
+            "none" => Ok(Some(Vec::new())),
+            _ => Err(DriverError::unavailable("the shelf is locked")),
+        }
+    }
+}
+
+fn depth_and_color() -> Device {
+    let profile =
+        |stream, format, profile: &str| DeviceProfile { stream, format, profile: profile.parse().unwrap() };
+    let depth = |size: &str| profile(Stream::Depth, PixelFormat::Z16, size);
+    Device {
+        model: "Shelf Cam S1".to_owned(),
+        serial: "0042".to_owned(),
+        firmware: "1.2".to_owned(),
+        usb_type: "3.2".to_owned(),
+        usb_port: "2-1.3".to_owned(),
+        profiles: vec![
+            depth("640x480@30"),
+            depth("640x480@60"),
+            depth("1280x720@30"),
+            profile(Stream::Color, PixelFormat::Yuyv, "640x480@30"),
+            profile(Stream::Color, PixelFormat::Rgb8, "640x480@30"),
+        ],
+    }
+}
+
+fn silent() -> Device {
+    Device { model: "S1".to_owned(), serial: "say \"7\"".to_owned(), ..Device::default() }
+}
+
+/// A folder of the test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("camrig-{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the program with this shelf, and compares everything.
+#[track_caller]
+fn says(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "30"])
+        .arg(std::env::current_exe().unwrap())
+        .args(args)
+        .current_dir(folder.path())
+        .env(MARK, folder.path())
+        .env(SHELF, shelf)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let margin = |text: &str| text.strip_prefix('\n').unwrap_or(text).to_owned();
+    assert_eq!(
+        (text(output.stdout), text(output.stderr), output.status.code()),
+        (margin(stdout), margin(stderr), Some(status)),
+    );
+}
+
+const DEVICES: &str = r#"
+shelf: Shelf Cam S1, serial 0042, firmware 1.2, USB 3.2, port 2-1.3
+  color  rgb8  640x480@30
+  color  yuyv  640x480@30
+  depth  z16   1280x720@30 640x480@60,30
+
+shelf: S1, serial say "7"
+
+For a topology:
+
+[camera.s1-1]
+driver  = "shelf"
+options = { serial = "0042", depth = "640x480@30" }
+
+[camera.s1-2]
+driver  = "shelf"
+options = { serial = 'say "7"', depth = "848x480@30" }
+"#;
+
+const TOPOLOGY: &str = r#"
+# The cameras that were attached when `init` wrote this, and a processor that says how they do.
+placement = "multi-process"
+
+[camera.s1-1]
+driver  = "shelf"
+options = { serial = "0042", depth = "640x480@30" }
+
+[camera.s1-2]
+driver  = "shelf"
+options = { serial = 'say "7"', depth = "848x480@30" }
+
+[processor.stats]
+kind   = "stats"
+inputs = ["s1-1", "s1-2"]
+"#;
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    crate::test(trials, "devices::each_is_listed_with_its_lines_for_a_topology", || {
+        let folder = Folder::new("devices-list");
+        says(&folder, "two", &["devices"], 0, DEVICES, "");
+        says(&folder, "none", &["devices"], 0, "driver `shelf` sees none\n", "");
+        says(&folder, "locked", &["devices"], 69, "", "error: driver `shelf`: the shelf is locked\n");
+    });
+    crate::test(trials, "devices::json_has_all_of_it", || {
+        let folder = Folder::new("devices-json");
+        let none = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
+        says(&folder, "none", &["devices", "--json"], 0, none, "");
+        let profile = |stream: &str, format: &str, profile: &str| {
+            format!(
+                "        {{\n          \"stream\": \"{stream}\",\n          \"format\": \"{format}\",\n          \
+                 \"profile\": \"{profile}\"\n        }}"
+            )
+        };
+        let profiles = [
+            profile("depth", "z16", "640x480@30"),
+            profile("depth", "z16", "640x480@60"),
+            profile("depth", "z16", "1280x720@30"),
+            profile("color", "yuyv", "640x480@30"),
+            profile("color", "rgb8", "640x480@30"),
+        ];
+        let two = format!(
+            r#"
+{{
+  "camrig_devices": 1,
+  "devices": [
+    {{
+      "driver": "shelf",
+      "model": "Shelf Cam S1",
+      "serial": "0042",
+      "firmware": "1.2",
+      "usb_type": "3.2",
+      "usb_port": "2-1.3",
+      "profiles": [
+{}
+      ],
+      "controller": "",
+      "name": "s1-1",
+      "topology": "[camera.s1-1]\ndriver  = \"shelf\"\noptions = {{ serial = \"0042\", depth = \"640x480@30\" }}\n"
+    }},
+    {{
+      "driver": "shelf",
+      "model": "S1",
+      "serial": "say \"7\"",
+      "firmware": "",
+      "usb_type": "",
+      "usb_port": "",
+      "profiles": [],
+      "controller": "",
+      "name": "s1-2",
+      "topology": "[camera.s1-2]\ndriver  = \"shelf\"\noptions = {{ serial = 'say \"7\"', depth = \"848x480@30\" }}\n"
+    }}
+  ]
+}}
+"#,
+            profiles.join(",\n")
+        );
+        says(&folder, "two", &["devices", "--json"], 0, &two, "");
+    });
+    crate::test(trials, "devices::init_writes_a_topology_of_them_once", || {
+        let folder = Folder::new("devices-init");
+        says(&folder, "two", &["init"], 0, "rig.toml is written: 2 cameras\n", "");
+        let written = fs::read_to_string(folder.path().join("rig.toml")).unwrap();
+        assert_eq!(written, TOPOLOGY.trim_start());
+        let fine = "rig.toml is fine: 2 cameras, 1 processor, 3 processes\n";
+        says(&folder, "two", &["check", "--no-devices", "rig.toml"], 0, fine, "");
+
+        let there = "error: topology `rig.toml` cannot be written: it is there already\n";
+        says(&folder, "two", &["init"], 73, "", there);
+        assert_eq!(fs::read_to_string(folder.path().join("rig.toml")).unwrap(), written);
+        let nowhere =
+            "error: topology `no/a.toml` cannot be written: No such file or directory (os error 2)\n";
+        says(&folder, "two", &["init", "no/a.toml"], 73, "", nowhere);
+        says(&folder, "two", &["init", "a.toml"], 0, "a.toml is written: 2 cameras\n", "");
+    });
+    crate::test(trials, "devices::init_needs_a_camera", || {
+        let folder = Folder::new("devices-none");
+        let none = "error: no camera is attached: driver `shelf` sees none\n";
+        says(&folder, "none", &["init"], 69, "", none);
+        says(&folder, "locked", &["init"], 69, "", "error: driver `shelf`: the shelf is locked\n");
+        assert!(!folder.path().join("rig.toml").exists());
+    });
+}
