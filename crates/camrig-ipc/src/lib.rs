@@ -34,4 +34,4 @@ pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounts, M
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::{MemoryError, prepare};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
-pub use tally::Tally;
+pub use tally::{LostReason, Tally};

@@ -12,6 +12,7 @@ mod host;
 mod inputs;
 mod local;
 mod logging;
+mod losses;
 mod matching;
 mod outlet;
 mod outline;
@@ -35,7 +36,7 @@ mod workers;
 pub use app::App;
 pub use camrig_frame as frame;
 pub use camrig_ipc::{
-    ClockEstimate, Counts, DropReason, Latency, MatchCamera, MatchCounts, Overflow, Unmatched,
+    ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};

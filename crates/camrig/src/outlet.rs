@@ -14,12 +14,13 @@ use camrig_frame::{
     Timestamp,
 };
 use camrig_ipc::{
-    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, MemoryError, Overflow,
-    SlotPool, Tally,
+    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, LostReason, MAX_SOURCES, MemoryError,
+    Overflow, SlotPool, Tally,
 };
 
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::local::LocalLink;
+use crate::losses::Losses;
 use crate::matching::{Match, MatchBook, MatchStatus};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
@@ -46,10 +47,10 @@ pub struct Outlet {
     held: Arc<AtomicUsize>,
 }
 
-/// A camera whose framesets this outlet publishes, with the last frame number of each stream.
+/// A camera whose framesets this outlet publishes, with what it lost.
 struct Source {
     info: Arc<CameraInfo>,
-    numbers: [Option<u64>; Stream::ALL.len()],
+    losses: Losses,
 }
 
 /// Everything that an outlet is wired with.
@@ -196,6 +197,15 @@ impl Outlet {
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
         let source = self.source(origin.info())?;
         self.loan_slot(source, origin.arrival_nanos(), origin.header().matched, frames)
+    }
+
+    /// Tells why frames of `stream` will be missing that the device gave: the driver left them out. What no
+    /// driver explains counts as the device's own loss.
+    ///
+    /// # Panics
+    /// As [`Self::loan`].
+    pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
+        self.sources[0].losses.tell(stream, reason, frames);
     }
 
     /// Publishes a loan whose frames are all written.
@@ -396,14 +406,10 @@ impl Outlet {
 
     /// Counts what the device lost: a gap in the numbers of a stream. Numbers that go back are a new start.
     fn note_numbers(&mut self, source: usize, frames: &[FrameHeader]) {
-        let numbers = &mut self.sources[source].numbers;
-        let gap = |frame: &FrameHeader| {
-            let last = numbers[frame.stream as usize].replace(frame.number);
-            last.map_or(0, |last| frame.number.saturating_sub(last.saturating_add(1)))
-        };
-        let lost = frames.iter().map(gap).max().unwrap_or(0);
-        if lost > 0 && self.inputs.is_empty() {
-            self.tally.count_lost(lost);
+        let lost = self.sources[source].losses.note(frames);
+        if self.inputs.is_empty() {
+            let lost = LostReason::ALL.into_iter().zip(lost).filter(|(_, lost)| *lost > 0);
+            lost.for_each(|(reason, lost)| self.tally.count_lost(reason, lost));
         }
     }
 
@@ -434,7 +440,7 @@ impl Outlet {
             return Err(OutletError::Sources);
         }
         self.remotes.iter().for_each(|link| link.announce_source(info));
-        self.sources.push(Source { info: Arc::clone(info), numbers: [None; Stream::ALL.len()] });
+        self.sources.push(Source { info: Arc::clone(info), losses: Losses::default() });
         Ok(self.sources.len() - 1)
     }
 

@@ -125,8 +125,8 @@ pub(crate) enum OptionsError {
 
 /// A driver whose types are erased.
 pub(crate) trait DriverEntry: Send + Sync {
-    /// Checks options without a device, and says which device they claim.
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError>;
+    /// Checks options without a device, and says what they claim.
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError>;
     /// What a camera with these options takes of USB; none when it takes nothing.
     fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError>;
     /// Checks that the device is there.
@@ -163,10 +163,10 @@ pub(crate) trait KindEntry: Send + Sync {
 struct TypedDriver<D>(PhantomData<fn() -> D>);
 
 impl<D: Driver> DriverEntry for TypedDriver<D> {
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError> {
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError> {
         let options = D::Options::deserialize(options).map_err(OptionsError::Type)?;
         D::check(&options).map_err(OptionsError::Value)?;
-        Ok(D::claim(&options))
+        Ok(D::claims(&options))
     }
 
     fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError> {

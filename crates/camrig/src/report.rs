@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig_ipc::{ClockEstimate, DropReason, Latency, MatchCamera, MatchCounts, Unmatched};
+use camrig_ipc::{ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Unmatched};
 use serde::Serialize;
 
 use crate::matching::MatchStatus;
@@ -33,8 +33,10 @@ pub(crate) struct ActorReport {
     /// `starting`, `ready`, `running`, `finished` or `failed`.
     pub(crate) state: &'static str,
     pub(crate) produced: u64,
-    /// Framesets that the device or its library lost before the camera actor saw them.
+    /// Framesets that the device, its library or its driver lost before the camera actor saw them.
     pub(crate) lost: u64,
+    /// The same by reason; reasons without a frameset are left out.
+    pub(crate) lost_by_reason: BTreeMap<&'static str, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
@@ -150,6 +152,11 @@ pub(crate) fn dropped_by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTree
 /// How often something happened in a second of a run.
 pub(crate) fn rate_hz(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 }
+}
+
+/// Lost framesets by reason, in words.
+pub(crate) fn lost_by_reason(lost: &[u64; LostReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
+    LostReason::ALL.iter().map(|reason| reason.name()).zip(*lost).filter(|&(_, count)| count > 0).collect()
 }
 
 /// Three decimals: reports are for people too.

@@ -65,7 +65,7 @@ fn keeps_the_contract(report: &Value) {
     for actor in actors {
         assert_eq!(
             shape(actor),
-            "errors array, lost count, name string, process string, produced count, restarts count, \
+            "errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
         );
         let camera = actor["name"] != "stats";

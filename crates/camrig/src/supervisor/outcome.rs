@@ -3,7 +3,8 @@
 use super::Run;
 use super::state::State;
 use crate::report::{
-    ActorReport, LinkReport, MatchReport, ProcessReport, Report, dropped_by_reason, rate_hz, rounded,
+    ActorReport, LinkReport, MatchReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz,
+    rounded,
 };
 
 /// How a run ended.
@@ -80,6 +81,7 @@ impl Run<'_> {
                     state: actor.state.name(),
                     produced: tally.produced(),
                     lost: tally.lost(),
+                    lost_by_reason: lost_by_reason(&tally.lost_by_reason()),
                     restarts: tally.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })

@@ -10,15 +10,16 @@ use super::parse::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 
-/// Two cameras cannot have the same device.
+/// Two cameras cannot have the same device, or write the same file.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
     let mut claims = BTreeMap::new();
     for draft in drafts {
-        let Some(claim) = &draft.options.claim else { continue };
-        if let Some(first) = claims.insert(claim, &draft.name) {
-            let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
-            problems.add(draft.options.span.clone(), title, "");
-            claims.insert(claim, first);
+        for claim in &draft.options.claims {
+            let first = *claims.entry(claim).or_insert(&draft.name);
+            if *first != draft.name {
+                let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
+                problems.add(draft.options.span.clone(), title, "");
+            }
         }
     }
 }

@@ -196,7 +196,7 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("driver {}", quote(&driver)), |options| match entry {
         Some(entry) => entry.check(options),
-        None => Ok(None),
+        None => Ok(Vec::new()),
     });
     let draft = Draft {
         name,
@@ -225,8 +225,8 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
     }
     let kind = kind.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("kind {}", quote(&kind)), |options| match entry {
-        Some(entry) => entry.check(options).map(|()| None),
-        None => Ok(None),
+        Some(entry) => entry.check(options).map(|()| Vec::new()),
+        None => Ok(Vec::new()),
     });
     let takes_matches = entry.is_some_and(|entry| entry.takes_matches());
     let draft = Draft {

@@ -45,8 +45,8 @@ impl Driver for Even {
         }
     }
 
-    fn claim(options: &EvenOptions) -> Option<String> {
-        Some(format!("serial {}", options.serial))
+    fn claims(options: &EvenOptions) -> Vec<String> {
+        vec![format!("serial {}", options.serial)]
     }
 
     fn probe(options: &EvenOptions) -> Result<(), DriverError> {
