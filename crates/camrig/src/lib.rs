@@ -37,6 +37,8 @@ pub use camrig_frame as frame;
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
+pub use clap;
+pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
 pub use frameset::{FrameSet, HeldFrames};
