@@ -1,0 +1,85 @@
+//! What a frame's message shows: its pixels, where a reader wants them.
+
+use bytes::Bytes;
+use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, PixelFormat};
+use foxglove::Decode;
+use foxglove::messages::{CompressedImage, RawImage};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::format::{FrameRecord, JPEG, RAW};
+
+/// The data of a frame's message, as stored; the memory is the message's.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, String> {
+    let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
+    match frame.coding.as_str() {
+        RAW => Ok(RawImage::decode(message).map_err(fail)?.data),
+        JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
+        other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),
+    }
+}
+
+/// Checks that the data of a frame is what was recorded.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String> {
+    let crc32 = crc32fast::hash(data);
+    if crc32 != frame.crc32 {
+        return Err(format!("its {} frame has the checksum {crc32:08x}, not {:08x}", frame.stream, frame.crc32));
+    }
+    let size_bytes = u64::from(frame.stride_bytes) * u64::from(frame.height);
+    if frame.coding == RAW && data.len() as u64 != size_bytes {
+        return Err(format!("its {} frame has {} bytes, not {size_bytes}", frame.stream, data.len()));
+    }
+    Ok(())
+}
+
+/// The format of what was stored in JPEG: gray stays gray, everything else becomes RGB.
+pub(super) fn decoded_format(recorded: PixelFormat) -> PixelFormat {
+    if recorded == PixelFormat::Y8 { PixelFormat::Y8 } else { PixelFormat::Rgb8 }
+}
+
+/// The header of a frame as a reader sees it.
+pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
+    let header = frame.header();
+    if frame.coding == RAW {
+        return header;
+    }
+    let format = decoded_format(header.format);
+    // Sizes that make no sense are refused by whoever lays the frame out.
+    FrameHeader { format, stride_bytes: header.width.saturating_mul(format.bytes_per_pixel()), ..header }
+}
+
+/// Writes the pixels of a frame, as [`shown_header`] describes them, into `pixels`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    if frame.coding == RAW {
+        if data.len() != pixels.len() {
+            return Err(format!("its {} frame has {} bytes, not {}", frame.stream, data.len(), pixels.len()));
+        }
+        pixels.copy_from_slice(data);
+        return Ok(());
+    }
+    let fail = |error| format!("its {} frame does not decode: {error}", frame.stream);
+    let color = if decoded_format(frame.format) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
+    let sides = MAX_SIDE_PIXELS as usize;
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(color)
+        .set_max_width(sides)
+        .set_max_height(sides);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
+    decoder.decode_headers().map_err(|error| fail(error.to_string()))?;
+    let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
+    if size != Some((frame.width, frame.height)) || decoder.output_buffer_size() != Some(pixels.len()) {
+        return Err(fail("it has another size".to_owned()));
+    }
+    decoder.decode_into(pixels).map_err(|error| fail(error.to_string()))
+}
