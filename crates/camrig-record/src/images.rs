@@ -83,7 +83,12 @@ pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, Enco
 }
 
 /// The message that holds the calibration of a stream.
-pub(crate) fn calibration(camera: &str, stream: Stream, taken: Timestamp, intrinsics: &Intrinsics) -> Vec<u8> {
+pub(crate) fn calibration(
+    camera: &str,
+    stream: Stream,
+    taken: Timestamp,
+    intrinsics: &Intrinsics,
+) -> Vec<u8> {
     let Intrinsics { width, height, ppx, ppy, fx, fy, distortion, coefficients } = *intrinsics;
     let [ppx, ppy, fx, fy] = [ppx, ppy, fx, fy].map(f64::from);
     let undistorted = coefficients.iter().all(|&coefficient| coefficient == 0.0);
@@ -111,7 +116,8 @@ pub(crate) fn calibration(camera: &str, stream: Stream, taken: Timestamp, intrin
 /// The message that says where a stream is in the coordinates of depth; none for depth itself, and where the
 /// camera does not tell.
 pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Option<Vec<u8>> {
-    let Extrinsics { rotation, translation_meters } = info.to_depth.filter(|_| info.stream != Stream::Depth)?;
+    let Extrinsics { rotation, translation_meters } =
+        info.to_depth.filter(|_| info.stream != Stream::Depth)?;
     let [x, y, z] = translation_meters.map(f64::from);
     Some(encoded(&FrameTransform {
         timestamp: Some(timestamp(taken)),

@@ -16,10 +16,7 @@ pub(crate) struct ReadFrameSet {
 
 /// The framesets of one camera in a chunk, in their order. One that lacks a frame, or makes no sense, is an error
 /// that says so.
-pub(crate) fn framesets(
-    camera: &RecordedCamera,
-    records: &Bytes,
-) -> Vec<Result<ReadFrameSet, String>> {
+pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<ReadFrameSet, String>> {
     let mut found: Vec<Result<Gathering, String>> = Vec::new();
     for message in messages(records) {
         if camera.frameset_channels.contains(&message.channel) {

@@ -16,6 +16,7 @@ use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CHUNK_BYTES, Records, chunk_length,
     open_chunk, u32_at, u64_at,
 };
+use crate::compression::Compression;
 
 /// The footer's record and the magic behind it.
 const FOOTER_BYTES: u64 = 20;
@@ -34,6 +35,8 @@ pub(crate) struct Index {
     pub(crate) whole: bool,
     pub(crate) profile: String,
     pub(crate) channels: BTreeMap<u16, Channel>,
+    /// How many messages each channel has.
+    pub(crate) messages: BTreeMap<u16, u64>,
     /// In the order of the file.
     pub(crate) chunks: Vec<ChunkPlace>,
     /// What cannot be read. Only a look at everything finds it.
@@ -57,6 +60,7 @@ pub(crate) struct ChunkPlace {
     /// Of the record, opcode and length included.
     pub(crate) offset: u64,
     pub(crate) size_bytes: u64,
+    pub(crate) compression: Compression,
     pub(crate) start_time: u64,
     pub(crate) end_time: u64,
     /// The channels that it has messages of.
@@ -79,7 +83,9 @@ impl Index {
             return Ok(None);
         }
         let footer = &end[HEADER_BYTES..];
-        let (Some(summary_at), Some(crc32)) = (u64_at(footer, 0), u32_at(footer, 16)) else { return Ok(None) };
+        let (Some(summary_at), Some(crc32)) = (u64_at(footer, 0), u32_at(footer, 16)) else {
+            return Ok(None);
+        };
         let Some(summary_bytes) =
             end_at.checked_sub(summary_at).filter(|&bytes| summary_at > 0 && bytes <= MAX_INDEX_BYTES)
         else {
@@ -95,13 +101,21 @@ impl Index {
         let mut index = Self { whole: true, profile: profile(file)?, ..Self::default() };
         let mut schemas = Schemas::default();
         for (opcode, content) in Records(&summary) {
-            if opcode == op::CHUNK_INDEX {
-                let Ok(Record::ChunkIndex(chunk)) = mcap::parse_record(opcode, content) else { return Ok(None) };
+            if opcode == op::STATISTICS {
+                let Ok(Record::Statistics(counts)) = mcap::parse_record(opcode, content) else {
+                    return Ok(None);
+                };
+                index.messages = counts.channel_message_counts;
+            } else if opcode == op::CHUNK_INDEX {
+                let Ok(Record::ChunkIndex(chunk)) = mcap::parse_record(opcode, content) else {
+                    return Ok(None);
+                };
                 let inside = chunk.chunk_start_offset.checked_add(chunk.chunk_length);
                 if inside.is_none_or(|end| end > summary_at) {
                     return Ok(None);
                 }
                 index.chunks.push(ChunkPlace {
+                    compression: Compression::of_name(chunk.compression.as_bytes()),
                     offset: chunk.chunk_start_offset,
                     size_bytes: chunk.chunk_length,
                     start_time: chunk.message_start_time,
@@ -157,17 +171,33 @@ impl Index {
     }
 
     /// Notes what is in a chunk.
-    fn take_chunk(&mut self, schemas: &mut Schemas, place: Range<u64>, content: Vec<u8>) -> Result<(), String> {
+    fn take_chunk(
+        &mut self,
+        schemas: &mut Schemas,
+        place: Range<u64>,
+        content: Vec<u8>,
+    ) -> Result<(), String> {
         let length = content.len() as u64;
-        let header = ChunkHeader::parse(&content, length).map(|header| (header.start_time, header.end_time));
-        let records = open_chunk(Bytes::from(content))?;
-        let (start_time, end_time) = header.unwrap_or_default();
+        let header = ChunkHeader::parse(&content, length).ok_or("its header contradicts itself")?;
+        let (start_time, end_time) = (header.start_time, header.end_time);
+        let compression = Compression::of_name(header.compression);
+        let records = open_chunk(&Bytes::from(content))?;
         for (opcode, content) in Records(&records) {
             self.define(schemas, opcode, content);
         }
-        let channels = records::messages(&records).map(|message| message.channel).collect();
-        let size_bytes = place.end - place.start;
-        self.chunks.push(ChunkPlace { offset: place.start, size_bytes, start_time, end_time, channels });
+        let mut channels = BTreeSet::new();
+        for message in records::messages(&records) {
+            channels.insert(message.channel);
+            *self.messages.entry(message.channel).or_insert(0) += 1;
+        }
+        self.chunks.push(ChunkPlace {
+            offset: place.start,
+            size_bytes: place.end - place.start,
+            compression,
+            start_time,
+            end_time,
+            channels,
+        });
         Ok(())
     }
 

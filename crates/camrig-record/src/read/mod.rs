@@ -17,12 +17,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, PixelFormat, Stream};
+use camrig::frame::{CameraInfo, Stream};
 
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
-pub(crate) use self::index::{Channel, ChunkPlace, Damage, Index};
+pub(crate) use self::index::{Channel, ChunkPlace, Index};
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
-pub(crate) use self::records::{Message, messages};
+pub(crate) use self::records::messages;
 use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, NAME_KEY, ORIGIN_KEY, PART_KEY, RAW_SCHEMA,
     STREAM_KEY, VERSION, VERSION_KEY,
@@ -162,7 +162,7 @@ impl Recording {
         if records::chunk_length(&record) != Some(place.size_bytes - records::HEADER_BYTES as u64) {
             return Err("it is no chunk".to_owned());
         }
-        records::open_chunk(Bytes::from(record).slice(records::HEADER_BYTES..))
+        records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
     }
 }
 
@@ -211,11 +211,6 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
         }
     }
     Ok(cameras.into_values().collect())
-}
-
-/// What a stream holds when it is replayed.
-pub(crate) fn format_of(info: &CameraInfo, stream: Stream) -> Option<PixelFormat> {
-    info.stream(stream).map(|info| info.format)
 }
 
 /// Why a file cannot be read, with its name.

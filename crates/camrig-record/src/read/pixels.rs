@@ -31,7 +31,10 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, S
 pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String> {
     let crc32 = crc32fast::hash(data);
     if crc32 != frame.crc32 {
-        return Err(format!("its {} frame has the checksum {crc32:08x}, not {:08x}", frame.stream, frame.crc32));
+        return Err(format!(
+            "its {} frame has the checksum {crc32:08x}, not {:08x}",
+            frame.stream, frame.crc32
+        ));
     }
     let size_bytes = u64::from(frame.stride_bytes) * u64::from(frame.height);
     if frame.coding == RAW && data.len() as u64 != size_bytes {
@@ -69,12 +72,11 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
         return Ok(());
     }
     let fail = |error| format!("its {} frame does not decode: {error}", frame.stream);
-    let color = if decoded_format(frame.format) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
+    let color =
+        if decoded_format(frame.format) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
     let sides = MAX_SIDE_PIXELS as usize;
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(color)
-        .set_max_width(sides)
-        .set_max_height(sides);
+    let options =
+        DecoderOptions::default().jpeg_set_out_colorspace(color).set_max_width(sides).set_max_height(sides);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
     decoder.decode_headers().map_err(|error| fail(error.to_string()))?;
     let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));

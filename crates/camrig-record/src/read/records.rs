@@ -51,7 +51,7 @@ pub(super) struct ChunkHeader<'a> {
     pub(super) end_time: u64,
     uncompressed_bytes: u64,
     crc32: u32,
-    compression: &'a [u8],
+    pub(super) compression: &'a [u8],
     compressed_bytes: u64,
     size_bytes: usize,
 }
@@ -86,9 +86,9 @@ pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// What is wrong with them.
-pub(super) fn open_chunk(content: Bytes) -> Result<Bytes, String> {
+pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
     let length = content.len() as u64;
-    let header = ChunkHeader::parse(&content, length).ok_or("its header contradicts itself")?;
+    let header = ChunkHeader::parse(content, length).ok_or("its header contradicts itself")?;
     if header.uncompressed_bytes > MAX_CHUNK_BYTES {
         return Err(format!("it holds {} MiB, more than a frameset can", header.uncompressed_bytes >> 20));
     }

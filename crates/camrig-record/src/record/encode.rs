@@ -80,18 +80,15 @@ impl Encoded {
             let mut message = buffer();
             let coded = jpeg_quality.filter(|_| source.jpeg && stream == Stream::Color);
             let coded = coded.and_then(|quality| images::jpeg(frame, quality)).transpose()?;
-            records.push(match coded {
-                Some(jpeg) => {
-                    let jpeg = Bytes::from(jpeg);
-                    let crc32 = crc32fast::hash(&jpeg);
-                    images::jpeg_image(&source.name, &frame, jpeg, &mut message);
-                    FrameRecord::new(frame.header(), JPEG, crc32)
-                }
-                None => {
-                    images::raw_image(&source.name, frames, index, &mut message);
-                    FrameRecord::new(frame.header(), RAW, crc32fast::hash(frame.bytes()))
-                }
-            });
+            let (coding, crc32) = if let Some(jpeg) = coded {
+                let crc32 = crc32fast::hash(&jpeg);
+                images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
+                (JPEG, crc32)
+            } else {
+                images::raw_image(&source.name, frames, index, &mut message);
+                (RAW, crc32fast::hash(frame.bytes()))
+            };
+            records.push(FrameRecord::new(frame.header(), coding, crc32));
             images.push((stream, message));
         }
         let record = FrameSetRecord {

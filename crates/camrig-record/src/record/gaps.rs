@@ -76,11 +76,7 @@ mod tests {
         let gap = |first_sequence, last_sequence, reason| GapRecord { first_sequence, last_sequence, reason };
         assert_eq!(
             gaps.take("front"),
-            [
-                gap(5, 6, GapReason::Link),
-                gap(8, 9, GapReason::Memory),
-                gap(10, 11, GapReason::Link),
-            ]
+            [gap(5, 6, GapReason::Link), gap(8, 9, GapReason::Memory), gap(10, 11, GapReason::Link),]
         );
         assert_eq!((gaps.take("front"), gaps.take("rear")), (Vec::new(), Vec::new()));
         gaps.arrive("front", 0);

@@ -28,13 +28,12 @@ use std::time::{Duration, SystemTime};
 
 use camrig::{FrameSet, Outlet, Processor, ProcessorError, monotonic_nanos};
 
+pub(crate) use self::disk::{numbered, with_suffix};
 use self::encode::Encoded;
-pub(crate) use self::encode::Source;
+use self::encode::Source;
 use self::gaps::Gaps;
 use self::memory::Memory;
-pub(crate) use self::options::{Compression, RecordOptions};
-pub(crate) use self::part::Part;
-pub(crate) use self::{disk::create, disk::numbered, disk::with_suffix};
+pub(crate) use self::options::RecordOptions;
 use crate::format::GapReason;
 
 /// How long the end may take: less than what the supervisor gives actors that do not end.
@@ -147,12 +146,16 @@ impl Processor for Record {
         }
         match self.memory.failure() {
             Some(failure) if self.ended_early => {
-                Err(format!("{failure}; {} framesets came after the end of the recording", self.left_out).into())
+                Err(format!("{failure}; {} framesets came after the end of the recording", self.left_out)
+                    .into())
             }
             Some(failure) => Err(failure.into()),
             None if thrown_away > 0 => {
                 let seconds = END_PATIENCE.as_secs();
-                Err(format!("the disk took longer than {seconds} s: the last {thrown_away} framesets are missing").into())
+                Err(format!(
+                    "the disk took longer than {seconds} s: the last {thrown_away} framesets are missing"
+                )
+                .into())
             }
             None => {
                 if self.left_out > 0 {

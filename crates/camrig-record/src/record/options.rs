@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::compression::Compression;
+
 /// The least memory: a frameset of a common camera has to fit several times.
 const MEMORY_MIB: std::ops::RangeInclusive<u64> = 16..=65_536;
 
@@ -44,15 +46,6 @@ pub(crate) struct RecordOptions {
 pub(crate) enum Files {
     Rig,
     Camera,
-}
-
-/// How chunks are compressed; nothing is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Compression {
-    None,
-    Lz4,
-    Zstd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -147,14 +140,8 @@ mod tests {
         for (text, message) in [
             ("", "missing field `file`"),
             ("file = 'rig'", "`file` is `rig`; the name of a recording ends with .mcap"),
-            (
-                "file = 'a.mcap'\njpeg_quality = 80",
-                "`jpeg_quality` is given, but `color` is not \"jpeg\"",
-            ),
-            (
-                "file = 'a.mcap'\ncolor = 'jpeg'\njpeg_quality = 0",
-                "`jpeg_quality` is 0; it is 1 to 100",
-            ),
+            ("file = 'a.mcap'\njpeg_quality = 80", "`jpeg_quality` is given, but `color` is not \"jpeg\""),
+            ("file = 'a.mcap'\ncolor = 'jpeg'\njpeg_quality = 0", "`jpeg_quality` is 0; it is 1 to 100"),
             ("file = 'a.mcap'\nmemory_mib = 1", "`memory_mib` is 1; it is 16 to 65536"),
             ("file = 'a.mcap'\nsplit_mib = 0", "invalid value: integer `0`, expected a nonzero u64"),
         ] {

@@ -4,8 +4,7 @@
 //! recorder, the file is readable up to its last whole chunk. It deliberately knows no thread.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,21 +12,16 @@ use camrig::frame::{Stream, Timestamp};
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, RawImage};
 use mcap::McapError;
 use mcap::records::MessageHeader;
-use mcap::write::NoSeek;
-use mcap::{WriteOptions, Writer};
 
 use super::disk::{self, Room};
 use super::encode::{Encoded, Messages, Source};
-use super::options::Compression;
 use super::writer::cannot_write;
+use crate::compression::{Compression, Output, into_io};
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, NAME_KEY, OFFSET_KEY,
     ORIGIN_KEY, PART_KEY, STREAM_KEY, VERSION, VERSION_KEY,
 };
 use crate::images;
-
-/// Small writes are gathered; a chunk's content goes by in one.
-const BUFFER_BYTES: usize = 64 << 10;
 
 /// The room that the index takes of a file with one camera more, and with one chunk more.
 const INDEX_BYTES_PER_CAMERA: u64 = 64 << 10;
@@ -37,8 +31,6 @@ const INDEX_BYTES_PER_CHUNK: u64 = 256;
 fn chunk_bytes(message_bytes: u64) -> u64 {
     message_bytes + message_bytes / 255 + (16 << 10)
 }
-
-type Output = NoSeek<BufWriter<File>>;
 
 /// How a part is made.
 #[derive(Clone, Copy)]
@@ -52,7 +44,7 @@ pub(crate) struct PartOptions {
 pub(crate) struct Part {
     path: PathBuf,
     options: PartOptions,
-    writer: Writer<Output>,
+    writer: Output,
     room: Room,
     cameras: Vec<(Arc<Source>, Channels)>,
     size_bytes: u64,
@@ -73,25 +65,7 @@ impl Part {
         let (file, path) = disk::create(path)?;
         let fail = |error| cannot_write(&path, &error);
         let room = Room::new(file.try_clone().map_err(fail)?);
-        let compression = match options.compression {
-            Compression::None => None,
-            Compression::Lz4 => Some(mcap::Compression::Lz4),
-            Compression::Zstd => Some(mcap::Compression::Zstd),
-        };
-        let writer = WriteOptions::new()
-            .profile("camrig")
-            .library(concat!("camrig ", env!("CARGO_PKG_VERSION")))
-            .compression(compression)
-            // Fastest: the recorder has to keep up.
-            .compression_level(1)
-            .compression_threads(0)
-            // A chunk ends when its frameset does, and is written when it is whole.
-            .chunk_size(None)
-            .disable_seeking(true)
-            // Every chunk has one.
-            .calculate_data_section_crc(false)
-            .create(NoSeek::new(BufWriter::with_capacity(BUFFER_BYTES, file)))
-            .map_err(|error| fail(into_io(error)))?;
+        let writer = options.compression.writer(file).map_err(fail)?;
         let mut part =
             Self { path, options, writer, room, cameras: Vec::new(), size_bytes: 0, chunks: 0, began: None };
         part.end_chunk().map_err(|error| cannot_write(&part.path, &error))?;
@@ -195,13 +169,13 @@ impl Part {
             let schema = self.writer.add_schema(&schema.name, &schema.encoding, &schema.data)?;
             self.writer.add_channel(schema, &topic, encoding, metadata)
         };
-        let json = |name: &str, schema: &'static str| {
-            foxglove::Schema::new(name, "jsonschema", schema.as_bytes())
-        };
+        let json =
+            |name: &str, schema: &'static str| foxglove::Schema::new(name, "jsonschema", schema.as_bytes());
         let frameset = json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA);
         let gap = json(GAP_SCHEMA, GAP_JSON_SCHEMA);
         let mut channels = Channels {
-            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset).map_err(into_io)?,
+            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)
+                .map_err(into_io)?,
             gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera).map_err(into_io)?,
             images: BTreeMap::new(),
         };
@@ -255,13 +229,5 @@ impl Part {
         };
         let cut = size_bytes.and_then(|size_bytes| self.room.cut(size_bytes));
         finished.and(cut).map_err(|error| cannot_write(&self.path, &error))
-    }
-}
-
-/// The system's error, where it is one.
-fn into_io(error: McapError) -> io::Error {
-    match error {
-        McapError::Io(error) => error,
-        error => io::Error::other(error),
     }
 }

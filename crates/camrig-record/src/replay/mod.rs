@@ -44,9 +44,9 @@ impl Driver for Replay {
     }
 
     fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
-        let recording = Recording::open(&options.file, &|_| {}).map_err(unavailable)?;
+        let recording = Recording::open(&options.file, &|_| {})?;
         match &options.camera {
-            Some(camera) => recording.camera(camera).map(drop).map_err(unavailable),
+            Some(camera) => Ok(recording.camera(camera).map(drop)?),
             None => Ok(()),
         }
     }
@@ -54,7 +54,7 @@ impl Driver for Replay {
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
         options.check()?;
         let camera = options.camera.as_deref().unwrap_or(name);
-        let mut reader = Reader::open(&options.file, camera).map_err(unavailable)?;
+        let mut reader = Reader::open(&options.file, camera)?;
         let (recorded, wanted) = (reader.range(), options.range_nanos());
         let begin_nanos = recorded.start.saturating_add(wanted.start);
         let end_nanos = recorded.start.saturating_add(wanted.end);
@@ -136,6 +136,8 @@ fn publish(frameset: &ReadFrameSet, outlet: &mut Outlet) -> Result<(), String> {
     Ok(())
 }
 
-fn unavailable(error: ReadError) -> DriverError {
-    DriverError::unavailable(error.to_string())
+impl From<ReadError> for DriverError {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error.to_string())
+    }
 }

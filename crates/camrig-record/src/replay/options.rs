@@ -65,7 +65,10 @@ impl ReplayOptions {
             return Err(DriverError::new(format!("`speed` is {}; it is {least} to {most}", self.speed)));
         }
         if !seconds.contains(&self.from_seconds) {
-            return Err(DriverError::new(format!("`from_seconds` is {}; it is 0 or more", self.from_seconds)));
+            return Err(DriverError::new(format!(
+                "`from_seconds` is {}; it is 0 or more",
+                self.from_seconds
+            )));
         }
         match self.to_seconds {
             Some(to) if !(to > self.from_seconds && seconds.contains(&to)) => Err(DriverError::new(format!(
