@@ -9,6 +9,8 @@ mod framesets;
 mod index;
 mod pixels;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -13,19 +13,36 @@ pub(super) struct Gaps(BTreeMap<String, Producer>);
 
 #[derive(Default)]
 struct Producer {
-    last: Option<u64>,
+    /// The number that comes next, if nothing is missing.
+    next: Option<u64>,
     waiting: Vec<GapRecord>,
 }
 
 impl Gaps {
-    /// A frameset came: what is missing before it was dropped on the way. Nothing is known of what was before
-    /// the first, nor when numbers go back, which is a new start.
+    pub(super) fn knows(&self, producer: &str) -> bool {
+        self.0.contains_key(producer)
+    }
+
+    /// Everything of this producer is wanted, from the very first.
+    pub(super) fn begin(&mut self, producer: &str) {
+        self.producer(producer).next = Some(0);
+    }
+
+    /// A frameset came: what is missing before it was dropped on the way. When numbers go back, which is a new
+    /// start, nothing is missing.
     pub(super) fn arrive(&mut self, producer: &str, sequence: u64) {
         let producer = self.producer(producer);
-        if let Some(last) = producer.last.replace(sequence)
-            && sequence > last + 1
+        if let Some(next) = producer.next.replace(sequence + 1)
+            && sequence > next
         {
-            producer.note(last + 1, sequence - 1, GapReason::Link);
+            producer.note(next, sequence - 1, GapReason::Link);
+        }
+    }
+
+    /// No more will come of a producer that published so many: the last may have been dropped on the way.
+    pub(super) fn end(&mut self, producer: &str, produced: u64) {
+        if self.knows(producer) && produced > 0 {
+            self.arrive(producer, produced);
         }
     }
 
@@ -81,6 +98,12 @@ mod tests {
         assert_eq!((gaps.take("front"), gaps.take("rear")), (Vec::new(), Vec::new()));
         gaps.arrive("front", 0);
         assert_eq!(gaps.take("front"), [], "a new start");
+        gaps.end("front", 3);
+        assert_eq!(gaps.take("front"), [gap(1, 2, GapReason::Link)], "dropped at the end");
+        gaps.begin("top");
+        gaps.arrive("top", 1);
+        gaps.end("top", 2);
+        assert_eq!(gaps.take("top"), [gap(0, 0, GapReason::Link)], "dropped at the beginning");
     }
 
     #[test]

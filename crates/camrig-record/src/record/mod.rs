@@ -19,6 +19,8 @@ mod gaps;
 mod memory;
 mod options;
 mod part;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -104,7 +106,7 @@ impl Record {
 }
 
 impl Processor for Record {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
         if self.ended_early {
             self.left_out += 1;
             return Ok(());
@@ -116,6 +118,9 @@ impl Processor for Record {
             return Ok(());
         }
         let source = self.source(frames);
+        if !self.gaps.knows(frames.producer()) && is_first(frames, outlet) {
+            self.gaps.begin(frames.producer());
+        }
         self.gaps.arrive(frames.producer(), frames.sequence());
         let size_bytes = encode::size_bytes(frames);
         if size_bytes > self.memory.limit_bytes() {
@@ -132,8 +137,11 @@ impl Processor for Record {
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
-        // What was left out last has no frameset behind it that would bring the gap.
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        // What is missing at the end has no frameset behind it that would bring the gap.
+        for input in outlet.inputs() {
+            self.gaps.end(input.from, input.counts.produced);
+        }
         for source in self.cameras.values() {
             let gaps = self.gaps.take(&source.producer);
             if !gaps.is_empty() {
@@ -165,4 +173,11 @@ impl Processor for Record {
             }
         }
     }
+}
+
+/// Whether nobody before this recorder, which may be one that was started again, has read of the frameset's
+/// producer.
+fn is_first(frames: &FrameSet, outlet: &Outlet) -> bool {
+    let mut inputs = outlet.inputs();
+    inputs.any(|input| input.from == frames.producer() && input.counts.delivered <= 1)
 }

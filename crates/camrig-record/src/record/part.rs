@@ -49,7 +49,9 @@ pub(crate) struct Part {
     cameras: Vec<(Arc<Source>, Channels)>,
     size_bytes: u64,
     chunks: u64,
+    /// The `log_time` of the first and the last frameset.
     began: Option<u64>,
+    last: u64,
 }
 
 /// The channels of a camera.
@@ -66,8 +68,17 @@ impl Part {
         let fail = |error| cannot_write(&path, &error);
         let room = Room::new(file.try_clone().map_err(fail)?);
         let writer = options.compression.writer(file).map_err(fail)?;
-        let mut part =
-            Self { path, options, writer, room, cameras: Vec::new(), size_bytes: 0, chunks: 0, began: None };
+        let mut part = Self {
+            path,
+            options,
+            writer,
+            room,
+            cameras: Vec::new(),
+            size_bytes: 0,
+            chunks: 0,
+            began: None,
+            last: 0,
+        };
         part.end_chunk().map_err(|error| cannot_write(&part.path, &error))?;
         Ok(part)
     }
@@ -104,8 +115,9 @@ impl Part {
         let index = INDEX_BYTES_PER_CAMERA * (self.cameras.len() as u64 + 1)
             + INDEX_BYTES_PER_CHUNK * (self.chunks + 2);
         self.room.reserve(self.size_bytes + chunk_bytes(message_bytes) + definitions + index)?;
-        let time = frameset.as_ref().map_or(self.began.unwrap_or(origin), |messages| messages.log_time);
+        let time = frameset.as_ref().map_or(self.last.max(origin), |messages| messages.log_time);
         self.began.get_or_insert(time);
+        self.last = self.last.max(time);
         let camera = match known {
             Some(index) => index,
             None => self.define(source, frameset.as_ref(), origin, time)?,

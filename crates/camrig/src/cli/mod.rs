@@ -71,7 +71,7 @@ struct RunArgs {
     how: RunOptions,
 }
 
-/// What a run is asked for beside its topology.
+// What a run is asked for beside its topology. No doc comment: clap would show it as that of the command.
 #[derive(Debug, Args)]
 struct RunOptions {
     /// Stop after this time, such as 10s or 5m
@@ -109,7 +109,7 @@ struct PlaceArgs {
     placement: Option<Placement>,
 }
 
-/// What `run` takes beside a topology, for commands that make their topology.
+// What `run` takes beside a topology, for commands that make their topology.
 #[derive(Debug, Args)]
 struct MadeArgs {
     #[command(flatten)]
