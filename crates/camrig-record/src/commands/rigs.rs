@@ -10,6 +10,9 @@ use toml::{Table, Value};
 use super::CommandError;
 use crate::read::{ReadError, Recording};
 
+/// Framesets of a camera that may wait for the recorder's turn: a quarter of a second of most cameras.
+const QUEUE: i64 = 8;
+
 /// Run a topology and record all its cameras
 #[derive(Debug, Parser)]
 #[command(name = "record")]
@@ -75,6 +78,7 @@ impl RecordArgs {
         let recorder = Table::from_iter([
             ("kind".to_owned(), "record".into()),
             ("inputs".to_owned(), cameras.clone().into()),
+            ("queue".to_owned(), QUEUE.into()),
             ("options".to_owned(), options.into()),
         ]);
         let recorder = Table::from_iter([(name.unwrap_or_default(), Value::Table(recorder))]);

@@ -67,9 +67,12 @@ impl<T: Item> Memory<T> {
         buffer
     }
 
-    /// Puts something in that [has room](Self::has_room).
+    /// Puts something in that [has room](Self::has_room). When the writer gave up, it is gone.
     pub(crate) fn push(&self, item: T) {
         let mut state = self.lock();
+        if state.failure.is_some() {
+            return;
+        }
         state.used_bytes += item.size_bytes();
         state.queue.push_back(item);
         self.changed.notify_all();
@@ -188,6 +191,7 @@ mod tests {
         let memory = Memory::new(1000);
         memory.push(Bytes(Vec::new()));
         memory.fail("full".to_owned());
+        memory.push(Bytes(Vec::new()));
         assert_eq!(memory.failure().as_deref(), Some("full"));
         assert!(memory.pop().is_none());
     }
