@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use camrig::FrameSet;
 use camrig::frame::{
-    CameraInfo, ColorView, Distortion, Extrinsics, Frame, Intrinsics, PixelFormat, Stream, StreamInfo,
-    Timestamp,
+    CameraInfo, ColorView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat, Stream,
+    StreamInfo, Timestamp,
 };
 use foxglove::Encode;
 use foxglove::messages::{
@@ -20,8 +20,7 @@ pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
 }
 
 /// Appends the message that holds the pixels of a frame as they are.
-pub(crate) fn raw_image(camera: &str, frames: &FrameSet, index: usize, message: &mut Vec<u8>) {
-    let header = &frames.header().frames[index];
+pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
     let image = RawImage {
         timestamp: Some(timestamp(header.timestamp)),
         frame_id: frame_id(camera, header.stream),
@@ -29,10 +28,14 @@ pub(crate) fn raw_image(camera: &str, frames: &FrameSet, index: usize, message: 
         height: header.height,
         encoding: encoding(header.format).to_owned(),
         step: header.stride_bytes,
-        // The message borrows the pixels where they are: they are copied once, into `message`.
-        data: Bytes::from_owner(Pixels { frames: frames.clone(), index }),
+        data: pixels,
     };
     encode(&image, message);
+}
+
+/// The pixels of a frame where they are: nothing is copied.
+pub(crate) fn pixels_of(frames: &FrameSet, index: usize) -> Bytes {
+    Bytes::from_owner(Pixels { frames: frames.clone(), index })
 }
 
 /// The pixels of one frame, as long as someone holds them.

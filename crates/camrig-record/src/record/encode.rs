@@ -85,7 +85,8 @@ impl Encoded {
                 images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
                 (JPEG, crc32)
             } else {
-                images::raw_image(&source.name, frames, index, &mut message);
+                let pixels = images::pixels_of(frames, index);
+                images::raw_image(&source.name, frame.header(), pixels, &mut message);
                 (RAW, crc32fast::hash(frame.bytes()))
             };
             records.push(FrameRecord::new(frame.header(), coding, crc32));

@@ -21,6 +21,8 @@ mod options;
 mod part;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod throughput;
 mod writer;
 
 use std::collections::BTreeMap;

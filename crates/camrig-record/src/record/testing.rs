@@ -9,13 +9,12 @@ use camrig::frame::{
     CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, PixelFormat, Stream,
     StreamInfo, Timestamp,
 };
-use foxglove::Encode;
-use foxglove::messages::RawImage;
 
 use super::encode::{Encoded, Messages, Source};
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
+use crate::images::raw_image;
 
 /// When each test's recording begins, by the wall clock: some day in 2026.
 pub(crate) const ORIGIN: u64 = 1_790_000_000_000_000_000;
@@ -28,6 +27,13 @@ pub(crate) struct TestFolder(PathBuf);
 impl TestFolder {
     pub(crate) fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("camrig-record-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// On a file system in memory.
+    pub(crate) fn in_memory(test: &str) -> Self {
+        let path = Path::new("/dev/shm").join(format!("camrig-record-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -134,7 +140,7 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
         let data = Bytes::from(pixels(name, header));
         let record = FrameRecord::new(header, RAW, crc32fast::hash(&data));
         let mut message = Vec::new();
-        RawImage { width: header.width, data, ..RawImage::default() }.encode(&mut message).unwrap();
+        raw_image(name, header, data, &mut message);
         (record, (header.stream, message))
     };
     let (frames, images): (Vec<_>, Vec<_>) = headers.iter().map(image).unzip();
