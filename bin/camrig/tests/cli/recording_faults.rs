@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::program::Test;
@@ -64,6 +64,51 @@ fn a_killed_rig_leaves_a_recording_up_to_its_last_chunk() {
         let (framesets, missing) = counts(&verified);
         assert!(framesets > 10 && missing == 0, "{verified}");
     }
+}
+
+/// Ends the worker of this process by SIGKILL.
+fn kill_worker(of: &Child, process: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let parent = format!("PPid:\t{}\n", of.id());
+    let is_wanted = |id: &str| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+        read("cmdline").ends_with(&format!("\0worker\0{process}\0")) && read("status").contains(&parent)
+    };
+    loop {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let ids: Vec<_> = processes.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        if let Some(id) = ids.iter().find(|id| is_wanted(id)) {
+            assert!(Command::new("kill").args(["-9", id]).status().unwrap().success());
+            return;
+        }
+        assert!(Instant::now() < deadline, "there is no process `{process}`");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_recorder_that_is_started_again_goes_on_in_a_new_file() {
+    let mut test = Test::new().topology(RIG);
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_camrig"))
+        .args(["run", "t.toml", "--placement", "multi-process"])
+        .current_dir(test.folder())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let first = test.folder().join("rig.mcap");
+    wait_for_size(&first, 200_000);
+    kill_worker(&rig, "recorder");
+    wait_for_size(&test.folder().join("rig-2.mcap"), 200_000);
+    let interrupted = Command::new("kill").args(["-INT", &rig.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    rig.wait().unwrap();
+    let verified = well(&mut test, &["recording", "verify", "rig-2.mcap"]);
+    let (framesets, missing) = counts(&verified);
+    assert!(framesets > 10 && missing == 0, "{verified}");
+    let repaired = well(&mut test, &["recording", "repair", "rig.mcap"]);
+    assert!(repaired.starts_with("rig-repaired.mcap: "), "{repaired}");
 }
 
 /// Waits until nobody writes a file any more: no process has it open.

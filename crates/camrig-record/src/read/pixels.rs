@@ -85,3 +85,88 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
     }
     decoder.decode_into(pixels).map_err(|error| fail(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use camrig::frame::{Clock, Frame, Metadata, Stream, Timestamp};
+
+    use super::*;
+    use crate::images;
+
+    /// A frame with a gradient, and no padding.
+    fn frame(format: PixelFormat) -> (FrameHeader, Vec<u8>) {
+        let header = FrameHeader {
+            stream: Stream::Color,
+            format,
+            width: 32,
+            height: 24,
+            stride_bytes: 32 * format.bytes_per_pixel(),
+            number: 7,
+            timestamp: Timestamp { clock: Clock::Global, nanos: 5 },
+            metadata: Metadata::EMPTY,
+        };
+        let pixels = (0..header.size_bytes()).map(|index| (index / 24 + 60) as u8).collect();
+        (header, pixels)
+    }
+
+    fn recorded(format: PixelFormat) -> (FrameRecord, Bytes) {
+        let (header, pixels) = frame(format);
+        let jpeg = images::jpeg(Frame::new(&header, &pixels), 95).unwrap().unwrap();
+        let record = FrameRecord::new(&header, JPEG, crc32fast::hash(&jpeg));
+        let mut message = Vec::new();
+        images::jpeg_image("front", &Frame::new(&header, &pixels), jpeg.into(), &mut message);
+        (record, message.into())
+    }
+
+    #[test]
+    fn jpeg_comes_back_as_rgb_or_gray() {
+        for (format, shown_format) in [
+            (PixelFormat::Rgb8, PixelFormat::Rgb8),
+            (PixelFormat::Bgr8, PixelFormat::Rgb8),
+            (PixelFormat::Yuyv, PixelFormat::Rgb8),
+            (PixelFormat::Y8, PixelFormat::Y8),
+        ] {
+            let (record, message) = recorded(format);
+            let header = shown_header(&record);
+            assert_eq!((header.format, header.number), (shown_format, 7));
+            let data = image_data(&record, message).unwrap();
+            check_image(&record, &data).unwrap();
+            let mut shown = vec![0; header.size_bytes() as usize];
+            write_pixels(&record, &data, &mut shown).unwrap();
+            let (header, pixels) = frame(format);
+            let original = camrig::frame::ColorView::new(Frame::new(&header, &pixels)).unwrap().to_rgb8();
+            let original: Vec<_> = match format {
+                PixelFormat::Y8 => original.chunks_exact(3).map(|rgb| rgb[0]).collect(),
+                _ => original,
+            };
+            let difference: u32 = shown.iter().zip(&original).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+            assert!(difference < 3 * shown.len() as u32, "{format}: {difference} over {} bytes", shown.len());
+        }
+    }
+
+    #[test]
+    fn what_a_frame_says_of_itself_is_not_trusted() {
+        let (record, message) = recorded(PixelFormat::Rgb8);
+        let data = image_data(&record, message.clone()).unwrap();
+        let told = |record: &FrameRecord, data: &[u8], size: usize| {
+            write_pixels(record, data, &mut vec![0; size]).unwrap_err()
+        };
+        let wider = FrameRecord { width: 64, ..record.clone() };
+        assert_eq!(told(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
+        assert!(told(&record, &data[..30], 32 * 24 * 3).starts_with("its color frame does not decode: "));
+        let raw = FrameRecord { coding: RAW.to_owned(), ..record.clone() };
+        let size = data.len();
+        assert_eq!(told(&raw, &data, 9), format!("its color frame has {size} bytes, not 9"));
+        let other = FrameRecord { coding: "webp".to_owned(), ..record.clone() };
+        assert_eq!(
+            image_data(&other, message).unwrap_err(),
+            "its color frame is coded as `webp`; known: `raw`, `jpeg`"
+        );
+        let crc32 = record.crc32 ^ 1;
+        assert_eq!(
+            check_image(&FrameRecord { crc32, ..record }, &data).unwrap_err(),
+            format!("its color frame has the checksum {:08x}, not {crc32:08x}", crc32 ^ 1)
+        );
+    }
+}

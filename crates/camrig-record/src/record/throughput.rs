@@ -55,7 +55,9 @@ fn plain(folder: &Path, pixels: &[Bytes]) -> Duration {
     let (start, before) = (Instant::now(), processor_seconds());
     let mut file = File::create(&path).unwrap();
     for _ in 0..FRAMESETS {
-        pixels.iter().for_each(|pixels| file.write_all(pixels).unwrap());
+        for pixels in pixels {
+            file.write_all(pixels).unwrap();
+        }
     }
     drop(file);
     let time = start.elapsed();

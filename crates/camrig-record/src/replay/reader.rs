@@ -120,3 +120,50 @@ fn open(file: &Path) -> Result<Recording, ReadError> {
     }
     Ok(recording)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::format::{GapReason, GapRecord};
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write};
+
+    fn sequences(reader: &mut Reader) -> Vec<u64> {
+        std::iter::from_fn(|| reader.next()).map(|frameset| frameset.record.sequence).collect()
+    }
+
+    #[test]
+    fn a_range_of_time_is_what_was_then() {
+        let folder = TestFolder::new("range");
+        let path = folder.path().join("rig.mcap");
+        let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };
+        write(&path, &["front", "rear"], 10, Compression::Lz4, &[gap]);
+        let mut reader = Reader::open(&path, "rear").unwrap();
+        assert_eq!(reader.range(), ORIGIN..ORIGIN + 9 * PERIOD);
+        assert_eq!(sequences(&mut reader), [0, 1, 2, 5, 6, 7, 8, 9]);
+        reader.rewind(ORIGIN + PERIOD..ORIGIN + 6 * PERIOD);
+        assert_eq!(sequences(&mut reader), [1, 2, 5]);
+        reader.rewind(ORIGIN + 20 * PERIOD..u64::MAX);
+        assert_eq!(sequences(&mut reader), [0; 0]);
+        // Twice the same: a rewind begins anew.
+        for _ in 0..2 {
+            reader.rewind(ORIGIN + 8 * PERIOD..u64::MAX);
+            assert_eq!(sequences(&mut reader), [8, 9]);
+        }
+    }
+
+    #[test]
+    fn damage_costs_the_frameset_that_it_touches() {
+        let folder = TestFolder::new("damage");
+        let path = folder.path().join("rig.mcap");
+        write(&path, &["front"], 5, Compression::None, &[]);
+        let recording = Recording::open(&path, &|_| {}).unwrap();
+        let with_messages = |chunk: &&crate::read::ChunkPlace| !chunk.channels.is_empty();
+        let middle = recording.index().chunks.iter().filter(with_messages).nth(3).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[(middle.offset + middle.size_bytes / 2) as usize] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let found = sequences(&mut Reader::open(&path, "front").unwrap());
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+}
