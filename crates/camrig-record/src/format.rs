@@ -1,4 +1,5 @@
-//! What a recording holds, as names and plain data: the contract between `record`, `replay` and other programs.
+//! What a recording holds, as names and plain data: the contract between `record`, `replay` and other
+//! programs.
 //!
 //! A recording is an MCAP file. For each camera of it, called `front` here:
 //!
@@ -12,11 +13,11 @@
 //!
 //! A camera whose framesets a processor passed on is called `mask/front`: the processor, then the camera.
 //!
-//! All messages of a frameset carry its arrival as `log_time`, as nanoseconds of the wall clock, the time at which its
-//! first frame was taken as `publish_time`, by the camera's own clock, and its number as `sequence`. They are one chunk, in which
-//! the frameset comes before its frames: so a file that ends anywhere holds every frameset but the last one whole,
-//! and a reader of one camera reads nothing else. What stays the same is metadata of the channels: [`CAMERA_KEY`]
-//! and the keys beside it.
+//! All messages of a frameset carry its arrival as `log_time`, as nanoseconds of the wall clock, the time at
+//! which its first frame was taken as `publish_time`, by the camera's own clock, and its number as
+//! `sequence`. They are one chunk, in which the frameset comes before its frames: so a file that ends
+//! anywhere holds every frameset but the last one whole, and a reader of one camera reads nothing else. What
+//! stays the same is metadata of the channels: [`CAMERA_KEY`] and the keys beside it.
 //!
 //! This module deliberately knows no file and no pixels.
 
@@ -84,12 +85,10 @@ pub(crate) struct FrameRecord {
     pub(crate) metadata: BTreeMap<String, i64>,
     /// `raw` or `jpeg`.
     pub(crate) coding: String,
-    /// CRC-32 (ISO-HDLC) of the image's data as stored: also after other tools have copied the message.
-    pub(crate) crc32: u32,
 }
 
 impl FrameRecord {
-    pub(crate) fn new(header: &FrameHeader, coding: &str, crc32: u32) -> Self {
+    pub(crate) fn new(header: &FrameHeader, coding: &str) -> Self {
         Self {
             stream: header.stream,
             format: header.format,
@@ -101,7 +100,6 @@ impl FrameRecord {
             timestamp_nanos: header.timestamp.nanos,
             metadata: header.metadata.iter().map(|(key, value)| (key.name().to_owned(), value)).collect(),
             coding: coding.to_owned(),
-            crc32,
         }
     }
 
@@ -179,8 +177,7 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
       "clock": {"type": "string"},
       "timestamp_nanos": {"type": "integer"},
       "metadata": {"type": "object", "additionalProperties": {"type": "integer"}},
-      "coding": {"type": "string"},
-      "crc32": {"type": "integer"}
+      "coding": {"type": "string"}
     }}}
   }
 }

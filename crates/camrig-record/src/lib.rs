@@ -1,7 +1,8 @@
-//! Recording a rig, and running a rig on what was recorded: the processor `record`, the driver `replay`, and commands about recordings.
+//! Recording a rig, and running a rig on what was recorded: the processor `record`, the driver `replay`, and
+//! commands about recordings.
 //!
-//! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers and
-//! processors is, by [`add_to`]; camrig knows nothing of it.
+//! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
+//! and processors is, by [`add_to`]; camrig knows nothing of it.
 #![forbid(unsafe_code)]
 
 mod commands;

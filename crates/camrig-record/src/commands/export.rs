@@ -1,7 +1,8 @@
 //! `recording export`: frames as image files, for programs that know no recordings.
 //!
-//! A folder for each camera, with `camera.json`, which is calibration and depth unit, `framesets.jsonl`, which has
-//! a line for each frameset, and a folder for each stream, whose files are named by the frameset's number.
+//! A folder for each camera, with `camera.json`, which is calibration and depth unit, `framesets.jsonl`,
+//! which has a line for each frameset, and a folder for each stream, whose files are named by the frameset's
+//! number.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -208,7 +209,8 @@ impl Image {
         Ok(file)
     }
 
-    /// The format of `NumPy`, version 1.0: a magic, the length of a header that ends at a multiple of 64, the array.
+    /// The format of `NumPy`, version 1.0: a magic, the length of a header that ends at a multiple of 64, the
+    /// array.
     fn npy(&self) -> Vec<u8> {
         let (width, height) = (self.width, self.height);
         let (kind, shape) = match self.format {

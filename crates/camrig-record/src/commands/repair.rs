@@ -1,6 +1,7 @@
 //! `recording repair`: what is whole of a recording in a new one, which has an index.
 //!
-//! A copy, not a change in place: whatever is left of the original stays as it is, and can be looked at again.
+//! A copy, not a change in place: whatever is left of the original stays as it is, and can be looked at
+//! again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

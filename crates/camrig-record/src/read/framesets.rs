@@ -14,8 +14,8 @@ pub(crate) struct ReadFrameSet {
     pub(crate) images: Vec<Bytes>,
 }
 
-/// The framesets of one camera in a chunk, in their order. One that lacks a frame, or makes no sense, is an error
-/// that says so.
+/// The framesets of one camera in a chunk, in their order. One that lacks a frame, or makes no sense, is an
+/// error that says so.
 pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<ReadFrameSet, String>> {
     let mut found: Vec<Result<Gathering, String>> = Vec::new();
     for message in messages(records) {

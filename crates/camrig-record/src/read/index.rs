@@ -1,7 +1,7 @@
 //! What is where in a recording: from the file's own index, or from a look at everything where it has none.
 //!
-//! A recorder that was killed leaves no index, and a damaged file may have one that lies. Then every chunk is read
-//! and checked; after damage the search goes on at the next bytes that can be a chunk.
+//! A recorder that was killed leaves no index, and a damaged file may have one that lies. Then every chunk is
+//! read and checked; after damage the search goes on at the next bytes that can be a chunk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -69,7 +69,8 @@ impl RecordedCamera {
 }
 
 impl Recording {
-    /// Opens a recording by its index, or, where it has none, by a look at everything, whose progress is told.
+    /// Opens a recording by its index, or, where it has none, by a look at everything, whose progress is
+    /// told.
     ///
     /// # Errors
     /// Why it cannot be read, with the name of the file.
@@ -140,8 +141,8 @@ impl Recording {
         })
     }
 
-    /// The `log_time` at which the file is taken to begin: the first file of a recording with the recording, so
-    /// that files of several cameras keep their times; another one with its own first frameset.
+    /// The `log_time` at which the file is taken to begin: the first file of a recording with the recording,
+    /// so that files of several cameras keep their times; another one with its own first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
         let first = self.index.chunks.iter().filter(|chunk| !chunk.channels.is_empty());
         let first = first.map(|chunk| chunk.start_time).min().unwrap_or(0);

@@ -1,7 +1,7 @@
 //! The bytes of MCAP records: lengths, checksums, compression. Nothing of a file is trusted.
 //!
-//! It deliberately knows no file and no camera: it is given bytes. Records that are small and rare are parsed by the
-//! mcap crate.
+//! It deliberately knows no file and no camera: it is given bytes. Records that are small and rare are parsed
+//! by the mcap crate.
 
 use std::io::Read;
 

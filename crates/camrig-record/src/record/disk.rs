@@ -1,7 +1,8 @@
-//! A file that grows: named so that none is ever overwritten, with room on the disk before anything is written.
+//! A file that grows: named so that none is ever overwritten, with room on the disk before anything is
+//! written.
 //!
-//! A full disk shows when room is asked for, not in the middle of a chunk: so there is always room left for the
-//! index, and the file ends whole. It deliberately knows nothing of what is written.
+//! A full disk shows when room is asked for, not in the middle of a chunk: so there is always room left for
+//! the index, and the file ends whole. It deliberately knows nothing of what is written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -80,16 +80,15 @@ impl Encoded {
             let mut message = buffer();
             let coded = jpeg_quality.filter(|_| source.jpeg && stream == Stream::Color);
             let coded = coded.and_then(|quality| images::jpeg(frame, quality)).transpose()?;
-            let (coding, crc32) = if let Some(jpeg) = coded {
-                let crc32 = crc32fast::hash(&jpeg);
+            let coding = if let Some(jpeg) = coded {
                 images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
-                (JPEG, crc32)
+                JPEG
             } else {
                 let pixels = images::pixels_of(frames, index);
                 images::raw_image(&source.name, frame.header(), pixels, &mut message);
-                (RAW, crc32fast::hash(frame.bytes()))
+                RAW
             };
-            records.push(FrameRecord::new(frame.header(), coding, crc32));
+            records.push(FrameRecord::new(frame.header(), coding));
             images.push((stream, message));
         }
         let record = FrameSetRecord {

@@ -28,8 +28,8 @@ impl Gaps {
         self.producer(producer).next = Some(0);
     }
 
-    /// A frameset came: what is missing before it was dropped on the way. When numbers go back, which is a new
-    /// start, nothing is missing.
+    /// A frameset came: what is missing before it was dropped on the way. When numbers go back, which is a
+    /// new start, nothing is missing.
     pub(super) fn arrive(&mut self, producer: &str, sequence: u64) {
         let producer = self.producer(producer);
         if let Some(next) = producer.next.replace(sequence + 1)

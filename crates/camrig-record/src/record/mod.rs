@@ -1,11 +1,11 @@
 //! The processor `record`: framesets into MCAP files.
 //!
-//! It never keeps a frameset: it copies what it sees into a bounded [`Memory`], from which a [`writer`] of its own
-//! takes it to the disk. So a slow disk never holds up a camera and never holds its slots. What does not fit is
-//! left out, and the recording says so: see [`crate::format`].
+//! It never keeps a frameset: it copies what it sees into a bounded [`Memory`], from which a [`writer`] of
+//! its own takes it to the disk. So a slow disk never holds up a camera and never holds its slots. What does
+//! not fit is left out, and the recording says so: see [`crate::format`].
 //!
-//! A disk that is full, or fails, ends the recording with everything until then readable. The rig goes on; the
-//! recorder says so at once, and fails when the rig ends.
+//! A disk that is full, or fails, ends the recording with everything until then readable. The rig goes on;
+//! the recorder says so at once, and fails when the rig ends.
 //!
 //! * `options`: what can be asked for
 //! * `memory`: what waits for the disk
@@ -76,8 +76,8 @@ impl Record {
         })
     }
 
-    /// The camera of a frameset, as the recording knows it. A camera that was opened anew with other streams is
-    /// another one.
+    /// The camera of a frameset, as the recording knows it. A camera that was opened anew with other streams
+    /// is another one.
     fn source(&mut self, frames: &FrameSet) -> Arc<Source> {
         let name = Source::name_of(frames);
         let known = self.cameras.get(&name);

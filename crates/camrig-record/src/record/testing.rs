@@ -138,7 +138,7 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
     let headers = headers(&source.info, sequence);
     let image = |header: &FrameHeader| {
         let data = Bytes::from(pixels(name, header));
-        let record = FrameRecord::new(header, RAW, crc32fast::hash(&data));
+        let record = FrameRecord::new(header, RAW);
         let mut message = Vec::new();
         raw_image(name, header, data, &mut message);
         (record, (header.stream, message))

@@ -114,7 +114,7 @@ fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memor
     for (header, pixels) in headers.iter().zip(pixels) {
         let mut message = memory.buffer();
         images::raw_image(&source.name, header, pixels.clone(), &mut message);
-        frames.push(FrameRecord::new(header, RAW, crc32fast::hash(pixels)));
+        frames.push(FrameRecord::new(header, RAW));
         images.push((header.stream, message));
     }
     let record = serde_json::to_vec(&FrameSetRecord { sequence, arrival_nanos: sequence, frames }).unwrap();

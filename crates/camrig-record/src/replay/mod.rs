@@ -1,14 +1,15 @@
 //! The driver `replay`: a camera of a recording as a camera of a topology.
 //!
-//! Framesets come as they were: numbers, timestamps with their clocks, metadata, pixels; only color that was stored in JPEG
-//! is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera.
+//! Framesets come as they were: numbers, timestamps with their clocks, metadata, pixels; only color that was
+//! stored in JPEG is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera.
 //!
-//! Each camera opens the file by itself and reads nothing of the others. They keep their mutual timing because each counts from the
-//! same instant of the recording, and starts when the rig does: what they are apart is how far apart their
-//! processes hear of the start, less than a millisecond on a machine that is not overloaded.
+//! Each camera opens the file by itself and reads nothing of the others. They keep their mutual timing
+//! because each counts from the same instant of the recording, and starts when the rig does: what they are
+//! apart is how far apart their processes hear of the start, less than a millisecond on a machine that is not
+//! overloaded.
 //!
-//! It deliberately knows no reader: who cannot keep up loses framesets by his link, or holds up the replay if he
-//! asks to `block`.
+//! It deliberately knows no reader: who cannot keep up loses framesets by his link, or holds up the replay if
+//! he asks to `block`.
 
 mod options;
 mod reader;
