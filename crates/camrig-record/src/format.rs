@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
 //! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
+//! | `/front/depth/points` | `foxglove.PointCloud` | instead, for frames that are points |
 //! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
 //! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
@@ -35,6 +36,8 @@ pub(crate) const FRAMESET_SCHEMA: &str = "camrig.FrameSet";
 pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
 /// Foxglove's schema of pixels as they are.
 pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
+/// Foxglove's schema of points.
+pub(crate) const POINTS_SCHEMA: &str = "foxglove.PointCloud";
 /// Foxglove's schema of pixels in JPEG.
 pub(crate) const COMPRESSED_SCHEMA: &str = "foxglove.CompressedImage";
 

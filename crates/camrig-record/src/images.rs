@@ -9,8 +9,10 @@ use camrig::frame::{
     StreamInfo, Timestamp,
 };
 use foxglove::Encode;
+use foxglove::messages::packed_element_field::NumericType;
 use foxglove::messages::{
-    self, CameraCalibration, CompressedImage, FrameTransform, Quaternion, RawImage, Vector3,
+    self, CameraCalibration, CompressedImage, FrameTransform, PackedElementField, PointCloud, Quaternion,
+    RawImage, Vector3,
 };
 use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 
@@ -31,6 +33,27 @@ pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, messa
         data: pixels,
     };
     encode(&image, message);
+}
+
+/// Appends the message that holds the points of a frame.
+pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
+    let fields = [("x", 0), ("y", 4), ("z", 8)].map(|(name, at)| (name, at, NumericType::Float32));
+    let colors = [("red", 12), ("green", 13), ("blue", 14), ("alpha", 15)];
+    let fields = fields.into_iter().chain(colors.map(|(name, at)| (name, at, NumericType::Uint8)));
+    let field = |(name, offset, of): (&str, u32, NumericType)| PackedElementField {
+        name: name.to_owned(),
+        offset,
+        r#type: of as i32,
+    };
+    let cloud = PointCloud {
+        timestamp: Some(timestamp(header.timestamp)),
+        frame_id: frame_id(camera, header.stream),
+        pose: None,
+        point_stride: header.format.bytes_per_pixel(),
+        fields: fields.map(field).collect(),
+        data: pixels,
+    };
+    encode(&cloud, message);
 }
 
 /// The pixels of a frame where they are: nothing is copied.
@@ -150,7 +173,8 @@ pub(crate) fn schema<M: Encode>() -> Option<foxglove::Schema> {
 /// Whether a camera's stream is stored in JPEG when color is asked to be.
 pub(crate) fn takes_jpeg(info: &CameraInfo, stream: Stream) -> bool {
     let format = info.stream(stream).map(|info| info.format);
-    stream == Stream::Color && format.is_some_and(|format| format != PixelFormat::Z16)
+    stream == Stream::Color
+        && format.is_some_and(|format| !matches!(format, PixelFormat::Z16 | PixelFormat::Xyzrgb))
 }
 
 fn encoding(format: PixelFormat) -> &'static str {
@@ -160,6 +184,8 @@ fn encoding(format: PixelFormat) -> &'static str {
         PixelFormat::Yuyv => "yuyv",
         PixelFormat::Z16 => "16UC1",
         PixelFormat::Y8 => "mono8",
+        // Points have a message of their own.
+        PixelFormat::Xyzrgb => "",
     }
 }
 

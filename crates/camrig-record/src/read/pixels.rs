@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, PixelFormat};
 use foxglove::Decode;
-use foxglove::messages::{CompressedImage, RawImage};
+use foxglove::messages::{CompressedImage, PointCloud, RawImage};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -18,6 +18,7 @@ use crate::format::{FrameRecord, JPEG, RAW};
 pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, String> {
     let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
     match frame.coding.as_str() {
+        RAW if frame.format == PixelFormat::Xyzrgb => Ok(PointCloud::decode(message).map_err(fail)?.data),
         RAW => Ok(RawImage::decode(message).map_err(fail)?.data),
         JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
         other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, Stream};
+use camrig::frame::{CameraInfo, PixelFormat, Stream};
 use camrig::{FrameSet, ProcessorError};
 
 use super::memory::Item;
@@ -18,7 +18,12 @@ pub(crate) struct Source {
     /// `front`, or `mask/front` when the processor `mask` passed its framesets on.
     pub(crate) name: String,
     pub(crate) producer: String,
-    pub(crate) info: Arc<CameraInfo>,
+    /// What the producer gives: a processor that passes framesets on may have other formats than the camera.
+    pub(crate) info: CameraInfo,
+    /// The streams that its framesets have, with their formats.
+    pub(crate) frames: Vec<(Stream, PixelFormat)>,
+    /// What the camera says of itself.
+    said: Arc<CameraInfo>,
     /// Whether its color is stored in JPEG.
     pub(crate) jpeg: bool,
     pub(crate) wall_minus_monotonic_nanos: i64,
@@ -26,9 +31,32 @@ pub(crate) struct Source {
 
 impl Source {
     pub(super) fn new(name: String, frames: &FrameSet, jpeg: bool, wall_minus_monotonic_nanos: i64) -> Self {
-        let info = Arc::clone(frames.info());
+        Self::given(
+            name,
+            frames.producer(),
+            frames.info(),
+            formats_of(frames).collect(),
+            jpeg,
+            wall_minus_monotonic_nanos,
+        )
+    }
+
+    pub(super) fn given(
+        name: String,
+        producer: &str,
+        said: &Arc<CameraInfo>,
+        frames: Vec<(Stream, PixelFormat)>,
+        jpeg: bool,
+        wall_minus_monotonic_nanos: i64,
+    ) -> Self {
+        let mut info = CameraInfo::clone(said);
+        for stream in &mut info.streams {
+            let given = frames.iter().find(|(given, _)| *given == stream.stream);
+            stream.format = given.map_or(stream.format, |&(_, format)| format);
+        }
         let jpeg = jpeg && images::takes_jpeg(&info, Stream::Color);
-        Self { name, producer: frames.producer().to_owned(), info, jpeg, wall_minus_monotonic_nanos }
+        let (producer, said) = (producer.to_owned(), Arc::clone(said));
+        Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos }
     }
 
     pub(super) fn name_of(frames: &FrameSet) -> String {
@@ -37,8 +65,13 @@ impl Source {
     }
 
     pub(super) fn shows(&self, frames: &FrameSet) -> bool {
-        Arc::ptr_eq(&self.info, frames.info()) || self.info == *frames.info()
+        let same_camera = Arc::ptr_eq(&self.said, frames.info()) || self.said == *frames.info();
+        same_camera && self.frames.iter().copied().eq(formats_of(frames))
     }
+}
+
+fn formats_of(frames: &FrameSet) -> impl Iterator<Item = (Stream, PixelFormat)> {
+    frames.header().frames.iter().map(|frame| (frame.stream, frame.format))
 }
 
 /// A frameset as messages, and the gaps before it.
@@ -85,7 +118,11 @@ impl Encoded {
                 JPEG
             } else {
                 let pixels = images::pixels_of(frames, index);
-                images::raw_image(&source.name, frame.header(), pixels, &mut message);
+                let header = frame.header();
+                match header.format {
+                    PixelFormat::Xyzrgb => images::points(&source.name, header, pixels, &mut message),
+                    _ => images::raw_image(&source.name, header, pixels, &mut message),
+                }
                 RAW
             };
             records.push(FrameRecord::new(frame.header(), coding));

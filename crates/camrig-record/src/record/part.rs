@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig::frame::{Stream, Timestamp};
-use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, RawImage};
+use camrig::frame::{PixelFormat, Stream, Timestamp};
+use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
 use mcap::McapError;
 use mcap::records::MessageHeader;
 
@@ -156,7 +156,7 @@ impl Part {
         origin: u64,
         time: u64,
     ) -> io::Result<usize> {
-        let Source { name, info, jpeg, wall_minus_monotonic_nanos, .. } = &**source;
+        let Source { name, info, frames, jpeg, wall_minus_monotonic_nanos, .. } = &**source;
         let taken = Timestamp {
             clock: camrig::frame::Clock::System,
             nanos: messages.map_or(time, |messages| messages.publish_time),
@@ -170,7 +170,7 @@ impl Part {
         ];
         let of_frameset = [
             text(VERSION_KEY, VERSION.to_owned()),
-            text(CAMERA_KEY, serde_json::to_string(&**info)?),
+            text(CAMERA_KEY, serde_json::to_string(info)?),
             text(ORIGIN_KEY, origin.to_string()),
             text(PART_KEY, self.options.number.to_string()),
             text(OFFSET_KEY, wall_minus_monotonic_nanos.to_string()),
@@ -192,18 +192,20 @@ impl Part {
             images: BTreeMap::new(),
         };
         let mut once = Vec::new();
-        for stream in &info.streams {
-            let which = stream.stream;
+        for &(which, format) in frames {
             let mut metadata = of_camera.clone();
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
             let mut add = |what: &str, schema: Option<foxglove::Schema>| {
                 let schema = schema.ok_or(McapError::InvalidSchemaId)?;
                 define(format!("/{name}/{which}/{what}"), &schema, "protobuf", &metadata)
             };
-            let coded = *jpeg && which == Stream::Color;
-            let schema =
-                if coded { images::schema::<CompressedImage>() } else { images::schema::<RawImage>() };
-            channels.images.insert(which, add("image", schema).map_err(into_io)?);
+            let image = match format {
+                PixelFormat::Xyzrgb => add("points", images::schema::<PointCloud>()),
+                _ if *jpeg && which == Stream::Color => add("image", images::schema::<CompressedImage>()),
+                _ => add("image", images::schema::<RawImage>()),
+            };
+            channels.images.insert(which, image.map_err(into_io)?);
+            let Some(stream) = info.stream(which) else { continue };
             if let Some(intrinsics) = &stream.intrinsics {
                 let channel = add("calibration", images::schema::<CameraCalibration>()).map_err(into_io)?;
                 once.push((channel, images::calibration(name, which, taken, intrinsics)));

@@ -124,13 +124,9 @@ pub(crate) fn write(
 }
 
 pub(super) fn source(name: &str) -> Arc<Source> {
-    Arc::new(Source {
-        name: name.to_owned(),
-        producer: name.to_owned(),
-        info: Arc::new(info(name)),
-        jpeg: false,
-        wall_minus_monotonic_nanos: ORIGIN as i64,
-    })
+    let info = Arc::new(info(name));
+    let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();
+    Arc::new(Source::given(name.to_owned(), name, &info, frames, false, ORIGIN as i64))
 }
 
 pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {

@@ -12,7 +12,7 @@ use camrig::frame::{Clock, FrameHeader, PixelFormat, Stream, StreamInfo, StreamP
 use super::encode::{Encoded, Messages, Source};
 use super::memory::Memory;
 use super::options::RecordOptions;
-use super::testing::{TestFolder, source};
+use super::testing::TestFolder;
 use super::writer;
 use crate::format::{FrameRecord, FrameSetRecord, RAW};
 use crate::images;
@@ -96,13 +96,8 @@ fn camera() -> Arc<Source> {
     for stream in &mut info.streams {
         *stream = StreamInfo { profile, ..*stream };
     }
-    let front = source("front");
-    Arc::new(Source {
-        info: Arc::new(info),
-        name: front.name.clone(),
-        producer: front.producer.clone(),
-        ..*front
-    })
+    let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();
+    Arc::new(Source::given("front".to_owned(), "front", &Arc::new(info), frames, false, 0))
 }
 
 fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memory<Encoded>) -> Encoded {
