@@ -45,6 +45,7 @@ pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use stock::ply::encode as encode_ply;
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.

@@ -248,6 +248,13 @@ rig.mcap is what was recorded
         ]),
         "front: 2 framesets in images/front\n"
     );
+    let ply = ["recording", "export", "rig.mcap", "-o", "points", "--format", "ply", "--every", "10"];
+    assert_eq!(folder.well(&ply), "front: 1 frameset in points/front\ntop: 1 frameset in points/top\n");
+    for (camera, colored) in [("front", true), ("top", false)] {
+        let file = std::fs::read(folder.path().join(format!("points/{camera}/points/000000.ply"))).unwrap();
+        let header = String::from_utf8_lossy(&file[..250]).into_owned();
+        assert!(header.starts_with("ply\n") && header.contains("property uchar red") == colored, "{header}");
+    }
     let lines = std::fs::read_to_string(folder.path().join("images/front/framesets.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 2);
     let image = std::fs::File::open(folder.path().join("images/front/depth/000005.png")).unwrap();
@@ -385,4 +392,55 @@ pub(crate) fn counts(verified: &str) -> (u64, u64) {
     let line = verified.lines().find_map(|line| line.strip_prefix("front: ")).unwrap();
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     (numbers[0], numbers[1])
+}
+
+#[test]
+fn what_a_processor_passes_on_is_recorded_under_both_names() {
+    let mut folder = Folder::new();
+    let check = |input: &str, options: &str| {
+        format!(
+            "
+[processor.check]
+kind = \"verify\"
+inputs = [\"{input}\"]
+overflow = \"block\"
+options = {{ digest = true, content = false }}
+{options}"
+        )
+    };
+    let points = r#"
+[camera.front]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any" }
+
+[processor.cloud]
+kind = "pointcloud"
+inputs = ["front"]
+overflow = "block"
+"#;
+    let recorder = r#"
+[processor.recorder]
+kind = "record"
+inputs = ["front", "cloud"]
+overflow = "block"
+options = { file = "rig.mcap" }
+"#;
+    folder.write("record.toml", &format!("{points}{}", check("cloud", recorder)));
+    let digest = folder.well(&["run", "record.toml", "--framesets", "5"]);
+    let verified = folder.well(&["recording", "verify", "rig.mcap"]);
+    assert_eq!(
+        verified,
+        "\
+cloud/front: 5 whole framesets, 0 missing
+front: 5 whole framesets, 0 missing
+rig.mcap is what was recorded
+"
+    );
+    let camera = r#"
+[camera.front]
+driver = "replay"
+options = { file = "rig.mcap", camera = "cloud/front", paced = false }
+"#;
+    folder.write("replay.toml", &format!("{camera}{}", check("front", "")));
+    assert_eq!(folder.well(&["run", "replay.toml"]), digest);
 }

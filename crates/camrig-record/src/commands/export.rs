@@ -10,7 +10,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use camrig::frame::{ColorView, Frame, PixelFormat};
+use camrig::encode_ply;
+use camrig::frame::{
+    CameraInfo, ColorView, DepthView, Frame, Intrinsics, PixelFormat, PointCloud, PointsView, Stream,
+};
 use png::{BitDepth, ColorType};
 
 use super::{CommandError, bar, counted, size_bytes};
@@ -43,6 +46,18 @@ enum Format {
     Png,
     /// Arrays of `NumPy`, as they would be read from PNG
     Npy,
+    /// Points, colored where color is known, instead of images
+    Ply,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Npy => "npy",
+            Self::Ply => "ply",
+        }
+    }
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
@@ -107,11 +122,53 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// The frameset's points as a file: those that were recorded, or made from its depth. None without either.
+    fn ply(
+        &self,
+        cloud: &Result<PointCloud, String>,
+        depth_unit_meters: f32,
+    ) -> Result<Option<Vec<u8>>, String> {
+        let frame = |stream| {
+            let found = self.0.iter().find(|(header, _)| header.stream == stream);
+            found.map(|(header, pixels)| Frame::new(header, pixels))
+        };
+        let Some(frame_of_depth) = frame(Stream::Depth) else { return Ok(None) };
+        if let Some(points) = PointsView::new(frame_of_depth) {
+            return Ok(Some(encode_ply(&points)));
+        }
+        let Some(depth) = DepthView::new(frame_of_depth, depth_unit_meters, None) else { return Ok(None) };
+        let cloud = cloud.as_ref().map_err(String::clone)?;
+        let header = PointCloud::header(frame_of_depth.header());
+        let mut points = vec![0; header.size_bytes() as usize];
+        let color = frame(Stream::Color).and_then(ColorView::new);
+        cloud.write(&depth, color.as_ref(), &mut points).map_err(|error| error.to_string())?;
+        Ok(PointsView::new(Frame::new(&header, &points)).map(|points| encode_ply(&points)))
+    }
+}
+
+/// What makes points of a camera's depth.
+fn point_cloud(info: &CameraInfo) -> Result<PointCloud, String> {
+    let depth = info.stream(Stream::Depth).ok_or("the camera has no depth")?;
+    // What a file says is not trusted with an amount of memory.
+    let fits =
+        |lens: &Intrinsics| (lens.width, lens.height) == (depth.profile.width(), depth.profile.height());
+    if !depth.intrinsics.as_ref().is_some_and(fits) {
+        return Err("the calibration of depth is not known, or of another size".to_owned());
+    }
+    let color =
+        info.stream(Stream::Color).filter(|color| color.intrinsics.is_some() && color.to_depth.is_some());
+    PointCloud::new(depth, color).map_err(|error| error.to_string())
+}
+
 /// Where the frames of a camera go.
 struct CameraFolder {
     path: PathBuf,
     list: BufWriter<File>,
     format: Format,
+    depth_unit_meters: f32,
+    /// What makes points of depth; none where it is not asked for, and why it cannot be where it is.
+    points: Option<Result<PointCloud, String>>,
     every: u64,
     seen: u64,
     written: u64,
@@ -125,15 +182,14 @@ impl CameraFolder {
             return Err(io::Error::other(format!("`{}` is not the name of a folder", camera.name)));
         }
         let path = output.join(&camera.name);
-        for stream in &camera.info.streams {
-            fs::create_dir_all(path.join(stream.stream.name()))?;
-        }
         fs::create_dir_all(&path)?;
         let info = File::create(path.join("camera.json"))?;
         serde_json::to_writer_pretty(info, &camera.info)?;
         let list = BufWriter::new(File::create(path.join("framesets.jsonl"))?);
+        let points = (args.format == Format::Ply).then(|| point_cloud(&camera.info));
+        let depth_unit_meters = camera.info.depth_unit_meters;
         let (format, every) = (args.format, args.every);
-        Ok(Self { path, list, format, every, seen: 0, written: 0 })
+        Ok(Self { path, list, format, depth_unit_meters, points, every, seen: 0, written: 0 })
     }
 
     fn write(&mut self, frameset: &ReadFrameSet, shown: &Shown) -> io::Result<()> {
@@ -142,16 +198,22 @@ impl CameraFolder {
         if !wanted {
             return Ok(());
         }
-        for (header, pixels) in &shown.0 {
-            let frame = Frame::new(header, pixels);
-            let extension = if self.format == Format::Png { "png" } else { "npy" };
-            let name = format!("{:06}.{extension}", frameset.record.sequence);
-            let folder = self.path.join(header.stream.name());
-            // A frame of a stream that the camera did not tell of.
+        let write = |folder: &str, bytes: Vec<u8>| {
+            let folder = self.path.join(folder);
             fs::create_dir_all(&folder)?;
-            let image = Image::new(&frame);
-            let bytes = if self.format == Format::Png { image.png()? } else { image.npy() };
-            fs::write(folder.join(name), bytes)?;
+            let name = format!("{:06}.{}", frameset.record.sequence, self.format.extension());
+            fs::write(folder.join(name), bytes)
+        };
+        if let Some(points) = &self.points {
+            if let Some(ply) = shown.ply(points, self.depth_unit_meters).map_err(io::Error::other)? {
+                write("points", ply)?;
+            }
+        } else {
+            for (header, pixels) in &shown.0 {
+                let Some(image) = Image::new(&Frame::new(header, pixels)) else { continue };
+                let bytes = if self.format == Format::Png { image.png()? } else { image.npy() };
+                write(header.stream.name(), bytes)?;
+            }
         }
         serde_json::to_writer(&mut self.list, &frameset.record)?;
         writeln!(self.list)?;
@@ -175,17 +237,19 @@ struct Image {
 }
 
 impl Image {
-    fn new(frame: &Frame<'_>) -> Self {
+    /// None for points, which are no image.
+    fn new(frame: &Frame<'_>) -> Option<Self> {
         let (width, height) = (frame.width(), frame.height());
         let rows = || frame.rows().flatten().copied().collect();
         let (format, pixels) = match (frame.header().format, ColorView::new(*frame)) {
+            (PixelFormat::Xyzrgb, _) => return None,
             (PixelFormat::Z16, _) => (PixelFormat::Z16, rows()),
             (PixelFormat::Rgb8 | PixelFormat::Bgr8 | PixelFormat::Yuyv, Some(color)) => {
                 (PixelFormat::Rgb8, color.to_rgb8())
             }
             _ => (PixelFormat::Y8, rows()),
         };
-        Self { width, height, format, pixels }
+        Some(Self { width, height, format, pixels })
     }
 
     fn png(mut self) -> io::Result<Vec<u8>> {
