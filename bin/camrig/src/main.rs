@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use camrig::App;
 
 fn main() -> ExitCode {
-    with_realsense(App::new()).main()
+    with_realsense(camrig_record::add_to(App::new())).main()
 }
 
 #[cfg(feature = "realsense")]

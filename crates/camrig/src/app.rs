@@ -11,7 +11,7 @@ use actix::{Actor, Context, Handler};
 use camrig_ipc::handshake;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{self, Cli};
+use crate::cli::{self, Act, MadeTopology, OwnCommand};
 use crate::driver::Driver;
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
@@ -42,6 +42,7 @@ use crate::worker;
 /// ```
 pub struct App {
     registry: Registry,
+    commands: Vec<OwnCommand>,
 }
 
 impl App {
@@ -52,7 +53,7 @@ impl App {
         let mut registry = Registry::default();
         registry.add_driver::<Synthetic>(synthetic::DRIVER);
         stock::register(&mut registry);
-        Self { registry }
+        Self { registry, commands: Vec::new() }
     }
 
     /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
@@ -100,6 +101,31 @@ impl App {
         self
     }
 
+    /// Adds a command to the command line, beside `run`, `check` and the others. It prints what it has
+    /// to say by itself.
+    #[must_use]
+    pub fn command(
+        mut self,
+        command: clap::Command,
+        act: impl Fn(&clap::ArgMatches) -> ExitCode + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand { command, act: Act::Whole(Box::new(act)) });
+        self
+    }
+
+    /// Adds a command that makes a topology from its arguments, which is then run as `run` runs a file. It takes
+    /// the options of `run` too. When there is no topology to run, `make` says why by itself and gives the exit
+    /// code.
+    #[must_use]
+    pub fn run_command(
+        mut self,
+        command: clap::Command,
+        make: impl Fn(&clap::ArgMatches) -> Result<MadeTopology, ExitCode> + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand { command, act: Act::Make(Box::new(make)) });
+        self
+    }
+
     /// The whole program, to be called before any thread is started: reads the command line, does what it
     /// says, and returns the exit code: 0 stopped as asked, 1 `plan` found too little, 64 usage, 69 a camera is
     /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
@@ -114,9 +140,6 @@ impl App {
         }
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
-        match Cli::parse(name.as_deref().unwrap_or("camrig")) {
-            Ok(cli) => cli::run(cli, &registry),
-            Err(code) => code,
-        }
+        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry)
     }
 }

@@ -38,12 +38,15 @@ pub use camrig_frame as frame;
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
+pub use clap;
+pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
 pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use stock::ply::encode as encode_ply;
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.

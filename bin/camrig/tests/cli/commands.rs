@@ -28,6 +28,15 @@ fn list_shows_every_option() {
 
 #[cfg(not(feature = "realsense"))]
 const LIST: &str = "
+driver replay
+  file          string, required
+  camera        string
+  paced         bool
+  speed         number
+  repeat        bool
+  from_seconds  number
+  to_seconds    number
+
 driver synthetic
   model              d405|d435|any
   serial             string
@@ -54,6 +63,16 @@ kind match, takes matches
 
 kind pointcloud
   color  bool
+
+kind record
+  file           string, required
+  files          rig|camera
+  color          raw|jpeg
+  jpeg_quality   integer
+  compression    none|lz4|zstd
+  split_mib      integer
+  split_seconds  integer
+  memory_mib     integer
 
 kind snapshot
   folder      string, required
@@ -91,8 +110,15 @@ with `--features realsense`
 #[test]
 fn help_names_every_command_and_option() {
     for (args, words) in [
-        (["--help"].as_slice(), ["run", "check", "plan", "devices", "init", "list", "--version"].as_slice()),
+        (
+            ["--help"].as_slice(),
+            ["run", "check", "plan", "devices", "init", "list", "recording", "record", "replay", "--version"]
+                .as_slice(),
+        ),
         (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
+        (&["record", "--help"], &["Run a topology and record", "TOPOLOGY", "--output", "--framesets"]),
+        (&["replay", "--help"], &["Run a recording", "FILE", "[TOPOLOGY]", "--fast", "--placement"]),
+        (&["recording", "--help"], &["info", "verify", "repair", "export"]),
         (&["check", "--help"], &["TOPOLOGY", "--placement", "--no-devices"]),
         (&["devices", "--help"], &["--json"]),
         (&["init", "--help"], &["FILE", "rig.toml"]),

@@ -3,7 +3,7 @@
 mod colorize;
 mod match_lines;
 mod matches;
-mod ply;
+pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
