@@ -14,6 +14,8 @@ mod matching;
 mod matching_tests;
 mod parse;
 mod problem;
+#[cfg(test)]
+mod restart_tests;
 mod section;
 #[cfg(test)]
 mod tests;
