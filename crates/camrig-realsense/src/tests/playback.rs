@@ -1,5 +1,6 @@
 //! Recordings.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,12 +119,19 @@ fn held_frames_do_not_silence_the_camera() {
     .unwrap();
 }
 
+/// At its own pace a player does not wait for a machine that is busy with something else, and drops: what comes is
+/// checked, not how much.
 #[test]
-fn a_recording_at_its_own_pace_comes_out_whole() {
+fn a_recording_at_its_own_pace_comes_in_order() {
     let bag = record("pace.bag", 12);
-    let mut frames = 0;
-    play(&Options { real_time: None, ..file(&bag.0) }, |headers, _| frames += headers.len());
-    assert_eq!(frames, 24);
+    let mut numbers: BTreeMap<Stream, Vec<u64>> = BTreeMap::new();
+    play(&Options { real_time: None, ..file(&bag.0) }, |headers, _| {
+        headers.iter().for_each(|header| numbers.entry(header.stream).or_default().push(header.number));
+    });
+    assert_eq!(numbers.len(), 2, "{numbers:?}");
+    for numbers in numbers.values() {
+        assert!(numbers.is_sorted_by(|one, next| one < next) && numbers.len() <= 12, "{numbers:?}");
+    }
 }
 
 #[test]
