@@ -39,6 +39,7 @@ pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand
 pub use frameset::{FrameSet, HeldFrames};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{NoOptions, Processor, ProcessorError};
+pub use stock::{Colorizer, Picture};
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.

@@ -64,6 +64,7 @@ impl TestCamera {
         let link = Arc::new(link);
         let mut outlet = Outlet::new(Wiring {
             name: name.to_owned(),
+            rig: String::new(),
             slots: SLOTS,
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
@@ -112,6 +113,7 @@ pub(crate) fn outlet_and_reader(name: &str) -> (Outlet, Arc<LocalLink>) {
 fn outlet_to(name: &str, inputs: &[(&str, &Arc<Ledger>)], locals: Vec<Arc<LocalLink>>) -> Outlet {
     Outlet::new(Wiring {
         name: name.to_owned(),
+        rig: String::new(),
         slots: SLOTS,
         remotes: Vec::new(),
         locals,

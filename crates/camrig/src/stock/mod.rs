@@ -1,12 +1,15 @@
 //! The stock processors that every program has.
 
 mod colorize;
+mod picture;
 mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
+pub use self::colorize::Colorizer;
+pub use self::picture::Picture;
 use crate::registry::Registry;
 
 /// Registers every stock processor, as a user registers his own.

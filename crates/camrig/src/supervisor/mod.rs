@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use camrig_status::socket::StatusSocket;
+
 use self::health::Watch;
 pub(crate) use self::outcome::{End, Outcome};
 use self::policy::Ladder;
@@ -88,7 +90,8 @@ pub(crate) fn run(
     let interrupts = sender.clone();
     // A full queue means that earlier interrupts, or the end, are being heard.
     ctrlc::set_handler(move || drop(interrupts.try_send(Event::Interrupt))).map_err(std::io::Error::other)?;
-    let rig = Rig::new(topology, limits.framesets)?;
+    let socket = StatusSocket::open()?;
+    let rig = Rig::new(topology, socket.name(), limits.framesets)?;
     let mut processes = vec![Process { pid: std::process::id(), ..Process::default() }];
     for (process, name) in topology.processes().iter().enumerate().skip(1) {
         let worker = Worker::start(process, name, sender.clone())?;
