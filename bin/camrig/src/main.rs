@@ -6,9 +6,10 @@ mod stand_in;
 use std::process::ExitCode;
 
 use camrig::App;
+use camrig_view::View;
 
 fn main() -> ExitCode {
-    with_realsense(App::new()).main()
+    with_realsense(App::new().actor("view", View::new)).main()
 }
 
 #[cfg(feature = "realsense")]

@@ -26,7 +26,7 @@ mod slots;
 mod tally;
 
 pub use bell::{Bell, Inbox};
-pub use latency::Latency;
+pub use latency::{Latency, LatencyHistogram};
 pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::MemoryError;

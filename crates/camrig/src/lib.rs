@@ -8,6 +8,7 @@ mod clock;
 mod control;
 mod driver;
 mod frameset;
+mod gauge;
 mod host;
 mod inputs;
 mod local;

@@ -9,6 +9,7 @@
 //! * `policy`: whether an actor that failed gets another life
 //! * `recovery`: failures, deaths of processes, and what follows
 //! * `health`: actors that neither fail nor do anything
+//! * `status`: how it is now, for whoever asks
 //! * `outcome`: how it all ended, and the report
 
 mod health;
@@ -16,12 +17,14 @@ mod outcome;
 mod policy;
 mod recovery;
 mod state;
+mod status;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use camrig_status::RigStatus;
 use camrig_status::socket::StatusSocket;
 
 use self::health::Watch;
@@ -30,11 +33,12 @@ use self::policy::Ladder;
 use self::state::State;
 use crate::actors::Failure;
 use crate::control::{ActorEvent, Order, Part};
+use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::registry::Registry;
 use crate::status::StatusLine;
 use crate::topology::{ActorSpec, Role, Topology};
-use crate::usage::{self, Usage};
+use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig};
 use crate::workers::{Worker, WorkerEvent};
 
@@ -64,6 +68,8 @@ pub(crate) struct RunLimits {
 
 /// What the supervisor hears.
 enum Event {
+    /// Somebody wants to know how the rig is.
+    Asked(SyncSender<RigStatus>),
     Actor(ActorEvent),
     Worker(usize, WorkerEvent),
     /// Ctrl-C or SIGTERM.
@@ -84,7 +90,7 @@ pub(crate) fn run(
     topology: &Topology,
     registry: &Arc<Registry>,
     limits: &RunLimits,
-    status: StatusLine,
+    line: StatusLine,
 ) -> std::io::Result<Outcome> {
     let (sender, events) = sync_channel(EVENTS);
     let interrupts = sender.clone();
@@ -97,9 +103,17 @@ pub(crate) fn run(
         let worker = Worker::start(process, name, sender.clone())?;
         processes.push(Process { pid: worker.pid(), worker: Some(worker), ..Process::default() });
     }
+    let asked = sender.clone();
+    socket.serve(move || {
+        let (answer, status) = sync_channel(1);
+        // None means that the run is over.
+        asked.send(Event::Asked(answer)).ok()?;
+        status.recv().ok()
+    })?;
     let run = Run {
         topology,
         rig,
+        gauge: Gauge::default(),
         hosted: None,
         actors: topology.actors().iter().map(Actor::new).collect(),
         processes,
@@ -108,7 +122,7 @@ pub(crate) fn run(
         interrupted: false,
         going_since: None,
         stopping: false,
-        status,
+        line,
     };
     run.drive(registry, limits, &events)
 }
@@ -163,6 +177,7 @@ struct Process {
 struct Run<'a> {
     topology: &'a Topology,
     rig: Rig,
+    gauge: Gauge,
     /// The actors in this process.
     hosted: Option<Hosted>,
     processes: Vec<Process>,
@@ -174,7 +189,7 @@ struct Run<'a> {
     interrupted: bool,
     going_since: Option<Instant>,
     stopping: bool,
-    status: StatusLine,
+    line: StatusLine,
 }
 
 impl Run<'_> {
@@ -211,9 +226,9 @@ impl Run<'_> {
             } else if progress.1.elapsed() >= DRAIN_TIMEOUT {
                 self.give_up_on_the_rest();
             }
-            self.status.show(going, &self.rig);
+            self.line.show(going, &self.rig);
         }
-        self.status.clear();
+        self.line.clear();
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.note_usage();
         self.end_workers(events);
@@ -253,6 +268,8 @@ impl Run<'_> {
 
     fn hear(&mut self, event: Event) {
         match event {
+            // Who asked may have gone.
+            Event::Asked(answer) => drop(answer.try_send(self.status())),
             Event::Actor(event) | Event::Worker(_, WorkerEvent::Actor(event)) => self.hear_actor(event),
             Event::Worker(process, WorkerEvent::Hello(orders)) => self.hear_hello(process, orders),
             Event::Worker(process, WorkerEvent::Exited(how)) => self.hear_exit(process, &how),
@@ -360,7 +377,7 @@ impl Run<'_> {
             return;
         }
         self.stopping = true;
-        self.status.clear();
+        self.line.clear();
         self.tell_all(|| Order::StopCameras);
         self.hosted.iter().for_each(Hosted::stop_cameras);
         // What is between two lives: a camera stays there, a processor begins, to see what is in flight.
@@ -400,17 +417,6 @@ impl Run<'_> {
         {
             let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
             self.fail(id, Failure { in_vain: true, ..failure });
-        }
-    }
-
-    fn note_usage(&mut self) {
-        for process in &mut self.processes {
-            if let Some(now) = usage::of(process.pid) {
-                let most = &mut process.usage;
-                most.cpu_seconds = most.cpu_seconds.max(process.spent_seconds + now.cpu_seconds);
-                most.private_bytes = most.private_bytes.max(now.private_bytes);
-                most.shared_bytes = most.shared_bytes.max(now.shared_bytes);
-            }
         }
     }
 
