@@ -95,7 +95,7 @@ mod tests {
             ),
             (
                 "listen = '0.0.0.0:8470'",
-                "`listen` is 0.0.0.0:8470, which others can reach: option `token` is needed, a secret of 8 to \
+                "`listen` is 0.0.0.0:8470, which others can reach: `token` is needed, a secret of 8 to \
                  128 letters, digits, `-` and `_`",
             ),
             ("signal_timeout_millis = 1", "`signal_timeout_millis` is 1; choose 50 to 3600000"),

@@ -165,7 +165,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `metrics`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1

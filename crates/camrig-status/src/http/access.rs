@@ -38,7 +38,7 @@ impl Access {
         match token {
             None if !listen.ip().is_loopback() => {
                 return Err(format!(
-                    "`listen` is {listen}, which others can reach: option `token` is needed, a secret of \
+                    "`listen` is {listen}, which others can reach: `token` is needed, a secret of \
                      {} to {} {TOKEN_CHARACTERS}",
                     TOKEN_LENGTH.start(),
                     TOKEN_LENGTH.end()
@@ -170,7 +170,7 @@ mod tests {
         );
         assert_eq!(
             Access::new(listen("0.0.0.0:80"), None).unwrap_err(),
-            "`listen` is 0.0.0.0:80, which others can reach: option `token` is needed, a secret of 8 to 128 \
+            "`listen` is 0.0.0.0:80, which others can reach: `token` is needed, a secret of 8 to 128 \
              letters, digits, `-` and `_`"
         );
         for token in ["short", "with space", "with;semicolon"] {

@@ -20,11 +20,13 @@ mod state;
 mod status;
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig_status::RigStatus;
+use camrig_status::http::{self, Server};
 use camrig_status::socket::StatusSocket;
 
 use self::health::Watch;
@@ -37,7 +39,7 @@ use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::registry::Registry;
 use crate::status::StatusLine;
-use crate::topology::{ActorSpec, Role, Topology};
+use crate::topology::{ActorSpec, MetricsSpec, Role, Topology};
 use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig};
 use crate::workers::{Worker, WorkerEvent};
@@ -103,6 +105,8 @@ pub(crate) fn run(
         let worker = Worker::start(process, name, sender.clone())?;
         processes.push(Process { pid: worker.pid(), worker: Some(worker), ..Process::default() });
     }
+    // Until the run is over.
+    let _metrics = topology.metrics().map(|metrics| serve_metrics(metrics, socket.name())).transpose()?;
     let asked = sender.clone();
     socket.serve(move || {
         let (answer, status) = sync_channel(1);
@@ -125,6 +129,17 @@ pub(crate) fn run(
         line,
     };
     run.drive(registry, limits, &events)
+}
+
+/// Serves the rig's numbers, and says where.
+fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> std::io::Result<Server> {
+    let MetricsSpec { listen, access } = metrics;
+    let server = Server::start("metrics", *listen, access.clone(), http::routes(rig)).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
+    })?;
+    // A rig whose stdout nobody reads is watched by other means.
+    let _ = writeln!(std::io::stdout(), "metrics: http://{}/metrics", server.address());
+    Ok(server)
 }
 
 struct Actor {

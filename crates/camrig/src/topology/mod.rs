@@ -5,10 +5,11 @@
 //! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers
 //! and kinds judge their own options through the [`Registry`].
 //!
-//! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
+//! `section` reads one table, `parse` makes actors of tables, `metrics` reads one that is no actor, `graph` makes links and processes of actors,
 //! and `problem` says what is wrong.
 
 mod graph;
+mod metrics;
 mod parse;
 mod problem;
 mod section;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use camrig_ipc::Overflow;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::metrics::MetricsSpec;
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
 use crate::plan::Budgets;
@@ -159,6 +161,7 @@ pub(crate) struct Topology {
     links: Vec<LinkSpec>,
     processes: Vec<String>,
     usb: Budgets,
+    metrics: Option<MetricsSpec>,
 }
 
 impl Topology {
@@ -220,6 +223,11 @@ impl Topology {
     /// What a USB controller may carry.
     pub(crate) fn usb_budgets(&self) -> Budgets {
         self.usb
+    }
+
+    /// Where the rig's numbers are served, if it asks for that.
+    pub(crate) fn metrics(&self) -> Option<&MetricsSpec> {
+        self.metrics.as_ref()
     }
 
     /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.
