@@ -9,7 +9,8 @@ use camrig::App;
 use camrig_view::View;
 
 fn main() -> ExitCode {
-    with_realsense(App::new().actor("view", View::new)).main()
+    let app = App::new().actor("view", View::new).demo(include_str!("demo.toml"));
+    with_realsense(app).main()
 }
 
 #[cfg(feature = "realsense")]

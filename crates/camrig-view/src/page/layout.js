@@ -5,7 +5,8 @@ const FOOTER = 36;
 /** Columns of tiles, and whether the panes of a tile are stacked, so that pictures are largest. */
 export function arrange(tiles, panes, aspect, width, height, gap) {
   let best = { columns: 1, stacked: false, size: 0 };
-  if (width <= 640) return best;
+  // On a phone one scrolls, and sees one camera as large as it gets.
+  if (width <= 640) return { ...best, stacked: tiles === 1 };
   for (let columns = 1; columns <= tiles; columns++) {
     for (const stacked of [false, true]) {
       const rows = Math.ceil(tiles / columns);

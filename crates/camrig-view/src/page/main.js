@@ -83,8 +83,8 @@ function layout() {
   document.body.classList.toggle("single", single);
   element("single").hidden = !single;
   element("tint").hidden = !(single && settings.cloud);
-  tiles.forEach((tile) => tile.arrange());
-  const panes = Math.max(1, ...visible.map((tile) => tile.shown.length)) + (single && settings.cloud ? 1 : 0);
+  const clouded = single && settings.cloud;
+  const panes = Math.max(1, ...visible.map((tile) => tile.shown.length));
   const aspect = Math.max(1, ...visible.map((tile) => tile.aspect));
   const grid = element("grid");
   const height = innerHeight - document.querySelector("header").offsetHeight;
@@ -93,8 +93,10 @@ function layout() {
   grid.style.setProperty("--columns", columns);
   // Narrower than the window when its height is what limits the pictures.
   const wide = size * (stacked ? 1 : panes) * columns + gap * (columns + 1) + 6 * columns;
-  grid.style.paddingInline = size ? `${Math.max(gap, (grid.clientWidth - wide) / 2)}px` : "";
-  document.body.classList.toggle("stacked", stacked);
+  grid.style.paddingInline = size && !clouded ? `${Math.max(gap, (grid.clientWidth - wide) / 2)}px` : "";
+  document.body.classList.toggle("stacked", stacked && !clouded);
+  document.body.classList.toggle("clouded", clouded);
+  tiles.forEach((tile) => tile.arrange());
   tiles.forEach((tile) => tile.ask());
 }
 

@@ -1,9 +1,10 @@
-//! The command line: `run`, `check`, `plan`, `devices`, `init`, `list`.
+//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`.
 //!
 //! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
 
 mod devices;
 mod plan;
+mod top;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -15,12 +16,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::logging;
 use crate::registry::Registry;
-use crate::status::StatusLine;
+use crate::status::Progress;
 use crate::supervisor::{self, End, RunLimits};
 use crate::topology::{MAIN, Placement, Problems, Role, Topology};
-
-/// The built-in topology.
-const DEMO: &str = include_str!("../demo.toml");
 
 /// The word for the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -50,6 +48,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a topology until Ctrl-C, a limit, or the end of all cameras
     Run(RunArgs),
+    /// Look at a running rig: its actors, rates, drops, latencies
+    Top(top::TopArgs),
     /// Check a topology: all problems at once, nothing started
     Check(CheckArgs),
     /// Add up what the cameras need of USB, before anything starts: exits 1 when a controller has too little
@@ -98,7 +98,7 @@ struct TopologyArgs {
 impl TopologyArgs {
     fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
         if self.topology.as_os_str() == DEMO_NAME {
-            Topology::parse(DEMO_NAME, DEMO, self.placement, registry)
+            Topology::parse(DEMO_NAME, registry.demo(), self.placement, registry)
         } else {
             Topology::read(&self.topology, self.placement, registry)
         }
@@ -135,6 +135,7 @@ pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
         Command::Run(args) => run_topology(&args, registry),
+        Command::Top(args) => top::run(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry),
         Command::Devices(args) => devices::run(&args, registry),
@@ -162,7 +163,7 @@ fn run_topology(args: &RunArgs, registry: &Arc<Registry>) -> ExitCode {
     };
     plan::warn(&topology, registry);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
-    let outcome = match supervisor::run(&topology, registry, &limits, StatusLine::new(topology.name())) {
+    let outcome = match supervisor::run(&topology, registry, &limits, Progress::new()) {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("error: the rig cannot be started: {error}");

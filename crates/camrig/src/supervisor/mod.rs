@@ -38,7 +38,7 @@ use crate::control::{ActorEvent, Order, Part};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::registry::Registry;
-use crate::status::StatusLine;
+use crate::status::Progress;
 use crate::topology::{ActorSpec, MetricsSpec, Role, Topology};
 use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig};
@@ -92,7 +92,7 @@ pub(crate) fn run(
     topology: &Topology,
     registry: &Arc<Registry>,
     limits: &RunLimits,
-    line: StatusLine,
+    progress: Progress,
 ) -> std::io::Result<Outcome> {
     let (sender, events) = sync_channel(EVENTS);
     let interrupts = sender.clone();
@@ -126,7 +126,7 @@ pub(crate) fn run(
         interrupted: false,
         going_since: None,
         stopping: false,
-        line,
+        progress,
     };
     run.drive(registry, limits, &events)
 }
@@ -204,7 +204,7 @@ struct Run<'a> {
     interrupted: bool,
     going_since: Option<Instant>,
     stopping: bool,
-    line: StatusLine,
+    progress: Progress,
 }
 
 impl Run<'_> {
@@ -215,7 +215,7 @@ impl Run<'_> {
         events: &Receiver<Event>,
     ) -> std::io::Result<Outcome> {
         self.host_own(registry)?;
-        let mut progress = (0, Instant::now());
+        let mut drained = (0, Instant::now());
         let mut usage_at = Instant::now();
         while !self.interrupted && self.actors.iter().any(|actor| !actor.state.has_ended()) {
             match events.recv_timeout(TICK) {
@@ -236,14 +236,17 @@ impl Run<'_> {
                 self.note_usage();
             }
             let settled = self.settled();
-            if !self.draining() || settled != progress.0 {
-                progress = (settled, Instant::now());
-            } else if progress.1.elapsed() >= DRAIN_TIMEOUT {
+            if !self.draining() || settled != drained.0 {
+                drained = (settled, Instant::now());
+            } else if drained.1.elapsed() >= DRAIN_TIMEOUT {
                 self.give_up_on_the_rest();
             }
-            self.line.show(going, &self.rig);
+            if self.progress.is_due() {
+                let status = self.status();
+                self.progress.show(&status);
+            }
         }
-        self.line.clear();
+        self.progress.end();
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.note_usage();
         self.end_workers(events);
@@ -392,7 +395,7 @@ impl Run<'_> {
             return;
         }
         self.stopping = true;
-        self.line.clear();
+        self.progress.end();
         self.tell_all(|| Order::StopCameras);
         self.hosted.iter().for_each(Hosted::stop_cameras);
         // What is between two lives: a camera stays there, a processor begins, to see what is in flight.
