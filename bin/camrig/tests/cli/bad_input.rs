@@ -226,7 +226,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
+  |        ^^^^^^^^^^^^ there are: `pointcloud`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -267,7 +267,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `pointcloud`, `snapshot`, `stats`, `verify`
+  |            ^ there are: `pointcloud`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12
