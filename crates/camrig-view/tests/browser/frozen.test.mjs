@@ -44,8 +44,8 @@ class Client {
 }
 
 test("a client that is frozen for a minute costs nothing", { timeout: 3 * FROZEN_MILLIS }, async (t) => {
-  const camera = `driver = "synthetic"\noptions = { depth = "848x480@15", color = "848x480@15" }`;
-  // Queues that no hiccup of a busy machine fills.
+  const camera = `driver = "synthetic"\noptions = { depth = "848x480@6", color = "848x480@6" }`;
+  // A rate and queues that no hiccup of a busy machine disturbs.
   const reader = `inputs = ["left", "right"]\nqueue = 16`;
   const rig = await Rig.start(`
 [camera.left]
@@ -71,7 +71,7 @@ ${reader}
 
   const clients = [new Client(url, false), new Client(url, true)];
   t.after(() => clients.forEach((client) => client.end()));
-  await until("every client has shown a hundred framesets", () => clients.every((client) => client.shown >= 100));
+  await until("every client has shown fifty framesets", () => clients.every((client) => client.shown >= 50));
   const before = await status();
   clients.forEach((client) => client.freeze());
   await pause(FROZEN_MILLIS);
@@ -82,5 +82,5 @@ ${reader}
   assert.ok(growth < GROWTH_BYTES_MOST, `${growth} bytes`);
   assert.deepEqual(missed(after), missed(before));
   const made = after.actors[0].produced - before.actors[0].produced;
-  assert.ok(made > 0.9 * 15 * (FROZEN_MILLIS / 1000), `${made} framesets of a camera meanwhile`);
+  assert.ok(made > 0.9 * 6 * (FROZEN_MILLIS / 1000), `${made} framesets of a camera meanwhile`);
 });
