@@ -1,4 +1,4 @@
-// Clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser
+// Clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
 //
 // One is a page that is frozen: it asks for nothing more. The other one goes on asking, which no page does.
 

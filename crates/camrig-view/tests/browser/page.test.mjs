@@ -1,4 +1,4 @@
-// The page in a real browser, in front of a real rig: node --test crates/camrig-view/tests/browser
+// The page in a real browser, in front of a real rig: node --test crates/camrig-view/tests/browser/page.test.mjs
 //
 // Needs chromium; CHROMIUM and CAMRIG say where the programs are.
 
