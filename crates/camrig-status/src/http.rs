@@ -3,6 +3,7 @@
 //! It deliberately knows no page and no camera: whoever starts it brings further routes.
 
 mod access;
+mod listener;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +18,11 @@ use axum::routing::get;
 use tokio::sync::oneshot;
 
 pub use self::access::Access;
+use self::listener::Bounded;
 use crate::{RigStatus, prometheus, socket};
+
+/// Connections that are open at once. A browser opens six, and a WebSocket for each page.
+const CONNECTIONS_MAX: usize = 128;
 
 /// A server that answers until it drops.
 pub struct Server {
@@ -41,6 +46,7 @@ impl Server {
         let routes = routes.layer(from_fn_with_state(access, access::check));
         let serve = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = Bounded::new(listener, CONNECTIONS_MAX);
             tokio::select! {
                 served = async { axum::serve(listener, routes).await } => served,
                 // Connections that are open go with the runtime: a page may be open for days.
@@ -105,4 +111,50 @@ async fn answer(rig: Rig, content_type: &'static str, text: fn(&RigStatus) -> St
 pub async fn read(rig: &str) -> io::Result<RigStatus> {
     let rig = rig.to_owned();
     tokio::task::spawn_blocking(move || socket::read(&rig)).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ask(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /hello HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        stream
+    }
+
+    fn answer(mut stream: &TcpStream) -> String {
+        let mut start = [0; 15];
+        stream.read_exact(&mut start).unwrap();
+        String::from_utf8(start.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn who_comes_when_all_places_are_taken_waits_for_one() {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let routes = Router::new().route("/hello", get(|| async { "hello" }));
+        let server = Server::start("test", listen, Access::new(listen, None).unwrap(), routes).unwrap();
+        let mut open: Vec<_> = (0..CONNECTIONS_MAX).map(|_| ask(server.address())).collect();
+        assert!(open.iter().all(|stream| answer(stream) == "HTTP/1.1 200 OK"));
+        let late = ask(server.address());
+        drop(open.pop());
+        assert_eq!(answer(&late), "HTTP/1.1 200 OK");
+    }
+
+    #[test]
+    fn the_address_is_free_when_the_server_is_gone() {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let start = |listen| Server::start("test", listen, Access::new(listen, None).unwrap(), Router::new());
+        let server = start(listen).unwrap();
+        let address = server.address();
+        let _open = ask(address);
+        assert_eq!(start(address).map(|_| ()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(server);
+        assert_eq!(start(address).unwrap().address(), address);
+    }
 }

@@ -9,6 +9,10 @@ use crate::{ActorStatus, LinkStatus, ProcessStatus, RigStatus};
 /// What the text has to be called in an answer over HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+const STATE: &str = "camrig_actor_state";
+const DROPPED: &str = "camrig_framesets_dropped_total";
+const LATENCY: &str = "camrig_latency_seconds";
+
 /// The whole status.
 pub fn text(status: &RigStatus) -> String {
     let mut text = Text(String::new());
@@ -46,7 +50,6 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         "Slots that wait for, or are held by, readers in other processes.",
         |actor| actor.slots_in_use,
     );
-    const STATE: &str = "camrig_actor_state";
     text.family(STATE, "gauge", "1 for the state that an actor is in.");
     for actor in actors {
         text.sample(STATE, &[("actor", &actor.name), ("role", &actor.role), ("state", &actor.state)], 1);
@@ -67,14 +70,12 @@ fn links(text: &mut Text, links: &[LinkStatus]) {
         link.delivered
     });
     each("camrig_framesets_in_flight", "gauge", "Framesets that are on the way.", |link| link.in_flight);
-    const DROPPED: &str = "camrig_framesets_dropped_total";
     text.family(DROPPED, "counter", "Framesets that never reach a link's reader, by reason.");
     for link in links {
         for (reason, count) in &link.dropped {
             text.sample(DROPPED, &[("from", &link.from), ("to", &link.to), ("reason", reason)], count);
         }
     }
-    const LATENCY: &str = "camrig_latency_seconds";
     text.family(LATENCY, "histogram", "From the arrival in a camera to the call of a link's reader.");
     for link in links {
         let labels = [("from", link.from.as_str()), ("to", link.to.as_str())];

@@ -52,6 +52,7 @@ impl Footer {
     pub fn clear(&mut self) {
         let text = self.away();
         self.drawn = None;
+        // A terminal that is gone needs nothing.
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
@@ -59,6 +60,15 @@ impl Footer {
         self.drawn.map_or_else(String::new, |(height, lines)| {
             format!("\x1b7\x1b[r\x1b[{};1H\x1b[J\x1b8", height - lines + 1)
         })
+    }
+}
+
+/// A terminal that is left as it was, however the run ends.
+impl Drop for Footer {
+    fn drop(&mut self) {
+        if self.drawn.is_some() {
+            self.clear();
+        }
     }
 }
 

@@ -53,20 +53,16 @@ impl View {
     /// # Errors
     /// When the address is taken or not this machine's.
     pub fn new(options: ViewOptions, outlet: Outlet) -> Result<Self, ProcessorError> {
+        let (listen, access) = (options.listen, options.access.clone());
         let inputs = outlet.inputs().map(|input| input.from.to_owned());
         let cameras = Arc::new(Cameras::new(inputs));
-        let sessions = Sessions::new(Arc::clone(&cameras), &options, outlet.rig(), outlet.name());
+        let sessions = Sessions::new(Arc::clone(&cameras), options, outlet.rig(), outlet.name());
         let routes = page::routes().merge(session::route(sessions)).merge(http::routes(outlet.rig()));
-        let server = Server::start("view", options.listen, options.access.clone(), routes)
-            .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+        let query = access.query();
+        let server = Server::start("view", listen, access, routes)
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         // A rig whose stdout nobody reads is watched by other means.
-        let _ = writeln!(
-            std::io::stdout(),
-            "{}: http://{}/{}",
-            outlet.name(),
-            server.address(),
-            options.access.query()
-        );
+        let _ = writeln!(std::io::stdout(), "{}: http://{}/{query}", outlet.name(), server.address());
         Ok(Self { cameras, _server: server, _outlet: outlet })
     }
 }

@@ -115,8 +115,9 @@ impl Message {
     }
 
     /// The whole message.
-    pub(crate) fn finish(self, shown: Shown<'_>) -> Result<Vec<u8>, serde_json::Error> {
-        let text = serde_json::to_vec(&Shown { parts: self.parts, ..shown })?;
+    pub(crate) fn finish(self, mut shown: Shown<'_>) -> Result<Vec<u8>, serde_json::Error> {
+        shown.parts = self.parts;
+        let text = serde_json::to_vec(&shown)?;
         let length = (text.len() as u32).to_le_bytes();
         Ok([length.as_slice(), &text, &self.bytes].concat())
     }

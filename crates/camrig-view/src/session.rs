@@ -46,23 +46,19 @@ struct Shared {
     cameras: Arc<Cameras>,
     rig: String,
     view: String,
-    signal_timeout: Duration,
-    frame_time: Duration,
-    quality: u8,
+    options: ViewOptions,
     /// The rig's status, and when it was read.
     status: Mutex<(Option<Instant>, Option<RigStatus>)>,
 }
 
 impl Sessions {
     /// Pages of `cameras`, in the rig whose status socket is called `rig`, for the actor called `view`.
-    pub(crate) fn new(cameras: Arc<Cameras>, options: &ViewOptions, rig: &str, view: &str) -> Self {
+    pub(crate) fn new(cameras: Arc<Cameras>, options: ViewOptions, rig: &str, view: &str) -> Self {
         Self(Arc::new(Shared {
             cameras,
             rig: rig.to_owned(),
             view: view.to_owned(),
-            signal_timeout: options.signal_timeout,
-            frame_time: options.frame_time,
-            quality: options.quality,
+            options,
             status: Mutex::default(),
         }))
     }
@@ -154,7 +150,7 @@ impl Session {
     /// When the camera's next picture may be sent.
     fn due(&self, camera: usize) -> Instant {
         let last = self.shown.get(&camera).and_then(|before| before.at);
-        last.map_or_else(Instant::now, |last| last + self.shared.frame_time)
+        last.map_or_else(Instant::now, |last| last + self.shared.options.frame_time)
     }
 
     /// The frameset that was asked for, if it is there.
@@ -165,10 +161,12 @@ impl Session {
         let before = self.shown.entry(camera).or_default();
         // From the moment when it was due, not from now: or the rate would come out below what was asked for.
         let now = Instant::now();
-        let due =
-            before.at.map(|at| at + self.shared.frame_time).filter(|due| now - *due < self.shared.frame_time);
+        let due = before
+            .at
+            .map(|at| at + self.shared.options.frame_time)
+            .filter(|due| now - *due < self.shared.options.frame_time);
         before.at = Some(due.unwrap_or(now));
-        message(&frames, count, &wanted, before, self.shared.quality)
+        message(&frames, count, &wanted, before, self.shared.options.quality)
             .inspect_err(|error| log::warn!("no picture of `{}`: {error}", frames.camera()))
             .ok()
     }
@@ -188,7 +186,9 @@ fn message(
         let what = (frame.stream(), frame.width(), frame.height());
         match frames.depth().filter(|_| frame.stream() == Stream::Depth) {
             None => {
-                message.add(Kind::Picture, what, |jpeg| picture::light(frame, wanted.width, quality, jpeg))
+                message.add(Kind::Picture, what, |jpeg| {
+                    picture::light(frame, wanted.width, quality, jpeg);
+                });
             }
             Some(depth) => {
                 let given = wanted.range_meters.and_then(checked).map(|range| (range.start, range.end));
@@ -251,7 +251,7 @@ impl Shared {
             streams: info
                 .map(|info| info.streams.iter().map(|stream| stream.stream).collect())
                 .unwrap_or_default(),
-            live: camera.count > 0 && silent < self.signal_timeout,
+            live: camera.count > 0 && silent < self.options.signal_timeout,
             silent_millis: silent.as_millis() as u64,
             latency_millis: camera.latency_micros / 1e3,
             state: actor.map(|actor| actor.state.clone()),

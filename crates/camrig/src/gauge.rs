@@ -45,6 +45,7 @@ impl Rates {
 }
 
 /// What an actor is doing, which is the supervisor's to know.
+#[derive(Clone, Copy)]
 pub(crate) struct Doing<'a> {
     pub(crate) state: &'static str,
     pub(crate) error: Option<&'a str>,

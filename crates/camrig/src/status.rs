@@ -33,15 +33,12 @@ impl Progress {
     }
 
     pub(crate) fn show(&mut self, status: &RigStatus) {
-        let interval = match &mut self.table {
-            Some(table) => {
-                table.draw(status);
-                TABLE_INTERVAL
-            }
-            None => {
-                eprintln!("{}", line(status));
-                LINE_INTERVAL
-            }
+        let interval = if let Some(table) = &mut self.table {
+            table.draw(status);
+            TABLE_INTERVAL
+        } else {
+            eprintln!("{}", line(status));
+            LINE_INTERVAL
         };
         self.due = Some(Instant::now() + interval);
     }
@@ -58,12 +55,13 @@ fn line(status: &RigStatus) -> String {
     let dropped: u64 = status.links.iter().map(camrig_status::LinkStatus::dropped_sum).sum();
     let p99_micros = status.links.iter().map(|link| link.latency_us.p99).max().unwrap_or(0);
     let unwell = status.actors.iter().filter(|actor| actor.state != "running" && actor.state != "finished");
-    let unwell: String = unwell.map(|actor| format!(", {} {}", actor.name, actor.state)).collect();
+    let unwell: Vec<_> = unwell.map(|actor| format!(", {} {}", actor.name, actor.state)).collect();
     format!(
-        "{}: {:.0} s, {rate_hz:.1} framesets/s delivered, {dropped} dropped, latency p99 {:.1} ms{unwell}",
+        "{}: {:.0} s, {rate_hz:.1} framesets/s delivered, {dropped} dropped, latency p99 {:.1} ms{}",
         status.topology,
         status.seconds,
         p99_micros as f64 / 1000.0,
+        unwell.concat(),
     )
 }
 

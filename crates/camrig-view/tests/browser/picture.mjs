@@ -21,13 +21,14 @@ const rig = await Rig.start(`${cameras.join("")}
 [processor.view]
 kind = "view"
 inputs = ${JSON.stringify(names)}
+options = { quality = 95 }
 `);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
 });
 try {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 722 } });
+  const page = await browser.newPage({ viewport: { width: 1100, height: 634 } });
   await page.goto(rig.found[0]);
   await until("NO SIGNAL", async () => /waiting/.test(await page.locator('.tile[data-camera="5"] .lost').textContent()));
   const depth = page.locator('.tile[data-camera="1"] [data-stream="depth"] canvas');

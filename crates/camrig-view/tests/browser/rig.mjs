@@ -3,12 +3,12 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 /** Whoever waits for longer than this waits for something that will not come. */
 export const WATCHDOG_MILLIS = 60_000;
 
-const PROGRAM = process.env.CAMRIG ?? "target/debug/camrig";
+const PROGRAM = resolve(process.env.CAMRIG ?? "target/debug/camrig");
 
 export class Rig {
   /** Starts `camrig run` and waits until it has said every one of `lines`. */
@@ -17,7 +17,7 @@ export class Rig {
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
     writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
     rig.report = join(rig.folder, "report.json");
-    rig.child = spawn(PROGRAM, ["run", join(rig.folder, "rig.toml"), "--report", rig.report]);
+    rig.child = spawn(PROGRAM, ["run", "rig.toml", "--report", rig.report], { cwd: rig.folder });
     rig.said = "";
     rig.ended = new Promise((resolve) => rig.child.once("exit", (code) => resolve(code)));
     for (const stream of [rig.child.stdout, rig.child.stderr]) stream.on("data", (data) => (rig.said += data));

@@ -331,13 +331,13 @@ error: `metrics`: `listen` is 0.0.0.0:9464, which others can reach: `token` is n
         ),
         (
             "[metrics]\nlisten = \"127.0.0.1:0\"\nport = 1\n",
-            r#"
+            r"
 error: unknown key `port` of `metrics`
  --> t.toml:3:1
   |
 3 | port = 1
   | ^^^^ there are: `listen`, `token`
-"#,
+",
         ),
     ] {
         refused(&format!("{metrics}{camera}"), problem);
