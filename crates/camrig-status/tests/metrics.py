@@ -63,6 +63,9 @@ def main():
         with open(f"{folder}/report.json") as file:
             report = json.load(file)
     compare(metrics, status, report)
+    with open("examples/grafana.json") as file:
+        drawn = set(re.findall(r"camrig_\w+", file.read()))
+    assert len(drawn) > 8 and drawn <= {sample.name for sample in metrics.samples}, drawn
     print("the numbers are the report's")
 
 

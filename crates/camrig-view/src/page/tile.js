@@ -16,6 +16,7 @@ export class Tile {
   #panes = new Map();
   #cloud = null;
   #count = 0;
+  #countBefore = 0;
   #depth = null;
   #color = null;
   #range = null;
@@ -92,7 +93,7 @@ export class Tile {
 
   /** Begins to go on after a pause. */
   resume() {
-    this.#kept = false;
+    this.#keep(false);
     this.#files = null;
     this.ask();
   }
@@ -133,7 +134,7 @@ export class Tile {
     this.#readout();
     if (frames.parts.some((part) => part.kind === "file")) this.#files = frames;
     if (this.#saving && this.#files === frames) this.#download();
-    if (keep && this.#files === frames) this.#kept = true;
+    if (keep && this.#files === frames) this.#keep(true);
     else requestAnimationFrame(() => this.ask());
   }
 
@@ -164,7 +165,16 @@ export class Tile {
     this.element.title = [status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
     this.element.setAttribute("aria-label", `camera ${status.label}, ${status.live ? "live" : "no signal"}, ${state}`);
     this.element.querySelector(".lost").hidden = status.live || fresh;
+    // Framesets come, and none was shown since the last status: whatever happened to a picture, ask again.
+    if (status.live && this.#count === this.#countBefore) this.ask();
+    this.#countBefore = this.#count;
     set(".lost span", [state, status.error].filter(Boolean).join(": "));
+  }
+
+  /** Whether what is shown is what a pause keeps. */
+  #keep(kept) {
+    this.#kept = kept;
+    this.element.classList.toggle("kept", kept);
   }
 
   #hovered(stream, place) {

@@ -27,7 +27,7 @@ driver = "synthetic"
 options = { depth = "424x240@15", color = "424x240@15", seed = 3 }
 [camera.right]
 driver = "synthetic"
-options = { depth = "424x240@15", color = "424x240@15", seed = 4, unplug_at = 12.0, replug_after = 4.0 }
+options = { depth = "424x240@15", color = "424x240@15", seed = 4, unplug_at = 20.0, replug_after = 4.0 }
 [camera.top]
 driver = "synthetic"
 options = { model = "d405", depth = "424x240@15", color = "424x240@15", seed = 5 }
@@ -127,11 +127,8 @@ test("six cameras, alive", async (t) => {
       // In a pause: what is read is what is shown.
       await page.keyboard.press("Space");
       const shown = tile(page, camera);
-      const sequence = await until("a still picture", async () => {
-        const before = await shown.getAttribute("data-sequence");
-        await pause(500);
-        return before === (await shown.getAttribute("data-sequence")) && before;
-      });
+      await until("a still picture", () => shown.evaluate((tile) => tile.classList.contains("kept")));
+      const sequence = await shown.getAttribute("data-sequence");
       const file = join(rig.folder, "seen", `${camera}-${sequence.padStart(6, "0")}-depth16.png`);
       await until(file, () => readdirSync(join(rig.folder, "seen")).includes(file.split("/").pop()));
       const truth = PNG.sync.read(readFileSync(file), { skipRescale: true });
@@ -172,14 +169,17 @@ test("six cameras, alive", async (t) => {
     await tile(page, "left").locator("footer").click();
     assert.equal(await page.locator(".tile:visible").count(), 1);
     await page.keyboard.press("Space");
-    await until("a pause", async () => {
-      const before = await pixels(page, "left", "color");
-      await pause(400);
-      return before === (await pixels(page, "left", "color"));
-    });
+    await until("a pause", () => tile(page, "left").evaluate((tile) => tile.classList.contains("kept")));
+    const still = await pixels(page, "left", "color");
+    const made = async () => {
+      const { actors } = await (await fetch(new URL("status", url))).json();
+      return actors.find((actor) => actor.name === "left").produced;
+    };
+    const before = await made();
+    await until("ten more framesets", async () => (await made()) >= before + 10);
+    assert.equal(await pixels(page, "left", "color"), still);
     await page.keyboard.press("Space");
-    const before = await pixels(page, "left", "color");
-    await until("the end of the pause", async () => before !== (await pixels(page, "left", "color")));
+    await until("the end of the pause", async () => still !== (await pixels(page, "left", "color")));
     await page.keyboard.press("Escape");
   });
 
@@ -208,7 +208,12 @@ test("six cameras, alive", async (t) => {
     const cloud = page.locator(".pane.cloud");
     await until("points", async () => Number(await cloud.getAttribute("data-painted")) > 1);
     await page.keyboard.press("Space");
-    await pause(1000);
+    await until("a pause", () => tile(page, "front").evaluate((tile) => tile.classList.contains("kept")));
+    await until("the last points", async () => {
+      const painted = await cloud.getAttribute("data-painted");
+      await pause(300);
+      return painted === (await cloud.getAttribute("data-painted"));
+    });
     const picture = async () => PNG.sync.read(await cloud.screenshot());
     const first = await picture();
     const colors = new Set();
