@@ -106,6 +106,8 @@ export class Tile {
 
   /** Shows a frameset, then asks for the next one: at the pace of the screen, and not at all when hidden. */
   async show(frames) {
+    // What was asked for before a pause began may come after what the pause keeps.
+    if (this.#kept) return;
     this.#count = frames.count;
     const keep = this.#settings.paused;
     // A file of the whole color image is better than a picture of it.
@@ -114,6 +116,8 @@ export class Tile {
     const images = await Promise.all(
       pictures.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))),
     );
+    // A newer one came while these were decoded, and goes on from here.
+    if (frames.count !== this.#count || this.#kept) return images.forEach((image) => image.close());
     pictures.forEach((part, index) => {
       if (part.stream === "color") {
         this.#color?.close();
