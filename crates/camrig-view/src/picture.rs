@@ -16,7 +16,8 @@ const STRAY: f32 = 0.02;
 /// How much of the newest frameset's range goes into the one that is used: colors must not flicker.
 const RANGE_SHARE: f32 = 0.1;
 
-/// A picture of `frame`, about `width` pixels wide, or as wide as it is. Appends a JPEG.
+/// A picture of `frame`, about `width` pixels wide, or as wide as it is. Appends a JPEG, or nothing when the
+/// frame is no image of light.
 pub(crate) fn light(frame: Frame<'_>, width: u32, quality: u8, jpeg: &mut Vec<u8>) {
     let step = step(frame, width);
     if frame.header().format == PixelFormat::Y8 {

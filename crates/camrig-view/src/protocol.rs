@@ -103,6 +103,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Adds a part, unless nothing is written: points, for one, have no picture.
     pub(crate) fn add(
         &mut self,
         kind: Kind,
@@ -111,7 +112,10 @@ impl Message {
     ) {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        self.parts.push(Part { kind, stream, width, height, bytes: self.bytes.len() - start });
+        let bytes = self.bytes.len() - start;
+        if bytes > 0 {
+            self.parts.push(Part { kind, stream, width, height, bytes });
+        }
     }
 
     /// The whole message.

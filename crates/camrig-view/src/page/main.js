@@ -180,4 +180,6 @@ element("save").addEventListener("click", () => tiles[settings.large]?.save());
 element("pause").addEventListener("click", togglePause);
 element("auto").addEventListener("click", () => setRange(settings.range !== null));
 for (const id of ["near", "far"]) element(id).addEventListener("input", () => setRange(false));
+// A button that was clicked with a mouse is not what the space bar is meant for.
+document.querySelector("header").addEventListener("click", ({ detail, target }) => detail > 0 && target.tagName === "BUTTON" && target.blur());
 setRange(true);
