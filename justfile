@@ -77,6 +77,10 @@ picture:
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 
+# Kill workers of a rig for a time such as 10m, or a thousand times; the seed, which is printed, repeats the choice
+soak time="" seed="":
+    CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
+
 # Format, lint and document as the gate wants it
 lint:
     cargo fmt --all --check

@@ -10,7 +10,7 @@ use camrig_view::View;
 
 fn main() -> ExitCode {
     let app = App::new().actor("view", View::new).demo(include_str!("demo.toml"));
-    with_realsense(app).main()
+    with_realsense(camrig_record::add_to(app)).main()
 }
 
 #[cfg(feature = "realsense")]

@@ -49,6 +49,10 @@ fn text(bytes: &[u8]) -> &str {
 
 /// A recording of a software camera: `framesets` pairs of depth and color, 64x48 pixels each.
 fn write_bag(folder: &Folder, name: &str, framesets: u32) {
+    write_bag_of(folder, name, framesets, &[]);
+}
+
+fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
     let programs = Path::new(env!("CARGO_BIN_EXE_camrig")).parent().unwrap();
     let writer = programs.join("examples/write-bag");
     assert!(
@@ -57,7 +61,7 @@ fn write_bag(folder: &Folder, name: &str, framesets: u32) {
         writer.display()
     );
     let framesets = framesets.to_string();
-    let arguments = [name, "--framesets", &framesets, "--size", "64x48"];
+    let arguments = [&[name, "--framesets", &framesets, "--size", "64x48"], more].concat();
     let written = Command::new(writer).args(arguments).current_dir(&folder.0).output().unwrap();
     assert!(written.status.success(), "{}", text(&written.stderr));
 }
@@ -130,6 +134,115 @@ fn a_recording_comes_out_byte_for_byte_in_every_placement() {
     }
     assert!(digests[0].starts_with("verify: recorded: 20 framesets, digest "), "{}", digests[0]);
     assert_eq!(digests[0], digests[1]);
+}
+
+/// A text chunk of a PNG, `keyword: text`.
+fn text_of(path: &Path) -> String {
+    let png = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();
+    let text = &png.info().uncompressed_latin1_text[0];
+    format!("{}: {}", text.keyword, text.text)
+}
+
+#[test]
+fn the_same_wall_looks_the_same_to_a_d405_and_a_d435() {
+    let folder = Folder::new("wall");
+    write_bag_of(&folder, "d405.bag", 1, &["--model", "d405", "--wall-meters", "0.3"]);
+    write_bag_of(&folder, "d435.bag", 1, &["--model", "d435", "--wall-meters", "0.3"]);
+    let topology = r#"
+        [camera.d405]
+        driver = "realsense"
+        options = { file = "d405.bag", real_time = false }
+
+        [camera.d435]
+        driver = "realsense"
+        options = { file = "d435.bag", real_time = false }
+
+        [processor.snapshot]
+        kind = "snapshot"
+        inputs = ["d405", "d435"]
+        overflow = "block"
+        options = { folder = "out", every = 1, depth16 = true }
+    "#;
+    folder.write("wall.toml", topology);
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "wall.toml", "--placement", placement]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let file = |camera, what| folder.0.join("out").join(format!("{camera}-000000-{what}.png"));
+        // 0.300 m each, in the units of its own that the file names.
+        for (camera, units, unit) in [("d405", 3000_u16, "0.0001"), ("d435", 300, "0.001")] {
+            let depth = file(camera, "depth16");
+            assert_eq!(decode(&depth), units.to_be_bytes().repeat(64 * 48));
+            assert_eq!(text_of(&depth), format!("Depth unit meters: {unit}"));
+        }
+        assert!(decode(&file("d405", "depth")) == decode(&file("d435", "depth")), "the same color");
+        fs::remove_dir_all(folder.0.join("out")).unwrap();
+    }
+}
+
+#[test]
+fn filters_and_alignment_give_the_same_in_every_placement() {
+    let folder = Folder::new("filters");
+    write_bag_of(&folder, "a.bag", 10, &["--model", "d435", "--wall-meters", "0.3"]);
+    let topology = r#"
+        [camera.recorded]
+        driver = "realsense"
+
+        [camera.recorded.options]
+        file = "a.bag"
+        real_time = false
+        align = "color-to-depth"
+        filters.decimation = { filter_magnitude = 2 }
+        filters.temporal = {}
+
+        [processor.verify]
+        kind = "verify"
+        inputs = ["recorded"]
+        overflow = "block"
+        options = { digest = true, content = false }
+
+        [processor.snapshot]
+        kind = "snapshot"
+        inputs = ["recorded"]
+        overflow = "block"
+        options = { folder = "out", every = 1, depth16 = true }
+    "#;
+    folder.write("a.toml", topology);
+    let mut digests = Vec::new();
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "a.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let all = (10, 10, 0);
+        let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
+        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        let depth = folder.0.join("out/recorded-000009-depth16.png");
+        assert_eq!(decode(&depth), 300_u16.to_be_bytes().repeat(32 * 24));
+        assert_eq!(decode(&folder.0.join("out/recorded-000009-color.png")).len(), 32 * 24 * 3);
+        digests.push(text(&run.stdout).to_owned());
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn a_rig_has_one_master() {
+    let folder = Folder::new("masters");
+    let camera = |name: &str, serial: &str, sync: &str| {
+        format!(
+            "[camera.{name}]\ndriver = \"realsense\"\n\
+             options = {{ serial = \"{serial}\", depth = \"640x480@30\", sync = \"{sync}\" }}\n"
+        )
+    };
+    let cameras = [("a", "1", "master"), ("b", "2", "slave"), ("c", "3", "slave")];
+    let topology = |cameras: &[(&str, &str, &str)]| {
+        cameras.iter().map(|(name, serial, sync)| camera(name, serial, sync)).collect::<String>()
+    };
+    folder.write("one.toml", &topology(&cameras));
+    let checked = camrig(&folder, &["check", "--no-devices", "one.toml"]);
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), ""));
+    folder.write("two.toml", &topology(&[cameras[0], cameras[1], ("c", "3", "master")]));
+    let checked = camrig(&folder, &["check", "--no-devices", "two.toml"]);
+    assert_eq!(checked.status.code(), Some(78));
+    let expected = "error: cameras `a` and `c` both claim hardware sync master\n";
+    assert!(text(&checked.stderr).starts_with(expected), "{}", text(&checked.stderr));
 }
 
 /// Where the real recordings are; none, visibly, where they are not.
@@ -225,7 +338,7 @@ fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
         ),
         (
             r#"serial = "123", file = "whole.bag""#,
-            "`serial` and `file` exclude each other: a camera is live or recorded",
+            "a live camera and a `file` exclude each other: a camera is live or recorded",
             78,
         ),
     ] {

@@ -84,6 +84,9 @@ pub struct FrameSetHeader {
     /// When the frameset reached its camera actor: nanoseconds of the host's monotonic clock, which all
     /// processes share. A processor that publishes keeps the arrival of what it was made from.
     pub arrival_nanos: u64,
+    /// The number of the match that it was published with: those that a processor publishes with the same number
+    /// were taken at the same instant. None before anything was matched.
+    pub matched: Option<u64>,
     /// The frames, at most one of each stream, in the order in which their pixels are stored.
     pub frames: ArrayVec<FrameHeader, MAX_FRAMES>,
 }

@@ -48,7 +48,10 @@ impl Bell {
     }
 
     /// Another handle to the bell, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.region.share()
     }
 
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn a_ring_is_heard_however_it_meets_the_listener() {
         let bell = Bell::new().unwrap();
-        let mut inbox = Inbox::new(Bell::received(bell.share()).unwrap());
+        let mut inbox = Inbox::new(Bell::received(bell.share().unwrap()).unwrap());
         let rings = 10_000;
         std::thread::scope(|scope| {
             scope.spawn(|| (0..rings).for_each(|_| bell.ring()));

@@ -7,12 +7,12 @@
 //! each side of the other's end: no wait is in vain.
 //!
 //! It deliberately knows nothing of what the greeting holds.
-#![allow(unsafe_code)] // The started process restores TMPDIR, while it has one thread.
+#![allow(unsafe_code)] // The started process restores TMPDIR and closes what it inherited, while it has one thread.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,10 @@ impl Handshake {
         if !Path::new(name).starts_with(&self.folder.0) {
             return Err(Error::other("the worker's socket is not in its folder"));
         }
+        // Without a descriptor left, `connect` would complain of a bad one.
+        drop(self.socket.try_clone()?);
+        // A process that was killed at this moment refuses, and ipc-channel loses the descriptor: one for each
+        // process that dies between its answer and its greeting.
         IpcSender::connect(name.to_owned())?.send(greeting).map_err(Error::other)?;
         Ok(Lifeline { _socket: self.socket })
     }
@@ -107,6 +111,7 @@ pub fn accept<T: DeserializeOwned + Serialize>() -> Option<Result<T>> {
 }
 
 fn accept_in<T: DeserializeOwned + Serialize>(folder: &Folder) -> Result<T> {
+    close_inherited_memory();
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     // Only we can reach the socket: connecting takes the right to search its folder.
@@ -123,6 +128,24 @@ fn accept_in<T: DeserializeOwned + Serialize>(folder: &Folder) -> Result<T> {
     })?;
     let (_, greeting) = server.accept().map_err(Error::other)?;
     Ok(greeting)
+}
+
+/// Closes the starter's shared memory. It is not meant to be inherited, but ipc-channel copies its descriptors
+/// without close-on-exec: they would add up, and keep memory alive that nobody uses.
+fn close_inherited_memory() {
+    let ours = std::process::id().to_string();
+    let inherited = |descriptor: std::fs::DirEntry| -> Option<RawFd> {
+        let target = std::fs::read_link(descriptor.path()).ok()?;
+        // The name says how many there were before, and which process made it.
+        let name = target.to_str()?.strip_prefix("/memfd:/ipc-channel-shared-memory.")?;
+        name.split('.').nth(1).filter(|&maker| maker != ours)?;
+        descriptor.file_name().to_str()?.parse().ok()
+    };
+    let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    for descriptor in descriptors.filter_map(inherited).collect::<Vec<_>>() {
+        // SAFETY: nobody in this process knows it: another process made it, and nothing was received yet.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
 }
 
 /// What the actors of this process make of `TMPDIR` is theirs again.

@@ -56,6 +56,7 @@ mod tests {
             sequence: u64::MAX,
             source: u16::MAX,
             arrival_nanos: u64::MAX,
+            matched: Some(u64::MAX),
             frames: frames.into_iter().collect(),
         }
     }

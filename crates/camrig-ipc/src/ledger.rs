@@ -199,7 +199,10 @@ impl Ledger {
     }
 
     /// Another handle to the ledger, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.region.share()
     }
 

@@ -6,7 +6,8 @@
 //! it when the lease drops. A [`Bell`] wakes a sleeping reader; nothing else travels.
 //!
 //! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
-//! * [`Ledger`]: the accounting of one link and who holds which slot; [`Latency`], [`Tally`]: counts beside it
+//! * [`Ledger`]: the accounting of one link and who holds which slot; [`Latency`], [`Tally`],
+//!   [`MatchTally`]: counts beside it
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
 //! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
 //! * [`Bell`], [`Inbox`]: waking a process
@@ -20,6 +21,7 @@ pub mod handshake;
 mod header;
 mod latency;
 mod ledger;
+mod matching;
 mod reader;
 mod region;
 mod slots;
@@ -28,7 +30,8 @@ mod tally;
 pub use bell::{Bell, Inbox};
 pub use latency::{Latency, LatencyHistogram};
 pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
+pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounts, MatchTally, Unmatched};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
-pub use region::MemoryError;
+pub use region::{MemoryError, prepare};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
-pub use tally::Tally;
+pub use tally::{LostReason, Tally};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
 use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory};
+use ipc_channel::{IpcError, TryRecvError};
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
@@ -74,6 +75,9 @@ pub enum Refused {
         /// How large each.
         pixel_bytes: usize,
     },
+    /// An announcement cannot be read, such as for want of a descriptor for what it brings.
+    #[error("an announcement cannot be read: {0}")]
+    Unreadable(String),
     /// The shared memory cannot be used.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -120,6 +124,9 @@ impl LinkReader {
     /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
         self.hear()?;
+        if !self.past.is_empty() {
+            self.forget();
+        }
         let Some(taken) = self.ledger.take() else { return Ok(None) };
         // The pool of this frameset may have been announced between the two steps.
         let lease = self.hear().and_then(|()| self.lease(&taken));
@@ -173,7 +180,12 @@ impl LinkReader {
         // What was counted was sent before. A producer that died between the two sent one more, which is heard
         // as well.
         self.heard = Some(announced);
-        while let Ok(Announcement(news)) = self.announcements.try_recv() {
+        loop {
+            let Announcement(news) = match self.announcements.try_recv() {
+                Ok(announcement) => announcement,
+                Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => return Ok(()),
+                Err(error) => return Err(Refused::Unreadable(error.to_string())),
+            };
             match news {
                 News::Begin => self.past.push(std::mem::take(&mut self.life)),
                 News::Pool { generation, slots, pixel_bytes, memory } => {
@@ -184,7 +196,6 @@ impl LinkReader {
             }
             self.forget();
         }
-        Ok(())
     }
 
     /// Forgets pools of which nothing is queued any more, and lives without pools.

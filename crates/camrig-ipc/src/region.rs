@@ -14,6 +14,10 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 /// From this size on, what the system has left is looked up before it is asked for.
 const LARGE_BYTES: usize = 1 << 20;
 
+/// So many descriptors have to be left before one is taken: memory that is sent takes another one until it has
+/// gone, a message has two such at most, and other threads may take some meanwhile.
+const DESCRIPTORS_LEFT: usize = 5;
+
 /// Why shared memory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
@@ -97,8 +101,9 @@ impl Region {
     }
 
     /// Another handle to the same memory, to be sent to another process.
-    pub(crate) fn share(&self) -> IpcSharedMemory {
-        self.memory.clone()
+    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+        can_be_mapped(self.len).map_err(|error| MemoryError::Exhausted { need: self.len, error })?;
+        Ok(self.memory.clone())
     }
 
     /// The structure of atomics at the start of the region.
@@ -131,15 +136,33 @@ impl Region {
     }
 }
 
-/// Whether the system has a descriptor, addresses and memory left for `len` bytes: ipc-channel panics where it
-/// has none, and memory that is promised but not there kills the process at first touch.
-fn can_be_had(len: usize) -> std::io::Result<()> {
-    drop(memfd_create("camrig-probe", MemfdFlags::CLOEXEC)?);
+/// Whether the system has descriptors and addresses left for `len` bytes: ipc-channel panics where it has none.
+fn can_be_mapped(len: usize) -> std::io::Result<()> {
+    let probes: [_; DESCRIPTORS_LEFT] =
+        std::array::from_fn(|_| memfd_create("camrig-probe", MemfdFlags::CLOEXEC));
+    probes.into_iter().try_for_each(|probe| probe.map(drop))?;
     // SAFETY: a new mapping at an address of the kernel's choice, unmapped before anyone knows it.
     unsafe {
         let probe = mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)?;
         munmap(probe, len)?;
     }
+    Ok(())
+}
+
+/// Makes ipc-channel ready while there are descriptors: it looks a limit up when it first sends or receives, on
+/// a socket of its own, and panics where it gets none.
+///
+/// # Errors
+/// When the system has no descriptors left.
+pub fn prepare() -> std::io::Result<()> {
+    can_be_mapped(1)?;
+    let (sender, _receiver) = ipc_channel::ipc::channel()?;
+    sender.send(()).map_err(std::io::Error::other)
+}
+
+/// Whether there is memory left as well: what is promised but not there kills the process at first touch.
+fn can_be_had(len: usize) -> std::io::Result<()> {
+    can_be_mapped(len)?;
     if len >= LARGE_BYTES
         && let Some(available) = available_bytes()
         && available < len as u64

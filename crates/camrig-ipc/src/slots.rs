@@ -65,13 +65,13 @@ impl SlotPool {
     }
 
     /// What a reader needs to know before the first frameset of this pool.
-    fn news(&self) -> News {
-        News::Pool {
+    fn news(&self) -> Result<News, MemoryError> {
+        Ok(News::Pool {
             generation: self.generation,
             slots: self.busy.len() as u32,
             pixel_bytes: self.pixel_bytes as u64,
-            memory: self.region.share(),
-        }
+            memory: self.region.share()?,
+        })
     }
 
     /// Lends a free slot for a frameset with this header; none when every slot is held.
@@ -230,10 +230,14 @@ impl LinkWriter {
     }
 
     /// Tells the reader of a pool, so that it has mapped and pre-faulted it when the first frameset comes.
-    pub fn announce_pool(&self, pool: &Arc<SlotPool>) {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn announce_pool(&self, pool: &Arc<SlotPool>) -> Result<(), MemoryError> {
         let mut told = self.told();
         told.pool = Some(Arc::clone(pool));
-        self.tell(&told, pool.news());
+        self.tell(&told, pool.news()?);
+        Ok(())
     }
 
     /// Tells the reader of the next camera whose framesets will come; the first has number 0.
@@ -245,13 +249,23 @@ impl LinkWriter {
 
     /// Goes on with another reader in the place of the one before, whose `absence` ends: it is told everything
     /// that it has to know.
-    pub fn relink(&self, announcements: IpcSender<Announcement>, absence: Absence) {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left. The reader stays away.
+    pub fn relink(
+        &self,
+        announcements: IpcSender<Announcement>,
+        absence: Absence,
+    ) -> Result<(), MemoryError> {
         let mut told = self.told();
         told.announcements = announcements;
         self.tell(&told, News::Begin);
         told.sources.iter().for_each(|info| self.tell(&told, News::Source((**info).clone())));
-        told.pool.iter().for_each(|pool| self.tell(&told, pool.news()));
+        if let Some(pool) = &told.pool {
+            self.tell(&told, pool.news()?);
+        }
         self.ledger.set_reader_back(absence);
+        Ok(())
     }
 
     /// Whether the next frameset would be queued without dropping one.

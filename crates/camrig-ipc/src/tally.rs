@@ -8,6 +8,31 @@ use ipc_channel::ipc::IpcSharedMemory;
 use crate::MemoryError;
 use crate::region::{Region, Shared};
 
+/// Why a frameset was lost before its camera actor saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LostReason {
+    /// The device or its library lost it: a gap in its numbers that nothing else explains.
+    Device,
+    /// The driver had as many in its queue as it takes: the camera actor was late.
+    QueueFull,
+    /// It could not be made without a partner that did not come, such as color that it is aligned to.
+    NoPartner,
+}
+
+impl LostReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Device, Self::QueueFull, Self::NoPartner];
+
+    /// The reason's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::QueueFull => "queue-full",
+            Self::NoPartner => "no-partner",
+        }
+    }
+}
+
 /// How an actor is, in shared memory, so that its supervisor sees it, and its counts survive its process.
 pub struct Tally {
     region: Region,
@@ -16,7 +41,7 @@ pub struct Tally {
 #[repr(C, align(64))]
 struct TallyCells {
     produced: AtomicU64,
-    lost: AtomicU64,
+    lost: [AtomicU64; LostReason::ALL.len()],
     /// When the call began that the actor is in, in nanoseconds; 0 while it is in none.
     called_at_nanos: AtomicU64,
     /// 1 while the actor waits for its readers.
@@ -47,7 +72,10 @@ impl Tally {
     }
 
     /// Another handle to the tally, to be sent to another process.
-    pub fn share(&self) -> IpcSharedMemory {
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
         self.region.share()
     }
 
@@ -60,9 +88,9 @@ impl Tally {
         self.cells().produced.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts framesets that the device or its library lost before the actor saw them.
-    pub fn count_lost(&self, framesets: u64) {
-        self.cells().lost.fetch_add(framesets, Ordering::SeqCst);
+    /// Counts framesets that were lost before the actor saw them.
+    pub fn count_lost(&self, reason: LostReason, framesets: u64) {
+        self.cells().lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
     }
 
     /// Framesets so far, in all lives of the actor.
@@ -72,7 +100,12 @@ impl Tally {
 
     /// Framesets lost so far before the actor saw them.
     pub fn lost(&self) -> u64 {
-        self.cells().lost.load(Ordering::SeqCst)
+        self.lost_by_reason().iter().sum()
+    }
+
+    /// As [`Self::lost`], in the order of [`LostReason::ALL`].
+    pub fn lost_by_reason(&self) -> [u64; LostReason::ALL.len()] {
+        LostReason::ALL.map(|reason| self.cells().lost[reason as usize].load(Ordering::SeqCst))
     }
 
     /// A number that none of the actor's pools had before, in any of its lives (until 65536 were made).

@@ -1,28 +1,28 @@
 //! A device with its streams chosen: what it says of itself, and its frames as they come.
 //!
-//! It turns librealsense's numbers and names into camrig's. A live camera and a file differ only in how the
-//! device is found, in how its streams are chosen and in who waits for whom. It knows no framesets.
+//! A live camera and a file differ only in how the device is found, in how its streams are chosen and in who
+//! waits for whom. It knows no framesets.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use camrig::frame::{
-    CameraInfo, Clock, Distortion, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, PixelFormat,
-    Stream, StreamInfo, StreamProfile, Timestamp,
-};
+use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig::{Device, DriverError};
-use num_traits::FromPrimitive;
-use realsense_rust::context::Context as ViewContext;
-use realsense_rust::device::Device as DeviceView;
-use realsense_rust::frame::FrameEx;
-use realsense_rust::kind::{Rs2CameraInfo, Rs2FrameMetadata, Rs2Option, Rs2StreamKind, Rs2TimestampDomain};
-use realsense_sys as rs2;
+use realsense_rust::kind::Rs2Option;
 
-use crate::options::{Request, StreamRequest};
-use crate::sys::{
-    Arrived, Context, Fault, Image, OpenDevice, OpenSensor, Pixels, ProfileData, Sink, format_name,
-};
+use crate::convert::{header, pinhole};
+use crate::filters::{Chain, Frames};
+use crate::find::{Subject, context, describe, find, open_file};
+use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
+use crate::recording::free_path;
+use crate::request::{FileRequest, Request, SourceRequest};
+use crate::settings::Resolved;
+#[cfg(test)]
+use crate::sys::OptionKind;
+use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Overflow, Pixels, Sink};
+use crate::turn::Turns;
 
 /// Frames of each stream that may wait for the capture thread.
 const QUEUED_FRAMES_PER_STREAM: usize = 8;
@@ -30,26 +30,28 @@ const QUEUED_FRAMES_PER_STREAM: usize = 8;
 /// The depth unit of all D400 cameras but the D405, which says its own.
 const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 
-/// The pixel formats that camrig knows, with librealsense's number.
-const FORMATS: [(PixelFormat, rs2::rs2_format); 5] = [
-    (PixelFormat::Z16, rs2::rs2_format_RS2_FORMAT_Z16),
-    (PixelFormat::Rgb8, rs2::rs2_format_RS2_FORMAT_RGB8),
-    (PixelFormat::Bgr8, rs2::rs2_format_RS2_FORMAT_BGR8),
-    (PixelFormat::Yuyv, rs2::rs2_format_RS2_FORMAT_YUYV),
-    (PixelFormat::Y8, rs2::rs2_format_RS2_FORMAT_Y8),
-];
-
 /// An open device. It sends nothing before [`Camera::start`].
 pub(crate) struct Camera {
     // Dropped in this order: without its receiver no callback waits for room, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
     sensors: Vec<OpenSensor>,
+    /// Writes a file, whose index it writes when it drops.
+    recorder: Option<OpenDevice>,
     device: OpenDevice,
     _context: Context,
+    /// How it takes its turn.
+    who: String,
     subject: Subject,
     chosen: Vec<Candidate>,
+    /// What there is to set; none in a file.
+    settings: Option<Resolved>,
+    chain: Chain,
+    /// Where a live camera is recorded to.
+    record_to: Option<PathBuf>,
     /// None for a live camera.
     playback: Option<Playback>,
+    /// What found no room in the queue.
+    overflow: Arc<Overflow>,
     /// Number and timestamp of each stream's newest frame since the start.
     newest: [Option<(u64, Timestamp)>; Stream::ALL.len()],
 }
@@ -59,23 +61,6 @@ pub(crate) struct Camera {
 pub(crate) struct Playback {
     real_time: bool,
     pub(crate) repeat: bool,
-}
-
-/// How errors call the device.
-#[derive(Clone, Debug)]
-enum Subject {
-    Live(String),
-    File(String),
-}
-
-/// A stream that a device can give, and where.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    stream: Stream,
-    format: PixelFormat,
-    profile: StreamProfile,
-    sensor: usize,
-    index: usize,
 }
 
 /// What came of waiting for a frame.
@@ -88,35 +73,103 @@ pub(crate) enum Event {
 }
 
 impl Camera {
-    /// Finds the device and chooses its streams.
-    pub(crate) fn open(request: &Request) -> Result<Self, DriverError> {
-        let context = Context::new()
-            .map_err(|fault| DriverError::new(format!("librealsense cannot be used: {fault}")))?;
-        Self::open_in(context, request)
+    /// Finds the device, chooses its streams and sets what was asked for. Others who wait for their turn learn
+    /// that it is that of `who`.
+    pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {
+        let _turn = Turns::of_this_host().take(who)?;
+        let mut camera = Self::open_in(context()?, who, request)?;
+        camera.set_up()?;
+        Ok(camera)
     }
 
-    /// As [`Self::open`], among the devices of `context`.
-    pub(crate) fn open_in(context: Context, request: &Request) -> Result<Self, DriverError> {
-        let (subject, device, playback) = match request {
-            Request::Live { serial, .. } => (Subject::Live(serial.clone()), find(&context, serial)?, None),
-            Request::File { path, real_time, repeat, .. } => {
+    /// As [`Self::open`], but leaves the device as it is.
+    pub(crate) fn look(who: &str, request: &Request) -> Result<Self, DriverError> {
+        let _turn = Turns::of_this_host().take(who)?;
+        Self::open_in(context()?, who, request)
+    }
+
+    /// As [`Self::look`], among the devices of `context`.
+    pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
+        let mut model = String::new();
+        let (subject, device, playback) = match &request.source {
+            SourceRequest::Live(live) => {
+                let (mut device, Device { serial, usb_type, model: own, .. }) =
+                    find(&context, &live.selection)?;
+                model = own;
+                let subject = Subject::Live(serial);
+                device.watch(&context).map_err(|fault| subject.refuses(&fault))?;
+                if usb_type.starts_with('2') && !live.allow_usb2 {
+                    return Err(DriverError::new(format!(
+                        "{subject} is on USB {usb_type}, where profiles are fewer and slower: connect it to a USB 3 \
+                         port with a USB 3 cable, or set `allow_usb2 = true`"
+                    )));
+                }
+                (subject, device, None)
+            }
+            SourceRequest::File(FileRequest { path, real_time, repeat }) => {
                 let playback = Playback { real_time: *real_time, repeat: *repeat };
                 (Subject::File(path.display().to_string()), open_file(&context, path)?, Some(playback))
             }
         };
         let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
         let (candidates, left_out) = candidates(&sensors);
-        let chosen = match request {
-            Request::Live { streams, .. } => choose_live(&subject, &candidates, streams)?,
-            Request::File { streams, .. } => {
+        let chosen = match request.source {
+            SourceRequest::Live(_) => choose_live(&subject, &candidates, &request.streams)?,
+            SourceRequest::File(_) => {
                 for what in &left_out {
                     log::warn!("{subject}: {what} is left out: its format or size is unknown");
                 }
-                choose_recorded(&subject, &candidates, &left_out, streams)?
+                choose_recorded(&subject, &candidates, &left_out, &request.streams)?
             }
         };
+        let (settings, record_to) = match &request.source {
+            SourceRequest::Live(live) => {
+                let settings = live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?;
+                (Some(settings), live.record_to.clone())
+            }
+            SourceRequest::File(_) => (None, None),
+        };
+        let streams: Vec<_> = chosen.iter().map(|it| (it.stream, Some(it.format))).collect();
+        request.processing.check_streams(&streams)?;
+        let chain = Chain::new(&request.processing)?;
         let newest = [None; Stream::ALL.len()];
-        Ok(Self { receiver: None, sensors, device, _context: context, subject, chosen, playback, newest })
+        Ok(Self {
+            receiver: None,
+            sensors,
+            recorder: None,
+            device,
+            _context: context,
+            who: who.to_owned(),
+            subject,
+            chosen,
+            settings,
+            chain,
+            record_to,
+            playback,
+            overflow: Arc::default(),
+            newest,
+        })
+    }
+
+    /// Sets what was asked for, and begins to record. Until then the device is as it was found.
+    pub(crate) fn set_up(&mut self) -> Result<(), DriverError> {
+        if let Some(settings) = &self.settings {
+            settings.apply(&self.subject, &self.device, &self.sensors)?;
+        }
+        let Some(path) = &self.record_to else { return Ok(()) };
+        let path = free_path(path)?;
+        let error = |fault: Fault| {
+            DriverError::new(format!("{} cannot be recorded to `{}`: {fault}", self.subject, path.display()))
+        };
+        let recorder = self.device.record(&path).map_err(error)?;
+        let sensors = recorder.sensors().map_err(error)?;
+        // What was chosen is known by its place among the sensors' profiles.
+        if candidates(&sensors) != candidates(&self.sensors) {
+            return Err(error(Fault::new("the recorder has other streams")));
+        }
+        log::info!("{} is recorded to `{}`", self.subject, path.display());
+        (self.sensors, self.recorder) = (sensors, Some(recorder));
+        Ok(())
     }
 
     /// How the file plays; none for a live camera.
@@ -131,6 +184,8 @@ impl Camera {
 
     /// Starts the sensors. A file plays from its beginning.
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
+        let live = self.playback.is_none();
+        let _turn = live.then(|| Turns::of_this_host().take(&self.who)).transpose()?;
         let (sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * self.chosen.len());
         self.receiver = Some(receiver);
         self.newest = [None; Stream::ALL.len()];
@@ -153,13 +208,32 @@ impl Camera {
         // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);
         for sensor in self.sensors.iter_mut().filter(|sensor| sensor.is_open()) {
-            let started = sensor.start(Sink { sender: sender.clone(), wait });
+            let started =
+                sensor.start(Sink { sender: sender.clone(), wait, overflow: Arc::clone(&self.overflow) });
             started.map_err(|fault| self.subject.refuses(&fault))?;
         }
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
         }
         Ok(())
+    }
+
+    /// Whether frames come, or have come to their end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.receiver.is_some()
+    }
+
+    /// Leaves out the frames that have come and were not taken.
+    pub(crate) fn discard(&self) {
+        self.receiver.iter().flat_map(Receiver::try_iter).for_each(drop);
+        self.take_overflow().for_each(drop);
+    }
+
+    /// How many frames of which streams found no room in the queue since this was last asked.
+    pub(crate) fn take_overflow(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
+        self.overflow
+            .take()
+            .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }
 
     /// Waits at most `timeout` for the next frame.
@@ -177,6 +251,9 @@ impl Camera {
                     // The queue has been seen empty, so there is room for what callbacks still bring.
                     self.sensors.iter_mut().for_each(OpenSensor::silence);
                 }
+                if self.device.is_gone() {
+                    return Err(DriverError::unavailable(format!("{} was unplugged", self.subject)));
+                }
                 return Ok(Event::Nothing);
             }
         };
@@ -193,10 +270,30 @@ impl Camera {
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
     }
 
+    /// What an option of a sensor is.
+    #[cfg(test)]
+    pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
+        self.sensors[sensor].options().get(kind).unwrap()
+    }
+
+    /// As if librealsense had told that the camera was unplugged.
+    #[cfg(test)]
+    pub(crate) fn pretend_gone(&self) {
+        self.device.pretend_gone();
+    }
+
+    /// Does to the frames of an instant what was asked for. Not all of them may come out.
+    pub(crate) fn process(&self, frames: Frames) -> Result<Frames, DriverError> {
+        self.chain.apply(frames).map_err(|fault| {
+            DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))
+        })
+    }
+
     /// Everything that stays the same.
     pub(crate) fn info(&self) -> CameraInfo {
         let Device { model, serial, firmware, usb_type, .. } = describe(self.device.device());
-        let streams = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
+        let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
+        self.chain.tell(&mut streams);
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
             if self.chosen.iter().any(|chosen| chosen.stream == Stream::Depth) {
                 log::warn!(
@@ -220,13 +317,14 @@ impl Camera {
 
     fn stream_info(&self, chosen: &Candidate) -> StreamInfo {
         let profile = self.sensors[chosen.sensor].profile(chosen.index);
-        let depth = self.chosen.iter().find(|it| it.stream == Stream::Depth);
+        let place = self.chain.place_of_depth();
+        let depth = self.chosen.iter().find(|it| it.stream == place);
         // Where no depth is chosen, any profile of depth is in the same place.
         let depth = depth.map(|it| (it.sensor, it.index)).or_else(|| self.any_depth());
         let depth = depth.and_then(|(sensor, index)| self.sensors[sensor].profile(index));
         let intrinsics = profile.as_ref().and_then(|profile| profile.get().intrinsics().ok());
         let to_depth = match (&profile, &depth) {
-            _ if chosen.stream == Stream::Depth => Some(Extrinsics::IDENTITY),
+            _ if chosen.stream == place => Some(Extrinsics::IDENTITY),
             (Some(own), Some(depth)) => own.get().extrinsics(depth.get()).ok().map(|extrinsics| Extrinsics {
                 rotation: extrinsics.rotation(),
                 translation_meters: extrinsics.translation(),
@@ -252,267 +350,5 @@ impl Camera {
     fn depth_unit_meters(&self) -> Option<f32> {
         let units = |sensor: &OpenSensor| sensor.with_view(|view| view.get_option(Rs2Option::DepthUnits));
         self.sensors.iter().find_map(units).filter(|unit| unit.is_finite() && *unit > 0.0)
-    }
-}
-
-impl Subject {
-    /// librealsense fails where it should not: a camera that is used by someone else, or a broken file.
-    fn refuses(&self, fault: &Fault) -> DriverError {
-        match self {
-            Self::Live(_) => DriverError::unavailable(format!("{self} cannot be used: {fault}")),
-            Self::File(_) => DriverError::new(format!("{self} cannot be played: {fault}")),
-        }
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Live(serial) => write!(f, "camera `{serial}`"),
-            Self::File(path) => write!(f, "file `{path}`"),
-        }
-    }
-}
-
-/// The attached cameras.
-pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
-    let context = ViewContext::new()
-        .map_err(|error| DriverError::new(format!("librealsense cannot be used: {}", error.1)))?;
-    Ok(context.query_devices([].into()).iter().map(describe).collect())
-}
-
-fn describe(device: &DeviceView) -> Device {
-    let info = |kind| device.info(kind).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
-    Device {
-        model: info(Rs2CameraInfo::Name),
-        serial: info(Rs2CameraInfo::SerialNumber),
-        firmware: info(Rs2CameraInfo::FirmwareVersion),
-        usb_type: info(Rs2CameraInfo::UsbTypeDescriptor),
-        usb_port: String::new(),
-        profiles: Vec::new(),
-    }
-}
-
-/// The connected camera with this serial number. It does not wait for one, as librealsense's own search does.
-fn find(context: &Context, serial: &str) -> Result<OpenDevice, DriverError> {
-    let devices = context
-        .devices()
-        .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))?;
-    let mut others = Vec::new();
-    for device in devices {
-        match device.map(|device| (describe(device.device()).serial, device)) {
-            Ok((own, device)) if own == serial => return Ok(device),
-            Ok((own, _)) => others.push(format!("`{own}`")),
-            Err(fault) => others.push(format!("one that cannot be opened ({fault})")),
-        }
-    }
-    let connected = list(others.into_iter());
-    Err(DriverError::unavailable(format!(
-        "no RealSense camera with serial `{serial}` is connected; connected: {connected}"
-    )))
-}
-
-fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
-    let name = path.display();
-    match path.metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(DriverError::new(format!("file `{name}` does not exist")));
-        }
-        Err(error) => return Err(DriverError::new(format!("file `{name}` cannot be read: {error}"))),
-        Ok(metadata) if metadata.is_dir() => {
-            return Err(DriverError::new(format!("file `{name}` is a directory")));
-        }
-        Ok(_) => {}
-    }
-    context.open_file(path).map_err(|fault| {
-        let told = fault.to_string();
-        let reason = if told.contains("unindexed") {
-            // The recorder writes the index last, and was killed before.
-            "is not closed properly (bag unindexed)"
-        } else if told.contains("Error reading from file") {
-            // It begins as a recording and ends too soon: it was not copied to its end.
-            "is cut off"
-        } else {
-            "is not a recording that librealsense can play"
-        };
-        DriverError::new(format!("file `{name}` {reason}: {fault}"))
-    })
-}
-
-/// The streams that a device can give and camrig knows; and those in a format or size that it does not.
-fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>) {
-    let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
-    for (sensor, open) in sensors.iter().enumerate() {
-        for (index, data) in open.profiles().enumerate() {
-            let Some(stream) = stream_of(&data) else { continue };
-            let side = |pixels: i32| u32::try_from(pixels).unwrap_or(0);
-            let profile =
-                StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second));
-            if let (Some(format), Ok(profile)) = (format_of(data.format), profile) {
-                candidates.push(Candidate { stream, format, profile, sensor, index });
-            } else {
-                let ProfileData { width, height, frames_per_second, format, .. } = data;
-                let format = format_name(format);
-                left_out.push(format!("{stream} {width}x{height}@{frames_per_second} {format}"));
-            }
-        }
-    }
-    (candidates, left_out)
-}
-
-fn choose_live(
-    subject: &Subject,
-    candidates: &[Candidate],
-    requests: &[StreamRequest],
-) -> Result<Vec<Candidate>, DriverError> {
-    let choose = |request: &StreamRequest| {
-        let same = |it: &&Candidate| it.stream == request.stream && Some(it.format) == request.format;
-        candidates.iter().filter(same).find(|it| it.profile == request.profile).copied().ok_or_else(|| {
-            let mut profiles: Vec<_> = candidates.iter().filter(same).map(|it| it.profile).collect();
-            profiles.sort_by_key(|it| (it.width(), it.height(), it.frames_per_second()));
-            profiles.dedup();
-            let there_are = list(profiles.iter().map(StreamProfile::to_string));
-            let format = request.format.map(|format| format!(" in {format}")).unwrap_or_default();
-            let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!(
-                "{subject} has no {stream} stream {profile}{format}; there are: {there_are}"
-            ))
-        })
-    };
-    requests.iter().map(choose).collect()
-}
-
-/// All recorded streams, or those that are asked for.
-fn choose_recorded(
-    subject: &Subject,
-    candidates: &[Candidate],
-    left_out: &[String],
-    requests: &[StreamRequest],
-) -> Result<Vec<Candidate>, DriverError> {
-    let recorded: Vec<_> = Stream::ALL
-        .iter()
-        .filter_map(|stream| candidates.iter().find(|it| it.stream == *stream))
-        .copied()
-        .collect();
-    if recorded.is_empty() {
-        // A recorder notes a stream with its first frame.
-        if left_out.is_empty() {
-            return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
-        }
-        let (known, it_has) = (FORMATS.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
-        return Err(DriverError::new(format!(
-            "{subject} has no stream in a known format; it has: {}; known: {}",
-            list(it_has),
-            list(known.into_iter()),
-        )));
-    }
-    if requests.is_empty() {
-        return Ok(recorded);
-    }
-    let choose = |request: &StreamRequest| {
-        let same = |it: &&Candidate| it.stream == request.stream && it.profile == request.profile;
-        recorded.iter().find(same).copied().ok_or_else(|| {
-            let it_has =
-                list(recorded.iter().map(|it| format!("{} {} {}", it.stream, it.profile, it.format)));
-            let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!("{subject} has no {stream} stream {profile}; it has: {it_has}"))
-        })
-    };
-    requests.iter().map(choose).collect()
-}
-
-fn list(choices: impl Iterator<Item = String>) -> String {
-    let choices: Vec<_> = choices.collect();
-    if choices.is_empty() { "none".to_owned() } else { choices.join(", ") }
-}
-
-fn stream_of(data: &ProfileData) -> Option<Stream> {
-    match (data.stream, data.index) {
-        (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::Color),
-        (rs2::rs2_stream_RS2_STREAM_DEPTH, _) => Some(Stream::Depth),
-        (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::Infrared2),
-        // Cameras with a single infrared imager do not number it.
-        (rs2::rs2_stream_RS2_STREAM_INFRARED, _) => Some(Stream::Infrared1),
-        _ => None,
-    }
-}
-
-fn format_of(number: rs2::rs2_format) -> Option<PixelFormat> {
-    FORMATS.iter().find(|(_, own)| *own == number).map(|(format, _)| *format)
-}
-
-fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
-    let distortion = match intrinsics.model {
-        rs2::rs2_distortion_RS2_DISTORTION_NONE => Distortion::None,
-        rs2::rs2_distortion_RS2_DISTORTION_MODIFIED_BROWN_CONRADY => Distortion::ModifiedBrownConrady,
-        rs2::rs2_distortion_RS2_DISTORTION_INVERSE_BROWN_CONRADY => Distortion::InverseBrownConrady,
-        rs2::rs2_distortion_RS2_DISTORTION_FTHETA => Distortion::Ftheta,
-        rs2::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY => Distortion::BrownConrady,
-        rs2::rs2_distortion_RS2_DISTORTION_KANNALA_BRANDT4 => Distortion::KannalaBrandt4,
-        // A model without a name here cannot be applied either.
-        _ => return None,
-    };
-    Some(Intrinsics {
-        width: u32::try_from(intrinsics.width).ok()?,
-        height: u32::try_from(intrinsics.height).ok()?,
-        ppx: intrinsics.ppx,
-        ppy: intrinsics.ppy,
-        fx: intrinsics.fx,
-        fy: intrinsics.fy,
-        distortion,
-        coefficients: intrinsics.coeffs,
-    })
-}
-
-/// What librealsense says of a frame, if it is of a stream and format that were chosen.
-fn header(image: &Image) -> Option<FrameHeader> {
-    let view = image.view();
-    let profile = view.stream_profile();
-    let stream = match (profile.kind(), profile.index()) {
-        (Rs2StreamKind::Color, _) => Stream::Color,
-        (Rs2StreamKind::Depth, _) => Stream::Depth,
-        (Rs2StreamKind::Infrared, 2) => Stream::Infrared2,
-        (Rs2StreamKind::Infrared, _) => Stream::Infrared1,
-        _ => return None,
-    };
-    let mut metadata = Metadata::EMPTY;
-    for key in MetadataKey::all() {
-        let value = Rs2FrameMetadata::from_usize(key.number()).and_then(|kind| view.metadata(kind));
-        if let Some(value) = value {
-            metadata.set(key, value);
-        }
-    }
-    let clock = match view.timestamp_domain() {
-        Rs2TimestampDomain::HardwareClock => Clock::Hardware,
-        Rs2TimestampDomain::GlobalTime => Clock::Global,
-        Rs2TimestampDomain::SystemTime => Clock::System,
-    };
-    Some(FrameHeader {
-        stream,
-        format: format_of(profile.format() as rs2::rs2_format)?,
-        width: view.width() as u32,
-        height: view.height() as u32,
-        stride_bytes: view.stride() as u32,
-        number: view.frame_number(),
-        // librealsense counts milliseconds in a double: exact to a microsecond of wall-clock time. The cast
-        // saturates.
-        timestamp: Timestamp { clock, nanos: (view.timestamp() * 1e6).round() as u64 },
-        metadata,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_without_a_known_format_says_what_it_has() {
-        let subject = Subject::File("x.bag".into());
-        let left_out = ["infrared-1 640x480@30 y16".to_owned(), "color 640x480@30 uyvy".to_owned()];
-        assert_eq!(
-            choose_recorded(&subject, &[], &left_out, &[]).unwrap_err().to_string(),
-            "file `x.bag` has no stream in a known format; it has: infrared-1 640x480@30 y16, \
-             color 640x480@30 uyvy; known: `z16`, `rgb8`, `bgr8`, `yuyv`, `y8`",
-        );
     }
 }

@@ -5,15 +5,19 @@
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES};
+use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
 use camrig::{
-    Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, Outlet, UsbDemand,
-    monotonic_nanos,
+    Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason, Outlet,
+    UsbDemand, monotonic_nanos,
 };
 
-use crate::camera::{Camera, Event, devices};
-use crate::gather::{Gatherer, Together, Waiting};
-use crate::options::{Options, Request, StreamRequest};
+use crate::camera::{Camera, Event};
+use crate::filters::Frames;
+use crate::find::{self, devices};
+use crate::gather::{Gatherer, Waiting};
+use crate::options::{HardwareSync, Options};
+use crate::recording;
+use crate::request::{Request, Selection, SourceRequest, StreamRequest};
 use crate::sys::Pixels;
 
 /// How often the end of a file is looked for, and a frame that waits in vain for a partner.
@@ -21,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// How long probing a file waits for its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
+
+/// How a probe takes its turn.
+const PROBE: &str = "a check of devices";
 
 /// A RealSense camera, live or recorded.
 ///
@@ -44,27 +51,42 @@ impl Driver for RealSense {
         Request::new(options).map(drop)
     }
 
-    fn claim(options: &Options) -> Option<String> {
-        options.serial.as_ref().map(|serial| format!("serial {serial}"))
+    fn claims(options: &Options) -> Vec<String> {
+        let camera = options.selection().ok().flatten().map(|selection| selection.to_string());
+        let file = options.record_to.as_ref().map(|path| format!("file {}", path.display()));
+        let master = (options.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
+        camera.into_iter().chain(file).chain(master).collect()
     }
 
     fn usb(options: &Options) -> Option<UsbDemand> {
-        let Ok(Request::Live { serial, streams }) = Request::new(options) else { return None };
+        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(options) else {
+            return None;
+        };
         let stream = |it: &StreamRequest| {
             it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
         };
+        let (serial, port) = match live.selection {
+            Selection::Serial(serial) => (Some(serial), None),
+            Selection::Port(port) => (None, Some(port)),
+            Selection::Name(_) | Selection::Any => (None, None),
+        };
         let streams = streams.iter().filter_map(stream).collect();
-        Some(UsbDemand { serial: Some(serial), streams, ..UsbDemand::default() })
+        Some(UsbDemand { serial, port, streams, ..UsbDemand::default() })
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
-        let (path, streams) = match Request::new(options)? {
-            Request::File { path, streams, .. } => (path, streams),
-            live @ Request::Live { .. } => return Camera::open(&live).map(drop),
+        let mut request = Request::new(options)?;
+        let file = match &mut request.source {
+            SourceRequest::File(file) => file,
+            SourceRequest::Live(live) => {
+                live.record_to.as_deref().map(recording::check).transpose()?;
+                return Camera::look(PROBE, &request).map(drop);
+            }
         };
         // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
-        let name = path.display().to_string();
-        let camera = Camera::open(&Request::File { path, streams, real_time: false, repeat: false })?;
+        (file.real_time, file.repeat) = (false, false);
+        let name = file.path.display().to_string();
+        let camera = Camera::look(PROBE, &request)?;
         let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
         let mut grabber = Grabber::new(camera);
         grabber.start()?;
@@ -76,9 +98,14 @@ impl Driver for RealSense {
         }
     }
 
-    fn open(_name: &str, options: Options) -> Result<Self, DriverError> {
-        let camera = Camera::open(&Request::new(&options)?)?;
-        Ok(Self { grabber: Grabber::new(camera) })
+    fn open(name: &str, options: Options) -> Result<Self, DriverError> {
+        let mut grabber = Grabber::new(Camera::open(&who(name), &Request::new(&options)?)?);
+        // A slave runs before its master does. All cameras of a rig are open before the first is started, in
+        // whichever process it is.
+        if options.sync == Some(HardwareSync::Slave) {
+            grabber.start()?;
+        }
+        Ok(Self { grabber })
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
@@ -89,8 +116,20 @@ impl Driver for RealSense {
         self.grabber.info.clone()
     }
 
+    fn reset(name: &str, options: &Options) -> Result<(), DriverError> {
+        match options.selection()? {
+            Some(selection) => find::reset(&who(name), &selection),
+            // A file that is opened again is as good as new.
+            None => Ok(()),
+        }
+    }
+
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
-        match self.grabber.next(timeout)? {
+        let grabbed = self.grabber.next(timeout)?;
+        for (stream, reason, frames) in self.grabber.take_lost() {
+            outlet.explain_lost(stream, reason, frames);
+        }
+        match grabbed {
             Grabbed::FrameSet { arrival_nanos, headers, held } => {
                 outlet.publish_held(arrival_nanos, headers, Box::new(held))?;
                 Ok(Captured::FrameSet)
@@ -105,6 +144,11 @@ impl Driver for RealSense {
     }
 }
 
+/// How the camera called `name` takes its turn.
+fn who(name: &str) -> String {
+    format!("camera `{name}`")
+}
+
 /// What came of waiting for a frameset.
 #[allow(clippy::large_enum_variant, reason = "it is nearly always a frameset, and taken apart at once")]
 pub(crate) enum Grabbed {
@@ -114,7 +158,7 @@ pub(crate) enum Grabbed {
 }
 
 /// The pixels of a frameset, in librealsense's memory.
-pub(crate) struct Held(ArrayVec<Pixels, MAX_FRAMES>);
+pub(crate) struct Held(pub(crate) ArrayVec<Pixels, MAX_FRAMES>);
 
 impl HeldFrames for Held {
     fn pixels(&self, index: usize) -> &[u8] {
@@ -124,12 +168,14 @@ impl HeldFrames for Held {
 
 /// A camera and the frames that wait for a partner: all of the driver but the outlet.
 pub(crate) struct Grabber {
-    camera: Camera,
+    pub(crate) camera: Camera,
     pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
     /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
     /// every play gives the same framesets.
     patience: Option<Duration>,
+    /// How many frames of each stream were left out since this was last asked.
+    without_partner: [u64; Stream::ALL.len()],
     ended: bool,
     /// Whether the file has given a frame since it was last started.
     fruitful: bool,
@@ -144,20 +190,50 @@ impl Grabber {
         let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
         // Before the camera streams: asking it for options then would be in its way.
         let info = camera.info();
-        Self { camera, info, gatherer, patience, ended: false, fruitful: false }
+        Self {
+            camera,
+            info,
+            gatherer,
+            patience,
+            without_partner: [0; Stream::ALL.len()],
+            ended: false,
+            fruitful: false,
+        }
     }
 
-    /// Lets frames flow.
+    /// Lets frames flow. When they do already, those that have come by now are left out.
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
+        if self.camera.is_running() {
+            self.camera.discard();
+            return Ok(());
+        }
         self.camera.start()
     }
 
     /// Waits at most `timeout` for the next frameset.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Grabbed, DriverError> {
         let deadline = Instant::now() + timeout;
+        // Whether every frame that has come was looked at: a partner may be among them.
+        let mut quiet = false;
         loop {
-            if let Some(together) = self.gatherer.take(self.give_up_before_nanos()) {
-                return Ok(grabbed(together));
+            let give_up_before_nanos = if quiet || self.ended { self.give_up_before_nanos() } else { 0 };
+            if let Some(together) = self.gatherer.take(give_up_before_nanos) {
+                // A frameset has arrived when its last frame has.
+                let arrival_nanos =
+                    together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
+                let frames: Frames = together.into_iter().map(|waiting| waiting.frame).collect();
+                let came: ArrayVec<Stream, MAX_FRAMES> =
+                    frames.iter().map(|(header, _)| header.stream).collect();
+                let frames = self.camera.process(frames)?;
+                let left_out = |stream: &Stream| frames.iter().all(|(header, _)| header.stream != *stream);
+                came.into_iter()
+                    .filter(left_out)
+                    .for_each(|stream| self.without_partner[stream as usize] += 1);
+                if frames.is_empty() {
+                    continue;
+                }
+                let (headers, pixels) = frames.into_iter().unzip();
+                return Ok(Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) });
             }
             if self.ended {
                 let repeat = self.camera.playback().is_some_and(|playback| playback.repeat);
@@ -170,7 +246,7 @@ impl Grabber {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.camera.next(left.min(LOOK))? {
                 Event::Frame(header, pixels, arrival_nanos) => {
-                    self.fruitful = true;
+                    (self.fruitful, quiet) = (true, false);
                     let frame =
                         Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
                     if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
@@ -178,10 +254,22 @@ impl Grabber {
                     }
                 }
                 Event::End => self.ended = true,
-                Event::Nothing if left.is_zero() => return Ok(Grabbed::Nothing),
-                Event::Nothing => {}
+                Event::Nothing if quiet && left.is_zero() => return Ok(Grabbed::Nothing),
+                Event::Nothing => quiet = true,
             }
         }
+    }
+
+    /// The frames that the device gave and that were left out since this was last asked, and why.
+    pub(crate) fn take_lost(&mut self) -> Vec<(Stream, LostReason, u64)> {
+        let without_partner = Stream::ALL.into_iter().zip(std::mem::take(&mut self.without_partner));
+        let without_partner = without_partner.filter(|(_, frames)| *frames > 0);
+        let overflow =
+            self.camera.take_overflow().map(|(stream, frames)| (stream, LostReason::QueueFull, frames));
+        without_partner
+            .map(|(stream, frames)| (stream, LostReason::NoPartner, frames))
+            .chain(overflow)
+            .collect()
     }
 
     fn give_up_before_nanos(&self) -> u64 {
@@ -191,11 +279,4 @@ impl Grabber {
             None => 0,
         }
     }
-}
-
-/// A frameset has arrived when its last frame has.
-fn grabbed(together: Together<(FrameHeader, Pixels)>) -> Grabbed {
-    let arrival_nanos = together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
-    let (headers, pixels) = together.into_iter().map(|waiting| waiting.frame).unzip();
-    Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) }
 }

@@ -1,19 +1,29 @@
-//! What a topology says of a RealSense camera, and what is asked for once that makes sense.
-//!
-//! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
+//! What a topology says of a RealSense camera, and whether it makes sense by itself.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
 
-/// The options of the driver `realsense`: a camera by its `serial`, or a recording by its `file`.
+use crate::filters::{Align, Filters};
+use crate::request::{FileRequest, LiveRequest, Selection, StreamRequest};
+use crate::settings::{Setting, Settings};
+
+/// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
+/// one is connected if there is `any`, or a recording by its `file`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// The serial number of a live camera.
     pub serial: Option<String>,
+    /// The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
+    pub port: Option<String>,
+    /// The name of a live camera, such as `Intel RealSense D435`, or its last word.
+    pub name: Option<String>,
+    /// Whether the one live camera that is connected is meant, whichever it is.
+    pub any: Option<bool>,
     /// A `.bag` file that librealsense recorded.
     pub file: Option<PathBuf>,
     /// The depth stream, such as `640x480@30`.
@@ -24,6 +34,23 @@ pub struct Options {
     pub infrared_1: Option<StreamProfile>,
     /// The right infrared stream.
     pub infrared_2: Option<StreamProfile>,
+    /// Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this
+    /// is true.
+    pub allow_usb2: Option<bool>,
+    /// What is set on a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+    pub set: Option<BTreeMap<String, Setting>>,
+    /// What is set for its color, where color has an own sensor; it is the depth sensor of a D405.
+    pub set_color: Option<BTreeMap<String, Setting>>,
+    /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
+    pub preset: Option<PathBuf>,
+    /// Whether a live camera gives the pulse of a hardware sync, or follows it.
+    pub sync: Option<HardwareSync>,
+    /// A `.bag` file that librealsense writes of a live camera, as it is before any filter.
+    pub record_to: Option<PathBuf>,
+    /// What is done to depth: librealsense's filters.
+    pub filters: Option<Filters>,
+    /// Which of depth and color is shown as seen from the other's place.
+    pub align: Option<Align>,
     /// How a live camera's color is stored; `rgb8` unless it is given.
     pub color_format: Option<ColorFormat>,
     /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
@@ -45,66 +72,91 @@ pub enum ColorFormat {
     Yuyv,
 }
 
-/// Options that make sense.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Request {
-    Live { serial: String, streams: Vec<StreamRequest> },
-    File { path: PathBuf, streams: Vec<StreamRequest>, real_time: bool, repeat: bool },
-}
-
-/// A stream that the options name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamRequest {
-    pub(crate) stream: Stream,
-    pub(crate) profile: StreamProfile,
-    /// None where any format will do: that of the recording.
-    pub(crate) format: Option<PixelFormat>,
-}
-
-impl Request {
-    /// What `options` ask for.
-    pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
-        let refuse = |message: &str| Err(DriverError::new(message));
-        match (&options.serial, &options.file) {
-            (Some(_), Some(_)) => {
-                refuse("`serial` and `file` exclude each other: a camera is live or recorded")
-            }
-            (None, None) => refuse("`serial` or `file` is missing: a camera is live or recorded"),
-            (Some(serial), None) => {
-                if serial.trim().is_empty() {
-                    return refuse("`serial` is empty");
-                }
-                if options.real_time.is_some() || options.repeat.is_some() {
-                    return refuse("`real_time` and `repeat` are for a `file`, not for a `serial`");
-                }
-                let streams = options.streams(true);
-                if streams.is_empty() {
-                    return refuse(
-                        "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
-                         each such as \"640x480@30\"",
-                    );
-                }
-                Ok(Self::Live { serial: serial.clone(), streams })
-            }
-            (None, Some(path)) => {
-                if options.color_format.is_some() {
-                    return refuse(
-                        "`color_format` is for a `serial`: a `file` has the format that was recorded",
-                    );
-                }
-                Ok(Self::File {
-                    path: path.clone(),
-                    streams: options.streams(false),
-                    real_time: options.real_time.unwrap_or(true),
-                    repeat: options.repeat.unwrap_or(false),
-                })
-            }
-        }
-    }
+/// A live camera's part in a hardware sync: librealsense's `inter_cam_sync_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HardwareSync {
+    /// It gives the pulse. One camera of a rig does, and starts after those that follow.
+    Master,
+    /// It takes its images by the pulse of the master.
+    Slave,
 }
 
 impl Options {
-    fn streams(&self, live: bool) -> Vec<StreamRequest> {
+    /// What is asked of the live camera that is meant.
+    pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
+        if self.real_time.is_some() || self.repeat.is_some() {
+            return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
+        }
+        let settings = Settings {
+            preset: self.preset.clone(),
+            of_depth: self.set.clone().unwrap_or_default(),
+            of_color: self.set_color.clone().unwrap_or_default(),
+            sync: self.sync,
+        };
+        settings.check()?;
+        Ok(LiveRequest {
+            selection,
+            allow_usb2: self.allow_usb2.unwrap_or(false),
+            settings,
+            record_to: self.record_to.clone(),
+        })
+    }
+
+    /// What is asked of the file at `path`.
+    pub(crate) fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
+        if self.color_format.is_some() {
+            return Err(DriverError::new(
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
+            ));
+        }
+        for (key, is_given) in [
+            ("allow_usb2", self.allow_usb2.is_some()),
+            ("set", self.set.is_some()),
+            ("set_color", self.set_color.is_some()),
+            ("preset", self.preset.is_some()),
+            ("sync", self.sync.is_some()),
+            ("record_to", self.record_to.is_some()),
+        ] {
+            if is_given {
+                return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
+            }
+        }
+        Ok(FileRequest {
+            path: path.to_owned(),
+            real_time: self.real_time.unwrap_or(true),
+            repeat: self.repeat.unwrap_or(false),
+        })
+    }
+
+    /// The live camera that is meant, if one is.
+    pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
+        if self.any == Some(false) {
+            return Err(DriverError::new("`any` is true or left out"));
+        }
+        let text =
+            |key: &str, text: &Option<String>, selection: fn(String) -> Selection| match text.as_deref() {
+                Some(text) if text.trim().is_empty() => Err(DriverError::new(format!("`{key}` is empty"))),
+                Some(text) => Ok(Some((key.to_owned(), selection(text.trim().to_owned())))),
+                None => Ok(None),
+            };
+        let given = [
+            text("serial", &self.serial, Selection::Serial)?,
+            text("port", &self.port, Selection::Port)?,
+            text("name", &self.name, Selection::Name)?,
+            self.any.map(|_| ("any".to_owned(), Selection::Any)),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some((first, _)), Some((second, _))) => Err(DriverError::new(format!(
+                "`{first}` and `{second}` exclude each other: one of them says which camera is meant"
+            ))),
+            (first, _) => Ok(first.map(|(_, selection)| selection)),
+        }
+    }
+
+    /// The streams that are given.
+    pub(crate) fn streams(&self, live: bool) -> Vec<StreamRequest> {
         let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
             ColorFormat::Bgr8 => PixelFormat::Bgr8,
@@ -127,6 +179,8 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filters::Processing;
+    use crate::request::{Request, SourceRequest};
 
     fn request(options: &str) -> Result<Request, String> {
         let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;
@@ -142,21 +196,30 @@ mod tests {
         };
         assert_eq!(
             request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
-            Ok(Request::Live {
-                serial: "1".into(),
+            Ok(Request {
+                source: SourceRequest::Live(LiveRequest {
+                    selection: Selection::Serial("1".into()),
+                    allow_usb2: false,
+                    settings: Settings::default(),
+                    record_to: None,
+                }),
                 streams: vec![
                     stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),
                     stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
                 ],
+                processing: Processing::default(),
             }),
         );
         assert_eq!(
             request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
-            Ok(Request::File {
-                path: "a.bag".into(),
+            Ok(Request {
+                source: SourceRequest::File(FileRequest {
+                    path: "a.bag".into(),
+                    real_time: false,
+                    repeat: false,
+                }),
                 streams: vec![stream(Stream::Infrared2, "640x480@30", None)],
-                real_time: false,
-                repeat: false,
+                processing: Processing::default(),
             }),
         );
     }
@@ -164,11 +227,21 @@ mod tests {
     #[test]
     fn options_that_make_no_sense_are_refused() {
         for (options, message) in [
-            ("", "`serial` or `file` is missing: a camera is live or recorded"),
+            (
+                "",
+                "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one by \
+                 `file`",
+            ),
             (
                 "serial = '1'\nfile = 'a.bag'",
-                "`serial` and `file` exclude each other: a camera is live or recorded",
+                "a live camera and a `file` exclude each other: a camera is live or recorded",
             ),
+            (
+                "port = '2-1'\nany = true",
+                "`port` and `any` exclude each other: one of them says which camera is meant",
+            ),
+            ("any = false", "`any` is true or left out"),
+            ("file = 'a.bag'\nallow_usb2 = true", "`allow_usb2` is for a live camera, not for a `file`"),
             ("serial = ' '", "`serial` is empty"),
             (
                 "serial = '1'",
@@ -177,12 +250,51 @@ mod tests {
             ),
             (
                 "serial = '1'\ndepth = '640x480@30'\nrepeat = true",
-                "`real_time` and `repeat` are for a `file`, not for a `serial`",
+                "`real_time` and `repeat` are for a `file`, not for a live camera",
             ),
             (
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
-                "`color_format` is for a `serial`: a `file` has the format that was recorded",
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
             ),
+            (
+                "any = true\ndepth = '640x480@30'\nset = { exposur = 1 }",
+                "librealsense has no option `exposur`; did you mean `exposure`?",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nset_color = { nonsense_and_more = 1 }",
+                "librealsense has no option `nonsense_and_more`",
+            ),
+            (
+                "any = true\nset = { exposure = [1] }",
+                "invalid type: sequence, expected a number, `true`, `false` or the name of a value",
+            ),
+            (
+                "any = true\ncolor = '640x480@30'\nfilters.spatial = {}",
+                "`filters` are for depth, and there is no `depth` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nalign = 'depth-to-color'",
+                "`align` needs both a `depth` and a `color` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\ncolor_format = 'yuyv'\n\
+                 align = 'color-to-depth'",
+                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
+            ),
+            (
+                "file = 'a.bag'\nfilters.decimation = { filter_magnitude = 9 }",
+                "option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1",
+            ),
+            (
+                "file = 'a.bag'\nfilters.threshold = { min = 1 }",
+                "filter `threshold` has no option `min`; it has: `min_distance`, `max_distance`",
+            ),
+            (
+                "file = 'a.bag'\nfilters.hole_filling = { holes_fill = 'all' }",
+                "option `holes_fill` of filter `hole_filling` is \"all\": there are: \"fill from left\", \
+                 \"farest from around\", \"nearest from around\"",
+            ),
+            ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
             (
                 "serial = '1'\ncolor_format = 'mjpeg'",

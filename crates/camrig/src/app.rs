@@ -11,11 +11,11 @@ use actix::{Actor, Context, Handler};
 use camrig_ipc::handshake;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{self, Cli};
+use crate::cli::{self, Act, MadeTopology, OwnCommand};
 use crate::driver::Driver;
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
 use crate::stock;
 use crate::synthetic::{self, Synthetic};
@@ -42,20 +42,22 @@ use crate::worker;
 /// ```
 pub struct App {
     registry: Registry,
+    commands: Vec<OwnCommand>,
 }
 
 /// The topology that `demo` names, unless the program has another one.
 const DEMO: &str = include_str!("demo.toml");
 
 impl App {
-    /// A program with the stock driver `synthetic` and the stock processors `stats`, `verify` and `snapshot`.
+    /// A program with the stock driver `synthetic` and the stock processors `match`, `snapshot`,
+    /// `stats` and `verify`.
     #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         registry.add_driver::<Synthetic>(synthetic::DRIVER);
         stock::register(&mut registry);
         registry.set_demo(DEMO);
-        Self { registry }
+        Self { registry, commands: Vec::new() }
     }
 
     /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
@@ -77,10 +79,11 @@ impl App {
     /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
     /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
     #[must_use]
-    pub fn processor<O, P, F>(mut self, kind: &str, build: F) -> Self
+    pub fn processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
     where
         O: DeserializeOwned + 'static,
-        P: Processor,
+        I: Input,
+        P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_processor(kind, build);
@@ -109,6 +112,31 @@ impl App {
         self
     }
 
+    /// Adds a command to the command line, beside `run`, `check` and the others. It prints what it has
+    /// to say by itself.
+    #[must_use]
+    pub fn command(
+        mut self,
+        command: clap::Command,
+        act: impl Fn(&clap::ArgMatches) -> ExitCode + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand { command, act: Act::Whole(Box::new(act)) });
+        self
+    }
+
+    /// Adds a command that makes a topology from its arguments, which is then run as `run` runs a file. It takes
+    /// the options of `run` too. When there is no topology to run, `make` says why by itself and gives the exit
+    /// code.
+    #[must_use]
+    pub fn run_command(
+        mut self,
+        command: clap::Command,
+        make: impl Fn(&clap::ArgMatches) -> Result<MadeTopology, ExitCode> + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand { command, act: Act::Make(Box::new(make)) });
+        self
+    }
+
     /// The whole program, to be called before any thread is started: reads the command line, does what it
     /// says, and returns the exit code: 0 stopped as asked, 1 `plan` found too little, 64 usage, 69 a camera is
     /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
@@ -123,9 +151,6 @@ impl App {
         }
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
-        match Cli::parse(name.as_deref().unwrap_or("camrig")) {
-            Ok(cli) => cli::run(cli, &registry),
-            Err(code) => code,
-        }
+        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry)
     }
 }

@@ -9,13 +9,16 @@ use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::Failure;
+use crate::matching::MatchSpec;
 use crate::topology::Role;
 
 /// One piece of what a process hosts.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part {
-    /// An actor; always before its links.
-    Actor(ActorPart),
+    /// An actor and its tally; always before its links.
+    Actor(ActorPart, IpcSharedMemory),
+    /// How an actor's inputs are matched, and where that is counted; before its links.
+    Matching(u32, MatchSpec, IpcSharedMemory),
     /// A link between two actors of this process; to none when the reader has ended.
     Local { from: u32, to: Option<u32>, ledger: IpcSharedMemory, overflow: Overflow, queue: usize },
     /// The producer's end of a link to another process.
@@ -49,7 +52,6 @@ pub(crate) struct ActorPart {
     pub(crate) reset: bool,
     /// A camera ends after so many framesets.
     pub(crate) framesets: Option<u64>,
-    pub(crate) tally: IpcSharedMemory,
 }
 
 /// What the supervisor tells a worker.

@@ -24,10 +24,11 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
-    /// The device that these options claim, such as `serial 943222071836`: two cameras cannot claim the same.
-    fn claim(options: &Self::Options) -> Option<String> {
+    /// What these options claim, such as `serial 943222071836`, or a file that is written: no two cameras can
+    /// claim the same.
+    fn claims(options: &Self::Options) -> Vec<String> {
         let _ = options;
-        None
+        Vec::new()
     }
 
     /// What a camera with these options takes of USB while it runs, for `camrig plan`; none when it takes

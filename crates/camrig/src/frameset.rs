@@ -7,7 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use camrig_frame::{CameraInfo, ColorView, DepthView, Frame, FrameSetHeader, PointsView, Stream};
+use camrig_frame::{
+    CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, PointsView, Stream, Timestamp,
+};
 use camrig_ipc::{Lease, Published};
 
 use crate::processor::ProcessorError;
@@ -95,6 +97,17 @@ impl FrameSet {
     /// When it reached its camera actor, in nanoseconds of [`monotonic_nanos`](crate::monotonic_nanos).
     pub fn arrival_nanos(&self) -> u64 {
         self.header().arrival_nanos
+    }
+
+    /// When it was taken: when its depth frame was, or its first frame where it has no depth.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.instant().map(|frame| frame.timestamp)
+    }
+
+    /// The frame that says when it was taken.
+    pub(crate) fn instant(&self) -> Option<&FrameHeader> {
+        let frames = &self.header().frames;
+        frames.iter().find(|frame| frame.stream == Stream::Depth).or_else(|| frames.first())
     }
 
     /// Everything but the pixels.

@@ -17,6 +17,7 @@ use crate::control::{ActorEvent, ActorPart, Part, Verdict};
 use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
+use crate::matching::{MatchBook, Matching};
 use crate::outlet::{Outlet, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
@@ -66,12 +67,16 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(part) => {
+            Part::Actor(part, tally) => {
                 let wake = Arc::new(Notify::new());
-                let tally = Arc::new(Tally::received(part.tally.clone())?);
+                let tally = Arc::new(Tally::received(tally)?);
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
                 let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
+            }
+            Part::Matching(actor, spec, counts) => {
+                let book = Arc::new(MatchBook::received(&spec, counts)?);
+                self.actor(actor).inputs.match_by(Matching::new(spec, book));
             }
             Part::Local { from, to, ledger, overflow, queue } => {
                 let ledger = Arc::new(Ledger::received(ledger)?);
@@ -165,7 +170,7 @@ impl Wired {
         let Self { part, tally, inputs, remotes, locals, .. } = self;
         logging::set_actor(&part.name);
         let actor = part.id;
-        let ledgers = inputs.ledgers();
+        let (ledgers, matching) = (inputs.ledgers(), inputs.match_book());
         let inputs = Inputs::new(inputs);
         let mut reset = part.reset;
         let finished = loop {
@@ -176,6 +181,7 @@ impl Wired {
                 remotes: remotes.clone(),
                 locals: locals.clone(),
                 inputs: ledgers.clone(),
+                matching: matching.clone(),
                 tally: Arc::clone(&tally),
             });
             limits.interrupt.store(false, Ordering::Release);
@@ -187,7 +193,7 @@ impl Wired {
                 }
             });
             let Err(failure) = life else { break true };
-            let in_vain = !ledgers.is_empty() && inputs.all_ended();
+            let in_vain = !ledgers.is_empty() && inputs.give_nothing_more();
             inputs.pause();
             events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
             match verdicts.recv() {
@@ -266,8 +272,10 @@ impl Hosted {
 
     /// Goes on with another reader of a link to another process.
     pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>, absence: Absence) {
-        if let Some(writer) = self.writers.get(&link) {
-            writer.relink(announcements, absence);
+        if let Some(writer) = self.writers.get(&link)
+            && let Err(error) = writer.relink(announcements, absence)
+        {
+            log::error!("a reader that was restarted cannot be told of the slots here: {error}");
         }
     }
 }

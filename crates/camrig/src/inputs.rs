@@ -1,13 +1,13 @@
 //! A processor's inputs, merged: whichever has something is next, in turn.
 //!
-//! Delivery is counted here, at the last step before the processor is called. Inputs outlive the processor: while
-//! it is being restarted, whatever comes is dropped and counted. This module deliberately does not know what
-//! the processor is.
+//! Delivery is counted here, at the last step before the processor is called, or before its framesets are matched.
+//! Inputs outlive the processor: while it is being restarted, whatever comes is dropped and counted. This module
+//! deliberately does not know what the processor is, nor what makes a match.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camrig_ipc::{Absence, Inbox, Ledger, LinkReader, Tally};
 use tokio::sync::Notify;
@@ -16,6 +16,11 @@ use crate::clock::monotonic_nanos;
 use crate::frameset::FrameSet;
 use crate::host::spawn;
 use crate::local::LocalLink;
+use crate::matching::{Match, MatchBook, MatchError, Matching};
+use crate::processor::ProcessorError;
+
+/// How long framesets are held back for a camera that is silent, before matches go on without it.
+const MATCH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The reading ends of all links into one actor, on its way to the actor's thread.
 pub(crate) struct InputLinks {
@@ -24,6 +29,11 @@ pub(crate) struct InputLinks {
     /// The bells of these inputs, where they are all that the process hears.
     bells: Option<Inbox>,
     links: Vec<Input>,
+    matching: Option<Matching>,
+    /// Whether framesets came that cannot be matched as the topology says.
+    unmatchable: bool,
+    /// Since when nothing has come though some input is held back.
+    quiet_since: Option<Instant>,
     /// The input that was looked at last: the next look is at the one after it, so that a fast input does not
     /// starve the others.
     turn: usize,
@@ -31,7 +41,7 @@ pub(crate) struct InputLinks {
 
 /// What every life of an actor reads, one after the other.
 #[derive(Clone)]
-pub(crate) struct Inputs {
+pub struct Inputs {
     wake: Arc<Notify>,
     links: Rc<RefCell<InputLinks>>,
 }
@@ -55,8 +65,8 @@ pub(crate) enum End {
 }
 
 /// What a look at the inputs finds.
-enum Look {
-    Found(FrameSet),
+enum Look<T> {
+    Found(T),
     Nothing,
     AllEnded,
 }
@@ -64,7 +74,26 @@ enum Look {
 impl InputLinks {
     /// Inputs that wake their reader through `wake`, and note in `tally` when it is called.
     pub(crate) fn new(wake: Arc<Notify>, tally: Arc<Tally>) -> Self {
-        Self { wake, tally, bells: None, links: Vec::new(), turn: 0 }
+        Self {
+            wake,
+            tally,
+            bells: None,
+            links: Vec::new(),
+            matching: None,
+            unmatchable: false,
+            quiet_since: None,
+            turn: 0,
+        }
+    }
+
+    /// Has the inputs' framesets matched.
+    pub(crate) fn match_by(&mut self, matching: Matching) {
+        self.matching = Some(matching);
+    }
+
+    /// What their matching came to, where they are matched.
+    pub(crate) fn match_book(&self) -> Option<Arc<MatchBook>> {
+        self.matching.as_ref().map(|matching| Arc::clone(matching.book()))
     }
 
     /// Whether some of the inputs come from other processes, and whether all of them do.
@@ -99,14 +128,87 @@ impl InputLinks {
         self.links.iter().all(|input| input.ended)
     }
 
-    fn look(&mut self) -> Look {
+    fn look(&mut self) -> Look<FrameSet> {
         for _ in 0..self.links.len() {
             self.turn = (self.turn + 1) % self.links.len();
+            if self.is_held_back(self.turn) {
+                continue;
+            }
             if let Some(frameset) = self.links[self.turn].deliver() {
                 return Look::Found(frameset);
             }
         }
         if self.all_ended() { Look::AllEnded } else { Look::Nothing }
+    }
+
+    /// Looks for the next match, and takes what has come for it.
+    fn look_for_match(&mut self) -> Result<Look<Match>, MatchError> {
+        loop {
+            let looked = self.look();
+            // A processor that takes matches has a topology that says what a match is.
+            let Some(matching) = &mut self.matching else { return Ok(Look::AllEnded) };
+            let nothing_came = match looked {
+                Look::Found(frameset) => {
+                    self.quiet_since = None;
+                    matching.push(frameset).inspect_err(|_| self.unmatchable = true)?;
+                    None
+                }
+                Look::Nothing => Some(Look::Nothing),
+                Look::AllEnded => Some(Look::AllEnded),
+            };
+            let mut has_room_again = false;
+            for input in self.links.iter().filter(|input| input.ended) {
+                has_room_again |= matching.end(&input.from);
+            }
+            if let Some(matched) = matching.next() {
+                return Ok(Look::Found(matched));
+            }
+            if let Some(looked) = nothing_came
+                && !has_room_again
+                && !self.lose_patience()
+            {
+                return Ok(looked);
+            }
+        }
+    }
+
+    /// Looks for the next frameset: where framesets are matched, those of a match, one after another.
+    fn look_for_frameset(&mut self) -> Result<Look<FrameSet>, MatchError> {
+        if self.matching.is_none() {
+            return Ok(self.look());
+        }
+        loop {
+            if let Some(frameset) = self.matching.as_mut().and_then(Matching::next_loose) {
+                return Ok(Look::Found(frameset));
+            }
+            match (self.look_for_match()?, &mut self.matching) {
+                (Look::Found(matched), Some(matching)) => matching.loosen(matched),
+                (Look::Nothing, _) => return Ok(Look::Nothing),
+                (Look::AllEnded, _) | (_, None) => return Ok(Look::AllEnded),
+            }
+        }
+    }
+
+    /// Whether an input has to wait for others.
+    fn is_held_back(&self, input: usize) -> bool {
+        let input = &self.links[input];
+        !input.ended && self.matching.as_ref().is_some_and(|matching| !matching.has_room(&input.from))
+    }
+
+    fn some_held_back(&self) -> bool {
+        self.matching.is_some() && (0..self.links.len()).any(|input| self.is_held_back(input))
+    }
+
+    /// Lets matches go on without the cameras that keep inputs waiting, when that has taken too long.
+    fn lose_patience(&mut self) -> bool {
+        let held_back = self.some_held_back();
+        let since = *self.quiet_since.get_or_insert_with(Instant::now);
+        let patience_is_lost = held_back && since.elapsed() >= MATCH_PATIENCE;
+        if patience_is_lost {
+            self.quiet_since = None;
+            self.matching.iter_mut().for_each(Matching::give_up);
+        }
+        patience_is_lost
     }
 }
 
@@ -129,30 +231,45 @@ impl Inputs {
         }
     }
 
-    /// Waits for the next frameset and counts it as delivered; none when every input has ended. Inputs that
-    /// hear the bells themselves block the thread meanwhile.
-    pub(crate) async fn next(&self) -> Option<FrameSet> {
+    /// Waits for the next frameset, or the next one of a match; none when every input has ended. Inputs that hear
+    /// the bells themselves block the thread meanwhile.
+    ///
+    /// # Errors
+    /// When framesets cannot be matched.
+    pub(crate) async fn next(&self) -> Result<Option<FrameSet>, ProcessorError> {
+        self.wait_for(InputLinks::look_for_frameset).await
+    }
+
+    async fn wait_for<T>(
+        &self,
+        look: impl Fn(&mut InputLinks) -> Result<Look<T>, MatchError>,
+    ) -> Result<Option<T>, ProcessorError> {
         self.note_call(None);
         loop {
-            let looked = self.links.borrow_mut().look();
+            let looked = look(&mut self.links.borrow_mut())?;
             match looked {
-                Look::Found(frameset) => {
+                Look::Found(found) => {
                     self.note_call(Some(monotonic_nanos()));
-                    return Some(frameset);
+                    return Ok(Some(found));
                 }
-                Look::AllEnded => return None,
+                Look::AllEnded => return Ok(None),
                 Look::Nothing => {}
             }
             let heard = self.links.borrow_mut().bells.as_mut().map(Inbox::wait);
-            if heard.is_none() {
-                self.wake.notified().await;
+            let patience = self.links.borrow().some_held_back().then_some(MATCH_PATIENCE);
+            match (heard, patience) {
+                (Some(()), _) => {}
+                // Whether it was the time or a ring: the next look tells.
+                (None, Some(patience)) => drop(actix::clock::timeout(patience, self.wake.notified()).await),
+                (None, None) => self.wake.notified().await,
             }
         }
     }
 
-    /// Whether there will never be another frameset.
-    pub(crate) fn all_ended(&self) -> bool {
-        self.links.borrow().all_ended()
+    /// Whether there will never be another frameset, or another match.
+    pub(crate) fn give_nothing_more(&self) -> bool {
+        let links = self.links.borrow();
+        links.all_ended() || links.unmatchable
     }
 
     /// Between two lives: what waits is dropped, and so is what comes.
@@ -162,6 +279,7 @@ impl Inputs {
             input.absence = input.ledger().set_reader_away();
             input.drop_queued();
         }
+        self.forget_matching();
     }
 
     /// Another life begins.
@@ -177,10 +295,42 @@ impl Inputs {
             input.ledger().set_reader_ended();
             input.drop_queued();
         }
+        self.forget_matching();
+    }
+
+    /// What waited to be matched is left.
+    fn forget_matching(&self) {
+        self.links.borrow_mut().matching.iter_mut().for_each(Matching::forget);
     }
 
     fn note_call(&self, at_nanos: Option<u64>) {
         self.links.borrow().tally.set_called_at(at_nanos);
+    }
+}
+
+/// What can be taken from inputs.
+pub trait Next: Sized + 'static {
+    /// Whether it is made of several framesets, so that the topology has to say how.
+    const MATCHED: bool;
+
+    /// Waits for the next one; none when every input has ended.
+    #[doc(hidden)]
+    fn next(inputs: &Inputs) -> impl Future<Output = Result<Option<Self>, ProcessorError>>;
+}
+
+impl Next for FrameSet {
+    const MATCHED: bool = false;
+
+    async fn next(inputs: &Inputs) -> Result<Option<Self>, ProcessorError> {
+        inputs.next().await
+    }
+}
+
+impl Next for Match {
+    const MATCHED: bool = true;
+
+    async fn next(inputs: &Inputs) -> Result<Option<Self>, ProcessorError> {
+        inputs.wait_for(InputLinks::look_for_match).await
     }
 }
 
@@ -249,12 +399,54 @@ impl Input {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use camrig_frame::{PixelFormat, Stream};
     use camrig_ipc::Overflow;
 
     use super::*;
+    use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
+    use crate::testing::TestCamera;
 
     const WATCHDOG: Duration = Duration::from_secs(20);
     const ROUNDS: u32 = 5_000;
+
+    /// What was held back is not rung for again: it has to be looked for when there is room.
+    #[test]
+    fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
+        actix::System::new().block_on(async {
+            let wake = Arc::new(Notify::new());
+            let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
+            let link = || {
+                let ledger = Arc::new(Ledger::new().unwrap());
+                Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 4))
+            };
+            let (left, right) = (link(), link());
+            let camera_of =
+                |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+            let spec = MatchSpec {
+                window_nanos: 1,
+                partial: false,
+                clock: MatchClock::System,
+                queue: 1,
+                blocks: true,
+                cameras: vec![camera_of("left"), camera_of("right")],
+            };
+            let book = Arc::new(MatchBook::new(&spec).unwrap());
+            let matching = Matching::new(spec, book);
+            let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(Tally::new().unwrap()));
+            links.match_by(matching);
+            links.add("right".to_owned(), End::Local(Arc::clone(&right)));
+            links.add("left".to_owned(), End::Local(Arc::clone(&left)));
+            (0..3).for_each(|nanos| left.publish(camera.frameset(nanos, &[&[0, 0]])));
+            left.end();
+            right.end();
+            // Nobody will ring once more.
+            wake.notified().await;
+            let inputs = Inputs::new(links);
+            let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
+            assert!(next.expect("the end is noticed").unwrap().is_none());
+            assert_eq!(left.ledger().counts().delivered, 3);
+        });
+    }
 
     #[test]
     fn an_end_is_noticed_however_it_meets_the_last_look() {
@@ -282,7 +474,7 @@ mod tests {
                 });
                 let inputs = Inputs::new(links);
                 let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
-                assert!(next.expect("the end is noticed").is_none(), "round {round}");
+                assert!(next.expect("the end is noticed").unwrap().is_none(), "round {round}");
             }
         });
     }

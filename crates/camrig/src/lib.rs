@@ -13,6 +13,8 @@ mod host;
 mod inputs;
 mod local;
 mod logging;
+mod losses;
+mod matching;
 mod outlet;
 mod outline;
 mod plan;
@@ -34,12 +36,18 @@ mod workers;
 
 pub use app::App;
 pub use camrig_frame as frame;
-pub use camrig_ipc::{Counts, DropReason, Latency, Overflow};
+pub use camrig_ipc::{
+    ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
+};
+pub use clap;
+pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
 pub use frameset::{FrameSet, HeldFrames};
+pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
-pub use processor::{NoOptions, Processor, ProcessorError};
+pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use stock::ply::encode as encode_ply;
 pub use stock::{Colorizer, Picture};
 pub use synthetic::{Synthetic, SyntheticOptions};
 
@@ -48,6 +56,6 @@ pub mod prelude {
     pub use std::process::ExitCode;
 
     pub use crate::{
-        App, Captured, Driver, DriverError, FrameSet, NoOptions, Outlet, Processor, ProcessorError,
+        App, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Outlet, Processor, ProcessorError,
     };
 }

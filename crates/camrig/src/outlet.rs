@@ -14,12 +14,14 @@ use camrig_frame::{
     Timestamp,
 };
 use camrig_ipc::{
-    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, MAX_SOURCES, MemoryError, Overflow,
-    SlotPool, Tally,
+    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, LostReason, MAX_SOURCES, MemoryError,
+    Overflow, SlotPool, Tally,
 };
 
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::local::LocalLink;
+use crate::losses::Losses;
+use crate::matching::{Match, MatchBook, MatchStatus};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +40,7 @@ pub struct Outlet {
     remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
     inputs: Vec<(String, Arc<Ledger>)>,
+    matching: Option<Arc<MatchBook>>,
     tally: Arc<Tally>,
     sources: Vec<Source>,
     pool: Option<Arc<SlotPool>>,
@@ -45,10 +48,10 @@ pub struct Outlet {
     held: Arc<AtomicUsize>,
 }
 
-/// A camera whose framesets this outlet publishes, with the last frame number of each stream.
+/// A camera whose framesets this outlet publishes, with what it lost.
 struct Source {
     info: Arc<CameraInfo>,
-    numbers: [Option<u64>; Stream::ALL.len()],
+    losses: Losses,
 }
 
 /// Everything that an outlet is wired with.
@@ -60,6 +63,7 @@ pub(crate) struct Wiring {
     pub(crate) remotes: Vec<Arc<LinkWriter>>,
     pub(crate) locals: Vec<Arc<LocalLink>>,
     pub(crate) inputs: Vec<(String, Arc<Ledger>)>,
+    pub(crate) matching: Option<Arc<MatchBook>>,
     pub(crate) tally: Arc<Tally>,
 }
 
@@ -120,10 +124,12 @@ pub enum OutletError {
 impl Outlet {
     /// The output of an actor that begins a life: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, rig, slots, remotes, locals, inputs, tally } = wiring;
+        let Wiring { name, rig, slots, remotes, locals, inputs, matching, tally } = wiring;
         for link in &remotes {
             link.begin();
         }
+        // The life before may have died while it waited.
+        tally.set_blocked(false);
         Self {
             sequence: tally.produced(),
             name: name.into(),
@@ -132,6 +138,7 @@ impl Outlet {
             remotes,
             locals,
             inputs,
+            matching,
             tally,
             sources: Vec::new(),
             pool: None,
@@ -159,6 +166,11 @@ impl Outlet {
         })
     }
 
+    /// What the matching of the actor's inputs came to so far, where its topology has `match`.
+    pub fn matching(&self) -> Option<MatchStatus<'_>> {
+        self.matching.as_ref().map(|book| book.status())
+    }
+
     /// Makes the slots for a camera's framesets before the first one comes.
     pub(crate) fn prepare(&mut self, info: &Arc<CameraInfo>) -> Result<(), OutletError> {
         let layout = Layout::of(&largest_frames(&info.streams))?;
@@ -184,17 +196,26 @@ impl Outlet {
     /// When a processor calls it, which has no camera of its own: see [`Self::derive`].
     pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
         assert!(!self.sources.is_empty(), "only a camera has framesets of its own; a processor derives them");
-        self.loan_slot(0, arrival_nanos, frames)
+        self.loan_slot(0, arrival_nanos, None, frames)
     }
 
-    /// A slot for a frameset that is made from `origin`, whose camera and arrival it keeps; none when every
-    /// slot is held, which counts the frameset as dropped.
+    /// A slot for a frameset that is made from `origin`, whose camera, arrival and match it keeps; none when
+    /// every slot is held, which counts the frameset as dropped.
     ///
     /// # Errors
     /// When the headers are not those of a frameset.
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutletError> {
         let source = self.source(origin.info())?;
-        self.loan_slot(source, origin.arrival_nanos(), frames)
+        self.loan_slot(source, origin.arrival_nanos(), origin.header().matched, frames)
+    }
+
+    /// Tells why frames of `stream` will be missing that the device gave: the driver left them out. What no
+    /// driver explains counts as the device's own loss.
+    ///
+    /// # Panics
+    /// As [`Self::loan`].
+    pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
+        self.sources[0].losses.tell(stream, reason, frames);
     }
 
     /// Publishes a loan whose frames are all written.
@@ -238,7 +259,8 @@ impl Outlet {
             return Ok(());
         }
         self.wait_for_room();
-        let header = FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, frames };
+        let header =
+            FrameSetHeader { sequence: self.sequence, source: 0, arrival_nanos, matched: None, frames };
         let info = Arc::clone(&self.sources[0].info);
         self.count();
         self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
@@ -250,8 +272,22 @@ impl Outlet {
     /// # Errors
     /// When framesets of too many cameras are passed on.
     pub fn forward(&mut self, frameset: &FrameSet) -> Result<(), OutletError> {
+        self.forward_as(frameset, frameset.header().matched)
+    }
+
+    /// Passes on the framesets of a match as they are, one after another, under the match's number: see
+    /// [`FrameSetHeader::matched`].
+    ///
+    /// # Errors
+    /// When framesets of too many cameras are passed on.
+    pub fn forward_match(&mut self, matched: &Match) -> Result<(), OutletError> {
+        matched.framesets().iter().try_for_each(|frameset| self.forward_as(frameset, Some(matched.number())))
+    }
+
+    fn forward_as(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutletError> {
+        let source = self.source(frameset.info())?;
         let frames = frameset.header().frames.clone();
-        if let Some(mut loan) = self.derive(frameset, frames)? {
+        if let Some(mut loan) = self.loan_slot(source, frameset.arrival_nanos(), matched, frames)? {
             for (index, frame) in frameset.frames().enumerate() {
                 loan.frame_mut(index).copy_from_slice(frame.bytes());
             }
@@ -275,11 +311,13 @@ impl Outlet {
         &mut self,
         source: usize,
         arrival_nanos: u64,
+        matched: Option<u64>,
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutletError> {
         let size_bytes = Layout::of(&frames)?.size_bytes();
         let pool = self.provide_pool(size_bytes)?;
-        let header = FrameSetHeader { sequence: self.sequence, source: source as u16, arrival_nanos, frames };
+        let (sequence, source_number) = (self.sequence, source as u16);
+        let header = FrameSetHeader { sequence, source: source_number, arrival_nanos, matched, frames };
         let mut slot = None;
         self.wait_for(|outlet| {
             // A header that makes no layout was refused above.
@@ -378,14 +416,10 @@ impl Outlet {
 
     /// Counts what the device lost: a gap in the numbers of a stream. Numbers that go back are a new start.
     fn note_numbers(&mut self, source: usize, frames: &[FrameHeader]) {
-        let numbers = &mut self.sources[source].numbers;
-        let gap = |frame: &FrameHeader| {
-            let last = numbers[frame.stream as usize].replace(frame.number);
-            last.map_or(0, |last| frame.number.saturating_sub(last.saturating_add(1)))
-        };
-        let lost = frames.iter().map(gap).max().unwrap_or(0);
-        if lost > 0 && self.inputs.is_empty() {
-            self.tally.count_lost(lost);
+        let lost = self.sources[source].losses.note(frames);
+        if self.inputs.is_empty() {
+            let lost = LostReason::ALL.into_iter().zip(lost).filter(|(_, lost)| *lost > 0);
+            lost.for_each(|(reason, lost)| self.tally.count_lost(reason, lost));
         }
     }
 
@@ -400,7 +434,7 @@ impl Outlet {
             reason: Arc::new(reason),
         };
         let pool = SlotPool::new(self.slots, size_bytes, self.tally.next_generation()).map_err(refused)?;
-        self.remotes.iter().for_each(|link| link.announce_pool(&pool));
+        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }
@@ -416,7 +450,7 @@ impl Outlet {
             return Err(OutletError::Sources);
         }
         self.remotes.iter().for_each(|link| link.announce_source(info));
-        self.sources.push(Source { info: Arc::clone(info), numbers: [None; Stream::ALL.len()] });
+        self.sources.push(Source { info: Arc::clone(info), losses: Losses::default() });
         Ok(self.sources.len() - 1)
     }
 
@@ -435,7 +469,7 @@ impl Outlet {
 }
 
 /// The frames of the largest frameset that a camera with these streams makes.
-fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
+pub(crate) fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
     let any_time = Timestamp { clock: Clock::Hardware, nanos: 0 };
     streams.iter().map(|stream| stream.header(0, any_time)).take(MAX_FRAMES).collect()
 }

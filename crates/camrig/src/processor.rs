@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
+use crate::inputs::Next;
 use crate::outlet::Outlet;
 
 /// Why a processor cannot go on: any error, or a text (`"too dark".into()`).
@@ -10,15 +11,19 @@ pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A processor: called with each frameset of each of its inputs, one at a time, always on the same thread.
 ///
+/// A `Processor<Match>` is called with each [`Match`](crate::Match) instead: one frameset of each camera, all of
+/// the same instant. Its topology says with `match` what that is. A plain `Processor` whose topology has `match`
+/// is called with the framesets of each match, one after another.
+///
 /// Registered with [`App::processor`](crate::App::processor). Whoever needs timers, own messages or
 /// asynchronous work registers an actix actor with [`App::actor`](crate::App::actor) instead.
-pub trait Processor: 'static {
-    /// Looks at one frameset. What it publishes through `outlet` reaches the processors that name this one
-    /// as an input.
+pub trait Processor<I: Input = FrameSet>: 'static {
+    /// Looks at one frameset, or one match. What it publishes through `outlet` reaches the processors that name
+    /// this one as an input.
     ///
     /// # Errors
     /// An error fails the processor.
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError>;
+    fn process(&mut self, input: &I, outlet: &mut Outlet) -> Result<(), ProcessorError>;
 
     /// Called once after the last frameset of all inputs.
     ///
@@ -29,6 +34,11 @@ pub trait Processor: 'static {
         Ok(())
     }
 }
+
+/// What a processor can be called with: a [`FrameSet`] or a [`Match`](crate::Match).
+pub trait Input: Next {}
+
+impl<I: Next> Input for I {}
 
 /// The options of a driver or processor that has none: anything in `options` is refused.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -20,7 +20,7 @@ use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::outlet::Outlet;
 use crate::outline::Outline;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError};
 
 /// Everything that was registered, by name.
 #[derive(Clone, Default)]
@@ -76,28 +76,30 @@ impl Registry {
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, move |options, outlet, inputs| {
+        self.add_kind(kind, false, move |options, outlet, inputs| {
             Ok(Running::start_actor(build(options, outlet)?, inputs))
         });
     }
 
-    pub(crate) fn add_processor<O, P, F>(&mut self, kind: &str, build: F)
+    pub(crate) fn add_processor<O, P, F, I>(&mut self, kind: &str, build: F)
     where
         O: DeserializeOwned + 'static,
-        P: Processor,
+        I: Input,
+        P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, move |options, outlet, inputs| {
+        self.add_kind(kind, I::MATCHED, move |options, outlet, inputs| {
             Ok(Running::start_processor(build(options)?, outlet, inputs))
         });
     }
 
-    fn add_kind<O, F>(&mut self, kind: &str, start: F)
+    fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, start: F)
     where
         O: DeserializeOwned + 'static,
         F: Fn(O, Outlet, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
     {
-        self.kinds.insert(kind.to_owned(), Arc::new(TypedKind { start, options: PhantomData }));
+        self.kinds
+            .insert(kind.to_owned(), Arc::new(TypedKind { start, takes_matches, options: PhantomData }));
     }
 
     pub(crate) fn driver(&self, name: &str) -> Option<&Arc<dyn DriverEntry>> {
@@ -135,8 +137,8 @@ pub(crate) enum OptionsError {
 
 /// A driver whose types are erased.
 pub(crate) trait DriverEntry: Send + Sync {
-    /// Checks options without a device, and says which device they claim.
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError>;
+    /// Checks options without a device, and says what they claim.
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError>;
     /// What a camera with these options takes of USB; none when it takes nothing.
     fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError>;
     /// Checks that the device is there.
@@ -162,6 +164,8 @@ pub(crate) trait OpenCamera {
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError>;
+    /// Whether it is called with matches, so that its topology has to say what a match is.
+    fn takes_matches(&self) -> bool;
     /// Builds the actor and starts it on the calling thread.
     fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError>;
     /// The options' names and types.
@@ -171,10 +175,10 @@ pub(crate) trait KindEntry: Send + Sync {
 struct TypedDriver<D>(PhantomData<fn() -> D>);
 
 impl<D: Driver> DriverEntry for TypedDriver<D> {
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Option<String>, OptionsError> {
+    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError> {
         let options = D::Options::deserialize(options).map_err(OptionsError::Type)?;
         D::check(&options).map_err(OptionsError::Value)?;
-        Ok(D::claim(&options))
+        Ok(D::claims(&options))
     }
 
     fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError> {
@@ -220,6 +224,7 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
 struct TypedKind<F, O> {
     start: F,
+    takes_matches: bool,
     options: PhantomData<fn() -> O>,
 }
 
@@ -230,6 +235,10 @@ where
 {
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
         O::deserialize(options).map(drop).map_err(OptionsError::Type)
+    }
+
+    fn takes_matches(&self) -> bool {
+        self.takes_matches
     }
 
     fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError> {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use camrig_ipc::{DropReason, Latency};
+use camrig_ipc::{ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Unmatched};
 use serde::Serialize;
+
+use crate::matching::MatchStatus;
 
 /// What became of a rig, as JSON.
 #[derive(Debug, Serialize)]
@@ -18,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) exit: String,
     pub(crate) actors: Vec<ActorReport>,
     pub(crate) links: Vec<LinkReport>,
+    pub(crate) matching: Vec<MatchReport>,
     pub(crate) processes: Vec<ProcessReport>,
 }
 
@@ -30,8 +33,10 @@ pub(crate) struct ActorReport {
     /// `starting`, `ready`, `running`, `finished` or `failed`.
     pub(crate) state: &'static str,
     pub(crate) produced: u64,
-    /// Framesets that the device or its library lost before the camera actor saw them.
+    /// Framesets that the device, its library or its driver lost before the camera actor saw them.
     pub(crate) lost: u64,
+    /// The same by reason; reasons without a frameset are left out.
+    pub(crate) lost_by_reason: BTreeMap<&'static str, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
@@ -54,6 +59,80 @@ pub(crate) struct LinkReport {
     pub(crate) latency_us: Latency,
 }
 
+/// What became of the framesets that reached a processor with `match`: those of each camera that were delivered
+/// are `matched + sum(unmatched)`.
+#[derive(Debug, Serialize)]
+pub(crate) struct MatchReport {
+    pub(crate) processor: String,
+    pub(crate) matches: u64,
+    /// Those of them that lack a camera.
+    pub(crate) partial: u64,
+    /// Matches per second of the run.
+    pub(crate) rate_hz: f64,
+    /// From the earliest to the latest frameset of a match, as they were taken.
+    pub(crate) spread_us: Latency,
+    pub(crate) cameras: Vec<MatchedCameraReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct MatchedCameraReport {
+    pub(crate) name: String,
+    pub(crate) matched: u64,
+    /// By reason; reasons without a frameset are left out.
+    pub(crate) unmatched: BTreeMap<&'static str, u64>,
+    /// How often its clock or its frame numbers started anew.
+    pub(crate) epochs: u64,
+    /// Its clock at the end, where it was estimated.
+    pub(crate) clock: Option<ClockReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ClockReport {
+    /// What is to be added to the camera's time to get the host's monotonic time.
+    pub(crate) offset_ms: f64,
+    /// How much too fast the camera's clock is.
+    pub(crate) drift_ppm: f64,
+    /// The offset is known within this.
+    pub(crate) uncertainty_us: f64,
+}
+
+impl MatchReport {
+    /// What the processor's matching came to in a run of so many seconds.
+    pub(crate) fn new(processor: &str, status: &MatchStatus<'_>, seconds: f64) -> Self {
+        let MatchCounts { matches, partial, spread } = status.counts;
+        Self {
+            processor: processor.to_owned(),
+            matches,
+            partial,
+            rate_hz: rate_hz(matches, seconds),
+            spread_us: spread,
+            cameras: status
+                .cameras
+                .iter()
+                .map(|(name, camera)| MatchedCameraReport::new(name, camera))
+                .collect(),
+        }
+    }
+}
+
+impl MatchedCameraReport {
+    fn new(name: &str, camera: &MatchCamera) -> Self {
+        let reasons = Unmatched::ALL.iter().map(|reason| reason.name());
+        let clock = |clock: ClockEstimate| ClockReport {
+            offset_ms: rounded(clock.offset_nanos as f64 / 1e6),
+            drift_ppm: rounded(clock.drift_ppb as f64 / 1e3),
+            uncertainty_us: rounded(clock.uncertainty_nanos as f64 / 1e3),
+        };
+        Self {
+            name: name.to_owned(),
+            matched: camera.matched,
+            unmatched: reasons.zip(camera.unmatched).filter(|&(_, count)| count > 0).collect(),
+            epochs: camera.epochs,
+            clock: camera.clock.map(clock),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct ProcessReport {
     pub(crate) name: String,
@@ -68,6 +147,16 @@ pub(crate) struct ProcessReport {
 /// Dropped framesets by reason, in words.
 pub(crate) fn dropped_by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
     DropReason::ALL.iter().map(|reason| reason.name()).zip(*dropped).filter(|&(_, count)| count > 0).collect()
+}
+
+/// How often something happened in a second of a run.
+pub(crate) fn rate_hz(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 }
+}
+
+/// Lost framesets by reason, in words.
+pub(crate) fn lost_by_reason(lost: &[u64; LostReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
+    LostReason::ALL.iter().map(|reason| reason.name()).zip(*lost).filter(|&(_, count)| count > 0).collect()
 }
 
 /// Three decimals: reports are for people too.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
+use crate::matching::MatchBook;
 use crate::outlet::{Outlet, Wiring};
 use crate::usb::UsbTree;
 
@@ -69,6 +70,7 @@ impl TestCamera {
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
+            matching: None,
             tally: Arc::new(Tally::new().unwrap()),
         });
         outlet.prepare(&Arc::new(info.clone())).unwrap();
@@ -100,26 +102,36 @@ impl TestCamera {
 
 /// The outlet of a processor with these inputs and no reader.
 pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
-    outlet_to(name, inputs, Vec::new())
+    Outlet::new(wiring(name, inputs))
 }
 
-/// The outlet of a processor, and what reads it: the newest frameset at a time.
-pub(crate) fn outlet_and_reader(name: &str) -> (Outlet, Arc<LocalLink>) {
+/// The outlet of a processor whose inputs are matched, and which has no reader.
+pub(crate) fn outlet_with_matching(
+    name: &str,
+    inputs: &[(&str, &Arc<Ledger>)],
+    book: &Arc<MatchBook>,
+) -> Outlet {
+    Outlet::new(Wiring { matching: Some(Arc::clone(book)), ..wiring(name, inputs) })
+}
+
+/// The outlet of a processor with these inputs, and the link to its reader.
+pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> (Outlet, Arc<LocalLink>) {
     let ledger = Arc::new(Ledger::new().unwrap());
-    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropOldest, 1));
-    (outlet_to(name, &[], vec![Arc::clone(&link)]), link)
+    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
+    (Outlet::new(Wiring { locals: vec![Arc::clone(&link)], ..wiring(name, inputs) }), link)
 }
 
-fn outlet_to(name: &str, inputs: &[(&str, &Arc<Ledger>)], locals: Vec<Arc<LocalLink>>) -> Outlet {
-    Outlet::new(Wiring {
+fn wiring(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Wiring {
+    Wiring {
         name: name.to_owned(),
         rig: String::new(),
         slots: SLOTS,
         remotes: Vec::new(),
-        locals,
+        locals: Vec::new(),
         inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
+        matching: None,
         tally: Arc::new(Tally::new().unwrap()),
-    })
+    }
 }
 
 /// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.

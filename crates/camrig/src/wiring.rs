@@ -6,16 +6,19 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, Tally};
-use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, MemoryError, Tally};
+use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory, channel};
 
 use crate::control::{ActorPart, Order, Part};
-use crate::topology::{LinkSpec, Topology};
+use crate::matching::MatchBook;
+use crate::topology::{ActorSpec, LinkSpec, Topology};
 
 /// What the supervisor keeps of a rig: every count, whoever lives or dies.
 pub(crate) struct Rig {
     /// By actor.
     pub(crate) tallies: Vec<Tally>,
+    /// By actor: those whose inputs are matched.
+    pub(crate) match_books: Vec<Option<MatchBook>>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
     /// By process; none where no link comes from another process.
@@ -30,9 +33,9 @@ pub(crate) struct Rig {
 pub(crate) struct RigLink {
     pub(crate) ledger: Ledger,
     /// Which ends have died, as long as the ledger is not settled.
-    pub(crate) deaths: Deaths,
+    deaths: Deaths,
     /// That of the reader's process that died last.
-    pub(crate) absence: Absence,
+    absence: Absence,
     /// None for a link within one process.
     remote: Option<Remote>,
 }
@@ -58,6 +61,20 @@ impl RigLink {
         self.deaths != Deaths::default()
     }
 
+    /// The producer's process is gone.
+    pub(crate) fn producer_died(&mut self) {
+        self.deaths.producer = true;
+    }
+
+    /// The reader's process is gone: nothing is queued for it any more, and another one hears elsewhere.
+    pub(crate) fn reader_died(&mut self) {
+        self.deaths.reader = true;
+        self.absence = self.ledger.set_reader_away();
+        if let Some(remote) = &mut self.remote {
+            remote.heard = None;
+        }
+    }
+
     /// Makes good what died with an end, or leaves it for another try. `produced` is what the producer has
     /// made.
     pub(crate) fn settle(&mut self, produced: u64) {
@@ -80,36 +97,40 @@ impl Rig {
     /// # Errors
     /// When the system has no descriptors or memory left.
     pub(crate) fn new(topology: &Topology, name: &str, framesets: Option<u64>) -> io::Result<Self> {
-        let tallies = topology.actors().iter().map(|actor| {
-            Tally::new().map_err(|error| describe(&format!("{} `{}`", actor.role.name(), actor.name), &error))
-        });
+        camrig_ipc::prepare()?;
+        let tallies =
+            topology.actors().iter().map(|actor| Tally::new().map_err(|error| unwired(actor, &error)));
         let tallies = tallies.collect::<io::Result<_>>()?;
+        let match_books = topology.actors().iter().map(|actor| {
+            let book = actor.matching.as_ref().map(MatchBook::new).transpose();
+            book.map_err(|error| unwired(actor, &error))
+        });
+        let match_books = match_books.collect::<io::Result<_>>()?;
         let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
         let mut links = Vec::new();
         for link in topology.links() {
             let (from, to) = (topology.actor(link.from), topology.actor(link.to));
-            let subject = || format!("the link from `{}` to `{}`", from.name, to.name);
-            let ledger = Ledger::new().map_err(|error| describe(&subject(), &error))?;
+            let ledger = Ledger::new().map_err(|error| unlinked(topology, link, &error))?;
             let mut remote = None;
             if from.process != to.process {
                 let bell = match &bells[to.process] {
                     Some(bell) => Arc::clone(bell),
-                    None => Arc::new(Bell::new().map_err(|error| describe(&subject(), &error))?),
+                    None => Arc::new(Bell::new().map_err(|error| unlinked(topology, link, &error))?),
                 };
                 bells[to.process] = Some(Arc::clone(&bell));
-                let (announcements, heard) = channel().map_err(|error| describe(&subject(), &error))?;
+                let (announcements, heard) = channel().map_err(|error| unlinked(topology, link, &error))?;
                 remote = Some(Remote { bell, announcements, heard: Some(heard) });
             }
             links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
         }
-        Ok(Self { tallies, links, bells, name: name.to_owned(), framesets })
+        Ok(Self { tallies, match_books, links, bells, name: name.to_owned(), framesets })
     }
 
     /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
     /// told then. `is_there` says of a process whether it hears orders.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When the system has no descriptors left. The process has to end then, and to be begun again.
     pub(crate) fn begin(
         &mut self,
         topology: &Topology,
@@ -118,19 +139,29 @@ impl Rig {
         is_there: impl Fn(usize) -> bool,
     ) -> io::Result<Beginning> {
         let lives_here = |actor: usize| topology.actors()[actor].process == process && alive(actor);
-        let actors = (0..topology.actors().len()).filter(|&actor| lives_here(actor));
-        let mut parts: Vec<Part> = actors.map(|actor| self.actor_part(topology, actor)).collect();
-        parts.extend(self.bells[process].iter().map(|bell| Part::Inbox(bell.share())));
+        let mut parts = Vec::new();
+        for actor in (0..topology.actors().len()).filter(|&actor| lives_here(actor)) {
+            parts.push(self.actor_part(topology, actor)?);
+            parts.extend(self.matching_part(topology, actor)?);
+        }
+        if let Some(bell) = &self.bells[process] {
+            let bell = bell.share().map_err(|error| {
+                let name = &topology.processes()[process];
+                io::Error::other(format!("process `{name}` cannot be wired: {error}"))
+            })?;
+            parts.push(Part::Inbox(bell));
+        }
         let mut others = Vec::new();
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
             let (writes, reads) = (lives_here(spec.from.0), lives_here(spec.to.0));
+            let refused = |error: MemoryError| unlinked(topology, spec, &error);
             let Some(remote) = &mut link.remote else {
                 if reads {
                     link.ledger.set_reader_back(link.absence);
                 }
                 // A producer goes on counting for a reader that has ended.
                 if writes {
-                    parts.push(local_part(spec, &link.ledger, reads));
+                    parts.push(local_part(spec, link.ledger.share().map_err(refused)?, reads));
                 }
                 continue;
             };
@@ -138,16 +169,22 @@ impl Rig {
                 parts.push(Part::Output {
                     from: spec.from.0 as u32,
                     link: number as u32,
-                    ledger: link.ledger.share(),
-                    bell: remote.bell.share(),
+                    ledger: link.ledger.share().map_err(refused)?,
+                    bell: remote.bell.share().map_err(refused)?,
                     announcements: remote.announcements.clone(),
                     overflow: spec.overflow,
                     queue: spec.queue,
                 });
+                // A reader that is there hears this producer. It was to be back when the one before would hear
+                // of it, which may have died without.
+                if is_there(topology.actor(spec.to).process) {
+                    link.ledger.set_reader_back(link.absence);
+                }
             }
             if reads {
                 if remote.heard.is_none() {
-                    let (announcements, heard) = channel()?;
+                    let (announcements, heard) =
+                        channel().map_err(|error| unlinked(topology, spec, &error))?;
                     remote.announcements = announcements.clone();
                     remote.heard = Some(heard);
                     let producer = topology.actor(spec.from).process;
@@ -162,17 +199,27 @@ impl Rig {
                     }
                 }
                 let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);
-                let input =
-                    |announcements| Part::Input { from, to, ledger: link.ledger.share(), announcements };
+                let ledger = link.ledger.share().map_err(refused)?;
+                let input = |announcements| Part::Input { from, to, ledger, announcements };
                 parts.extend(remote.heard.take().map(input));
             }
         }
         Ok(Beginning { parts, others })
     }
 
-    fn actor_part(&self, topology: &Topology, actor: usize) -> Part {
+    fn matching_part(&self, topology: &Topology, actor: usize) -> io::Result<Option<Part>> {
         let spec = &topology.actors()[actor];
-        Part::Actor(ActorPart {
+        let Some((matching, book)) = spec.matching.clone().zip(self.match_books[actor].as_ref()) else {
+            return Ok(None);
+        };
+        let counts = book.share().map_err(|error| unwired(spec, &error))?;
+        Ok(Some(Part::Matching(actor as u32, matching, counts)))
+    }
+
+    fn actor_part(&self, topology: &Topology, actor: usize) -> io::Result<Part> {
+        let spec = &topology.actors()[actor];
+        let tally = self.tallies[actor].share().map_err(|error| unwired(spec, &error))?;
+        let part = ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
             rig: self.name.clone(),
@@ -181,21 +228,26 @@ impl Rig {
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,
-            tally: self.tallies[actor].share(),
-        })
+        };
+        Ok(Part::Actor(part, tally))
     }
 }
 
-fn local_part(link: &LinkSpec, ledger: &Ledger, reads: bool) -> Part {
+fn local_part(link: &LinkSpec, ledger: IpcSharedMemory, reads: bool) -> Part {
     Part::Local {
         from: link.from.0 as u32,
         to: reads.then_some(link.to.0 as u32),
-        ledger: ledger.share(),
+        ledger,
         overflow: link.overflow,
         queue: link.queue,
     }
 }
 
-fn describe(subject: &str, error: &dyn std::error::Error) -> io::Error {
-    io::Error::other(format!("{subject} cannot be wired: {error}"))
+fn unwired(actor: &ActorSpec, error: &dyn std::error::Error) -> io::Error {
+    io::Error::other(format!("{} `{}` cannot be wired: {error}", actor.role.name(), actor.name))
+}
+
+fn unlinked(topology: &Topology, link: &LinkSpec, error: &dyn std::error::Error) -> io::Error {
+    let (from, to) = (&topology.actor(link.from).name, &topology.actor(link.to).name);
+    io::Error::other(format!("the link from `{from}` to `{to}` cannot be wired: {error}"))
 }

@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ipc_channel::IpcError;
+
 use crate::control::{ActorEvent, Greeting, Order};
 use crate::host::{Host, Hosted};
 use crate::logging;
@@ -42,7 +44,11 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
             }
             Ok(Order::Exit) => std::process::exit(0),
             // The supervisor is gone: end at once, whatever the actors do.
-            Err(_) => std::process::exit(1),
+            Err(IpcError::Disconnected) => std::process::exit(1),
+            Err(error) => {
+                log::error!("an order of the supervisor cannot be read: {error}");
+                std::process::exit(1);
+            }
         }
     }
 }

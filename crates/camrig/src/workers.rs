@@ -58,18 +58,16 @@ impl Worker {
         std::thread::Builder::new().name(process.clone()).spawn(move || {
             // An error of `tell` means that nobody is left to hear: the supervisor is ending.
             let tell = |event| events.send(E::from((index, event))).is_ok();
-            match handshake.greet(greeting) {
-                Ok(_lifeline) => {
-                    let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
-                }
-                // It ended: how, its status tells.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
-                Err(error) => {
-                    log::error!("the worker of process `{process}` cannot be met: {error}");
-                    let _ = lock(&watched).kill();
-                }
-            }
-            tell(WorkerEvent::Exited(describe(lock(&watched).wait())));
+            let met = handshake.greet(greeting).map(|_lifeline| {
+                let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
+            });
+            let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
+            let status = lock(&watched).wait();
+            tell(WorkerEvent::Exited(match unmet {
+                // Otherwise its status tells how it ended.
+                Some(error) if error.kind() != ErrorKind::UnexpectedEof => format!("cannot be met: {error}"),
+                _ => describe(status),
+            }));
         })?;
         Ok(Self { child, pid, orders: None })
     }

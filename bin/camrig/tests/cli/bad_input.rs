@@ -183,7 +183,7 @@ error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
    |
 11 | overflo = "block"
-   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `restart`, `stall_timeout_millis`, `options`
+   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 
 error: unknown option `every_second` of processor `p`
   --> t.toml:12:13
@@ -220,13 +220,13 @@ error: camera `c` has unknown driver `sinthetic`
  --> t.toml:4:10
   |
 4 | driver = "sinthetic"
-  |          ^^^^^^^^^^^ did you mean `synthetic`? there are: `synthetic`, `realsense`
+  |          ^^^^^^^^^^^ did you mean `synthetic`? there are: `replay`, `synthetic`, `realsense`
 
 error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `pointcloud`, `snapshot`, `stats`, `verify`, `view`
+  |        ^^^^^^^^^^^^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -261,13 +261,13 @@ error: camera `c` has no `driver`
  --> t.toml:1:9
   |
 1 | [camera.c]
-  |         ^ there are: `synthetic`
+  |         ^ there are: `replay`, `synthetic`
 
 error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `pointcloud`, `snapshot`, `stats`, `verify`, `view`
+  |            ^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12
@@ -628,7 +628,7 @@ error: driver `realsense` is not in this build: it was built without librealsens
  --> t.toml:2:10
   |
 2 | driver = "realsense"
-  |          ^^^^^^^^^^^ there are: `synthetic`
+  |          ^^^^^^^^^^^ there are: `replay`, `synthetic`
 "#,
     );
 }

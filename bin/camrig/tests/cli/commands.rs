@@ -10,9 +10,14 @@ fn misused<'a>(args: impl IntoIterator<Item = &'a str>, stderr: &str) {
 
 #[test]
 fn check_counts_what_there_is() {
-    let fine = |processes| format!("demo is fine: 6 cameras, 1 processor, {processes}\n");
-    Test::new().args(["check", "demo"]).stdout(&fine("7 processes")).run();
-    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process")).run();
+    let fine = |processes, kib| {
+        format!(
+            "demo is fine: 6 cameras, 1 processor, {processes}\n\
+             slots and queues take at most {kib} KiB of memory\n"
+        )
+    };
+    Test::new().args(["check", "demo"]).stdout(&fine("7 processes", 59_844)).run();
+    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process", 59_816)).run();
 }
 
 #[test]
@@ -23,6 +28,15 @@ fn list_shows_every_option() {
 
 #[cfg(not(feature = "realsense"))]
 const LIST: &str = "
+driver replay
+  file          string, required
+  camera        string
+  paced         bool
+  speed         number
+  repeat        bool
+  from_seconds  number
+  to_seconds    number
+
 driver synthetic
   model              d405|d435|any
   serial             string
@@ -44,8 +58,21 @@ driver synthetic
 
 driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 
+kind match, takes matches
+  no options
+
 kind pointcloud
   color  bool
+
+kind record
+  file           string, required
+  files          rig|camera
+  color          raw|jpeg
+  jpeg_quality   integer
+  compression    none|lz4|zstd
+  split_mib      integer
+  split_seconds  integer
+  memory_mib     integer
 
 kind snapshot
   folder      string, required
@@ -92,10 +119,26 @@ fn help_names_every_command_and_option() {
     for (args, words) in [
         (
             ["--help"].as_slice(),
-            ["run", "top", "check", "plan", "devices", "init", "list", "--version"].as_slice(),
+            [
+                "run",
+                "top",
+                "check",
+                "plan",
+                "devices",
+                "init",
+                "list",
+                "recording",
+                "record",
+                "replay",
+                "--version",
+            ]
+            .as_slice(),
         ),
         (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
         (&["top", "--help"], &["RIG"]),
+        (&["record", "--help"], &["Run a topology and record", "TOPOLOGY", "--output", "--framesets"]),
+        (&["replay", "--help"], &["Run a recording", "FILE", "[TOPOLOGY]", "--fast", "--placement"]),
+        (&["recording", "--help"], &["info", "verify", "repair", "export"]),
         (&["check", "--help"], &["TOPOLOGY", "--placement", "--no-devices"]),
         (&["devices", "--help"], &["--json"]),
         (&["init", "--help"], &["FILE", "rig.toml"]),

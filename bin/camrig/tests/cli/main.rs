@@ -7,4 +7,6 @@ mod commands;
 mod plan;
 mod points;
 mod program;
+mod recording;
+mod recording_faults;
 mod report;

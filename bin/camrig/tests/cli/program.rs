@@ -40,6 +40,11 @@ impl Test {
         self
     }
 
+    /// For another run in the same folder.
+    pub(crate) fn set_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
     pub(crate) fn stdout(mut self, stdout: &str) -> Self {
         self.stdout = without_margin(stdout);
         self
@@ -68,11 +73,17 @@ impl Test {
     /// Runs it: stdout, stderr and exit code.
     #[track_caller]
     pub(crate) fn output(&self) -> (String, String, Option<i32>) {
+        self.output_of("exec \"$@\"")
+    }
+
+    /// Runs it by a line of the shell, in which it is `"$@"`.
+    #[track_caller]
+    pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
         // Every process that comes of this run inherits the mark.
         let mark = format!("CAMRIG_TEST={}", self.folder.display());
         let (name, value) = mark.split_once('=').unwrap();
         let output = Command::new("timeout")
-            .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_camrig")])
+            .args(["--kill-after=5", "60", "sh", "-c", line, "sh", env!("CARGO_BIN_EXE_camrig")])
             .args(&self.args)
             .current_dir(&self.folder)
             .env_remove("RUST_LOG")

@@ -53,8 +53,8 @@ fn shape(value: &Value) -> String {
 fn keeps_the_contract(report: &Value) {
     assert_eq!(
         shape(report),
-        "actors array, camrig_report count, exit string, links array, processes array, seconds number, \
-         topology string"
+        "actors array, camrig_report count, exit string, links array, matching array, processes array, \
+         seconds number, topology string"
     );
     assert_eq!(report["camrig_report"], 1);
     assert_eq!(report["topology"], "demo");
@@ -66,7 +66,7 @@ fn keeps_the_contract(report: &Value) {
     for actor in actors {
         assert_eq!(
             shape(actor),
-            "errors array, lost count, name string, process string, produced count, restarts count, \
+            "errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
         );
         let camera = actor["name"] != "view";
@@ -164,4 +164,48 @@ inputs = ["left"]
     assert_eq!(report["exit"], "a camera is unavailable");
     let left = &report["actors"][0];
     assert_eq!((left["state"].as_str(), left["errors"][0].as_str()), (Some("failed"), Some(error)));
+}
+
+#[test]
+fn what_was_matched_is_told() {
+    let test = Test::new()
+        .topology(
+            r#"
+[camera.left]
+driver = "synthetic"
+options = { model = "any", depth = "64x48@90", color = "off" }
+
+[camera.right]
+driver = "synthetic"
+options = { model = "any", depth = "64x48@90", color = "off", drop_rate = 0.05 }
+
+[processor.together]
+kind = "match"
+inputs = ["left", "right"]
+overflow = "block"
+match = { window_millis = 5, clock = "estimated" }
+"#,
+        )
+        .args(["run", "t.toml", "--framesets", "90", "--report", "report.json"]);
+    let (stdout, stderr, status) = test.output();
+    assert_eq!((stdout.as_str(), stderr.as_str(), status), ("", "", Some(0)));
+    let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let [matching] = list(&report, "matching") else { panic!("{report}") };
+    assert_eq!(
+        shape(matching),
+        "cameras array, matches count, partial count, processor string, rate_hz number, spread_us object"
+    );
+    assert_eq!((&matching["processor"], &matching["partial"]), (&"together".into(), &0.into()));
+    assert_eq!(shape(&matching["spread_us"]), "max count, p50 count, p99 count");
+    let cameras = list(matching, "cameras");
+    assert_eq!(names(cameras, "name"), ["left", "right"]);
+    for camera in cameras {
+        assert_eq!(shape(camera), "clock object, epochs count, matched count, name string, unmatched object");
+        assert_eq!(shape(&camera["clock"]), "drift_ppm number, offset_ms number, uncertainty_us number");
+        assert_eq!(camera["matched"], matching["matches"]);
+        let count = |value: &Value| value.as_u64().unwrap();
+        let unmatched: u64 = camera["unmatched"].as_object().unwrap().values().map(count).sum();
+        assert_eq!(count(&camera["matched"]) + unmatched, 90, "{camera}");
+    }
 }

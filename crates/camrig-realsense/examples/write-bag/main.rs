@@ -8,8 +8,8 @@ mod software;
 use std::path::PathBuf;
 
 use camrig::frame::StreamProfile;
-use clap::Parser;
-use software::{Scene, SoftwareCamera};
+use clap::{Parser, ValueEnum};
+use software::{Identity, Scene, SoftwareCamera};
 
 /// Write a .bag file of a software camera: Z16 depth and RGB8 color.
 #[derive(Parser)]
@@ -28,17 +28,38 @@ struct Arguments {
     /// Whether each pair comes with a Y8 image of the left infrared stream.
     #[arg(long)]
     infrared: bool,
+    /// Which camera it is: a D405 counts depth in 0.1 mm, a D435 in 1 mm.
+    #[arg(long, value_enum, default_value_t = Model::D405)]
+    model: Model,
+    /// Let depth show nothing but a wall at this distance, in metres.
+    #[arg(long)]
+    wall_meters: Option<f32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    D405,
+    D435,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate, infrared } = Arguments::parse();
+    let Arguments { out, framesets, size, rate, infrared, model, wall_meters } = Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
+        identity: match model {
+            Model::D405 => Identity::D405,
+            Model::D435 => Identity::D435,
+        },
         width: profile.width(),
         height: profile.height(),
         frames_per_second: profile.frames_per_second(),
         color_delay_millis: 1.0,
         infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
+        infrared_2: false,
+        also: &[],
+        one_sensor: false,
+        options: &[],
+        wall_meters,
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {

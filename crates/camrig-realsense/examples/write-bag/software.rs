@@ -1,7 +1,6 @@
 //! A depth camera without hardware: librealsense's own software device, and its recorder.
 //!
-//! For tests and for recordings to rehearse with. What the camera sees is a pure function of the frame's
-//! number and the pixel: [`Scene::depth_pixels`] and [`Scene::color_pixels`].
+//! For tests and for recordings to rehearse with. What the camera is and sees is its `scene`.
 //!
 //! realsense-sys has no bindings for `rs_internal.h`, so they are declared here; all of this program's
 //! `unsafe` is in this module. A fault of librealsense is a panic: there is nobody to handle it.
@@ -14,70 +13,12 @@ use std::time::{Duration, Instant};
 
 use realsense_sys as rs2;
 
-/// What a software camera is and sees.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) frames_per_second: u32,
-    /// How much later than depth each color frame is dated, in milliseconds.
-    pub(crate) color_delay_millis: f64,
-    /// The format of the left infrared stream, if there is one: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`.
-    pub(crate) infrared: Option<rs2::rs2_format>,
-}
+#[path = "scene.rs"]
+mod scene;
 
-impl Scene {
-    pub(crate) const SERIAL: &str = "000000000042";
-    pub(crate) const MODEL: &str = "Intel RealSense D405";
-    pub(crate) const FIRMWARE: &str = "5.12.14.100";
-    pub(crate) const USB_TYPE: &str = "3.2";
-    pub(crate) const DEPTH_UNIT_METERS: f32 = 0.0001;
-    /// Color is this far to the right of depth, in metres.
-    pub(crate) const BASELINE_METERS: f32 = 0.015;
-
-    /// The Z16 image with this `number`: at column x and row y, `1000 + 17 * number + x + 3 * y` modulo 2^16.
-    pub(crate) fn depth_pixels(&self, number: u32) -> Vec<u8> {
-        let unit = |x: u32, y: u32| (1000 + 17 * number + x + 3 * y) as u16;
-        self.pixels().flat_map(|(x, y)| unit(x, y).to_le_bytes()).collect()
-    }
-
-    /// The RGB8 image with this `number`: at column x and row y, red is `x + number`, green `y + 2 * number`
-    /// and blue `x + y + 3 * number`, each modulo 2^8.
-    pub(crate) fn color_pixels(&self, number: u32) -> Vec<u8> {
-        let rgb = |x: u32, y: u32| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8);
-        self.pixels().flat_map(|(x, y)| rgb(x, y)).collect()
-    }
-
-    /// The infrared image with this `number`: all bytes are `number` modulo 2^8.
-    pub(crate) fn infrared_pixels(&self, number: u32) -> Vec<u8> {
-        let bytes_per_pixel = self.infrared.map_or(0, bytes_per_pixel);
-        vec![number as u8; (self.width * self.height * bytes_per_pixel) as usize]
-    }
-
-    /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
-    pub(crate) fn millis(&self, number: u32) -> f64 {
-        1000.0 * f64::from(number) / f64::from(self.frames_per_second)
-    }
-
-    fn pixels(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
-        let (width, height) = (self.width, self.height);
-        (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
-    }
-
-    /// A pinhole in the middle of the image.
-    pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
-        rs2::rs2_intrinsics {
-            width: self.width as c_int,
-            height: self.height as c_int,
-            ppx: self.width as f32 / 2.0,
-            ppy: self.height as f32 / 2.0,
-            fx: self.width as f32,
-            fy: self.width as f32,
-            model: rs2::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY,
-            coeffs: [0.1, -0.2, 0.3, -0.4, 0.5],
-        }
-    }
-}
+use scene::bytes_per_pixel;
+#[allow(unused_imports, reason = "a program without options has no use for theirs")]
+pub(crate) use scene::{Identity, Scene, SoftwareOption};
 
 /// A camera of librealsense's kind `software device`, with a stereo and a color sensor.
 pub(crate) struct SoftwareCamera {
@@ -86,6 +27,7 @@ pub(crate) struct SoftwareCamera {
     depth: SoftwareStream,
     /// Of the same sensor as depth.
     infrared: Option<SoftwareStream>,
+    infrared_2: Option<SoftwareStream>,
     color: SoftwareStream,
 }
 
@@ -101,10 +43,11 @@ impl SoftwareCamera {
         // SAFETY: no precondition.
         let device = some(checked(|error| unsafe { rs2_create_software_device(error) }));
         for (info, text) in [
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME, Scene::MODEL),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, Scene::SERIAL),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, Scene::FIRMWARE),
-            (rs2::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, Scene::USB_TYPE),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME, scene.identity.model),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, scene.identity.serial),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, scene.identity.firmware),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, scene.identity.usb_type),
+            (rs2::rs2_camera_info_RS2_CAMERA_INFO_PHYSICAL_PORT, scene.identity.physical_port),
         ] {
             let text = CString::new(text).expect("no zero byte");
             // SAFETY: the device is alive; librealsense copies the text.
@@ -123,13 +66,25 @@ impl SoftwareCamera {
         let depth = SoftwareStream::new(stereo, &scene, stream, 0, format);
         let stream = rs2::rs2_stream_RS2_STREAM_INFRARED;
         let infrared = scene.infrared.map(|format| SoftwareStream::new(stereo, &scene, stream, 1, format));
+        let infrared_2 = scene.infrared.filter(|_| scene.infrared_2);
+        let infrared_2 = infrared_2.map(|format| SoftwareStream::new(stereo, &scene, stream, 2, format));
         let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
-        let color = SoftwareStream::new(add_sensor(c"RGB Camera"), &scene, stream, 0, format);
+        let color_sensor = if scene.one_sensor { stereo } else { add_sensor(c"RGB Camera") };
+        let color = SoftwareStream::new(color_sensor, &scene, stream, 0, format);
+        for &SoftwareOption { of_color, option, range: [min, max, step, default], writable } in scene.options
+        {
+            let sensor = if of_color { color_sensor } else { stereo };
+            // SAFETY: the sensor is alive.
+            checked(|error| unsafe {
+                let (sensor, writable) = (sensor.as_ptr(), c_int::from(writable));
+                rs2_software_sensor_add_option(sensor, option, min, max, step, default, writable, error);
+            });
+        }
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {
             let option = rs2::rs2_option_RS2_OPTION_DEPTH_UNITS;
             let sensor = depth.sensor.as_ptr();
-            rs2_software_sensor_add_read_only_option(sensor, option, Scene::DEPTH_UNIT_METERS, error);
+            rs2_software_sensor_add_read_only_option(sensor, option, scene.identity.depth_unit_meters, error);
         });
         let color_to_depth = rs2::rs2_extrinsics {
             rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
@@ -140,7 +95,7 @@ impl SoftwareCamera {
             let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
             rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
         });
-        Self { scene, device, depth, infrared, color }
+        Self { scene, device, depth, infrared, infrared_2, color }
     }
 
     /// The device, for as long as the camera is borrowed.
@@ -155,11 +110,15 @@ impl SoftwareCamera {
         self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
-    /// Lets the camera see the infrared frame with this `number`, if it has such a stream.
+    /// Lets the camera see the infrared frames with this `number`, if it has such streams.
     pub(crate) fn see_infrared(&self, number: u32) {
         if let Some(infrared) = &self.infrared {
             let millis = self.scene.millis(number);
             infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number));
+        }
+        if let Some(infrared) = &self.infrared_2 {
+            let millis = self.scene.millis(number);
+            infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number + 100));
         }
     }
 
@@ -180,7 +139,7 @@ impl SoftwareCamera {
         // no user data and releases what it is given.
         unsafe {
             let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
-            let started: Vec<_> = (0..2)
+            let started: Vec<_> = (0..if self.scene.one_sensor { 1 } else { 2 })
                 .map(|index| {
                     let sensor =
                         some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
@@ -219,7 +178,9 @@ impl Drop for SoftwareCamera {
         // SAFETY: all are this camera's own, and deleted once. Profiles belong to their sensors.
         unsafe {
             rs2::rs2_delete_sensor(self.depth.sensor.as_ptr());
-            rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
+            if !self.scene.one_sensor {
+                rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
+            }
             rs2::rs2_delete_device(self.device.as_ptr());
         }
     }
@@ -252,21 +213,27 @@ impl SoftwareStream {
         format: rs2::rs2_format,
     ) -> Self {
         let bytes_per_pixel = bytes_per_pixel(format);
-        let video = VideoStream {
-            stream,
-            index,
-            uid: stream as c_int,
-            width: scene.width as c_int,
-            height: scene.height as c_int,
-            frames_per_second: scene.frames_per_second as c_int,
-            bytes_per_pixel: bytes_per_pixel as c_int,
-            format,
-            intrinsics: scene.intrinsics(),
+        let add = |(width, height, frames_per_second): (u32, u32, u32)| {
+            let video = VideoStream {
+                stream,
+                index,
+                uid: 10 * stream as c_int + index,
+                width: width as c_int,
+                height: height as c_int,
+                frames_per_second: frames_per_second as c_int,
+                bytes_per_pixel: bytes_per_pixel as c_int,
+                format,
+                intrinsics: scene.intrinsics(),
+            };
+            // SAFETY: the sensor is alive.
+            some(checked(|error| unsafe {
+                rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
+            }))
         };
-        // SAFETY: the sensor is alive.
-        let profile = some(checked(|error| unsafe {
-            rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error)
-        }));
+        let profile = add((scene.width, scene.height, scene.frames_per_second));
+        for &profile in scene.also {
+            add(profile);
+        }
         Self { sensor, profile, bytes_per_pixel }
     }
 
@@ -285,7 +252,7 @@ impl SoftwareStream {
             domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
             number: number as c_int,
             profile: self.profile.as_ptr(),
-            depth_unit_meters: Scene::DEPTH_UNIT_METERS,
+            depth_unit_meters: scene.identity.depth_unit_meters,
         };
         // SAFETY: sensor and profile are alive; the pixels are a whole image and live until `take_back`.
         checked(|error| unsafe {
@@ -294,34 +261,23 @@ impl SoftwareStream {
     }
 }
 
-/// Of the formats that software cameras have here.
-fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
-    match format {
-        rs2::rs2_format_RS2_FORMAT_Y8 => 1,
-        rs2::rs2_format_RS2_FORMAT_Z16 | rs2::rs2_format_RS2_FORMAT_Y16 => 2,
-        rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
-        _ => panic!("a software camera has no format {format}"),
-    }
-}
-
-/// Bytes before the pixels that say how many there are, as many as the alignment of `usize` wants.
-const PREFIX_BYTES: usize = size_of::<usize>();
-
-/// A copy of `pixels` that librealsense gives to [`take_back`].
+/// A copy of `pixels` that librealsense gives to [`take_back`]. It lies as librealsense's own frames do, at a
+/// multiple of 16 bytes, which alignment takes for granted.
 fn hand_over(pixels: &[u8]) -> *mut c_void {
-    let mut block: Box<[u8]> = [&pixels.len().to_ne_bytes(), pixels].concat().into_boxed_slice();
-    let pixels = block[PREFIX_BYTES..].as_mut_ptr();
-    std::mem::forget(block);
-    pixels.cast()
+    let block_len = 1 + pixels.len().div_ceil(size_of::<u128>());
+    let block = Box::leak(vec![block_len as u128; block_len].into_boxed_slice());
+    let start = block[1..].as_mut_ptr().cast::<u8>();
+    // SAFETY: the block has room for the pixels behind its first number, and is another piece of memory.
+    unsafe { start.copy_from_nonoverlapping(pixels.as_ptr(), pixels.len()) };
+    start.cast()
 }
 
 /// Frees what [`hand_over`] made.
 extern "C" fn take_back(pixels: *mut c_void) {
-    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first bytes say its length.
+    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first number says its length.
     unsafe {
-        let block = pixels.cast::<u8>().sub(PREFIX_BYTES);
-        let length = block.cast::<usize>().read_unaligned();
-        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, PREFIX_BYTES + length)));
+        let block = pixels.cast::<u128>().sub(1);
+        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, block.read() as usize)));
     }
 }
 
@@ -396,6 +352,16 @@ unsafe extern "C" {
         sensor: *mut rs2::rs2_sensor,
         option: rs2::rs2_option,
         value: f32,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_add_option(
+        sensor: *mut rs2::rs2_sensor,
+        option: rs2::rs2_option,
+        min: f32,
+        max: f32,
+        step: f32,
+        default: f32,
+        is_writable: c_int,
         error: *mut *mut rs2::rs2_error,
     );
     fn rs2_software_sensor_set_metadata(

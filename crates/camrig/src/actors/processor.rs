@@ -16,7 +16,7 @@ use super::{Failure, on_this_thread};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::outlet::Outlet;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::KindEntry;
 
 /// How long an actor that has no more input may go on with what it is doing before it is stopped.
@@ -27,13 +27,18 @@ pub(crate) struct Running(Pin<Box<dyn Future<Output = Result<(), Failure>>>>);
 
 impl Running {
     /// Starts a processor on this thread, which must run an actix system.
-    pub(crate) fn start_processor(processor: impl Processor, outlet: Outlet, inputs: Inputs) -> Self {
+    pub(crate) fn start_processor<I: Input>(
+        processor: impl Processor<I>,
+        outlet: Outlet,
+        inputs: Inputs,
+    ) -> Self {
         let error = Rc::default();
         let actor = ProcessorActor { processor: Box::new(processor), outlet, error: Rc::clone(&error) };
-        let framesets =
-            stream::unfold(inputs, |inputs| async { inputs.next().await.map(|frameset| (frameset, inputs)) });
-        let mut context = Context::<ProcessorActor>::new();
-        context.add_stream(framesets);
+        let input = stream::unfold(inputs, |inputs| async {
+            I::next(&inputs).await.transpose().map(|input| (input, inputs))
+        });
+        let mut context = Context::<ProcessorActor<I>>::new();
+        context.add_stream(input);
         // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
         let ended = actix::spawn(context.into_future(actor));
         Self(Box::pin(async move {
@@ -70,14 +75,14 @@ pub(crate) fn run_processor(
     })
 }
 
-struct ProcessorActor {
-    processor: Box<dyn Processor>,
+struct ProcessorActor<I> {
+    processor: Box<dyn Processor<I>>,
     outlet: Outlet,
     /// What made it stop, if something did: a stream has no caller to return it to.
     error: Rc<RefCell<Option<ProcessorError>>>,
 }
 
-impl Actor for ProcessorActor {
+impl<I: Input> Actor for ProcessorActor<I> {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -89,9 +94,9 @@ impl Actor for ProcessorActor {
 }
 
 /// The end of the stream stops the actor.
-impl StreamHandler<FrameSet> for ProcessorActor {
-    fn handle(&mut self, frameset: FrameSet, context: &mut Self::Context) {
-        if let Err(error) = self.processor.process(&frameset, &mut self.outlet) {
+impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
+    fn handle(&mut self, input: Result<I, ProcessorError>, context: &mut Self::Context) {
+        if let Err(error) = input.and_then(|input| self.processor.process(&input, &mut self.outlet)) {
             *self.error.borrow_mut() = Some(error);
             context.stop();
         }
@@ -103,7 +108,7 @@ async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) ->
 where
     A: Actor<Context = Context<A>> + Handler<FrameSet>,
 {
-    while let Some(frameset) = inputs.next().await {
+    while let Some(frameset) = inputs.next().await.map_err(Failure::new)? {
         match address.send(frameset).await {
             Ok(answer) => answer.map_err(Failure::new)?,
             // The actor stopped by itself, or panicked: its task knows.

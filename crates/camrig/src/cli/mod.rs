@@ -1,8 +1,10 @@
-//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`.
+//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`, and commands of the program's own.
 //!
-//! Each command is one function from arguments to an exit code; errors are printed here and nowhere else.
+//! Each command is one function from arguments to an exit code; errors are printed here and nowhere else, but
+//! for those of the program's own commands.
 
 mod devices;
+mod memory;
 mod plan;
 mod top;
 
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::logging;
 use crate::registry::Registry;
@@ -66,6 +68,13 @@ enum Command {
 struct RunArgs {
     #[command(flatten)]
     topology: TopologyArgs,
+    #[command(flatten)]
+    how: RunOptions,
+}
+
+// What a run is asked for beside its topology. No doc comment: clap would show it as that of the command.
+#[derive(Debug, Args)]
+struct RunOptions {
     /// Stop after this time, such as 10s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
@@ -90,17 +99,32 @@ struct CheckArgs {
 struct TopologyArgs {
     /// A topology file, or `demo`
     topology: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlaceArgs {
     /// Override where actors live: all in this process, or each in its own
     #[arg(long, value_name = "PLACEMENT")]
     placement: Option<Placement>,
 }
 
+// What `run` takes beside a topology, for commands that make their topology.
+#[derive(Debug, Args)]
+struct MadeArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    how: RunOptions,
+}
+
 impl TopologyArgs {
     fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
         if self.topology.as_os_str() == DEMO_NAME {
-            Topology::parse(DEMO_NAME, registry.demo(), self.placement, registry)
+            Topology::parse(DEMO_NAME, registry.demo(), self.place.placement, registry)
         } else {
-            Topology::read(&self.topology, self.placement, registry)
+            Topology::read(&self.topology, self.place.placement, registry)
         }
     }
 }
@@ -116,25 +140,70 @@ fn parse_framesets(text: &str) -> Result<u64, &'static str> {
     text.parse().ok().filter(|&count| count > 0).ok_or("a number of framesets is an integer, 1 or more")
 }
 
-impl Cli {
-    /// Reads the command line of the program called `name`. Prints help or the mistake by itself.
-    pub(crate) fn parse(name: &str) -> Result<Self, ExitCode> {
-        // clap wants a static name; it is made once per process.
-        let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-        let matches = Self::command().name(name).try_get_matches();
-        matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
-            // Nothing is left to do when even that cannot be printed.
-            let _ = error.print();
-            if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS }
-        })
+/// A topology that a command made instead of reading a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeTopology {
+    /// What messages call it.
+    pub name: String,
+    /// Its text, as a file would hold it.
+    pub text: String,
+}
+
+/// Makes a topology from the arguments of its command. An error has been told, and becomes the exit code.
+type Make = Box<dyn Fn(&ArgMatches) -> Result<MadeTopology, ExitCode>>;
+
+/// What a command of the program's own does with its arguments.
+pub(crate) enum Act {
+    /// Everything, up to the exit code.
+    Whole(Box<dyn Fn(&ArgMatches) -> ExitCode>),
+    /// A topology, which is then run.
+    Make(Make),
+}
+
+/// A command of the program's own.
+pub(crate) struct OwnCommand {
+    pub(crate) command: clap::Command,
+    pub(crate) act: Act,
+}
+
+impl OwnCommand {
+    /// With the options of `run`, if it runs something.
+    fn command(&self) -> clap::Command {
+        match self.act {
+            Act::Whole(_) => self.command.clone(),
+            Act::Make(_) => MadeArgs::augment_args(self.command.clone()),
+        }
     }
 }
 
+/// Reads the command line of the program called `name`, and does what it says. Prints help or a mistake by
+/// itself.
+pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> ExitCode {
+    // clap wants a static name; it is made once per process.
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    let command = Cli::command().name(name).subcommands(own.iter().map(OwnCommand::command));
+    let done = command.try_get_matches().and_then(|matches| {
+        let chosen = matches.subcommand().and_then(|(name, matches)| {
+            let own = own.iter().find(|own| own.command.get_name() == name)?;
+            Some((own, matches))
+        });
+        match chosen {
+            Some((own, matches)) => run_own(own, matches, registry),
+            None => Ok(run(Cli::from_arg_matches(&matches)?, registry)),
+        }
+    });
+    done.unwrap_or_else(|error| {
+        // Nothing is left to do when even that cannot be printed.
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS }
+    })
+}
+
 /// Does what the command line says.
-pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
+fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
-        Command::Run(args) => run_topology(&args, registry),
+        Command::Run(args) => run_topology(args.topology.read(registry), &args.how, registry),
         Command::Top(args) => top::run(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry),
@@ -144,8 +213,31 @@ pub(crate) fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     }
 }
 
-fn run_topology(args: &RunArgs, registry: &Arc<Registry>) -> ExitCode {
-    let topology = match args.topology.read(registry).and_then(|topology| {
+fn run_own(
+    own: &OwnCommand,
+    matches: &ArgMatches,
+    registry: &Arc<Registry>,
+) -> Result<ExitCode, clap::Error> {
+    logging::init(MAIN);
+    let make = match &own.act {
+        Act::Whole(act) => return Ok(act(matches)),
+        Act::Make(make) => make,
+    };
+    let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
+    Ok(match make(matches) {
+        Ok(MadeTopology { name, text }) => {
+            run_topology(Topology::parse(&name, &text, place.placement, registry), &how, registry)
+        }
+        Err(code) => code,
+    })
+}
+
+fn run_topology(
+    topology: Result<Topology, Problems>,
+    args: &RunOptions,
+    registry: &Arc<Registry>,
+) -> ExitCode {
+    let topology = match topology.and_then(|topology| {
         topology.probe(registry)?;
         Ok(topology)
     }) {
@@ -200,11 +292,12 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors().iter().any(|actor| actor.process == *process);
             show(&format!(
-                "{} is fine: {}, {}, {}",
+                "{} is fine: {}, {}, {}\n{}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
+                memory::describe(&topology, registry),
             ));
             ExitCode::SUCCESS
         }
@@ -234,7 +327,8 @@ fn list(registry: &Registry) -> ExitCode {
         lines.push(format!("driver {name} is not in this build: {reason}\n"));
     }
     for (name, kind) in registry.kinds() {
-        lines.push(format!("kind {name}\n{}", kind.outline()));
+        let takes = if kind.takes_matches() { ", takes matches" } else { "" };
+        lines.push(format!("kind {name}{takes}\n{}", kind.outline()));
     }
     show(&lines.join("\n"));
     ExitCode::SUCCESS

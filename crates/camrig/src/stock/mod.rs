@@ -1,8 +1,10 @@
 //! The stock processors that every program has.
 
 mod colorize;
+mod match_lines;
+mod matches;
 mod picture;
-mod ply;
+pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
@@ -10,10 +12,12 @@ pub(crate) mod verify;
 
 pub use self::colorize::Colorizer;
 pub use self::picture::Picture;
+use crate::processor::NoOptions;
 use crate::registry::Registry;
 
 /// Registers every stock processor, as a user registers his own.
 pub(crate) fn register(registry: &mut Registry) {
+    registry.add_processor("match", |_: NoOptions| Ok(matches::PassOn));
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
     registry.add_processor("snapshot", snapshot::Snapshot::new);
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));

@@ -91,7 +91,7 @@ mod tests {
     fn points(camera: &str, options: &str) -> (FrameSet, Vec<Option<Point>>) {
         let frames = Rig::called("front", camera).frameset();
         let mut pointcloud = Pointcloud::new(toml::from_str(options).unwrap());
-        let (mut outlet, reader) = testing::outlet_and_reader("points");
+        let (mut outlet, reader) = testing::outlet_with_reader("points", &[]);
         pointcloud.process(&frames, &mut outlet).unwrap();
         let made = reader.take().unwrap();
         assert_eq!((made.camera(), made.producer(), made.header().frames.len()), ("front", "points", 1));

@@ -1,6 +1,7 @@
 //! The stock processor `stats`: how many framesets of each camera come, how often, how late, what is lost.
 //!
-//! It counts what it is called with, and reads drops and latencies off the ledgers of its input links. It
+//! It counts what it is called with, and reads drops and latencies off the ledgers of its input links, and what
+//! its `match` came to, if it has one. It
 //! deliberately knows no clock of its own: rates, and the moments to report, follow the arrival times of the
 //! framesets, so that the same framesets give the same lines however late they are looked at. While nothing
 //! arrives from any camera, nothing is printed.
@@ -10,6 +11,7 @@ use std::io::{self, Stdout, Write};
 
 use serde::Deserialize;
 
+use super::match_lines::match_lines;
 use crate::frameset::FrameSet;
 use crate::outlet::{LinkStatus, Outlet};
 use crate::processor::{Processor, ProcessorError};
@@ -66,6 +68,8 @@ pub(crate) struct Stats<W = Stdout> {
     /// The arrival that brings the next report, once there was an arrival.
     due_nanos: Option<u64>,
     cameras: BTreeMap<String, Arrivals>,
+    /// The last report's matches, and when that was.
+    matches_reported: Option<Arrival>,
     out: W,
 }
 
@@ -77,7 +81,8 @@ impl Stats {
 
 impl<W: Write> Stats<W> {
     fn printing_to(out: W, options: Options) -> Self {
-        Self { interval: options.every_seconds, due_nanos: None, cameras: BTreeMap::new(), out }
+        let interval = options.every_seconds;
+        Self { interval, due_nanos: None, cameras: BTreeMap::new(), matches_reported: None, out }
     }
 
     /// Counts a frameset. True when a report is due with it.
@@ -94,26 +99,40 @@ impl<W: Write> Stats<W> {
         true
     }
 
-    fn print(&mut self, outlet: &Outlet, rate: fn(&Arrivals) -> Option<f64>) -> Result<(), ProcessorError> {
+    fn print(&mut self, outlet: &Outlet, at_end: bool) -> Result<(), ProcessorError> {
+        let rate = if at_end { Arrivals::rate_of_run } else { Arrivals::rate_since_report };
         let links: Vec<_> = outlet.inputs().collect();
-        let report = render(&rows(&self.cameras, &links, rate));
+        let mut report = render(&rows(&self.cameras, &links, rate));
+        if let Some(matching) = outlet.matching() {
+            report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
+        }
         // In one piece, so that the lines of several processes do not mix.
         let printed = self.out.write_all(report.as_bytes()).and_then(|()| self.out.flush());
         printed.map_err(|error| format!("cannot print statistics: {error}").into())
+    }
+
+    /// Matches a second since the last report, or of the whole run.
+    fn rate_of_matches(&mut self, matches: u64, at_end: bool) -> Option<f64> {
+        let first = self.cameras.values().map(|camera| camera.first.nanos).min()?;
+        let last = self.cameras.values().map(|camera| camera.last.nanos).max()?;
+        let now = Arrival { number: matches, nanos: last };
+        let from_start = Arrival { number: 0, nanos: first };
+        let reported = self.matches_reported.replace(now);
+        rate_hz(if at_end { from_start } else { reported.unwrap_or(from_start) }, now)
     }
 }
 
 impl<W: Write + 'static> Processor for Stats<W> {
     fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
         if self.count(frames.camera(), frames.arrival_nanos()) {
-            self.print(outlet, Arrivals::rate_since_report)?;
+            self.print(outlet, false)?;
             self.cameras.values_mut().for_each(Arrivals::note_report);
         }
         Ok(())
     }
 
     fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        self.print(outlet, Arrivals::rate_of_run)
+        self.print(outlet, true)
     }
 }
 
@@ -241,6 +260,7 @@ mod tests {
     use camrig_ipc::{DropReason, Ledger};
 
     use super::*;
+    use crate::matching::{MatchBook, MatchClock, MatchSpec, MatchedCamera, Matching};
     use crate::testing::{self, TestCamera};
 
     const MILLIS: u64 = 1_000_000;
@@ -337,10 +357,46 @@ stats: front     2.0 Hz        2 framesets
     }
 
     #[test]
+    fn its_own_matching_has_lines_too() {
+        let (mut front, mut left) = (camera("front"), camera("left"));
+        let inputs = [("front", front.ledger()), ("left", left.ledger())];
+        let camera = |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+        let spec = MatchSpec {
+            window_nanos: 10 * MILLIS,
+            partial: false,
+            clock: MatchClock::System,
+            queue: 2,
+            blocks: true,
+            cameras: vec![camera("front"), camera("left")],
+        };
+        let book = Arc::new(MatchBook::new(&spec).unwrap());
+        let mut outlet = testing::outlet_with_matching("stats", &inputs, &book);
+        let mut matching = Matching::new(spec, book);
+        let mut stats = stats("every_seconds = 0");
+        for millis in [0, 500, 1000] {
+            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+            matching.push(front.frameset(millis * MILLIS, &[&[1, 0]])).unwrap();
+            matching.push(left.frameset((millis + 3) * MILLIS, &[&[1, 0]])).unwrap();
+            while matching.next().is_some() {}
+        }
+        stats.finish(&mut outlet).unwrap();
+        let printed = printed(&mut stats);
+        let lines: Vec<_> = printed.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "stats:   2.0 Hz        2 matches, 0 partial  spread 3.00/3.00/3.00 ms (p50/p99/max)",
+                "stats: front        2 matched  unmatched 0",
+                "stats: left         2 matched  unmatched 0",
+            ]
+        );
+    }
+
+    #[test]
     fn a_closed_output_is_an_error() {
         let outlet = testing::outlet("stats", &[("front", &Arc::new(Ledger::new().unwrap()))]);
         let mut stats = Stats::printing_to(&mut [][..], Options::default());
-        let error = stats.print(&outlet, Arrivals::rate_of_run).unwrap_err();
+        let error = stats.print(&outlet, true).unwrap_err();
         assert_eq!(error.to_string(), "cannot print statistics: failed to write whole buffer");
     }
 

@@ -50,6 +50,9 @@ const EVENTS: usize = 1024;
 /// How often the supervisor looks at clocks, counts and processes.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The same, at the most, while a life is due.
+const DUE_TICK: Duration = Duration::from_millis(5);
+
 /// How often it looks at what processes use.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -100,11 +103,6 @@ pub(crate) fn run(
     ctrlc::set_handler(move || drop(interrupts.try_send(Event::Interrupt))).map_err(std::io::Error::other)?;
     let socket = StatusSocket::open()?;
     let rig = Rig::new(topology, socket.name(), limits.framesets)?;
-    let mut processes = vec![Process { pid: std::process::id(), ..Process::default() }];
-    for (process, name) in topology.processes().iter().enumerate().skip(1) {
-        let worker = Worker::start(process, name, sender.clone())?;
-        processes.push(Process { pid: worker.pid(), worker: Some(worker), ..Process::default() });
-    }
     // Until the run is over.
     let _metrics = topology.metrics().map(|metrics| serve_metrics(metrics, socket.name())).transpose()?;
     let asked = sender.clone();
@@ -114,13 +112,13 @@ pub(crate) fn run(
         asked.send(Event::Asked(answer)).ok()?;
         status.recv().ok()
     })?;
-    let run = Run {
+    let mut run = Run {
         topology,
         rig,
         gauge: Gauge::default(),
         hosted: None,
         actors: topology.actors().iter().map(Actor::new).collect(),
-        processes,
+        processes: topology.processes().iter().map(|_| Process::default()).collect(),
         sender,
         asked: limits.framesets.is_some(),
         interrupted: false,
@@ -128,7 +126,12 @@ pub(crate) fn run(
         stopping: false,
         progress,
     };
-    run.drive(registry, limits, &events)
+    if let Err(error) = run.begin(registry) {
+        // Workers that were started already end first, and leave nothing.
+        run.end_workers(&events);
+        return Err(error);
+    }
+    Ok(run.drive(limits, &events))
 }
 
 /// Serves the rig's numbers, and says where.
@@ -180,6 +183,8 @@ struct Process {
     /// None while it is dead.
     worker: Option<Worker>,
     pid: u32,
+    /// Why it was killed.
+    fault: Option<String>,
     /// The most that it was seen to use; processor time of all workers that were this process.
     usage: Usage,
     /// Processor time of those that died.
@@ -208,17 +213,30 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn drive(
-        mut self,
-        registry: &Arc<Registry>,
-        limits: &RunLimits,
-        events: &Receiver<Event>,
-    ) -> std::io::Result<Outcome> {
-        self.host_own(registry)?;
+    /// Starts every process, and the actors of this one.
+    fn begin(&mut self, registry: &Arc<Registry>) -> std::io::Result<()> {
+        self.processes[0].pid = std::process::id();
+        for (process, name) in self.topology.processes().iter().enumerate().skip(1) {
+            self.start_worker(process).map_err(|error| {
+                std::io::Error::other(format!("process `{name}` cannot be started: {error}"))
+            })?;
+        }
+        self.host_own(registry)
+    }
+
+    fn start_worker(&mut self, process: usize) -> std::io::Result<()> {
+        let name = &self.topology.processes()[process];
+        let worker = Worker::start(process, name, self.sender.clone())?;
+        self.processes[process].pid = worker.pid();
+        self.processes[process].worker = Some(worker);
+        Ok(())
+    }
+
+    fn drive(mut self, limits: &RunLimits, events: &Receiver<Event>) -> Outcome {
         let mut drained = (0, Instant::now());
         let mut usage_at = Instant::now();
         while !self.interrupted && self.actors.iter().any(|actor| !actor.state.has_ended()) {
-            match events.recv_timeout(TICK) {
+            match events.recv_timeout(self.pause()) {
                 Ok(event) => self.hear(event),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -250,7 +268,15 @@ impl Run<'_> {
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.note_usage();
         self.end_workers(events);
-        Ok(self.outcome(seconds))
+        self.outcome(seconds)
+    }
+
+    /// How long there is nothing to do, unless something happens.
+    fn pause(&self) -> Duration {
+        let dues = self.actors.iter().filter_map(|actor| actor.due);
+        let next = dues.map(|due| due.at.saturating_duration_since(Instant::now())).min();
+        // A life that is due may have to wait for others of its process, or for a link to be settled.
+        next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
     }
 
     /// Starts the actors of this process.
@@ -271,7 +297,7 @@ impl Run<'_> {
         let is_there = |process: usize| process == 0 || processes[process].hears();
         let mut beginning = self.rig.begin(self.topology, process, alive, is_there)?;
         for part in &mut beginning.parts {
-            if let Part::Actor(part) = part {
+            if let Part::Actor(part, _) = part {
                 part.reset = self.take_due(part.id as usize);
             }
         }
@@ -304,8 +330,8 @@ impl Run<'_> {
         let beginning = match self.beginning_of(process) {
             Ok(beginning) => beginning,
             Err(error) => {
-                log::error!("process `{}` cannot be wired: {error}", self.topology.processes()[process]);
-                // Its end is heard like any other.
+                // Its end is heard like any other, but this is why.
+                self.processes[process].fault = Some(format!("cannot begin: {error}"));
                 return self.processes[process].worker.iter().for_each(Worker::kill);
             }
         };

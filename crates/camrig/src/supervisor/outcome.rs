@@ -2,7 +2,10 @@
 
 use super::Run;
 use super::state::State;
-use crate::report::{ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, rounded};
+use crate::report::{
+    ActorReport, LinkReport, MatchReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz,
+    rounded,
+};
 
 /// How a run ended.
 pub(crate) struct Outcome {
@@ -78,6 +81,7 @@ impl Run<'_> {
                     state: actor.state.name(),
                     produced: tally.produced(),
                     lost: tally.lost(),
+                    lost_by_reason: lost_by_reason(&tally.lost_by_reason()),
                     restarts: tally.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })
@@ -95,9 +99,17 @@ impl Run<'_> {
                         delivered: counts.delivered,
                         dropped: dropped_by_reason(&counts.dropped),
                         in_flight: counts.in_flight,
-                        rate_hz: if seconds > 0.0 { rounded(counts.delivered as f64 / seconds) } else { 0.0 },
+                        rate_hz: rate_hz(counts.delivered, seconds),
                         latency_us: link.ledger.latency(),
                     }
+                })
+                .collect(),
+            matching: topology
+                .actors()
+                .iter()
+                .zip(&self.rig.match_books)
+                .filter_map(|(spec, book)| {
+                    Some(MatchReport::new(&spec.name, &book.as_ref()?.status(), seconds))
                 })
                 .collect(),
             processes: processes

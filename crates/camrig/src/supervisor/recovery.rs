@@ -10,7 +10,6 @@ use super::state::State;
 use super::{Due, Run};
 use crate::actors::Failure;
 use crate::control::{Order, Verdict};
-use crate::workers::Worker;
 
 /// The most failures of one actor that the report tells; older ones were logged.
 const ERRORS_MAX: usize = 32;
@@ -76,10 +75,15 @@ impl Run<'_> {
         self.actors[id].due = None;
         self.set_state(id, State::Failed);
         let process = self.topology.actors()[id].process;
-        if process == 0 || self.processes[process].worker.is_some() {
+        if process == 0 || self.processes[process].hears() {
             self.tell(process, Order::Actor(id as u32, Verdict::GiveUp));
-            return;
+        } else {
+            self.end_links(id);
         }
+    }
+
+    /// In the place of an actor that has ended: its links end.
+    fn end_links(&self, id: usize) {
         for (spec, link) in self.topology.links().iter().zip(&self.rig.links) {
             if spec.from.0 == id {
                 link.end();
@@ -93,7 +97,12 @@ impl Run<'_> {
     /// A process is gone, and its actors have failed.
     pub(super) fn hear_exit(&mut self, process: usize, how: &str) {
         self.bury(process);
-        self.fail_process(process, how);
+        let fault = self.processes[process].fault.take();
+        // Those that were given up may have died before they heard of it.
+        for id in self.actors_of(process).filter(|&id| self.actors[id].state.has_ended()) {
+            self.end_links(id);
+        }
+        self.fail_process(process, fault.as_deref().unwrap_or(how));
     }
 
     /// Fails every actor of a process that is dead.
@@ -114,10 +123,11 @@ impl Run<'_> {
         buried.stopped_by = None;
         buried.spent_seconds = buried.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
-            link.deaths.producer |= self.topology.actor(spec.from).process == process;
+            if self.topology.actor(spec.from).process == process {
+                link.producer_died();
+            }
             if self.topology.actor(spec.to).process == process {
-                link.deaths.reader = true;
-                link.absence = link.ledger.set_reader_away();
+                link.reader_died();
             }
         }
         self.settle_links();
@@ -166,13 +176,8 @@ impl Run<'_> {
     }
 
     fn restart_process(&mut self, process: usize) {
-        let name = &self.topology.processes()[process];
-        match Worker::start(process, name, self.sender.clone()) {
-            Ok(worker) => {
-                self.processes[process].pid = worker.pid();
-                self.processes[process].worker = Some(worker);
-            }
-            Err(error) => self.fail_process(process, &format!("cannot be started: {error}")),
+        if let Err(error) = self.start_worker(process) {
+            self.fail_process(process, &format!("cannot be started: {error}"));
         }
     }
 }

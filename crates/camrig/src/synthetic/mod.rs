@@ -63,8 +63,8 @@ impl Driver for Synthetic {
         options.check()
     }
 
-    fn claim(options: &SyntheticOptions) -> Option<String> {
-        options.given_serial().map(|serial| format!("serial {serial}"))
+    fn claims(options: &SyntheticOptions) -> Vec<String> {
+        options.given_serial().map(|serial| format!("serial {serial}")).into_iter().collect()
     }
 
     /// As the camera that it imitates would, so that a plan can be rehearsed too.

@@ -47,6 +47,7 @@ impl Rig {
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
+            matching: None,
             tally: Arc::clone(&tally),
         });
         outlet.prepare(&Arc::new(camera.info())).unwrap();
@@ -374,10 +375,10 @@ fn nothing_comes_before_the_start_delay() {
 
 #[test]
 fn only_given_serials_are_claimed() {
-    let claim = |options: &str| Synthetic::claim(&toml::from_str(options).unwrap());
-    assert_eq!(claim(""), None);
-    assert_eq!(claim("seed = 12"), Some("serial 000000000012".into()));
-    assert_eq!(claim("serial = '943222071836'"), Some("serial 943222071836".into()));
+    let claims = |options: &str| Synthetic::claims(&toml::from_str(options).unwrap());
+    assert!(claims("").is_empty());
+    assert_eq!(claims("seed = 12"), ["serial 000000000012"]);
+    assert_eq!(claims("serial = '943222071836'"), ["serial 943222071836"]);
 }
 
 /// `cargo test --release -p camrig --lib rendering_time -- --ignored --nocapture`

@@ -8,17 +8,18 @@ use camrig_ipc::MAX_SLOTS;
 
 use super::parse::Draft;
 use super::problem::{Problems, did_you_mean, quote};
-use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, Span};
+use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 
-/// Two cameras cannot have the same device.
+/// Two cameras cannot have the same device, or write the same file.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
     let mut claims = BTreeMap::new();
     for draft in drafts {
-        let Some(claim) = &draft.options.claim else { continue };
-        if let Some(first) = claims.insert(claim, &draft.name) {
-            let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
-            problems.add(draft.options.span.clone(), title, "");
-            claims.insert(claim, first);
+        for claim in &draft.options.claims {
+            let first = *claims.entry(claim).or_insert(&draft.name);
+            if *first != draft.name {
+                let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
+                problems.add(draft.options.span.clone(), title, "");
+            }
         }
     }
 }
@@ -38,8 +39,9 @@ pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
             if name == draft.name {
                 problems.add(input.span(), format!("processor {} reads itself", quote(name)), "");
             } else if let Some(&from) = ids.get(name) {
-                let (overflow, queue) = (draft.overflow, draft.queue);
-                links.push(LinkSpec { from, to: ActorId(index), overflow, queue });
+                let (overflow, queue) = (draft.overflow, draft.queue.unwrap_or(QUEUE_DEFAULT));
+                let held = draft.matching.as_ref().map_or(0, |matching| matching.queue);
+                links.push(LinkSpec { from, to: ActorId(index), overflow, queue, held });
                 spans.push(input.span());
             } else {
                 let title = format!("processor {} reads unknown actor {}", quote(&draft.name), quote(name));
@@ -135,6 +137,7 @@ pub(super) fn check_inboxes(
 /// Slots enough that no reader starves another: whatever its readers can hold at once, one to write into and
 /// one that was just written.
 pub(super) fn slots_needed(actor: ActorId, links: &[LinkSpec]) -> usize {
-    let held: usize = links.iter().filter(|link| link.from == actor).map(|link| link.queue + 1).sum();
+    let held: usize =
+        links.iter().filter(|link| link.from == actor).map(|link| link.queue + link.held + 1).sum();
     (held + 2).min(MAX_SLOTS)
 }

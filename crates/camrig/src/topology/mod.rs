@@ -5,10 +5,13 @@
 //! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers
 //! and kinds judge their own options through the [`Registry`].
 //!
-//! `section` reads one table, `parse` makes actors of tables, `metrics` reads one that is no actor, `graph` makes links and processes of actors,
-//! and `problem` says what is wrong.
+//! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
+//! `matching` says what a match of several cameras is, `metrics` where numbers are served, and `problem` says what is wrong.
 
 mod graph;
+mod matching;
+#[cfg(test)]
+mod matching_tests;
 mod metrics;
 mod parse;
 mod problem;
@@ -29,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::metrics::MetricsSpec;
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
+use crate::matching::MatchSpec;
 use crate::plan::Budgets;
 use crate::registry::Registry;
 
@@ -52,6 +56,13 @@ pub(crate) const QUEUE_MAX: usize = 32;
 
 /// Framesets that may wait at one input unless the file says otherwise: one to work on next, one to arrive.
 pub(crate) const QUEUE_DEFAULT: usize = 2;
+
+/// Framesets of each camera that may wait for a match unless the file says otherwise: a quarter of a second at
+/// 30 Hz.
+pub(crate) const MATCH_QUEUE_DEFAULT: usize = 8;
+
+/// The longest window of a match.
+pub(crate) const MATCH_WINDOW_MILLIS_MAX: usize = 10_000;
 
 /// The fewest slots: one to write into while another is read.
 pub(crate) const SLOTS_MIN: usize = 2;
@@ -137,6 +148,8 @@ pub(crate) struct ActorSpec {
     pub(crate) restart: RestartPolicy,
     /// How long a camera may deliver nothing, or a processor stay in one call; none for ever.
     pub(crate) stall_timeout: Option<Duration>,
+    /// How its inputs are matched, if they are.
+    pub(crate) matching: Option<MatchSpec>,
     /// Its options as they travel to a worker: the text of a TOML table, already checked.
     pub(crate) options: String,
     /// Where the file speaks of its options, for problems that only show when the device is looked for.
@@ -151,6 +164,8 @@ pub(crate) struct LinkSpec {
     pub(crate) overflow: Overflow,
     /// Framesets that may wait at the input.
     pub(crate) queue: usize,
+    /// Framesets that the reader may hold beside the one that it looks at, until others match them.
+    pub(crate) held: usize,
 }
 
 /// A topology in which everything that is named exists.

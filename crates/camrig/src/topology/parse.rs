@@ -12,14 +12,15 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::graph::{check_claims, check_inboxes, link, place, slots_needed};
+use super::matching::{MatchDraft, draft_matching, make_room_for_matches, specify};
 use super::metrics::{MetricsSpec, metrics};
 use super::problem::{Problems, Source, quote, there_are};
 use super::section::{Options, Section, one_line};
 use super::{
     ACTORS_MAX, ActorId, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT,
     CAMERA_STALL_MILLIS_DEFAULT, DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement,
-    QUEUE_DEFAULT, QUEUE_MAX, RESTARTS_DEFAULT, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX,
-    Topology, WINDOW_SECONDS_DEFAULT,
+    QUEUE_MAX, RESTARTS_DEFAULT, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology,
+    WINDOW_SECONDS_DEFAULT,
 };
 use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
@@ -34,6 +35,7 @@ const PROCESSOR_KEYS: &[&str] = &[
     "inputs",
     "overflow",
     "queue",
+    "match",
     "slots",
     "restart",
     "stall_timeout_millis",
@@ -79,23 +81,26 @@ pub(super) fn parse(
         problems = problems.none_yet()?;
     }
     check_claims(&drafts, &mut problems);
-    let links = link(&drafts, &mut problems);
+    let mut links = link(&drafts, &mut problems);
     let (processes, homes) = place(&drafts, placement.unwrap_or(file_placement), placement.is_some());
     check_inboxes(&drafts, &links, &processes, &homes, &mut problems);
+    let matchings = specify(&drafts, &links, &mut problems);
+    make_room_for_matches(&drafts, &matchings, &mut links);
     problems.none_yet()?;
 
     let slots_needed: Vec<_> = (0..drafts.len()).map(|index| slots_needed(ActorId(index), &links)).collect();
-    let actors =
-        drafts.into_iter().zip(homes).zip(slots_needed).map(|((draft, process), slots_needed)| ActorSpec {
-            name: draft.name,
-            role: draft.role,
-            process,
-            slots: draft.slots.unwrap_or(slots_needed),
-            restart: draft.restart,
-            stall_timeout: draft.stall_timeout,
-            options: draft.options.text,
-            options_span: draft.options.span,
-        });
+    let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings);
+    let actors = placed.map(|(((draft, process), slots_needed), matching)| ActorSpec {
+        name: draft.name,
+        role: draft.role,
+        process,
+        slots: draft.slots.unwrap_or(slots_needed),
+        matching,
+        restart: draft.restart,
+        stall_timeout: draft.stall_timeout,
+        options: draft.options.text,
+        options_span: draft.options.span,
+    });
     Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
 }
 
@@ -111,7 +116,9 @@ pub(super) struct Draft {
     pub(super) stall_timeout: Option<Duration>,
     pub(super) inputs: Vec<Spanned<String>>,
     pub(super) overflow: Overflow,
-    pub(super) queue: usize,
+    /// Where the file says it.
+    pub(super) queue: Option<usize>,
+    pub(super) matching: Option<MatchDraft>,
     pub(super) options: Options,
 }
 
@@ -192,7 +199,7 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("driver {}", quote(&driver)), |options| match entry {
         Some(entry) => entry.check(options),
-        None => Ok(None),
+        None => Ok(Vec::new()),
     });
     let draft = Draft {
         name,
@@ -204,7 +211,8 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
         stall_timeout: stall_timeout(&mut section, CAMERA_STALL_MILLIS_DEFAULT),
         inputs: Vec::new(),
         overflow: Overflow::default(),
-        queue: QUEUE_DEFAULT,
+        queue: None,
+        matching: None,
         options,
     };
     section.finish(CAMERA_KEYS);
@@ -220,12 +228,14 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
     }
     let kind = kind.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("kind {}", quote(&kind)), |options| match entry {
-        Some(entry) => entry.check(options).map(|()| None),
-        None => Ok(None),
+        Some(entry) => entry.check(options).map(|()| Vec::new()),
+        None => Ok(Vec::new()),
     });
+    let takes_matches = entry.is_some_and(|entry| entry.takes_matches());
     let draft = Draft {
         name,
         span: section.span.clone(),
+        matching: draft_matching(&mut section, takes_matches.then_some(kind.as_str())),
         role: Role::Processor { kind },
         process: section.process(),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
@@ -233,7 +243,7 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
         stall_timeout: stall_timeout(&mut section, PROCESSOR_STALL_MILLIS_DEFAULT),
         inputs: section.inputs(),
         overflow: section.one_of("overflow", OVERFLOWS).unwrap_or_default(),
-        queue: section.number("queue", 1..=QUEUE_MAX).unwrap_or(QUEUE_DEFAULT),
+        queue: section.number("queue", 1..=QUEUE_MAX),
         options,
     };
     section.finish(PROCESSOR_KEYS);

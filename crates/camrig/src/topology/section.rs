@@ -18,8 +18,8 @@ pub(super) struct Options {
     pub(super) text: String,
     /// Where they are named, or else where their actor is.
     pub(super) span: Span,
-    /// The device that they claim.
-    pub(super) claim: Option<String>,
+    /// What they claim: a device, a file that is written.
+    pub(super) claims: Vec<String>,
 }
 
 /// A table of the file, from which each key is taken once: what is left in the end is unknown.
@@ -82,7 +82,7 @@ impl<'i> Section<'_, 'i> {
         self.string(key)
     }
 
-    fn missing(&mut self, key: &str, label: &str) {
+    pub(super) fn missing(&mut self, key: &str, label: &str) {
         let title = format!("{} has no {}", self.subject(), quote(key));
         self.problems.add(self.span.clone(), title, label);
     }
@@ -181,7 +181,7 @@ impl<'i> Section<'_, 'i> {
     pub(super) fn options(
         &mut self,
         taker: &str,
-        check: impl FnOnce(ValueDeserializer<'i>) -> Result<Option<String>, OptionsError>,
+        check: impl FnOnce(ValueDeserializer<'i>) -> Result<Vec<String>, OptionsError>,
     ) -> Options {
         let (span, value) = match self.table.remove_entry("options") {
             Some((key, value)) => (key.span(), value),
@@ -190,13 +190,13 @@ impl<'i> Section<'_, 'i> {
         if !value.get_ref().is_table() {
             let title = format!("{} is {}", self.describe("options"), type_of(value.get_ref()));
             self.problems.add(value.span(), title, "it has to be a table");
-            return Options { text: String::new(), span, claim: None };
+            return Options { text: String::new(), span, claims: Vec::new() };
         }
-        let checked = check(ValueDeserializer::from(value.clone())).and_then(|claim| {
+        let checked = check(ValueDeserializer::from(value.clone())).and_then(|claims| {
             let table = toml::Table::deserialize(ValueDeserializer::from(value.clone()));
-            Ok((claim, table.map_err(OptionsError::Type)?.to_string()))
+            Ok((claims, table.map_err(OptionsError::Type)?.to_string()))
         });
-        let (claim, text) = match checked {
+        let (claims, text) = match checked {
             Ok(checked) => checked,
             Err(OptionsError::Value(error)) => {
                 self.problems.add(span.clone(), format!("{}: {error}", self.subject()), "");
@@ -207,7 +207,7 @@ impl<'i> Section<'_, 'i> {
                 Default::default()
             }
         };
-        Options { text, span, claim }
+        Options { text, span, claims }
     }
 
     /// Says in our words what serde says of `options`.
@@ -244,6 +244,27 @@ impl<'i> Section<'_, 'i> {
             SerdeMessage::Other => (format!("{subject_of_value}: {message}"), String::new()),
         };
         self.problems.add(span, title, label);
+    }
+
+    /// An array of names; what is none is reported as `what`.
+    pub(super) fn names(&mut self, key: &str, what: &str) -> Option<Vec<Spanned<String>>> {
+        let wanted = format!("an array of {what}");
+        let array = self.take(key, &wanted, |value| match value {
+            DeValue::Array(array) => Ok(array),
+            value => Err(value),
+        })?;
+        let mut names = Vec::new();
+        for value in array.get_ref().iter().cloned() {
+            let span = value.span();
+            match into_string(value.into_inner()) {
+                Ok(name) => names.push(Spanned::new(span, name)),
+                Err(value) => {
+                    let title = format!("{} has {}", self.describe(key), type_of(&value));
+                    self.problems.add(span, title, format!("it has to be {wanted}"));
+                }
+            }
+        }
+        Some(names)
     }
 
     /// The tables below `[role]`: their names, where these are, and their keys.

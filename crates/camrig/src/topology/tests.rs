@@ -45,8 +45,8 @@ impl Driver for Even {
         }
     }
 
-    fn claim(options: &EvenOptions) -> Option<String> {
-        Some(format!("serial {}", options.serial))
+    fn claims(options: &EvenOptions) -> Vec<String> {
+        vec![format!("serial {}", options.serial)]
     }
 
     fn probe(options: &EvenOptions) -> Result<(), DriverError> {
@@ -84,7 +84,7 @@ impl Handler<FrameSet> for Idle {
     }
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
     registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");
@@ -152,7 +152,13 @@ fn a_valid_text_becomes_actors_links_and_processes() {
     assert_eq!(topology.actor(ActorId(3)).role, Role::Processor { kind: "idle".to_owned() });
     let options: Vec<_> = topology.actors().iter().map(|actor| actor.options.as_str()).collect();
     assert_eq!(options, ["mode = \"exact\"\nserial = 2\n", "serial = 4\n", "", ""]);
-    let link = |from, to, overflow, queue| LinkSpec { from: ActorId(from), to: ActorId(to), overflow, queue };
+    let link = |from, to, overflow, queue| LinkSpec {
+        from: ActorId(from),
+        to: ActorId(to),
+        overflow,
+        queue,
+        held: 0,
+    };
     assert_eq!(
         topology.links(),
         [link(3, 2, Overflow::DropOldest, 2), link(0, 3, Overflow::Block, 3), link(1, 3, Overflow::Block, 3),]
@@ -290,7 +296,7 @@ error: unknown key `qeue` of processor `p`
  --> t.toml:9:1
   |
 9 | qeue = 2
-  | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `slots`, `restart`, `stall_timeout_millis`, `options`
+  | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 "#,
     );
 }

@@ -223,7 +223,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         says(&folder, "two", &["init"], 0, "rig.toml is written: 2 cameras\n", "");
         let written = fs::read_to_string(folder.path().join("rig.toml")).unwrap();
         assert_eq!(written, TOPOLOGY.trim_start());
-        let fine = "rig.toml is fine: 2 cameras, 1 processor, 3 processes\n";
+        let fine = "rig.toml is fine: 2 cameras, 1 processor, 3 processes\n\
+                    slots and queues take at most 36 KiB of memory, beside 5 slots of `s1-1`, 5 slots of \
+                    `s1-2`, which are as large as the framesets turn out\n";
         says(&folder, "two", &["check", "--no-devices", "rig.toml"], 0, fine, "");
 
         let there = "error: topology `rig.toml` cannot be written: it is there already\n";

@@ -80,12 +80,24 @@ pub(crate) struct Worker {
     pub(crate) pid: Pid,
 }
 
+impl Worker {
+    /// The worker with this number, as `ps` shows it: the program, `worker`, and the name of its process.
+    fn of(pid: u32) -> Option<Self> {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let mut words = command.split(|&byte| byte == 0).skip(1);
+        words.next().filter(|word| word == b"worker")?;
+        let process = String::from_utf8_lossy(words.next()?).into_owned();
+        Some(Self { process, pid: Pid::from_raw(pid as i32)? })
+    }
+}
+
 /// The report of a run, as far as these tests look at it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Report {
     pub(crate) exit: String,
     pub(crate) actors: Vec<Actor>,
     pub(crate) links: Vec<Link>,
+    pub(crate) matching: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,11 +144,18 @@ pub(crate) struct Plan<'a> {
     placement: Placement,
     arguments: Vec<&'a str>,
     environment: Vec<(&'a str, &'a str)>,
+    limit: &'a str,
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(topology: &'a str, placement: Placement) -> Self {
-        Self { topology, placement, arguments: Vec::new(), environment: Vec::new() }
+        Self { topology, placement, arguments: Vec::new(), environment: Vec::new(), limit: ":" }
+    }
+
+    /// What a shell says before it becomes the rig, such as `ulimit -n 20`.
+    pub(crate) fn limit(mut self, limit: &'a str) -> Self {
+        self.limit = limit;
+        self
     }
 
     pub(crate) fn arguments(mut self, arguments: &[&'a str]) -> Self {
@@ -147,6 +166,22 @@ impl<'a> Plan<'a> {
     pub(crate) fn environment(mut self, name: &'a str, value: &'a str) -> Self {
         self.environment.push((name, value));
         self
+    }
+
+    /// What `check` says of it.
+    pub(crate) fn check(self) -> String {
+        static CHECKS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("camrig-check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
+        let file = std::env::temp_dir().join(name);
+        fs::write(&file, self.topology).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("check").arg(&file).env(MARK, "check");
+        if self.placement != Placement::Mixed {
+            command.args(["--placement", self.placement.name()]);
+        }
+        let checked = command.output().unwrap();
+        fs::remove_file(file).unwrap();
+        String::from_utf8(checked.stdout).unwrap()
     }
 
     /// Starts it and waits until it has ended by itself.
@@ -161,7 +196,9 @@ impl<'a> Plan<'a> {
         fs::create_dir_all(folder.join("tmp")).unwrap();
         fs::write(folder.join("rig.toml"), self.topology).unwrap();
         let shared_before = names_in(Path::new("/dev/shm"));
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new("sh");
+        let program = std::env::current_exe().unwrap();
+        command.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", self.limit)).arg(program);
         command.arg("run").arg(folder.join("rig.toml")).arg("--report").arg(folder.join("report.json"));
         if self.placement != Placement::Mixed {
             command.args(["--placement", self.placement.name()]);
@@ -252,6 +289,28 @@ impl Rig {
         numbers.max().unwrap_or(0)
     }
 
+    /// Forgets what was written to stdout until now.
+    pub(crate) fn forget_stdout(&self) {
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What was written to stderr until now.
+    pub(crate) fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+
+    /// The supervisor.
+    pub(crate) fn supervisor(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The workers that the supervisor started and are alive, looked up quickly; an orphan is not among them.
+    pub(crate) fn children(&self) -> Vec<Worker> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Worker::of(pid.parse().ok()?)).collect()
+    }
+
     /// The workers that are alive.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let supervisor = self.child.id();
@@ -263,12 +322,7 @@ impl Rig {
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let variables = || environment.split(|&byte| byte == 0);
             variables().find(|variable| *variable == marked.as_bytes())?;
-            // What `ps` shows: the program, `worker`, and the name of its process.
-            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let mut words = command.split(|&byte| byte == 0).skip(1);
-            words.next().filter(|word| word == b"worker")?;
-            let process = String::from_utf8_lossy(words.next()?).into_owned();
-            Some(Worker { process, pid: Pid::from_raw(pid as i32)? })
+            Worker::of(pid)
         };
         pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()
     }

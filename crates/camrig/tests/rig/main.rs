@@ -13,11 +13,15 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod limits;
+mod load;
+mod matching;
 mod passing_on;
 mod placement;
 mod program;
 mod recovery;
 mod scale;
+mod soak;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -47,9 +51,13 @@ fn main() -> ExitCode {
     accounting::add_to(&mut trials);
     passing_on::add_to(&mut trials);
     endings::add_to(&mut trials);
+    matching::add_to(&mut trials);
     recovery::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
+    limits::add_to(&mut trials);
+    load::add_to(&mut trials);
+    soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

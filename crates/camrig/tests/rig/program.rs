@@ -46,9 +46,11 @@ pub(crate) fn main() -> ExitCode {
         .processor("count", |options| {
             Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
         })
+        .processor("witness", |_: NoOptions| Ok(Witness(BTreeMap::new())))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
         .processor("pass-on", |_: NoOptions| Ok(PassOn))
+        .processor("fuse", |_: NoOptions| Ok(Fuse::default()))
         .processor("faulty", |fault: Fault| {
             fault.strike(At::Constructor)?;
             Ok(Faulty { fault, framesets: 0 })
@@ -424,6 +426,26 @@ impl Processor for Count {
     }
 }
 
+/// Checks in each of its lives that sequences increase, across its producers' lives, and that the accounting
+/// adds up; says now and then who goes on.
+struct Witness(BTreeMap<String, Seen>);
+
+impl Processor for Witness {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        check_inputs(outlet)?;
+        let seen = self.0.entry(frames.producer().to_owned()).or_default();
+        if frames.sequence() < seen.next {
+            return Err(format!("{frames:?} came after {}", seen.next).into());
+        }
+        seen.next = frames.sequence() + 1;
+        seen.framesets += 1;
+        if seen.framesets.is_multiple_of(10) {
+            println!("{} goes on with {}", outlet.name(), frames.producer());
+        }
+        Ok(())
+    }
+}
+
 /// Waits until a frameset is dropped because all slots are held.
 fn wait_for_want_of_a_slot(outlet: &Outlet) -> Result<(), ProcessorError> {
     let dropped = |input: LinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
@@ -496,6 +518,48 @@ struct PassOn;
 impl Processor for PassOn {
     fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
         Ok(outlet.forward(frames)?)
+    }
+}
+
+/// A `fuse` tells of every so many matches.
+pub(crate) const FEW_MATCHES: u64 = 40;
+
+/// Says what its matches are, in one number.
+#[derive(Default)]
+struct Fuse {
+    matches: u64,
+    complete: u64,
+    digest: u64,
+}
+
+impl Processor<Match> for Fuse {
+    fn process(&mut self, matched: &Match, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        if matched.number() != self.matches {
+            return Err(format!("match {} comes after {} matches", matched.number(), self.matches).into());
+        }
+        self.matches += 1;
+        self.complete += u64::from(matched.is_complete());
+        if self.matches.is_multiple_of(FEW_MATCHES) {
+            println!("{} so far: {}", outlet.name(), self.matches);
+        }
+        for frames in matched.framesets() {
+            if matched.get(frames.camera()).map(FrameSet::sequence) != Some(frames.sequence()) {
+                return Err(format!("two framesets of {} in one match", frames.camera()).into());
+            }
+            let number = frames.depth().map_or(0, |depth| depth.frame().header().number);
+            let bytes = frames.camera().bytes().chain(number.to_le_bytes()).chain(self.matches.to_le_bytes());
+            for byte in bytes {
+                self.digest =
+                    (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        let (name, matches, complete) = (outlet.name(), self.matches, self.complete);
+        println!("{name}: {matches} matches, {complete} complete, digest {:016x}", self.digest);
+        Ok(())
     }
 }
 

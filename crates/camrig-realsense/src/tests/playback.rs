@@ -1,87 +1,16 @@
-//! The driver against librealsense itself: recordings of a software camera, and of real ones.
-
-#[path = "../examples/write-bag/software.rs"]
-pub(crate) mod software;
+//! Recordings.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use camrig::frame::{Clock, Distortion, FrameHeader, MetadataKey, PixelFormat, Stream, StreamProfile};
+use camrig::frame::{Clock, Distortion, MetadataKey, PixelFormat, Stream, StreamProfile};
 use camrig::{Driver, HeldFrames};
-use software::{Scene, SoftwareCamera};
 
-use crate::camera::Camera;
-use crate::driver::{Grabbed, Grabber, Held};
-use crate::options::{Options, Request};
-use crate::{RealSense, sys};
-
-const SCENE: Scene =
-    Scene { width: 64, height: 48, frames_per_second: 60, color_delay_millis: 1.0, infrared: None };
-
-/// Longer than anything here takes: a test that hangs fails.
-const WATCHDOG: Duration = Duration::from_secs(60);
-
-/// A file of this test run's own, gone when it is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("camrig-realsense-{}-{name}", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
-
-/// Records `count` framesets of [`SCENE`].
-fn record(name: &str, count: u32) -> Scratch {
-    record_scene(SCENE, name, count)
-}
-
-fn record_scene(scene: Scene, name: &str, count: u32) -> Scratch {
-    let file = Scratch::new(name);
-    SoftwareCamera::new(scene).record(&file.0, |camera, pacer| {
-        for number in 0..count {
-            pacer.wait();
-            camera.see_depth(number);
-            camera.see_infrared(number);
-            camera.see_color(number);
-        }
-    });
-    file
-}
-
-fn file(path: &Path) -> Options {
-    Options { file: Some(path.to_owned()), real_time: Some(false), ..Options::default() }
-}
-
-fn start(options: &Options) -> Grabber {
-    let mut grabber = Grabber::new(Camera::open(&Request::new(options).unwrap()).unwrap());
-    grabber.start().unwrap();
-    grabber
-}
-
-/// Every frameset up to the end of the file, each given to `look` as it comes.
-fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held)) {
-    let mut grabber = start(options);
-    let deadline = Instant::now() + WATCHDOG;
-    loop {
-        assert!(Instant::now() < deadline, "the file does not end");
-        match grabber.next(Duration::from_millis(100)).unwrap() {
-            Grabbed::FrameSet { headers, held, .. } => look(&headers, &held),
-            Grabbed::Nothing => {}
-            Grabbed::End => break,
-        }
-    }
-    assert!(matches!(grabber.next(Duration::ZERO).unwrap(), Grabbed::End), "the end stays the end");
-}
-
-fn error(options: &Options) -> String {
-    RealSense::probe(options).unwrap_err().to_string()
-}
+use super::software::{Identity, Scene, SoftwareCamera};
+use super::{SCENE, Scratch, WATCHDOG, error, file, play, record, record_scene, start};
+use crate::RealSense;
+use crate::driver::Grabbed;
+use crate::options::Options;
 
 #[test]
 fn every_byte_of_a_recording_comes_out() {
@@ -114,9 +43,9 @@ fn the_camera_is_the_one_that_was_recorded() {
     let info = start(&file(&bag.0)).info;
     assert_eq!(
         (&*info.serial, &*info.model, &*info.firmware, &*info.usb_type),
-        (Scene::SERIAL, Scene::MODEL, Scene::FIRMWARE, Scene::USB_TYPE),
+        (Identity::D405.serial, Identity::D405.model, Identity::D405.firmware, Identity::D405.usb_type),
     );
-    assert!((info.depth_unit_meters - Scene::DEPTH_UNIT_METERS).abs() < 1e-9);
+    assert!((info.depth_unit_meters - Identity::D405.depth_unit_meters).abs() < 1e-9);
     assert_eq!(info.streams.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::Color, Stream::Depth]);
     for stream in &info.streams {
         assert_eq!(stream.profile, "64x48@60".parse::<StreamProfile>().unwrap());
@@ -251,7 +180,7 @@ fn infrared_comes_from_the_same_sensor_as_depth() {
     let infrared = Options { infrared_1: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
     let info = start(&infrared).info;
     assert_eq!(info.streams.len(), 1);
-    assert!((info.depth_unit_meters - Scene::DEPTH_UNIT_METERS).abs() < 1e-9);
+    assert!((info.depth_unit_meters - Identity::D405.depth_unit_meters).abs() < 1e-9);
 }
 
 #[test]
@@ -303,84 +232,6 @@ fn a_file_that_cannot_be_played_says_why() {
     let color = Some("64x48@60".parse().unwrap());
     let message = error(&Options { color, ..file(&silent.0) });
     assert_eq!(message, format!("file `{}` holds no frames of color", silent.0.display()));
-}
-
-/// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
-#[test]
-fn a_live_camera_takes_the_same_way() {
-    let context = sys::Context::new().unwrap();
-    let camera = SoftwareCamera::new(SCENE);
-    let _plugged = context.plug_in(&camera).unwrap();
-    let options = Options {
-        serial: Some(Scene::SERIAL.into()),
-        depth: Some("64x48@60".parse().unwrap()),
-        color: Some("64x48@60".parse().unwrap()),
-        ..Options::default()
-    };
-    let live = Camera::open_in(context, &Request::new(&options).unwrap()).unwrap();
-    let mut grabber = Grabber::new(live);
-    grabber.start().unwrap();
-    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
-
-    let mut held = Vec::new();
-    for number in 0..40 {
-        camera.see_depth(number);
-        camera.see_color(number);
-        let Grabbed::FrameSet { headers, held: own, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
-        assert_eq!(
-            (own.pixels(0), own.pixels(1)),
-            (&*SCENE.color_pixels(number), &*SCENE.depth_pixels(number))
-        );
-        held.push(own);
-    }
-    // A partner that does not come is not waited for.
-    camera.see_depth(40);
-    let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
-    // Nobody takes frames: the camera is not held up, and loses the newest.
-    for number in 41..241 {
-        camera.see_depth(number);
-    }
-    for number in 41..57 {
-        let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-        assert_eq!(headers[0].number, number);
-    }
-    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
-}
-
-#[test]
-fn a_live_camera_says_what_it_has() {
-    let open = |options: &Options| {
-        let context = sys::Context::new().unwrap();
-        let camera = SoftwareCamera::new(SCENE);
-        let _plugged = context.plug_in(&camera).unwrap();
-        Camera::open_in(context, &Request::new(options).unwrap()).err().unwrap().to_string()
-    };
-    let depth = Some("640x480@30".parse().unwrap());
-    let serial = |serial: &str| Options { serial: Some(serial.into()), depth, ..Options::default() };
-    assert_eq!(
-        open(&serial(Scene::SERIAL)),
-        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
-    );
-    assert_eq!(
-        open(&serial("123")),
-        "no RealSense camera with serial `123` is connected; connected: `000000000042`",
-    );
-}
-
-#[test]
-fn an_absent_camera_is_unavailable_at_once() {
-    let depth = Some("640x480@30".parse().unwrap());
-    let options = Options { serial: Some("123".into()), depth, ..Options::default() };
-    let error = RealSense::probe(&options).unwrap_err();
-    assert!(error.is_unavailable());
-    // A machine with cameras lists them.
-    let message = error.to_string();
-    let start = "no RealSense camera with serial `123` is connected; connected: ";
-    assert!(message.starts_with(start), "{message}");
-    assert_eq!(RealSense::claim(&options).as_deref(), Some("serial 123"));
-    assert_eq!(RealSense::claim(&file(Path::new("a.bag"))), None);
 }
 
 /// The real recordings, if they are here: beside the repository, or where `CAMRIG_RECORDINGS` says.

@@ -1,0 +1,446 @@
+//! Recording and replaying: what comes back is what was recorded, in every placement; and the commands.
+
+use std::path::Path;
+
+use crate::program::Test;
+
+/// Six small cameras as fast as their readers let them, without their readers.
+const SIX_CAMERAS: &str = r#"
+[camera.front]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any", infrared = "64x48@30" }
+
+[camera.rear]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "48x32@30", model = "any", color_format = "bgr8" }
+
+[camera.left]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any", color_format = "yuyv" }
+
+[camera.right]
+driver = "synthetic"
+options = { paced = false, depth = "off", color = "64x48@30", model = "any" }
+
+[camera.top]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "off", model = "any", drop_rate = 0.3 }
+
+[camera.wrist]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any", clock_skew = 12.5 }
+"#;
+
+const INPUTS: &str = r#"inputs = ["front", "rear", "left", "right", "top", "wrist"]
+overflow = "block""#;
+
+/// The six cameras, a recorder, and digests of what was recorded.
+fn recorded(options: &str) -> String {
+    format!(
+        "{SIX_CAMERAS}
+[processor.recorder]
+kind = \"record\"
+{INPUTS}
+options = {{ {options} }}
+
+[processor.check]
+kind = \"verify\"
+{INPUTS}
+options = {{ digest = true }}
+"
+    )
+}
+
+/// The six cameras as they were recorded, in `rig.mcap`, and digests of what comes.
+fn replayed(processes: bool) -> String {
+    let camera = |(index, name): (usize, &str)| {
+        // Some share a process, some do not.
+        let process = if processes { format!("process = \"p{}\"\n", index / 2) } else { String::new() };
+        format!(
+            "[camera.{name}]\ndriver = \"replay\"\n{process}options = {{ file = \"rig.mcap\", paced = false }}\n\n"
+        )
+    };
+    let cameras: String = NAMES.into_iter().enumerate().map(camera).collect();
+    let options = "options = { digest = true, content = false }";
+    format!("{cameras}[processor.check]\nkind = \"verify\"\n{INPUTS}\n{options}\n")
+}
+
+const NAMES: [&str; 6] = ["front", "rear", "left", "right", "top", "wrist"];
+
+/// Rigs that share a folder.
+struct Folder(Test);
+
+impl Folder {
+    fn new() -> Self {
+        Self(Test::new())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.folder()
+    }
+
+    /// Runs the program in the folder: stdout, stderr, exit code.
+    #[track_caller]
+    fn run(&mut self, args: &[&str]) -> (String, String, Option<i32>) {
+        self.0.set_args(args);
+        self.0.output()
+    }
+
+    /// Runs it where all has to be well: stdout.
+    #[track_caller]
+    fn well(&mut self, args: &[&str]) -> String {
+        let (stdout, stderr, status) = self.run(args);
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
+        stdout
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn six_recordings_replay_alike_in_every_placement_every_time() {
+    let mut folder = Folder::new();
+    folder.write("record.toml", &recorded("file = \"rig.mcap\""));
+    let digests = folder.well(&["run", "record.toml", "--framesets", "20"]);
+    assert_eq!(digests.lines().count(), NAMES.len(), "{digests}");
+    folder.write("replay.toml", &replayed(false));
+    folder.write("mixed.toml", &replayed(true));
+    for _ in 0..7 {
+        for args in [
+            ["run", "replay.toml", "--placement", "in-process"].as_slice(),
+            &["run", "replay.toml", "--placement", "multi-process"],
+            &["run", "mixed.toml"],
+        ] {
+            assert_eq!(folder.well(args), digests, "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_the_files_and_their_compression_the_same_comes_back() {
+    for (options, files) in [
+        ("file = \"rig.mcap\", compression = \"lz4\", split_mib = 1", ["rig.mcap", "rig-2.mcap"].as_slice()),
+        ("file = \"rig.mcap\", compression = \"zstd\"", &["rig.mcap"]),
+    ] {
+        let mut folder = Folder::new();
+        folder.write("record.toml", &recorded(options));
+        let digests = folder.well(&["run", "record.toml", "--framesets", "150"]);
+        for file in files {
+            assert!(folder.path().join(file).exists(), "{file} with {options}");
+        }
+        folder.write("replay.toml", &replayed(false));
+        assert_eq!(folder.well(&["run", "replay.toml"]), digests, "{options}");
+    }
+}
+
+#[test]
+fn a_file_for_each_camera() {
+    let mut folder = Folder::new();
+    folder.write("record.toml", &recorded("file = \"new/rig.mcap\", files = \"camera\""));
+    let digests = folder.well(&["run", "record.toml", "--framesets", "5"]);
+    let replayed = replayed(false);
+    let replayed = NAMES
+        .into_iter()
+        .fold(replayed, |text, name| text.replacen("\"rig.mcap\"", &format!("\"new/rig-{name}.mcap\""), 1));
+    folder.write("replay.toml", &replayed);
+    assert_eq!(folder.well(&["run", "replay.toml"]), digests);
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let mut folder = Folder::new();
+    folder.write("record.toml", &recorded("file = \"rig.mcap\""));
+    folder.well(&["run", "record.toml", "--framesets", "2"]);
+    let first = std::fs::read(folder.path().join("rig.mcap")).unwrap();
+    folder.well(&["run", "record.toml", "--framesets", "3"]);
+    assert_eq!(std::fs::read(folder.path().join("rig.mcap")).unwrap(), first);
+    let info = folder.well(&["recording", "info", "rig-2.mcap"]);
+    assert!(info.starts_with("rig-2.mcap: 6 cameras, 18 framesets, 0 missing, "), "{info}");
+}
+
+/// A text whose numbers that differ from run to run are masked: sizes, times and rates.
+fn masked(text: &str) -> String {
+    let word = |word: &str, next: Option<&&str>| {
+        let unit = next.is_some_and(|next| ["MB", "s", "Hz"].contains(&next.trim_end_matches(',')));
+        if unit { "_".to_owned() } else { word.to_owned() }
+    };
+    let line = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let masked = words.iter().enumerate().map(|(index, text)| word(text, words.get(index + 1)));
+        masked.collect::<Vec<_>>().join(" ") + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
+/// Two cameras.
+const TWO_CAMERAS: &str = r#"
+[camera.front]
+driver = "synthetic"
+options = { depth = "64x48@300", color = "64x48@300", model = "any", seed = 1 }
+
+[camera.top]
+driver = "synthetic"
+options = { depth = "64x48@300", color = "off", model = "any", seed = 2 }
+"#;
+
+/// A processor that reads both, and nothing is dropped.
+fn of_both(name: &str, kind: &str, options: &str) -> String {
+    format!(
+        "
+[processor.{name}]
+kind = \"{kind}\"
+inputs = [\"front\", \"top\"]
+overflow = \"block\"
+options = {{ {options} }}
+"
+    )
+}
+
+/// `rig.mcap` with ten framesets of each of the two cameras.
+fn two_cameras() -> Folder {
+    let mut folder = Folder::new();
+    let recorder = of_both("recorder", "record", "file = \"rig.mcap\", color = \"jpeg\"");
+    folder.write("record.toml", &format!("{TWO_CAMERAS}{recorder}"));
+    assert_eq!(folder.well(&["run", "record.toml", "--framesets", "10"]), "");
+    folder
+}
+
+#[test]
+fn the_commands_on_a_whole_recording() {
+    let mut folder = two_cameras();
+    assert_eq!(
+        masked(&folder.well(&["recording", "info", "rig.mcap"])),
+        "\
+rig.mcap: 2 cameras, 20 framesets, 0 missing, _ MB, with an index
+front: Synthetic, serial 000000000001, depth unit 0.001 m
+  color 64x48@300 rgb8 from jpeg, depth 64x48@300 z16
+  10 framesets, 0 missing, _ s, _ Hz, _ MB
+top: Synthetic, serial 000000000002, depth unit 0.001 m
+  depth 64x48@300 z16
+  10 framesets, 0 missing, _ s, _ Hz, _ MB
+"
+    );
+    assert_eq!(
+        folder.well(&["recording", "verify", "rig.mcap"]),
+        "\
+front: 10 whole framesets, 0 missing
+top: 10 whole framesets, 0 missing
+rig.mcap is what was recorded
+"
+    );
+    assert_eq!(
+        folder.well(&["recording", "repair", "rig.mcap"]),
+        "rig.mcap is whole: there is nothing to repair\n"
+    );
+    assert_eq!(
+        folder.well(&[
+            "recording",
+            "export",
+            "rig.mcap",
+            "-o",
+            "images",
+            "--every",
+            "5",
+            "--camera",
+            "front"
+        ]),
+        "front: 2 framesets in images/front\n"
+    );
+    let ply = ["recording", "export", "rig.mcap", "-o", "points", "--format", "ply", "--every", "10"];
+    assert_eq!(folder.well(&ply), "front: 1 frameset in points/front\ntop: 1 frameset in points/top\n");
+    for (camera, colored) in [("front", true), ("top", false)] {
+        let file = std::fs::read(folder.path().join(format!("points/{camera}/points/000000.ply"))).unwrap();
+        let header = String::from_utf8_lossy(&file[..250]).into_owned();
+        assert!(header.starts_with("ply\n") && header.contains("property uchar red") == colored, "{header}");
+    }
+    let lines = std::fs::read_to_string(folder.path().join("images/front/framesets.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 2);
+    let image = std::fs::File::open(folder.path().join("images/front/depth/000005.png")).unwrap();
+    let image = png::Decoder::new(std::io::BufReader::new(image)).read_info().unwrap();
+    assert_eq!((image.info().width, image.info().height), (64, 48));
+    assert_eq!(image.info().bit_depth, png::BitDepth::Sixteen);
+}
+
+#[test]
+fn the_commands_on_what_is_left_of_a_recording() {
+    let mut folder = two_cameras();
+    let bytes = std::fs::read(folder.path().join("rig.mcap")).unwrap();
+    // The index, and the last chunk's end.
+    std::fs::write(folder.path().join("torn.mcap"), &bytes[..bytes.len() * 9 / 10]).unwrap();
+    let info = folder.well(&["recording", "info", "torn.mcap"]);
+    assert!(info.contains("MB, without an index: `recording repair` restores it\nbytes "), "{info}");
+    let (stdout, stderr, status) = folder.run(&["recording", "verify", "torn.mcap"]);
+    assert_eq!(status, Some(65), "{stdout}{stderr}");
+    let whole = stdout.replace("\nfront", "");
+    let errors: Vec<_> = stderr.lines().collect();
+    assert_eq!(errors[0], "error: `torn.mcap`: there is no index, as of a recorder that was killed");
+    assert!(errors[1].starts_with("error: `torn.mcap`: bytes "), "{stderr}");
+    assert_eq!(errors.len(), 2, "{stderr}");
+    let repaired = folder.well(&["recording", "repair", "torn.mcap"]);
+    assert!(repaired.starts_with("torn-repaired.mcap: "), "{repaired}");
+    let verified = folder.well(&["recording", "verify", "torn-repaired.mcap"]);
+    assert_eq!(verified, format!("{whole}torn-repaired.mcap is what was recorded\n"));
+    let (stdout, stderr, status) = folder.run(&["recording", "repair", "torn.mcap"]);
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str(), status),
+        ("", "error: cannot write `torn-repaired.mcap`: File exists (os error 17)\n", Some(73))
+    );
+}
+
+#[test]
+fn files_that_are_no_recordings() {
+    let mut folder = Folder::new();
+    folder.write("text.mcap", "a text");
+    for (args, error) in [
+        (
+            ["recording", "info", "none.mcap"],
+            "`none.mcap` cannot be read: No such file or directory (os error 2)",
+        ),
+        (["recording", "verify", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
+        (["recording", "repair", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
+    ] {
+        let (stdout, stderr, status) = folder.run(&args);
+        assert_eq!(
+            (stdout.as_str(), stderr, status),
+            ("", format!("error: {error}\n"), Some(66)),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn the_short_ways() {
+    let mut folder = two_cameras();
+    let (stdout, stderr, status) = folder.run(&["record", "record.toml", "-o", "rig.mcap"]);
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str(), status),
+        ("", "error: `rig.mcap` exists; give another name\n", Some(73))
+    );
+    folder.write("cameras.toml", TWO_CAMERAS);
+    folder.well(&["record", "cameras.toml", "-o", "short.mcap", "--framesets", "10"]);
+    // On a busy machine a camera may outrun the recorder: then the recording says so.
+    let verified = folder.well(&["recording", "verify", "short.mcap"]);
+    let (framesets, missing) = counts(&verified);
+    assert_eq!(framesets + missing, 10, "{verified}");
+    let stats = folder.well(&["replay", "rig.mcap", "--fast"]);
+    assert!(stats.starts_with("stats: front ") && stats.contains("\nstats: top "), "{stats}");
+    let check = of_both("check", "verify", "digest = true, content = false");
+    folder.write("check.toml", &format!("{TWO_CAMERAS}{check}"));
+    let twice = [(); 2].map(|()| folder.well(&["replay", "rig.mcap", "check.toml", "--fast"]));
+    assert_eq!(twice[0], twice[1]);
+    assert!(twice[0].starts_with("verify: front: 10 framesets, digest "), "{}", twice[0]);
+    let (stdout, stderr, status) = folder.run(&["replay", "rig.mcap", "check.toml", "--speed", "0"]);
+    assert_eq!((stdout.as_str(), status), ("", Some(78)), "{stderr}");
+    assert!(stderr.contains("`speed` is 0; it is 0.001 to 1000"), "{stderr}");
+}
+
+#[test]
+fn a_replayed_camera_that_cannot_be() {
+    let folder = two_cameras();
+    let recording = folder.path().join("rig.mcap");
+    for (options, error, status) in [
+        (
+            format!("file = '{}', camera = 'left'", recording.display()),
+            format!("`{}` has no camera `left`; there are: `front`, `top`", recording.display()),
+            69,
+        ),
+        ("file = 'none.mcap'".to_owned(), "`none.mcap` cannot be read: No such file".to_owned(), 69),
+    ] {
+        let test = Test::new()
+            .topology(format!("[camera.left]\ndriver = 'replay'\noptions = {{ {options} }}\n"))
+            .args(["check", "t.toml"]);
+        let (stdout, stderr, found) = test.output();
+        assert_eq!((stdout.as_str(), found), ("", Some(status)), "{stderr}");
+        assert!(stderr.contains(&error), "{stderr}");
+    }
+}
+
+#[test]
+fn what_a_slow_disk_leaves_out_is_told() {
+    // A compressor that is slower than its cameras, and memory for few framesets.
+    let cameras = r#"
+[camera.front]
+driver = "synthetic"
+options = { paced = false, depth = "1280x720@30", color = "1280x720@30", color_format = "rgb8" }
+
+[processor.recorder]
+kind = "record"
+inputs = ["front"]
+overflow = "block"
+options = { file = "rig.mcap", compression = "zstd", memory_mib = 16 }
+"#;
+    let mut folder = Folder::new();
+    folder.write("t.toml", cameras);
+    let (stdout, stderr, status) = folder.run(&["run", "t.toml", "--framesets", "200"]);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    let verified = folder.well(&["recording", "verify", "rig.mcap"]);
+    let (framesets, missing) = counts(&verified);
+    assert_eq!(framesets + missing, 200, "{verified}");
+    assert_eq!(
+        missing > 0,
+        stderr.contains("framesets are left out, and the recording says which"),
+        "{stderr}"
+    );
+    let info = folder.well(&["recording", "info", "rig.mcap"]);
+    assert_eq!(missing > 0, info.contains(", memory\n"), "{info}");
+}
+
+/// The framesets that are there and that are missing, of `front`.
+pub(crate) fn counts(verified: &str) -> (u64, u64) {
+    let line = verified.lines().find_map(|line| line.strip_prefix("front: ")).unwrap();
+    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    (numbers[0], numbers[1])
+}
+
+#[test]
+fn what_a_processor_passes_on_is_recorded_under_both_names() {
+    let mut folder = Folder::new();
+    let check = |input: &str, options: &str| {
+        format!(
+            "
+[processor.check]
+kind = \"verify\"
+inputs = [\"{input}\"]
+overflow = \"block\"
+options = {{ digest = true, content = false }}
+{options}"
+        )
+    };
+    let points = r#"
+[camera.front]
+driver = "synthetic"
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any" }
+
+[processor.cloud]
+kind = "pointcloud"
+inputs = ["front"]
+overflow = "block"
+"#;
+    let recorder = r#"
+[processor.recorder]
+kind = "record"
+inputs = ["front", "cloud"]
+overflow = "block"
+options = { file = "rig.mcap" }
+"#;
+    folder.write("record.toml", &format!("{points}{}", check("cloud", recorder)));
+    let digest = folder.well(&["run", "record.toml", "--framesets", "5"]);
+    let verified = folder.well(&["recording", "verify", "rig.mcap"]);
+    assert_eq!(
+        verified,
+        "\
+cloud/front: 5 whole framesets, 0 missing
+front: 5 whole framesets, 0 missing
+rig.mcap is what was recorded
+"
+    );
+    let camera = r#"
+[camera.front]
+driver = "replay"
+options = { file = "rig.mcap", camera = "cloud/front", paced = false }
+"#;
+    folder.write("replay.toml", &format!("{camera}{}", check("front", "")));
+    assert_eq!(folder.well(&["run", "replay.toml"]), digest);
+}

@@ -1,0 +1,254 @@
+//! What a processor's matching came to: matches, their spread, what stayed without a match, each camera's clock.
+//!
+//! In shared memory like the ledgers, so that any process of a rig can show it and it survives whoever counts.
+//! It deliberately knows no rule of matching.
+#![allow(unsafe_code)] // One marker: `Shared` for the structure below.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ipc_channel::ipc::IpcSharedMemory;
+
+use crate::MemoryError;
+use crate::latency::{Latency, LatencyCells};
+use crate::region::{Region, Shared};
+
+/// The most cameras of a match.
+pub const MAX_MATCH_CAMERAS: usize = 64;
+
+/// Why a frameset that was delivered is in no match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unmatched {
+    /// A camera that has to be in the match had nothing within the window.
+    Missing,
+    /// The next frameset of the same camera fitted the others better.
+    PassedOver,
+    /// It came closer behind the one before than the camera's rate allows, or was the same again.
+    TooSoon,
+    /// Its instant had been decided without it.
+    Late,
+    /// Too little had been seen of its camera's clock to know when it was taken.
+    Unsettled,
+    /// It still waited when the processor failed.
+    LeftOver,
+}
+
+impl Unmatched {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Missing, Self::PassedOver, Self::TooSoon, Self::Late, Self::Unsettled, Self::LeftOver];
+
+    /// The reason's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::PassedOver => "passed-over",
+            Self::TooSoon => "too-soon",
+            Self::Late => "late",
+            Self::Unsettled => "unsettled",
+            Self::LeftOver => "left-over",
+        }
+    }
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[repr(C, align(64))]
+struct MatchCells {
+    matches: AtomicU64,
+    partial: AtomicU64,
+    cameras: [CameraCells; MAX_MATCH_CAMERAS],
+    spread: LatencyCells,
+}
+
+#[repr(C, align(64))]
+struct CameraCells {
+    matched: AtomicU64,
+    unmatched: [AtomicU64; Unmatched::ALL.len()],
+    epochs: AtomicU64,
+    /// 1 once the three below were estimated.
+    estimated: AtomicU64,
+    offset_nanos: AtomicI64,
+    drift_ppb: AtomicI64,
+    uncertainty_nanos: AtomicU64,
+}
+
+// SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
+unsafe impl Shared for MatchCells {}
+
+/// The counts of one processor's matching. Its cameras are known by their place in the processor's list.
+pub struct MatchTally {
+    region: Region,
+}
+
+/// What a matching came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MatchCounts {
+    /// Matches so far.
+    pub matches: u64,
+    /// Those of them that lack a camera.
+    pub partial: u64,
+    /// How much later the latest frameset of a match was taken than its earliest, in microseconds.
+    pub spread: Latency,
+}
+
+/// What became of the framesets of one camera.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MatchCamera {
+    /// Framesets in matches.
+    pub matched: u64,
+    /// Framesets that are in none, in the order of [`Unmatched::ALL`].
+    pub unmatched: [u64; Unmatched::ALL.len()],
+    /// How often its clock or its frame numbers started anew.
+    pub epochs: u64,
+    /// Its clock against the host's, where that is estimated.
+    pub clock: Option<ClockEstimate>,
+}
+
+/// A camera's clock against the host's monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockEstimate {
+    /// What is to be added to the camera's time to get the host's, the shortest way from exposure to arrival
+    /// included.
+    pub offset_nanos: i64,
+    /// How much too fast the camera's clock is, in parts per billion.
+    pub drift_ppb: i64,
+    /// The offset is known within this.
+    pub uncertainty_nanos: u64,
+}
+
+impl MatchTally {
+    /// A tally of nothing.
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn new() -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::zeroed(size_of::<MatchCells>())? })
+    }
+
+    /// The same tally, received from another process.
+    ///
+    /// # Errors
+    /// When the memory is too small to be such a tally.
+    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { region: Region::received(memory, size_of::<MatchCells>())? })
+    }
+
+    /// Another handle to the tally, to be sent to another process.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or addresses left.
+    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+        self.region.share()
+    }
+
+    fn cells(&self) -> &MatchCells {
+        self.region.cell()
+    }
+
+    /// Counts a match of the framesets of these cameras.
+    ///
+    /// # Panics
+    /// When a camera is none of [`MAX_MATCH_CAMERAS`].
+    pub fn count_match(&self, cameras: impl IntoIterator<Item = usize>, spread: Duration, partial: bool) {
+        let cells = self.cells();
+        cells.spread.count(spread);
+        cells.partial.fetch_add(partial.into(), Ordering::Relaxed);
+        cells.matches.fetch_add(1, Ordering::Relaxed);
+        for camera in cameras {
+            cells.cameras[camera].matched.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a frameset of a camera that is in no match.
+    ///
+    /// # Panics
+    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    pub fn count_unmatched(&self, camera: usize, reason: Unmatched) {
+        self.cells().cameras[camera].unmatched[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a new start of a camera's clock or frame numbers.
+    ///
+    /// # Panics
+    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    pub fn count_epoch(&self, camera: usize) {
+        self.cells().cameras[camera].epochs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes what is known of a camera's clock now.
+    ///
+    /// # Panics
+    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    pub fn set_clock(&self, camera: usize, clock: ClockEstimate) {
+        let cells = &self.cells().cameras[camera];
+        cells.offset_nanos.store(clock.offset_nanos, Ordering::Relaxed);
+        cells.drift_ppb.store(clock.drift_ppb, Ordering::Relaxed);
+        cells.uncertainty_nanos.store(clock.uncertainty_nanos, Ordering::Relaxed);
+        cells.estimated.store(1, Ordering::Release);
+    }
+
+    /// The counts of this moment.
+    pub fn counts(&self) -> MatchCounts {
+        let cells = self.cells();
+        MatchCounts {
+            matches: cells.matches.load(Ordering::Relaxed),
+            partial: cells.partial.load(Ordering::Relaxed),
+            spread: cells.spread.sum_up(),
+        }
+    }
+
+    /// The counts of one camera.
+    ///
+    /// # Panics
+    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    pub fn camera(&self, camera: usize) -> MatchCamera {
+        let cells = &self.cells().cameras[camera];
+        let clock = (cells.estimated.load(Ordering::Acquire) != 0).then(|| ClockEstimate {
+            offset_nanos: cells.offset_nanos.load(Ordering::Relaxed),
+            drift_ppb: cells.drift_ppb.load(Ordering::Relaxed),
+            uncertainty_nanos: cells.uncertainty_nanos.load(Ordering::Relaxed),
+        });
+        MatchCamera {
+            matched: cells.matched.load(Ordering::Relaxed),
+            unmatched: Unmatched::ALL.map(|reason| cells.unmatched[reason as usize].load(Ordering::Relaxed)),
+            epochs: cells.epochs.load(Ordering::Relaxed),
+            clock,
+        }
+    }
+}
+
+impl fmt::Debug for MatchTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatchTally").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_counts_another_sees() {
+        let tally = MatchTally::new().unwrap();
+        let seen = MatchTally::received(tally.share().unwrap()).unwrap();
+        assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));
+        tally.count_match([0, 63], Duration::from_micros(12), false);
+        tally.count_match([63], Duration::ZERO, true);
+        tally.count_unmatched(0, Unmatched::Late);
+        tally.count_epoch(63);
+        let clock = ClockEstimate { offset_nanos: -5, drift_ppb: 50_000, uncertainty_nanos: 7 };
+        tally.set_clock(63, clock);
+        let spread = Latency { p50: 0, p99: 12, max: 12 };
+        assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
+        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0], ..MatchCamera::default() };
+        assert_eq!(seen.camera(0), first);
+        let last = MatchCamera { matched: 2, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
+        assert_eq!(seen.camera(63), last);
+    }
+}

@@ -1,0 +1,70 @@
+//! What librealsense says of a frame and of a lens, in camrig's terms.
+
+use camrig::frame::{Clock, Distortion, FrameHeader, Intrinsics, Metadata, MetadataKey, Stream, Timestamp};
+use num_traits::FromPrimitive;
+use realsense_rust::frame::FrameEx;
+use realsense_rust::kind::{Rs2FrameMetadata, Rs2StreamKind, Rs2TimestampDomain};
+use realsense_sys as rs2;
+
+use crate::profiles::format_of;
+use crate::sys::Image;
+
+pub(crate) fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
+    let distortion = match intrinsics.model {
+        rs2::rs2_distortion_RS2_DISTORTION_NONE => Distortion::None,
+        rs2::rs2_distortion_RS2_DISTORTION_MODIFIED_BROWN_CONRADY => Distortion::ModifiedBrownConrady,
+        rs2::rs2_distortion_RS2_DISTORTION_INVERSE_BROWN_CONRADY => Distortion::InverseBrownConrady,
+        rs2::rs2_distortion_RS2_DISTORTION_FTHETA => Distortion::Ftheta,
+        rs2::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY => Distortion::BrownConrady,
+        rs2::rs2_distortion_RS2_DISTORTION_KANNALA_BRANDT4 => Distortion::KannalaBrandt4,
+        // A model without a name here cannot be applied either.
+        _ => return None,
+    };
+    Some(Intrinsics {
+        width: u32::try_from(intrinsics.width).ok()?,
+        height: u32::try_from(intrinsics.height).ok()?,
+        ppx: intrinsics.ppx,
+        ppy: intrinsics.ppy,
+        fx: intrinsics.fx,
+        fy: intrinsics.fy,
+        distortion,
+        coefficients: intrinsics.coeffs,
+    })
+}
+
+/// What librealsense says of a frame, if it is of a stream and format that were chosen.
+pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
+    let view = image.view();
+    let profile = view.stream_profile();
+    let stream = match (profile.kind(), profile.index()) {
+        (Rs2StreamKind::Color, _) => Stream::Color,
+        (Rs2StreamKind::Depth, _) => Stream::Depth,
+        (Rs2StreamKind::Infrared, 2) => Stream::Infrared2,
+        (Rs2StreamKind::Infrared, _) => Stream::Infrared1,
+        _ => return None,
+    };
+    let mut metadata = Metadata::EMPTY;
+    for key in MetadataKey::all() {
+        let value = Rs2FrameMetadata::from_usize(key.number()).and_then(|kind| view.metadata(kind));
+        if let Some(value) = value {
+            metadata.set(key, value);
+        }
+    }
+    let clock = match view.timestamp_domain() {
+        Rs2TimestampDomain::HardwareClock => Clock::Hardware,
+        Rs2TimestampDomain::GlobalTime => Clock::Global,
+        Rs2TimestampDomain::SystemTime => Clock::System,
+    };
+    Some(FrameHeader {
+        stream,
+        format: format_of(profile.format() as rs2::rs2_format)?,
+        width: view.width() as u32,
+        height: view.height() as u32,
+        stride_bytes: view.stride() as u32,
+        number: view.frame_number(),
+        // librealsense counts milliseconds in a double: exact to a microsecond of wall-clock time. The cast
+        // saturates.
+        timestamp: Timestamp { clock, nanos: (view.timestamp() * 1e6).round() as u64 },
+        metadata,
+    })
+}

@@ -1,0 +1,219 @@
+//! What is done to a camera's frames before anyone sees them: librealsense's own filters, and alignment.
+//!
+//! They run in the order that librealsense recommends: decimation, threshold, then in the domain of disparity
+//! the spatial and the temporal filter, hole filling, and alignment last. What then comes out has another
+//! size, lens or place than what the sensor gave, and the camera's streams are told so.
+
+use std::collections::BTreeMap;
+
+use arrayvec::ArrayVec;
+use camrig::DriverError;
+use camrig::frame::{FrameHeader, Intrinsics, MAX_FRAMES, PixelFormat, Stream, StreamInfo, StreamProfile};
+use serde::Deserialize;
+
+use crate::convert::header;
+use crate::profiles::list;
+use crate::settings::{Setting, value};
+use crate::sys::{Aligner, Block, BlockKind, Fault, OptionKind, Pixels, RawFrame};
+
+/// The filters of a camera's depth, each with librealsense's options for it; `{}` are its own defaults.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filters {
+    /// Makes depth smaller: `{ filter_magnitude = 2 }` halves each side.
+    pub decimation: Option<BTreeMap<String, Setting>>,
+    /// Leaves out what is too near or too far: `{ min_distance = 0.1, max_distance = 4.0 }`, in metres.
+    pub threshold: Option<BTreeMap<String, Setting>>,
+    /// Smooths along rows and columns, and keeps edges.
+    pub spatial: Option<BTreeMap<String, Setting>>,
+    /// Smooths from frame to frame.
+    pub temporal: Option<BTreeMap<String, Setting>>,
+    /// Fills what has no depth from around it.
+    pub hole_filling: Option<BTreeMap<String, Setting>>,
+}
+
+/// Which of depth and color is shown as seen from the other's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Align {
+    /// Depth at the pixels of color.
+    DepthToColor,
+    /// Color at the pixels of depth.
+    ColorToDepth,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Processing {
+    pub(crate) filters: Filters,
+    pub(crate) align: Option<Align>,
+}
+
+impl Processing {
+    /// The streams that it needs, of those that come.
+    pub(crate) fn check_streams(&self, streams: &[(Stream, Option<PixelFormat>)]) -> Result<(), DriverError> {
+        let has = |stream| streams.iter().any(|(own, _)| *own == stream);
+        if self.filters != Filters::default() && !has(Stream::Depth) {
+            return Err(DriverError::new("`filters` are for depth, and there is no `depth` stream"));
+        }
+        if self.align.is_some() && !(has(Stream::Depth) && has(Stream::Color)) {
+            return Err(DriverError::new("`align` needs both a `depth` and a `color` stream"));
+        }
+        // Two pixels of it share their color, and alignment moves single pixels.
+        if self.align == Some(Align::ColorToDepth)
+            && streams.contains(&(Stream::Color, Some(PixelFormat::Yuyv)))
+        {
+            return Err(DriverError::new(
+                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The frames of an instant.
+pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
+
+/// The blocks that do what was asked for.
+pub(crate) struct Chain {
+    blocks: Vec<Block>,
+    /// How much smaller each side of depth becomes.
+    magnitude: u32,
+    align: Option<(Align, Aligner)>,
+}
+
+impl Chain {
+    /// Refuses options that a filter does not have, or that it cannot be set to. It needs no camera.
+    pub(crate) fn new(processing: &Processing) -> Result<Self, DriverError> {
+        let Filters { decimation, threshold, spatial, temporal, hole_filling } = &processing.filters;
+        let in_disparity = (spatial.is_some() || temporal.is_some()).then(BTreeMap::new);
+        let blocks = [
+            ("decimation", BlockKind::Decimation, decimation),
+            ("threshold", BlockKind::Threshold, threshold),
+            ("disparity", BlockKind::DepthToDisparity, &in_disparity),
+            ("spatial", BlockKind::Spatial, spatial),
+            ("temporal", BlockKind::Temporal, temporal),
+            ("depth", BlockKind::DisparityToDepth, &in_disparity),
+            ("hole_filling", BlockKind::HoleFilling, hole_filling),
+        ];
+        let mut chain = Self { blocks: Vec::new(), magnitude: 1, align: None };
+        for (name, kind, settings) in blocks {
+            let Some(settings) = settings else { continue };
+            let block = Block::new(kind).map_err(|fault| cannot_be_made(name, &fault))?;
+            set(name, &block, settings)?;
+            if kind == BlockKind::Decimation {
+                let magnitude = block.options().get(OptionKind::FILTER_MAGNITUDE);
+                chain.magnitude = magnitude.map_err(|fault| cannot_be_made(name, &fault))? as u32;
+            }
+            chain.blocks.push(block);
+        }
+        if let Some(align) = processing.align {
+            let aligner = Aligner::new(align == Align::ColorToDepth);
+            chain.align = Some((align, aligner.map_err(|fault| cannot_be_made("align", &fault))?));
+        }
+        Ok(chain)
+    }
+
+    /// The stream in whose place and time the others' places are told: that of depth, as it comes out.
+    pub(crate) fn place_of_depth(&self) -> Stream {
+        match self.align {
+            Some((Align::DepthToColor, _)) => Stream::Color,
+            _ => Stream::Depth,
+        }
+    }
+
+    /// Changes what is known of `streams` to what comes out.
+    pub(crate) fn tell(&self, streams: &mut [StreamInfo]) {
+        let find = |streams: &[StreamInfo], stream| streams.iter().position(|own| own.stream == stream);
+        let Some(depth) = find(streams, Stream::Depth) else { return };
+        if self.magnitude > 1 {
+            decimate(&mut streams[depth], self.magnitude);
+        }
+        let Some(color) = find(streams, Stream::Color) else { return };
+        let (from, to) = match self.align {
+            Some((Align::DepthToColor, _)) => (depth, color),
+            Some((Align::ColorToDepth, _)) => (color, depth),
+            None => return,
+        };
+        let StreamInfo { profile, intrinsics, to_depth, .. } = streams[to];
+        streams[from].profile = sized(streams[from].profile, profile.width(), profile.height());
+        (streams[from].intrinsics, streams[from].to_depth) = (intrinsics, to_depth);
+    }
+
+    /// Does it all. A frame whose partner is missing cannot be aligned and is left out, which shows as a gap in
+    /// its numbers.
+    pub(crate) fn apply(&self, frames: Frames) -> Result<Frames, Fault> {
+        if self.blocks.is_empty() && self.align.is_none() {
+            return Ok(frames);
+        }
+        let (mut depth, mut color, mut rest) = (None, None, Frames::new());
+        for (header, pixels) in frames {
+            match header.stream {
+                Stream::Depth => depth = Some(pixels.into_raw()),
+                Stream::Color if self.align.is_some() => color = Some(pixels.into_raw()),
+                _ => rest.push((header, pixels)),
+            }
+        }
+        if let Some(mut frame) = depth.take() {
+            for block in &self.blocks {
+                frame = block.process(frame)?;
+            }
+            depth = Some(frame);
+        }
+        let done: ArrayVec<RawFrame, 2> = match (&self.align, depth, color) {
+            (Some((_, aligner)), Some(depth), Some(color)) => aligner.process(depth, color)?,
+            (Some((Align::DepthToColor, _)), _, color) => color.into_iter().collect(),
+            (_, depth, _) => depth.into_iter().collect(),
+        };
+        for frame in done {
+            let image = frame.into_image()?;
+            let header =
+                header(&image).ok_or_else(|| Fault::new("a filter made a frame of an unknown format"))?;
+            rest.push((header, image.into_pixels()));
+        }
+        rest.sort_by_key(|(header, _)| header.stream);
+        Ok(rest)
+    }
+}
+
+fn set(filter: &str, block: &Block, settings: &BTreeMap<String, Setting>) -> Result<(), DriverError> {
+    let owner = format!("filter `{filter}`");
+    let mut kinds = block.options().kinds().map_err(|fault| cannot_be_made(filter, &fault))?;
+    // What a filter is applied to, and how many results it may have at once, is our business.
+    kinds.retain(|kind| !kind.name().starts_with("stream_") && kind.name() != "frames_queue_size");
+    for (name, setting) in settings {
+        let kind = kinds.iter().find(|kind| kind.name() == *name).copied().ok_or_else(|| {
+            let it_has = list(kinds.iter().map(|kind| format!("`{}`", kind.name())));
+            DriverError::new(format!("{owner} has no option `{name}`; it has: {it_has}"))
+        })?;
+        let value = value(&owner, block.options(), kind, setting)?;
+        block.options().set(kind, value).map_err(|fault| {
+            DriverError::new(format!("option `{name}` of {owner} cannot be set to {value}: {fault}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn cannot_be_made(filter: &str, fault: &Fault) -> DriverError {
+    DriverError::new(format!("filter `{filter}` cannot be made: {fault}"))
+}
+
+/// What librealsense's decimation does: each side is divided, and then filled up to a multiple of four pixels.
+fn decimate(depth: &mut StreamInfo, magnitude: u32) {
+    let side = |pixels: u32| (pixels / magnitude).next_multiple_of(4);
+    let (width, height) = (side(depth.profile.width()), side(depth.profile.height()));
+    depth.profile = sized(depth.profile, width, height);
+    if let Some(Intrinsics { width: own_width, height: own_height, ppx, ppy, fx, fy, .. }) =
+        &mut depth.intrinsics
+    {
+        (*own_width, *own_height) = (width, height);
+        for pixels in [ppx, ppy, fx, fy] {
+            *pixels /= magnitude as f32;
+        }
+    }
+}
+
+/// A profile of another size, if there can be one.
+fn sized(profile: StreamProfile, width: u32, height: u32) -> StreamProfile {
+    StreamProfile::new(width, height, profile.frames_per_second()).unwrap_or(profile)
+}

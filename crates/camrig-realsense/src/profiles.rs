@@ -1,0 +1,166 @@
+//! Which streams a device can give, and which of them are meant.
+//!
+//! It turns librealsense's numbers into camrig's names, and knows no device.
+
+use camrig::DriverError;
+use camrig::frame::{PixelFormat, Stream, StreamProfile};
+use realsense_sys as rs2;
+
+use crate::find::Subject;
+use crate::request::StreamRequest;
+use crate::sys::{OpenSensor, ProfileData, format_name};
+
+/// The pixel formats that camrig knows, with librealsense's number.
+const FORMATS: [(PixelFormat, rs2::rs2_format); 5] = [
+    (PixelFormat::Z16, rs2::rs2_format_RS2_FORMAT_Z16),
+    (PixelFormat::Rgb8, rs2::rs2_format_RS2_FORMAT_RGB8),
+    (PixelFormat::Bgr8, rs2::rs2_format_RS2_FORMAT_BGR8),
+    (PixelFormat::Yuyv, rs2::rs2_format_RS2_FORMAT_YUYV),
+    (PixelFormat::Y8, rs2::rs2_format_RS2_FORMAT_Y8),
+];
+
+/// How many profiles an error shows. A camera may have dozens.
+const NEAREST: usize = 5;
+
+/// A stream that a device can give, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) stream: Stream,
+    pub(crate) format: PixelFormat,
+    pub(crate) profile: StreamProfile,
+    pub(crate) sensor: usize,
+    pub(crate) index: usize,
+}
+
+/// The streams that a device can give and camrig knows; and those in a format or size that it does not.
+pub(crate) fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>) {
+    let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
+    for (sensor, open) in sensors.iter().enumerate() {
+        for (index, data) in open.profiles().enumerate() {
+            let Some(stream) = stream_of(&data) else { continue };
+            let side = |pixels: i32| u32::try_from(pixels).unwrap_or(0);
+            let profile =
+                StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second));
+            if let (Some(format), Ok(profile)) = (format_of(data.format), profile) {
+                candidates.push(Candidate { stream, format, profile, sensor, index });
+            } else {
+                let ProfileData { width, height, frames_per_second, format, .. } = data;
+                let format = format_name(format);
+                left_out.push(format!("{stream} {width}x{height}@{frames_per_second} {format}"));
+            }
+        }
+    }
+    (candidates, left_out)
+}
+
+pub(crate) fn choose_live(
+    subject: &Subject,
+    candidates: &[Candidate],
+    requests: &[StreamRequest],
+) -> Result<Vec<Candidate>, DriverError> {
+    let choose = |request: &StreamRequest| {
+        let same = |it: &&Candidate| it.stream == request.stream && Some(it.format) == request.format;
+        candidates.iter().filter(same).find(|it| it.profile == request.profile).copied().ok_or_else(|| {
+            let there_are = nearest(request.profile, candidates.iter().filter(same).map(|it| it.profile));
+            let format = request.format.map(|format| format!(" in {format}")).unwrap_or_default();
+            let StreamRequest { stream, profile, .. } = request;
+            DriverError::new(format!("{subject} has no {stream} stream {profile}{format}; {there_are}"))
+        })
+    };
+    requests.iter().map(choose).collect()
+}
+
+/// The profiles that differ least from `wanted`: in size first, then in rate.
+fn nearest(wanted: StreamProfile, profiles: impl Iterator<Item = StreamProfile>) -> String {
+    let pixels = |profile: StreamProfile| profile.width() * profile.height();
+    let mut profiles: Vec<_> = profiles.collect();
+    profiles.sort_by_key(|it| {
+        let distance = pixels(*it).abs_diff(pixels(wanted));
+        let rate_distance = it.frames_per_second().abs_diff(wanted.frames_per_second());
+        // The rest only makes the order certain, and equal ones neighbours.
+        (distance, rate_distance, it.width(), it.frames_per_second())
+    });
+    profiles.dedup();
+    let which = if profiles.len() > NEAREST { "the nearest are" } else { "there are" };
+    format!("{which}: {}", list(profiles.iter().take(NEAREST).map(StreamProfile::to_string)))
+}
+
+/// All recorded streams, or those that are asked for.
+pub(crate) fn choose_recorded(
+    subject: &Subject,
+    candidates: &[Candidate],
+    left_out: &[String],
+    requests: &[StreamRequest],
+) -> Result<Vec<Candidate>, DriverError> {
+    let recorded: Vec<_> = Stream::ALL
+        .iter()
+        .filter_map(|stream| candidates.iter().find(|it| it.stream == *stream))
+        .copied()
+        .collect();
+    if recorded.is_empty() {
+        // A recorder notes a stream with its first frame.
+        if left_out.is_empty() {
+            return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
+        }
+        let (known, it_has) = (FORMATS.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
+        return Err(DriverError::new(format!(
+            "{subject} has no stream in a known format; it has: {}; known: {}",
+            list(it_has),
+            list(known.into_iter()),
+        )));
+    }
+    if requests.is_empty() {
+        return Ok(recorded);
+    }
+    let choose = |request: &StreamRequest| {
+        let same = |it: &&Candidate| it.stream == request.stream && it.profile == request.profile;
+        recorded.iter().find(same).copied().ok_or_else(|| {
+            let it_has =
+                list(recorded.iter().map(|it| format!("{} {} {}", it.stream, it.profile, it.format)));
+            let StreamRequest { stream, profile, .. } = request;
+            DriverError::new(format!("{subject} has no {stream} stream {profile}; it has: {it_has}"))
+        })
+    };
+    requests.iter().map(choose).collect()
+}
+
+pub(crate) fn list(choices: impl Iterator<Item = String>) -> String {
+    let choices: Vec<_> = choices.collect();
+    if choices.is_empty() { "none".to_owned() } else { choices.join(", ") }
+}
+
+pub(crate) fn stream_of(data: &ProfileData) -> Option<Stream> {
+    stream_numbered(data.stream, data.index)
+}
+
+/// The stream with librealsense's number, and the `index` of those of its kind.
+pub(crate) fn stream_numbered(stream: rs2::rs2_stream, index: i32) -> Option<Stream> {
+    match (stream, index) {
+        (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::Color),
+        (rs2::rs2_stream_RS2_STREAM_DEPTH, _) => Some(Stream::Depth),
+        (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::Infrared2),
+        // Cameras with a single infrared imager do not number it.
+        (rs2::rs2_stream_RS2_STREAM_INFRARED, _) => Some(Stream::Infrared1),
+        _ => None,
+    }
+}
+
+pub(crate) fn format_of(number: rs2::rs2_format) -> Option<PixelFormat> {
+    FORMATS.iter().find(|(_, own)| *own == number).map(|(format, _)| *format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_known_format_says_what_it_has() {
+        let subject = Subject::File("x.bag".into());
+        let left_out = ["infrared-1 640x480@30 y16".to_owned(), "color 640x480@30 uyvy".to_owned()];
+        assert_eq!(
+            choose_recorded(&subject, &[], &left_out, &[]).unwrap_err().to_string(),
+            "file `x.bag` has no stream in a known format; it has: infrared-1 640x480@30 y16, \
+             color 640x480@30 uyvy; known: `z16`, `rgb8`, `bgr8`, `yuyv`, `y8`",
+        );
+    }
+}

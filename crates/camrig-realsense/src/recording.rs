@@ -1,0 +1,40 @@
+//! Where a live camera's recording goes. No file is ever replaced.
+
+use std::path::{Path, PathBuf};
+
+use camrig::DriverError;
+
+/// The most parts of a recording: one for each life of a camera that is restarted.
+const PARTS_MAX: u32 = 9999;
+
+/// Checks that a recording can be written to `path`, without writing anything.
+pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
+    let error = |fact: String| Err(DriverError::new(format!("`record_to`: {fact}")));
+    let name = path.display();
+    if path.extension().is_none_or(|extension| extension != "bag") {
+        return error(format!("`{name}` does not end with `.bag`, as librealsense's tools expect"));
+    }
+    if path.exists() {
+        return error(format!("file `{name}` exists, and no recording is replaced"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match folder.metadata() {
+        Ok(metadata) if !metadata.is_dir() => error(format!("`{}` is not a folder", folder.display())),
+        Ok(metadata) if metadata.permissions().readonly() => {
+            error(format!("folder `{}` cannot be written to", folder.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => error(format!("folder `{}` does not exist", folder.display())),
+    }
+}
+
+/// The file to write now: `path`, or for a camera that was restarted `-2` behind its name, and so on.
+pub(crate) fn free_path(path: &Path) -> Result<PathBuf, DriverError> {
+    let part = |number: u32| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        if number == 1 { path.to_owned() } else { path.with_file_name(format!("{stem}-{number}.bag")) }
+    };
+    (1..=PARTS_MAX).map(part).find(|path| !path.exists()).ok_or_else(|| {
+        DriverError::new(format!("`record_to`: there are {PARTS_MAX} parts of `{}` already", path.display()))
+    })
+}

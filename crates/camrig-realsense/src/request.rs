@@ -1,0 +1,113 @@
+//! What is asked for, once options make sense.
+//!
+//! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use camrig::DriverError;
+use camrig::frame::{PixelFormat, Stream, StreamProfile};
+
+use crate::filters::{Chain, Processing};
+use crate::options::Options;
+use crate::settings::Settings;
+
+/// Options that make sense.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) source: SourceRequest,
+    pub(crate) streams: Vec<StreamRequest>,
+    pub(crate) processing: Processing,
+}
+
+/// Where the frames come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SourceRequest {
+    Live(LiveRequest),
+    File(FileRequest),
+}
+
+/// What is asked of a live camera.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LiveRequest {
+    pub(crate) selection: Selection,
+    pub(crate) allow_usb2: bool,
+    pub(crate) settings: Settings,
+    pub(crate) record_to: Option<PathBuf>,
+}
+
+/// What is asked of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileRequest {
+    pub(crate) path: PathBuf,
+    pub(crate) real_time: bool,
+    pub(crate) repeat: bool,
+}
+
+/// Which of the live cameras is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Serial(String),
+    Port(String),
+    Name(String),
+    Any,
+}
+
+/// As in errors and claims: `serial 123`.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(serial) => write!(f, "serial {serial}"),
+            Self::Port(port) => write!(f, "USB port {port}"),
+            Self::Name(name) => write!(f, "name {name}"),
+            Self::Any => f.write_str("any RealSense camera"),
+        }
+    }
+}
+
+/// A stream that the options name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRequest {
+    pub(crate) stream: Stream,
+    pub(crate) profile: StreamProfile,
+    /// None where any format will do: that of the recording.
+    pub(crate) format: Option<PixelFormat>,
+}
+
+impl Request {
+    /// What `options` ask for.
+    pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
+        let source = match (options.selection()?, &options.file) {
+            (Some(_), Some(_)) => {
+                return Err(DriverError::new(
+                    "a live camera and a `file` exclude each other: a camera is live or recorded",
+                ));
+            }
+            (None, None) => {
+                return Err(DriverError::new(
+                    "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one \
+                     by `file`",
+                ));
+            }
+            (Some(selection), None) => SourceRequest::Live(options.live(selection)?),
+            (None, Some(path)) => SourceRequest::File(options.recorded(path)?),
+        };
+        let is_live = matches!(source, SourceRequest::Live(_));
+        let streams = options.streams(is_live);
+        if is_live && streams.is_empty() {
+            return Err(DriverError::new(
+                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
+                 \"640x480@30\"",
+            ));
+        }
+        let processing =
+            Processing { filters: options.filters.clone().unwrap_or_default(), align: options.align };
+        if !streams.is_empty() {
+            // Of a file without a choice, they show when it is opened.
+            let streams: Vec<_> = streams.iter().map(|it| (it.stream, it.format)).collect();
+            processing.check_streams(&streams)?;
+        }
+        Chain::new(&processing)?;
+        Ok(Self { source, streams, processing })
+    }
+}

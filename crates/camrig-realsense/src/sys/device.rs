@@ -1,0 +1,136 @@
+//! Devices: cameras, and players of files.
+
+use std::ffi::{CString, c_int};
+use std::path::Path;
+use std::ptr::NonNull;
+
+use realsense_rust::device::Device;
+use realsense_sys as rs2;
+
+use super::sensor::OpenSensor;
+use super::watch::Watch;
+use super::{Context, Fault, call, create};
+
+/// A camera or a player. Dropped after its sensors.
+pub(crate) struct OpenDevice {
+    /// Dropped before the device.
+    watch: Option<Watch>,
+    /// The pointer that `device` owns.
+    pointer: NonNull<rs2::rs2_device>,
+    device: Device,
+}
+
+impl OpenDevice {
+    pub(super) fn new(pointer: NonNull<rs2::rs2_device>) -> Self {
+        Self { watch: None, pointer, device: Device::from(pointer) }
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_device> {
+        self.pointer
+    }
+
+    /// realsense-rust's view of it.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The sensors. A device that is gone has none.
+    pub(crate) fn sensors(&self) -> Result<Vec<OpenSensor>, Fault> {
+        struct List(NonNull<rs2::rs2_sensor_list>);
+        impl Drop for List {
+            fn drop(&mut self) {
+                // SAFETY: the list is this guard's own, and deleted once. Sensors own themselves.
+                unsafe { rs2::rs2_delete_sensor_list(self.0.as_ptr()) }
+            }
+        }
+
+        // SAFETY: `device` keeps the device alive.
+        let list = List(create(|error| unsafe { rs2::rs2_query_sensors(self.pointer.as_ptr(), error) })?);
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_sensors_count(list.0.as_ptr(), error) })?;
+        (0..count)
+            // SAFETY: the list is alive and has `count` entries.
+            .map(|index| create(|error| unsafe { rs2::rs2_create_sensor(list.0.as_ptr(), index, error) }))
+            .map(|sensor| OpenSensor::new(sensor?))
+            .collect()
+    }
+
+    /// Has librealsense tell when the device is unplugged, as long as `context` lives, which has found it.
+    pub(crate) fn watch(&mut self, context: &Context) -> Result<(), Fault> {
+        // SAFETY: the watch is a field before the device, so it drops first.
+        self.watch = Some(unsafe { Watch::new(context, self) }?);
+        Ok(())
+    }
+
+    /// Whether the device was unplugged since it is watched.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_gone)
+    }
+
+    /// As if librealsense had told that it was unplugged, which it does not of software cameras.
+    #[cfg(test)]
+    pub(crate) fn pretend_gone(&self) {
+        self.watch.iter().for_each(Watch::pretend_gone);
+    }
+
+    /// Whether the camera takes presets: every D400 does.
+    pub(crate) fn takes_presets(&self) -> bool {
+        let (device, extension) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE);
+        // SAFETY: `device` keeps the device alive.
+        call(|error| unsafe { rs2::rs2_is_device_extendable_to(device, extension, error) })
+            .is_ok_and(|is| is != 0)
+    }
+
+    /// Sets everything that a preset says, which is the text of a JSON file of realsense-viewer's.
+    pub(crate) fn load_preset(&self, json: &str) -> Result<(), Fault> {
+        let size = u32::try_from(json.len()).map_err(|_| Fault::new("the preset is too large"))?;
+        // SAFETY: `device` keeps the device alive; librealsense copies the text, which has `size` bytes.
+        call(|error| unsafe { rs2::rs2_load_json(self.pointer.as_ptr(), json.as_ptr().cast(), size, error) })
+    }
+
+    /// Resets the camera as if it was unplugged and plugged in again: it is gone for some seconds.
+    pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
+        // SAFETY: `device` keeps the device alive.
+        call(|error| unsafe { rs2::rs2_hardware_reset(self.pointer.as_ptr(), error) })
+    }
+
+    /// A device whose sensors write what they give to a file, and are otherwise those of this one. The index of
+    /// the file is written when it drops, which is after its sensors.
+    pub(crate) fn record(&self, path: &Path) -> Result<Self, Fault> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
+        // SAFETY: `device` keeps the device alive, and the recorder shares its ownership; librealsense copies the
+        // path, which ends with a zero. 1 is to compress, as librealsense's own tools do.
+        create(|error| unsafe {
+            rs2::rs2_create_record_device_ex(self.pointer.as_ptr(), path.as_ptr(), 1, error)
+        })
+        .map(Self::new)
+    }
+
+    /// Whether a player keeps the pace of the recording, or waits for its frames to be taken.
+    pub(crate) fn set_real_time(&self, real_time: bool) -> Result<(), Fault> {
+        let (device, real_time) = (self.pointer.as_ptr(), c_int::from(real_time));
+        // SAFETY: `device` keeps the device alive. Of a live camera the call fails.
+        call(|error| unsafe { rs2::rs2_playback_device_set_real_time(device, real_time, error) })
+    }
+
+    /// Lets a player read nothing, even when its sensors start, until [`Self::resume`].
+    pub(crate) fn pause(&self) -> Result<(), Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_device_pause(self.pointer.as_ptr(), error) })
+    }
+
+    /// Ends [`Self::pause`].
+    pub(crate) fn resume(&self) -> Result<(), Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_device_resume(self.pointer.as_ptr(), error) })
+    }
+
+    /// Whether a player has come to its end.
+    pub(crate) fn is_stopped(&self) -> Result<bool, Fault> {
+        let device = self.pointer.as_ptr();
+        // SAFETY: as in `set_real_time`.
+        let status = call(|error| unsafe { rs2::rs2_playback_device_get_current_status(device, error) })?;
+        Ok(status == rs2::rs2_playback_status_RS2_PLAYBACK_STATUS_STOPPED)
+    }
+}

@@ -1,0 +1,200 @@
+//! Frames, from the callback that gets them to the pixels that are read.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use realsense_rust::frame::{FrameEx, ImageFrame};
+use realsense_sys as rs2;
+
+use super::sensor::profile_data;
+use super::{Fault, call};
+
+/// Where a sensor's callback sends its frames.
+pub(crate) struct Sink {
+    pub(crate) sender: SyncSender<Arrived>,
+    /// Whether the callback waits for room, which holds up a player that waits for it, or drops the frame.
+    pub(crate) wait: bool,
+    /// Counts the frames that found no room.
+    pub(crate) overflow: Arc<Overflow>,
+}
+
+/// How many frames of each stream found no room, by librealsense's number of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Overflow([AtomicU64; STREAM_KINDS]);
+
+/// As many kinds of streams as librealsense has, and a few to spare; and for each a first and a second of it.
+const STREAM_KINDS: usize = 2 * 16;
+
+impl Overflow {
+    fn count(&self, stream: rs2::rs2_stream, index: c_int) {
+        let kind = 2 * stream as usize + usize::from(index == 2);
+        if let Some(count) = self.0.get(kind) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the counts: each with its stream and that one's index.
+    pub(crate) fn take(&self) -> impl Iterator<Item = (rs2::rs2_stream, c_int, u64)> + '_ {
+        self.0.iter().enumerate().filter_map(|(kind, count)| {
+            let count = count.swap(0, Ordering::Relaxed);
+            (count > 0).then(|| ((kind / 2) as rs2::rs2_stream, 1 + (kind % 2) as c_int, count))
+        })
+    }
+}
+
+/// A frame as it came, with the host's monotonic time.
+pub(crate) struct Arrived {
+    pub(crate) frame: RawFrame,
+    pub(crate) arrival_nanos: u64,
+}
+
+/// Called by librealsense for every frame, which it hands over.
+pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void) {
+    let Some(frame) = NonNull::new(frame) else { return };
+    // SAFETY: the reference is ours.
+    let frame = unsafe { RawFrame::keep(frame) };
+    let arrived = Arrived { frame, arrival_nanos: camrig::monotonic_nanos() };
+    // SAFETY: `start` passed a `Sink` that `silence` frees only after the last callback. It is only read,
+    // and a sender may be used from any thread.
+    let sink = unsafe { user.cast::<Sink>().as_ref() };
+    let Some(sink) = sink else { return };
+    // Whatever cannot be sent drops here, and so releases the frame.
+    if sink.wait {
+        drop(sink.sender.send(arrived));
+    } else if let Err(TrySendError::Full(arrived)) = sink.sender.try_send(arrived)
+        && let Some((stream, index)) = arrived.frame.stream()
+    {
+        sink.overflow.count(stream, index);
+    }
+}
+
+/// A frame that librealsense handed over and nobody has looked at.
+pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
+
+// SAFETY: a frame's count of references is atomic, and the archive that it returns to has a lock, so that
+// any thread may release it; a reference belongs to one thread at a time here.
+unsafe impl Send for RawFrame {}
+
+impl RawFrame {
+    /// A frame that no longer counts among those that librealsense hands out at most at once (16 a stream, 32
+    /// from a file); its memory is recycled all the same.
+    ///
+    /// # Safety
+    /// The frame is alive, and the reference to it is the caller's.
+    pub(super) unsafe fn keep(frame: NonNull<rs2::rs2_frame>) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { rs2::rs2_keep_frame(frame.as_ptr()) };
+        Self(frame)
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_frame> {
+        self.0
+    }
+
+    /// Which stream it belongs to, and which of those of its kind.
+    fn stream(&self) -> Option<(rs2::rs2_stream, c_int)> {
+        // SAFETY: the frame is alive, and its profile as long.
+        let profile =
+            call(|error| unsafe { rs2::rs2_get_frame_stream_profile(self.0.as_ptr(), error) }).ok()?;
+        let profile = NonNull::new(profile.cast_mut())?;
+        // SAFETY: as above.
+        let data = unsafe { profile_data(profile) }.ok()?;
+        Some((data.stream, data.index))
+    }
+
+    /// Hands the reference over.
+    pub(super) fn into_pointer(self) -> NonNull<rs2::rs2_frame> {
+        let frame = self.0;
+        std::mem::forget(self);
+        frame
+    }
+
+    /// realsense-rust's view of the frame as an image.
+    pub(crate) fn into_image(self) -> Result<Image, Fault> {
+        let frame = self.0;
+        // realsense-rust panics of a frame without pixels.
+        // SAFETY: the frame is alive.
+        let data = call(|error| unsafe { rs2::rs2_get_frame_data(frame.as_ptr(), error) })?;
+        if data.is_null() {
+            return Err(Fault::new("a frame has no pixels"));
+        }
+        // Its constructor leaves the frame alone when it fails, so that `self` releases it.
+        let image = ImageFrame::try_from(frame).map_err(|error| Fault::new(&error.to_string()))?;
+        // From here on the image releases it.
+        std::mem::forget(self);
+        let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
+        let size_bytes = stride.saturating_mul(height);
+        // A file may claim anything. Software devices, as in the tests, claim 0 for pixels handed to them.
+        let vouched_for = cfg!(test) && claimed_bytes == 0;
+        if claimed_bytes < size_bytes && !vouched_for {
+            let message = format!("a frame has {claimed_bytes} bytes, too few for {height} rows of {stride}");
+            return Err(Fault::new(&message));
+        }
+        Ok(Image { image, size_bytes })
+    }
+}
+
+impl Drop for RawFrame {
+    fn drop(&mut self) {
+        // SAFETY: librealsense handed over this reference, and it is released once: `into_image` forgets it.
+        unsafe { rs2::rs2_release_frame(self.0.as_ptr()) }
+    }
+}
+
+/// Any kind of image: what it is of is in its profile.
+#[derive(Debug)]
+pub(crate) struct AnyImage;
+
+/// An image whose size was checked.
+pub(crate) struct Image {
+    image: ImageFrame<AnyImage>,
+    size_bytes: usize,
+}
+
+impl Image {
+    /// realsense-rust's view of it.
+    pub(crate) fn view(&self) -> &ImageFrame<AnyImage> {
+        &self.image
+    }
+
+    /// Leaves only the pixels, which may be read from any thread.
+    pub(crate) fn into_pixels(self) -> Pixels {
+        Pixels(self)
+    }
+}
+
+/// The pixels of a frame that librealsense holds for us.
+pub(crate) struct Pixels(Image);
+
+// SAFETY: all that can be done with `&Pixels` is to read bytes that nobody writes: librealsense has filled
+// the frame before it handed it over, and reuses its memory only after the last reference is released, which
+// is ours. Dropping it releases the frame, which any thread may do (`ImageFrame` is `Send`).
+unsafe impl Sync for Pixels {}
+
+impl Pixels {
+    /// The frame, to be processed.
+    pub(crate) fn into_raw(self) -> RawFrame {
+        // SAFETY: the image gives its reference away, and no longer releases it.
+        RawFrame(unsafe { self.0.image.get_owned_raw() })
+    }
+
+    /// The lens that librealsense says it was taken with.
+    #[cfg(test)]
+    pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
+        self.0.image.stream_profile().intrinsics().unwrap().0
+    }
+
+    /// The rows from the top, with their padding.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let Image { image, size_bytes } = &self.0;
+        // SAFETY: the frame is held, so that its memory is alive and unchanged as long as `self`; it has
+        // `size_bytes`, as `into_image` checked.
+        unsafe {
+            let data: *const c_void = image.get_data();
+            std::slice::from_raw_parts(data.cast(), *size_bytes)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The calls of librealsense that realsense-rust lacks, and all of this crate's `unsafe`.
+//!
+//! realsense-rust knows contexts, devices, sensors, profiles and frames, and serves here wherever it can. It
+//! has no call to open and start a sensor, to pause a player or to keep a frame, and it shows none of its
+//! pointers. So this module makes devices and sensors itself and hands out realsense-rust's views of them.
+//! It deliberately knows no options, no framesets and no policy: only what is sound.
+#![allow(unsafe_code)]
+
+mod block;
+mod device;
+mod frame;
+mod option;
+mod sensor;
+mod watch;
+
+use std::ffi::{CStr, CString, c_int};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use realsense_sys as rs2;
+
+pub(crate) use block::{Aligner, Block, BlockKind};
+pub(crate) use device::OpenDevice;
+pub(crate) use frame::{Arrived, Image, Overflow, Pixels, RawFrame, Sink};
+pub(crate) use option::{OptionKind, OptionRange, OptionsView};
+pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
+
+/// Why librealsense refused, in its own words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Fault(String);
+
+impl Fault {
+    pub(crate) fn new(message: &str) -> Self {
+        // One line, whatever librealsense has to say.
+        Self(message.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Makes one call that reports through librealsense's error pointer.
+fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault> {
+    let mut error = ptr::null_mut();
+    let value = call(&raw mut error);
+    if error.is_null() {
+        return Ok(value);
+    }
+    // SAFETY: librealsense set the pointer, so it owns an error whose message lives until it is freed, which
+    // happens once, here.
+    let message = unsafe {
+        let message = CStr::from_ptr(rs2::rs2_get_error_message(error)).to_string_lossy().into_owned();
+        rs2::rs2_free_error(error);
+        message
+    };
+    Err(Fault::new(&message))
+}
+
+/// As [`call`], for calls that give a new object.
+fn create<T>(make: impl FnOnce(*mut *mut rs2::rs2_error) -> *mut T) -> Result<NonNull<T>, Fault> {
+    NonNull::new(call(make)?).ok_or_else(|| Fault::new("librealsense gave nothing, and no reason"))
+}
+
+/// librealsense's entry: finds cameras, opens files.
+pub(crate) struct Context(NonNull<rs2::rs2_context>);
+
+impl Context {
+    pub(crate) fn new() -> Result<Self, Fault> {
+        // SAFETY: no precondition but the version that the bindings were made for.
+        create(|error| unsafe { rs2::rs2_create_context(rs2::RS2_API_VERSION as c_int, error) }).map(Self)
+    }
+
+    /// A device that plays a file. Fails at once where the file is not a complete recording.
+    pub(crate) fn open_file(&self, path: &Path) -> Result<OpenDevice, Fault> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
+        // SAFETY: the context is alive; librealsense copies the path, which ends with a zero.
+        create(|error| unsafe { rs2::rs2_context_add_device(self.0.as_ptr(), path.as_ptr(), error) })
+            .map(OpenDevice::new)
+    }
+
+    /// The attached cameras, or why one of them cannot be opened. Their order is librealsense's.
+    pub(crate) fn devices(&self) -> Result<Vec<Result<OpenDevice, Fault>>, Fault> {
+        struct List(NonNull<rs2::rs2_device_list>);
+        impl Drop for List {
+            fn drop(&mut self) {
+                // SAFETY: the list is this guard's own, and deleted once. Devices own themselves.
+                unsafe { rs2::rs2_delete_device_list(self.0.as_ptr()) }
+            }
+        }
+
+        // SAFETY: the context is alive.
+        let list = List(create(|error| unsafe { rs2::rs2_query_devices(self.0.as_ptr(), error) })?);
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_device_count(list.0.as_ptr(), error) })?;
+        let device = |index| {
+            // SAFETY: the list is alive and has `count` entries.
+            create(|error| unsafe { rs2::rs2_create_device(list.0.as_ptr(), index, error) })
+                .map(OpenDevice::new)
+        };
+        Ok((0..count).map(device).collect())
+    }
+
+    /// Adds a software camera to those that are found, until what is returned drops.
+    #[cfg(test)]
+    pub(crate) fn plug_in(&self, camera: &crate::tests::software::SoftwareCamera) -> Result<Plugged, Fault> {
+        // SAFETY: the context is alive.
+        let hub = create(|error| unsafe { rs2::rs2_create_device_hub(self.0.as_ptr(), error) })?;
+        let plugged = Plugged(hub);
+        // SAFETY: the context and, borrowed, the device are alive; librealsense shares its ownership.
+        call(|error| unsafe {
+            rs2::rs2_context_add_software_device(self.0.as_ptr(), camera.device().as_ptr(), error);
+        })?;
+        Ok(plugged)
+    }
+
+    /// Takes a file away from the devices that are found: to librealsense it was unplugged.
+    #[cfg(test)]
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<(), Fault> {
+        let path =
+            CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Fault::new("a zero byte"))?;
+        // SAFETY: the context is alive; librealsense copies the path.
+        call(|error| unsafe { rs2::rs2_context_remove_device(self.0.as_ptr(), path.as_ptr(), error) })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, deleted once. What was made from it shares ownership of what it needs.
+        unsafe { rs2::rs2_delete_context(self.0.as_ptr()) }
+    }
+}
+
+/// Keeps a software camera among those that a context finds: librealsense itself keeps only a weak pointer.
+#[cfg(test)]
+pub(crate) struct Plugged(NonNull<rs2::rs2_device_hub>);
+
+#[cfg(test)]
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        // SAFETY: the hub is this guard's own, and deleted once.
+        unsafe { rs2::rs2_delete_device_hub(self.0.as_ptr()) }
+    }
+}

@@ -1,0 +1,206 @@
+//! Sensors and their profiles.
+
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use realsense_rust::sensor::Sensor;
+use realsense_rust::stream_profile::StreamProfile;
+use realsense_sys as rs2;
+
+use super::frame::{Sink, on_frame};
+use super::option::OptionsView;
+use super::{Fault, call, create};
+
+/// A stream that a sensor can give, or that a file holds, in librealsense's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProfileData {
+    pub(crate) stream: rs2::rs2_stream,
+    pub(crate) index: i32,
+    pub(crate) format: rs2::rs2_format,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    pub(crate) frames_per_second: i32,
+}
+
+/// A sensor with the profiles that it has. Stops and closes itself when it drops.
+pub(crate) struct OpenSensor {
+    pointer: NonNull<rs2::rs2_sensor>,
+    /// Owns what `profiles` points to.
+    list: NonNull<rs2::rs2_stream_profile_list>,
+    profiles: Vec<(ProfileData, NonNull<rs2::rs2_stream_profile>)>,
+    opened: bool,
+    /// Where the callback sends, from `start` until the sensor is surely silent.
+    sink: Option<NonNull<Sink>>,
+}
+
+impl OpenSensor {
+    pub(super) fn new(pointer: NonNull<rs2::rs2_sensor>) -> Result<Self, Fault> {
+        // SAFETY: the sensor was just made.
+        let list = create(|error| unsafe { rs2::rs2_get_stream_profiles(pointer.as_ptr(), error) });
+        let list = list.inspect_err(|_| {
+            // SAFETY: the sensor is this function's own, and nothing refers to it.
+            unsafe { rs2::rs2_delete_sensor(pointer.as_ptr()) }
+        })?;
+        let mut sensor = Self { pointer, list, profiles: Vec::new(), opened: false, sink: None };
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_stream_profiles_count(list.as_ptr(), error) })?;
+        for index in 0..count {
+            // SAFETY: the list is alive and has `count` entries.
+            let profile = create(|error| unsafe {
+                rs2::rs2_get_stream_profile(list.as_ptr(), index, error).cast_mut()
+            })?;
+            // What is no image has no size, and is none of our business.
+            if let Some(data) = image_profile(profile) {
+                sensor.profiles.push((data, profile));
+            }
+        }
+        Ok(sensor)
+    }
+
+    /// Its options.
+    pub(crate) fn options(&self) -> OptionsView<'_> {
+        // SAFETY: every sensor of librealsense begins with its options, and this one is alive while borrowed.
+        unsafe { OptionsView::new(self.pointer.as_ptr().cast_const().cast()) }
+    }
+
+    /// The profiles of images; the index of one is how it is named to the other calls.
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = ProfileData> + '_ {
+        self.profiles.iter().map(|(data, _)| *data)
+    }
+
+    /// realsense-rust's view of a profile, if that knows its stream and format: it panics of others.
+    pub(crate) fn profile(&self, index: usize) -> Option<ProfileView<'_>> {
+        let (data, pointer) = self.profiles.get(index)?;
+        let known =
+            data.stream < rs2::rs2_stream_RS2_STREAM_COUNT && data.format < rs2::rs2_format_RS2_FORMAT_COUNT;
+        let view = known.then(|| StreamProfile::try_from(*pointer).ok()).flatten()?;
+        Some(ProfileView { view, _owner: PhantomData })
+    }
+
+    /// realsense-rust's view of the sensor.
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&Sensor) -> T) -> T {
+        // A sensor that is made from a pointer does not own it: it may come and go.
+        look(&Sensor::from(self.pointer))
+    }
+
+    /// Commits the sensor to the profiles at `indices`.
+    pub(crate) fn open(&mut self, indices: &[usize]) -> Result<(), Fault> {
+        let mut profiles: Vec<*const rs2::rs2_stream_profile> =
+            indices.iter().map(|&index| self.profiles[index].1.as_ptr().cast_const()).collect();
+        let (sensor, count) = (self.pointer.as_ptr(), profiles.len() as c_int);
+        // SAFETY: the sensor is alive, the array has `count` profiles, and `list` keeps them alive.
+        call(|error| unsafe { rs2::rs2_open_multiple(sensor, profiles.as_mut_ptr(), count, error) })?;
+        self.opened = true;
+        Ok(())
+    }
+
+    /// Whether it was opened and not silenced since.
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened
+    }
+
+    /// Starts sending frames to `sink`, from threads of librealsense.
+    pub(crate) fn start(&mut self, sink: Sink) -> Result<(), Fault> {
+        // `silence` has to come first, so that one sink never replaces another that may be in use.
+        assert!(self.sink.is_none(), "a sensor starts once");
+        let sink = NonNull::from(Box::leak(Box::new(sink)));
+        self.sink = Some(sink);
+        // SAFETY: the sensor is alive. The callback gets `sink`, which lives until `silence` has seen that no
+        // callback can run any more.
+        call(|error| unsafe {
+            rs2::rs2_start(self.pointer.as_ptr(), Some(on_frame), sink.as_ptr().cast(), error);
+        })
+    }
+
+    /// Stops and closes the sensor. When it returns no callback runs, and none will.
+    ///
+    /// Whoever calls it has to see to it that no callback waits for room: by receiving, or by having dropped
+    /// the receiver.
+    pub(crate) fn silence(&mut self) {
+        let sensor = self.pointer.as_ptr();
+        // SAFETY: the sensor is alive. Stopping one that has come to its end does nothing.
+        let stopped = self.sink.is_none() || call(|error| unsafe { rs2::rs2_stop(sensor, error) }).is_ok();
+        // SAFETY: the sensor is alive.
+        let closed = !self.opened || call(|error| unsafe { rs2::rs2_close(sensor, error) }).is_ok();
+        self.opened = false;
+        let Some(sink) = self.sink.take() else { return };
+        if stopped && closed {
+            // SAFETY: made by `Box::leak` in `start`, taken back once. Stopping ends when the callbacks under
+            // way have returned, and closing joins the threads that could make another, so nobody uses it.
+            drop(unsafe { Box::from_raw(sink.as_ptr()) });
+        }
+        // Otherwise a device that failed may still call back: a few bytes are the lesser evil.
+    }
+}
+
+impl Drop for OpenSensor {
+    fn drop(&mut self) {
+        self.silence();
+        // SAFETY: both are this sensor's own and deleted once; views borrow it, so none is left.
+        unsafe {
+            rs2::rs2_delete_stream_profiles_list(self.list.as_ptr());
+            rs2::rs2_delete_sensor(self.pointer.as_ptr());
+        }
+    }
+}
+
+/// realsense-rust's view of a profile, for as long as the sensor keeps the profile alive.
+pub(crate) struct ProfileView<'a> {
+    view: StreamProfile,
+    _owner: PhantomData<&'a OpenSensor>,
+}
+
+impl ProfileView<'_> {
+    /// The view.
+    pub(crate) fn get(&self) -> &StreamProfile {
+        &self.view
+    }
+}
+
+/// What librealsense says of a profile, if it is one of images.
+fn image_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
+    // SAFETY: the caller's list keeps the profile alive.
+    let data = unsafe { profile_data(profile) }.ok()?;
+    let (mut width, mut height) = (0, 0);
+    // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
+    // the call fails.
+    call(|error| unsafe {
+        rs2::rs2_get_video_stream_resolution(profile.as_ptr(), &raw mut width, &raw mut height, error);
+    })
+    .ok()?;
+    Some(ProfileData { width, height, ..data })
+}
+
+/// What librealsense says of any profile; it has no size.
+///
+/// # Safety
+/// The profile is alive.
+pub(super) unsafe fn profile_data(profile: NonNull<rs2::rs2_stream_profile>) -> Result<ProfileData, Fault> {
+    let profile = profile.as_ptr();
+    let (mut stream, mut format, mut index, mut unique_id, mut frames_per_second) = (0, 0, 0, 0, 0);
+    // SAFETY: the profile is alive, and each pointer is that of a variable of its type.
+    call(|error| unsafe {
+        rs2::rs2_get_stream_profile_data(
+            profile,
+            &raw mut stream,
+            &raw mut format,
+            &raw mut index,
+            &raw mut unique_id,
+            &raw mut frames_per_second,
+            error,
+        );
+    })?;
+    Ok(ProfileData { stream, index, format, width: 0, height: 0, frames_per_second })
+}
+
+/// librealsense's name of a format, in lower case.
+pub(crate) fn format_name(format: rs2::rs2_format) -> String {
+    // SAFETY: any number is allowed, and the name is a constant.
+    let name = unsafe { rs2::rs2_format_to_string(format) };
+    if name.is_null() {
+        return format!("format {format}");
+    }
+    // SAFETY: not null, so a constant that ends with a zero.
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().to_lowercase()
+}

@@ -1,0 +1,112 @@
+//! Whether a device was unplugged, as librealsense notices it.
+//!
+//! Its sensors say nothing of it: their frames stop coming, and that is all.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use realsense_sys as rs2;
+
+use super::{Context, Fault, OpenDevice, call};
+
+/// The devices that are watched. A callback may still run when its context is gone, so it is given a number of
+/// this list and not a pointer.
+static WATCHED: Mutex<BTreeMap<usize, Watched>> = Mutex::new(BTreeMap::new());
+
+fn watched() -> MutexGuard<'static, BTreeMap<usize, Watched>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Watched {
+    device: NonNull<rs2::rs2_device>,
+    gone: Arc<AtomicBool>,
+}
+
+// SAFETY: the pointer is only used while `WATCHED` is locked, and its entry is removed before the device is
+// deleted, as `Watch` has it. Librealsense's devices may be asked from any thread.
+unsafe impl Send for Watched {}
+
+/// Watches a device until it drops, which must be before the device does.
+pub(crate) struct Watch {
+    number: usize,
+    gone: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// Watches `device`, which `context` has found; a context watches one device.
+    ///
+    /// # Safety
+    /// The watch is dropped before the device is.
+    pub(super) unsafe fn new(context: &Context, device: &OpenDevice) -> Result<Self, Fault> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let gone = Arc::new(AtomicBool::new(false));
+        watched().insert(number, Watched { device: device.pointer(), gone: Arc::clone(&gone) });
+        let watch = Self { number, gone };
+        let user = ptr::without_provenance_mut::<c_void>(number);
+        // SAFETY: the context is alive. The callback takes `user` for a number, never for a pointer.
+        call(|error| unsafe {
+            rs2::rs2_set_devices_changed_callback(context.0.as_ptr(), Some(on_change), user, error);
+        })?;
+        Ok(watch)
+    }
+
+    /// Whether the device was unplugged. It stays so when it comes back: it then is another device.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// What the callback does when the device was unplugged, for software cameras, which cannot be.
+    #[cfg(test)]
+    pub(super) fn pretend_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        watched().remove(&self.number);
+    }
+}
+
+/// Called by librealsense when devices come and go; it hands over both lists.
+extern "C" fn on_change(
+    removed: *mut rs2::rs2_device_list,
+    added: *mut rs2::rs2_device_list,
+    user: *mut c_void,
+) {
+    if let (Some(watched), false) = (watched().get(&user.addr()), removed.is_null()) {
+        // SAFETY: the list is alive, and so is the device while it is watched, which the lock keeps as it is.
+        let contains =
+            call(|error| unsafe { rs2::rs2_device_list_contains(removed, watched.device.as_ptr(), error) });
+        if contains.is_ok_and(|contains| contains != 0) {
+            watched.gone.store(true, Ordering::Release);
+        }
+    }
+    for list in [removed, added].into_iter().filter(|list| !list.is_null()) {
+        // SAFETY: librealsense handed the list over; it is deleted once.
+        unsafe { rs2::rs2_delete_device_list(list) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::record;
+
+    #[test]
+    fn a_device_that_is_taken_away_is_gone_and_no_other() {
+        let context = Context::new().unwrap();
+        let (ours, other) = (record("ours.bag", 1), record("other.bag", 1));
+        let mut device = context.open_file(&ours.0).unwrap();
+        let _other = context.open_file(&other.0).unwrap();
+        device.watch(&context).unwrap();
+        context.remove_file(&other.0).unwrap();
+        assert!(!device.is_gone());
+        context.remove_file(&ours.0).unwrap();
+        assert!(device.is_gone());
+    }
+}

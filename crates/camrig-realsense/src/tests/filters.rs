@@ -1,0 +1,164 @@
+//! Filters and alignment: what comes out, and that the camera says so.
+
+use camrig::frame::{CameraInfo, FrameHeader, Stream};
+use camrig::{HeldFrames, LostReason};
+use realsense_sys as rs2;
+
+use super::software::{Scene, SoftwareCamera, SoftwareOption};
+use super::{SCENE, open_among, options, wait};
+use crate::convert::pinhole;
+use crate::driver::{Grabbed, Grabber, Held};
+
+/// It has the baseline that disparity takes.
+const STEREO: Scene = Scene {
+    options: &[SoftwareOption {
+        of_color: false,
+        option: rs2::rs2_option_RS2_OPTION_STEREO_BASELINE,
+        range: [18.0, 18.0, 0.0, 18.0],
+        writable: false,
+    }],
+    ..SCENE
+};
+
+/// What comes of the first frames of depth and color.
+fn first(scene: Scene, more: &str) -> (CameraInfo, Vec<FrameHeader>, Held) {
+    let profile = format!("{}x{}@{}", scene.width, scene.height, scene.frames_per_second);
+    let options = options(&format!("any = true\ndepth = '{profile}'\ncolor = '{profile}'\n{more}"));
+    let camera = SoftwareCamera::new(scene);
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    camera.see_depth(0);
+    camera.see_color(0);
+    let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{more}") };
+    (grabber.info.clone(), headers.to_vec(), held)
+}
+
+/// The depth pixels of a frameset of color and depth.
+fn depth(held: &Held) -> Vec<u16> {
+    held.pixels(1).chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+/// What the camera says of its streams is what librealsense says of the frames.
+fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
+    assert_eq!(headers.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::Color, Stream::Depth]);
+    for (index, header) in headers.iter().enumerate() {
+        let stream = info.stream(header.stream).unwrap();
+        assert_eq!((stream.profile.width(), stream.profile.height()), (header.width, header.height));
+        assert_eq!(stream.intrinsics, pinhole(&held.0[index].intrinsics()), "{}", header.stream);
+        assert_eq!((header.number, stream.format), (0, header.format));
+        assert_eq!(held.pixels(index).len() as u64, header.size_bytes());
+    }
+}
+
+#[test]
+fn a_smaller_depth_is_told() {
+    for (width, height) in [(64, 48), (848, 480), (640, 360), (480, 270), (424, 240), (1280, 720)] {
+        for magnitude in 2..=8 {
+            let scene = Scene { width, height, ..SCENE };
+            let (info, headers, held) =
+                first(scene, &format!("filters.decimation = {{ filter_magnitude = {magnitude} }}"));
+            assert_told(&info, &headers, &held);
+            assert!(headers[1].width < width, "{headers:?}");
+        }
+    }
+}
+
+#[test]
+fn an_aligned_stream_has_the_size_lens_and_place_of_the_other() {
+    for align in ["depth-to-color", "color-to-depth"] {
+        let (info, headers, held) =
+            first(SCENE, &format!("align = '{align}'\nfilters.decimation = {{ filter_magnitude = 2 }}"));
+        assert_told(&info, &headers, &held);
+        let size = if align == "depth-to-color" { (64, 48) } else { (32, 24) };
+        for (header, stream) in headers.iter().zip(&info.streams) {
+            assert_eq!((header.width, header.height), size, "{align}");
+            let to_depth = stream.to_depth.unwrap();
+            assert_eq!(to_depth, camrig::frame::Extrinsics::IDENTITY, "{align}");
+        }
+        assert_eq!(headers[0].timestamp.nanos, 1_000_000);
+        assert_eq!(headers[1].timestamp.nanos, 0);
+    }
+}
+
+#[test]
+fn aligned_depth_is_moved_by_the_baseline() {
+    // 15 mm beside each other and 0.3 m from the wall, with a focal length of 64 pixels: 3.2 pixels.
+    let scene = Scene { wall_meters: Some(0.3), ..SCENE };
+    let (_, _, held) = first(scene, "align = 'depth-to-color'");
+    let depth = depth(&held);
+    let row = &depth[24 * 64..25 * 64];
+    assert!(row.iter().all(|units| [0, 3000].contains(units)), "{row:?}");
+    let there = row.iter().filter(|units| **units == 3000).count();
+    assert!((58..=62).contains(&there), "{there}");
+}
+
+#[test]
+fn what_is_too_near_has_no_depth() {
+    let (_, _, held) = first(SCENE, "filters.threshold = { min_distance = 0.11 }");
+    let expected = SCENE.depth_pixels(0);
+    let expected = expected.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let expected: Vec<_> = expected.map(|units| if units < 1100 { 0 } else { units }).collect();
+    assert!(expected.contains(&0) && depth(&held) == expected);
+}
+
+#[test]
+fn holes_are_filled_and_the_rest_stays() {
+    let holes = "filters.threshold = { max_distance = 0.11 }";
+    let (_, _, before) = first(SCENE, holes);
+    let (_, _, after) =
+        first(SCENE, &format!("{holes}\nfilters.hole_filling = {{ holes_fill = 'nearest from around' }}"));
+    let (before, after) = (depth(&before), depth(&after));
+    let count = |depth: &[u16]| depth.iter().filter(|units| **units == 0).count();
+    assert!(count(&after) < count(&before));
+    assert!(before.iter().zip(&after).all(|(before, after)| *before == 0 || before == after));
+}
+
+#[test]
+fn smoothing_leaves_a_wall_where_it_is() {
+    let scene = Scene { wall_meters: Some(0.3), ..STEREO };
+    let (info, headers, held) =
+        first(scene, "filters = { spatial = {}, temporal = { filter_smooth_alpha = 0.5 } }");
+    assert_told(&info, &headers, &held);
+    assert!(depth(&held).iter().all(|units| units.abs_diff(3000) <= 1));
+}
+
+#[test]
+fn a_frame_without_its_partner_is_not_aligned() {
+    let options = options("any = true\ndepth = '64x48@60'\ncolor = '64x48@60'\nalign = 'depth-to-color'");
+    let camera = SoftwareCamera::new(SCENE);
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    let next = |grabber: &mut Grabber| {
+        let Ok(Grabbed::FrameSet { headers, .. }) = wait(grabber) else { panic!() };
+        headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>()
+    };
+    camera.see_depth(0);
+    camera.see_color(1);
+    camera.see_depth(2);
+    camera.see_color(2);
+    assert_eq!(next(&mut grabber), [(Stream::Color, 1)]);
+    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::NoPartner, 1)]);
+    assert_eq!(next(&mut grabber), [(Stream::Color, 2), (Stream::Depth, 2)]);
+}
+
+#[test]
+fn many_processed_frames_can_be_held() {
+    let options = options(
+        "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'\nalign = 'depth-to-color'\n\
+         filters.decimation = { filter_magnitude = 2 }",
+    );
+    let camera = SoftwareCamera::new(Scene { wall_meters: Some(0.3), ..SCENE });
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    // More than librealsense gives at once.
+    let mut all = Vec::new();
+    for number in 0..64 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
+        all.push(held);
+    }
+    drop(grabber);
+    assert!(all.iter().zip(0..).all(|(held, number)| held.pixels(0) == SCENE.color_pixels(number)));
+}

@@ -1,0 +1,311 @@
+//! Live cameras: software cameras that librealsense finds as it finds real ones.
+
+use std::path::Path;
+use std::time::Duration;
+
+use camrig::frame::{DepthView, Frame, PixelFormat, Stream};
+use camrig::{Device, DeviceProfile, Driver, HeldFrames, LostReason};
+
+use super::software::{Identity, Scene, SoftwareCamera};
+use super::{SCENE, WATCHDOG, file, open_among, options, record, refusal, start, wait};
+use crate::camera::Camera;
+use crate::driver::{Grabbed, Grabber};
+use crate::find::{devices_in, reset_in};
+use crate::options::Options;
+use crate::request::{Request, Selection};
+use crate::turn::tests::TAKEN;
+use crate::{RealSense, sys};
+
+/// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
+#[test]
+fn a_live_camera_takes_the_same_way() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    let _plugged = context.plug_in(&camera).unwrap();
+    let options = Options {
+        serial: Some(Identity::D405.serial.into()),
+        depth: Some("64x48@60".parse().unwrap()),
+        color: Some("64x48@60".parse().unwrap()),
+        ..Options::default()
+    };
+    let live = Camera::open_in(context, "a test", &Request::new(&options).unwrap()).unwrap();
+    let mut grabber = Grabber::new(live);
+    grabber.start().unwrap();
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+
+    let mut held = Vec::new();
+    for number in 0..40 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Grabbed::FrameSet { headers, held: own, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
+        assert_eq!(
+            (own.pixels(0), own.pixels(1)),
+            (&*SCENE.color_pixels(number), &*SCENE.depth_pixels(number))
+        );
+        held.push(own);
+    }
+    // A partner that does not come is not waited for.
+    camera.see_depth(40);
+    let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
+    assert!(grabber.take_lost().is_empty());
+    // Nobody takes frames: the camera is not held up, and loses the newest.
+    for number in 41..241 {
+        camera.see_depth(number);
+    }
+    for number in 41..57 {
+        let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!(headers[0].number, number);
+    }
+    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::QueueFull, 184)]);
+    assert!(grabber.take_lost().is_empty());
+    assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
+}
+
+/// Depth of the camera with `options` that say which one.
+fn depth(profile: &str, options: Options) -> Options {
+    Options { depth: Some(profile.parse().unwrap()), ..options }
+}
+
+const LEFT: Scene = Scene { identity: Identity::D435, ..SCENE };
+const RIGHT: Scene = Scene {
+    identity: Identity {
+        serial: "000000000044",
+        physical_port: "/sys/devices/pci0000:00/0000:00:14.0/usb2/2-3/2-3:1.0/video4linux/video4",
+        ..Identity::D435
+    },
+    ..SCENE
+};
+
+#[test]
+fn a_camera_is_found_by_serial_port_name_or_alone() {
+    let cameras = [SCENE, LEFT, RIGHT].map(SoftwareCamera::new);
+    let cameras = cameras.each_ref();
+    for (selection, count, serial) in [
+        ("serial = '000000000043'", 3, "000000000043"),
+        ("port = '2-3'", 3, "000000000044"),
+        ("port = '2-1.3'", 3, "000000000042"),
+        ("name = 'd405'", 3, "000000000042"),
+        ("name = 'Intel RealSense D435'", 2, "000000000043"),
+        ("any = true", 1, "000000000042"),
+    ] {
+        let options = depth("64x48@60", options(selection));
+        assert_eq!(open_among(&options, &cameras[..count]).unwrap().info().serial, serial, "{selection}");
+    }
+}
+
+#[test]
+fn two_matches_are_named() {
+    let name = Options { name: Some("D435".into()), ..Options::default() };
+    let refused = refusal(&depth("64x48@60", name), &[SCENE, LEFT, RIGHT]);
+    assert!(!refused.is_unavailable());
+    assert_eq!(
+        refused.to_string(),
+        "2 RealSense cameras match name D435: `000000000043` (Intel RealSense D435 at USB port 2-2), \
+         `000000000044` (Intel RealSense D435 at USB port 2-3); say by `serial` or `port` which one is meant",
+    );
+    let any = Options { any: Some(true), ..Options::default() };
+    assert_eq!(
+        refusal(&depth("64x48@60", any), &[SCENE, LEFT]).to_string(),
+        "2 RealSense cameras are connected: `000000000042` (Intel RealSense D405 at USB port 2-1.3), \
+         `000000000043` (Intel RealSense D435 at USB port 2-2); say by `serial` or `port` which one is meant",
+    );
+}
+
+#[test]
+fn a_missing_camera_is_unavailable() {
+    let connected = "connected: `000000000042` (Intel RealSense D405 at USB port 2-1.3)";
+    let text = |text: &str| Some(text.to_owned());
+    for (options, what) in [
+        (Options { serial: text("123"), ..Options::default() }, " with serial `123`"),
+        (Options { port: text("1-1"), ..Options::default() }, " at USB port `1-1`"),
+        (Options { name: text("D435"), ..Options::default() }, " named `D435`"),
+    ] {
+        let refused = refusal(&depth("64x48@60", options), &[SCENE]);
+        assert!(refused.is_unavailable());
+        assert_eq!(refused.to_string(), format!("no RealSense camera{what} is connected; {connected}"));
+    }
+    let any = Options { any: Some(true), ..Options::default() };
+    let refused = refusal(&depth("64x48@60", any), &[]);
+    assert_eq!(refused.to_string(), "no RealSense camera is connected; connected: none");
+}
+
+#[test]
+fn a_wrong_profile_is_refused_with_the_nearest() {
+    let any = || Options { any: Some(true), ..Options::default() };
+    assert_eq!(
+        refusal(&depth("640x480@30", any()), &[SCENE]).to_string(),
+        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+    );
+    let also = &[
+        (1280, 720, 30),
+        (848, 480, 90),
+        (848, 480, 30),
+        (848, 480, 5),
+        (848, 480, 30),
+        (640, 480, 30),
+        (480, 270, 30),
+    ];
+    assert_eq!(
+        refusal(&depth("848x480@60", any()), &[Scene { also, ..SCENE }]).to_string(),
+        "camera `000000000042` has no depth stream 848x480@60 in z16; \
+         the nearest are: 848x480@30, 848x480@90, 848x480@5, 640x480@30, 480x270@30",
+    );
+}
+
+#[test]
+fn usb_2_is_refused_unless_it_is_accepted() {
+    let slow = Scene { identity: Identity { usb_type: "2.1", ..Identity::D405 }, ..SCENE };
+    let any = || Options { any: Some(true), ..Options::default() };
+    assert_eq!(
+        refusal(&depth("64x48@60", any()), &[slow]).to_string(),
+        "camera `000000000042` is on USB 2.1, where profiles are fewer and slower: connect it to a USB 3 port with a \
+         USB 3 cable, or set `allow_usb2 = true`",
+    );
+    // It is then only its profile that is refused.
+    let accepted = Options { allow_usb2: Some(true), ..any() };
+    assert_eq!(
+        refusal(&depth("640x480@30", accepted), &[slow]).to_string(),
+        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+    );
+}
+
+#[test]
+fn the_list_of_devices_has_ports_and_profiles() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(Scene { also: &[(848, 480, 30)], ..LEFT });
+    let _plugged = context.plug_in(&camera).unwrap();
+    let profile = |stream, format, profile: &str| {
+        let profile = profile.parse().unwrap();
+        DeviceProfile { stream, format, profile }
+    };
+    let Identity { model, serial, firmware, usb_type, .. } = Identity::D435;
+    assert_eq!(
+        devices_in(&context).unwrap(),
+        [Device {
+            model: model.into(),
+            serial: serial.into(),
+            firmware: firmware.into(),
+            usb_type: usb_type.into(),
+            usb_port: "2-2".into(),
+            profiles: vec![
+                profile(Stream::Depth, PixelFormat::Z16, "64x48@60"),
+                profile(Stream::Depth, PixelFormat::Z16, "848x480@30"),
+                profile(Stream::Color, PixelFormat::Rgb8, "64x48@60"),
+                profile(Stream::Color, PixelFormat::Rgb8, "848x480@30"),
+            ],
+        }],
+    );
+}
+
+#[test]
+fn an_absent_camera_is_unavailable_at_once() {
+    let depth = Some("640x480@30".parse().unwrap());
+    let options = Options { serial: Some("123".into()), depth, ..Options::default() };
+    let error = RealSense::probe(&options).unwrap_err();
+    assert!(error.is_unavailable());
+    // A machine with cameras lists them.
+    let message = error.to_string();
+    let start = "no RealSense camera with serial `123` is connected; connected: ";
+    assert!(message.starts_with(start), "{message}");
+    assert_eq!(RealSense::claims(&options), ["serial 123"]);
+    assert!(RealSense::claims(&file(Path::new("a.bag"))).is_empty());
+}
+
+#[test]
+fn an_unplugged_camera_is_noticed_and_comes_back() {
+    let options =
+        depth("64x48@60", Options { serial: Some(SCENE.identity.serial.into()), ..Options::default() });
+    let request = Request::new(&options).unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    // Twice: what comes back can be unplugged again.
+    for _ in 0..2 {
+        let context = sys::Context::new().unwrap();
+        let _plugged = context.plug_in(&camera).unwrap();
+        let mut grabber = Grabber::new(Camera::open_in(context, "a test", &request).unwrap());
+        grabber.start().unwrap();
+        camera.see_depth(0);
+        grabber.camera.pretend_gone();
+        // What came before is not lost.
+        assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
+        let error = wait(&mut grabber).err().unwrap();
+        assert!(error.is_unavailable());
+        assert_eq!(error.to_string(), "camera `000000000042` was unplugged");
+        drop(grabber);
+        let error = refusal(&options, &[LEFT]);
+        assert!(error.is_unavailable(), "{error}");
+    }
+}
+
+#[test]
+fn a_reset_reaches_the_camera() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(SCENE);
+    let _plugged = context.plug_in(&camera).unwrap();
+    let error = reset_in(&context, &Selection::Serial("123".into())).unwrap_err();
+    assert!(error.is_unavailable());
+    assert!(error.to_string().starts_with("no RealSense camera with serial `123` is connected"), "{error}");
+    // That is librealsense's answer: software cameras have nothing to reset.
+    assert_eq!(
+        reset_in(&context, &Selection::Any).unwrap_err().to_string(),
+        "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!",
+    );
+    assert!(RealSense::reset("recorded", &file(Path::new("a.bag"))).is_ok());
+}
+
+#[test]
+fn the_same_wall_is_as_far_from_a_d405_as_from_a_d435() {
+    for identity in [Identity::D405, Identity::D435] {
+        let camera = SoftwareCamera::new(Scene { identity, wall_meters: Some(0.3), ..SCENE });
+        let options = depth("64x48@60", options("any = true"));
+        let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+        grabber.start().unwrap();
+        camera.see_depth(0);
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!() };
+        let unit = grabber.info.depth_unit_meters;
+        let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)), unit, None).unwrap();
+        let meters = view.center_meters().unwrap();
+        assert!((meters - 0.3).abs() < 1e-6, "{}: {meters} m", identity.model);
+    }
+}
+
+#[test]
+fn depth_comes_with_both_infrared_streams() {
+    let scene = Scene { infrared: Some(realsense_sys::rs2_format_RS2_FORMAT_Y8), infrared_2: true, ..SCENE };
+    let camera = SoftwareCamera::new(scene);
+    let options = options("any = true\ndepth = '64x48@60'\ninfrared_1 = '64x48@60'\ninfrared_2 = '64x48@60'");
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    for number in 0..5 {
+        camera.see_depth(number);
+        camera.see_infrared(number);
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
+        let streams: Vec<_> = headers.iter().map(|it| (it.stream, it.number)).collect();
+        let both = [Stream::Depth, Stream::Infrared1, Stream::Infrared2].map(|it| (it, number.into()));
+        assert_eq!(streams, both);
+        assert_eq!(held.pixels(1), scene.infrared_pixels(number));
+        assert_eq!(held.pixels(2), scene.infrared_pixels(number + 100));
+    }
+}
+
+#[test]
+fn every_way_to_a_camera_takes_a_turn() {
+    let turns = |way: &dyn Fn()| {
+        let before = TAKEN.get();
+        way();
+        TAKEN.get() - before
+    };
+    let absent = depth("64x48@60", options("serial = '123'"));
+    assert_eq!(turns(&|| assert!(RealSense::probe(&absent).unwrap_err().is_unavailable())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::open("left", absent.clone()).is_err())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::reset("left", &absent).unwrap_err().is_unavailable())), 1);
+    assert_eq!(turns(&|| assert!(RealSense::devices().is_ok())), 1);
+    let camera = SoftwareCamera::new(SCENE);
+    let any = depth("64x48@60", options("any = true"));
+    assert_eq!(turns(&|| Grabber::new(open_among(&any, &[&camera]).unwrap()).start().unwrap()), 1);
+    // Checks of options, and files once they are open, are in nobody's way.
+    assert_eq!(turns(&|| RealSense::check(&any).unwrap()), 0);
+    let bag = record("turn.bag", 1);
+    assert_eq!(turns(&|| drop(start(&file(&bag.0)))), 1);
+}

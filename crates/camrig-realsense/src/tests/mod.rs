@@ -1,0 +1,133 @@
+//! The driver against librealsense itself: software cameras, recordings of them, and of real ones.
+
+mod filters;
+mod live;
+mod playback;
+mod recording;
+mod settings;
+
+#[path = "../../examples/write-bag/software.rs"]
+pub(crate) mod software;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use camrig::frame::FrameHeader;
+use camrig::{Driver, DriverError};
+use software::{Identity, Scene, SoftwareCamera};
+
+use crate::camera::Camera;
+use crate::driver::{Grabbed, Grabber, Held};
+use crate::options::Options;
+use crate::request::Request;
+use crate::{RealSense, sys};
+
+pub(crate) const SCENE: Scene = Scene {
+    identity: Identity::D405,
+    width: 64,
+    height: 48,
+    frames_per_second: 60,
+    color_delay_millis: 1.0,
+    infrared: None,
+    infrared_2: false,
+    also: &[],
+    one_sensor: false,
+    options: &[],
+    wall_meters: None,
+};
+
+/// Longer than anything here takes: a test that hangs fails.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A file of this test run's own, gone when it is dropped.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("camrig-realsense-{}-{name}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Records `count` framesets of [`SCENE`].
+pub(crate) fn record(name: &str, count: u32) -> Scratch {
+    record_scene(SCENE, name, count)
+}
+
+pub(crate) fn record_scene(scene: Scene, name: &str, count: u32) -> Scratch {
+    let file = Scratch::new(name);
+    SoftwareCamera::new(scene).record(&file.0, |camera, pacer| {
+        for number in 0..count {
+            pacer.wait();
+            camera.see_depth(number);
+            camera.see_infrared(number);
+            camera.see_color(number);
+        }
+    });
+    file
+}
+
+pub(crate) fn file(path: &Path) -> Options {
+    Options { file: Some(path.to_owned()), real_time: Some(false), ..Options::default() }
+}
+
+pub(crate) fn start(options: &Options) -> Grabber {
+    let mut grabber = Grabber::new(Camera::open("a test", &Request::new(options).unwrap()).unwrap());
+    grabber.start().unwrap();
+    grabber
+}
+
+/// Every frameset up to the end of the file, each given to `look` as it comes.
+pub(crate) fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held)) {
+    let mut grabber = start(options);
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        assert!(Instant::now() < deadline, "the file does not end");
+        match grabber.next(Duration::from_millis(100)).unwrap() {
+            Grabbed::FrameSet { headers, held, .. } => look(&headers, &held),
+            Grabbed::Nothing => {}
+            Grabbed::End => break,
+        }
+    }
+    assert!(matches!(grabber.next(Duration::ZERO).unwrap(), Grabbed::End), "the end stays the end");
+}
+
+/// The camera with these `options` among `cameras`, set up but not started.
+pub(crate) fn open_among(options: &Options, cameras: &[&SoftwareCamera]) -> Result<Camera, DriverError> {
+    let context = sys::Context::new().unwrap();
+    let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera).unwrap()).collect();
+    let mut camera = Camera::open_in(context, "a test", &Request::new(options)?)?;
+    camera.set_up()?;
+    Ok(camera)
+}
+
+/// Why the camera with these `options` cannot be opened among `scenes`.
+pub(crate) fn refusal(options: &Options, scenes: &[Scene]) -> DriverError {
+    let cameras: Vec<_> = scenes.iter().map(|scene| SoftwareCamera::new(*scene)).collect();
+    open_among(options, &cameras.iter().collect::<Vec<_>>()).err().unwrap()
+}
+
+/// Options as a topology has them.
+pub(crate) fn options(toml: &str) -> Options {
+    toml::from_str(toml).unwrap()
+}
+
+pub(crate) fn error(options: &Options) -> String {
+    RealSense::probe(options).unwrap_err().to_string()
+}
+
+/// What comes next that is not nothing.
+pub(crate) fn wait(grabber: &mut Grabber) -> Result<Grabbed, DriverError> {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        match grabber.next(Duration::from_millis(10)) {
+            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "nothing comes"),
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is recorded natively plays, through this driver and so through every tool of librealsense.
+
+use camrig::frame::Stream;
+use camrig::{Driver, HeldFrames};
+
+use super::software::{Identity, SoftwareCamera};
+use super::{SCENE, Scratch, file, open_among, options, play, start, wait};
+use crate::RealSense;
+use crate::driver::{Grabbed, Grabber};
+use crate::options::Options;
+
+const STREAMS: &str = "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'";
+
+fn record_to(file: &Scratch) -> Options {
+    // The recording is of what the sensors give, not of what is made of it.
+    options(&format!("{STREAMS}\nrecord_to = '{}'\nfilters.decimation = {{}}", file.0.display()))
+}
+
+#[test]
+fn a_native_recording_has_every_frame() {
+    let bag = Scratch::new("native.bag");
+    let camera = SoftwareCamera::new(SCENE);
+    let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
+    grabber.start().unwrap();
+    for number in 0..12 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!("{number}") };
+        assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
+    }
+    drop(grabber);
+    assert_eq!(start(&file(&bag.0)).info.serial, Identity::D405.serial);
+    let mut frames = Vec::new();
+    play(&file(&bag.0), |headers, held| {
+        for (index, header) in headers.iter().enumerate() {
+            let number = header.number as u32;
+            let seen = match header.stream {
+                Stream::Depth => SCENE.depth_pixels(number),
+                _ => SCENE.color_pixels(number),
+            };
+            assert!(held.pixels(index) == seen, "{} {number}", header.stream);
+            frames.push((header.stream, number));
+        }
+    });
+    frames.sort_unstable();
+    let expected: Vec<_> =
+        [Stream::Color, Stream::Depth].iter().flat_map(|stream| (0..12).map(move |n| (*stream, n))).collect();
+    assert_eq!(frames, expected);
+}
+
+#[test]
+fn a_camera_that_is_opened_again_replaces_nothing() {
+    let bag = Scratch::new("parts.bag");
+    // The second part has its number behind the name of the first.
+    let second =
+        Scratch(bag.0.with_file_name(format!("{}-2.bag", bag.0.file_stem().unwrap().to_string_lossy())));
+    let camera = SoftwareCamera::new(SCENE);
+    for number in 0..2 {
+        let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
+        grabber.start().unwrap();
+        camera.see_depth(number);
+        camera.see_color(number);
+        assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
+    }
+    for (number, bag) in [&bag, &second].into_iter().enumerate() {
+        let mut numbers = Vec::new();
+        play(&file(&bag.0), |headers, _| numbers.extend(headers.iter().map(|it| it.number)));
+        assert_eq!(numbers, [number as u64; 2]);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_recorded_to_is_refused() {
+    let there = Scratch::new("there.bag");
+    std::fs::write(&there.0, "a recording").unwrap();
+    let there = there.0.display();
+    for (path, message) in [
+        (there.to_string(), format!("file `{there}` exists, and no recording is replaced")),
+        ("/nonexistent/x.bag".into(), "folder `/nonexistent` does not exist".into()),
+        ("/dev/null/x.bag".into(), "`/dev/null` is not a folder".into()),
+        ("x.mkv".into(), "`x.mkv` does not end with `.bag`, as librealsense's tools expect".into()),
+    ] {
+        let options = options(&format!("{STREAMS}\nrecord_to = '{path}'"));
+        assert_eq!(RealSense::probe(&options).unwrap_err().to_string(), format!("`record_to`: {message}"));
+        assert_eq!(RealSense::claims(&options), ["any RealSense camera".to_owned(), format!("file {path}")]);
+    }
+}

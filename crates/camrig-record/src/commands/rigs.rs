@@ -1,0 +1,152 @@
+//! `record` and `replay`: topologies made from others, for the common cases.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use camrig::MadeTopology;
+use clap::Parser;
+use toml::{Table, Value};
+
+use super::CommandError;
+use crate::read::{ReadError, Recording};
+
+/// Framesets of a camera that may wait for the recorder's turn: a quarter of a second of most cameras.
+const QUEUE: i64 = 8;
+
+/// Run a topology and record all its cameras
+#[derive(Debug, Parser)]
+#[command(name = "record")]
+pub(super) struct RecordArgs {
+    /// A topology file
+    topology: PathBuf,
+    /// The recording, which does not exist yet
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How color is stored
+    #[arg(long, value_name = "raw|jpeg", default_value = "raw")]
+    color: String,
+    /// How chunks are compressed
+    #[arg(long, value_name = "none|lz4|zstd", default_value = "none")]
+    compression: String,
+}
+
+/// Run a recording: into `stats`, or in place of the cameras of a topology
+#[derive(Debug, Parser)]
+#[command(name = "replay")]
+pub(super) struct ReplayArgs {
+    /// A recording
+    file: PathBuf,
+    /// A topology file, each of whose cameras is replaced by that of the same name in the recording
+    topology: Option<PathBuf>,
+    /// As fast as the readers let it
+    #[arg(long, conflicts_with = "speed")]
+    fast: bool,
+    /// How much faster than it was
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    speed: f64,
+    /// From the beginning again, without end
+    #[arg(long)]
+    repeat: bool,
+    /// Begin after so many seconds of the recording
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    from: f64,
+    /// End after so many seconds of the recording
+    #[arg(long, value_name = "SECONDS")]
+    to: Option<f64>,
+}
+
+impl RecordArgs {
+    pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
+        let output = &self.output;
+        if output.exists() {
+            return Err(CommandError::Create(format!("`{}` exists; give another name", output.display())));
+        }
+        let (text, table) = read(&self.topology)?;
+        let names = |role: &str| {
+            let table = table.get(role).and_then(Value::as_table);
+            table.into_iter().flat_map(|table| table.keys().cloned()).collect::<Vec<_>>()
+        };
+        let (cameras, processors) = (names("camera"), names("processor"));
+        let taken = |name: &String| cameras.contains(name) || processors.contains(name);
+        let numbered = (2..).map(|number| format!("recorder-{number}"));
+        let name = std::iter::once("recorder".to_owned()).chain(numbered).find(|name| !taken(name));
+        let options = Table::from_iter([
+            ("file".to_owned(), path_value(output)),
+            ("color".to_owned(), self.color.clone().into()),
+            ("compression".to_owned(), self.compression.clone().into()),
+        ]);
+        let recorder = Table::from_iter([
+            ("kind".to_owned(), "record".into()),
+            ("inputs".to_owned(), cameras.clone().into()),
+            ("queue".to_owned(), QUEUE.into()),
+            ("options".to_owned(), options.into()),
+        ]);
+        let recorder = Table::from_iter([(name.unwrap_or_default(), Value::Table(recorder))]);
+        let added = Table::from_iter([("processor".to_owned(), Value::Table(recorder))]);
+        // Behind the text, so that whatever is wrong with that is shown where it is.
+        Ok(MadeTopology { name: self.topology.display().to_string(), text: format!("{text}\n{added}") })
+    }
+}
+
+impl ReplayArgs {
+    pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
+        let recording = Recording::open(&self.file, &|_| {})?;
+        let mut topology = match &self.topology {
+            Some(path) => read(path)?.1,
+            None => into_stats(&recording),
+        };
+        let cameras = topology.get_mut("camera").and_then(Value::as_table_mut);
+        for (name, camera) in cameras.into_iter().flatten() {
+            let Some(camera) = camera.as_table_mut() else { continue };
+            let own =
+                self.topology.is_none().then(|| camera.get("options")?.get("camera")?.as_str()).flatten();
+            let recorded = own.unwrap_or(name).to_owned();
+            recording.camera(&recorded)?;
+            camera.insert("driver".to_owned(), "replay".into());
+            camera.insert("options".to_owned(), self.options(recorded).into());
+        }
+        let shown = self.topology.as_ref().unwrap_or(&self.file);
+        Ok(MadeTopology { name: shown.display().to_string(), text: topology.to_string() })
+    }
+
+    fn options(&self, camera: String) -> Table {
+        let mut options = Table::from_iter([
+            ("file".to_owned(), path_value(&self.file)),
+            ("camera".to_owned(), camera.into()),
+            ("paced".to_owned(), (!self.fast).into()),
+            ("speed".to_owned(), self.speed.into()),
+            ("repeat".to_owned(), self.repeat.into()),
+            ("from_seconds".to_owned(), self.from.into()),
+        ]);
+        options.extend(self.to.map(|to| ("to_seconds".to_owned(), to.into())));
+        options
+    }
+}
+
+/// A topology of all cameras of a recording, and `stats`.
+fn into_stats(recording: &Recording) -> Table {
+    // A camera that a processor passed on, `mask/front`, is called `mask-front`: actors have no such names.
+    let names = recording.cameras().iter().map(|camera| camera.name.clone());
+    let actors: Vec<_> = names.map(|name| (name.replace('/', "-"), name)).collect();
+    let inputs: Vec<_> = actors.iter().map(|(actor, _)| actor.clone()).collect();
+    let stats = Table::from_iter([("kind".to_owned(), "stats".into()), ("inputs".to_owned(), inputs.into())]);
+    let camera = |(actor, name): (String, String)| {
+        let options = Table::from_iter([("camera".to_owned(), name.into())]);
+        (actor, Value::Table(Table::from_iter([("options".to_owned(), options.into())])))
+    };
+    let cameras = Value::Table(actors.into_iter().map(camera).collect());
+    let processors = Value::Table(Table::from_iter([("stats".to_owned(), stats.into())]));
+    Table::from_iter([("camera".to_owned(), cameras), ("processor".to_owned(), processors)])
+}
+
+fn path_value(path: &Path) -> Value {
+    path.to_string_lossy().into_owned().into()
+}
+
+/// A topology as text and as a table. What makes no sense as a table is shown when the text is parsed.
+fn read(path: &Path) -> Result<(String, Table), CommandError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| ReadError::new(path, format_args!("cannot be read: {error}")))?;
+    let table = text.parse().unwrap_or_default();
+    Ok((text, table))
+}

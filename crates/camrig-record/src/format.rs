@@ -1,0 +1,199 @@
+//! What a recording holds, as names and plain data: the contract between `record`, `replay` and other
+//! programs.
+//!
+//! A recording is an MCAP file. For each camera of it, called `front` here:
+//!
+//! | topic | schema | what |
+//! |---|---|---|
+//! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
+//! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
+//! | `/front/depth/points` | `foxglove.PointCloud` | instead, for frames that are points |
+//! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
+//! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
+//! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
+//!
+//! A camera whose framesets a processor passed on is called `mask/front`: the processor, then the camera.
+//!
+//! All messages of a frameset carry its arrival as `log_time`, as nanoseconds of the wall clock, the time at
+//! which its first frame was taken as `publish_time`, by the camera's own clock, and its number as
+//! `sequence`. They are one chunk, in which the frameset comes before its frames: so a file that ends
+//! anywhere holds every frameset but the last one whole, and a reader of one camera reads nothing else. What
+//! stays the same is metadata of the channels: [`CAMERA_KEY`] and the keys beside it.
+//!
+//! This module deliberately knows no file and no pixels.
+
+use std::collections::BTreeMap;
+
+use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, PixelFormat, Stream, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The version of this contract; a reader refuses others.
+pub(crate) const VERSION: &str = "1";
+
+/// The schema of [`FrameSetRecord`]: a channel that has it makes a file a recording of ours.
+pub(crate) const FRAMESET_SCHEMA: &str = "camrig.FrameSet";
+/// The schema of [`GapRecord`].
+pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
+/// Foxglove's schema of pixels as they are.
+pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
+/// Foxglove's schema of points.
+pub(crate) const POINTS_SCHEMA: &str = "foxglove.PointCloud";
+/// Foxglove's schema of pixels in JPEG.
+pub(crate) const COMPRESSED_SCHEMA: &str = "foxglove.CompressedImage";
+
+/// Metadata of a frameset's channel: the [`VERSION`].
+pub(crate) const VERSION_KEY: &str = "camrig_recording";
+/// Metadata of a frameset's channel: the camera as JSON, [`camrig::frame::CameraInfo`].
+pub(crate) const CAMERA_KEY: &str = "camera_info";
+/// Metadata of every channel: what the camera is called.
+pub(crate) const NAME_KEY: &str = "camera";
+/// Metadata of the channels of a stream: its name.
+pub(crate) const STREAM_KEY: &str = "stream";
+/// Metadata of a frameset's channel: the `log_time` at which the recording began, the same in all its files.
+pub(crate) const ORIGIN_KEY: &str = "origin_nanos";
+/// Metadata of a frameset's channel: 1 for the first file of a recording, 2 for the one after it, ...
+pub(crate) const PART_KEY: &str = "part";
+/// Metadata of a frameset's channel: what to subtract from `log_time` for the host's monotonic clock.
+pub(crate) const OFFSET_KEY: &str = "wall_minus_monotonic_nanos";
+
+/// The word for a frame's pixels as they are.
+pub(crate) const RAW: &str = "raw";
+/// The word for a frame's pixels in JPEG.
+pub(crate) const JPEG: &str = "jpeg";
+
+/// One frameset, but its pixels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FrameSetRecord {
+    /// The producer's count.
+    pub(crate) sequence: u64,
+    /// The host's monotonic clock, of its boot then.
+    pub(crate) arrival_nanos: u64,
+    /// The frames, in the order in which their messages follow.
+    pub(crate) frames: Vec<FrameRecord>,
+}
+
+/// One frame of a frameset, but its pixels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FrameRecord {
+    pub(crate) stream: Stream,
+    pub(crate) format: PixelFormat,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) stride_bytes: u32,
+    /// The device's count.
+    pub(crate) number: u64,
+    pub(crate) clock: Clock,
+    pub(crate) timestamp_nanos: u64,
+    /// By librealsense's names.
+    pub(crate) metadata: BTreeMap<String, i64>,
+    /// `raw` or `jpeg`.
+    pub(crate) coding: String,
+}
+
+impl FrameRecord {
+    pub(crate) fn new(header: &FrameHeader, coding: &str) -> Self {
+        Self {
+            stream: header.stream,
+            format: header.format,
+            width: header.width,
+            height: header.height,
+            stride_bytes: header.stride_bytes,
+            number: header.number,
+            clock: header.timestamp.clock,
+            timestamp_nanos: header.timestamp.nanos,
+            metadata: header.metadata.iter().map(|(key, value)| (key.name().to_owned(), value)).collect(),
+            coding: coding.to_owned(),
+        }
+    }
+
+    /// The header of the frame as it was. Metadata that this build does not know is left out.
+    pub(crate) fn header(&self) -> FrameHeader {
+        let mut metadata = Metadata::EMPTY;
+        for key in MetadataKey::all() {
+            if let Some(&value) = self.metadata.get(key.name()) {
+                metadata.set(key, value);
+            }
+        }
+        FrameHeader {
+            stream: self.stream,
+            format: self.format,
+            width: self.width,
+            height: self.height,
+            stride_bytes: self.stride_bytes,
+            number: self.number,
+            timestamp: Timestamp { clock: self.clock, nanos: self.timestamp_nanos },
+            metadata,
+        }
+    }
+}
+
+/// Framesets of one producer that are not in the recording, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GapRecord {
+    /// The producer's count of the first one.
+    pub(crate) first_sequence: u64,
+    /// The producer's count of the last one.
+    pub(crate) last_sequence: u64,
+    pub(crate) reason: GapReason,
+}
+
+impl GapRecord {
+    /// How many framesets are missing. The numbers come from a file, and may be anything.
+    pub(crate) fn framesets(&self) -> u64 {
+        self.last_sequence.saturating_sub(self.first_sequence).saturating_add(1)
+    }
+}
+
+/// Why framesets are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GapReason {
+    /// They never reached the recorder: the link to it dropped them, or the producer had no slot.
+    Link,
+    /// The disk was slower than the cameras for longer than the recorder's memory lasts.
+    Memory,
+}
+
+impl GapReason {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// The JSON schema of [`FrameSetRecord`], for viewers.
+pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
+  "type": "object",
+  "title": "camrig.FrameSet",
+  "properties": {
+    "sequence": {"type": "integer"},
+    "arrival_nanos": {"type": "integer"},
+    "frames": {"type": "array", "items": {"type": "object", "properties": {
+      "stream": {"type": "string"},
+      "format": {"type": "string"},
+      "width": {"type": "integer"},
+      "height": {"type": "integer"},
+      "stride_bytes": {"type": "integer"},
+      "number": {"type": "integer"},
+      "clock": {"type": "string"},
+      "timestamp_nanos": {"type": "integer"},
+      "metadata": {"type": "object", "additionalProperties": {"type": "integer"}},
+      "coding": {"type": "string"}
+    }}}
+  }
+}
+"#;
+
+/// The JSON schema of [`GapRecord`], for viewers.
+pub(crate) const GAP_JSON_SCHEMA: &str = r#"{
+  "type": "object",
+  "title": "camrig.Gap",
+  "properties": {
+    "first_sequence": {"type": "integer"},
+    "last_sequence": {"type": "integer"},
+    "reason": {"type": "string"}
+  }
+}
+"#;

@@ -1,0 +1,229 @@
+//! Frames and calibration as Foxglove's messages, which viewers understand without plug-ins.
+//!
+//! It deliberately knows no file: it makes the bytes of messages.
+
+use bytes::Bytes;
+use camrig::FrameSet;
+use camrig::frame::{
+    CameraInfo, ColorView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat, Stream,
+    StreamInfo, Timestamp,
+};
+use foxglove::Encode;
+use foxglove::messages::packed_element_field::NumericType;
+use foxglove::messages::{
+    self, CameraCalibration, CompressedImage, FrameTransform, PackedElementField, PointCloud, Quaternion,
+    RawImage, Vector3,
+};
+use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
+
+/// The frame of reference of a stream: `front/color`.
+pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
+    format!("{camera}/{stream}")
+}
+
+/// Appends the message that holds the pixels of a frame as they are.
+pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
+    let image = RawImage {
+        timestamp: Some(timestamp(header.timestamp)),
+        frame_id: frame_id(camera, header.stream),
+        width: header.width,
+        height: header.height,
+        encoding: encoding(header.format).to_owned(),
+        step: header.stride_bytes,
+        data: pixels,
+    };
+    encode(&image, message);
+}
+
+/// Appends the message that holds the points of a frame.
+pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
+    let fields = [("x", 0), ("y", 4), ("z", 8)].map(|(name, at)| (name, at, NumericType::Float32));
+    let colors = [("red", 12), ("green", 13), ("blue", 14), ("alpha", 15)];
+    let fields = fields.into_iter().chain(colors.map(|(name, at)| (name, at, NumericType::Uint8)));
+    let field = |(name, offset, of): (&str, u32, NumericType)| PackedElementField {
+        name: name.to_owned(),
+        offset,
+        r#type: of as i32,
+    };
+    let cloud = PointCloud {
+        timestamp: Some(timestamp(header.timestamp)),
+        frame_id: frame_id(camera, header.stream),
+        pose: None,
+        point_stride: header.format.bytes_per_pixel(),
+        fields: fields.map(field).collect(),
+        data: pixels,
+    };
+    encode(&cloud, message);
+}
+
+/// The pixels of a frame where they are: nothing is copied.
+pub(crate) fn pixels_of(frames: &FrameSet, index: usize) -> Bytes {
+    Bytes::from_owner(Pixels { frames: frames.clone(), index })
+}
+
+/// The pixels of one frame, as long as someone holds them.
+struct Pixels {
+    frames: FrameSet,
+    index: usize,
+}
+
+impl AsRef<[u8]> for Pixels {
+    fn as_ref(&self) -> &[u8] {
+        self.frames.frames().nth(self.index).map_or(&[], |frame| frame.bytes())
+    }
+}
+
+/// Appends the message that holds a frame in JPEG.
+pub(crate) fn jpeg_image(camera: &str, frame: &Frame<'_>, jpeg: Bytes, message: &mut Vec<u8>) {
+    let header = frame.header();
+    let image = CompressedImage {
+        timestamp: Some(timestamp(header.timestamp)),
+        frame_id: frame_id(camera, header.stream),
+        data: jpeg,
+        format: "jpeg".to_owned(),
+    };
+    encode(&image, message);
+}
+
+/// A frame in JPEG with a quality of 1 to 100; none when it is depth, which is no light.
+pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, EncodingError>> {
+    let header = frame.header();
+    let packed = header.stride_bytes == header.width * header.format.bytes_per_pixel();
+    let converted;
+    let (pixels, color) = match header.format {
+        PixelFormat::Rgb8 if packed => (frame.bytes(), ColorType::Rgb),
+        PixelFormat::Bgr8 if packed => (frame.bytes(), ColorType::Bgr),
+        PixelFormat::Y8 if packed => (frame.bytes(), ColorType::Luma),
+        _ => {
+            converted = ColorView::new(frame)?.to_rgb8();
+            (converted.as_slice(), ColorType::Rgb)
+        }
+    };
+    // A fifth of the pixels is more than what most images take.
+    let mut jpeg = Vec::with_capacity(pixels.len() / 5);
+    let mut encoder = Encoder::new(&mut jpeg, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    // Sides are at most 8192 pixels.
+    let encoded = encoder.encode(pixels, header.width as u16, header.height as u16, color);
+    Some(encoded.map(|()| jpeg))
+}
+
+/// The message that holds the calibration of a stream.
+pub(crate) fn calibration(
+    camera: &str,
+    stream: Stream,
+    taken: Timestamp,
+    intrinsics: &Intrinsics,
+) -> Vec<u8> {
+    let Intrinsics { width, height, ppx, ppy, fx, fy, distortion, coefficients } = *intrinsics;
+    let [ppx, ppy, fx, fy] = [ppx, ppy, fx, fy].map(f64::from);
+    let undistorted = coefficients.iter().all(|&coefficient| coefficient == 0.0);
+    // Viewers know the models by these names. For the others they get none rather than a wrong one.
+    let (model, count) = match distortion {
+        Distortion::None | Distortion::BrownConrady => ("plumb_bob", 5),
+        _ if undistorted => ("plumb_bob", 5),
+        Distortion::KannalaBrandt4 => ("kannala_brandt", 4),
+        Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady | Distortion::Ftheta => ("", 0),
+    };
+    let message = CameraCalibration {
+        timestamp: Some(timestamp(taken)),
+        frame_id: frame_id(camera, stream),
+        width,
+        height,
+        distortion_model: model.to_owned(),
+        d: coefficients[..count].iter().copied().map(f64::from).collect(),
+        k: vec![fx, 0.0, ppx, 0.0, fy, ppy, 0.0, 0.0, 1.0],
+        r: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p: vec![fx, 0.0, ppx, 0.0, 0.0, fy, ppy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    };
+    encoded(&message)
+}
+
+/// The message that says where a stream is in the coordinates of depth; none for depth itself, and where the
+/// camera does not tell.
+pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Option<Vec<u8>> {
+    let Extrinsics { rotation, translation_meters } =
+        info.to_depth.filter(|_| info.stream != Stream::Depth)?;
+    let [x, y, z] = translation_meters.map(f64::from);
+    Some(encoded(&FrameTransform {
+        timestamp: Some(timestamp(taken)),
+        parent_frame_id: frame_id(camera, Stream::Depth),
+        child_frame_id: frame_id(camera, info.stream),
+        translation: Some(Vector3 { x, y, z }),
+        rotation: Some(quaternion(rotation.map(f64::from))),
+    }))
+}
+
+/// A rotation matrix, column by column, as a quaternion: each part from the diagonal, its sign from the rest.
+fn quaternion([xx, xy, xz, yx, yy, yz, zx, zy, zz]: [f64; 9]) -> Quaternion {
+    let part = |sum: f64, sign: f64| (1.0 + sum).max(0.0).sqrt().copysign(sign) / 2.0;
+    Quaternion {
+        x: part(xx - yy - zz, yz - zy),
+        y: part(yy - xx - zz, zx - xz),
+        z: part(zz - xx - yy, xy - yx),
+        w: part(xx + yy + zz, 1.0),
+    }
+}
+
+/// The schema of a message type: its name, its encoding and its description.
+pub(crate) fn schema<M: Encode>() -> Option<foxglove::Schema> {
+    M::get_schema()
+}
+
+/// Whether a camera's stream is stored in JPEG when color is asked to be.
+pub(crate) fn takes_jpeg(info: &CameraInfo, stream: Stream) -> bool {
+    let format = info.stream(stream).map(|info| info.format);
+    stream == Stream::Color
+        && format.is_some_and(|format| !matches!(format, PixelFormat::Z16 | PixelFormat::Xyzrgb))
+}
+
+fn encoding(format: PixelFormat) -> &'static str {
+    match format {
+        PixelFormat::Rgb8 => "rgb8",
+        PixelFormat::Bgr8 => "bgr8",
+        PixelFormat::Yuyv => "yuyv",
+        PixelFormat::Z16 => "16UC1",
+        PixelFormat::Y8 => "mono8",
+        // Points have a message of their own.
+        PixelFormat::Xyzrgb => "",
+    }
+}
+
+fn timestamp(taken: Timestamp) -> messages::Timestamp {
+    // Seconds of 32 bits last until the year 2106.
+    let seconds = u32::try_from(taken.nanos / 1_000_000_000).unwrap_or(u32::MAX);
+    messages::Timestamp::new(seconds, (taken.nanos % 1_000_000_000) as u32)
+}
+
+fn encoded(message: &impl Encode) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(message, &mut bytes);
+    bytes
+}
+
+fn encode(message: &impl Encode, bytes: &mut Vec<u8>) {
+    bytes.reserve(message.encoded_len().unwrap_or(0));
+    // A vector grows as it has to: this cannot fail.
+    let _ = message.encode(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_and_its_quaternion_turn_alike() {
+        // A quarter turn about each axis, column by column.
+        for (matrix, expected) in [
+            ([1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0]),
+            ([0.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0]),
+            ([0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0]),
+        ] {
+            let Quaternion { x, y, z, w } = quaternion(matrix);
+            let half = 0.5_f64.sqrt();
+            for (found, expected) in [x, y, z, w].into_iter().zip(expected.into_iter().chain([1.0])) {
+                assert!((found - expected * half).abs() < 1e-12, "{matrix:?}: {x} {y} {z} {w}");
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Recording a rig, and running a rig on what was recorded: the processor `record`, the driver `replay`, and
+//! commands about recordings.
+//!
+//! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
+//! and processors is, by [`add_to`]; camrig knows nothing of it.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod compression;
+mod format;
+mod images;
+mod read;
+mod record;
+mod replay;
+
+use camrig::App;
+
+pub use self::replay::{Replay, ReplayOptions};
+
+/// Adds the processor `record`, the driver `replay`, and the commands `recording`, `record` and `replay`.
+#[must_use]
+pub fn add_to(app: App) -> App {
+    let app = app.driver::<Replay>("replay").processor("record", record::Record::new);
+    commands::add_to(app)
+}

@@ -1,0 +1,268 @@
+//! What is where in a recording: from the file's own index, or from a look at everything where it has none.
+//!
+//! A recorder that was killed leaves no index, and a damaged file may have one that lies. Then every chunk is
+//! read and checked; after damage the search goes on at the next bytes that can be a chunk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
+use mcap::records::{Record, op};
+
+use super::records::{
+    self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CHUNK_BYTES, Records, chunk_length,
+    open_chunk, u32_at, u64_at,
+};
+use crate::compression::Compression;
+
+/// The footer's record and the magic behind it.
+const FOOTER_BYTES: u64 = 20;
+const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + 8;
+
+/// The most that an index takes: some million chunks.
+const MAX_INDEX_BYTES: u64 = 1 << 30;
+
+/// How much is looked through at once for a chunk.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// What is where in a file.
+#[derive(Default)]
+pub(crate) struct Index {
+    /// Whether the file has an index of its own.
+    pub(crate) whole: bool,
+    pub(crate) profile: String,
+    pub(crate) channels: BTreeMap<u16, Channel>,
+    /// How many messages each channel has.
+    pub(crate) messages: BTreeMap<u16, u64>,
+    /// In the order of the file.
+    pub(crate) chunks: Vec<ChunkPlace>,
+    /// What cannot be read. Only a look at everything finds it.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// What messages of a channel are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Channel {
+    pub(crate) topic: String,
+    pub(crate) schema: String,
+    pub(crate) schema_encoding: String,
+    pub(crate) schema_data: Vec<u8>,
+    pub(crate) message_encoding: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkPlace {
+    /// Of the record, opcode and length included.
+    pub(crate) offset: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) compression: Compression,
+    pub(crate) start_time: u64,
+    pub(crate) end_time: u64,
+    /// The channels that it has messages of.
+    pub(crate) channels: BTreeSet<u16>,
+}
+
+/// Bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) bytes: Range<u64>,
+    pub(crate) what: String,
+}
+
+impl Index {
+    /// The file's own index, if it has one that can be true.
+    pub(super) fn read(file: &File, size_bytes: u64) -> io::Result<Option<Self>> {
+        let Some(end_at) = size_bytes.checked_sub(END_BYTES) else { return Ok(None) };
+        let end = read_at(file, end_at, END_BYTES)?;
+        if records::header(&end) != Some((op::FOOTER, FOOTER_BYTES)) || !end.ends_with(MAGIC) {
+            return Ok(None);
+        }
+        let footer = &end[HEADER_BYTES..];
+        let (Some(summary_at), Some(crc32)) = (u64_at(footer, 0), u32_at(footer, 16)) else {
+            return Ok(None);
+        };
+        let Some(summary_bytes) =
+            end_at.checked_sub(summary_at).filter(|&bytes| summary_at > 0 && bytes <= MAX_INDEX_BYTES)
+        else {
+            return Ok(None);
+        };
+        let summary = read_at(file, summary_at, summary_bytes)?;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&summary);
+        hasher.update(&end[..HEADER_BYTES + 16]);
+        if crc32 != 0 && hasher.finalize() != crc32 {
+            return Ok(None);
+        }
+        let mut index = Self { whole: true, profile: profile(file)?, ..Self::default() };
+        let mut schemas = Schemas::default();
+        for (opcode, content) in Records(&summary) {
+            if opcode == op::STATISTICS {
+                let Ok(Record::Statistics(counts)) = mcap::parse_record(opcode, content) else {
+                    return Ok(None);
+                };
+                index.messages = counts.channel_message_counts;
+            } else if opcode == op::CHUNK_INDEX {
+                let Ok(Record::ChunkIndex(chunk)) = mcap::parse_record(opcode, content) else {
+                    return Ok(None);
+                };
+                let inside = chunk.chunk_start_offset.checked_add(chunk.chunk_length);
+                if inside.is_none_or(|end| end > summary_at) {
+                    return Ok(None);
+                }
+                index.chunks.push(ChunkPlace {
+                    compression: Compression::of_name(chunk.compression.as_bytes()),
+                    offset: chunk.chunk_start_offset,
+                    size_bytes: chunk.chunk_length,
+                    start_time: chunk.message_start_time,
+                    end_time: chunk.message_end_time,
+                    channels: chunk.message_index_offsets.into_keys().collect(),
+                });
+            } else {
+                index.define(&mut schemas, opcode, content);
+            }
+        }
+        index.chunks.sort_by_key(|chunk| chunk.offset);
+        Ok(Some(index))
+    }
+
+    /// What a look at every byte finds. `progress` is told how far it came.
+    pub(super) fn scan(file: &File, size_bytes: u64, progress: &dyn Fn(u64)) -> io::Result<Self> {
+        let mut index = Self::default();
+        let mut schemas = Schemas::default();
+        let mut at = MAGIC.len() as u64;
+        while at < size_bytes {
+            progress(at);
+            let left = size_bytes - at;
+            let start = read_at(file, at, left.min(HEADER_BYTES as u64))?;
+            let found = records::header(&start).and_then(|(opcode, length)| {
+                let record_bytes = length.checked_add(HEADER_BYTES as u64).filter(|&bytes| bytes <= left)?;
+                (opcode != 0).then_some((opcode, length, record_bytes))
+            });
+            let content_at = at + HEADER_BYTES as u64;
+            let problem = match found {
+                None => Some("no record begins here".to_owned()),
+                Some((op::CHUNK, length, record_bytes)) if length <= MAX_CHUNK_BYTES => {
+                    let place = at..at + record_bytes;
+                    index.take_chunk(&mut schemas, place, read_at(file, content_at, length)?).err()
+                }
+                Some((op::DATA_END, 4, _) | (op::FOOTER, FOOTER_BYTES, _)) => break,
+                Some((op::HEADER | op::SCHEMA | op::CHANNEL, length, _)) if length <= WINDOW_BYTES => {
+                    index.define(&mut schemas, start[0], &read_at(file, content_at, length)?);
+                    None
+                }
+                Some(_) => None,
+            };
+            at = match (problem, found) {
+                (None, Some((.., record_bytes))) => at + record_bytes,
+                (what, _) => {
+                    let next = find_chunk(file, at + 1..size_bytes)?.unwrap_or(size_bytes);
+                    index.damage.push(Damage { bytes: at..next, what: what.unwrap_or_default() });
+                    next
+                }
+            };
+        }
+        progress(size_bytes);
+        Ok(index)
+    }
+
+    /// Notes what is in a chunk.
+    fn take_chunk(
+        &mut self,
+        schemas: &mut Schemas,
+        place: Range<u64>,
+        content: Vec<u8>,
+    ) -> Result<(), String> {
+        let length = content.len() as u64;
+        let header = ChunkHeader::parse(&content, length).ok_or("its header contradicts itself")?;
+        let (start_time, end_time) = (header.start_time, header.end_time);
+        let compression = Compression::of_name(header.compression);
+        let records = open_chunk(&Bytes::from(content))?;
+        for (opcode, content) in Records(&records) {
+            self.define(schemas, opcode, content);
+        }
+        let mut channels = BTreeSet::new();
+        for message in records::messages(&records) {
+            channels.insert(message.channel);
+            *self.messages.entry(message.channel).or_insert(0) += 1;
+        }
+        self.chunks.push(ChunkPlace {
+            offset: place.start,
+            size_bytes: place.end - place.start,
+            compression,
+            start_time,
+            end_time,
+            channels,
+        });
+        Ok(())
+    }
+
+    /// Notes a definition; what is none, or makes no sense, is passed over.
+    fn define(&mut self, schemas: &mut Schemas, opcode: u8, content: &[u8]) {
+        if !matches!(opcode, op::HEADER | op::SCHEMA | op::CHANNEL) {
+            return;
+        }
+        match mcap::parse_record(opcode, content) {
+            Ok(Record::Header(header)) => self.profile = header.profile,
+            Ok(Record::Schema { header, data }) => {
+                schemas.insert(header.id, (header.name, header.encoding, data.into_owned()));
+            }
+            Ok(Record::Channel(channel)) => {
+                let (schema, schema_encoding, schema_data) =
+                    schemas.get(&channel.schema_id).cloned().unwrap_or_default();
+                let (topic, message_encoding) = (channel.topic, channel.message_encoding);
+                let metadata = channel.metadata;
+                let channel_info =
+                    Channel { topic, schema, schema_encoding, schema_data, message_encoding, metadata };
+                self.channels.insert(channel.id, channel_info);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Name, encoding and data.
+type Schemas = BTreeMap<u16, (String, String, Vec<u8>)>;
+
+/// Of the header, the file's first record.
+fn profile(file: &File) -> io::Result<String> {
+    let at = MAGIC.len() as u64;
+    let start = read_at(file, at, HEADER_BYTES as u64)?;
+    let Some((op::HEADER, length @ 0..=WINDOW_BYTES)) = records::header(&start) else {
+        return Ok(String::new());
+    };
+    let content = read_at(file, at + HEADER_BYTES as u64, length)?;
+    match mcap::parse_record(op::HEADER, &content) {
+        Ok(Record::Header(header)) => Ok(header.profile),
+        _ => Ok(String::new()),
+    }
+}
+
+/// The first place that can be a chunk.
+fn find_chunk(file: &File, within: Range<u64>) -> io::Result<Option<u64>> {
+    let mut from = within.start;
+    while from < within.end {
+        // A chunk's start that reaches behind the window is seen whole in this one.
+        let bytes = read_at(file, from, (within.end - from).min(WINDOW_BYTES + CHUNK_START_BYTES as u64))?;
+        let window = bytes.len().min(WINDOW_BYTES as usize);
+        for (index, _) in bytes[..window].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK) {
+            let at = from + index as u64;
+            let fits = |length: u64| length <= within.end - at;
+            if chunk_length(&bytes[index..]).is_some_and(fits) {
+                return Ok(Some(at));
+            }
+        }
+        from += window as u64;
+    }
+    Ok(None)
+}
+
+pub(super) fn read_at(file: &File, at: u64, size_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size_bytes as usize];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}

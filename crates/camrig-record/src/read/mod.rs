@@ -1,0 +1,233 @@
+//! Reading recordings: whole ones, and what is left of others. Nothing of a file is trusted.
+//!
+//! * `records`: the bytes of MCAP
+//! * `index`: what is where in a file
+//! * `framesets`: framesets from chunks
+//! * `pixels`: what a frame's message shows
+
+mod framesets;
+mod index;
+mod pixels;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use camrig::frame::{CameraInfo, Stream};
+
+pub(crate) use self::framesets::{ReadFrameSet, framesets};
+pub(crate) use self::index::{Channel, ChunkPlace, Index};
+pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
+pub(crate) use self::records::messages;
+use crate::format::{
+    CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, NAME_KEY, ORIGIN_KEY, PART_KEY,
+    POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
+};
+
+/// A recording that can be read.
+pub(crate) struct Recording {
+    path: PathBuf,
+    file: File,
+    size_bytes: u64,
+    index: Index,
+    cameras: Vec<RecordedCamera>,
+}
+
+/// A camera of a recording.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordedCamera {
+    /// `front`, or `mask/front` when the processor `mask` passed its framesets on.
+    pub(crate) name: String,
+    /// What it is when it is replayed: color in JPEG is RGB then.
+    pub(crate) info: CameraInfo,
+    /// Channels of framesets: more than one when the camera was opened anew with other streams.
+    pub(crate) frameset_channels: BTreeSet<u16>,
+    pub(crate) gap_channels: BTreeSet<u16>,
+    pub(crate) image_channels: BTreeMap<u16, Stream>,
+    /// The `log_time` at which the recording began.
+    pub(crate) origin_nanos: u64,
+    /// 1 for the first file of the recording.
+    pub(crate) part: u32,
+}
+
+impl RecordedCamera {
+    /// Whether a chunk holds something of it.
+    pub(crate) fn is_in(&self, chunk: &ChunkPlace) -> bool {
+        let mut channels = chunk.channels.iter();
+        channels.any(|id| {
+            self.frameset_channels.contains(id)
+                || self.gap_channels.contains(id)
+                || self.image_channels.contains_key(id)
+        })
+    }
+}
+
+impl Recording {
+    /// Opens a recording by its index, or, where it has none, by a look at everything, whose progress is
+    /// told.
+    ///
+    /// # Errors
+    /// Why it cannot be read, with the name of the file.
+    pub(crate) fn open(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
+        Self::open_with(path, |file, size_bytes| match Index::read(file, size_bytes)? {
+            Some(index) => Ok(index),
+            None => Index::scan(file, size_bytes, progress),
+        })
+    }
+
+    /// Opens a recording by a look at everything, whatever its index says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn scan(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
+        Self::open_with(path, |file, size_bytes| {
+            let whole = Index::read(file, size_bytes)?.is_some();
+            Ok(Index { whole, ..Index::scan(file, size_bytes, progress)? })
+        })
+    }
+
+    fn open_with(
+        path: &Path,
+        index: impl FnOnce(&File, u64) -> io::Result<Index>,
+    ) -> Result<Self, ReadError> {
+        let fail = |error: io::Error| ReadError::new(path, format_args!("cannot be read: {error}"));
+        let file = File::open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        let (size_bytes, mut magic) = (metadata.len(), [0; 8]);
+        let short = !metadata.is_file() || size_bytes < magic.len() as u64;
+        if short || file.read_exact_at(&mut magic, 0).is_err() || magic != records::MAGIC {
+            return Err(ReadError::new(path, "is no recording: it is no MCAP file"));
+        }
+        let index = index(&file, size_bytes).map_err(fail)?;
+        let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
+        if cameras.is_empty() && index.profile != "camrig" {
+            return Err(ReadError::new(path, "is an MCAP file, but no recording of camrig"));
+        }
+        Ok(Self { path: path.to_owned(), file, size_bytes, index, cameras })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// By name.
+    pub(crate) fn cameras(&self) -> &[RecordedCamera] {
+        &self.cameras
+    }
+
+    /// The camera of this name.
+    ///
+    /// # Errors
+    /// When there is none: which there are.
+    pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
+        self.cameras.iter().find(|camera| camera.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.cameras.iter().map(|camera| format!("`{}`", camera.name)).collect();
+            let there_are = if names.is_empty() { "no cameras".to_owned() } else { names.join(", ") };
+            ReadError::new(&self.path, format_args!("has no camera `{name}`; there are: {there_are}"))
+        })
+    }
+
+    /// The `log_time` at which the file is taken to begin: the first file of a recording with the recording,
+    /// so that files of several cameras keep their times; another one with its own first frameset.
+    pub(crate) fn began_nanos(&self) -> u64 {
+        let first = self.index.chunks.iter().filter(|chunk| !chunk.channels.is_empty());
+        let first = first.map(|chunk| chunk.start_time).min().unwrap_or(0);
+        match self.cameras.first() {
+            Some(camera) if camera.part == 1 => camera.origin_nanos.min(first),
+            _ => first,
+        }
+    }
+
+    /// The records of a chunk.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn read_chunk(&self, place: &ChunkPlace) -> Result<Bytes, String> {
+        if place.size_bytes > records::MAX_CHUNK_BYTES {
+            return Err(format!("it has {} MiB, more than a frameset can", place.size_bytes >> 20));
+        }
+        let record = index::read_at(&self.file, place.offset, place.size_bytes)
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        if records::chunk_length(&record) != Some(place.size_bytes - records::HEADER_BYTES as u64) {
+            return Err("it is no chunk".to_owned());
+        }
+        records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
+    }
+}
+
+/// The cameras that channels tell of.
+fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
+    let mut cameras: BTreeMap<&str, RecordedCamera> = BTreeMap::new();
+    let of_schema = |wanted: &'static [&'static str]| {
+        let is = move |(_, channel): &(&u16, &Channel)| wanted.contains(&channel.schema.as_str());
+        index.channels.iter().filter(is)
+    };
+    for (&id, Channel { metadata, topic, .. }) in of_schema(&[FRAMESET_SCHEMA]) {
+        let get = |key: &str| metadata.get(key).ok_or_else(|| format!("lacks `{key}` of channel `{topic}`"));
+        let number = |key: &str| get(key)?.parse().map_err(|_| format!("has a wrong `{key}` in `{topic}`"));
+        let version = get(VERSION_KEY)?;
+        if version != VERSION {
+            return Err(format!("is a recording of version {version}; this program reads version {VERSION}"));
+        }
+        let name = get(NAME_KEY)?;
+        let info: CameraInfo = serde_json::from_str(get(CAMERA_KEY)?)
+            .map_err(|error| format!("has a wrong `{CAMERA_KEY}` in `{topic}`: {error}"))?;
+        let camera = RecordedCamera {
+            name: name.clone(),
+            info,
+            frameset_channels: BTreeSet::new(),
+            gap_channels: BTreeSet::new(),
+            image_channels: BTreeMap::new(),
+            origin_nanos: number(ORIGIN_KEY)?,
+            part: u32::try_from(number(PART_KEY)?).unwrap_or(u32::MAX),
+        };
+        cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
+    }
+    for (&id, Channel { metadata, schema, .. }) in
+        of_schema(&[GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA])
+    {
+        let name = metadata.get(NAME_KEY).map(String::as_str);
+        let Some(camera) = name.and_then(|name| cameras.get_mut(name)) else { continue };
+        if schema == GAP_SCHEMA {
+            camera.gap_channels.insert(id);
+            continue;
+        }
+        let stream = metadata.get(STREAM_KEY).map(String::as_str);
+        let stream = Stream::ALL.into_iter().find(|known| Some(known.name()) == stream);
+        let Some(stream) = stream else { continue };
+        camera.image_channels.insert(id, stream);
+        let shown = camera.info.streams.iter_mut().find(|info| info.stream == stream);
+        if let Some(info) = shown.filter(|_| schema == COMPRESSED_SCHEMA) {
+            info.format = pixels::decoded_format(info.format);
+        }
+    }
+    Ok(cameras.into_values().collect())
+}
+
+/// Why a file cannot be read, with its name.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{}` {what}", path.display())]
+pub(crate) struct ReadError {
+    path: PathBuf,
+    what: String,
+}
+
+impl ReadError {
+    pub(crate) fn new(path: &Path, what: impl std::fmt::Display) -> Self {
+        Self { path: path.to_owned(), what: what.to_string() }
+    }
+}

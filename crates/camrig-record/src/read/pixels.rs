@@ -1,0 +1,165 @@
+//! What a frame's message shows: its pixels, where a reader wants them.
+
+use bytes::Bytes;
+use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, PixelFormat};
+use foxglove::Decode;
+use foxglove::messages::{CompressedImage, PointCloud, RawImage};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::format::{FrameRecord, JPEG, RAW};
+
+/// The data of a frame's message, as stored; the memory is the message's.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, String> {
+    let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
+    match frame.coding.as_str() {
+        RAW if frame.format == PixelFormat::Xyzrgb => Ok(PointCloud::decode(message).map_err(fail)?.data),
+        RAW => Ok(RawImage::decode(message).map_err(fail)?.data),
+        JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
+        other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),
+    }
+}
+
+/// Checks that a frame has the pixels that it says it has. Whether they are what was written is checked by
+/// chunk.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String> {
+    let size_bytes = u64::from(frame.stride_bytes) * u64::from(frame.height);
+    if frame.coding == RAW && data.len() as u64 != size_bytes {
+        return Err(format!("its {} frame has {} bytes, not {size_bytes}", frame.stream, data.len()));
+    }
+    Ok(())
+}
+
+/// The format of what was stored in JPEG: gray stays gray, everything else becomes RGB.
+pub(super) fn decoded_format(recorded: PixelFormat) -> PixelFormat {
+    if recorded == PixelFormat::Y8 { PixelFormat::Y8 } else { PixelFormat::Rgb8 }
+}
+
+/// The header of a frame as a reader sees it.
+pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
+    let header = frame.header();
+    if frame.coding == RAW {
+        return header;
+    }
+    let format = decoded_format(header.format);
+    // Sizes that make no sense are refused by whoever lays the frame out.
+    FrameHeader { format, stride_bytes: header.width.saturating_mul(format.bytes_per_pixel()), ..header }
+}
+
+/// Writes the pixels of a frame, as [`shown_header`] describes them, into `pixels`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    if frame.coding == RAW {
+        if data.len() != pixels.len() {
+            return Err(format!("its {} frame has {} bytes, not {}", frame.stream, data.len(), pixels.len()));
+        }
+        pixels.copy_from_slice(data);
+        return Ok(());
+    }
+    let fail = |error| format!("its {} frame does not decode: {error}", frame.stream);
+    let color =
+        if decoded_format(frame.format) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
+    let sides = MAX_SIDE_PIXELS as usize;
+    let options =
+        DecoderOptions::default().jpeg_set_out_colorspace(color).set_max_width(sides).set_max_height(sides);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
+    decoder.decode_headers().map_err(|error| fail(error.to_string()))?;
+    let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
+    if size != Some((frame.width, frame.height)) || decoder.output_buffer_size() != Some(pixels.len()) {
+        return Err(fail("it has another size".to_owned()));
+    }
+    decoder.decode_into(pixels).map_err(|error| fail(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use camrig::frame::{Clock, Frame, Metadata, Stream, Timestamp};
+
+    use super::*;
+    use crate::images;
+
+    /// A frame with a gradient, and no padding.
+    fn frame(format: PixelFormat) -> (FrameHeader, Vec<u8>) {
+        let header = FrameHeader {
+            stream: Stream::Color,
+            format,
+            width: 32,
+            height: 24,
+            stride_bytes: 32 * format.bytes_per_pixel(),
+            number: 7,
+            timestamp: Timestamp { clock: Clock::Global, nanos: 5 },
+            metadata: Metadata::EMPTY,
+        };
+        let pixels = (0..header.size_bytes()).map(|index| (index / 24 + 60) as u8).collect();
+        (header, pixels)
+    }
+
+    fn recorded(format: PixelFormat) -> (FrameRecord, Bytes) {
+        let (header, pixels) = frame(format);
+        let jpeg = images::jpeg(Frame::new(&header, &pixels), 95).unwrap().unwrap();
+        let record = FrameRecord::new(&header, JPEG);
+        let mut message = Vec::new();
+        images::jpeg_image("front", &Frame::new(&header, &pixels), jpeg.into(), &mut message);
+        (record, message.into())
+    }
+
+    #[test]
+    fn jpeg_comes_back_as_rgb_or_gray() {
+        for (format, shown_format) in [
+            (PixelFormat::Rgb8, PixelFormat::Rgb8),
+            (PixelFormat::Bgr8, PixelFormat::Rgb8),
+            (PixelFormat::Yuyv, PixelFormat::Rgb8),
+            (PixelFormat::Y8, PixelFormat::Y8),
+        ] {
+            let (record, message) = recorded(format);
+            let header = shown_header(&record);
+            assert_eq!((header.format, header.number), (shown_format, 7));
+            let data = image_data(&record, message).unwrap();
+            check_image(&record, &data).unwrap();
+            let mut shown = vec![0; header.size_bytes() as usize];
+            write_pixels(&record, &data, &mut shown).unwrap();
+            let (header, pixels) = frame(format);
+            let original = camrig::frame::ColorView::new(Frame::new(&header, &pixels)).unwrap().to_rgb8();
+            let original: Vec<_> = match format {
+                PixelFormat::Y8 => original.chunks_exact(3).map(|rgb| rgb[0]).collect(),
+                _ => original,
+            };
+            let difference: u32 = shown.iter().zip(&original).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+            assert!(difference < 3 * shown.len() as u32, "{format}: {difference} over {} bytes", shown.len());
+        }
+    }
+
+    #[test]
+    fn what_a_frame_says_of_itself_is_not_trusted() {
+        let (record, message) = recorded(PixelFormat::Rgb8);
+        let data = image_data(&record, message.clone()).unwrap();
+        let told = |record: &FrameRecord, data: &[u8], size: usize| {
+            write_pixels(record, data, &mut vec![0; size]).unwrap_err()
+        };
+        let wider = FrameRecord { width: 64, ..record.clone() };
+        assert_eq!(told(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
+        assert!(told(&record, &data[..30], 32 * 24 * 3).starts_with("its color frame does not decode: "));
+        let raw = FrameRecord { coding: RAW.to_owned(), ..record.clone() };
+        let size = data.len();
+        assert_eq!(told(&raw, &data, 9), format!("its color frame has {size} bytes, not 9"));
+        let other = FrameRecord { coding: "webp".to_owned(), ..record.clone() };
+        assert_eq!(
+            image_data(&other, message).unwrap_err(),
+            "its color frame is coded as `webp`; known: `raw`, `jpeg`"
+        );
+        assert_eq!(check_image(&record, &data), Ok(()));
+        let expected = format!("its color frame has {size} bytes, not {}", 32 * 24 * 3);
+        assert_eq!(check_image(&raw, &data).unwrap_err(), expected);
+    }
+}

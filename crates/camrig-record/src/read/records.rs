@@ -1,0 +1,150 @@
+//! The bytes of MCAP records: lengths, checksums, compression. Nothing of a file is trusted.
+//!
+//! It deliberately knows no file and no camera: it is given bytes. Records that are small and rare are parsed
+//! by the mcap crate.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use mcap::records::op;
+
+/// What every MCAP file begins and ends with.
+pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
+
+/// An opcode and a length.
+pub(super) const HEADER_BYTES: usize = 9;
+
+/// The most that a chunk holds: the largest frameset, with room for what is beside its pixels.
+pub(super) const MAX_CHUNK_BYTES: u64 = 512 << 20;
+
+/// A chunk without its name of a compression, and the longest such name.
+const CHUNK_HEADER_BYTES: usize = 40;
+const MAX_COMPRESSION_NAME: usize = 16;
+
+/// As much as is needed to know whether a chunk begins here.
+pub(super) const CHUNK_START_BYTES: usize = HEADER_BYTES + CHUNK_HEADER_BYTES + MAX_COMPRESSION_NAME;
+
+/// The opcode and length of a record.
+pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
+    let (&opcode, rest) = bytes.split_first()?;
+    Some((opcode, u64_at(rest, 0)?))
+}
+
+/// Records one behind the other, up to the first that is cut off.
+pub(super) struct Records<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (opcode, length) = header(self.0)?;
+        let rest = &self.0[HEADER_BYTES..];
+        let content = rest.get(..usize::try_from(length).ok()?)?;
+        self.0 = &rest[content.len()..];
+        Some((opcode, content))
+    }
+}
+
+/// What a chunk says of itself.
+pub(super) struct ChunkHeader<'a> {
+    pub(super) start_time: u64,
+    pub(super) end_time: u64,
+    uncompressed_bytes: u64,
+    crc32: u32,
+    pub(super) compression: &'a [u8],
+    compressed_bytes: u64,
+    size_bytes: usize,
+}
+
+impl<'a> ChunkHeader<'a> {
+    /// From the first bytes of a chunk's content, if they fit together and to the content's length.
+    pub(super) fn parse(bytes: &'a [u8], length: u64) -> Option<Self> {
+        let name_bytes = usize::try_from(u32_at(bytes, 28)?).ok().filter(|&n| n <= MAX_COMPRESSION_NAME)?;
+        let header = Self {
+            start_time: u64_at(bytes, 0)?,
+            end_time: u64_at(bytes, 8)?,
+            uncompressed_bytes: u64_at(bytes, 16)?,
+            crc32: u32_at(bytes, 24)?,
+            compression: bytes.get(32..32 + name_bytes)?,
+            compressed_bytes: u64_at(bytes, 32 + name_bytes)?,
+            size_bytes: CHUNK_HEADER_BYTES + name_bytes,
+        };
+        let fits = header.compressed_bytes.checked_add(header.size_bytes as u64) == Some(length);
+        let known = matches!(header.compression, b"" | b"lz4" | b"zstd");
+        (fits && known && header.start_time <= header.end_time).then_some(header)
+    }
+}
+
+/// Whether a chunk begins with these bytes: its content's length.
+pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
+    let (opcode, length) = header(bytes)?;
+    (opcode == op::CHUNK).then_some(())?;
+    ChunkHeader::parse(&bytes[HEADER_BYTES..], length).map(|_| length)
+}
+
+/// The records of a chunk, from its content, if they are what was written.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
+    let length = content.len() as u64;
+    let header = ChunkHeader::parse(content, length).ok_or("its header contradicts itself")?;
+    if header.uncompressed_bytes > MAX_CHUNK_BYTES {
+        return Err(format!("it holds {} MiB, more than a frameset can", header.uncompressed_bytes >> 20));
+    }
+    // The limit above fits.
+    let size_bytes = header.uncompressed_bytes as usize;
+    let compressed = content.slice(header.size_bytes..);
+    let records = match header.compression {
+        b"" => compressed,
+        b"lz4" => Bytes::from(unpack(lz4::Decoder::new(compressed.as_ref()), size_bytes)?),
+        _ => Bytes::from(unpack(zstd::stream::Decoder::new(compressed.as_ref()), size_bytes)?),
+    };
+    if records.len() != size_bytes {
+        return Err(format!("it holds {} bytes, but says {size_bytes}", records.len()));
+    }
+    // 0 means that its writer made none.
+    let crc32 = if header.crc32 == 0 { 0 } else { crc32fast::hash(&records) };
+    if crc32 != header.crc32 {
+        return Err(format!("its checksum is {crc32:08x}, not {:08x}", header.crc32));
+    }
+    Ok(records)
+}
+
+fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, String> {
+    let fail = |error: std::io::Error| format!("it does not decompress: {error}");
+    let mut records = Vec::new();
+    // A size that lies costs what there is, not what it says.
+    decoder.map_err(fail)?.take(size_bytes as u64 + 1).read_to_end(&mut records).map_err(fail)?;
+    Ok(records)
+}
+
+/// One message of a chunk.
+pub(crate) struct Message {
+    pub(crate) channel: u16,
+    pub(crate) sequence: u32,
+    pub(crate) log_time: u64,
+    pub(crate) publish_time: u64,
+    pub(crate) data: Bytes,
+}
+
+/// The messages among the records of a chunk; the memory is the chunk's.
+pub(crate) fn messages(records: &Bytes) -> impl Iterator<Item = Message> {
+    Records(records).filter(|(opcode, _)| *opcode == op::MESSAGE).filter_map(|(_, content)| {
+        Some(Message {
+            channel: u16::from_le_bytes(content.get(..2)?.try_into().ok()?),
+            sequence: u32_at(content, 2)?,
+            log_time: u64_at(content, 6)?,
+            publish_time: u64_at(content, 14)?,
+            data: records.slice_ref(content.get(22..)?),
+        })
+    })
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}

@@ -1,0 +1,120 @@
+//! What is missing, by the sequence numbers of each producer.
+
+use std::collections::BTreeMap;
+
+use crate::format::{GapReason, GapRecord};
+
+/// The most gaps of one producer that wait for a frameset to be written with; the last one grows instead.
+const MAX_WAITING: usize = 1024;
+
+/// The gaps of all producers.
+#[derive(Default)]
+pub(super) struct Gaps(BTreeMap<String, Producer>);
+
+#[derive(Default)]
+struct Producer {
+    /// The number that comes next, if nothing is missing.
+    next: Option<u64>,
+    waiting: Vec<GapRecord>,
+}
+
+impl Gaps {
+    pub(super) fn knows(&self, producer: &str) -> bool {
+        self.0.contains_key(producer)
+    }
+
+    /// Everything of this producer is wanted, from the very first.
+    pub(super) fn begin(&mut self, producer: &str) {
+        self.producer(producer).next = Some(0);
+    }
+
+    /// A frameset came: what is missing before it was dropped on the way. When numbers go back, which is a
+    /// new start, nothing is missing.
+    pub(super) fn arrive(&mut self, producer: &str, sequence: u64) {
+        let producer = self.producer(producer);
+        if let Some(next) = producer.next.replace(sequence + 1)
+            && sequence > next
+        {
+            producer.note(next, sequence - 1, GapReason::Link);
+        }
+    }
+
+    /// No more will come of a producer that published so many: the last may have been dropped on the way.
+    pub(super) fn end(&mut self, producer: &str, produced: u64) {
+        if self.knows(producer) && produced > 0 {
+            self.arrive(producer, produced);
+        }
+    }
+
+    /// The frameset that came is left out.
+    pub(super) fn leave_out(&mut self, producer: &str, sequence: u64, reason: GapReason) {
+        self.producer(producer).note(sequence, sequence, reason);
+    }
+
+    /// What is to be written before the next frameset of this producer.
+    pub(super) fn take(&mut self, producer: &str) -> Vec<GapRecord> {
+        std::mem::take(&mut self.producer(producer).waiting)
+    }
+
+    fn producer(&mut self, name: &str) -> &mut Producer {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), Producer::default());
+        }
+        self.0.get_mut(name).expect("it was just made")
+    }
+}
+
+impl Producer {
+    fn note(&mut self, first_sequence: u64, last_sequence: u64, reason: GapReason) {
+        let full = self.waiting.len() >= MAX_WAITING;
+        match self.waiting.last_mut() {
+            Some(last) if full || (last.reason == reason && last.last_sequence + 1 == first_sequence) => {
+                last.last_sequence = last_sequence;
+            }
+            _ => self.waiting.push(GapRecord { first_sequence, last_sequence, reason }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_number_is_in_one_gap() {
+        let mut gaps = Gaps::default();
+        for sequence in [3, 4, 7, 8, 9, 12] {
+            gaps.arrive("front", sequence);
+            if [8, 9].contains(&sequence) {
+                gaps.leave_out("front", sequence, GapReason::Memory);
+            }
+        }
+        gaps.arrive("rear", 5);
+        let gap = |first_sequence, last_sequence, reason| GapRecord { first_sequence, last_sequence, reason };
+        assert_eq!(
+            gaps.take("front"),
+            [gap(5, 6, GapReason::Link), gap(8, 9, GapReason::Memory), gap(10, 11, GapReason::Link),]
+        );
+        assert_eq!((gaps.take("front"), gaps.take("rear")), (Vec::new(), Vec::new()));
+        gaps.arrive("front", 0);
+        assert_eq!(gaps.take("front"), [], "a new start");
+        gaps.end("front", 3);
+        assert_eq!(gaps.take("front"), [gap(1, 2, GapReason::Link)], "dropped at the end");
+        gaps.begin("top");
+        gaps.arrive("top", 1);
+        gaps.end("top", 2);
+        assert_eq!(gaps.take("top"), [gap(0, 0, GapReason::Link)], "dropped at the beginning");
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let mut gaps = Gaps::default();
+        for sequence in 0..10_000 {
+            gaps.arrive("front", 2 * sequence);
+            gaps.leave_out("front", 2 * sequence, GapReason::Memory);
+        }
+        let waiting = gaps.take("front");
+        assert_eq!(waiting.len(), MAX_WAITING);
+        assert_eq!(waiting.iter().map(GapRecord::framesets).sum::<u64>(), 19_999);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a recorder can be asked for, and what of it makes no sense.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::compression::Compression;
+
+/// The least memory: a frameset of a common camera has to fit several times.
+const MEMORY_MIB: std::ops::RangeInclusive<u64> = 16..=65_536;
+
+/// The options of `record`, checked. These are all, each with its default or an example:
+///
+/// ```toml
+/// [processor.recorder]
+/// kind = "record"
+/// inputs = ["front", "rear"]
+///
+/// [processor.recorder.options]
+/// file = "rig.mcap"        # never overwritten: what follows it, or a file that exists, is rig-2.mcap, ...
+/// files = "rig"            # or "camera": rig-front.mcap, rig-rear.mcap
+/// color = "raw"            # or "jpeg"; depth and infrared are never changed
+/// jpeg_quality = 90        # 1 to 100
+/// compression = "none"     # or "lz4", "zstd"
+/// split_mib = 4096         # a new file when one has this size; by default it grows
+/// split_seconds = 600      # a new file when one has lasted this long; by default it grows
+/// memory_mib = 256         # framesets that wait for the disk; what does not fit is left out, and noted
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "OptionsAsWritten")]
+pub(crate) struct RecordOptions {
+    pub(crate) file: PathBuf,
+    pub(crate) files: Files,
+    /// None for pixels as they are.
+    pub(crate) jpeg_quality: Option<u8>,
+    pub(crate) compression: Compression,
+    pub(crate) split_bytes: Option<u64>,
+    pub(crate) split_nanos: Option<u64>,
+    pub(crate) memory_bytes: usize,
+}
+
+/// What shares a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Files {
+    Rig,
+    Camera,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Color {
+    Raw,
+    Jpeg,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OptionsAsWritten {
+    file: PathBuf,
+    #[serde(default = "OptionsAsWritten::default_files")]
+    files: Files,
+    #[serde(default = "OptionsAsWritten::default_color")]
+    color: Color,
+    jpeg_quality: Option<u8>,
+    #[serde(default = "OptionsAsWritten::default_compression")]
+    compression: Compression,
+    split_mib: Option<NonZeroU64>,
+    split_seconds: Option<NonZeroU64>,
+    #[serde(default = "OptionsAsWritten::default_memory_mib")]
+    memory_mib: u64,
+}
+
+impl OptionsAsWritten {
+    const fn default_files() -> Files {
+        Files::Rig
+    }
+
+    const fn default_color() -> Color {
+        Color::Raw
+    }
+
+    /// Disks are faster than compressors.
+    const fn default_compression() -> Compression {
+        Compression::None
+    }
+
+    /// More than a second of six cameras of 848x480 with color in JPEG.
+    const fn default_memory_mib() -> u64 {
+        256
+    }
+}
+
+/// Where the loss cannot be seen.
+const DEFAULT_JPEG_QUALITY: u8 = 90;
+
+impl TryFrom<OptionsAsWritten> for RecordOptions {
+    type Error = String;
+
+    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+        let OptionsAsWritten { file, files, color, jpeg_quality, compression, .. } = written;
+        if file.extension().is_none_or(|extension| extension != "mcap") {
+            return Err(format!("`file` is `{}`; the name of a recording ends with .mcap", file.display()));
+        }
+        match (color, jpeg_quality) {
+            (Color::Raw, Some(_)) => {
+                return Err("`jpeg_quality` is given, but `color` is not \"jpeg\"".to_owned());
+            }
+            (_, Some(quality)) if !(1..=100).contains(&quality) => {
+                return Err(format!("`jpeg_quality` is {quality}; it is 1 to 100"));
+            }
+            _ => {}
+        }
+        if !MEMORY_MIB.contains(&written.memory_mib) {
+            let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end());
+            return Err(format!("`memory_mib` is {}; it is {least} to {most}", written.memory_mib));
+        }
+        Ok(Self {
+            file,
+            files,
+            jpeg_quality: (color == Color::Jpeg).then_some(jpeg_quality.unwrap_or(DEFAULT_JPEG_QUALITY)),
+            compression,
+            split_bytes: written.split_mib.map(|mib| mib.get().saturating_mul(1 << 20)),
+            split_nanos: written.split_seconds.map(|seconds| seconds.get().saturating_mul(1_000_000_000)),
+            memory_bytes: (written.memory_mib << 20) as usize,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        let parse = |text: &str| toml::from_str::<RecordOptions>(text);
+        let options = parse("file = 'a/rig.mcap'\ncolor = 'jpeg'").unwrap();
+        assert_eq!((options.files, options.jpeg_quality), (Files::Rig, Some(90)));
+        for (text, message) in [
+            ("", "missing field `file`"),
+            ("file = 'rig'", "`file` is `rig`; the name of a recording ends with .mcap"),
+            ("file = 'a.mcap'\njpeg_quality = 80", "`jpeg_quality` is given, but `color` is not \"jpeg\""),
+            ("file = 'a.mcap'\ncolor = 'jpeg'\njpeg_quality = 0", "`jpeg_quality` is 0; it is 1 to 100"),
+            ("file = 'a.mcap'\nmemory_mib = 1", "`memory_mib` is 1; it is 16 to 65536"),
+            ("file = 'a.mcap'\nsplit_mib = 0", "invalid value: integer `0`, expected a nonzero u64"),
+        ] {
+            assert_eq!(parse(text).map(|_| ()).unwrap_err().message(), message);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One file of a recording: definitions, framesets, index.
+//!
+//! A chunk is written when it is whole, and everything that it needs is in the file then: whatever ends the
+//! recorder, the file is readable up to its last whole chunk. It deliberately knows no thread.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use camrig::frame::{PixelFormat, Stream, Timestamp};
+use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
+use mcap::McapError;
+use mcap::records::MessageHeader;
+
+use super::disk::{self, Room};
+use super::encode::{Encoded, Messages, Source};
+use super::writer::cannot_write;
+use crate::compression::{Compression, Output, into_io};
+use crate::format::{
+    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, NAME_KEY, OFFSET_KEY,
+    ORIGIN_KEY, PART_KEY, STREAM_KEY, VERSION, VERSION_KEY,
+};
+use crate::images;
+
+/// The room that the index takes of a file with one camera more, and with one chunk more.
+const INDEX_BYTES_PER_CAMERA: u64 = 64 << 10;
+const INDEX_BYTES_PER_CHUNK: u64 = 256;
+
+/// What a chunk takes beside its messages' bytes, also when it does not compress: one byte in 255.
+fn chunk_bytes(message_bytes: u64) -> u64 {
+    message_bytes + message_bytes / 255 + (16 << 10)
+}
+
+/// How a part is made.
+#[derive(Clone, Copy)]
+pub(crate) struct PartOptions {
+    /// 1 for the first file of a recording.
+    pub(crate) number: u32,
+    pub(crate) compression: Compression,
+}
+
+/// A file that is being written.
+pub(crate) struct Part {
+    path: PathBuf,
+    options: PartOptions,
+    writer: Output,
+    room: Room,
+    cameras: Vec<(Arc<Source>, Channels)>,
+    size_bytes: u64,
+    chunks: u64,
+    /// The `log_time` of the first and the last frameset.
+    began: Option<u64>,
+    last: u64,
+}
+
+/// The channels of a camera.
+struct Channels {
+    frameset: u16,
+    gaps: u16,
+    images: BTreeMap<Stream, u16>,
+}
+
+impl Part {
+    /// Makes the first file of this name that does not exist.
+    pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, String> {
+        let (file, path) = disk::create(path)?;
+        let fail = |error| cannot_write(&path, &error);
+        let room = Room::new(file.try_clone().map_err(fail)?);
+        let writer = options.compression.writer(file).map_err(fail)?;
+        let mut part = Self {
+            path,
+            options,
+            writer,
+            room,
+            cameras: Vec::new(),
+            size_bytes: 0,
+            chunks: 0,
+            began: None,
+            last: 0,
+        };
+        part.end_chunk().map_err(|error| cannot_write(&part.path, &error))?;
+        Ok(part)
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.options.number
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The `log_time` of the first frameset.
+    pub(crate) fn began(&self) -> Option<u64> {
+        self.began
+    }
+
+    /// Writes a frameset and the gaps before it. `origin` is when the recording began.
+    ///
+    /// # Errors
+    /// When the disk is full or fails: the file ends with what it held before.
+    pub(super) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), String> {
+        self.try_write(encoded, origin).map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    fn try_write(&mut self, encoded: &Encoded, origin: u64) -> io::Result<()> {
+        let Encoded { source, gaps, frameset } = encoded;
+        let known = self.cameras.iter().position(|(known, _)| Arc::ptr_eq(known, source));
+        let definitions = if known.is_none() { INDEX_BYTES_PER_CAMERA } else { 0 };
+        let images = frameset.iter().flat_map(|messages| &messages.images);
+        let message_bytes = images.map(|(_, image)| image.len() as u64).sum::<u64>()
+            + frameset.iter().map(|messages| messages.record.len() as u64).sum::<u64>()
+            + 128 * gaps.len() as u64;
+        let index = INDEX_BYTES_PER_CAMERA * (self.cameras.len() as u64 + 1)
+            + INDEX_BYTES_PER_CHUNK * (self.chunks + 2);
+        self.room.reserve(self.size_bytes + chunk_bytes(message_bytes) + definitions + index)?;
+        let time = frameset.as_ref().map_or(self.last.max(origin), |messages| messages.log_time);
+        self.began.get_or_insert(time);
+        self.last = self.last.max(time);
+        let camera = match known {
+            Some(index) => index,
+            None => self.define(source, frameset.as_ref(), origin, time)?,
+        };
+        let Channels { frameset: frameset_channel, gaps: gap_channel, images } = &self.cameras[camera].1;
+        let sequence = frameset.as_ref().map_or(0, |messages| messages.sequence);
+        let publish_time = frameset.as_ref().map_or(time, |messages| messages.publish_time);
+        let header = |channel_id: u16| MessageHeader {
+            channel_id,
+            // The frameset has the whole number.
+            sequence: sequence as u32,
+            log_time: time,
+            publish_time,
+        };
+        for gap in gaps {
+            let gap = serde_json::to_vec(gap)?;
+            self.writer.write_to_known_channel(&header(*gap_channel), &gap).map_err(into_io)?;
+        }
+        if let Some(messages) = frameset {
+            self.writer
+                .write_to_known_channel(&header(*frameset_channel), &messages.record)
+                .map_err(into_io)?;
+            for (stream, image) in &messages.images {
+                let Some(&channel) = images.get(stream) else { continue };
+                self.writer.write_to_known_channel(&header(channel), image).map_err(into_io)?;
+            }
+        }
+        self.end_chunk()
+    }
+
+    /// Writes what has to be known before a camera's first frameset, as a chunk of its own.
+    fn define(
+        &mut self,
+        source: &Arc<Source>,
+        messages: Option<&Messages>,
+        origin: u64,
+        time: u64,
+    ) -> io::Result<usize> {
+        let Source { name, info, frames, jpeg, wall_minus_monotonic_nanos, .. } = &**source;
+        let taken = Timestamp {
+            clock: camrig::frame::Clock::System,
+            nanos: messages.map_or(time, |messages| messages.publish_time),
+        };
+        let text = |key: &str, value: String| (key.to_owned(), value);
+        let camera = [
+            text(NAME_KEY, name.clone()),
+            text("serial", info.serial.clone()),
+            text("model", info.model.clone()),
+            text("depth_unit_meters", info.depth_unit_meters.to_string()),
+        ];
+        let of_frameset = [
+            text(VERSION_KEY, VERSION.to_owned()),
+            text(CAMERA_KEY, serde_json::to_string(info)?),
+            text(ORIGIN_KEY, origin.to_string()),
+            text(PART_KEY, self.options.number.to_string()),
+            text(OFFSET_KEY, wall_minus_monotonic_nanos.to_string()),
+        ];
+        let of_camera = camera.into_iter().collect::<BTreeMap<_, _>>();
+        let of_frameset = of_camera.clone().into_iter().chain(of_frameset).collect();
+        let mut define = |topic: String, schema: &foxglove::Schema, encoding, metadata: &BTreeMap<_, _>| {
+            let schema = self.writer.add_schema(&schema.name, &schema.encoding, &schema.data)?;
+            self.writer.add_channel(schema, &topic, encoding, metadata)
+        };
+        let json =
+            |name: &str, schema: &'static str| foxglove::Schema::new(name, "jsonschema", schema.as_bytes());
+        let frameset = json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA);
+        let gap = json(GAP_SCHEMA, GAP_JSON_SCHEMA);
+        let mut channels = Channels {
+            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)
+                .map_err(into_io)?,
+            gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera).map_err(into_io)?,
+            images: BTreeMap::new(),
+        };
+        let mut once = Vec::new();
+        for &(which, format) in frames {
+            let mut metadata = of_camera.clone();
+            metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
+            let mut add = |what: &str, schema: Option<foxglove::Schema>| {
+                let schema = schema.ok_or(McapError::InvalidSchemaId)?;
+                define(format!("/{name}/{which}/{what}"), &schema, "protobuf", &metadata)
+            };
+            let image = match format {
+                PixelFormat::Xyzrgb => add("points", images::schema::<PointCloud>()),
+                _ if *jpeg && which == Stream::Color => add("image", images::schema::<CompressedImage>()),
+                _ => add("image", images::schema::<RawImage>()),
+            };
+            channels.images.insert(which, image.map_err(into_io)?);
+            let Some(stream) = info.stream(which) else { continue };
+            if let Some(intrinsics) = &stream.intrinsics {
+                let channel = add("calibration", images::schema::<CameraCalibration>()).map_err(into_io)?;
+                once.push((channel, images::calibration(name, which, taken, intrinsics)));
+            }
+            if let Some(transform) = images::transform(name, stream, taken) {
+                let channel = add("transform", images::schema::<FrameTransform>()).map_err(into_io)?;
+                once.push((channel, transform));
+            }
+        }
+        for (channel_id, message) in once {
+            let header = MessageHeader { channel_id, sequence: 0, log_time: time, publish_time: taken.nanos };
+            self.writer.write_to_known_channel(&header, &message).map_err(into_io)?;
+        }
+        self.end_chunk()?;
+        self.cameras.push((Arc::clone(source), channels));
+        Ok(self.cameras.len() - 1)
+    }
+
+    fn end_chunk(&mut self) -> io::Result<()> {
+        self.writer.flush().map_err(into_io)?;
+        self.chunks += 1;
+        self.size_bytes = self.room.size_bytes()?;
+        Ok(())
+    }
+
+    /// Writes the index. Where even that fails, the file ends with its last whole chunk.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        let finished = self.writer.finish().map_err(into_io).map(drop);
+        // What could not be written may not follow later.
+        let (file, _) = self.writer.into_inner().into_inner().into_parts();
+        drop(file);
+        let size_bytes = match finished {
+            Ok(()) => self.room.size_bytes(),
+            Err(_) => Ok(self.size_bytes),
+        };
+        let cut = size_bytes.and_then(|size_bytes| self.room.cut(size_bytes));
+        finished.and(cut).map_err(|error| cannot_write(&self.path, &error))
+    }
+}

@@ -1,0 +1,153 @@
+//! Recordings with given content, written as a recorder writes them, for tests of what reads them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use camrig::frame::{
+    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, PixelFormat, Stream,
+    StreamInfo, Timestamp,
+};
+
+use super::encode::{Encoded, Messages, Source};
+use super::part::{Part, PartOptions};
+use crate::compression::Compression;
+use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
+use crate::images::raw_image;
+
+/// When each test's recording begins, by the wall clock: some day in 2026.
+pub(crate) const ORIGIN: u64 = 1_790_000_000_000_000_000;
+/// Between two framesets of a camera.
+pub(crate) const PERIOD: u64 = 33_333_333;
+
+/// A folder of a test's own, removed at its end.
+pub(crate) struct TestFolder(PathBuf);
+
+impl TestFolder {
+    pub(crate) fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("camrig-record-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// On a file system in memory.
+    pub(crate) fn in_memory(test: &str) -> Self {
+        let path = Path::new("/dev/shm").join(format!("camrig-record-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A camera with color and depth.
+pub(crate) fn info(name: &str) -> CameraInfo {
+    let stream = |stream, format, profile: &str| {
+        let profile: camrig::frame::StreamProfile = profile.parse().unwrap();
+        StreamInfo {
+            stream,
+            format,
+            profile,
+            intrinsics: Some(Intrinsics {
+                width: profile.width(),
+                height: profile.height(),
+                ppx: 8.5,
+                ppy: 6.25,
+                fx: 12.5,
+                fy: 12.75,
+                distortion: camrig::frame::Distortion::BrownConrady,
+                coefficients: [0.1, -0.2, 0.001, 0.002, 0.03],
+            }),
+            to_depth: Some(Extrinsics { translation_meters: [0.015, 0.0, 0.0], ..Extrinsics::IDENTITY }),
+        }
+    };
+    CameraInfo {
+        name: name.to_owned(),
+        driver: "test".to_owned(),
+        serial: format!("serial of {name}"),
+        streams: vec![
+            stream(Stream::Color, PixelFormat::Rgb8, "16x12@30"),
+            stream(Stream::Depth, PixelFormat::Z16, "20x10@30"),
+        ],
+        ..CameraInfo::default()
+    }
+}
+
+/// Any pixels, but always the same.
+pub(crate) fn pixels(camera: &str, header: &FrameHeader) -> Vec<u8> {
+    let seed = crc32fast::hash(camera.as_bytes()) ^ header.number as u32 ^ ((header.stream as u32) << 16);
+    let noise =
+        |index: u64| (u64::from(seed) + 1).wrapping_mul(index * 2 + 1).wrapping_mul(0x9e37_79b9) >> 11;
+    (0..header.size_bytes()).map(|index| noise(index) as u8).collect()
+}
+
+/// The headers of the frames of a camera's frameset.
+pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
+    let timestamp = Timestamp { clock: Clock::Hardware, nanos: 1_000_000 + sequence * PERIOD };
+    let mut metadata = Metadata::EMPTY;
+    metadata.set(MetadataKey::GAIN_LEVEL, -7);
+    let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(sequence, timestamp) };
+    info.streams.iter().map(header).collect()
+}
+
+/// Writes the framesets `0..framesets` of each camera, in turn. Numbers in `missing` are left out.
+pub(crate) fn write(
+    path: &Path,
+    cameras: &[&str],
+    framesets: u64,
+    compression: Compression,
+    missing: &[GapRecord],
+) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression }).unwrap();
+    let sources: Vec<_> = cameras.iter().map(|name| source(name)).collect();
+    for sequence in 0..framesets {
+        if missing.iter().any(|gap| (gap.first_sequence..=gap.last_sequence).contains(&sequence)) {
+            continue;
+        }
+        let gaps = missing.iter().filter(|gap| gap.last_sequence + 1 == sequence).cloned();
+        let gaps: Vec<_> = gaps.collect();
+        for source in &sources {
+            let encoded = encoded(source, sequence);
+            part.write(&Encoded { gaps: gaps.clone(), ..encoded }, ORIGIN).unwrap();
+        }
+    }
+    part.finish().unwrap();
+}
+
+pub(super) fn source(name: &str) -> Arc<Source> {
+    let info = Arc::new(info(name));
+    let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();
+    Arc::new(Source::given(name.to_owned(), name, &info, frames, false, ORIGIN as i64))
+}
+
+pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
+    let name = &source.name;
+    let headers = headers(&source.info, sequence);
+    let image = |header: &FrameHeader| {
+        let data = Bytes::from(pixels(name, header));
+        let record = FrameRecord::new(header, RAW);
+        let mut message = Vec::new();
+        raw_image(name, header, data, &mut message);
+        (record, (header.stream, message))
+    };
+    let (frames, images): (Vec<_>, Vec<_>) = headers.iter().map(image).unzip();
+    let arrival_nanos = sequence * PERIOD;
+    let record = FrameSetRecord { sequence, arrival_nanos, frames };
+    let messages = Messages {
+        sequence,
+        log_time: ORIGIN + arrival_nanos,
+        publish_time: headers[0].timestamp.nanos,
+        record: serde_json::to_vec(&record).unwrap(),
+        images,
+    };
+    Encoded { source: Arc::clone(source), gaps: Vec::new(), frameset: Some(messages) }
+}

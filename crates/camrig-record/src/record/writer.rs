@@ -1,0 +1,97 @@
+//! The thread that writes: it takes framesets from the memory and puts each into its file.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use camrig::ProcessorError;
+
+use super::disk::with_suffix;
+use super::encode::Encoded;
+use super::memory::Memory;
+use super::options::{Files, RecordOptions};
+use super::part::{Part, PartOptions};
+
+/// Starts the writer. The first file is made before anything is recorded.
+pub(super) fn start(
+    options: RecordOptions,
+    memory: Arc<Memory<Encoded>>,
+) -> Result<JoinHandle<()>, ProcessorError> {
+    let mut files = OpenFiles { options, parts: BTreeMap::new(), origin: None };
+    if files.options.files == Files::Rig {
+        files.open("", 1)?;
+    }
+    let run = move || {
+        let mut end = Ok(());
+        while let Some(encoded) = memory.pop() {
+            end = files.write(&encoded);
+            memory.recycle(encoded);
+            if end.is_err() {
+                break;
+            }
+        }
+        for part in files.parts.into_values() {
+            end = end.and(part.finish());
+        }
+        if let Err(message) = end {
+            memory.fail(message);
+        }
+    };
+    Ok(std::thread::Builder::new().name("recorder".to_owned()).spawn(run)?)
+}
+
+/// The files that are being written.
+struct OpenFiles {
+    options: RecordOptions,
+    /// By camera; the one of the whole rig under no name.
+    parts: BTreeMap<String, Part>,
+    /// When the recording began, by `log_time`.
+    origin: Option<u64>,
+}
+
+impl OpenFiles {
+    /// Makes the n-th part of a file.
+    fn open(&mut self, camera: &str, number: u32) -> Result<(), String> {
+        let path = match camera {
+            "" => self.options.file.clone(),
+            // A camera that a processor passed on has a name of two parts, and no folder of its own.
+            camera => with_suffix(&self.options.file, &camera.replace('/', "-")),
+        };
+        let part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
+        self.parts.insert(camera.to_owned(), part);
+        Ok(())
+    }
+
+    fn write(&mut self, encoded: &Encoded) -> Result<(), String> {
+        let camera = match self.options.files {
+            Files::Rig => String::new(),
+            Files::Camera => encoded.source.name.clone(),
+        };
+        let time = encoded.frameset.as_ref().map(|messages| messages.log_time);
+        let origin = *self.origin.get_or_insert(time.unwrap_or(0));
+        let full = |part: &Part| {
+            let lasted = time.unwrap_or(0).saturating_sub(part.began().unwrap_or(u64::MAX));
+            self.options.split_bytes.is_some_and(|most| part.size_bytes() >= most)
+                || self.options.split_nanos.is_some_and(|most| lasted >= most)
+        };
+        let number = match self.parts.get(&camera) {
+            Some(part) if full(part) => part.number() + 1,
+            Some(_) => 0,
+            None => 1,
+        };
+        if number > 0 {
+            if let Some(part) = self.parts.remove(&camera) {
+                part.finish()?;
+            }
+            self.open(&camera, number)?;
+        }
+        let Some(part) = self.parts.get_mut(&camera) else { return Ok(()) };
+        part.write(encoded, origin)
+    }
+}
+
+/// An error, with the file that it is about.
+pub(super) fn cannot_write(path: &std::path::Path, error: &io::Error) -> String {
+    format!("cannot write `{}`: {error}", path.display())
+}

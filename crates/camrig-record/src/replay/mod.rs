@@ -1,0 +1,144 @@
+//! The driver `replay`: a camera of a recording as a camera of a topology.
+//!
+//! Framesets come as they were: numbers, timestamps with their clocks, metadata, pixels; only color that was
+//! stored in JPEG is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera.
+//!
+//! Each camera opens the file by itself and reads nothing of the others. They keep their mutual timing
+//! because each counts from the same instant of the recording, and starts when the rig does: what they are
+//! apart is how far apart their processes hear of the start, less than a millisecond on a machine that is not
+//! overloaded.
+//!
+//! It deliberately knows no reader: who cannot keep up loses framesets by his link, or holds up the replay if
+//! he asks to `block`.
+
+mod options;
+mod reader;
+
+use std::time::{Duration, Instant};
+
+use camrig::frame::CameraInfo;
+use camrig::{Captured, Driver, DriverError, FrameHeaders, Outlet, monotonic_nanos};
+
+pub use self::options::ReplayOptions;
+use self::reader::Reader;
+use crate::format::FrameRecord;
+use crate::read::{ReadError, ReadFrameSet, Recording, image_data, shown_header, write_pixels};
+
+/// A camera of a recording. See [`ReplayOptions`].
+pub struct Replay {
+    options: ReplayOptions,
+    reader: Reader,
+    /// The `log_time` at which the replay begins.
+    begin_nanos: u64,
+    /// How long one round takes, in time of the recording.
+    round_nanos: u64,
+    round: u64,
+    next: Option<ReadFrameSet>,
+    started: Instant,
+}
+
+impl Driver for Replay {
+    type Options = ReplayOptions;
+
+    fn check(options: &ReplayOptions) -> Result<(), DriverError> {
+        options.check()
+    }
+
+    fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
+        let recording = Recording::open(&options.file, &|_| {})?;
+        match &options.camera {
+            Some(camera) => Ok(recording.camera(camera).map(drop)?),
+            None => Ok(()),
+        }
+    }
+
+    fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
+        options.check()?;
+        let camera = options.camera.as_deref().unwrap_or(name);
+        let mut reader = Reader::open(&options.file, camera)?;
+        let (recorded, wanted) = (reader.range(), options.range_nanos());
+        let begin_nanos = recorded.start.saturating_add(wanted.start);
+        let end_nanos = recorded.start.saturating_add(wanted.end);
+        reader.rewind(begin_nanos..end_nanos);
+        // The next round begins one frame after the last frameset of any camera.
+        let frame_nanos = 1_000_000_000 / u64::from(reader.frames_per_second());
+        let last_nanos = recorded.end.saturating_add(frame_nanos).min(end_nanos);
+        let mut replay = Self {
+            options,
+            reader,
+            begin_nanos,
+            round_nanos: last_nanos.saturating_sub(begin_nanos),
+            round: 0,
+            next: None,
+            started: Instant::now(),
+        };
+        replay.next = replay.reader.next();
+        Ok(replay)
+    }
+
+    fn info(&self) -> CameraInfo {
+        self.reader.camera().info.clone()
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+        let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
+        if !self.wait(frameset.log_time, timeout) {
+            self.next = Some(frameset);
+            return Ok(Captured::Nothing);
+        }
+        if let Err(what) = publish(&frameset, outlet) {
+            log::warn!("frameset {} makes no sense: {what}; it is passed over", frameset.record.sequence);
+        }
+        self.next = self.reader.next();
+        if self.next.is_none() && self.options.repeat && self.round_nanos > 0 {
+            self.round += 1;
+            self.reader.rewind(self.begin_nanos..self.begin_nanos.saturating_add(self.round_nanos));
+            self.next = self.reader.next();
+        }
+        Ok(Captured::FrameSet)
+    }
+}
+
+impl Replay {
+    /// Waits until it is time for a frameset, at most `timeout`; false when the time has not come by then.
+    fn wait(&self, log_time: u64, timeout: Duration) -> bool {
+        if !self.options.paced {
+            return true;
+        }
+        let nanos = log_time.saturating_sub(self.begin_nanos) + self.round.saturating_mul(self.round_nanos);
+        let due = Duration::from_nanos((nanos as f64 / self.options.speed) as u64);
+        let wait = due.saturating_sub(self.started.elapsed());
+        std::thread::sleep(wait.min(timeout));
+        wait <= timeout
+    }
+}
+
+/// Publishes a frameset, its pixels decoded where its readers see them.
+fn publish(frameset: &ReadFrameSet, outlet: &mut Outlet) -> Result<(), String> {
+    let arrival_nanos = monotonic_nanos();
+    let frames: &[FrameRecord] = &frameset.record.frames;
+    if frames.len() > camrig::frame::MAX_FRAMES {
+        return Err(format!("it has {} frames", frames.len()));
+    }
+    let headers: FrameHeaders = frames.iter().map(shown_header).collect();
+    let Some(mut loan) = outlet.loan(arrival_nanos, headers).map_err(|error| error.to_string())? else {
+        return Ok(());
+    };
+    for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
+        let data = image_data(frame, message.clone())?;
+        write_pixels(frame, &data, loan.frame_mut(index))?;
+    }
+    outlet.publish(loan);
+    Ok(())
+}
+
+impl From<ReadError> for DriverError {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,169 @@
+//! The framesets of one camera, from the first file of a recording to the last.
+//!
+//! It deliberately knows no time but the recording's own.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::read::{ReadError, ReadFrameSet, RecordedCamera, Recording, framesets};
+use crate::record::numbered;
+
+/// The most damage that is told of one replay.
+const MAX_WARNINGS: u32 = 20;
+
+/// Where a camera's framesets come from.
+pub(super) struct Reader {
+    parts: Vec<(Recording, RecordedCamera)>,
+    /// By `log_time`.
+    range: Range<u64>,
+    /// The chunk to be read next.
+    part: usize,
+    chunk: usize,
+    /// What is left of the last chunk.
+    framesets: VecDeque<ReadFrameSet>,
+    warnings: u32,
+}
+
+impl Reader {
+    /// Opens the file, and the files that continue it.
+    ///
+    /// # Errors
+    /// Why the file cannot be read, or which cameras it has.
+    pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
+        let first = open(file)?;
+        let found = first.camera(camera)?.clone();
+        let (origin, mut part) = (found.origin_nanos, found.part);
+        let mut parts = vec![(first, found)];
+        while part == parts.len() as u32 {
+            let next = numbered(file, part + 1);
+            // A file that is not there, or is another recording, ends this one.
+            let Ok(recording) = Recording::open(&next, &|_| {}) else { break };
+            let Ok(camera) = recording.camera(camera).cloned() else { break };
+            if camera.origin_nanos != origin || camera.part != part + 1 {
+                break;
+            }
+            parts.push((recording, camera));
+            part += 1;
+        }
+        let framesets = VecDeque::new();
+        Ok(Self { parts, range: 0..u64::MAX, part: 0, chunk: 0, framesets, warnings: 0 })
+    }
+
+    pub(super) fn camera(&self) -> &RecordedCamera {
+        &self.parts[0].1
+    }
+
+    /// When the recording begins and ends, by `log_time`, whatever its cameras.
+    pub(super) fn range(&self) -> Range<u64> {
+        let ends = self.parts.iter().flat_map(|(part, _)| &part.index().chunks).map(|chunk| chunk.end_time);
+        self.parts[0].0.began_nanos()..ends.max().unwrap_or(0)
+    }
+
+    /// The highest rate of any camera of the recording, in frames per second.
+    pub(super) fn frames_per_second(&self) -> u32 {
+        let cameras = self.parts[0].0.cameras().iter();
+        let rates = cameras.flat_map(|camera| &camera.info.streams);
+        rates.map(|stream| stream.profile.frames_per_second()).max().unwrap_or(1)
+    }
+
+    /// Begins anew, with the first frameset at or after the start of `range`.
+    pub(super) fn rewind(&mut self, range: Range<u64>) {
+        self.range = range;
+        (self.part, self.chunk) = (0, 0);
+        self.framesets.clear();
+    }
+
+    /// The next frameset; none at the end. What is damaged is told and passed over.
+    pub(super) fn next(&mut self) -> Option<ReadFrameSet> {
+        loop {
+            if let Some(frameset) = self.framesets.pop_front() {
+                if self.range.contains(&frameset.log_time) {
+                    return Some(frameset);
+                }
+                continue;
+            }
+            let (recording, camera) = self.parts.get(self.part)?;
+            let Some(chunk) = recording.index().chunks.get(self.chunk) else {
+                (self.part, self.chunk) = (self.part + 1, 0);
+                continue;
+            };
+            self.chunk += 1;
+            let wanted = chunk.start_time < self.range.end && self.range.start <= chunk.end_time;
+            if !wanted || !camera.is_in(chunk) {
+                continue;
+            }
+            let found = match recording.read_chunk(chunk) {
+                Ok(records) => framesets(camera, &records),
+                Err(what) => vec![Err(what)],
+            };
+            for frameset in found {
+                match frameset {
+                    Ok(frameset) => self.framesets.push_back(frameset),
+                    Err(what) if self.warnings < MAX_WARNINGS => {
+                        self.warnings += 1;
+                        let (path, offset) = (recording.path().display(), chunk.offset);
+                        log::warn!("`{path}` is damaged at byte {offset}: {what}; it is passed over");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+fn open(file: &Path) -> Result<Recording, ReadError> {
+    let recording = Recording::open(file, &|_| {})?;
+    if !recording.index().whole {
+        let path = file.display();
+        log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
+    }
+    Ok(recording)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::format::{GapReason, GapRecord};
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write};
+
+    fn sequences(reader: &mut Reader) -> Vec<u64> {
+        std::iter::from_fn(|| reader.next()).map(|frameset| frameset.record.sequence).collect()
+    }
+
+    #[test]
+    fn a_range_of_time_is_what_was_then() {
+        let folder = TestFolder::new("range");
+        let path = folder.path().join("rig.mcap");
+        let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };
+        write(&path, &["front", "rear"], 10, Compression::Lz4, &[gap]);
+        let mut reader = Reader::open(&path, "rear").unwrap();
+        assert_eq!(reader.range(), ORIGIN..ORIGIN + 9 * PERIOD);
+        assert_eq!(sequences(&mut reader), [0, 1, 2, 5, 6, 7, 8, 9]);
+        reader.rewind(ORIGIN + PERIOD..ORIGIN + 6 * PERIOD);
+        assert_eq!(sequences(&mut reader), [1, 2, 5]);
+        reader.rewind(ORIGIN + 20 * PERIOD..u64::MAX);
+        assert_eq!(sequences(&mut reader), [0; 0]);
+        // Twice the same: a rewind begins anew.
+        for _ in 0..2 {
+            reader.rewind(ORIGIN + 8 * PERIOD..u64::MAX);
+            assert_eq!(sequences(&mut reader), [8, 9]);
+        }
+    }
+
+    #[test]
+    fn damage_costs_the_frameset_that_it_touches() {
+        let folder = TestFolder::new("damage");
+        let path = folder.path().join("rig.mcap");
+        write(&path, &["front"], 5, Compression::None, &[]);
+        let recording = Recording::open(&path, &|_| {}).unwrap();
+        let with_messages = |chunk: &&crate::read::ChunkPlace| !chunk.channels.is_empty();
+        let middle = recording.index().chunks.iter().filter(with_messages).nth(3).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[(middle.offset + middle.size_bytes / 2) as usize] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let found = sequences(&mut Reader::open(&path, "front").unwrap());
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+}

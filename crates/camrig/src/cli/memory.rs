@@ -1,0 +1,52 @@
+//! How much memory a rig's framesets can take at once: what the topology says, whatever happens when it runs.
+//!
+//! Every producer has so many slots, made once. Queues hold framesets that lie in slots, and are counted in pages
+//! of their own. It deliberately knows nothing of what processors keep for themselves.
+
+use camrig_frame::{Layout, StreamInfo};
+use camrig_ipc::SlotPool;
+
+use crate::outlet::largest_frames;
+use crate::registry::Registry;
+use crate::topology::{ActorSpec, Role, Topology};
+
+/// A ledger, a tally or a bell.
+const PAGE_BYTES: usize = 4096;
+
+/// The most that a rig's shared memory takes, in words.
+pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
+    let reads = |id: usize| topology.links().iter().any(|link| link.from.0 == id);
+    let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
+    let actors = topology.actors().iter().enumerate();
+    let producers = actors.filter(|&(id, actor)| is_camera(actor) || reads(id));
+    let pages = topology.links().len() + topology.actors().len() + topology.processes().len();
+    let (mut bytes, mut unknown) = (pages * PAGE_BYTES, Vec::new());
+    for (_, actor) in producers {
+        match frameset_bytes(actor, registry) {
+            Some(frameset) => bytes += SlotPool::size_bytes(actor.slots, frameset),
+            None => unknown.push(format!("{} slots of `{}`", actor.slots, actor.name)),
+        }
+    }
+    let known = format!("slots and queues take at most {} KiB of memory", bytes.div_ceil(1024));
+    if unknown.is_empty() {
+        return known;
+    }
+    format!("{known}, beside {}, which are as large as the framesets turn out", unknown.join(", "))
+}
+
+/// The most that a frameset of this actor takes; none where it shows only when the first one comes.
+fn frameset_bytes(actor: &ActorSpec, registry: &Registry) -> Option<usize> {
+    let Role::Camera { driver } = &actor.role else { return None };
+    let streams = registry.driver(driver)?.usb(&actor.options).ok()??.streams;
+    let streams: Vec<_> = streams
+        .into_iter()
+        .map(|it| StreamInfo {
+            stream: it.stream,
+            format: it.format,
+            profile: it.profile,
+            intrinsics: None,
+            to_depth: None,
+        })
+        .collect();
+    Some(Layout::of(&largest_frames(&streams)).ok()?.size_bytes())
+}

@@ -1,0 +1,164 @@
+//! What the matcher decides, held against the truth: by brute force, and by simulated rigs.
+
+use std::collections::VecDeque;
+
+use camrig_ipc::Unmatched;
+use proptest::prelude::*;
+
+use super::window::{Decided, Rules, Source, Window};
+
+/// A match as its items' cameras and times.
+type Set = Vec<(usize, u64)>;
+
+fn source(gap_nanos: u64) -> Source {
+    Source { awaited: true, gap_nanos }
+}
+
+/// Everything that is decided of these cameras' times, which arrive in this order of cameras.
+fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) -> (Vec<Set>, Vec<Unmatched>) {
+    let mut window = Window::new(rules, times.iter().map(|_| source(gap_nanos)));
+    let mut left: Vec<VecDeque<u64>> = times.iter().map(|times| times.iter().copied().collect()).collect();
+    let mut push = |window: &mut Window<()>, lane: usize| match left[lane].pop_front() {
+        Some(nanos) => {
+            window.push(lane, nanos, ());
+            true
+        }
+        None => false,
+    };
+    for &lane in order {
+        // As a link that blocks: what has no room comes later.
+        if window.has_room(lane % times.len()) {
+            push(&mut window, lane % times.len());
+        }
+    }
+    let mut ended = vec![false; times.len()];
+    while !ended.iter().all(|&ended| ended) {
+        let mut stuck = true;
+        for (lane, ended) in ended.iter_mut().enumerate() {
+            while !*ended && window.has_room(lane) {
+                stuck = false;
+                if !push(&mut window, lane) {
+                    *ended = true;
+                    window.end(lane);
+                }
+            }
+        }
+        assert!(!stuck, "all cameras are full, and nothing is decided");
+    }
+    let (mut sets, mut unmatched) = (Vec::new(), Vec::new());
+    while let Some(decided) = window.pop() {
+        match decided {
+            Decided::Match(set) => {
+                sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect());
+            }
+            Decided::Unmatched(_, reason, ()) => unmatched.push(reason),
+        }
+    }
+    assert_eq!(window.drain().count(), 0);
+    (sets, unmatched)
+}
+
+/// The same by trying everything, with all that will ever come at hand.
+fn by_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> Vec<Set> {
+    let mut sets = Vec::new();
+    while let Some(first) = times.iter().filter_map(VecDeque::front).min().copied() {
+        let near: Vec<usize> = (0..times.len())
+            .filter(|&lane| times[lane].front().is_some_and(|nanos| *nanos <= first + window_nanos))
+            .collect();
+        if !partial && near.len() < times.len() {
+            let lane = near.iter().find(|&&lane| times[lane][0] == first).unwrap();
+            times[*lane].pop_front();
+            continue;
+        }
+        let (pivot_nanos, pivot) = near.iter().map(|&lane| (times[lane][0], lane)).max().unwrap();
+        let mut best: Option<(u64, Vec<usize>)> = None;
+        let mut at = vec![0; near.len()];
+        'all: loop {
+            let of_set = || near.iter().zip(&at).map(|(&lane, &at)| times[lane][at]);
+            let spread = of_set().max().unwrap() - of_set().min().unwrap();
+            let earlier = best.as_ref().is_none_or(|(least, _)| spread < *least);
+            if at[near.iter().position(|&lane| lane == pivot).unwrap()] == 0 && earlier {
+                best = Some((spread, at.clone()));
+            }
+            // Counts through all sets, the earliest of each camera first.
+            for (digit, &lane) in near.iter().enumerate().rev() {
+                at[digit] += 1;
+                if at[digit] < times[lane].len() {
+                    continue 'all;
+                }
+                at[digit] = 0;
+            }
+            break;
+        }
+        assert!(pivot_nanos <= first + window_nanos);
+        let (_, best) = best.unwrap();
+        if best.iter().all(|&at| at == 0) {
+            sets.push(near.iter().map(|&lane| (lane, times[lane].pop_front().unwrap())).collect());
+            continue;
+        }
+        let mut passed = vec![VecDeque::new(); times.len()];
+        for (&lane, &at) in near.iter().zip(&best) {
+            passed[lane] = times[lane].drain(..at).collect();
+        }
+        if partial {
+            sets.extend(by_force(window_nanos, true, passed));
+        }
+    }
+    sets
+}
+
+prop_compose! {
+    /// Times of two to four cameras, a few each, at least `gap` apart.
+    fn some_times(gap: u64)(
+        steps in prop::collection::vec(prop::collection::vec(1_u64..20, 0..7), 2..5),
+    ) -> Vec<Vec<u64>> {
+        let times = |steps: Vec<u64>| {
+            steps.into_iter().scan(0, |now, step| {
+                *now += gap + step;
+                Some(*now)
+            })
+        };
+        steps.into_iter().map(|steps| times(steps).collect()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_finds_what_brute_force_finds_in_whatever_order_they_arrive(
+        times in (0_u64..12).prop_flat_map(some_times),
+        gap in 0_u64..12,
+        window_nanos in 0_u64..40,
+        partial: bool,
+        order in prop::collection::vec(0_usize..12, 0..40),
+    ) {
+        let rules = Rules { window_nanos, partial, depth: 8 };
+        // A gap that is promised is kept.
+        let apart = times.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).min();
+        let gap = gap.min(apart.unwrap_or(gap));
+        let (sets, unmatched) = matched(rules, gap, &times, &order);
+        let whole = times.iter().map(|times| times.iter().copied().collect()).collect();
+        prop_assert_eq!(&sets, &by_force(window_nanos, partial, whole));
+
+        let in_sets: usize = sets.iter().map(Vec::len).sum();
+        prop_assert_eq!(in_sets + unmatched.len(), times.iter().map(Vec::len).sum::<usize>());
+        for set in &sets {
+            let nanos = || set.iter().map(|(_, nanos)| *nanos);
+            prop_assert!(nanos().max().unwrap() - nanos().min().unwrap() <= window_nanos);
+            prop_assert!(partial || set.len() == times.len());
+        }
+    }
+
+    #[test]
+    fn with_little_room_the_order_makes_no_difference_either(
+        times in some_times(0),
+        window_nanos in 0_u64..40,
+        partial: bool,
+        depth in 1_usize..4,
+        orders in prop::collection::vec(prop::collection::vec(0_usize..12, 0..40), 2),
+    ) {
+        let rules = Rules { window_nanos, partial, depth };
+        prop_assert_eq!(matched(rules, 0, &times, &orders[0]), matched(rules, 0, &times, &orders[1]));
+    }
+}

@@ -1,0 +1,151 @@
+//! The key `match`: which cameras' framesets are matched, and how.
+//!
+//! A processor matches *cameras*, by whatever way they come: those that its inputs are, and those whose framesets
+//! its inputs pass on. So the cameras are known when all links are.
+
+use camrig_ipc::{MAX_MATCH_CAMERAS, Overflow};
+use toml::Spanned;
+
+use super::parse::Draft;
+use super::problem::{Problems, did_you_mean, quote, there_are};
+use super::section::Section;
+use super::{ActorId, LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role, Span};
+use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
+
+const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
+
+/// Whether a match may lack cameras that it waits for.
+const MISSING: &[(&str, bool)] = &[("drop", false), ("partial", true)];
+
+/// What `match` says by itself.
+pub(super) struct MatchDraft {
+    span: Span,
+    window_millis: usize,
+    /// None for all cameras.
+    wait: Option<Vec<Spanned<String>>>,
+    partial: bool,
+    clock: MatchClock,
+    pub(super) queue: usize,
+}
+
+/// Reads `match`, which has to be there for a `kind` that takes matches.
+pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>) -> Option<MatchDraft> {
+    if let Some(kind) = kind.filter(|_| !processor.table.contains_key("match")) {
+        let label = format!("kind {} takes matches: say `match = {{ window_millis = 10 }}`", quote(kind));
+        processor.missing("match", &label);
+    }
+    let mut section = processor.table("match", "a table, as in `{ window_millis = 10 }`")?;
+    let range = 1..=MATCH_WINDOW_MILLIS_MAX;
+    if !section.table.contains_key("window_millis") {
+        section.missing("window_millis", "how far apart the framesets of one instant can be");
+    }
+    let draft = MatchDraft {
+        span: section.span.clone(),
+        window_millis: section.number("window_millis", range).unwrap_or(1),
+        wait: section.names("wait", "names of cameras"),
+        partial: section.one_of("missing", MISSING).unwrap_or_default(),
+        clock: section.one_of("clock", MatchClock::NAMES).unwrap_or_default(),
+        queue: section.number("queue", 1..=QUEUE_MAX).unwrap_or(MATCH_QUEUE_DEFAULT),
+    };
+    section.finish(KEYS);
+    Some(draft)
+}
+
+/// What each actor's matching is, once it is known which cameras reach it.
+pub(super) fn specify(
+    drafts: &[Draft],
+    links: &[LinkSpec],
+    problems: &mut Problems,
+) -> Vec<Option<MatchSpec>> {
+    let actors = drafts.iter().enumerate();
+    actors.map(|(index, draft)| specify_one(ActorId(index), draft, drafts, links, problems)).collect()
+}
+
+/// A match is published at once: unless the file says otherwise, all of it can wait at its readers' inputs, and one
+/// frameset more.
+pub(super) fn make_room_for_matches(
+    drafts: &[Draft],
+    matchings: &[Option<MatchSpec>],
+    links: &mut [LinkSpec],
+) {
+    for link in links.iter_mut().filter(|link| drafts[link.to.0].queue.is_none()) {
+        if let Some(matching) = &matchings[link.from.0] {
+            link.queue = link.queue.max(matching.cameras.len() + 1).min(QUEUE_MAX);
+        }
+    }
+}
+
+fn specify_one(
+    actor: ActorId,
+    draft: &Draft,
+    drafts: &[Draft],
+    links: &[LinkSpec],
+    problems: &mut Problems,
+) -> Option<MatchSpec> {
+    let matching = draft.matching.as_ref()?;
+    let processor = format!("processor {}", quote(&draft.name));
+    let mut cameras: Vec<MatchedCamera> = Vec::new();
+    for link in links.iter().filter(|link| link.to == actor) {
+        let input = &drafts[link.from.0].name;
+        for camera in cameras_of(link.from, drafts, links) {
+            let name = &drafts[camera.0].name;
+            if let Some(other) = cameras.iter().find(|camera| camera.name == *name) {
+                let title = format!(
+                    "camera {} reaches {processor} by {} and by {}",
+                    quote(name),
+                    quote(&other.input),
+                    quote(input)
+                );
+                problems.add(matching.span.clone(), title, "a match has one frameset of each camera");
+            } else {
+                cameras.push(MatchedCamera { name: name.clone(), input: input.clone(), awaited: true });
+            }
+        }
+    }
+    if cameras.len() > MAX_MATCH_CAMERAS {
+        let title = format!("{} cameras reach {processor}", cameras.len());
+        problems.add(matching.span.clone(), title, format!("a match has at most {MAX_MATCH_CAMERAS}"));
+    }
+    if let Some(wait) = &matching.wait {
+        let names = || cameras.iter().map(|camera| camera.name.as_str());
+        for camera in wait.iter().filter(|camera| !names().any(|name| name == camera.get_ref())) {
+            let title = format!("{processor} waits for unknown camera {}", quote(camera.get_ref()));
+            problems.add(camera.span(), title, did_you_mean(camera.get_ref(), names()));
+        }
+        if wait.is_empty() {
+            problems.add(
+                matching.span.clone(),
+                format!("{processor} waits for no camera"),
+                there_are(names()),
+            );
+        }
+        for camera in &mut cameras {
+            camera.awaited = wait.iter().any(|waited| *waited.get_ref() == camera.name);
+        }
+    }
+    Some(MatchSpec {
+        window_nanos: matching.window_millis as u64 * 1_000_000,
+        partial: matching.partial,
+        clock: matching.clock,
+        queue: matching.queue,
+        blocks: draft.overflow == Overflow::Block,
+        cameras,
+    })
+}
+
+/// The cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.
+fn cameras_of(actor: ActorId, drafts: &[Draft], links: &[LinkSpec]) -> Vec<ActorId> {
+    let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; drafts.len()], vec![actor]);
+    while let Some(actor) = left.pop() {
+        if std::mem::replace(&mut seen[actor.0], true) {
+            continue;
+        }
+        match drafts[actor.0].role {
+            Role::Camera { .. } => cameras.push(actor),
+            Role::Processor { .. } => {
+                left.extend(links.iter().filter(|link| link.to == actor).rev().map(|link| link.from));
+            }
+        }
+    }
+    cameras
+}

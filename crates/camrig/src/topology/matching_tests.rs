@@ -1,0 +1,142 @@
+//! The key `match`, right and wrong.
+
+use super::tests::registry;
+use super::{Problems, Topology};
+use crate::matching::{Match, MatchClock, MatchSpec};
+use crate::outlet::Outlet;
+use crate::processor::{NoOptions, Processor, ProcessorError};
+
+/// A kind that takes matches.
+struct Fuse;
+
+impl Processor<Match> for Fuse {
+    fn process(&mut self, _: &Match, _: &mut Outlet) -> Result<(), ProcessorError> {
+        unreachable!("a topology calls nobody")
+    }
+}
+
+/// Three cameras, a processor that reads two of them, and what is to be tested.
+fn parse(rest: &str) -> Result<Topology, Problems> {
+    let mut registry = registry();
+    registry.add_processor("fuse", |_: NoOptions| Ok(Fuse));
+    let text = "camera.a = { driver = 'even', options.serial = 2 }\n\
+                camera.b = { driver = 'even', options.serial = 4 }\n\
+                camera.c = { driver = 'even', options.serial = 6 }\n\
+                processor.both = { kind = 'idle', inputs = ['b', 'a'] }\n";
+    Topology::parse("t.toml", &(text.to_owned() + rest), None, &registry)
+}
+
+fn spec(topology: &Topology, name: &str) -> MatchSpec {
+    let actor = topology.actors().iter().find(|actor| actor.name == name).unwrap();
+    actor.matching.clone().unwrap()
+}
+
+/// Each camera as `name<input`, with `!` where matches wait for it.
+fn cameras(spec: &MatchSpec) -> Vec<String> {
+    let mark = |awaited| if awaited { "!" } else { "" };
+    spec.cameras
+        .iter()
+        .map(|camera| format!("{}<{}{}", camera.name, camera.input, mark(camera.awaited)))
+        .collect()
+}
+
+#[track_caller]
+fn refused(rest: &str, expected: &str) {
+    let problems = parse(rest).expect_err("the text has problems").to_string();
+    // The place is the business of other tests.
+    let said: Vec<_> = problems
+        .lines()
+        .filter_map(|line| {
+            let label = line.strip_prefix("  | ").or_else(|| line.strip_prefix("error: "));
+            label.map(|label| label.trim_start_matches([' ', '^', '_', '|', '-']).trim())
+        })
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert_eq!(said.join("; "), expected, "\n{problems}");
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let topology =
+        parse("[processor.m]\nkind = 'fuse'\ninputs = ['c', 'a']\nmatch.window_millis = 10").unwrap();
+    let spec = spec(&topology, "m");
+    assert_eq!(cameras(&spec), ["c<c!", "a<a!"]);
+    assert_eq!((spec.window_nanos, spec.queue, spec.clock), (10_000_000, 8, MatchClock::Global));
+    assert!(!spec.partial && !spec.blocks);
+}
+
+#[test]
+fn everything_can_be_said() {
+    let topology = parse(
+        "[processor.m]\nkind = 'idle'\ninputs = ['c', 'a']\noverflow = 'block'\n\
+         match = { window_millis = 5, wait = ['a'], missing = 'partial', clock = 'estimated', queue = 3 }",
+    )
+    .unwrap();
+    let spec = spec(&topology, "m");
+    assert_eq!(cameras(&spec), ["c<c", "a<a!"]);
+    assert_eq!((spec.window_nanos, spec.queue, spec.clock), (5_000_000, 3, MatchClock::Estimated));
+    assert!(spec.partial && spec.blocks);
+}
+
+#[test]
+fn cameras_are_matched_by_whatever_way_they_come_and_framesets_have_room() {
+    let topology = parse(
+        "[processor.m]\nkind = 'fuse'\ninputs = ['c', 'both']\nmatch.window_millis = 10\n\
+         [processor.after]\nkind = 'idle'\ninputs = ['m', 'c']\n\
+         [processor.late]\nkind = 'idle'\ninputs = ['m']\nqueue = 1",
+    )
+    .unwrap();
+    assert_eq!(cameras(&spec(&topology, "m")), ["c<c!", "b<both!", "a<both!"]);
+    let name = |id: super::ActorId| topology.actor(id).name.as_str();
+    let links: Vec<_> = topology
+        .links()
+        .iter()
+        .map(|link| format!("{}>{} {}+{}", name(link.from), name(link.to), link.queue, link.held))
+        .collect();
+    // A whole match and one more frameset wait where nobody says otherwise.
+    assert_eq!(
+        links,
+        ["b>both 2+0", "a>both 2+0", "c>m 2+8", "both>m 2+8", "m>after 4+0", "c>after 2+0", "m>late 1+0"]
+    );
+    let slots = |name: &str| topology.actors().iter().find(|actor| actor.name == name).unwrap().slots;
+    assert_eq!(slots("c"), (2 + 8 + 1) + (2 + 1) + 2);
+}
+
+#[test]
+fn mistakes_are_named_with_the_choices() {
+    refused(
+        "[processor.m]\nkind = 'fuse'\ninputs = ['a']",
+        "processor `m` has no `match`; kind `fuse` takes matches: say `match = { window_millis = 10 }`",
+    );
+    let matching = |text: &str| format!("[processor.m]\nkind = 'idle'\ninputs = ['a', 'b']\nmatch = {text}");
+    refused(
+        &matching("{}"),
+        "`match` of processor `m` has no `window_millis`; how far apart the framesets of one instant can be",
+    );
+    refused(
+        &matching("10"),
+        "`match` of processor `m` is an integer; it has to be a table, as in `{ window_millis = 10 }`",
+    );
+    refused(
+        &matching("{ window_millis = 0, missing = 'some', clock = 'wall', queue = 33, wiat = 1 }"),
+        "`window_millis` of `match` of processor `m` is out of range; it has to be 1 to 10000; \
+         `match` of processor `m` has unknown missing `some`; there are: `drop`, `partial`; \
+         `match` of processor `m` has unknown clock `wall`; there are: `hardware`, `global`, `system`, `estimated`; \
+         `queue` of `match` of processor `m` is out of range; it has to be 1 to 32; \
+         unknown key `wiat` of `match` of processor `m`; \
+         did you mean `wait`? there are: `window_millis`, `wait`, `missing`, `clock`, `queue`",
+    );
+    refused(
+        &matching("{ window_millis = 1, wait = ['a', 'cc', 3] }"),
+        "processor `m` waits for unknown camera `cc`; there are: `a`, `b`; \
+         `wait` of `match` of processor `m` has an integer; it has to be an array of names of cameras",
+    );
+    refused(
+        &matching("{ window_millis = 1, wait = [] }"),
+        "processor `m` waits for no camera; there are: `a`, `b`",
+    );
+    refused(
+        "[processor.m]\nkind = 'idle'\ninputs = ['a', 'both']\nmatch.window_millis = 1",
+        "camera `a` reaches processor `m` by `a` and by `both`; a match has one frameset of each camera",
+    );
+}

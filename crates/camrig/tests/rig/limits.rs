@@ -1,0 +1,172 @@
+//! A machine that has no descriptors, no memory or no room on a disk left: who lacks it is named, in one line,
+//! and the rest goes on where it can.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+
+use crate::harness::{Placement, Plan, Rig};
+use crate::{conformance, test};
+
+const TOPOLOGY: &str = "
+[camera.front]
+driver = 'pattern'
+restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 10 }
+options = { pause_millis = 1 }
+[camera.rear]
+driver = 'pattern'
+options = { pause_millis = 1 }
+[processor.reader]
+kind = 'witness'
+restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 10 }
+inputs = ['front', 'rear']
+[processor.pulse]
+kind = 'count'
+process = 'main'
+inputs = ['front', 'rear']
+options = { beat = 10 }
+";
+
+/// With fewer descriptors nothing begins that could be named.
+const FEWEST: u32 = 12;
+
+/// Checks that each line names an actor, or the process or link of one, once, and says what there is too little of.
+fn assert_lacks<'a>(said: impl Iterator<Item = &'a str>, lack: &str) {
+    let mut subjects = BTreeSet::new();
+    for line in said {
+        let (before, subject) = line.split_once('`').unwrap_or_else(|| panic!("{line} names nobody"));
+        let known =
+            ["error: the rig cannot be started: ", "ERROR main: "].iter().any(|start| before.contains(start));
+        assert!(known && line.contains(lack), "{line}");
+        // Each try to restart it is a failure of its own.
+        let once = subjects.insert(subject.split('`').next()) || line.ends_with("restarted");
+        assert!(once, "{line} was said before");
+    }
+}
+
+/// From no descriptors to enough of them: a rig that cannot start says why, once, and leaves nothing.
+fn too_few_descriptors_at_start(placement: Placement) {
+    for descriptors in FEWEST.. {
+        let limit = format!("ulimit -n {descriptors}");
+        let ended = Plan::new(TOPOLOGY, placement).limit(&limit).arguments(&["--framesets", "20"]).run();
+        if ended.code() == Some(0) {
+            assert!(descriptors > 2 * FEWEST, "a limit that has no effect");
+            return;
+        }
+        assert_eq!(ended.code(), Some(70), "{descriptors}: {:?}", ended.stderr);
+        assert_lacks(ended.stderr.iter().map(String::as_str), "Too many open files (os error 24)");
+    }
+}
+
+/// Sets how many descriptors the supervisor may have.
+fn allow_descriptors(rig: &Rig, descriptors: u64) {
+    let limit = Rlimit { current: Some(descriptors), maximum: Some(4096) };
+    prlimit(Some(rig.supervisor()), Resource::Nofile, limit).unwrap();
+}
+
+/// From no descriptors to enough of them: a process that cannot be restarted says why, and the others go on; when
+/// there are descriptors again, it does too.
+fn too_few_descriptors_at_a_restart(process: &str) {
+    let mut rig = Plan::new(TOPOLOGY, Placement::Mixed).start();
+    rig.wait_for_stdout("a beginning", |lines| lines.contains(&"reader goes on with front"));
+    for spare in 0.. {
+        let used = fs::read_dir(format!("/proc/{}/fd", rig.supervisor().as_raw_nonzero())).unwrap().count();
+        allow_descriptors(&rig, used as u64 - 1 + spare);
+        let before = rig.stderr().lines().count();
+        rig.kill_worker(process);
+        let again = rig.wait_for("a failure, or that it is running again", |rig| {
+            let said = rig.stderr();
+            let mut new = said.lines().skip(before);
+            let failed = new.clone().any(|line| line.contains("Too many open files"));
+            (failed || new.any(|line| line.ends_with("is running again"))).then_some(!failed)
+        });
+        // The others go on.
+        rig.forget_stdout();
+        rig.wait_for_stdout("the other camera", |lines| {
+            lines.iter().any(|line| line.starts_with("pulse rear"))
+        });
+        allow_descriptors(&rig, 1024);
+        rig.forget_stdout();
+        rig.wait_for_stdout("everybody", |lines| {
+            lines.contains(&"reader goes on with front") && lines.contains(&"reader goes on with rear")
+        });
+        let said = rig.stderr();
+        let news = said.lines().skip(before).filter(|line| !line.ends_with("is running again"));
+        assert_lacks(
+            news.filter(|line| !line.contains("was killed by signal 9 (SIGKILL); it")),
+            "Too many open files (os error 24)",
+        );
+        if again {
+            assert!(spare > 2, "a limit that has no effect");
+            break;
+        }
+    }
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    ended.assert_settled();
+}
+
+/// Slots that the camera's process has no addresses for: the rig does not begin, and the camera is named.
+fn no_memory_for_slots() {
+    let topology = "[camera.front]\ndriver = 'synthetic'\nslots = 64\n\
+                    options = { model = 'any', color = '1920x1080@30', depth = '1280x720@30' }\n\
+                    [processor.pulse]\nkind = 'count'\nprocess = 'main'\ninputs = ['front']\n";
+    let ended = Plan::new(topology, Placement::Mixed).limit("ulimit -v 400000").run();
+    ended.assert_said(
+        70,
+        &["ERROR main: camera `front` failed: 64 slots of 7875 KiB cannot be made: there is no shared memory of \
+           504320 KiB to be had: Cannot allocate memory (os error 12)"],
+    );
+}
+
+/// A snapshot that finds no room on the disk names its file, and the cameras go on.
+fn full_disk(placement: Placement) {
+    let folder =
+        std::env::temp_dir().join(format!("camrig-disk-{}-{}", std::process::id(), placement.name()));
+    fs::create_dir_all(&folder).unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&folder).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        eprintln!("LEFT OUT: no disk is filled, because no small one can be mounted here");
+        let _ = fs::remove_dir(&folder);
+        return;
+    }
+    let topology = format!(
+        "[camera.front]\ndriver = 'synthetic'\noptions = {{ model = 'any', color = '320x240@100', depth = 'off' }}\n\
+         [processor.snapshot]\nkind = 'snapshot'\ninputs = ['front']\n\
+         restart = {{ max = 2, backoff_millis = 1 }}\noptions = {{ folder = '{}', every = 1 }}\n\
+         [processor.pulse]\nkind = 'count'\nprocess = 'main'\ninputs = ['front']\noptions = {{ beat = 10 }}\n",
+        folder.display()
+    );
+    let ended = Plan::new(&topology, placement).run();
+    Command::new("umount").arg(&folder).status().unwrap();
+    fs::remove_dir(&folder).unwrap();
+    // The rig was built for its snapshots: without them it ends, in order.
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    ended.assert_settled();
+    let failed =
+        format!("ERROR main: processor `snapshot` failed: cannot write `{}/front-", folder.display());
+    let for_good = failed.replace("failed:", "failed for good:");
+    let full = "No space left on device (os error 28); ";
+    let said = |start: &str, line: &String| line.starts_with(start) && line.contains(full);
+    assert_eq!(ended.stderr.iter().filter(|line| said(&failed, line)).count(), 2, "{:?}", ended.stderr);
+    assert_eq!(ended.stderr.iter().filter(|line| said(&for_good, line)).count(), 1, "{:?}", ended.stderr);
+    for other in ["front", "pulse"] {
+        assert_eq!(ended.report().actor(other).state, "finished");
+    }
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    conformance(trials, "limits::too_few_descriptors_at_start", too_few_descriptors_at_start);
+    for process in ["front", "reader"] {
+        test(trials, format!("limits::too_few_descriptors_at_a_restart::{process}"), move || {
+            too_few_descriptors_at_a_restart(process);
+        });
+    }
+    test(trials, "limits::no_memory_for_slots", no_memory_for_slots);
+    conformance(trials, "limits::a_full_disk", full_disk);
+}

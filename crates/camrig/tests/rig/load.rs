@@ -1,0 +1,154 @@
+//! Load does not make a rig grow: not a reader that is stopped, not one that is slow while its camera dies, and
+//! never beyond what `check` says.
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::harness::{Placement, Plan, Rig};
+use crate::soak::{holdings, wait_for_baseline};
+use crate::{conformance, test};
+
+/// A camera with a reader that may be slow or stopped, beside one that gets everything.
+fn topology(sluggish: &str) -> String {
+    format!(
+        "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
+         restart = {{ max = 9, backoff_millis = 1 }}\n\
+         [processor.sluggish]\nkind = 'count'\ninputs = ['front']\n{sluggish}\n\
+         [processor.pulse]\nkind = 'count'\ninputs = ['front']\noverflow = 'block'\noptions = {{ beat = 10 }}\n"
+    )
+}
+
+/// Waits until `reader` has said more framesets than until now, by so many.
+fn wait_for_framesets(rig: &mut Rig, reader: &str, framesets: u64) {
+    let start = format!("{reader} front ");
+    let until_now = rig.highest(&start);
+    rig.wait_for(&start, |rig| (rig.highest(&start) >= until_now + framesets).then_some(()));
+}
+
+/// Framesets that the other reader gets while one is stopped: far more than all slots and queues hold.
+const STOPPED_FOR: u64 = 2000;
+
+/// While a reader is stopped its camera loses nothing towards the other one, and nobody grows. Then it goes on
+/// with what is fresh.
+fn stopped_reader() {
+    let mut rig = Plan::new(&topology("options = { beat = 10 }"), Placement::MultiProcess).start();
+    wait_for_framesets(&mut rig, "sluggish", 10);
+    wait_for_framesets(&mut rig, "pulse", 10);
+    let before = holdings(&rig).expect("everybody is there");
+    rig.signal_worker("sluggish", Signal::STOP);
+    rig.wait_for_stderr("process `sluggish` is stopped by signal 19 (SIGSTOP)");
+    wait_for_framesets(&mut rig, "pulse", STOPPED_FOR);
+    assert_eq!(holdings(&rig).as_ref(), Some(&before));
+    rig.signal_worker("sluggish", Signal::CONT);
+    wait_for_framesets(&mut rig, "sluggish", 20);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    ended.assert_settled();
+    let link = ended.report().link("front", "sluggish");
+    assert_eq!(link.dropped.keys().collect::<Vec<_>>(), ["drop-oldest"], "{link:?}");
+    // But for the few that it had begun or that lay in its queue, what came meanwhile was dropped.
+    assert!(link.dropped["drop-oldest"] >= STOPPED_FOR - 20, "{link:?}");
+    let link = ended.report().link("front", "pulse");
+    assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
+}
+
+/// A camera that dies leaves framesets in the queue of a slow reader. When they are read, their pool goes.
+fn slow_reader_of_a_camera_that_dies() {
+    let slow = "overflow = 'block'\noptions = { pause_millis = 20, beat = 1 }";
+    let mut rig = Plan::new(&topology(slow), Placement::MultiProcess).start();
+    wait_for_framesets(&mut rig, "sluggish", 5);
+    let baseline = holdings(&rig).expect("everybody is there");
+    for _ in 0..3 {
+        rig.kill_worker("front");
+        wait_for_framesets(&mut rig, "sluggish", 5);
+        wait_for_baseline(&mut rig, &baseline);
+    }
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    ended.assert_settled();
+}
+
+/// What `check` says that the rig's memory is at most, in bytes.
+fn bound(topology: &str, placement: Placement) -> u64 {
+    let said = Plan::new(topology, placement).check();
+    let line = said.lines().find_map(|line| line.strip_prefix("slots and queues take at most ")).unwrap();
+    line.strip_suffix(" KiB of memory").unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// What nobody can know before the first frameset is said.
+fn unknown_sizes() {
+    let topology = "
+[camera.front]
+driver = 'pattern'
+[camera.rear]
+driver = 'synthetic'
+options = { model = 'any', color = 'off', depth = '32x24@30' }
+[processor.pass]
+kind = 'pass-on'
+slots = 2
+inputs = ['front', 'rear']
+[processor.pulse]
+kind = 'count'
+inputs = ['pass']
+";
+    let said = Plan::new(topology, Placement::MultiProcess).check();
+    // Two pages for each of five slots, and one for each of three links, four actors and five processes.
+    assert_eq!(
+        said.lines().nth(1),
+        Some(
+            "slots and queues take at most 88 KiB of memory, beside 5 slots of `front`, 2 slots of `pass`, \
+             which are as large as the framesets turn out"
+        )
+    );
+}
+
+/// With readers that are slower than the cameras the memory that processes share stays
+/// under what `check` says, and is most of it.
+fn bounded(placement: Placement) {
+    let topology = "
+[camera.front]
+driver = 'synthetic'
+slots = 6
+options = { model = 'any', paced = false, color = '160x120@30', depth = '320x240@30' }
+[camera.rear]
+driver = 'synthetic'
+process = 'together'
+options = { model = 'any', paced = false, color = 'off', depth = '640x480@30' }
+[processor.slow]
+kind = 'count'
+process = 'together'
+inputs = ['front', 'rear']
+options = { pause_millis = 5 }
+[processor.slower]
+kind = 'count'
+inputs = ['front']
+options = { pause_millis = 20 }
+[processor.pulse]
+kind = 'count'
+process = 'main'
+inputs = ['front', 'rear']
+options = { beat = 10 }
+";
+    let bound = bound(topology, placement);
+    let mut rig = Plan::new(topology, placement).start();
+    let mut peak = 0;
+    rig.wait_for("a loaded rig", |rig| {
+        // None while processes come and go.
+        peak = peak.max(holdings(rig).map_or(0, |holdings| holdings.shared_bytes));
+        (rig.highest("pulse rear ") >= 300).then_some(())
+    });
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    assert!(peak <= bound, "{peak} bytes, but at most {bound} were announced");
+    assert!(peak > bound / 10 * 9, "{peak} bytes, but {bound} were announced");
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    conformance(trials, "load::memory_is_bounded", bounded);
+    test(trials, "load::memory_that_is_not_known", unknown_sizes);
+    test(trials, "load::a_reader_is_stopped", stopped_reader);
+    test(trials, "load::a_camera_of_a_slow_reader_dies", slow_reader_of_a_camera_that_dies);
+}

@@ -1,0 +1,290 @@
+//! A long run in which workers are killed, again and again, at any moment of their lives: nothing may get
+//! stuck, get lost without being counted, or be left behind.
+//!
+//! `just soak` runs it for a chosen time. Without one it ends after a thousand kills, as the gate runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Write};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use libtest_mimic::Trial;
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Placement, Plan, Rig};
+use crate::test;
+
+/// The environment variables with the time of a soak, such as 10m, and its seed. Empty is as good as none.
+const TIME: &str = "CAMRIG_SOAK_TIME";
+const SEED: &str = "CAMRIG_SOAK_SEED";
+
+/// The kills of a soak without a time.
+const KILLS: u64 = 1000;
+
+/// So many kills lie between two moments at which the rig is left alone and looked at.
+const KILLS_BETWEEN_LOOKS: u64 = 50;
+
+/// The longest pause after a kill: some workers die before they have said hello, others in steady state.
+const PAUSE_MILLIS: u64 = 40;
+
+/// What the supervisor may grow by, in bytes, once it has been through its first kills: less than a byte for
+/// each kill of a long run, but an allocator's whims.
+const GROWTH_BYTES: u64 = 1 << 20;
+
+/// What the supervisor says of a worker that was killed before it could be greeted.
+const REFUSED: &str = "cannot be met: Connection refused (os error 111);";
+
+/// The actors in the process `together`: so often is said what happens to it.
+const TOGETHER: usize = 3;
+
+const CAMERAS: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
+
+/// The witnesses and what they read; every one that says what it gets.
+const WITNESSES: [(&str, &str, &str, &[&str]); 4] = [
+    ("all", "all", "drop-oldest", &CAMERAS),
+    ("strict", "strict", "block", &["c1", "c2", "c3", "pass"]),
+    ("near", "together", "drop-oldest", &["c6", "c5", "pass"]),
+    ("own", "main", "drop-newest", &["pass", "c4"]),
+];
+
+fn topology() -> String {
+    // Restarts without end: no policy gives up an actor that is killed a thousand times.
+    let common = "restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 20 }\n\
+                  stall_timeout_millis = 0\n";
+    let mut topology = String::new();
+    for camera in CAMERAS {
+        let process = if camera == "c6" { "together" } else { camera };
+        write!(
+            topology,
+            "[camera.{camera}]\ndriver = 'synthetic'\nprocess = '{process}'\n{common}\
+             options = {{ model = 'any', color = 'off', depth = '32x24@100' }}\n"
+        )
+        .unwrap();
+    }
+    write!(
+        topology,
+        "[processor.pass]\nkind = 'pass-on'\ninputs = ['c1', 'c2']\nprocess = 'pass'\n{common}\
+         [processor.verify]\nkind = 'verify'\ninputs = ['c6', 'c3', 'pass']\nprocess = 'together'\n{common}"
+    )
+    .unwrap();
+    for (name, process, overflow, inputs) in WITNESSES {
+        write!(
+            topology,
+            "[processor.{name}]\nkind = 'witness'\nprocess = '{process}'\ninputs = {inputs:?}\n\
+             overflow = '{overflow}'\n{common}"
+        )
+        .unwrap();
+    }
+    topology
+}
+
+/// What the processes of a rig hold, by process: descriptors, and mappings of shared memory; and the bytes of
+/// all shared memory that they have a descriptor of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    processes: BTreeMap<String, (usize, usize)>,
+    pub(crate) shared_bytes: u64,
+}
+
+/// None when a process went meanwhile.
+pub(crate) fn holdings(rig: &Rig) -> Option<Holdings> {
+    let mut holdings = Holdings::default();
+    let mut shared = BTreeSet::new();
+    let workers = rig.children().into_iter().map(|worker| (worker.process, worker.pid));
+    for (process, pid) in workers.chain([("main".to_owned(), rig.supervisor())]) {
+        let pid = pid.as_raw_nonzero();
+        let mut descriptors = 0;
+        for descriptor in fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
+            let path = descriptor.ok()?.path();
+            descriptors += 1;
+            if fs::read_link(&path).ok()?.to_string_lossy().starts_with("/memfd:") {
+                let file = fs::metadata(&path).ok()?;
+                shared.insert((file.ino(), file.len()));
+            }
+        }
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        let mappings = maps.lines().filter(|line| line.contains("/memfd:")).count();
+        holdings.processes.insert(process, (descriptors, mappings));
+    }
+    holdings.shared_bytes = shared.iter().map(|(_, bytes)| bytes).sum();
+    Some(holdings)
+}
+
+/// The private memory of the supervisor.
+fn resident_bytes(rig: &Rig) -> u64 {
+    let pid = rig.supervisor().as_raw_nonzero().get();
+    let status = procfs::process::Process::new(pid).unwrap().status().unwrap();
+    status.rssanon.unwrap() << 10
+}
+
+/// Waits until every link delivers, from now on.
+fn wait_for_all_links(rig: &mut Rig) {
+    rig.forget_stdout();
+    rig.wait_for_stdout("framesets on every link", |lines| {
+        WITNESSES.iter().all(|(name, _, _, inputs)| {
+            inputs.iter().all(|input| lines.contains(&format!("{name} goes on with {input}").as_str()))
+        })
+    });
+}
+
+/// Waits until the rig holds what it held before any kill.
+pub(crate) fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
+    let mut last = None;
+    rig.wait_for("what the rig held before any kill", |rig| {
+        let mut expected = baseline.clone();
+        if let Some((descriptors, _)) = expected.processes.get_mut("main") {
+            *descriptors += sockets_lost(rig);
+        }
+        let now = holdings(rig)?;
+        let same = now == expected;
+        if !same && last.as_ref() != Some(&now) {
+            eprintln!("soak: not yet {expected:?}, but {now:?}");
+            last = Some(now);
+        }
+        same.then_some(())
+    });
+}
+
+/// Descriptors that ipc-channel lost: it keeps the socket whose connection to a worker was refused, because the
+/// worker was killed in the moment between the name of its socket and the supervisor's greeting.
+fn sockets_lost(rig: &Rig) -> usize {
+    let stderr = rig.stderr();
+    let refused = stderr.lines().filter(|line| line.contains(REFUSED));
+    let (together, alone): (Vec<_>, Vec<_>) = refused.partition(|line| line.contains("process `together`"));
+    alone.len() + together.len() / TOGETHER
+}
+
+/// Kills some workers; how many.
+fn kill_some(rig: &Rig, random: &mut Rng) -> u64 {
+    let mut workers = rig.children();
+    random.shuffle(&mut workers);
+    let victims = match random.u8(..20) {
+        // Everybody at once, both ends of every link among them.
+        0 => workers.len(),
+        1..5 => 2,
+        _ => 1,
+    };
+    let mut kills = 0;
+    for worker in workers.iter().take(victims) {
+        // One that is gone already was killed before.
+        kills += u64::from(kill_process(worker.pid, Signal::KILL).is_ok());
+    }
+    kills
+}
+
+fn soak() {
+    let time = asked::<jiff::SignedDuration>(TIME).map(jiff::SignedDuration::unsigned_abs);
+    let mut random = seeded();
+    let mut rig = Plan::new(&topology(), Placement::Mixed).start();
+    wait_for_all_links(&mut rig);
+    let baseline = holdings(&rig).expect("nobody was killed yet");
+    let began = Instant::now();
+    let (mut kills, mut looked_at, mut grown_from) = (0, 0, None);
+    while time.map_or(kills < KILLS, |time| began.elapsed() < time) {
+        kills += kill_some(&rig, &mut random);
+        // Not to wait for anything: to meet the workers in another phase of their lives.
+        std::thread::sleep(Duration::from_millis(random.u64(..PAUSE_MILLIS)));
+        if kills - looked_at >= KILLS_BETWEEN_LOOKS {
+            looked_at = kills;
+            wait_for_all_links(&mut rig);
+            wait_for_baseline(&mut rig, &baseline);
+            let resident = resident_bytes(&rig);
+            eprintln!(
+                "soak: {kills} kills in {} s, the supervisor holds {} KiB",
+                began.elapsed().as_secs(),
+                resident >> 10,
+            );
+            let grown_from = *grown_from.get_or_insert(resident);
+            assert!(resident <= grown_from + GROWTH_BYTES, "{resident} bytes after {grown_from}");
+        }
+    }
+    wait_for_all_links(&mut rig);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    let expected = |line: &&String| {
+        line.contains("was killed by signal 9 (SIGKILL); it")
+            || line.contains("cannot be met: ")
+            || line.ends_with("is running again")
+            || line.contains("verify: ")
+    };
+    let unexpected: Vec<_> = ended.stderr.iter().filter(|line| !expected(line)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    assert_eq!(ended.code(), Some(0));
+    ended.assert_settled();
+    let restarts: u64 = ended.report().actors.iter().map(|actor| actor.restarts).sum();
+    assert!(restarts > 0);
+}
+
+/// Rigs whose workers are killed while they start, and while they end.
+const RIGS: u64 = 20;
+
+/// Workers are killed while the rig starts, until it has ended for that or goes on all the same.
+fn start_under_fire() {
+    let mut random = seeded();
+    for _ in 0..RIGS {
+        let rig = Plan::new(&topology(), Placement::Mixed).start();
+        let mut kills = 0;
+        while kills < 3 {
+            std::thread::sleep(Duration::from_millis(random.u64(..PAUSE_MILLIS)));
+            kills += kill_some(&rig, &mut random);
+            if rig.children().is_empty() && kills > 0 {
+                break;
+            }
+        }
+        rig.signal(Signal::TERM);
+        assert_ended(rig);
+    }
+}
+
+/// Workers are killed while the rig ends.
+fn end_under_fire() {
+    let mut random = seeded();
+    for _ in 0..RIGS {
+        let mut rig = Plan::new(&topology(), Placement::Mixed).start();
+        wait_for_all_links(&mut rig);
+        let (before, after) = (random.u64(..3), random.u64(..3));
+        for _ in 0..before {
+            kill_some(&rig, &mut random);
+        }
+        std::thread::sleep(Duration::from_micros(random.u64(..2_000)));
+        rig.signal(Signal::TERM);
+        for _ in 0..after {
+            std::thread::sleep(Duration::from_millis(random.u64(..10)));
+            kill_some(&rig, &mut random);
+        }
+        assert_ended(rig);
+    }
+}
+
+/// Checks that a rig ends with exact accounts and leaves nothing, whoever of it was killed.
+fn assert_ended(rig: Rig) {
+    let ended = rig.finish();
+    assert!([Some(0), Some(70)].contains(&ended.code()), "{:?}", ended.status);
+    assert!(!ended.stderr.iter().any(|line| line.contains("did not end within")), "{:#?}", ended.stderr);
+    ended.assert_settled();
+}
+
+/// What an environment variable asks for.
+fn asked<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error:?}")))
+}
+
+/// Numbers that are the same for the same seed. It is said past the harness, which keeps what passing tests say.
+fn seeded() -> Rng {
+    let seed = asked(SEED).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("soak: {SEED}={seed}");
+    Rng::with_seed(seed)
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    // `just soak` asks for them: they take minutes.
+    let mut soaks = Vec::new();
+    test(&mut soaks, "soak::workers_are_killed", soak);
+    test(&mut soaks, "soak::workers_are_killed_while_the_rig_starts", start_under_fire);
+    test(&mut soaks, "soak::workers_are_killed_while_the_rig_ends", end_under_fire);
+    trials.extend(soaks.into_iter().map(|soak| soak.with_ignored_flag(true)));
+}
