@@ -17,6 +17,10 @@ features := `PKG_CONFIG_PATH="target/sdk/lib/pkgconfig:${PKG_CONFIG_PATH:-}" pkg
 run topology *args:
     cargo run --release {{ features }} -- run {{ topology }} {{ args }}
 
+# Look at a running rig; its name is only needed when there are several
+top *rig:
+    cargo run --release {{ features }} -- top {{ rig }}
+
 # Check a topology: all problems at once, nothing started
 check topology *args:
     cargo run --release {{ features }} -- check {{ topology }} {{ args }}
@@ -49,6 +53,25 @@ test:
 test-realsense:
     cargo test -p camrig-realsense
     cargo test -p camrig-cli --features realsense --test realsense
+
+# Run the tests that look: the page in Chromium, the numbers in Prometheus' parser, the screens in tmux
+test-looking:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build
+    (cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock)
+    test -d target/looking || python3 -m venv target/looking
+    target/looking/bin/pip install --quiet 'prometheus-client==0.*'
+    target/looking/bin/python crates/camrig-status/tests/metrics.py
+    python3 crates/camrig-top/tests/top.py
+    node --test crates/camrig-view/tests/browser/page.test.mjs
+    node --test crates/camrig-view/tests/browser/frozen.test.mjs
+
+# Make README's picture of the page
+picture:
+    cargo build --release
+    cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock
+    CAMRIG=target/release/camrig node crates/camrig-view/tests/browser/picture.mjs
 
 # Measure camrig against other ways to move framesets; iceoryx2 needs libclang to build. About 20 minutes; `--quick` takes a few
 bench *args:

@@ -6,9 +6,11 @@ mod stand_in;
 use std::process::ExitCode;
 
 use camrig::App;
+use camrig_view::View;
 
 fn main() -> ExitCode {
-    with_realsense(camrig_record::add_to(App::new())).main()
+    let app = App::new().actor("view", View::new).demo(include_str!("demo.toml"));
+    with_realsense(camrig_record::add_to(app)).main()
 }
 
 #[cfg(feature = "realsense")]

@@ -12,10 +12,14 @@ const LATENCY_STEPS: u32 = 16;
 /// Up to 2^36 microseconds, 19 hours.
 const LATENCY_BUCKETS: usize = (LATENCY_STEPS * 33) as usize;
 
+/// From 64 microseconds to 8.4 seconds.
+const HISTOGRAM_POWERS: std::ops::RangeInclusive<u32> = 6..=23;
+
 /// How many framesets took how long.
 #[repr(C, align(64))]
 pub(crate) struct LatencyCells {
     max_micros: AtomicU64,
+    sum_micros: AtomicU64,
     buckets: [AtomicU32; LATENCY_BUCKETS],
 }
 
@@ -24,11 +28,25 @@ impl LatencyCells {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
         self.max_micros.fetch_max(micros, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn sum_up(&self) -> Latency {
-        let buckets: Vec<u32> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        Latency::of(&buckets, self.max_micros.load(Ordering::Relaxed))
+        Latency::of(&self.counts(), self.max_micros.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn histogram(&self) -> LatencyHistogram {
+        let counts = self.counts();
+        let below = HISTOGRAM_POWERS.map(|power| {
+            let bound = 1 << power;
+            // A power of two is the first value of a bucket.
+            (bound, counts[..bucket_of(bound)].iter().map(|&count| u64::from(count)).sum())
+        });
+        LatencyHistogram { sum_micros: self.sum_micros.load(Ordering::Relaxed), below: below.collect() }
+    }
+
+    fn counts(&self) -> Vec<u32> {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
     }
 }
 
@@ -41,6 +59,15 @@ pub struct Latency {
     pub p99: u64,
     /// The longest, exactly.
     pub max: u64,
+}
+
+/// How many framesets took how long, for those who draw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyHistogram {
+    /// The latencies of all framesets together, in microseconds.
+    pub sum_micros: u64,
+    /// Bounds in microseconds, rising by factors of two, and how many framesets took less than each.
+    pub below: Vec<(u64, u64)>,
 }
 
 impl Latency {
@@ -94,5 +121,18 @@ mod tests {
                 assert!(bucket == 0 || micros > upper_bound_of(bucket - 1), "{micros}");
             }
         }
+    }
+
+    #[test]
+    fn the_histogram_counts_what_is_below_each_bound() {
+        let ledger = crate::Ledger::new().unwrap();
+        for micros in [0, 63, 64, 127, 128, 129, 8_388_607, 8_388_608] {
+            ledger.count_delivered(Duration::from_micros(micros));
+        }
+        let histogram = ledger.latency_histogram();
+        assert_eq!(histogram.below.len(), 18);
+        assert_eq!(histogram.below[..3], [(64, 2), (128, 4), (256, 6)]);
+        assert_eq!(histogram.below[16..], [(1 << 22, 6), (1 << 23, 7)]);
+        assert_eq!(histogram.sum_micros, 63 + 64 + 127 + 128 + 129 + 8_388_607 + 8_388_608);
     }
 }

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
 use crate::futex;
-use crate::latency::{Latency, LatencyCells};
+use crate::latency::{Latency, LatencyCells, LatencyHistogram};
 use crate::region::{Region, Shared};
 
 /// The most slots that a producer can have.
@@ -429,6 +429,16 @@ impl Ledger {
     /// How long framesets took from the camera actor to the call of the processor.
     pub fn latency(&self) -> Latency {
         self.cells().latency.sum_up()
+    }
+
+    /// How many framesets took how long.
+    pub fn latency_histogram(&self) -> LatencyHistogram {
+        self.cells().latency.histogram()
+    }
+
+    /// The producer's slots that wait for the reader or are read by it: a bit for each, the first one lowest.
+    pub fn slots_in_use(&self) -> u64 {
+        self.words().fold(0, |bits, (slot, _)| bits | 1 << slot)
     }
 
     pub(crate) fn slot_is_free(&self, slot: usize) -> bool {

@@ -28,7 +28,7 @@ mod slots;
 mod tally;
 
 pub use bell::{Bell, Inbox};
-pub use latency::Latency;
+pub use latency::{Latency, LatencyHistogram};
 pub use ledger::{Absence, Counts, Deaths, DropReason, Ledger, MAX_SLOTS, Overflow, Step};
 pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounts, MatchTally, Unmatched};
 pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};

@@ -45,6 +45,9 @@ pub struct App {
     commands: Vec<OwnCommand>,
 }
 
+/// The topology that `demo` names, unless the program has another one.
+const DEMO: &str = include_str!("demo.toml");
+
 impl App {
     /// A program with the stock driver `synthetic` and the stock processors `match`, `snapshot`,
     /// `stats` and `verify`.
@@ -53,6 +56,7 @@ impl App {
         let mut registry = Registry::default();
         registry.add_driver::<Synthetic>(synthetic::DRIVER);
         stock::register(&mut registry);
+        registry.set_demo(DEMO);
         Self { registry, commands: Vec::new() }
     }
 
@@ -98,6 +102,13 @@ impl App {
         F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_actor(kind, build);
+        self
+    }
+
+    /// Replaces the topology that `demo` names on the command line; `text` is what a file would hold.
+    #[must_use]
+    pub fn demo(mut self, text: &'static str) -> Self {
+        self.registry.set_demo(text);
         self
     }
 

@@ -42,6 +42,8 @@ pub(crate) enum Part {
 pub(crate) struct ActorPart {
     pub(crate) id: u32,
     pub(crate) name: String,
+    /// The name of the rig's status socket.
+    pub(crate) rig: String,
     pub(crate) role: Role,
     /// The text of a TOML table.
     pub(crate) options: String,

@@ -176,6 +176,7 @@ impl Wired {
         let finished = loop {
             let outlet = Outlet::new(Wiring {
                 name: part.name.clone(),
+                rig: part.rig.clone(),
                 slots: part.slots,
                 remotes: remotes.clone(),
                 locals: locals.clone(),

@@ -8,6 +8,7 @@ mod clock;
 mod control;
 mod driver;
 mod frameset;
+mod gauge;
 mod host;
 mod inputs;
 mod local;
@@ -47,6 +48,7 @@ pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
 pub use stock::ply::encode as encode_ply;
+pub use stock::{Colorizer, Picture};
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.

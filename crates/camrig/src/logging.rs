@@ -3,10 +3,8 @@
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 static PROCESS: OnceLock<String> = OnceLock::new();
-static STATUS_LINE: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static ACTOR: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -24,15 +22,9 @@ pub(crate) fn init(process: &str) {
                 Some(actor) => format!("{}/{actor}", process_name()),
                 None => process_name().to_owned(),
             });
-            let clear = if STATUS_LINE.load(Ordering::Relaxed) { "\r\x1b[K" } else { "" };
             let level = record.level();
             let style = line.default_level_style(level);
-            writeln!(
-                line,
-                "{clear}{} {style}{level:5}{style:#} {place}: {}",
-                line.timestamp_millis(),
-                record.args()
-            )
+            writeln!(line, "{} {style}{level:5}{style:#} {place}: {}", line.timestamp_millis(), record.args())
         })
         .try_init();
     let default_hook = std::panic::take_hook();
@@ -53,11 +45,6 @@ pub(crate) fn set_actor(name: &str) {
 /// Where this thread's last panic was, as ` at file:line:column`; empty when unknown.
 pub(crate) fn take_panic_location() -> String {
     PANIC_LOCATION.take().unwrap_or_default()
-}
-
-/// Whether the terminal shows a status line that log lines have to clear first.
-pub(crate) fn set_status_line(shown: bool) {
-    STATUS_LINE.store(shown, Ordering::Relaxed);
 }
 
 fn process_name() -> &'static str {

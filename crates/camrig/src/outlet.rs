@@ -35,6 +35,7 @@ const ROOM_LOOK: Duration = Duration::from_millis(100);
 /// Where an actor publishes its framesets.
 pub struct Outlet {
     name: Arc<str>,
+    rig: Arc<str>,
     slots: usize,
     remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
@@ -56,6 +57,8 @@ struct Source {
 /// Everything that an outlet is wired with.
 pub(crate) struct Wiring {
     pub(crate) name: String,
+    /// The name of the rig's status socket.
+    pub(crate) rig: String,
     pub(crate) slots: usize,
     pub(crate) remotes: Vec<Arc<LinkWriter>>,
     pub(crate) locals: Vec<Arc<LocalLink>>,
@@ -121,7 +124,7 @@ pub enum OutletError {
 impl Outlet {
     /// The output of an actor that begins a life: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, slots, remotes, locals, inputs, matching, tally } = wiring;
+        let Wiring { name, rig, slots, remotes, locals, inputs, matching, tally } = wiring;
         for link in &remotes {
             link.begin();
         }
@@ -130,6 +133,7 @@ impl Outlet {
         Self {
             sequence: tally.produced(),
             name: name.into(),
+            rig: rig.into(),
             slots,
             remotes,
             locals,
@@ -145,6 +149,12 @@ impl Outlet {
     /// The actor's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name under which the rig's status can be read, as `camrig top` does: what all its actors and
+    /// processes do.
+    pub fn rig(&self) -> &str {
+        &self.rig
     }
 
     /// The actor's input links as they are now; empty for a camera.

@@ -28,6 +28,8 @@ pub(crate) struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
     absent: BTreeMap<String, Absent>,
+    /// The topology that is built in.
+    demo: &'static str,
 }
 
 /// A driver that this build lacks.
@@ -41,6 +43,16 @@ struct Absent {
 impl Registry {
     pub(crate) fn add_driver<D: Driver>(&mut self, name: &str) {
         self.drivers.insert(name.to_owned(), Arc::new(TypedDriver::<D>(PhantomData)));
+    }
+
+    /// Notes the topology that is built in.
+    pub(crate) fn set_demo(&mut self, text: &'static str) {
+        self.demo = text;
+    }
+
+    /// The text of the topology that is built in.
+    pub(crate) fn demo(&self) -> &'static str {
+        self.demo
     }
 
     /// Notes a driver that this build lacks, and why. `D` stands in for it where no camera is opened.

@@ -1,64 +1,100 @@
-//! The status line: one line on a terminal, redrawn while a rig runs. Elsewhere nothing is written.
+//! How a run says that it goes on: a table on a terminal, a line a minute elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::logging;
-use crate::wiring::Rig;
+use camrig_status::RigStatus;
+use camrig_top::Footer;
 
-/// How often the line is redrawn.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// How often the table is redrawn.
+const TABLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A line that says how a rig is doing.
-pub(crate) struct StatusLine {
-    shown: bool,
-    topology: String,
-    last: Option<(Instant, u64)>,
+/// How often a line is written.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Says on stderr how a rig is doing.
+pub(crate) struct Progress {
+    /// None where stderr is no terminal.
+    table: Option<Footer>,
+    /// None when nothing more is to be said.
+    due: Option<Instant>,
 }
 
-impl StatusLine {
-    /// A line on stderr, if that is a terminal.
-    pub(crate) fn new(topology: &str) -> Self {
-        let shown = std::io::stderr().is_terminal();
-        logging::set_status_line(shown);
-        Self { shown, topology: topology.to_owned(), last: None }
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let table = std::io::stderr().is_terminal().then(Footer::default);
+        let first = if table.is_some() { Duration::ZERO } else { LINE_INTERVAL };
+        Self { table, due: Some(Instant::now() + first) }
     }
 
-    /// Redraws the line when it is time to.
-    pub(crate) fn show(&mut self, going: Option<Duration>, rig: &Rig) {
-        let now = Instant::now();
-        if !self.shown || self.last.is_some_and(|(at, _)| now - at < INTERVAL) {
-            return;
-        }
-        let counts: Vec<_> = rig.links.iter().map(|link| link.ledger.counts()).collect();
-        let delivered: u64 = counts.iter().map(|counts| counts.delivered).sum();
-        let dropped: u64 = counts.iter().flat_map(|counts| counts.dropped).sum();
-        let p99_micros = rig.links.iter().map(|link| link.ledger.latency().p99).max().unwrap_or(0);
-        let line = match (going, self.last) {
-            (Some(going), Some((at, before))) => {
-                let rate = (delivered - before) as f64 / (now - at).as_secs_f64();
-                format!(
-                    "{} {:4} s  {rate:7.1} framesets/s delivered  {dropped} dropped  latency p99 {:.1} ms",
-                    self.topology,
-                    going.as_secs(),
-                    p99_micros as f64 / 1000.0,
-                )
-            }
-            (Some(_), None) => return self.last = Some((now, delivered)),
-            (None, _) => format!("{} starting", self.topology),
+    /// Whether it is time to show how the rig is doing.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    pub(crate) fn show(&mut self, status: &RigStatus) {
+        let interval = if let Some(table) = &mut self.table {
+            table.draw(status);
+            TABLE_INTERVAL
+        } else {
+            eprintln!("{}", line(status));
+            LINE_INTERVAL
         };
-        self.last = Some((now, delivered));
-        // Back to the start, so that what processors print goes over it. A terminal that is gone ends the rig by
-        // SIGHUP; nothing to do about it here.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{line}\r");
+        self.due = Some(Instant::now() + interval);
     }
 
-    /// Takes the line away.
-    pub(crate) fn clear(&mut self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-            logging::set_status_line(false);
-            self.shown = false;
-        }
+    /// Says nothing more, and leaves nothing on the terminal.
+    pub(crate) fn end(&mut self) {
+        self.table.iter_mut().for_each(Footer::clear);
+        self.due = None;
+    }
+}
+
+fn line(status: &RigStatus) -> String {
+    let rate_hz: f64 = status.links.iter().map(|link| link.rate_hz).sum();
+    let dropped: u64 = status.links.iter().map(camrig_status::LinkStatus::dropped_sum).sum();
+    let p99_micros = status.links.iter().map(|link| link.latency_us.p99).max().unwrap_or(0);
+    let unwell = status.actors.iter().filter(|actor| actor.state != "running" && actor.state != "finished");
+    let unwell: Vec<_> = unwell.map(|actor| format!(", {} {}", actor.name, actor.state)).collect();
+    format!(
+        "{}: {:.0} s, {rate_hz:.1} framesets/s delivered, {dropped} dropped, latency p99 {:.1} ms{}",
+        status.topology,
+        status.seconds,
+        p99_micros as f64 / 1000.0,
+        unwell.concat(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig_status::{ActorStatus, LatencyStatus, LinkStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_it_goes_and_who_is_unwell() {
+        let actor = |name: &str, state: &str| ActorStatus {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            ..ActorStatus::default()
+        };
+        let link = |rate_hz| LinkStatus {
+            rate_hz,
+            dropped: [("no-slot".to_owned(), 2), ("drop-oldest".to_owned(), 1)].into(),
+            latency_us: LatencyStatus { p99: 1234, ..LatencyStatus::default() },
+            ..LinkStatus::default()
+        };
+        let status = RigStatus {
+            topology: "rig.toml".to_owned(),
+            seconds: 60.2,
+            actors: vec![actor("left", "running"), actor("right", "waiting-for-device")],
+            links: vec![link(30.0), link(0.25)],
+            ..RigStatus::default()
+        };
+        assert_eq!(
+            line(&status),
+            "rig.toml: 60 s, 30.2 framesets/s delivered, 6 dropped, latency p99 1.2 ms, \
+             right waiting-for-device"
+        );
     }
 }

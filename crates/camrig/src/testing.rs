@@ -65,6 +65,7 @@ impl TestCamera {
         let link = Arc::new(link);
         let mut outlet = Outlet::new(Wiring {
             name: name.to_owned(),
+            rig: String::new(),
             slots: SLOTS,
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
@@ -123,6 +124,7 @@ pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<Ledger>)]) ->
 fn wiring(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Wiring {
     Wiring {
         name: name.to_owned(),
+        rig: String::new(),
         slots: SLOTS,
         remotes: Vec::new(),
         locals: Vec::new(),

@@ -23,6 +23,8 @@ pub(crate) struct Rig {
     pub(crate) links: Vec<RigLink>,
     /// By process; none where no link comes from another process.
     bells: Vec<Option<Arc<Bell>>>,
+    /// The name of its status socket.
+    name: String,
     /// A camera ends after so many framesets.
     framesets: Option<u64>,
 }
@@ -94,7 +96,7 @@ impl Rig {
     ///
     /// # Errors
     /// When the system has no descriptors or memory left.
-    pub(crate) fn new(topology: &Topology, framesets: Option<u64>) -> io::Result<Self> {
+    pub(crate) fn new(topology: &Topology, name: &str, framesets: Option<u64>) -> io::Result<Self> {
         camrig_ipc::prepare()?;
         let tallies =
             topology.actors().iter().map(|actor| Tally::new().map_err(|error| unwired(actor, &error)));
@@ -121,7 +123,7 @@ impl Rig {
             }
             links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
         }
-        Ok(Self { tallies, match_books, links, bells, framesets })
+        Ok(Self { tallies, match_books, links, bells, name: name.to_owned(), framesets })
     }
 
     /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
@@ -220,6 +222,7 @@ impl Rig {
         let part = ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
+            rig: self.name.clone(),
             role: spec.role.clone(),
             options: spec.options.clone(),
             slots: spec.slots,

@@ -165,7 +165,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `metrics`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1
@@ -226,7 +226,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`
+  |        ^^^^^^^^^^^^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -267,7 +267,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`
+  |            ^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12

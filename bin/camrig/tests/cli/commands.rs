@@ -87,6 +87,13 @@ kind stats
 kind verify
   digest   bool
   content  bool
+
+kind view
+  listen                 string
+  token                  string
+  signal_timeout_millis  integer
+  frames_per_second      integer
+  quality                integer
 ";
 
 #[test]
@@ -112,10 +119,23 @@ fn help_names_every_command_and_option() {
     for (args, words) in [
         (
             ["--help"].as_slice(),
-            ["run", "check", "plan", "devices", "init", "list", "recording", "record", "replay", "--version"]
-                .as_slice(),
+            [
+                "run",
+                "top",
+                "check",
+                "plan",
+                "devices",
+                "init",
+                "list",
+                "recording",
+                "record",
+                "replay",
+                "--version",
+            ]
+            .as_slice(),
         ),
         (&["run", "--help"], &["TOPOLOGY", "--placement", "--for", "--framesets", "--report"]),
+        (&["top", "--help"], &["RIG"]),
         (&["record", "--help"], &["Run a topology and record", "TOPOLOGY", "--output", "--framesets"]),
         (&["replay", "--help"], &["Run a recording", "FILE", "[TOPOLOGY]", "--fast", "--placement"]),
         (&["recording", "--help"], &["info", "verify", "repair", "export"]),
@@ -210,6 +230,15 @@ fn limits_that_are_none() {
         );
         misused(["run", "demo", &argument], &stderr);
     }
+}
+
+#[test]
+fn a_rig_that_is_not_running_cannot_be_looked_at() {
+    Test::new()
+        .args(["top", "no-such-rig"])
+        .stderr("error: no rig is called `no-such-rig`, nor has that process id\n")
+        .status(69)
+        .run();
 }
 
 #[test]

@@ -12,9 +12,10 @@ fn report_of_demo(args: &[&str]) -> Value {
     let run = ["run", "demo", "--framesets", "5", "--report", "report.json"];
     let test = Test::new().args(run.iter().chain(args).copied());
     let (stdout, stderr, status) = test.output();
-    // Not on a terminal: no status line.
+    // Not on a terminal: no table.
     assert_eq!((stderr.as_str(), status), ("", Some(0)));
-    assert_eq!(stdout.lines().count(), CAMERAS.len(), "{stdout}");
+    let port = stdout.strip_prefix("view: http://127.0.0.1:").and_then(|rest| rest.strip_suffix("/\n"));
+    assert!(port.is_some_and(|port| port.parse::<u16>().is_ok()), "{stdout}");
     let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
     assert!(text.ends_with("}\n"));
     serde_json::from_str(&text).unwrap()
@@ -61,14 +62,14 @@ fn keeps_the_contract(report: &Value) {
     assert!(report["seconds"].as_f64().unwrap() > 0.0);
 
     let actors = list(report, "actors");
-    assert_eq!(names(actors, "name"), [CAMERAS.as_slice(), &["stats"]].concat());
+    assert_eq!(names(actors, "name"), [CAMERAS.as_slice(), &["view"]].concat());
     for actor in actors {
         assert_eq!(
             shape(actor),
             "errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
         );
-        let camera = actor["name"] != "stats";
+        let camera = actor["name"] != "view";
         assert_eq!(actor["role"], if camera { "camera" } else { "processor" });
         assert_eq!(actor["state"], "finished");
         assert_eq!(actor["produced"], if camera { 5 } else { 0 });
@@ -84,7 +85,7 @@ fn keeps_the_contract(report: &Value) {
             "delivered count, dropped object, from string, in_flight count, latency_us object, \
              placement string, produced count, rate_hz number, to string"
         );
-        assert_eq!(link["to"], "stats");
+        assert_eq!(link["to"], "view");
         let count = |value: &Value| value.as_u64().unwrap();
         let dropped: u64 = link["dropped"].as_object().unwrap().values().map(count).sum();
         assert_eq!(count(&link["produced"]), count(&link["delivered"]) + dropped + count(&link["in_flight"]));
@@ -117,7 +118,7 @@ fn in_processes_of_their_own() {
         assert_eq!(link["placement"], "multi-process");
     }
     let processes = list(&report, "processes");
-    assert_eq!(names(processes, "name"), [&["main"], CAMERAS.as_slice(), &["stats"]].concat());
+    assert_eq!(names(processes, "name"), [&["main"], CAMERAS.as_slice(), &["view"]].concat());
     let ids: BTreeSet<_> = processes.iter().map(|process| process["pid"].as_u64()).collect();
     assert_eq!(ids.len(), processes.len(), "each process has an id of its own");
 }

@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `plan`, `devices`, `init`, `list`, and commands of the program's own.
+//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`, and commands of the program's own.
 //!
 //! Each command is one function from arguments to an exit code; errors are printed here and nowhere else, but
 //! for those of the program's own commands.
@@ -6,6 +6,7 @@
 mod devices;
 mod memory;
 mod plan;
+mod top;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -17,12 +18,9 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::logging;
 use crate::registry::Registry;
-use crate::status::StatusLine;
+use crate::status::Progress;
 use crate::supervisor::{self, End, RunLimits};
 use crate::topology::{MAIN, Placement, Problems, Role, Topology};
-
-/// The built-in topology.
-const DEMO: &str = include_str!("../demo.toml");
 
 /// The word for the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -52,6 +50,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a topology until Ctrl-C, a limit, or the end of all cameras
     Run(RunArgs),
+    /// Look at a running rig: its actors, rates, drops, latencies
+    Top(top::TopArgs),
     /// Check a topology: all problems at once, nothing started
     Check(CheckArgs),
     /// Add up what the cameras need of USB, before anything starts: exits 1 when a controller has too little
@@ -122,7 +122,7 @@ struct MadeArgs {
 impl TopologyArgs {
     fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
         if self.topology.as_os_str() == DEMO_NAME {
-            Topology::parse(DEMO_NAME, DEMO, self.place.placement, registry)
+            Topology::parse(DEMO_NAME, registry.demo(), self.place.placement, registry)
         } else {
             Topology::read(&self.topology, self.place.placement, registry)
         }
@@ -204,6 +204,7 @@ fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
         Command::Run(args) => run_topology(args.topology.read(registry), &args.how, registry),
+        Command::Top(args) => top::run(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry),
         Command::Devices(args) => devices::run(&args, registry),
@@ -254,7 +255,7 @@ fn run_topology(
     };
     plan::warn(&topology, registry);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
-    let outcome = match supervisor::run(&topology, registry, &limits, StatusLine::new(topology.name())) {
+    let outcome = match supervisor::run(&topology, registry, &limits, Progress::new()) {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("error: the rig cannot be started: {error}");

@@ -9,7 +9,7 @@ use camrig_frame::DepthView;
 
 /// The colors of depth within a range of metres. What is nearer or farther than the range has the color of
 /// its end.
-pub(crate) struct Colorizer {
+pub struct Colorizer {
     min_meters: f32,
     max_meters: f32,
     /// From near to far.
@@ -18,10 +18,10 @@ pub(crate) struct Colorizer {
 
 impl Colorizer {
     /// The color of a pixel without depth.
-    pub(crate) const NONE: [u8; 3] = [0; 3];
+    pub const NONE: [u8; 3] = [0; 3];
 
     /// Colors from `min_meters`, red, to `max_meters`, blue; none unless 0 <= minimum < maximum < infinity.
-    pub(crate) fn new(min_meters: f32, max_meters: f32) -> Option<Self> {
+    pub fn new(min_meters: f32, max_meters: f32) -> Option<Self> {
         // Written so that NaN is refused too.
         if !(0.0 <= min_meters && min_meters < max_meters && max_meters.is_finite()) {
             return None;
@@ -34,13 +34,13 @@ impl Colorizer {
     }
 
     /// The color of one depth.
-    pub(crate) fn color_of(&self, meters: f32) -> [u8; 3] {
+    pub fn color_of(&self, meters: f32) -> [u8; 3] {
         let far = (meters - self.min_meters) / (self.max_meters - self.min_meters);
         self.palette[(far.clamp(0.0, 1.0) * 255.0).round() as usize]
     }
 
     /// The whole image as RGB8, 3 bytes a pixel, row by row without padding.
-    pub(crate) fn to_rgb8(&self, depth: &DepthView<'_>) -> Vec<u8> {
+    pub fn to_rgb8(&self, depth: &DepthView<'_>) -> Vec<u8> {
         let unit_meters = depth.unit_meters();
         let color = |units| match units {
             0 => Self::NONE,

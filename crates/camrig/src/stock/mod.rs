@@ -3,12 +3,15 @@
 mod colorize;
 mod match_lines;
 mod matches;
+mod picture;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
+pub use self::colorize::Colorizer;
+pub use self::picture::Picture;
 use crate::processor::NoOptions;
 use crate::registry::Registry;
 

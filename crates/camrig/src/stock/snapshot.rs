@@ -13,22 +13,14 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use camrig_frame::{DepthView, Frame};
-use png::{BitDepth, ColorType};
 use serde::Deserialize;
 
 use super::colorize::Colorizer;
+use super::picture::Picture;
 use super::ply;
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
 use crate::processor::{Processor, ProcessorError};
-
-/// The keyword of the text in a `depth16` file that says how many metres one unit of depth has: without it
-/// the numbers of a D405 could not be told from those of other models.
-const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";
-
-const RGB8: (ColorType, BitDepth) = (ColorType::Rgb, BitDepth::Eight);
-const GRAY16: (ColorType, BitDepth) = (ColorType::Grayscale, BitDepth::Sixteen);
 
 /// The options of `snapshot`, checked.
 #[derive(Deserialize)]
@@ -135,13 +127,12 @@ impl Processor for Snapshot {
                 .map_err(|error| format!("cannot write `{}`: {error}", path.display()).into())
         };
         if let Some(color) = frames.color() {
-            write("color.png", Picture::rgb8(color.frame(), color.to_rgb8()).encode())?;
+            write("color.png", Picture::color(&color).to_png())?;
         }
         if let Some(depth) = frames.depth() {
-            let colors = self.options.colorizer.to_rgb8(&depth);
-            write("depth.png", Picture::rgb8(depth.frame(), colors).encode())?;
+            write("depth.png", Picture::colorized(&depth, &self.options.colorizer).to_png())?;
             if self.options.depth16 {
-                write("depth16.png", Picture::gray16(&depth).encode())?;
+                write("depth16.png", Picture::depth16(&depth).to_png())?;
             }
         }
         if let Some(points) = frames.points() {
@@ -162,52 +153,13 @@ fn write_whole(path: &Path, part: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// What a file shows.
-struct Picture<'a> {
-    frame: Frame<'a>,
-    format: (ColorType, BitDepth),
-    pixels: Vec<u8>,
-    depth_unit_meters: Option<f32>,
-}
-
-impl<'a> Picture<'a> {
-    /// Of the size of `frame`.
-    fn rgb8(frame: Frame<'a>, pixels: Vec<u8>) -> Self {
-        Self { frame, format: RGB8, pixels, depth_unit_meters: None }
-    }
-
-    /// The depth units as they are.
-    fn gray16(depth: &DepthView<'a>) -> Self {
-        // PNG stores the high byte first.
-        let pixels = depth.iter_units().flat_map(u16::to_be_bytes).collect();
-        let depth_unit_meters = Some(depth.unit_meters());
-        Self { frame: depth.frame(), format: GRAY16, pixels, depth_unit_meters }
-    }
-
-    fn encode(&self) -> io::Result<Vec<u8>> {
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, self.frame.width(), self.frame.height());
-        let (color_type, bit_depth) = self.format;
-        encoder.set_color(color_type);
-        encoder.set_depth(bit_depth);
-        // A processor that takes long loses framesets; the disk has room.
-        encoder.set_compression(png::Compression::Fast);
-        if let Some(meters) = self.depth_unit_meters {
-            encoder.add_text_chunk(DEPTH_UNIT_KEYWORD.to_owned(), meters.to_string())?;
-        }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.pixels)?;
-        writer.finish()?;
-        Ok(file)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::BufReader;
 
     use camrig_frame::{PixelFormat, Stream};
+    use png::{BitDepth, ColorType};
 
     use super::*;
     use crate::testing::{self, TestCamera, TestFolder};
@@ -262,11 +214,17 @@ mod tests {
         snapshot.process(&camera.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut outlet).unwrap();
 
         let (image, pixels, text) = decode(&folder.path().join("front-000000-color.png"));
-        assert_eq!((image.width, image.height, image.color_type, image.bit_depth), (2, 1, RGB8.0, RGB8.1));
+        assert_eq!(
+            (image.width, image.height, image.color_type, image.bit_depth),
+            (2, 1, ColorType::Rgb, BitDepth::Eight)
+        );
         assert_eq!((pixels, text), (vec![3, 2, 1, 6, 5, 4], None));
 
         let (image, pixels, text) = decode(&folder.path().join("front-000000-depth.png"));
-        assert_eq!((image.width, image.height, image.color_type, image.bit_depth), (2, 2, RGB8.0, RGB8.1));
+        assert_eq!(
+            (image.width, image.height, image.color_type, image.bit_depth),
+            (2, 2, ColorType::Rgb, BitDepth::Eight)
+        );
         let colors = Colorizer::new(0.5, 2.0).unwrap();
         let expected = [Colorizer::NONE, colors.color_of(1.0), colors.color_of(2.0), colors.color_of(2.0)];
         assert_eq!((pixels, text), (expected.concat(), None));
@@ -274,7 +232,7 @@ mod tests {
         let (image, pixels, text) = decode(&folder.path().join("front-000000-depth16.png"));
         assert_eq!(
             (image.width, image.height, image.color_type, image.bit_depth),
-            (2, 2, GRAY16.0, GRAY16.1)
+            (2, 2, ColorType::Grayscale, BitDepth::Sixteen)
         );
         let expected = [0_u16, 10_000, 20_000, 65_535].map(u16::to_be_bytes).concat();
         assert_eq!((pixels, text.as_deref()), (expected, Some("Depth unit meters: 0.0001")));

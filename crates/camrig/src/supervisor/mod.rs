@@ -9,6 +9,7 @@
 //! * `policy`: whether an actor that failed gets another life
 //! * `recovery`: failures, deaths of processes, and what follows
 //! * `health`: actors that neither fail nor do anything
+//! * `status`: how it is now, for whoever asks
 //! * `outcome`: how it all ended, and the report
 
 mod health;
@@ -16,11 +17,17 @@ mod outcome;
 mod policy;
 mod recovery;
 mod state;
+mod status;
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+use camrig_status::RigStatus;
+use camrig_status::http::{self, Server};
+use camrig_status::socket::StatusSocket;
 
 use self::health::Watch;
 pub(crate) use self::outcome::{End, Outcome};
@@ -28,11 +35,12 @@ use self::policy::Ladder;
 use self::state::State;
 use crate::actors::Failure;
 use crate::control::{ActorEvent, Order, Part};
+use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::registry::Registry;
-use crate::status::StatusLine;
-use crate::topology::{ActorSpec, Role, Topology};
-use crate::usage::{self, Usage};
+use crate::status::Progress;
+use crate::topology::{ActorSpec, MetricsSpec, Role, Topology};
+use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig};
 use crate::workers::{Worker, WorkerEvent};
 
@@ -65,6 +73,8 @@ pub(crate) struct RunLimits {
 
 /// What the supervisor hears.
 enum Event {
+    /// Somebody wants to know how the rig is.
+    Asked(SyncSender<RigStatus>),
     Actor(ActorEvent),
     Worker(usize, WorkerEvent),
     /// Ctrl-C or SIGTERM.
@@ -85,16 +95,27 @@ pub(crate) fn run(
     topology: &Topology,
     registry: &Arc<Registry>,
     limits: &RunLimits,
-    status: StatusLine,
+    progress: Progress,
 ) -> std::io::Result<Outcome> {
     let (sender, events) = sync_channel(EVENTS);
     let interrupts = sender.clone();
     // A full queue means that earlier interrupts, or the end, are being heard.
     ctrlc::set_handler(move || drop(interrupts.try_send(Event::Interrupt))).map_err(std::io::Error::other)?;
-    let rig = Rig::new(topology, limits.framesets)?;
+    let socket = StatusSocket::open()?;
+    let rig = Rig::new(topology, socket.name(), limits.framesets)?;
+    // Until the run is over.
+    let _metrics = topology.metrics().map(|metrics| serve_metrics(metrics, socket.name())).transpose()?;
+    let asked = sender.clone();
+    socket.serve(move || {
+        let (answer, status) = sync_channel(1);
+        // None means that the run is over.
+        asked.send(Event::Asked(answer)).ok()?;
+        status.recv().ok()
+    })?;
     let mut run = Run {
         topology,
         rig,
+        gauge: Gauge::default(),
         hosted: None,
         actors: topology.actors().iter().map(Actor::new).collect(),
         processes: topology.processes().iter().map(|_| Process::default()).collect(),
@@ -103,7 +124,7 @@ pub(crate) fn run(
         interrupted: false,
         going_since: None,
         stopping: false,
-        status,
+        progress,
     };
     if let Err(error) = run.begin(registry) {
         // Workers that were started already end first, and leave nothing.
@@ -111,6 +132,17 @@ pub(crate) fn run(
         return Err(error);
     }
     Ok(run.drive(limits, &events))
+}
+
+/// Serves the rig's numbers, and says where.
+fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> std::io::Result<Server> {
+    let MetricsSpec { listen, access } = metrics;
+    let server = Server::start("metrics", *listen, access.clone(), http::routes(rig)).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
+    })?;
+    // A rig whose stdout nobody reads is watched by other means.
+    let _ = writeln!(std::io::stdout(), "metrics: http://{}/metrics", server.address());
+    Ok(server)
 }
 
 struct Actor {
@@ -165,6 +197,7 @@ struct Process {
 struct Run<'a> {
     topology: &'a Topology,
     rig: Rig,
+    gauge: Gauge,
     /// The actors in this process.
     hosted: Option<Hosted>,
     processes: Vec<Process>,
@@ -176,7 +209,7 @@ struct Run<'a> {
     interrupted: bool,
     going_since: Option<Instant>,
     stopping: bool,
-    status: StatusLine,
+    progress: Progress,
 }
 
 impl Run<'_> {
@@ -200,7 +233,7 @@ impl Run<'_> {
     }
 
     fn drive(mut self, limits: &RunLimits, events: &Receiver<Event>) -> Outcome {
-        let mut progress = (0, Instant::now());
+        let mut drained = (0, Instant::now());
         let mut usage_at = Instant::now();
         while !self.interrupted && self.actors.iter().any(|actor| !actor.state.has_ended()) {
             match events.recv_timeout(self.pause()) {
@@ -221,14 +254,17 @@ impl Run<'_> {
                 self.note_usage();
             }
             let settled = self.settled();
-            if !self.draining() || settled != progress.0 {
-                progress = (settled, Instant::now());
-            } else if progress.1.elapsed() >= DRAIN_TIMEOUT {
+            if !self.draining() || settled != drained.0 {
+                drained = (settled, Instant::now());
+            } else if drained.1.elapsed() >= DRAIN_TIMEOUT {
                 self.give_up_on_the_rest();
             }
-            self.status.show(going, &self.rig);
+            if self.progress.is_due() {
+                let status = self.status();
+                self.progress.show(&status);
+            }
         }
-        self.status.clear();
+        self.progress.end();
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.note_usage();
         self.end_workers(events);
@@ -276,6 +312,8 @@ impl Run<'_> {
 
     fn hear(&mut self, event: Event) {
         match event {
+            // Who asked may have gone.
+            Event::Asked(answer) => drop(answer.try_send(self.status())),
             Event::Actor(event) | Event::Worker(_, WorkerEvent::Actor(event)) => self.hear_actor(event),
             Event::Worker(process, WorkerEvent::Hello(orders)) => self.hear_hello(process, orders),
             Event::Worker(process, WorkerEvent::Exited(how)) => self.hear_exit(process, &how),
@@ -383,7 +421,7 @@ impl Run<'_> {
             return;
         }
         self.stopping = true;
-        self.status.clear();
+        self.progress.end();
         self.tell_all(|| Order::StopCameras);
         self.hosted.iter().for_each(Hosted::stop_cameras);
         // What is between two lives: a camera stays there, a processor begins, to see what is in flight.
@@ -423,17 +461,6 @@ impl Run<'_> {
         {
             let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
             self.fail(id, Failure { in_vain: true, ..failure });
-        }
-    }
-
-    fn note_usage(&mut self) {
-        for process in &mut self.processes {
-            if let Some(now) = usage::of(process.pid) {
-                let most = &mut process.usage;
-                most.cpu_seconds = most.cpu_seconds.max(process.spent_seconds + now.cpu_seconds);
-                most.private_bytes = most.private_bytes.max(now.private_bytes);
-                most.shared_bytes = most.shared_bytes.max(now.shared_bytes);
-            }
         }
     }
 

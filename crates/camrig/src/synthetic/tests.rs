@@ -42,6 +42,7 @@ impl Rig {
         let tally = Arc::new(Tally::new().unwrap());
         let mut outlet = Outlet::new(Wiring {
             name: name.into(),
+            rig: String::new(),
             slots: 4,
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],

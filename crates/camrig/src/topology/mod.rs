@@ -6,12 +6,13 @@
 //! and kinds judge their own options through the [`Registry`].
 //!
 //! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
-//! `matching` says what a match of several cameras is, and `problem` says what is wrong.
+//! `matching` says what a match of several cameras is, `metrics` where numbers are served, and `problem` says what is wrong.
 
 mod graph;
 mod matching;
 #[cfg(test)]
 mod matching_tests;
+mod metrics;
 mod parse;
 mod problem;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Duration;
 use camrig_ipc::Overflow;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::metrics::MetricsSpec;
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
 use crate::matching::MatchSpec;
@@ -176,6 +178,7 @@ pub(crate) struct Topology {
     links: Vec<LinkSpec>,
     processes: Vec<String>,
     usb: Budgets,
+    metrics: Option<MetricsSpec>,
 }
 
 impl Topology {
@@ -237,6 +240,11 @@ impl Topology {
     /// What a USB controller may carry.
     pub(crate) fn usb_budgets(&self) -> Budgets {
         self.usb
+    }
+
+    /// Where the rig's numbers are served, if it asks for that.
+    pub(crate) fn metrics(&self) -> Option<&MetricsSpec> {
+        self.metrics.as_ref()
     }
 
     /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.

@@ -13,6 +13,7 @@ use toml::de::DeTable;
 
 use super::graph::{check_claims, check_inboxes, link, place, slots_needed};
 use super::matching::{MatchDraft, draft_matching, make_room_for_matches, specify};
+use super::metrics::{MetricsSpec, metrics};
 use super::problem::{Problems, Source, quote, there_are};
 use super::section::{Options, Section, one_line};
 use super::{
@@ -24,7 +25,7 @@ use super::{
 use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 
-const FILE_KEYS: &[&str] = &["placement", "usb", "camera", "processor"];
+const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "camera", "processor"];
 const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
 const CAMERA_KEYS: &[&str] =
     &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
@@ -71,7 +72,7 @@ pub(super) fn parse(
     }
     // With broken syntax whatever else would be found is a guess at what the writer meant.
     let mut problems = problems.none_yet()?;
-    let Drafts { actors: drafts, placement: file_placement, usb } =
+    let Drafts { actors: drafts, placement: file_placement, usb, metrics } =
         draft_all(document.into_inner(), registry, &mut problems);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
@@ -100,7 +101,7 @@ pub(super) fn parse(
         options: draft.options.text,
         options_span: draft.options.span,
     });
-    Ok(Topology { actors: actors.collect(), source, links, processes, usb })
+    Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
 }
 
 /// What the table of one actor says by itself.
@@ -127,12 +128,14 @@ struct Drafts {
     actors: Vec<Draft>,
     placement: Placement,
     usb: Budgets,
+    metrics: Option<MetricsSpec>,
 }
 
 fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems) -> Drafts {
     let mut file = Section { subject: None, span: 0..0, table: document, problems };
     let placement = file.one_of("placement", PLACEMENTS).unwrap_or(Placement::MultiProcess);
     let usb = usb_budgets(&mut file);
+    let metrics = metrics(&mut file);
     let cameras = file.named_tables("camera");
     let processors = file.named_tables("processor");
     file.finish(FILE_KEYS);
@@ -157,7 +160,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
         drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry));
     }
     drafts.sort_by_key(|draft| draft.span.start);
-    Drafts { actors: drafts, placement, usb }
+    Drafts { actors: drafts, placement, usb, metrics }
 }
 
 fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {

@@ -69,6 +69,11 @@ impl<'i> Section<'_, 'i> {
         self.take(key, "a string", into_string)
     }
 
+    /// A string that may be there.
+    pub(super) fn optional(&mut self, key: &str) -> Option<Spanned<String>> {
+        self.string(key)
+    }
+
     /// A string that must be there; `label` says what it could be.
     pub(super) fn required(&mut self, key: &str, label: impl FnOnce() -> String) -> Option<Spanned<String>> {
         if !self.table.contains_key(key) {

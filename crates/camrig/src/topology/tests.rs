@@ -284,7 +284,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `metrics`, `camera`, `processor`
 
 error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
@@ -299,6 +299,55 @@ error: unknown key `qeue` of processor `p`
   | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 "#,
     );
+}
+
+#[test]
+fn metrics_that_make_no_sense() {
+    let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n";
+    for (metrics, problem) in [
+        (
+            "[metrics]\n",
+            r#"
+error: `metrics` has no `listen`
+ --> t.toml:1:1
+  |
+1 | [metrics]
+  | ^^^^^^^^^ such as `listen = "127.0.0.1:9464"`
+"#,
+        ),
+        (
+            "[metrics]\nlisten = \"9464\"\n",
+            r#"
+error: `listen` of `metrics` is `9464`
+ --> t.toml:2:10
+  |
+2 | listen = "9464"
+  |          ^^^^^^ it has to be an address and a port, such as `127.0.0.1:9464`
+"#,
+        ),
+        (
+            "[metrics]\nlisten = \"0.0.0.0:9464\"\n",
+            r#"
+error: `metrics`: `listen` is 0.0.0.0:9464, which others can reach: `token` is needed, a secret of 8 to 128 letters, digits, `-` and `_`
+ --> t.toml:2:10
+  |
+2 | listen = "0.0.0.0:9464"
+  |          ^^^^^^^^^^^^^^
+"#,
+        ),
+        (
+            "[metrics]\nlisten = \"127.0.0.1:0\"\nport = 1\n",
+            r"
+error: unknown key `port` of `metrics`
+ --> t.toml:3:1
+  |
+3 | port = 1
+  | ^^^^ there are: `listen`, `token`
+",
+        ),
+    ] {
+        refused(&format!("{metrics}{camera}"), problem);
+    }
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! The status as Prometheus reads it: text format 0.0.4, names by Prometheus' conventions.
+//!
+//! It deliberately adds no number of its own: everything is in the [`RigStatus`].
+
+use std::fmt::{Display, Write};
+
+use crate::{ActorStatus, LinkStatus, ProcessStatus, RigStatus};
+
+/// What the text has to be called in an answer over HTTP.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const STATE: &str = "camrig_actor_state";
+const DROPPED: &str = "camrig_framesets_dropped_total";
+const LATENCY: &str = "camrig_latency_seconds";
+
+/// The whole status.
+pub fn text(status: &RigStatus) -> String {
+    let mut text = Text(String::new());
+    text.family("camrig_up_seconds", "gauge", "Time since every actor was ready.");
+    text.sample("camrig_up_seconds", &[("topology", &status.topology)], status.seconds);
+    actors(&mut text, &status.actors);
+    links(&mut text, &status.links);
+    processes(&mut text, &status.processes);
+    text.0
+}
+
+fn actors(text: &mut Text, actors: &[ActorStatus]) {
+    let mut each = |name, kind, help, value: fn(&ActorStatus) -> u64| {
+        text.family(name, kind, help);
+        for actor in actors {
+            text.sample(name, &[("actor", &actor.name), ("role", &actor.role)], value(actor));
+        }
+    };
+    each("camrig_framesets_produced_total", "counter", "Framesets that an actor made.", |actor| {
+        actor.produced
+    });
+    each(
+        "camrig_framesets_lost_total",
+        "counter",
+        "Framesets that a device or its library lost before its camera saw them.",
+        |actor| actor.lost,
+    );
+    each("camrig_restarts_total", "counter", "How often an actor was started again.", |actor| actor.restarts);
+    each("camrig_slots", "gauge", "How many framesets of an actor can be alive at once.", |actor| {
+        actor.slots
+    });
+    each(
+        "camrig_slots_in_use",
+        "gauge",
+        "Slots that wait for, or are held by, readers in other processes.",
+        |actor| actor.slots_in_use,
+    );
+    text.family(STATE, "gauge", "1 for the state that an actor is in.");
+    for actor in actors {
+        text.sample(STATE, &[("actor", &actor.name), ("role", &actor.role), ("state", &actor.state)], 1);
+    }
+}
+
+fn links(text: &mut Text, links: &[LinkStatus]) {
+    let mut each = |name, kind, help, value: fn(&LinkStatus) -> u64| {
+        text.family(name, kind, help);
+        for link in links {
+            text.sample(name, &[("from", &link.from), ("to", &link.to)], value(link));
+        }
+    };
+    each("camrig_framesets_offered_total", "counter", "Framesets that were made for a link.", |link| {
+        link.produced
+    });
+    each("camrig_framesets_delivered_total", "counter", "Framesets that reached a link's reader.", |link| {
+        link.delivered
+    });
+    each("camrig_framesets_in_flight", "gauge", "Framesets that are on the way.", |link| link.in_flight);
+    text.family(DROPPED, "counter", "Framesets that never reach a link's reader, by reason.");
+    for link in links {
+        for (reason, count) in &link.dropped {
+            text.sample(DROPPED, &[("from", &link.from), ("to", &link.to), ("reason", reason)], count);
+        }
+    }
+    text.family(LATENCY, "histogram", "From the arrival in a camera to the call of a link's reader.");
+    for link in links {
+        let labels = [("from", link.from.as_str()), ("to", link.to.as_str())];
+        let latency = &link.latency_us;
+        for (bound_micros, count) in &latency.below {
+            let bound = (*bound_micros as f64 / 1e6).to_string();
+            text.sample("camrig_latency_seconds_bucket", &[labels[0], labels[1], ("le", &bound)], count);
+        }
+        let infinite = [labels[0], labels[1], ("le", "+Inf")];
+        text.sample("camrig_latency_seconds_bucket", &infinite, link.delivered);
+        text.sample("camrig_latency_seconds_sum", &labels, latency.sum as f64 / 1e6);
+        text.sample("camrig_latency_seconds_count", &labels, link.delivered);
+    }
+}
+
+fn processes(text: &mut Text, processes: &[ProcessStatus]) {
+    let mut each = |name, kind, help, value: fn(&ProcessStatus) -> f64| {
+        text.family(name, kind, help);
+        for process in processes {
+            text.sample(name, &[("process", &process.name)], value(process));
+        }
+    };
+    each("camrig_process_cpu_seconds_total", "counter", "Processor time of a process.", |process| {
+        process.cpu_seconds
+    });
+    each("camrig_process_private_bytes", "gauge", "Resident memory of a process's own.", |process| {
+        process.private_bytes as f64
+    });
+    each("camrig_process_shared_bytes", "gauge", "Resident slots and ledgers of a process.", |process| {
+        process.shared_bytes as f64
+    });
+}
+
+/// A text that grows line by line. Writing to a string cannot fail.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });
+            value.chars().for_each(|letter| match letter {
+                '\\' => self.0.push_str(r"\\"),
+                '"' => self.0.push_str("\\\""),
+                '\n' => self.0.push_str("\\n"),
+                letter => self.0.push(letter),
+            });
+            self.0.push('"');
+        }
+        let _ = writeln!(self.0, "{}{value}", if labels.is_empty() { " " } else { "} " });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LatencyStatus;
+
+    #[test]
+    fn every_number_has_its_line() {
+        let status = RigStatus {
+            topology: "a \"b\"\\\n.toml".to_owned(),
+            seconds: 1.5,
+            actors: vec![ActorStatus {
+                name: "left".to_owned(),
+                role: "camera".to_owned(),
+                state: "running".to_owned(),
+                produced: 100,
+                lost: 7,
+                restarts: 1,
+                slots: 8,
+                slots_in_use: 2,
+                ..ActorStatus::default()
+            }],
+            links: vec![LinkStatus {
+                from: "left".to_owned(),
+                to: "view".to_owned(),
+                produced: 100,
+                delivered: 97,
+                dropped: [("drop-oldest".to_owned(), 2), ("no-slot".to_owned(), 0)].into(),
+                in_flight: 1,
+                latency_us: LatencyStatus {
+                    sum: 250_000,
+                    below: vec![(1024, 20), (2048, 90)],
+                    ..LatencyStatus::default()
+                },
+                ..LinkStatus::default()
+            }],
+            processes: vec![ProcessStatus {
+                name: "main".to_owned(),
+                cpu_seconds: 0.25,
+                private_bytes: 4096,
+                shared_bytes: 8192,
+                ..ProcessStatus::default()
+            }],
+            ..RigStatus::default()
+        };
+        let text = text(&status);
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                r#"camrig_up_seconds{topology="a \"b\"\\\n.toml"} 1.5"#,
+                r#"camrig_framesets_produced_total{actor="left",role="camera"} 100"#,
+                r#"camrig_framesets_lost_total{actor="left",role="camera"} 7"#,
+                r#"camrig_restarts_total{actor="left",role="camera"} 1"#,
+                r#"camrig_slots{actor="left",role="camera"} 8"#,
+                r#"camrig_slots_in_use{actor="left",role="camera"} 2"#,
+                r#"camrig_actor_state{actor="left",role="camera",state="running"} 1"#,
+                r#"camrig_framesets_offered_total{from="left",to="view"} 100"#,
+                r#"camrig_framesets_delivered_total{from="left",to="view"} 97"#,
+                r#"camrig_framesets_in_flight{from="left",to="view"} 1"#,
+                r#"camrig_framesets_dropped_total{from="left",to="view",reason="drop-oldest"} 2"#,
+                r#"camrig_framesets_dropped_total{from="left",to="view",reason="no-slot"} 0"#,
+                r#"camrig_latency_seconds_bucket{from="left",to="view",le="0.001024"} 20"#,
+                r#"camrig_latency_seconds_bucket{from="left",to="view",le="0.002048"} 90"#,
+                r#"camrig_latency_seconds_bucket{from="left",to="view",le="+Inf"} 97"#,
+                r#"camrig_latency_seconds_sum{from="left",to="view"} 0.25"#,
+                r#"camrig_latency_seconds_count{from="left",to="view"} 97"#,
+                r#"camrig_process_cpu_seconds_total{process="main"} 0.25"#,
+                r#"camrig_process_private_bytes{process="main"} 4096"#,
+                r#"camrig_process_shared_bytes{process="main"} 8192"#,
+            ]
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What is said of each actor, in words and numbers.
+
+use camrig_status::{ActorStatus, LinkStatus, ProcessStatus, RigStatus};
+
+/// One actor, as every table shows it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) process: String,
+    pub(crate) state: String,
+    pub(crate) rate_hz: f64,
+    pub(crate) produced: String,
+    pub(crate) lost: String,
+    pub(crate) dropped: String,
+    pub(crate) latency: String,
+    pub(crate) restarts: String,
+    pub(crate) cpu: String,
+    pub(crate) memory: String,
+}
+
+/// How urgent a state is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Fine,
+    Waiting,
+    Bad,
+}
+
+impl Row {
+    /// The actors of a rig, in its order.
+    pub(crate) fn all(status: &RigStatus) -> Vec<Self> {
+        let mut told = Vec::new();
+        let rows = status.actors.iter().map(|actor| {
+            // Once for a process, however many actors it hosts.
+            let first = !told.contains(&&actor.process);
+            told.push(&actor.process);
+            let process = status.processes.iter().find(|process| process.name == actor.process);
+            Self::of(actor, &status.links, process.filter(|_| first))
+        });
+        rows.collect()
+    }
+
+    fn of(actor: &ActorStatus, links: &[LinkStatus], process: Option<&ProcessStatus>) -> Self {
+        // A camera answers for what leaves it, a processor for what reaches it.
+        let is_camera = actor.role == "camera";
+        let own =
+            |link: &&LinkStatus| if is_camera { link.from == actor.name } else { link.to == actor.name };
+        let links: Vec<_> = links.iter().filter(own).collect();
+        let delivered: f64 = links.iter().map(|link| link.rate_hz).sum();
+        let dropped: u64 = links.iter().map(|link| link.dropped_sum()).sum();
+        let latency = links.iter().map(|link| link.latency_us.p99).max();
+        Self {
+            name: actor.name.clone(),
+            kind: actor.kind.clone(),
+            process: actor.process.clone(),
+            state: actor.state.clone(),
+            rate_hz: if is_camera { actor.rate_hz } else { delivered },
+            produced: if is_camera || actor.produced > 0 { actor.produced.to_string() } else { none() },
+            lost: if is_camera { actor.lost.to_string() } else { none() },
+            dropped: dropped.to_string(),
+            latency: latency.map_or_else(none, |micros| format!("{:.1}", micros as f64 / 1e3)),
+            restarts: actor.restarts.to_string(),
+            cpu: process.map_or_else(String::new, |process| format!("{:.0}", process.cpu_percent)),
+            memory: process.map_or_else(String::new, |process| {
+                format!("{:.0}", (process.private_bytes + process.shared_bytes) as f64 / f64::from(1 << 20))
+            }),
+        }
+    }
+
+    pub(crate) fn mood(&self) -> Mood {
+        match self.state.as_str() {
+            "running" | "finished" => Mood::Fine,
+            "starting" | "ready" => Mood::Waiting,
+            _ => Mood::Bad,
+        }
+    }
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// `demo, 1:02:03, 7 actors in 8 processes`
+pub(crate) fn title(status: &RigStatus) -> String {
+    let seconds = status.seconds as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let (actors, processes) = (status.actors.len(), status.processes.len());
+    let time = if status.seconds > 0.0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        "starting".to_owned()
+    };
+    format!(
+        "{}, {time}, {actors} actor{} in {processes} process{}",
+        status.topology,
+        if actors == 1 { "" } else { "s" },
+        if processes == 1 { "" } else { "es" },
+    )
+}
+
+/// A rig of a camera that does well, one that does not, and a processor.
+#[cfg(test)]
+pub(crate) fn example() -> RigStatus {
+    let camera = |name: &str, state: &str, rate_hz: f64| ActorStatus {
+        name: name.to_owned(),
+        role: "camera".to_owned(),
+        kind: "synthetic".to_owned(),
+        process: name.to_owned(),
+        state: state.to_owned(),
+        produced: 1234,
+        lost: 7,
+        restarts: u64::from(rate_hz == 0.0),
+        rate_hz,
+        ..ActorStatus::default()
+    };
+    let link = |from: &str, rate_hz: f64| LinkStatus {
+        from: from.to_owned(),
+        to: "view".to_owned(),
+        produced: 1234,
+        delivered: 1231,
+        dropped: [("drop-oldest".to_owned(), 3)].into(),
+        rate_hz,
+        latency_us: camrig_status::LatencyStatus { p99: 2345, ..Default::default() },
+        ..LinkStatus::default()
+    };
+    let process = |name: &str| ProcessStatus {
+        name: name.to_owned(),
+        cpu_percent: 12.4,
+        private_bytes: 5 << 20,
+        shared_bytes: 10 << 20,
+        ..ProcessStatus::default()
+    };
+    let view = ActorStatus {
+        name: "view".to_owned(),
+        role: "processor".to_owned(),
+        kind: "view".to_owned(),
+        process: "right".to_owned(),
+        state: "running".to_owned(),
+        ..ActorStatus::default()
+    };
+    RigStatus {
+        topology: "demo".to_owned(),
+        pid: 1234,
+        seconds: 3723.5,
+        actors: vec![camera("left", "running", 30.0), camera("right", "waiting-for-device", 0.0), view],
+        links: vec![link("left", 30.0), link("right", 0.0)],
+        processes: vec![process("main"), process("left"), process("right")],
+        ..RigStatus::default()
+    }
+}

@@ -1,0 +1,126 @@
+"""`camrig top` and the table of `camrig run`, on a real terminal: tmux. Whole screens are compared.
+
+CAMRIG says where the program is. Numbers differ from run to run: on the screens every one is a `#`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+WATCHDOG_SECONDS = 60
+PROGRAM = os.path.abspath(os.environ.get("CAMRIG", "target/debug/camrig"))
+
+TOPOLOGY = """
+[camera.left]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15" }
+
+[camera.loose]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15", seed = 1, unplug_at = 0.5 }
+device_timeout_millis = 3600000
+
+[processor.stats]
+kind = "stats"
+inputs = ["left", "loose"]
+options = { every_seconds = 0 }
+"""
+
+TOP = """\
+camrig top rig.toml, #:#:#, # actors in # processes
+
+ACTOR KIND PROCESS STATE FPS MADE LOST DROPPED P# MS RESTARTS CPU % MB
+left synthetic left running # # # # # # # #
+loose synthetic loose waiting-for-device # # # # # # # #
+stats stats stats running # - - # # # # #
+q quits, the rig goes on; up and down mark an actor and show its last error"""
+
+MARKED = "loose: the device with serial # was unplugged, as option `unplug_at` asks"
+
+TABLE = """\
+rig.toml, #:#:#, # actors in # processes
+actor process state fps dropped lost p# ms cpu % MB
+left left running # # # # # #
+loose loose waiting-for-device # # # # # #
+stats stats running # # - # # #"""
+
+
+class Terminal:
+    """A terminal of its own server, which ends with it."""
+
+    def __init__(self, folder, name):
+        self.tmux = ["tmux", "-S", f"{folder}/{name}", "-f", "/dev/null"]
+        self.call("new-session", "-d", "-x", "150", "-y", "20", "env", "-i", "sh")
+        self.call("set-option", "-g", "remain-on-exit", "on")
+
+    def call(self, *words):
+        return subprocess.run([*self.tmux, *words], check=True, capture_output=True, text=True).stdout
+
+    def type(self, *keys):
+        self.call("send-keys", *keys)
+
+    def screen(self):
+        return self.call("capture-pane", "-p")
+
+    def end(self):
+        subprocess.run([*self.tmux, "kill-server"], check=False)
+
+
+def plain(screen):
+    """A screen without what differs from run to run."""
+    screen = re.sub(r"\d+(\.\d+)?", "#", re.sub(r"[▁▂▃▄▅▆▇█]+", " ", screen))
+    lines = [re.sub(r" +", " ", line).strip() for line in screen.rstrip().split("\n")]
+    # The screen is as high as the terminal: what matters is what is on it.
+    return re.sub(r"\n{3,}", "\n", "\n".join(lines))
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/rig.toml", "w") as file:
+            file.write(TOPOLOGY)
+        rig, looker = Terminal(folder, "rig"), Terminal(folder, "looker")
+        try:
+            watch(folder, rig, looker)
+        finally:
+            rig.end()
+            looker.end()
+    print("the screens are as they should be")
+
+
+def watch(folder, rig, looker):
+    rig.type(f"cd {folder}; {PROGRAM} run rig.toml; echo ended with $?", "Enter")
+    until("the table of the run", rig, lambda screen: plain(screen).endswith(TABLE))
+
+    looker.type(f"cd {folder}; TERM=screen {PROGRAM} top rig.toml; echo top ended with $?", "Enter")
+    until("the whole screen", looker, lambda screen: plain(screen) == TOP)
+    looker.type("Down", "Down")
+    until("the last error", looker, lambda screen: plain(screen).endswith(MARKED))
+    looker.type("q")
+    until("the shell", looker, lambda screen: "top ended with 0" in screen and "ACTOR" not in screen)
+
+    # The rig did not notice.
+    assert plain(rig.screen()).endswith(TABLE), rig.screen()
+    looker.type("clear", "Enter", f"TERM=screen {PROGRAM} top", "Enter")
+    until("the only rig", looker, lambda screen: "loose" in screen)
+
+    rig.type("C-c")
+    # A camera that never came back is a failure of the run.
+    until("the end", rig, lambda screen: re.search(r"ended with \d+", screen) and "waiting" not in screen)
+    until("the end of the rig", looker, lambda screen: "the rig has ended" in screen)
+
+
+def until(what, terminal, look):
+    end = time.monotonic() + WATCHDOG_SECONDS
+    while time.monotonic() < end:
+        screen = terminal.screen()
+        if look(screen):
+            return
+        time.sleep(0.05)
+    sys.exit(f"in vain: {what}; the screen is\n{terminal.screen()}\nwhich is\n{plain(terminal.screen())}")
+
+
+if __name__ == "__main__":
+    main()

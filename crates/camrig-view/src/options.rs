@@ -1,0 +1,108 @@
+//! What a topology says of a view.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use camrig_status::http::Access;
+use serde::Deserialize;
+
+/// The options of `view`, checked. In a topology:
+///
+/// ```toml
+/// [processor.view]
+/// kind = "view"
+/// inputs = ["left", "right"]
+///
+/// [processor.view.options]
+/// listen = "127.0.0.1:8470"        # by default port 0: any free one
+/// # token = "a-long-secret"        # needed where others than this machine can reach `listen`
+/// signal_timeout_millis = 1000     # NO SIGNAL after so long without a frameset
+/// frames_per_second = 15           # at most, of each camera, to each page
+/// quality = 80                     # of the JPEGs, 1 to 100
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "OptionsAsWritten")]
+pub struct ViewOptions {
+    pub(crate) listen: SocketAddr,
+    pub(crate) access: Access,
+    pub(crate) signal_timeout: Duration,
+    pub(crate) frame_time: Duration,
+    pub(crate) quality: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OptionsAsWritten {
+    listen: String,
+    token: Option<String>,
+    signal_timeout_millis: u64,
+    frames_per_second: u32,
+    quality: u8,
+}
+
+impl Default for OptionsAsWritten {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string(),
+            token: None,
+            signal_timeout_millis: 1000,
+            frames_per_second: 15,
+            quality: 80,
+        }
+    }
+}
+
+impl TryFrom<OptionsAsWritten> for ViewOptions {
+    type Error = String;
+
+    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+        let OptionsAsWritten { listen, token, signal_timeout_millis, frames_per_second, quality } = written;
+        let listen = listen.parse().map_err(|_| {
+            format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:8470`")
+        })?;
+        if !(50..=3_600_000).contains(&signal_timeout_millis) {
+            return Err(format!("`signal_timeout_millis` is {signal_timeout_millis}; choose 50 to 3600000"));
+        }
+        if !(1..=120).contains(&frames_per_second) {
+            return Err(format!("`frames_per_second` is {frames_per_second}; choose 1 to 120"));
+        }
+        if !(1..=100).contains(&quality) {
+            return Err(format!("`quality` is {quality}; choose 1 to 100"));
+        }
+        Ok(Self {
+            listen,
+            access: Access::new(listen, token.as_deref())?,
+            signal_timeout: Duration::from_millis(signal_timeout_millis),
+            frame_time: Duration::from_secs(1) / frames_per_second,
+            quality,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        let parse = |text: &str| toml::from_str::<ViewOptions>(text);
+        let options = parse("").unwrap();
+        assert_eq!((options.listen.to_string().as_str(), options.quality), ("127.0.0.1:0", 80));
+        for (text, message) in [
+            (
+                "listen = 'localhost'",
+                "`listen` is `localhost`; it is an address and a port, such as `127.0.0.1:8470`",
+            ),
+            (
+                "listen = '0.0.0.0:8470'",
+                "`listen` is 0.0.0.0:8470, which others can reach: `token` is needed, a secret of 8 to \
+                 128 letters, digits, `-` and `_`",
+            ),
+            ("signal_timeout_millis = 1", "`signal_timeout_millis` is 1; choose 50 to 3600000"),
+            ("frames_per_second = 0", "`frames_per_second` is 0; choose 1 to 120"),
+            ("quality = 101", "`quality` is 101; choose 1 to 100"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().message(), message);
+        }
+    }
+}

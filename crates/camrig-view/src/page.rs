@@ -1,0 +1,49 @@
+//! The page: one HTML, one stylesheet, a few scripts, all part of the program.
+//!
+//! It deliberately asks nothing of anyone but its own server, and its policy forbids the browser anything else.
+
+use axum::Router;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! files {
+    ($($path:literal $content_type:expr, $file:literal;)*) => {
+        &[$(($path, $content_type, include_str!(concat!("page/", $file)))),*]
+    };
+}
+
+const FILES: &[(&str, &str, &str)] = files! {
+    "/" "text/html; charset=utf-8", "index.html";
+    "/style.css" "text/css; charset=utf-8", "style.css";
+    "/icon.svg" "image/svg+xml", "icon.svg";
+    "/main.js" JAVASCRIPT, "main.js";
+    "/server.js" JAVASCRIPT, "server.js";
+    "/tile.js" JAVASCRIPT, "tile.js";
+    "/pane.js" JAVASCRIPT, "pane.js";
+    "/depth.js" JAVASCRIPT, "depth.js";
+    "/cloud.js" JAVASCRIPT, "cloud.js";
+    "/layout.js" JAVASCRIPT, "layout.js";
+};
+
+/// Every file of the page.
+pub(crate) fn routes() -> Router {
+    FILES.iter().fold(Router::new(), |router, &(path, content_type, text)| {
+        let headers = [
+            (CONTENT_TYPE, content_type),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+            // Another rig may answer at the same address tomorrow.
+            (CACHE_CONTROL, "no-store"),
+        ];
+        router.route(path, get(move || async move { (headers, text).into_response() }))
+    })
+}

@@ -1,0 +1,250 @@
+// A point cloud of one camera, in plain WebGL 2. The shader makes a point of every pixel of depth: nothing is
+// computed here but where the eye is.
+
+const VERTEX = `#version 300 es
+precision highp float;
+precision highp int;
+precision highp usampler2D;
+
+uniform usampler2D depth;
+uniform sampler2D color;
+uniform vec4 depthLens;      // fx, fy, ppx, ppy
+uniform vec4 colorLens;
+uniform vec2 colorSize;      // 0 where there is no color
+uniform mat3 rotation;       // from color to depth
+uniform vec3 translation;
+uniform float unitMeters;
+uniform vec2 range;
+uniform bool byDepth;
+
+uniform mat3 turn;           // how the eye is turned around the pivot
+uniform vec3 pivot;
+uniform vec3 eye;            // pan right, pan down, distance
+uniform vec2 focal;
+uniform float pixels;        // on the screen, for the height of the image at distance 1
+
+out vec3 tint;
+
+// Turbo, by the same polynomial as the pictures of depth.
+vec3 turbo(float x) {
+  const vec4 r = vec4(0.13572138, 4.6153926, -42.660323, 132.13108); const vec2 r2 = vec2(-152.9424, 59.28638);
+  const vec4 g = vec4(0.09140261, 2.1941884, 4.8429666, -14.185033); const vec2 g2 = vec2(4.2772985, 2.829566);
+  const vec4 b = vec4(0.1066733, 12.641946, -60.58205, 110.36277); const vec2 b2 = vec2(-89.90311, 27.34825);
+  vec4 low = vec4(1.0, x, x * x, x * x * x);
+  vec2 high = low.zw * low.z;
+  return clamp(vec3(dot(r, low) + dot(r2, high), dot(g, low) + dot(g2, high), dot(b, low) + dot(b2, high)), 0.0, 1.0);
+}
+
+void main() {
+  int width = textureSize(depth, 0).x;
+  ivec2 pixel = ivec2(gl_VertexID % width, gl_VertexID / width);
+  uint units = texelFetch(depth, pixel, 0).r;
+  gl_PointSize = 1.0;
+  gl_Position = vec4(2.0, 2.0, 2.0, 1.0);   // outside, unless there is depth
+  if (units == 0u) return;
+
+  float z = float(units) * unitMeters;
+  vec3 point = vec3((vec2(pixel) - depthLens.zw) / depthLens.xy * z, z);
+
+  tint = turbo(0.9 - 0.8 * clamp((z - range.x) / (range.y - range.x), 0.0, 1.0));
+  if (!byDepth && colorSize.x > 0.0) {
+    vec3 seen = transpose(rotation) * (point - translation);
+    vec2 place = (seen.xy / seen.z * colorLens.xy + colorLens.zw + 0.5) / colorSize;
+    bool inside = all(greaterThanEqual(place, vec2(0.0))) && all(lessThanEqual(place, vec2(1.0)));
+    tint = inside ? texture(color, place).rgb : vec3(0.22);
+  }
+
+  vec3 view = turn * (point - pivot) + eye;
+  if (view.z <= 0.0) return;
+  float far = 50.0 * eye.z;
+  // Linear in distance: points need no perspective between their corners, and none is nearer than the eye.
+  gl_Position = vec4(view.x * focal.x, -view.y * focal.y, (2.0 * view.z / far - 1.0) * view.z, view.z);
+  gl_PointSize = clamp(1.4 * z / depthLens.y * pixels / view.z, 1.0, 24.0);
+}`;
+
+const FRAGMENT = `#version 300 es
+precision mediump float;
+in vec3 tint;
+out vec4 fragment;
+void main() { fragment = vec4(tint, 1.0); }`;
+
+const HOME = { yaw: 0.35, pitch: 0.2, zoom: 1, right: 0, down: 0 };
+
+export class Cloud {
+  #settings;
+  #canvas;
+  #gl;
+  #uniforms = {};
+  #depth = null;
+  #pivot = null;
+  #eye = { ...HOME };
+  #waiting = false;
+  #textures = {};
+  #pointers = new Map();
+  #resized;
+
+  constructor(settings) {
+    this.#settings = settings;
+    this.element = document.querySelector("#pane").content.firstElementChild.cloneNode(true);
+    this.element.classList.add("cloud");
+    this.#canvas = this.element.querySelector("canvas");
+    this.#gl = this.#canvas.getContext("webgl2", { antialias: false, alpha: false });
+    if (!this.#gl) {
+      this.element.querySelector("figcaption").textContent = "this browser has no WebGL 2";
+      return;
+    }
+    this.element.querySelector("figcaption").textContent = "drag to turn · wheel to zoom · shift-drag to move";
+    this.#prepare();
+    this.#listen();
+    this.#resized = new ResizeObserver(() => this.#draw());
+    this.#resized.observe(this.element);
+  }
+
+  remove() {
+    this.element.remove();
+    this.#resized?.disconnect();
+    this.#gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+
+  /** Shows depth with the color image that belongs to it. */
+  show(depth, color, range) {
+    const gl = this.#gl;
+    if (!gl || !depth?.lens) return;
+    this.#depth = depth;
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.#textures.depth);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.R16UI, depth.width, depth.height, 0, gl.RED_INTEGER, gl.UNSIGNED_SHORT, depth.units);
+    const colored = color && depth.colorLens && depth.colorToDepth;
+    if (colored) {
+      gl.activeTexture(gl.TEXTURE1);
+      gl.bindTexture(gl.TEXTURE_2D, this.#textures.color);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, color);
+      gl.uniform4f(this.#uniforms.colorLens, ...lens(depth.colorLens));
+      gl.uniformMatrix3fv(this.#uniforms.rotation, false, depth.colorToDepth.rotation);
+      gl.uniform3f(this.#uniforms.translation, ...depth.colorToDepth.translation_meters);
+    }
+    gl.uniform2f(this.#uniforms.colorSize, colored ? depth.colorLens.width : 0, colored ? depth.colorLens.height : 0);
+    gl.uniform4f(this.#uniforms.depthLens, ...lens(depth.lens));
+    gl.uniform1f(this.#uniforms.unitMeters, depth.unitMeters);
+    const shown = range ?? [0, 4];
+    gl.uniform2f(this.#uniforms.range, ...shown);
+    this.#pivot ??= middle(depth);
+    this.#draw();
+  }
+
+  #prepare() {
+    const gl = this.#gl;
+    const program = gl.createProgram();
+    for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(type);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+    gl.useProgram(program);
+    for (let index = gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); index-- > 0;) {
+      const { name } = gl.getActiveUniform(program, index);
+      this.#uniforms[name] = gl.getUniformLocation(program, name);
+    }
+    gl.enable(gl.DEPTH_TEST);
+    gl.clearColor(0.031, 0.039, 0.051, 1);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 2);
+    for (const [unit, name, filter] of [[0, "depth", gl.NEAREST], [1, "color", gl.LINEAR]]) {
+      this.#textures[name] = gl.createTexture();
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, this.#textures[name]);
+      for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
+      for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
+      gl.uniform1i(this.#uniforms[name], unit);
+    }
+  }
+
+  #listen() {
+    const canvas = this.#canvas;
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.#pointers.set(event.pointerId, event);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, (event) => this.#pointers.delete(event.pointerId));
+    }
+    canvas.addEventListener("pointermove", (event) => this.#moved(event));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.#look({ zoom: this.#eye.zoom * Math.exp(event.deltaY / 700) });
+    }, { passive: false });
+    canvas.addEventListener("dblclick", () => this.#look(HOME));
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  }
+
+  #moved(event) {
+    const before = this.#pointers.get(event.pointerId);
+    if (!before) return;
+    const [x, y] = [event.clientX - before.clientX, event.clientY - before.clientY].map((by) => by / this.#canvas.clientHeight);
+    const { yaw, pitch, zoom, right, down } = this.#eye;
+    const other = [...this.#pointers].find(([id]) => id !== event.pointerId)?.[1];
+    this.#pointers.set(event.pointerId, event);
+    if (other) {
+      const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+      this.#look({ zoom: (zoom * apart(before)) / apart(event) });
+    } else if (event.shiftKey || event.buttons === 2) {
+      this.#look({ right: right + x * zoom, down: down + y * zoom });
+    } else {
+      this.#look({ yaw: yaw + 4 * x, pitch: Math.min(Math.max(pitch + 4 * y, -1.5), 1.5) });
+    }
+  }
+
+  #look(eye) {
+    Object.assign(this.#eye, eye);
+    this.#eye.zoom = Math.min(Math.max(this.#eye.zoom, 0.05), 10);
+    this.#draw();
+  }
+
+  /** Once before the screen shows it, however many reasons there are. */
+  #draw() {
+    if (this.#waiting || !this.#depth) return;
+    this.#waiting = true;
+    requestAnimationFrame(() => {
+      this.#waiting = false;
+      this.#paint();
+    });
+  }
+
+  #paint() {
+    const [gl, canvas, uniforms, depth, eye] = [this.#gl, this.#canvas, this.#uniforms, this.#depth, this.#eye];
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
+    if (width === 0 || height === 0) return;
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    gl.viewport(0, 0, width, height);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    // From where the camera stands its whole image is just seen.
+    const focal = (2 * depth.lens.fy) / depth.height;
+    const distance = this.#pivot * eye.zoom;
+    gl.uniformMatrix3fv(uniforms.turn, false, turn(eye.yaw, eye.pitch));
+    gl.uniform3f(uniforms.pivot, 0, 0, this.#pivot);
+    gl.uniform3f(uniforms.eye, eye.right * this.#pivot, eye.down * this.#pivot, distance);
+    gl.uniform2f(uniforms.focal, (focal * height) / width, focal);
+    gl.uniform1f(uniforms.pixels, (focal * height) / 2);
+    gl.uniform1i(uniforms.byDepth, this.#settings.tint === "depth" ? 1 : 0);
+    gl.drawArrays(gl.POINTS, 0, depth.width * depth.height);
+    this.element.dataset.painted = Number(this.element.dataset.painted ?? 0) + 1;
+  }
+}
+
+function lens({ fx, fy, ppx, ppy }) {
+  return [fx, fy, ppx, ppy];
+}
+
+/** A rotation about the vertical, then about the horizontal, column by column. */
+function turn(yaw, pitch) {
+  const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
+  return [cy, sy * sp, -sy * cp, 0, cp, sp, sy, -cy * sp, cy * cp];
+}
+
+/** The median depth: what the eye turns around. */
+function middle({ units, unitMeters }) {
+  const some = units.filter((value, index) => value !== 0 && index % 97 === 0).sort();
+  return some.length ? some[some.length >> 1] * unitMeters : 1;
+}

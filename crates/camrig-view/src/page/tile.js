@@ -1,0 +1,216 @@
+// One camera: its pictures, its border, its line of numbers, and what it asks the server for.
+
+import { Cloud } from "./cloud.js";
+import { Depth } from "./depth.js";
+import { Pane } from "./pane.js";
+
+const STREAMS = ["color", "depth", "infrared-1", "infrared-2"];
+
+/** A picture that is kept has to be good at any size. */
+const WIDTH_MOST = 8192;
+
+export class Tile {
+  #camera;
+  #server;
+  #settings;
+  #panes = new Map();
+  #cloud = null;
+  #count = 0;
+  #countBefore = 0;
+  #depth = null;
+  #color = null;
+  #range = null;
+  #hover = null;
+  #files = null;
+  #saving = false;
+  #kept = false;
+
+  /** `settings` are those of the page; `camera` is its place in the status. */
+  constructor(camera, server, settings) {
+    this.#camera = camera;
+    this.#server = server;
+    this.#settings = settings;
+    this.streams = [];
+    this.label = "";
+    this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
+    this.element.dataset.camera = camera;
+    this.element.classList.add("new");
+  }
+
+  /** The streams that this camera has and the page shows. */
+  get shown() {
+    return this.streams.filter((stream) => this.#settings.streams.has(stream));
+  }
+
+  /** What the pictures look like beside each other. */
+  get aspect() {
+    const first = this.#panes.values().next().value?.canvas;
+    return first && first.width > 16 ? first.width / first.height : 16 / 9;
+  }
+
+  /** Makes a pane for everything that is to be shown, and takes the others away. */
+  arrange() {
+    const panes = this.element.querySelector(".panes");
+    const shown = this.shown;
+    for (const [stream, pane] of this.#panes) {
+      if (shown.includes(stream)) continue;
+      pane.element.remove();
+      this.#panes.delete(stream);
+    }
+    for (const stream of shown) {
+      if (!this.#panes.has(stream)) this.#panes.set(stream, new Pane(stream, (place) => this.#hovered(stream, place)));
+    }
+    for (const stream of STREAMS) if (this.#panes.has(stream)) panes.append(this.#panes.get(stream).element);
+    const cloud = this.#settings.cloud && this.#settings.large === this.#camera;
+    if (cloud && !this.#cloud) this.#cloud = new Cloud(this.#settings);
+    if (cloud) {
+      panes.append(this.#cloud.element);
+      this.#cloud.show(this.#depth, this.#color, this.#range);
+    } else {
+      this.#cloud?.remove();
+      this.#cloud = null;
+    }
+  }
+
+  /** Asks for the next frameset, or again in another way. */
+  ask() {
+    const visible = this.#settings.large === null || this.#settings.large === this.#camera;
+    if (this.#settings.paused && this.#kept) return;
+    if ((!visible || document.hidden) && !this.#settings.paused) return;
+    const keep = this.#settings.paused;
+    const [pane] = this.#panes.values();
+    this.#server.ask({
+      ask: "frames",
+      camera: this.#camera,
+      after: this.#count,
+      streams: keep ? this.streams : [...new Set([...this.shown, ...(this.#cloud ? ["color"] : [])])],
+      width: keep ? WIDTH_MOST : Math.round((pane?.element.clientWidth ?? 640) * devicePixelRatio),
+      range_meters: this.#settings.range,
+      depth: keep || this.#cloud !== null || this.#hover !== null,
+      files: keep || this.#saving,
+    });
+  }
+
+  /** Begins to go on after a pause. */
+  resume() {
+    this.#keep(false);
+    this.#files = null;
+    this.ask();
+  }
+
+  /** A new server counts from the beginning. */
+  restart() {
+    this.#count = 0;
+    this.ask();
+  }
+
+  /** Shows a frameset, then asks for the next one: at the pace of the screen, and not at all when hidden. */
+  async show(frames) {
+    // What was asked for before a pause began may come after what the pause keeps.
+    if (this.#kept) return;
+    this.#count = frames.count;
+    const keep = this.#settings.paused;
+    // A file of the whole color image is better than a picture of it.
+    const file = frames.part("file", "color");
+    const pictures = frames.parts.filter((part) => part.kind === "picture");
+    const images = await Promise.all(
+      pictures.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))),
+    );
+    // A newer one came while these were decoded, and goes on from here.
+    if (frames.count !== this.#count || this.#kept) return images.forEach((image) => image.close());
+    pictures.forEach((part, index) => {
+      if (part.stream === "color") {
+        this.#color?.close();
+        this.#color = images[index];
+      }
+      this.#panes.get(part.stream)?.show(images[index], part.width, part.height);
+      if (part.stream !== "color") images[index].close();
+    });
+    if (frames.part("units", "depth")) this.#depth = new Depth(frames);
+    else this.#depth = null;
+    this.#range = frames.range_meters;
+    const [near, far] = this.#range ?? [];
+    const caption = this.#panes.get("depth")?.caption;
+    if (caption) caption.textContent = this.#range ? `${near.toFixed(2)} – ${far.toFixed(2)} m` : "";
+    this.element.dataset.sequence = frames.sequence;
+    this.element.dataset.count = frames.count;
+    this.#cloud?.show(this.#depth, this.#color, this.#range);
+    this.#readout();
+    if (frames.parts.some((part) => part.kind === "file")) this.#files = frames;
+    if (this.#saving && this.#files === frames) this.#download();
+    if (keep && this.#files === frames) this.#keep(true);
+    else requestAnimationFrame(() => this.ask());
+  }
+
+  /** Saves color and depth of one frameset: the one that is shown in a pause, or the next one. */
+  save() {
+    this.#saving = true;
+    if (this.#settings.paused && this.#files) this.#download();
+    else this.ask();
+  }
+
+  status(status) {
+    this.label = status.label;
+    this.streams = STREAMS.filter((stream) => status.streams.includes(stream));
+    const fresh = !status.live && this.#count === 0 && status.silent_millis < 3000;
+    this.element.classList.toggle("live", status.live);
+    this.element.classList.toggle("new", fresh);
+    const set = (name, text) => {
+      const element = this.element.querySelector(name);
+      if (element.textContent !== text) element.textContent = text;
+    };
+    const state = status.state ?? "unknown";
+    set(".label", status.label);
+    set(".state", state === "running" ? "" : state);
+    set(".rate", status.rate_hz === null ? "– fps" : `${status.rate_hz.toFixed(0)} fps`);
+    set(".latency", `${status.latency_millis.toFixed(1)} ms`);
+    set(".dropped", `${status.dropped ?? "–"} dropped`);
+    this.element.querySelector(".dropped").classList.toggle("some", status.dropped > 0);
+    this.element.title = [status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
+    this.element.setAttribute("aria-label", `camera ${status.label}, ${status.live ? "live" : "no signal"}, ${state}`);
+    this.element.querySelector(".lost").hidden = status.live || fresh;
+    // Framesets come, and none was shown since the last status: whatever happened to a picture, ask again.
+    if (status.live && this.#count === this.#countBefore) this.ask();
+    this.#countBefore = this.#count;
+    set(".lost span", [state, status.error].filter(Boolean).join(": "));
+  }
+
+  /** Whether what is shown is what a pause keeps. */
+  #keep(kept) {
+    this.#kept = kept;
+    this.element.classList.toggle("kept", kept);
+  }
+
+  #hovered(stream, place) {
+    const began = this.#hover === null && place !== null;
+    this.#hover = place && { stream, ...place };
+    this.#readout();
+    // The frameset that was asked for comes without depth: ask again.
+    if (began && !this.#depth) this.ask();
+  }
+
+  #readout() {
+    for (const [stream, pane] of this.#panes) {
+      const here = this.#hover?.stream === stream && this.#depth;
+      if (!here) {
+        pane.say(null);
+        continue;
+      }
+      const meters = this.#depth.metersIn(stream, this.#hover.right, this.#hover.down);
+      pane.say(meters === null ? "" : this.#depth.text(meters), this.#hover);
+    }
+  }
+
+  #download() {
+    this.#saving = false;
+    for (const { stream, data } of this.#files.parts.filter((part) => part.kind === "file")) {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([data], { type: "image/png" }));
+      const name = this.label.replace(/[^\w-]+/g, "-");
+      link.download = `${name}-${String(this.#files.sequence).padStart(6, "0")}-${stream === "depth" ? "depth16" : stream}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    }
+    if (!this.#settings.paused) this.#files = null;
+  }
+}

@@ -1,0 +1,265 @@
+//! One page, from the first word on its WebSocket to the last.
+//!
+//! Everything here happens on the server's one thread. A page is sent nothing that it did not ask for, and
+//! asks for a camera's next frameset when it has shown the one before: so at most one message for each camera
+//! is on its way, and a page that is frozen is sent nothing at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{Message as Packet, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use camrig::frame::Stream;
+use camrig::{Colorizer, FrameSet, Picture};
+use camrig_status::{RigStatus, http};
+use tokio::sync::Mutex;
+use tokio::time::{sleep_until, timeout};
+
+use crate::cameras::{Camera, Cameras, Viewer};
+use crate::options::ViewOptions;
+use crate::picture;
+use crate::protocol::{CameraStatus, Kind, Message, Question, Shown, ViewStatus, Wanted, checked};
+
+/// The most pages that are open at once.
+const VIEWERS_MAX: usize = 16;
+
+/// The longest question, in bytes.
+const QUESTION_BYTES_MAX: usize = 4096;
+
+/// A page that asks nothing for so long, or takes so long to take an answer, is gone: a page that is only
+/// hidden asks for the status once in a while, and one that comes back connects again.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How long a status of the rig is good for, however many pages ask.
+const STATUS_AGE: Duration = Duration::from_millis(300);
+
+/// What every page of a view shares.
+#[derive(Clone)]
+pub(crate) struct Sessions(Arc<Shared>);
+
+struct Shared {
+    cameras: Arc<Cameras>,
+    rig: String,
+    view: String,
+    options: ViewOptions,
+    /// The rig's status, and when it was read.
+    status: Mutex<(Option<Instant>, Option<RigStatus>)>,
+}
+
+impl Sessions {
+    /// Pages of `cameras`, in the rig whose status socket is called `rig`, for the actor called `view`.
+    pub(crate) fn new(cameras: Arc<Cameras>, options: ViewOptions, rig: &str, view: &str) -> Self {
+        Self(Arc::new(Shared {
+            cameras,
+            rig: rig.to_owned(),
+            view: view.to_owned(),
+            options,
+            status: Mutex::default(),
+        }))
+    }
+}
+
+/// Where a page's WebSocket begins.
+pub(crate) fn route(sessions: Sessions) -> Router {
+    Router::new().route("/socket", get(open)).with_state(sessions)
+}
+
+async fn open(State(Sessions(shared)): State<Sessions>, upgrade: WebSocketUpgrade) -> Response {
+    let Some(viewer) = shared.cameras.look(VIEWERS_MAX) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response();
+    };
+    let upgrade = upgrade.max_message_size(QUESTION_BYTES_MAX).max_frame_size(QUESTION_BYTES_MAX);
+    upgrade.on_upgrade(|socket| async move {
+        let session = Session { shared, viewer, wanted: BTreeMap::new(), shown: BTreeMap::new() };
+        // However it ended, the page is gone.
+        let _ = session.run(socket).await;
+    })
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    viewer: Viewer,
+    /// At most one wish for each camera.
+    wanted: BTreeMap<usize, Wanted>,
+    /// By camera.
+    shown: BTreeMap<usize, Before>,
+}
+
+/// What a camera's last picture leaves for the next one.
+#[derive(Default)]
+struct Before {
+    at: Option<Instant>,
+    range_meters: Option<(f32, f32)>,
+}
+
+impl Session {
+    /// Asks and answers, until the page is gone.
+    async fn run(mut self, mut socket: WebSocket) -> Option<()> {
+        let mut silent_at = Instant::now() + SILENCE;
+        loop {
+            let mut wake_at = silent_at;
+            for camera in self.wanted.keys().copied().collect::<Vec<_>>() {
+                let due = self.due(camera);
+                if due > Instant::now() {
+                    wake_at = wake_at.min(due);
+                } else if let Some(message) = self.answer(camera) {
+                    timeout(SILENCE, socket.send(Packet::binary(message))).await.ok()?.ok()?;
+                }
+            }
+            tokio::select! {
+                packet = socket.recv() => {
+                    silent_at = Instant::now() + SILENCE;
+                    match packet?.ok()? {
+                        Packet::Text(text) => self.hear(&text, &mut socket).await?,
+                        Packet::Close(_) => return None,
+                        _ => {}
+                    }
+                }
+                () = self.viewer.news(), if !self.wanted.is_empty() => {}
+                () = sleep_until(wake_at.into()) => {
+                    if Instant::now() >= silent_at {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A question that makes no sense ends the session: it is not of our page.
+    async fn hear(&mut self, text: &str, socket: &mut WebSocket) -> Option<()> {
+        match serde_json::from_str(text).ok()? {
+            Question::Frames(wanted) => {
+                if wanted.camera < self.viewer.cameras().len() {
+                    self.wanted.insert(wanted.camera, wanted);
+                }
+            }
+            Question::Status => {
+                let status = self.shared.status_for(&self.viewer.cameras()).await;
+                let text = serde_json::to_string(&status).ok()?;
+                timeout(SILENCE, socket.send(Packet::text(text))).await.ok()?.ok()?;
+            }
+        }
+        Some(())
+    }
+
+    /// When the camera's next picture may be sent.
+    fn due(&self, camera: usize) -> Instant {
+        let last = self.shown.get(&camera).and_then(|before| before.at);
+        last.map_or_else(Instant::now, |last| last + self.shared.options.frame_time)
+    }
+
+    /// The frameset that was asked for, if it is there.
+    fn answer(&mut self, camera: usize) -> Option<Vec<u8>> {
+        let after = self.wanted.get(&camera)?.after;
+        let (count, frames) = self.viewer.newest(camera, after)?;
+        let wanted = self.wanted.remove(&camera)?;
+        let before = self.shown.entry(camera).or_default();
+        // From the moment when it was due, not from now: or the rate would come out below what was asked for.
+        let now = Instant::now();
+        let due = before
+            .at
+            .map(|at| at + self.shared.options.frame_time)
+            .filter(|due| now - *due < self.shared.options.frame_time);
+        before.at = Some(due.unwrap_or(now));
+        message(&frames, count, &wanted, before, self.shared.options.quality)
+            .inspect_err(|error| log::warn!("no picture of `{}`: {error}", frames.camera()))
+            .ok()
+    }
+}
+
+/// The answer to one wish.
+fn message(
+    frames: &FrameSet,
+    count: u64,
+    wanted: &Wanted,
+    before: &mut Before,
+    quality: u8,
+) -> std::io::Result<Vec<u8>> {
+    let mut message = Message::default();
+    let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
+    for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
+        let what = (frame.stream(), frame.width(), frame.height());
+        match frames.depth().filter(|_| frame.stream() == Stream::Depth) {
+            None => {
+                message.add(Kind::Picture, what, |jpeg| {
+                    picture::light(frame, wanted.width, quality, jpeg);
+                });
+            }
+            Some(depth) => {
+                let given = wanted.range_meters.and_then(checked).map(|range| (range.start, range.end));
+                before.range_meters = picture::range(&depth, before.range_meters).or(before.range_meters);
+                let range = given.or(before.range_meters).unwrap_or((0.0, 1.0));
+                let Some(colors) = Colorizer::new(range.0, range.1) else { continue };
+                shown.range_meters = Some(range);
+                message.add(Kind::Picture, what, |jpeg| {
+                    picture::depth(&depth, &colors, wanted.width, quality, jpeg);
+                });
+            }
+        }
+    }
+    if let Some(depth) = frames.depth() {
+        let what = (Stream::Depth, depth.frame().width(), depth.frame().height());
+        if wanted.depth {
+            message.add(Kind::Units, what, |bytes| {
+                depth.frame().rows().for_each(|row| bytes.extend_from_slice(row));
+            });
+        }
+        if wanted.files {
+            let file = Picture::depth16(&depth).to_png()?;
+            message.add(Kind::File, what, |bytes| bytes.extend(file));
+        }
+    }
+    if let Some(color) = frames.color().filter(|_| wanted.files) {
+        let file = Picture::color(&color).to_png()?;
+        let what = (Stream::Color, color.frame().width(), color.frame().height());
+        message.add(Kind::File, what, |bytes| bytes.extend(file));
+    }
+    Ok(message.finish(shown)?)
+}
+
+impl Shared {
+    async fn status_for(&self, cameras: &[Camera]) -> ViewStatus {
+        let mut status = self.status.lock().await;
+        if status.0.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
+            // A supervisor that does not answer is shown by what is missing.
+            *status = (Some(Instant::now()), http::read(&self.rig).await.ok());
+        }
+        let rig = status.1.as_ref();
+        ViewStatus {
+            topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
+            cameras: cameras.iter().map(|camera| self.camera_status(camera, rig)).collect(),
+        }
+    }
+
+    fn camera_status(&self, camera: &Camera, rig: Option<&RigStatus>) -> CameraStatus {
+        let input = &*camera.input;
+        let actor = rig.and_then(|rig| rig.actors.iter().find(|actor| actor.name == input));
+        let link =
+            rig.and_then(|rig| rig.links.iter().find(|link| link.from == input && link.to == self.view));
+        let info = camera.info.as_ref();
+        let label = info.map_or(input, |info| &info.name);
+        let silent = camera.last.elapsed();
+        CameraStatus {
+            label: if label == input { label.to_owned() } else { format!("{input} · {label}") },
+            model: info.map(|info| info.model.clone()).unwrap_or_default(),
+            serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
+            streams: info
+                .map(|info| info.streams.iter().map(|stream| stream.stream).collect())
+                .unwrap_or_default(),
+            live: camera.count > 0 && silent < self.options.signal_timeout,
+            silent_millis: silent.as_millis() as u64,
+            latency_millis: camera.latency_micros / 1e3,
+            state: actor.map(|actor| actor.state.clone()),
+            error: actor.map(|actor| actor.error.clone()),
+            rate_hz: link.map(|link| link.rate_hz),
+            dropped: link.map(camrig_status::LinkStatus::dropped_sum),
+            lost: actor.map(|actor| actor.lost),
+            restarts: actor.map(|actor| actor.restarts),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+// Clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
+//
+// One is a page that is frozen: it asks for nothing more. The other one goes on asking, which no page does.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { WebSocket } from "ws";
+
+import { Rig, pause, until } from "./rig.mjs";
+
+const FROZEN_MILLIS = 60_000;
+const GROWTH_BYTES_MOST = 5e6;
+
+const WANTED = { ask: "frames", streams: ["color", "depth"], width: 848, depth: true };
+
+/** A client that shows every frameset of both cameras until it is told to stop. */
+class Client {
+  constructor(url, stubborn) {
+    this.socket = new WebSocket(new URL("socket", url.replace("http", "ws")));
+    this.shown = 0;
+    this.stubborn = stubborn;
+    this.socket.on("open", () => [0, 1].forEach((camera) => this.ask(camera, 0)));
+    this.socket.on("message", (data) => {
+      const { camera, count } = JSON.parse(data.subarray(4, 4 + data.readUInt32LE(0)));
+      this.shown += 1;
+      this.ask(camera, count);
+    });
+  }
+
+  ask(camera, after) {
+    this.socket.send(JSON.stringify({ ...WANTED, camera, after }));
+  }
+
+  freeze() {
+    this.socket.pause();
+    if (this.stubborn) this.asking = setInterval(() => [0, 1].forEach((camera) => this.ask(camera, 0)), 100);
+  }
+
+  end() {
+    clearInterval(this.asking);
+    this.socket.terminate();
+  }
+}
+
+test("a client that is frozen for a minute costs nothing", { timeout: 3 * FROZEN_MILLIS }, async (t) => {
+  const camera = `driver = "synthetic"\noptions = { depth = "848x480@6", color = "848x480@6" }`;
+  // A rate and queues that no hiccup of a busy machine disturbs.
+  const reader = `inputs = ["left", "right"]\nqueue = 16`;
+  const rig = await Rig.start(`
+[camera.left]
+${camera}
+[camera.right]
+${camera}
+[processor.view]
+kind = "view"
+${reader}
+[processor.stats]
+kind = "stats"
+options = { every_seconds = 0 }
+${reader}
+`);
+  t.after(() => rig.remove());
+  const [url] = rig.found;
+  const status = async () => (await fetch(new URL("status", url))).json();
+  const memory = (status) => status.processes.reduce((sum, process) => sum + process.private_bytes, 0);
+  const missed = (status) => [
+    ...status.links.map(({ from, to, dropped }) => ({ from, to, dropped })),
+    ...status.actors.map(({ name, lost, restarts }) => ({ name, lost, restarts })),
+  ];
+
+  const clients = [new Client(url, false), new Client(url, true)];
+  t.after(() => clients.forEach((client) => client.end()));
+  await until("every client has shown fifty framesets", () => clients.every((client) => client.shown >= 50));
+  const before = await status();
+  clients.forEach((client) => client.freeze());
+  await pause(FROZEN_MILLIS);
+  const after = await status();
+
+  const growth = memory(after) - memory(before);
+  t.diagnostic(`private memory grew by ${growth} bytes`);
+  assert.ok(growth < GROWTH_BYTES_MOST, `${growth} bytes`);
+  assert.deepEqual(missed(after), missed(before));
+  const made = after.actors[0].produced - before.actors[0].produced;
+  assert.ok(made > 0.9 * 6 * (FROZEN_MILLIS / 1000), `${made} framesets of a camera meanwhile`);
+});

@@ -1,0 +1,311 @@
+// The page in a real browser, in front of a real rig: node --test crates/camrig-view/tests/browser/page.test.mjs
+//
+// Needs chromium; CHROMIUM and CAMRIG say where the programs are.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+import { PNG } from "pngjs";
+
+import { Rig, pause, until } from "./rig.mjs";
+
+const CAMERAS = ["front", "rear", "left", "right", "top", "wrist"];
+
+/** Six small cameras; one is unplugged for a while, two have other depth units, one has infrared. */
+const SIX = `
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15", seed = 1 }
+[camera.rear]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15", infrared = "424x240@15", seed = 2 }
+[camera.left]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15", seed = 3 }
+[camera.right]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15", seed = 4, unplug_at = 20.0, replug_after = 4.0 }
+[camera.top]
+driver = "synthetic"
+options = { model = "d405", depth = "424x240@15", color = "424x240@15", seed = 5 }
+[camera.wrist]
+driver = "synthetic"
+options = { model = "d405", depth = "424x240@15", color = "424x240@15", seed = 6 }
+
+[processor.view]
+kind = "view"
+inputs = ["front", "rear", "left", "right", "top", "wrist"]
+
+# What the cameras saw, to compare with what the page says.
+[processor.snapshot]
+kind = "snapshot"
+inputs = ["front", "top"]
+overflow = "block"
+options = { folder = "FOLDER/seen", every = 1, depth16 = true }
+`;
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    ],
+  });
+});
+after(() => browser.close());
+
+/** A page of the rig, and every request that it makes. An error of the page fails the test. */
+async function open(url, size = { width: 1280, height: 760 }) {
+  const context = await browser.newContext({ viewport: size, acceptDownloads: true });
+  const page = await context.newPage();
+  page.asked = [];
+  page.wrong = [];
+  page.on("request", (request) => page.asked.push(request.url()));
+  page.on("websocket", (socket) => page.asked.push(socket.url()));
+  page.on("pageerror", (error) => page.wrong.push(String(error)));
+  page.on("console", (line) => line.type() === "error" && page.wrong.push(line.text()));
+  await page.goto(url);
+  return page;
+}
+
+const tile = (page, camera) => page.locator(`.tile[data-camera="${CAMERAS.indexOf(camera)}"]`);
+const canvas = (page, camera, stream) => tile(page, camera).locator(`[data-stream="${stream}"] canvas`);
+const pixels = (page, camera, stream) => canvas(page, camera, stream).evaluate((canvas) => canvas.toDataURL());
+
+async function allLive(page) {
+  await until("six live tiles", async () => (await page.locator(".tile.live").count()) === CAMERAS.length);
+}
+
+/** Notes every state that a tile is in from now on: they come and go whether or not a test looks. */
+async function watch(page, camera) {
+  await tile(page, camera).evaluate((tile) => {
+    const note = () => {
+      const live = tile.classList.contains("live");
+      globalThis.seen.push({ live, text: live ? "" : tile.querySelector(".lost").innerText.replaceAll("\n", " ") });
+    };
+    globalThis.seen = [];
+    new MutationObserver(note).observe(tile, { attributes: true, subtree: true, childList: true, attributeFilter: ["class", "hidden"] });
+  });
+}
+const seen = (page) => page.evaluate(() => globalThis.seen);
+
+test("six cameras, alive", async (t) => {
+  const rig = await Rig.start(SIX);
+  t.after(() => rig.remove());
+  const [url] = rig.found;
+  const page = await open(url);
+  await allLive(page);
+  await watch(page, "right");
+
+  await t.test("their pixels change", async () => {
+    for (const camera of CAMERAS) {
+      for (const stream of ["color", "depth"]) {
+        const first = await pixels(page, camera, stream);
+        await until(`${camera} moves`, async () => (await pixels(page, camera, stream)) !== first);
+      }
+    }
+  });
+
+  await t.test("a camera that is unplugged says so, and comes back", async () => {
+    const lost = await until("NO SIGNAL", async () => (await seen(page)).find((state) => !state.live));
+    assert.match(lost.text, /^NO SIGNAL/);
+    await until("its state", async () =>
+      (await seen(page)).some((state) => !state.live && /restarting|waiting-for-device/.test(state.text)));
+    await until("the signal", async () => (await seen(page)).at(-1).live);
+    assert.equal(await tile(page, "right").locator(".lost").isVisible(), false);
+    const first = await pixels(page, "right", "color");
+    await until("right moves again", async () => (await pixels(page, "right", "color")) !== first);
+  });
+
+  await t.test("the depth under the cursor is the camera's", async () => {
+    for (const [camera, unitMeters] of [["front", 0.001], ["top", 0.0001]]) {
+      // In a pause: what is read is what is shown.
+      await page.keyboard.press("Space");
+      const shown = tile(page, camera);
+      await until("a still picture", () => shown.evaluate((tile) => tile.classList.contains("kept")));
+      const sequence = await shown.getAttribute("data-sequence");
+      const file = join(rig.folder, "seen", `${camera}-${sequence.padStart(6, "0")}-depth16.png`);
+      await until(file, () => readdirSync(join(rig.folder, "seen")).includes(file.split("/").pop()));
+      const truth = PNG.sync.read(readFileSync(file), { skipRescale: true });
+      const box = await canvas(page, camera, "depth").boundingBox();
+      let compared = 0;
+      for (const [right, down] of [[0.5, 0.9], [0.2, 0.8], [0.5, 0.5], [0.35, 0.45], [0.8, 0.6], [0.5, 0.02]]) {
+        const [x, y] = [Math.floor(right * truth.width), Math.floor(down * truth.height)];
+        // The middle of the pixel: a mouse knows no fractions, so a neighbour may be meant.
+        const at = { x: ((x + 0.5) / truth.width) * box.width, y: ((y + 0.5) / truth.height) * box.height };
+        await page.mouse.move(box.x + at.x, box.y + at.y);
+        const text = await shown.locator('[data-stream="depth"] output').textContent();
+        const near = [];
+        for (const [i, j] of [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) {
+          near.push(truth.data[((y + j) * truth.width + x + i) * 4]);
+        }
+        if (near[0] === 0) assert.equal(text, "no depth");
+        else {
+          const units = Math.round(parseFloat(text) / unitMeters);
+          assert.ok(near.some((truth) => Math.abs(truth - units) <= 1), `${camera} ${x},${y}: ${text}, not ${near}`);
+          compared += 1;
+        }
+      }
+      assert.ok(compared >= 3, `${compared} depths of ${camera}`);
+      await page.keyboard.press("Space");
+    }
+  });
+
+  await t.test("streams, a large camera and a pause, by keys", async () => {
+    await page.keyboard.press("i");
+    await until("infrared", async () => (await canvas(page, "rear", "infrared-1").count()) === 1);
+    assert.equal(await canvas(page, "front", "infrared-1").count(), 0);
+    await page.keyboard.press("2");
+    assert.equal(await page.locator(".tile:visible").count(), 1);
+    await until("infrared is drawn", async () => (await canvas(page, "rear", "infrared-1").evaluate((canvas) => canvas.width)) > 100);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("i");
+    assert.equal(await page.locator(".tile:visible").count(), CAMERAS.length);
+    await tile(page, "left").locator("footer").click();
+    assert.equal(await page.locator(".tile:visible").count(), 1);
+    await page.keyboard.press("Space");
+    await until("a pause", () => tile(page, "left").evaluate((tile) => tile.classList.contains("kept")));
+    const still = await pixels(page, "left", "color");
+    const made = async () => {
+      const { actors } = await (await fetch(new URL("status", url))).json();
+      return actors.find((actor) => actor.name === "left").produced;
+    };
+    const before = await made();
+    await until("ten more framesets", async () => (await made()) >= before + 10);
+    assert.equal(await pixels(page, "left", "color"), still);
+    await page.keyboard.press("Space");
+    await until("the end of the pause", async () => still !== (await pixels(page, "left", "color")));
+    await page.keyboard.press("Escape");
+  });
+
+  await t.test("color and depth are saved as PNG, of one frameset", async () => {
+    await page.keyboard.press("1");
+    const files = [];
+    page.on("download", (download) => files.push(download));
+    await page.locator("#save").click();
+    await until("two files", () => files.length === 2);
+    const saved = new Map();
+    for (const file of files) saved.set(file.suggestedFilename(), readFileSync(await file.path()));
+    const names = [...saved.keys()].sort();
+    assert.match(names[0], /^front-\d{6}-color\.png$/);
+    assert.equal(names[1], names[0].replace("color", "depth16"));
+    for (const [name, data] of saved) {
+      const seen = join(rig.folder, "seen", name);
+      await until(seen, () => readdirSync(join(rig.folder, "seen")).includes(name));
+      assert.ok(data.equals(readFileSync(seen)), `${name} is what the camera saw`);
+    }
+    await page.keyboard.press("Escape");
+  });
+
+  await t.test("a point cloud is drawn, and turns", async () => {
+    await page.keyboard.press("1");
+    await page.keyboard.press("p");
+    const cloud = page.locator(".pane.cloud");
+    await until("points", async () => Number(await cloud.getAttribute("data-painted")) > 1);
+    await page.keyboard.press("Space");
+    await until("a pause", () => tile(page, "front").evaluate((tile) => tile.classList.contains("kept")));
+    await until("the last points", async () => {
+      const painted = await cloud.getAttribute("data-painted");
+      await pause(300);
+      return painted === (await cloud.getAttribute("data-painted"));
+    });
+    const picture = async () => PNG.sync.read(await cloud.screenshot());
+    const first = await picture();
+    const colors = new Set();
+    for (let at = 0; at < first.data.length; at += 4) colors.add(first.data.readUInt32BE(at) >>> 12);
+    assert.ok(colors.size > 50, `${colors.size} colors`);
+    const box = await cloud.boundingBox();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width / 2 + 120, box.y + box.height / 2 + 30, { steps: 4 });
+    await page.mouse.up();
+    await until("another view", async () => !first.data.equals((await picture()).data));
+    const turned = await picture();
+    await page.keyboard.press("t");
+    await until("other colors", async () => !turned.data.equals((await picture()).data));
+    for (const key of ["t", "Space", "p", "Escape"]) await page.keyboard.press(key);
+  });
+
+  await t.test("a phone shows every camera, one below the other, and nothing is cut", async () => {
+    const phone = await open(url, { width: 390, height: 844 });
+    await allLive(phone);
+    const boxes = [];
+    for (const camera of CAMERAS) boxes.push(await tile(phone, camera).boundingBox());
+    boxes.forEach((box, index) => {
+      assert.ok(box.x >= 0 && box.x + box.width <= 390, `${CAMERAS[index]} is as wide as the phone`);
+      assert.ok(index === 0 || box.y >= boxes[index - 1].y + boxes[index - 1].height, `${CAMERAS[index]} is below`);
+    });
+    assert.equal(await phone.evaluate(() => document.documentElement.scrollWidth), 390);
+    await phone.context().close();
+  });
+
+  await t.test("no request leaves the page's origin, and nothing went wrong", async () => {
+    const own = new URL(url);
+    assert.ok(page.asked.length > 5);
+    for (const asked of page.asked) {
+      const { protocol, host } = new URL(asked);
+      assert.ok(protocol === "blob:" || host === own.host, asked);
+    }
+    assert.deepEqual(page.wrong, []);
+    const policy = (await fetch(url)).headers.get("content-security-policy");
+    assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self'/);
+  });
+
+  const { code, report } = await rig.stop();
+  assert.equal(code, 0, rig.said);
+  const right = report.actors.find((actor) => actor.name === "right");
+  assert.equal(right.restarts > 0, true);
+});
+
+test("a token is asked for, once", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "424x240@15" }
+[processor.view]
+kind = "view"
+inputs = ["front"]
+options = { listen = "0.0.0.0:0", token = "a-secret-of-the-test" }
+`);
+  t.after(() => rig.remove());
+  const url = new URL(rig.found[0].replace("0.0.0.0", "127.0.0.1"));
+  assert.equal(url.search, "?token=a-secret-of-the-test");
+  const get = async (path, headers = {}) => (await fetch(new URL(path, url), { headers, redirect: "manual" })).status;
+  for (const path of ["/", "/main.js", "/status", "/metrics", "/socket", "/?token=a-secret-of-the-tesT", "/?token="]) {
+    assert.equal(await get(path), 401, path);
+  }
+  assert.equal(await get("/metrics", { authorization: "Bearer a-secret-of-the-test" }), 200);
+  assert.equal(await get("/metrics", { authorization: "Bearer another-secret" }), 401);
+  assert.equal(await get("/metrics", { authorization: "Bearer a-secret-of-the-test", origin: "http://elsewhere" }), 403);
+  const page = await open(url.href);
+  await until("a live tile", async () => (await page.locator(".tile.live").count()) === 1);
+  // The token is in a cookie now, and nowhere to be seen.
+  assert.equal(new URL(page.url()).search, "");
+  await page.reload();
+  await until("a live tile again", async () => (await page.locator(".tile.live").count()) === 1);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a name that is not this machine's is not answered", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "off" }
+[processor.view]
+kind = "view"
+inputs = ["front"]
+`);
+  t.after(() => rig.remove());
+  const { request } = await import("node:http");
+  const { hostname, port } = new URL(rig.found[0]);
+  const ask = (host) => new Promise((resolve, reject) => {
+    request({ hostname, port, headers: { host } }, (answer) => resolve(answer.resume().statusCode)).on("error", reject).end();
+  });
+  assert.equal(await ask(`localhost:${port}`), 200);
+  assert.equal(await ask(`elsewhere.example:${port}`), 403);
+});

@@ -1,0 +1,62 @@
+// A rig under test: started with a topology, read, and ended with the test, whatever happens.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+/** Whoever waits for longer than this waits for something that will not come. */
+export const WATCHDOG_MILLIS = 60_000;
+
+const PROGRAM = resolve(process.env.CAMRIG ?? "target/debug/camrig");
+
+export class Rig {
+  /** Starts `camrig run` and waits until it has said every one of `lines`. */
+  static async start(topology, lines = [/^view: (\S+)$/m]) {
+    const rig = new Rig();
+    rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
+    writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
+    rig.report = join(rig.folder, "report.json");
+    rig.child = spawn(PROGRAM, ["run", "rig.toml", "--report", rig.report], { cwd: rig.folder });
+    rig.said = "";
+    rig.ended = new Promise((resolve) => rig.child.once("exit", (code) => resolve(code)));
+    for (const stream of [rig.child.stdout, rig.child.stderr]) stream.on("data", (data) => (rig.said += data));
+    rig.found = await until(`the rig says ${lines}`, () => {
+      if (rig.child.exitCode !== null) throw new Error(`the rig ended:\n${rig.said}`);
+      const found = lines.map((line) => line.exec(rig.said)?.[1]);
+      return found.every(Boolean) && found;
+    });
+    return rig;
+  }
+
+  /** Ends it in order: the exit code, and the report. */
+  async stop() {
+    this.child.kill("SIGTERM");
+    const code = await this.ended;
+    return { code, report: JSON.parse(readFileSync(this.report)) };
+  }
+
+  async remove() {
+    this.child.kill("SIGTERM");
+    const late = setTimeout(() => this.child.kill("SIGKILL"), WATCHDOG_MILLIS);
+    await this.ended;
+    clearTimeout(late);
+    rmSync(this.folder, { recursive: true });
+  }
+}
+
+/** Waits for a fact: looks again and again until `look` gives something true. */
+export async function until(what, look) {
+  const end = Date.now() + WATCHDOG_MILLIS;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`in vain: ${what}`);
+    await pause(50);
+  }
+}
+
+/** Between two looks, or while something else has to take its time. */
+export function pause(millis) {
+  return new Promise((resolve) => setTimeout(resolve, millis));
+}

@@ -1,0 +1,66 @@
+//! `camrig top`: which rig is meant, and its status on the terminal.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use camrig_status::{RigStatus, socket};
+use clap::Args;
+
+use super::code;
+
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    /// The topology that it was started with, or its process id; not needed when one rig runs
+    rig: Option<String>,
+}
+
+/// Shows the one rig that is meant.
+pub(super) fn run(args: &TopArgs) -> ExitCode {
+    let wanted = args.rig.as_deref();
+    let names = match socket::names() {
+        Ok(names) => names,
+        Err(error) => {
+            eprintln!("error: the rigs of this machine cannot be listed: {error}");
+            return ExitCode::from(code::SOFTWARE);
+        }
+    };
+    // Who does not answer is starting or ending.
+    let rigs = names.into_iter().filter_map(|name| Some((socket::read(&name).ok()?, name)));
+    let mut rigs: Vec<_> =
+        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect();
+    let shown = |(rig, _): &(RigStatus, String)| format!("`{}` (process {})", rig.topology, rig.pid);
+    match (rigs.pop(), wanted) {
+        (Some((_, name)), _) if rigs.is_empty() => match camrig_top::show(|| socket::read(&name)) {
+            Ok(camrig_top::Ended::Asked) => ExitCode::SUCCESS,
+            Ok(camrig_top::Ended::Rig) => {
+                eprintln!("the rig has ended");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: `top` needs a terminal: {error}");
+                ExitCode::from(code::SOFTWARE)
+            }
+        },
+        (Some(last), _) => {
+            rigs.push(last);
+            let shown: Vec<_> = rigs.iter().map(shown).collect();
+            eprintln!("error: there are several rigs; name one or its process: {}", shown.join(", "));
+            ExitCode::from(code::USAGE)
+        }
+        (None, Some(wanted)) => {
+            eprintln!("error: no rig is called `{wanted}`, nor has that process id");
+            ExitCode::from(code::UNAVAILABLE)
+        }
+        (None, None) => {
+            eprintln!("error: no rig is running");
+            ExitCode::from(code::UNAVAILABLE)
+        }
+    }
+}
+
+/// Whether `wanted` is the rig's topology, with or without folder and ending, or its process id.
+fn is_called(rig: &RigStatus, wanted: &str) -> bool {
+    let path = Path::new(&rig.topology);
+    let is = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == wanted);
+    rig.topology == wanted || is(path.file_name()) || is(path.file_stem()) || rig.pid.to_string() == wanted
+}

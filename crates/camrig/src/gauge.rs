@@ -1,0 +1,168 @@
+//! What a rig does at this moment: every count of its tallies and ledgers, and how quickly they grow.
+//!
+//! It deliberately decides nothing and tells nobody: the supervisor looks once in a while, for rates, and
+//! hands the status to whoever asks.
+
+use std::time::{Duration, Instant};
+
+use camrig_ipc::DropReason;
+use camrig_status::{ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION};
+
+use crate::report::rounded;
+use crate::topology::{ActorId, Role, Topology};
+use crate::usage::Usage;
+use crate::wiring::Rig;
+
+/// The counts of a moment, and what they grew by in a second since the moment before.
+#[derive(Default)]
+pub(crate) struct Gauge {
+    at: Option<Instant>,
+    produced: Rates,
+    delivered: Rates,
+    cpu_seconds: Rates,
+    usage: Vec<Usage>,
+}
+
+/// Values that grow, and how quickly.
+#[derive(Default)]
+struct Rates {
+    values: Vec<f64>,
+    per_second: Vec<f64>,
+}
+
+impl Rates {
+    fn note(&mut self, values: Vec<f64>, elapsed: Option<Duration>) {
+        let growth = |(before, now): (&f64, &f64)| {
+            elapsed.map_or(0.0, |elapsed| (now - before).max(0.0) / elapsed.as_secs_f64())
+        };
+        self.per_second = self.values.iter().zip(&values).map(growth).collect();
+        self.values = values;
+    }
+
+    fn of(&self, index: usize) -> f64 {
+        rounded(self.per_second.get(index).copied().unwrap_or_default())
+    }
+}
+
+/// What an actor is doing, which is the supervisor's to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Doing<'a> {
+    pub(crate) state: &'static str,
+    pub(crate) error: Option<&'a str>,
+}
+
+impl Gauge {
+    /// Looks at every count; `usage` is what each process uses, none for one that is gone.
+    pub(crate) fn note(&mut self, rig: &Rig, usage: Vec<Option<Usage>>) {
+        let elapsed = self.at.replace(Instant::now()).map(|at| at.elapsed());
+        let produced = rig.tallies.iter().map(|tally| tally.produced() as f64);
+        let delivered = rig.links.iter().map(|link| link.ledger.counts().delivered as f64);
+        // A process that is gone has used what it was last seen to use.
+        let before = std::mem::take(&mut self.usage).into_iter().map(Some).chain(std::iter::repeat(None));
+        self.usage = usage
+            .into_iter()
+            .zip(before)
+            .map(|(now, before)| match (now, before) {
+                (Some(now), _) => now,
+                (None, Some(Usage { cpu_seconds, .. })) => Usage { cpu_seconds, ..Usage::default() },
+                (None, None) => Usage::default(),
+            })
+            .collect();
+        self.produced.note(produced.collect(), elapsed);
+        self.delivered.note(delivered.collect(), elapsed);
+        self.cpu_seconds.note(self.usage.iter().map(|usage| usage.cpu_seconds).collect(), elapsed);
+    }
+
+    /// Everything that is known, the counts of this moment and the rates of the last look.
+    pub(crate) fn status<'a>(
+        &self,
+        topology: &Topology,
+        rig: &Rig,
+        seconds: f64,
+        doing: impl Fn(usize) -> Doing<'a>,
+        pid: impl Fn(usize) -> u32,
+    ) -> RigStatus {
+        let actors = (0..topology.actors().len()).map(|id| self.actor(topology, rig, id, doing(id)));
+        let links = (0..topology.links().len()).map(|link| self.link(topology, rig, link));
+        let processes = topology.processes().iter().enumerate().map(|(process, name)| {
+            let usage = self.usage.get(process).copied().unwrap_or_default();
+            ProcessStatus {
+                name: name.clone(),
+                pid: pid(process),
+                cpu_seconds: rounded(usage.cpu_seconds),
+                cpu_percent: (self.cpu_seconds.of(process) * 1000.0).round() / 10.0,
+                private_bytes: usage.private_bytes,
+                shared_bytes: usage.shared_bytes,
+            }
+        });
+        RigStatus {
+            camrig_status: STATUS_VERSION,
+            topology: topology.name().to_owned(),
+            pid: std::process::id(),
+            seconds: rounded(seconds),
+            actors: actors.collect(),
+            links: links.collect(),
+            processes: processes.collect(),
+        }
+    }
+
+    fn actor(&self, topology: &Topology, rig: &Rig, id: usize, doing: Doing<'_>) -> ActorStatus {
+        let (spec, tally) = (topology.actor(ActorId(id)), &rig.tallies[id]);
+        let own = topology.links().iter().zip(&rig.links).filter(|(link, _)| link.from.0 == id);
+        let slots = own.fold(0, |bits, (_, link)| bits | link.ledger.slots_in_use());
+        let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
+        ActorStatus {
+            name: spec.name.clone(),
+            role: spec.role.name().to_owned(),
+            kind: kind.clone(),
+            process: topology.processes()[spec.process].clone(),
+            state: doing.state.to_owned(),
+            produced: tally.produced(),
+            lost: tally.lost(),
+            restarts: tally.restarts().into(),
+            rate_hz: self.produced.of(id),
+            slots: spec.slots as u64,
+            slots_in_use: slots.count_ones().into(),
+            error: doing.error.unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn link(&self, topology: &Topology, rig: &Rig, index: usize) -> LinkStatus {
+        let (spec, ledger) = (&topology.links()[index], &rig.links[index].ledger);
+        let (counts, latency, histogram) = (ledger.counts(), ledger.latency(), ledger.latency_histogram());
+        let dropped = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).zip(counts.dropped);
+        LinkStatus {
+            from: topology.actor(spec.from).name.clone(),
+            to: topology.actor(spec.to).name.clone(),
+            produced: counts.produced,
+            delivered: counts.delivered,
+            dropped: dropped.collect(),
+            in_flight: counts.in_flight,
+            rate_hz: self.delivered.of(index),
+            latency_us: LatencyStatus {
+                p50: latency.p50,
+                p99: latency.p99,
+                max: latency.max,
+                sum: histogram.sum_micros,
+                below: histogram.below,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_what_grew_and_begin_with_nothing() {
+        let mut rates = Rates::default();
+        rates.note(vec![10.0, 5.0], None);
+        assert_eq!((rates.of(0), rates.of(1), rates.of(2)), (0.0, 0.0, 0.0));
+        rates.note(vec![40.0, 5.0], Some(Duration::from_secs(2)));
+        assert_eq!((rates.of(0), rates.of(1)), (15.0, 0.0));
+        // A process that is another one counts from the beginning.
+        rates.note(vec![1.0, 6.0], Some(Duration::from_secs(2)));
+        assert_eq!((rates.of(0), rates.of(1)), (0.0, 0.5));
+    }
+}

@@ -1,0 +1,36 @@
+//! How a rig is now, for whoever asks.
+
+use camrig_status::RigStatus;
+
+use super::Run;
+use crate::gauge::Doing;
+use crate::usage::{self, Usage};
+
+impl Run<'_> {
+    /// Looks at what every process uses, and at every count.
+    pub(super) fn note_usage(&mut self) {
+        let mut usages = Vec::new();
+        for process in &mut self.processes {
+            let now = usage::of(process.pid)
+                .map(|now| Usage { cpu_seconds: process.spent_seconds + now.cpu_seconds, ..now });
+            if let Some(now) = now {
+                let most = &mut process.usage;
+                most.cpu_seconds = most.cpu_seconds.max(now.cpu_seconds);
+                most.private_bytes = most.private_bytes.max(now.private_bytes);
+                most.shared_bytes = most.shared_bytes.max(now.shared_bytes);
+            }
+            usages.push(now);
+        }
+        self.gauge.note(&self.rig, usages);
+    }
+
+    /// Everything that is known at this moment.
+    pub(super) fn status(&self) -> RigStatus {
+        let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let doing = |id: usize| Doing {
+            state: self.actors[id].state.name(),
+            error: self.actors[id].errors.back().map(String::as_str),
+        };
+        self.gauge.status(self.topology, &self.rig, seconds, doing, |process| self.processes[process].pid)
+    }
+}

@@ -1,0 +1,41 @@
+//! The table `[metrics]`: where a rig's numbers are served, beside whatever its actors show.
+
+use std::net::SocketAddr;
+
+use camrig_status::http::Access;
+use toml::Spanned;
+
+use super::problem::quote;
+use super::section::Section;
+
+const METRICS_KEYS: &[&str] = &["listen", "token"];
+
+/// Where the numbers are served, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct MetricsSpec {
+    pub(crate) listen: SocketAddr,
+    pub(crate) access: Access,
+}
+
+/// The table, if the file has one that makes sense.
+pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
+    let mut section = file.table("metrics", "a table, as in `[metrics]`")?;
+    let written = section.required("listen", || "such as `listen = \"127.0.0.1:9464\"`".to_owned());
+    let token = section.optional("token").map(Spanned::into_inner);
+    let mut spec = None;
+    if let Some(written) = written {
+        match written.get_ref().parse() {
+            Err(_) => {
+                let title = format!("`listen` of `metrics` is {}", quote(written.get_ref()));
+                let label = "it has to be an address and a port, such as `127.0.0.1:9464`";
+                section.problems.add(written.span(), title, label);
+            }
+            Ok(listen) => match Access::new(listen, token.as_deref()) {
+                Ok(access) => spec = Some(MetricsSpec { listen, access }),
+                Err(error) => section.problems.add(written.span(), format!("`metrics`: {error}"), ""),
+            },
+        }
+    }
+    section.finish(METRICS_KEYS);
+    spec
+}
