@@ -81,6 +81,12 @@ bench *args:
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
 
+# Fuzz what reads bytes of others: so many seconds each of topology, header and handshake; needs cargo-fuzz
+fuzz seconds="180":
+    for target in topology header handshake; do \
+        RUSTC_BOOTSTRAP=1 cargo fuzz run $target --release -- -max_total_time={{ seconds }} -timeout=20 || exit 1; \
+    done
+
 # Format, lint and document as the gate wants it
 lint:
     cargo fmt --all --check

@@ -6,6 +6,11 @@
 //! it. A socket pair in the place of the started process's stdin carries the socket's name one way, and tells
 //! each side of the other's end: no wait is in vain.
 //!
+//! Nobody but their own user can reach the socket; and of what that user's other programs send there nothing is
+//! believed. The socket pair also carries a secret to the started process, which the greeting repeats, and its
+//! answer: a stranger who connects first, whatever he says or does not say, makes this handshake fail within a
+//! bounded time, with a reason, and is not obeyed.
+//!
 //! It deliberately knows nothing of what the greeting holds.
 #![allow(unsafe_code)] // The started process restores TMPDIR and closes what it inherited, while it has one thread.
 
@@ -15,14 +20,15 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Says to a process that it was started to be greeted, and where to make its socket.
 const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
@@ -30,16 +36,31 @@ const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
 /// The temporary folder, which `TMPDIR` does not name until the socket is made.
 const TMPDIR_VARIABLE: &str = "CAMRIG_TMPDIR";
 
-/// How long a started process may take to make its socket.
+/// How long a started process may take to make its socket, and how long it waits to be greeted.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest socket name, in bytes, that is read: twice what a socket address holds.
-const NAME_BYTES_MAX: u64 = 216;
+/// The most bytes of what a started process says that are read: many times a socket's name and a reason.
+const SAID_BYTES_MAX: u64 = 4096;
+
+/// What a process says that was greeted by its starter; anything else is a reason.
+const GREETED: &str = "greeted";
+
+/// Tells the starter from strangers.
+type Secret = [u8; 16];
+
+/// A greeting, with what only the starter knows.
+#[derive(Serialize, Deserialize)]
+struct Sealed<T> {
+    secret: Secret,
+    greeting: T,
+}
 
 /// A process that was started, or is about to be, and has not been greeted.
 pub struct Handshake {
     folder: Folder,
     socket: UnixStream,
+    secret: Secret,
+    bound: Duration,
 }
 
 /// What a greeted process lives by: it ends when this drops, and so when this process ends.
@@ -63,39 +84,85 @@ impl Handshake {
     /// # Errors
     /// When the system has no descriptors left.
     pub fn prepare(command: &mut Command) -> Result<Self> {
+        Self::prepare_within(command, ANSWER_TIMEOUT)
+    }
+
+    /// As [`Self::prepare`], with another bound of each side's wait for the other.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn prepare_within(command: &mut Command, bound: Duration) -> Result<Self> {
         let now = clock_gettime(ClockId::Monotonic);
         let name = format!(".camrig-{:x}-{:x}-{:x}", std::process::id(), now.tv_sec, now.tv_nsec);
         let folder = Folder(std::env::temp_dir().join(name));
-        let (socket, theirs) = UnixStream::pair()?;
+        let (mut socket, theirs) = UnixStream::pair()?;
+        let mut secret = Secret::default();
+        File::open("/dev/urandom")?.read_exact(&mut secret)?;
+        // It fits into the socket pair's buffer, so that nobody has to read it yet.
+        socket.write_all(&secret)?;
+        socket.write_all(&(bound.as_millis() as u64).to_le_bytes())?;
         command.env(FOLDER_VARIABLE, &folder.0).env("TMPDIR", &folder.0).stdin(OwnedFd::from(theirs));
         match std::env::var_os("TMPDIR") {
             Some(folder) => command.env(TMPDIR_VARIABLE, folder),
             None => command.env_remove(TMPDIR_VARIABLE),
         };
-        Ok(Self { folder, socket })
+        Ok(Self { folder, socket, secret, bound })
     }
 
-    /// Waits until the process is ready to be greeted, and greets it. The command has to be dropped before:
-    /// it holds the process's end of the socket pair.
+    /// With a process at the other end of `socket` whose folder is nowhere.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn with(socket: UnixStream) -> Self {
+        let folder = Folder(PathBuf::from("/proc/self/nowhere"));
+        Self { folder, socket, secret: Secret::default(), bound: ANSWER_TIMEOUT }
+    }
+
+    /// Waits until the process is ready to be greeted, greets it, and waits until it says so. The command has to
+    /// be dropped before: it holds the process's end of the socket pair.
     ///
     /// # Errors
-    /// [`ErrorKind::UnexpectedEof`] when the process ended instead, [`ErrorKind::WouldBlock`] when it has not
-    /// answered within 30 seconds.
+    /// [`ErrorKind::UnexpectedEof`] when the process ended instead, [`ErrorKind::TimedOut`] when it has not
+    /// answered in time, and what the process says when somebody else greeted it first.
     pub fn greet<T: Serialize>(self, greeting: T) -> Result<Lifeline> {
-        self.socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        let mut name = String::new();
-        BufReader::new((&self.socket).take(NAME_BYTES_MAX)).read_line(&mut name)?;
-        let Some(name) = name.strip_suffix('\n') else { return Err(ErrorKind::UnexpectedEof.into()) };
-        if !Path::new(name).starts_with(&self.folder.0) {
-            return Err(Error::other("the worker's socket is not in its folder"));
+        // The process gives up first, and says why.
+        self.socket.set_read_timeout(Some(self.bound * 2))?;
+        let mut said = BufReader::new((&self.socket).take(SAID_BYTES_MAX));
+        let name = self.line(&mut said)?;
+        if !is_in(&self.folder.0, &name) {
+            return Err(Error::other("its socket is not in its folder"));
         }
         // Without a descriptor left, `connect` would complain of a bad one.
         drop(self.socket.try_clone()?);
         // A process that was killed at this moment refuses, and ipc-channel loses the descriptor: one for each
         // process that dies between its answer and its greeting.
-        IpcSender::connect(name.to_owned())?.send(greeting).map_err(Error::other)?;
-        Ok(Lifeline { _socket: self.socket })
+        let sealed = Sealed { secret: self.secret, greeting };
+        let sent = IpcSender::connect(name).and_then(|sender| sender.send(sealed).map_err(Error::other));
+        match self.line(&mut said) {
+            Ok(answer) if answer == GREETED => sent.map(|()| Lifeline { _socket: self.socket }),
+            Ok(reason) => Err(Error::other(reason)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(error),
+            Err(error) => Err(sent.err().unwrap_or(error)),
+        }
     }
+
+    /// What the process says next.
+    fn line(&self, said: &mut impl BufRead) -> Result<String> {
+        let mut line = String::new();
+        said.read_line(&mut line).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => not_within(self.bound * 2, "it did not answer"),
+            _ => error,
+        })?;
+        line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Whether a path leads into a folder, and has no byte that no path has.
+fn is_in(folder: &Path, path: &str) -> bool {
+    let inside = |rest: &Path| rest.components().all(|part| matches!(part, Component::Normal(_)));
+    !path.contains('\0') && Path::new(path).strip_prefix(folder).is_ok_and(inside)
+}
+
+fn not_within(bound: Duration, fact: &str) -> Error {
+    Error::new(ErrorKind::TimedOut, format!("{fact} within {} s", bound.as_secs_f64()))
 }
 
 /// In a process that was started to be greeted: waits for the greeting. None in any other process.
@@ -104,30 +171,54 @@ impl Handshake {
 /// thread is started.
 ///
 /// # Errors
-/// When the starter is gone, or the socket cannot be made.
-pub fn accept<T: DeserializeOwned + Serialize>() -> Option<Result<T>> {
+/// When the starter is gone, the socket cannot be made, or nobody but a stranger connects to it in time. The
+/// starter has been told.
+pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Result<T>> {
     let folder = Folder(std::env::var_os(FOLDER_VARIABLE)?.into());
     Some(accept_in(&folder))
 }
 
-fn accept_in<T: DeserializeOwned + Serialize>(folder: &Folder) -> Result<T> {
+fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: &Folder) -> Result<T> {
     close_inherited_memory();
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let greeted = meet(folder, &mut socket);
+    let answer = greeted.as_ref().err().map_or_else(|| GREETED.to_owned(), Error::to_string);
+    writeln!(socket, "{}", answer.lines().next().unwrap_or_default())?;
+    greeted
+}
+
+fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
+    folder: &Folder,
+    socket: &mut UnixStream,
+) -> Result<T> {
+    let (mut secret, mut bound) = (Secret::default(), [0; 8]);
+    socket.read_exact(&mut secret)?;
+    socket.read_exact(&mut bound)?;
+    let bound = Duration::from_millis(u64::from_le_bytes(bound));
     // Only we can reach the socket: connecting takes the right to search its folder.
     DirBuilder::new().mode(0o700).create(&folder.0)?;
-    let (server, name) = IpcOneShotServer::<T>::new()?;
+    let (server, name) = IpcOneShotServer::<Sealed<T>>::new()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
     writeln!(socket, "{name}")?;
-    let path = folder.0.clone();
+    let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
     std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
-        // The starter says nothing; this returns when it is gone.
-        let _ = socket.read(&mut [0]);
+        // The starter says nothing more; this returns when it is gone.
+        let _ = starter.read(&mut [0]);
         drop(Folder(path));
         std::process::exit(1);
     })?;
-    let (_, greeting) = server.accept().map_err(Error::other)?;
-    Ok(greeting)
+    // A thread of its own: who connects may say nothing for ever, or what ipc-channel panics at.
+    let (sender, heard) = sync_channel(1);
+    std::thread::Builder::new().name("greeting".to_owned()).spawn(move || {
+        // Nobody hears what comes too late.
+        let _ = sender.send(server.accept());
+    })?;
+    match heard.recv_timeout(bound) {
+        Ok(Ok((_, Sealed { secret: theirs, greeting }))) if theirs == secret => Ok(greeting),
+        Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "nobody greeted it")),
+        _ => Err(Error::other("a stranger connected to its socket")),
+    }
 }
 
 /// Closes the starter's shared memory. It is not meant to be inherited, but ipc-channel copies its descriptors

@@ -23,6 +23,13 @@ pub(crate) struct LatencyCells {
     buckets: [AtomicU32; LATENCY_BUCKETS],
 }
 
+#[cfg(shuttle)]
+impl Default for LatencyCells {
+    fn default() -> Self {
+        Self { max_micros: AtomicU64::new(0), buckets: std::array::from_fn(|_| AtomicU32::new(0)) }
+    }
+}
+
 impl LatencyCells {
     pub(crate) fn count(&self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);

@@ -17,6 +17,8 @@
 
 mod bell;
 mod futex;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handshake;
 mod header;
 mod latency;
@@ -24,7 +26,10 @@ mod ledger;
 mod matching;
 mod reader;
 mod region;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod slots;
+mod sync;
 mod tally;
 
 pub use bell::{Bell, Inbox};

@@ -17,9 +17,12 @@ use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Taken};
 use crate::region::Region;
 
-/// The pools that a reader keeps although no frameset of them is queued: the newest, and the one before it, from
-/// which the producer may still have a slot on loan.
-const POOLS_KEPT: usize = 2;
+/// The pools that a reader keeps although no frameset of them is queued: those that were announced last. The
+/// producer may have a slot on loan from any, and announces the pool again when the reader has forgotten it.
+pub(crate) const POOLS_KEPT: usize = 2;
+
+/// The most announcements that are heard at a time: many times what a producer has to say in a life.
+const ANNOUNCEMENTS_MAX: usize = 4096;
 
 /// The most cameras whose framesets one producer can pass on.
 pub const MAX_SOURCES: usize = 256;
@@ -81,6 +84,9 @@ pub enum Refused {
     /// The shared memory cannot be used.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// More was announced than any producer has to say.
+    #[error("more than {ANNOUNCEMENTS_MAX} announcements came at once")]
+    TooMany,
     /// More cameras were announced than any rig has.
     #[error("more than {MAX_SOURCES} cameras were announced")]
     Sources,
@@ -123,13 +129,13 @@ impl LinkReader {
     /// # Errors
     /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
-        self.hear()?;
+        let heard = self.hear();
         if !self.past.is_empty() {
             self.forget();
         }
-        let Some(taken) = self.ledger.take() else { return Ok(None) };
+        let Some(taken) = self.ledger.take() else { return heard.map(|()| None) };
         // The pool of this frameset may have been announced between the two steps.
-        let lease = self.hear().and_then(|()| self.lease(&taken));
+        let lease = heard.and_then(|()| self.hear()).and_then(|()| self.lease(&taken));
         if lease.is_err() {
             self.ledger.release(taken.slot);
             self.ledger.count_dropped(DropReason::Refused);
@@ -180,7 +186,7 @@ impl LinkReader {
         // What was counted was sent before. A producer that died between the two sent one more, which is heard
         // as well.
         self.heard = Some(announced);
-        loop {
+        for _ in 0..ANNOUNCEMENTS_MAX {
             let Announcement(news) = match self.announcements.try_recv() {
                 Ok(announcement) => announcement,
                 Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => return Ok(()),
@@ -189,13 +195,21 @@ impl LinkReader {
             match news {
                 News::Begin => self.past.push(std::mem::take(&mut self.life)),
                 News::Pool { generation, slots, pixel_bytes, memory } => {
-                    self.life.pools.push(Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?));
+                    let pools = &mut self.life.pools;
+                    // Never two of a kind, however often one is announced.
+                    let known = pools.iter().position(|pool| pool.generation == generation);
+                    let pool = match known {
+                        Some(known) => pools.remove(known),
+                        None => Arc::new(ReaderPool::new(generation, slots, pixel_bytes, memory)?),
+                    };
+                    pools.push(pool);
                 }
                 News::Source(_) if self.life.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
                 News::Source(info) => self.life.sources.push(Arc::new(info)),
             }
             self.forget();
         }
+        Err(Refused::TooMany)
     }
 
     /// Forgets pools of which nothing is queued any more, and lives without pools.
@@ -244,8 +258,19 @@ impl Lease {
     }
 }
 
+#[cfg(test)]
+impl Lease {
+    /// Goes as it goes with a process that dies: nobody learns of it.
+    pub(crate) fn forget(mut self) {
+        self.ledger = Arc::new(Ledger::new().unwrap());
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.ledger.release(self.slot);
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod wild;

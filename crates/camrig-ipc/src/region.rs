@@ -3,7 +3,8 @@
 //! It knows neither slots nor ledgers; their modules say who may touch which bytes when.
 #![allow(unsafe_code)]
 
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::slice;
 
@@ -49,6 +50,36 @@ pub enum MemoryError {
 /// processes may touch it at once; its alignment is at most that of a page.
 pub(crate) unsafe trait Shared {}
 
+/// A structure at the start of a region of its own.
+#[cfg_attr(shuttle, allow(dead_code))]
+pub(crate) struct Mapped<T>(Region, PhantomData<T>);
+
+#[cfg_attr(shuttle, allow(dead_code))]
+impl<T: Shared> Mapped<T> {
+    /// A structure of zeroes.
+    pub(crate) fn new() -> Result<Self, MemoryError> {
+        Ok(Self(Region::zeroed(size_of::<T>())?, PhantomData))
+    }
+
+    /// The same structure, received from another process.
+    pub(crate) fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self(Region::received(memory, size_of::<T>())?, PhantomData))
+    }
+
+    /// Another handle to the same memory, to be sent to another process.
+    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+        self.0.share()
+    }
+}
+
+impl<T: Shared> Deref for Mapped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.cell()
+    }
+}
+
 /// One mapping of one shared-memory object.
 pub(crate) struct Region {
     memory: IpcSharedMemory,
@@ -71,15 +102,15 @@ impl Region {
         Ok(region)
     }
 
-    /// Memory that a peer sent, which must have at least `need` bytes; every page present.
+    /// Memory that a peer sent, which must have at least `need` bytes; all of their pages are present.
     pub(crate) fn received(memory: IpcSharedMemory, need: usize) -> Result<Self, MemoryError> {
         let region = Self::map(memory);
         if region.len < need || need == 0 {
             return Err(MemoryError::TooSmall { have: region.len, need });
         }
-        // SAFETY: the range is this mapping. Populating changes no content. Failure only means that pages
-        // come at first touch, as on kernels before 5.14.
-        let _ = unsafe { madvise(region.base.as_ptr().cast(), region.len, Advice::LinuxPopulateRead) };
+        // SAFETY: the range is in this mapping. Populating changes no content. Failure only means that pages
+        // come at first touch, as on kernels before 5.14. Not all that was sent: that may be any amount.
+        let _ = unsafe { madvise(region.base.as_ptr().cast(), need, Advice::LinuxPopulateRead) };
         Ok(region)
     }
 

@@ -5,11 +5,12 @@
 //! A slot is the producer's alone while its `busy` flag is set and no ledger holds it as queued or reading:
 //! that is what a [`Loan`] stands for. Publishing turns the loan into shares: each link's ledger word is one
 //! until its reader frees it, and a [`Published`] handle is the producer's own, for readers in its process.
-//! Shares only read. The slot is lent again only when the flag is clear and every word is free.
+//! Shares only read. The slot is lent again only when the flag is clear and every word is free. A pool that
+//! takes the place of a smaller one has its flags, because a word stands for the slot of either.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
 use ipc_channel::ipc::IpcSender;
@@ -17,15 +18,16 @@ use ipc_channel::ipc::IpcSender;
 use crate::Bell;
 use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{Absence, DropReason, Ledger, MAX_SLOTS, Overflow};
-use crate::reader::{Announcement, News};
+use crate::reader::{Announcement, News, POOLS_KEPT};
 use crate::region::{MemoryError, Region};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
 const PAGE_BYTES: usize = 4096;
 
 /// A producer's slots, in one shared-memory region.
 pub struct SlotPool {
     region: Region,
-    busy: Vec<AtomicBool>,
+    busy: Arc<[AtomicBool]>,
     pixel_bytes: usize,
     generation: u16,
 }
@@ -41,9 +43,22 @@ impl SlotPool {
     /// When `slots` is zero or above [`MAX_SLOTS`].
     pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
         assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
+        Self::with(pixel_bytes, generation, (0..slots).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    /// A pool of as many slots for more pixels, to be used instead of this one from now on. What is still in a
+    /// slot of this one keeps that of the other from being lent.
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors left.
+    pub fn enlarged(&self, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
+        Self::with(pixel_bytes, generation, Arc::clone(&self.busy))
+    }
+
+    fn with(pixel_bytes: usize, generation: u16, busy: Arc<[AtomicBool]>) -> Result<Arc<Self>, MemoryError> {
         Ok(Arc::new(Self {
-            region: Region::zeroed(Self::size_bytes(slots, pixel_bytes))?,
-            busy: (0..slots).map(|_| AtomicBool::new(false)).collect(),
+            region: Region::zeroed(Self::size_bytes(busy.len(), pixel_bytes))?,
+            busy,
             pixel_bytes: pixel_bytes.next_multiple_of(PAGE_BYTES),
             generation,
         }))
@@ -144,9 +159,11 @@ impl Loan {
         unsafe { self.0.pool.region.bytes_mut(range) }
     }
 
-    /// Gives the frameset to `writers`, each by its overflow policy, and keeps a share of it.
-    pub fn publish(self, writers: &[Arc<LinkWriter>]) -> Published {
-        let share = self.0;
+    /// Gives the frameset to `writers` under this sequence number, each by its overflow policy, and keeps a
+    /// share of it.
+    pub fn publish(self, sequence: u64, writers: &[Arc<LinkWriter>]) -> Published {
+        let mut share = self.0;
+        share.header.sequence = sequence;
         let pool = &share.pool;
         let start = pool.header_start(share.slot);
         let mut encoded = false;
@@ -156,7 +173,7 @@ impl Loan {
                 header::encode(&share.header, unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) });
                 encoded = true;
             }
-            writer.publish(share.slot, pool.generation, share.header.sequence);
+            writer.publish(pool, share.slot, sequence);
         }
         Published(share)
     }
@@ -182,6 +199,14 @@ impl Published {
     }
 }
 
+#[cfg(all(test, not(shuttle)))]
+impl Published {
+    /// The slot, and the generation of its pool.
+    pub(crate) fn place(&self) -> (usize, u16) {
+        (self.0.slot, self.0.pool.generation)
+    }
+}
+
 /// The producer's end of one link to another process. It outlives the producer's lives and the reader's.
 pub struct LinkWriter {
     ledger: Arc<Ledger>,
@@ -195,7 +220,8 @@ pub struct LinkWriter {
 struct Told {
     announcements: IpcSender<Announcement>,
     sources: Vec<Arc<CameraInfo>>,
-    pool: Option<Arc<SlotPool>>,
+    /// Those that the reader has not forgotten.
+    pools: Vec<Weak<SlotPool>>,
 }
 
 impl LinkWriter {
@@ -207,7 +233,7 @@ impl LinkWriter {
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
-        let told = Mutex::new(Told { announcements, sources: Vec::new(), pool: None });
+        let told = Mutex::new(Told { announcements, sources: Vec::new(), pools: Vec::new() });
         Self { ledger, bell, told, overflow, capacity }
     }
 
@@ -225,18 +251,27 @@ impl LinkWriter {
     pub fn begin(&self) {
         let mut told = self.told();
         told.sources.clear();
-        told.pool = None;
+        told.pools.clear();
         self.tell(&told, News::Begin);
     }
 
-    /// Tells the reader of a pool, so that it has mapped and pre-faulted it when the first frameset comes.
+    /// Tells the reader of a pool that it does not know, so that it has mapped and pre-faulted it when the first
+    /// frameset comes.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
     pub fn announce_pool(&self, pool: &Arc<SlotPool>) -> Result<(), MemoryError> {
         let mut told = self.told();
-        told.pool = Some(Arc::clone(pool));
-        self.tell(&told, pool.news()?);
+        let pool_itself = Arc::downgrade(pool);
+        if told.pools.iter().any(|known| known.ptr_eq(&pool_itself)) {
+            return Ok(());
+        }
+        let news = pool.news()?;
+        if told.pools.len() == POOLS_KEPT {
+            told.pools.remove(0);
+        }
+        told.pools.push(pool_itself);
+        self.tell(&told, news);
         Ok(())
     }
 
@@ -261,7 +296,7 @@ impl LinkWriter {
         told.announcements = announcements;
         self.tell(&told, News::Begin);
         told.sources.iter().for_each(|info| self.tell(&told, News::Source((**info).clone())));
-        if let Some(pool) = &told.pool {
+        for pool in told.pools.iter().filter_map(Weak::upgrade) {
             self.tell(&told, pool.news()?);
         }
         self.ledger.set_reader_back(absence);
@@ -303,9 +338,16 @@ impl LinkWriter {
     }
 
     /// Queues a slot. Who must not lose a frameset waits for [`Self::has_room`] first.
-    fn publish(&self, slot: usize, generation: u16, sequence: u64) {
+    fn publish(&self, pool: &Arc<SlotPool>, slot: usize, sequence: u64) {
+        // A loan may be older than pools that were announced since.
+        let announced = self.announce_pool(pool);
         let step = self.ledger.producer_step();
         self.ledger.count_produced();
+        if announced.is_err() {
+            // The reader could do nothing with it.
+            self.ledger.count_dropped(DropReason::NoSlot);
+            return;
+        }
         if self.ledger.reader_gone() {
             self.ledger.count_dropped(DropReason::ReaderGone);
             self.ledger.take_back_all();
@@ -319,7 +361,7 @@ impl LinkWriter {
             // There is nothing to take back when the reader has just taken it all: then there is room.
             self.take_back();
         }
-        self.ledger.publish(slot, generation, sequence);
+        self.ledger.publish(slot, pool.generation, sequence);
         // A reader that went since the look above may have swept before this frameset was there.
         if self.ledger.reader_gone() {
             self.ledger.take_back_all();

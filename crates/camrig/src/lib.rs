@@ -8,6 +8,8 @@ mod clock;
 mod control;
 mod driver;
 mod frameset;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gauge;
 mod host;
 mod inputs;

@@ -222,8 +222,10 @@ impl Outlet {
     pub fn publish(&mut self, loan: Loan) {
         self.note_numbers(loan.source, &loan.slot.header().frames);
         self.wait_for_room();
+        // Not the number of when it was lent: others may have been published since.
+        let sequence = self.sequence;
         self.count();
-        let published = loan.slot.publish(&self.remotes);
+        let published = loan.slot.publish(sequence, &self.remotes);
         if !self.locals.is_empty() {
             let info = Arc::clone(&self.sources[loan.source].info);
             self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
@@ -433,7 +435,12 @@ impl Outlet {
             frameset_bytes: size_bytes,
             reason: Arc::new(reason),
         };
-        let pool = SlotPool::new(self.slots, size_bytes, self.tally.next_generation()).map_err(refused)?;
+        let generation = self.tally.next_generation();
+        let pool = match &self.pool {
+            Some(pool) => pool.enlarged(size_bytes, generation),
+            None => SlotPool::new(self.slots, size_bytes, generation),
+        };
+        let pool = pool.map_err(refused)?;
         self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)

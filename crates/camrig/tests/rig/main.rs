@@ -13,6 +13,7 @@ mod costs;
 mod devices;
 mod endings;
 mod harness;
+mod leases;
 mod limits;
 mod load;
 mod matching;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     endings::add_to(&mut trials);
     matching::add_to(&mut trials);
     recovery::add_to(&mut trials);
+    leases::add_to(&mut trials);
     scale::add_to(&mut trials);
     devices::add_to(&mut trials);
     limits::add_to(&mut trials);

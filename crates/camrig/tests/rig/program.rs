@@ -47,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
             Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
         })
         .processor("witness", |_: NoOptions| Ok(Witness(BTreeMap::new())))
+        .processor("keep", |options: KeepOptions| Ok(Keep { options, kept: Vec::new(), looks: 0 }))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
         .processor("pass-on", |_: NoOptions| Ok(PassOn))
@@ -442,6 +443,43 @@ impl Processor for Witness {
         if seen.framesets.is_multiple_of(10) {
             println!("{} goes on with {}", outlet.name(), frames.producer());
         }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeepOptions {
+    /// So many framesets, from the first on.
+    keep: usize,
+}
+
+/// A processor that keeps framesets to its end, and looks at them again with each that comes.
+struct Keep {
+    options: KeepOptions,
+    kept: Vec<FrameSet>,
+    looks: u64,
+}
+
+impl Processor for Keep {
+    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        check_pattern(frames, 1)?;
+        self.kept.iter().try_for_each(|kept| check_pattern(kept, 1))?;
+        if self.kept.len() < self.options.keep {
+            self.kept.push(frames.clone());
+            if self.kept.len() == self.options.keep {
+                println!("{}: keeps {}", outlet.name(), self.options.keep);
+            }
+            return Ok(());
+        }
+        self.looks += 1;
+        println!("{}: looked at all {}", outlet.name(), self.looks);
+        Ok(())
+    }
+
+    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+        self.kept.iter().try_for_each(|kept| check_pattern(kept, 1))?;
+        println!("{}: kept {} to the end", outlet.name(), self.kept.len());
         Ok(())
     }
 }

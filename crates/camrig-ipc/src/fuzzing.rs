@@ -1,0 +1,69 @@
+//! What fuzzing tries out, on any bytes: for `fuzz/`, and for the tests that repeat its corpus.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use camrig_frame::Layout;
+
+use crate::handshake::Handshake;
+use crate::header::{HEADER_BYTES, decode, encode};
+
+/// A slot's header: refused, or read the same again; and its layout is refused, or lies within its size.
+///
+/// # Panics
+/// When that is not so.
+pub fn header(bytes: &[u8]) {
+    let mut room = [0; HEADER_BYTES];
+    let len = bytes.len().min(room.len());
+    room[..len].copy_from_slice(&bytes[..len]);
+    let Some(header) = decode(&room) else { return };
+    encode(&header, &mut room);
+    assert_eq!(decode(&room).as_ref(), Some(&header));
+    let Ok(layout) = Layout::of(&header.frames) else { return };
+    let mut end = 0;
+    for (index, frame) in header.frames.iter().enumerate() {
+        let range = layout.range(index);
+        assert!(range.start >= end && range.len() as u64 == frame.size_bytes());
+        end = range.end;
+    }
+    assert_eq!(end, layout.size_bytes());
+}
+
+/// What a started process says to its starter, who has to come to an end.
+///
+/// # Panics
+/// When the process was greeted although it has no socket.
+pub fn handshake(bytes: &[u8]) {
+    // More than the socket pair holds would block, and is more than the starter reads.
+    let Some(said) = bytes.get(..bytes.len().min(1 << 14)) else { return };
+    let Ok((ours, mut theirs)) = UnixStream::pair() else { return };
+    if theirs.write_all(said).and_then(|()| theirs.shutdown(Shutdown::Write)).is_ok() {
+        assert!(Handshake::with(ours).greet(()).is_err());
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::path::Path;
+
+    fn repeat(target: &str, run: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let mut files = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            run(&std::fs::read(file.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert!(files > 0);
+    }
+
+    #[test]
+    fn the_corpus_of_headers() {
+        repeat("header", super::header);
+    }
+
+    #[test]
+    fn the_corpus_of_handshakes() {
+        repeat("handshake", super::handshake);
+    }
+}

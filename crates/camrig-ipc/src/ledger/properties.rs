@@ -1,0 +1,500 @@
+//! Whatever the ends of links do, in whatever order, and wherever they die: the accounting is exact, and no slot
+//! has two owners.
+//!
+//! One producer and two readers act by turns, through the ends that a rig has. A death leaves an end where it was,
+//! also between a word and its count; then the supervisor's part follows, and perhaps another life. Who owns a
+//! slot shows in its pixels: each loan is filled with a stamp of its own at once, so that a slot with two owners
+//! shows the wrong one.
+
+use std::mem::{forget, take};
+use std::sync::Arc;
+
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
+};
+use ipc_channel::ipc::{IpcSender, channel};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Announcement, Bell, Lease, LinkReader, LinkWriter, Loan, Published, SlotPool, Tally};
+
+const SLOTS: usize = 4;
+const READERS: usize = 2;
+const SMALL: u32 = 64;
+const LARGE: u32 = 96;
+
+/// Something that one of the ends does, or that happens to it.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Lend {
+        large: bool,
+    },
+    Publish {
+        loan: usize,
+    },
+    DropLoan,
+    DropPublished {
+        index: usize,
+    },
+    Take {
+        reader: usize,
+    },
+    Clone {
+        reader: usize,
+        index: usize,
+    },
+    DropLease {
+        reader: usize,
+        index: usize,
+    },
+    Pause {
+        reader: usize,
+    },
+    Resume {
+        reader: usize,
+    },
+    /// Another life of the producer in the same process.
+    BeginAgain,
+    ProducerDies {
+        link: usize,
+        at: ProducerAt,
+    },
+    ReaderDies {
+        reader: usize,
+        at: ReaderAt,
+    },
+    /// The supervisor notices who died, and the dead begin another life.
+    Revive,
+}
+
+/// How far a producer came with a frameset on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ProducerAt {
+    Between,
+    CountedForItself,
+    InStep,
+    Counted,
+    TakenBack,
+    TakenBackAndCounted,
+    Queued,
+}
+
+/// How far a reader came with a frameset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ReaderAt {
+    Between,
+    InStep,
+    Taken,
+    Counted,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let reader = || 0..READERS;
+    let index = || 0..SLOTS;
+    let producer_at = prop::sample::select(vec![
+        ProducerAt::Between,
+        ProducerAt::CountedForItself,
+        ProducerAt::InStep,
+        ProducerAt::Counted,
+        ProducerAt::TakenBack,
+        ProducerAt::TakenBackAndCounted,
+        ProducerAt::Queued,
+    ]);
+    let reader_at =
+        prop::sample::select(vec![ReaderAt::Between, ReaderAt::InStep, ReaderAt::Taken, ReaderAt::Counted]);
+    let act = prop_oneof![
+        12 => prop::bool::weighted(0.1).prop_map(|large| Act::Lend { large }),
+        12 => index().prop_map(|loan| Act::Publish { loan }),
+        1 => Just(Act::DropLoan),
+        6 => index().prop_map(|index| Act::DropPublished { index }),
+        12 => reader().prop_map(|reader| Act::Take { reader }),
+        3 => (reader(), index()).prop_map(|(reader, index)| Act::Clone { reader, index }),
+        10 => (reader(), index()).prop_map(|(reader, index)| Act::DropLease { reader, index }),
+        1 => reader().prop_map(|reader| Act::Pause { reader }),
+        2 => reader().prop_map(|reader| Act::Resume { reader }),
+        1 => Just(Act::BeginAgain),
+        2 => (reader(), producer_at).prop_map(|(link, at)| Act::ProducerDies { link, at }),
+        2 => (reader(), reader_at).prop_map(|(reader, at)| Act::ReaderDies { reader, at }),
+        3 => Just(Act::Revive),
+    ];
+    prop::collection::vec(act, 0..120)
+}
+
+/// The producer's process.
+struct Producer {
+    writers: Vec<Arc<LinkWriter>>,
+    pool: Option<Arc<SlotPool>>,
+    loans: Vec<Loan>,
+    published: Vec<Published>,
+}
+
+/// A link as its supervisor sees it, its reader's process, and what it must have counted.
+struct Link {
+    ledger: Ledger,
+    announcements: IpcSender<Announcement>,
+    overflow: Overflow,
+    capacity: usize,
+    reader: Option<Reader>,
+    absence: Absence,
+    relinked: bool,
+    deaths: Deaths,
+    delivered: u64,
+    next: u64,
+}
+
+struct Reader {
+    end: LinkReader,
+    leases: Vec<Arc<Lease>>,
+}
+
+struct Rig {
+    tally: Tally,
+    info: Arc<CameraInfo>,
+    producer: Option<Producer>,
+    links: Vec<Link>,
+    stamp: u64,
+}
+
+impl Link {
+    fn new(overflow: Overflow, capacity: usize) -> Self {
+        let ledger = Ledger::new().unwrap();
+        let (announcements, heard) = channel().unwrap();
+        let end = LinkReader::new(received(&ledger), heard);
+        let reader = Some(Reader { end, leases: Vec::new() });
+        Self {
+            ledger,
+            announcements,
+            overflow,
+            capacity,
+            reader,
+            absence: Absence::default(),
+            relinked: true,
+            deaths: Deaths::default(),
+            delivered: 0,
+            next: 0,
+        }
+    }
+
+    fn writer(&self) -> Arc<LinkWriter> {
+        let (ledger, announcements) = (received(&self.ledger), self.announcements.clone());
+        Arc::new(LinkWriter::new(ledger, Bell::new().unwrap(), announcements, self.overflow, self.capacity))
+    }
+
+    /// As `Inputs` of a rig do it: one step, from the word to the count.
+    fn take(&mut self) -> bool {
+        let Some(reader) = &mut self.reader else { return false };
+        let ledger = Arc::clone(reader.end.ledger());
+        let _step = ledger.reader_step();
+        let Some(lease) = reader.end.take().unwrap() else { return false };
+        ledger.count_delivered(Duration::ZERO);
+        self.delivered += 1;
+        let sequence = lease.header().sequence;
+        assert!(sequence >= self.next, "{sequence} came after {}", self.next);
+        self.next = sequence + 1;
+        reader.leases.push(Arc::new(lease));
+        true
+    }
+
+    fn die(&mut self, at: ReaderAt) {
+        let Some(reader) = self.reader.take() else { return };
+        if at >= ReaderAt::InStep {
+            forget(self.ledger.reader_step());
+        }
+        if at >= ReaderAt::Taken && !self.ledger.reader_gone() && self.ledger.take().is_some() {
+            // Nobody counts it.
+            if at == ReaderAt::Counted {
+                self.ledger.count_delivered(Duration::ZERO);
+                self.delivered += 1;
+            }
+        }
+        // Clones are one lease.
+        reader.leases.into_iter().filter_map(Arc::into_inner).for_each(Lease::forget);
+        self.deaths.reader = true;
+    }
+}
+
+fn received(ledger: &Ledger) -> Arc<Ledger> {
+    Arc::new(Ledger::received(ledger.share().unwrap()).unwrap())
+}
+
+impl Rig {
+    fn new(links: &[(Overflow, usize)]) -> Self {
+        let info = CameraInfo {
+            name: "camera".to_owned(),
+            driver: String::new(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: Vec::new(),
+        };
+        let links: Vec<Link> =
+            links.iter().map(|&(overflow, capacity)| Link::new(overflow, capacity)).collect();
+        let mut rig =
+            Self { tally: Tally::new().unwrap(), info: Arc::new(info), producer: None, links, stamp: 0 };
+        rig.begin_producer();
+        rig
+    }
+
+    fn begin_producer(&mut self) {
+        let writers: Vec<_> = self.links.iter().map(Link::writer).collect();
+        for writer in &writers {
+            writer.begin();
+            writer.announce_source(&self.info);
+        }
+        self.producer = Some(Producer { writers, pool: None, loans: Vec::new(), published: Vec::new() });
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Lend { large } => self.lend(if large { LARGE } else { SMALL }),
+            Act::Publish { loan } => self.publish(loan),
+            Act::DropLoan => self.producer.iter_mut().for_each(|producer| drop(producer.loans.pop())),
+            Act::DropPublished { index } => {
+                let published = self.producer.iter_mut().map(|producer| &mut producer.published);
+                published.for_each(|published| drop(remove(published, index)));
+            }
+            Act::Take { reader } => {
+                self.links[reader].take();
+            }
+            Act::Clone { reader, index } => {
+                if let Some(reader) = &mut self.links[reader].reader
+                    && let Some(lease) = reader.leases.get(index).cloned()
+                {
+                    reader.leases.push(lease);
+                }
+            }
+            Act::DropLease { reader, index } => {
+                let reader = &mut self.links[reader].reader;
+                reader.iter_mut().for_each(|reader| drop(remove(&mut reader.leases, index)));
+            }
+            Act::Pause { reader } if self.links[reader].reader.is_some() => {
+                let link = &mut self.links[reader];
+                link.absence = link.ledger.set_reader_away();
+                let _step = link.ledger.reader_step();
+                link.ledger.take_back_all();
+            }
+            Act::Resume { reader } if self.links[reader].reader.is_some() => {
+                self.links[reader].ledger.set_reader_back(self.links[reader].absence);
+            }
+            Act::Pause { .. } | Act::Resume { .. } => {}
+            Act::BeginAgain => {
+                if let Some(producer) = &mut self.producer {
+                    producer.loans.clear();
+                    producer.pool = None;
+                    for writer in &producer.writers {
+                        writer.begin();
+                        writer.announce_source(&self.info);
+                    }
+                }
+            }
+            Act::ProducerDies { link, at } => self.kill_producer(link, at),
+            Act::ReaderDies { reader, at } => self.links[reader].die(at),
+            Act::Revive => self.revive(),
+        }
+    }
+
+    /// As an outlet does it.
+    fn lend(&mut self, width: u32) {
+        let Some(producer) = &mut self.producer else { return };
+        self.stamp += 1;
+        let frame = FrameHeader {
+            stream: Stream::Infrared1,
+            format: PixelFormat::Y8,
+            width,
+            height: 64,
+            stride_bytes: width,
+            number: self.stamp,
+            timestamp: Timestamp { clock: Clock::System, nanos: 0 },
+            metadata: Metadata::EMPTY,
+        };
+        let size_bytes = frame.size_bytes() as usize;
+        let pool = match producer.pool.take() {
+            Some(pool) if pool.pixel_bytes() >= size_bytes => pool,
+            old => {
+                let generation = self.tally.next_generation();
+                let pool = match old {
+                    Some(old) => old.enlarged(size_bytes, generation),
+                    None => SlotPool::new(SLOTS, size_bytes, generation),
+                };
+                let pool = pool.unwrap();
+                producer.writers.iter().for_each(|writer| writer.announce_pool(&pool).unwrap());
+                pool
+            }
+        };
+        producer.pool = Some(Arc::clone(&pool));
+        let header = FrameSetHeader {
+            sequence: 0,
+            source: 0,
+            arrival_nanos: 0,
+            matched: None,
+            frames: [frame].into_iter().collect(),
+        };
+        let mut lent = pool.lend(header.clone(), &producer.writers).unwrap();
+        while lent.is_none() && producer.writers.iter().any(|writer| writer.take_back_oldest()) {
+            lent = pool.lend(header.clone(), &producer.writers).unwrap();
+        }
+        if let Some(mut loan) = lent {
+            stamp(loan.frame_mut(0), self.stamp);
+            producer.loans.push(loan);
+            return;
+        }
+        self.tally.count_produced();
+        for writer in &producer.writers {
+            let _step = writer.ledger().producer_step();
+            writer.ledger().count_produced();
+            writer.ledger().count_dropped(DropReason::NoSlot);
+        }
+    }
+
+    fn publish(&mut self, loan: usize) {
+        let Some(producer) = &mut self.producer else { return };
+        if let Some(loan) = remove(&mut producer.loans, loan) {
+            let sequence = self.tally.produced();
+            self.tally.count_produced();
+            producer.published.push(loan.publish(sequence, &producer.writers));
+        }
+    }
+
+    /// Kills the producer while it publishes on one of its links.
+    fn kill_producer(&mut self, link: usize, at: ProducerAt) {
+        let Some(mut producer) = self.producer.take() else { return };
+        self.links.iter_mut().for_each(|link| link.deaths.producer = true);
+        let Some(loan) = producer.loans.pop().filter(|_| at > ProducerAt::Between) else { return };
+        let sequence = self.tally.produced();
+        self.tally.count_produced();
+        // A link without room, so that the header is written, and the links before the one.
+        let nobody = Link::new(Overflow::DropNewest, 0).writer();
+        producer.writers.truncate(link);
+        producer.writers.insert(0, nobody);
+        let published = loan.publish(sequence, &producer.writers);
+        let link = &mut self.links[link];
+        if at < ProducerAt::InStep {
+            return;
+        }
+        forget(link.ledger.producer_step());
+        if at < ProducerAt::Counted {
+            return;
+        }
+        link.ledger.count_produced();
+        if at < ProducerAt::TakenBack {
+            return;
+        }
+        if link.overflow == Overflow::DropOldest
+            && let Some((slot, _)) = link.ledger.oldest_queued()
+        {
+            link.ledger.release(slot);
+            if at >= ProducerAt::TakenBackAndCounted {
+                link.ledger.count_dropped(DropReason::DropOldest);
+            }
+        }
+        if at == ProducerAt::Queued {
+            let (slot, generation) = published.place();
+            link.ledger.publish(slot, generation, sequence);
+        }
+    }
+
+    /// As the supervisor does it.
+    fn bury(&mut self) {
+        for link in &mut self.links {
+            if link.deaths.reader {
+                link.absence = link.ledger.set_reader_away();
+                link.relinked = false;
+            }
+            assert!(link.ledger.settle(take(&mut link.deaths), self.tally.produced()), "nobody is in a step");
+        }
+        self.check();
+    }
+
+    fn revive(&mut self) {
+        self.bury();
+        for (number, link) in self.links.iter_mut().enumerate() {
+            if link.relinked {
+                continue;
+            }
+            link.relinked = true;
+            let (announcements, heard) = channel().unwrap();
+            link.announcements = announcements.clone();
+            let end = LinkReader::new(received(&link.ledger), heard);
+            link.reader = Some(Reader { end, leases: Vec::new() });
+            match &self.producer {
+                Some(producer) => producer.writers[number].relink(announcements, link.absence).unwrap(),
+                None => link.ledger.set_reader_back(link.absence),
+            }
+        }
+        if self.producer.is_none() {
+            self.begin_producer();
+        }
+    }
+
+    /// Checks what has to hold whenever nobody is in a step.
+    fn check(&self) {
+        for (number, link) in self.links.iter().enumerate() {
+            let counts = link.ledger.counts();
+            let sum = counts.delivered + counts.dropped.iter().sum::<u64>() + counts.in_flight;
+            assert_eq!(counts.produced, sum, "link {number}: {counts:?}");
+            assert_eq!(counts.delivered, link.delivered, "link {number}");
+            if link.deaths == Deaths::default() {
+                assert_eq!(counts.produced, self.tally.produced(), "link {number}: {counts:?}");
+                assert_eq!(counts.in_flight, link.ledger.queued() as u64, "link {number}: {counts:?}");
+            }
+            let leases = link.reader.iter().flat_map(|reader| &reader.leases);
+            leases.for_each(|lease| assert_stamped(lease.header(), lease.frame(0)));
+        }
+        let published = self.producer.iter().flat_map(|producer| &producer.published);
+        published.for_each(|published| assert_stamped(published.header(), published.frame(0)));
+    }
+
+    /// Nothing more is produced, and what is there is read: nothing is in flight, and every slot is free.
+    fn drain(&mut self) {
+        self.revive();
+        for link in &mut self.links {
+            while link.take() {}
+            let reader = link.reader.as_mut().expect("everybody was revived");
+            reader.leases.clear();
+            assert_eq!(link.ledger.counts().in_flight, 0);
+        }
+        self.check();
+        let producer = self.producer.as_mut().expect("everybody was revived");
+        producer.loans.clear();
+        producer.published.clear();
+        for _ in 0..SLOTS {
+            self.lend(LARGE);
+        }
+        assert_eq!(self.producer.as_ref().map(|producer| producer.loans.len()), Some(SLOTS));
+    }
+}
+
+fn remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
+    (index < list.len()).then(|| list.remove(index))
+}
+
+fn stamp(pixels: &mut [u8], stamp: u64) {
+    pixels.as_chunks_mut().0.iter_mut().for_each(|chunk| *chunk = stamp.to_le_bytes());
+}
+
+fn assert_stamped(header: &FrameSetHeader, pixels: &[u8]) {
+    let stamp = header.frames[0].number.to_le_bytes();
+    assert!(pixels.as_chunks().0.iter().all(|chunk| *chunk == stamp), "a slot has two owners: {header:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn accounting_is_exact_and_no_slot_has_two_owners(
+        links in prop::collection::vec(
+            (prop::sample::select(vec![Overflow::DropOldest, Overflow::DropNewest]), 1..4_usize),
+            READERS,
+        ),
+        acts in acts(),
+    ) {
+        let mut rig = Rig::new(&links);
+        for act in acts {
+            rig.act(act);
+            rig.check();
+        }
+        rig.drain();
+    }
+}

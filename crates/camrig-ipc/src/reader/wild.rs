@@ -1,0 +1,224 @@
+//! A producer gone wild: whatever it announces, queues or writes, its reader refuses it, counts it and goes on.
+
+use camrig_frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
+use ipc_channel::ipc::{IpcSender, channel};
+
+use super::*;
+use crate::{Bell, Tally};
+
+const SLOTS: u32 = 2;
+const PIXEL_BYTES: u64 = 4096;
+const SLOT_BYTES: usize = HEADER_BYTES + PIXEL_BYTES as usize;
+
+/// A link whose producer says what it wants.
+struct Wild {
+    ledger: Arc<Ledger>,
+    announcements: IpcSender<Announcement>,
+    reader: LinkReader,
+    memory: Region,
+}
+
+impl Wild {
+    fn new() -> Self {
+        let ledger = Arc::new(Ledger::new().unwrap());
+        let (announcements, heard) = channel().unwrap();
+        let reader = LinkReader::new(Arc::clone(&ledger), heard);
+        Self { ledger, announcements, reader, memory: Region::zeroed(SLOTS as usize * SLOT_BYTES).unwrap() }
+    }
+
+    /// A link that is well so far.
+    fn announced() -> Self {
+        let wild = Self::new();
+        wild.tell(source());
+        wild.tell(wild.pool(SLOTS, PIXEL_BYTES));
+        wild
+    }
+
+    fn pool(&self, slots: u32, pixel_bytes: u64) -> News {
+        News::Pool { generation: 0, slots, pixel_bytes, memory: self.memory.share().unwrap() }
+    }
+
+    fn tell(&self, news: News) {
+        self.announcements.send(Announcement(news)).unwrap();
+        self.ledger.count_announced();
+    }
+
+    fn write(&self, slot: usize, header: &FrameSetHeader) {
+        let start = slot * SLOT_BYTES;
+        // SAFETY: the reader does not read: this thread is the only one.
+        header::encode(header, unsafe { self.memory.bytes_mut(start..start + HEADER_BYTES) });
+    }
+
+    fn queue(&self, slot: usize, generation: u16, sequence: u64) {
+        self.ledger.count_produced();
+        self.ledger.publish(slot, generation, sequence);
+    }
+
+    /// Checks that what is queued is refused for this reason, counted, and holds no slot.
+    fn assert_refused(mut self, reason: &str) {
+        let refused = self.reader.take().err().map(|refused| refused.to_string());
+        assert_eq!(refused.as_deref(), Some(reason));
+        let counts = self.ledger.counts();
+        let refused = counts.dropped[DropReason::Refused as usize];
+        assert_eq!((counts.produced, counts.delivered, refused, counts.in_flight), (1, 0, 1, 0));
+        assert!((0..MAX_SLOTS).all(|slot| self.ledger.slot_is_free(slot)));
+    }
+}
+
+fn source() -> News {
+    News::Source(CameraInfo {
+        name: "camera".to_owned(),
+        driver: String::new(),
+        serial: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        usb_type: String::new(),
+        depth_unit_meters: 0.001,
+        streams: Vec::new(),
+    })
+}
+
+/// A header that is in order.
+fn header() -> FrameSetHeader {
+    let frame = FrameHeader {
+        stream: Stream::Infrared1,
+        format: PixelFormat::Y8,
+        width: 64,
+        height: 64,
+        stride_bytes: 64,
+        number: 7,
+        timestamp: Timestamp { clock: Clock::System, nanos: 0 },
+        metadata: Metadata::EMPTY,
+    };
+    FrameSetHeader {
+        sequence: 3,
+        source: 0,
+        arrival_nanos: 0,
+        matched: None,
+        frames: [frame].into_iter().collect(),
+    }
+}
+
+#[test]
+fn what_is_in_order_is_taken() {
+    let mut wild = Wild::announced();
+    wild.write(1, &header());
+    wild.queue(1, 0, 3);
+    assert_eq!(wild.reader.take().unwrap().unwrap().header(), &header());
+}
+
+#[test]
+fn wild_pools_are_refused() {
+    for (slots, pixel_bytes, reason) in [
+        (0, PIXEL_BYTES, "a pool of 0 slots of 4096 bytes was announced"),
+        (65, PIXEL_BYTES, "a pool of 65 slots of 4096 bytes was announced"),
+        (u32::MAX, PIXEL_BYTES, "a pool of 4294967295 slots of 4096 bytes was announced"),
+        (1, u64::MAX, "a pool of 1 slots of 18446744073709551615 bytes was announced"),
+        (3, PIXEL_BYTES, "shared memory has 16384 bytes, but 24576 were announced"),
+        (1, 1 << 28, "shared memory has 16384 bytes, but 268439552 were announced"),
+    ] {
+        let wild = Wild::new();
+        wild.tell(source());
+        wild.tell(wild.pool(slots, pixel_bytes));
+        wild.queue(0, 0, 3);
+        wild.assert_refused(reason);
+    }
+}
+
+#[test]
+fn an_announcement_that_is_none_is_refused() {
+    let wild = Wild::announced();
+    wild.announcements.clone().to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
+    wild.ledger.count_announced();
+    wild.write(0, &header());
+    wild.queue(0, 0, 3);
+    wild.assert_refused("an announcement cannot be read: IPC error Error in decoding or encoding: Serialization/Deserialization error..");
+}
+
+#[test]
+fn a_pool_that_is_announced_again_and_again_is_mapped_once() {
+    let mut wild = Wild::announced();
+    wild.queue(0, 0, 3);
+    wild.write(0, &header());
+    for _ in 0..100 {
+        wild.tell(wild.pool(SLOTS, PIXEL_BYTES));
+        wild.reader.hear().unwrap();
+    }
+    assert_eq!(wild.reader.life.pools.len(), 1);
+    assert!(wild.reader.take().unwrap().is_some());
+}
+
+#[test]
+fn more_cameras_than_any_rig_has_are_refused() {
+    let mut wild = Wild::new();
+    for _ in 0..MAX_SOURCES {
+        wild.tell(source());
+        wild.reader.hear().unwrap();
+    }
+    wild.tell(source());
+    wild.queue(0, 0, 3);
+    wild.assert_refused("more than 256 cameras were announced");
+}
+
+#[test]
+fn wild_words_are_refused() {
+    for (slot, generation, sequence, reason) in [
+        (2, 0, 3, "slot 2 of a pool of 2 slots was queued"),
+        (63, 0, 3, "slot 63 of a pool of 2 slots was queued"),
+        (0, 1, 3, "a frameset came without an announcement of its pool"),
+        (0, u16::MAX, 3, "a frameset came without an announcement of its pool"),
+        (0, 0, 4, "the header in slot 0 is not that of a frameset"),
+        (0, 0, (1 << 46) - 1, "the header in slot 0 is not that of a frameset"),
+    ] {
+        let wild = Wild::announced();
+        wild.write(0, &header());
+        wild.queue(slot, generation, sequence);
+        wild.assert_refused(reason);
+    }
+}
+
+#[test]
+fn wild_headers_are_refused() {
+    let not_one = "the header in slot 0 is not that of a frameset";
+    let with = |change: fn(&mut FrameHeader)| {
+        let mut wild = header();
+        change(&mut wild.frames[0]);
+        wild
+    };
+    for (header, reason) in [
+        (with(|frame| frame.width = 0), not_one),
+        (with(|frame| frame.width = u32::MAX), not_one),
+        (with(|frame| frame.height = u32::MAX), not_one),
+        (with(|frame| frame.stride_bytes = 63), not_one),
+        (with(|frame| frame.stride_bytes = u32::MAX), not_one),
+        // In order by itself, but one row more than the slot has room for.
+        (with(|frame| frame.height = 65), not_one),
+        (with(|frame| frame.format = PixelFormat::Rgb8), not_one),
+        (FrameSetHeader { sequence: 2, ..header() }, not_one),
+        (FrameSetHeader { source: 1, ..header() }, "a frameset came without an announcement of its camera"),
+        (
+            FrameSetHeader { source: u16::MAX, ..header() },
+            "a frameset came without an announcement of its camera",
+        ),
+    ] {
+        let wild = Wild::announced();
+        wild.write(0, &header);
+        wild.queue(0, 0, 3);
+        wild.assert_refused(reason);
+    }
+    // No header at all.
+    let wild = Wild::announced();
+    wild.queue(0, 0, 0);
+    wild.assert_refused(not_one);
+}
+
+#[test]
+fn too_little_memory_is_refused() {
+    let little = || IpcSharedMemory::from_bytes(&[0; 8]);
+    for error in
+        [Ledger::received(little()).err(), Tally::received(little()).err(), Bell::received(little()).err()]
+    {
+        assert!(matches!(error, Some(MemoryError::TooSmall { have: 8, .. })));
+    }
+    assert!(Ledger::received(IpcSharedMemory::from_bytes(&[])).is_err());
+}

@@ -1,0 +1,285 @@
+//! The two ends of a link, and the supervisor between their lives, in every order of steps that shuttle comes up
+//! with: `RUSTFLAGS="--cfg shuttle" cargo test -p camrig-ipc --lib schedules`.
+//!
+//! The code is that of a rig; only its atomics and locks are shuttle's. What it does not try out is what a weaker
+//! memory than sequential consistency allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
+};
+use ipc_channel::ipc::{IpcSender, channel};
+use shuttle::thread;
+
+use crate::{Announcement, Bell, Deaths, Ledger, LinkReader, LinkWriter, Loan, Overflow, SlotPool};
+
+const SCHEDULES: usize = 3_000;
+/// How many switches of threads a schedule makes where it hurts most.
+const DEPTH: usize = 4;
+const SLOTS: usize = 3;
+const FRAMESETS: u64 = 5;
+
+fn try_out(scene: impl Fn() + Send + Sync + 'static) {
+    let scene = Arc::new(scene);
+    let again = Arc::clone(&scene);
+    shuttle::check_random(move || again(), SCHEDULES);
+    shuttle::check_pct(move || scene(), SCHEDULES, DEPTH);
+}
+
+/// A link whose producer has announced everything.
+fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcSender<Announcement>) {
+    let ledger = Arc::new(Ledger::new().unwrap());
+    let (announcements, heard) = channel().unwrap();
+    let bell = Bell::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&ledger), bell, announcements.clone(), overflow, 2);
+    let info = CameraInfo {
+        name: "camera".to_owned(),
+        driver: String::new(),
+        serial: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        usb_type: String::new(),
+        depth_unit_meters: 0.001,
+        streams: Vec::new(),
+    };
+    writer.begin();
+    writer.announce_source(&Arc::new(info));
+    let pool = SlotPool::new(SLOTS, 64, 0).unwrap();
+    writer.announce_pool(&pool).unwrap();
+    (Arc::new(writer), LinkReader::new(ledger, heard), pool, announcements)
+}
+
+fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Option<Loan> {
+    let frame = FrameHeader {
+        stream: Stream::Infrared1,
+        format: PixelFormat::Y8,
+        width: 8,
+        height: 8,
+        stride_bytes: 8,
+        number,
+        timestamp: Timestamp { clock: Clock::System, nanos: 0 },
+        metadata: Metadata::EMPTY,
+    };
+    let frames = [frame].into_iter().collect();
+    let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+    let mut loan = pool.lend(header, writers).unwrap()?;
+    // In two parts: whoever reads the slot meanwhile sees it.
+    loan.frame_mut(0)[..32].fill(number as u8);
+    thread::yield_now();
+    loan.frame_mut(0)[32..].fill(number as u8);
+    Some(loan)
+}
+
+/// Publishes until so many framesets are published.
+fn produce(pool: &Arc<SlotPool>, writer: &Arc<LinkWriter>, sequences: std::ops::Range<u64>) {
+    let writers = [Arc::clone(writer)];
+    for sequence in sequences {
+        let loan = loop {
+            if let Some(loan) = loan(pool, &writers, sequence) {
+                break loan;
+            }
+            writer.take_back_oldest();
+            thread::yield_now();
+        };
+        loan.publish(sequence, &writers);
+    }
+}
+
+/// Takes and checks one frameset, as one step.
+fn take(reader: &mut LinkReader, next: &mut u64) -> bool {
+    let ledger = Arc::clone(reader.ledger());
+    let step = ledger.reader_step();
+    let Some(lease) = reader.take().unwrap() else { return false };
+    ledger.count_delivered(Duration::ZERO);
+    drop(step);
+    let sequence = lease.header().sequence;
+    assert!(sequence >= *next, "{sequence} came after {next}");
+    *next = sequence + 1;
+    thread::yield_now();
+    assert!(lease.frame(0).iter().all(|&pixel| u64::from(pixel) == sequence), "the slot has two owners");
+    true
+}
+
+/// Checks that everything is accounted for, and nothing is under way.
+fn assert_settled(ledger: &Ledger, produced: u64) {
+    let counts = ledger.counts();
+    let sum = counts.delivered + counts.dropped.iter().sum::<u64>();
+    assert_eq!((counts.produced, sum, counts.in_flight, ledger.queued()), (produced, produced, 0, 0));
+}
+
+/// Listens as a rig's inputs do: it looks only when it was rung for, or when the last look found something.
+fn read_to_the_end(reader: &mut LinkReader, next: &mut u64) {
+    let mut busy = true;
+    loop {
+        if !busy && !reader.ledger().rung() {
+            thread::yield_now();
+            continue;
+        }
+        busy = take(reader, next);
+        if !busy {
+            reader.ledger().heard();
+            let ended = reader.ledger().ended();
+            busy = take(reader, next);
+            if ended && !busy {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn framesets_arrive_whole_and_in_order() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        try_out(move || {
+            let (writer, mut reader, pool, _) = link(overflow);
+            let ledger = Arc::clone(reader.ledger());
+            let producer = thread::spawn(move || {
+                produce(&pool, &writer, 0..FRAMESETS);
+                writer.end();
+            });
+            let mut next = 0;
+            read_to_the_end(&mut reader, &mut next);
+            producer.join().unwrap();
+            assert_settled(&ledger, FRAMESETS);
+            if overflow == Overflow::DropOldest {
+                assert_eq!(next, FRAMESETS, "the freshest is never dropped");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_reader_that_goes_leaves_nothing_queued() {
+    try_out(|| {
+        let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
+        let ledger = Arc::clone(reader.ledger());
+        let producer = thread::spawn(move || produce(&pool, &writer, 0..FRAMESETS));
+        take(&mut reader, &mut 0);
+        ledger.set_reader_ended();
+        let step = ledger.reader_step();
+        ledger.take_back_all();
+        drop(step);
+        producer.join().unwrap();
+        assert_settled(&ledger, FRAMESETS);
+    });
+}
+
+/// The supervisor settles until it can, beside the living end.
+fn settle(ledger: &Ledger, deaths: Deaths, produced: u64) {
+    while !ledger.settle(deaths, produced) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
+    try_out(|| {
+        let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
+        let ledger = Arc::clone(reader.ledger());
+        // It dies with a frameset that it has taken and not counted, and with another that it still reads.
+        produce(&pool, &writer, 0..2);
+        reader.take().unwrap().unwrap().forget();
+        ledger.count_delivered(Duration::ZERO);
+        std::mem::forget(ledger.reader_step());
+        ledger.take().unwrap();
+        let producer = {
+            let writer = Arc::clone(&writer);
+            thread::spawn(move || produce(&pool, &writer, 2..FRAMESETS))
+        };
+        let absence = ledger.set_reader_away();
+        settle(&ledger, Deaths { reader: true, producer: false }, 0);
+        let (announcements, heard) = channel().unwrap();
+        let mut reader = LinkReader::new(Arc::clone(&ledger), heard);
+        writer.relink(announcements, absence).unwrap();
+        let mut next = 0;
+        while take(&mut reader, &mut next) {}
+        producer.join().unwrap();
+        while take(&mut reader, &mut next) {}
+        assert_settled(&ledger, FRAMESETS);
+    });
+}
+
+#[test]
+fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
+    try_out(|| {
+        let (writer, mut reader, pool, announcements) = link(Overflow::DropOldest);
+        let ledger = Arc::clone(reader.ledger());
+        // It dies when it has counted a frameset that it has not queued, and not counted another.
+        produce(&pool, &writer, 0..2);
+        std::mem::forget(ledger.producer_step());
+        ledger.count_produced();
+        drop((writer, pool));
+        let other = Arc::clone(&ledger);
+        let reading = thread::spawn(move || {
+            let mut next = 0;
+            read_to_the_end(&mut reader, &mut next);
+            next
+        });
+        settle(&other, Deaths { producer: true, reader: false }, 4);
+        let bell = Bell::new().unwrap();
+        let writer = LinkWriter::new(Arc::clone(&other), bell, announcements, Overflow::DropOldest, 2);
+        writer.begin();
+        let info = CameraInfo {
+            name: "camera".to_owned(),
+            driver: String::new(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: Vec::new(),
+        };
+        writer.announce_source(&Arc::new(info));
+        let (writer, pool) = (Arc::new(writer), SlotPool::new(SLOTS, 64, 1).unwrap());
+        produce(&pool, &writer, 4..4 + FRAMESETS);
+        writer.end();
+        assert_eq!(reading.join().unwrap(), 4 + FRAMESETS);
+        assert_settled(&other, 4 + FRAMESETS);
+    });
+}
+
+#[test]
+fn the_oldest_is_taken_first_however_the_look_meets_the_queueing() {
+    // All orders that there are: it is few steps.
+    let scene = || {
+        let ledger = Arc::new(Ledger::new().unwrap());
+        let producer = {
+            let ledger = Arc::clone(&ledger);
+            thread::spawn(move || (0..3).for_each(|number| ledger.publish(number, 0, number as u64)))
+        };
+        let mut next = 0;
+        while let Some(taken) = ledger.take() {
+            assert_eq!(taken.sequence, next);
+            next += 1;
+        }
+        producer.join().unwrap();
+    };
+    shuttle::check_dfs(scene, None);
+}
+
+#[test]
+fn a_frameset_is_taken_or_taken_back_but_never_both() {
+    try_out(|| {
+        let ledger = Arc::new(Ledger::new().unwrap());
+        ledger.count_produced();
+        ledger.publish(0, 0, 0);
+        let producer = {
+            let ledger = Arc::clone(&ledger);
+            thread::spawn(move || {
+                let back = ledger.take_back_oldest(crate::DropReason::DropOldest);
+                // The same slot again, if it is free: the reader must not take it for the one before.
+                if ledger.slot_is_free(0) {
+                    ledger.publish(0, 0, 1);
+                }
+                back
+            })
+        };
+        let taken = ledger.take().map(|taken| taken.sequence);
+        let free = ledger.slot_is_free(0);
+        assert!(taken.is_none() || !free, "a slot that is read is not free");
+        let back = producer.join().unwrap();
+        assert!(!(back && taken == Some(0)) && (back || taken == Some(0)), "{back} {taken:?}");
+    });
+}

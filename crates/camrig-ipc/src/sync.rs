@@ -1,0 +1,50 @@
+//! What two ends share, from the standard library, or from shuttle, which tries out how their steps may meet.
+//!
+//! Built with `--cfg shuttle`, every access to one of these is a place where another thread may go on instead.
+//! It knows nothing of what they mean.
+
+pub(crate) use std::sync::PoisonError;
+/// The word that a thread sleeps on is the kernel's as well, so it is never shuttle's.
+pub(crate) use std::sync::atomic::AtomicU32 as FutexWord;
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64},
+};
+#[cfg(not(shuttle))]
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64},
+};
+
+#[cfg(not(shuttle))]
+pub(crate) use crate::region::Mapped;
+
+/// A structure that only this process has: shuttle's atomics are more than their bits.
+#[cfg(shuttle)]
+pub(crate) struct Mapped<T>(Box<T>);
+
+#[cfg(shuttle)]
+impl<T: Default> Mapped<T> {
+    pub(crate) fn new() -> Result<Self, crate::MemoryError> {
+        Ok(Self(Box::default()))
+    }
+
+    pub(crate) fn received(_: ipc_channel::ipc::IpcSharedMemory) -> Result<Self, crate::MemoryError> {
+        unimplemented!("with shuttle there is one process")
+    }
+
+    pub(crate) fn share(&self) -> Result<ipc_channel::ipc::IpcSharedMemory, crate::MemoryError> {
+        unimplemented!("with shuttle there is one process")
+    }
+}
+
+#[cfg(shuttle)]
+impl<T> std::ops::Deref for Mapped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,96 @@
+//! A reader's process that writes where it may only read: it dies, and its producer's pixels are what they were.
+//!
+//! This binary is that process, when a handshake has started it; otherwise it is the test.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+#![allow(unsafe_code)] // It does what nobody may.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
+};
+use camrig_ipc::handshake::{self, Handshake};
+use camrig_ipc::{Announcement, Bell, Deaths, Ledger, LinkReader, LinkWriter, Overflow, SlotPool};
+use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory, channel};
+use libtest_mimic::{Arguments, Trial};
+
+type Greeting = (IpcSharedMemory, IpcReceiver<Announcement>);
+
+const SIGSEGV: i32 = 11;
+const PIXEL: u8 = 7;
+
+fn main() -> ExitCode {
+    if let Some(greeting) = handshake::accept::<Greeting>() {
+        return write_where_it_may_not(greeting.unwrap());
+    }
+    let test = Trial::test("a_reader_that_writes_dies_and_corrupts_nothing", || {
+        corrupts_nothing();
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
+/// Returns when it was not stopped, or found something else than it should.
+fn write_where_it_may_not((ledger, announcements): Greeting) -> ExitCode {
+    let mut reader = LinkReader::new(Arc::new(Ledger::received(ledger).unwrap()), announcements);
+    let lease = reader.take().unwrap().unwrap();
+    if lease.frame(0).iter().all(|&pixel| pixel == PIXEL) {
+        let pixel = lease.frame(0).as_ptr().cast_mut();
+        // SAFETY: none. That it cannot be done is what is tested.
+        unsafe { pixel.write_volatile(!PIXEL) };
+    }
+    ExitCode::FAILURE
+}
+
+fn corrupts_nothing() {
+    let ledger = Arc::new(Ledger::new().unwrap());
+    let (announcements, heard) = channel().unwrap();
+    let bell = Bell::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&ledger), bell, announcements, Overflow::DropOldest, 1);
+    let writers = [Arc::new(writer)];
+    let info = CameraInfo {
+        name: "camera".to_owned(),
+        driver: String::new(),
+        serial: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        usb_type: String::new(),
+        depth_unit_meters: 0.001,
+        streams: Vec::new(),
+    };
+    writers[0].announce_source(&Arc::new(info));
+    let frame = FrameHeader {
+        stream: Stream::Infrared1,
+        format: PixelFormat::Y8,
+        width: 64,
+        height: 64,
+        stride_bytes: 64,
+        number: 0,
+        timestamp: Timestamp { clock: Clock::System, nanos: 0 },
+        metadata: Metadata::EMPTY,
+    };
+    let frames = [frame].into_iter().collect();
+    let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+    let pool = SlotPool::new(1, 64 * 64, 0).unwrap();
+    let mut loan = pool.lend(header.clone(), &writers).unwrap().unwrap();
+    loan.frame_mut(0).fill(PIXEL);
+    let published = loan.publish(0, &writers);
+
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let handshake = Handshake::prepare(&mut command).unwrap();
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let lifeline = handshake.greet((ledger.share().unwrap(), heard)).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(SIGSEGV));
+    drop(lifeline);
+
+    assert!(published.frame(0).iter().all(|&pixel| pixel == PIXEL));
+    drop(published);
+    // Its lease holds the slot until the supervisor gives it back.
+    assert!(pool.lend(header.clone(), &writers).unwrap().is_none());
+    ledger.set_reader_away();
+    assert!(ledger.settle(Deaths { reader: true, producer: false }, 1));
+    assert!(pool.lend(header, &writers).unwrap().is_some());
+}

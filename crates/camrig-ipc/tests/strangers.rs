@@ -1,0 +1,171 @@
+//! Processes that meet their starter while somebody else gets in between: nobody hangs, nobody is hijacked.
+//!
+//! This binary is the process that is greeted, when a handshake has started it; otherwise it is the tests. A
+//! stranger is as strong as one can be: of the same user, and there before the starter.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use camrig_ipc::handshake::{self, Handshake, Lifeline};
+use ipc_channel::ipc::IpcSender;
+use libtest_mimic::{Arguments, Trial};
+
+/// Whoever waits for longer than this waits for something that will not come.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// For who will wait in vain.
+const SHORT: Duration = Duration::from_millis(500);
+
+const A_STRANGER: &str = "a stranger connected to its socket";
+const NOBODY: &str = "nobody greeted it within 0.5 s";
+const GREETING: &str = "hello";
+
+fn main() -> ExitCode {
+    match handshake::accept::<String>() {
+        Some(Ok(greeting)) => {
+            println!("{greeting}");
+            return ExitCode::SUCCESS;
+        }
+        Some(Err(_)) => return ExitCode::FAILURE,
+        None => {}
+    }
+    let test = |name: &str, run: fn()| {
+        Trial::test(name, move || {
+            run();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        test("a_process_is_greeted_by_its_starter", is_greeted),
+        test("a_stranger_with_garbage_is_refused", || refused(&[Stranger::Garbage], A_STRANGER)),
+        test("a_stranger_who_hangs_up_is_refused", || refused(&[Stranger::HangsUp], A_STRANGER)),
+        test("a_stranger_with_a_greeting_is_not_obeyed", || refused(&[Stranger::Greets], A_STRANGER)),
+        test("a_stranger_who_connects_twice_is_refused", || {
+            refused(&[Stranger::Greets, Stranger::Greets], A_STRANGER);
+        }),
+        test("a_silent_stranger_is_not_waited_for", || refused(&[Stranger::Silent], NOBODY)),
+        test("a_crowd_of_silent_strangers_is_not_waited_for", || {
+            let mut crowd = [Stranger::Pushing; 32];
+            crowd[0] = Stranger::Silent;
+            refused(&crowd, NOBODY);
+        }),
+        test("a_process_that_nobody_greets_ends", nobody_greets),
+        test("a_stranger_who_comes_later_is_not_heard", comes_later),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Somebody who connects to the socket of a started process.
+#[derive(Clone, Copy)]
+enum Stranger {
+    Garbage,
+    HangsUp,
+    /// With a greeting that lacks only the secret.
+    Greets,
+    Silent,
+    /// Silent as well, as soon as there is room for him.
+    Pushing,
+}
+
+impl Stranger {
+    /// Connects, and says what he has to say. Who comes when the socket is gone was not the first.
+    fn connect(self, socket: &Path) -> Option<IpcSender<u8>> {
+        let socket = socket.to_str().unwrap().to_owned();
+        match self {
+            // A string that is longer than its message.
+            Self::Garbage => IpcSender::connect(socket).ok()?.send([0xff_u8; 32]).ok()?,
+            Self::HangsUp => drop(IpcSender::<u8>::connect(socket).ok()?),
+            Self::Greets => IpcSender::connect(socket).ok()?.send(([0_u8; 16], "obey".to_owned())).ok()?,
+            Self::Silent => return IpcSender::connect(socket).ok(),
+            Self::Pushing => drop(std::thread::spawn(move || {
+                let held = IpcSender::<u8>::connect(socket);
+                std::thread::park_timeout(WATCHDOG);
+                drop(held);
+            })),
+        }
+        None
+    }
+}
+
+/// A process that was started and is not greeted yet.
+struct Guest {
+    child: Child,
+    folder: PathBuf,
+}
+
+fn start(bound: Duration) -> (Handshake, Guest) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let handshake = Handshake::prepare_within(&mut command, bound).unwrap();
+    let folder = command.get_envs().find(|(name, _)| *name == OsStr::new("TMPDIR")).unwrap().1.unwrap();
+    let folder = PathBuf::from(folder);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    (handshake, Guest { child, folder })
+}
+
+fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Guest {
+    /// Its socket, once it listens there.
+    fn socket(&self) -> PathBuf {
+        wait_for("the socket", || {
+            let mut folders = std::fs::read_dir(&self.folder).ok()?.flatten();
+            folders.find_map(|entry| Some(entry.path().join("socket")).filter(|socket| socket.exists()))
+        })
+    }
+
+    /// Its exit code and what it said, once it has ended by itself; its folder is gone then.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("the end of the process", || self.child.try_wait().unwrap());
+        let said = std::io::read_to_string(self.child.stdout.take().unwrap()).unwrap();
+        assert!(!self.folder.exists());
+        (status.code(), said)
+    }
+}
+
+fn greet(handshake: Handshake) -> Result<Lifeline, String> {
+    handshake.greet(GREETING.to_owned()).map_err(|error| error.to_string())
+}
+
+fn is_greeted() {
+    let (handshake, guest) = start(WATCHDOG);
+    let lifeline = greet(handshake).unwrap();
+    assert_eq!(guest.end(), (Some(0), format!("{GREETING}\n")));
+    drop(lifeline);
+}
+
+fn refused(strangers: &[Stranger], reason: &str) {
+    let (handshake, guest) = start(if reason == NOBODY { SHORT } else { WATCHDOG });
+    let socket = guest.socket();
+    let connected: Vec<_> = strangers.iter().map(|stranger| stranger.connect(&socket)).collect();
+    assert_eq!(greet(handshake).err().as_deref(), Some(reason));
+    assert_eq!(guest.end(), (Some(1), String::new()));
+    drop(connected);
+}
+
+fn nobody_greets() {
+    let (handshake, guest) = start(SHORT);
+    assert_eq!(guest.end(), (Some(1), String::new()));
+    assert_eq!(greet(handshake).err().as_deref(), Some(NOBODY));
+}
+
+fn comes_later() {
+    let (handshake, guest) = start(WATCHDOG);
+    let socket = guest.socket();
+    let lifeline = greet(handshake).unwrap();
+    // The socket may be gone already.
+    Stranger::Greets.connect(&socket);
+    assert_eq!(guest.end(), (Some(0), format!("{GREETING}\n")));
+    drop(lifeline);
+}
