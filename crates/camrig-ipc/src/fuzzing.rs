@@ -43,7 +43,7 @@ pub fn handshake(bytes: &[u8]) {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 

@@ -3,6 +3,7 @@
 //!
 //! The code is that of a rig; only its atomics and locks are shuttle's. What it does not try out is what a weaker
 //! memory than sequential consistency allows.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use std::sync::Arc;
 use std::time::Duration;

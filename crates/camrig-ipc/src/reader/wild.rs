@@ -1,4 +1,5 @@
 //! A producer gone wild: whatever it announces, queues or writes, its reader refuses it, counts it and goes on.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use camrig_frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
 use ipc_channel::ipc::{IpcSender, channel};
