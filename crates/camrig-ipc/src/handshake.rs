@@ -149,6 +149,8 @@ impl Handshake {
         let mut line = String::new();
         said.read_line(&mut line).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => not_within(self.bound * 2, "it did not answer"),
+            // It ended before it had read the secret.
+            ErrorKind::ConnectionReset => ErrorKind::UnexpectedEof.into(),
             _ => error,
         })?;
         line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
