@@ -26,6 +26,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -130,12 +131,12 @@ impl Handshake {
         if !is_in(&self.folder.0, &name) {
             return Err(Error::other("its socket is not in its folder"));
         }
-        // Without a descriptor left, `connect` would complain of a bad one.
-        drop(self.socket.try_clone()?);
         // A process that was killed at this moment refuses, and ipc-channel loses the descriptor: one for each
         // process that dies between its answer and its greeting.
         let sealed = Sealed { secret: self.secret, greeting };
-        let sent = IpcSender::connect(name).and_then(|sender| sender.send(sealed).map_err(Error::other));
+        let sent = IpcSender::connect(name)
+            .map_err(no_descriptor)
+            .and_then(|sender| sender.send(sealed).map_err(Error::other));
         match self.line(&mut said) {
             Ok(answer) if answer == GREETED => sent.map(|()| Lifeline { _socket: self.socket }),
             Ok(reason) => Err(Error::other(reason)),
@@ -165,6 +166,14 @@ fn is_in(folder: &Path, path: &str) -> bool {
 
 fn not_within(bound: Duration, fact: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("{fact} within {} s", bound.as_secs_f64()))
+}
+
+/// Without a descriptor left, ipc-channel complains of a bad one.
+fn no_descriptor(error: Error) -> Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::BADF) => Errno::MFILE.into(),
+        _ => error,
+    }
 }
 
 /// In a process that was started to be greeted: waits for the greeting. None in any other process.
