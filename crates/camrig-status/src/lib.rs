@@ -12,12 +12,15 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+mod matching;
 pub mod prometheus;
 pub mod socket;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
 
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
@@ -38,6 +41,9 @@ pub struct RigStatus {
     pub actors: Vec<ActorStatus>,
     /// In the order of the topology.
     pub links: Vec<LinkStatus>,
+    /// One for each processor with `match`.
+    #[serde(default)]
+    pub matching: Vec<MatchingStatus>,
     /// The supervisor's own first.
     pub processes: Vec<ProcessStatus>,
 }

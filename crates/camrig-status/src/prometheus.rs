@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::{ActorStatus, LinkStatus, ProcessStatus, RigStatus};
+use crate::{ActorStatus, LinkStatus, MatchingStatus, ProcessStatus, RigStatus};
 
 /// What the text has to be called in an answer over HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,6 +20,7 @@ pub fn text(status: &RigStatus) -> String {
     text.sample("camrig_up_seconds", &[("topology", &status.topology)], status.seconds);
     actors(&mut text, &status.actors);
     links(&mut text, &status.links);
+    matching(&mut text, &status.matching);
     processes(&mut text, &status.processes);
     text.0
 }
@@ -91,6 +92,64 @@ fn links(text: &mut Text, links: &[LinkStatus]) {
     }
 }
 
+/// Nothing where nobody matches.
+fn matching(text: &mut Text, matching: &[MatchingStatus]) {
+    if matching.is_empty() {
+        return;
+    }
+    text.family("camrig_matches_total", "counter", "Matches that a processor was given.");
+    for each in matching {
+        text.sample("camrig_matches_total", &[("processor", &each.processor)], each.matches);
+    }
+    text.family(
+        "camrig_match_spread_seconds",
+        "gauge",
+        "From the earliest to the latest frameset of a match.",
+    );
+    for each in matching {
+        for (quantile, micros) in [("0.5", each.spread_us.p50), ("0.99", each.spread_us.p99)] {
+            let labels = [("processor", each.processor.as_str()), ("quantile", quantile)];
+            text.sample("camrig_match_spread_seconds", &labels, micros as f64 / 1e6);
+        }
+    }
+    let cameras = || matching.iter().flat_map(|each| each.cameras.iter().map(move |camera| (each, camera)));
+    text.family("camrig_framesets_matched_total", "counter", "Framesets of a camera that are in a match.");
+    for (each, camera) in cameras() {
+        let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
+        text.sample("camrig_framesets_matched_total", &labels, camera.matched);
+    }
+    text.family(
+        "camrig_framesets_unmatched_total",
+        "counter",
+        "Framesets of a camera in no match, by reason.",
+    );
+    for (each, camera) in cameras() {
+        for (reason, count) in &camera.unmatched {
+            let labels =
+                [("processor", each.processor.as_str()), ("camera", &camera.name), ("reason", reason)];
+            text.sample("camrig_framesets_unmatched_total", &labels, count);
+        }
+    }
+    text.family(
+        "camrig_clock_offset_seconds",
+        "gauge",
+        "A camera's clock to the host's, where it is estimated.",
+    );
+    for (each, camera) in cameras() {
+        if let Some(clock) = camera.clock {
+            let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
+            text.sample("camrig_clock_offset_seconds", &labels, clock.offset_ms / 1e3);
+        }
+    }
+    text.family("camrig_clock_drift_ratio", "gauge", "How much too fast a camera's clock is.");
+    for (each, camera) in cameras() {
+        if let Some(clock) = camera.clock {
+            let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
+            text.sample("camrig_clock_drift_ratio", &labels, clock.drift_ppm / 1e6);
+        }
+    }
+}
+
 fn processes(text: &mut Text, processes: &[ProcessStatus]) {
     let mut each = |name, kind, help, value: fn(&ProcessStatus) -> f64| {
         text.family(name, kind, help);
@@ -136,7 +195,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LatencyStatus;
+    use crate::{ClockStatus, LatencyStatus, MatchedCameraStatus, SpreadStatus};
 
     #[test]
     fn every_number_has_its_line() {
@@ -167,6 +226,19 @@ mod tests {
                     ..LatencyStatus::default()
                 },
                 ..LinkStatus::default()
+            }],
+            matching: vec![MatchingStatus {
+                processor: "fusion".to_owned(),
+                matches: 50,
+                spread_us: SpreadStatus { p50: 2000, p99: 9000, max: 9500 },
+                cameras: vec![MatchedCameraStatus {
+                    name: "left".to_owned(),
+                    matched: 50,
+                    unmatched: [("missing".to_owned(), 3)].into(),
+                    clock: Some(ClockStatus { offset_ms: -12.5, drift_ppm: 40.0, uncertainty_us: 100.0 }),
+                    ..MatchedCameraStatus::default()
+                }],
+                ..MatchingStatus::default()
             }],
             processes: vec![ProcessStatus {
                 name: "main".to_owned(),
@@ -199,6 +271,13 @@ mod tests {
                 r#"camrig_latency_seconds_bucket{from="left",to="view",le="+Inf"} 97"#,
                 r#"camrig_latency_seconds_sum{from="left",to="view"} 0.25"#,
                 r#"camrig_latency_seconds_count{from="left",to="view"} 97"#,
+                r#"camrig_matches_total{processor="fusion"} 50"#,
+                r#"camrig_match_spread_seconds{processor="fusion",quantile="0.5"} 0.002"#,
+                r#"camrig_match_spread_seconds{processor="fusion",quantile="0.99"} 0.009"#,
+                r#"camrig_framesets_matched_total{processor="fusion",camera="left"} 50"#,
+                r#"camrig_framesets_unmatched_total{processor="fusion",camera="left",reason="missing"} 3"#,
+                r#"camrig_clock_offset_seconds{processor="fusion",camera="left"} -0.0125"#,
+                r#"camrig_clock_drift_ratio{processor="fusion",camera="left"} 0.00004"#,
                 r#"camrig_process_cpu_seconds_total{process="main"} 0.25"#,
                 r#"camrig_process_private_bytes{process="main"} 4096"#,
                 r#"camrig_process_shared_bytes{process="main"} 8192"#,

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Stream};
+use camrig_status::MatchingStatus;
 use serde::{Deserialize, Serialize};
 
 /// What a page asks for.
@@ -131,6 +132,7 @@ impl Message {
 #[derive(Debug, Serialize)]
 pub(crate) struct ViewStatus {
     pub(crate) topology: String,
+    pub(crate) matching: Vec<MatchingStatus>,
     pub(crate) cameras: Vec<CameraStatus>,
 }
 

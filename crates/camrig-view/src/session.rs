@@ -232,6 +232,7 @@ impl Shared {
         let rig = status.1.as_ref();
         ViewStatus {
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
+            matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
             cameras: cameras.iter().map(|camera| self.camera_status(camera, rig)).collect(),
         }
     }

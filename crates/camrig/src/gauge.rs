@@ -102,6 +102,7 @@ impl Gauge {
             seconds: rounded(seconds),
             actors: actors.collect(),
             links: links.collect(),
+            matching: Vec::new(),
             processes: processes.collect(),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use camrig_ipc::{ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Unmatched};
+use camrig_status::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
 use serde::Serialize;
 
 use crate::matching::MatchStatus;
@@ -20,7 +21,7 @@ pub(crate) struct Report {
     pub(crate) exit: String,
     pub(crate) actors: Vec<ActorReport>,
     pub(crate) links: Vec<LinkReport>,
-    pub(crate) matching: Vec<MatchReport>,
+    pub(crate) matching: Vec<MatchingStatus>,
     pub(crate) processes: Vec<ProcessReport>,
 }
 
@@ -59,80 +60,6 @@ pub(crate) struct LinkReport {
     pub(crate) latency_us: Latency,
 }
 
-/// What became of the framesets that reached a processor with `match`: those of each camera that were delivered
-/// are `matched + sum(unmatched)`.
-#[derive(Debug, Serialize)]
-pub(crate) struct MatchReport {
-    pub(crate) processor: String,
-    pub(crate) matches: u64,
-    /// Those of them that lack a camera.
-    pub(crate) partial: u64,
-    /// Matches per second of the run.
-    pub(crate) rate_hz: f64,
-    /// From the earliest to the latest frameset of a match, as they were taken.
-    pub(crate) spread_us: Latency,
-    pub(crate) cameras: Vec<MatchedCameraReport>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct MatchedCameraReport {
-    pub(crate) name: String,
-    pub(crate) matched: u64,
-    /// By reason; reasons without a frameset are left out.
-    pub(crate) unmatched: BTreeMap<&'static str, u64>,
-    /// How often its clock or its frame numbers started anew.
-    pub(crate) epochs: u64,
-    /// Its clock at the end, where it was estimated.
-    pub(crate) clock: Option<ClockReport>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct ClockReport {
-    /// What is to be added to the camera's time to get the host's monotonic time.
-    pub(crate) offset_ms: f64,
-    /// How much too fast the camera's clock is.
-    pub(crate) drift_ppm: f64,
-    /// The offset is known within this.
-    pub(crate) uncertainty_us: f64,
-}
-
-impl MatchReport {
-    /// What the processor's matching came to in a run of so many seconds.
-    pub(crate) fn new(processor: &str, status: &MatchStatus<'_>, seconds: f64) -> Self {
-        let MatchCounts { matches, partial, spread } = status.counts;
-        Self {
-            processor: processor.to_owned(),
-            matches,
-            partial,
-            rate_hz: rate_hz(matches, seconds),
-            spread_us: spread,
-            cameras: status
-                .cameras
-                .iter()
-                .map(|(name, camera)| MatchedCameraReport::new(name, camera))
-                .collect(),
-        }
-    }
-}
-
-impl MatchedCameraReport {
-    fn new(name: &str, camera: &MatchCamera) -> Self {
-        let reasons = Unmatched::ALL.iter().map(|reason| reason.name());
-        let clock = |clock: ClockEstimate| ClockReport {
-            offset_ms: rounded(clock.offset_nanos as f64 / 1e6),
-            drift_ppm: rounded(clock.drift_ppb as f64 / 1e3),
-            uncertainty_us: rounded(clock.uncertainty_nanos as f64 / 1e3),
-        };
-        Self {
-            name: name.to_owned(),
-            matched: camera.matched,
-            unmatched: reasons.zip(camera.unmatched).filter(|&(_, count)| count > 0).collect(),
-            epochs: camera.epochs,
-            clock: camera.clock.map(clock),
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 pub(crate) struct ProcessReport {
     pub(crate) name: String,
@@ -142,6 +69,35 @@ pub(crate) struct ProcessReport {
     pub(crate) private_bytes_peak: u64,
     /// The most that was seen at once, looked at every second.
     pub(crate) shared_bytes: u64,
+}
+
+/// What the matching of a processor came to in so many seconds.
+pub(crate) fn matching(processor: &str, status: &MatchStatus<'_>, seconds: f64) -> MatchingStatus {
+    let MatchCounts { matches, partial, spread } = status.counts;
+    MatchingStatus {
+        processor: processor.to_owned(),
+        matches,
+        partial,
+        rate_hz: rate_hz(matches, seconds),
+        spread_us: SpreadStatus { p50: spread.p50, p99: spread.p99, max: spread.max },
+        cameras: status.cameras.iter().map(|(name, camera)| matched_camera(name, camera)).collect(),
+    }
+}
+
+fn matched_camera(name: &str, camera: &MatchCamera) -> MatchedCameraStatus {
+    let reasons = Unmatched::ALL.iter().map(|reason| reason.name().to_owned());
+    let clock = |clock: ClockEstimate| ClockStatus {
+        offset_ms: rounded(clock.offset_nanos as f64 / 1e6),
+        drift_ppm: rounded(clock.drift_ppb as f64 / 1e3),
+        uncertainty_us: rounded(clock.uncertainty_nanos as f64 / 1e3),
+    };
+    MatchedCameraStatus {
+        name: name.to_owned(),
+        matched: camera.matched,
+        unmatched: reasons.zip(camera.unmatched).filter(|&(_, count)| count > 0).collect(),
+        epochs: camera.epochs,
+        clock: camera.clock.map(clock),
+    }
 }
 
 /// Dropped framesets by reason, in words.

@@ -49,6 +49,10 @@ function showStatus(status) {
   answered = true;
   element("topology").textContent = status.topology && `· ${status.topology}`;
   document.title = status.topology ? `${status.topology} · camrig` : "camrig";
+  const matching = status.matching.map(matchingText).join(" — ");
+  const lengthened = element("matching").hidden === Boolean(matching);
+  element("matching").textContent = matching;
+  element("matching").hidden = !matching;
   const before = shape();
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
@@ -58,7 +62,21 @@ function showStatus(status) {
   for (const button of document.querySelectorAll("[data-stream]")) {
     if (button.tagName === "BUTTON") button.hidden = all.size > 0 && !all.has(button.dataset.stream);
   }
-  if (shape() !== before) layout();
+  if (lengthened || shape() !== before) layout();
+}
+
+/** What the matching of one processor came to: how many, how far apart, and each camera's share and clock. */
+function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) {
+  const millis = (micros) => (micros / 1000).toFixed(1);
+  const each = cameras.map(({ name, matched, unmatched, clock }) => {
+    const all = Object.values(unmatched).reduce((sum, count) => sum + count, matched);
+    const share = all === 0 ? "–" : `${((100 * matched) / all).toFixed(1)} %`;
+    const reasons = Object.entries(unmatched).map(([reason, count]) => `${count} ${reason}`);
+    const ticks = clock && `offset ${clock.offset_ms.toFixed(2)} ms, drift ${clock.drift_ppm.toFixed(1)} ppm`;
+    return `${name} ${[share, ...reasons, ticks].filter(Boolean).join(", ")}`;
+  });
+  const apart = `spread ${millis(spread.p50)} / ${millis(spread.p99)} ms`;
+  return [`${processor}: ${rate.toFixed(1)} matches/s`, apart, ...each].join(" · ");
 }
 
 /** Whatever a layout follows from. */
@@ -87,7 +105,7 @@ function layout() {
   const panes = Math.max(1, ...visible.map((tile) => tile.shown.length));
   const aspect = Math.max(1, ...visible.map((tile) => tile.aspect));
   const grid = element("grid");
-  const height = innerHeight - document.querySelector("header").offsetHeight;
+  const height = innerHeight - document.querySelector("header").offsetHeight - element("matching").offsetHeight;
   const gap = parseFloat(getComputedStyle(grid).columnGap);
   const { columns, stacked, size } = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, height, gap);
   grid.style.setProperty("--columns", columns);

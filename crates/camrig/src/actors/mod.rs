@@ -15,6 +15,7 @@ use std::panic::AssertUnwindSafe;
 
 use actix::System;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Builder;
 use tokio::task::JoinError;
 
 pub(crate) use self::camera::{CameraLife, CameraLimits, run_camera};
@@ -61,7 +62,9 @@ impl From<DriverError> for Failure {
 
 /// Runs an actor's whole life in an actix system of its own. Panics outside of its task are failures too.
 fn on_this_thread(life: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let system = System::new();
+    // Made here, because actix panics where the system has no descriptors for it.
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    let system = System::with_tokio_rt(|| runtime);
     let life = AssertUnwindSafe(|| system.block_on(life));
     std::panic::catch_unwind(life).unwrap_or_else(|panic| Err(Failure::of_panic(&panic)))
 }

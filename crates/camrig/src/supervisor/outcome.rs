@@ -3,8 +3,7 @@
 use super::Run;
 use super::state::State;
 use crate::report::{
-    ActorReport, LinkReport, MatchReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz,
-    rounded,
+    ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz, rounded,
 };
 
 /// How a run ended.
@@ -104,14 +103,7 @@ impl Run<'_> {
                     }
                 })
                 .collect(),
-            matching: topology
-                .actors()
-                .iter()
-                .zip(&self.rig.match_books)
-                .filter_map(|(spec, book)| {
-                    Some(MatchReport::new(&spec.name, &book.as_ref()?.status(), seconds))
-                })
-                .collect(),
+            matching: self.matching(seconds),
             processes: processes
                 .map(|(name, process)| ProcessReport {
                     name: name.clone(),

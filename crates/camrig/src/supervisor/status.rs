@@ -1,9 +1,10 @@
 //! How a rig is now, for whoever asks.
 
-use camrig_status::RigStatus;
+use camrig_status::{MatchingStatus, RigStatus};
 
 use super::Run;
 use crate::gauge::Doing;
+use crate::report;
 use crate::usage::{self, Usage};
 
 impl Run<'_> {
@@ -31,6 +32,15 @@ impl Run<'_> {
             state: self.actors[id].state.name(),
             error: self.actors[id].errors.back().map(String::as_str),
         };
-        self.gauge.status(self.topology, &self.rig, seconds, doing, |process| self.processes[process].pid)
+        let pid = |process: usize| self.processes[process].pid;
+        let status = self.gauge.status(self.topology, &self.rig, seconds, doing, pid);
+        RigStatus { matching: self.matching(seconds), ..status }
+    }
+
+    /// What the matching of each processor that has one came to in so many seconds.
+    pub(super) fn matching(&self, seconds: f64) -> Vec<MatchingStatus> {
+        let actors = self.topology.actors().iter().zip(&self.rig.match_books);
+        let books = actors.filter_map(|(spec, book)| Some((&spec.name, book.as_ref()?)));
+        books.map(|(name, book)| report::matching(name, &book.status(), seconds)).collect()
     }
 }
