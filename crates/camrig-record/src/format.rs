@@ -68,6 +68,9 @@ pub(crate) struct FrameSetRecord {
     pub(crate) sequence: u64,
     /// The host's monotonic clock, of its boot then.
     pub(crate) arrival_nanos: u64,
+    /// The number of the match that it was published with; not in the JSON before anything was matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) matched: Option<u64>,
     /// The frames, in the order in which their messages follow.
     pub(crate) frames: Vec<FrameRecord>,
 }
@@ -170,6 +173,7 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
   "properties": {
     "sequence": {"type": "integer"},
     "arrival_nanos": {"type": "integer"},
+    "matched": {"type": "integer"},
     "frames": {"type": "array", "items": {"type": "object", "properties": {
       "stream": {"type": "string"},
       "format": {"type": "string"},

@@ -9,4 +9,5 @@ mod points;
 mod program;
 mod recording;
 mod recording_faults;
+mod replaying;
 mod report;

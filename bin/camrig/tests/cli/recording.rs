@@ -68,14 +68,14 @@ fn replayed(processes: bool) -> String {
 const NAMES: [&str; 6] = ["front", "rear", "left", "right", "top", "wrist"];
 
 /// Rigs that share a folder.
-struct Folder(Test);
+pub(crate) struct Folder(Test);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Test::new())
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.folder()
     }
 
@@ -88,13 +88,13 @@ impl Folder {
 
     /// Runs it where all has to be well: stdout.
     #[track_caller]
-    fn well(&mut self, args: &[&str]) -> String {
+    pub(crate) fn well(&mut self, args: &[&str]) -> String {
         let (stdout, stderr, status) = self.run(args);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
         stdout
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 }
@@ -107,6 +107,7 @@ fn six_recordings_replay_alike_in_every_placement_every_time() {
     assert_eq!(digests.lines().count(), NAMES.len(), "{digests}");
     folder.write("replay.toml", &replayed(false));
     folder.write("mixed.toml", &replayed(true));
+    // A digest is of numbers, timestamps, metadata and pixels in the order in which they came.
     for _ in 0..7 {
         for args in [
             ["run", "replay.toml", "--placement", "in-process"].as_slice(),

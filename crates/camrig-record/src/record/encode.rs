@@ -131,6 +131,7 @@ impl Encoded {
         let record = FrameSetRecord {
             sequence: header.sequence,
             arrival_nanos: header.arrival_nanos,
+            matched: header.matched,
             frames: records,
         };
         let messages = Messages {

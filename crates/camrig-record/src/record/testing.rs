@@ -141,7 +141,7 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
     };
     let (frames, images): (Vec<_>, Vec<_>) = headers.iter().map(image).unzip();
     let arrival_nanos = sequence * PERIOD;
-    let record = FrameSetRecord { sequence, arrival_nanos, frames };
+    let record = FrameSetRecord { sequence, arrival_nanos, matched: None, frames };
     let messages = Messages {
         sequence,
         log_time: ORIGIN + arrival_nanos,

@@ -1,12 +1,13 @@
 //! The driver `replay`: a camera of a recording as a camera of a topology.
 //!
 //! Framesets come as they were: numbers, timestamps with their clocks, metadata, pixels; only color that was
-//! stored in JPEG is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera.
+//! stored in JPEG is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera. A match's
+//! number is not restored: a camera has matched nothing, and matching again by the recorded timestamps gives
+//! the same matches. With `repeat`, each round has the numbers and timestamps of the first.
 //!
 //! Each camera opens the file by itself and reads nothing of the others. They keep their mutual timing
 //! because each counts from the same instant of the recording, and starts when the rig does: what they are
-//! apart is how far apart their processes hear of the start, less than a millisecond on a machine that is not
-//! overloaded.
+//! apart is how far apart their processes hear of the start, and how late the system wakes them.
 //!
 //! It deliberately knows no reader: who cannot keep up loses framesets by his link, or holds up the replay if
 //! he asks to `block`.

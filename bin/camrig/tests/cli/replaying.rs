@@ -1,0 +1,150 @@
+//! What a replay gives, frameset by frameset: its matches, its rounds, its pace.
+
+use serde_json::Value;
+
+use crate::recording::Folder;
+
+/// Three cameras that see the same instants a little apart, one of them at half the rate, and lose some.
+const CAMERAS: &str = "
+[camera.left]
+driver = 'synthetic'
+options = { model = 'any', seed = 1, paced = false, color = 'off', depth = '64x48@30', drop_rate = 0.05 }
+
+[camera.right]
+driver = 'synthetic'
+options = { model = 'any', seed = 2, paced = false, color = 'off', depth = '64x48@30', drop_rate = 0.05, clock_skew = 9.0 }
+
+[camera.top]
+driver = 'synthetic'
+options = { model = 'any', seed = 3, paced = false, color = '32x24@15', depth = '64x48@15', clock_skew = -3.0 }
+";
+
+const NAMES: [&str; 3] = ["left", "right", "top"];
+
+/// The processor `match`, and a recorder behind it.
+fn matched(file: &str) -> String {
+    format!(
+        "
+[processor.together]
+kind = 'match'
+inputs = ['left', 'right', 'top']
+overflow = 'block'
+match = {{ window_millis = 14, clock = 'hardware' }}
+
+[processor.recorder]
+kind = 'record'
+inputs = ['together']
+overflow = 'block'
+options = {{ file = '{file}' }}
+"
+    )
+}
+
+/// A camera of a recording.
+fn replayed(name: &str, options: &str) -> String {
+    format!("\n[camera.{name}]\ndriver = 'replay'\noptions = {{ {options} }}\n")
+}
+
+/// A recorder of some cameras that loses nothing.
+fn recorder(inputs: &str, file: &str) -> String {
+    format!(
+        "\n[processor.all]\nkind = 'record'\ninputs = {inputs}\noverflow = 'block'\noptions = {{ file = '{file}' }}\n"
+    )
+}
+
+/// The framesets of a camera of a recording, in their order, without their arrival.
+fn framesets(folder: &mut Folder, file: &str, camera: &str) -> Vec<Value> {
+    let output = format!("images/{file}/{camera}");
+    folder.well(&["recording", "export", file, "-o", &output, "--format", "npy", "--camera", camera]);
+    let lines = folder.path().join(output).join(camera).join("framesets.jsonl");
+    let lines = std::fs::read_to_string(lines).unwrap();
+    let without_arrival = |line| {
+        let mut frameset: Value = serde_json::from_str(line).unwrap();
+        frameset.as_object_mut().unwrap().remove("arrival_nanos").unwrap();
+        frameset
+    };
+    lines.lines().map(without_arrival).collect()
+}
+
+fn number(frameset: &Value, place: &str) -> u64 {
+    frameset.pointer(place).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {place} in {frameset}"))
+}
+
+#[test]
+fn matches_are_recorded_and_a_replay_gives_the_same() {
+    let mut folder = Folder::new();
+    let cameras = recorder("['left', 'right', 'top']", "rig.mcap");
+    folder.write("record.toml", &format!("{CAMERAS}{cameras}{}", matched("matched.mcap")));
+    folder.well(&["run", "record.toml", "--framesets", "120"]);
+    let matches = |folder: &mut Folder, file: &str| {
+        NAMES.map(|name| framesets(folder, file, &format!("together/{name}")))
+    };
+    let original = matches(&mut folder, "matched.mcap");
+    assert!(original[0].len() > 40, "{} matches", original[0].len());
+    for framesets in &original {
+        let numbers = framesets.iter().map(|frameset| number(frameset, "/matched"));
+        assert!(numbers.eq(0..original[0].len() as u64));
+    }
+    for at in 0..original[0].len() {
+        let times = original.each_ref().map(|framesets| number(&framesets[at], "/frames/0/timestamp_nanos"));
+        let spread_nanos = times.iter().max().unwrap() - times.iter().min().unwrap();
+        assert!(spread_nanos <= 14_000_000, "match {at}: {times:?}");
+    }
+    let unmatched = framesets(&mut folder, "rig.mcap", "left");
+    assert!(unmatched.iter().all(|frameset| frameset.get("matched").is_none()));
+
+    let cameras = NAMES.map(|name| replayed(name, "file = 'rig.mcap', paced = false")).concat();
+    for placement in ["in-process", "multi-process"] {
+        let file = format!("{placement}.mcap");
+        folder.write("replay.toml", &format!("{cameras}{}", matched(&file)));
+        folder.well(&["run", "replay.toml", "--placement", placement]);
+        assert_eq!(matches(&mut folder, &file), original, "{placement}");
+    }
+    // Some share a process, some do not.
+    let mixed = format!("{cameras}{}", matched("mixed.mcap"))
+        .replace("[camera.right]\n", "[camera.right]\nprocess = 'eyes'\n")
+        .replace("[camera.top]\n", "[camera.top]\nprocess = 'eyes'\n")
+        .replace("kind = 'match'\n", "kind = 'match'\nprocess = 'main'\n");
+    folder.write("mixed.toml", &mixed);
+    folder.well(&["run", "mixed.toml"]);
+    assert_eq!(matches(&mut folder, "mixed.mcap"), original, "mixed");
+}
+
+/// `rig.mcap` with ten framesets of the camera `left`, which are given.
+fn ten_framesets() -> (Folder, Vec<Value>) {
+    let mut folder = Folder::new();
+    let camera = CAMERAS.split("\n\n").next().unwrap().replace(", drop_rate = 0.05", "");
+    folder.write("record.toml", &format!("{camera}{}", recorder("['left']", "rig.mcap")));
+    folder.well(&["run", "record.toml", "--framesets", "10"]);
+    let recorded = framesets(&mut folder, "rig.mcap", "left");
+    assert_eq!(recorded.len(), 10);
+    (folder, recorded)
+}
+
+#[test]
+fn each_round_of_a_repeated_recording_is_the_first_again() {
+    let (mut folder, recorded) = ten_framesets();
+    for pace in ["paced = false", "speed = 1000.0"] {
+        let camera = replayed("left", &format!("file = 'rig.mcap', repeat = true, {pace}"));
+        let file = format!("{}.mcap", pace.split(' ').next().unwrap());
+        folder.write("repeat.toml", &format!("{camera}{}", recorder("['left']", &file)));
+        folder.well(&["run", "repeat.toml", "--framesets", "25"]);
+        let mut expected: Vec<_> = recorded.iter().cycle().take(25).cloned().collect();
+        for (sequence, frameset) in expected.iter_mut().enumerate() {
+            frameset["sequence"] = sequence.into();
+        }
+        assert_eq!(framesets(&mut folder, &file, "left"), expected, "{pace}");
+    }
+}
+
+#[test]
+fn whatever_the_speed_everything_arrives() {
+    let (mut folder, recorded) = ten_framesets();
+    for speed in ["0.9", "1000.0"] {
+        let file = format!("{speed}.mcap");
+        let camera = replayed("left", &format!("file = 'rig.mcap', speed = {speed}"));
+        folder.write("speed.toml", &format!("{camera}{}", recorder("['left']", &file)));
+        folder.well(&["run", "speed.toml"]);
+        assert_eq!(framesets(&mut folder, &file, "left"), recorded, "{speed}");
+    }
+}
