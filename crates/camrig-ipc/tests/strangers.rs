@@ -117,11 +117,11 @@ fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Guest {
-    /// Its socket, once it listens there.
+    /// Its socket, once it listens there: before that it is in the file system already, and refuses everybody.
     fn socket(&self) -> PathBuf {
         wait_for("the socket", || {
             let mut folders = std::fs::read_dir(&self.folder).ok()?.flatten();
-            folders.find_map(|entry| Some(entry.path().join("socket")).filter(|socket| socket.exists()))
+            folders.find_map(|entry| Some(entry.path().join("socket")).filter(|socket| listens(socket)))
         })
     }
 
@@ -132,6 +132,13 @@ impl Guest {
         assert!(!self.folder.exists());
         (status.code(), said)
     }
+}
+
+/// Whether the kernel's list of Unix sockets has the flag of a listener (`__SO_ACCEPTCON`) for this path.
+fn listens(socket: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let socket = socket.to_str().unwrap();
+    sockets.lines().any(|line| line.ends_with(socket) && line.split_whitespace().nth(3) == Some("00010000"))
 }
 
 fn greet(handshake: Handshake) -> Result<Lifeline, String> {
