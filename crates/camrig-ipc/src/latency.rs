@@ -26,7 +26,8 @@ pub(crate) struct LatencyCells {
 #[cfg(shuttle)]
 impl Default for LatencyCells {
     fn default() -> Self {
-        Self { max_micros: AtomicU64::new(0), buckets: std::array::from_fn(|_| AtomicU32::new(0)) }
+        let buckets = std::array::from_fn(|_| AtomicU32::new(0));
+        Self { max_micros: AtomicU64::new(0), sum_micros: AtomicU64::new(0), buckets }
     }
 }
 
