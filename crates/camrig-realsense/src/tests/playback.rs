@@ -126,7 +126,9 @@ fn a_recording_at_its_own_pace_comes_in_order() {
     let bag = record("pace.bag", 12);
     let mut numbers: BTreeMap<Stream, Vec<u64>> = BTreeMap::new();
     play(&Options { real_time: None, ..file(&bag.0) }, |headers, _| {
-        headers.iter().for_each(|header| numbers.entry(header.stream).or_default().push(header.number));
+        for header in headers {
+            numbers.entry(header.stream).or_default().push(header.number);
+        }
     });
     assert_eq!(numbers.len(), 2, "{numbers:?}");
     for numbers in numbers.values() {
