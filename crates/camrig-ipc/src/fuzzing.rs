@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use camrig_frame::Layout;
 
-use crate::handshake::Handshake;
+use crate::handshake::{Handshake, tell};
 use crate::header::{HEADER_BYTES, decode, encode};
 
 /// A slot's header: refused, or read the same again; and its layout is refused, or lies within its size.
@@ -38,7 +39,10 @@ pub fn handshake(bytes: &[u8]) {
     // More than the socket pair holds would block, and is more than the starter reads.
     let Some(said) = bytes.get(..bytes.len().min(1 << 14)) else { return };
     let Ok((ours, mut theirs)) = UnixStream::pair() else { return };
-    if theirs.write_all(said).and_then(|()| theirs.shutdown(Shutdown::Write)).is_ok() {
+    let (first, rest) = said.split_at(said.len().min(1));
+    // A descriptor, for which is listened, comes with the first byte.
+    let begun = if first.is_empty() { Ok(()) } else { tell(&theirs, first, theirs.as_fd()) };
+    if begun.and_then(|()| theirs.write_all(rest)).and_then(|()| theirs.shutdown(Shutdown::Write)).is_ok() {
         assert!(Handshake::with(ours).greet(()).is_err());
     }
 }

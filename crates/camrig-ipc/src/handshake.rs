@@ -4,7 +4,9 @@
 //! ipc-channel makes below the temporary one. Here the *started* process makes it, inside a folder whose name
 //! its starter chose: both know that name before the folder exists, and whoever survives the other removes
 //! it. A socket pair in the place of the started process's stdin carries the socket's name one way, and tells
-//! each side of the other's end: no wait is in vain.
+//! each side of the other's end: no wait is in vain. It also carries a copy of the socket itself, so that the
+//! starter can connect to it even when the started process was killed in that moment: ipc-channel keeps the
+//! descriptor of a connection that is refused.
 //!
 //! Nobody but their own user can reach the socket; and of what that user's other programs send there nothing is
 //! believed. The socket pair also carries a secret to the started process, which the greeting repeats, and its
@@ -12,12 +14,13 @@
 //! bounded time, with a reason, and is not obeyed.
 //!
 //! It deliberately knows nothing of what the greeting holds.
-#![allow(unsafe_code)] // The started process restores TMPDIR and closes what it inherited, while it has one thread.
+#![allow(unsafe_code)] // The started process looks through its descriptors and restores TMPDIR, while it has one thread.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
-use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{BufRead, BufReader, Cursor, Error, ErrorKind, IoSlice, IoSliceMut, Read, Result, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +29,12 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
+use rustix::cmsg_space;
 use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, getsockname, listen, recvmsg, sendmsg,
+};
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -126,13 +134,18 @@ impl Handshake {
     pub fn greet<T: Serialize>(self, greeting: T) -> Result<Lifeline> {
         // The process gives up first, and says why.
         self.socket.set_read_timeout(Some(self.bound * 2))?;
-        let mut said = BufReader::new((&self.socket).take(SAID_BYTES_MAX));
+        let (first, listener) = self.listener()?;
+        let mut said = BufReader::new(first.chain(&self.socket).take(SAID_BYTES_MAX));
         let name = self.line(&mut said)?;
+        let Some(listener) = listener else {
+            return Err(Error::other(name));
+        };
         if !is_in(&self.folder.0, &name) {
             return Err(Error::other("its socket is not in its folder"));
         }
-        // A process that was killed at this moment refuses, and ipc-channel loses the descriptor: one for each
-        // process that dies between its answer and its greeting.
+        // As much room as the system allows: with the copy in our hands, no end of the process wakes who waits
+        // for a place in a queue of strangers.
+        listen(&listener, i32::MAX)?;
         let sealed = Sealed { secret: self.secret, greeting };
         let sent = IpcSender::connect(name)
             .map_err(no_descriptor)
@@ -145,16 +158,39 @@ impl Handshake {
         }
     }
 
+    /// The first byte of what the process says, and the socket if that is the beginning of its name; none comes
+    /// with a reason why there is none.
+    fn listener(&self) -> Result<(Cursor<[u8; 1]>, Option<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut attached = RecvAncillaryBuffer::new(&mut space);
+        let mut first = [0];
+        let heard = &mut [IoSliceMut::new(&mut first)];
+        let heard = recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC);
+        if heard.map_err(|error| self.unheard(error.into()))?.bytes == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let listener = attached.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((Cursor::new(first), listener))
+    }
+
     /// What the process says next.
     fn line(&self, said: &mut impl BufRead) -> Result<String> {
         let mut line = String::new();
-        said.read_line(&mut line).map_err(|error| match error.kind() {
+        said.read_line(&mut line).map_err(|error| self.unheard(error))?;
+        line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Why nothing was heard.
+    fn unheard(&self, error: Error) -> Error {
+        match error.kind() {
             ErrorKind::WouldBlock => not_within(self.bound * 2, "it did not answer"),
             // It ended before it had read the secret.
             ErrorKind::ConnectionReset => ErrorKind::UnexpectedEof.into(),
             _ => error,
-        })?;
-        line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        }
     }
 }
 
@@ -211,7 +247,7 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     DirBuilder::new().mode(0o700).create(&folder.0)?;
     let (server, name) = IpcOneShotServer::<Sealed<T>>::new()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
-    writeln!(socket, "{name}")?;
+    tell_socket(socket, &name)?;
     let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
     std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
         // The starter says nothing more; this returns when it is gone.
@@ -232,19 +268,52 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     }
 }
 
+/// Tells the starter where the socket is that ipc-channel has made, together with a copy of it.
+fn tell_socket(starter: &UnixStream, name: &str) -> Result<()> {
+    let mut sockets =
+        descriptors().into_iter().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
+    let listener = sockets.find_map(|(descriptor, _)| {
+        // SAFETY: it was open a moment ago, and there is no other thread that could have closed it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let address = SocketAddrUnix::try_from(getsockname(descriptor).ok()?).ok()?;
+        address.path_bytes().is_some_and(|path| path == name.as_bytes()).then_some(descriptor)
+    });
+    let listener =
+        listener.ok_or_else(|| Error::other("ipc-channel's socket is not among its descriptors"))?;
+    tell(starter, format!("{name}\n").as_bytes(), listener)
+}
+
+/// Says something, with a descriptor attached.
+pub(crate) fn tell(socket: &UnixStream, said: &[u8], attached: BorrowedFd<'_>) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let (mut message, attached) = (SendAncillaryBuffer::new(&mut space), [attached]);
+    let fits = message.push(SendAncillaryMessage::ScmRights(&attached));
+    debug_assert!(fits, "there is space for one descriptor");
+    // A short message into an empty buffer is never cut.
+    sendmsg(socket, &[IoSlice::new(said)], &mut message, SendFlags::empty())?;
+    Ok(())
+}
+
+/// The descriptors of this process, and what they are.
+fn descriptors() -> Vec<(RawFd, PathBuf)> {
+    let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let known = descriptors.filter_map(|descriptor| {
+        let number = descriptor.file_name().to_str()?.parse().ok()?;
+        Some((number, std::fs::read_link(descriptor.path()).ok()?))
+    });
+    known.collect()
+}
+
 /// Closes the starter's shared memory. It is not meant to be inherited, but ipc-channel copies its descriptors
 /// without close-on-exec: they would add up, and keep memory alive that nobody uses.
 fn close_inherited_memory() {
     let ours = std::process::id().to_string();
-    let inherited = |descriptor: std::fs::DirEntry| -> Option<RawFd> {
-        let target = std::fs::read_link(descriptor.path()).ok()?;
+    let inherited = |target: &Path| {
         // The name says how many there were before, and which process made it.
         let name = target.to_str()?.strip_prefix("/memfd:/ipc-channel-shared-memory.")?;
-        name.split('.').nth(1).filter(|&maker| maker != ours)?;
-        descriptor.file_name().to_str()?.parse().ok()
+        Some(name.split('.').nth(1)? != ours)
     };
-    let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    for descriptor in descriptors.filter_map(inherited).collect::<Vec<_>>() {
+    for (descriptor, _) in descriptors().into_iter().filter(|(_, target)| inherited(target) == Some(true)) {
         // SAFETY: nobody in this process knows it: another process made it, and nothing was received yet.
         drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         })
     };
     let trials = vec![
+        test("a_process_that_was_killed_costs_no_descriptor", was_killed),
         test("a_process_is_greeted_by_its_starter", is_greeted),
         test("a_stranger_with_garbage_is_refused", || refused(&[Stranger::Garbage], A_STRANGER)),
         test("a_stranger_who_hangs_up_is_refused", || refused(&[Stranger::HangsUp], A_STRANGER)),
@@ -55,7 +57,9 @@ fn main() -> ExitCode {
         test("a_process_that_nobody_greets_ends", nobody_greets),
         test("a_stranger_who_comes_later_is_not_heard", comes_later),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    // One after the other: a test counts the descriptors of this process.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Somebody who connects to the socket of a started process.
@@ -150,6 +154,19 @@ fn is_greeted() {
     let lifeline = greet(handshake).unwrap();
     assert_eq!(guest.end(), (Some(0), format!("{GREETING}\n")));
     drop(lifeline);
+}
+
+fn was_killed() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let (handshake, mut guest) = start(WATCHDOG);
+    guest.socket();
+    guest.child.kill().unwrap();
+    guest.child.wait().unwrap();
+    let error = handshake.greet(GREETING.to_owned()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+    drop(guest);
+    assert_eq!(descriptors(), before);
 }
 
 fn refused(strangers: &[Stranger], reason: &str) {
