@@ -28,12 +28,13 @@ use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use rustix::cmsg_space;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, getsockname, listen, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, getsockname, listen, recvmsg, sendmsg,
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
@@ -149,12 +150,16 @@ impl Handshake {
         let sealed = Sealed { secret: self.secret, greeting };
         let sent = IpcSender::connect(name)
             .map_err(no_descriptor)
-            .and_then(|sender| sender.send(sealed).map_err(Error::other));
-        match self.line(&mut said) {
-            Ok(answer) if answer == GREETED => sent.map(|()| Lifeline { _socket: self.socket }),
-            Ok(reason) => Err(Error::other(reason)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(error),
-            Err(error) => Err(sent.err().unwrap_or(error)),
+            .and_then(|sender| sender.send(sealed).map_err(unsent));
+        // A process that is gone, or has closed its socket, says why; what is lacking here it would wait for.
+        if let Err(error) = sent
+            && !is_closed(&error)
+        {
+            return Err(error);
+        }
+        match self.line(&mut said)? {
+            answer if answer == GREETED => Ok(Lifeline { _socket: self.socket }),
+            reason => Err(Error::other(reason)),
         }
     }
 
@@ -165,9 +170,14 @@ impl Handshake {
         let mut attached = RecvAncillaryBuffer::new(&mut space);
         let mut first = [0];
         let heard = &mut [IoSliceMut::new(&mut first)];
-        let heard = recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC);
-        if heard.map_err(|error| self.unheard(error.into()))?.bytes == 0 {
+        let heard = recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC)
+            .map_err(|error| self.unheard(error.into()))?;
+        if heard.bytes == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if heard.flags.contains(ReturnFlags::CTRUNC) {
+            // There was no descriptor left for it.
+            return Err(Errno::MFILE.into());
         }
         let listener = attached.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
@@ -202,6 +212,20 @@ fn is_in(folder: &Path, path: &str) -> bool {
 
 fn not_within(bound: Duration, fact: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("{fact} within {} s", bound.as_secs_f64()))
+}
+
+/// Whether nothing could be sent because the other side has closed its socket.
+fn is_closed(error: &Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
+/// Why ipc-channel could not send.
+fn unsent(error: IpcError) -> Error {
+    match error {
+        IpcError::Io(error) => error,
+        error => Error::other(error),
+    }
 }
 
 /// Without a descriptor left, ipc-channel complains of a bad one.
