@@ -10,13 +10,9 @@
 
 mod graph;
 mod matching;
-#[cfg(test)]
-mod matching_tests;
 mod metrics;
 mod parse;
 mod problem;
-#[cfg(test)]
-mod restart_tests;
 mod section;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
 //! The key `match`, right and wrong.
 
-use super::tests::registry;
-use super::{Problems, Topology};
+use super::registry;
 use crate::matching::{Match, MatchClock, MatchSpec};
 use crate::outlet::Outlet;
 use crate::processor::{NoOptions, Processor, ProcessorError};
+use crate::topology::{ActorId, Problems, Topology};
 
 /// A kind that takes matches.
 struct Fuse;
@@ -87,7 +87,7 @@ fn cameras_are_matched_by_whatever_way_they_come_and_framesets_have_room() {
     )
     .unwrap();
     assert_eq!(cameras(&spec(&topology, "m")), ["c<c!", "b<both!", "a<both!"]);
-    let name = |id: super::ActorId| topology.actor(id).name.as_str();
+    let name = |id: ActorId| topology.actor(id).name.as_str();
     let links: Vec<_> = topology
         .links()
         .iter()

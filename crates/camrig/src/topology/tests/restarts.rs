@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::tests::registry;
-use super::{ActorSpec, Problems, RestartPolicy, Topology};
+use super::registry;
+use crate::topology::{ActorSpec, Problems, RestartPolicy, Topology};
 
 /// A camera with these keys, and a processor with those.
 fn parse(camera: &str, processor: &str) -> Result<Topology, Problems> {

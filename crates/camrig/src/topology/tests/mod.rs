@@ -1,0 +1,139 @@
+//! Topologies, right and wrong. Each test compares everything that a user would read.
+
+mod keys;
+mod matching;
+mod meaning;
+mod options;
+mod restarts;
+mod text;
+mod values;
+
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use camrig_frame::CameraInfo;
+use serde::Deserialize;
+
+use super::{Problems, Topology};
+use crate::driver::{Captured, Driver, DriverError};
+use crate::frameset::FrameSet;
+use crate::outlet::Outlet;
+use crate::processor::{NoOptions, ProcessorError};
+use crate::registry::Registry;
+
+/// A driver whose devices are those with an even serial number.
+struct Even;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EvenOptions {
+    serial: u64,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    #[default]
+    Fast,
+    Exact,
+}
+
+impl Driver for Even {
+    type Options = EvenOptions;
+
+    fn check(options: &EvenOptions) -> Result<(), DriverError> {
+        match options.mode {
+            Mode::Exact if options.serial > 100 => Err(DriverError::new("serial above 100 cannot be exact")),
+            Mode::Fast | Mode::Exact => Ok(()),
+        }
+    }
+
+    fn claims(options: &EvenOptions) -> Vec<String> {
+        vec![format!("serial {}", options.serial)]
+    }
+
+    fn probe(options: &EvenOptions) -> Result<(), DriverError> {
+        match options.serial {
+            666 => Err(DriverError::new("serial 666 is not to be used")),
+            odd if odd % 2 == 1 => Err(DriverError::unavailable(format!("serial {odd} is not attached"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(_: &str, _: EvenOptions) -> Result<Self, DriverError> {
+        unreachable!("a topology opens nothing")
+    }
+
+    fn info(&self) -> CameraInfo {
+        unreachable!("a topology opens nothing")
+    }
+
+    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        unreachable!("a topology opens nothing")
+    }
+}
+
+struct Idle;
+
+impl Actor for Idle {
+    type Context = Context<Self>;
+}
+
+impl Handler<FrameSet> for Idle {
+    type Result = Result<(), ProcessorError>;
+
+    fn handle(&mut self, _: FrameSet, _: &mut Context<Self>) -> Self::Result {
+        Ok(())
+    }
+}
+
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.add_driver::<Even>("even");
+    registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");
+    registry.add_actor("idle", |_: NoOptions, _| Ok(Idle));
+    registry
+}
+
+fn parse(text: &str) -> Result<Topology, Problems> {
+    Topology::parse("t.toml", text, None, &registry())
+}
+
+/// Parses `text`, which has to be wrong, and compares all that is said of it.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let problems = parse(text).expect_err("the text has problems");
+    assert!(!problems.is_unavailable());
+    assert_eq!(problems.to_string(), expected.trim_matches('\n'), "\n{problems}");
+}
+
+/// A valid text that uses everything there is.
+const VALID: &str = r#"
+placement = "multi-process"
+
+[camera.left]
+driver  = "even"
+options = { serial = 2, mode = "exact" }
+
+[camera.right]
+driver  = "even"
+process = "right-eye"
+slots   = 4
+[camera.right.options]
+serial = 4
+
+[processor.far]
+kind   = "idle"
+inputs = ["both"]
+process = "main"
+
+[processor.both]
+kind     = "idle"
+process  = "vision"
+inputs   = ["left", "right"]
+overflow = "block"
+queue    = 3
+options  = {}
+"#;

@@ -1,0 +1,183 @@
+//! Options and devices that a driver or a kind refuses.
+
+use super::{VALID, parse, refused, registry};
+
+#[test]
+fn one_device_for_two_cameras() {
+    refused(
+        r#"[camera.left]
+driver = "even"
+options = { serial = 2 }
+[camera.right]
+driver = "even"
+[camera.right.options]
+serial = 2
+mode = "exact"
+"#,
+        r"
+error: cameras `left` and `right` both claim serial 2
+ --> t.toml:6:15
+  |
+6 | [camera.right.options]
+  |               ^^^^^^^
+",
+    );
+}
+
+#[test]
+fn options_that_serde_refuses() {
+    refused(
+        r#"[camera.a]
+driver = "even"
+options = { sreial = 2 }
+[camera.b]
+driver = "even"
+options = { mode = "fast" }
+[camera.c]
+driver = "even"
+[camera.c.options]
+serial = "2, expected 3"
+[camera.d]
+driver = "even"
+options.serial = -2
+[camera.e]
+driver = "even"
+options = { serial = 2, mode = "exakt" }
+[camera.f]
+driver = "even"
+[camera.g]
+driver = "even"
+options = { serial = 18446744073709551615 }
+[processor.p]
+kind = "idle"
+inputs = ["a"]
+options = { rate = 3 }
+"#,
+        r#"
+error: unknown option `sreial` of camera `a`
+ --> t.toml:3:13
+  |
+3 | options = { sreial = 2 }
+  |             ^^^^^^ did you mean `serial`? there are: `serial`, `mode`
+
+error: camera `b` has no option `serial`
+ --> t.toml:6:11
+  |
+6 | options = { mode = "fast" }
+  |           ^^^^^^^^^^^^^^^^^ driver `even` needs it
+
+error: option `serial` of camera `c` is string "2, expected 3"
+  --> t.toml:10:10
+   |
+10 | serial = "2, expected 3"
+   |          ^^^^^^^^^^^^^^^ it has to be an integer, 0 or more
+
+error: option `serial` of camera `d` is integer `-2`
+  --> t.toml:13:18
+   |
+13 | options.serial = -2
+   |                  ^^ it has to be an integer, 0 or more
+
+error: option `mode` of camera `e` has unknown value `exakt`
+  --> t.toml:16:32
+   |
+16 | options = { serial = 2, mode = "exakt" }
+   |                                ^^^^^^^ did you mean `exact`? there are: `fast`, `exact`
+
+error: camera `f` has no option `serial`
+  --> t.toml:17:9
+   |
+17 | [camera.f]
+   |         ^ driver `even` needs it
+
+error: option `serial` of camera `g`: u64 value was too large
+  --> t.toml:21:22
+   |
+21 | options = { serial = 18446744073709551615 }
+   |                      ^^^^^^^^^^^^^^^^^^^^
+
+error: unknown option `rate` of processor `p`
+  --> t.toml:25:13
+   |
+25 | options = { rate = 3 }
+   |             ^^^^ kind `idle` takes no options
+"#,
+    );
+}
+
+#[test]
+fn options_that_the_driver_refuses() {
+    refused(
+        r#"[camera.left]
+driver = "even"
+options = { serial = 102, mode = "exact" }
+[camera.right]
+driver = "even"
+options.serial = 104
+options.mode = "exact"
+"#,
+        r#"
+error: camera `left`: serial above 100 cannot be exact
+ --> t.toml:3:1
+  |
+3 | options = { serial = 102, mode = "exact" }
+  | ^^^^^^^
+
+error: camera `right`: serial above 100 cannot be exact
+ --> t.toml:6:1
+  |
+6 | options.serial = 104
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn probing_reports_every_device_that_is_not_there() {
+    let text = |last: u64| {
+        let camera = |name: &str, serial: u64| {
+            format!("[camera.{name}]\ndriver = \"even\"\noptions = {{ serial = {serial} }}\n")
+        };
+        [camera("a", 1), camera("b", 2), camera("c", last)].concat()
+    };
+    let probe = |text: &str| parse(text).unwrap().probe(&registry());
+    assert!(probe(VALID).is_ok());
+    let absent = probe(&text(3)).unwrap_err();
+    assert!(absent.is_unavailable());
+    assert_eq!(
+        absent.to_string(),
+        r"
+error: camera `a`: serial 1 is not attached
+ --> t.toml:3:1
+  |
+3 | options = { serial = 1 }
+  | ^^^^^^^
+
+error: camera `c`: serial 3 is not attached
+ --> t.toml:9:1
+  |
+9 | options = { serial = 3 }
+  | ^^^^^^^
+"
+        .trim_matches('\n')
+    );
+    let wrong = probe(&text(666)).unwrap_err();
+    assert!(!wrong.is_unavailable());
+    assert_eq!(
+        wrong.to_string(),
+        r"
+error: camera `a`: serial 1 is not attached
+ --> t.toml:3:1
+  |
+3 | options = { serial = 1 }
+  | ^^^^^^^
+
+error: camera `c`: serial 666 is not to be used
+ --> t.toml:9:1
+  |
+9 | options = { serial = 666 }
+  | ^^^^^^^
+"
+        .trim_matches('\n')
+    );
+}
