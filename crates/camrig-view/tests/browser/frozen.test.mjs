@@ -1,6 +1,6 @@
-// Clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
+// Clients that are not there, and clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
 //
-// One is a page that is frozen: it asks for nothing more. The other one goes on asking, which no page does.
+// Of the latter one is a page that is frozen: it asks for nothing more. The other one goes on asking, which no page does.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -20,6 +20,7 @@ class Client {
     this.socket = new WebSocket(new URL("socket", url.replace("http", "ws")));
     this.shown = 0;
     this.stubborn = stubborn;
+    // A camera that is not there is no question.
     this.socket.on("open", () => [0, 1].forEach((camera) => this.ask(camera, 0)));
     this.socket.on("message", (data) => {
       const { camera, count } = JSON.parse(data.subarray(4, 4 + data.readUInt32LE(0)));
@@ -83,4 +84,32 @@ ${reader}
   assert.deepEqual(missed(after), missed(before));
   const made = after.actors[0].produced - before.actors[0].produced;
   assert.ok(made > 0.9 * 6 * (FROZEN_MILLIS / 1000), `${made} framesets of a camera meanwhile`);
+});
+
+test("without a client nothing is kept to be encoded", { timeout: FROZEN_MILLIS }, async (t) => {
+  // Slow: between two framesets no slot is in use but one that is kept.
+  const rig = await Rig.start(`
+placement = "multi-process"
+[camera.left]
+driver = "synthetic"
+options = { depth = "848x480@6", color = "848x480@6" }
+[processor.view]
+kind = "view"
+inputs = ["left"]
+`);
+  t.after(() => rig.remove());
+  const [url] = rig.found;
+  const status = async () => (await fetch(new URL("status", url))).json();
+  const nothingKept = async () => {
+    const { actors, links } = await status();
+    return links[0].delivered > 2 && actors[0].slots_in_use === 0;
+  };
+
+  await until("a moment in which no slot is in use", nothingKept);
+  const client = new Client(url, false);
+  t.after(() => client.end());
+  await until("the client has shown two framesets", () => client.shown >= 2);
+  assert.ok((await status()).actors[0].slots_in_use > 0, "the newest frameset is kept for the client");
+  client.end();
+  await until("a moment in which no slot is in use any more", nothingKept);
 });
