@@ -252,7 +252,11 @@ impl Inputs {
                     self.note_call(Some(monotonic_nanos()));
                     return Ok(Some(found));
                 }
-                Look::AllEnded => return Ok(None),
+                Look::AllEnded => {
+                    // The last call is the one in which it finishes.
+                    self.note_call(Some(monotonic_nanos()));
+                    return Ok(None);
+                }
                 Look::Nothing => {}
             }
             let heard = self.links.borrow_mut().bells.as_mut().map(Inbox::wait);

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Run;
 use super::state::State;
+use super::{DRAIN_TIMEOUT, Run};
 use crate::actors::Failure;
 use crate::clock::monotonic_nanos;
 use crate::control::{Order, Verdict};
@@ -70,10 +70,25 @@ impl Run<'_> {
                 {
                     self.look_at_beginning(id);
                 }
-                State::Running | State::Stalled if !self.stopping => self.look_at_life(id),
+                // A camera that is told to stop has nothing to deliver.
+                State::Running | State::Stalled if !(self.stopping && self.is_camera(id)) => {
+                    self.look_at_life(id);
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Whether a processor is in a call, its last one included, and not known to have stalled there: then it has
+    /// as long as its time-out says.
+    pub(super) fn some_are_in_a_call(&self) -> bool {
+        let in_a_call = |id: usize| {
+            let actor = &self.actors[id];
+            !actor.state.has_ended()
+                && !actor.watch.given_up
+                && self.rig.tallies[id].called_at_nanos().is_some()
+        };
+        (0..self.actors.len()).any(in_a_call)
     }
 
     /// An actor that takes too long to begin.
@@ -140,12 +155,24 @@ impl Run<'_> {
         let (name, process) = self.names(id);
         let fact = format!("processor `{name}` has not returned from a call for {} ms", timeout.as_millis());
         if self.lives_alone(id) {
-            log::error!("{fact}; its process is replaced");
+            log::error!("{fact}; its process is {}", if self.stopping { "killed" } else { "replaced" });
         } else {
             log::error!("{fact}, and shares process `{process}` with others");
         }
         self.set_state(id, State::Stalled);
         self.replace_or(id, |_| {});
+    }
+
+    /// Gives up actors that will not end by themselves: cameras first, since their readers only wait for the end of
+    /// their links. A thread of a process with others cannot be ended; its process will be.
+    pub(super) fn give_up_on_the_rest(&mut self) {
+        let left = (0..self.actors.len()).filter(|&id| !self.actors[id].state.has_ended());
+        let (cameras, others): (Vec<_>, Vec<_>) = left.partition(|&id| self.is_camera(id));
+        for id in if cameras.is_empty() { others } else { cameras } {
+            let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
+            self.fail(id, Failure { in_vain: true, ..failure });
+            self.replace_or(id, |_| {});
+        }
     }
 
     /// Kills the process of an actor that has one of its own: that it is gone will be heard, and is a failure

@@ -33,7 +33,6 @@ use self::health::Watch;
 pub(crate) use self::outcome::{End, Outcome};
 use self::policy::Ladder;
 use self::state::State;
-use crate::actors::Failure;
 use crate::control::{ActorEvent, Order, Part};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
@@ -56,7 +55,8 @@ const DUE_TICK: Duration = Duration::from_millis(5);
 /// How often it looks at what processes use.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A rig without cameras in which nothing moves for so long has an actor that will never end.
+/// A rig without cameras in which nothing moves for so long, and no processor is called, has an actor that will
+/// never end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to exit when it has nothing left to do.
@@ -254,7 +254,7 @@ impl Run<'_> {
                 self.note_usage();
             }
             let settled = self.settled();
-            if !self.draining() || settled != drained.0 {
+            if !self.draining() || settled != drained.0 || self.some_are_in_a_call() {
                 drained = (settled, Instant::now());
             } else if drained.1.elapsed() >= DRAIN_TIMEOUT {
                 self.give_up_on_the_rest();
@@ -452,16 +452,6 @@ impl Run<'_> {
         let framesets = |counts: camrig_ipc::Counts| counts.delivered + counts.dropped.iter().sum::<u64>();
         let links: u64 = self.rig.links.iter().map(|link| framesets(link.ledger.counts())).sum();
         links + self.actors.iter().filter(|actor| actor.state.has_ended()).count() as u64
-    }
-
-    /// Ends actors that will not end by themselves. A thread of this process cannot be ended; its process
-    /// will be.
-    fn give_up_on_the_rest(&mut self) {
-        for id in (0..self.actors.len()).filter(|&id| !self.actors[id].state.has_ended()).collect::<Vec<_>>()
-        {
-            let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
-            self.fail(id, Failure { in_vain: true, ..failure });
-        }
     }
 
     /// Every worker exits: by itself when all its actors have ended, by force otherwise.

@@ -123,20 +123,59 @@ fn second_interrupt(placement: Placement) {
     assert_eq!(ended.report().exit, "interrupted");
 }
 
-/// One interrupt is enough to end: the processor is given up.
-fn stuck_for_good() {
-    let mut rig = Plan::new(STUCK, Placement::Mixed).start();
-    rig.wait_for_stdout("a processor that hangs", |lines| lines.contains(&"stuck: here it comes"));
+/// `STUCK`, where the processor naps or hangs when everything else has ended.
+fn stuck_at_the_end(how: &str, keys: &str) -> String {
+    STUCK
+        .replace("at = 'process', how = 'hang'", &format!("at = 'finish', how = '{how}'"))
+        .replace("kind = 'faulty'", &format!("kind = 'faulty'\n{keys}"))
+}
+
+const NEVER_RETURNS: &str =
+    "ERROR main: processor `stuck` has not returned from a call for 500 ms; its process is";
+const FAILED: &str = "failed: process `stuck` was killed by signal 9 (SIGKILL)";
+
+/// One interrupt is enough to end: the processor is killed.
+fn stuck_processor() {
+    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500");
+    let mut rig = Plan::new(&topology, Placement::Mixed).start();
+    rig.wait_for_stdout("a beginning", |lines| lines.contains(&"pulse front 1"));
     rig.signal(Signal::INT);
     let ended = rig.finish();
-    ended.assert_said(70, &["ERROR main: processor `stuck` failed: did not end within 10 s"]);
+    let failed = format!("ERROR main: processor `stuck` {FAILED}");
+    ended.assert_said(70, &[&format!("{NEVER_RETURNS} killed"), &failed]);
     assert_eq!(ended.report().actor("pulse").state, "finished");
+    ended.assert_settled();
 }
 
 /// Nobody has to interrupt a rig whose cameras have come to their end.
-fn stuck_without_cameras() {
-    let ended = Plan::new(STUCK, Placement::Mixed).arguments(&["--framesets", "3"]).run();
-    ended.assert_said(70, &["ERROR main: processor `stuck` failed: did not end within 10 s"]);
+fn stuck_processor_without_cameras() {
+    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500\nrestart = { max = 0 }");
+    let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
+    let failed = format!("ERROR main: processor `stuck` {FAILED}");
+    ended.assert_said(70, &[&format!("{NEVER_RETURNS} replaced"), &failed]);
+}
+
+/// Whoever has much to write at the end is not cut off.
+fn slow_processor() {
+    let topology = stuck_at_the_end("long-nap", "");
+    let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
+    ended.assert_said(0, &[]);
+    ended.assert_complete(3);
+}
+
+/// A camera that does not hear that it is to stop.
+fn stuck_camera() {
+    let topology = STUCK
+        .replace("pause_millis = 1", "pause_millis = 1, fault = { at = 'capture', how = 'hang', after = 5 }")
+        .replace("process = 'front'", "process = 'front'\nstall_timeout_millis = 0")
+        .replace("at = 'process', how = 'hang'", "at = 'nowhere', how = 'hang'");
+    let mut rig = Plan::new(&topology, Placement::Mixed).start();
+    rig.wait_for_stdout("all that comes", |lines| lines.contains(&"pulse front 5"));
+    rig.signal(Signal::INT);
+    let ended = rig.finish();
+    ended.assert_said(70, &["ERROR main: camera `front` failed: did not end within 10 s"]);
+    assert_eq!(ended.report().actor("pulse").state, "finished");
+    ended.assert_settled();
 }
 
 /// To be put into an actor's table: whatever fails, fails for good.
@@ -335,12 +374,10 @@ fn dies_before_its_hello() {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     // First the longest, which is idle for most of its time.
-    test(trials, "endings::a_processor_that_never_returns_is_given_up", stuck_for_good);
-    test(
-        trials,
-        "endings::a_processor_that_never_returns_is_given_up_without_cameras",
-        stuck_without_cameras,
-    );
+    test(trials, "endings::a_processor_finishes_slowly", slow_processor);
+    test(trials, "endings::a_camera_never_returns", stuck_camera);
+    test(trials, "endings::a_processor_never_returns", stuck_processor);
+    test(trials, "endings::a_processor_never_returns_without_cameras", stuck_processor_without_cameras);
     conformance(trials, "endings::an_interrupt_stops", |placement| stops_at_a_signal(placement, Signal::INT));
     conformance(trials, "endings::a_termination_stops", |placement| {
         stops_at_a_signal(placement, Signal::TERM);

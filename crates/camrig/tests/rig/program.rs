@@ -92,6 +92,8 @@ enum How {
     Hang,
     /// To return after a while.
     Nap,
+    /// To return after longer than any actor but one that is called may take to end.
+    LongNap,
     Abort,
     /// As the standard library does when there is no memory.
     OutOfMemory,
@@ -115,6 +117,9 @@ static STRUCK: AtomicU32 = AtomicU32::new(0);
 /// How long a nap is.
 const NAP: Duration = Duration::from_millis(1500);
 
+/// How long a long nap is: the supervisor waits 10 s for an actor that is not called.
+const LONG_NAP: Duration = Duration::from_secs(12);
+
 impl Fault {
     fn strike(&self, at: At) -> Result<(), DriverError> {
         if self.at != at {
@@ -131,8 +136,8 @@ impl Fault {
             How::Hang => loop {
                 std::thread::park();
             },
-            How::Nap => {
-                std::thread::sleep(NAP);
+            How::Nap | How::LongNap => {
+                std::thread::sleep(if matches!(self.how, How::Nap) { NAP } else { LONG_NAP });
                 Ok(())
             }
             How::Abort => std::process::abort(),
