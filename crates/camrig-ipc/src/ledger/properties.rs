@@ -352,6 +352,9 @@ impl Rig {
 
     fn publish(&mut self, loan: usize) {
         let Some(producer) = &mut self.producer else { return };
+        if !has_room(&producer.writers) {
+            return;
+        }
         if let Some(loan) = remove(&mut producer.loans, loan) {
             let sequence = self.tally.produced();
             self.tally.count_produced();
@@ -363,7 +366,8 @@ impl Rig {
     fn kill_producer(&mut self, link: usize, at: ProducerAt) {
         let Some(mut producer) = self.producer.take() else { return };
         self.links.iter_mut().for_each(|link| link.deaths.producer = true);
-        let Some(loan) = producer.loans.pop().filter(|_| at > ProducerAt::Between) else { return };
+        let publishes = at > ProducerAt::Between && has_room(&producer.writers);
+        let Some(loan) = producer.loans.pop().filter(|_| publishes) else { return };
         let sequence = self.tally.produced();
         self.tally.count_produced();
         // A link without room, so that the header is written, and the links before the one.
@@ -441,6 +445,11 @@ impl Rig {
                 assert_eq!(counts.produced, self.tally.produced(), "link {number}: {counts:?}");
                 assert_eq!(counts.in_flight, link.ledger.queued() as u64, "link {number}: {counts:?}");
             }
+            if link.overflow == Overflow::Block {
+                assert!(link.ledger.queued() <= link.capacity, "link {number}: {counts:?}");
+                let overflowed = [DropReason::DropOldest, DropReason::DropNewest];
+                assert_eq!(overflowed.map(|reason| counts.dropped[reason as usize]), [0, 0], "link {number}");
+            }
             let leases = link.reader.iter().flat_map(|reader| &reader.leases);
             leases.for_each(|lease| assert_stamped(lease.header(), lease.frame(0)));
         }
@@ -468,6 +477,11 @@ impl Rig {
     }
 }
 
+/// Whether a producer whose readers ask it to block would publish now, or wait.
+fn has_room(writers: &[Arc<LinkWriter>]) -> bool {
+    writers.iter().all(|writer| writer.overflow() != Overflow::Block || writer.has_room())
+}
+
 fn remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
     (index < list.len()).then(|| list.remove(index))
 }
@@ -487,7 +501,7 @@ proptest! {
     #[test]
     fn accounting_is_exact_and_no_slot_has_two_owners(
         links in prop::collection::vec(
-            (prop::sample::select(vec![Overflow::DropOldest, Overflow::DropNewest]), 1..4_usize),
+            (prop::sample::select(vec![Overflow::DropOldest, Overflow::DropNewest, Overflow::Block]), 1..4_usize),
             READERS,
         ),
         acts in acts(),
