@@ -31,7 +31,7 @@ use std::time::Duration;
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use rustix::cmsg_space;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, getsockname, listen, recvmsg, sendmsg,
@@ -169,9 +169,12 @@ impl Handshake {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut attached = RecvAncillaryBuffer::new(&mut space);
         let mut first = [0];
-        let heard = &mut [IoSliceMut::new(&mut first)];
-        let heard = recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC)
-            .map_err(|error| self.unheard(error.into()))?;
+        // A process that is stopped while it waits is interrupted when it goes on.
+        let heard = retry_on_intr(|| {
+            let heard = &mut [IoSliceMut::new(&mut first)];
+            recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC)
+        });
+        let heard = heard.map_err(|error| self.unheard(error.into()))?;
         if heard.bytes == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }

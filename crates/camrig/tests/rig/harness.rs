@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use camrig_status::{RigStatus, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
@@ -283,10 +284,23 @@ impl Rig {
 
     /// The highest number that a line of this start ends with.
     pub(crate) fn highest(&self, start: &str) -> u64 {
+        self.numbers(start).into_iter().max().unwrap_or(0)
+    }
+
+    /// The numbers that lines of this start end with.
+    pub(crate) fn numbers(&self, start: &str) -> Vec<u64> {
         let all = text(&self.stdout);
         let whole = all.rfind('\n').map_or("", |end| &all[..end]);
-        let numbers = whole.lines().filter_map(|line| line.strip_prefix(start)?.trim().parse().ok());
-        numbers.max().unwrap_or(0)
+        whole.lines().filter_map(|line| line.strip_prefix(start)?.trim().parse().ok()).collect()
+    }
+
+    /// What the rig says of itself at this moment.
+    pub(crate) fn status(&mut self) -> RigStatus {
+        let pid = format!("-{}-", self.child.id());
+        self.wait_for("its status", |_| {
+            let names = socket::names().unwrap();
+            socket::read(names.iter().find(|name| name.contains(&pid))?).ok()
+        })
     }
 
     /// Forgets what was written to stdout until now.

@@ -1,11 +1,13 @@
 //! Load does not make a rig grow: not a reader that is stopped, not one that is slow while its camera dies, and
 //! never beyond what `check` says.
 
+use std::collections::BTreeMap;
+
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::harness::{Placement, Plan, Rig};
-use crate::soak::{holdings, wait_for_baseline};
+use crate::soak::{holdings, resident_bytes, wait_for_baseline};
 use crate::{conformance, test};
 
 /// A camera with a reader that may be slow or stopped, beside one that gets everything.
@@ -28,19 +30,44 @@ fn wait_for_framesets(rig: &mut Rig, reader: &str, framesets: u64) {
 /// Framesets that the other reader gets while one is stopped: far more than all slots and queues hold.
 const STOPPED_FOR: u64 = 2000;
 
+/// Framesets that may wait for a reader.
+const QUEUE: u64 = 3;
+
+/// What a process may grow by, in bytes: a tenth of the framesets that come while a reader is stopped.
+const GROWTH_BYTES: u64 = 1 << 20;
+
+/// The private memory of every process.
+fn resident(rig: &Rig) -> BTreeMap<String, u64> {
+    let workers = rig.children().into_iter().map(|worker| (worker.process, worker.pid));
+    let processes = workers.chain([("main".to_owned(), rig.supervisor())]);
+    processes.map(|(process, pid)| (process, resident_bytes(pid))).collect()
+}
+
 /// While a reader is stopped its camera loses nothing towards the other one, and nobody grows. Then it goes on
-/// with what is fresh.
+/// with what is fresh: nothing that is older than its queue is long.
 fn stopped_reader() {
-    let mut rig = Plan::new(&topology("options = { beat = 10 }"), Placement::MultiProcess).start();
-    wait_for_framesets(&mut rig, "sluggish", 10);
-    wait_for_framesets(&mut rig, "pulse", 10);
+    let sluggish = format!("queue = {QUEUE}\noptions = {{ beat = 10, sequences = true }}");
+    let mut rig = Plan::new(&topology(&sluggish), Placement::MultiProcess).start();
+    wait_for_framesets(&mut rig, "sluggish", 100);
+    wait_for_framesets(&mut rig, "pulse", 100);
     let before = holdings(&rig).expect("everybody is there");
+    let resident_before = resident(&rig);
     rig.signal_worker("sluggish", Signal::STOP);
     rig.wait_for_stderr("process `sluggish` is stopped by signal 19 (SIGSTOP)");
     wait_for_framesets(&mut rig, "pulse", STOPPED_FOR);
     assert_eq!(holdings(&rig).as_ref(), Some(&before));
+    for (process, bytes) in resident(&rig) {
+        let before = resident_before[&process];
+        assert!(bytes <= before + GROWTH_BYTES, "{process} has {bytes} bytes after {before}");
+    }
+    let produced = rig.status().actors[0].produced;
+    rig.forget_stdout();
     rig.signal_worker("sluggish", Signal::CONT);
     wait_for_framesets(&mut rig, "sluggish", 20);
+    let sequences = rig.numbers("sluggish front sequence ");
+    // It may have begun one when it was stopped; and the producer counts a frameset before it queues it.
+    let fresh = |&sequence: &u64| sequence + QUEUE + 1 >= produced;
+    assert!(sequences.iter().skip(1).all(fresh), "{produced} were produced before {sequences:?}");
     rig.signal(Signal::TERM);
     let ended = rig.finish();
     assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);

@@ -23,6 +23,7 @@ mod program;
 mod recovery;
 mod scale;
 mod soak;
+mod strangers;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     devices::add_to(&mut trials);
     limits::add_to(&mut trials);
     load::add_to(&mut trials);
+    strangers::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

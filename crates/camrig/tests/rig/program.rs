@@ -374,6 +374,8 @@ struct CountOptions {
     keep: usize,
     /// Prints each camera's count whenever it has grown by this.
     beat: u64,
+    /// Prints the sequence number of each frameset.
+    sequences: bool,
 }
 
 struct Count {
@@ -406,6 +408,9 @@ impl Processor for Count {
         seen.framesets += 1;
         if self.options.beat > 0 && seen.framesets.is_multiple_of(self.options.beat) {
             println!("{} {} {}", outlet.name(), frames.camera(), seen.framesets);
+        }
+        if self.options.sequences {
+            println!("{} {} sequence {}", outlet.name(), frames.camera(), frames.sequence());
         }
         if self.kept.len() < self.options.keep {
             self.kept.push(frames.clone());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use libtest_mimic::Trial;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
@@ -107,10 +107,9 @@ pub(crate) fn holdings(rig: &Rig) -> Option<Holdings> {
     Some(holdings)
 }
 
-/// The private memory of the supervisor.
-fn resident_bytes(rig: &Rig) -> u64 {
-    let pid = rig.supervisor().as_raw_nonzero().get();
-    let status = procfs::process::Process::new(pid).unwrap().status().unwrap();
+/// The private memory of a process.
+pub(crate) fn resident_bytes(pid: Pid) -> u64 {
+    let status = procfs::process::Process::new(pid.as_raw_nonzero().get()).unwrap().status().unwrap();
     status.rssanon.unwrap() << 10
 }
 
@@ -172,7 +171,7 @@ fn soak() {
             looked_at = kills;
             wait_for_all_links(&mut rig);
             wait_for_baseline(&mut rig, &baseline);
-            let resident = resident_bytes(&rig);
+            let resident = resident_bytes(rig.supervisor());
             eprintln!(
                 "soak: {kills} kills in {} s, the supervisor holds {} KiB",
                 began.elapsed().as_secs(),
