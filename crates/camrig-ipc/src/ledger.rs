@@ -61,7 +61,7 @@ pub enum DropReason {
     NoSlot,
     /// It was the oldest in a full queue.
     DropOldest,
-    /// It was the newest for a full queue.
+    /// It was the newest for a full queue, or for a reader that has not heard of its slots yet.
     DropNewest,
     /// The reader had ended or died, or was being restarted.
     ReaderGone,
@@ -135,6 +135,8 @@ struct ReaderCells {
     awaited: AtomicU32,
     /// 1 while a wake-up is on its way to the reader.
     rung: AtomicU32,
+    /// How many announcements were counted when the reader had last heard all that there were.
+    heard: AtomicU32,
 }
 
 // SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
@@ -162,6 +164,7 @@ impl Default for Cells {
             progress: FutexWord::new(0),
             awaited: AtomicU32::new(0),
             rung: AtomicU32::new(0),
+            heard: AtomicU32::new(0),
         };
         Self {
             produced: AtomicU64::new(0),
@@ -273,6 +276,17 @@ impl Ledger {
     /// How many announcements were sent.
     pub(crate) fn announced(&self) -> u32 {
         self.cells().announced.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the reader has heard everything that had been announced when so many announcements were counted.
+    pub(crate) fn set_heard(&self, announced: u32) {
+        self.cells().reader.heard.store(announced, Ordering::SeqCst);
+        self.note_progress();
+    }
+
+    /// Whether the reader has heard everything that was announced.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        self.cells().reader.heard.load(Ordering::SeqCst) == self.announced()
     }
 
     /// The producer's part of the way of a frameset, from its count to its word, is one step.

@@ -21,8 +21,12 @@ use crate::region::Region;
 /// producer may have a slot on loan from any, and announces the pool again when the reader has forgotten it.
 pub(crate) const POOLS_KEPT: usize = 2;
 
-/// The most announcements that are heard at a time: many times what a producer has to say in a life.
-const ANNOUNCEMENTS_MAX: usize = 4096;
+/// The most announcements that a producer makes before its reader has heard all of them, so that a reader that is
+/// stopped or slow blocks nobody: the channel holds some hundred.
+pub(crate) const UNHEARD_MAX: u32 = 16;
+
+/// The most announcements that are heard at a time: no producer has so many unheard, however often it dies.
+const ANNOUNCEMENTS_MAX: u32 = 4 * UNHEARD_MAX;
 
 /// The most cameras whose framesets one producer can pass on.
 pub const MAX_SOURCES: usize = 256;
@@ -189,7 +193,10 @@ impl LinkReader {
         for _ in 0..ANNOUNCEMENTS_MAX {
             let Announcement(news) = match self.announcements.try_recv() {
                 Ok(announcement) => announcement,
-                Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => return Ok(()),
+                Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => {
+                    self.ledger.set_heard(announced);
+                    return Ok(());
+                }
                 Err(error) => return Err(Refused::Unreadable(error.to_string())),
             };
             match news {

@@ -18,7 +18,7 @@ use ipc_channel::ipc::IpcSender;
 use crate::Bell;
 use crate::header::{self, HEADER_BYTES};
 use crate::ledger::{Absence, DropReason, Ledger, MAX_SLOTS, Overflow};
-use crate::reader::{Announcement, News, POOLS_KEPT};
+use crate::reader::{Announcement, News, POOLS_KEPT, UNHEARD_MAX};
 use crate::region::{MemoryError, Region};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
@@ -205,6 +205,11 @@ impl Published {
     pub(crate) fn place(&self) -> (usize, u16) {
         (self.0.slot, self.0.pool.generation)
     }
+
+    /// Whether a reader could do something with it.
+    pub(crate) fn is_known_to(&self, writer: &LinkWriter) -> bool {
+        writer.knows(&self.0.pool).is_ok_and(|all| all)
+    }
 }
 
 /// The producer's end of one link to another process. It outlives the producer's lives and the reader's.
@@ -216,12 +221,45 @@ pub struct LinkWriter {
     capacity: usize,
 }
 
-/// What the reader was told, for another that takes its place.
+/// What the reader has to know, and how much of it it was told.
 struct Told {
     announcements: IpcSender<Announcement>,
+    /// Whether it was told that this life began.
+    begun: bool,
     sources: Vec<Arc<CameraInfo>>,
-    /// Those that the reader has not forgotten.
-    pools: Vec<Weak<SlotPool>>,
+    /// How many of them it was told of.
+    sources_told: usize,
+    /// Those that it has not forgotten, or is to be told of, and whether it was.
+    pools: Vec<(Weak<SlotPool>, bool)>,
+    /// Announcements since it was last seen to have heard all.
+    unheard: u32,
+}
+
+impl Told {
+    fn is_all(&self) -> bool {
+        self.begun && self.sources_told == self.sources.len() && self.pools.iter().all(|(_, told)| *told)
+    }
+
+    /// What it has to be told next.
+    fn next(&mut self) -> Result<Option<News>, MemoryError> {
+        if !self.begun {
+            self.begun = true;
+            return Ok(Some(News::Begin));
+        }
+        if let Some(info) = self.sources.get(self.sources_told) {
+            self.sources_told += 1;
+            return Ok(Some(News::Source((**info).clone())));
+        }
+        for (pool, told) in self.pools.iter_mut().filter(|(_, told)| !told) {
+            let news = pool.upgrade().map(|pool| pool.news()).transpose()?;
+            *told = true;
+            // Nothing will come of a pool that is gone.
+            if news.is_some() {
+                return Ok(news);
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl LinkWriter {
@@ -233,8 +271,15 @@ impl LinkWriter {
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
-        let told = Mutex::new(Told { announcements, sources: Vec::new(), pools: Vec::new() });
-        Self { ledger, bell, told, overflow, capacity }
+        let told = Told {
+            announcements,
+            begun: true,
+            sources: Vec::new(),
+            sources_told: 0,
+            pools: Vec::new(),
+            unheard: 0,
+        };
+        Self { ledger, bell, told: Mutex::new(told), overflow, capacity }
     }
 
     /// The link's accounting.
@@ -250,9 +295,12 @@ impl LinkWriter {
     /// Begins a life of the producer: the reader forgets the cameras of the one before.
     pub fn begin(&self) {
         let mut told = self.told();
+        told.begun = false;
         told.sources.clear();
+        told.sources_told = 0;
         told.pools.clear();
-        self.tell(&told, News::Begin);
+        // Without a pool there is nothing that the system could lack.
+        let _ = self.catch_up(&mut told);
     }
 
     /// Tells the reader of a pool that it does not know, so that it has mapped and pre-faulted it when the first
@@ -261,25 +309,29 @@ impl LinkWriter {
     /// # Errors
     /// When the system has no descriptors or addresses left.
     pub fn announce_pool(&self, pool: &Arc<SlotPool>) -> Result<(), MemoryError> {
+        self.knows(pool).map(drop)
+    }
+
+    /// Whether the reader was told of a pool, and of all cameras. One that has to hear what it was told before is
+    /// told no more.
+    fn knows(&self, pool: &Arc<SlotPool>) -> Result<bool, MemoryError> {
         let mut told = self.told();
-        let pool_itself = Arc::downgrade(pool);
-        if told.pools.iter().any(|known| known.ptr_eq(&pool_itself)) {
-            return Ok(());
+        let pool = Arc::downgrade(pool);
+        if !told.pools.iter().any(|(known, _)| known.ptr_eq(&pool)) {
+            if told.pools.len() == POOLS_KEPT {
+                told.pools.remove(0);
+            }
+            told.pools.push((pool, false));
         }
-        let news = pool.news()?;
-        if told.pools.len() == POOLS_KEPT {
-            told.pools.remove(0);
-        }
-        told.pools.push(pool_itself);
-        self.tell(&told, news);
-        Ok(())
+        self.catch_up(&mut told)
     }
 
     /// Tells the reader of the next camera whose framesets will come; the first has number 0.
     pub fn announce_source(&self, info: &Arc<CameraInfo>) {
         let mut told = self.told();
         told.sources.push(Arc::clone(info));
-        self.tell(&told, News::Source((**info).clone()));
+        // What a pool lacks is said when a frameset is published.
+        let _ = self.catch_up(&mut told);
     }
 
     /// Goes on with another reader in the place of the one before, whose `absence` ends: it is told everything
@@ -294,18 +346,22 @@ impl LinkWriter {
     ) -> Result<(), MemoryError> {
         let mut told = self.told();
         told.announcements = announcements;
-        self.tell(&told, News::Begin);
-        told.sources.iter().for_each(|info| self.tell(&told, News::Source((**info).clone())));
-        for pool in told.pools.iter().filter_map(Weak::upgrade) {
-            self.tell(&told, pool.news()?);
-        }
+        told.begun = true;
+        told.sources_told = 0;
+        told.pools.iter_mut().for_each(|(_, told)| *told = false);
+        told.unheard = 0;
+        // Whatever the one before has not heard: nobody has told this one anything.
+        self.tell(&mut told, News::Begin);
+        self.catch_up(&mut told)?;
         self.ledger.set_reader_back(absence);
         Ok(())
     }
 
-    /// Whether the next frameset would be queued without dropping one.
+    /// Whether the next frameset would be queued without dropping one. A reader that has to hear of this life
+    /// first has no room.
     pub fn has_room(&self) -> bool {
-        self.ledger.reader_gone() || self.ledger.queued() < self.capacity
+        self.ledger.reader_gone()
+            || self.ledger.queued() < self.capacity && self.catch_up(&mut self.told()).is_ok_and(|all| all)
     }
 
     /// Says that nothing more will come.
@@ -329,9 +385,28 @@ impl LinkWriter {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the reader what it was not told yet, as far as it listens; whether that was all. It has to hear all of
+    /// a life before it is told of the next one: only the memory of these two waits in the channel.
+    fn catch_up(&self, told: &mut Told) -> Result<bool, MemoryError> {
+        if told.is_all() {
+            return Ok(true);
+        }
+        if self.ledger.has_heard_all() {
+            told.unheard = 0;
+        } else if !told.begun {
+            return Ok(false);
+        }
+        while told.unheard < UNHEARD_MAX {
+            let Some(news) = told.next()? else { return Ok(true) };
+            self.tell(told, news);
+        }
+        Ok(told.is_all())
+    }
+
     /// Tells and wakes the reader. One that is gone hears nothing, and needs nothing.
-    fn tell(&self, told: &Told, news: News) {
-        if told.announcements.send(Announcement(news)).is_ok() {
+    fn tell(&self, told: &mut Told, news: News) {
+        if !self.ledger.reader_ended() && told.announcements.send(Announcement(news)).is_ok() {
+            told.unheard += 1;
             self.ledger.count_announced();
             self.bell.ring();
         }
@@ -340,10 +415,10 @@ impl LinkWriter {
     /// Queues a slot. Who must not lose a frameset waits for [`Self::has_room`] first.
     fn publish(&self, pool: &Arc<SlotPool>, slot: usize, sequence: u64) {
         // A loan may be older than pools that were announced since.
-        let announced = self.announce_pool(pool);
+        let knows = self.knows(pool);
         let step = self.ledger.producer_step();
         self.ledger.count_produced();
-        if announced.is_err() {
+        if knows.is_err() {
             // The reader could do nothing with it.
             self.ledger.count_dropped(DropReason::NoSlot);
             return;
@@ -351,6 +426,11 @@ impl LinkWriter {
         if self.ledger.reader_gone() {
             self.ledger.count_dropped(DropReason::ReaderGone);
             self.ledger.take_back_all();
+            return;
+        }
+        if knows.is_ok_and(|all| !all) {
+            // Nor with this, until it goes on.
+            self.ledger.count_dropped(DropReason::DropNewest);
             return;
         }
         while self.ledger.queued() >= self.capacity {

@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig_ipc::handshake::Handshake;
@@ -28,8 +28,12 @@ pub(crate) enum WorkerEvent {
 pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
-    orders: Option<IpcSender<Order>>,
+    orders: Option<SyncSender<Order>>,
 }
+
+/// Orders beside those that it begins with that a worker need not have taken yet: the channel to it holds some
+/// hundred more. Each may hold a descriptor.
+const ORDERS: usize = 64;
 
 impl Worker {
     /// Starts the same program as a worker called `process`; everything that it says goes to `events`.
@@ -76,9 +80,25 @@ impl Worker {
         self.pid
     }
 
-    /// Notes where the worker hears orders.
-    pub(crate) fn greet(&mut self, orders: IpcSender<Order>) {
-        self.orders = Some(orders);
+    /// Notes where the worker hears orders, and gives it the first ones. Whatever it does, giving an order never
+    /// waits: a thread of its own does.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread.
+    pub(crate) fn greet(&mut self, orders: IpcSender<Order>, first: Vec<Order>) -> std::io::Result<()> {
+        let (sender, given) = sync_channel(first.len() + ORDERS);
+        let child = Arc::clone(&self.child);
+        std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
+            while let Ok(order) = given.recv() {
+                if orders.send(order).is_err() {
+                    // It is gone, or would miss an order: its end is an event of its own.
+                    return drop(lock(&child).kill());
+                }
+            }
+        })?;
+        self.orders = Some(sender);
+        first.into_iter().for_each(|order| self.order(order));
+        Ok(())
     }
 
     /// Whether it has said hello.
@@ -86,10 +106,13 @@ impl Worker {
         self.orders.is_some()
     }
 
-    /// Gives an order. A worker that is gone takes none: its end is an event of its own.
+    /// Gives an order. A worker that is gone takes none, and one that has not taken any for so long is ended: its
+    /// end is an event of its own.
     pub(crate) fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
+        if let Some(orders) = &self.orders
+            && orders.try_send(order).is_err()
+        {
+            self.kill();
         }
     }
 

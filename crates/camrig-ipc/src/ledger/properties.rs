@@ -372,6 +372,7 @@ impl Rig {
         self.tally.count_produced();
         // A link without room, so that the header is written, and the links before the one.
         let nobody = Link::new(Overflow::DropNewest, 0).writer();
+        let writer = Arc::clone(&producer.writers[link]);
         producer.writers.truncate(link);
         producer.writers.insert(0, nobody);
         let published = loan.publish(sequence, &producer.writers);
@@ -395,7 +396,7 @@ impl Rig {
                 link.ledger.count_dropped(DropReason::DropOldest);
             }
         }
-        if at == ProducerAt::Queued {
+        if at == ProducerAt::Queued && published.is_known_to(&writer) {
             let (slot, generation) = published.place();
             link.ledger.publish(slot, generation, sequence);
         }

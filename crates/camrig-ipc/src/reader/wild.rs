@@ -162,6 +162,15 @@ fn more_cameras_than_any_rig_has_are_refused() {
 }
 
 #[test]
+fn more_announcements_than_any_producer_makes_are_refused() {
+    let wild = Wild::announced();
+    (0..ANNOUNCEMENTS_MAX).for_each(|_| wild.tell(News::Begin));
+    wild.write(0, &header());
+    wild.queue(0, 0, 3);
+    wild.assert_refused("more than 64 announcements came at once");
+}
+
+#[test]
 fn wild_words_are_refused() {
     for (slot, generation, sequence, reason) in [
         (2, 0, 3, "slot 2 of a pool of 2 slots was queued"),

@@ -335,15 +335,19 @@ impl Run<'_> {
                 return self.processes[process].worker.iter().for_each(Worker::kill);
             }
         };
-        let Some(worker) = &mut self.processes[process].worker else { return };
-        worker.greet(orders);
-        beginning.parts.into_iter().for_each(|part| worker.order(Order::Host(part)));
-        worker.order(Order::Start);
+        let mut first: Vec<Order> = beginning.parts.into_iter().map(Order::Host).collect();
+        first.push(Order::Start);
         if self.going_since.is_some() {
-            worker.order(Order::Go);
+            first.push(Order::Go);
         }
         if self.stopping {
-            worker.order(Order::StopCameras);
+            first.push(Order::StopCameras);
+        }
+        let Some(worker) = &mut self.processes[process].worker else { return };
+        if let Err(error) = worker.greet(orders, first) {
+            worker.kill();
+            self.processes[process].fault = Some(format!("cannot begin: {error}"));
+            return;
         }
         beginning.others.into_iter().for_each(|(process, order)| self.tell(process, order));
     }

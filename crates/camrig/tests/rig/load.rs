@@ -80,6 +80,77 @@ fn stopped_reader() {
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
+/// How often an actor is restarted while another process is stopped: what it is told each time is far more than
+/// any channel holds.
+const RESTARTS: u64 = 1000;
+
+/// Waits until an actor was restarted so often, and somebody else still gets framesets.
+fn wait_for_restarts(rig: &mut Rig, actor: usize) {
+    rig.wait_for("restarts", |rig| (rig.status().actors[actor].restarts >= RESTARTS).then_some(()));
+    wait_for_framesets(rig, "pulse", 50);
+}
+
+/// Of the soak: restarts without end.
+const AGAIN_AND_AGAIN: &str = "restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 1 }\nstall_timeout_millis = 0\n";
+
+/// A reader that is stopped is told of each life of its camera, and hears nothing. That blocks nobody, and keeps
+/// the memory of two lives at most.
+fn stopped_reader_of_a_camera_that_fails() {
+    let fault = format!("{{ at = 'capture', how = 'error', after = 3, times = {RESTARTS} }}");
+    let topology = topology("options = { beat = 10 }")
+        .replace("pause_millis = 1 }", &format!("pause_millis = 1, fault = {fault} }}"))
+        .replace("restart = { max = 9, backoff_millis = 1 }\n", AGAIN_AND_AGAIN);
+    let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
+    wait_for_framesets(&mut rig, "sluggish", 10);
+    let before = holdings(&rig).expect("everybody is there");
+    rig.signal_worker("sluggish", Signal::STOP);
+    wait_for_restarts(&mut rig, 0);
+    let most = before.shared_bytes * 2;
+    let now = rig.wait_for("everybody", |rig| holdings(rig));
+    assert!(now.shared_bytes <= most, "{now:?} after {before:?}");
+    rig.signal_worker("sluggish", Signal::CONT);
+    wait_for_framesets(&mut rig, "sluggish", 50);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0));
+    ended.assert_settled();
+    assert!(!ended.report().link("front", "sluggish").dropped.contains_key("refused"));
+    let link = ended.report().link("front", "pulse");
+    assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
+}
+
+/// A producer that is stopped is told of each life of its reader, and takes no order. That blocks nobody: when
+/// there are too many it is ended, and begins again.
+fn stopped_producer_of_a_reader_that_dies() {
+    let topology = format!(
+        "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
+         [processor.pass]\nkind = 'pass-on'\ninputs = ['front']\n{AGAIN_AND_AGAIN}\
+         [processor.sluggish]\nkind = 'witness'\ninputs = ['front', 'pass']\n{AGAIN_AND_AGAIN}\
+         [processor.pulse]\nkind = 'count'\ninputs = ['front']\noverflow = 'block'\noptions = {{ beat = 10 }}\n"
+    );
+    let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
+    let goes_on = |lines: &[&str]| lines.contains(&"sluggish goes on with pass");
+    rig.wait_for_stdout("framesets of `pass`", goes_on);
+    rig.signal_worker("pass", Signal::STOP);
+    let again = "processor `sluggish` is running again";
+    let mut deaths = 0;
+    while !rig.stderr().contains("processor `pass` is running again") {
+        deaths += 1;
+        assert!(deaths <= RESTARTS, "a stopped process takes any number of orders");
+        rig.kill_worker("sluggish");
+        rig.wait_for_stderr_times(again, deaths as usize);
+    }
+    wait_for_framesets(&mut rig, "pulse", 50);
+    rig.forget_stdout();
+    rig.wait_for_stdout("framesets of `pass`", goes_on);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0));
+    ended.assert_settled();
+    let link = ended.report().link("front", "pulse");
+    assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
+}
+
 /// A camera that dies leaves framesets in the queue of a slow reader. When they are read, their pool goes.
 fn slow_reader_of_a_camera_that_dies() {
     let slow = "overflow = 'block'\noptions = { pause_millis = 20, beat = 1 }";
@@ -177,5 +248,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "load::memory_is_bounded", bounded);
     test(trials, "load::memory_that_is_not_known", unknown_sizes);
     test(trials, "load::a_reader_is_stopped", stopped_reader);
+    test(trials, "load::a_reader_is_stopped_while_its_camera_fails", stopped_reader_of_a_camera_that_fails);
+    test(trials, "load::a_producer_is_stopped_while_its_reader_dies", stopped_producer_of_a_reader_that_dies);
     test(trials, "load::a_camera_of_a_slow_reader_dies", slow_reader_of_a_camera_that_dies);
 }

@@ -24,6 +24,7 @@ mod recovery;
 mod scale;
 mod soak;
 mod strangers;
+mod wild;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     limits::add_to(&mut trials);
     load::add_to(&mut trials);
     strangers::add_to(&mut trials);
+    wild::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
