@@ -227,8 +227,8 @@ struct Told {
     /// Whether it was told that this life began.
     begun: bool,
     sources: Vec<Arc<CameraInfo>>,
-    /// How many of them it was told of.
-    sources_told: usize,
+    /// The first of them that it was not told of.
+    next_source: usize,
     /// Those that it has not forgotten, or is to be told of, and whether it was.
     pools: Vec<(Weak<SlotPool>, bool)>,
     /// Announcements since it was last seen to have heard all.
@@ -237,7 +237,7 @@ struct Told {
 
 impl Told {
     fn is_all(&self) -> bool {
-        self.begun && self.sources_told == self.sources.len() && self.pools.iter().all(|(_, told)| *told)
+        self.begun && self.next_source == self.sources.len() && self.pools.iter().all(|(_, told)| *told)
     }
 
     /// What it has to be told next.
@@ -246,8 +246,8 @@ impl Told {
             self.begun = true;
             return Ok(Some(News::Begin));
         }
-        if let Some(info) = self.sources.get(self.sources_told) {
-            self.sources_told += 1;
+        if let Some(info) = self.sources.get(self.next_source) {
+            self.next_source += 1;
             return Ok(Some(News::Source((**info).clone())));
         }
         for (pool, told) in self.pools.iter_mut().filter(|(_, told)| !told) {
@@ -275,7 +275,7 @@ impl LinkWriter {
             announcements,
             begun: true,
             sources: Vec::new(),
-            sources_told: 0,
+            next_source: 0,
             pools: Vec::new(),
             unheard: 0,
         };
@@ -297,7 +297,7 @@ impl LinkWriter {
         let mut told = self.told();
         told.begun = false;
         told.sources.clear();
-        told.sources_told = 0;
+        told.next_source = 0;
         told.pools.clear();
         // Without a pool there is nothing that the system could lack.
         let _ = self.catch_up(&mut told);
@@ -347,7 +347,7 @@ impl LinkWriter {
         let mut told = self.told();
         told.announcements = announcements;
         told.begun = true;
-        told.sources_told = 0;
+        told.next_source = 0;
         told.pools.iter_mut().for_each(|(_, told)| *told = false);
         told.unheard = 0;
         // Whatever the one before has not heard: nobody has told this one anything.
