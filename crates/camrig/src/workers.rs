@@ -97,7 +97,9 @@ impl Worker {
             }
         })?;
         self.orders = Some(sender);
-        first.into_iter().for_each(|order| self.order(order));
+        for order in first {
+            self.order(order);
+        }
         Ok(())
     }
 

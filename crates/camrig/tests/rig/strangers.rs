@@ -176,7 +176,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     }
     for (name, stranger) in [("garbage", Stranger::Garbage), ("a_greeting", Stranger::Greets)] {
         test(trials, format!("strangers::one_with_{name}_at_the_start_is_named"), move || {
-            at_the_start(stranger)
+            at_the_start(stranger);
         });
     }
 }

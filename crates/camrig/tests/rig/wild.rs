@@ -115,7 +115,7 @@ impl Nonsense {
                 write_word(&ledger, slot, word ^ 1 << 17);
                 return "a frameset came without an announcement of its pool".to_owned();
             }
-            Self::Sequence => write_word(&ledger, slot, word & (1 << 18) - 1),
+            Self::Sequence => write_word(&ledger, slot, word & 0x3_ffff),
             Self::Header => header.fill(0xff),
             Self::Height => header[sizes_at + 1] = 250,
             Self::Format => header[sizes_at - 1] = 250,
