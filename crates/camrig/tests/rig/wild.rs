@@ -41,7 +41,8 @@ enum Nonsense {
     Format,
 }
 
-/// Where a ledger has its words, one for each slot.
+/// Where a ledger has its words, one for each slot: 2 bits of state, of which 1 is queued, 16 of the pool's
+/// generation, and the sequence number.
 const WORDS_AT: u64 = 192;
 
 /// What a slot has before its pixels.
