@@ -242,6 +242,8 @@ fn stopped_while_unplugged(placement: Placement) {
     let mut rig = begun(&with_rehearsal("unplug_at = 0.1", ""), placement);
     let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
     rig.wait_for_stderr(&waits);
+    let states: Vec<String> = rig.status().actors.into_iter().map(|actor| actor.state).collect();
+    assert_eq!(states, ["waiting-for-device", "running", "running", "running"]);
     rig.signal(Signal::TERM);
     let ended = rig.finish();
     ended.assert_said(69, &[&format!("ERROR main: {waits}")]);
