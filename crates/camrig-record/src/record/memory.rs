@@ -119,6 +119,14 @@ impl<T: Item> Memory<T> {
         left
     }
 
+    /// Waits until there is room for so many bytes more. A recorder never does.
+    #[cfg(test)]
+    pub(super) fn wait_for_room(&self, bytes: usize) {
+        let full =
+            |state: &mut State<T>| state.used_bytes + bytes > self.limit_bytes && state.failure.is_none();
+        drop(self.changed.wait_while(self.lock(), full));
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
