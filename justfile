@@ -77,6 +77,11 @@ picture:
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 
+# Measure what recording costs, in processor time: against a plain write, and of six cameras. Needs a gigabyte of /dev/shm
+bench-record:
+    cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
+    cargo test --release -p camrig-cli --test cli recording_costs -- --ignored --nocapture
+
 # Kill workers of a rig for a time such as 10m, or a thousand times; the seed, which is printed, repeats the choice
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::

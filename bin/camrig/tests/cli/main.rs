@@ -8,6 +8,8 @@ mod plan;
 mod points;
 mod program;
 mod recording;
+mod recording_costs;
 mod recording_faults;
+mod recording_killed;
 mod replaying;
 mod report;

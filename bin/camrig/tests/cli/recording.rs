@@ -108,7 +108,7 @@ fn six_recordings_replay_alike_in_every_placement_every_time() {
     folder.write("replay.toml", &replayed(false));
     folder.write("mixed.toml", &replayed(true));
     // A digest is of numbers, timestamps, metadata and pixels in the order in which they came.
-    for _ in 0..7 {
+    for _ in 0..20 {
         for args in [
             ["run", "replay.toml", "--placement", "in-process"].as_slice(),
             &["run", "replay.toml", "--placement", "multi-process"],
@@ -356,36 +356,6 @@ fn a_replayed_camera_that_cannot_be() {
         assert_eq!((stdout.as_str(), found), ("", Some(status)), "{stderr}");
         assert!(stderr.contains(&error), "{stderr}");
     }
-}
-
-#[test]
-fn what_a_slow_disk_leaves_out_is_told() {
-    // A compressor that is slower than its cameras, and memory for few framesets.
-    let cameras = r#"
-[camera.front]
-driver = "synthetic"
-options = { paced = false, depth = "1280x720@30", color = "1280x720@30", color_format = "rgb8" }
-
-[processor.recorder]
-kind = "record"
-inputs = ["front"]
-overflow = "block"
-options = { file = "rig.mcap", compression = "zstd", memory_mib = 16 }
-"#;
-    let mut folder = Folder::new();
-    folder.write("t.toml", cameras);
-    let (stdout, stderr, status) = folder.run(&["run", "t.toml", "--framesets", "200"]);
-    assert_eq!(status, Some(0), "{stdout}{stderr}");
-    let verified = folder.well(&["recording", "verify", "rig.mcap"]);
-    let (framesets, missing) = counts(&verified);
-    assert_eq!(framesets + missing, 200, "{verified}");
-    assert_eq!(
-        missing > 0,
-        stderr.contains("framesets are left out, and the recording says which"),
-        "{stderr}"
-    );
-    let info = folder.well(&["recording", "info", "rig.mcap"]);
-    assert_eq!(missing > 0, info.contains(", memory\n"), "{info}");
 }
 
 /// The framesets that are there and that are missing, of `front`.

@@ -123,6 +123,20 @@ pub(crate) fn write(
     part.finish().unwrap();
 }
 
+/// Writes the framesets `0..framesets` of each camera, each camera's so many nanoseconds after the one's before it.
+pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_nanos: u64) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let sources: Vec<_> = cameras.iter().map(|name| source(name)).collect();
+    for sequence in 0..framesets {
+        for (source, index) in sources.iter().zip(0..) {
+            let mut encoded = encoded(source, sequence);
+            encoded.frameset.as_mut().unwrap().log_time += index * apart_nanos;
+            part.write(&encoded, ORIGIN).unwrap();
+        }
+    }
+    part.finish().unwrap();
+}
+
 pub(super) fn source(name: &str) -> Arc<Source> {
     let info = Arc::new(info(name));
     let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();

@@ -14,6 +14,8 @@
 
 mod options;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -95,25 +97,34 @@ impl Driver for Replay {
         if let Err(what) = publish(&frameset, outlet) {
             log::warn!("frameset {} makes no sense: {what}; it is passed over", frameset.record.sequence);
         }
+        self.advance();
+        Ok(Captured::FrameSet)
+    }
+}
+
+impl Replay {
+    /// To the next frameset, of the next round if this one is at its end.
+    fn advance(&mut self) {
         self.next = self.reader.next();
         if self.next.is_none() && self.options.repeat && self.round_nanos > 0 {
             self.round += 1;
             self.reader.rewind(self.begin_nanos..self.begin_nanos.saturating_add(self.round_nanos));
             self.next = self.reader.next();
         }
-        Ok(Captured::FrameSet)
     }
-}
 
-impl Replay {
+    /// When it is time for a frameset, after the start of the rig: the same clock for all cameras.
+    fn due(&self, log_time: u64) -> Duration {
+        let nanos = log_time.saturating_sub(self.begin_nanos) + self.round.saturating_mul(self.round_nanos);
+        Duration::from_nanos((nanos as f64 / self.options.speed) as u64)
+    }
+
     /// Waits until it is time for a frameset, at most `timeout`; false when the time has not come by then.
     fn wait(&self, log_time: u64, timeout: Duration) -> bool {
         if !self.options.paced {
             return true;
         }
-        let nanos = log_time.saturating_sub(self.begin_nanos) + self.round.saturating_mul(self.round_nanos);
-        let due = Duration::from_nanos((nanos as f64 / self.options.speed) as u64);
-        let wait = due.saturating_sub(self.started.elapsed());
+        let wait = self.due(log_time).saturating_sub(self.started.elapsed());
         std::thread::sleep(wait.min(timeout));
         wait <= timeout
     }

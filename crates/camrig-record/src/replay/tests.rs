@@ -1,0 +1,73 @@
+//! When framesets of several cameras are due, by the recording's own clock: nothing waits here.
+
+use std::path::Path;
+
+use super::*;
+use crate::record::testing::{PERIOD, TestFolder, write_apart};
+
+const CAMERAS: [&str; 3] = ["left", "right", "top"];
+const FRAMESETS: u64 = 5;
+/// From one camera's frameset to the next one's.
+const APART: u64 = 7_000_000;
+
+/// Every frameset that the cameras give, by when it is due in microseconds: camera and recorded number.
+fn schedule(file: &Path, options: &str, count: usize) -> Vec<(u128, &'static str, u64)> {
+    let mut all = Vec::new();
+    for name in CAMERAS {
+        let options: ReplayOptions =
+            toml::from_str(&format!("file = '{}'\n{options}", file.display())).unwrap();
+        let mut replay = Replay::open(name, options).unwrap();
+        for _ in 0..count {
+            let Some(frameset) = &replay.next else { break };
+            all.push((replay.due(frameset.log_time).as_micros(), name, frameset.record.sequence));
+            replay.advance();
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// The framesets `first..last` of each camera in turn, in microseconds of the recording after its `begin`.
+fn recorded(begin: u64, first: u64, last: u64) -> Vec<(u64, &'static str, u64)> {
+    let time = |sequence: u64, camera: usize| sequence * PERIOD + camera as u64 * APART;
+    let one = |sequence| {
+        CAMERAS.into_iter().enumerate().map(move |(at, name)| (time(sequence, at), name, sequence))
+    };
+    (first..last).flat_map(one).map(|(nanos, name, sequence)| (nanos - begin, name, sequence)).collect()
+}
+
+fn at_speed(framesets: Vec<(u64, &'static str, u64)>, speed: f64) -> Vec<(u128, &'static str, u64)> {
+    let micros = |nanos: u64| Duration::from_nanos((nanos as f64 / speed) as u64).as_micros();
+    framesets.into_iter().map(|(nanos, name, sequence)| (micros(nanos), name, sequence)).collect()
+}
+
+#[test]
+fn several_cameras_keep_their_mutual_timing_at_every_speed() {
+    let folder = TestFolder::new("timing");
+    let file = folder.path().join("rig.mcap");
+    write_apart(&file, &CAMERAS, FRAMESETS, APART);
+    for speed in [1.0, 0.25, 4.0, 1000.0] {
+        let found = schedule(&file, &format!("speed = {speed:?}"), 100);
+        assert_eq!(found, at_speed(recorded(0, 0, FRAMESETS), speed), "{speed}");
+    }
+    // A replay that begins later: of each camera what comes from then on, by the same clock.
+    let found = schedule(&file, "from_seconds = 0.03\nto_seconds = 0.09", 100);
+    assert_eq!(found, at_speed(recorded(30_000_000, 1, 3), 1.0));
+}
+
+#[test]
+fn rounds_of_several_cameras_begin_together() {
+    let folder = TestFolder::new("rounds");
+    let file = folder.path().join("rig.mcap");
+    write_apart(&file, &CAMERAS, FRAMESETS, APART);
+    let rounds = 3;
+    let found = schedule(&file, "repeat = true", FRAMESETS as usize * rounds);
+    // From the first frameset of any camera to the last, and one frame more.
+    let round_nanos = (FRAMESETS - 1) * PERIOD + 2 * APART + 1_000_000_000 / 30;
+    let round = |round: u64| {
+        let framesets = recorded(0, 0, FRAMESETS).into_iter();
+        framesets.map(move |(nanos, name, sequence)| (nanos + round * round_nanos, name, sequence))
+    };
+    let expected = (0..rounds as u64).flat_map(round).collect();
+    assert_eq!(found, at_speed(expected, 1.0));
+}
