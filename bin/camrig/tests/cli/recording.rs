@@ -259,9 +259,20 @@ rig.mcap is what was recorded
     let lines = std::fs::read_to_string(folder.path().join("images/front/framesets.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 2);
     let image = std::fs::File::open(folder.path().join("images/front/depth/000005.png")).unwrap();
-    let image = png::Decoder::new(std::io::BufReader::new(image)).read_info().unwrap();
+    let mut image = png::Decoder::new(std::io::BufReader::new(image)).read_info().unwrap();
     assert_eq!((image.info().width, image.info().height), (64, 48));
     assert_eq!(image.info().bit_depth, png::BitDepth::Sixteen);
+    let mut depth = vec![0; image.output_buffer_size().unwrap()];
+    image.next_frame(&mut depth).unwrap();
+    // PNG has the high byte first, the array the low one.
+    depth.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
+    folder.well(&["recording", "export", "rig.mcap", "-o", "arrays", "--format", "npy", "--camera", "front"]);
+    let array = std::fs::read(folder.path().join("arrays/front/depth/000005.npy")).unwrap();
+    let (header, values) = array.split_at(array.len() - depth.len());
+    assert_eq!(values, depth);
+    assert!(header.starts_with(b"\x93NUMPY\x01\x00") && header.len() % 64 == 0);
+    let header = String::from_utf8_lossy(header).into_owned();
+    assert!(header.contains("{'descr': '<u2', 'fortran_order': False, 'shape': (48, 64), }"), "{header}");
 }
 
 #[test]

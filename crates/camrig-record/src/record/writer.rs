@@ -95,3 +95,40 @@ impl OpenFiles {
 pub(super) fn cannot_write(path: &std::path::Path, error: &io::Error) -> String {
     format!("cannot write `{}`: {error}", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::{PERIOD, TestFolder, encoded, source};
+    use super::*;
+    use crate::read::Recording;
+
+    #[test]
+    fn a_file_that_has_lasted_long_enough_is_followed_by_another() {
+        const FRAMESETS: u64 = 70;
+        let folder = TestFolder::new("split-seconds");
+        let path = folder.path().join("rig.mcap");
+        let options: RecordOptions =
+            toml::from_str(&format!("file = '{}'\nsplit_seconds = 1", path.display())).unwrap();
+        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let writer = start(options, Arc::clone(&memory)).unwrap();
+        let source = source("front");
+        (0..FRAMESETS).for_each(|sequence| memory.push(encoded(&source, sequence)));
+        assert_eq!(memory.close(Duration::from_secs(60)), 0);
+        writer.join().unwrap();
+        assert_eq!(memory.failure(), None);
+        // The first frameset a second or more after the file's own first begins the next one.
+        let each = 1_000_000_000_u64.div_ceil(PERIOD);
+        let mut framesets = Vec::new();
+        for (name, part) in ["rig.mcap", "rig-2.mcap", "rig-3.mcap"].into_iter().zip(1..) {
+            let recording = Recording::open(&folder.path().join(name), &|_| {}).unwrap();
+            let camera = recording.camera("front").unwrap();
+            assert_eq!((recording.index().whole, camera.part), (true, part), "{name}");
+            let counts = &recording.index().messages;
+            framesets.push(camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>());
+        }
+        assert_eq!(framesets, [each, each, FRAMESETS - 2 * each]);
+        assert!(!folder.path().join("rig-4.mcap").exists());
+    }
+}
