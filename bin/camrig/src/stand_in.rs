@@ -1,4 +1,4 @@
-//! What can be known of RealSense cameras without librealsense: what they take of USB.
+//! What can be known of RealSense cameras without librealsense: what they take of USB and of memory.
 //!
 //! `camrig plan` is for before there are cameras, and so for programs without their driver. This reads those few
 //! of the driver's options that say which camera runs which streams, and leaves the others to the driver.
@@ -23,6 +23,8 @@ pub(crate) struct Options {
     color: Option<StreamProfile>,
     infrared_1: Option<StreamProfile>,
     infrared_2: Option<StreamProfile>,
+    accel: Option<u32>,
+    gyro: Option<u32>,
 }
 
 impl Driver for RealSense {
@@ -32,12 +34,15 @@ impl Driver for RealSense {
         if options.file.is_some() {
             return None;
         }
+        let motion = |rate: Option<u32>| rate.and_then(|rate| StreamProfile::of_motion(rate).ok());
         let streams = [
             // Whatever it is converted to: that is what comes over USB.
             (Stream::Color, PixelFormat::Yuyv, options.color),
             (Stream::Depth, PixelFormat::Z16, options.depth),
             (Stream::Infrared1, PixelFormat::Y8, options.infrared_1),
             (Stream::Infrared2, PixelFormat::Y8, options.infrared_2),
+            (Stream::Accel, PixelFormat::Motion, motion(options.accel)),
+            (Stream::Gyro, PixelFormat::Motion, motion(options.gyro)),
         ];
         let stream = |(stream, format, profile): (_, _, Option<_>)| {
             profile.map(|profile| DeviceProfile { stream, format, profile })

@@ -58,9 +58,10 @@ pub struct FrameHeader {
     pub height: u32,
     /// Bytes from the start of one row to the start of the next.
     pub stride_bytes: u32,
-    /// The device's number of the frame. A gap is a frame that the device or its library lost.
+    /// The device's number of the frame, of motion that of its last sample. A gap is a frame, or a sample, that
+    /// the device or its library lost.
     pub number: u64,
-    /// When it was taken.
+    /// When it was taken; its last sample, where it is of motion.
     pub timestamp: Timestamp,
     /// What the device says of it.
     pub metadata: Metadata,

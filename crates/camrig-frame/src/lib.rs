@@ -7,6 +7,7 @@
 //! * [`StreamProfile`]: which image, in which format, size and rate, written `640x480@30`
 //! * [`FrameHeader`], [`FrameSetHeader`]: what is known of a frame or frameset beside its pixels
 //! * [`Frame`], [`DepthView`], [`ColorView`], [`PointsView`]: pixels with their meaning
+//! * [`MotionView`], [`MotionSample`]: what moved between two framesets
 //! * [`PointCloud`], [`Intrinsics`], [`Extrinsics`]: where in space pixels are
 //! * [`CameraInfo`]: what stays the same from frameset to frameset: identity, calibration, depth unit
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod camera;
 mod header;
 mod layout;
 mod metadata;
+mod motion;
 mod points;
 mod projection;
 mod stream;
@@ -24,6 +26,7 @@ pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
 pub use header::{Clock, FrameHeader, FrameSetHeader, Timestamp};
 pub use layout::{FRAME_ALIGN_BYTES, Layout, LayoutError, MAX_FRAMESET_BYTES};
 pub use metadata::{Metadata, MetadataKey};
+pub use motion::{MOTION_SECONDS, MotionSample, MotionView};
 pub use points::{Point, PointCloud, PointCloudError, PointsView};
 pub use stream::{
     MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, ParseProfileError, PixelFormat, Stream, StreamProfile,

@@ -11,7 +11,7 @@ pub const MAX_SIDE_PIXELS: u32 = 8192;
 /// The highest frame rate of a stream, in frames per second.
 pub const MAX_FRAMES_PER_SECOND: u32 = 1000;
 
-/// One kind of image of a camera.
+/// One kind of image of a camera, or of its motion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -25,19 +25,27 @@ pub enum Stream {
     /// The right infrared image.
     #[serde(rename = "infrared-2")]
     Infrared2,
+    /// What the accelerometer measures.
+    Accel,
+    /// What the gyroscope measures.
+    Gyro,
 }
 
 impl Stream {
     /// Every stream, in the order in which a frameset holds them.
-    pub const ALL: [Self; 4] = [Self::Color, Self::Depth, Self::Infrared1, Self::Infrared2];
+    pub const ALL: [Self; 6] =
+        [Self::Color, Self::Depth, Self::Infrared1, Self::Infrared2, Self::Accel, Self::Gyro];
 
-    /// The stream's name as in topologies and logs: `color`, `depth`, `infrared-1`, `infrared-2`.
+    /// The stream's name as in topologies and logs: `color`, `depth`, `infrared-1`, `infrared-2`, `accel`,
+    /// `gyro`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Color => "color",
             Self::Depth => "depth",
             Self::Infrared1 => "infrared-1",
             Self::Infrared2 => "infrared-2",
+            Self::Accel => "accel",
+            Self::Gyro => "gyro",
         }
     }
 }
@@ -65,6 +73,9 @@ pub enum PixelFormat {
     /// 16 bytes a pixel, for points that are made from depth: x, y and z in metres, each an `f32` in little
     /// endian, all 0 where there is no depth; red, green, blue; 255 where these are known, 0 elsewhere.
     Xyzrgb,
+    /// 20 bytes a sample of motion, which a frame has in one row: its time in nanoseconds, a `u64`, and what was
+    /// measured along x, y and z, each an `f32`, all in little endian: see [`MotionSample`](crate::MotionSample).
+    Motion,
 }
 
 impl PixelFormat {
@@ -75,10 +86,11 @@ impl PixelFormat {
             Self::Yuyv | Self::Z16 => 2,
             Self::Y8 => 1,
             Self::Xyzrgb => 16,
+            Self::Motion => 20,
         }
     }
 
-    /// The format's name: `rgb8`, `bgr8`, `yuyv`, `z16`, `y8`, `xyzrgb`.
+    /// The format's name: `rgb8`, `bgr8`, `yuyv`, `z16`, `y8`, `xyzrgb`, `motion`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rgb8 => "rgb8",
@@ -87,6 +99,7 @@ impl PixelFormat {
             Self::Z16 => "z16",
             Self::Y8 => "y8",
             Self::Xyzrgb => "xyzrgb",
+            Self::Motion => "motion",
         }
     }
 }

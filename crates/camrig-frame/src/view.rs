@@ -133,7 +133,8 @@ pub struct ColorView<'a> {
 impl<'a> ColorView<'a> {
     /// Color of any format; none when the frame is no image of light.
     pub fn new(frame: Frame<'a>) -> Option<Self> {
-        let light = !matches!(frame.header.format, PixelFormat::Z16 | PixelFormat::Xyzrgb);
+        let light =
+            !matches!(frame.header.format, PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion);
         light.then_some(Self { frame })
     }
 
@@ -153,7 +154,7 @@ impl<'a> ColorView<'a> {
                 let (even, odd) = (self.frame.pixel(x & !1, y)?, self.frame.pixel(x | 1, y));
                 yuv_to_rgb(bytes[0], even[1], odd.map_or(128, |pixel| pixel[1]))
             }
-            PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb => [bytes[0]; 3],
+            PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => [bytes[0]; 3],
         })
     }
 
@@ -169,7 +170,7 @@ impl<'a> ColorView<'a> {
                 .flat_map(|row| row.chunks_exact(3))
                 .for_each(|bgr| rgb.extend([bgr[2], bgr[1], bgr[0]])),
             PixelFormat::Y8 => self.frame.rows().flatten().for_each(|&luminance| rgb.extend([luminance; 3])),
-            PixelFormat::Yuyv | PixelFormat::Z16 | PixelFormat::Xyzrgb => rgb.extend(
+            PixelFormat::Yuyv | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => rgb.extend(
                 (0..height)
                     .flat_map(|y| (0..width).map(move |x| (x, y)))
                     .filter_map(|(x, y)| self.rgb(x, y))

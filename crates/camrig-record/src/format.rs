@@ -8,6 +8,7 @@
 //! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
 //! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
 //! | `/front/depth/points` | `foxglove.PointCloud` | instead, for frames that are points |
+//! | `/front/gyro/samples` and so on | `camrig.Motion`, JSON | one message for each frame of motion: its samples |
 //! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
 //! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
@@ -38,6 +39,8 @@ pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
 pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
 /// Foxglove's schema of points.
 pub(crate) const POINTS_SCHEMA: &str = "foxglove.PointCloud";
+/// The schema of samples of motion.
+pub(crate) const MOTION_SCHEMA: &str = "camrig.Motion";
 /// Foxglove's schema of pixels in JPEG.
 pub(crate) const COMPRESSED_SCHEMA: &str = "foxglove.CompressedImage";
 
@@ -185,6 +188,22 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
       "timestamp_nanos": {"type": "integer"},
       "metadata": {"type": "object", "additionalProperties": {"type": "integer"}},
       "coding": {"type": "string"}
+    }}}
+  }
+}
+"#;
+
+/// The JSON schema of samples of motion, for viewers: nanoseconds of the camera's clock, and metres per second
+/// squared or radians per second.
+pub(crate) const MOTION_JSON_SCHEMA: &str = r#"{
+  "type": "object",
+  "title": "camrig.Motion",
+  "properties": {
+    "samples": {"type": "array", "items": {"type": "object", "properties": {
+      "nanos": {"type": "integer"},
+      "x": {"type": "number"},
+      "y": {"type": "number"},
+      "z": {"type": "number"}
     }}}
   }
 }

@@ -184,8 +184,8 @@ fn encoding(format: PixelFormat) -> &'static str {
         PixelFormat::Yuyv => "yuyv",
         PixelFormat::Z16 => "16UC1",
         PixelFormat::Y8 => "mono8",
-        // Points have a message of their own.
-        PixelFormat::Xyzrgb => "",
+        // Points and motion have messages of their own.
+        PixelFormat::Xyzrgb | PixelFormat::Motion => "",
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod compression;
 mod format;
 mod images;
+mod motion;
 mod read;
 mod record;
 mod replay;

@@ -126,7 +126,7 @@ pub struct DeviceProfile {
     pub stream: Stream,
     /// How its pixels are stored.
     pub format: PixelFormat,
-    /// Its size and rate.
+    /// Its size and rate; of motion [`StreamProfile::of_motion`].
     pub profile: StreamProfile,
 }
 

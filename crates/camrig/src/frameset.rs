@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use camrig_frame::{
-    CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, PointsView, Stream, Timestamp,
+    CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, MotionView, PointsView, Stream,
+    Timestamp,
 };
 use camrig_ipc::{Lease, Published};
 
 use crate::processor::ProcessorError;
 
-/// What one camera saw at one instant: a frame for each of its streams.
+/// What one camera saw at one instant: a frame for each of its streams; and how it moved since the frameset
+/// before, where it has motion sensors.
 ///
 /// A cheap handle: borrow it, or clone it to keep it. The memory behind it returns to the camera when the
 /// last clone drops; a processor that keeps as many framesets as the camera has slots starves the rig.
@@ -145,6 +147,11 @@ impl FrameSet {
     /// The points that a processor made of the depth frame, if there are any.
     pub fn points(&self) -> Option<PointsView<'_>> {
         PointsView::new(self.frame(Stream::Depth)?)
+    }
+
+    /// The samples of [`Stream::Accel`] or [`Stream::Gyro`] that came since the frameset before, if there are any.
+    pub fn motion(&self, stream: Stream) -> Option<MotionView<'_>> {
+        MotionView::new(self.frame(stream)?)
     }
 
     fn pixels(&self, index: usize) -> &[u8] {

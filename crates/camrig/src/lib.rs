@@ -49,6 +49,7 @@ pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
 pub use stock::{Colorizer, Picture};
 pub use synthetic::{Synthetic, SyntheticOptions};

@@ -29,28 +29,33 @@ impl Losses {
         self.streams[stream as usize].told[reason as usize] += frames;
     }
 
-    /// What was lost before these frames of an instant: the most that is missing of one of their streams.
+    /// What was lost before these frames of an instant: the most that is missing of one of their streams of
+    /// images, and every sample of motion.
     pub(crate) fn note(&mut self, frames: &[FrameHeader]) -> Lost {
-        let mut most = Lost::default();
+        let (mut most, mut samples) = (Lost::default(), Lost::default());
         for frame in frames {
-            let lost = self.streams[frame.stream as usize].note(frame.number);
-            if lost.iter().sum::<u64>() > most.iter().sum() {
+            let lost = self.streams[frame.stream as usize].note(frame.number, frame.numbers());
+            if frame.stream.is_motion() {
+                samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
+            } else if lost.iter().sum::<u64>() > most.iter().sum() {
                 most = lost;
             }
         }
+        most.iter_mut().zip(samples).for_each(|(sum, lost)| *sum += lost);
         most
     }
 }
 
 impl Numbers {
-    fn note(&mut self, number: u64) -> Lost {
+    /// Of a frame that stands for so many `numbers`, up to its own.
+    fn note(&mut self, number: u64, numbers: u64) -> Lost {
         let last = self.last.replace(number);
         if last.is_none_or(|last| number <= last) {
             // The first one, or numbers that go back, which is a new start.
             self.told = Lost::default();
             return Lost::default();
         }
-        let mut missing = number - last.unwrap_or_default() - 1;
+        let mut missing = (number - last.unwrap_or_default()).saturating_sub(numbers);
         let mut lost = Lost::default();
         for (lost, told) in lost.iter_mut().zip(&mut self.told) {
             *lost = missing.min(*told);
@@ -92,5 +97,20 @@ mod tests {
         losses.tell(depth, LostReason::QueueFull, 9);
         assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0]);
+    }
+
+    #[test]
+    fn every_sample_of_motion_counts() {
+        let mut losses = Losses::default();
+        let samples = |stream, number, count| {
+            let header = frame(stream, number);
+            FrameHeader { format: PixelFormat::Motion, ..header }.with_samples(count)
+        };
+        let (depth, accel, gyro) = (Stream::Depth, Stream::Accel, Stream::Gyro);
+        assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0]);
+        // Two images, one sample, and three of seven.
+        losses.tell(gyro, LostReason::NoPartner, 2);
+        assert_eq!(losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]), [4, 0, 2]);
     }
 }

@@ -356,7 +356,7 @@ error: option `model` of camera `e` has unknown value `d455`
   --> t.toml:12:21
    |
 12 | options = { model = "d455" }
-   |                     ^^^^^^ did you mean `d405`? there are: `d405`, `d435`, `any`
+   |                     ^^^^^^ did you mean `d405`? there are: `d405`, `d435`, `d435i`, `any`
 
 error: `inputs` of processor `p` is a string
   --> t.toml:16:10

@@ -38,13 +38,15 @@ driver replay
   to_seconds    number
 
 driver synthetic
-  model              d405|d435|any
+  model              d405|d435|d435i|any
   serial             string
   seed               integer
   depth              string
   color              string
   color_format       rgb8|bgr8|yuyv
   infrared           string
+  accel              integer
+  gyro               integer
   paced              bool
   frames             integer
   unplug_at          number

@@ -8,7 +8,7 @@ use crate::program::Test;
 const SIX_CAMERAS: &str = r#"
 [camera.front]
 driver = "synthetic"
-options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any", infrared = "64x48@30" }
+options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any", infrared = "64x48@30", accel = 100, gyro = 200 }
 
 [camera.rear]
 driver = "synthetic"
@@ -24,7 +24,7 @@ options = { paced = false, depth = "off", color = "64x48@30", model = "any" }
 
 [camera.top]
 driver = "synthetic"
-options = { paced = false, depth = "64x48@30", color = "off", model = "any", drop_rate = 0.3 }
+options = { paced = false, depth = "64x48@30", color = "off", model = "any", drop_rate = 0.3, accel = 20 }
 
 [camera.wrist]
 driver = "synthetic"

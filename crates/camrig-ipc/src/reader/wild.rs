@@ -195,7 +195,7 @@ fn wild_headers_are_refused() {
         change(&mut wild.frames[0]);
         wild
     };
-    for (header, reason) in [
+    for (header, reason) in vec![
         (with(|frame| frame.width = 0), not_one),
         (with(|frame| frame.width = u32::MAX), not_one),
         (with(|frame| frame.height = u32::MAX), not_one),

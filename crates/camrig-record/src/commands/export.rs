@@ -2,7 +2,7 @@
 //!
 //! A folder for each camera, with `camera.json`, which is calibration and depth unit, `framesets.jsonl`,
 //! which has a line for each frameset, and a folder for each stream, whose files are named by the frameset's
-//! number.
+//! number. Motion is in CSV files, whatever the format of images is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,10 +10,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use camrig::encode_ply;
 use camrig::frame::{
-    CameraInfo, ColorView, DepthView, Frame, Intrinsics, PixelFormat, PointCloud, PointsView, Stream,
+    CameraInfo, ColorView, DepthView, Frame, Intrinsics, MotionView, PixelFormat, PointCloud, PointsView,
+    Stream,
 };
+use camrig::{encode_csv, encode_ply};
 use png::{BitDepth, ColorType};
 
 use super::{CommandError, bar, counted, size_bytes};
@@ -198,21 +199,27 @@ impl CameraFolder {
         if !wanted {
             return Ok(());
         }
-        let write = |folder: &str, bytes: Vec<u8>| {
+        let write = |folder: &str, extension: &str, bytes: Vec<u8>| {
             let folder = self.path.join(folder);
             fs::create_dir_all(&folder)?;
-            let name = format!("{:06}.{}", frameset.record.sequence, self.format.extension());
+            let name = format!("{:06}.{}", frameset.record.sequence, extension);
             fs::write(folder.join(name), bytes)
         };
+        let extension = self.format.extension();
         if let Some(points) = &self.points {
             if let Some(ply) = shown.ply(points, self.depth_unit_meters).map_err(io::Error::other)? {
-                write("points", ply)?;
+                write("points", extension, ply)?;
             }
         } else {
             for (header, pixels) in &shown.0 {
                 let Some(image) = Image::new(&Frame::new(header, pixels)) else { continue };
                 let bytes = if self.format == Format::Png { image.png()? } else { image.npy() };
-                write(header.stream.name(), bytes)?;
+                write(header.stream.name(), extension, bytes)?;
+            }
+        }
+        for (header, pixels) in &shown.0 {
+            if let Some(motion) = MotionView::new(Frame::new(header, pixels)) {
+                write(header.stream.name(), "csv", encode_csv(&motion))?;
             }
         }
         serde_json::to_writer(&mut self.list, &frameset.record)?;
@@ -237,12 +244,12 @@ struct Image {
 }
 
 impl Image {
-    /// None for points, which are no image.
+    /// None for points and for motion, which are no images.
     fn new(frame: &Frame<'_>) -> Option<Self> {
         let (width, height) = (frame.width(), frame.height());
         let rows = || frame.rows().flatten().copied().collect();
         let (format, pixels) = match (frame.header().format, ColorView::new(*frame)) {
-            (PixelFormat::Xyzrgb, _) => return None,
+            (PixelFormat::Xyzrgb | PixelFormat::Motion, _) => return None,
             (PixelFormat::Z16, _) => (PixelFormat::Z16, rows()),
             (PixelFormat::Rgb8 | PixelFormat::Bgr8 | PixelFormat::Yuyv, Some(color)) => {
                 (PixelFormat::Rgb8, color.to_rgb8())

@@ -26,8 +26,8 @@ pub(crate) use self::index::{Channel, ChunkPlace, Index};
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
 pub(crate) use self::records::messages;
 use crate::format::{
-    CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, NAME_KEY, ORIGIN_KEY, PART_KEY,
-    POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
+    CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, MOTION_SCHEMA, NAME_KEY, ORIGIN_KEY,
+    PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
 };
 
 /// A recording that can be read.
@@ -198,7 +198,7 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
         cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
     }
     for (&id, Channel { metadata, schema, .. }) in
-        of_schema(&[GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA])
+        of_schema(&[GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA])
     {
         let name = metadata.get(NAME_KEY).map(String::as_str);
         let Some(camera) = name.and_then(|name| cameras.get_mut(name)) else { continue };

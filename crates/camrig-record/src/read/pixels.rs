@@ -10,6 +10,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::format::{FrameRecord, JPEG, RAW};
+use crate::motion;
 
 /// The data of a frame's message, as stored; the memory is the message's.
 ///
@@ -19,6 +20,8 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, S
     let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
     match frame.coding.as_str() {
         RAW if frame.format == PixelFormat::Xyzrgb => Ok(PointCloud::decode(message).map_err(fail)?.data),
+        RAW if frame.format == PixelFormat::Motion => motion::decode(&message)
+            .map_err(|error| format!("its {} message makes no sense: {error}", frame.stream)),
         RAW => Ok(RawImage::decode(message).map_err(fail)?.data),
         JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
         other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),

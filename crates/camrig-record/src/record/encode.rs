@@ -8,7 +8,7 @@ use camrig::{FrameSet, ProcessorError};
 
 use super::memory::Item;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
-use crate::images;
+use crate::{images, motion};
 
 /// What a message has beside its pixels, with room to spare.
 const MESSAGE_BYTES: usize = 4096;
@@ -20,7 +20,7 @@ pub(crate) struct Source {
     pub(crate) producer: String,
     /// What the producer gives: a processor that passes framesets on may have other formats than the camera.
     pub(crate) info: CameraInfo,
-    /// The streams that its framesets have, with their formats.
+    /// The streams that its framesets have, with their formats; of motion those that they may have.
     pub(crate) frames: Vec<(Stream, PixelFormat)>,
     /// What the camera says of itself.
     said: Arc<CameraInfo>,
@@ -71,7 +71,11 @@ impl Source {
 }
 
 fn formats_of(frames: &FrameSet) -> impl Iterator<Item = (Stream, PixelFormat)> {
-    frames.header().frames.iter().map(|frame| (frame.stream, frame.format))
+    let images = frames.header().frames.iter().map(|frame| (frame.stream, frame.format));
+    // A frameset between two samples has no frame of motion, and is of the same camera all the same.
+    let motion = frames.info().streams.iter().map(|info| (info.stream, info.format));
+    let images = images.filter(|(stream, _)| !stream.is_motion());
+    images.chain(motion.filter(|(stream, _)| stream.is_motion()))
 }
 
 /// A frameset as messages, and the gaps before it.
@@ -94,8 +98,11 @@ pub(super) struct Messages {
 
 /// How much memory a frameset takes at most.
 pub(super) fn size_bytes(frames: &FrameSet) -> usize {
-    let image = |frame: camrig::frame::Frame<'_>| frame.bytes().len() + MESSAGE_BYTES;
-    frames.frames().map(image).sum::<usize>() + MESSAGE_BYTES
+    let message = |frame: camrig::frame::Frame<'_>| match frame.header().format {
+        PixelFormat::Motion => frame.width() as usize * motion::SAMPLE_BYTES + MESSAGE_BYTES,
+        _ => frame.bytes().len() + MESSAGE_BYTES,
+    };
+    frames.frames().map(message).sum::<usize>() + MESSAGE_BYTES
 }
 
 impl Encoded {
@@ -121,6 +128,7 @@ impl Encoded {
                 let header = frame.header();
                 match header.format {
                     PixelFormat::Xyzrgb => images::points(&source.name, header, pixels, &mut message),
+                    PixelFormat::Motion => motion::encode(frame, &mut message)?,
                     _ => images::raw_image(&source.name, header, pixels, &mut message),
                 }
                 RAW

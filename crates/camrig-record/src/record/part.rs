@@ -18,8 +18,8 @@ use super::encode::{Encoded, Messages, Source};
 use super::writer::cannot_write;
 use crate::compression::{Compression, Output, into_io};
 use crate::format::{
-    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, NAME_KEY, OFFSET_KEY,
-    ORIGIN_KEY, PART_KEY, STREAM_KEY, VERSION, VERSION_KEY,
+    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
+    MOTION_SCHEMA, NAME_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, STREAM_KEY, VERSION, VERSION_KEY,
 };
 use crate::images;
 
@@ -197,10 +197,13 @@ impl Part {
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
             let mut add = |what: &str, schema: Option<foxglove::Schema>| {
                 let schema = schema.ok_or(McapError::InvalidSchemaId)?;
-                define(format!("/{name}/{which}/{what}"), &schema, "protobuf", &metadata)
+                // The encoding of the messages follows from that of their schema.
+                let encoding = if schema.encoding == "jsonschema" { "json" } else { "protobuf" };
+                define(format!("/{name}/{which}/{what}"), &schema, encoding, &metadata)
             };
             let image = match format {
                 PixelFormat::Xyzrgb => add("points", images::schema::<PointCloud>()),
+                PixelFormat::Motion => add("samples", Some(json(MOTION_SCHEMA, MOTION_JSON_SCHEMA))),
                 _ if *jpeg && which == Stream::Color => add("image", images::schema::<CompressedImage>()),
                 _ => add("image", images::schema::<RawImage>()),
             };

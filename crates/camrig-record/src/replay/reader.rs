@@ -63,7 +63,7 @@ impl Reader {
     /// The highest rate of any camera of the recording, in frames per second.
     pub(super) fn frames_per_second(&self) -> u32 {
         let cameras = self.parts[0].0.cameras().iter();
-        let rates = cameras.flat_map(|camera| &camera.info.streams);
+        let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| !info.stream.is_motion());
         rates.map(|stream| stream.profile.frames_per_second()).max().unwrap_or(1)
     }
 

@@ -181,7 +181,8 @@ impl Attached {
         streams.dedup();
         let rows = streams.into_iter().map(|(stream, format)| {
             let own = profiles.iter().filter(|it| (it.stream, it.format) == (stream, format));
-            let profiles = by_size(own.map(|it| it.profile).collect());
+            let own: Vec<_> = own.map(|it| it.profile).collect();
+            let profiles = if stream.is_motion() { by_rate(&own) } else { by_size(own) };
             [format!("  {stream}"), format.to_string(), profiles]
         });
         format!("{}: {model}{}\n{}", self.driver, facts.concat(), table(rows))
@@ -198,6 +199,14 @@ fn by_size(mut profiles: Vec<StreamProfile>) -> String {
         format!("{}x{}@{}", profiles[0].width(), profiles[0].height(), rates.join(","))
     };
     profiles.chunk_by(same_size).map(size).collect::<Vec<_>>().join(" ")
+}
+
+/// `@200,100`: how many samples of motion a second, the most first.
+fn by_rate(profiles: &[StreamProfile]) -> String {
+    let mut rates: Vec<_> = profiles.iter().map(|it| it.frames_per_second()).collect();
+    rates.sort_by_key(|&rate| Reverse(rate));
+    rates.dedup();
+    format!("@{}", rates.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// `d435` for an `Intel RealSense D435`: the last word of the model, as the name of an actor.

@@ -131,7 +131,9 @@ fn demands<'t>(
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
         // The options were checked when the topology was read.
-        let demand = registry.driver(driver)?.usb(&actor.options).ok()??;
+        let mut demand = registry.driver(driver)?.usb(&actor.options).ok()??;
+        // Motion takes next to nothing: a few bytes a sample, at most a thousand times a second.
+        demand.streams.retain(|it| !it.stream.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
     })
 }

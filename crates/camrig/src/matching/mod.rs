@@ -286,7 +286,8 @@ impl Matching {
 /// A camera's framesets are at least half their interval apart, unless it is the moment of their arrival that is
 /// stamped.
 fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
-    let rate = frames.info().streams.iter().map(|info| info.profile.frames_per_second()).max();
+    let images = frames.info().streams.iter().filter(|info| !info.stream.is_motion());
+    let rate = images.map(|info| info.profile.frames_per_second()).max();
     match (clock, rate) {
         (Clock::System, _) | (_, None) => 0,
         (_, Some(rate)) => 500_000_000 / u64::from(rate),

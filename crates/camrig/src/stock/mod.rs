@@ -1,6 +1,7 @@
 //! The stock processors that every program has.
 
 mod colorize;
+pub(crate) mod csv;
 mod match_lines;
 mod matches;
 mod picture;

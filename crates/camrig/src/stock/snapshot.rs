@@ -1,8 +1,9 @@
-//! The stock processor `snapshot`: every n-th frameset of each camera as PNG and PLY files, to look at.
+//! The stock processor `snapshot`: every n-th frameset of each camera as PNG, PLY and CSV files, to look at.
 //!
 //! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors
 //! of [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the depth units as they came; of
-//! the points that `pointcloud` makes, `CAMERA-SEQUENCE-points.ply`.
+//! the points that `pointcloud` makes, `CAMERA-SEQUENCE-points.ply`; of motion `CAMERA-SEQUENCE-accel.csv` and
+//! `CAMERA-SEQUENCE-gyro.csv`.
 //! What a frameset lacks has no file. A file that exists is replaced: a camera that is started again counts
 //! from 0. It deliberately keeps no calibration and no time: it is for looking, not for replaying.
 
@@ -13,11 +14,12 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+use camrig_frame::Stream;
 use serde::Deserialize;
 
 use super::colorize::Colorizer;
 use super::picture::Picture;
-use super::ply;
+use super::{csv, ply};
 use crate::frameset::FrameSet;
 use crate::outlet::Outlet;
 use crate::processor::{Processor, ProcessorError};
@@ -138,6 +140,11 @@ impl Processor for Snapshot {
         if let Some(points) = frames.points() {
             write("points.ply", Ok(ply::encode(&points)))?;
         }
+        for stream in [Stream::Accel, Stream::Gyro] {
+            if let Some(motion) = frames.motion(stream) {
+                write(&format!("{stream}.csv"), Ok(csv::encode(&motion)))?;
+            }
+        }
         Ok(())
     }
 }
@@ -158,7 +165,7 @@ mod tests {
     use std::fs::File;
     use std::io::BufReader;
 
-    use camrig_frame::{PixelFormat, Stream};
+    use camrig_frame::{MotionSample, PixelFormat};
     use png::{BitDepth, ColorType};
 
     use super::*;
@@ -248,6 +255,21 @@ mod tests {
         let file = fs::read(folder.path().join("front-000000-points.ply")).unwrap();
         assert_eq!(file, ply::encode(&frames.points().unwrap()));
         assert!(file.ends_with(&[0, 0, 128, 63, 0, 0, 128, 63, 0, 0, 128, 63, 7, 8, 9]));
+    }
+
+    #[test]
+    fn motion_becomes_a_table() {
+        let folder = TestFolder::new("snapshot-motion");
+        let gyro = (Stream::Gyro, PixelFormat::Motion, "2x1@200");
+        let sample = |nanos, xyz| MotionSample { nanos, xyz }.to_bytes();
+        let samples = [sample(7, [0.1, -9.80665, 1e-9]), sample(u64::MAX, [0.0, 1.0, f32::NAN])].concat();
+        let frames = TestCamera::new("front", &[gyro]).frameset(0, &[&samples]);
+        snapshot(&folder, "").process(&frames, &mut testing::outlet("snapshot", &[])).unwrap();
+        assert_eq!(folder.file_names(), ["front-000000-gyro.csv"]);
+        assert_eq!(
+            fs::read_to_string(folder.path().join("front-000000-gyro.csv")).unwrap(),
+            "nanos,x,y,z\n7,0.1,-9.80665,0.000000001\n18446744073709551615,0,1,NaN\n",
+        );
     }
 
     #[test]

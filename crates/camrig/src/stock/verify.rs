@@ -3,13 +3,16 @@
 //! It renders each synthetic frameset again, from what travels with it, and compares every byte, so that no
 //! camera's pixels ever appear under another's name, no frame twice and none torn. Of cameras whose content
 //! nobody can know it digests what it sees: equal digests from two placements mean equal framesets.
+//! Samples of motion are compared too (`motion`).
 //! It deliberately knows nothing of slots, links and placements: it sees what any processor sees.
+
+mod motion;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Frame, PixelFormat, Stream};
+use camrig_frame::{CameraInfo, Frame, PixelFormat, Stream, StreamInfo};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -78,6 +81,8 @@ enum Fault {
     Streams { camera: String, sequence: u64, found: String, expected: String },
     #[error("frameset {sequence} of `{camera}` mixes frames {first} and {other}")]
     Numbers { camera: String, sequence: u64, first: u64, other: u64 },
+    #[error("frameset {sequence} of `{camera}`: {stream} sample {number} {what}")]
+    Sample { camera: String, sequence: u64, stream: &'static str, number: u64, what: String },
     #[error(
         "frameset {sequence} of `{camera}`: in {stream} frame {number} the pixel at column {x}, row {y} is \
          {found}, not {expected}"
@@ -146,7 +151,11 @@ impl Verify {
         if let Some(scene) = &camera.scene {
             check_headers(frames)?;
             for frame in frames.frames() {
-                check_pixels(frames, &frame, scene, &mut self.rendered)?;
+                if frame.stream().is_motion() {
+                    motion::check(frames, &frame, scene)?;
+                } else {
+                    check_pixels(frames, &frame, scene, &mut self.rendered)?;
+                }
             }
         }
         if self.options.digest {
@@ -214,15 +223,20 @@ fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
     })
 }
 
-/// Checks that the frames are one of each stream that the camera has, as large as it says, of one instant.
+/// Checks that the frames are one of each stream that the camera has, as large as it says, of one instant; those
+/// of motion may be missing or shorter, and have numbers of their own.
 fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     let headers = &frames.header().frames;
     let found = headers
         .iter()
         .map(|frame| (frame.stream, frame.format, frame.width, frame.height, frame.stride_bytes));
-    let expected = frames.info().streams.iter().map(|info| {
-        let (width, height) = (info.profile.width(), info.profile.height());
-        (info.stream, info.format, width, height, width * info.format.bytes_per_pixel())
+    let expected = frames.info().streams.iter().filter_map(|info| {
+        let StreamInfo { stream, format, profile, .. } = *info;
+        let (mut width, height) = (profile.width(), profile.height());
+        if stream.is_motion() {
+            width = headers.iter().find(|frame| frame.stream == stream)?.width.min(width);
+        }
+        Some((stream, format, width, height, width * format.bytes_per_pixel()))
     });
     if !found.clone().eq(expected.clone()) {
         return Err(Fault::Streams {
@@ -233,7 +247,7 @@ fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
         });
     }
     let first = headers.first().map_or(0, |frame| frame.number);
-    match headers.iter().find(|frame| frame.number != first) {
+    match headers.iter().find(|frame| frame.number != first && !frame.stream.is_motion()) {
         Some(frame) => Err(Fault::Numbers {
             camera: frames.camera().to_owned(),
             sequence: frames.sequence(),
@@ -524,6 +538,50 @@ mod tests {
         );
         let mixed = parts.with(|parts| parts.header.frames[1].number = 9);
         assert_eq!(fault([mixed]), "frameset 0 of `front` mixes frames 0 and 9");
+    }
+
+    #[test]
+    fn motion_has_to_be_what_the_camera_measured() {
+        let all = &captured("front", "accel = 60\ngyro = 200", 3);
+        let mut right = verify("");
+        for parts in all {
+            right.look(&parts.clone().frameset()).unwrap();
+        }
+        let (parts, gyro) = (&all[2], 3);
+        assert_eq!((parts.header.frames[gyro].number, parts.header.frames[gyro].width), (13, 7));
+        let none = parts.with(|parts| parts.header.frames.truncate(2));
+        assert!(right.look(&none).is_err_and(|fault| fault.to_string().contains("came after")));
+        for (change, found) in [
+            (
+                (|parts| parts.pixels.0[3][2 * 20 + 8] ^= 1) as fn(&mut Parts),
+                "frameset 2 of `front`: gyro sample 9 is [",
+            ),
+            (
+                |parts| parts.pixels.0[3][20..28].fill(0),
+                "frameset 2 of `front`: gyro sample 8 is no later than the one before",
+            ),
+            (
+                |parts| parts.header.frames[3].timestamp.nanos += 1,
+                "frameset 2 of `front`: gyro sample 13 is not of the time that its frame says, or after it",
+            ),
+            (|parts| parts.header.frames[3].number += 1, "frameset 2 of `front`: gyro sample 8 is ["),
+            (
+                |parts| parts.header.frames[3].number = 1,
+                "frameset 2 of `front`: gyro sample 1 is the last of 7",
+            ),
+            (
+                |parts| parts.pixels.0[3] = parts.pixels.0[2].repeat(4)[..140].to_vec(),
+                "frameset 2 of `front`: gyro sample 7 is [",
+            ),
+            (
+                |parts| parts.header.frames[3].format = PixelFormat::Y8,
+                "frameset 2 of `front` has color rgb8 32x24 in rows of 96 bytes, depth z16 64x48 in rows of 128 \
+                 bytes, accel motion 2x1 in rows of 40 bytes, gyro y8 7x1 in rows of 140 bytes, but",
+            ),
+        ] {
+            let fault = fault([parts.with(change)]);
+            assert!(fault.starts_with(found), "{fault}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! * `model`: profiles and optics
 //! * `world`: what there is to see
 //! * `scene`: its pixels
+//! * `motion`: which samples come with them
 //! * `device`: what happened to the device, whoever opens it
 //! * this module: when frames come, and when they do not
 //!
@@ -16,6 +17,7 @@
 
 mod device;
 mod model;
+mod motion;
 mod options;
 mod scene;
 mod world;
@@ -23,9 +25,12 @@ mod world;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, StreamInfo, Timestamp};
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, StreamInfo, Timestamp,
+};
 
 use self::device::Device;
+use self::motion::Samples;
 pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
@@ -47,6 +52,7 @@ pub struct Synthetic {
     /// Whether it will deliver nothing more, however long it is asked.
     is_silent: bool,
     streams: Vec<StreamInfo>,
+    motion: Vec<Samples>,
     scene: Scene,
     frames_per_second: u64,
     /// The number of the next frameset that the device does not lose.
@@ -92,6 +98,7 @@ impl Driver for Synthetic {
             frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()).into(),
             options,
             serial,
+            motion: streams.iter().filter_map(Samples::new).collect(),
             streams,
             number: 0,
             captured: 0,
@@ -150,16 +157,37 @@ impl Driver for Synthetic {
 }
 
 impl Synthetic {
-    fn deliver(&self, outlet: &mut Outlet) -> Result<(), DriverError> {
-        let loan = outlet.loan(monotonic_nanos(), self.headers());
+    fn deliver(&mut self, outlet: &mut Outlet) -> Result<(), DriverError> {
+        let headers = self.headers();
+        for header in &headers {
+            let samples = self.motion.iter_mut().filter(|samples| samples.stream() == header.stream);
+            samples.for_each(|samples| samples.take(header.number));
+        }
+        let loan = outlet.loan(monotonic_nanos(), headers.clone());
         let Some(mut loan) = loan? else {
             return Ok(());
         };
-        for (index, info) in self.streams.iter().enumerate() {
-            self.scene.render(info.stream, self.number, loan.frame_mut(index));
+        for (index, header) in headers.iter().enumerate() {
+            if header.stream.is_motion() {
+                self.write_samples(header, loan.frame_mut(index));
+            } else {
+                self.scene.render(header.stream, self.number, loan.frame_mut(index));
+            }
         }
         outlet.publish(loan);
         Ok(())
+    }
+
+    fn write_samples(&self, header: &FrameHeader, bytes: &mut [u8]) {
+        let rates = self.motion.iter().filter(|samples| samples.stream() == header.stream);
+        let rate = rates.map(Samples::per_second).next().unwrap_or(1);
+        let numbers = header.number + 1 - header.numbers()..;
+        let size = header.format.bytes_per_pixel() as usize;
+        for (number, room) in numbers.zip(bytes.chunks_exact_mut(size)) {
+            let nanos = self.options.hardware_nanos(self.true_nanos_at(number, rate));
+            let sample = MotionSample { nanos, xyz: self.scene.motion(header.stream, number) };
+            room.copy_from_slice(&sample.to_bytes());
+        }
     }
 
     fn headers(&self) -> FrameHeaders {
@@ -173,7 +201,15 @@ impl Synthetic {
         metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
         let timestamp = Timestamp { clock: Clock::Hardware, nanos };
         let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(self.number, timestamp) };
-        self.streams.iter().map(header).collect()
+        let images = self.streams.iter().filter(|info| !info.stream.is_motion()).map(header);
+        let motion = self.motion.iter().filter_map(|samples| {
+            let numbers = samples.until(self.number, self.frames_per_second)?;
+            let nanos = self.true_nanos_at(*numbers.end(), samples.per_second());
+            let taken = Timestamp { clock: Clock::Hardware, nanos: self.options.hardware_nanos(nanos) };
+            let count = (numbers.end() - numbers.start() + 1) as u32;
+            Some(samples.info().header(*numbers.end(), taken).with_samples(count))
+        });
+        images.chain(motion).collect()
     }
 
     /// Waits until run time `at`, at most `timeout`; false when the time has not come by then.
@@ -212,7 +248,12 @@ impl Synthetic {
 
     /// When frame `number` comes, in nanoseconds of run time.
     fn true_nanos(&self, number: u64) -> u64 {
-        let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.frames_per_second);
+        self.true_nanos_at(number, self.frames_per_second)
+    }
+
+    /// When what is numbered so, of so many a second, comes.
+    fn true_nanos_at(&self, number: u64, per_second: u64) -> u64 {
+        let nanos = u128::from(number) * 1_000_000_000 / u128::from(per_second);
         self.options.start_delay_nanos() + nanos as u64
     }
 }

@@ -14,7 +14,9 @@ pub(crate) enum Model {
     /// Room range, 1 mm depth unit; color has a narrower field of view than depth.
     #[default]
     D435,
-    /// A D435 of any size and rate, for tests that want tiny frames.
+    /// A D435 with motion sensors.
+    D435i,
+    /// A D435i of any size and rate, for tests that want tiny frames.
     Any,
 }
 
@@ -61,6 +63,10 @@ const D435_COLOR_MODES: &[Mode] = &[
     mode(320, 240, &[6, 15, 30, 60]),
 ];
 
+/// The rates of motion of a D435i, as librealsense has them for the newer of its two sensors.
+const D435I_ACCEL_RATES: &[u32] = &[100, 200];
+const D435I_GYRO_RATES: &[u32] = &[200, 400];
+
 /// A field of view as the tangents of half its angles, for the whole 16:9 sensor.
 struct FieldOfView {
     half_width: f64,
@@ -77,13 +83,14 @@ const NARROW: FieldOfView = FieldOfView { half_width: 0.687_281_0, half_height: 
 const PROPOSALS: usize = 2;
 
 impl Model {
-    const ALL: [Self; 3] = [Self::D405, Self::D435, Self::Any];
+    const ALL: [Self; 4] = [Self::D405, Self::D435, Self::D435i, Self::Any];
 
     /// The model's name in options.
     const fn option(self) -> &'static str {
         match self {
             Self::D405 => "d405",
             Self::D435 => "d435",
+            Self::D435i => "d435i",
             Self::Any => "any",
         }
     }
@@ -93,6 +100,7 @@ impl Model {
         match self {
             Self::D405 => "Synthetic D405",
             Self::D435 => "Synthetic D435",
+            Self::D435i => "Synthetic D435I",
             Self::Any => "Synthetic",
         }
     }
@@ -106,7 +114,7 @@ impl Model {
     pub(super) const fn depth_unit_meters(self) -> f32 {
         match self {
             Self::D405 => 0.0001,
-            Self::D435 | Self::Any => 0.001,
+            Self::D435 | Self::D435i | Self::Any => 0.001,
         }
     }
 
@@ -114,7 +122,7 @@ impl Model {
     pub(super) const fn world_scale(self) -> f64 {
         match self {
             Self::D405 => 0.1,
-            Self::D435 | Self::Any => 1.0,
+            Self::D435 | Self::D435i | Self::Any => 1.0,
         }
     }
 
@@ -148,6 +156,29 @@ impl Model {
         ))
     }
 
+    /// Checks that the model measures motion at so many samples per second, and gives the stream's profile.
+    ///
+    /// # Errors
+    /// A message that says which rates it has, or which models have motion sensors.
+    pub(super) fn motion_profile(self, stream: Stream, rate: u32) -> Result<StreamProfile, String> {
+        let rates = match (self, stream) {
+            (Self::D405 | Self::D435, _) => {
+                let own_name = self.option();
+                return Err(format!("model `{own_name}` has no motion sensors; `d435i` and `any` have"));
+            }
+            (Self::D435i, Stream::Accel) => D435I_ACCEL_RATES,
+            (Self::D435i, _) => D435I_GYRO_RATES,
+            (Self::Any, _) => {
+                return StreamProfile::of_motion(rate).map_err(|error| format!("{stream}: {error}"));
+            }
+        };
+        let known = rates.iter().find(|&&own| own == rate);
+        known.and_then(|&rate| StreamProfile::of_motion(rate).ok()).ok_or_else(|| {
+            let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
+            format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", "))
+        })
+    }
+
     /// Everything that a camera of this model says of one stream. Its streams share one viewpoint.
     pub(super) fn stream_info(
         self,
@@ -159,7 +190,7 @@ impl Model {
             stream,
             format,
             profile,
-            intrinsics: Some(self.intrinsics(stream, profile)),
+            intrinsics: (!stream.is_motion()).then(|| self.intrinsics(stream, profile)),
             to_depth: Some(Extrinsics::IDENTITY),
         }
     }
@@ -168,7 +199,7 @@ impl Model {
     /// ratio, scaled to the profile's size. Focal lengths follow from the documented fields of view.
     fn intrinsics(self, stream: Stream, profile: StreamProfile) -> Intrinsics {
         let field = match (self, stream) {
-            (Self::D435 | Self::Any, Stream::Color) => NARROW,
+            (Self::D435 | Self::D435i | Self::Any, Stream::Color) => NARROW,
             _ => WIDE,
         };
         let (width, height) = (profile.width(), profile.height());
@@ -199,8 +230,8 @@ impl Model {
         match (self, stream) {
             (Self::Any, _) => None,
             (Self::D405, _) => Some(D405_MODES),
-            (Self::D435, Stream::Color) => Some(D435_COLOR_MODES),
-            (Self::D435, _) => Some(D435_DEPTH_MODES),
+            (Self::D435 | Self::D435i, Stream::Color) => Some(D435_COLOR_MODES),
+            (Self::D435 | Self::D435i, _) => Some(D435_DEPTH_MODES),
         }
     }
 }

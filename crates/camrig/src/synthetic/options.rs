@@ -28,13 +28,15 @@ const SERIALS: u64 = 1_000_000_000_000;
 /// driver = "synthetic"
 ///
 /// [camera.front.options]
-/// model = "d435"           # or "d405"; "any" takes every size and rate
+/// model = "d435"           # or "d405", "d435i"; "any" takes every size and rate
 /// serial = "943222071836"  # says which scene is seen; by default it follows from the camera's name
 /// # seed = 7               # or so: the serial number 000000000007
 /// color = "848x480@30"     # or "off"
 /// color_format = "rgb8"    # or "bgr8", "yuyv"
 /// depth = "848x480@30"     # or "off"
 /// infrared = "off"         # or a profile: infrared-1
+/// accel = 100              # samples a second, of models with motion sensors; by default none
+/// gyro = 200
 /// paced = true             # false: as fast as the readers let it
 /// frames = 300             # the camera ends after so many framesets; by default it does not
 ///
@@ -53,7 +55,7 @@ const SERIALS: u64 = 1_000_000_000_000;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticOptions {
-    /// `d405`, `d435`, or `any` for every size and rate.
+    /// `d405`, `d435`, `d435i`, or `any` for every size and rate.
     pub(super) model: Model,
     /// The serial number, from which the scene follows. By default it follows from the camera's name.
     serial: Option<String>,
@@ -67,6 +69,10 @@ pub struct SyntheticOptions {
     color_format: ColorFormat,
     /// The profile of infrared-1, which is off by default.
     infrared: Choice,
+    /// Samples of the accelerometer per second, for models that have one.
+    accel: Option<u32>,
+    /// Samples of the gyroscope per second.
+    gyro: Option<u32>,
     /// Whether framesets come at the profiles' rate; if not, as fast as the readers let them.
     pub(super) paced: bool,
     /// The camera ends after so many framesets.
@@ -99,6 +105,8 @@ impl Default for SyntheticOptions {
             color: Choice::default(),
             color_format: ColorFormat::default(),
             infrared: Choice(None),
+            accel: None,
+            gyro: None,
             paced: true,
             frames: None,
             unplug_at: None,
@@ -177,13 +185,17 @@ impl SyntheticOptions {
     }
 
     fn check_streams(&self) -> Result<(), String> {
+        for (stream, rate) in self.motion() {
+            self.model.motion_profile(stream, rate)?;
+        }
         let streams = self.streams();
-        let Some(first) = streams.first() else {
-            return Err(
-                "every stream is off; a camera has at least one of `color`, `depth`, `infrared`".to_owned()
-            );
+        let images = || streams.iter().filter(|info| !info.stream.is_motion());
+        let Some(first) = images().next() else {
+            return Err("every stream of images is off; a camera has at least one of `color`, `depth`, \
+                        `infrared`"
+                .to_owned());
         };
-        for info in &streams {
+        for info in images() {
             self.model.check(info.stream, info.profile)?;
             if info.profile.frames_per_second() != first.profile.frames_per_second() {
                 return Err(format!(
@@ -250,15 +262,18 @@ impl SyntheticOptions {
 
     /// The streams that are on, in the order of [`Stream::ALL`].
     pub(super) fn streams(&self) -> Vec<StreamInfo> {
-        self.choices()
+        let images = self
+            .choices()
             .into_iter()
-            .filter_map(|(stream, format, Choice(profile))| {
-                Some(self.model.stream_info(stream, format, profile?))
-            })
-            .collect()
+            .filter_map(|(stream, format, Choice(profile))| Some((stream, format, profile?)));
+        let motion = self.motion().filter_map(|(stream, rate)| {
+            Some((stream, PixelFormat::Motion, self.model.motion_profile(stream, rate).ok()?))
+        });
+        let info = |(stream, format, profile)| self.model.stream_info(stream, format, profile);
+        images.chain(motion).map(info).collect()
     }
 
-    /// What each stream could be instead; empty for a model of any size and rate.
+    /// What each stream of images could be instead; empty for a model of any size and rate.
     pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
         let all = |(stream, format, _)| {
             let profiles = self.model.profiles(stream);
@@ -267,7 +282,13 @@ impl SyntheticOptions {
         self.choices().into_iter().flat_map(all).collect()
     }
 
-    /// Each stream, in the order of [`Stream::ALL`].
+    /// The streams of motion that are on, with their samples per second.
+    fn motion(&self) -> impl Iterator<Item = (Stream, u32)> {
+        let rates = [(Stream::Accel, self.accel), (Stream::Gyro, self.gyro)];
+        rates.into_iter().filter_map(|(stream, rate)| Some((stream, rate?)))
+    }
+
+    /// Each stream of images, in the order of [`Stream::ALL`].
     fn choices(&self) -> [(Stream, PixelFormat, Choice); 3] {
         let color_format = match self.color_format {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
@@ -371,7 +392,18 @@ mod tests {
             ("serial = 'a b'", "serial `a b` is not of 1 to 32 letters and digits"),
             (
                 "color = 'off'\ndepth = 'off'",
-                "every stream is off; a camera has at least one of `color`, `depth`, `infrared`",
+                "every stream of images is off; a camera has at least one of `color`, `depth`, `infrared`",
+            ),
+            (
+                "model = 'any'\naccel = 100\ncolor = 'off'\ndepth = 'off'",
+                "every stream of images is off; a camera has at least one of `color`, `depth`, `infrared`",
+            ),
+            ("accel = 100", "model `d435` has no motion sensors; `d435i` and `any` have"),
+            ("model = 'd405'\ngyro = 200", "model `d405` has no motion sensors; `d435i` and `any` have"),
+            ("model = 'd435i'\ngyro = 100", "model `d435i` has no gyro rate 100; there are: 200, 400"),
+            (
+                "model = 'any'\naccel = 0",
+                "accel: frame rate 0 is out of range; it is 1 to 1000 frames per second",
             ),
             (
                 "color = '640x480@60'",
@@ -398,7 +430,7 @@ mod tests {
             ("clock_skew = 1e9", "clock_skew 1000000000 is out of range; it is -60000 to 60000"),
             ("clock_drift_ppm = -10001", "clock_drift_ppm -10001 is out of range; it is -10000 to 10000"),
             ("start_delay = -0.1", "start_delay -0.1 is out of range; it is 0 to 3600000"),
-            ("model = 'd455'", "unknown variant `d455`, expected one of `d405`, `d435`, `any`"),
+            ("model = 'd455'", "unknown variant `d455`, expected one of `d405`, `d435`, `d435i`, `any`"),
         ] {
             assert_eq!(checked(text).unwrap_err(), message);
         }

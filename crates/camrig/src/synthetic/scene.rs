@@ -7,11 +7,18 @@
 use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
 
 use super::model::Model;
-use super::world::{BODIES, Body, Lens, World, shade};
-use super::{DRIVER, hash_bytes};
+use super::world::{BODIES, Body, Lens, World, shade, unit};
+use super::{DRIVER, hash_bytes, mix};
 
 /// Bits of the time code that light images carry: the frame's number, then the seed, 32 bits of each.
 const CODE_BITS: u32 = 64;
+
+/// What holds the camera up, in metres per second squared.
+const GRAVITY: f64 = 9.80665;
+
+/// How far samples of motion are off at most, in metres per second squared and in radians per second.
+const ACCEL_NOISE: f64 = 0.05;
+const GYRO_NOISE: f64 = 0.005;
 
 /// What a synthetic camera sees.
 pub(crate) struct Scene {
@@ -44,7 +51,8 @@ impl Scene {
     pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
         let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
         let own = |stream: &StreamInfo| {
-            let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth);
+            let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth)
+                && (stream.format == PixelFormat::Motion) == stream.stream.is_motion();
             rendered && model.stream_info(stream.stream, stream.format, stream.profile) == *stream
         };
         let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
@@ -90,6 +98,18 @@ impl Scene {
         if view.format != PixelFormat::Z16 {
             view.stamp(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }
+    }
+
+    /// What sample `number` of a stream of motion shows: a camera at rest, and noise that no other sample has.
+    pub(crate) fn motion(&self, stream: Stream, number: u64) -> [f32; 3] {
+        let (at_rest, noise) = match stream {
+            Stream::Accel => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
+            _ => ([0.0; 3], GYRO_NOISE),
+        };
+        let seed = mix(self.seed ^ mix(stream as u64) ^ number);
+        std::array::from_fn(|axis| {
+            (at_rest[axis] + noise * (2.0 * unit(mix(seed ^ mix(axis as u64))) - 1.0)) as f32
+        })
     }
 
     fn view(&self, info: &StreamInfo) -> Option<View> {
@@ -208,6 +228,8 @@ fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3
             let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
             [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
         }
-        PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb => [weigh([77, 150, 29], 0), 0, 0],
+        PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => {
+            [weigh([77, 150, 29], 0), 0, 0]
+        }
     }
 }

@@ -268,6 +268,71 @@ fn times_follow_from_the_number_and_the_options_alone() {
     }
 }
 
+/// The samples of one stream of motion, each with its number.
+fn samples(frames: &FrameSet, stream: Stream) -> Vec<(u64, MotionSample)> {
+    let Some(motion) = frames.motion(stream) else { return Vec::new() };
+    let header = motion.frame().header();
+    (header.number + 1 - header.numbers()..).zip(motion.iter()).collect()
+}
+
+#[test]
+fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
+    let options = "model = 'any'\nseed = 3\npaced = false\ndrop_rate = 0.3\nstart_delay = 10\ncolor = 'off'\n\
+                   depth = '16x12@100'\naccel = 63\ngyro = 400";
+    let mut rig = Rig::new(options);
+    let (mut accel, mut gyro, mut images) = (Vec::new(), Vec::new(), 0);
+    while images < 300 {
+        let frames = rig.frameset();
+        images = frames.header().frames[0].number;
+        let taken = frames.timestamp().unwrap().nanos;
+        for (stream, rate, all) in [(Stream::Accel, 63, &mut accel), (Stream::Gyro, 400, &mut gyro)] {
+            let own = samples(&frames, stream);
+            // All that lie before the image, and only they.
+            let count = images * rate / 100 + 1 - all.len() as u64;
+            assert_eq!(own.len() as u64, count);
+            assert_eq!(frames.frame(stream).is_some(), count > 0);
+            all.extend(own);
+            let (number, last) = all.last().unwrap();
+            assert!(last.nanos <= taken && last.nanos + 1_000_000_000 / rate >= taken);
+            assert_eq!(last.nanos, 60_010_000_000 + number * 1_000_000_000 / rate);
+        }
+    }
+    for all in [&accel, &gyro] {
+        assert!(all.iter().map(|(number, _)| *number).eq(0..all.len() as u64), "each once, in their order");
+    }
+    // Images are lost, and no sample.
+    assert_eq!(rig.tally.lost(), images + 1 - rig.outlet.produced());
+}
+
+#[test]
+fn motion_is_that_of_a_camera_at_rest() {
+    for seed in 0..10 {
+        let options = format!("model = 'd435i'\nseed = {seed}\naccel = 100\ngyro = 200");
+        let scene = camera(&options).scene;
+        for number in 0..100 {
+            let [x, y, z] = scene.motion(Stream::Accel, number);
+            // Down is where the floor is: the camera looks 3 to 8 degrees down at it.
+            assert!((x.hypot(y).hypot(z) - 9.80665).abs() < 0.1, "{x} {y} {z}");
+            assert!(y < -9.6 && (-1.5..-0.5).contains(&z) && x.abs() <= 0.05, "{x} {y} {z}");
+            assert!(scene.motion(Stream::Gyro, number).iter().all(|part| part.abs() <= 0.005));
+            let bits = |number| scene.motion(Stream::Gyro, number).map(f32::to_bits);
+            assert_ne!(bits(number), bits(number + 1));
+        }
+    }
+}
+
+#[test]
+fn motion_beyond_two_seconds_is_lost_and_counted() {
+    let mut rig = Rig::new("model = 'any'\ncolor = 'off'\ndepth = '16x12@30'\ngyro = 1000");
+    assert_eq!(samples(&rig.frameset(), Stream::Gyro).len(), 1);
+    // As if the host had been away for so long.
+    rig.camera.started = Instant::now().checked_sub(Duration::from_secs(5));
+    let own = samples(&rig.frameset(), Stream::Gyro);
+    assert_eq!(own.len(), 2000);
+    let images = rig.camera.number - 2;
+    assert_eq!(rig.tally.lost(), images + own[0].0 - 1);
+}
+
 #[test]
 fn the_end_comes_after_the_last_frameset() {
     let mut rig = Rig::new(&format!("{TINY}frames = 3\npaced = false"));

@@ -218,7 +218,7 @@ impl World {
     }
 
     /// The direction to the floor.
-    fn down(&self) -> [f64; 3] {
+    pub(super) fn down(&self) -> [f64; 3] {
         [0.0, self.pitch[1], self.pitch[0]]
     }
 

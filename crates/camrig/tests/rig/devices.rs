@@ -70,6 +70,8 @@ fn depth_and_color() -> Device {
             depth("1280x720@30"),
             profile(Stream::Color, PixelFormat::Yuyv, "640x480@30"),
             profile(Stream::Color, PixelFormat::Rgb8, "640x480@30"),
+            profile(Stream::Gyro, PixelFormat::Motion, "400x1@200"),
+            profile(Stream::Gyro, PixelFormat::Motion, "800x1@400"),
         ],
     }
 }
@@ -122,9 +124,10 @@ fn says(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, 
 
 const DEVICES: &str = r#"
 shelf: Shelf Cam S1, serial 0042, firmware 1.2, USB 3.2, port 2-1.3
-  color  rgb8  640x480@30
-  color  yuyv  640x480@30
-  depth  z16   1280x720@30 640x480@60,30
+  color  rgb8    640x480@30
+  color  yuyv    640x480@30
+  depth  z16     1280x720@30 640x480@60,30
+  gyro   motion  @400,200
 
 shelf: S1, serial say "7"
 
@@ -179,6 +182,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             profile("depth", "z16", "1280x720@30"),
             profile("color", "yuyv", "640x480@30"),
             profile("color", "rgb8", "640x480@30"),
+            profile("gyro", "motion", "400x1@200"),
+            profile("gyro", "motion", "800x1@400"),
         ];
         let two = format!(
             r#"

@@ -25,7 +25,7 @@ options = { model = 'any', seed = 2, paced = false, color = 'off', depth = '64x4
 [camera.top]
 driver = 'synthetic'
 process = 'top'
-options = { model = 'any', seed = 3, paced = false, color = '32x24@15', depth = '64x48@15', clock_skew = -3.0 }
+options = { model = 'any', seed = 3, paced = false, color = '32x24@15', depth = '64x48@15', clock_skew = -3.0, gyro = 400 }
 ";
 
 /// A processor with `match` that loses nothing.

@@ -33,12 +33,12 @@ options = { model = "any", seed = 4, paced = false, color = "96x64@60", depth = 
 [camera.top]
 driver = "synthetic"
 process = "vision"
-options = { model = "any", seed = 5, paced = false, color = "160x120@90", depth = "160x120@90", drop_rate = 0.1 }
+options = { model = "any", seed = 5, paced = false, color = "160x120@90", depth = "160x120@90", drop_rate = 0.1, accel = 63, gyro = 1000 }
 
 [camera.wrist]
 driver = "synthetic"
 process = "wrist"
-options = { model = "any", seed = 6, paced = false, color = "96x64@30", depth = "96x64@30" }
+options = { model = "any", seed = 6, paced = false, color = "96x64@30", depth = "96x64@30", accel = 100, gyro = 200 }
 
 [processor.verify]
 kind = "verify"

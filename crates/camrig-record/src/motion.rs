@@ -1,0 +1,86 @@
+//! Motion as messages in JSON, which viewers plot: `samples[:].x`.
+//!
+//! It deliberately knows no file.
+
+use bytes::Bytes;
+use camrig::frame::{Frame, MotionSample, MotionView};
+use serde::{Deserialize, Serialize};
+
+/// The most that one sample takes in a message.
+pub(crate) const SAMPLE_BYTES: usize = 128;
+
+/// The samples of a frame of motion.
+#[derive(Serialize, Deserialize)]
+struct Message {
+    samples: Vec<Sample>,
+}
+
+/// One sample. What is no number is `null` in JSON.
+#[derive(Serialize, Deserialize)]
+struct Sample {
+    nanos: u64,
+    x: Option<f32>,
+    y: Option<f32>,
+    z: Option<f32>,
+}
+
+/// Appends the message that holds the samples of a frame; nothing when it is not of motion.
+///
+/// # Errors
+/// None: a vector grows as it has to.
+pub(crate) fn encode(frame: Frame<'_>, message: &mut Vec<u8>) -> serde_json::Result<()> {
+    let Some(motion) = MotionView::new(frame) else { return Ok(()) };
+    let samples = motion.iter().map(|MotionSample { nanos, xyz: [x, y, z] }| Sample {
+        nanos,
+        x: Some(x),
+        y: Some(y),
+        z: Some(z),
+    });
+    serde_json::to_writer(message, &Message { samples: samples.collect() })
+}
+
+/// The bytes of the frame whose message this is.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn decode(message: &[u8]) -> serde_json::Result<Bytes> {
+    let Message { samples } = serde_json::from_slice(message)?;
+    let bytes = samples.into_iter().flat_map(|Sample { nanos, x, y, z }| {
+        let xyz = [x, y, z].map(|part| part.unwrap_or(f32::NAN));
+        MotionSample { nanos, xyz }.to_bytes()
+    });
+    Ok(bytes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig::frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn samples_come_back_to_the_last_bit() {
+        let samples = [
+            MotionSample { nanos: u64::MAX, xyz: [-9.80665, 1e-9, f32::MIN_POSITIVE] },
+            MotionSample { nanos: 7, xyz: [0.1, -0.0, f32::NAN] },
+            MotionSample { nanos: u64::MAX, xyz: [f32::MIN; 3] },
+        ];
+        let header = FrameHeader {
+            stream: Stream::Accel,
+            format: PixelFormat::Motion,
+            width: 3,
+            height: 1,
+            stride_bytes: 60,
+            number: 9,
+            timestamp: Timestamp { clock: Clock::Hardware, nanos: 7 },
+            metadata: Metadata::EMPTY,
+        };
+        let bytes = samples.map(MotionSample::to_bytes).concat();
+        let mut message = Vec::new();
+        encode(Frame::new(&header, &bytes), &mut message).unwrap();
+        assert!(message.len() <= samples.len() * SAMPLE_BYTES, "{}", message.len());
+        assert!(message.starts_with(br#"{"samples":[{"nanos":18446744073709551615,"x":-9.80665,"y":"#));
+        assert_eq!(decode(&message).unwrap(), bytes);
+        assert!(decode(b"{}").is_err());
+    }
+}

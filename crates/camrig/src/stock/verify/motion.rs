@@ -1,0 +1,41 @@
+//! What samples of motion have to be: those of the numbers that their frame says, in the order of their times.
+
+use camrig_frame::{Frame, MotionSample, MotionView};
+
+use super::Fault;
+use crate::frameset::FrameSet;
+use crate::synthetic::Scene;
+
+/// Compares the samples of a frame with what the camera measured. When that was is checked only as far as it can
+/// be known here: one after the other, the last one when the frame says, and none after the frameset.
+pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Result<(), Fault> {
+    let header = frame.header();
+    let fault = |number, what| Fault::Sample {
+        camera: frames.camera().to_owned(),
+        sequence: frames.sequence(),
+        stream: header.stream.name(),
+        number,
+        what,
+    };
+    let Some(motion) = MotionView::new(*frame) else {
+        return Err(fault(header.number, format!("is in the format {}", header.format)));
+    };
+    let Some(first) = (header.number + 1).checked_sub(header.numbers()) else {
+        return Err(fault(header.number, format!("is the last of {}", header.numbers())));
+    };
+    let mut before = None;
+    for (number, MotionSample { nanos, xyz }) in (first..).zip(motion.iter()) {
+        let expected = scene.motion(header.stream, number);
+        if xyz.map(f32::to_bits) != expected.map(f32::to_bits) {
+            return Err(fault(number, format!("is {xyz:?}, not {expected:?}")));
+        }
+        if before.replace(nanos).is_some_and(|before| nanos <= before) {
+            return Err(fault(number, "is no later than the one before".to_owned()));
+        }
+    }
+    let is_late = frames.timestamp().is_some_and(|taken| header.timestamp.nanos > taken.nanos);
+    if before != Some(header.timestamp.nanos) || is_late {
+        return Err(fault(header.number, "is not of the time that its frame says, or after it".to_owned()));
+    }
+    Ok(())
+}
