@@ -12,9 +12,10 @@ use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, Str
 use camrig::{Device, DriverError};
 use realsense_rust::kind::Rs2Option;
 
-use crate::convert::{header, pinhole};
+use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{Subject, context, describe, find, open_file};
+use crate::motion::Sample;
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
 use crate::recording::free_path;
 use crate::request::{FileRequest, Request, SourceRequest};
@@ -27,6 +28,10 @@ use crate::turn::Turns;
 /// Frames of each stream that may wait for the capture thread.
 const QUEUED_FRAMES_PER_STREAM: usize = 8;
 
+/// Samples of motion that may wait for the capture thread: those of a second and more, at the rates that cameras
+/// have.
+const QUEUED_SAMPLES: usize = 1024;
+
 /// The depth unit of all D400 cameras but the D405, which says its own.
 const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 
@@ -34,6 +39,7 @@ const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 pub(crate) struct Camera {
     // Dropped in this order: without its receiver no callback waits for room, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
+    samples: Option<Receiver<Arrived>>,
     sensors: Vec<OpenSensor>,
     /// Writes a file, whose index it writes when it drops.
     recorder: Option<OpenDevice>,
@@ -67,6 +73,7 @@ pub(crate) struct Playback {
 #[allow(clippy::large_enum_variant, reason = "it is nearly always a frame, and taken apart at once")]
 pub(crate) enum Event {
     Frame(FrameHeader, Pixels, u64),
+    Sample(Stream, Sample),
     Nothing,
     /// A file has come to its end; nothing comes before the next [`Camera::start`].
     End,
@@ -135,6 +142,7 @@ impl Camera {
         let newest = [None; Stream::ALL.len()];
         Ok(Self {
             receiver: None,
+            samples: None,
             sensors,
             recorder: None,
             device,
@@ -186,8 +194,10 @@ impl Camera {
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         let live = self.playback.is_none();
         let _turn = live.then(|| Turns::of_this_host().take(&self.who)).transpose()?;
-        let (sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * self.chosen.len());
-        self.receiver = Some(receiver);
+        let images = self.chosen.iter().filter(|it| !it.stream.is_motion()).count();
+        let (image_sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * images);
+        let (sample_sender, samples) = sync_channel(QUEUED_SAMPLES);
+        (self.receiver, self.samples) = (Some(receiver), Some(samples));
         self.newest = [None; Stream::ALL.len()];
         // Sensors start one after another, and a player starts with the first of them: it has to be held
         // until the last is there, or the first frames of the others are lost.
@@ -208,8 +218,12 @@ impl Camera {
         // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);
         for sensor in self.sensors.iter_mut().filter(|sensor| sensor.is_open()) {
-            let started =
-                sensor.start(Sink { sender: sender.clone(), wait, overflow: Arc::clone(&self.overflow) });
+            let started = sensor.start(Sink {
+                images: image_sender.clone(),
+                samples: sample_sender.clone(),
+                wait,
+                overflow: Arc::clone(&self.overflow),
+            });
             started.map_err(|fault| self.subject.refuses(&fault))?;
         }
         if self.playback.is_some() {
@@ -225,7 +239,7 @@ impl Camera {
 
     /// Leaves out the frames that have come and were not taken.
     pub(crate) fn discard(&self) {
-        self.receiver.iter().flat_map(Receiver::try_iter).for_each(drop);
+        self.receiver.iter().chain(&self.samples).flat_map(Receiver::try_iter).for_each(drop);
         self.take_overflow().for_each(drop);
     }
 
@@ -236,8 +250,18 @@ impl Camera {
             .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }
 
-    /// Waits at most `timeout` for the next frame.
+    /// The next sample of motion that has come, or else waits at most `timeout` for the next frame.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
+        while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
+            let measured = arrived.frame.measured().map_err(|fault| self.subject.refuses(&fault))?;
+            let Some((stream, sample)) = sample(&measured) else {
+                log::warn!("{} sent a sample of an unknown stream or clock", self.subject);
+                continue;
+            };
+            if !self.came_again(stream, sample.number, sample.timestamp) {
+                return Ok(Event::Sample(stream, sample));
+            }
+        }
         let Some(receiver) = &self.receiver else { return Ok(Event::End) };
         let arrived = match receiver.recv_timeout(timeout) {
             Ok(arrived) => arrived,
@@ -262,12 +286,16 @@ impl Camera {
             log::warn!("{} sent a frame of an unknown stream", self.subject);
             return Ok(Event::Nothing);
         };
-        // What a held player has read may slip through when it is let go, and then comes again.
-        let newest = self.newest[header.stream as usize].replace((header.number, header.timestamp));
-        if newest == Some((header.number, header.timestamp)) {
+        if self.came_again(header.stream, header.number, header.timestamp) {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// Whether it is the newest frame once more: what a held player has read may slip through when it is let go,
+    /// and then comes again.
+    fn came_again(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
+        self.newest[stream as usize].replace((number, timestamp)) == Some((number, timestamp))
     }
 
     /// What an option of a sensor is.

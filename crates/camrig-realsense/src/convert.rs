@@ -6,8 +6,9 @@ use realsense_rust::frame::FrameEx;
 use realsense_rust::kind::{Rs2FrameMetadata, Rs2StreamKind, Rs2TimestampDomain};
 use realsense_sys as rs2;
 
-use crate::profiles::format_of;
-use crate::sys::Image;
+use crate::motion::Sample;
+use crate::profiles::{format_of, stream_numbered};
+use crate::sys::{Image, Measured};
 
 pub(crate) fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
     let distortion = match intrinsics.model {
@@ -62,9 +63,24 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
         height: view.height() as u32,
         stride_bytes: view.stride() as u32,
         number: view.frame_number(),
-        // librealsense counts milliseconds in a double: exact to a microsecond of wall-clock time. The cast
-        // saturates.
-        timestamp: Timestamp { clock, nanos: (view.timestamp() * 1e6).round() as u64 },
+        timestamp: timestamp(clock, view.timestamp()),
         metadata,
     })
+}
+
+/// A sample of motion with its stream, if it is of a stream and by a clock that is known.
+pub(crate) fn sample(measured: &Measured) -> Option<(Stream, Sample)> {
+    let Measured { stream, number, millis, domain, xyz } = *measured;
+    let clock = match domain {
+        rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK => Clock::Hardware,
+        rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_GLOBAL_TIME => Clock::Global,
+        rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_SYSTEM_TIME => Clock::System,
+        _ => return None,
+    };
+    Some((stream_numbered(stream, 0)?, Sample { number, timestamp: timestamp(clock, millis), xyz }))
+}
+
+/// librealsense counts milliseconds in a double: exact to a microsecond of wall-clock time. The cast saturates.
+fn timestamp(clock: Clock, millis: f64) -> Timestamp {
+    Timestamp { clock, nanos: (millis * 1e6).round() as u64 }
 }

@@ -15,6 +15,7 @@ use crate::camera::{Camera, Event};
 use crate::filters::Frames;
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
+use crate::motion::Motion;
 use crate::options::{HardwareSync, Options};
 use crate::recording;
 use crate::request::{Request, Selection, SourceRequest, StreamRequest};
@@ -157,12 +158,18 @@ pub(crate) enum Grabbed {
     End,
 }
 
-/// The pixels of a frameset, in librealsense's memory.
-pub(crate) struct Held(pub(crate) ArrayVec<Pixels, MAX_FRAMES>);
+/// The pixels of a frameset, in librealsense's memory; behind them its motion.
+pub(crate) struct Held {
+    pub(crate) images: ArrayVec<Pixels, MAX_FRAMES>,
+    motion: ArrayVec<Vec<u8>, MAX_FRAMES>,
+}
 
 impl HeldFrames for Held {
     fn pixels(&self, index: usize) -> &[u8] {
-        self.0[index].bytes()
+        match self.images.get(index) {
+            Some(pixels) => pixels.bytes(),
+            None => &self.motion[index - self.images.len()],
+        }
     }
 }
 
@@ -171,6 +178,7 @@ pub(crate) struct Grabber {
     pub(crate) camera: Camera,
     pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
+    motion: Motion,
     /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
     /// every play gives the same framesets.
     patience: Option<Duration>,
@@ -183,9 +191,11 @@ pub(crate) struct Grabber {
 
 impl Grabber {
     pub(crate) fn new(camera: Camera) -> Self {
-        let rates = || camera.streams().map(|(_, profile)| profile.frames_per_second());
+        let images = || camera.streams().filter(|(stream, _)| !stream.is_motion());
+        let rates = || images().map(|(_, profile)| profile.frames_per_second());
         let (slowest, fastest) = (rates().min().unwrap_or(1), rates().max().unwrap_or(1));
-        let gatherer = Gatherer::new(camera.streams().map(|(stream, _)| stream), fastest);
+        let gatherer = Gatherer::new(images().map(|(stream, _)| stream), fastest);
+        let motion = Motion::new(camera.streams());
         // Two periods of the slowest stream: one until its next frame is due, one for its way here.
         let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
         // Before the camera streams: asking it for options then would be in its way.
@@ -194,6 +204,7 @@ impl Grabber {
             camera,
             info,
             gatherer,
+            motion,
             patience,
             without_partner: [0; Stream::ALL.len()],
             ended: false,
@@ -217,7 +228,12 @@ impl Grabber {
         let mut quiet = false;
         loop {
             let give_up_before_nanos = if quiet || self.ended { self.give_up_before_nanos() } else { 0 };
-            if let Some(together) = self.gatherer.take(give_up_before_nanos) {
+            // Samples are here before the image of their time, which takes longer. In a file they are waited for,
+            // so that every play gives the same framesets.
+            let ready = |instant| self.patience.is_some() || self.motion.is_past(instant);
+            if let Some(together) = self.gatherer.take(give_up_before_nanos, ready) {
+                let instants = together.iter().map(|waiting| waiting.timestamp);
+                let Some(instant) = instants.min_by_key(|it| it.nanos) else { continue };
                 // A frameset has arrived when its last frame has.
                 let arrival_nanos =
                     together.iter().map(|waiting| waiting.arrival_nanos).max().unwrap_or_default();
@@ -232,8 +248,10 @@ impl Grabber {
                 if frames.is_empty() {
                     continue;
                 }
-                let (headers, pixels) = frames.into_iter().unzip();
-                return Ok(Grabbed::FrameSet { arrival_nanos, headers, held: Held(pixels) });
+                let (mut headers, images): (FrameHeaders, _) = frames.into_iter().unzip();
+                let (motion_headers, motion): (FrameHeaders, _) = self.motion.take(instant).unzip();
+                headers.extend(motion_headers);
+                return Ok(Grabbed::FrameSet { arrival_nanos, headers, held: Held { images, motion } });
             }
             if self.ended {
                 let repeat = self.camera.playback().is_some_and(|playback| playback.repeat);
@@ -241,6 +259,7 @@ impl Grabber {
                     return Ok(Grabbed::End);
                 }
                 self.camera.start()?;
+                self.motion.clear();
                 (self.ended, self.fruitful) = (false, false);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -253,6 +272,7 @@ impl Grabber {
                         log::warn!("a frame of stream {} came that was not asked for", header.stream);
                     }
                 }
+                Event::Sample(stream, sample) => self.motion.put(stream, sample),
                 Event::End => self.ended = true,
                 Event::Nothing if quiet && left.is_zero() => return Ok(Grabbed::Nothing),
                 Event::Nothing => quiet = true,
@@ -263,7 +283,8 @@ impl Grabber {
     /// The frames that the device gave and that were left out since this was last asked, and why.
     pub(crate) fn take_lost(&mut self) -> Vec<(Stream, LostReason, u64)> {
         let without_partner = Stream::ALL.into_iter().zip(std::mem::take(&mut self.without_partner));
-        let without_partner = without_partner.filter(|(_, frames)| *frames > 0);
+        let without_partner =
+            without_partner.filter(|(_, frames)| *frames > 0).chain(self.motion.take_lost());
         let overflow =
             self.camera.take_overflow().map(|(stream, frames)| (stream, LostReason::QueueFull, frames));
         without_partner

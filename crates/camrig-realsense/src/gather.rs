@@ -54,18 +54,23 @@ impl<F> Gatherer<F> {
     }
 
     /// The next frameset, once it is certain which frames belong to it: every stream has shown a frame, or
-    /// the first frame has waited long enough, which is since before `give_up_before_nanos`.
+    /// the first frame has waited long enough, which is since before `give_up_before_nanos`. What is not `ready` for
+    /// an instant is waited for in the same way.
     ///
     /// With 0 no frame gives up but for the frames behind it, so the result depends on the frames alone;
     /// with `u64::MAX` none waits.
-    pub(crate) fn take(&mut self, give_up_before_nanos: u64) -> Option<Together<F>> {
+    pub(crate) fn take(
+        &mut self,
+        give_up_before_nanos: u64,
+        ready: impl Fn(Timestamp) -> bool,
+    ) -> Option<Together<F>> {
         let heads = || self.queues.iter().filter_map(|(_, queue)| queue.front());
         // Timestamps of different clocks do not compare: the frame that came first says by which clock.
         let clock = heads().min_by_key(|head| head.arrival_nanos)?.timestamp.clock;
         let same_clock = |head: &&Waiting<F>| head.timestamp.clock == clock;
         let first = heads().filter(same_clock).min_by_key(|head| head.timestamp.nanos)?;
 
-        let incomplete = self.queues.iter().any(|(_, queue)| queue.is_empty());
+        let incomplete = self.queues.iter().any(|(_, queue)| queue.is_empty()) || !ready(first.timestamp);
         let overtaken = self.queues.iter().any(|(_, queue)| queue.len() > LOOKAHEAD_FRAMES);
         if incomplete && !overtaken && first.arrival_nanos >= give_up_before_nanos {
             return None;
@@ -95,9 +100,9 @@ mod tests {
             gatherer.put(stream, Waiting { timestamp, arrival_nanos, frame: millis }).unwrap();
             let give_up_before =
                 patience_nanos.map_or(0, |patience| (arrival_nanos + 1).saturating_sub(patience));
-            framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before)).map(numbers));
+            framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before, |_| true)).map(numbers));
         }
-        framesets.extend(std::iter::from_fn(|| gatherer.take(u64::MAX)).map(numbers));
+        framesets.extend(std::iter::from_fn(|| gatherer.take(u64::MAX, |_| true)).map(numbers));
         framesets
     }
 
@@ -150,8 +155,12 @@ mod tests {
         let mut gatherer = Gatherer::new([COLOR, DEPTH], 30);
         let timestamp = Timestamp { clock: GLOBAL, nanos: 0 };
         gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 7, frame: () }).unwrap();
-        assert!(gatherer.take(7).is_none());
-        assert!(gatherer.take(8).is_some());
+        assert!(gatherer.take(7, |_| true).is_none());
+        assert!(gatherer.take(8, |_| true).is_some());
+        gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        gatherer.put(COLOR, Waiting { timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        assert!(gatherer.take(9, |instant| instant != timestamp).is_none());
+        assert!(gatherer.take(9, |instant| instant == timestamp).is_some());
         assert!(gatherer.put(Stream::Infrared1, Waiting { timestamp, arrival_nanos: 8, frame: () }).is_err());
     }
 }

@@ -15,6 +15,7 @@
 //! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
 //! * `convert`: what librealsense says of frames and lenses, in camrig's terms
 //! * `gather`: which frames make a frameset. It knows no librealsense
+//! * `motion`: which samples of motion come with one
 //! * `filters`: what is done to the frames of a frameset
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
@@ -27,6 +28,7 @@ mod driver;
 mod filters;
 mod find;
 mod gather;
+mod motion;
 mod options;
 mod profiles;
 mod recording;

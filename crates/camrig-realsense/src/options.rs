@@ -34,6 +34,10 @@ pub struct Options {
     pub infrared_1: Option<StreamProfile>,
     /// The right infrared stream.
     pub infrared_2: Option<StreamProfile>,
+    /// Samples of the accelerometer per second, where the camera has one. They come with framesets of images.
+    pub accel: Option<u32>,
+    /// Samples of the gyroscope per second.
+    pub gyro: Option<u32>,
     /// Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this
     /// is true.
     pub allow_usb2: Option<bool>,
@@ -156,23 +160,28 @@ impl Options {
     }
 
     /// The streams that are given.
-    pub(crate) fn streams(&self, live: bool) -> Vec<StreamRequest> {
+    pub(crate) fn streams(&self, live: bool) -> Result<Vec<StreamRequest>, DriverError> {
+        let motion = |key: &str, rate: Option<u32>| {
+            let profile = rate.map(StreamProfile::of_motion).transpose();
+            profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")))
+        };
         let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
             ColorFormat::Bgr8 => PixelFormat::Bgr8,
             ColorFormat::Yuyv => PixelFormat::Yuyv,
         };
-        [
+        let streams = [
             (Stream::Color, self.color, color_format),
             (Stream::Depth, self.depth, PixelFormat::Z16),
             (Stream::Infrared1, self.infrared_1, PixelFormat::Y8),
             (Stream::Infrared2, self.infrared_2, PixelFormat::Y8),
-        ]
-        .into_iter()
-        .filter_map(|(stream, profile, format)| {
+            (Stream::Accel, motion("accel", self.accel)?, PixelFormat::Motion),
+            (Stream::Gyro, motion("gyro", self.gyro)?, PixelFormat::Motion),
+        ];
+        let request = |(stream, profile, format): (_, Option<_>, _)| {
             Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
-        })
-        .collect()
+        };
+        Ok(streams.into_iter().filter_map(request).collect())
     }
 }
 
@@ -245,8 +254,17 @@ mod tests {
             ("serial = ' '", "`serial` is empty"),
             (
                 "serial = '1'",
-                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
                  each such as \"640x480@30\"",
+            ),
+            (
+                "file = 'a.bag'\naccel = 100\ngyro = 200",
+                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                 each such as \"640x480@30\"",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ngyro = 0",
+                "`gyro`: frame rate 0 is out of range; it is 1 to 1000 frames per second",
             ),
             (
                 "serial = '1'\ndepth = '640x480@30'\nrepeat = true",

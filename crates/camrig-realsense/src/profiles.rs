@@ -10,13 +10,14 @@ use crate::find::Subject;
 use crate::request::StreamRequest;
 use crate::sys::{OpenSensor, ProfileData, format_name};
 
-/// The pixel formats that camrig knows, with librealsense's number.
-const FORMATS: [(PixelFormat, rs2::rs2_format); 5] = [
+/// The formats that camrig knows, with librealsense's number.
+const FORMATS: [(PixelFormat, rs2::rs2_format); 6] = [
     (PixelFormat::Z16, rs2::rs2_format_RS2_FORMAT_Z16),
     (PixelFormat::Rgb8, rs2::rs2_format_RS2_FORMAT_RGB8),
     (PixelFormat::Bgr8, rs2::rs2_format_RS2_FORMAT_BGR8),
     (PixelFormat::Yuyv, rs2::rs2_format_RS2_FORMAT_YUYV),
     (PixelFormat::Y8, rs2::rs2_format_RS2_FORMAT_Y8),
+    (PixelFormat::Motion, rs2::rs2_format_RS2_FORMAT_MOTION_XYZ32F),
 ];
 
 /// How many profiles an error shows. A camera may have dozens.
@@ -39,8 +40,11 @@ pub(crate) fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>
         for (index, data) in open.profiles().enumerate() {
             let Some(stream) = stream_of(&data) else { continue };
             let side = |pixels: i32| u32::try_from(pixels).unwrap_or(0);
-            let profile =
-                StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second));
+            let profile = if stream.is_motion() {
+                StreamProfile::of_motion(side(data.frames_per_second))
+            } else {
+                StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second))
+            };
             if let (Some(format), Ok(profile)) = (format_of(data.format), profile) {
                 candidates.push(Candidate { stream, format, profile, sensor, index });
             } else {
@@ -61,17 +65,25 @@ pub(crate) fn choose_live(
     let choose = |request: &StreamRequest| {
         let same = |it: &&Candidate| it.stream == request.stream && Some(it.format) == request.format;
         candidates.iter().filter(same).find(|it| it.profile == request.profile).copied().ok_or_else(|| {
-            let there_are = nearest(request.profile, candidates.iter().filter(same).map(|it| it.profile));
-            let format = request.format.map(|format| format!(" in {format}")).unwrap_or_default();
             let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!("{subject} has no {stream} stream {profile}{format}; {there_are}"))
+            if stream.is_motion() && !candidates.iter().any(|it| it.stream == *stream) {
+                return DriverError::new(format!(
+                    "{subject} has no {stream} stream: its model has no such motion sensor"
+                ));
+            }
+            let there_are = nearest(request, candidates.iter().filter(same).map(|it| it.profile));
+            let format = request.format.filter(|_| !stream.is_motion());
+            let format = format.map(|format| format!(" in {format}")).unwrap_or_default();
+            let wanted = shown(*stream, *profile);
+            DriverError::new(format!("{subject} has no {stream} stream {wanted}{format}; {there_are}"))
         })
     };
     requests.iter().map(choose).collect()
 }
 
 /// The profiles that differ least from `wanted`: in size first, then in rate.
-fn nearest(wanted: StreamProfile, profiles: impl Iterator<Item = StreamProfile>) -> String {
+fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile>) -> String {
+    let wanted = request.profile;
     let pixels = |profile: StreamProfile| profile.width() * profile.height();
     let mut profiles: Vec<_> = profiles.collect();
     profiles.sort_by_key(|it| {
@@ -82,7 +94,12 @@ fn nearest(wanted: StreamProfile, profiles: impl Iterator<Item = StreamProfile>)
     });
     profiles.dedup();
     let which = if profiles.len() > NEAREST { "the nearest are" } else { "there are" };
-    format!("{which}: {}", list(profiles.iter().take(NEAREST).map(StreamProfile::to_string)))
+    format!("{which}: {}", list(profiles.iter().take(NEAREST).map(|it| shown(request.stream, *it))))
+}
+
+/// A profile as topologies have it: of motion only the rate.
+fn shown(stream: Stream, profile: StreamProfile) -> String {
+    if stream.is_motion() { profile.frames_per_second().to_string() } else { profile.to_string() }
 }
 
 /// All recorded streams, or those that are asked for.
@@ -97,16 +114,17 @@ pub(crate) fn choose_recorded(
         .filter_map(|stream| candidates.iter().find(|it| it.stream == *stream))
         .copied()
         .collect();
-    if recorded.is_empty() {
+    if recorded.iter().all(|it| it.stream.is_motion()) {
         // A recorder notes a stream with its first frame.
         if left_out.is_empty() {
             return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
         }
-        let (known, it_has) = (FORMATS.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
+        let known = FORMATS.iter().filter(|(format, _)| *format != PixelFormat::Motion);
+        let (known, it_has) = (known.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
         return Err(DriverError::new(format!(
             "{subject} has no stream in a known format; it has: {}; known: {}",
             list(it_has),
-            list(known.into_iter()),
+            list(known),
         )));
     }
     if requests.is_empty() {
@@ -115,10 +133,14 @@ pub(crate) fn choose_recorded(
     let choose = |request: &StreamRequest| {
         let same = |it: &&Candidate| it.stream == request.stream && it.profile == request.profile;
         recorded.iter().find(same).copied().ok_or_else(|| {
-            let it_has =
-                list(recorded.iter().map(|it| format!("{} {} {}", it.stream, it.profile, it.format)));
+            let it_has = list(
+                recorded
+                    .iter()
+                    .map(|it| format!("{} {} {}", it.stream, shown(it.stream, it.profile), it.format)),
+            );
             let StreamRequest { stream, profile, .. } = request;
-            DriverError::new(format!("{subject} has no {stream} stream {profile}; it has: {it_has}"))
+            let wanted = shown(*stream, *profile);
+            DriverError::new(format!("{subject} has no {stream} stream {wanted}; it has: {it_has}"))
         })
     };
     requests.iter().map(choose).collect()
@@ -141,6 +163,8 @@ pub(crate) fn stream_numbered(stream: rs2::rs2_stream, index: i32) -> Option<Str
         (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::Infrared2),
         // Cameras with a single infrared imager do not number it.
         (rs2::rs2_stream_RS2_STREAM_INFRARED, _) => Some(Stream::Infrared1),
+        (rs2::rs2_stream_RS2_STREAM_ACCEL, _) => Some(Stream::Accel),
+        (rs2::rs2_stream_RS2_STREAM_GYRO, _) => Some(Stream::Gyro),
         _ => None,
     }
 }

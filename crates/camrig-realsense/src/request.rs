@@ -93,10 +93,12 @@ impl Request {
             (None, Some(path)) => SourceRequest::File(options.recorded(path)?),
         };
         let is_live = matches!(source, SourceRequest::Live(_));
-        let streams = options.streams(is_live);
-        if is_live && streams.is_empty() {
+        let streams = options.streams(is_live)?;
+        // Samples of motion come with framesets of images.
+        let no_images = streams.iter().all(|it| it.stream.is_motion());
+        if no_images && (is_live || !streams.is_empty()) {
             return Err(DriverError::new(
-                "no stream is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
+                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
                  \"640x480@30\"",
             ));
         }

@@ -177,7 +177,7 @@ error: unknown option `sead` of camera `c`
  --> t.toml:6:13
   |
 6 | options = { sead = 1 }
-  |             ^^^^ did you mean `seed`? there are: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `wedge_until_reset`, `drop_rate`, `clock_skew`, `clock_drift_ppm` and 1 more
+  |             ^^^^ did you mean `seed`? there are: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `wedge_until_reset`, `drop_rate` and 3 more
 
 error: unknown key `overflo` of processor `p`
   --> t.toml:11:1

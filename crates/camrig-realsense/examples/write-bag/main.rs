@@ -28,7 +28,8 @@ struct Arguments {
     /// Whether each pair comes with a Y8 image of the left infrared stream.
     #[arg(long)]
     infrared: bool,
-    /// Which camera it is: a D405 counts depth in 0.1 mm, a D435 in 1 mm.
+    /// Which camera it is: a D405 counts depth in 0.1 mm, a D435 in 1 mm; a D435i has motion sensors,
+    /// an accelerometer at 100 Hz and a gyroscope at 200 Hz.
     #[arg(long, value_enum, default_value_t = Model::D405)]
     model: Model,
     /// Let depth show nothing but a wall at this distance, in metres.
@@ -40,6 +41,7 @@ struct Arguments {
 enum Model {
     D405,
     D435,
+    D435i,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,6 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         identity: match model {
             Model::D405 => Identity::D405,
             Model::D435 => Identity::D435,
+            Model::D435i => Identity::D435I,
         },
         width: profile.width(),
         height: profile.height(),
@@ -59,11 +62,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         also: &[],
         one_sensor: false,
         options: &[],
+        motion: matches!(model, Model::D435i),
         wall_meters,
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {
             pacer.wait();
+            camera.feel_until(number);
             camera.see_depth(number);
             camera.see_infrared(number);
             camera.see_color(number);

@@ -31,6 +31,14 @@ impl Identity {
         depth_unit_meters: 0.0001,
     };
 
+    /// A D435i at the USB port 2-4.
+    pub(crate) const D435I: Self = Self {
+        model: "Intel RealSense D435I",
+        serial: "000000000045",
+        physical_port: "/sys/devices/pci0000:00/0000:00:14.0/usb2/2-4/2-4:1.0/video4linux/video6",
+        ..Self::D435
+    };
+
     /// A D435 at the USB port 2-2.
     pub(crate) const D435: Self = Self {
         model: "Intel RealSense D435",
@@ -60,6 +68,8 @@ pub(crate) struct Scene {
     /// Whether color comes from the depth sensor, as that of a D405.
     pub(crate) one_sensor: bool,
     pub(crate) options: &'static [SoftwareOption],
+    /// Whether it has motion sensors: see [`Scene::ACCEL_RATE`] and [`Scene::GYRO_RATE`].
+    pub(crate) motion: bool,
     /// The distance of a flat wall that is all it sees, in metres.
     pub(crate) wall_meters: Option<f32>,
 }
@@ -76,6 +86,10 @@ pub(crate) struct SoftwareOption {
 }
 
 impl Scene {
+    /// Samples of the motion sensors per second.
+    pub(crate) const ACCEL_RATE: u32 = 100;
+    pub(crate) const GYRO_RATE: u32 = 200;
+
     /// Color is this far to the right of depth, in metres.
     pub(crate) const BASELINE_METERS: f32 = 0.015;
 
@@ -106,6 +120,16 @@ impl Scene {
     /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
     pub(crate) fn millis(&self, number: u32) -> f64 {
         1000.0 * f64::from(number) / f64::from(self.frames_per_second)
+    }
+
+    /// What sample `number` of a motion sensor shows: `number`, -9.8 and `number / 8`.
+    pub(crate) fn xyz(number: u32) -> [f32; 3] {
+        [number as f32, -9.8, number as f32 / 8.0]
+    }
+
+    /// The timestamp of sample `number` of so many a second, in milliseconds of the device's clock.
+    pub(crate) fn sample_millis(number: u32, rate: u32) -> f64 {
+        1000.0 * f64::from(number) / f64::from(rate)
     }
 
     fn pixels(&self) -> impl Iterator<Item = (u32, u32)> + use<> {

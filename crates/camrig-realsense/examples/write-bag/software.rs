@@ -20,7 +20,8 @@ use scene::bytes_per_pixel;
 #[allow(unused_imports, reason = "a program without options has no use for theirs")]
 pub(crate) use scene::{Identity, Scene, SoftwareOption};
 
-/// A camera of librealsense's kind `software device`, with a stereo and a color sensor.
+/// A camera of librealsense's kind `software device`, with a stereo and a color sensor, and motion sensors if its
+/// scene says so.
 pub(crate) struct SoftwareCamera {
     scene: Scene,
     device: NonNull<rs2::rs2_device>,
@@ -29,6 +30,14 @@ pub(crate) struct SoftwareCamera {
     infrared: Option<SoftwareStream>,
     infrared_2: Option<SoftwareStream>,
     color: SoftwareStream,
+    motion: Option<MotionModule>,
+}
+
+/// Both motion sensors, which are one to librealsense.
+struct MotionModule {
+    sensor: NonNull<rs2::rs2_sensor>,
+    accel: NonNull<rs2::rs2_stream_profile>,
+    gyro: NonNull<rs2::rs2_stream_profile>,
 }
 
 struct SoftwareStream {
@@ -71,6 +80,7 @@ impl SoftwareCamera {
         let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
         let color_sensor = if scene.one_sensor { stereo } else { add_sensor(c"RGB Camera") };
         let color = SoftwareStream::new(color_sensor, &scene, stream, 0, format);
+        let motion = scene.motion.then(|| MotionModule::new(add_sensor(c"Motion Module")));
         for &SoftwareOption { of_color, option, range: [min, max, step, default], writable } in scene.options
         {
             let sensor = if of_color { color_sensor } else { stereo };
@@ -95,7 +105,7 @@ impl SoftwareCamera {
             let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
             rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
         });
-        Self { scene, device, depth, infrared, infrared_2, color }
+        Self { scene, device, depth, infrared, infrared_2, color, motion }
     }
 
     /// The device, for as long as the camera is borrowed.
@@ -128,6 +138,30 @@ impl SoftwareCamera {
         self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
     }
 
+    /// Lets the accelerometer measure sample `number`, if there is one.
+    pub(crate) fn feel_accel(&self, number: u32) {
+        if let Some(MotionModule { sensor, accel, .. }) = self.motion {
+            feel(sensor, accel, number, Scene::ACCEL_RATE);
+        }
+    }
+
+    /// Lets the gyroscope measure sample `number`, if there is one.
+    pub(crate) fn feel_gyro(&self, number: u32) {
+        if let Some(MotionModule { sensor, gyro, .. }) = self.motion {
+            feel(sensor, gyro, number, Scene::GYRO_RATE);
+        }
+    }
+
+    /// Lets both measure all that lies between the image with this `number` and the one before.
+    pub(crate) fn feel_until(&self, number: u32) {
+        let samples = |rate: u32| {
+            let end = |number: u32| number * rate / self.scene.frames_per_second + 1;
+            number.checked_sub(1).map_or(0, end)..end(number)
+        };
+        samples(Scene::ACCEL_RATE).for_each(|number| self.feel_accel(number));
+        samples(Scene::GYRO_RATE).for_each(|number| self.feel_gyro(number));
+    }
+
     /// Records what `see` shows to the camera, which gets a pacer, into the file at `path`.
     pub(crate) fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte in a path");
@@ -139,7 +173,8 @@ impl SoftwareCamera {
         // no user data and releases what it is given.
         unsafe {
             let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
-            let started: Vec<_> = (0..if self.scene.one_sensor { 1 } else { 2 })
+            let sensor_count = checked(|error| rs2::rs2_get_sensors_count(sensors.as_ptr(), error));
+            let started: Vec<_> = (0..sensor_count)
                 .map(|index| {
                     let sensor =
                         some(checked(|error| rs2::rs2_create_sensor(sensors.as_ptr(), index, error)));
@@ -181,9 +216,48 @@ impl Drop for SoftwareCamera {
             if !self.scene.one_sensor {
                 rs2::rs2_delete_sensor(self.color.sensor.as_ptr());
             }
+            if let Some(motion) = &self.motion {
+                rs2::rs2_delete_sensor(motion.sensor.as_ptr());
+            }
             rs2::rs2_delete_device(self.device.as_ptr());
         }
     }
+}
+
+impl MotionModule {
+    fn new(sensor: NonNull<rs2::rs2_sensor>) -> Self {
+        let add = |stream, rate: u32| {
+            let intrinsics = rs2::rs2_motion_device_intrinsic {
+                data: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+                noise_variances: [0.0; 3],
+                bias_variances: [0.0; 3],
+            };
+            let format = rs2::rs2_format_RS2_FORMAT_MOTION_XYZ32F;
+            let uid = 10 * stream as c_int;
+            let motion = MotionStream { stream, index: 0, uid, rate: rate as c_int, format, intrinsics };
+            // SAFETY: the sensor is alive.
+            some(checked(|error| unsafe {
+                rs2_software_sensor_add_motion_stream(sensor.as_ptr(), motion, error)
+            }))
+        };
+        let accel = add(rs2::rs2_stream_RS2_STREAM_ACCEL, Scene::ACCEL_RATE);
+        Self { sensor, accel, gyro: add(rs2::rs2_stream_RS2_STREAM_GYRO, Scene::GYRO_RATE) }
+    }
+}
+
+/// Lets a motion sensor measure sample `number` of so many a second.
+fn feel(sensor: NonNull<rs2::rs2_sensor>, profile: NonNull<rs2::rs2_stream_profile>, number: u32, rate: u32) {
+    let bytes: Vec<u8> = Scene::xyz(number).iter().flat_map(|part| part.to_le_bytes()).collect();
+    let frame = MotionFrame {
+        data: hand_over(&bytes),
+        deleter: take_back,
+        timestamp_millis: Scene::sample_millis(number, rate),
+        domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
+        number: number as c_int,
+        profile: profile.as_ptr(),
+    };
+    // SAFETY: sensor and profile are alive; the data are a whole sample and live until `take_back`.
+    checked(|error| unsafe { rs2_software_sensor_on_motion_frame(sensor.as_ptr(), frame, error) });
 }
 
 /// Keeps the rate: a recorder dates frames by the wall clock.
@@ -329,6 +403,28 @@ struct VideoFrame {
     depth_unit_meters: f32,
 }
 
+/// `rs2_motion_stream`.
+#[repr(C)]
+struct MotionStream {
+    stream: rs2::rs2_stream,
+    index: c_int,
+    uid: c_int,
+    rate: c_int,
+    format: rs2::rs2_format,
+    intrinsics: rs2::rs2_motion_device_intrinsic,
+}
+
+/// `rs2_software_motion_frame`.
+#[repr(C)]
+struct MotionFrame {
+    data: *mut c_void,
+    deleter: extern "C" fn(*mut c_void),
+    timestamp_millis: f64,
+    domain: rs2::rs2_timestamp_domain,
+    number: c_int,
+    profile: *const rs2::rs2_stream_profile,
+}
+
 // As in librealsense 2.56.5's rs_internal.h.
 unsafe extern "C" {
     fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
@@ -368,6 +464,16 @@ unsafe extern "C" {
         sensor: *mut rs2::rs2_sensor,
         key: rs2::rs2_frame_metadata_value,
         value: rs2::rs2_metadata_type,
+        error: *mut *mut rs2::rs2_error,
+    );
+    fn rs2_software_sensor_add_motion_stream(
+        sensor: *mut rs2::rs2_sensor,
+        stream: MotionStream,
+        error: *mut *mut rs2::rs2_error,
+    ) -> *mut rs2::rs2_stream_profile;
+    fn rs2_software_sensor_on_motion_frame(
+        sensor: *mut rs2::rs2_sensor,
+        frame: MotionFrame,
         error: *mut *mut rs2::rs2_error,
     );
     fn rs2_software_sensor_on_video_frame(

@@ -9,12 +9,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use realsense_rust::frame::{FrameEx, ImageFrame};
 use realsense_sys as rs2;
 
-use super::sensor::profile_data;
+use super::sensor::{is_motion, profile_data};
 use super::{Fault, call};
 
-/// Where a sensor's callback sends its frames.
+/// Where a sensor's callback sends its frames: images and samples of motion apart, so that none take the others'
+/// room.
 pub(crate) struct Sink {
-    pub(crate) sender: SyncSender<Arrived>,
+    pub(crate) images: SyncSender<Arrived>,
+    pub(crate) samples: SyncSender<Arrived>,
     /// Whether the callback waits for room, which holds up a player that waits for it, or drops the frame.
     pub(crate) wait: bool,
     /// Counts the frames that found no room.
@@ -61,12 +63,12 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     // and a sender may be used from any thread.
     let sink = unsafe { user.cast::<Sink>().as_ref() };
     let Some(sink) = sink else { return };
+    let Some((stream, index)) = arrived.frame.stream() else { return };
+    let sender = if is_motion(stream) { &sink.samples } else { &sink.images };
     // Whatever cannot be sent drops here, and so releases the frame.
     if sink.wait {
-        drop(sink.sender.send(arrived));
-    } else if let Err(TrySendError::Full(arrived)) = sink.sender.try_send(arrived)
-        && let Some((stream, index)) = arrived.frame.stream()
-    {
+        drop(sender.send(arrived));
+    } else if let Err(TrySendError::Full(_)) = sender.try_send(arrived) {
         sink.overflow.count(stream, index);
     }
 }
@@ -103,6 +105,32 @@ impl RawFrame {
         // SAFETY: as above.
         let data = unsafe { profile_data(profile) }.ok()?;
         Some((data.stream, data.index))
+    }
+
+    /// What a motion sensor measured, of a frame of motion.
+    pub(crate) fn measured(&self) -> Result<Measured, Fault> {
+        let frame = self.0.as_ptr();
+        let (stream, _) = self.stream().ok_or_else(|| Fault::new("a frame has no stream"))?;
+        // SAFETY: the frame is alive, here and below.
+        let number = call(|error| unsafe { rs2::rs2_get_frame_number(frame, error) })?;
+        // SAFETY: as above.
+        let millis = call(|error| unsafe { rs2::rs2_get_frame_timestamp(frame, error) })?;
+        // SAFETY: as above.
+        let domain = call(|error| unsafe { rs2::rs2_get_frame_timestamp_domain(frame, error) })?;
+        // SAFETY: as above.
+        let claimed_bytes = call(|error| unsafe { rs2::rs2_get_frame_data_size(frame, error) })?;
+        // SAFETY: as above.
+        let data = call(|error| unsafe { rs2::rs2_get_frame_data(frame, error) })?;
+        // As for images: a file may claim anything, and software devices claim 0.
+        let vouched_for = cfg!(test) && claimed_bytes == 0;
+        if data.is_null() || (claimed_bytes as usize) < size_of::<[f32; 3]>() && !vouched_for {
+            return Err(Fault::new(&format!(
+                "a frame of motion has {claimed_bytes} bytes, too few for a sample"
+            )));
+        }
+        // SAFETY: the memory is the frame's, has room for three numbers, and is copied at once.
+        let xyz = unsafe { data.cast::<[f32; 3]>().read_unaligned() };
+        Ok(Measured { stream, number, millis, domain, xyz })
     }
 
     /// Hands the reference over.
@@ -142,6 +170,15 @@ impl Drop for RawFrame {
         // SAFETY: librealsense handed over this reference, and it is released once: `into_image` forgets it.
         unsafe { rs2::rs2_release_frame(self.0.as_ptr()) }
     }
+}
+
+/// A sample of motion, in librealsense's numbers.
+pub(crate) struct Measured {
+    pub(crate) stream: rs2::rs2_stream,
+    pub(crate) number: u64,
+    pub(crate) millis: f64,
+    pub(crate) domain: rs2::rs2_timestamp_domain,
+    pub(crate) xyz: [f32; 3],
 }
 
 /// Any kind of image: what it is of is in its profile.

@@ -21,7 +21,7 @@ use realsense_sys as rs2;
 
 pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
-pub(crate) use frame::{Arrived, Image, Overflow, Pixels, RawFrame, Sink};
+pub(crate) use frame::{Arrived, Image, Measured, Overflow, Pixels, RawFrame, Sink};
 pub(crate) use option::{OptionKind, OptionRange, OptionsView};
 pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
 

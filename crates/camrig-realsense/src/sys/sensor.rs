@@ -50,8 +50,8 @@ impl OpenSensor {
             let profile = create(|error| unsafe {
                 rs2::rs2_get_stream_profile(list.as_ptr(), index, error).cast_mut()
             })?;
-            // What is no image has no size, and is none of our business.
-            if let Some(data) = image_profile(profile) {
+            // What is neither of images nor of motion, as poses, is none of our business.
+            if let Some(data) = known_profile(profile) {
                 sensor.profiles.push((data, profile));
             }
         }
@@ -64,7 +64,7 @@ impl OpenSensor {
         unsafe { OptionsView::new(self.pointer.as_ptr().cast_const().cast()) }
     }
 
-    /// The profiles of images; the index of one is how it is named to the other calls.
+    /// The profiles of images and of motion; the index of one is how it is named to the other calls.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = ProfileData> + '_ {
         self.profiles.iter().map(|(data, _)| *data)
     }
@@ -158,10 +158,13 @@ impl ProfileView<'_> {
     }
 }
 
-/// What librealsense says of a profile, if it is one of images.
-fn image_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
+/// What librealsense says of a profile, if it is one of images, or of motion, which has no size.
+fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
     // SAFETY: the caller's list keeps the profile alive.
     let data = unsafe { profile_data(profile) }.ok()?;
+    if is_motion(data.stream) {
+        return Some(data);
+    }
     let (mut width, mut height) = (0, 0);
     // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
     // the call fails.
@@ -192,6 +195,11 @@ pub(super) unsafe fn profile_data(profile: NonNull<rs2::rs2_stream_profile>) -> 
         );
     })?;
     Ok(ProfileData { stream, index, format, width: 0, height: 0, frames_per_second })
+}
+
+/// Whether a stream is one of motion.
+pub(super) fn is_motion(stream: rs2::rs2_stream) -> bool {
+    matches!(stream, rs2::rs2_stream_RS2_STREAM_ACCEL | rs2::rs2_stream_RS2_STREAM_GYRO)
 }
 
 /// librealsense's name of a format, in lower case.

@@ -44,7 +44,7 @@ fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
     for (index, header) in headers.iter().enumerate() {
         let stream = info.stream(header.stream).unwrap();
         assert_eq!((stream.profile.width(), stream.profile.height()), (header.width, header.height));
-        assert_eq!(stream.intrinsics, pinhole(&held.0[index].intrinsics()), "{}", header.stream);
+        assert_eq!(stream.intrinsics, pinhole(&held.images[index].intrinsics()), "{}", header.stream);
         assert_eq!((header.number, stream.format), (0, header.format));
         assert_eq!(held.pixels(index).len() as u64, header.size_bytes());
     }

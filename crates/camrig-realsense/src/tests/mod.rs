@@ -2,6 +2,7 @@
 
 mod filters;
 mod live;
+mod motion;
 mod playback;
 mod recording;
 mod settings;
@@ -33,6 +34,7 @@ pub(crate) const SCENE: Scene = Scene {
     also: &[],
     one_sensor: false,
     options: &[],
+    motion: false,
     wall_meters: None,
 };
 
@@ -64,6 +66,7 @@ pub(crate) fn record_scene(scene: Scene, name: &str, count: u32) -> Scratch {
     SoftwareCamera::new(scene).record(&file.0, |camera, pacer| {
         for number in 0..count {
             pacer.wait();
+            camera.feel_until(number);
             camera.see_depth(number);
             camera.see_infrared(number);
             camera.see_color(number);

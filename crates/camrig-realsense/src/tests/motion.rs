@@ -1,0 +1,168 @@
+//! Motion sensors: of software cameras, live and recorded.
+
+use camrig::frame::{Clock, FrameHeader, MotionSample, MotionView, PixelFormat, Stream};
+use camrig::{DeviceProfile, HeldFrames, LostReason};
+
+use super::software::{Identity, Scene, SoftwareCamera};
+use super::{SCENE, WATCHDOG, error, file, open_among, options, play, record_scene, refusal, start};
+use crate::driver::{Grabbed, Grabber, Held};
+use crate::find::devices_in;
+use crate::options::Options;
+use crate::sys;
+
+const D435I: Scene = Scene { identity: Identity::D435I, motion: true, ..SCENE };
+
+const EVERYTHING: &str = "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'\naccel = 100\ngyro = 200";
+
+/// The samples of a stream, each with its number.
+fn samples(headers: &[FrameHeader], held: &Held, stream: Stream) -> Vec<(u64, MotionSample)> {
+    let Some(index) = headers.iter().position(|header| header.stream == stream) else { return Vec::new() };
+    let header = &headers[index];
+    assert_eq!((header.format, header.timestamp.clock), (PixelFormat::Motion, Clock::Hardware));
+    let view = MotionView::new(camrig::frame::Frame::new(header, held.pixels(index))).unwrap();
+    (header.number + 1 - header.numbers()..).zip(view.iter()).collect()
+}
+
+/// All samples from `numbers` as the scene has them.
+fn expected(numbers: std::ops::Range<u32>, rate: u32) -> Vec<(u64, MotionSample)> {
+    let sample = |number| {
+        let nanos = (Scene::sample_millis(number, rate) * 1e6).round() as u64;
+        (number.into(), MotionSample { nanos, xyz: Scene::xyz(number) })
+    };
+    numbers.map(sample).collect()
+}
+
+#[test]
+fn a_live_camera_gives_its_motion_with_its_images() {
+    let camera = SoftwareCamera::new(D435I);
+    let mut grabber = Grabber::new(open_among(&options(EVERYTHING), &[&camera]).unwrap());
+    grabber.start().unwrap();
+    let streams: Vec<_> =
+        grabber.info.streams.iter().map(|info| (info.stream, info.profile.to_string())).collect();
+    let profile = |stream, profile: &str| (stream, profile.to_owned());
+    let [color, depth, accel, gyro] = [Stream::Color, Stream::Depth, Stream::Accel, Stream::Gyro];
+    assert_eq!(
+        streams,
+        [
+            profile(color, "64x48@60"),
+            profile(depth, "64x48@60"),
+            profile(accel, "200x1@100"),
+            profile(gyro, "400x1@200"),
+        ],
+    );
+    let (mut of_accel, mut of_gyro) = (Vec::new(), Vec::new());
+    let mut take = |grabber: &mut Grabber, number: u32| {
+        let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        assert_eq!((headers[0].stream, headers[1].stream), (color, depth));
+        assert_eq!((headers[0].number, headers[1].number), (number.into(), number.into()));
+        assert_eq!(held.pixels(1), D435I.depth_pixels(number));
+        of_accel.extend(samples(&headers, &held, accel));
+        of_gyro.extend(samples(&headers, &held, gyro));
+        headers.iter().map(|header| header.stream).collect::<Vec<_>>()
+    };
+    for number in 0..30 {
+        camera.feel_until(number);
+        camera.see_depth(number);
+        camera.see_color(number);
+        take(&mut grabber, number);
+    }
+    // Nothing has moved since; and what comes late comes with the next frameset.
+    for number in 30..32 {
+        camera.see_depth(number);
+        camera.see_color(number);
+        assert_eq!(take(&mut grabber, number), [color, depth]);
+    }
+    for number in 30..33 {
+        camera.feel_until(number);
+    }
+    camera.see_depth(32);
+    camera.see_color(32);
+    assert_eq!(take(&mut grabber, 32), [color, depth, accel, gyro]);
+    assert_eq!(of_accel, expected(0..54, 100));
+    assert_eq!(of_gyro, expected(0..107, 200));
+    assert!(grabber.take_lost().is_empty());
+}
+
+#[test]
+fn motion_that_nobody_takes_is_lost_and_counted() {
+    let camera = SoftwareCamera::new(D435I);
+    let wanted = options("any = true\ndepth = '64x48@60'\naccel = 100");
+    let mut grabber = Grabber::new(open_among(&wanted, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    // A frame of motion has room for 200, the queue for 1024; the gyroscope is not asked for.
+    (0..210).for_each(|number| camera.feel_accel(number));
+    assert!(matches!(grabber.next(std::time::Duration::ZERO).unwrap(), Grabbed::Nothing));
+    assert_eq!(grabber.take_lost(), [(Stream::Accel, LostReason::NoPartner, 10)]);
+    (210..1300).for_each(|number| camera.feel_accel(number));
+    camera.see_depth(1000);
+    let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+    assert_eq!(samples(&headers, &held, Stream::Accel), expected(1034..1234, 100));
+    assert_eq!(
+        grabber.take_lost(),
+        [(Stream::Accel, LostReason::NoPartner, 1024), (Stream::Accel, LostReason::QueueFull, 66)]
+    );
+}
+
+#[test]
+fn a_recording_gives_every_sample_once_in_every_play() {
+    let bag = record_scene(D435I, "motion.bag", 40);
+    let mut plays = Vec::new();
+    for _ in 0..3 {
+        let (mut of_accel, mut of_gyro, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        play(&file(&bag.0), |headers, held| {
+            let depth = headers.iter().find(|header| header.stream == Stream::Depth).unwrap();
+            for (stream, all) in [(Stream::Accel, &mut of_accel), (Stream::Gyro, &mut of_gyro)] {
+                let own = samples(headers, held, stream);
+                counts.push(own.len());
+                all.extend(own);
+            }
+            assert!(of_gyro.last().is_none_or(|(_, sample)| sample.nanos <= depth.timestamp.nanos));
+        });
+        assert_eq!(of_accel, expected(0..66, 100));
+        assert_eq!(of_gyro, expected(0..131, 200));
+        plays.push(counts);
+    }
+    assert!(plays.iter().all(|counts| *counts == plays[0]), "{plays:?}");
+
+    // Some of its streams.
+    let gyro = Options { gyro: Some(200), depth: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
+    let streams: Vec<_> = start(&gyro).info.streams.iter().map(|info| info.stream).collect();
+    assert_eq!(streams, [Stream::Depth, Stream::Gyro]);
+    assert_eq!(
+        error(&Options { gyro: Some(400), ..gyro }),
+        format!(
+            "file `{}` has no gyro stream 400; it has: color 64x48@60 rgb8, depth 64x48@60 z16, accel 100 motion, \
+             gyro 200 motion",
+            bag.0.display(),
+        ),
+    );
+}
+
+#[test]
+fn what_the_camera_cannot_measure_is_refused() {
+    let refused = |more: &str, scene| {
+        refusal(&options(&format!("any = true\ndepth = '64x48@60'\n{more}")), &[scene]).to_string()
+    };
+    assert_eq!(refused("gyro = 100", D435I), "camera `000000000045` has no gyro stream 100; there are: 200",);
+    assert_eq!(
+        refused("accel = 100", SCENE),
+        "camera `000000000042` has no accel stream: its model has no such motion sensor",
+    );
+}
+
+#[test]
+fn the_list_of_devices_has_motion() {
+    let context = sys::Context::new().unwrap();
+    let camera = SoftwareCamera::new(D435I);
+    let _plugged = context.plug_in(&camera).unwrap();
+    let devices = devices_in(&context).unwrap();
+    let motion = |stream, profile: &str| DeviceProfile {
+        stream,
+        format: PixelFormat::Motion,
+        profile: profile.parse().unwrap(),
+    };
+    assert_eq!(
+        devices[0].profiles[2..],
+        [motion(Stream::Accel, "200x1@100"), motion(Stream::Gyro, "400x1@200")]
+    );
+}
