@@ -136,6 +136,50 @@ fn a_recording_comes_out_byte_for_byte_in_every_placement() {
     assert_eq!(digests[0], digests[1]);
 }
 
+#[test]
+fn motion_of_a_recording_is_the_same_in_every_placement() {
+    let folder = Folder::new("motion");
+    write_bag_of(&folder, "a.bag", 20, &["--model", "d435i"]);
+    let mut seen = Vec::new();
+    for placement in PLACEMENTS {
+        let topology = format!(
+            r#"
+            [camera.recorded]
+            driver = "realsense"
+            options = {{ file = "a.bag", real_time = false }}
+
+            [processor.snapshot]
+            kind = "snapshot"
+            inputs = ["recorded"]
+            overflow = "block"
+            options = {{ folder = "{placement}", every = 1 }}
+
+            [processor.verify]
+            kind = "verify"
+            inputs = ["recorded"]
+            overflow = "block"
+            options = {{ digest = true, content = false }}
+            "#
+        );
+        folder.write("a.toml", &topology);
+        let run = camrig(&folder, &["run", "a.toml", "--placement", placement]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let mut samples = Vec::new();
+        for number in 0..20 {
+            let file = folder.0.join(placement).join(format!("recorded-{number:06}-gyro.csv"));
+            let file = fs::read_to_string(file).unwrap();
+            samples.extend(file.lines().skip(1).map(str::to_owned));
+        }
+        // What write-bag documents: at 200 Hz, until the last image at 19/30 s.
+        let expected = (0..127_u64)
+            .map(|number| format!("{},{number},-9.8,{}", number * 5_000_000, number as f32 / 8.0));
+        assert!(samples.iter().eq(expected.collect::<Vec<_>>().iter()), "{samples:?}");
+        seen.push(text(&run.stdout).to_owned());
+    }
+    assert!(seen[0].starts_with("verify: recorded: 20 framesets, digest "), "{}", seen[0]);
+    assert_eq!(seen[0], seen[1]);
+}
+
 /// A text chunk of a PNG, `keyword: text`.
 fn text_of(path: &Path) -> String {
     let png = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();

@@ -38,6 +38,8 @@ const PROBE: &str = "a check of devices";
 /// the memory is our own: the camera's `slots`, 8 frames a stream in the queue, and those that wait for a
 /// partner, 9 a stream at most.
 ///
+/// Samples of motion are copied: they come with the frameset that they are no later than.
+///
 /// From a file with `real_time = false` every frame comes exactly once, however long its consumers take. At
 /// the pace of the recording, and from a live camera, frames that find the queue full are lost, which shows
 /// as a gap in their numbers.

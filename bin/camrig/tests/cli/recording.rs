@@ -426,3 +426,52 @@ options = { file = "rig.mcap", camera = "cloud/front", paced = false }
     folder.write("replay.toml", &format!("{camera}{}", check("front", "")));
     assert_eq!(folder.well(&["run", "replay.toml"]), digest);
 }
+
+#[test]
+fn motion_is_in_a_recording_and_comes_out_of_it() {
+    let mut folder = Folder::new();
+    let camera = r#"
+[camera.front]
+driver = "synthetic"
+options = { paced = false, depth = "16x12@90", color = "off", model = "any", accel = 60, gyro = 400 }
+"#;
+    let snapshot = |folder: &str| {
+        format!(
+            "
+[processor.snapshot]
+kind = \"snapshot\"
+inputs = [\"front\"]
+overflow = \"block\"
+options = {{ folder = \"{folder}\", every = 1 }}
+"
+        )
+    };
+    let recorder = r#"
+[processor.recorder]
+kind = "record"
+inputs = ["front"]
+overflow = "block"
+options = { file = "rig.mcap" }
+"#;
+    folder.write("record.toml", &format!("{camera}{}{recorder}", snapshot("live")));
+    folder.well(&["run", "record.toml", "--framesets", "10"]);
+    let whole = folder.well(&["recording", "verify", "rig.mcap"]);
+    assert_eq!(whole, "front: 10 whole framesets, 0 missing\nrig.mcap is what was recorded\n");
+    let replay = "[camera.front]\ndriver = \"replay\"\noptions = { file = \"rig.mcap\", paced = false }\n";
+    folder.write("replay.toml", &format!("{replay}{}", snapshot("replayed")));
+    folder.well(&["run", "replay.toml"]);
+    folder.well(&["recording", "export", "rig.mcap", "-o", "exported"]);
+
+    let read = |path: String| std::fs::read_to_string(folder.path().join(path)).ok();
+    let mut lines = [0, 0];
+    for sequence in 0..10 {
+        for (stream, lines) in ["accel", "gyro"].into_iter().zip(&mut lines) {
+            let live = read(format!("live/front-{sequence:06}-{stream}.csv"));
+            assert_eq!(read(format!("replayed/front-{sequence:06}-{stream}.csv")), live);
+            assert_eq!(read(format!("exported/front/{stream}/{sequence:06}.csv")), live);
+            *lines += live.map_or(0, |text| text.lines().count() - 1);
+        }
+    }
+    // In a tenth of a second, with the first of each.
+    assert_eq!(lines, [7, 41]);
+}
