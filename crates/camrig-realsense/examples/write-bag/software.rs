@@ -9,6 +9,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use realsense_sys as rs2;
@@ -19,6 +20,9 @@ mod scene;
 use scene::bytes_per_pixel;
 #[allow(unused_imports, reason = "a program without options has no use for theirs")]
 pub(crate) use scene::{Identity, Scene, SoftwareOption};
+
+/// One camera at a time tells where its streams are.
+static REGISTERING: Mutex<()> = Mutex::new(());
 
 /// A camera of librealsense's kind `software device`, with a stereo and a color sensor, and motion sensors if its
 /// scene says so.
@@ -100,6 +104,8 @@ impl SoftwareCamera {
             rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
             translation: [Scene::BASELINE_METERS, 0.0, 0.0],
         };
+        // librealsense keeps what is registered in a list of all cameras, without a lock.
+        let _turn = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: both profiles are alive.
         checked(|error| unsafe {
             let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
