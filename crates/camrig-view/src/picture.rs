@@ -152,6 +152,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn motion_has_no_picture() {
+        let header = FrameHeader { stream: Stream::Gyro, ..header(PixelFormat::Motion, 3, 1) };
+        let mut jpeg = Vec::new();
+        light(Frame::new(&header, &[7; 60]), 424, 80, &mut jpeg);
+        assert!(jpeg.is_empty());
+    }
+
     /// Width and height in the frame header of a JPEG (ITU-T T.81, B.2.2).
     fn jpeg_size(jpeg: &[u8]) -> (u32, u32) {
         let at = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();

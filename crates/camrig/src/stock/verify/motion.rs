@@ -20,7 +20,7 @@ pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Resu
     let Some(motion) = MotionView::new(*frame) else {
         return Err(fault(header.number, format!("is in the format {}", header.format)));
     };
-    let Some(first) = (header.number + 1).checked_sub(header.numbers()) else {
+    let Some(first) = header.number.checked_sub(header.numbers() - 1) else {
         return Err(fault(header.number, format!("is the last of {}", header.numbers())));
     };
     let mut before = None;
