@@ -4,7 +4,7 @@ use camrig::frame::{Clock, FrameHeader, MotionSample, MotionView, PixelFormat, S
 use camrig::{DeviceProfile, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
-use super::{SCENE, WATCHDOG, error, file, open_among, options, play, record_scene, refusal, start};
+use super::{SCENE, Scratch, WATCHDOG, error, file, open_among, options, play, record_scene, refusal, start};
 use crate::driver::{Grabbed, Grabber, Held};
 use crate::find::devices_in;
 use crate::options::Options;
@@ -136,6 +136,29 @@ fn a_recording_gives_every_sample_once_in_every_play() {
             bag.0.display(),
         ),
     );
+}
+
+#[test]
+fn librealsense_records_motion_too() {
+    let bag = Scratch::new("motion-recorded.bag");
+    let camera = SoftwareCamera::new(D435I);
+    let wanted = Options { record_to: Some(bag.0.clone()), ..options(EVERYTHING) };
+    let mut grabber = Grabber::new(open_among(&wanted, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    let mut live = Vec::new();
+    for number in 0..12 {
+        camera.feel_until(number);
+        camera.see_depth(number);
+        camera.see_color(number);
+        let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
+        live.extend(samples(&headers, &held, Stream::Gyro));
+    }
+    // Writes the index.
+    drop(grabber);
+    let mut recorded = Vec::new();
+    play(&file(&bag.0), |headers, held| recorded.extend(samples(headers, held, Stream::Gyro)));
+    assert_eq!(live, expected(0..37, 200));
+    assert_eq!(recorded, live);
 }
 
 #[test]
