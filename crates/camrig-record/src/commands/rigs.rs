@@ -8,7 +8,7 @@ use clap::Parser;
 use toml::{Table, Value};
 
 use super::CommandError;
-use crate::read::{ReadError, Recording};
+use crate::read::{Parts, ReadError};
 
 /// Framesets of a camera that may wait for the recorder's turn: a quarter of a second of most cameras.
 const QUEUE: i64 = 8;
@@ -90,7 +90,7 @@ impl RecordArgs {
 
 impl ReplayArgs {
     pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
-        let recording = Recording::open(&self.file, &|_| {})?;
+        let recording = Parts::open(&self.file)?;
         let mut topology = match &self.topology {
             Some(path) => read(path)?.1,
             None => into_stats(&recording),
@@ -124,9 +124,9 @@ impl ReplayArgs {
 }
 
 /// A topology of all cameras of a recording, and `stats`.
-fn into_stats(recording: &Recording) -> Table {
+fn into_stats(recording: &Parts) -> Table {
     // A camera that a processor passed on, `mask/front`, is called `mask-front`: actors have no such names.
-    let names = recording.cameras().iter().map(|camera| camera.name.clone());
+    let names = recording.cameras().into_iter().map(|camera| camera.name.clone());
     let actors: Vec<_> = names.map(|name| (name.replace('/', "-"), name)).collect();
     let inputs: Vec<_> = actors.iter().map(|(actor, _)| actor.clone()).collect();
     let stats = Table::from_iter([("kind".to_owned(), "stats".into()), ("inputs".to_owned(), inputs.into())]);

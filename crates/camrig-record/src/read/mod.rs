@@ -2,11 +2,13 @@
 //!
 //! * `records`: the bytes of MCAP
 //! * `index`: what is where in a file
+//! * `parts`: the files of a recording
 //! * `framesets`: framesets from chunks
 //! * `pixels`: what a frame's message shows
 
 mod framesets;
 mod index;
+mod parts;
 mod pixels;
 mod records;
 #[cfg(test)]
@@ -23,6 +25,7 @@ use camrig::frame::{CameraInfo, Stream};
 
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
 pub(crate) use self::index::{Channel, ChunkPlace, Index};
+pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
 pub(crate) use self::records::messages;
 use crate::format::{
@@ -134,11 +137,8 @@ impl Recording {
     /// # Errors
     /// When there is none: which there are.
     pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
-        self.cameras.iter().find(|camera| camera.name == name).ok_or_else(|| {
-            let names: Vec<_> = self.cameras.iter().map(|camera| format!("`{}`", camera.name)).collect();
-            let there_are = if names.is_empty() { "no cameras".to_owned() } else { names.join(", ") };
-            ReadError::new(&self.path, format_args!("has no camera `{name}`; there are: {there_are}"))
-        })
+        let found = self.cameras.iter().find(|camera| camera.name == name);
+        found.ok_or_else(|| no_camera(&self.path, name, self.cameras.iter()))
     }
 
     /// The `log_time` at which the file is taken to begin: the first file of a recording with the recording,
@@ -167,6 +167,12 @@ impl Recording {
         }
         records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
     }
+}
+
+fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a RecordedCamera>) -> ReadError {
+    let names: Vec<_> = cameras.map(|camera| format!("`{}`", camera.name)).collect();
+    let there_are = if names.is_empty() { "no cameras".to_owned() } else { names.join(", ") };
+    ReadError::new(path, format_args!("has no camera `{name}`; there are: {there_are}"))
 }
 
 /// The cameras that channels tell of.

@@ -11,6 +11,7 @@ use camrig::frame::{
 };
 
 use super::encode::{Encoded, Messages, Source};
+use super::numbered;
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
@@ -135,6 +136,18 @@ pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_n
         }
     }
     part.finish().unwrap();
+}
+
+/// Writes a file for each list of cameras, one frameset of each camera into it.
+pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
+    for (number, cameras) in (1..).zip(parts) {
+        let options = PartOptions { number, compression: Compression::None };
+        let mut part = Part::create(&numbered(path, number), options).unwrap();
+        for name in *cameras {
+            part.write(&encoded(&source(name), u64::from(number)), ORIGIN).unwrap();
+        }
+        part.finish().unwrap();
+    }
 }
 
 pub(super) fn source(name: &str) -> Arc<Source> {

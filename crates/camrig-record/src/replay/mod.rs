@@ -25,7 +25,7 @@ use camrig::{Captured, Driver, DriverError, FrameHeaders, Outlet, monotonic_nano
 pub use self::options::ReplayOptions;
 use self::reader::Reader;
 use crate::format::FrameRecord;
-use crate::read::{ReadError, ReadFrameSet, Recording, image_data, shown_header, write_pixels};
+use crate::read::{Parts, ReadError, ReadFrameSet, image_data, shown_header, write_pixels};
 
 /// A camera of a recording. See [`ReplayOptions`].
 pub struct Replay {
@@ -48,7 +48,7 @@ impl Driver for Replay {
     }
 
     fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
-        let recording = Recording::open(&options.file, &|_| {})?;
+        let recording = Parts::open(&options.file)?;
         match &options.camera {
             Some(camera) => Ok(recording.camera(camera).map(drop)?),
             None => Ok(()),

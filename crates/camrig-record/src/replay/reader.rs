@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::read::{ReadError, ReadFrameSet, RecordedCamera, Recording, framesets};
-use crate::record::numbered;
+use crate::read::{Parts, ReadError, ReadFrameSet, RecordedCamera, framesets};
 
 /// The most damage that is told of one replay.
 const MAX_WARNINGS: u32 = 20;
 
 /// Where a camera's framesets come from.
 pub(super) struct Reader {
-    parts: Vec<(Recording, RecordedCamera)>,
+    parts: Parts,
+    camera: RecordedCamera,
     /// By `log_time`.
     range: Range<u64>,
     /// The chunk to be read next.
@@ -31,38 +31,30 @@ impl Reader {
     /// # Errors
     /// Why the file cannot be read, or which cameras it has.
     pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
-        let first = open(file)?;
-        let found = first.camera(camera)?.clone();
-        let (origin, mut part) = (found.origin_nanos, found.part);
-        let mut parts = vec![(first, found)];
-        while part == parts.len() as u32 {
-            let next = numbered(file, part + 1);
-            // A file that is not there, or is another recording, ends this one.
-            let Ok(recording) = Recording::open(&next, &|_| {}) else { break };
-            let Ok(camera) = recording.camera(camera).cloned() else { break };
-            if camera.origin_nanos != origin || camera.part != part + 1 {
-                break;
-            }
-            parts.push((recording, camera));
-            part += 1;
+        let parts = Parts::open(file)?;
+        for part in parts.files().iter().filter(|part| !part.index().whole) {
+            let path = part.path().display();
+            log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
         }
+        let camera = parts.camera(camera)?.clone();
         let framesets = VecDeque::new();
-        Ok(Self { parts, range: 0..u64::MAX, part: 0, chunk: 0, framesets, warnings: 0 })
+        Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, chunk: 0, framesets, warnings: 0 })
     }
 
     pub(super) fn camera(&self) -> &RecordedCamera {
-        &self.parts[0].1
+        &self.camera
     }
 
     /// When the recording begins and ends, by `log_time`, whatever its cameras.
     pub(super) fn range(&self) -> Range<u64> {
-        let ends = self.parts.iter().flat_map(|(part, _)| &part.index().chunks).map(|chunk| chunk.end_time);
-        self.parts[0].0.began_nanos()..ends.max().unwrap_or(0)
+        let files = self.parts.files();
+        let ends = files.iter().flat_map(|part| &part.index().chunks).map(|chunk| chunk.end_time);
+        files[0].began_nanos()..ends.max().unwrap_or(0)
     }
 
     /// The highest rate of any camera of the recording, in frames per second.
     pub(super) fn frames_per_second(&self) -> u32 {
-        let cameras = self.parts[0].0.cameras().iter();
+        let cameras = self.parts.cameras().into_iter();
         let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| !info.stream.is_motion());
         rates.map(|stream| stream.profile.frames_per_second()).max().unwrap_or(1)
     }
@@ -83,8 +75,9 @@ impl Reader {
                 }
                 continue;
             }
-            let (recording, camera) = self.parts.get(self.part)?;
-            let Some(chunk) = recording.index().chunks.get(self.chunk) else {
+            let recording = self.parts.files().get(self.part)?;
+            let camera = recording.camera(&self.camera.name);
+            let Some((camera, chunk)) = camera.ok().zip(recording.index().chunks.get(self.chunk)) else {
                 (self.part, self.chunk) = (self.part + 1, 0);
                 continue;
             };
@@ -112,21 +105,13 @@ impl Reader {
     }
 }
 
-fn open(file: &Path) -> Result<Recording, ReadError> {
-    let recording = Recording::open(file, &|_| {})?;
-    if !recording.index().whole {
-        let path = file.display();
-        log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
-    }
-    Ok(recording)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compression::Compression;
     use crate::format::{GapReason, GapRecord};
-    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write};
+    use crate::read::Recording;
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_parts};
 
     fn sequences(reader: &mut Reader) -> Vec<u64> {
         std::iter::from_fn(|| reader.next()).map(|frameset| frameset.record.sequence).collect()
@@ -150,6 +135,21 @@ mod tests {
             reader.rewind(ORIGIN + 8 * PERIOD..u64::MAX);
             assert_eq!(sequences(&mut reader), [8, 9]);
         }
+    }
+
+    #[test]
+    fn a_camera_may_be_missing_in_some_of_the_files() {
+        let folder = TestFolder::new("parts");
+        let path = folder.path().join("rig.mcap");
+        write_parts(&path, &[&["front"], &["late", "front"], &["late"], &["front", "late"]]);
+        for (camera, found) in [("front", [1, 2, 4]), ("late", [2, 3, 4])] {
+            assert_eq!(sequences(&mut Reader::open(&path, camera).unwrap()), found, "{camera}");
+        }
+        let error = Reader::open(&path, "rear").err().unwrap().to_string();
+        assert!(error.ends_with("has no camera `rear`; there are: `front`, `late`"), "{error}");
+        // A later file alone is what it holds.
+        let third = folder.path().join("rig-3.mcap");
+        assert_eq!(sequences(&mut Reader::open(&third, "late").unwrap()), [3]);
     }
 
     #[test]
