@@ -31,8 +31,11 @@ pub(crate) struct ActorReport {
     /// `camera` or `processor`.
     pub(crate) role: &'static str,
     pub(crate) process: String,
-    /// `starting`, `ready`, `running`, `finished` or `failed`.
+    /// The last one: `starting`, `ready`, `running`, `stalled`, `restarting`, `waiting-for-device`, `finished` or
+    /// `failed`.
     pub(crate) state: &'static str,
+    /// How often it came into each state after the first; states in which it never was are left out.
+    pub(crate) changes: BTreeMap<&'static str, u64>,
     pub(crate) produced: u64,
     /// Framesets that the device, its library or its driver lost before the camera actor saw them.
     pub(crate) lost: u64,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::Test;
 
@@ -70,7 +70,7 @@ fn keeps_the_contract(report: &Value) {
     for actor in actors {
         assert_eq!(
             shape(actor),
-            "errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
+            "changes object, errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
         );
         let camera = actor["name"] != "view";
@@ -78,6 +78,7 @@ fn keeps_the_contract(report: &Value) {
         assert_eq!(actor["state"], "finished");
         assert_eq!(actor["produced"], if camera { 5 } else { 0 });
         assert_eq!(actor["restarts"], 0);
+        assert_eq!(actor["changes"], json!({ "ready": 1, "running": 1, "finished": 1 }));
         assert_eq!(actor["errors"], Value::Array(Vec::new()));
     }
 

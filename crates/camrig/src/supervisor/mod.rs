@@ -19,7 +19,7 @@ mod recovery;
 mod state;
 mod status;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -147,6 +147,8 @@ fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> std::io::Result<Server> {
 
 struct Actor {
     state: State,
+    /// How often it came into each state, by the state's name.
+    changes: BTreeMap<&'static str, u64>,
     ladder: Ladder,
     watch: Watch,
     /// The newest of its failures.
@@ -168,6 +170,7 @@ impl Actor {
     fn new(spec: &ActorSpec) -> Self {
         Self {
             state: State::default(),
+            changes: BTreeMap::new(),
             ladder: Ladder::new(spec.restart, matches!(spec.role, Role::Camera { .. })),
             watch: Watch::begin(0),
             errors: VecDeque::new(),
@@ -381,7 +384,11 @@ impl Run<'_> {
     }
 
     fn set_state(&mut self, id: usize, state: State) {
-        self.actors[id].state = state;
+        let actor = &mut self.actors[id];
+        if actor.state != state {
+            *actor.changes.entry(state.name()).or_default() += 1;
+        }
+        actor.state = state;
         self.rig.tallies[id].set_state(state.number());
     }
 

@@ -78,6 +78,7 @@ impl Run<'_> {
                     role: spec.role.name(),
                     process: topology.processes()[spec.process].clone(),
                     state: actor.state.name(),
+                    changes: actor.changes.clone(),
                     produced: tally.produced(),
                     lost: tally.lost(),
                     lost_by_reason: lost_by_reason(&tally.lost_by_reason()),

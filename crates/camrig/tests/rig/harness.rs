@@ -105,6 +105,7 @@ pub(crate) struct Report {
 pub(crate) struct Actor {
     pub(crate) name: String,
     pub(crate) state: String,
+    pub(crate) changes: BTreeMap<String, u64>,
     pub(crate) produced: u64,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,

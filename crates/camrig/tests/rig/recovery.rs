@@ -222,6 +222,7 @@ fn unplugged_and_back(placement: Placement) {
     let failed = format!("ERROR main: camera `front` failed: {UNPLUGGED}; it waits for its device");
     let ended = end_in_order(rig, &[&failed, &format!("WARN  main: {again}")], &[("front", 1)]);
     assert!(ended.report().links.iter().all(|link| link.dropped.is_empty()), "{:#?}", ended.report());
+    assert_changes(&ended, "front", "finished 1, ready 1, running 2, waiting-for-device 1");
 }
 
 fn unplugged_for_too_long(placement: Placement) {
@@ -285,7 +286,15 @@ fn wedged(placement: Placement) {
         &format!("ERROR main: {STALLED}; its device is reset, and it is restarted"),
         &again,
     ];
-    end_in_order(rig, &said, &[("front", 2)]);
+    let ended = end_in_order(rig, &said, &[("front", 2)]);
+    assert_changes(&ended, "front", "finished 1, ready 1, restarting 2, running 3, stalled 2");
+}
+
+/// Compares how often an actor came into each state.
+fn assert_changes(ended: &Ended, actor: &str, expected: &str) {
+    let changes = ended.report().actor(actor).changes.iter();
+    let changes: Vec<_> = changes.map(|(state, times)| format!("{state} {times}")).collect();
+    assert_eq!(changes.join(", "), expected);
 }
 
 /// A driver that never returns: only a new process helps, where it has one of its own.
