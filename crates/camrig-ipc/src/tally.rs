@@ -17,11 +17,13 @@ pub enum LostReason {
     QueueFull,
     /// It could not be made without a partner that did not come, such as color that it is aligned to.
     NoPartner,
+    /// It came again, and was left out: its number and its time were those of the one before.
+    Repeated,
 }
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Device, Self::QueueFull, Self::NoPartner];
+    pub const ALL: [Self; 4] = [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl LostReason {
             Self::Device => "device",
             Self::QueueFull => "queue-full",
             Self::NoPartner => "no-partner",
+            Self::Repeated => "repeated",
         }
     }
 }

@@ -58,8 +58,19 @@ pub(crate) struct Camera {
     playback: Option<Playback>,
     /// What found no room in the queue.
     overflow: Arc<Overflow>,
-    /// Number and timestamp of each stream's newest frame since the start.
-    newest: [Option<(u64, Timestamp)>; Stream::ALL.len()],
+    /// Each stream's newest frame since the start.
+    newest: [Option<Newest>; Stream::ALL.len()],
+    /// How many frames of each stream came again since this was last asked.
+    repeated: [u64; Stream::ALL.len()],
+}
+
+/// The newest frame of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    number: u64,
+    timestamp: Timestamp,
+    /// Whether it is the first one, too.
+    is_first: bool,
 }
 
 /// How a file plays.
@@ -156,6 +167,7 @@ impl Camera {
             playback,
             overflow: Arc::default(),
             newest,
+            repeated: [0; Stream::ALL.len()],
         })
     }
 
@@ -250,6 +262,11 @@ impl Camera {
             .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }
 
+    /// How many frames of which streams came again, and were left out, since this was last asked.
+    pub(crate) fn take_repeated(&mut self) -> impl Iterator<Item = (Stream, u64)> + use<> {
+        Stream::ALL.into_iter().zip(std::mem::take(&mut self.repeated)).filter(|(_, frames)| *frames > 0)
+    }
+
     /// The next sample of motion that has come, or else waits at most `timeout` for the next frame.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
         while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
@@ -281,7 +298,9 @@ impl Camera {
                 return Ok(Event::Nothing);
             }
         };
-        let image = arrived.frame.into_image().map_err(|fault| self.subject.refuses(&fault))?;
+        // The device is there, whatever it sends.
+        let bad = |fault| DriverError::new(format!("{} sent a bad frame: {fault}", self.subject));
+        let image = arrived.frame.into_image().map_err(bad)?;
         let Some(header) = header(&image) else {
             log::warn!("{} sent a frame of an unknown stream", self.subject);
             return Ok(Event::Nothing);
@@ -292,22 +311,26 @@ impl Camera {
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
     }
 
-    /// Whether it is the newest frame once more: what a held player has read may slip through when it is let go,
-    /// and then comes again.
+    /// Whether it is the newest frame once more, or a sample; if so it is counted.
     fn came_again(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
-        self.newest[stream as usize].replace((number, timestamp)) == Some((number, timestamp))
+        let newest = &mut self.newest[stream as usize];
+        // By both: a camera that does not count sends new frames with old numbers.
+        let Some(same) = newest.filter(|newest| (newest.number, newest.timestamp) == (number, timestamp))
+        else {
+            *newest = Some(Newest { number, timestamp, is_first: newest.is_none() });
+            return false;
+        };
+        // What a held player has read first may slip through when it is let go, and then comes again: nobody has
+        // sent it twice.
+        let slipped_through = self.playback.is_some() && same.is_first;
+        self.repeated[stream as usize] += u64::from(!slipped_through);
+        true
     }
 
     /// What an option of a sensor is.
     #[cfg(test)]
     pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
         self.sensors[sensor].options().get(kind).unwrap()
-    }
-
-    /// As if librealsense had told that the camera was unplugged.
-    #[cfg(test)]
-    pub(crate) fn pretend_gone(&self) {
-        self.device.pretend_gone();
     }
 
     /// Does to the frames of an instant what was asked for. Not all of them may come out.

@@ -42,7 +42,8 @@ const PROBE: &str = "a check of devices";
 ///
 /// From a file with `real_time = false` every frame comes exactly once, however long its consumers take. At
 /// the pace of the recording, and from a live camera, frames that find the queue full are lost, which shows
-/// as a gap in their numbers.
+/// as a gap in their numbers. What a player at that pace leaves out behind the last frame that comes shows
+/// nowhere: librealsense tells how long a file is, not how many frames are in it.
 pub struct RealSense {
     grabber: Grabber,
 }
@@ -128,11 +129,11 @@ impl Driver for RealSense {
     }
 
     fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
-        let grabbed = self.grabber.next(timeout)?;
+        let grabbed = self.grabber.next(timeout);
         for (stream, reason, frames) in self.grabber.take_lost() {
             outlet.explain_lost(stream, reason, frames);
         }
-        match grabbed {
+        match grabbed? {
             Grabbed::FrameSet { arrival_nanos, headers, held } => {
                 outlet.publish_held(arrival_nanos, headers, Box::new(held))?;
                 Ok(Captured::FrameSet)
@@ -287,11 +288,12 @@ impl Grabber {
         let without_partner = Stream::ALL.into_iter().zip(std::mem::take(&mut self.without_partner));
         let without_partner =
             without_partner.filter(|(_, frames)| *frames > 0).chain(self.motion.take_lost());
-        let overflow =
-            self.camera.take_overflow().map(|(stream, frames)| (stream, LostReason::QueueFull, frames));
+        let repeated = self.camera.take_repeated();
+        let reason = |reason| move |(stream, frames)| (stream, reason, frames);
         without_partner
-            .map(|(stream, frames)| (stream, LostReason::NoPartner, frames))
-            .chain(overflow)
+            .map(reason(LostReason::NoPartner))
+            .chain(self.camera.take_overflow().map(reason(LostReason::QueueFull)))
+            .chain(repeated.map(reason(LostReason::Repeated)))
             .collect()
     }
 

@@ -70,7 +70,7 @@ pub trait Driver: Sized + 'static {
     /// the device [unavailable](DriverError::unavailable) for some time.
     ///
     /// # Errors
-    /// Why the device cannot be reset.
+    /// Why the device cannot be reset. It is logged, and the device opened as it is.
     fn reset(name: &str, options: &Self::Options) -> Result<(), DriverError> {
         let _ = (name, options);
         Ok(())

@@ -1,7 +1,9 @@
 //! What a camera lost before anyone saw it: the gaps in the numbers of its streams, by reason.
 //!
 //! A gap says that frames are missing, not why. A driver that left some out itself tells so; what is left is
-//! the device's or its library's loss. It deliberately knows no outlet and no tally.
+//! the device's or its library's loss. After a stream's last frame there is no gap: what a driver left out then
+//! is counted at the end, what a device lost then nobody can tell from the end itself. It deliberately knows no
+//! outlet and no tally.
 
 use camrig_frame::{FrameHeader, Stream};
 use camrig_ipc::LostReason;
@@ -13,6 +15,8 @@ pub(crate) type Lost = [u64; LostReason::ALL.len()];
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     streams: [Numbers; Stream::ALL.len()],
+    /// Images of each stream that came again, for which no number is missing.
+    repeated: [u64; Stream::ALL.len()],
 }
 
 /// The numbers of one stream.
@@ -24,26 +28,51 @@ struct Numbers {
 }
 
 impl Losses {
-    /// Notes that the driver left out frames that the device gave; their numbers will be missing.
-    pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) {
-        self.streams[stream as usize].told[reason as usize] += frames;
+    /// Notes that the driver left out frames that the device gave. Those that came again are to be counted at once,
+    /// of images as many as of the stream that has the most; the numbers of all others will be missing.
+    pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
+        let mut lost = Lost::default();
+        if reason != LostReason::Repeated {
+            self.streams[stream as usize].told[reason as usize] += frames;
+        } else if stream.is_motion() {
+            lost[reason as usize] = frames;
+        } else {
+            let most = |repeated: &[u64]| repeated.iter().copied().max().unwrap_or_default();
+            let before = most(&self.repeated);
+            self.repeated[stream as usize] += frames;
+            lost[reason as usize] = most(&self.repeated) - before;
+        }
+        lost
     }
 
     /// What was lost before these frames of an instant: the most that is missing of one of their streams of
     /// images, and every sample of motion.
     pub(crate) fn note(&mut self, frames: &[FrameHeader]) -> Lost {
-        let (mut most, mut samples) = (Lost::default(), Lost::default());
-        for frame in frames {
-            let lost = self.streams[frame.stream as usize].note(frame.number, frame.numbers());
-            if frame.stream.is_motion() {
-                samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
-            } else if lost.iter().sum::<u64>() > most.iter().sum() {
-                most = lost;
-            }
-        }
-        most.iter_mut().zip(samples).for_each(|(sum, lost)| *sum += lost);
-        most
+        let note = |frame: &FrameHeader| {
+            (frame.stream, self.streams[frame.stream as usize].note(frame.number, frame.numbers()))
+        };
+        together(frames.iter().map(note))
     }
+
+    /// What was lost behind the last frames, as far as the driver told: at the end, once.
+    pub(crate) fn end(&mut self) -> Lost {
+        let told = self.streams.iter_mut().map(|numbers| std::mem::take(&mut numbers.told));
+        together(Stream::ALL.into_iter().zip(told))
+    }
+}
+
+/// What several streams lost: the most that one stream of images did, and every sample of motion.
+fn together(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
+    let (mut most, mut samples) = (Lost::default(), Lost::default());
+    for (stream, lost) in streams {
+        if stream.is_motion() {
+            samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
+        } else if lost.iter().sum::<u64>() > most.iter().sum() {
+            most = lost;
+        }
+    }
+    most.iter_mut().zip(samples).for_each(|(sum, lost)| *sum += lost);
+    most
 }
 
 impl Numbers {
@@ -82,21 +111,46 @@ mod tests {
     fn a_gap_is_the_devices_unless_the_driver_explains_it() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::Depth, Stream::Color);
-        assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0]);
         // Told before earlier frames are out: it holds until the gap shows.
         losses.tell(depth, LostReason::QueueFull, 2);
         losses.tell(color, LostReason::QueueFull, 1);
-        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 12), frame(depth, 14)]), [1, 2, 0]);
-        assert_eq!(losses.note(&[frame(color, 13), frame(depth, 16)]), [1, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 12), frame(depth, 14)]), [1, 2, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 13), frame(depth, 16)]), [1, 0, 0, 0]);
         losses.tell(depth, LostReason::NoPartner, 1);
-        assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1]);
+        assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0]);
         // A new start explains everything.
         losses.tell(depth, LostReason::QueueFull, 9);
-        assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0]);
-        assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_came_again_is_counted_at_once_and_as_one_frameset() {
+        let mut losses = Losses::default();
+        let (depth, color) = (Stream::Depth, Stream::Color);
+        losses.note(&[frame(color, 0), frame(depth, 0)]);
+        assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2]);
+        assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0]);
+        assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1]);
+        // Nothing is missing for it.
+        assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0]);
+        assert_eq!(losses.end(), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_the_driver_left_out_last_is_counted_at_the_end() {
+        let mut losses = Losses::default();
+        let (depth, color) = (Stream::Depth, Stream::Color);
+        losses.note(&[frame(color, 0), frame(depth, 0)]);
+        losses.tell(depth, LostReason::QueueFull, 3);
+        losses.tell(color, LostReason::QueueFull, 2);
+        losses.tell(depth, LostReason::NoPartner, 1);
+        assert_eq!(losses.end(), [0, 3, 1, 0]);
+        assert_eq!(losses.end(), [0, 0, 0, 0]);
     }
 
     #[test]
@@ -107,10 +161,15 @@ mod tests {
             FrameHeader { format: PixelFormat::Motion, ..header }.with_samples(count)
         };
         let (depth, accel, gyro) = (Stream::Depth, Stream::Accel, Stream::Gyro);
-        assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0]);
-        assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0, 0]);
         // Two images, one sample, and three of seven.
         losses.tell(gyro, LostReason::NoPartner, 2);
-        assert_eq!(losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]), [4, 0, 2]);
+        assert_eq!(losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]), [4, 0, 2, 0]);
+        for stream in [accel, gyro] {
+            assert_eq!(losses.tell(stream, LostReason::Repeated, 2), [0, 0, 0, 2]);
+            losses.tell(stream, LostReason::QueueFull, 1);
+        }
+        assert_eq!(losses.end(), [0, 2, 0, 0]);
     }
 }

@@ -20,7 +20,7 @@ use camrig_ipc::{
 
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::local::LocalLink;
-use crate::losses::Losses;
+use crate::losses::{Losses, Lost};
 use crate::matching::{Match, MatchBook, MatchStatus};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
@@ -215,7 +215,8 @@ impl Outlet {
     /// # Panics
     /// As [`Self::loan`].
     pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
-        self.sources[0].losses.tell(stream, reason, frames);
+        let lost = self.sources[0].losses.tell(stream, reason, frames);
+        self.count_lost(lost);
     }
 
     /// Publishes a loan whose frames are all written.
@@ -419,6 +420,11 @@ impl Outlet {
     /// Counts what the device lost: a gap in the numbers of a stream. Numbers that go back are a new start.
     fn note_numbers(&mut self, source: usize, frames: &[FrameHeader]) {
         let lost = self.sources[source].losses.note(frames);
+        self.count_lost(lost);
+    }
+
+    /// A processor loses nothing: its inputs' links count what it was not given.
+    fn count_lost(&self, lost: Lost) {
         if self.inputs.is_empty() {
             let lost = LostReason::ALL.into_iter().zip(lost).filter(|(_, lost)| *lost > 0);
             lost.for_each(|(reason, lost)| self.tally.count_lost(reason, lost));
@@ -472,6 +478,16 @@ impl Outlet {
         let blocks =
             |&(overflow, ledger): &(_, &Arc<Ledger>)| overflow == Overflow::Block && !ledger.reader_gone();
         remotes.chain(locals).filter(blocks).map(|(_, ledger)| ledger)
+    }
+}
+
+/// A life ends, and no frame comes any more that would show what is missing.
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        for source in 0..self.sources.len() {
+            let lost = self.sources[source].losses.end();
+            self.count_lost(lost);
+        }
     }
 }
 

@@ -2,11 +2,10 @@
 //!
 //! For tests and for recordings to rehearse with. What the camera is and sees is its `scene`.
 //!
-//! realsense-sys has no bindings for `rs_internal.h`, so they are declared here; all of this program's
-//! `unsafe` is in this module. A fault of librealsense is a panic: there is nobody to handle it.
+//! All of this program's `unsafe` is in this module, and in `internal`, which has the declarations.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
@@ -14,9 +13,18 @@ use std::time::{Duration, Instant};
 
 use realsense_sys as rs2;
 
+#[path = "internal.rs"]
+mod internal;
 #[path = "scene.rs"]
 mod scene;
 
+use internal::{
+    MotionFrame, MotionStream, VideoFrame, VideoStream, checked, rs2_create_software_device,
+    rs2_software_device_add_sensor, rs2_software_device_register_info, rs2_software_sensor_add_motion_stream,
+    rs2_software_sensor_add_option, rs2_software_sensor_add_read_only_option,
+    rs2_software_sensor_add_video_stream, rs2_software_sensor_on_motion_frame,
+    rs2_software_sensor_on_video_frame, rs2_software_sensor_set_metadata, some,
+};
 use scene::bytes_per_pixel;
 #[allow(unused_imports, reason = "a program without options has no use for theirs")]
 pub(crate) use scene::{Identity, Scene, SoftwareOption};
@@ -114,10 +122,20 @@ impl SoftwareCamera {
         Self { scene, device, depth, infrared, infrared_2, color, motion }
     }
 
-    /// The device, for as long as the camera is borrowed.
+    /// Adds the camera to those that a context finds, until what is returned drops.
+    ///
+    /// # Safety
+    /// The context is alive.
     #[allow(dead_code, reason = "only the tests pretend to be live")]
-    pub(crate) fn device(&self) -> NonNull<rs2::rs2_device> {
-        self.device
+    pub(crate) unsafe fn plug_into(&self, context: NonNull<rs2::rs2_context>) -> Plugged {
+        // SAFETY: the caller's; the device is alive, and librealsense shares its ownership.
+        unsafe {
+            let hub = some(checked(|error| rs2::rs2_create_device_hub(context.as_ptr(), error)));
+            checked(|error| {
+                rs2::rs2_context_add_software_device(context.as_ptr(), self.device.as_ptr(), error);
+            });
+            Plugged(hub)
+        }
     }
 
     /// Lets the camera see the depth frame with this `number`.
@@ -211,6 +229,16 @@ impl SoftwareCamera {
             // Writes what is queued, and the index.
             rs2::rs2_delete_device(recorder.as_ptr());
         }
+    }
+}
+
+/// Keeps a camera among those that a context finds: librealsense itself keeps only a weak pointer.
+pub(crate) struct Plugged(NonNull<rs2::rs2_device_hub>);
+
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        // SAFETY: the hub is this guard's own, and deleted once.
+        unsafe { rs2::rs2_delete_device_hub(self.0.as_ptr()) }
     }
 }
 
@@ -364,127 +392,4 @@ extern "C" fn take_back(pixels: *mut c_void) {
 extern "C" fn release(frame: *mut rs2::rs2_frame, _: *mut c_void) {
     // SAFETY: librealsense hands the frame over.
     unsafe { rs2::rs2_release_frame(frame) }
-}
-
-fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T {
-    let mut error = ptr::null_mut();
-    let value = call(&raw mut error);
-    if let Some(error) = NonNull::new(error) {
-        // SAFETY: librealsense set it, so it has a message.
-        let message = unsafe { CStr::from_ptr(rs2::rs2_get_error_message(error.as_ptr())) };
-        panic!("librealsense: {}", message.to_string_lossy());
-    }
-    value
-}
-
-fn some<T>(pointer: *mut T) -> NonNull<T> {
-    NonNull::new(pointer).expect("librealsense gave an object")
-}
-
-/// `rs2_video_stream`.
-#[repr(C)]
-struct VideoStream {
-    stream: rs2::rs2_stream,
-    index: c_int,
-    uid: c_int,
-    width: c_int,
-    height: c_int,
-    frames_per_second: c_int,
-    bytes_per_pixel: c_int,
-    format: rs2::rs2_format,
-    intrinsics: rs2::rs2_intrinsics,
-}
-
-/// `rs2_software_video_frame`.
-#[repr(C)]
-struct VideoFrame {
-    pixels: *mut c_void,
-    deleter: extern "C" fn(*mut c_void),
-    stride: c_int,
-    bytes_per_pixel: c_int,
-    timestamp_millis: f64,
-    domain: rs2::rs2_timestamp_domain,
-    number: c_int,
-    profile: *const rs2::rs2_stream_profile,
-    depth_unit_meters: f32,
-}
-
-/// `rs2_motion_stream`.
-#[repr(C)]
-struct MotionStream {
-    stream: rs2::rs2_stream,
-    index: c_int,
-    uid: c_int,
-    rate: c_int,
-    format: rs2::rs2_format,
-    intrinsics: rs2::rs2_motion_device_intrinsic,
-}
-
-/// `rs2_software_motion_frame`.
-#[repr(C)]
-struct MotionFrame {
-    data: *mut c_void,
-    deleter: extern "C" fn(*mut c_void),
-    timestamp_millis: f64,
-    domain: rs2::rs2_timestamp_domain,
-    number: c_int,
-    profile: *const rs2::rs2_stream_profile,
-}
-
-// As in librealsense 2.56.5's rs_internal.h.
-unsafe extern "C" {
-    fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
-    fn rs2_software_device_add_sensor(
-        device: *mut rs2::rs2_device,
-        name: *const c_char,
-        error: *mut *mut rs2::rs2_error,
-    ) -> *mut rs2::rs2_sensor;
-    fn rs2_software_device_register_info(
-        device: *mut rs2::rs2_device,
-        info: rs2::rs2_camera_info,
-        text: *const c_char,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_add_video_stream(
-        sensor: *mut rs2::rs2_sensor,
-        stream: VideoStream,
-        error: *mut *mut rs2::rs2_error,
-    ) -> *mut rs2::rs2_stream_profile;
-    fn rs2_software_sensor_add_read_only_option(
-        sensor: *mut rs2::rs2_sensor,
-        option: rs2::rs2_option,
-        value: f32,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_add_option(
-        sensor: *mut rs2::rs2_sensor,
-        option: rs2::rs2_option,
-        min: f32,
-        max: f32,
-        step: f32,
-        default: f32,
-        is_writable: c_int,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_set_metadata(
-        sensor: *mut rs2::rs2_sensor,
-        key: rs2::rs2_frame_metadata_value,
-        value: rs2::rs2_metadata_type,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_add_motion_stream(
-        sensor: *mut rs2::rs2_sensor,
-        stream: MotionStream,
-        error: *mut *mut rs2::rs2_error,
-    ) -> *mut rs2::rs2_stream_profile;
-    fn rs2_software_sensor_on_motion_frame(
-        sensor: *mut rs2::rs2_sensor,
-        frame: MotionFrame,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_on_video_frame(
-        sensor: *mut rs2::rs2_sensor,
-        frame: VideoFrame,
-        error: *mut *mut rs2::rs2_error,
-    );
 }

@@ -67,12 +67,6 @@ impl OpenDevice {
         self.watch.as_ref().is_some_and(Watch::is_gone)
     }
 
-    /// As if librealsense had told that it was unplugged, which it does not of software cameras.
-    #[cfg(test)]
-    pub(crate) fn pretend_gone(&self) {
-        self.watch.iter().for_each(Watch::pretend_gone);
-    }
-
     /// Whether the camera takes presets: every D400 does.
     pub(crate) fn takes_presets(&self) -> bool {
         let (device, extension) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE);

@@ -19,6 +19,8 @@ use std::ptr::{self, NonNull};
 
 use realsense_sys as rs2;
 
+#[cfg(test)]
+use crate::tests::software::Plugged;
 pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, Image, Measured, Overflow, Pixels, RawFrame, Sink};
@@ -101,15 +103,9 @@ impl Context {
 
     /// Adds a software camera to those that are found, until what is returned drops.
     #[cfg(test)]
-    pub(crate) fn plug_in(&self, camera: &crate::tests::software::SoftwareCamera) -> Result<Plugged, Fault> {
+    pub(crate) fn plug_in(&self, camera: &crate::tests::software::SoftwareCamera) -> Plugged {
         // SAFETY: the context is alive.
-        let hub = create(|error| unsafe { rs2::rs2_create_device_hub(self.0.as_ptr(), error) })?;
-        let plugged = Plugged(hub);
-        // SAFETY: the context and, borrowed, the device are alive; librealsense shares its ownership.
-        call(|error| unsafe {
-            rs2::rs2_context_add_software_device(self.0.as_ptr(), camera.device().as_ptr(), error);
-        })?;
-        Ok(plugged)
+        unsafe { camera.plug_into(self.0) }
     }
 
     /// Takes a file away from the devices that are found: to librealsense it was unplugged.
@@ -126,17 +122,5 @@ impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: made by `new`, deleted once. What was made from it shares ownership of what it needs.
         unsafe { rs2::rs2_delete_context(self.0.as_ptr()) }
-    }
-}
-
-/// Keeps a software camera among those that a context finds: librealsense itself keeps only a weak pointer.
-#[cfg(test)]
-pub(crate) struct Plugged(NonNull<rs2::rs2_device_hub>);
-
-#[cfg(test)]
-impl Drop for Plugged {
-    fn drop(&mut self) {
-        // SAFETY: the hub is this guard's own, and deleted once.
-        unsafe { rs2::rs2_delete_device_hub(self.0.as_ptr()) }
     }
 }

@@ -58,12 +58,6 @@ impl Watch {
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
-
-    /// What the callback does when the device was unplugged, for software cameras, which cannot be.
-    #[cfg(test)]
-    pub(super) fn pretend_gone(&self) {
-        self.gone.store(true, Ordering::Release);
-    }
 }
 
 impl Drop for Watch {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use camrig::frame::{Clock, Distortion, MetadataKey, PixelFormat, Stream, StreamProfile};
-use camrig::{Driver, HeldFrames};
+use camrig::{Driver, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
-use super::{SCENE, Scratch, WATCHDOG, error, file, play, record, record_scene, start};
+use super::{SCENE, Scratch, WATCHDOG, error, file, play, record, record_scene, start, wait};
 use crate::RealSense;
 use crate::driver::Grabbed;
 use crate::options::Options;
@@ -134,6 +134,24 @@ fn a_recording_at_its_own_pace_comes_in_order() {
     for numbers in numbers.values() {
         assert!(numbers.is_sorted_by(|one, next| one < next) && numbers.len() <= 12, "{numbers:?}");
     }
+}
+
+#[test]
+fn a_frame_that_was_recorded_twice_comes_once() {
+    let bag = Scratch::new("twice.bag");
+    SoftwareCamera::new(SCENE).record(&bag.0, |camera, pacer| {
+        for number in [0, 1, 2, 2, 3] {
+            pacer.wait();
+            camera.see_depth(number);
+        }
+    });
+    let mut grabber = start(&file(&bag.0));
+    let mut numbers = Vec::new();
+    while let Grabbed::FrameSet { headers, .. } = wait(&mut grabber).unwrap() {
+        numbers.extend(headers.iter().map(|header| header.number));
+    }
+    assert_eq!(numbers, [0, 1, 2, 3]);
+    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::Repeated, 1)]);
 }
 
 #[test]

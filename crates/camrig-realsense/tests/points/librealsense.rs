@@ -1,14 +1,23 @@
 //! librealsense's own point cloud of given images: two software sensors, and its processing block.
 //!
 //! It deliberately knows nothing of camrig's arithmetic. All of these tests' `unsafe` is here; a fault of
-//! librealsense is a panic. realsense-sys has no bindings for `rs_internal.h`, so what is needed of it is
-//! declared below.
+//! librealsense is a panic.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::{self, NonNull};
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr::NonNull;
 
 use realsense_sys as rs2;
+
+#[allow(dead_code, reason = "these software devices say nothing of themselves")]
+#[path = "../../examples/write-bag/internal.rs"]
+mod internal;
+
+use internal::{
+    VideoFrame, VideoStream, checked, rs2_create_software_device, rs2_software_device_add_sensor,
+    rs2_software_sensor_add_read_only_option, rs2_software_sensor_add_video_stream,
+    rs2_software_sensor_on_video_frame, some,
+};
 
 /// A stream, and what it sees.
 pub(crate) struct Eye {
@@ -184,72 +193,3 @@ unsafe fn take_points(frame: NonNull<rs2::rs2_frame>) -> Points {
 
 /// Pixels belong to the test.
 extern "C" fn leave(_: *mut c_void) {}
-
-fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T {
-    let mut error = ptr::null_mut();
-    let value = call(&raw mut error);
-    if let Some(error) = NonNull::new(error) {
-        // SAFETY: librealsense set it, so it has a message.
-        let message = unsafe { CStr::from_ptr(rs2::rs2_get_error_message(error.as_ptr())) };
-        panic!("librealsense: {}", message.to_string_lossy());
-    }
-    value
-}
-
-fn some<T>(pointer: *mut T) -> NonNull<T> {
-    NonNull::new(pointer).expect("librealsense gave an object")
-}
-
-/// `rs2_video_stream`.
-#[repr(C)]
-struct VideoStream {
-    stream: rs2::rs2_stream,
-    index: c_int,
-    uid: c_int,
-    width: c_int,
-    height: c_int,
-    frames_per_second: c_int,
-    bytes_per_pixel: c_int,
-    format: rs2::rs2_format,
-    intrinsics: rs2::rs2_intrinsics,
-}
-
-/// `rs2_software_video_frame`.
-#[repr(C)]
-struct VideoFrame {
-    pixels: *mut c_void,
-    deleter: extern "C" fn(*mut c_void),
-    stride: c_int,
-    bytes_per_pixel: c_int,
-    timestamp_millis: f64,
-    domain: rs2::rs2_timestamp_domain,
-    number: c_int,
-    profile: *const rs2::rs2_stream_profile,
-    depth_unit_meters: f32,
-}
-
-// As in librealsense 2.56.5's rs_internal.h.
-unsafe extern "C" {
-    fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
-    fn rs2_software_device_add_sensor(
-        device: *mut rs2::rs2_device,
-        name: *const c_char,
-        error: *mut *mut rs2::rs2_error,
-    ) -> *mut rs2::rs2_sensor;
-    fn rs2_software_sensor_add_video_stream(
-        sensor: *mut rs2::rs2_sensor,
-        stream: VideoStream,
-        error: *mut *mut rs2::rs2_error,
-    ) -> *mut rs2::rs2_stream_profile;
-    fn rs2_software_sensor_add_read_only_option(
-        sensor: *mut rs2::rs2_sensor,
-        option: rs2::rs2_option,
-        value: f32,
-        error: *mut *mut rs2::rs2_error,
-    );
-    fn rs2_software_sensor_on_video_frame(
-        sensor: *mut rs2::rs2_sensor,
-        frame: VideoFrame,
-        error: *mut *mut rs2::rs2_error,
-    );
-}

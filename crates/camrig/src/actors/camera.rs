@@ -94,8 +94,9 @@ pub(crate) fn run_camera(
 ) -> Result<(), Failure> {
     on_this_thread(async {
         let CameraLife { name, driver_name, driver, options, reset } = *life;
-        if reset {
-            driver.reset(name, options)?;
+        if reset && let Err(error) = driver.reset(name, options) {
+            // It may be missing, or be there as it was: opening it tells.
+            log::warn!("{error}; it is opened again without a reset");
         }
         let mut camera = driver.open(name, options)?;
         let mut info = camera.info();

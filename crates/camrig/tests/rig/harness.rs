@@ -107,6 +107,8 @@ pub(crate) struct Actor {
     pub(crate) state: String,
     pub(crate) changes: BTreeMap<String, u64>,
     pub(crate) produced: u64,
+    pub(crate) lost: u64,
+    pub(crate) lost_by_reason: BTreeMap<String, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
@@ -449,8 +451,12 @@ impl Ended {
         );
     }
 
-    /// Checks that on every link all that was produced is delivered or dropped.
+    /// Checks that on every link all that was produced is delivered or dropped, and that all that was lost has a
+    /// reason.
     pub(crate) fn assert_settled(&self) {
+        for actor in &self.report().actors {
+            assert_eq!(actor.lost, actor.lost_by_reason.values().sum::<u64>(), "{actor:?}");
+        }
         for link in &self.report().links {
             assert_eq!(link.in_flight, 0, "{link:?}");
             assert_eq!(link.produced, link.delivered + link.dropped_of_all_reasons(), "{link:?}");

@@ -1,0 +1,181 @@
+//! The supervisor's ladder, rung by rung, with a RealSense camera at its foot.
+
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::conformance;
+use crate::harness::{Ended, Placement, Plan, Rig};
+use crate::librealsense::TAKES_RESETS;
+use crate::stage::{Act, FILE, SKIPPED};
+
+const RIG: &str = "
+[camera.front]
+driver = 'realsense'
+process = 'front'
+options = { serial = '000000000042', depth = '64x48@90' }
+stall_timeout_millis = 1000
+restart = { max = 9, backoff_millis = 10, backoff_max_millis = 20 }
+[camera.rear]
+driver = 'realsense'
+process = 'rear'
+options = { serial = '000000000043', depth = '64x48@90' }
+[processor.pulse]
+kind = 'pulse'
+process = 'main'
+inputs = ['front', 'rear']
+";
+
+const STALLS: &str = "WARN  main: camera `front` has delivered nothing for 1000 ms";
+const AGAIN: &str = "WARN  main: camera `front` is running again";
+
+/// What the camera fails of.
+const NOTHING: &str = "delivered nothing within its `stall_timeout_millis`";
+const UNPLUGGED: &str = "camera `000000000042` was unplugged";
+const ABSENT: &str = "no RealSense camera with serial `000000000042` is connected; connected: `000000000043` (Intel \
+                      RealSense D435 at USB port 2-2)";
+
+/// A line of the supervisor's.
+fn fails(reason: &str, follows: &str) -> String {
+    format!("ERROR main: camera `front` failed: {reason}; {follows}")
+}
+
+/// The file that says what the cameras do, gone when this is dropped.
+struct Director(PathBuf);
+
+impl Director {
+    fn new(name: &str) -> Self {
+        let director = Self(std::env::temp_dir().join(format!("camrig-stage-{}-{name}", std::process::id())));
+        director.direct(Act::Streams);
+        director
+    }
+
+    fn direct(&self, act: Act) {
+        act.direct(&self.0);
+    }
+}
+
+impl Drop for Director {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Waits until more framesets of each camera arrive, some of which were made after this call.
+fn wait_for_more(rig: &mut Rig) {
+    for camera in ["front", "rear", "front", "rear"] {
+        let start = format!("pulse {camera} ");
+        let until_now = rig.highest(&start);
+        rig.wait_for(&start, |rig| (rig.highest(&start) > until_now).then_some(()));
+    }
+}
+
+/// Ends the rig, which has said this and no more. Its front camera was restarted so often and failed of these.
+fn end(rig: Rig, said: &[&str], restarts: u64, errors: &[&str]) -> Ended {
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    ended.assert_said(0, said);
+    ended.assert_settled();
+    let report = ended.report();
+    let (front, rear) = (report.actor("front"), report.actor("rear"));
+    assert_eq!((&*front.state, front.restarts, &*front.errors), ("finished", restarts, &*own(errors)));
+    assert_eq!((&*rear.state, rear.restarts, &*rear.errors), ("finished", 0, &*own(&[])));
+    for link in &report.links {
+        assert_eq!(link.produced, report.actor(&link.from).produced, "{link:?}");
+    }
+    ended
+}
+
+fn own(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|&line| line.to_owned()).collect()
+}
+
+/// A camera that stalls is restarted, then reset, which software cameras refuse: then it is opened as it is.
+/// Unplugged, it is waited for, whether librealsense notices or not, and goes on when its serial is back.
+fn every_rung(placement: Placement) {
+    let director = Director::new(&format!("rungs-{}", placement.name()));
+    let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
+    wait_for_more(&mut rig);
+
+    director.direct(Act::Silent);
+    let refused = "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!; it is \
+                   opened again without a reset";
+    rig.wait_for_stderr(refused);
+    director.direct(Act::Streams);
+    rig.wait_for_stderr_times(AGAIN, 2);
+    wait_for_more(&mut rig);
+
+    // Twice: what came back can be unplugged again.
+    let waits = fails(UNPLUGGED, "it waits for its device");
+    for time in 1..=2 {
+        director.direct(Act::Unplugged);
+        rig.wait_for_stderr_times(&waits, time);
+        director.direct(Act::Streams);
+        rig.wait_for_stderr_times(AGAIN, 2 + time);
+        wait_for_more(&mut rig);
+    }
+
+    director.direct(Act::Vanished);
+    let misses = fails(ABSENT, "it waits for its device");
+    rig.wait_for_stderr(&misses);
+    director.direct(Act::Streams);
+    rig.wait_for_stderr_times(AGAIN, 5);
+    wait_for_more(&mut rig);
+
+    let process = if placement == Placement::InProcess { "main" } else { "front" };
+    let (restarted, reset) =
+        (fails(NOTHING, "it is restarted"), fails(NOTHING, "its device is reset, and it is restarted"));
+    let refused = format!("WARN  {process}/front: {refused}");
+    let said = [
+        STALLS, &restarted, AGAIN, // a restart does not help
+        STALLS, &reset, &refused, AGAIN, // a reset is refused
+        &waits, AGAIN, // unplugged
+        &waits, AGAIN, // unplugged again
+        STALLS, &restarted, &misses, AGAIN, // unplugged, and librealsense says nothing
+    ];
+    end(rig, &said, 5, &[NOTHING, NOTHING, UNPLUGGED, UNPLUGGED, NOTHING, ABSENT]);
+}
+
+/// Where a camera takes a reset it is gone for a while, waited for, and found again.
+fn reset_helps(placement: Placement) {
+    let director = Director::new(&format!("reset-{}", placement.name()));
+    let plan = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap());
+    let mut rig = plan.environment(TAKES_RESETS, "1").start();
+    wait_for_more(&mut rig);
+
+    director.direct(Act::Silent);
+    let misses = fails(ABSENT, "it waits for its device");
+    rig.wait_for_stderr(&misses);
+    director.direct(Act::Streams);
+    rig.wait_for_stderr_times(AGAIN, 2);
+    wait_for_more(&mut rig);
+
+    let (restarted, reset) =
+        (fails(NOTHING, "it is restarted"), fails(NOTHING, "its device is reset, and it is restarted"));
+    let said = [STALLS, &restarted, AGAIN, STALLS, &reset, &misses, AGAIN];
+    end(rig, &said, 2, &[NOTHING, NOTHING, ABSENT]);
+}
+
+/// What a camera leaves out and what it sends twice is in the report, each under its name.
+fn losses(placement: Placement) {
+    let director = Director::new(&format!("losses-{}", placement.name()));
+    let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
+    wait_for_more(&mut rig);
+    for act in [Act::Skips, Act::Repeats] {
+        director.direct(act);
+        wait_for_more(&mut rig);
+    }
+    let ended = end(rig, &[], 0, &[]);
+    let lost = |camera: &str, reason: &str| {
+        ended.report().actor(camera).lost_by_reason.get(reason).copied().unwrap_or_default()
+    };
+    assert_eq!((lost("front", "device"), lost("front", "repeated")), (SKIPPED.into(), 1));
+    assert_eq!((lost("rear", "device"), lost("rear", "repeated")), (0, 0));
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    conformance(trials, "ladder::every_rung", every_rung);
+    conformance(trials, "ladder::a_reset_helps", reset_helps);
+    conformance(trials, "ladder::losses_have_reasons", losses);
+}

@@ -1,0 +1,134 @@
+//! librealsense as the driver finds it in this program: the cameras of `stage` are attached to every context.
+//!
+//! The linker takes what a program defines before what a library does. So these calls of the driver's come here
+//! first, and the driver is the one that everybody has. All else goes to librealsense at once.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::transmute;
+use std::ptr::{self, NonNull};
+
+use realsense_sys as rs2;
+
+use crate::software::SoftwareCamera;
+use crate::stage::{self, Act, stage};
+
+/// The environment variable that says that a hardware reset is taken: the camera is gone then, and comes back when
+/// it is directed to. Otherwise librealsense refuses it of software cameras.
+pub(crate) const TAKES_RESETS: &str = "CAMRIG_TEST_TAKES_RESETS";
+
+type Error = *mut *mut rs2::rs2_error;
+
+/// As in dlfcn.h.
+const RTLD_NEXT: usize = usize::MAX;
+
+unsafe extern "C" {
+    fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+/// The next definition of a call, which is librealsense's.
+fn next(name: &CStr) -> *mut c_void {
+    // SAFETY: the name ends with a zero.
+    let next = unsafe { dlsym(ptr::without_provenance_mut(RTLD_NEXT), name.as_ptr()) };
+    assert!(!next.is_null(), "librealsense has {name:?}");
+    next
+}
+
+fn create_context(version: c_int, error: Error) -> *mut rs2::rs2_context {
+    type Call = unsafe extern "C" fn(c_int, Error) -> *mut rs2::rs2_context;
+    // SAFETY: librealsense's call has this type, and is made as the driver makes its own.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_create_context"))(version, error) }
+}
+
+/// # Safety
+/// The context is alive, and nobody uses it any more.
+unsafe fn delete_context(context: *mut rs2::rs2_context) {
+    type Call = unsafe extern "C" fn(*mut rs2::rs2_context);
+    // SAFETY: the caller's, and as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_delete_context"))(context) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_create_context(version: c_int, error: Error) -> *mut rs2::rs2_context {
+    let mut stage = stage();
+    let context = create_context(version, error);
+    if let Some(context) = NonNull::new(context) {
+        // SAFETY: it is deleted below, and forgotten before.
+        unsafe { stage.add(context) };
+    }
+    context
+}
+
+/// A list of this camera, for whoever is to be told of it; he deletes it.
+pub(crate) fn list_of(camera: &SoftwareCamera) -> *mut rs2::rs2_device_list {
+    let context = create_context(rs2::RS2_API_VERSION as c_int, ptr::null_mut());
+    // SAFETY: the context is alive until it is deleted, once, and the list owns what is in it.
+    unsafe {
+        let plugged = camera.plug_into(NonNull::new(context).unwrap());
+        let list = rs2::rs2_query_devices(context, ptr::null_mut());
+        drop(plugged);
+        delete_context(context);
+        list
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_delete_context(context: *mut rs2::rs2_context) {
+    stage().remove(context);
+    // SAFETY: the driver is done with it.
+    unsafe { delete_context(context) }
+}
+
+/// librealsense itself never tells that software cameras are gone.
+#[unsafe(no_mangle)]
+extern "C" fn rs2_set_devices_changed_callback(
+    context: *const rs2::rs2_context,
+    callback: rs2::rs2_devices_changed_callback_ptr,
+    user: *mut c_void,
+    _: Error,
+) {
+    stage().watch(context, callback.unwrap(), user);
+}
+
+/// Sensors of software cameras must not start while they see a frame; real ones see to that themselves.
+#[unsafe(no_mangle)]
+extern "C" fn rs2_start(
+    sensor: *const rs2::rs2_sensor,
+    callback: rs2::rs2_frame_callback_ptr,
+    user: *mut c_void,
+    error: Error,
+) {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, rs2::rs2_frame_callback_ptr, *mut c_void, Error);
+    let _stage = stage();
+    // SAFETY: as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_start"))(sensor, callback, user, error) }
+}
+
+/// Nor must they stop then.
+#[unsafe(no_mangle)]
+extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: Error) {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, Error);
+    let _stage = stage();
+    // SAFETY: as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_stop"))(sensor, error) }
+}
+
+/// Frames of software cameras claim no bytes for the pixels that were handed to them.
+#[unsafe(no_mangle)]
+extern "C" fn rs2_get_frame_data_size(frame: *const rs2::rs2_frame, error: Error) -> c_int {
+    // SAFETY: the caller's frame is alive, and an image.
+    unsafe { rs2::rs2_get_frame_stride_in_bytes(frame, error) * rs2::rs2_get_frame_height(frame, error) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_hardware_reset(device: *const rs2::rs2_device, error: Error) {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_device, Error);
+    if std::env::var_os(TAKES_RESETS).is_some() {
+        let mut stage = stage();
+        Act::Unplugged.direct(&stage::file());
+        stage.follow();
+        return;
+    }
+    // SAFETY: as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_hardware_reset"))(device, error) }
+}

@@ -1,0 +1,47 @@
+//! Rigs of RealSense cameras as a user runs them: the driver `realsense` as it is, in real processes, on a
+//! librealsense that has software cameras attached.
+//!
+//! This binary is a camrig program when `CAMRIG_TEST_RIG` is set, otherwise it is the tests, which start it as
+//! the former: see `camrig`'s own, whose harness this is. Its calls of librealsense that make and delete contexts
+//! pass through `librealsense`, so that whoever looks for cameras finds those of `stage`, in any process. Tests
+//! wait for facts under a watchdog; no test asserts a time.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+#[allow(dead_code, reason = "no worker is killed here")]
+#[path = "../../../camrig/tests/rig/harness.rs"]
+mod harness;
+mod ladder;
+mod librealsense;
+mod program;
+#[allow(dead_code, reason = "nothing is recorded here")]
+#[path = "../../examples/write-bag/software.rs"]
+mod software;
+mod stage;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use self::harness::Placement;
+
+fn main() -> ExitCode {
+    if std::env::var_os(harness::MARK).is_some() {
+        return program::main();
+    }
+    let mut trials = Vec::new();
+    ladder::add_to(&mut trials);
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// The same test for each placement.
+fn conformance(trials: &mut Vec<Trial>, name: &str, run: fn(Placement)) {
+    for placement in [Placement::InProcess, Placement::MultiProcess] {
+        trials.push(Trial::test(format!("{name}::{}", placement.name()), move || {
+            std::panic::catch_unwind(|| run(placement)).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
+                Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_words()))
+            })
+        }));
+    }
+}

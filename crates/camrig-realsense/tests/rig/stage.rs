@@ -1,0 +1,223 @@
+//! The cameras that are attached to this machine, as all processes of a rig see them, and what they do.
+//!
+//! Which is said by a file: whoever directs writes a word into it, and every process follows. So a camera can
+//! fall silent, be unplugged and come back in whichever process it is open, as a real one would.
+
+use std::ffi::c_void;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use realsense_sys as rs2;
+
+use crate::librealsense::list_of;
+use crate::software::{Identity, Plugged, Scene, SoftwareCamera};
+
+/// The environment variable that names the file.
+pub(crate) const FILE: &str = "CAMRIG_TEST_STAGE";
+
+/// Between two frames of a camera.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// Frames that are never seen when the camera `skips`.
+pub(crate) const SKIPPED: u32 = 3;
+
+/// What the camera in front does. The one in the rear streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It streams.
+    Streams,
+    /// It leaves out a few numbers, once, and streams.
+    Skips,
+    /// It sends its last frame again, once, and streams.
+    Repeats,
+    /// It is there, and sends nothing.
+    Silent,
+    /// It is not there, and librealsense has told so.
+    Unplugged,
+    /// It is not there, and librealsense has not noticed.
+    Vanished,
+}
+
+impl Act {
+    const ALL: [Self; 6] =
+        [Self::Streams, Self::Skips, Self::Repeats, Self::Silent, Self::Unplugged, Self::Vanished];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Skips => "skips",
+            Self::Repeats => "repeats",
+            Self::Silent => "silent",
+            Self::Unplugged => "unplugged",
+            Self::Vanished => "vanished",
+        }
+    }
+
+    /// Has every process do so.
+    pub(crate) fn direct(self, file: &Path) {
+        // Nobody ever reads half a word.
+        let new = file.with_extension("new");
+        fs::write(&new, self.word()).unwrap();
+        fs::rename(new, file).unwrap();
+    }
+
+    fn directed(file: &Path) -> Self {
+        let word = fs::read_to_string(file).unwrap();
+        Self::ALL.into_iter().find(|act| act.word() == word).unwrap()
+    }
+
+    fn is_attached(self) -> bool {
+        !matches!(self, Self::Unplugged | Self::Vanished)
+    }
+
+    fn sends(self) -> bool {
+        matches!(self, Self::Streams | Self::Skips | Self::Repeats)
+    }
+}
+
+/// The file that says what happens.
+pub(crate) fn file() -> PathBuf {
+    std::env::var_os(FILE).unwrap().into()
+}
+
+/// This process's view of the attached cameras.
+pub(crate) struct Stage {
+    front: SoftwareCamera,
+    rear: SoftwareCamera,
+    act: Act,
+    /// Of the next frame of each.
+    front_number: u32,
+    rear_number: u32,
+    contexts: Vec<Context>,
+}
+
+/// A context that is alive, and the cameras that it finds.
+struct Context {
+    pointer: NonNull<rs2::rs2_context>,
+    _plugged: Vec<Plugged>,
+    watcher: Option<Watcher>,
+}
+
+/// Whoever is told when devices come and go.
+#[derive(Clone, Copy)]
+struct Watcher {
+    callback: DevicesChanged,
+    user: *mut c_void,
+}
+
+/// `rs2_devices_changed_callback_ptr`: what is gone, what has come, and for whom it is.
+pub(crate) type DevicesChanged =
+    unsafe extern "C" fn(*mut rs2::rs2_device_list, *mut rs2::rs2_device_list, *mut c_void);
+
+// SAFETY: librealsense's objects may be used from any thread, by one at a time, which the stage's lock sees to.
+#[allow(unsafe_code)]
+unsafe impl Send for Stage {}
+
+/// The stage, while nobody else looks at it. Its cameras play from when it is first asked for.
+pub(crate) fn stage() -> MutexGuard<'static, Stage> {
+    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
+    let begin = || {
+        std::thread::spawn(play);
+        Mutex::new(Stage::new())
+    };
+    STAGE.get_or_init(begin).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Frames, and what else happens, until the process ends.
+fn play() {
+    loop {
+        stage().step();
+        std::thread::sleep(PERIOD);
+    }
+}
+
+impl Stage {
+    fn new() -> Self {
+        let scene = Scene {
+            identity: Identity::D405,
+            width: 64,
+            height: 48,
+            frames_per_second: 90,
+            color_delay_millis: 0.0,
+            infrared: None,
+            infrared_2: false,
+            motion: false,
+            also: &[],
+            one_sensor: false,
+            options: &[],
+            wall_meters: None,
+        };
+        Self {
+            front: SoftwareCamera::new(scene),
+            rear: SoftwareCamera::new(Scene { identity: Identity::D435, ..scene }),
+            act: Act::directed(&file()),
+            front_number: 0,
+            rear_number: 0,
+            contexts: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        self.follow();
+        if self.act.sends() {
+            self.front.see_depth(self.front_number);
+            self.front_number += 1;
+        }
+        self.rear.see_depth(self.rear_number);
+        self.rear_number += 1;
+    }
+
+    /// Does what was directed since this was last called.
+    #[allow(unsafe_code)]
+    pub(crate) fn follow(&mut self) {
+        let act = Act::directed(&file());
+        if act == self.act {
+            return;
+        }
+        self.act = act;
+        match act {
+            Act::Skips => self.front_number += SKIPPED,
+            Act::Repeats => self.front.see_depth(self.front_number - 1),
+            Act::Streams | Act::Silent | Act::Unplugged | Act::Vanished => {}
+        }
+        if act == Act::Unplugged {
+            for Watcher { callback, user } in self.contexts.iter().filter_map(|context| context.watcher) {
+                // SAFETY: the watcher gets what he asked for, and the list is his.
+                unsafe { callback(list_of(&self.front), std::ptr::null_mut(), user) };
+            }
+        }
+    }
+
+    /// Attaches the cameras to a new context.
+    ///
+    /// # Safety
+    /// The context is alive until [`Self::remove`].
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn add(&mut self, pointer: NonNull<rs2::rs2_context>) {
+        self.follow();
+        // SAFETY: the caller's.
+        let plug = |camera: &SoftwareCamera| unsafe { camera.plug_into(pointer) };
+        let attached = self.act.is_attached().then_some(&self.front).into_iter().chain([&self.rear]);
+        self.contexts.push(Context { pointer, _plugged: attached.map(plug).collect(), watcher: None });
+    }
+
+    /// Notes who is to be told when cameras of a context are unplugged.
+    pub(crate) fn watch(
+        &mut self,
+        pointer: *const rs2::rs2_context,
+        callback: DevicesChanged,
+        user: *mut c_void,
+    ) {
+        let of = |context: &&mut Context| context.pointer.as_ptr().cast_const() == pointer;
+        let context = self.contexts.iter_mut().find(of).unwrap();
+        context.watcher = Some(Watcher { callback, user });
+    }
+
+    /// Forgets a context, which is about to be deleted.
+    pub(crate) fn remove(&mut self, pointer: *mut rs2::rs2_context) {
+        self.contexts.retain(|context| context.pointer.as_ptr() != pointer);
+    }
+}
