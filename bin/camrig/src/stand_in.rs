@@ -18,6 +18,8 @@ pub(crate) enum RealSense {}
 pub(crate) struct Options {
     serial: Option<String>,
     port: Option<String>,
+    name: Option<String>,
+    any: Option<bool>,
     file: Option<PathBuf>,
     depth: Option<StreamProfile>,
     color: Option<StreamProfile>,
@@ -47,9 +49,12 @@ impl Driver for RealSense {
         let stream = |(stream, format, profile): (_, _, Option<_>)| {
             profile.map(|profile| DeviceProfile { stream, format, profile })
         };
+        let name = options.name.as_deref().map(|name| name.rsplit(' ').next().unwrap_or_default());
+        let name = name.or_else(|| (options.any == Some(true)).then_some("RealSense"));
         Some(UsbDemand {
             serial: options.serial.clone(),
             port: options.port.clone(),
+            name: name.map(str::to_owned),
             streams: streams.into_iter().filter_map(stream).collect(),
             ..UsbDemand::default()
         })

@@ -69,13 +69,14 @@ impl Driver for RealSense {
         let stream = |it: &StreamRequest| {
             it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
         };
-        let (serial, port) = match live.selection {
-            Selection::Serial(serial) => (Some(serial), None),
-            Selection::Port(port) => (None, Some(port)),
-            Selection::Name(_) | Selection::Any => (None, None),
-        };
         let streams = streams.iter().filter_map(stream).collect();
-        Some(UsbDemand { serial, port, streams, ..UsbDemand::default() })
+        let demand = UsbDemand { streams, ..UsbDemand::default() };
+        Some(match live.selection {
+            Selection::Serial(serial) => UsbDemand { serial: Some(serial), ..demand },
+            Selection::Port(port) => UsbDemand { port: Some(port), ..demand },
+            Selection::Name(name) => UsbDemand { name: name.rsplit(' ').next().map(str::to_owned), ..demand },
+            Selection::Any => UsbDemand { name: Some("RealSense".to_owned()), ..demand },
+        })
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {

@@ -143,6 +143,8 @@ pub struct UsbDemand {
     pub serial: Option<String>,
     /// The physical port, such as `2-1.3`, where the options choose the device by it.
     pub port: Option<String>,
+    /// A word of the model's name, such as `D435`, where the options choose the device by it.
+    pub name: Option<String>,
     /// The streams that run.
     pub streams: Vec<DeviceProfile>,
     /// What each stream of the model could be instead, where that is known without the device; or empty.

@@ -33,6 +33,8 @@ pub(crate) struct UsbDevice {
     pub(crate) port: String,
     /// What its descriptor says; a root hub's is the address of its controller.
     pub(crate) serial: String,
+    /// What its descriptor calls it, such as `Intel(R) RealSense(TM) Depth Camera 435`.
+    pub(crate) product: String,
     /// The speed at which it is connected.
     pub(crate) megabits: u32,
     /// The version of USB that it speaks, such as 2.1 for the slow half of a USB 3 hub; 0 when unknown.
@@ -60,10 +62,13 @@ impl UsbTree {
             devices.push(UsbDevice {
                 port,
                 serial: attribute("serial").unwrap_or_default(),
+                product: attribute("product").unwrap_or_default(),
                 megabits: megabits as u32,
                 version: attribute("version").and_then(|text| text.parse().ok()).unwrap_or_default(),
             });
         }
+        // The folder has no order.
+        devices.sort_by(|one: &UsbDevice, other| one.port.cmp(&other.port));
         Ok(Self { devices })
     }
 
@@ -78,6 +83,11 @@ impl UsbTree {
 
     pub(crate) fn with_serial(&self, serial: &str) -> Option<&UsbDevice> {
         self.devices.iter().find(|device| device.serial == serial)
+    }
+
+    /// All devices, by their ports.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &UsbDevice> {
+        self.devices.iter()
     }
 
     /// The root hub that `device` hangs on, directly or through hubs.

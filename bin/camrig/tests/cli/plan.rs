@@ -295,3 +295,73 @@ fn every_example_topology_can_be_planned() {
         assert!(stdout.starts_with(&format!("{}: ", file.display())), "{stdout}");
     }
 }
+
+/// By name, or as the only one: each is planned where the camera is that it will get.
+#[test]
+fn realsense_cameras_are_found_by_what_they_are_called() {
+    let topology = r#"
+[camera.near]
+driver = "realsense"
+options = { name = "Intel RealSense D405", depth = "1280x720@30" }
+
+[camera.far]
+driver = "realsense"
+options = { name = "D435", depth = "1280x720@30" }
+
+[camera.absent]
+driver = "realsense"
+options = { name = "D455", depth = "1280x720@30" }
+"#;
+    let test = Test::new().topology(topology);
+    let d435 = ("product", "Intel(R) RealSense(TM) Depth Camera 435");
+    machine(
+        &test.folder().join("machine"),
+        &[
+            ROOT_FAST,
+            ("usb4", &[("speed", "5000"), ("version", " 3.00"), ("serial", "0000:03:00.0")]),
+            (
+                "2-1",
+                &[
+                    ("speed", "5000"),
+                    ("product", "Intel(R) RealSense(TM) Depth Camera 405 "),
+                    ("serial", "1"),
+                ],
+            ),
+            ("2-2", &[("speed", "5000"), ("product", "USB3.0 Hub")]),
+            ("4-1", &[("speed", "5000"), d435, ("serial", "2")]),
+        ],
+    );
+    let stdout = "
+t.toml: 3 cameras on USB, 1327 Mb/s in all
+
+camera  serial  port  Mb/s  streams
+near    -       2-1   442   depth z16 1280x720@30
+far     -       4-1   442   depth z16 1280x720@30
+absent  -       -     442   depth z16 1280x720@30
+
+controller         link   cameras  Mb/s  cautious  optimistic  verdict  largest that fits
+0000:00:14.0 usb2  10000  1        442   1200      3200        fits     1280x720@30
+0000:03:00.0 usb4  5000   1        442   1200      3200        fits     1280x720@30
+assumed 1          5000   1        442   1200      3200        fits     1280x720@30
+
+warning: not attached, and assumed on one controller (`--controllers N` assumes more): `absent`
+";
+    let args = ["plan", "t.toml", "--usb-tree", "machine/sys/bus/usb/devices"];
+    let test = test.args(args).stdout(stdout);
+    test.run();
+
+    // A second D435, and whoever is content with any camera.
+    machine(&test.folder().join("machine"), &[("4-2", &[("speed", "5000"), d435, ("serial", "3")])]);
+    fs::write(test.folder().join("t.toml"), topology.replace("name = \"D455\"", "any = true")).unwrap();
+    let (stdout, ..) = test.output();
+    let warnings: Vec<_> = stdout.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: camera `far` is planned at port 4-1, and could be at 4-2 as well: it is refused unless its \
+             options say which one is meant",
+            "warning: camera `absent` is planned at port 2-1, and could be at 4-1, 4-2 as well: it is refused unless \
+             its options say which one is meant",
+        ]
+    );
+}

@@ -96,7 +96,7 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
     if let Some(controllers) = args.controllers {
         let deal = |(number, (name, _, demand))| {
             let place = Place::Assumed(number % controllers as usize);
-            UsbCamera { name, demand, place }
+            UsbCamera { name, demand, place, rivals: Vec::new() }
         };
         let cameras: Vec<_> = demands(topology, registry).enumerate().map(deal).collect();
         let (tree, settings) = Default::default();
@@ -152,13 +152,20 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
             }
             .unwrap_or_default()
         });
-        let device = devices.iter().find(|device| demand.serial.as_ref() == Some(&device.serial));
-        let found = plan::find(&demand, tree, device);
-        let place = found.map_or(Place::Assumed(0), |found| Place::Port(found.port.clone()));
-        if let Some(device) = device.filter(|device| !device.profiles.is_empty()) {
+        let mut ports = plan::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
+        let port = ports.next();
+        let is_meant = |device: &&Device| {
+            demand.serial.as_ref() == Some(&device.serial) || port.as_ref() == Some(&device.usb_port)
+        };
+        if let Some(device) = devices.iter().find(is_meant).filter(|device| !device.profiles.is_empty()) {
             demand.profiles.clone_from(&device.profiles);
         }
-        UsbCamera { name, demand, place }
+        UsbCamera {
+            name,
+            demand,
+            place: port.map_or(Place::Assumed(0), Place::Port),
+            rivals: ports.collect(),
+        }
     };
     demands(topology, registry).map(&mut find).collect()
 }

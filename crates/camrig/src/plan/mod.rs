@@ -57,6 +57,8 @@ pub(crate) struct UsbCamera {
     pub(crate) name: String,
     pub(crate) demand: UsbDemand,
     pub(crate) place: Place,
+    /// The ports of others that could be meant as well.
+    pub(crate) rivals: Vec<String>,
 }
 
 /// Where a camera hangs.
@@ -68,20 +70,42 @@ pub(crate) enum Place {
     Port(String),
 }
 
-/// Where the camera with this demand is in `tree`, which knows ports. `attached` are the devices that its
-/// driver sees, which know serial numbers: that of a D400's USB descriptor is another one.
-pub(crate) fn find<'t>(
-    demand: &UsbDemand,
-    tree: &'t UsbTree,
-    attached: Option<&Device>,
-) -> Option<&'t UsbDevice> {
+/// The devices in `tree`, which knows ports, that the camera with this demand can be: one, unless it is chosen by
+/// name. `attached` are the devices that its driver sees, which know models, and serial numbers: those of a D400's
+/// USB descriptor are others.
+pub(crate) fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device]) -> Vec<&'t UsbDevice> {
     let at_port = |port: &str| tree.at_port(port);
-    demand
-        .port
-        .as_deref()
-        .and_then(at_port)
-        .or_else(|| demand.serial.as_deref().and_then(|serial| tree.with_serial(serial)))
-        .or_else(|| attached.map(|device| device.usb_port.as_str()).and_then(at_port))
+    let seen = |is_meant: &dyn Fn(&Device) -> bool| -> Vec<_> {
+        attached
+            .iter()
+            .filter(|device| is_meant(device))
+            .filter_map(|device| at_port(&device.usb_port))
+            .collect()
+    };
+    let UsbDemand { serial, port, name, .. } = demand;
+    if let Some(found) = port.as_deref().and_then(at_port) {
+        return vec![found];
+    }
+    if let Some(serial) = serial {
+        return tree
+            .with_serial(serial)
+            .map_or_else(|| seen(&|device| device.serial == *serial), |it| vec![it]);
+    }
+    let Some(name) = name else { return Vec::new() };
+    let found = seen(&|device| is_called(&device.model, name));
+    if found.is_empty() {
+        tree.devices().filter(|device| is_called(&device.product, name)).collect()
+    } else {
+        found
+    }
+}
+
+/// Whether `name` is a word of what a device is called. USB descriptors leave out the D of a D435.
+fn is_called(what: &str, name: &str) -> bool {
+    let number =
+        name.strip_prefix(['D', 'd']).filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    let mut words = what.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.any(|word| [Some(name), number].into_iter().flatten().any(|name| word.eq_ignore_ascii_case(name)))
 }
 
 /// A plan, as JSON: fields may be added, none is renamed.
@@ -289,7 +313,8 @@ fn megabits(bits: u64) -> u64 {
 
 /// What else limits the rig.
 fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Vec<String> {
-    let mut warnings: Vec<_> = cameras.iter().filter_map(|camera| slow_link(camera, tree)).collect();
+    let mut warnings: Vec<_> = cameras.iter().filter_map(ambiguous).collect();
+    warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
     let frames = cameras.iter().flat_map(|camera| &camera.demand.streams).map(frame_bytes);
     let wanted_mb = (frames.sum::<u64>() * FRAMES_UNDER_WAY).div_ceil(1 << 20);
     if let Some(allowed_mb @ 1..) = settings.usbfs_memory_mb
@@ -310,6 +335,17 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
         );
     }
     warnings
+}
+
+/// Which devices a camera can be, if there are several.
+fn ambiguous(camera: &UsbCamera) -> Option<String> {
+    let (Place::Port(port), false) = (&camera.place, camera.rivals.is_empty()) else { return None };
+    Some(format!(
+        "camera `{}` is planned at port {port}, and could be at {} as well: it is refused unless its options say \
+         which one is meant",
+        camera.name,
+        camera.rivals.join(", "),
+    ))
 }
 
 /// Why a camera is slower than USB 3, if it is.

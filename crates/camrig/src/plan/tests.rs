@@ -23,6 +23,7 @@ fn six(profile: &str, controllers: usize) -> Plan {
         name: format!("c{number}"),
         demand: demand(profile),
         place: Place::Assumed(number % controllers),
+        rivals: Vec::new(),
     };
     let cameras: Vec<_> = (0..6).map(camera).collect();
     plan("t.toml", &cameras, &UsbTree::default(), &UsbSettings::default(), Budgets::default())
@@ -76,6 +77,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
         name: String::new(),
         demand: demand.clone(),
         place: Place::Assumed(0),
+        rivals: Vec::new(),
     };
     let largest = |demands: &[&UsbDemand], megabits: u64| {
         let cameras: Vec<_> = demands.iter().map(|&demand| camera(demand)).collect();
@@ -101,11 +103,44 @@ fn a_camera_is_found_by_port_by_serial_and_by_what_its_driver_sees() {
         port: port.map(str::to_owned),
         ..demand("640x480@30")
     };
-    let found = |demand: &UsbDemand, attached| find(demand, &tree, attached).map(|it| it.port.as_str());
-    assert_eq!(found(&by(Some("2-1"), None), None), Some("2-1"));
-    assert_eq!(found(&by(None, Some("asic")), None), Some("2-1"));
-    assert_eq!(found(&by(None, Some("optical")), None), None);
-    assert_eq!(found(&by(None, Some("optical")), Some(&device)), Some("2-1"));
-    assert_eq!(found(&by(Some("2-2"), None), None), None);
-    assert_eq!(found(&by(None, None), None), None);
+    let found = |demand: &UsbDemand, attached: &[Device]| -> Vec<String> {
+        find(demand, &tree, attached).into_iter().map(|it| it.port.clone()).collect()
+    };
+    let seen = &[device][..];
+    assert_eq!(found(&by(Some("2-1"), None), &[]), ["2-1"]);
+    assert_eq!(found(&by(None, Some("asic")), &[]), ["2-1"]);
+    assert!(found(&by(None, Some("optical")), &[]).is_empty());
+    assert_eq!(found(&by(None, Some("optical")), seen), ["2-1"]);
+    assert!(found(&by(Some("2-2"), None), &[]).is_empty());
+    assert!(found(&by(None, None), seen).is_empty());
+}
+
+#[test]
+fn a_camera_is_found_by_its_name() {
+    let folder = TestFolder::new("plan-name");
+    let devices = [("usb2", "pci"), ("2-1", "1"), ("2-2", "2"), ("2-3", "3"), ("2-4", "4")];
+    usb_tree(&folder, &devices.map(|(port, serial)| (port, "5000", "3.20", serial)));
+    for (port, product) in [
+        ("2-1", "Intel(R) RealSense(TM) Depth Camera 405 "),
+        ("2-2", "Intel(R) RealSense(TM) Depth Camera 435i"),
+        ("2-3", "Intel(R) RealSense(TM) Depth Camera 435i"),
+        ("2-4", "Webcam 415"),
+    ] {
+        std::fs::write(folder.path().join(port).join("product"), format!("{product}\n")).unwrap();
+    }
+    let tree = UsbTree::read(folder.path()).unwrap();
+    let found = |name: &str, attached: &[Device]| -> Vec<String> {
+        let demand = UsbDemand { name: Some(name.into()), ..demand("640x480@30") };
+        find(&demand, &tree, attached).into_iter().map(|it| it.port.clone()).collect()
+    };
+    assert_eq!(found("D405", &[]), ["2-1"]);
+    assert_eq!(found("d435I", &[]), ["2-2", "2-3"]);
+    assert_eq!(found("RealSense", &[]), ["2-1", "2-2", "2-3"]);
+    assert!(found("D435", &[]).is_empty() && found("", &[]).is_empty());
+    // What the driver sees goes first.
+    let device =
+        |model: &str, port: &str| Device { model: model.into(), usb_port: port.into(), ..Device::default() };
+    let seen = [device("Intel RealSense D435I", "2-3"), device("Intel RealSense D405", "2-1")];
+    assert_eq!(found("D435i", &seen), ["2-3"]);
+    assert_eq!(found("RealSense", &seen), ["2-3", "2-1"]);
 }

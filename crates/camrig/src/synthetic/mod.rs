@@ -78,6 +78,7 @@ impl Driver for Synthetic {
         Some(UsbDemand {
             serial: options.given_serial(),
             port: None,
+            name: None,
             streams: options.streams().iter().map(DeviceProfile::from).collect(),
             profiles: options.profiles(),
         })
