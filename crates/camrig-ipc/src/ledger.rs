@@ -24,6 +24,11 @@
 //! It deliberately knows no pixels: where a slot's bytes lie is the pool's business.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
+mod overflow;
+#[cfg(all(test, not(shuttle)))]
+mod properties;
+mod word;
+
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,68 +43,12 @@ use crate::latency::{Latency, LatencyCells, LatencyHistogram};
 use crate::region::Shared;
 use crate::sync::{AtomicU32, AtomicU64, FutexWord, Mapped};
 
+pub use self::overflow::{DropReason, Overflow};
+pub(crate) use self::word::Taken;
+use self::word::{State, Word};
+
 /// The most slots that a producer can have. To try out how the ends may meet, few are enough.
 pub const MAX_SLOTS: usize = if cfg!(shuttle) { 4 } else { 64 };
-
-/// What a producer does when a reader's queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overflow {
-    /// The oldest queued frameset makes room: the reader sees the freshest.
-    #[default]
-    DropOldest,
-    /// The new frameset is dropped: the reader finishes what it has.
-    DropNewest,
-    /// The producer waits: nothing is lost, and the slowest reader sets the pace.
-    Block,
-}
-
-/// Why a link did not deliver a frameset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DropReason {
-    /// Every slot of the producer was held.
-    NoSlot,
-    /// It was the oldest in a full queue.
-    DropOldest,
-    /// It was the newest for a full queue, or for a reader that has not heard of its slots yet.
-    DropNewest,
-    /// The reader had ended or died, or was being restarted.
-    ReaderGone,
-    /// What arrived was not a frameset.
-    Refused,
-    /// It was lost with a process that died.
-    ProcessDied,
-}
-
-impl DropReason {
-    /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::NoSlot,
-        Self::DropOldest,
-        Self::DropNewest,
-        Self::ReaderGone,
-        Self::Refused,
-        Self::ProcessDied,
-    ];
-
-    /// The reason's name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoSlot => "no-slot",
-            Self::DropOldest => "drop-oldest",
-            Self::DropNewest => "drop-newest",
-            Self::ReaderGone => "reader-gone",
-            Self::Refused => "refused",
-            Self::ProcessDied => "process-died",
-        }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// How often a producer lets others run before it sleeps: a quick reader is not worth being woken by.
 const YIELDS: u32 = 20;
@@ -574,48 +523,6 @@ pub struct Counts {
     /// Framesets that are still on the way.
     pub in_flight: u64,
 }
-
-/// What `take` gives: a slot that is the reader's until it releases it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub(crate) slot: usize,
-    pub(crate) generation: u16,
-    pub(crate) sequence: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Queued = 1,
-    Reading = 2,
-}
-
-/// A slot's word: 2 bits of state, 16 of generation, 46 of sequence. All zero is a free slot. 46 bits count
-/// framesets for two million years at 1000 Hz.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word {
-    state: State,
-    generation: u16,
-    sequence: u64,
-}
-
-impl Word {
-    /// None for a free slot, and for a word that no end of ours writes.
-    fn of(bits: u64) -> Option<Self> {
-        let state = match bits & 3 {
-            1 => State::Queued,
-            2 => State::Reading,
-            _ => return None,
-        };
-        Some(Self { state, generation: (bits >> 2) as u16, sequence: bits >> 18 })
-    }
-
-    fn bits(self) -> u64 {
-        self.sequence << 18 | u64::from(self.generation) << 2 | self.state as u64
-    }
-}
-
-#[cfg(all(test, not(shuttle)))]
-mod properties;
 
 #[cfg(test)]
 mod tests {

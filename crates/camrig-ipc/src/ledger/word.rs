@@ -1,0 +1,40 @@
+//! The word of a slot: who may do what with it, and what is in it.
+
+/// What `take` gives: a slot that is the reader's until it releases it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) slot: usize,
+    pub(crate) generation: u16,
+    pub(crate) sequence: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Queued = 1,
+    Reading = 2,
+}
+
+/// A slot's word: 2 bits of state, 16 of generation, 46 of sequence. All zero is a free slot. 46 bits count
+/// framesets for two million years at 1000 Hz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) state: State,
+    pub(super) generation: u16,
+    pub(super) sequence: u64,
+}
+
+impl Word {
+    /// None for a free slot, and for a word that no end of ours writes.
+    pub(super) fn of(bits: u64) -> Option<Self> {
+        let state = match bits & 3 {
+            1 => State::Queued,
+            2 => State::Reading,
+            _ => return None,
+        };
+        Some(Self { state, generation: (bits >> 2) as u16, sequence: bits >> 18 })
+    }
+
+    pub(super) fn bits(self) -> u64 {
+        self.sequence << 18 | u64::from(self.generation) << 2 | self.state as u64
+    }
+}
