@@ -2,30 +2,30 @@
 //!
 //! What they find they print, as one line of facts each; what must never be is an error, which fails the rig.
 
+mod fault;
+mod pattern;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::costs::{MeterProcessor, Metered};
 use crate::devices::Shelf;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use camrig::frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
-};
+use camrig::frame::{FrameHeader, Stream};
 use camrig::prelude::*;
-use camrig::{DropReason, FrameHeaders, HeldFrames, LinkStatus, monotonic_nanos};
+use camrig::{DropReason, FrameHeaders, LinkStatus};
 use serde::Deserialize;
+
+pub(crate) use self::fault::FILE;
+use self::fault::{At, Fault};
+use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};
 
 /// The environment variable with the name of a process whose worker dies before it says anything.
 pub(crate) const DIES: &str = "CAMRIG_TEST_DIES";
 
 /// The exit code of such a worker.
 pub(crate) const DIES_WITH: u8 = 3;
-
-/// Where faults panic, as messages name it; the harness takes away line and column.
-pub(crate) const FILE: &str = file!();
 
 pub(crate) fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -58,217 +58,6 @@ pub(crate) fn main() -> ExitCode {
         })
         .actor("relay", |options, outlet| Ok(Relay { options, outlet, framesets: 0, ticks: 0, told: 0 }))
         .main()
-}
-
-/// The depth of the pattern at one place of one frame.
-fn pattern(number: u64, x: u32, y: u32) -> u16 {
-    (number.wrapping_mul(40_503) as u32).wrapping_add(y * 251 + x * 7) as u16
-}
-
-/// The first four pixels hold the buffer's address.
-const ADDRESS_BYTES: usize = 8;
-
-/// Where something goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum At {
-    Nowhere,
-    Open,
-    Start,
-    Capture,
-    Constructor,
-    Process,
-    Finish,
-}
-
-/// How it goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum How {
-    Error,
-    Unavailable,
-    Panic,
-    /// Never to return.
-    Hang,
-    /// To return after a while.
-    Nap,
-    /// To return after longer than any actor but one that is called may take to end.
-    LongNap,
-    Abort,
-    /// As the standard library does when there is no memory.
-    OutOfMemory,
-}
-
-/// The fault to be made, after so many framesets where there are some.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fault {
-    at: At,
-    how: How,
-    #[serde(default)]
-    after: u64,
-    /// So often in a process, and never again; by default always.
-    times: Option<u32>,
-}
-
-/// How often faults struck in this process.
-static STRUCK: AtomicU32 = AtomicU32::new(0);
-
-/// How long a nap is.
-const NAP: Duration = Duration::from_millis(1500);
-
-/// How long a long nap is: the supervisor waits 10 s for an actor that is not called.
-const LONG_NAP: Duration = Duration::from_secs(12);
-
-impl Fault {
-    fn strike(&self, at: At) -> Result<(), DriverError> {
-        if self.at != at {
-            return Ok(());
-        }
-        let struck = STRUCK.fetch_add(1, Ordering::Relaxed);
-        if self.times.is_some_and(|times| struck >= times) {
-            return Ok(());
-        }
-        match self.how {
-            How::Error => Err(DriverError::new("as it was asked to")),
-            How::Unavailable => Err(DriverError::unavailable("gone, as it was asked to")),
-            How::Panic => panic!("as it was asked to"),
-            How::Hang => loop {
-                std::thread::park();
-            },
-            How::Nap | How::LongNap => {
-                std::thread::sleep(if matches!(self.how, How::Nap) { NAP } else { LONG_NAP });
-                Ok(())
-            }
-            How::Abort => std::process::abort(),
-            How::OutOfMemory => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u64; 1 << 40]>()),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct PatternOptions {
-    /// It ends after so many framesets.
-    frames: Option<u64>,
-    /// The rest before each frameset.
-    pause_millis: u64,
-    fault: Fault,
-}
-
-impl Default for PatternOptions {
-    fn default() -> Self {
-        Self {
-            frames: None,
-            pause_millis: 0,
-            fault: Fault { at: At::Nowhere, how: How::Error, after: 0, times: None },
-        }
-    }
-}
-
-/// A camera that owns its frames, as librealsense does, and knows how often each was read.
-struct Pattern {
-    name: String,
-    options: PatternOptions,
-    number: u64,
-    reads: Arc<Mutex<Reads>>,
-}
-
-/// How often frames were read, by how many frames.
-type Reads = BTreeMap<u64, u64>;
-
-const WIDTH: u32 = 64;
-const HEIGHT: u32 = 48;
-
-struct OwnFrame {
-    bytes: Vec<u8>,
-    reads: AtomicU64,
-    all: Arc<Mutex<Reads>>,
-}
-
-impl HeldFrames for OwnFrame {
-    fn pixels(&self, _: usize) -> &[u8] {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        &self.bytes
-    }
-}
-
-impl Drop for OwnFrame {
-    fn drop(&mut self) {
-        *self.all.lock().unwrap().entry(self.reads.load(Ordering::Relaxed)).or_default() += 1;
-    }
-}
-
-impl Driver for Pattern {
-    type Options = PatternOptions;
-
-    fn open(name: &str, options: PatternOptions) -> Result<Self, DriverError> {
-        options.fault.strike(At::Open)?;
-        Ok(Self { name: name.to_owned(), options, number: 0, reads: Arc::default() })
-    }
-
-    fn info(&self) -> CameraInfo {
-        let depth = StreamInfo {
-            stream: Stream::Depth,
-            format: PixelFormat::Z16,
-            profile: StreamProfile::new(WIDTH, HEIGHT, 30).unwrap(),
-            intrinsics: None,
-            to_depth: None,
-        };
-        CameraInfo {
-            name: String::new(),
-            driver: String::new(),
-            serial: String::new(),
-            model: "pattern".to_owned(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: vec![depth],
-        }
-    }
-
-    fn start(&mut self) -> Result<(), DriverError> {
-        self.options.fault.strike(At::Start)
-    }
-
-    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
-        if self.options.frames == Some(self.number) {
-            return Ok(Captured::End);
-        }
-        if self.number == self.options.fault.after {
-            self.options.fault.strike(At::Capture)?;
-        }
-        std::thread::sleep(Duration::from_millis(self.options.pause_millis));
-        let places = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
-        let mut bytes: Vec<u8> = places.flat_map(|(x, y)| pattern(self.number, x, y).to_le_bytes()).collect();
-        let address = bytes.as_ptr() as u64;
-        bytes[..ADDRESS_BYTES].copy_from_slice(&address.to_le_bytes());
-        let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
-        let header = depth_header(WIDTH, HEIGHT, self.number);
-        let headers = FrameHeaders::from_iter([header]);
-        outlet.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
-        self.number += 1;
-        Ok(Captured::FrameSet)
-    }
-}
-
-fn depth_header(width: u32, height: u32, number: u64) -> FrameHeader {
-    FrameHeader {
-        stream: Stream::Depth,
-        format: PixelFormat::Z16,
-        width,
-        height,
-        stride_bytes: width * 2,
-        number,
-        timestamp: Timestamp { clock: Clock::System, nanos: number },
-        metadata: Metadata::EMPTY,
-    }
-}
-
-impl Drop for Pattern {
-    fn drop(&mut self) {
-        println!("{}: frames by how often they were read: {:?}", self.name, self.reads.lock().unwrap());
-    }
 }
 
 /// Whether the pixels at hand are those that the driver made, or a copy in shared memory.

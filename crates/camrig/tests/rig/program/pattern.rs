@@ -1,0 +1,148 @@
+//! The driver `pattern`: a camera that owns its frames, whose pixels follow from their numbers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use camrig::frame::{
+    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+};
+use camrig::prelude::*;
+use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
+use serde::Deserialize;
+
+use super::fault::{At, Fault, How};
+
+/// The depth of the pattern at one place of one frame.
+pub(super) fn pattern(number: u64, x: u32, y: u32) -> u16 {
+    (number.wrapping_mul(40_503) as u32).wrapping_add(y * 251 + x * 7) as u16
+}
+
+/// The first four pixels hold the buffer's address.
+pub(super) const ADDRESS_BYTES: usize = 8;
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PatternOptions {
+    /// It ends after so many framesets.
+    frames: Option<u64>,
+    /// The rest before each frameset.
+    pause_millis: u64,
+    fault: Fault,
+}
+
+impl Default for PatternOptions {
+    fn default() -> Self {
+        Self {
+            frames: None,
+            pause_millis: 0,
+            fault: Fault { at: At::Nowhere, how: How::Error, after: 0, times: None },
+        }
+    }
+}
+
+/// A camera that owns its frames, as librealsense does, and knows how often each was read.
+pub(super) struct Pattern {
+    name: String,
+    options: PatternOptions,
+    number: u64,
+    reads: Arc<Mutex<Reads>>,
+}
+
+/// How often frames were read, by how many frames.
+type Reads = BTreeMap<u64, u64>;
+
+pub(super) const WIDTH: u32 = 64;
+pub(super) const HEIGHT: u32 = 48;
+
+struct OwnFrame {
+    bytes: Vec<u8>,
+    reads: AtomicU64,
+    all: Arc<Mutex<Reads>>,
+}
+
+impl HeldFrames for OwnFrame {
+    fn pixels(&self, _: usize) -> &[u8] {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &self.bytes
+    }
+}
+
+impl Drop for OwnFrame {
+    fn drop(&mut self) {
+        *self.all.lock().unwrap().entry(self.reads.load(Ordering::Relaxed)).or_default() += 1;
+    }
+}
+
+impl Driver for Pattern {
+    type Options = PatternOptions;
+
+    fn open(name: &str, options: PatternOptions) -> Result<Self, DriverError> {
+        options.fault.strike(At::Open)?;
+        Ok(Self { name: name.to_owned(), options, number: 0, reads: Arc::default() })
+    }
+
+    fn info(&self) -> CameraInfo {
+        let depth = StreamInfo {
+            stream: Stream::Depth,
+            format: PixelFormat::Z16,
+            profile: StreamProfile::new(WIDTH, HEIGHT, 30).unwrap(),
+            intrinsics: None,
+            to_depth: None,
+        };
+        CameraInfo {
+            name: String::new(),
+            driver: String::new(),
+            serial: String::new(),
+            model: "pattern".to_owned(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: vec![depth],
+        }
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.options.fault.strike(At::Start)
+    }
+
+    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+        if self.options.frames == Some(self.number) {
+            return Ok(Captured::End);
+        }
+        if self.number == self.options.fault.after {
+            self.options.fault.strike(At::Capture)?;
+        }
+        std::thread::sleep(Duration::from_millis(self.options.pause_millis));
+        let places = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+        let mut bytes: Vec<u8> = places.flat_map(|(x, y)| pattern(self.number, x, y).to_le_bytes()).collect();
+        let address = bytes.as_ptr() as u64;
+        bytes[..ADDRESS_BYTES].copy_from_slice(&address.to_le_bytes());
+        let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
+        let header = depth_header(WIDTH, HEIGHT, self.number);
+        let headers = FrameHeaders::from_iter([header]);
+        outlet.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
+        self.number += 1;
+        Ok(Captured::FrameSet)
+    }
+}
+
+pub(super) fn depth_header(width: u32, height: u32, number: u64) -> FrameHeader {
+    FrameHeader {
+        stream: Stream::Depth,
+        format: PixelFormat::Z16,
+        width,
+        height,
+        stride_bytes: width * 2,
+        number,
+        timestamp: Timestamp { clock: Clock::System, nanos: number },
+        metadata: Metadata::EMPTY,
+    }
+}
+
+impl Drop for Pattern {
+    fn drop(&mut self) {
+        println!("{}: frames by how often they were read: {:?}", self.name, self.reads.lock().unwrap());
+    }
+}
