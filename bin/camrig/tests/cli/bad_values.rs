@@ -1,0 +1,269 @@
+//! Values of the right type that make no sense: out of range, taken twice, in a circle, not in this build.
+
+use crate::bad_input::refused;
+
+#[test]
+fn one_serial_for_two_cameras() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+options.serial = "943222071836"
+
+[camera.d]
+driver = "synthetic"
+options = { serial = "943222071836" }
+"#,
+        r#"
+error: cameras `c` and `d` both claim serial 943222071836
+ --> t.toml:7:1
+  |
+7 | options = { serial = "943222071836" }
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn slots_and_queues_out_of_range() {
+    refused(
+        r#"
+[camera.a]
+driver = "synthetic"
+slots = 0
+
+[camera.b]
+driver = "synthetic"
+slots = -1
+
+[camera.c]
+driver = "synthetic"
+slots = 100000000000000000000
+
+[processor.p]
+kind = "stats"
+inputs = ["a", "b", "c"]
+queue = 0
+"#,
+        "
+error: `slots` of camera `a` is out of range
+ --> t.toml:3:9
+  |
+3 | slots = 0
+  |         ^ it has to be 2 to 64
+
+error: `slots` of camera `b` is out of range
+ --> t.toml:7:9
+  |
+7 | slots = -1
+  |         ^^ it has to be 2 to 64
+
+error: `slots` of camera `c` is out of range
+  --> t.toml:11:9
+   |
+11 | slots = 100000000000000000000
+   |         ^^^^^^^^^^^^^^^^^^^^^ it has to be 2 to 64
+
+error: `queue` of processor `p` is out of range
+  --> t.toml:16:9
+   |
+16 | queue = 0
+   |         ^ it has to be 1 to 32
+",
+    );
+}
+
+#[test]
+fn a_usb_budget_that_is_none() {
+    refused(
+        r#"
+[usb]
+cautious_megabits = 0
+optimistic_megabits = "3200"
+cautious = 1200
+
+[camera.c]
+driver = "synthetic"
+"#,
+        r#"
+error: `cautious_megabits` of `usb` is out of range
+ --> t.toml:2:21
+  |
+2 | cautious_megabits = 0
+  |                     ^ it has to be 1 to 80000
+
+error: `optimistic_megabits` of `usb` is a string
+ --> t.toml:3:23
+  |
+3 | optimistic_megabits = "3200"
+  |                       ^^^^^^ it has to be an integer, 1 to 80000
+
+error: unknown key `cautious` of `usb`
+ --> t.toml:4:1
+  |
+4 | cautious = 1200
+  | ^^^^^^^^ there are: `cautious_megabits`, `optimistic_megabits`
+"#,
+    );
+}
+
+#[test]
+fn sizes_and_rates_out_of_range() {
+    refused(
+        r#"
+[camera.zero]
+driver = "synthetic"
+options = { depth = "0x480@30" }
+
+[camera.negative]
+driver = "synthetic"
+options = { depth = "-640x480@30" }
+
+[camera.still]
+driver = "synthetic"
+options = { depth = "640x480@0" }
+
+[camera.fast]
+driver = "synthetic"
+options = { depth = "640x480@1000000" }
+
+[camera.large]
+driver = "synthetic"
+options = { model = "any", color = "99999x99999@30" }
+
+[camera.heavy]
+driver = "synthetic"
+options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
+
+[camera.lossy]
+driver = "synthetic"
+options = { drop_rate = -0.5 }
+
+[processor.pictures]
+kind = "snapshot"
+inputs = ["zero"]
+options = { folder = ".", every = 0 }
+"#,
+        r#"
+error: option `depth` of camera `zero`: image size 0x480 is out of range; each side is 1 to 8192 pixels
+ --> t.toml:3:21
+  |
+3 | options = { depth = "0x480@30" }
+  |                     ^^^^^^^^^^
+
+error: option `depth` of camera `negative`: stream profile `-640x480@30` is not of the form `640x480@30`, nor `off`
+ --> t.toml:7:21
+  |
+7 | options = { depth = "-640x480@30" }
+  |                     ^^^^^^^^^^^^^
+
+error: option `depth` of camera `still`: frame rate 0 is out of range; it is 1 to 1000 frames per second
+  --> t.toml:11:21
+   |
+11 | options = { depth = "640x480@0" }
+   |                     ^^^^^^^^^^^
+
+error: option `depth` of camera `fast`: frame rate 1000000 is out of range; it is 1 to 1000 frames per second
+  --> t.toml:15:21
+   |
+15 | options = { depth = "640x480@1000000" }
+   |                     ^^^^^^^^^^^^^^^^^
+
+error: option `color` of camera `large`: image size 99999x99999 is out of range; each side is 1 to 8192 pixels
+  --> t.toml:19:36
+   |
+19 | options = { model = "any", color = "99999x99999@30" }
+   |                                    ^^^^^^^^^^^^^^^^
+
+error: camera `heavy`: the streams make framesets of 320 MiB; one has at most 256 MiB
+  --> t.toml:23:1
+   |
+23 | options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
+   | ^^^^^^^
+
+error: camera `lossy`: drop_rate -0.5 is out of range; it is 0 to 0.99
+  --> t.toml:27:1
+   |
+27 | options = { drop_rate = -0.5 }
+   | ^^^^^^^
+
+error: option `every` of processor `pictures` is integer `0`
+  --> t.toml:32:35
+   |
+32 | options = { folder = ".", every = 0 }
+   |                                   ^ it has to be an integer, 1 or more
+"#,
+    );
+}
+
+#[test]
+fn a_profile_that_the_model_does_not_have() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+options = { model = "d405", depth = "1920x1080@30" }
+"#,
+        r#"
+error: camera `c`: model `d405` has no depth profile `1920x1080@30`; nearest: `1280x720@30`, `1280x720@15`
+ --> t.toml:3:1
+  |
+3 | options = { model = "d405", depth = "1920x1080@30" }
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn processors_in_a_circle() {
+    refused(
+        r#"
+[camera.c]
+driver = "synthetic"
+
+[processor.a]
+kind = "stats"
+inputs = ["c", "b"]
+
+[processor.b]
+kind = "stats"
+inputs = ["a"]
+
+[processor.mirror]
+kind = "stats"
+inputs = ["mirror"]
+"#,
+        r#"
+error: processors `a` -> `b` -> `a` read each other in a circle
+ --> t.toml:6:16
+  |
+6 | inputs = ["c", "b"]
+  |                ^^^ `a` reads `b` here
+
+error: processor `mirror` reads itself
+  --> t.toml:14:11
+   |
+14 | inputs = ["mirror"]
+   |           ^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+#[cfg(not(feature = "realsense"))]
+fn a_driver_that_this_build_does_not_have() {
+    refused(
+        r#"
+[camera.c]
+driver = "realsense"
+options = { serial = "943222071836", depth = "640x480@30" }
+"#,
+        r#"
+error: driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
+ --> t.toml:2:10
+  |
+2 | driver = "realsense"
+  |          ^^^^^^^^^^^ there are: `replay`, `synthetic`
+"#,
+    );
+}
