@@ -80,13 +80,12 @@ impl Run<'_> {
     }
 
     /// Whether a processor is in a call, its last one included, and not known to have stalled there: then it has
-    /// as long as its time-out says.
+    /// as long as its time-out says. One that only waits for its readers in there does nothing.
     pub(super) fn some_are_in_a_call(&self) -> bool {
         let in_a_call = |id: usize| {
-            let actor = &self.actors[id];
-            !actor.state.has_ended()
-                && !actor.watch.given_up
-                && self.rig.tallies[id].called_at_nanos().is_some()
+            let (actor, tally) = (&self.actors[id], &self.rig.tallies[id]);
+            let called = tally.called_at_nanos().is_some() && !tally.is_blocked();
+            called && !actor.state.has_ended() && !actor.watch.given_up
         };
         (0..self.actors.len()).any(in_a_call)
     }
