@@ -1,4 +1,4 @@
-//! Latencies as a histogram of atomics, which lies in a ledger and so survives whoever counts.
+//! Latencies as a histogram of atomics, which lies in a link state and so survives whoever counts.
 //!
 //! It deliberately knows no clock: whoever counts has measured.
 
@@ -133,11 +133,11 @@ mod tests {
 
     #[test]
     fn the_histogram_counts_what_is_below_each_bound() {
-        let ledger = crate::Ledger::new().unwrap();
+        let link_state = crate::LinkState::new().unwrap();
         for micros in [0, 63, 64, 127, 128, 129, 8_388_607, 8_388_608] {
-            ledger.count_delivered(Duration::from_micros(micros));
+            link_state.count_delivered(Duration::from_micros(micros));
         }
-        let histogram = ledger.latency_histogram();
+        let histogram = link_state.latency_histogram();
         assert_eq!(histogram.below.len(), 18);
         assert_eq!(histogram.below[..3], [(64, 2), (128, 4), (256, 6)]);
         assert_eq!(histogram.below[16..], [(1 << 22, 6), (1 << 23, 7)]);

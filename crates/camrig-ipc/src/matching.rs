@@ -1,6 +1,6 @@
 //! What a processor's matching came to: matches, their spread, what stayed without a match, each camera's clock.
 //!
-//! In shared memory like the ledgers, so that any process of a rig can show it and it survives whoever counts.
+//! In shared memory like the link states, so that any process of a rig can show it and it survives whoever counts.
 //! It deliberately knows no rule of matching.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
@@ -82,7 +82,7 @@ struct CameraCells {
 unsafe impl Shared for MatchCells {}
 
 /// The counts of one processor's matching. Its cameras are known by their place in the processor's list.
-pub struct MatchTally {
+pub struct MatchCounters {
     region: Region,
 }
 
@@ -122,8 +122,8 @@ pub struct ClockEstimate {
     pub uncertainty_nanos: u64,
 }
 
-impl MatchTally {
-    /// A tally of nothing.
+impl MatchCounters {
+    /// Counters that are all zero.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -131,15 +131,15 @@ impl MatchTally {
         Ok(Self { region: Region::zeroed(size_of::<MatchCells>())? })
     }
 
-    /// The same tally, received from another process.
+    /// The same counters, received from another process.
     ///
     /// # Errors
-    /// When the memory is too small to be such a tally.
+    /// When the memory is too small to hold these counters.
     pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
         Ok(Self { region: Region::received(memory, size_of::<MatchCells>())? })
     }
 
-    /// Another handle to the tally, to be sent to another process.
+    /// Another handle to the counters, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -223,9 +223,9 @@ impl MatchTally {
     }
 }
 
-impl fmt::Debug for MatchTally {
+impl fmt::Debug for MatchCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MatchTally").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("MatchCounters").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -235,15 +235,15 @@ mod tests {
 
     #[test]
     fn what_one_process_counts_another_sees() {
-        let tally = MatchTally::new().unwrap();
-        let seen = MatchTally::received(tally.share().unwrap()).unwrap();
+        let counters = MatchCounters::new().unwrap();
+        let seen = MatchCounters::received(counters.share().unwrap()).unwrap();
         assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));
-        tally.count_match([0, 63], Duration::from_micros(12), false);
-        tally.count_match([63], Duration::ZERO, true);
-        tally.count_unmatched(0, Unmatched::Late);
-        tally.count_epoch(63);
+        counters.count_match([0, 63], Duration::from_micros(12), false);
+        counters.count_match([63], Duration::ZERO, true);
+        counters.count_unmatched(0, Unmatched::Late);
+        counters.count_epoch(63);
         let clock = ClockEstimate { offset_nanos: -5, drift_ppb: 50_000, uncertainty_nanos: 7 };
-        tally.set_clock(63, clock);
+        counters.set_clock(63, clock);
         let spread = Latency { p50: 0, p99: 12, max: 12 };
         assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
         let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0], ..MatchCamera::default() };

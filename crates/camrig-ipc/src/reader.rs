@@ -1,6 +1,6 @@
 //! The reader's end: takes queued slots as leases, and trusts nothing that it reads.
 //!
-//! A lease is the right to read one slot. The ledger's word for the slot says *reading* from the moment it is
+//! A lease is the right to read one slot. The link state's word for the slot says *reading* from the moment it is
 //! taken until the lease drops, and the producer writes only slots that every word calls free. Headers are
 //! copied out and checked before a pixel is touched; the mapping of the pixels is read-only.
 #![allow(unsafe_code)]
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
 use crate::header::{self, HEADER_BYTES};
-use crate::ledger::{DropReason, Ledger, MAX_SLOTS, Taken};
+use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
 use crate::region::Region;
 
 /// The pools that a reader keeps although no frameset of them is queued: those that were announced last. The
@@ -107,7 +107,7 @@ pub enum Refused {
 
 /// The reader's end of one link from another process.
 pub struct LinkReader {
-    ledger: Arc<Ledger>,
+    link_state: Arc<LinkState>,
     announcements: IpcReceiver<Announcement>,
     /// How many announcements were counted when they were last asked for.
     heard: Option<u32>,
@@ -119,13 +119,13 @@ pub struct LinkReader {
 
 impl LinkReader {
     /// The reader's end of a link.
-    pub fn new(ledger: Arc<Ledger>, announcements: IpcReceiver<Announcement>) -> Self {
-        Self { ledger, announcements, heard: None, life: Life::default(), past: Vec::new() }
+    pub fn new(link_state: Arc<LinkState>, announcements: IpcReceiver<Announcement>) -> Self {
+        Self { link_state, announcements, heard: None, life: Life::default(), past: Vec::new() }
     }
 
     /// The link's accounting.
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+    pub fn link_state(&self) -> &Arc<LinkState> {
+        &self.link_state
     }
 
     /// Takes the oldest queued frameset; none when none is queued.
@@ -137,12 +137,12 @@ impl LinkReader {
         if !self.past.is_empty() {
             self.forget();
         }
-        let Some(taken) = self.ledger.take() else { return heard.map(|()| None) };
+        let Some(taken) = self.link_state.take() else { return heard.map(|()| None) };
         // The pool of this frameset may have been announced between the two steps.
         let lease = heard.and_then(|()| self.hear()).and_then(|()| self.lease(&taken));
         if lease.is_err() {
-            self.ledger.release(taken.slot);
-            self.ledger.count_dropped(DropReason::Refused);
+            self.link_state.release(taken.slot);
+            self.link_state.count_dropped(DropReason::Refused);
         }
         lease.map(Some)
     }
@@ -167,7 +167,7 @@ impl LinkReader {
         Ok(Lease {
             pixels_start: start + HEADER_BYTES,
             slot: taken.slot,
-            ledger: Arc::clone(&self.ledger),
+            link_state: Arc::clone(&self.link_state),
             info: Arc::clone(info),
             pool: Arc::clone(pool),
             header,
@@ -183,7 +183,7 @@ impl LinkReader {
 
     /// Hears whatever was announced and not heard yet.
     fn hear(&mut self) -> Result<(), Refused> {
-        let announced = self.ledger.announced();
+        let announced = self.link_state.announced();
         if self.heard == Some(announced) {
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl LinkReader {
             let Announcement(news) = match self.announcements.try_recv() {
                 Ok(announcement) => announcement,
                 Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => {
-                    self.ledger.set_heard(announced);
+                    self.link_state.set_heard(announced);
                     return Ok(());
                 }
                 Err(error) => return Err(Refused::Unreadable(error.to_string())),
@@ -221,7 +221,7 @@ impl LinkReader {
 
     /// Forgets pools of which nothing is queued any more, and lives without pools.
     fn forget(&mut self) {
-        let in_use = self.ledger.generations();
+        let in_use = self.link_state.generations();
         let is_in_use = |pool: &Arc<ReaderPool>| in_use.contains(&pool.generation);
         let pools = &mut self.life.pools;
         let newest = pools.split_off(pools.len().saturating_sub(POOLS_KEPT));
@@ -238,7 +238,7 @@ pub struct Lease {
     layout: Layout,
     pixels_start: usize,
     slot: usize,
-    ledger: Arc<Ledger>,
+    link_state: Arc<LinkState>,
     info: Arc<CameraInfo>,
     pool: Arc<ReaderPool>,
 }
@@ -269,13 +269,13 @@ impl Lease {
 impl Lease {
     /// Goes as it goes with a process that dies: nobody learns of it.
     pub(crate) fn forget(mut self) {
-        self.ledger = Arc::new(Ledger::new().unwrap());
+        self.link_state = Arc::new(LinkState::new().unwrap());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.ledger.release(self.slot);
+        self.link_state.release(self.slot);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mapped shared memory: the one place that turns addresses into references.
 //!
-//! It knows neither slots nor ledgers; their modules say who may touch which bytes when.
+//! It knows neither slots nor link states; their modules say who may touch which bytes when.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;

@@ -14,7 +14,7 @@ use camrig_frame::{
 use ipc_channel::ipc::{IpcSender, channel};
 use shuttle::thread;
 
-use crate::{Announcement, Bell, Deaths, Ledger, LinkReader, LinkWriter, Loan, Overflow, SlotPool};
+use crate::{Announcement, Deaths, LinkReader, LinkState, LinkWriter, Loan, Notifier, Overflow, SlotPool};
 
 const SCHEDULES: usize = 3_000;
 /// How many switches of threads a schedule makes where it hurts most.
@@ -31,10 +31,10 @@ fn try_out(scene: impl Fn() + Send + Sync + 'static) {
 
 /// A link whose producer has announced everything.
 fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcSender<Announcement>) {
-    let ledger = Arc::new(Ledger::new().unwrap());
+    let link_state = Arc::new(LinkState::new().unwrap());
     let (announcements, heard) = channel().unwrap();
-    let bell = Bell::new().unwrap();
-    let writer = LinkWriter::new(Arc::clone(&ledger), bell, announcements.clone(), overflow, 2);
+    let notifier = Notifier::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements.clone(), overflow, 2);
     let info = CameraInfo {
         name: "camera".to_owned(),
         driver: String::new(),
@@ -49,7 +49,7 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
     writer.announce_source(&Arc::new(info));
     let pool = SlotPool::new(SLOTS, 64, 0).unwrap();
     writer.announce_pool(&pool).unwrap();
-    (Arc::new(writer), LinkReader::new(ledger, heard), pool, announcements)
+    (Arc::new(writer), LinkReader::new(link_state, heard), pool, announcements)
 }
 
 fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Option<Loan> {
@@ -90,10 +90,10 @@ fn produce(pool: &Arc<SlotPool>, writer: &Arc<LinkWriter>, sequences: std::ops::
 
 /// Takes and checks one frameset, as one step.
 fn take(reader: &mut LinkReader, next: &mut u64) -> bool {
-    let ledger = Arc::clone(reader.ledger());
-    let step = ledger.reader_step();
+    let link_state = Arc::clone(reader.link_state());
+    let step = link_state.reader_step();
     let Some(lease) = reader.take().unwrap() else { return false };
-    ledger.count_delivered(Duration::ZERO);
+    link_state.count_delivered(Duration::ZERO);
     drop(step);
     let sequence = lease.header().sequence;
     assert!(sequence >= *next, "{sequence} came after {next}");
@@ -104,24 +104,24 @@ fn take(reader: &mut LinkReader, next: &mut u64) -> bool {
 }
 
 /// Checks that everything is accounted for, and nothing is under way.
-fn assert_settled(ledger: &Ledger, produced: u64) {
-    let counts = ledger.counts();
+fn assert_settled(link_state: &LinkState, produced: u64) {
+    let counts = link_state.counts();
     let sum = counts.delivered + counts.dropped.iter().sum::<u64>();
-    assert_eq!((counts.produced, sum, counts.in_flight, ledger.queued()), (produced, produced, 0, 0));
+    assert_eq!((counts.produced, sum, counts.in_flight, link_state.queued()), (produced, produced, 0, 0));
 }
 
 /// Listens as a rig's inputs do: it looks only when it was rung for, or when the last look found something.
 fn read_to_the_end(reader: &mut LinkReader, next: &mut u64) {
     let mut busy = true;
     loop {
-        if !busy && !reader.ledger().rung() {
+        if !busy && !reader.link_state().is_notified() {
             thread::yield_now();
             continue;
         }
         busy = take(reader, next);
         if !busy {
-            reader.ledger().heard();
-            let ended = reader.ledger().ended();
+            reader.link_state().clear_notified();
+            let ended = reader.link_state().ended();
             busy = take(reader, next);
             if ended && !busy {
                 return;
@@ -135,7 +135,7 @@ fn framesets_arrive_whole_and_in_order() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         try_out(move || {
             let (writer, mut reader, pool, _) = link(overflow);
-            let ledger = Arc::clone(reader.ledger());
+            let link_state = Arc::clone(reader.link_state());
             let producer = thread::spawn(move || {
                 produce(&pool, &writer, 0..FRAMESETS);
                 writer.end();
@@ -143,7 +143,7 @@ fn framesets_arrive_whole_and_in_order() {
             let mut next = 0;
             read_to_the_end(&mut reader, &mut next);
             producer.join().unwrap();
-            assert_settled(&ledger, FRAMESETS);
+            assert_settled(&link_state, FRAMESETS);
             if overflow == Overflow::DropOldest {
                 assert_eq!(next, FRAMESETS, "the freshest is never dropped");
             }
@@ -155,21 +155,21 @@ fn framesets_arrive_whole_and_in_order() {
 fn a_reader_that_goes_leaves_nothing_queued() {
     try_out(|| {
         let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
-        let ledger = Arc::clone(reader.ledger());
+        let link_state = Arc::clone(reader.link_state());
         let producer = thread::spawn(move || produce(&pool, &writer, 0..FRAMESETS));
         take(&mut reader, &mut 0);
-        ledger.set_reader_ended();
-        let step = ledger.reader_step();
-        ledger.take_back_all();
+        link_state.set_reader_ended();
+        let step = link_state.reader_step();
+        link_state.take_back_all();
         drop(step);
         producer.join().unwrap();
-        assert_settled(&ledger, FRAMESETS);
+        assert_settled(&link_state, FRAMESETS);
     });
 }
 
 /// The supervisor settles until it can, beside the living end.
-fn settle(ledger: &Ledger, deaths: Deaths, produced: u64) {
-    while !ledger.settle(deaths, produced) {
+fn settle(link_state: &LinkState, deaths: Deaths, produced: u64) {
+    while !link_state.settle(deaths, produced) {
         thread::yield_now();
     }
 }
@@ -178,27 +178,27 @@ fn settle(ledger: &Ledger, deaths: Deaths, produced: u64) {
 fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
     try_out(|| {
         let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
-        let ledger = Arc::clone(reader.ledger());
+        let link_state = Arc::clone(reader.link_state());
         // It dies with a frameset that it has taken and not counted, and with another that it still reads.
         produce(&pool, &writer, 0..2);
         reader.take().unwrap().unwrap().forget();
-        ledger.count_delivered(Duration::ZERO);
-        std::mem::forget(ledger.reader_step());
-        ledger.take().unwrap();
+        link_state.count_delivered(Duration::ZERO);
+        std::mem::forget(link_state.reader_step());
+        link_state.take().unwrap();
         let producer = {
             let writer = Arc::clone(&writer);
             thread::spawn(move || produce(&pool, &writer, 2..FRAMESETS))
         };
-        let absence = ledger.set_reader_away();
-        settle(&ledger, Deaths { reader: true, producer: false }, 0);
+        let absence = link_state.set_reader_away();
+        settle(&link_state, Deaths { reader: true, producer: false }, 0);
         let (announcements, heard) = channel().unwrap();
-        let mut reader = LinkReader::new(Arc::clone(&ledger), heard);
+        let mut reader = LinkReader::new(Arc::clone(&link_state), heard);
         writer.relink(announcements, absence).unwrap();
         let mut next = 0;
         while take(&mut reader, &mut next) {}
         producer.join().unwrap();
         while take(&mut reader, &mut next) {}
-        assert_settled(&ledger, FRAMESETS);
+        assert_settled(&link_state, FRAMESETS);
     });
 }
 
@@ -206,21 +206,21 @@ fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
 fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
     try_out(|| {
         let (writer, mut reader, pool, announcements) = link(Overflow::DropOldest);
-        let ledger = Arc::clone(reader.ledger());
+        let link_state = Arc::clone(reader.link_state());
         // It dies when it has counted a frameset that it has not queued, and not counted another.
         produce(&pool, &writer, 0..2);
-        std::mem::forget(ledger.producer_step());
-        ledger.count_produced();
+        std::mem::forget(link_state.producer_step());
+        link_state.count_produced();
         drop((writer, pool));
-        let other = Arc::clone(&ledger);
+        let other = Arc::clone(&link_state);
         let reading = thread::spawn(move || {
             let mut next = 0;
             read_to_the_end(&mut reader, &mut next);
             next
         });
         settle(&other, Deaths { producer: true, reader: false }, 4);
-        let bell = Bell::new().unwrap();
-        let writer = LinkWriter::new(Arc::clone(&other), bell, announcements, Overflow::DropOldest, 2);
+        let notifier = Notifier::new().unwrap();
+        let writer = LinkWriter::new(Arc::clone(&other), notifier, announcements, Overflow::DropOldest, 2);
         writer.begin();
         let info = CameraInfo {
             name: "camera".to_owned(),
@@ -245,13 +245,13 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
 fn the_oldest_is_taken_first_however_the_look_meets_the_queueing() {
     // All orders that there are: it is few steps.
     let scene = || {
-        let ledger = Arc::new(Ledger::new().unwrap());
+        let link_state = Arc::new(LinkState::new().unwrap());
         let producer = {
-            let ledger = Arc::clone(&ledger);
-            thread::spawn(move || (0..3).for_each(|number| ledger.publish(number, 0, number as u64)))
+            let link_state = Arc::clone(&link_state);
+            thread::spawn(move || (0..3).for_each(|number| link_state.publish(number, 0, number as u64)))
         };
         let mut next = 0;
-        while let Some(taken) = ledger.take() {
+        while let Some(taken) = link_state.take() {
             assert_eq!(taken.sequence, next);
             next += 1;
         }
@@ -263,22 +263,22 @@ fn the_oldest_is_taken_first_however_the_look_meets_the_queueing() {
 #[test]
 fn a_frameset_is_taken_or_taken_back_but_never_both() {
     try_out(|| {
-        let ledger = Arc::new(Ledger::new().unwrap());
-        ledger.count_produced();
-        ledger.publish(0, 0, 0);
+        let link_state = Arc::new(LinkState::new().unwrap());
+        link_state.count_produced();
+        link_state.publish(0, 0, 0);
         let producer = {
-            let ledger = Arc::clone(&ledger);
+            let link_state = Arc::clone(&link_state);
             thread::spawn(move || {
-                let back = ledger.take_back_oldest(crate::DropReason::DropOldest);
+                let back = link_state.take_back_oldest(crate::DropReason::DropOldest);
                 // The same slot again, if it is free: the reader must not take it for the one before.
-                if ledger.slot_is_free(0) {
-                    ledger.publish(0, 0, 1);
+                if link_state.slot_is_free(0) {
+                    link_state.publish(0, 0, 1);
                 }
                 back
             })
         };
-        let taken = ledger.take().map(|taken| taken.sequence);
-        let free = ledger.slot_is_free(0);
+        let taken = link_state.take().map(|taken| taken.sequence);
+        let free = link_state.slot_is_free(0);
         assert!(taken.is_none() || !free, "a slot that is read is not free");
         let back = producer.join().unwrap();
         assert!(!(back && taken == Some(0)) && (back || taken == Some(0)), "{back} {taken:?}");

@@ -2,8 +2,8 @@
 //!
 //! # Who may touch a slot
 //!
-//! A slot is the producer's alone while its `busy` flag is set and no ledger holds it as queued or reading:
-//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: each link's ledger word is one
+//! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
+//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: each link's link state word is one
 //! until its reader frees it, and a [`Published`] handle is the producer's own, for readers in its process.
 //! Shares only read. The slot is lent again only when the flag is clear and every word is free. A pool that
 //! takes the place of a smaller one has its flags, because a word stands for the slot of either.
@@ -15,9 +15,9 @@ use std::sync::{Arc, Weak};
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
 use ipc_channel::ipc::IpcSender;
 
-use crate::Bell;
+use crate::Notifier;
 use crate::header::{self, HEADER_BYTES};
-use crate::ledger::{Absence, DropReason, Ledger, MAX_SLOTS, Overflow};
+use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
 use crate::reader::{Announcement, News, POOLS_KEPT, UNHEARD_MAX};
 use crate::region::{MemoryError, Region};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
@@ -105,7 +105,7 @@ impl SlotPool {
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
         let free = |&slot: &usize| {
             !self.busy[slot].load(Ordering::Acquire)
-                && writers.iter().all(|writer| writer.ledger.slot_is_free(slot))
+                && writers.iter().all(|writer| writer.link_state.slot_is_free(slot))
         };
         let Some(slot) = (0..self.busy.len()).find(free) else { return Ok(None) };
         self.busy[slot].store(true, Ordering::Relaxed);
@@ -214,8 +214,8 @@ impl Published {
 
 /// The producer's end of one link to another process. It outlives the producer's lives and the reader's.
 pub struct LinkWriter {
-    ledger: Arc<Ledger>,
-    bell: Bell,
+    link_state: Arc<LinkState>,
+    notifier: Notifier,
     told: Mutex<Told>,
     overflow: Overflow,
     capacity: usize,
@@ -265,8 +265,8 @@ impl Told {
 impl LinkWriter {
     /// The producer's end of a link whose reader queues at most `capacity` framesets.
     pub fn new(
-        ledger: Arc<Ledger>,
-        bell: Bell,
+        link_state: Arc<LinkState>,
+        notifier: Notifier,
         announcements: IpcSender<Announcement>,
         overflow: Overflow,
         capacity: usize,
@@ -279,12 +279,12 @@ impl LinkWriter {
             pools: Vec::new(),
             unheard: 0,
         };
-        Self { ledger, bell, told: Mutex::new(told), overflow, capacity }
+        Self { link_state, notifier, told: Mutex::new(told), overflow, capacity }
     }
 
     /// The link's accounting.
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+    pub fn link_state(&self) -> &Arc<LinkState> {
+        &self.link_state
     }
 
     /// What happens when the reader's queue is full.
@@ -353,31 +353,32 @@ impl LinkWriter {
         // Whatever the one before has not heard: nobody has told this one anything.
         self.tell(&mut told, News::Begin);
         self.catch_up(&mut told)?;
-        self.ledger.set_reader_back(absence);
+        self.link_state.set_reader_back(absence);
         Ok(())
     }
 
     /// Whether the next frameset would be queued without dropping one. A reader that has to hear of this life
     /// first has no room.
     pub fn has_room(&self) -> bool {
-        self.ledger.reader_gone()
-            || self.ledger.queued() < self.capacity && self.catch_up(&mut self.told()).is_ok_and(|all| all)
+        self.link_state.reader_gone()
+            || self.link_state.queued() < self.capacity
+                && self.catch_up(&mut self.told()).is_ok_and(|all| all)
     }
 
     /// Says that nothing more will come.
     pub fn end(&self) {
-        self.ledger.end();
-        self.bell.ring();
+        self.link_state.end();
+        self.notifier.notify();
     }
 
     /// Takes back the oldest frameset that still waits, if the policy allows that.
     pub fn take_back_oldest(&self) -> bool {
-        let _step = self.ledger.producer_step();
+        let _step = self.link_state.producer_step();
         self.take_back()
     }
 
     fn take_back(&self) -> bool {
-        self.overflow == Overflow::DropOldest && self.ledger.take_back_oldest(DropReason::DropOldest)
+        self.overflow == Overflow::DropOldest && self.link_state.take_back_oldest(DropReason::DropOldest)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -391,7 +392,7 @@ impl LinkWriter {
         if told.is_all() {
             return Ok(true);
         }
-        if self.ledger.has_heard_all() {
+        if self.link_state.has_heard_all() {
             told.unheard = 0;
         } else if !told.begun {
             return Ok(false);
@@ -405,10 +406,10 @@ impl LinkWriter {
 
     /// Tells and wakes the reader. One that is gone hears nothing, and needs nothing.
     fn tell(&self, told: &mut Told, news: News) {
-        if !self.ledger.reader_ended() && told.announcements.send(Announcement(news)).is_ok() {
+        if !self.link_state.reader_ended() && told.announcements.send(Announcement(news)).is_ok() {
             told.unheard += 1;
-            self.ledger.count_announced();
-            self.bell.ring();
+            self.link_state.count_announced();
+            self.notifier.notify();
         }
     }
 
@@ -416,39 +417,39 @@ impl LinkWriter {
     fn publish(&self, pool: &Arc<SlotPool>, slot: usize, sequence: u64) {
         // A loan may be older than pools that were announced since.
         let knows = self.knows(pool);
-        let step = self.ledger.producer_step();
-        self.ledger.count_produced();
+        let step = self.link_state.producer_step();
+        self.link_state.count_produced();
         if knows.is_err() {
             // The reader could do nothing with it.
-            self.ledger.count_dropped(DropReason::NoSlot);
+            self.link_state.count_dropped(DropReason::NoSlot);
             return;
         }
-        if self.ledger.reader_gone() {
-            self.ledger.count_dropped(DropReason::ReaderGone);
-            self.ledger.take_back_all();
+        if self.link_state.reader_gone() {
+            self.link_state.count_dropped(DropReason::ReaderGone);
+            self.link_state.take_back_all();
             return;
         }
         if knows.is_ok_and(|all| !all) {
             // Nor with this, until it goes on.
-            self.ledger.count_dropped(DropReason::DropNewest);
+            self.link_state.count_dropped(DropReason::DropNewest);
             return;
         }
-        while self.ledger.queued() >= self.capacity {
+        while self.link_state.queued() >= self.capacity {
             if self.overflow != Overflow::DropOldest {
-                self.ledger.count_dropped(DropReason::DropNewest);
+                self.link_state.count_dropped(DropReason::DropNewest);
                 return;
             }
             // There is nothing to take back when the reader has just taken it all: then there is room.
             self.take_back();
         }
-        self.ledger.publish(slot, pool.generation, sequence);
+        self.link_state.publish(slot, pool.generation, sequence);
         // A reader that went since the look above may have swept before this frameset was there.
-        if self.ledger.reader_gone() {
-            self.ledger.take_back_all();
+        if self.link_state.reader_gone() {
+            self.link_state.take_back_all();
         }
         drop(step);
-        if self.ledger.ring() {
-            self.bell.ring();
+        if self.link_state.notify() {
+            self.notifier.notify();
         }
     }
 }

@@ -12,7 +12,7 @@ use camrig_frame::{
     CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
 };
 use camrig_ipc::handshake::{self, Handshake};
-use camrig_ipc::{Announcement, Bell, Deaths, Ledger, LinkReader, LinkWriter, Overflow, SlotPool};
+use camrig_ipc::{Announcement, Deaths, LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool};
 use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory, channel};
 use libtest_mimic::{Arguments, Trial};
 
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
 }
 
 /// Returns when it was not stopped, or found something else than it should.
-fn write_where_it_may_not((ledger, announcements): Greeting) -> ExitCode {
-    let mut reader = LinkReader::new(Arc::new(Ledger::received(ledger).unwrap()), announcements);
+fn write_where_it_may_not((link_state, announcements): Greeting) -> ExitCode {
+    let mut reader = LinkReader::new(Arc::new(LinkState::received(link_state).unwrap()), announcements);
     let lease = reader.take().unwrap().unwrap();
     if lease.frame(0).iter().all(|&pixel| pixel == PIXEL) {
         let pixel = lease.frame(0).as_ptr().cast_mut();
@@ -45,10 +45,10 @@ fn write_where_it_may_not((ledger, announcements): Greeting) -> ExitCode {
 }
 
 fn corrupts_nothing() {
-    let ledger = Arc::new(Ledger::new().unwrap());
+    let link_state = Arc::new(LinkState::new().unwrap());
     let (announcements, heard) = channel().unwrap();
-    let bell = Bell::new().unwrap();
-    let writer = LinkWriter::new(Arc::clone(&ledger), bell, announcements, Overflow::DropOldest, 1);
+    let notifier = Notifier::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, Overflow::DropOldest, 1);
     let writers = [Arc::new(writer)];
     let info = CameraInfo {
         name: "camera".to_owned(),
@@ -82,7 +82,7 @@ fn corrupts_nothing() {
     let handshake = Handshake::prepare(&mut command).unwrap();
     let mut child = command.spawn().unwrap();
     drop(command);
-    let lifeline = handshake.greet((ledger.share().unwrap(), heard)).unwrap();
+    let lifeline = handshake.greet((link_state.share().unwrap(), heard)).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGSEGV));
     drop(lifeline);
 
@@ -90,7 +90,7 @@ fn corrupts_nothing() {
     drop(published);
     // Its lease holds the slot until the supervisor gives it back.
     assert!(pool.lend(header.clone(), &writers).unwrap().is_none());
-    ledger.set_reader_away();
-    assert!(ledger.settle(Deaths { reader: true, producer: false }, 1));
+    link_state.set_reader_away();
+    assert!(link_state.settle(Deaths { reader: true, producer: false }, 1));
     assert!(pool.lend(header, &writers).unwrap().is_some());
 }

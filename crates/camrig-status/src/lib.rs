@@ -8,7 +8,7 @@
 //! * [`prometheus`]: the status as Prometheus reads it
 //! * [`http`]: a small server for `/status`, `/metrics` and whatever else an actor shows
 //!
-//! It deliberately counts nothing and knows no ledger, no actor and no topology.
+//! It deliberately counts nothing and knows no link state, no actor and no topology.
 #![forbid(unsafe_code)]
 
 pub mod http;
@@ -134,6 +134,6 @@ pub struct ProcessStatus {
     pub cpu_percent: f64,
     /// Memory of its own.
     pub private_bytes: u64,
-    /// Slots and ledgers that it maps.
+    /// Slots and link states that it maps.
     pub shared_bytes: u64,
 }

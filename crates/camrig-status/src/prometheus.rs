@@ -163,7 +163,7 @@ fn processes(text: &mut Text, processes: &[ProcessStatus]) {
     each("camrig_process_private_bytes", "gauge", "Resident memory of a process's own.", |process| {
         process.private_bytes as f64
     });
-    each("camrig_process_shared_bytes", "gauge", "Resident slots and ledgers of a process.", |process| {
+    each("camrig_process_shared_bytes", "gauge", "Resident slots and link_states of a process.", |process| {
         process.shared_bytes as f64
     });
 }

@@ -15,26 +15,26 @@ use crate::topology::Role;
 /// One piece of what a process hosts.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part {
-    /// An actor and its tally; always before its links.
+    /// An actor and its counters; always before its links.
     Actor(ActorPart, IpcSharedMemory),
     /// How an actor's inputs are matched, and where that is counted; before its links.
     Matching(u32, MatchSpec, IpcSharedMemory),
     /// A link between two actors of this process; to none when the reader has ended.
-    Local { from: u32, to: Option<u32>, ledger: IpcSharedMemory, overflow: Overflow, queue: usize },
+    Local { from: u32, to: Option<u32>, link_state: IpcSharedMemory, overflow: Overflow, queue: usize },
     /// The producer's end of a link to another process.
     Output {
         from: u32,
         link: u32,
-        ledger: IpcSharedMemory,
-        bell: IpcSharedMemory,
+        link_state: IpcSharedMemory,
+        notifier: IpcSharedMemory,
         announcements: IpcSender<Announcement>,
         overflow: Overflow,
         queue: usize,
     },
     /// The reader's end of a link from another process.
-    Input { from: String, to: u32, ledger: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
-    /// The bell that all those inputs ring.
-    Inbox(IpcSharedMemory),
+    Input { from: String, to: u32, link_state: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
+    /// The notifier that all those inputs ring.
+    Listener(IpcSharedMemory),
 }
 
 /// An actor, without its links.
@@ -56,7 +56,7 @@ pub(crate) struct ActorPart {
 
 /// What the supervisor tells a worker.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum WorkerCommand {
     /// Take this as yours.
     Host(Part),
     /// That was all: start the actors.
@@ -64,7 +64,7 @@ pub(crate) enum Order {
     /// Every actor of the rig is ready: let framesets flow.
     Go,
     /// To one of the actors.
-    Actor(u32, Verdict),
+    Actor(u32, ActorCommand),
     /// The reader of this link is another process from now on, and hears here.
     Relink { link: u32, announcements: IpcSender<Announcement>, absence: Absence },
     /// No camera produces another frameset.
@@ -75,7 +75,7 @@ pub(crate) enum Order {
 
 /// What becomes of an actor that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Verdict {
+pub(crate) enum ActorCommand {
     /// It delivers nothing: it is to fail.
     Interrupt,
     /// It failed: it begins another life, with a reset of its device before it when `reset`.
@@ -88,7 +88,7 @@ pub(crate) enum Verdict {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Greeting {
     pub(crate) process: String,
-    pub(crate) orders: IpcReceiver<Order>,
+    pub(crate) orders: IpcReceiver<WorkerCommand>,
     pub(crate) events: IpcSender<ActorEvent>,
 }
 
@@ -99,6 +99,6 @@ pub(crate) enum ActorEvent {
     Ready { actor: u32 },
     /// It ended as it should: no more input, or told to stop.
     Finished { actor: u32 },
-    /// It failed, for this reason, and waits for a [`Verdict`].
+    /// It failed, for this reason, and waits for a [`ActorCommand`].
     Failed { actor: u32, failure: Failure },
 }

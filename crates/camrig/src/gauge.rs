@@ -1,4 +1,4 @@
-//! What a rig does at this moment: every count of its tallies and ledgers, and how quickly they grow.
+//! What a rig does at this moment: every count of its counters and link states, and how quickly they grow.
 //!
 //! It deliberately decides nothing and tells nobody: the supervisor looks once in a while, for rates, and
 //! hands the status to whoever asks.
@@ -55,8 +55,8 @@ impl Gauge {
     /// Looks at every count; `usage` is what each process uses, none for one that is gone.
     pub(crate) fn note(&mut self, rig: &Rig, usage: Vec<Option<Usage>>) {
         let elapsed = self.at.replace(Instant::now()).map(|at| at.elapsed());
-        let produced = rig.tallies.iter().map(|tally| tally.produced() as f64);
-        let delivered = rig.links.iter().map(|link| link.ledger.counts().delivered as f64);
+        let produced = rig.actor_counters.iter().map(|counters| counters.produced() as f64);
+        let delivered = rig.links.iter().map(|link| link.link_state.counts().delivered as f64);
         // A process that is gone has used what it was last seen to use.
         let before = std::mem::take(&mut self.usage).into_iter().map(Some).chain(std::iter::repeat(None));
         self.usage = usage
@@ -108,9 +108,9 @@ impl Gauge {
     }
 
     fn actor(&self, topology: &Topology, rig: &Rig, id: usize, doing: Doing<'_>) -> ActorStatus {
-        let (spec, tally) = (topology.actor(ActorId(id)), &rig.tallies[id]);
+        let (spec, counters) = (topology.actor(ActorId(id)), &rig.actor_counters[id]);
         let own = topology.links().iter().zip(&rig.links).filter(|(link, _)| link.from.0 == id);
-        let slots = own.fold(0, |bits, (_, link)| bits | link.ledger.slots_in_use());
+        let slots = own.fold(0, |bits, (_, link)| bits | link.link_state.slots_in_use());
         let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
         ActorStatus {
             name: spec.name.clone(),
@@ -118,9 +118,9 @@ impl Gauge {
             kind: kind.clone(),
             process: topology.processes()[spec.process].clone(),
             state: doing.state.to_owned(),
-            produced: tally.produced(),
-            lost: tally.lost(),
-            restarts: tally.restarts().into(),
+            produced: counters.produced(),
+            lost: counters.lost(),
+            restarts: counters.restarts().into(),
             rate_hz: self.produced.of(id),
             slots: spec.slots as u64,
             slots_in_use: slots.count_ones().into(),
@@ -129,8 +129,9 @@ impl Gauge {
     }
 
     fn link(&self, topology: &Topology, rig: &Rig, index: usize) -> LinkStatus {
-        let (spec, ledger) = (&topology.links()[index], &rig.links[index].ledger);
-        let (counts, latency, histogram) = (ledger.counts(), ledger.latency(), ledger.latency_histogram());
+        let (spec, link_state) = (&topology.links()[index], &rig.links[index].link_state);
+        let (counts, latency, histogram) =
+            (link_state.counts(), link_state.latency(), link_state.latency_histogram());
         let dropped = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).zip(counts.dropped);
         LinkStatus {
             from: topology.actor(spec.from).name.clone(),

@@ -8,37 +8,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use camrig_ipc::{Absence, Announcement, Bell, Inbox, Ledger, LinkReader, LinkWriter, MemoryError, Tally};
+use camrig_ipc::{
+    Absence, ActorCounters, Announcement, LinkReader, LinkState, LinkWriter, Listener, MemoryError, Notifier,
+};
 use ipc_channel::ipc::IpcSender;
 use tokio::sync::Notify;
 
 use crate::actors::{CameraLife, CameraLimits, Failure, run_camera, run_processor};
-use crate::control::{ActorEvent, ActorPart, Part, Verdict};
+use crate::control::{ActorCommand, ActorEvent, ActorPart, Part};
 use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
-use crate::matching::{MatchBook, Matching};
+use crate::matching::{MatchStats, Matching};
 use crate::outlet::{Outlet, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
 
-/// Verdicts that an actor may not have heard yet: there is one for each failure.
+/// ActorCommands that an actor may not have heard yet: there is one for each failure.
 const VERDICTS: usize = 2;
 
 /// The actors of a process while parts arrive.
 #[derive(Default)]
 pub(crate) struct Host {
     actors: BTreeMap<u32, Wired>,
-    inbox: Option<Inbox>,
-    /// Whom the bell wakes when each of these links was rung.
-    sleepers: Vec<(Arc<Ledger>, Arc<Notify>)>,
+    listener: Option<Listener>,
+    /// Whom the notifier wakes when each of these links was rung.
+    sleepers: Vec<(Arc<LinkState>, Arc<Notify>)>,
     writers: BTreeMap<u32, Arc<LinkWriter>>,
 }
 
 /// An actor with both ends of its links.
 struct Wired {
     part: ActorPart,
-    tally: Arc<Tally>,
+    counters: Arc<ActorCounters>,
     wake: Arc<Notify>,
     inputs: InputLinks,
     remotes: Vec<Arc<LinkWriter>>,
@@ -49,14 +51,14 @@ struct Wired {
 pub(crate) struct Hosted {
     gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
-    actors: BTreeMap<u32, Reins>,
+    actors: BTreeMap<u32, ActorHandle>,
     /// The producers' ends of links to other processes, by link.
     writers: BTreeMap<u32, Arc<LinkWriter>>,
 }
 
 /// How an actor's thread is told what becomes of it.
-struct Reins {
-    verdicts: SyncSender<Verdict>,
+struct ActorHandle {
+    commands: SyncSender<ActorCommand>,
     interrupt: Arc<AtomicBool>,
 }
 
@@ -67,21 +69,21 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(part, tally) => {
+            Part::Actor(part, counters) => {
                 let wake = Arc::new(Notify::new());
-                let tally = Arc::new(Tally::received(tally)?);
-                let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&tally));
-                let wired = Wired { tally, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
+                let counters = Arc::new(ActorCounters::received(counters)?);
+                let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters));
+                let wired = Wired { counters, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
             }
             Part::Matching(actor, spec, counts) => {
-                let book = Arc::new(MatchBook::received(&spec, counts)?);
-                self.actor(actor).inputs.match_by(Matching::new(spec, book));
+                let stats = Arc::new(MatchStats::received(&spec, counts)?);
+                self.actor(actor).inputs.match_by(Matching::new(spec, stats));
             }
-            Part::Local { from, to, ledger, overflow, queue } => {
-                let ledger = Arc::new(Ledger::received(ledger)?);
+            Part::Local { from, to, link_state, overflow, queue } => {
+                let link_state = Arc::new(LinkState::received(link_state)?);
                 let wake = to.map_or_else(Arc::default, |to| Arc::clone(&self.actor(to).wake));
-                let link = Arc::new(LocalLink::new(ledger, wake, overflow, queue));
+                let link = Arc::new(LocalLink::new(link_state, wake, overflow, queue));
                 let from = self.actor(from);
                 from.locals.push(Arc::clone(&link));
                 let name = from.part.name.clone();
@@ -89,20 +91,21 @@ impl Host {
                     self.actor(to).inputs.add(name, End::Local(link));
                 }
             }
-            Part::Output { from, link, ledger, bell, announcements, overflow, queue } => {
-                let (ledger, bell) = (Arc::new(Ledger::received(ledger)?), Bell::received(bell)?);
-                let writer = Arc::new(LinkWriter::new(ledger, bell, announcements, overflow, queue));
+            Part::Output { from, link, link_state, notifier, announcements, overflow, queue } => {
+                let (link_state, notifier) =
+                    (Arc::new(LinkState::received(link_state)?), Notifier::received(notifier)?);
+                let writer = Arc::new(LinkWriter::new(link_state, notifier, announcements, overflow, queue));
                 self.writers.insert(link, Arc::clone(&writer));
                 self.actor(from).remotes.push(writer);
             }
-            Part::Input { from, to, ledger, announcements } => {
-                let ledger = Arc::new(Ledger::received(ledger)?);
+            Part::Input { from, to, link_state, announcements } => {
+                let link_state = Arc::new(LinkState::received(link_state)?);
                 let to = self.actor(to);
-                to.inputs.add(from, End::Remote(LinkReader::new(Arc::clone(&ledger), announcements)));
+                to.inputs.add(from, End::Remote(LinkReader::new(Arc::clone(&link_state), announcements)));
                 let wake = Arc::clone(&to.wake);
-                self.sleepers.push((ledger, wake));
+                self.sleepers.push((link_state, wake));
             }
-            Part::Inbox(bell) => self.inbox = Some(Inbox::new(Bell::received(bell)?)),
+            Part::Listener(notifier) => self.listener = Some(Listener::new(Notifier::received(notifier)?)),
         }
         Ok(())
     }
@@ -117,30 +120,30 @@ impl Host {
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> Hosted {
-        let Self { mut actors, inbox, sleepers, writers } = self;
+        let Self { mut actors, listener, sleepers, writers } = self;
         let mut hosted =
             Hosted { gate: Arc::default(), stop: Arc::default(), actors: BTreeMap::new(), writers };
-        if let Some(mut inbox) = inbox {
+        if let Some(mut listener) = listener {
             let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
             match (readers.next(), readers.next()) {
-                (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(inbox),
-                _ => spawn("bells", move || {
+                (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(listener),
+                _ => spawn("notifiers", move || {
                     loop {
-                        inbox.wait();
-                        let rung = sleepers.iter().filter(|(ledger, _)| ledger.rung());
+                        listener.wait();
+                        let rung = sleepers.iter().filter(|(link_state, _)| link_state.is_notified());
                         rung.for_each(|(_, wake)| wake.notify_one());
                     }
                 }),
             }
         }
         for (actor, wired) in actors {
-            let (verdicts, told) = sync_channel(VERDICTS);
+            let (commands, told) = sync_channel(VERDICTS);
             let limits = CameraLimits {
                 stop: Arc::clone(&hosted.stop),
                 interrupt: Arc::default(),
                 framesets: wired.part.framesets,
             };
-            hosted.actors.insert(actor, Reins { verdicts, interrupt: Arc::clone(&limits.interrupt) });
+            hosted.actors.insert(actor, ActorHandle { commands, interrupt: Arc::clone(&limits.interrupt) });
             let (registry, events, gate) = (Arc::clone(registry), events.clone(), Arc::clone(&hosted.gate));
             let name = wired.part.name.clone();
             spawn(&name, move || wired.live(&registry, &limits, &gate, &told, &events));
@@ -164,13 +167,13 @@ impl Wired {
         registry: &Registry,
         limits: &CameraLimits,
         gate: &Gate,
-        verdicts: &Receiver<Verdict>,
+        commands: &Receiver<ActorCommand>,
         events: &impl Fn(ActorEvent),
     ) {
-        let Self { part, tally, inputs, remotes, locals, .. } = self;
+        let Self { part, counters, inputs, remotes, locals, .. } = self;
         logging::set_actor(&part.name);
         let actor = part.id;
-        let (ledgers, matching) = (inputs.ledgers(), inputs.match_book());
+        let (link_states, matching) = (inputs.link_states(), inputs.match_stats());
         let inputs = Inputs::new(inputs);
         let mut reset = part.reset;
         let finished = loop {
@@ -180,9 +183,9 @@ impl Wired {
                 slots: part.slots,
                 remotes: remotes.clone(),
                 locals: locals.clone(),
-                inputs: ledgers.clone(),
+                inputs: link_states.clone(),
                 matching: matching.clone(),
-                tally: Arc::clone(&tally),
+                counters: Arc::clone(&counters),
             });
             limits.interrupt.store(false, Ordering::Release);
             let life = part.live_once(registry, (outlet, &inputs), limits, reset, || {
@@ -193,11 +196,11 @@ impl Wired {
                 }
             });
             let Err(failure) = life else { break true };
-            let in_vain = !ledgers.is_empty() && inputs.give_nothing_more();
+            let in_vain = !link_states.is_empty() && inputs.give_nothing_more();
             inputs.pause();
             events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
-            match verdicts.recv() {
-                Ok(Verdict::Restart { reset: again }) => reset = again,
+            match commands.recv() {
+                Ok(ActorCommand::Restart { reset: again }) => reset = again,
                 _ => break false,
             }
             inputs.resume();
@@ -260,13 +263,13 @@ impl Hosted {
     }
 
     /// Tells an actor what becomes of it.
-    pub(crate) fn tell(&self, actor: u32, verdict: Verdict) {
-        let Some(reins) = self.actors.get(&actor) else { return };
-        if verdict == Verdict::Interrupt {
-            reins.interrupt.store(true, Ordering::Release);
+    pub(crate) fn tell(&self, actor: u32, command: ActorCommand) {
+        let Some(handle) = self.actors.get(&actor) else { return };
+        if command == ActorCommand::Interrupt {
+            handle.interrupt.store(true, Ordering::Release);
         } else {
             // The actor's thread is gone, or it was told so often that it must know.
-            let _ = reins.verdicts.try_send(verdict);
+            let _ = handle.commands.try_send(command);
         }
     }
 

@@ -9,14 +9,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camrig_ipc::{Absence, Inbox, Ledger, LinkReader, Tally};
+use camrig_ipc::{Absence, ActorCounters, LinkReader, LinkState, Listener};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
 use crate::frameset::FrameSet;
 use crate::host::spawn;
 use crate::local::LocalLink;
-use crate::matching::{Match, MatchBook, MatchError, Matching};
+use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::processor::ProcessorError;
 
 /// How long framesets are held back for a camera that is silent, before matches go on without it.
@@ -25,9 +25,9 @@ const MATCH_PATIENCE: Duration = Duration::from_secs(2);
 /// The reading ends of all links into one actor, on its way to the actor's thread.
 pub(crate) struct InputLinks {
     wake: Arc<Notify>,
-    tally: Arc<Tally>,
-    /// The bells of these inputs, where they are all that the process hears.
-    bells: Option<Inbox>,
+    counters: Arc<ActorCounters>,
+    /// The notifiers of these inputs, where they are all that the process hears.
+    notifiers: Option<Listener>,
     links: Vec<Input>,
     matching: Option<Matching>,
     /// Whether framesets came that cannot be matched as the topology says.
@@ -72,12 +72,12 @@ enum Look<T> {
 }
 
 impl InputLinks {
-    /// Inputs that wake their reader through `wake`, and note in `tally` when it is called.
-    pub(crate) fn new(wake: Arc<Notify>, tally: Arc<Tally>) -> Self {
+    /// Inputs that wake their reader through `wake`, and note in `counters` when it is called.
+    pub(crate) fn new(wake: Arc<Notify>, counters: Arc<ActorCounters>) -> Self {
         Self {
             wake,
-            tally,
-            bells: None,
+            counters,
+            notifiers: None,
             links: Vec::new(),
             matching: None,
             unmatchable: false,
@@ -92,8 +92,8 @@ impl InputLinks {
     }
 
     /// What their matching came to, where they are matched.
-    pub(crate) fn match_book(&self) -> Option<Arc<MatchBook>> {
-        self.matching.as_ref().map(|matching| Arc::clone(matching.book()))
+    pub(crate) fn match_stats(&self) -> Option<Arc<MatchStats>> {
+        self.matching.as_ref().map(|matching| Arc::clone(matching.stats()))
     }
 
     /// Whether some of the inputs come from other processes, and whether all of them do.
@@ -102,10 +102,10 @@ impl InputLinks {
         (self.links.iter().any(remote), self.links.iter().all(remote))
     }
 
-    /// Makes these inputs hear the bells themselves, because nobody else in the process has any: one thread
-    /// less between a bell and the processor.
-    pub(crate) fn listen(&mut self, bells: Inbox) {
-        self.bells = Some(bells);
+    /// Makes these inputs hear the notifiers themselves, because nobody else in the process has any: one thread
+    /// less between a notifier and the processor.
+    pub(crate) fn listen(&mut self, notifiers: Listener) {
+        self.notifiers = Some(notifiers);
     }
 
     pub(crate) fn add(&mut self, from: String, end: End) {
@@ -120,8 +120,8 @@ impl InputLinks {
     }
 
     /// Each input's actor and accounting.
-    pub(crate) fn ledgers(&self) -> Vec<(String, Arc<Ledger>)> {
-        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.ledger()))).collect()
+    pub(crate) fn link_states(&self) -> Vec<(String, Arc<LinkState>)> {
+        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.link_state()))).collect()
     }
 
     fn all_ended(&self) -> bool {
@@ -218,13 +218,13 @@ impl Inputs {
         Self { wake: Arc::clone(&links.wake), links: Rc::new(RefCell::new(links)) }
     }
 
-    /// Lets a thread hear the bells, for a reader whose own thread has other things to do.
+    /// Lets a thread hear the notifiers, for a reader whose own thread has other things to do.
     pub(crate) fn listen_on_a_thread(&self) {
-        if let Some(mut bells) = self.links.borrow_mut().bells.take() {
+        if let Some(mut notifiers) = self.links.borrow_mut().notifiers.take() {
             let wake = Arc::clone(&self.wake);
-            spawn("bells", move || {
+            spawn("notifiers", move || {
                 loop {
-                    bells.wait();
+                    notifiers.wait();
                     wake.notify_one();
                 }
             });
@@ -232,7 +232,7 @@ impl Inputs {
     }
 
     /// Waits for the next frameset, or the next one of a match; none when every input has ended. Inputs that hear
-    /// the bells themselves block the thread meanwhile.
+    /// the notifiers themselves block the thread meanwhile.
     ///
     /// # Errors
     /// When framesets cannot be matched.
@@ -259,7 +259,7 @@ impl Inputs {
                 }
                 Look::Nothing => {}
             }
-            let heard = self.links.borrow_mut().bells.as_mut().map(Inbox::wait);
+            let heard = self.links.borrow_mut().notifiers.as_mut().map(Listener::wait);
             let patience = self.links.borrow().some_held_back().then_some(MATCH_PATIENCE);
             match (heard, patience) {
                 (Some(()), _) => {}
@@ -280,7 +280,7 @@ impl Inputs {
     pub(crate) fn pause(&self) {
         self.note_call(None);
         for input in &mut self.links.borrow_mut().links {
-            input.absence = input.ledger().set_reader_away();
+            input.absence = input.link_state().set_reader_away();
             input.drop_queued();
         }
         self.forget_matching();
@@ -289,14 +289,14 @@ impl Inputs {
     /// Another life begins.
     pub(crate) fn resume(&self) {
         let links = self.links.borrow();
-        links.links.iter().for_each(|input| input.ledger().set_reader_back(input.absence));
+        links.links.iter().for_each(|input| input.link_state().set_reader_back(input.absence));
     }
 
     /// The last word: whatever waits is dropped, and producers stop waiting for this reader.
     pub(crate) fn close(&self) {
         self.note_call(None);
         for input in &self.links.borrow().links {
-            input.ledger().set_reader_ended();
+            input.link_state().set_reader_ended();
             input.drop_queued();
         }
         self.forget_matching();
@@ -308,7 +308,7 @@ impl Inputs {
     }
 
     fn note_call(&self, at_nanos: Option<u64>) {
-        self.links.borrow().tally.set_called_at(at_nanos);
+        self.links.borrow().counters.set_called_at(at_nanos);
     }
 }
 
@@ -339,23 +339,23 @@ impl Next for Match {
 }
 
 impl Input {
-    fn ledger(&self) -> &Arc<Ledger> {
+    fn link_state(&self) -> &Arc<LinkState> {
         match &self.end {
-            End::Local(link) => link.ledger(),
-            End::Remote(reader) => reader.ledger(),
+            End::Local(link) => link.link_state(),
+            End::Remote(reader) => reader.link_state(),
         }
     }
 
     /// Takes the next frameset and counts it, as one step.
     fn deliver(&mut self) -> Option<FrameSet> {
-        if self.ended || !(self.busy || self.ledger().rung()) {
+        if self.ended || !(self.busy || self.link_state().is_notified()) {
             return None;
         }
-        let ledger = Arc::clone(self.ledger());
-        let _step = ledger.reader_step();
+        let link_state = Arc::clone(self.link_state());
+        let _step = link_state.reader_step();
         let frameset = self.take()?;
         let waited = monotonic_nanos().saturating_sub(frameset.arrival_nanos());
-        ledger.count_delivered(Duration::from_nanos(waited));
+        link_state.count_delivered(Duration::from_nanos(waited));
         Some(frameset)
     }
 
@@ -366,8 +366,8 @@ impl Input {
         }
         // Nothing there: listen again. What came before that is seen by one more look, what comes after it
         // rings. The end is asked for in between: whoever ends rings after it, and nothing is queued after it.
-        self.ledger().heard();
-        let ended = self.ledger().ended();
+        self.link_state().clear_notified();
+        let ended = self.link_state().ended();
         let frameset = self.take_queued();
         self.busy = frameset.is_some();
         self.ended |= ended && !self.busy;
@@ -382,8 +382,8 @@ impl Input {
                 Err(refused) => {
                     log::error!("the link from `{}` is closed: {refused}", self.from);
                     self.ended = true;
-                    self.ledger().set_reader_ended();
-                    self.ledger().take_back_all();
+                    self.link_state().set_reader_ended();
+                    self.link_state().take_back_all();
                     None
                 }
             },
@@ -391,10 +391,10 @@ impl Input {
     }
 
     fn drop_queued(&self) {
-        let _step = self.ledger().reader_step();
+        let _step = self.link_state().reader_step();
         match &self.end {
             End::Local(link) => link.take_back_all(),
-            End::Remote(reader) => reader.ledger().take_back_all(),
+            End::Remote(reader) => reader.link_state().take_back_all(),
         }
     }
 }
@@ -420,8 +420,8 @@ mod tests {
             let wake = Arc::new(Notify::new());
             let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
             let link = || {
-                let ledger = Arc::new(Ledger::new().unwrap());
-                Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 4))
+                let link_state = Arc::new(LinkState::new().unwrap());
+                Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))
             };
             let (left, right) = (link(), link());
             let camera_of =
@@ -434,9 +434,9 @@ mod tests {
                 blocks: true,
                 cameras: vec![camera_of("left"), camera_of("right")],
             };
-            let book = Arc::new(MatchBook::new(&spec).unwrap());
-            let matching = Matching::new(spec, book);
-            let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(Tally::new().unwrap()));
+            let stats = Arc::new(MatchStats::new(&spec).unwrap());
+            let matching = Matching::new(spec, stats);
+            let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(ActorCounters::new().unwrap()));
             links.match_by(matching);
             links.add("right".to_owned(), End::Local(Arc::clone(&right)));
             links.add("left".to_owned(), End::Local(Arc::clone(&left)));
@@ -448,7 +448,7 @@ mod tests {
             let inputs = Inputs::new(links);
             let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
             assert!(next.expect("the end is noticed").unwrap().is_none());
-            assert_eq!(left.ledger().counts().delivered, 3);
+            assert_eq!(left.link_state().counts().delivered, 3);
         });
     }
 
@@ -457,12 +457,12 @@ mod tests {
         actix::System::new().block_on(async {
             for round in 0..ROUNDS {
                 let wake = Arc::new(Notify::new());
-                let ledger = Arc::new(Ledger::new().unwrap());
-                let link = Arc::new(LocalLink::new(ledger, Arc::clone(&wake), Overflow::Block, 1));
-                let mut links = InputLinks::new(wake, Arc::new(Tally::new().unwrap()));
+                let link_state = Arc::new(LinkState::new().unwrap());
+                let link = Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 1));
+                let mut links = InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()));
                 links.add("front".to_owned(), End::Local(Arc::clone(&link)));
                 // A ring that wakes the reader for nothing, and the end while it looks.
-                link.ledger().ring();
+                link.link_state().notify();
                 let ready = AtomicBool::new(false);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {

@@ -2,7 +2,7 @@
 //!
 //! The outlet owns the producer's slots and knows the links to its readers, whether they are in this process
 //! or in another. It counts everything: a frameset that finds no slot or no room is dropped by policy, with
-//! its reason, on the ledger of each link. It deliberately knows nothing of drivers, actors and processes.
+//! its reason, on the link state of each link. It deliberately knows nothing of drivers, actors and processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,14 +14,14 @@ use camrig_frame::{
     Timestamp,
 };
 use camrig_ipc::{
-    Counts, DropReason, Latency, Ledger, LinkWriter, Loan as SlotLoan, LostReason, MAX_SOURCES, MemoryError,
-    Overflow, SlotPool, Tally,
+    ActorCounters, Counts, DropReason, Latency, LinkState, LinkWriter, Loan as SlotLoan, LostReason,
+    MAX_SOURCES, MemoryError, Overflow, SlotPool,
 };
 
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::local::LocalLink;
 use crate::losses::{Losses, Lost};
-use crate::matching::{Match, MatchBook, MatchStatus};
+use crate::matching::{Match, MatchStats, MatchStatus};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,9 +39,9 @@ pub struct Outlet {
     slots: usize,
     remotes: Vec<Arc<LinkWriter>>,
     locals: Vec<Arc<LocalLink>>,
-    inputs: Vec<(String, Arc<Ledger>)>,
-    matching: Option<Arc<MatchBook>>,
-    tally: Arc<Tally>,
+    inputs: Vec<(String, Arc<LinkState>)>,
+    matching: Option<Arc<MatchStats>>,
+    counters: Arc<ActorCounters>,
     sources: Vec<Source>,
     pool: Option<Arc<SlotPool>>,
     sequence: u64,
@@ -62,9 +62,9 @@ pub(crate) struct Wiring {
     pub(crate) slots: usize,
     pub(crate) remotes: Vec<Arc<LinkWriter>>,
     pub(crate) locals: Vec<Arc<LocalLink>>,
-    pub(crate) inputs: Vec<(String, Arc<Ledger>)>,
-    pub(crate) matching: Option<Arc<MatchBook>>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) inputs: Vec<(String, Arc<LinkState>)>,
+    pub(crate) matching: Option<Arc<MatchStats>>,
+    pub(crate) counters: Arc<ActorCounters>,
 }
 
 /// A slot to write a frameset into: first the pixels of every frame, then [`Outlet::publish`].
@@ -124,14 +124,14 @@ pub enum OutletError {
 impl Outlet {
     /// The output of an actor that begins a life: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, rig, slots, remotes, locals, inputs, matching, tally } = wiring;
+        let Wiring { name, rig, slots, remotes, locals, inputs, matching, counters } = wiring;
         for link in &remotes {
             link.begin();
         }
         // The life before may have died while it waited.
-        tally.set_blocked(false);
+        counters.set_blocked(false);
         Self {
-            sequence: tally.produced(),
+            sequence: counters.produced(),
             name: name.into(),
             rig: rig.into(),
             slots,
@@ -139,7 +139,7 @@ impl Outlet {
             locals,
             inputs,
             matching,
-            tally,
+            counters,
             sources: Vec::new(),
             pool: None,
             held: Arc::default(),
@@ -159,16 +159,16 @@ impl Outlet {
 
     /// The actor's input links as they are now; empty for a camera.
     pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
-        self.inputs.iter().map(|(from, ledger)| LinkStatus {
+        self.inputs.iter().map(|(from, link_state)| LinkStatus {
             from,
-            counts: ledger.counts(),
-            latency: ledger.latency(),
+            counts: link_state.counts(),
+            latency: link_state.latency(),
         })
     }
 
     /// What the matching of the actor's inputs came to so far, where its topology has `match`.
     pub fn matching(&self) -> Option<MatchStatus<'_>> {
-        self.matching.as_ref().map(|book| book.status())
+        self.matching.as_ref().map(|stats| stats.status())
     }
 
     /// Makes the slots for a camera's framesets before the first one comes.
@@ -301,8 +301,8 @@ impl Outlet {
 
     /// Whether there were readers and all of them have ended.
     pub(crate) fn abandoned(&self) -> bool {
-        let mut ledgers = self.ledgers().peekable();
-        ledgers.peek().is_some() && ledgers.all(|ledger| ledger.reader_ended())
+        let mut link_states = self.link_states().peekable();
+        link_states.peek().is_some() && link_states.all(|link_state| link_state.reader_ended())
     }
 
     /// Framesets so far, dropped ones included.
@@ -342,9 +342,9 @@ impl Outlet {
 
     /// Says meanwhile that the actor waits for its readers.
     fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
-        self.tally.set_blocked(true);
+        self.counters.set_blocked(true);
         let outcome = wait();
-        self.tally.set_blocked(false);
+        self.counters.set_blocked(false);
         outcome
     }
 
@@ -380,20 +380,20 @@ impl Outlet {
     /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
         for link in self.remotes.iter().filter(|link| link.overflow() == Overflow::Block) {
-            self.wait_until(link.ledger(), || link.has_room());
+            self.wait_until(link.link_state(), || link.has_room());
         }
         for link in self.locals.iter().filter(|link| link.overflow() == Overflow::Block) {
-            self.wait_until(link.ledger(), || link.has_room());
+            self.wait_until(link.link_state(), || link.has_room());
         }
     }
 
-    fn wait_until(&self, ledger: &Ledger, has_room: impl Fn() -> bool) {
+    fn wait_until(&self, link_state: &LinkState, has_room: impl Fn() -> bool) {
         if has_room() {
             return;
         }
         self.blocked(|| {
             while !has_room() {
-                ledger.await_progress(ROOM_LOOK, &has_room);
+                link_state.await_progress(ROOM_LOOK, &has_room);
             }
         });
     }
@@ -404,17 +404,17 @@ impl Outlet {
 
     fn drop_for_want_of_a_slot(&mut self) {
         self.count();
-        for ledger in self.ledgers() {
-            let _step = ledger.producer_step();
-            ledger.count_produced();
-            ledger.count_dropped(DropReason::NoSlot);
+        for link_state in self.link_states() {
+            let _step = link_state.producer_step();
+            link_state.count_produced();
+            link_state.count_dropped(DropReason::NoSlot);
         }
     }
 
     /// Before any link counts it: what a link lacks when this process dies was produced all the same.
     fn count(&mut self) {
         self.sequence += 1;
-        self.tally.count_produced();
+        self.counters.count_produced();
     }
 
     /// Counts what the device lost: a gap in the numbers of a stream. Numbers that go back are a new start.
@@ -427,7 +427,7 @@ impl Outlet {
     fn count_lost(&self, lost: Lost) {
         if self.inputs.is_empty() {
             let lost = LostReason::ALL.into_iter().zip(lost).filter(|(_, lost)| *lost > 0);
-            lost.for_each(|(reason, lost)| self.tally.count_lost(reason, lost));
+            lost.for_each(|(reason, lost)| self.counters.count_lost(reason, lost));
         }
     }
 
@@ -441,7 +441,7 @@ impl Outlet {
             frameset_bytes: size_bytes,
             reason: Arc::new(reason),
         };
-        let generation = self.tally.next_generation();
+        let generation = self.counters.next_generation();
         let pool = match &self.pool {
             Some(pool) => pool.enlarged(size_bytes, generation),
             None => SlotPool::new(self.slots, size_bytes, generation),
@@ -467,17 +467,21 @@ impl Outlet {
         Ok(self.sources.len() - 1)
     }
 
-    fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
-        self.remotes.iter().map(|link| link.ledger()).chain(self.locals.iter().map(|link| link.ledger()))
+    fn link_states(&self) -> impl Iterator<Item = &Arc<LinkState>> {
+        self.remotes
+            .iter()
+            .map(|link| link.link_state())
+            .chain(self.locals.iter().map(|link| link.link_state()))
     }
 
-    /// The ledgers of living readers for which nothing may be dropped.
-    fn blocking(&self) -> impl Iterator<Item = &Arc<Ledger>> {
-        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.ledger()));
-        let locals = self.locals.iter().map(|link| (link.overflow(), link.ledger()));
-        let blocks =
-            |&(overflow, ledger): &(_, &Arc<Ledger>)| overflow == Overflow::Block && !ledger.reader_gone();
-        remotes.chain(locals).filter(blocks).map(|(_, ledger)| ledger)
+    /// The link states of living readers for which nothing may be dropped.
+    fn blocking(&self) -> impl Iterator<Item = &Arc<LinkState>> {
+        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.link_state()));
+        let locals = self.locals.iter().map(|link| (link.overflow(), link.link_state()));
+        let blocks = |&(overflow, link_state): &(_, &Arc<LinkState>)| {
+            overflow == Overflow::Block && !link_state.reader_gone()
+        };
+        remotes.chain(locals).filter(blocks).map(|(_, link_state)| link_state)
     }
 }
 

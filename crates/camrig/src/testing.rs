@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
-use camrig_ipc::{Ledger, Overflow, Tally};
+use camrig_ipc::{ActorCounters, LinkState, Overflow};
 use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
-use crate::matching::MatchBook;
+use crate::matching::MatchStats;
 use crate::outlet::{Outlet, Wiring};
 use crate::usb::UsbTree;
 
@@ -57,7 +57,7 @@ impl TestCamera {
             streams: streams.iter().map(stream).collect(),
         };
         let link = LocalLink::new(
-            Arc::new(Ledger::new().unwrap()),
+            Arc::new(LinkState::new().unwrap()),
             Arc::new(Notify::new()),
             Overflow::DropOldest,
             1,
@@ -71,7 +71,7 @@ impl TestCamera {
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
             matching: None,
-            tally: Arc::new(Tally::new().unwrap()),
+            counters: Arc::new(ActorCounters::new().unwrap()),
         });
         outlet.prepare(&Arc::new(info.clone())).unwrap();
         Self { info, outlet, link }
@@ -94,43 +94,43 @@ impl TestCamera {
         self.link.take().unwrap()
     }
 
-    /// The ledger of the camera's link. It counts each frameset as produced; deliveries are the test's own.
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        self.link.ledger()
+    /// The link state of the camera's link. It counts each frameset as produced; deliveries are the test's own.
+    pub(crate) fn link_state(&self) -> &Arc<LinkState> {
+        self.link.link_state()
     }
 }
 
 /// The outlet of a processor with these inputs and no reader.
-pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Outlet {
+pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> Outlet {
     Outlet::new(wiring(name, inputs))
 }
 
 /// The outlet of a processor whose inputs are matched, and which has no reader.
 pub(crate) fn outlet_with_matching(
     name: &str,
-    inputs: &[(&str, &Arc<Ledger>)],
-    book: &Arc<MatchBook>,
+    inputs: &[(&str, &Arc<LinkState>)],
+    stats: &Arc<MatchStats>,
 ) -> Outlet {
-    Outlet::new(Wiring { matching: Some(Arc::clone(book)), ..wiring(name, inputs) })
+    Outlet::new(Wiring { matching: Some(Arc::clone(stats)), ..wiring(name, inputs) })
 }
 
 /// The outlet of a processor with these inputs, and the link to its reader.
-pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> (Outlet, Arc<LocalLink>) {
-    let ledger = Arc::new(Ledger::new().unwrap());
-    let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
+pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> (Outlet, Arc<LocalLink>) {
+    let link_state = Arc::new(LinkState::new().unwrap());
+    let link = Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
     (Outlet::new(Wiring { locals: vec![Arc::clone(&link)], ..wiring(name, inputs) }), link)
 }
 
-fn wiring(name: &str, inputs: &[(&str, &Arc<Ledger>)]) -> Wiring {
+fn wiring(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> Wiring {
     Wiring {
         name: name.to_owned(),
         rig: String::new(),
         slots: SLOTS,
         remotes: Vec::new(),
         locals: Vec::new(),
-        inputs: inputs.iter().map(|&(from, ledger)| (from.to_owned(), Arc::clone(ledger))).collect(),
+        inputs: inputs.iter().map(|&(from, link_state)| (from.to_owned(), Arc::clone(link_state))).collect(),
         matching: None,
-        tally: Arc::new(Tally::new().unwrap()),
+        counters: Arc::new(ActorCounters::new().unwrap()),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Usage {
     /// Resident anonymous memory (`RssAnon` of `status`): heap and stacks, which are the process's own. The text
     /// of programs and libraries does not count, nor do slots.
     pub(crate) private_bytes: u64,
-    /// Resident shared memory (`RssShmem` of `status`): the slots and ledgers that the process maps, its own
+    /// Resident shared memory (`RssShmem` of `status`): the slots and link states that the process maps, its own
     /// and those it reads.
     ///
     /// The kernel counts in batches, so both lag by some pages. `smaps_rollup` would be exact, but it walks the page

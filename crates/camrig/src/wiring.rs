@@ -1,4 +1,4 @@
-//! What the actors of a topology are connected with: ledgers, tallies, bells and channels, and the parts of each
+//! What the actors of a topology are connected with: link states, counters, notifiers and channels, and the parts of each
 //! process that are made of them, at the start and whenever a process takes the place of one that died.
 //!
 //! It deliberately starts nothing: parts go to hosts, and what the supervisor keeps sees every count.
@@ -6,23 +6,23 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Absence, Announcement, Bell, Deaths, Ledger, MemoryError, Tally};
+use camrig_ipc::{Absence, ActorCounters, Announcement, Deaths, LinkState, MemoryError, Notifier};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory, channel};
 
-use crate::control::{ActorPart, Order, Part};
-use crate::matching::MatchBook;
+use crate::control::{ActorPart, Part, WorkerCommand};
+use crate::matching::MatchStats;
 use crate::topology::{ActorSpec, LinkSpec, Topology};
 
 /// What the supervisor keeps of a rig: every count, whoever lives or dies.
 pub(crate) struct Rig {
     /// By actor.
-    pub(crate) tallies: Vec<Tally>,
+    pub(crate) actor_counters: Vec<ActorCounters>,
     /// By actor: those whose inputs are matched.
-    pub(crate) match_books: Vec<Option<MatchBook>>,
+    pub(crate) match_stats: Vec<Option<MatchStats>>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
     /// By process; none where no link comes from another process.
-    bells: Vec<Option<Arc<Bell>>>,
+    notifiers: Vec<Option<Arc<Notifier>>>,
     /// The name of its status socket.
     name: String,
     /// A camera ends after so many framesets.
@@ -31,8 +31,8 @@ pub(crate) struct Rig {
 
 /// A link as the supervisor sees it.
 pub(crate) struct RigLink {
-    pub(crate) ledger: Ledger,
-    /// Which ends have died, as long as the ledger is not settled.
+    pub(crate) link_state: LinkState,
+    /// Which ends have died, as long as the link state is not settled.
     deaths: Deaths,
     /// That of the reader's process that died last.
     absence: Absence,
@@ -40,10 +40,10 @@ pub(crate) struct RigLink {
     remote: Option<Remote>,
 }
 
-/// What a link between two processes has beside its ledger.
+/// What a link between two processes has beside its link state.
 struct Remote {
     /// Wakes the reader's process.
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     announcements: IpcSender<Announcement>,
     /// Where the reader's process will hear; none once it was sent there.
     heard: Option<IpcReceiver<Announcement>>,
@@ -52,11 +52,11 @@ struct Remote {
 impl RigLink {
     /// In the place of a producer that died: nothing more will come.
     pub(crate) fn end(&self) {
-        self.ledger.end();
-        self.remote.iter().for_each(|remote| remote.bell.ring());
+        self.link_state.end();
+        self.remote.iter().for_each(|remote| remote.notifier.notify());
     }
 
-    /// Whether an end has died and the ledger is not settled.
+    /// Whether an end has died and the link state is not settled.
     pub(crate) fn has_deaths(&self) -> bool {
         self.deaths != Deaths::default()
     }
@@ -69,7 +69,7 @@ impl RigLink {
     /// The reader's process is gone: nothing is queued for it any more, and another one hears elsewhere.
     pub(crate) fn reader_died(&mut self) {
         self.deaths.reader = true;
-        self.absence = self.ledger.set_reader_away();
+        self.absence = self.link_state.set_reader_away();
         if let Some(remote) = &mut self.remote {
             remote.heard = None;
         }
@@ -78,7 +78,7 @@ impl RigLink {
     /// Makes good what died with an end, or leaves it for another try. `produced` is what the producer has
     /// made.
     pub(crate) fn settle(&mut self, produced: u64) {
-        if self.ledger.settle(self.deaths, produced) {
+        if self.link_state.settle(self.deaths, produced) {
             self.deaths = Deaths::default();
         }
     }
@@ -88,7 +88,7 @@ impl RigLink {
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
     /// Orders to other processes.
-    pub(crate) others: Vec<(usize, Order)>,
+    pub(crate) others: Vec<(usize, WorkerCommand)>,
 }
 
 impl Rig {
@@ -98,32 +98,39 @@ impl Rig {
     /// When the system has no descriptors or memory left.
     pub(crate) fn new(topology: &Topology, name: &str, framesets: Option<u64>) -> io::Result<Self> {
         camrig_ipc::prepare()?;
-        let tallies =
-            topology.actors().iter().map(|actor| Tally::new().map_err(|error| unwired(actor, &error)));
-        let tallies = tallies.collect::<io::Result<_>>()?;
-        let match_books = topology.actors().iter().map(|actor| {
-            let book = actor.matching.as_ref().map(MatchBook::new).transpose();
-            book.map_err(|error| unwired(actor, &error))
+        let actor_counters = topology
+            .actors()
+            .iter()
+            .map(|actor| ActorCounters::new().map_err(|error| unwired(actor, &error)));
+        let actor_counters = actor_counters.collect::<io::Result<_>>()?;
+        let match_stats = topology.actors().iter().map(|actor| {
+            let stats = actor.matching.as_ref().map(MatchStats::new).transpose();
+            stats.map_err(|error| unwired(actor, &error))
         });
-        let match_books = match_books.collect::<io::Result<_>>()?;
-        let mut bells: Vec<Option<Arc<Bell>>> = topology.processes().iter().map(|_| None).collect();
+        let match_stats = match_stats.collect::<io::Result<_>>()?;
+        let mut notifiers: Vec<Option<Arc<Notifier>>> = topology.processes().iter().map(|_| None).collect();
         let mut links = Vec::new();
         for link in topology.links() {
             let (from, to) = (topology.actor(link.from), topology.actor(link.to));
-            let ledger = Ledger::new().map_err(|error| unlinked(topology, link, &error))?;
+            let link_state = LinkState::new().map_err(|error| unlinked(topology, link, &error))?;
             let mut remote = None;
             if from.process != to.process {
-                let bell = match &bells[to.process] {
-                    Some(bell) => Arc::clone(bell),
-                    None => Arc::new(Bell::new().map_err(|error| unlinked(topology, link, &error))?),
+                let notifier = match &notifiers[to.process] {
+                    Some(notifier) => Arc::clone(notifier),
+                    None => Arc::new(Notifier::new().map_err(|error| unlinked(topology, link, &error))?),
                 };
-                bells[to.process] = Some(Arc::clone(&bell));
+                notifiers[to.process] = Some(Arc::clone(&notifier));
                 let (announcements, heard) = channel().map_err(|error| unlinked(topology, link, &error))?;
-                remote = Some(Remote { bell, announcements, heard: Some(heard) });
+                remote = Some(Remote { notifier, announcements, heard: Some(heard) });
             }
-            links.push(RigLink { ledger, deaths: Deaths::default(), absence: Absence::default(), remote });
+            links.push(RigLink {
+                link_state,
+                deaths: Deaths::default(),
+                absence: Absence::default(),
+                remote,
+            });
         }
-        Ok(Self { tallies, match_books, links, bells, name: name.to_owned(), framesets })
+        Ok(Self { actor_counters, match_stats, links, notifiers, name: name.to_owned(), framesets })
     }
 
     /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
@@ -144,12 +151,12 @@ impl Rig {
             parts.push(self.actor_part(topology, actor)?);
             parts.extend(self.matching_part(topology, actor)?);
         }
-        if let Some(bell) = &self.bells[process] {
-            let bell = bell.share().map_err(|error| {
+        if let Some(notifier) = &self.notifiers[process] {
+            let notifier = notifier.share().map_err(|error| {
                 let name = &topology.processes()[process];
                 io::Error::other(format!("process `{name}` cannot be wired: {error}"))
             })?;
-            parts.push(Part::Inbox(bell));
+            parts.push(Part::Listener(notifier));
         }
         let mut others = Vec::new();
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
@@ -157,11 +164,11 @@ impl Rig {
             let refused = |error: MemoryError| unlinked(topology, spec, &error);
             let Some(remote) = &mut link.remote else {
                 if reads {
-                    link.ledger.set_reader_back(link.absence);
+                    link.link_state.set_reader_back(link.absence);
                 }
                 // A producer goes on counting for a reader that has ended.
                 if writes {
-                    parts.push(local_part(spec, link.ledger.share().map_err(refused)?, reads));
+                    parts.push(local_part(spec, link.link_state.share().map_err(refused)?, reads));
                 }
                 continue;
             };
@@ -169,8 +176,8 @@ impl Rig {
                 parts.push(Part::Output {
                     from: spec.from.0 as u32,
                     link: number as u32,
-                    ledger: link.ledger.share().map_err(refused)?,
-                    bell: remote.bell.share().map_err(refused)?,
+                    link_state: link.link_state.share().map_err(refused)?,
+                    notifier: remote.notifier.share().map_err(refused)?,
                     announcements: remote.announcements.clone(),
                     overflow: spec.overflow,
                     queue: spec.queue,
@@ -178,7 +185,7 @@ impl Rig {
                 // A reader that is there hears this producer. It was to be back when the one before would hear
                 // of it, which may have died without.
                 if is_there(topology.actor(spec.to).process) {
-                    link.ledger.set_reader_back(link.absence);
+                    link.link_state.set_reader_back(link.absence);
                 }
             }
             if reads {
@@ -191,16 +198,20 @@ impl Rig {
                     if alive(spec.from.0) && is_there(producer) {
                         others.push((
                             producer,
-                            Order::Relink { link: number as u32, announcements, absence: link.absence },
+                            WorkerCommand::Relink {
+                                link: number as u32,
+                                announcements,
+                                absence: link.absence,
+                            },
                         ));
                     } else {
                         // Whoever produces next tells the reader everything first.
-                        link.ledger.set_reader_back(link.absence);
+                        link.link_state.set_reader_back(link.absence);
                     }
                 }
                 let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);
-                let ledger = link.ledger.share().map_err(refused)?;
-                let input = |announcements| Part::Input { from, to, ledger, announcements };
+                let link_state = link.link_state.share().map_err(refused)?;
+                let input = |announcements| Part::Input { from, to, link_state, announcements };
                 parts.extend(remote.heard.take().map(input));
             }
         }
@@ -209,16 +220,16 @@ impl Rig {
 
     fn matching_part(&self, topology: &Topology, actor: usize) -> io::Result<Option<Part>> {
         let spec = &topology.actors()[actor];
-        let Some((matching, book)) = spec.matching.clone().zip(self.match_books[actor].as_ref()) else {
+        let Some((matching, stats)) = spec.matching.clone().zip(self.match_stats[actor].as_ref()) else {
             return Ok(None);
         };
-        let counts = book.share().map_err(|error| unwired(spec, &error))?;
+        let counts = stats.share().map_err(|error| unwired(spec, &error))?;
         Ok(Some(Part::Matching(actor as u32, matching, counts)))
     }
 
     fn actor_part(&self, topology: &Topology, actor: usize) -> io::Result<Part> {
         let spec = &topology.actors()[actor];
-        let tally = self.tallies[actor].share().map_err(|error| unwired(spec, &error))?;
+        let counters = self.actor_counters[actor].share().map_err(|error| unwired(spec, &error))?;
         let part = ActorPart {
             id: actor as u32,
             name: spec.name.clone(),
@@ -229,15 +240,15 @@ impl Rig {
             reset: false,
             framesets: self.framesets,
         };
-        Ok(Part::Actor(part, tally))
+        Ok(Part::Actor(part, counters))
     }
 }
 
-fn local_part(link: &LinkSpec, ledger: IpcSharedMemory, reads: bool) -> Part {
+fn local_part(link: &LinkSpec, link_state: IpcSharedMemory, reads: bool) -> Part {
     Part::Local {
         from: link.from.0 as u32,
         to: reads.then_some(link.to.0 as u32),
-        ledger,
+        link_state,
         overflow: link.overflow,
         queue: link.queue,
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc_channel::IpcError;
 
-use crate::control::{ActorEvent, Greeting, Order};
+use crate::control::{ActorEvent, Greeting, WorkerCommand};
 use crate::host::{Host, Hosted};
 use crate::logging;
 use crate::registry::Registry;
@@ -27,22 +27,26 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
     let mut hosted = None;
     loop {
         match orders.recv() {
-            Ok(Order::Host(part)) => {
+            Ok(WorkerCommand::Host(part)) => {
                 if let Err(error) = host.add(part) {
                     log::error!("this process cannot be wired: {error}");
                     return ExitCode::FAILURE;
                 }
             }
-            Ok(Order::Start) => hosted = Some(std::mem::take(&mut host).start(registry, report.clone())),
-            Ok(Order::Go) => hosted.iter().for_each(Hosted::go),
-            Ok(Order::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
-            Ok(Order::Actor(actor, verdict)) => hosted.iter().for_each(|hosted| hosted.tell(actor, verdict)),
-            Ok(Order::Relink { link, announcements, absence }) => {
+            Ok(WorkerCommand::Start) => {
+                hosted = Some(std::mem::take(&mut host).start(registry, report.clone()))
+            }
+            Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
+            Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
+            Ok(WorkerCommand::Actor(actor, command)) => {
+                hosted.iter().for_each(|hosted| hosted.tell(actor, command))
+            }
+            Ok(WorkerCommand::Relink { link, announcements, absence }) => {
                 if let Some(hosted) = &hosted {
                     hosted.relink(link, announcements, absence);
                 }
             }
-            Ok(Order::Exit) => std::process::exit(0),
+            Ok(WorkerCommand::Exit) => std::process::exit(0),
             // The supervisor is gone: end at once, whatever the actors do.
             Err(IpcError::Disconnected) => std::process::exit(1),
             Err(error) => {

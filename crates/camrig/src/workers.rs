@@ -12,12 +12,12 @@ use camrig_ipc::handshake::Handshake;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::control::{ActorEvent, Greeting, Order};
+use crate::control::{ActorEvent, Greeting, WorkerCommand};
 
 /// What a worker tells the supervisor, and its end.
 pub(crate) enum WorkerEvent {
     /// It is there.
-    Hello(IpcSender<Order>),
+    Hello(IpcSender<WorkerCommand>),
     /// Something happened to one of its actors.
     Actor(ActorEvent),
     /// It ended, for this reason; always the last event.
@@ -28,7 +28,7 @@ pub(crate) enum WorkerEvent {
 pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
-    orders: Option<SyncSender<Order>>,
+    orders: Option<SyncSender<WorkerCommand>>,
 }
 
 /// Orders beside those that it begins with that a worker need not have taken yet: the channel to it holds some
@@ -85,7 +85,11 @@ impl Worker {
     ///
     /// # Errors
     /// When the system has no room for a thread.
-    pub(crate) fn greet(&mut self, orders: IpcSender<Order>, first: Vec<Order>) -> std::io::Result<()> {
+    pub(crate) fn greet(
+        &mut self,
+        orders: IpcSender<WorkerCommand>,
+        first: Vec<WorkerCommand>,
+    ) -> std::io::Result<()> {
         let (sender, given) = sync_channel(first.len() + ORDERS);
         let child = Arc::clone(&self.child);
         std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
@@ -110,7 +114,7 @@ impl Worker {
 
     /// Gives an order. A worker that is gone takes none, and one that has not taken any for so long is ended: its
     /// end is an event of its own.
-    pub(crate) fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: WorkerCommand) {
         if let Some(orders) = &self.orders
             && orders.try_send(order).is_err()
         {

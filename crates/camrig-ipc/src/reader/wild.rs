@@ -5,7 +5,7 @@ use camrig_frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp}
 use ipc_channel::ipc::{IpcSender, channel};
 
 use super::*;
-use crate::{Bell, Tally};
+use crate::{ActorCounters, Notifier};
 
 const SLOTS: u32 = 2;
 const PIXEL_BYTES: u64 = 4096;
@@ -13,7 +13,7 @@ const SLOT_BYTES: usize = HEADER_BYTES + PIXEL_BYTES as usize;
 
 /// A link whose producer says what it wants.
 struct Wild {
-    ledger: Arc<Ledger>,
+    link_state: Arc<LinkState>,
     announcements: IpcSender<Announcement>,
     reader: LinkReader,
     memory: Region,
@@ -21,10 +21,15 @@ struct Wild {
 
 impl Wild {
     fn new() -> Self {
-        let ledger = Arc::new(Ledger::new().unwrap());
+        let link_state = Arc::new(LinkState::new().unwrap());
         let (announcements, heard) = channel().unwrap();
-        let reader = LinkReader::new(Arc::clone(&ledger), heard);
-        Self { ledger, announcements, reader, memory: Region::zeroed(SLOTS as usize * SLOT_BYTES).unwrap() }
+        let reader = LinkReader::new(Arc::clone(&link_state), heard);
+        Self {
+            link_state,
+            announcements,
+            reader,
+            memory: Region::zeroed(SLOTS as usize * SLOT_BYTES).unwrap(),
+        }
     }
 
     /// A link that is well so far.
@@ -41,7 +46,7 @@ impl Wild {
 
     fn tell(&self, news: News) {
         self.announcements.send(Announcement(news)).unwrap();
-        self.ledger.count_announced();
+        self.link_state.count_announced();
     }
 
     fn write(&self, slot: usize, header: &FrameSetHeader) {
@@ -51,18 +56,18 @@ impl Wild {
     }
 
     fn queue(&self, slot: usize, generation: u16, sequence: u64) {
-        self.ledger.count_produced();
-        self.ledger.publish(slot, generation, sequence);
+        self.link_state.count_produced();
+        self.link_state.publish(slot, generation, sequence);
     }
 
     /// Checks that what is queued is refused for this reason, counted, and holds no slot.
     fn assert_refused(mut self, reason: &str) {
         let refused = self.reader.take().err().map(|refused| refused.to_string());
         assert_eq!(refused.as_deref(), Some(reason));
-        let counts = self.ledger.counts();
+        let counts = self.link_state.counts();
         let refused = counts.dropped[DropReason::Refused as usize];
         assert_eq!((counts.produced, counts.delivered, refused, counts.in_flight), (1, 0, 1, 0));
-        assert!((0..MAX_SLOTS).all(|slot| self.ledger.slot_is_free(slot)));
+        assert!((0..MAX_SLOTS).all(|slot| self.link_state.slot_is_free(slot)));
     }
 }
 
@@ -130,7 +135,7 @@ fn wild_pools_are_refused() {
 fn an_announcement_that_is_none_is_refused() {
     let wild = Wild::announced();
     wild.announcements.clone().to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
-    wild.ledger.count_announced();
+    wild.link_state.count_announced();
     wild.write(0, &header());
     wild.queue(0, 0, 3);
     wild.assert_refused("an announcement cannot be read: IPC error Error in decoding or encoding: Serialization/Deserialization error..");
@@ -225,10 +230,12 @@ fn wild_headers_are_refused() {
 #[test]
 fn too_little_memory_is_refused() {
     let little = || IpcSharedMemory::from_bytes(&[0; 8]);
-    for error in
-        [Ledger::received(little()).err(), Tally::received(little()).err(), Bell::received(little()).err()]
-    {
+    for error in [
+        LinkState::received(little()).err(),
+        ActorCounters::received(little()).err(),
+        Notifier::received(little()).err(),
+    ] {
         assert!(matches!(error, Some(MemoryError::TooSmall { have: 8, .. })));
     }
-    assert!(Ledger::received(IpcSharedMemory::from_bytes(&[])).is_err());
+    assert!(LinkState::received(IpcSharedMemory::from_bytes(&[])).is_err());
 }

@@ -10,7 +10,7 @@ use crate::outlet::largest_frames;
 use crate::registry::Registry;
 use crate::topology::{ActorSpec, Role, Topology};
 
-/// A ledger, a tally or a bell.
+/// A link state, counters or a notifier.
 const PAGE_BYTES: usize = 4096;
 
 /// The most that a rig's shared memory takes, in words.

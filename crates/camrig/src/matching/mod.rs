@@ -6,7 +6,7 @@
 //!
 //! * `window`: what belongs together, decided by times alone
 //! * `clock`: a camera's clock, read or mapped to the host's
-//! * `spec`, `book`: what a topology says of it, and what it came to
+//! * `spec`, `stats`: what a topology says of it, and what it came to
 //! * this module: framesets in, matches out, everything counted
 //!
 //! It deliberately knows no link and no actor: the inputs push, and take out what was decided.
@@ -34,13 +34,13 @@
 //!
 //! Queues suffice always where producers wait for room (`overflow = "block"`), until a camera is silent for too long.
 
-mod book;
 mod clock;
 #[cfg(test)]
 mod rig_tests;
 #[cfg(test)]
 mod simulation;
 mod spec;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -55,10 +55,10 @@ use std::time::Duration;
 use camrig_frame::Clock;
 use camrig_ipc::Unmatched;
 
-pub(crate) use self::book::MatchBook;
-pub use self::book::MatchStatus;
 use self::clock::CameraClock;
 pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera};
+pub(crate) use self::stats::MatchStats;
+pub use self::stats::MatchStatus;
 use self::window::{Decided, Item, Rules, Source, Window};
 use crate::frameset::FrameSet;
 
@@ -135,7 +135,7 @@ pub(crate) struct Matching {
     spec: MatchSpec,
     cameras: Vec<Camera>,
     window: Window<FrameSet>,
-    book: Arc<MatchBook>,
+    stats: Arc<MatchStats>,
     matches: u64,
     /// Framesets of the last match, for a reader that takes them one by one.
     loose: VecDeque<FrameSet>,
@@ -148,7 +148,7 @@ struct Camera {
 }
 
 impl Matching {
-    pub(crate) fn new(spec: MatchSpec, book: Arc<MatchBook>) -> Self {
+    pub(crate) fn new(spec: MatchSpec, stats: Arc<MatchStats>) -> Self {
         let rules = Rules { window_nanos: spec.window_nanos, partial: spec.partial, depth: spec.queue };
         let sources = spec.cameras.iter().map(|camera| Source { awaited: camera.awaited, gap_nanos: 0 });
         let estimated = spec.clock == MatchClock::Estimated;
@@ -158,14 +158,14 @@ impl Matching {
             window: Window::new(rules, sources),
             spec,
             // Numbers go on where a process that died has stopped.
-            matches: book.tally.counts().matches,
-            book,
+            matches: stats.counters.counts().matches,
+            stats,
             loose: VecDeque::new(),
         }
     }
 
-    pub(crate) fn book(&self) -> &Arc<MatchBook> {
-        &self.book
+    pub(crate) fn stats(&self) -> &Arc<MatchStats> {
+        &self.stats
     }
 
     /// Whether the next frameset of this input can be taken.
@@ -187,7 +187,7 @@ impl Matching {
         let clock = frame.timestamp.clock;
         if self.cameras[lane].stamps_by.replace(clock) != Some(clock) {
             if let Err(error) = self.check_clocks() {
-                self.book.tally.count_unmatched(lane, Unmatched::LeftOver);
+                self.stats.counters.count_unmatched(lane, Unmatched::LeftOver);
                 return Err(error);
             }
             self.window.set_gap(lane, gap_nanos(&frames, clock));
@@ -195,12 +195,12 @@ impl Matching {
         let camera = &mut self.cameras[lane];
         let reading = camera.clock.read(frame.timestamp, frame.number, frames.arrival_nanos());
         if reading.anew {
-            self.book.tally.count_epoch(lane);
+            self.stats.counters.count_epoch(lane);
         }
-        camera.clock.estimate().into_iter().for_each(|clock| self.book.tally.set_clock(lane, clock));
+        camera.clock.estimate().into_iter().for_each(|clock| self.stats.counters.set_clock(lane, clock));
         match reading.nanos {
             Some(nanos) => self.window.push(lane, nanos, frames),
-            None => self.book.tally.count_unmatched(lane, Unmatched::Unsettled),
+            None => self.stats.counters.count_unmatched(lane, Unmatched::Unsettled),
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Matching {
     pub(crate) fn next(&mut self) -> Option<Match> {
         while let Some(decided) = self.window.pop() {
             match decided {
-                Decided::Unmatched(lane, reason, _) => self.book.tally.count_unmatched(lane, reason),
+                Decided::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
                 Decided::Match(set) => return Some(self.matched(set)),
             }
         }
@@ -243,12 +243,12 @@ impl Matching {
         let mut left: Vec<usize> = self.window.drain().map(|(lane, _)| lane).collect();
         while let Some(decided) = self.window.pop() {
             match decided {
-                Decided::Unmatched(lane, reason, _) => self.book.tally.count_unmatched(lane, reason),
+                Decided::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
                 Decided::Match(set) => left.extend(set.into_iter().map(|(lane, _)| lane)),
             }
         }
         for lane in left {
-            self.book.tally.count_unmatched(lane, Unmatched::LeftOver);
+            self.stats.counters.count_unmatched(lane, Unmatched::LeftOver);
         }
     }
 
@@ -259,7 +259,7 @@ impl Matching {
         let has = |lane: usize| set.iter().any(|(of, _)| *of == lane);
         let mut cameras = self.spec.cameras.iter().enumerate();
         let complete = cameras.all(|(lane, camera)| !camera.awaited || has(lane));
-        self.book.tally.count_match(set.iter().map(|(lane, _)| *lane), spread, !complete);
+        self.stats.counters.count_match(set.iter().map(|(lane, _)| *lane), spread, !complete);
         let number = self.matches;
         self.matches += 1;
         Match { number, framesets: set.into_iter().map(|(_, item)| item.what).collect(), spread, complete }

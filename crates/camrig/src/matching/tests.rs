@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use camrig_frame::{PixelFormat, Stream};
-use camrig_ipc::{Ledger, MatchCamera};
+use camrig_ipc::{LinkState, MatchCamera};
 
 use super::*;
 use crate::testing::{self, TestCamera};
@@ -25,12 +25,12 @@ fn matching(cameras: &[&str], partial: bool) -> Matching {
         blocks: true,
         cameras: cameras.iter().map(camera).collect(),
     };
-    let book = Arc::new(MatchBook::new(&spec).unwrap());
-    Matching::new(spec, book)
+    let stats = Arc::new(MatchStats::new(&spec).unwrap());
+    Matching::new(spec, stats)
 }
 
-fn unmatched(book: &MatchBook) -> Vec<[u64; Unmatched::ALL.len()]> {
-    book.status().cameras.iter().map(|(_, camera)| camera.unmatched).collect()
+fn unmatched(stats: &MatchStats) -> Vec<[u64; Unmatched::ALL.len()]> {
+    stats.status().cameras.iter().map(|(_, camera)| camera.unmatched).collect()
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn a_match_is_one_frameset_of_each_camera() {
     assert_eq!(matched.get("right").map(FrameSet::sequence), Some(0));
     assert!(matched.get("top").is_none());
 
-    let book = Arc::clone(matching.book());
+    let stats = Arc::clone(matching.stats());
     matching.push(right.frameset(200 * MILLIS, &[&[3, 0]])).unwrap();
     assert!(matching.next().is_none());
     matching.push(right.frameset(300 * MILLIS, &[&[3, 0]])).unwrap();
     drop(matching);
-    let status = book.status();
+    let status = stats.status();
     assert_eq!((status.counts.matches, status.counts.partial, status.counts.spread.max), (1, 0, 2000));
     let left = MatchCamera { matched: 1, unmatched: [1, 0, 0, 0, 0, 0], ..MatchCamera::default() };
     let right = MatchCamera { matched: 1, unmatched: [2, 0, 0, 0, 0, 0], ..MatchCamera::default() };
@@ -77,7 +77,7 @@ fn a_reader_that_goes_leaves_what_waits() {
     }
     assert!(!matching.has_room("left") && matching.has_room("right"));
     matching.forget();
-    assert_eq!(unmatched(matching.book()), [[0, 0, 0, 0, 0, 3], [0; 6]]);
+    assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 3], [0; 6]]);
     assert!(matching.has_room("left") && matching.next().is_none());
 
     // A silent camera is given up: the others go on, and its own life begins anew with its next frameset.
@@ -86,7 +86,7 @@ fn a_reader_that_goes_leaves_what_waits() {
     matching.give_up();
     let matched = matching.next().unwrap();
     assert_eq!((matched.framesets().len(), matched.is_complete()), (1, false));
-    assert_eq!(matching.book().status().counts.partial, 1);
+    assert_eq!(matching.stats().status().counts.partial, 1);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn what_cannot_be_matched_is_named() {
         "`match` compares `global` clocks, but `left` stamps by `system`; declare the clock that all of them \
          have, or `clock = \"estimated\"`"
     );
-    assert_eq!(unmatched(matching.book()), [[0, 0, 0, 0, 0, 1]]);
+    assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 1]]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_match_is_published_under_its_number() {
     matching.next().unwrap();
     let second = matching.next().unwrap();
     let (mut outlet, link) =
-        testing::outlet_with_reader("match", &[("left", &Arc::new(Ledger::new().unwrap()))]);
+        testing::outlet_with_reader("match", &[("left", &Arc::new(LinkState::new().unwrap()))]);
     outlet.forward_match(&second).unwrap();
     let published: Vec<_> = std::iter::from_fn(|| link.take()).collect();
     let header = |frames: &FrameSet| (frames.camera().to_owned(), frames.sequence(), frames.header().matched);

@@ -1,6 +1,6 @@
 //! The stock processor `stats`: how many framesets of each camera come, how often, how late, what is lost.
 //!
-//! It counts what it is called with, and reads drops and latencies off the ledgers of its input links, and what
+//! It counts what it is called with, and reads drops and latencies off the link states of its input links, and what
 //! its `match` came to, if it has one. It
 //! deliberately knows no clock of its own: rates, and the moments to report, follow the arrival times of the
 //! framesets, so that the same framesets give the same lines however late they are looked at. While nothing
@@ -194,7 +194,7 @@ struct Row<'a> {
 }
 
 /// A row for each input link, so that a camera that never delivers is seen, and then one for each camera that
-/// comes through another processor: the ledgers of its way are not at hand here.
+/// comes through another processor: the link states of its way are not at hand here.
 fn rows<'a>(
     cameras: &'a BTreeMap<String, Arrivals>,
     links: &'a [LinkStatus<'a>],
@@ -257,10 +257,10 @@ mod tests {
     use std::time::Duration;
 
     use camrig_frame::{PixelFormat, Stream};
-    use camrig_ipc::{DropReason, Ledger};
+    use camrig_ipc::{DropReason, LinkState};
 
     use super::*;
-    use crate::matching::{MatchBook, MatchClock, MatchSpec, MatchedCamera, Matching};
+    use crate::matching::{MatchClock, MatchSpec, MatchStats, MatchedCamera, Matching};
     use crate::testing::{self, TestCamera};
 
     const MILLIS: u64 = 1_000_000;
@@ -280,15 +280,15 @@ mod tests {
 
     fn deliver(stats: &mut Stats<Vec<u8>>, outlet: &mut Outlet, camera: &mut TestCamera, arrival_nanos: u64) {
         let frames = camera.frameset(arrival_nanos, &[&[1, 0]]);
-        camera.ledger().count_delivered(Duration::from_micros(250));
+        camera.link_state().count_delivered(Duration::from_micros(250));
         stats.process(&frames, outlet).unwrap();
     }
 
     #[test]
     fn the_end_reports_the_whole_run_of_each_camera() {
         let (mut front, mut left) = (camera("front"), camera("left"));
-        let silent = Arc::new(Ledger::new().unwrap());
-        let inputs = [("front", front.ledger()), ("left", left.ledger()), ("rear-camera", &silent)];
+        let silent = Arc::new(LinkState::new().unwrap());
+        let inputs = [("front", front.link_state()), ("left", left.link_state()), ("rear-camera", &silent)];
         let mut outlet = testing::outlet("stats", &inputs);
         let mut stats = stats("every_seconds = 0");
         for index in 0..301 {
@@ -313,7 +313,8 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
     #[test]
     fn a_report_comes_with_the_first_arrival_after_each_interval() {
         let (mut front, mut left) = (camera("front"), camera("left"));
-        let mut outlet = testing::outlet("stats", &[("front", front.ledger()), ("left", left.ledger())]);
+        let mut outlet =
+            testing::outlet("stats", &[("front", front.link_state()), ("left", left.link_state())]);
         let mut stats = stats("every_seconds = 0.1");
         for millis in [0, 20, 40, 60, 80] {
             deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
@@ -340,7 +341,7 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
     #[test]
     fn a_camera_that_another_processor_passes_on_has_a_line_of_its_own() {
         let mut front = camera("front");
-        let filter = Arc::new(Ledger::new().unwrap());
+        let filter = Arc::new(LinkState::new().unwrap());
         let mut outlet = testing::outlet("stats", &[("filter", &filter)]);
         let mut stats = stats("");
         for millis in [0, 500] {
@@ -359,7 +360,7 @@ stats: front     2.0 Hz        2 framesets
     #[test]
     fn its_own_matching_has_lines_too() {
         let (mut front, mut left) = (camera("front"), camera("left"));
-        let inputs = [("front", front.ledger()), ("left", left.ledger())];
+        let inputs = [("front", front.link_state()), ("left", left.link_state())];
         let camera = |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
         let spec = MatchSpec {
             window_nanos: 10 * MILLIS,
@@ -369,9 +370,9 @@ stats: front     2.0 Hz        2 framesets
             blocks: true,
             cameras: vec![camera("front"), camera("left")],
         };
-        let book = Arc::new(MatchBook::new(&spec).unwrap());
-        let mut outlet = testing::outlet_with_matching("stats", &inputs, &book);
-        let mut matching = Matching::new(spec, book);
+        let match_stats = Arc::new(MatchStats::new(&spec).unwrap());
+        let mut outlet = testing::outlet_with_matching("stats", &inputs, &match_stats);
+        let mut matching = Matching::new(spec, match_stats);
         let mut stats = stats("every_seconds = 0");
         for millis in [0, 500, 1000] {
             deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
@@ -394,7 +395,7 @@ stats: front     2.0 Hz        2 framesets
 
     #[test]
     fn a_closed_output_is_an_error() {
-        let outlet = testing::outlet("stats", &[("front", &Arc::new(Ledger::new().unwrap()))]);
+        let outlet = testing::outlet("stats", &[("front", &Arc::new(LinkState::new().unwrap()))]);
         let mut stats = Stats::printing_to(&mut [][..], Options::default());
         let error = stats.print(&outlet, true).unwrap_err();
         assert_eq!(error.to_string(), "cannot print statistics: failed to write whole buffer");

@@ -76,7 +76,7 @@ enum Fault {
     #[error("`{camera}` had serial {before}, and now has {now}")]
     SerialChanged { camera: String, before: String, now: String },
     #[error("frameset {sequence} of `{camera}` came after frameset {last}")]
-    Order { camera: String, sequence: u64, last: u64 },
+    WorkerCommand { camera: String, sequence: u64, last: u64 },
     #[error("frameset {sequence} of `{camera}` has {found}, but the camera has {expected}")]
     Streams { camera: String, sequence: u64, found: String, expected: String },
     #[error("frameset {sequence} of `{camera}` mixes frames {first} and {other}")]
@@ -204,7 +204,7 @@ impl Camera {
         if let Some(last) = self.last.insert(frames.producer().to_owned(), place) {
             let anew = place.number <= last.number && place.arrival_nanos > last.arrival_nanos;
             if place.sequence <= last.sequence && !anew {
-                return Err(Fault::Order {
+                return Err(Fault::WorkerCommand {
                     camera: self.info.name.clone(),
                     sequence: place.sequence,
                     last: last.sequence,

@@ -9,7 +9,7 @@ use super::state::State;
 use super::{DRAIN_TIMEOUT, Run};
 use crate::actors::Failure;
 use crate::clock::monotonic_nanos;
-use crate::control::{Order, Verdict};
+use crate::control::{ActorCommand, WorkerCommand};
 
 /// How long an actor may take to be built, or its device to be opened.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -40,10 +40,10 @@ impl Run<'_> {
     /// Framesets that an actor has produced, or has been given.
     pub(super) fn progress_of(&self, id: usize) -> u64 {
         if self.is_camera(id) {
-            return self.rig.tallies[id].produced();
+            return self.rig.actor_counters[id].produced();
         }
         let links = self.topology.links().iter().zip(&self.rig.links);
-        links.filter(|(spec, _)| spec.to.0 == id).map(|(_, link)| link.ledger.counts().delivered).sum()
+        links.filter(|(spec, _)| spec.to.0 == id).map(|(_, link)| link.link_state.counts().delivered).sum()
     }
 
     /// Notices processes that are stopped. Whoever stopped one may let it go on: only what its actors do not do
@@ -83,8 +83,8 @@ impl Run<'_> {
     /// as long as its time-out says. One that only waits for its readers in there does nothing.
     pub(super) fn some_are_in_a_call(&self) -> bool {
         let in_a_call = |id: usize| {
-            let (actor, tally) = (&self.actors[id], &self.rig.tallies[id]);
-            let called = tally.called_at_nanos().is_some() && !tally.is_blocked();
+            let (actor, counters) = (&self.actors[id], &self.rig.actor_counters[id]);
+            let called = counters.called_at_nanos().is_some() && !counters.is_blocked();
             called && !actor.state.has_ended() && !actor.watch.given_up
         };
         (0..self.actors.len()).any(in_a_call)
@@ -101,9 +101,9 @@ impl Run<'_> {
 
     fn look_at_life(&mut self, id: usize) {
         let progress = self.progress_of(id);
-        let tally = &self.rig.tallies[id];
-        let called_at = tally.called_at_nanos();
-        let waits_for_readers = tally.is_blocked();
+        let counters = &self.rig.actor_counters[id];
+        let called_at = counters.called_at_nanos();
+        let waits_for_readers = counters.is_blocked();
         let idle = !self.is_camera(id) && called_at.is_none();
         let actor = &mut self.actors[id];
         if progress >= actor.watch.began_with + SUCCESS_FRAMESETS {
@@ -140,7 +140,7 @@ impl Run<'_> {
             log::warn!("camera `{}` has delivered nothing for {} ms", spec.name, timeout.as_millis());
             self.set_state(id, State::Stalled);
             self.actors[id].watch.since = Instant::now();
-            self.tell(spec.process, Order::Actor(id as u32, Verdict::Interrupt));
+            self.tell(spec.process, WorkerCommand::Actor(id as u32, ActorCommand::Interrupt));
             return;
         }
         self.replace_or(id, |run| {

@@ -33,7 +33,7 @@ use self::health::Watch;
 pub(crate) use self::outcome::{End, Outcome};
 use self::policy::Ladder;
 use self::state::State;
-use crate::control::{ActorEvent, Order, Part};
+use crate::control::{ActorEvent, Part, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::registry::Registry;
@@ -329,7 +329,7 @@ impl Run<'_> {
     }
 
     /// A worker is there: it is told what it hosts, and joins the others.
-    fn hear_hello(&mut self, process: usize, orders: ipc_channel::ipc::IpcSender<Order>) {
+    fn hear_hello(&mut self, process: usize, orders: ipc_channel::ipc::IpcSender<WorkerCommand>) {
         let beginning = match self.beginning_of(process) {
             Ok(beginning) => beginning,
             Err(error) => {
@@ -338,13 +338,13 @@ impl Run<'_> {
                 return self.processes[process].worker.iter().for_each(Worker::kill);
             }
         };
-        let mut first: Vec<Order> = beginning.parts.into_iter().map(Order::Host).collect();
-        first.push(Order::Start);
+        let mut first: Vec<WorkerCommand> = beginning.parts.into_iter().map(WorkerCommand::Host).collect();
+        first.push(WorkerCommand::Start);
         if self.going_since.is_some() {
-            first.push(Order::Go);
+            first.push(WorkerCommand::Go);
         }
         if self.stopping {
-            first.push(Order::StopCameras);
+            first.push(WorkerCommand::StopCameras);
         }
         let Some(worker) = &mut self.processes[process].worker else { return };
         if let Err(error) = worker.greet(orders, first) {
@@ -375,7 +375,7 @@ impl Run<'_> {
     fn hear_ready(&mut self, id: usize) {
         let going = self.going_since.is_some();
         if going && self.actors[id].state.is_between_lives() {
-            self.rig.tallies[id].count_restart();
+            self.rig.actor_counters[id].count_restart();
             let spec = &self.topology.actors()[id];
             log::warn!("{} `{}` is running again", spec.role.name(), spec.name);
         }
@@ -389,22 +389,24 @@ impl Run<'_> {
             *actor.changes.entry(state.name()).or_default() += 1;
         }
         actor.state = state;
-        self.rig.tallies[id].set_state(state.number());
+        self.rig.actor_counters[id].set_state(state.number());
     }
 
     /// Gives an order to a process; one that is dead takes none.
-    fn tell(&self, process: usize, order: Order) {
+    fn tell(&self, process: usize, order: WorkerCommand) {
         match (&self.processes[process].worker, &self.hosted, order) {
             (Some(worker), _, order) => worker.order(order),
-            (None, Some(hosted), Order::Actor(actor, verdict)) if process == 0 => hosted.tell(actor, verdict),
-            (None, Some(hosted), Order::Relink { link, announcements, absence }) if process == 0 => {
+            (None, Some(hosted), WorkerCommand::Actor(actor, command)) if process == 0 => {
+                hosted.tell(actor, command)
+            }
+            (None, Some(hosted), WorkerCommand::Relink { link, announcements, absence }) if process == 0 => {
                 hosted.relink(link, announcements, absence);
             }
             _ => {}
         }
     }
 
-    fn tell_all(&self, order: impl Fn() -> Order) {
+    fn tell_all(&self, order: impl Fn() -> WorkerCommand) {
         self.processes
             .iter()
             .filter_map(|process| process.worker.as_ref())
@@ -423,7 +425,7 @@ impl Run<'_> {
             }
         }
         self.going_since = Some(Instant::now());
-        self.tell_all(|| Order::Go);
+        self.tell_all(|| WorkerCommand::Go);
         self.hosted.iter().for_each(Hosted::go);
     }
 
@@ -433,7 +435,7 @@ impl Run<'_> {
         }
         self.stopping = true;
         self.progress.end();
-        self.tell_all(|| Order::StopCameras);
+        self.tell_all(|| WorkerCommand::StopCameras);
         self.hosted.iter().for_each(Hosted::stop_cameras);
         // What is between two lives: a camera stays there, a processor begins, to see what is in flight.
         for id in 0..self.actors.len() {
@@ -461,7 +463,7 @@ impl Run<'_> {
     /// Framesets that are done with, and actors too: as long as this grows, the rig drains.
     fn settled(&self) -> u64 {
         let framesets = |counts: camrig_ipc::Counts| counts.delivered + counts.dropped.iter().sum::<u64>();
-        let links: u64 = self.rig.links.iter().map(|link| framesets(link.ledger.counts())).sum();
+        let links: u64 = self.rig.links.iter().map(|link| framesets(link.link_state.counts())).sum();
         links + self.actors.iter().filter(|actor| actor.state.has_ended()).count() as u64
     }
 
@@ -472,7 +474,7 @@ impl Run<'_> {
             if forced || self.interrupted || !worker.is_there() {
                 worker.kill();
             } else {
-                worker.order(Order::Exit);
+                worker.order(WorkerCommand::Exit);
             }
         }
         let mut deadline = Instant::now() + EXIT_TIMEOUT;

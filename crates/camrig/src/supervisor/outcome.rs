@@ -64,7 +64,7 @@ impl Run<'_> {
 
     fn report(&self, end: End, seconds: f64) -> Report {
         let topology = self.topology;
-        let actors = topology.actors().iter().zip(&self.actors).zip(&self.rig.tallies);
+        let actors = topology.actors().iter().zip(&self.actors).zip(&self.rig.actor_counters);
         let links = topology.links().iter().zip(&self.rig.links);
         let processes = topology.processes().iter().zip(&self.processes);
         Report {
@@ -73,23 +73,23 @@ impl Run<'_> {
             seconds: rounded(seconds),
             exit: end.in_words().to_owned(),
             actors: actors
-                .map(|((spec, actor), tally)| ActorReport {
+                .map(|((spec, actor), counters)| ActorReport {
                     name: spec.name.clone(),
                     role: spec.role.name(),
                     process: topology.processes()[spec.process].clone(),
                     state: actor.state.name(),
                     changes: actor.changes.clone(),
-                    produced: tally.produced(),
-                    lost: tally.lost(),
-                    lost_by_reason: lost_by_reason(&tally.lost_by_reason()),
-                    restarts: tally.restarts().into(),
+                    produced: counters.produced(),
+                    lost: counters.lost(),
+                    lost_by_reason: lost_by_reason(&counters.lost_by_reason()),
+                    restarts: counters.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })
                 .collect(),
             links: links
                 .map(|(spec, link)| {
                     let (from, to) = (topology.actor(spec.from), topology.actor(spec.to));
-                    let counts = link.ledger.counts();
+                    let counts = link.link_state.counts();
                     let local = from.process == to.process;
                     LinkReport {
                         from: from.name.clone(),
@@ -100,7 +100,7 @@ impl Run<'_> {
                         dropped: dropped_by_reason(&counts.dropped),
                         in_flight: counts.in_flight,
                         rate_hz: rate_hz(counts.delivered, seconds),
-                        latency_us: link.ledger.latency(),
+                        latency_us: link.link_state.latency(),
                     }
                 })
                 .collect(),

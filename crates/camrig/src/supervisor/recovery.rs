@@ -9,7 +9,7 @@ use super::policy::Decision;
 use super::state::State;
 use super::{Due, Run};
 use crate::actors::Failure;
-use crate::control::{Order, Verdict};
+use crate::control::{ActorCommand, WorkerCommand};
 
 /// The most failures of one actor that the report tells; older ones were logged.
 const ERRORS_MAX: usize = 32;
@@ -76,7 +76,7 @@ impl Run<'_> {
         self.set_state(id, State::Failed);
         let process = self.topology.actors()[id].process;
         if process == 0 || self.processes[process].hears() {
-            self.tell(process, Order::Actor(id as u32, Verdict::GiveUp));
+            self.tell(process, WorkerCommand::Actor(id as u32, ActorCommand::GiveUp));
         } else {
             self.end_links(id);
         }
@@ -89,7 +89,7 @@ impl Run<'_> {
                 link.end();
             }
             if spec.to.0 == id {
-                link.ledger.set_reader_ended();
+                link.link_state.set_reader_ended();
             }
         }
     }
@@ -137,7 +137,7 @@ impl Run<'_> {
     pub(super) fn settle_links(&mut self) {
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
             if link.has_deaths() {
-                link.settle(self.rig.tallies[spec.from.0].produced());
+                link.settle(self.rig.actor_counters[spec.from.0].produced());
             }
         }
     }
@@ -155,7 +155,7 @@ impl Run<'_> {
             if process == 0 || self.processes[process].hears() {
                 for id in due {
                     let reset = self.take_due(id);
-                    self.tell(process, Order::Actor(id as u32, Verdict::Restart { reset }));
+                    self.tell(process, WorkerCommand::Actor(id as u32, ActorCommand::Restart { reset }));
                 }
             } else if self.processes[process].worker.is_none()
                 && !due.is_empty()

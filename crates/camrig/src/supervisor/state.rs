@@ -1,6 +1,6 @@
 //! How an actor is, as its supervisor sees it and an operator is told.
 
-/// The state of an actor. Its number is what the actor's tally holds for whoever looks.
+/// The state of an actor. Its number is what the actor's counters holds for whoever looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
     /// It is being built, or its device opened, for the first time.
@@ -47,7 +47,7 @@ impl State {
         matches!(self, Self::Restarting | Self::WaitingForDevice)
     }
 
-    /// The state's number in a tally.
+    /// The state's number in the actor counters.
     pub(crate) fn number(self) -> u32 {
         self as u32
     }

@@ -39,8 +39,8 @@ impl Run<'_> {
 
     /// What the matching of each processor that has one came to in so many seconds.
     pub(super) fn matching(&self, seconds: f64) -> Vec<MatchingStatus> {
-        let actors = self.topology.actors().iter().zip(&self.rig.match_books);
-        let books = actors.filter_map(|(spec, book)| Some((&spec.name, book.as_ref()?)));
-        books.map(|(name, book)| report::matching(name, &book.status(), seconds)).collect()
+        let actors = self.topology.actors().iter().zip(&self.rig.match_stats);
+        let stats = actors.filter_map(|(spec, stats)| Some((&spec.name, stats.as_ref()?)));
+        stats.map(|(name, stats)| report::matching(name, &stats.status(), seconds)).collect()
     }
 }

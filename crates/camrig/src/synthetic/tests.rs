@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use camrig_frame::{ColorView, DepthView, Frame, Intrinsics, PixelFormat, Stream};
-use camrig_ipc::{Ledger, Overflow, Tally};
+use camrig_ipc::{ActorCounters, LinkState, Overflow};
 use tokio::sync::Notify;
 
 use super::world::Surface;
@@ -27,7 +27,7 @@ pub(crate) struct Rig {
     camera: Synthetic,
     pub(crate) outlet: Outlet,
     link: Arc<LocalLink>,
-    tally: Arc<Tally>,
+    counters: Arc<ActorCounters>,
 }
 
 impl Rig {
@@ -37,9 +37,9 @@ impl Rig {
 
     pub(crate) fn called(name: &str, options: &str) -> Self {
         let camera = camera_called(name, options);
-        let ledger = Arc::new(Ledger::new().unwrap());
-        let link = Arc::new(LocalLink::new(ledger, Arc::new(Notify::new()), Overflow::DropNewest, 4));
-        let tally = Arc::new(Tally::new().unwrap());
+        let link_state = Arc::new(LinkState::new().unwrap());
+        let link = Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), Overflow::DropNewest, 4));
+        let counters = Arc::new(ActorCounters::new().unwrap());
         let mut outlet = Outlet::new(Wiring {
             name: name.into(),
             rig: String::new(),
@@ -48,10 +48,10 @@ impl Rig {
             locals: vec![Arc::clone(&link)],
             inputs: Vec::new(),
             matching: None,
-            tally: Arc::clone(&tally),
+            counters: Arc::clone(&counters),
         });
         outlet.prepare(&Arc::new(camera.info())).unwrap();
-        Self { camera, outlet, link, tally }
+        Self { camera, outlet, link, counters }
     }
 
     fn capture(&mut self) -> Result<Captured, DriverError> {
@@ -301,7 +301,7 @@ fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
         assert!(all.iter().map(|(number, _)| *number).eq(0..all.len() as u64), "each once, in their order");
     }
     // Images are lost, and no sample.
-    assert_eq!(rig.tally.lost(), images + 1 - rig.outlet.produced());
+    assert_eq!(rig.counters.lost(), images + 1 - rig.outlet.produced());
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn motion_beyond_two_seconds_is_lost_and_counted() {
     let own = samples(&rig.frameset(), Stream::Gyro);
     assert_eq!(own.len(), 2000);
     let images = rig.camera.number - 2;
-    assert_eq!(rig.tally.lost(), images + own[0].0 - 1);
+    assert_eq!(rig.counters.lost(), images + own[0].0 - 1);
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn a_lossy_camera_loses_its_share_and_always_the_same() {
     let lost = end - 600;
     assert!((150..=250).contains(&lost), "{lost} of {end} are lost");
     // What is lost before the first frameset leaves no gap to be counted.
-    assert_eq!(rig.tally.lost(), lost - numbers[0]);
+    assert_eq!(rig.counters.lost(), lost - numbers[0]);
 }
 
 #[test]
@@ -427,9 +427,9 @@ fn a_paced_camera_goes_on_while_nobody_asks() {
         *started = started.checked_sub(Duration::from_secs(seconds)).unwrap();
     };
     pass(&mut rig, 2);
-    assert_eq!((rig.numbers(2), rig.tally.lost()), (vec![1, 2], 0));
+    assert_eq!((rig.numbers(2), rig.counters.lost()), (vec![1, 2], 0));
     pass(&mut rig, 100);
-    assert_eq!((rig.numbers(1), rig.tally.lost()), (vec![102], 99));
+    assert_eq!((rig.numbers(1), rig.counters.lost()), (vec![102], 99));
 }
 
 #[test]

@@ -114,8 +114,8 @@ pub(super) fn place(drafts: &[Draft], placement: Placement, overrides: bool) -> 
     (processes, homes)
 }
 
-/// A process has one inbox for the bells of all its links from other processes.
-pub(super) fn check_inboxes(
+/// A process has one listener for the notifiers of all its links from other processes.
+pub(super) fn check_listeners(
     drafts: &[Draft],
     links: &[LinkSpec],
     processes: &[String],

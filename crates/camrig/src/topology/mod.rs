@@ -228,7 +228,7 @@ impl Topology {
         &self.actors[id.0]
     }
 
-    /// Every link. Its place in this list is its number in bells and reports.
+    /// Every link. Its place in this list is its number in notifiers and reports.
     pub(crate) fn links(&self) -> &[LinkSpec] {
         &self.links
     }

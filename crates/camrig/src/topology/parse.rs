@@ -11,7 +11,7 @@ use camrig_ipc::{MAX_SLOTS, Overflow};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::graph::{check_claims, check_inboxes, link, place, slots_needed};
+use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{MatchDraft, draft_matching, make_room_for_matches, specify};
 use super::metrics::{MetricsSpec, metrics};
 use super::problem::{Problems, Source, quote, there_are};
@@ -83,7 +83,7 @@ pub(super) fn parse(
     check_claims(&drafts, &mut problems);
     let mut links = link(&drafts, &mut problems);
     let (processes, homes) = place(&drafts, placement.unwrap_or(file_placement), placement.is_some());
-    check_inboxes(&drafts, &links, &processes, &homes, &mut problems);
+    check_listeners(&drafts, &links, &processes, &homes, &mut problems);
     let matchings = specify(&drafts, &links, &mut problems);
     make_room_for_matches(&drafts, &matchings, &mut links);
     problems.none_yet()?;

@@ -30,7 +30,7 @@ fn counted(ended: &Ended, processor: &str) -> Counted {
     Counted { framesets, missing, next }
 }
 
-/// Checks that what a processor saw is what the ledger says of its link.
+/// Checks that what a processor saw is what the link state says of its link.
 fn assert_counted(ended: &Ended, processor: &str) -> Counted {
     let link = ended.report().link("camera", processor);
     let counted = counted(ended, processor);

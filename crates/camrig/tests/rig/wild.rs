@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
-/// Of `front`; no word of its ledgers stands for a later one.
+/// Of `front`; no word of its link states stands for a later one.
 const SLOTS: usize = 16;
 
 /// Framesets that wait for `victim`.
@@ -41,7 +41,7 @@ enum Nonsense {
     Format,
 }
 
-/// Where a ledger has its words, one for each slot: 2 bits of state, of which 1 is queued, 16 of the pool's
+/// Where a link state has its words, one for each slot: 2 bits of state, of which 1 is queued, 16 of the pool's
 /// generation, and the sequence number.
 const WORDS_AT: u64 = 192;
 
@@ -68,38 +68,45 @@ fn worker(rig: &Rig, process: &str) -> Pid {
     rig.children().into_iter().find(|worker| worker.process == process).expect("it is there").pid
 }
 
-/// The ledger of the link from `front` to `victim`, and the pool of `front`: beside the bell, all the memory that
+/// The link state of the link from `front` to `victim`, and the pool of `front`: beside the notifier, all the memory that
 /// the two share.
-fn ledger_and_pool(rig: &Rig) -> ((u64, File), (u64, File)) {
+fn link_state_and_pool(rig: &Rig) -> ((u64, File), (u64, File)) {
     let victim = memories(worker(rig, "victim"));
     let shared = memories(worker(rig, "front")).into_iter().filter(|(inode, _)| victim.contains_key(inode));
     let mut shared: Vec<(u64, File)> = shared.map(|(_, memory)| memory).collect();
     shared.sort_by_key(|(bytes, _)| *bytes);
-    let (pool, ledger) = (shared.pop().expect("a pool"), shared.pop().expect("a ledger"));
-    assert_eq!(shared.len(), 1, "a bell, beside a ledger of {} bytes and a pool of {}", ledger.0, pool.0);
-    (ledger, pool)
+    let (pool, link_state) = (shared.pop().expect("a pool"), shared.pop().expect("a link_state"));
+    assert_eq!(
+        shared.len(),
+        1,
+        "a notifier, beside a link_state of {} bytes and a pool of {}",
+        link_state.0,
+        pool.0
+    );
+    (link_state, pool)
 }
 
-/// The queued framesets of a ledger, the oldest first: where their words are, and the words.
-fn queued(ledger: &File) -> Vec<(u64, u64)> {
+/// The queued framesets of a link state, the oldest first: where their words are, and the words.
+fn queued(link_state: &File) -> Vec<(u64, u64)> {
     let mut bytes = [0; SLOTS * 8];
-    ledger.read_exact_at(&mut bytes, WORDS_AT).unwrap();
+    link_state.read_exact_at(&mut bytes, WORDS_AT).unwrap();
     let words = bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word));
     let mut queued: Vec<(u64, u64)> = (0..).zip(words).filter(|(_, word)| word & 3 == 1).collect();
     queued.sort_by_key(|(_, word)| word >> 18);
     queued
 }
 
-fn write_word(ledger: &File, slot: u64, word: u64) {
-    ledger.write_all_at(&word.to_le_bytes(), WORDS_AT + slot * 8).unwrap();
+fn write_word(link_state: &File, slot: u64, word: u64) {
+    link_state.write_all_at(&word.to_le_bytes(), WORDS_AT + slot * 8).unwrap();
 }
 
 impl Nonsense {
     /// Writes it in the place of the oldest frameset that waits for `victim`; why that will be refused.
     fn write(self, rig: &mut Rig) -> String {
-        let ((_, ledger), (pool_bytes, pool)) = ledger_and_pool(rig);
+        let ((_, link_state), (pool_bytes, pool)) = link_state_and_pool(rig);
         // They stay as they are: the reader is stopped, and the producer drops what comes.
-        let queued = rig.wait_for("a full queue", |_| Some(queued(&ledger)).filter(|all| all.len() == QUEUE));
+        let queued =
+            rig.wait_for("a full queue", |_| Some(queued(&link_state)).filter(|all| all.len() == QUEUE));
         let (slot, word) = queued[0];
         let header_at = slot * (pool_bytes / SLOTS as u64);
         let mut header = [0; HEADER_BYTES as usize];
@@ -108,15 +115,15 @@ impl Nonsense {
             header.windows(SIZES.len()).position(|bytes| bytes == SIZES).expect("a frame's header");
         match self {
             Self::Index => {
-                write_word(&ledger, slot, 0);
-                write_word(&ledger, 40, word);
+                write_word(&link_state, slot, 0);
+                write_word(&link_state, 40, word);
                 return format!("slot 40 of a pool of {SLOTS} slots was queued");
             }
             Self::Generation => {
-                write_word(&ledger, slot, word ^ 1 << 17);
+                write_word(&link_state, slot, word ^ 1 << 17);
                 return "a frameset came without an announcement of its pool".to_owned();
             }
-            Self::Sequence => write_word(&ledger, slot, word & 0x3_ffff),
+            Self::Sequence => write_word(&link_state, slot, word & 0x3_ffff),
             Self::Header => header.fill(0xff),
             Self::Height => header[sizes_at + 1] = 250,
             Self::Format => header[sizes_at - 1] = 250,
@@ -184,7 +191,7 @@ fn permissions(pid: Pid, inode: u64) -> Vec<String> {
 /// Every reader's mapping of pixels cannot be written, in a worker and in the supervisor.
 fn read_only() {
     let rig = begun();
-    let (_, (_, pool)) = ledger_and_pool(&rig);
+    let (_, (_, pool)) = link_state_and_pool(&rig);
     let inode = pool.metadata().unwrap().ino();
     assert_eq!(permissions(worker(&rig, "front"), inode), ["rw-s"]);
     for reader in [worker(&rig, "victim"), rig.supervisor()] {

@@ -341,6 +341,6 @@ fn limits() {
     let readers = join(&mut (0..65).map(|index| processor(&format!("p{index}"), all, "main")));
     let crowded = format!("{cameras}\n{readers}");
     assert_eq!(first_line(&crowded), "error: process `main` reads 260 actors of other processes");
-    // Within a process there are no bells.
+    // Within a process there are no notifiers.
     assert!(parse(&format!("placement = \"in-process\"\n{crowded}")).is_ok());
 }

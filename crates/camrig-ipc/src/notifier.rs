@@ -1,6 +1,6 @@
 //! Waking a process: one word of shared memory per process, which every link into it can ring.
 //!
-//! A ring says only that something is there; the ledgers say where. It costs a system call when the process
+//! A ring says only that something is there; the link states say where. It costs a system call when the process
 //! sleeps, and none when it is awake. It deliberately knows no link.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
@@ -16,38 +16,38 @@ use crate::{MemoryError, futex};
 const LOOK: Duration = Duration::from_secs(1);
 
 #[repr(C, align(64))]
-struct BellCells {
+struct NotifierCells {
     rings: AtomicU32,
     /// 1 while the process sleeps, or is about to.
     asleep: AtomicU32,
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
-unsafe impl Shared for BellCells {}
+unsafe impl Shared for NotifierCells {}
 
 /// Wakes a process.
-pub struct Bell {
+pub struct Notifier {
     region: Region,
 }
 
-impl Bell {
-    /// A bell that nobody has rung.
+impl Notifier {
+    /// A notifier that has not been notified.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::zeroed(size_of::<BellCells>())? })
+        Ok(Self { region: Region::zeroed(size_of::<NotifierCells>())? })
     }
 
-    /// The same bell, received from another process.
+    /// The same notifier, received from another process.
     ///
     /// # Errors
-    /// When the memory is too small to be a bell.
+    /// When the memory is too small to be a notifier.
     pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<BellCells>())? })
+        Ok(Self { region: Region::received(memory, size_of::<NotifierCells>())? })
     }
 
-    /// Another handle to the bell, to be sent to another process.
+    /// Another handle to the notifier, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -56,8 +56,8 @@ impl Bell {
     }
 
     /// Wakes the process.
-    pub fn ring(&self) {
-        let cells: &BellCells = self.region.cell();
+    pub fn notify(&self) {
+        let cells: &NotifierCells = self.region.cell();
         cells.rings.fetch_add(1, Ordering::SeqCst);
         if cells.asleep.load(Ordering::SeqCst) != 0 {
             futex::wake(&cells.rings);
@@ -65,21 +65,21 @@ impl Bell {
     }
 }
 
-/// Where a process hears its bell. One thread listens.
-pub struct Inbox {
-    bell: Bell,
+/// Where a process hears its notifier. One thread listens.
+pub struct Listener {
+    notifier: Notifier,
     heard: u32,
 }
 
-impl Inbox {
-    /// Listens to a bell, from its first ring on.
-    pub fn new(bell: Bell) -> Self {
-        Self { bell, heard: 0 }
+impl Listener {
+    /// Listens to a notifier, from its first ring on.
+    pub fn new(notifier: Notifier) -> Self {
+        Self { notifier, heard: 0 }
     }
 
-    /// Waits until the bell has been rung since the last call, at most a second.
+    /// Waits until the notifier has been rung since the last call, at most a second.
     pub fn wait(&mut self) {
-        let cells: &BellCells = self.bell.region.cell();
+        let cells: &NotifierCells = self.notifier.region.cell();
         if cells.rings.load(Ordering::SeqCst) == self.heard {
             cells.asleep.store(1, Ordering::SeqCst);
             // Looks at the word once more, in the kernel: who rings from here on sees `asleep`.
@@ -96,16 +96,16 @@ mod tests {
 
     #[test]
     fn a_ring_is_heard_however_it_meets_the_listener() {
-        let bell = Bell::new().unwrap();
-        let mut inbox = Inbox::new(Bell::received(bell.share().unwrap()).unwrap());
+        let notifier = Notifier::new().unwrap();
+        let mut listener = Listener::new(Notifier::received(notifier.share().unwrap()).unwrap());
         let rings = 10_000;
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..rings).for_each(|_| bell.ring()));
+            scope.spawn(|| (0..rings).for_each(|_| notifier.notify()));
             // A ring that was lost would show as a look after a second: then this takes hours, not moments.
-            while inbox.heard < rings {
-                inbox.wait();
+            while listener.heard < rings {
+                listener.wait();
             }
         });
-        assert_eq!(inbox.heard, rings);
+        assert_eq!(listener.heard, rings);
     }
 }

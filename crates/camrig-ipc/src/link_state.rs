@@ -1,7 +1,7 @@
-//! The ledger of a link: what became of every frameset, and who holds which slot.
+//! The link state of a link: what became of every frameset, and who holds which slot.
 //!
 //! It is a small shared-memory region of atomics, made by the supervisor and mapped by both ends, so that
-//! the accounting survives the death of either. A link within one process uses the same ledger for its
+//! the accounting survives the death of either. A link within one process uses the same link state for its
 //! counts and leaves the slot states alone.
 //!
 //! # Slot states
@@ -130,7 +130,7 @@ impl Default for Cells {
 
 /// While it lives, counts and words need not agree: one end is between the two.
 ///
-/// An end that dies in between leaves its step unfinished, which [`Ledger::settle`] makes good.
+/// An end that dies in between leaves its step unfinished, which [`LinkState::settle`] makes good.
 pub struct Step<'a>(&'a AtomicU32);
 
 impl<'a> Step<'a> {
@@ -156,10 +156,10 @@ pub struct Deaths {
 }
 
 /// One link's accounting and slot states; see the module for the protocol.
-pub struct Ledger(Mapped<Cells>);
+pub struct LinkState(Mapped<Cells>);
 
-impl Ledger {
-    /// A ledger that says: nothing produced, every slot free.
+impl LinkState {
+    /// A link state that says: nothing produced, every slot free.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -167,15 +167,15 @@ impl Ledger {
         Mapped::new().map(Self)
     }
 
-    /// The same ledger, received from another process.
+    /// The same link state, received from another process.
     ///
     /// # Errors
-    /// When the memory is too small to be a ledger.
+    /// When the memory is too small to be a link state.
     pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
         Mapped::received(memory).map(Self)
     }
 
-    /// Another handle to the ledger, to be sent to another process.
+    /// Another handle to the link state, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -207,7 +207,7 @@ impl Ledger {
     /// Says that nothing more will be produced on this link. The reader is to be woken, whoever rang before.
     pub fn end(&self) {
         self.cells().ended.store(1, Ordering::SeqCst);
-        self.ring();
+        self.notify();
     }
 
     /// Whether nothing more will be produced on this link.
@@ -219,7 +219,7 @@ impl Ledger {
     /// is to be woken, whoever rang before.
     pub(crate) fn count_announced(&self) {
         self.cells().announced.fetch_add(1, Ordering::SeqCst);
-        self.ring();
+        self.notify();
     }
 
     /// How many announcements were sent.
@@ -335,7 +335,7 @@ impl Ledger {
 
     /// In the place of ends whose processes died: makes words and counts agree again. What a dead reader held
     /// is free again, what it had not begun is dropped; what a dead producer had queued is still delivered;
-    /// what was on its way in a dead process is dropped. `produced` is what the producer's [`Tally`](crate::Tally)
+    /// what was on its way in a dead process is dropped. `produced` is what the producer's [`ActorCounters`](crate::ActorCounters)
     /// says.
     ///
     /// False when the living end is in the middle of a step: then nothing has been settled, ask again. Safe
@@ -379,18 +379,18 @@ impl Ledger {
     }
 
     /// Notes that the reader is to be woken; false when a wake-up is on its way already.
-    pub fn ring(&self) -> bool {
+    pub fn notify(&self) -> bool {
         self.cells().reader.rung.swap(1, Ordering::SeqCst) == 0
     }
 
     /// Whether a wake-up is on its way, or was not heard yet.
-    pub fn rung(&self) -> bool {
+    pub fn is_notified(&self) -> bool {
         self.cells().reader.rung.load(Ordering::SeqCst) != 0
     }
 
     /// Notes that the reader is awake. Whatever was published before a later `ring` that returns true is
     /// seen by a look at the queue after this call.
-    pub fn heard(&self) {
+    pub fn clear_notified(&self) {
         self.cells().reader.rung.store(0, Ordering::SeqCst);
     }
 
@@ -505,9 +505,9 @@ impl Ledger {
     }
 }
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("LinkState").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -530,12 +530,12 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_counted_values() {
-        let ledger = Ledger::new().unwrap();
-        assert_eq!(ledger.latency(), Latency::default());
+        let link_state = LinkState::new().unwrap();
+        assert_eq!(link_state.latency(), Latency::default());
         for micros in 1..=100 {
-            ledger.count_delivered(Duration::from_micros(micros));
+            link_state.count_delivered(Duration::from_micros(micros));
         }
-        let latency = ledger.latency();
+        let latency = link_state.latency();
         assert!((50..=53).contains(&latency.p50), "{latency:?}");
         assert!((99..=100).contains(&latency.p99), "{latency:?}");
         assert_eq!(latency.max, 100);
@@ -543,31 +543,31 @@ mod tests {
 
     #[test]
     fn the_queue_is_ordered_and_can_be_taken_back() {
-        let ledger = Ledger::new().unwrap();
+        let link_state = LinkState::new().unwrap();
         for (slot, sequence) in [(2, 10), (0, 11), (1, 12)] {
-            ledger.count_produced();
-            ledger.publish(slot, 1, sequence);
+            link_state.count_produced();
+            link_state.publish(slot, 1, sequence);
         }
-        assert!(ledger.take_back_oldest(DropReason::DropOldest));
-        let taken = ledger.take().unwrap();
+        assert!(link_state.take_back_oldest(DropReason::DropOldest));
+        let taken = link_state.take().unwrap();
         assert_eq!(taken, Taken { slot: 0, generation: 1, sequence: 11 });
-        ledger.count_delivered(Duration::ZERO);
-        assert!(ledger.slot_is_free(2) && !ledger.slot_is_free(0) && !ledger.slot_is_free(1));
-        ledger.release(0);
-        assert!(ledger.slot_is_free(0));
-        ledger.take_back_all();
-        assert_eq!(ledger.take(), None);
-        let counts = ledger.counts();
+        link_state.count_delivered(Duration::ZERO);
+        assert!(link_state.slot_is_free(2) && !link_state.slot_is_free(0) && !link_state.slot_is_free(1));
+        link_state.release(0);
+        assert!(link_state.slot_is_free(0));
+        link_state.take_back_all();
+        assert_eq!(link_state.take(), None);
+        let counts = link_state.counts();
         assert_eq!((counts.produced, counts.delivered, counts.in_flight), (3, 1, 0));
         assert_eq!(counts.dropped, [0, 1, 0, 1, 0, 0]);
     }
 
     #[test]
     fn a_bell_rings_once_until_it_is_heard() {
-        let ledger = Ledger::new().unwrap();
-        assert!(ledger.ring());
-        assert!(!ledger.ring());
-        ledger.heard();
-        assert!(ledger.ring());
+        let link_state = LinkState::new().unwrap();
+        assert!(link_state.notify());
+        assert!(!link_state.notify());
+        link_state.clear_notified();
+        assert!(link_state.notify());
     }
 }

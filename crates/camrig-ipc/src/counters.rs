@@ -37,12 +37,12 @@ impl LostReason {
 }
 
 /// How an actor is, in shared memory, so that its supervisor sees it, and its counts survive its process.
-pub struct Tally {
+pub struct ActorCounters {
     region: Region,
 }
 
 #[repr(C, align(64))]
-struct TallyCells {
+struct ActorCells {
     produced: AtomicU64,
     lost: [AtomicU64; LostReason::ALL.len()],
     /// When the call began that the actor is in, in nanoseconds; 0 while it is in none.
@@ -55,26 +55,26 @@ struct TallyCells {
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
-unsafe impl Shared for TallyCells {}
+unsafe impl Shared for ActorCells {}
 
-impl Tally {
-    /// A tally of zero.
+impl ActorCounters {
+    /// Counters that are all zero.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::zeroed(size_of::<TallyCells>())? })
+        Ok(Self { region: Region::zeroed(size_of::<ActorCells>())? })
     }
 
-    /// The same tally, received from another process.
+    /// The same counters, received from another process.
     ///
     /// # Errors
-    /// When the memory is too small to be a tally.
+    /// When the memory is too small to hold these counters.
     pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<TallyCells>())? })
+        Ok(Self { region: Region::received(memory, size_of::<ActorCells>())? })
     }
 
-    /// Another handle to the tally, to be sent to another process.
+    /// Another handle to the counters, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -82,7 +82,7 @@ impl Tally {
         self.region.share()
     }
 
-    fn cells(&self) -> &TallyCells {
+    fn cells(&self) -> &ActorCells {
         self.region.cell()
     }
 

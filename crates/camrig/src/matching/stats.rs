@@ -1,6 +1,6 @@
-//! What a matching came to, with names: a tally in shared memory, and whose it is.
+//! What a matching came to, with names: counters in shared memory, and whose it is.
 
-use camrig_ipc::{MatchCamera, MatchCounts, MatchTally, MemoryError};
+use camrig_ipc::{MatchCamera, MatchCounters, MatchCounts, MemoryError};
 use ipc_channel::ipc::IpcSharedMemory;
 
 use super::spec::MatchSpec;
@@ -16,31 +16,31 @@ pub struct MatchStatus<'a> {
 
 /// The counts of one matching with the names of its cameras.
 #[derive(Debug)]
-pub(crate) struct MatchBook {
+pub(crate) struct MatchStats {
     cameras: Vec<String>,
-    pub(super) tally: MatchTally,
+    pub(super) counters: MatchCounters,
 }
 
-impl MatchBook {
+impl MatchStats {
     pub(crate) fn new(spec: &MatchSpec) -> Result<Self, MemoryError> {
-        Ok(Self::of(spec, MatchTally::new()?))
+        Ok(Self::of(spec, MatchCounters::new()?))
     }
 
     pub(crate) fn received(spec: &MatchSpec, memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self::of(spec, MatchTally::received(memory)?))
+        Ok(Self::of(spec, MatchCounters::received(memory)?))
     }
 
-    fn of(spec: &MatchSpec, tally: MatchTally) -> Self {
-        Self { cameras: spec.cameras.iter().map(|camera| camera.name.clone()).collect(), tally }
+    fn of(spec: &MatchSpec, counters: MatchCounters) -> Self {
+        Self { cameras: spec.cameras.iter().map(|camera| camera.name.clone()).collect(), counters }
     }
 
     pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
-        self.tally.share()
+        self.counters.share()
     }
 
     pub(crate) fn status(&self) -> MatchStatus<'_> {
         let cameras = self.cameras.iter().map(String::as_str).zip(0..);
-        let cameras = cameras.map(|(name, index)| (name, self.tally.camera(index)));
-        MatchStatus { counts: self.tally.counts(), cameras: cameras.collect() }
+        let cameras = cameras.map(|(name, index)| (name, self.counters.camera(index)));
+        MatchStatus { counts: self.counters.counts(), cameras: cameras.collect() }
     }
 }

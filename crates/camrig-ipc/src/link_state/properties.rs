@@ -17,7 +17,9 @@ use ipc_channel::ipc::{IpcSender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Announcement, Bell, Lease, LinkReader, LinkWriter, Loan, Published, SlotPool, Tally};
+use crate::{
+    ActorCounters, Announcement, Lease, LinkReader, LinkWriter, Loan, Notifier, Published, SlotPool,
+};
 
 const SLOTS: usize = 4;
 const READERS: usize = 2;
@@ -131,7 +133,7 @@ struct Producer {
 
 /// A link as its supervisor sees it, its reader's process, and what it must have counted.
 struct Link {
-    ledger: Ledger,
+    link_state: LinkState,
     announcements: IpcSender<Announcement>,
     overflow: Overflow,
     capacity: usize,
@@ -149,7 +151,7 @@ struct Reader {
 }
 
 struct Rig {
-    tally: Tally,
+    counters: ActorCounters,
     info: Arc<CameraInfo>,
     producer: Option<Producer>,
     links: Vec<Link>,
@@ -158,12 +160,12 @@ struct Rig {
 
 impl Link {
     fn new(overflow: Overflow, capacity: usize) -> Self {
-        let ledger = Ledger::new().unwrap();
+        let link_state = LinkState::new().unwrap();
         let (announcements, heard) = channel().unwrap();
-        let end = LinkReader::new(received(&ledger), heard);
+        let end = LinkReader::new(received(&link_state), heard);
         let reader = Some(Reader { end, leases: Vec::new() });
         Self {
-            ledger,
+            link_state,
             announcements,
             overflow,
             capacity,
@@ -177,17 +179,23 @@ impl Link {
     }
 
     fn writer(&self) -> Arc<LinkWriter> {
-        let (ledger, announcements) = (received(&self.ledger), self.announcements.clone());
-        Arc::new(LinkWriter::new(ledger, Bell::new().unwrap(), announcements, self.overflow, self.capacity))
+        let (link_state, announcements) = (received(&self.link_state), self.announcements.clone());
+        Arc::new(LinkWriter::new(
+            link_state,
+            Notifier::new().unwrap(),
+            announcements,
+            self.overflow,
+            self.capacity,
+        ))
     }
 
     /// As `Inputs` of a rig do it: one step, from the word to the count.
     fn take(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return false };
-        let ledger = Arc::clone(reader.end.ledger());
-        let _step = ledger.reader_step();
+        let link_state = Arc::clone(reader.end.link_state());
+        let _step = link_state.reader_step();
         let Some(lease) = reader.end.take().unwrap() else { return false };
-        ledger.count_delivered(Duration::ZERO);
+        link_state.count_delivered(Duration::ZERO);
         self.delivered += 1;
         let sequence = lease.header().sequence;
         assert!(sequence >= self.next, "{sequence} came after {}", self.next);
@@ -199,12 +207,12 @@ impl Link {
     fn die(&mut self, at: ReaderAt) {
         let Some(reader) = self.reader.take() else { return };
         if at >= ReaderAt::InStep {
-            forget(self.ledger.reader_step());
+            forget(self.link_state.reader_step());
         }
-        if at >= ReaderAt::Taken && !self.ledger.reader_gone() && self.ledger.take().is_some() {
+        if at >= ReaderAt::Taken && !self.link_state.reader_gone() && self.link_state.take().is_some() {
             // Nobody counts it.
             if at == ReaderAt::Counted {
-                self.ledger.count_delivered(Duration::ZERO);
+                self.link_state.count_delivered(Duration::ZERO);
                 self.delivered += 1;
             }
         }
@@ -214,8 +222,8 @@ impl Link {
     }
 }
 
-fn received(ledger: &Ledger) -> Arc<Ledger> {
-    Arc::new(Ledger::received(ledger.share().unwrap()).unwrap())
+fn received(link_state: &LinkState) -> Arc<LinkState> {
+    Arc::new(LinkState::received(link_state.share().unwrap()).unwrap())
 }
 
 impl Rig {
@@ -232,8 +240,13 @@ impl Rig {
         };
         let links: Vec<Link> =
             links.iter().map(|&(overflow, capacity)| Link::new(overflow, capacity)).collect();
-        let mut rig =
-            Self { tally: Tally::new().unwrap(), info: Arc::new(info), producer: None, links, stamp: 0 };
+        let mut rig = Self {
+            counters: ActorCounters::new().unwrap(),
+            info: Arc::new(info),
+            producer: None,
+            links,
+            stamp: 0,
+        };
         rig.begin_producer();
         rig
     }
@@ -273,12 +286,12 @@ impl Rig {
             }
             Act::Pause { reader } if self.links[reader].reader.is_some() => {
                 let link = &mut self.links[reader];
-                link.absence = link.ledger.set_reader_away();
-                let _step = link.ledger.reader_step();
-                link.ledger.take_back_all();
+                link.absence = link.link_state.set_reader_away();
+                let _step = link.link_state.reader_step();
+                link.link_state.take_back_all();
             }
             Act::Resume { reader } if self.links[reader].reader.is_some() => {
-                self.links[reader].ledger.set_reader_back(self.links[reader].absence);
+                self.links[reader].link_state.set_reader_back(self.links[reader].absence);
             }
             Act::Pause { .. } | Act::Resume { .. } => {}
             Act::BeginAgain => {
@@ -315,7 +328,7 @@ impl Rig {
         let pool = match producer.pool.take() {
             Some(pool) if pool.pixel_bytes() >= size_bytes => pool,
             old => {
-                let generation = self.tally.next_generation();
+                let generation = self.counters.next_generation();
                 let pool = match old {
                     Some(old) => old.enlarged(size_bytes, generation),
                     None => SlotPool::new(SLOTS, size_bytes, generation),
@@ -342,11 +355,11 @@ impl Rig {
             producer.loans.push(loan);
             return;
         }
-        self.tally.count_produced();
+        self.counters.count_produced();
         for writer in &producer.writers {
-            let _step = writer.ledger().producer_step();
-            writer.ledger().count_produced();
-            writer.ledger().count_dropped(DropReason::NoSlot);
+            let _step = writer.link_state().producer_step();
+            writer.link_state().count_produced();
+            writer.link_state().count_dropped(DropReason::NoSlot);
         }
     }
 
@@ -356,8 +369,8 @@ impl Rig {
             return;
         }
         if let Some(loan) = remove(&mut producer.loans, loan) {
-            let sequence = self.tally.produced();
-            self.tally.count_produced();
+            let sequence = self.counters.produced();
+            self.counters.count_produced();
             producer.published.push(loan.publish(sequence, &producer.writers));
         }
     }
@@ -368,8 +381,8 @@ impl Rig {
         self.links.iter_mut().for_each(|link| link.deaths.producer = true);
         let publishes = at > ProducerAt::Between && has_room(&producer.writers);
         let Some(loan) = producer.loans.pop().filter(|_| publishes) else { return };
-        let sequence = self.tally.produced();
-        self.tally.count_produced();
+        let sequence = self.counters.produced();
+        self.counters.count_produced();
         // A link without room, so that the header is written, and the links before the one.
         let nobody = Link::new(Overflow::DropNewest, 0).writer();
         let writer = Arc::clone(&producer.writers[link]);
@@ -380,25 +393,25 @@ impl Rig {
         if at < ProducerAt::InStep {
             return;
         }
-        forget(link.ledger.producer_step());
+        forget(link.link_state.producer_step());
         if at < ProducerAt::Counted {
             return;
         }
-        link.ledger.count_produced();
+        link.link_state.count_produced();
         if at < ProducerAt::TakenBack {
             return;
         }
         if link.overflow == Overflow::DropOldest
-            && let Some((slot, _)) = link.ledger.oldest_queued()
+            && let Some((slot, _)) = link.link_state.oldest_queued()
         {
-            link.ledger.release(slot);
+            link.link_state.release(slot);
             if at >= ProducerAt::TakenBackAndCounted {
-                link.ledger.count_dropped(DropReason::DropOldest);
+                link.link_state.count_dropped(DropReason::DropOldest);
             }
         }
         if at == ProducerAt::Queued && published.is_known_to(&writer) {
             let (slot, generation) = published.place();
-            link.ledger.publish(slot, generation, sequence);
+            link.link_state.publish(slot, generation, sequence);
         }
     }
 
@@ -406,10 +419,13 @@ impl Rig {
     fn bury(&mut self) {
         for link in &mut self.links {
             if link.deaths.reader {
-                link.absence = link.ledger.set_reader_away();
+                link.absence = link.link_state.set_reader_away();
                 link.relinked = false;
             }
-            assert!(link.ledger.settle(take(&mut link.deaths), self.tally.produced()), "nobody is in a step");
+            assert!(
+                link.link_state.settle(take(&mut link.deaths), self.counters.produced()),
+                "nobody is in a step"
+            );
         }
         self.check();
     }
@@ -423,11 +439,11 @@ impl Rig {
             link.relinked = true;
             let (announcements, heard) = channel().unwrap();
             link.announcements = announcements.clone();
-            let end = LinkReader::new(received(&link.ledger), heard);
+            let end = LinkReader::new(received(&link.link_state), heard);
             link.reader = Some(Reader { end, leases: Vec::new() });
             match &self.producer {
                 Some(producer) => producer.writers[number].relink(announcements, link.absence).unwrap(),
-                None => link.ledger.set_reader_back(link.absence),
+                None => link.link_state.set_reader_back(link.absence),
             }
         }
         if self.producer.is_none() {
@@ -438,16 +454,16 @@ impl Rig {
     /// Checks what has to hold whenever nobody is in a step.
     fn check(&self) {
         for (number, link) in self.links.iter().enumerate() {
-            let counts = link.ledger.counts();
+            let counts = link.link_state.counts();
             let sum = counts.delivered + counts.dropped.iter().sum::<u64>() + counts.in_flight;
             assert_eq!(counts.produced, sum, "link {number}: {counts:?}");
             assert_eq!(counts.delivered, link.delivered, "link {number}");
             if link.deaths == Deaths::default() {
-                assert_eq!(counts.produced, self.tally.produced(), "link {number}: {counts:?}");
-                assert_eq!(counts.in_flight, link.ledger.queued() as u64, "link {number}: {counts:?}");
+                assert_eq!(counts.produced, self.counters.produced(), "link {number}: {counts:?}");
+                assert_eq!(counts.in_flight, link.link_state.queued() as u64, "link {number}: {counts:?}");
             }
             if link.overflow == Overflow::Block {
-                assert!(link.ledger.queued() <= link.capacity, "link {number}: {counts:?}");
+                assert!(link.link_state.queued() <= link.capacity, "link {number}: {counts:?}");
                 let overflowed = [DropReason::DropOldest, DropReason::DropNewest];
                 assert_eq!(overflowed.map(|reason| counts.dropped[reason as usize]), [0, 0], "link {number}");
             }
@@ -465,7 +481,7 @@ impl Rig {
             while link.take() {}
             let reader = link.reader.as_mut().expect("everybody was revived");
             reader.leases.clear();
-            assert_eq!(link.ledger.counts().in_flight, 0);
+            assert_eq!(link.link_state.counts().in_flight, 0);
         }
         self.check();
         let producer = self.producer.as_mut().expect("everybody was revived");
