@@ -24,7 +24,7 @@ use crate::outlet::{Outlet, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
 
-/// ActorCommands that an actor may not have heard yet: there is one for each failure.
+/// Commands that an actor may not have received yet: there is one for each failure.
 const VERDICTS: usize = 2;
 
 /// The actors of a process while parts arrive.

@@ -34,12 +34,14 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
                 }
             }
             Ok(WorkerCommand::Start) => {
-                hosted = Some(std::mem::take(&mut host).start(registry, report.clone()))
+                hosted = Some(std::mem::take(&mut host).start(registry, report.clone()));
             }
             Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {
-                hosted.iter().for_each(|hosted| hosted.tell(actor, command))
+                if let Some(hosted) = &hosted {
+                    hosted.tell(actor, command);
+                }
             }
             Ok(WorkerCommand::Relink { link, announcements, absence }) => {
                 if let Some(hosted) = &hosted {

@@ -133,7 +133,7 @@ struct Producer {
 
 /// A link as its supervisor sees it, its reader's process, and what it must have counted.
 struct Link {
-    link_state: LinkState,
+    state: LinkState,
     announcements: IpcSender<Announcement>,
     overflow: Overflow,
     capacity: usize,
@@ -165,7 +165,7 @@ impl Link {
         let end = LinkReader::new(received(&link_state), heard);
         let reader = Some(Reader { end, leases: Vec::new() });
         Self {
-            link_state,
+            state: link_state,
             announcements,
             overflow,
             capacity,
@@ -179,7 +179,7 @@ impl Link {
     }
 
     fn writer(&self) -> Arc<LinkWriter> {
-        let (link_state, announcements) = (received(&self.link_state), self.announcements.clone());
+        let (link_state, announcements) = (received(&self.state), self.announcements.clone());
         Arc::new(LinkWriter::new(
             link_state,
             Notifier::new().unwrap(),
@@ -207,12 +207,12 @@ impl Link {
     fn die(&mut self, at: ReaderAt) {
         let Some(reader) = self.reader.take() else { return };
         if at >= ReaderAt::InStep {
-            forget(self.link_state.reader_step());
+            forget(self.state.reader_step());
         }
-        if at >= ReaderAt::Taken && !self.link_state.reader_gone() && self.link_state.take().is_some() {
+        if at >= ReaderAt::Taken && !self.state.reader_gone() && self.state.take().is_some() {
             // Nobody counts it.
             if at == ReaderAt::Counted {
-                self.link_state.count_delivered(Duration::ZERO);
+                self.state.count_delivered(Duration::ZERO);
                 self.delivered += 1;
             }
         }
@@ -286,12 +286,12 @@ impl Rig {
             }
             Act::Pause { reader } if self.links[reader].reader.is_some() => {
                 let link = &mut self.links[reader];
-                link.absence = link.link_state.set_reader_away();
-                let _step = link.link_state.reader_step();
-                link.link_state.take_back_all();
+                link.absence = link.state.set_reader_away();
+                let _step = link.state.reader_step();
+                link.state.take_back_all();
             }
             Act::Resume { reader } if self.links[reader].reader.is_some() => {
-                self.links[reader].link_state.set_reader_back(self.links[reader].absence);
+                self.links[reader].state.set_reader_back(self.links[reader].absence);
             }
             Act::Pause { .. } | Act::Resume { .. } => {}
             Act::BeginAgain => {
@@ -393,25 +393,25 @@ impl Rig {
         if at < ProducerAt::InStep {
             return;
         }
-        forget(link.link_state.producer_step());
+        forget(link.state.producer_step());
         if at < ProducerAt::Counted {
             return;
         }
-        link.link_state.count_produced();
+        link.state.count_produced();
         if at < ProducerAt::TakenBack {
             return;
         }
         if link.overflow == Overflow::DropOldest
-            && let Some((slot, _)) = link.link_state.oldest_queued()
+            && let Some((slot, _)) = link.state.oldest_queued()
         {
-            link.link_state.release(slot);
+            link.state.release(slot);
             if at >= ProducerAt::TakenBackAndCounted {
-                link.link_state.count_dropped(DropReason::DropOldest);
+                link.state.count_dropped(DropReason::DropOldest);
             }
         }
         if at == ProducerAt::Queued && published.is_known_to(&writer) {
             let (slot, generation) = published.place();
-            link.link_state.publish(slot, generation, sequence);
+            link.state.publish(slot, generation, sequence);
         }
     }
 
@@ -419,11 +419,11 @@ impl Rig {
     fn bury(&mut self) {
         for link in &mut self.links {
             if link.deaths.reader {
-                link.absence = link.link_state.set_reader_away();
+                link.absence = link.state.set_reader_away();
                 link.relinked = false;
             }
             assert!(
-                link.link_state.settle(take(&mut link.deaths), self.counters.produced()),
+                link.state.settle(take(&mut link.deaths), self.counters.produced()),
                 "nobody is in a step"
             );
         }
@@ -439,11 +439,11 @@ impl Rig {
             link.relinked = true;
             let (announcements, heard) = channel().unwrap();
             link.announcements = announcements.clone();
-            let end = LinkReader::new(received(&link.link_state), heard);
+            let end = LinkReader::new(received(&link.state), heard);
             link.reader = Some(Reader { end, leases: Vec::new() });
             match &self.producer {
                 Some(producer) => producer.writers[number].relink(announcements, link.absence).unwrap(),
-                None => link.link_state.set_reader_back(link.absence),
+                None => link.state.set_reader_back(link.absence),
             }
         }
         if self.producer.is_none() {
@@ -454,16 +454,16 @@ impl Rig {
     /// Checks what has to hold whenever nobody is in a step.
     fn check(&self) {
         for (number, link) in self.links.iter().enumerate() {
-            let counts = link.link_state.counts();
+            let counts = link.state.counts();
             let sum = counts.delivered + counts.dropped.iter().sum::<u64>() + counts.in_flight;
             assert_eq!(counts.produced, sum, "link {number}: {counts:?}");
             assert_eq!(counts.delivered, link.delivered, "link {number}");
             if link.deaths == Deaths::default() {
                 assert_eq!(counts.produced, self.counters.produced(), "link {number}: {counts:?}");
-                assert_eq!(counts.in_flight, link.link_state.queued() as u64, "link {number}: {counts:?}");
+                assert_eq!(counts.in_flight, link.state.queued() as u64, "link {number}: {counts:?}");
             }
             if link.overflow == Overflow::Block {
-                assert!(link.link_state.queued() <= link.capacity, "link {number}: {counts:?}");
+                assert!(link.state.queued() <= link.capacity, "link {number}: {counts:?}");
                 let overflowed = [DropReason::DropOldest, DropReason::DropNewest];
                 assert_eq!(overflowed.map(|reason| counts.dropped[reason as usize]), [0, 0], "link {number}");
             }
@@ -481,7 +481,7 @@ impl Rig {
             while link.take() {}
             let reader = link.reader.as_mut().expect("everybody was revived");
             reader.leases.clear();
-            assert_eq!(link.link_state.counts().in_flight, 0);
+            assert_eq!(link.state.counts().in_flight, 0);
         }
         self.check();
         let producer = self.producer.as_mut().expect("everybody was revived");

@@ -397,7 +397,7 @@ impl Run<'_> {
         match (&self.processes[process].worker, &self.hosted, order) {
             (Some(worker), _, order) => worker.order(order),
             (None, Some(hosted), WorkerCommand::Actor(actor, command)) if process == 0 => {
-                hosted.tell(actor, command)
+                hosted.tell(actor, command);
             }
             (None, Some(hosted), WorkerCommand::Relink { link, announcements, absence }) if process == 0 => {
                 hosted.relink(link, announcements, absence);
