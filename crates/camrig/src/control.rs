@@ -9,6 +9,7 @@ use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::Failure;
+use crate::ids::{ActorId, LinkId};
 use crate::matching::MatchSpec;
 use crate::topology::Role;
 
@@ -18,13 +19,19 @@ pub(crate) enum Part {
     /// An actor and its counters; always before its links.
     Actor(ActorPart, IpcSharedMemory),
     /// How an actor's inputs are matched, and where that is counted; before its links.
-    Matching(u32, MatchSpec, IpcSharedMemory),
+    Matching(ActorId, MatchSpec, IpcSharedMemory),
     /// A link between two actors of this process; to none when the reader has ended.
-    Local { from: u32, to: Option<u32>, link_state: IpcSharedMemory, overflow: Overflow, queue: usize },
+    Local {
+        from: ActorId,
+        to: Option<ActorId>,
+        link_state: IpcSharedMemory,
+        overflow: Overflow,
+        queue: usize,
+    },
     /// The producer's end of a link to another process.
     Output {
-        from: u32,
-        link: u32,
+        from: ActorId,
+        link: LinkId,
         link_state: IpcSharedMemory,
         notifier: IpcSharedMemory,
         announcements: IpcSender<Announcement>,
@@ -32,7 +39,7 @@ pub(crate) enum Part {
         queue: usize,
     },
     /// The reader's end of a link from another process.
-    Input { from: String, to: u32, link_state: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
+    Input { from: String, to: ActorId, link_state: IpcSharedMemory, announcements: IpcReceiver<Announcement> },
     /// The notifier that all those inputs ring.
     Listener(IpcSharedMemory),
 }
@@ -40,7 +47,7 @@ pub(crate) enum Part {
 /// An actor, without its links.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ActorPart {
-    pub(crate) id: u32,
+    pub(crate) id: ActorId,
     pub(crate) name: String,
     /// The name of the rig's status socket.
     pub(crate) rig: String,
@@ -64,9 +71,9 @@ pub(crate) enum WorkerCommand {
     /// Every actor of the rig is ready: let framesets flow.
     Go,
     /// To one of the actors.
-    Actor(u32, ActorCommand),
+    Actor(ActorId, ActorCommand),
     /// The reader of this link is another process from now on, and hears here.
-    Relink { link: u32, announcements: IpcSender<Announcement>, absence: Absence },
+    Relink { link: LinkId, announcements: IpcSender<Announcement>, absence: Absence },
     /// No camera produces another frameset.
     StopCameras,
     /// Every actor has ended, or has to: end the process.
@@ -96,9 +103,9 @@ pub(crate) struct Greeting {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ActorEvent {
     /// It is built, its device open: it waits for `Go`.
-    Ready { actor: u32 },
+    Ready { actor: ActorId },
     /// It ended as it should: no more input, or told to stop.
-    Finished { actor: u32 },
+    Finished { actor: ActorId },
     /// It failed, for this reason, and waits for a [`ActorCommand`].
-    Failed { actor: u32, failure: Failure },
+    Failed { actor: ActorId, failure: Failure },
 }

@@ -20,7 +20,7 @@ pub fn topology(bytes: &[u8]) {
     match Topology::parse("rig.toml", text, None, &registry) {
         Ok(topology) => {
             let (actors, processes) = (topology.actors(), topology.processes());
-            assert!(actors.iter().all(|actor| actor.process < processes.len() && actor.slots > 0));
+            assert!(actors.iter().all(|actor| actor.process.index() < processes.len() && actor.slots > 0));
             assert!(topology.links().iter().all(|link| link.from != link.to && link.queue > 0));
             let ends = topology.links().iter().flat_map(|link| [link.from, link.to]);
             ends.for_each(|end| assert!(!topology.actor(end).name.is_empty()));

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use camrig_ipc::DropReason;
 use camrig_status::{ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION};
 
+use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::rounded;
-use crate::topology::{ActorId, Role, Topology};
+use crate::topology::{Role, Topology};
 use crate::usage::Usage;
 use crate::wiring::Rig;
 
@@ -79,16 +80,17 @@ impl Gauge {
         topology: &Topology,
         rig: &Rig,
         seconds: f64,
-        doing: impl Fn(usize) -> Doing<'a>,
-        pid: impl Fn(usize) -> u32,
+        doing: impl Fn(ActorId) -> Doing<'a>,
+        pid: impl Fn(ProcessId) -> u32,
     ) -> RigStatus {
-        let actors = (0..topology.actors().len()).map(|id| self.actor(topology, rig, id, doing(id)));
-        let links = (0..topology.links().len()).map(|link| self.link(topology, rig, link));
+        let actors =
+            (0..topology.actors().len()).map(ActorId::new).map(|id| self.actor(topology, rig, id, doing(id)));
+        let links = (0..topology.links().len()).map(|link| self.link(topology, rig, LinkId::new(link)));
         let processes = topology.processes().iter().enumerate().map(|(process, name)| {
             let usage = self.usage.get(process).copied().unwrap_or_default();
             ProcessStatus {
                 name: name.clone(),
-                pid: pid(process),
+                pid: pid(ProcessId::new(process)),
                 cpu_seconds: rounded(usage.cpu_seconds),
                 cpu_percent: (self.cpu_seconds.of(process) * 1000.0).round() / 10.0,
                 private_bytes: usage.private_bytes,
@@ -107,29 +109,29 @@ impl Gauge {
         }
     }
 
-    fn actor(&self, topology: &Topology, rig: &Rig, id: usize, doing: Doing<'_>) -> ActorStatus {
-        let (spec, counters) = (topology.actor(ActorId(id)), &rig.actor_counters[id]);
-        let own = topology.links().iter().zip(&rig.links).filter(|(link, _)| link.from.0 == id);
+    fn actor(&self, topology: &Topology, rig: &Rig, id: ActorId, doing: Doing<'_>) -> ActorStatus {
+        let (spec, counters) = (topology.actor(id), &rig.actor_counters[id.index()]);
+        let own = topology.links().iter().zip(&rig.links).filter(|(link, _)| link.from == id);
         let slots = own.fold(0, |bits, (_, link)| bits | link.link_state.slots_in_use());
         let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
         ActorStatus {
             name: spec.name.clone(),
             role: spec.role.name().to_owned(),
             kind: kind.clone(),
-            process: topology.processes()[spec.process].clone(),
+            process: topology.process(spec.process).to_owned(),
             state: doing.state.to_owned(),
             produced: counters.produced(),
             lost: counters.lost(),
             restarts: counters.restarts().into(),
-            rate_hz: self.produced.of(id),
+            rate_hz: self.produced.of(id.index()),
             slots: spec.slots as u64,
             slots_in_use: slots.count_ones().into(),
             error: doing.error.unwrap_or_default().to_owned(),
         }
     }
 
-    fn link(&self, topology: &Topology, rig: &Rig, index: usize) -> LinkStatus {
-        let (spec, link_state) = (&topology.links()[index], &rig.links[index].link_state);
+    fn link(&self, topology: &Topology, rig: &Rig, id: LinkId) -> LinkStatus {
+        let (spec, link_state) = (&topology.links()[id.index()], &rig.links[id.index()].link_state);
         let (counts, latency, histogram) =
             (link_state.counts(), link_state.latency(), link_state.latency_histogram());
         let dropped = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).zip(counts.dropped);
@@ -140,7 +142,7 @@ impl Gauge {
             delivered: counts.delivered,
             dropped: dropped.collect(),
             in_flight: counts.in_flight,
-            rate_hz: self.delivered.of(index),
+            rate_hz: self.delivered.of(id.index()),
             latency_us: LatencyStatus {
                 p50: latency.p50,
                 p99: latency.p99,

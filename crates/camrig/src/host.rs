@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::actors::{CameraLife, CameraLimits, Failure, run_camera, run_processor};
 use crate::control::{ActorCommand, ActorEvent, ActorPart, Part};
+use crate::ids::{ActorId, LinkId};
 use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
@@ -30,11 +31,11 @@ const VERDICTS: usize = 2;
 /// The actors of a process while parts arrive.
 #[derive(Default)]
 pub(crate) struct Host {
-    actors: BTreeMap<u32, Wired>,
+    actors: BTreeMap<ActorId, Wired>,
     listener: Option<Listener>,
     /// Whom the notifier wakes when each of these links was rung.
     sleepers: Vec<(Arc<LinkState>, Arc<Notify>)>,
-    writers: BTreeMap<u32, Arc<LinkWriter>>,
+    writers: BTreeMap<LinkId, Arc<LinkWriter>>,
 }
 
 /// An actor with both ends of its links.
@@ -51,9 +52,9 @@ struct Wired {
 pub(crate) struct Hosted {
     gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
-    actors: BTreeMap<u32, ActorHandle>,
+    actors: BTreeMap<ActorId, ActorHandle>,
     /// The producers' ends of links to other processes, by link.
-    writers: BTreeMap<u32, Arc<LinkWriter>>,
+    writers: BTreeMap<LinkId, Arc<LinkWriter>>,
 }
 
 /// How an actor's thread is told what becomes of it.
@@ -110,7 +111,7 @@ impl Host {
         Ok(())
     }
 
-    fn actor(&mut self, id: u32) -> &mut Wired {
+    fn actor(&mut self, id: ActorId) -> &mut Wired {
         self.actors.get_mut(&id).expect("the supervisor sends actors before their links")
     }
 
@@ -263,7 +264,7 @@ impl Hosted {
     }
 
     /// Tells an actor what becomes of it.
-    pub(crate) fn tell(&self, actor: u32, command: ActorCommand) {
+    pub(crate) fn tell(&self, actor: ActorId, command: ActorCommand) {
         let Some(handle) = self.actors.get(&actor) else { return };
         if command == ActorCommand::Interrupt {
             handle.interrupt.store(true, Ordering::Release);
@@ -274,7 +275,7 @@ impl Hosted {
     }
 
     /// Goes on with another reader of a link to another process.
-    pub(crate) fn relink(&self, link: u32, announcements: IpcSender<Announcement>, absence: Absence) {
+    pub(crate) fn relink(&self, link: LinkId, announcements: IpcSender<Announcement>, absence: Absence) {
         if let Some(writer) = self.writers.get(&link)
             && let Err(error) = writer.relink(announcements, absence)
         {

@@ -12,6 +12,7 @@ mod frameset;
 pub mod fuzzing;
 mod gauge;
 mod host;
+mod ids;
 mod inputs;
 mod local;
 mod logging;

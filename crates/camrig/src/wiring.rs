@@ -10,6 +10,7 @@ use camrig_ipc::{Absence, ActorCounters, Announcement, Deaths, LinkState, Memory
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory, channel};
 
 use crate::control::{ActorPart, Part, WorkerCommand};
+use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
 use crate::topology::{ActorSpec, LinkSpec, Topology};
 
@@ -88,7 +89,7 @@ impl RigLink {
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
     /// Orders to other processes.
-    pub(crate) others: Vec<(usize, WorkerCommand)>,
+    pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
 }
 
 impl Rig {
@@ -115,11 +116,11 @@ impl Rig {
             let link_state = LinkState::new().map_err(|error| unlinked(topology, link, &error))?;
             let mut remote = None;
             if from.process != to.process {
-                let notifier = match &notifiers[to.process] {
+                let notifier = match &notifiers[to.process.index()] {
                     Some(notifier) => Arc::clone(notifier),
                     None => Arc::new(Notifier::new().map_err(|error| unlinked(topology, link, &error))?),
                 };
-                notifiers[to.process] = Some(Arc::clone(&notifier));
+                notifiers[to.process.index()] = Some(Arc::clone(&notifier));
                 let (announcements, heard) = channel().map_err(|error| unlinked(topology, link, &error))?;
                 remote = Some(Remote { notifier, announcements, heard: Some(heard) });
             }
@@ -141,26 +142,26 @@ impl Rig {
     pub(crate) fn begin(
         &mut self,
         topology: &Topology,
-        process: usize,
-        alive: impl Fn(usize) -> bool,
-        is_there: impl Fn(usize) -> bool,
+        process: ProcessId,
+        alive: impl Fn(ActorId) -> bool,
+        is_there: impl Fn(ProcessId) -> bool,
     ) -> io::Result<Beginning> {
-        let lives_here = |actor: usize| topology.actors()[actor].process == process && alive(actor);
+        let lives_here = |actor: ActorId| topology.actor(actor).process == process && alive(actor);
         let mut parts = Vec::new();
-        for actor in (0..topology.actors().len()).filter(|&actor| lives_here(actor)) {
+        for actor in topology.actors_of(process).filter(|&actor| alive(actor)) {
             parts.push(self.actor_part(topology, actor)?);
             parts.extend(self.matching_part(topology, actor)?);
         }
-        if let Some(notifier) = &self.notifiers[process] {
+        if let Some(notifier) = &self.notifiers[process.index()] {
             let notifier = notifier.share().map_err(|error| {
-                let name = &topology.processes()[process];
+                let name = topology.process(process);
                 io::Error::other(format!("process `{name}` cannot be wired: {error}"))
             })?;
             parts.push(Part::Listener(notifier));
         }
         let mut others = Vec::new();
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
-            let (writes, reads) = (lives_here(spec.from.0), lives_here(spec.to.0));
+            let (writes, reads) = (lives_here(spec.from), lives_here(spec.to));
             let refused = |error: MemoryError| unlinked(topology, spec, &error);
             let Some(remote) = &mut link.remote else {
                 if reads {
@@ -174,8 +175,8 @@ impl Rig {
             };
             if writes {
                 parts.push(Part::Output {
-                    from: spec.from.0 as u32,
-                    link: number as u32,
+                    from: spec.from,
+                    link: LinkId::new(number),
                     link_state: link.link_state.share().map_err(refused)?,
                     notifier: remote.notifier.share().map_err(refused)?,
                     announcements: remote.announcements.clone(),
@@ -195,11 +196,11 @@ impl Rig {
                     remote.announcements = announcements.clone();
                     remote.heard = Some(heard);
                     let producer = topology.actor(spec.from).process;
-                    if alive(spec.from.0) && is_there(producer) {
+                    if alive(spec.from) && is_there(producer) {
                         others.push((
                             producer,
                             WorkerCommand::Relink {
-                                link: number as u32,
+                                link: LinkId::new(number),
                                 announcements,
                                 absence: link.absence,
                             },
@@ -209,7 +210,7 @@ impl Rig {
                         link.link_state.set_reader_back(link.absence);
                     }
                 }
-                let (from, to) = (topology.actor(spec.from).name.clone(), spec.to.0 as u32);
+                let (from, to) = (topology.actor(spec.from).name.clone(), spec.to);
                 let link_state = link.link_state.share().map_err(refused)?;
                 let input = |announcements| Part::Input { from, to, link_state, announcements };
                 parts.extend(remote.heard.take().map(input));
@@ -218,20 +219,21 @@ impl Rig {
         Ok(Beginning { parts, others })
     }
 
-    fn matching_part(&self, topology: &Topology, actor: usize) -> io::Result<Option<Part>> {
-        let spec = &topology.actors()[actor];
-        let Some((matching, stats)) = spec.matching.clone().zip(self.match_stats[actor].as_ref()) else {
+    fn matching_part(&self, topology: &Topology, actor: ActorId) -> io::Result<Option<Part>> {
+        let spec = topology.actor(actor);
+        let Some((matching, stats)) = spec.matching.clone().zip(self.match_stats[actor.index()].as_ref())
+        else {
             return Ok(None);
         };
         let counts = stats.share().map_err(|error| unwired(spec, &error))?;
-        Ok(Some(Part::Matching(actor as u32, matching, counts)))
+        Ok(Some(Part::Matching(actor, matching, counts)))
     }
 
-    fn actor_part(&self, topology: &Topology, actor: usize) -> io::Result<Part> {
-        let spec = &topology.actors()[actor];
-        let counters = self.actor_counters[actor].share().map_err(|error| unwired(spec, &error))?;
+    fn actor_part(&self, topology: &Topology, actor: ActorId) -> io::Result<Part> {
+        let spec = topology.actor(actor);
+        let counters = self.actor_counters[actor.index()].share().map_err(|error| unwired(spec, &error))?;
         let part = ActorPart {
-            id: actor as u32,
+            id: actor,
             name: spec.name.clone(),
             rig: self.name.clone(),
             role: spec.role.clone(),
@@ -246,8 +248,8 @@ impl Rig {
 
 fn local_part(link: &LinkSpec, link_state: IpcSharedMemory, reads: bool) -> Part {
     Part::Local {
-        from: link.from.0 as u32,
-        to: reads.then_some(link.to.0 as u32),
+        from: link.from,
+        to: reads.then_some(link.to),
         link_state,
         overflow: link.overflow,
         queue: link.queue,

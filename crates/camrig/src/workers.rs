@@ -13,6 +13,7 @@ use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::control::{ActorEvent, Greeting, WorkerCommand};
+use crate::ids::ProcessId;
 
 /// What a worker tells the supervisor, and its end.
 pub(crate) enum WorkerEvent {
@@ -40,8 +41,8 @@ impl Worker {
     ///
     /// # Errors
     /// When the system cannot start another process.
-    pub(crate) fn start<E: From<(usize, WorkerEvent)> + Send + 'static>(
-        index: usize,
+    pub(crate) fn start<E: From<(ProcessId, WorkerEvent)> + Send + 'static>(
+        id: ProcessId,
         process: &str,
         events: SyncSender<E>,
     ) -> std::io::Result<Self> {
@@ -61,7 +62,7 @@ impl Worker {
         let (watched, process) = (Arc::clone(&child), process.to_owned());
         std::thread::Builder::new().name(process.clone()).spawn(move || {
             // An error of `tell` means that nobody is left to hear: the supervisor is ending.
-            let tell = |event| events.send(E::from((index, event))).is_ok();
+            let tell = |event| events.send(E::from((id, event))).is_ok();
             let met = handshake.greet(greeting).map(|_lifeline| {
                 let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
             });

@@ -15,7 +15,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// The most that a rig's shared memory takes, in words.
 pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
-    let reads = |id: usize| topology.links().iter().any(|link| link.from.0 == id);
+    let reads = |id: usize| topology.links().iter().any(|link| link.from.index() == id);
     let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
     let actors = topology.actors().iter().enumerate();
     let producers = actors.filter(|&(id, actor)| is_camera(actor) || reads(id));

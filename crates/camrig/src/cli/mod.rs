@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::ids::ProcessId;
 use crate::logging;
 use crate::registry::Registry;
 use crate::status::Progress;
@@ -290,7 +291,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
         Ok(topology) => {
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
             let cameras = cameras.count();
-            let used = |process: &usize| topology.actors().iter().any(|actor| actor.process == *process);
+            let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();
             show(&format!(
                 "{} is fine: {}, {}, {}\n{}",
                 topology.name(),

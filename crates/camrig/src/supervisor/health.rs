@@ -10,6 +10,7 @@ use super::{DRAIN_TIMEOUT, Run};
 use crate::actors::Failure;
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, WorkerCommand};
+use crate::ids::ActorId;
 
 /// How long an actor may take to be built, or its device to be opened.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -43,7 +44,10 @@ impl Run<'_> {
             return self.rig.actor_counters[id].produced();
         }
         let links = self.topology.links().iter().zip(&self.rig.links);
-        links.filter(|(spec, _)| spec.to.0 == id).map(|(_, link)| link.link_state.counts().delivered).sum()
+        links
+            .filter(|(spec, _)| spec.to.index() == id)
+            .map(|(_, link)| link.link_state.counts().delivered)
+            .sum()
     }
 
     /// Notices processes that are stopped. Whoever stopped one may let it go on: only what its actors do not do
@@ -140,7 +144,7 @@ impl Run<'_> {
             log::warn!("camera `{}` has delivered nothing for {} ms", spec.name, timeout.as_millis());
             self.set_state(id, State::Stalled);
             self.actors[id].watch.since = Instant::now();
-            self.tell(spec.process, WorkerCommand::Actor(id as u32, ActorCommand::Interrupt));
+            self.tell(spec.process.index(), WorkerCommand::Actor(ActorId::new(id), ActorCommand::Interrupt));
             return;
         }
         self.replace_or(id, |run| {
@@ -178,7 +182,7 @@ impl Run<'_> {
     /// like any other. Otherwise nothing can be done but what `otherwise` does.
     fn replace_or(&mut self, id: usize, otherwise: impl FnOnce(&mut Self)) {
         self.actors[id].watch.given_up = true;
-        let process = &self.processes[self.topology.actors()[id].process];
+        let process = &self.processes[self.topology.actors()[id].process.index()];
         match &process.worker {
             Some(worker) if self.lives_alone(id) => worker.kill(),
             _ => otherwise(self),
@@ -187,13 +191,13 @@ impl Run<'_> {
 
     /// Whether an actor is the only one in its process that has not ended, and that is not the supervisor's.
     fn lives_alone(&self, id: usize) -> bool {
-        let process = self.topology.actors()[id].process;
+        let process = self.topology.actors()[id].process.index();
         let mut others = self.actors_of(process).filter(|&other| other != id);
         process != 0 && others.all(|other| self.actors[other].state.has_ended())
     }
 
     fn names(&self, id: usize) -> (&str, &str) {
         let spec = &self.topology.actors()[id];
-        (&spec.name, &self.topology.processes()[spec.process])
+        (&spec.name, self.topology.process(spec.process))
     }
 }

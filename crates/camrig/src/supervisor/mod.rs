@@ -36,6 +36,7 @@ use self::state::State;
 use crate::control::{ActorEvent, Part, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
+use crate::ids::{ActorId, ProcessId};
 use crate::registry::Registry;
 use crate::status::Progress;
 use crate::topology::{ActorSpec, MetricsSpec, Role, Topology};
@@ -76,13 +77,13 @@ enum Event {
     /// Somebody wants to know how the rig is.
     Asked(SyncSender<RigStatus>),
     Actor(ActorEvent),
-    Worker(usize, WorkerEvent),
+    Worker(ProcessId, WorkerEvent),
     /// Ctrl-C or SIGTERM.
     Interrupt,
 }
 
-impl From<(usize, WorkerEvent)> for Event {
-    fn from((process, event): (usize, WorkerEvent)) -> Self {
+impl From<(ProcessId, WorkerEvent)> for Event {
+    fn from((process, event): (ProcessId, WorkerEvent)) -> Self {
         Self::Worker(process, event)
     }
 }
@@ -229,7 +230,7 @@ impl Run<'_> {
 
     fn start_worker(&mut self, process: usize) -> std::io::Result<()> {
         let name = &self.topology.processes()[process];
-        let worker = Worker::start(process, name, self.sender.clone())?;
+        let worker = Worker::start(ProcessId::new(process), name, self.sender.clone())?;
         self.processes[process].pid = worker.pid();
         self.processes[process].worker = Some(worker);
         Ok(())
@@ -296,12 +297,12 @@ impl Run<'_> {
 
     fn beginning_of(&mut self, process: usize) -> std::io::Result<Beginning> {
         let (actors, processes) = (&self.actors, &self.processes);
-        let alive = |actor: usize| !actors[actor].state.has_ended();
-        let is_there = |process: usize| process == 0 || processes[process].hears();
-        let mut beginning = self.rig.begin(self.topology, process, alive, is_there)?;
+        let alive = |actor: ActorId| !actors[actor.index()].state.has_ended();
+        let is_there = |id: ProcessId| id == ProcessId::MAIN || processes[id.index()].hears();
+        let mut beginning = self.rig.begin(self.topology, ProcessId::new(process), alive, is_there)?;
         for part in &mut beginning.parts {
             if let Part::Actor(part, _) = part {
-                part.reset = self.take_due(part.id as usize);
+                part.reset = self.take_due(part.id.index());
             }
         }
         Ok(beginning)
@@ -318,8 +319,8 @@ impl Run<'_> {
             // Who asked may have gone.
             Event::Asked(answer) => drop(answer.try_send(self.status())),
             Event::Actor(event) | Event::Worker(_, WorkerEvent::Actor(event)) => self.hear_actor(event),
-            Event::Worker(process, WorkerEvent::Hello(orders)) => self.hear_hello(process, orders),
-            Event::Worker(process, WorkerEvent::Exited(how)) => self.hear_exit(process, &how),
+            Event::Worker(process, WorkerEvent::Hello(orders)) => self.hear_hello(process.index(), orders),
+            Event::Worker(process, WorkerEvent::Exited(how)) => self.hear_exit(process.index(), &how),
             Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
             Event::Interrupt => {
                 self.asked = true;
@@ -352,7 +353,7 @@ impl Run<'_> {
             self.processes[process].fault = Some(format!("cannot begin: {error}"));
             return;
         }
-        beginning.others.into_iter().for_each(|(process, order)| self.tell(process, order));
+        beginning.others.into_iter().for_each(|(process, order)| self.tell(process.index(), order));
     }
 
     /// Events come from other processes: an actor that is not there is passed over.
@@ -360,7 +361,7 @@ impl Run<'_> {
         let id = match &event {
             ActorEvent::Ready { actor }
             | ActorEvent::Finished { actor }
-            | ActorEvent::Failed { actor, .. } => *actor as usize,
+            | ActorEvent::Failed { actor, .. } => actor.index(),
         };
         if self.actors.get(id).is_none_or(|actor| actor.state.has_ended()) {
             return;
@@ -481,7 +482,7 @@ impl Run<'_> {
         while self.workers().next().is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             match events.recv_timeout(left) {
-                Ok(Event::Worker(process, WorkerEvent::Exited(_))) => self.bury(process),
+                Ok(Event::Worker(process, WorkerEvent::Exited(_))) => self.bury(process.index()),
                 Ok(Event::Interrupt) => self.workers().for_each(|(_, worker)| worker.kill()),
                 Ok(_) => {}
                 Err(_) => {
@@ -500,8 +501,7 @@ impl Run<'_> {
     }
 
     fn actors_of(&self, process: usize) -> impl Iterator<Item = usize> {
-        let actors = self.topology.actors().iter().enumerate();
-        actors.filter(move |(_, spec)| spec.process == process).map(|(id, _)| id)
+        self.topology.actors_of(ProcessId::new(process)).map(ActorId::index)
     }
 }
 

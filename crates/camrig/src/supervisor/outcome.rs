@@ -76,7 +76,7 @@ impl Run<'_> {
                 .map(|((spec, actor), counters)| ActorReport {
                     name: spec.name.clone(),
                     role: spec.role.name(),
-                    process: topology.processes()[spec.process].clone(),
+                    process: topology.process(spec.process).to_owned(),
                     state: actor.state.name(),
                     changes: actor.changes.clone(),
                     produced: counters.produced(),

@@ -10,6 +10,7 @@ use super::state::State;
 use super::{Due, Run};
 use crate::actors::Failure;
 use crate::control::{ActorCommand, WorkerCommand};
+use crate::ids::{ActorId, ProcessId};
 
 /// The most failures of one actor that the report tells; older ones were logged.
 const ERRORS_MAX: usize = 32;
@@ -74,9 +75,9 @@ impl Run<'_> {
     pub(super) fn give_up(&mut self, id: usize) {
         self.actors[id].due = None;
         self.set_state(id, State::Failed);
-        let process = self.topology.actors()[id].process;
+        let process = self.topology.actors()[id].process.index();
         if process == 0 || self.processes[process].hears() {
-            self.tell(process, WorkerCommand::Actor(id as u32, ActorCommand::GiveUp));
+            self.tell(process, WorkerCommand::Actor(ActorId::new(id), ActorCommand::GiveUp));
         } else {
             self.end_links(id);
         }
@@ -85,10 +86,10 @@ impl Run<'_> {
     /// In the place of an actor that has ended: its links end.
     fn end_links(&self, id: usize) {
         for (spec, link) in self.topology.links().iter().zip(&self.rig.links) {
-            if spec.from.0 == id {
+            if spec.from.index() == id {
                 link.end();
             }
-            if spec.to.0 == id {
+            if spec.to.index() == id {
                 link.link_state.set_reader_ended();
             }
         }
@@ -123,10 +124,10 @@ impl Run<'_> {
         buried.stopped_by = None;
         buried.spent_seconds = buried.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
-            if self.topology.actor(spec.from).process == process {
+            if self.topology.actor(spec.from).process.index() == process {
                 link.producer_died();
             }
-            if self.topology.actor(spec.to).process == process {
+            if self.topology.actor(spec.to).process.index() == process {
                 link.reader_died();
             }
         }
@@ -137,7 +138,7 @@ impl Run<'_> {
     pub(super) fn settle_links(&mut self) {
         for (spec, link) in self.topology.links().iter().zip(&mut self.rig.links) {
             if link.has_deaths() {
-                link.settle(self.rig.actor_counters[spec.from.0].produced());
+                link.settle(self.rig.actor_counters[spec.from.index()].produced());
             }
         }
     }
@@ -155,7 +156,10 @@ impl Run<'_> {
             if process == 0 || self.processes[process].hears() {
                 for id in due {
                     let reset = self.take_due(id);
-                    self.tell(process, WorkerCommand::Actor(id as u32, ActorCommand::Restart { reset }));
+                    self.tell(
+                        process,
+                        WorkerCommand::Actor(ActorId::new(id), ActorCommand::Restart { reset }),
+                    );
                 }
             } else if self.processes[process].worker.is_none()
                 && !due.is_empty()
@@ -168,11 +172,9 @@ impl Run<'_> {
     }
 
     fn is_settled(&self, process: usize) -> bool {
-        let ends_here = |spec: &&crate::topology::LinkSpec| {
-            [spec.from, spec.to].iter().any(|&id| self.topology.actor(id).process == process)
-        };
+        let ends_here = |spec| self.topology.ends(spec).contains(&ProcessId::new(process));
         let mut links = self.topology.links().iter().zip(&self.rig.links);
-        links.all(|(spec, link)| !ends_here(&spec) || !link.has_deaths())
+        links.all(|(spec, link)| !ends_here(spec) || !link.has_deaths())
     }
 
     fn restart_process(&mut self, process: usize) {

@@ -4,6 +4,7 @@ use camrig_status::{MatchingStatus, RigStatus};
 
 use super::Run;
 use crate::gauge::Doing;
+use crate::ids::{ActorId, ProcessId};
 use crate::report;
 use crate::usage::{self, Usage};
 
@@ -28,11 +29,11 @@ impl Run<'_> {
     /// Everything that is known at this moment.
     pub(super) fn status(&self) -> RigStatus {
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        let doing = |id: usize| Doing {
-            state: self.actors[id].state.name(),
-            error: self.actors[id].errors.back().map(String::as_str),
+        let doing = |id: ActorId| Doing {
+            state: self.actors[id.index()].state.name(),
+            error: self.actors[id.index()].errors.back().map(String::as_str),
         };
-        let pid = |process: usize| self.processes[process].pid;
+        let pid = |process: ProcessId| self.processes[process.index()].pid;
         let status = self.gauge.status(self.topology, &self.rig, seconds, doing, pid);
         RigStatus { matching: self.matching(seconds), ..status }
     }

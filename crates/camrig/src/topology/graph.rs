@@ -8,7 +8,8 @@ use camrig_ipc::MAX_SLOTS;
 
 use super::parse::Draft;
 use super::problem::{Problems, did_you_mean, quote};
-use super::{ActorId, LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
+use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
+use crate::ids::{ActorId, ProcessId};
 
 /// Two cameras cannot have the same device, or write the same file.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
@@ -28,7 +29,7 @@ pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
 pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
     let mut ids = BTreeMap::new();
     for (index, draft) in drafts.iter().enumerate() {
-        ids.entry(draft.name.as_str()).or_insert(ActorId(index));
+        ids.entry(draft.name.as_str()).or_insert(ActorId::new(index));
     }
     let mut links = Vec::new();
     // Where each link is asked for.
@@ -41,7 +42,7 @@ pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
             } else if let Some(&from) = ids.get(name) {
                 let (overflow, queue) = (draft.overflow, draft.queue.unwrap_or(QUEUE_DEFAULT));
                 let held = draft.matching.as_ref().map_or(0, |matching| matching.queue);
-                links.push(LinkSpec { from, to: ActorId(index), overflow, queue, held });
+                links.push(LinkSpec { from, to: ActorId::new(index), overflow, queue, held });
                 spans.push(input.span());
             } else {
                 let title = format!("processor {} reads unknown actor {}", quote(&draft.name), quote(name));
@@ -62,15 +63,16 @@ fn check_circles(drafts: &[Draft], links: &[LinkSpec], spans: &[Span], problems:
         if reported[start] {
             continue;
         }
-        let Some(circle) = shortest_circle(ActorId(start), drafts.len(), links) else { continue };
-        let mut names: Vec<_> = circle.iter().map(|&link| quote(&drafts[links[link].from.0].name)).collect();
+        let Some(circle) = shortest_circle(ActorId::new(start), drafts.len(), links) else { continue };
+        let mut names: Vec<_> =
+            circle.iter().map(|&link| quote(&drafts[links[link].from.index()].name)).collect();
         names.push(names[0].clone());
         let title = format!("processors {} read each other in a circle", names.join(" -> "));
         let closing = circle[circle.len() - 1];
         let label = format!("{} reads {} here", names[0], names[names.len() - 2]);
         problems.add(spans[closing].clone(), title, label);
         for &link in &circle {
-            reported[links[link].from.0] = true;
+            reported[links[link].from.index()] = true;
         }
     }
 }
@@ -82,33 +84,37 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
     let mut waiting = VecDeque::from([start]);
     while let Some(actor) = waiting.pop_front() {
         for (index, link) in links.iter().enumerate().filter(|(_, link)| link.from == actor) {
-            if reached_by[link.to.0].is_none() {
-                reached_by[link.to.0] = Some(index);
+            if reached_by[link.to.index()].is_none() {
+                reached_by[link.to.index()] = Some(index);
                 waiting.push_back(link.to);
             }
         }
     }
-    let mut circle = vec![reached_by[start.0]?];
+    let mut circle = vec![reached_by[start.index()]?];
     while links[circle[circle.len() - 1]].from != start {
-        circle.push(reached_by[links[circle[circle.len() - 1]].from.0]?);
+        circle.push(reached_by[links[circle[circle.len() - 1]].from.index()]?);
     }
     circle.reverse();
     Some(circle)
 }
 
 /// The names of the processes, and for each actor the place of its own among them.
-pub(super) fn place(drafts: &[Draft], placement: Placement, overrides: bool) -> (Vec<String>, Vec<usize>) {
+pub(super) fn place(
+    drafts: &[Draft],
+    placement: Placement,
+    overrides: bool,
+) -> (Vec<String>, Vec<ProcessId>) {
     let mut processes = vec![MAIN.to_owned()];
     let homes = drafts.iter().map(|draft| {
         let name = match (placement, &draft.process) {
             (_, Some(process)) if !overrides => process,
-            (Placement::InProcess, _) => return 0,
+            (Placement::InProcess, _) => return ProcessId::MAIN,
             (Placement::MultiProcess, _) => &draft.name,
         };
-        processes.iter().position(|process| process == name).unwrap_or_else(|| {
+        ProcessId::new(processes.iter().position(|process| process == name).unwrap_or_else(|| {
             processes.push(name.clone());
             processes.len() - 1
-        })
+        }))
     });
     let homes = homes.collect();
     (processes, homes)
@@ -119,17 +125,19 @@ pub(super) fn check_listeners(
     drafts: &[Draft],
     links: &[LinkSpec],
     processes: &[String],
-    homes: &[usize],
+    homes: &[ProcessId],
     problems: &mut Problems,
 ) {
-    for (process, name) in processes.iter().enumerate() {
-        let into = |link: &&LinkSpec| homes[link.to.0] == process && homes[link.from.0] != process;
+    for (index, name) in processes.iter().enumerate() {
+        let process = ProcessId::new(index);
+        let into =
+            |link: &&LinkSpec| homes[link.to.index()] == process && homes[link.from.index()] != process;
         let mut arriving = links.iter().filter(into);
         let count = arriving.clone().count();
         if let Some(link) = arriving.nth(LINKS_INTO_PROCESS_MAX) {
             let title = format!("process {} reads {count} actors of other processes", quote(name));
             let label = format!("it can read at most {LINKS_INTO_PROCESS_MAX}: move some to another process");
-            problems.add(drafts[link.to.0].span.clone(), title, label);
+            problems.add(drafts[link.to.index()].span.clone(), title, label);
         }
     }
 }

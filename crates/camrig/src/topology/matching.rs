@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::parse::Draft;
 use super::problem::{Problems, did_you_mean, quote, there_are};
 use super::section::Section;
-use super::{ActorId, LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role, Span};
+use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role, Span};
+use crate::ids::ActorId;
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
 
 const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
@@ -58,7 +59,7 @@ pub(super) fn specify(
     problems: &mut Problems,
 ) -> Vec<Option<MatchSpec>> {
     let actors = drafts.iter().enumerate();
-    actors.map(|(index, draft)| specify_one(ActorId(index), draft, drafts, links, problems)).collect()
+    actors.map(|(index, draft)| specify_one(ActorId::new(index), draft, drafts, links, problems)).collect()
 }
 
 /// A match is published at once: unless the file says otherwise, all of it can wait at its readers' inputs, and one
@@ -68,8 +69,8 @@ pub(super) fn make_room_for_matches(
     matchings: &[Option<MatchSpec>],
     links: &mut [LinkSpec],
 ) {
-    for link in links.iter_mut().filter(|link| drafts[link.to.0].queue.is_none()) {
-        if let Some(matching) = &matchings[link.from.0] {
+    for link in links.iter_mut().filter(|link| drafts[link.to.index()].queue.is_none()) {
+        if let Some(matching) = &matchings[link.from.index()] {
             link.queue = link.queue.max(matching.cameras.len() + 1).min(QUEUE_MAX);
         }
     }
@@ -86,9 +87,9 @@ fn specify_one(
     let processor = format!("processor {}", quote(&draft.name));
     let mut cameras: Vec<MatchedCamera> = Vec::new();
     for link in links.iter().filter(|link| link.to == actor) {
-        let input = &drafts[link.from.0].name;
+        let input = &drafts[link.from.index()].name;
         for camera in cameras_of(link.from, drafts, links) {
-            let name = &drafts[camera.0].name;
+            let name = &drafts[camera.index()].name;
             if let Some(other) = cameras.iter().find(|camera| camera.name == *name) {
                 let title = format!(
                     "camera {} reaches {processor} by {} and by {}",
@@ -137,10 +138,10 @@ fn specify_one(
 fn cameras_of(actor: ActorId, drafts: &[Draft], links: &[LinkSpec]) -> Vec<ActorId> {
     let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; drafts.len()], vec![actor]);
     while let Some(actor) = left.pop() {
-        if std::mem::replace(&mut seen[actor.0], true) {
+        if std::mem::replace(&mut seen[actor.index()], true) {
             continue;
         }
-        match drafts[actor.0].role {
+        match drafts[actor.index()].role {
             Role::Camera { .. } => cameras.push(actor),
             Role::Processor { .. } => {
                 left.extend(links.iter().filter(|link| link.to == actor).rev().map(|link| link.from));

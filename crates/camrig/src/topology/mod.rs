@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::metrics::MetricsSpec;
 pub(crate) use self::problem::Problems;
 use self::problem::Source;
+use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
 use crate::plan::Budgets;
 use crate::registry::Registry;
@@ -100,10 +101,6 @@ pub(crate) enum Placement {
     MultiProcess,
 }
 
-/// An actor's place in [`Topology::actors`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ActorId(pub(crate) usize);
-
 /// What kind of actor it is, and who makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
@@ -140,7 +137,7 @@ pub(crate) struct ActorSpec {
     pub(crate) name: String,
     pub(crate) role: Role,
     /// Its place in [`Topology::processes`].
-    pub(crate) process: usize,
+    pub(crate) process: ProcessId,
     /// How many of its framesets can be alive at once.
     pub(crate) slots: usize,
     pub(crate) restart: RestartPolicy,
@@ -225,12 +222,17 @@ impl Topology {
     }
 
     pub(crate) fn actor(&self, id: ActorId) -> &ActorSpec {
-        &self.actors[id.0]
+        &self.actors[id.index()]
     }
 
     /// Every link. Its place in this list is its number in notifiers and reports.
     pub(crate) fn links(&self) -> &[LinkSpec] {
         &self.links
+    }
+
+    /// The processes of the producer and of the reader of a link.
+    pub(crate) fn ends(&self, link: &LinkSpec) -> [ProcessId; 2] {
+        [self.actor(link.from).process, self.actor(link.to).process]
     }
 
     /// What a USB controller may carry.
@@ -241,6 +243,17 @@ impl Topology {
     /// Where the rig's numbers are served, if it asks for that.
     pub(crate) fn metrics(&self) -> Option<&MetricsSpec> {
         self.metrics.as_ref()
+    }
+
+    /// The name of a process.
+    pub(crate) fn process(&self, id: ProcessId) -> &str {
+        &self.processes[id.index()]
+    }
+
+    /// The actors that a process hosts.
+    pub(crate) fn actors_of(&self, process: ProcessId) -> impl Iterator<Item = ActorId> {
+        let actors = self.actors.iter().enumerate();
+        actors.filter(move |(_, spec)| spec.process == process).map(|(index, _)| ActorId::new(index))
     }
 
     /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.

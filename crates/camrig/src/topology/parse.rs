@@ -17,11 +17,11 @@ use super::metrics::{MetricsSpec, metrics};
 use super::problem::{Problems, Source, quote, there_are};
 use super::section::{Options, Section, one_line};
 use super::{
-    ACTORS_MAX, ActorId, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT,
-    CAMERA_STALL_MILLIS_DEFAULT, DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement,
-    QUEUE_MAX, RESTARTS_DEFAULT, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology,
-    WINDOW_SECONDS_DEFAULT,
+    ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
+    DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
+    RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
 };
+use crate::ids::ActorId;
 use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 
@@ -88,7 +88,8 @@ pub(super) fn parse(
     make_room_for_matches(&drafts, &matchings, &mut links);
     problems.none_yet()?;
 
-    let slots_needed: Vec<_> = (0..drafts.len()).map(|index| slots_needed(ActorId(index), &links)).collect();
+    let slots_needed: Vec<_> =
+        (0..drafts.len()).map(|index| slots_needed(ActorId::new(index), &links)).collect();
     let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings);
     let actors = placed.map(|(((draft, process), slots_needed), matching)| ActorSpec {
         name: draft.name,

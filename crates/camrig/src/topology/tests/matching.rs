@@ -1,10 +1,11 @@
 //! The key `match`, right and wrong.
 
 use super::registry;
+use crate::ids::ActorId;
 use crate::matching::{Match, MatchClock, MatchSpec};
 use crate::outlet::Outlet;
 use crate::processor::{NoOptions, Processor, ProcessorError};
-use crate::topology::{ActorId, Problems, Topology};
+use crate::topology::{Problems, Topology};
 
 /// A kind that takes matches.
 struct Fuse;

@@ -3,11 +3,12 @@
 use camrig_ipc::Overflow;
 
 use super::{VALID, parse, registry};
-use crate::topology::{ActorId, ActorSpec, LinkSpec, Placement, Role, Topology};
+use crate::ids::ActorId;
+use crate::topology::{ActorSpec, LinkSpec, Placement, Role, Topology};
 
 /// Each actor as `name@process`.
 fn homes(topology: &Topology) -> Vec<String> {
-    let home = |actor: &ActorSpec| format!("{}@{}", actor.name, topology.processes()[actor.process]);
+    let home = |actor: &ActorSpec| format!("{}@{}", actor.name, topology.process(actor.process));
     topology.actors().iter().map(home).collect()
 }
 
