@@ -1,44 +1,43 @@
-//! A camera's clock, read: as it is, or mapped to the host's monotonic clock.
+//! Reads a camera's clock, either directly or mapped to the host's monotonic clock.
 //!
-//! Hardware clocks of different cameras have nothing in common: not their zero, and not quite their speed. But
-//! every frameset says two times: when it was taken, by the camera's clock, and when it arrived, by the host's. The
-//! difference is the *delay*: the offset between the clocks and the way from exposure to arrival. That way is
-//! never shorter than some time, and often longer. So the delays lie above a line whose height is the offset and
-//! whose slope is the drift, and touch it now and then.
+//! The hardware clocks of different cameras have different zeros and slightly different rates. Every frameset has two
+//! times: its exposure, by the camera's clock, and its arrival, by the host's. The difference is the *delay*: the
+//! offset between the clocks plus the latency from exposure to arrival. That latency has a minimum and is often
+//! longer. So the delays lie on or above a line whose height is the offset and whose slope is the drift.
 //!
-//! The estimator keeps the lowest delay of each half second, for about a minute, and lays the line below all of
-//! them that is nearest to them on average: the edge of their convex hull above the middle of the time (Moon,
-//! Skelly and Towsley, "Estimation and Removal of Clock Skew from Network Delay Measurements", INFOCOM 1999). What
-//! comes late moves nothing, however late it is.
+//! The estimator keeps the lowest delay of each half second, for about a minute, and fits the line below all of them
+//! with the smallest average distance to them: the edge of their convex hull at the mean time (Moon, Skelly and
+//! Towsley, "Estimation and Removal of Clock Skew from Network Delay Measurements", INFOCOM 1999). Late framesets do
+//! not change the estimate, however late they are.
 //!
-//! It deliberately knows no wall clock, so that none of its steps matters, and nothing of matches. It cannot see
-//! the shortest way itself: cameras that differ in that are matched with that difference.
+//! It never reads the wall clock, so steps of the wall clock have no effect, and it does not depend on matches. It
+//! cannot measure the minimum latency: cameras whose minimum latencies differ are matched with that difference.
 
 use std::collections::VecDeque;
 
 use camrig_frame::Timestamp;
 use camrig_ipc::ClockEstimate;
 
-/// The lowest delay of so long is kept.
+/// Window over which the minimum delay is kept.
 const STEP_NANOS: u64 = 500_000_000;
 
-/// The lowest delays of so many steps are kept.
+/// Number of windows whose minimum delay is kept.
 const STEPS: usize = 128;
 
-/// Before so many framesets, or so long a time, nothing is said: the first of them may all have been late.
+/// Before this many framesets, or this time, no time is returned: all of the first framesets may have been late.
 const UNSETTLED_FRAMESETS: u32 = 8;
 const UNSETTLED_NANOS: u64 = STEP_NANOS;
 
-/// Before so long a time the drift is taken for zero: too little can be seen of it.
+/// Before this time the drift is taken as zero, because it cannot be measured yet.
 const DRIFT_NANOS: f64 = 2e9;
 
-/// The largest drift that is believed, either way: parts of one. Real clocks are below a tenth of it.
+/// The largest accepted drift in either direction, as a ratio. Real clocks stay below a tenth of it.
 const DRIFT_MAX: f64 = 1e-3;
 
-/// What comes later than expected by more than this was not late: it is of another clock.
+/// A frameset that is later than expected by more than this is from another clock.
 const LATE_NANOS: i64 = 1_000_000_000;
 
-/// What comes earlier than expected by more than this did not take a shorter way: it is of another clock.
+/// A frameset that is earlier than expected by more than this is from another clock.
 const EARLY_NANOS: i64 = 50_000_000;
 
 /// Reads one camera's clock.
@@ -47,38 +46,38 @@ pub(super) struct CameraClock {
     last: Option<(Timestamp, u64)>,
 }
 
-/// What a clock says of one frameset.
+/// The time of one frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// When it was taken; none before enough was seen of the clock.
+    /// When it was taken; `None` before the clock is estimated.
     pub(super) nanos: Option<u64>,
-    /// Whether the clock, or the numbers of the frames, started anew.
-    pub(super) anew: bool,
+    /// Whether the clock or the frame numbers restarted.
+    pub(super) restarted: bool,
 }
 
 impl CameraClock {
-    /// A clock that is read as it is, or mapped to the host's.
+    /// Creates a reader that maps the clock to the host's if `estimated`, and returns its times unchanged otherwise.
     pub(super) fn new(estimated: bool) -> Self {
         Self { estimator: estimated.then(Estimator::default), last: None }
     }
 
-    /// Reads the time of the next frameset.
+    /// Returns the time of the next frameset.
     pub(super) fn read(&mut self, timestamp: Timestamp, number: u64, arrival_nanos: u64) -> Reading {
         let last = self.last.replace((timestamp, number));
-        let mut anew = last.is_some_and(|(last, last_number)| {
+        let mut restarted = last.is_some_and(|(last, last_number)| {
             timestamp.clock != last.clock || timestamp.nanos < last.nanos || number < last_number
         });
         let Some(estimator) = &mut self.estimator else {
-            return Reading { nanos: Some(timestamp.nanos), anew };
+            return Reading { nanos: Some(timestamp.nanos), restarted };
         };
-        anew |= estimator.leaps(timestamp.nanos, arrival_nanos);
-        if anew {
+        restarted |= estimator.leaps(timestamp.nanos, arrival_nanos);
+        if restarted {
             *estimator = Estimator::default();
         }
-        Reading { nanos: estimator.observe(timestamp.nanos, arrival_nanos), anew }
+        Reading { nanos: estimator.observe(timestamp.nanos, arrival_nanos), restarted }
     }
 
-    /// What is known of the clock, where it is mapped to the host's.
+    /// Returns the estimate of the clock; `None` before there is one, and for a clock that is not mapped.
     pub(super) fn estimate(&self) -> Option<ClockEstimate> {
         let line = self.estimator.as_ref()?.line?;
         Some(ClockEstimate {
@@ -99,7 +98,7 @@ struct Estimator {
     first_nanos: Option<u64>,
 }
 
-/// A time of the camera's clock, and how far the host's clock was ahead of it when that frameset arrived.
+/// A time by the camera's clock, and how far the host's clock was ahead of it when that frameset arrived.
 #[derive(Clone, Copy)]
 struct Point {
     camera_nanos: u64,
@@ -108,7 +107,7 @@ struct Point {
 
 #[derive(Clone, Copy)]
 struct Line {
-    /// A time of the camera's clock, and the delay there.
+    /// A time by the camera's clock, and the delay at that time.
     camera_nanos: u64,
     delay_nanos: i64,
     slope: f64,
@@ -123,15 +122,15 @@ impl Line {
 }
 
 impl Estimator {
-    /// Whether a frameset cannot be of the clock that was seen so far: the camera started anew, or its library set
-    /// its clock.
+    /// Returns whether a frameset cannot be from the clock seen so far: the camera restarted, or its library set its
+    /// clock.
     fn leaps(&self, camera_nanos: u64, arrival_nanos: u64) -> bool {
         let delay = arrival_nanos.wrapping_sub(camera_nanos).cast_signed();
         let late = |line: Line| delay.saturating_sub(line.delay_at(camera_nanos));
         self.line.is_some_and(|line| !(-EARLY_NANOS..=LATE_NANOS).contains(&late(line)))
     }
 
-    /// Learns from a frameset, and says when it was taken by the host's clock.
+    /// Adds a frameset to the estimate, and returns when it was taken by the host's clock.
     fn observe(&mut self, camera_nanos: u64, arrival_nanos: u64) -> Option<u64> {
         let point =
             Point { camera_nanos, delay_nanos: arrival_nanos.wrapping_sub(camera_nanos).cast_signed() };
@@ -159,10 +158,10 @@ impl Estimator {
     }
 }
 
-/// The line below all points that is nearest to them on average. There is at least one point.
+/// Returns the line below all points with the smallest average distance to them. There is at least one point.
 fn fit(points: &[Point]) -> Line {
     let (first, last) = (points[0], points[points.len() - 1]);
-    // Relative to the first, where floats are exact.
+    // Relative to the first point, so that the floats are exact.
     let relative = |point: &Point| {
         let time = point.camera_nanos.wrapping_sub(first.camera_nanos) as f64;
         (time, point.delay_nanos.wrapping_sub(first.delay_nanos) as f64)
@@ -181,7 +180,7 @@ fn fit(points: &[Point]) -> Line {
     }
 }
 
-/// The slope of the lower convex hull's edge above the mean time.
+/// Returns the slope of the lower convex hull's edge at the mean time.
 fn slope_of_hull(points: &[(f64, f64)]) -> f64 {
     let mut hull: Vec<(f64, f64)> = Vec::with_capacity(points.len());
     for &point in points {
@@ -211,16 +210,16 @@ mod tests {
     const FRAMESETS: u64 = 3600 * 30;
     /// The host's clock when the camera's shows zero.
     const AHEAD: u64 = 5_000 * SECOND;
-    /// The shortest way from exposure to arrival.
+    /// The minimum latency from exposure to arrival.
     const SHORTEST: u64 = 3_000_000;
 
-    /// A camera with a clock that is too fast by `drift_ppm`, whose framesets are late by what `late` says.
+    /// A camera whose clock is too fast by `drift_ppm`.
     struct Simulated {
         clock: CameraClock,
         drift_ppm: f64,
         number: u64,
         start_nanos: u64,
-        /// By how much the camera's clock was set.
+        /// The step by which the camera's clock was set.
         set_nanos: u64,
     }
 
@@ -229,7 +228,7 @@ mod tests {
             Self { clock: CameraClock::new(true), drift_ppm, number: 0, start_nanos: 0, set_nanos: 0 }
         }
 
-        /// The next frameset: its reading, and how far that is from the truth.
+        /// Returns the next frameset's reading and its error.
         fn next(&mut self, late_nanos: u64) -> (Reading, i64) {
             let since_start = self.number * PERIOD;
             let camera =
@@ -242,10 +241,10 @@ mod tests {
         }
     }
 
-    /// By how many nanoseconds the next frameset is late.
+    /// Returns by how many nanoseconds the next frameset is late.
     type Lateness = fn(&mut Random) -> u64;
 
-    fn ways_to_be_late() -> [(&'static str, Lateness); 4] {
+    fn latenesses() -> [(&'static str, Lateness); 4] {
         [
             ("never", |_| 0),
             ("evenly up to 8 ms", |random| random.below(8_000_000)),
@@ -259,45 +258,45 @@ mod tests {
 
     #[test]
     fn the_offset_is_found_in_ten_seconds_and_kept_for_an_hour() {
-        for (name, late) in ways_to_be_late() {
+        for (name, late) in latenesses() {
             for drift_ppm in [0.0, 50.0, -80.0] {
                 let mut random = Random::new(7);
                 let mut camera = Simulated::new(drift_ppm);
                 let mut worst = 0;
-                let mut unsure = 0;
+                let mut outside = 0;
                 for number in 0..FRAMESETS {
                     if random.below(20) == 0 {
                         camera.number += 1;
                         continue;
                     }
                     let (reading, error) = camera.next(late(&mut random));
-                    assert!(!reading.anew, "{name}, {drift_ppm} ppm: frameset {number}");
+                    assert!(!reading.restarted, "{name}, {drift_ppm} ppm: frameset {number}");
                     if number >= 10 * 30 {
                         worst = error.unsigned_abs().max(worst);
                         let estimate = camera.clock.estimate().unwrap();
-                        unsure += u64::from(error.unsigned_abs() > estimate.uncertainty_nanos + 1_000);
+                        outside += u64::from(error.unsigned_abs() > estimate.uncertainty_nanos + 1_000);
                     }
                 }
                 let estimate = camera.clock.estimate().unwrap();
                 let drift_error = estimate.drift_ppb as f64 / 1e3 - drift_ppm;
                 let shown = format!(
-                    "{name}, {drift_ppm} ppm: at worst {worst} ns off, {unsure} unsure, {estimate:?}"
+                    "{name}, {drift_ppm} ppm: at worst {worst} ns off, {outside} outside, {estimate:?}"
                 );
-                assert!(worst < 500_000 && drift_error.abs() < 1.0 && unsure < FRAMESETS / 20, "{shown}");
+                assert!(worst < 500_000 && drift_error.abs() < 1.0 && outside < FRAMESETS / 20, "{shown}");
             }
         }
     }
 
     #[test]
-    fn a_camera_that_starts_anew_is_noticed_and_found_again() {
+    fn a_restarted_camera_is_detected_and_estimated_again() {
         for off_seconds in [0, 5, 1000] {
             let (mut random, mut camera) = (Random::new(3), Simulated::new(30.0));
-            (0..20 * 30).for_each(|_| assert!(!camera.next(random.below(2_000_000)).0.anew));
-            // Its clock and its numbers start from zero, like the first time.
+            (0..20 * 30).for_each(|_| assert!(!camera.next(random.below(2_000_000)).0.restarted));
+            // Its clock and its numbers restart from zero.
             camera.start_nanos = camera.number * PERIOD + off_seconds * SECOND;
             camera.number = 0;
-            assert!(camera.next(random.below(2_000_000)).0.anew, "after {off_seconds} s");
-            (0..10 * 30).for_each(|_| assert!(!camera.next(random.below(2_000_000)).0.anew));
+            assert!(camera.next(random.below(2_000_000)).0.restarted, "after {off_seconds} s");
+            (0..10 * 30).for_each(|_| assert!(!camera.next(random.below(2_000_000)).0.restarted));
             for _ in 0..10 * 30 {
                 let (_, error) = camera.next(random.below(2_000_000));
                 assert!(error.abs() < 500_000, "{error} ns off, {off_seconds} s after the restart");
@@ -306,16 +305,20 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_noticed_and_moves_nothing() {
-        // An hour and 200 ms ahead, and back again, as a wall clock may be.
+    fn a_set_clock_is_detected_and_causes_no_error() {
+        // An hour and 200 ms forward, and back again, as a wall clock may be set.
         for set_nanos in [3600 * SECOND, SECOND / 5] {
             let (mut random, mut camera) = (Random::new(3), Simulated::new(30.0));
             for seconds in [20, 20, 20] {
-                let anew = camera.next(random.below(2_000_000)).0.anew;
-                assert_eq!(anew, camera.number > 1, "frameset {}", camera.number);
+                let restarted = camera.next(random.below(2_000_000)).0.restarted;
+                assert_eq!(restarted, camera.number > 1, "frameset {}", camera.number);
                 for _ in 1..seconds * 30 {
                     let (reading, error) = camera.next(random.below(2_000_000));
-                    assert!(!reading.anew && error.abs() < 1_000_000, "{error} ns off at {}", camera.number);
+                    assert!(
+                        !reading.restarted && error.abs() < 1_000_000,
+                        "{error} ns off at {}",
+                        camera.number
+                    );
                 }
                 camera.set_nanos = set_nanos - camera.set_nanos;
             }
@@ -323,13 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_leaps_ahead_is_another_clock_and_lateness_is_not() {
+    fn a_leap_of_the_clock_is_detected_and_lateness_is_not() {
         let mut clock = CameraClock::new(true);
-        // Tenths of a second, by the camera's clock and by the host's.
+        // Times are in tenths of a second, by the camera's clock and by the host's.
         let mut read = |number: u64, camera: u64, arrival: u64| {
             let timestamp = Timestamp { clock: Clock::Hardware, nanos: camera * SECOND / 10 };
-            let Reading { nanos, anew } = clock.read(timestamp, number, arrival * SECOND / 10);
-            (nanos.map(|nanos| nanos * 10 / SECOND), anew)
+            let Reading { nanos, restarted } = clock.read(timestamp, number, arrival * SECOND / 10);
+            (nanos.map(|nanos| nanos * 10 / SECOND), restarted)
         };
         for number in 0..8 {
             assert_eq!(read(number, number, 100 + number), (None, false));
@@ -337,19 +340,19 @@ mod tests {
         assert_eq!(read(8, 8, 108), (Some(108), false));
         assert_eq!(read(9, 9, 118), (Some(109), false));
         assert_eq!(read(10, 30, 119), (None, true));
-        // Earlier than anything before, by less than another clock would be.
+        // Earlier than anything before, but by less than `EARLY_NANOS`.
         assert_eq!(read(11, 31, 120), (None, false));
         assert_eq!(read(10, 32, 121), (None, true));
         assert_eq!(read(11, 5, 122), (None, true));
     }
 
     #[test]
-    fn a_clock_that_is_read_as_it_is_is_not_changed() {
+    fn an_unmapped_clock_is_returned_unchanged() {
         let mut clock = CameraClock::new(false);
         let at = |clock, nanos| Timestamp { clock, nanos };
-        assert_eq!(clock.read(at(Clock::Global, 5), 0, 1), Reading { nanos: Some(5), anew: false });
-        assert_eq!(clock.read(at(Clock::Global, 9), 1, 2), Reading { nanos: Some(9), anew: false });
-        assert_eq!(clock.read(at(Clock::Global, 8), 2, 3), Reading { nanos: Some(8), anew: true });
+        assert_eq!(clock.read(at(Clock::Global, 5), 0, 1), Reading { nanos: Some(5), restarted: false });
+        assert_eq!(clock.read(at(Clock::Global, 9), 1, 2), Reading { nanos: Some(9), restarted: false });
+        assert_eq!(clock.read(at(Clock::Global, 8), 2, 3), Reading { nanos: Some(8), restarted: true });
         assert_eq!(clock.estimate(), None);
     }
 }

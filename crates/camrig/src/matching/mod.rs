@@ -1,38 +1,38 @@
-//! Matching: framesets of several cameras that belong to the same instant.
+//! Matching: groups framesets of several cameras that were taken at the same instant.
 //!
-//! A processor whose table has `match` gets its inputs this way. Between its inputs and itself stands a
-//! [`Matching`]: it reads each frameset's time by one declared clock, lets the framesets of each camera wait for
-//! those of the others, and gives what belongs together as one [`Match`].
+//! A processor whose topology table has `match` reads its inputs through a [`Matching`]. It reads each frameset's
+//! time by one declared clock, queues the framesets of each camera until those of the others arrive, and returns each
+//! group as one [`Match`].
 //!
-//! * `window`: what belongs together, decided by times alone
-//! * `clock`: a camera's clock, read or mapped to the host's
-//! * `spec`, `stats`: what a topology says of it, and what it came to
-//! * this module: framesets in, matches out, everything counted
+//! * `window`: decides from times alone which framesets form a match
+//! * `clock`: reads a camera's clock, or maps it to the host's clock
+//! * `spec`, `stats`: the settings in a topology, and the counters
+//! * this module: takes framesets, returns matches, counts both
 //!
-//! It deliberately knows no link and no actor: the inputs push, and take out what was decided.
+//! It depends on no link and no actor: the inputs push framesets and take matches.
 //!
-//! # Beside others
+//! # Comparison
 //!
-//! The rules are in the tradition of the ROS package `message_filters`, whose `ApproximateTime` policy is described
-//! at <https://wiki.ros.org/message_filters/ApproximateTime>, and of the node `Sync` of Luxonis' `DepthAI`
-//! (<https://docs.luxonis.com/software/depthai-components/nodes/sync>). As these pages say it:
+//! The rules follow the ROS package `message_filters`, whose `ApproximateTime` policy is described at
+//! <https://wiki.ros.org/message_filters/ApproximateTime>, and the node `Sync` of Luxonis' `DepthAI`
+//! (<https://docs.luxonis.com/software/depthai-components/nodes/sync>). According to these pages:
 //!
 //! | | `ApproximateTime` | `Sync` | here |
 //! |---|---|---|---|
-//! | has to be told | nothing | a threshold | a window |
-//! | which set | smallest spread after the last set | first within the threshold | smallest spread in the window |
-//! | largest spread | any, or a limit | the threshold, or any after some attempts | the window |
+//! | required settings | none | a threshold | a window |
+//! | chosen set | smallest spread after the last set | first within the threshold | smallest spread in the window |
+//! | largest spread | unlimited, or a limit | the threshold, or unlimited after some attempts | the window |
 //! | each frameset used once | yes | yes | yes |
 //! | sets do not cross | yes | yes | yes |
-//! | no further set in what was dropped between two | yes | not said | yes, within the window |
-//! | depends on times only, not on arrival | yes, while queues suffice | not said | yes, while queues suffice |
-//! | waits for a camera's next frameset | unless told how soon it can come | no | unless half its interval is too late |
-//! | early sets before good ones | optional (age penalty) | yes | no |
-//! | a camera falls silent | no more sets | no more sets | `partial`: sets without it |
+//! | no further set among value was dropped between two | yes | not stated | yes, within the window |
+//! | depends on times only, not on arrival | yes, while queues suffice | not stated | yes, while queues suffice |
+//! | waits for a camera's next frameset | unless its earliest time is known | no | unless half its interval is too late |
+//! | early sets before better ones | optional (age penalty) | yes | no |
+//! | a camera stops sending | no more sets | no more sets | `partial`: sets without it |
 //! | sets that lack a camera | no | no | `partial` |
 //! | clocks | one is assumed | one is assumed | one is declared and checked, or each is estimated |
 //!
-//! Queues suffice always where producers wait for room (`overflow = "block"`), until a camera is silent for too long.
+//! With `overflow = "block"` queues always suffice, until a camera is silent for too long.
 
 mod clock;
 #[cfg(test)]
@@ -59,13 +59,13 @@ use self::clock::CameraClock;
 pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera};
 pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;
-use self::window::{Decided, Item, Rules, Source, Window};
+use self::window::{Decision, Item, LaneRules, Rules, Window};
 use crate::frameset::FrameSet;
 
-/// Framesets of several cameras that belong to the same instant.
+/// One frameset of each of several cameras, taken at the same instant.
 ///
-/// A [`Processor<Match>`](crate::Processor) is called with it. As each of its [framesets](FrameSet), it is worth
-/// keeping only as long as the cameras have slots to spare.
+/// Passed to a [`Processor<Match>`](crate::Processor). Each of its [framesets](FrameSet) holds a slot of its camera,
+/// so keep a match only while the cameras have slots to spare.
 #[derive(Clone, Debug)]
 pub struct Match {
     number: u64,
@@ -75,27 +75,27 @@ pub struct Match {
 }
 
 impl Match {
-    /// Its number among the matches of its processor: 0, 1, 2, ... without gaps.
+    /// Returns its number among the matches of its processor: 0, 1, 2, ... without gaps.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// One frameset of each camera, in the order of the processor's inputs.
+    /// Returns one frameset of each camera, in the order of the processor's inputs.
     pub fn framesets(&self) -> &[FrameSet] {
         &self.framesets
     }
 
-    /// The frameset of one camera, by its name in the topology.
+    /// Returns the frameset of the camera with this name in the topology; `None` when the match lacks it.
     pub fn get(&self, camera: &str) -> Option<&FrameSet> {
         self.framesets.iter().find(|frames| frames.camera() == camera)
     }
 
-    /// How much later its latest frameset was taken than its earliest.
+    /// Returns the time from its earliest frameset to its latest.
     pub fn spread(&self) -> Duration {
         self.spread
     }
 
-    /// Whether every camera that is waited for is there.
+    /// Returns whether every camera that matches wait for is present.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -108,56 +108,57 @@ impl Match {
 /// Why framesets cannot be matched.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum MatchError {
-    /// A camera's timestamps are of another clock than the declared one.
+    /// A camera's timestamps use another clock than the declared one.
     #[error(
         "`match` compares `{declared}` clocks, but {}; declare the clock that all of them have, or \
          `clock = \"estimated\"`",
         stamps(seen)
     )]
     Clocks { declared: Clock, seen: Vec<(String, Clock)> },
-    /// A frameset without a time.
-    #[error("frameset {sequence} of camera `{camera}` has no frames, so nobody knows when it was taken")]
+    /// A frameset without frames has no timestamp.
+    #[error("frameset {sequence} of camera `{camera}` has no frames and so no timestamp")]
     NoFrames { camera: String, sequence: u64 },
-    /// A camera that no input should bring.
+    /// The camera belongs to no input of this processor.
     #[error("a frameset of camera `{camera}` came from `{producer}`, which does not read it")]
-    Stranger { camera: String, producer: String },
+    UnknownCamera { camera: String, producer: String },
 }
 
-/// `` `left` stamps by `hardware`, `right` by `global` ``
+/// Formats as `` `left` stamps by `hardware`, `right` stamps by `global` ``.
 fn stamps(seen: &[(String, Clock)]) -> String {
     let stamps: Vec<_> =
         seen.iter().map(|(camera, clock)| format!("`{camera}` stamps by `{clock}`")).collect();
     stamps.join(", ")
 }
 
-/// Framesets in, matches out.
+/// Takes framesets and returns matches.
 pub(crate) struct Matching {
     spec: MatchSpec,
-    cameras: Vec<Camera>,
+    cameras: Vec<CameraState>,
     window: Window<FrameSet>,
     stats: Arc<MatchStats>,
     matches: u64,
-    /// Framesets of the last match, for a reader that takes them one by one.
+    /// Framesets of the last match, for a processor that takes them one by one.
     loose: VecDeque<FrameSet>,
 }
 
-struct Camera {
+struct CameraState {
     clock: CameraClock,
-    /// The clock of its timestamps, once it is known.
-    stamps_by: Option<Clock>,
+    /// The clock of its timestamps; `None` before its first frameset.
+    timestamp_clock: Option<Clock>,
 }
 
 impl Matching {
     pub(crate) fn new(spec: MatchSpec, stats: Arc<MatchStats>) -> Self {
         let rules = Rules { window_nanos: spec.window_nanos, partial: spec.partial, depth: spec.queue };
-        let sources = spec.cameras.iter().map(|camera| Source { awaited: camera.awaited, gap_nanos: 0 });
+        let sources = spec.cameras.iter().map(|camera| LaneRules { awaited: camera.awaited, gap_nanos: 0 });
         let estimated = spec.clock == MatchClock::Estimated;
-        let camera = |_: &MatchedCamera| Camera { clock: CameraClock::new(estimated), stamps_by: None };
+        let camera =
+            |_: &MatchedCamera| CameraState { clock: CameraClock::new(estimated), timestamp_clock: None };
         Self {
             cameras: spec.cameras.iter().map(camera).collect(),
             window: Window::new(rules, sources),
             spec,
-            // Numbers go on where a process that died has stopped.
+            // A replacement for a dead process continues its numbers.
             matches: stats.counters.counts().matches,
             stats,
             loose: VecDeque::new(),
@@ -168,7 +169,7 @@ impl Matching {
         &self.stats
     }
 
-    /// Whether the next frameset of this input can be taken.
+    /// Returns whether the next frameset of this input can be taken.
     pub(crate) fn has_room(&self, input: &str) -> bool {
         !self.spec.blocks || self.lanes_of(input).all(|lane| self.window.has_room(lane))
     }
@@ -178,14 +179,14 @@ impl Matching {
         let of_camera = |camera: &MatchedCamera| camera.name == frames.camera();
         let Some(lane) = self.spec.cameras.iter().position(of_camera) else {
             let (camera, producer) = (frames.camera().to_owned(), frames.producer().to_owned());
-            return Err(MatchError::Stranger { camera, producer });
+            return Err(MatchError::UnknownCamera { camera, producer });
         };
         let Some(frame) = frames.instant() else {
             let (camera, sequence) = (frames.camera().to_owned(), frames.sequence());
             return Err(MatchError::NoFrames { camera, sequence });
         };
         let clock = frame.timestamp.clock;
-        if self.cameras[lane].stamps_by.replace(clock) != Some(clock) {
+        if self.cameras[lane].timestamp_clock.replace(clock) != Some(clock) {
             if let Err(error) = self.check_clocks() {
                 self.stats.counters.count_unmatched(lane, Unmatched::LeftOver);
                 return Err(error);
@@ -194,7 +195,7 @@ impl Matching {
         }
         let camera = &mut self.cameras[lane];
         let reading = camera.clock.read(frame.timestamp, frame.number, frames.arrival_nanos());
-        if reading.anew {
+        if reading.restarted {
             self.stats.counters.count_epoch(lane);
         }
         camera.clock.estimate().into_iter().for_each(|clock| self.stats.counters.set_clock(lane, clock));
@@ -205,46 +206,46 @@ impl Matching {
         Ok(())
     }
 
-    /// Says that nothing more will come from an input; false when that was known.
+    /// Marks an input as ended; returns false when it was marked before.
     pub(crate) fn end(&mut self, input: &str) -> bool {
         let lanes: Vec<_> = self.lanes_of(input).collect();
-        lanes.into_iter().fold(false, |news, lane| self.window.end(lane) | news)
+        lanes.into_iter().fold(false, |first, lane| self.window.end(lane) | first)
     }
 
-    /// Goes on without the cameras that are waited for, until they catch up.
+    /// Stops waiting for the cameras that hold up the next match, until they catch up.
     pub(crate) fn give_up(&mut self) {
         self.window.give_up();
     }
 
-    /// Takes out the next match, if there is one.
+    /// Takes the next match, if there is one.
     pub(crate) fn next(&mut self) -> Option<Match> {
         while let Some(decided) = self.window.pop() {
             match decided {
-                Decided::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
-                Decided::Match(set) => return Some(self.matched(set)),
+                Decision::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
+                Decision::Match(set) => return Some(self.matched(set)),
             }
         }
         None
     }
 
-    /// Takes out the next frameset of the last match that was taken apart.
+    /// Takes the next frameset of the match that [`loosen`](Self::loosen) split.
     pub(crate) fn next_loose(&mut self) -> Option<FrameSet> {
         self.loose.pop_front()
     }
 
-    /// Takes a match apart, for a reader that takes its framesets one by one.
+    /// Splits a match, for a processor that takes its framesets one by one.
     pub(crate) fn loosen(&mut self, matched: Match) {
         self.loose.extend(matched.into_framesets());
     }
 
-    /// Leaves everything that waits: its reader is gone, for a while or for good.
+    /// Discards all queued framesets: the reader has stopped, temporarily or for good.
     pub(crate) fn forget(&mut self) {
         self.loose.clear();
         let mut left: Vec<usize> = self.window.drain().map(|(lane, _)| lane).collect();
         while let Some(decided) = self.window.pop() {
             match decided {
-                Decided::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
-                Decided::Match(set) => left.extend(set.into_iter().map(|(lane, _)| lane)),
+                Decision::Unmatched(lane, reason, _) => self.stats.counters.count_unmatched(lane, reason),
+                Decision::Match(set) => left.extend(set.into_iter().map(|(lane, _)| lane)),
             }
         }
         for lane in left {
@@ -262,7 +263,7 @@ impl Matching {
         self.stats.counters.count_match(set.iter().map(|(lane, _)| *lane), spread, !complete);
         let number = self.matches;
         self.matches += 1;
-        Match { number, framesets: set.into_iter().map(|(_, item)| item.what).collect(), spread, complete }
+        Match { number, framesets: set.into_iter().map(|(_, item)| item.value).collect(), spread, complete }
     }
 
     fn lanes_of(&self, input: &str) -> impl Iterator<Item = usize> {
@@ -270,12 +271,12 @@ impl Matching {
         lanes.filter(move |(_, camera)| camera.input == input).map(|(lane, _)| lane)
     }
 
-    /// Checks that every camera stamps by the declared clock, as far as that is known.
+    /// Checks that every camera seen so far uses the declared clock.
     fn check_clocks(&self) -> Result<(), MatchError> {
         let Some(declared) = self.spec.clock.of_all() else { return Ok(()) };
         let seen = self.spec.cameras.iter().zip(&self.cameras);
         let seen: Vec<_> =
-            seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.stamps_by?))).collect();
+            seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.timestamp_clock?))).collect();
         if seen.iter().all(|(_, clock)| *clock == declared) {
             return Ok(());
         }
@@ -283,8 +284,8 @@ impl Matching {
     }
 }
 
-/// A camera's framesets are at least half their interval apart, unless it is the moment of their arrival that is
-/// stamped.
+/// Returns the smallest distance between a camera's framesets: half their nominal interval, or 0 when timestamps are
+/// arrival times.
 fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
     let images = frames.info().streams.iter().filter(|info| !info.stream.is_motion());
     let rate = images.map(|info| info.profile.frames_per_second()).max();
@@ -294,7 +295,7 @@ fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
     }
 }
 
-/// What still waits when the processor goes is in no match.
+/// Counts framesets that are still queued as unmatched.
 impl Drop for Matching {
     fn drop(&mut self) {
         self.forget();

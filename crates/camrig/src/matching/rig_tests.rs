@@ -1,4 +1,4 @@
-//! Simulated hours of rigs whose truth is known: what is found, what is wrong, what is kept.
+//! Tests of matching on simulated rigs: counts right and wrong matches over up to an hour.
 
 use std::collections::BTreeMap;
 
@@ -7,42 +7,42 @@ use camrig_ipc::Unmatched;
 
 use super::clock::CameraClock;
 use super::simulation::Random;
-use super::window::{Decided, Rules, Source, Window};
+use super::window::{Decision, LaneRules, Rules, Window};
 
 const MILLIS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 const RATE: u64 = 30;
 const HOUR: u64 = 3600;
-/// The cameras of a rig are triggered together, again and again: this long after the host's clock was zero.
+/// The first trigger of the cameras, by the host's clock.
 const START: u64 = 1000 * SECOND;
 const DEPTH: usize = 8;
 
 /// A camera that is triggered with the others and has a clock of its own.
 #[derive(Clone, Copy)]
-struct Camera {
-    /// How much later than the trigger it takes its frameset.
+struct SimulatedCamera {
+    /// Time from the trigger to its exposure.
     skew_nanos: u64,
-    /// How much too fast its clock is.
+    /// By how much its clock is too fast.
     drift_ppm: f64,
-    /// The shortest way to the host, and what may be added to it.
-    way_nanos: u64,
+    /// The minimum latency to the host, and the largest addition to it.
+    latency_nanos: u64,
     jitter_nanos: u64,
-    /// How many of a hundred framesets are lost.
+    /// Percentage of framesets that are lost.
     lost_percent: u64,
-    /// It takes a frameset at every so manieth trigger.
+    /// It takes a frameset at every n-th trigger.
     every: u64,
-    /// From when to when it is away, in seconds: then its clock and its numbers start anew.
-    away: Option<(u64, u64)>,
+    /// From which second to which it is disconnected; its clock and its numbers restart afterwards.
+    disconnected: Option<(u64, u64)>,
 }
 
-const CAMERA: Camera = Camera {
+const CAMERA: SimulatedCamera = SimulatedCamera {
     skew_nanos: 0,
     drift_ppm: 0.0,
-    way_nanos: 5 * MILLIS,
+    latency_nanos: 5 * MILLIS,
     jitter_nanos: 3 * MILLIS,
     lost_percent: 0,
     every: 1,
-    away: None,
+    disconnected: None,
 };
 
 /// A frameset as it arrives.
@@ -54,26 +54,26 @@ struct Arrival {
     number: u64,
 }
 
-/// What a rig's cameras deliver, in the order in which it arrives.
-fn arrivals(cameras: &[Camera], seconds: u64, random: &mut Random) -> Vec<Arrival> {
+/// Returns the framesets of a rig's cameras in the order of arrival.
+fn arrivals(cameras: &[SimulatedCamera], seconds: u64, random: &mut Random) -> Vec<Arrival> {
     let mut all = Vec::new();
     for (lane, camera) in cameras.iter().enumerate() {
         let (mut last_arrival, mut epoch_nanos, mut number) = (0, 0, 0);
         for trigger in (0..seconds * RATE).step_by(camera.every as usize) {
             number += 1;
-            let is_away = |(from, to): (u64, u64)| (from * RATE..to * RATE).contains(&trigger);
+            let is_disconnected = |(from, to): (u64, u64)| (from * RATE..to * RATE).contains(&trigger);
             let taken = START + trigger * SECOND / RATE + camera.skew_nanos;
-            if camera.away.is_some_and(is_away) {
+            if camera.disconnected.is_some_and(is_disconnected) {
                 (epoch_nanos, number) = (taken, 0);
             }
-            if camera.away.is_some_and(is_away) || random.below(100) < camera.lost_percent {
+            if camera.disconnected.is_some_and(is_disconnected) || random.below(100) < camera.lost_percent {
                 continue;
             }
             let age = taken - epoch_nanos + random.below(200_000);
             let nanos = age.saturating_add_signed((age as f64 * camera.drift_ppm * 1e-6) as i64);
-            // Now and then the host is busy.
+            // Sometimes the host is delayed.
             let busy = if random.below(1000) == 0 { random.below(80 * MILLIS) } else { 0 };
-            let arrival = taken + camera.way_nanos + random.below(camera.jitter_nanos) + busy;
+            let arrival = taken + camera.latency_nanos + random.below(camera.jitter_nanos) + busy;
             last_arrival = arrival.max(last_arrival + 1);
             let timestamp = Timestamp { clock: Clock::Hardware, nanos };
             all.push(Arrival { at_nanos: last_arrival, lane, trigger, timestamp, number });
@@ -83,10 +83,10 @@ fn arrivals(cameras: &[Camera], seconds: u64, random: &mut Random) -> Vec<Arriva
     all
 }
 
-/// What came of a rig.
+/// The matches of a rig.
 #[derive(Default, Debug)]
 struct Outcome {
-    /// By the number of cameras in them: matches of one trigger.
+    /// Matches of one trigger, by the number of cameras in them.
     right: BTreeMap<usize, u64>,
     /// Matches of several triggers.
     wrong: u64,
@@ -94,20 +94,20 @@ struct Outcome {
     epochs: u64,
 }
 
-fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
-    let gap_nanos = |camera: &Camera| SECOND * camera.every / RATE / 2;
-    let source = |camera: &Camera| Source { awaited: true, gap_nanos: gap_nanos(camera) };
-    let mut window = Window::new(rules, cameras.iter().map(source));
+fn run(rules: Rules, cameras: &[SimulatedCamera], arrivals: Vec<Arrival>) -> Outcome {
+    let gap_nanos = |camera: &SimulatedCamera| SECOND * camera.every / RATE / 2;
+    let lane_rules = |camera: &SimulatedCamera| LaneRules { awaited: true, gap_nanos: gap_nanos(camera) };
+    let mut window = Window::new(rules, cameras.iter().map(lane_rules));
     let mut clocks: Vec<_> = cameras.iter().map(|_| CameraClock::new(true)).collect();
     let (mut outcome, mut last_trigger) = (Outcome::default(), None);
     let mut take = |window: &mut Window<u64>, outcome: &mut Outcome| {
         while let Some(decided) = window.pop() {
             match decided {
-                Decided::Match(set) => {
+                Decision::Match(set) => {
                     let times = || set.iter().map(|(_, item)| item.nanos);
                     assert!(times().max().unwrap() - times().min().unwrap() <= rules.window_nanos);
-                    let trigger = set[0].1.what;
-                    if set.iter().all(|(_, item)| item.what == trigger) {
+                    let trigger = set[0].1.value;
+                    if set.iter().all(|(_, item)| item.value == trigger) {
                         *outcome.right.entry(set.len()).or_default() += 1;
                     } else {
                         outcome.wrong += 1;
@@ -115,7 +115,7 @@ fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
                     assert!(last_trigger < Some(trigger), "matches come in the order of time");
                     last_trigger = Some(trigger);
                 }
-                Decided::Unmatched(_, reason, _) => {
+                Decision::Unmatched(_, reason, _) => {
                     *outcome.unmatched.entry(reason.name()).or_default() += 1;
                 }
             }
@@ -123,7 +123,7 @@ fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
     };
     for Arrival { at_nanos, lane, trigger, timestamp, number } in arrivals {
         let reading = clocks[lane].read(timestamp, number, at_nanos);
-        outcome.epochs += u64::from(reading.anew);
+        outcome.epochs += u64::from(reading.restarted);
         match reading.nanos {
             Some(nanos) => window.push(lane, nanos, trigger),
             None => *outcome.unmatched.entry(Unmatched::Unsettled.name()).or_default() += 1,
@@ -137,11 +137,11 @@ fn run(rules: Rules, cameras: &[Camera], arrivals: Vec<Arrival>) -> Outcome {
     outcome
 }
 
-/// How many triggers the cameras all have delivered, by their number; the first second of a clock is no one's.
-fn delivered(cameras: &[Camera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
+/// Returns how many triggers each number of cameras delivered; the first second of a clock does not count.
+fn delivered(cameras: &[SimulatedCamera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
     let mut of_trigger: BTreeMap<u64, usize> = BTreeMap::new();
     for arrival in arrivals {
-        let back = cameras[arrival.lane].away.map_or(0, |(_, to)| to * RATE);
+        let back = cameras[arrival.lane].disconnected.map_or(0, |(_, to)| to * RATE);
         let settled = arrival.trigger >= RATE && !(back..back + RATE).contains(&arrival.trigger);
         *of_trigger.entry(arrival.trigger).or_default() += usize::from(settled);
     }
@@ -154,9 +154,9 @@ fn delivered(cameras: &[Camera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
 
 const RULES: Rules = Rules { window_nanos: 15 * MILLIS, partial: false, depth: DEPTH };
 
-/// Runs a rig and checks that nothing is wrong and at least 999 of 1000 whole sets are found.
+/// Runs a rig and checks that no match is wrong and at least 999 of 1000 complete matches are found.
 #[track_caller]
-fn finds_all(rules: Rules, cameras: &[Camera], seconds: u64) -> Outcome {
+fn finds_all(rules: Rules, cameras: &[SimulatedCamera], seconds: u64) -> Outcome {
     let arrivals = arrivals(cameras, seconds, &mut Random::new(11));
     let delivered = delivered(cameras, &arrivals);
     let outcome = run(rules, cameras, arrivals);
@@ -167,12 +167,12 @@ fn finds_all(rules: Rules, cameras: &[Camera], seconds: u64) -> Outcome {
     outcome
 }
 
-fn skewed() -> [Camera; 4] {
+fn skewed() -> [SimulatedCamera; 4] {
     [
-        Camera { drift_ppm: 50.0, ..CAMERA },
-        Camera { skew_nanos: 4 * MILLIS, way_nanos: 6 * MILLIS, drift_ppm: -50.0, ..CAMERA },
-        Camera { skew_nanos: 9 * MILLIS, drift_ppm: 20.0, ..CAMERA },
-        Camera { skew_nanos: 12 * MILLIS, ..CAMERA },
+        SimulatedCamera { drift_ppm: 50.0, ..CAMERA },
+        SimulatedCamera { skew_nanos: 4 * MILLIS, latency_nanos: 6 * MILLIS, drift_ppm: -50.0, ..CAMERA },
+        SimulatedCamera { skew_nanos: 9 * MILLIS, drift_ppm: 20.0, ..CAMERA },
+        SimulatedCamera { skew_nanos: 12 * MILLIS, ..CAMERA },
     ]
 }
 
@@ -183,27 +183,28 @@ fn known_skews_and_drifting_clocks_for_an_hour() {
 }
 
 #[test]
-fn lost_framesets_are_nobody_elses_partner() {
-    let outcome = finds_all(RULES, &skewed().map(|camera| Camera { lost_percent: 5, ..camera }), HOUR);
+fn lost_framesets_cause_no_wrong_matches() {
+    let outcome =
+        finds_all(RULES, &skewed().map(|camera| SimulatedCamera { lost_percent: 5, ..camera }), HOUR);
     assert!(outcome.unmatched["missing"] > 0, "{outcome:?}");
 }
 
 #[test]
-fn cameras_that_arrive_in_another_order_than_they_were_taken() {
+fn framesets_that_arrive_in_another_order_than_taken() {
     let mut cameras = skewed();
-    for (camera, way_millis) in cameras.iter_mut().zip([2, 70, 30, 5]) {
-        (camera.way_nanos, camera.jitter_nanos) = (way_millis * MILLIS, 30 * MILLIS);
+    for (camera, latency_millis) in cameras.iter_mut().zip([2, 70, 30, 5]) {
+        (camera.latency_nanos, camera.jitter_nanos) = (latency_millis * MILLIS, 30 * MILLIS);
     }
-    // An estimator takes the shortest way for part of the offset: here the clocks are known otherwise.
+    // The estimator counts the minimum latency as offset; here exact times are used instead.
     let arrivals = arrivals(&cameras, 600, &mut Random::new(5));
     let (mut window, mut found) =
-        (Window::new(RULES, [Source { awaited: true, gap_nanos: 16 * MILLIS }; 4]), 0);
+        (Window::new(RULES, [LaneRules { awaited: true, gap_nanos: 16 * MILLIS }; 4]), 0);
     for arrival in &arrivals {
         let nanos = START + arrival.trigger * SECOND / RATE + cameras[arrival.lane].skew_nanos;
         window.push(arrival.lane, nanos, arrival.trigger);
         while let Some(decided) = window.pop() {
-            let Decided::Match(set) = decided else { panic!("{decided:?}") };
-            assert!(set.iter().all(|(_, item)| item.what == set[0].1.what));
+            let Decision::Match(set) = decided else { panic!("{decided:?}") };
+            assert!(set.iter().all(|(_, item)| item.value == set[0].1.value));
             found += 1;
         }
     }
@@ -212,7 +213,7 @@ fn cameras_that_arrive_in_another_order_than_they_were_taken() {
 
 #[test]
 fn a_camera_at_half_the_rate() {
-    let cameras = [CAMERA, Camera { every: 2, skew_nanos: 7 * MILLIS, ..CAMERA }, CAMERA];
+    let cameras = [CAMERA, SimulatedCamera { every: 2, skew_nanos: 7 * MILLIS, ..CAMERA }, CAMERA];
     let outcome = finds_all(RULES, &cameras, HOUR / 6);
     assert!(outcome.unmatched["missing"] > 0, "{outcome:?}");
     let partial = finds_all(Rules { partial: true, ..RULES }, &cameras, HOUR / 6);
@@ -221,7 +222,8 @@ fn a_camera_at_half_the_rate() {
 
 #[test]
 fn a_camera_that_restarts() {
-    let cameras = [CAMERA, Camera { away: Some((300, 307)), drift_ppm: 50.0, ..CAMERA }, CAMERA];
+    let cameras =
+        [CAMERA, SimulatedCamera { disconnected: Some((300, 307)), drift_ppm: 50.0, ..CAMERA }, CAMERA];
     for partial in [false, true] {
         let outcome = finds_all(Rules { partial, ..RULES }, &cameras, 600);
         assert_eq!(outcome.epochs, 1);
@@ -230,8 +232,8 @@ fn a_camera_that_restarts() {
 }
 
 #[test]
-fn a_dead_camera_stalls_nobody_where_it_may_be_missing() {
-    let cameras = [CAMERA, Camera { away: Some((10, HOUR)), ..CAMERA }, CAMERA];
+fn a_dead_camera_does_not_stall_a_match_that_may_lack_it() {
+    let cameras = [CAMERA, SimulatedCamera { disconnected: Some((10, HOUR)), ..CAMERA }, CAMERA];
     let partial = finds_all(Rules { partial: true, ..RULES }, &cameras, 600);
     assert!(partial.right[&2] >= 589 * RATE, "{partial:?}");
     let dropped = finds_all(RULES, &cameras, 600);

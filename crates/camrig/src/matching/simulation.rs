@@ -1,6 +1,6 @@
-//! Streams of several cameras as real rigs have them, without a camera.
+//! A reproducible source of random numbers for simulated cameras.
 
-/// Numbers that look random and are the same in every run (`xorshift64*`, Vigna 2016).
+/// Generates the same pseudo-random numbers in every run (`xorshift64*`, Vigna 2016).
 pub(super) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! What a topology says of a processor's matching.
+//! The matching settings of one processor.
 
 use camrig_frame::Clock;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub(crate) enum MatchClock {
     Global,
     /// The host's wall clock on arrival.
     System,
-    /// Each camera's own clock, whichever it is, mapped to the host's monotonic clock here.
+    /// Each camera's own clock, of any kind, mapped to the host's monotonic clock here.
     Estimated,
 }
 
@@ -26,7 +26,7 @@ impl MatchClock {
         ("estimated", Self::Estimated),
     ];
 
-    /// The clock that every frameset has to be stamped by; none when each camera may have its own.
+    /// Returns the clock that every frameset has to use; `None` when each camera may use its own.
     pub(super) fn of_all(self) -> Option<Clock> {
         match self {
             Self::Hardware => Some(Clock::Hardware),
@@ -37,16 +37,16 @@ impl MatchClock {
     }
 }
 
-/// What a topology says of a processor's matching.
+/// The matching settings of one processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MatchSpec {
     pub(crate) window_nanos: u64,
-    /// Whether a match may lack cameras that are waited for.
+    /// Whether a match may lack cameras that matches wait for.
     pub(crate) partial: bool,
     pub(crate) clock: MatchClock,
-    /// Framesets of each camera that can wait for the others.
+    /// Maximum number of queued framesets of each camera.
     pub(crate) queue: usize,
-    /// Whether producers wait where there is no room, so that nothing needs to be given up for it.
+    /// Whether producers wait while a queue is full, so that no camera needs to be given up to make room.
     pub(crate) blocks: bool,
     pub(crate) cameras: Vec<MatchedCamera>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct MatchSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MatchedCamera {
     pub(crate) name: String,
-    /// The input by which they come.
+    /// The input that delivers them.
     pub(crate) input: String,
     /// Whether matches wait for it.
     pub(crate) awaited: bool,

@@ -1,20 +1,20 @@
-//! What a matching came to, with names: counters in shared memory, and whose it is.
+//! The counters of one matching, in shared memory, with the names of its cameras.
 
 use camrig_ipc::{MatchCamera, MatchCounters, MatchCounts, MemoryError};
 use ipc_channel::ipc::IpcSharedMemory;
 
 use super::spec::MatchSpec;
 
-/// What a matching came to so far, for whoever shows it.
+/// Counters of one matching.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MatchStatus<'a> {
-    /// Matches, and their spread.
+    /// Number of matches, and their spread.
     pub counts: MatchCounts,
-    /// What became of each camera's framesets.
+    /// The counters of each camera, with its name.
     pub cameras: Vec<(&'a str, MatchCamera)>,
 }
 
-/// The counts of one matching with the names of its cameras.
+/// The shared counters of one matching, with the names of its cameras.
 #[derive(Debug)]
 pub(crate) struct MatchStats {
     cameras: Vec<String>,

@@ -1,4 +1,4 @@
-//! Framesets in, matches out, and the counts of both.
+//! Tests of matching: framesets in, matches out, and the counters.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn camera(name: &str) -> TestCamera {
     TestCamera::new(name, &[(Stream::Depth, PixelFormat::Z16, "1x1@30")])
 }
 
-/// These cameras, each an input of its own, matched by the host's wall clock, which [`TestCamera`]s stamp by.
+/// Matches these cameras, each an input of its own, by the host's wall clock, which [`TestCamera`]s use.
 fn matching(cameras: &[&str], partial: bool) -> Matching {
     let camera = |name: &&str| MatchedCamera { name: (*name).into(), input: (*name).into(), awaited: true };
     let spec = MatchSpec {
@@ -40,7 +40,7 @@ fn a_match_is_one_frameset_of_each_camera() {
     matching.push(left.frameset(0, &[&[0, 0]])).unwrap();
     matching.push(left.frameset(100 * MILLIS, &[&[1, 0]])).unwrap();
     matching.push(right.frameset(102 * MILLIS, &[&[2, 0]])).unwrap();
-    // The next frameset of `left` could be of the same instant as that of `right`.
+    // The next frameset of `left` could match that of `right`.
     assert!(matching.next().is_none());
     matching.end("left");
     let matched = matching.next().unwrap();
@@ -68,7 +68,7 @@ fn a_match_is_one_frameset_of_each_camera() {
 }
 
 #[test]
-fn a_reader_that_goes_leaves_what_waits() {
+fn a_stopped_reader_leaves_queued_framesets_unmatched() {
     let mut left = camera("left");
     let mut matching = matching(&["left", "right"], true);
     for nanos in [0, 100 * MILLIS, 200 * MILLIS] {
@@ -80,7 +80,7 @@ fn a_reader_that_goes_leaves_what_waits() {
     assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 3], [0; 6]]);
     assert!(matching.has_room("left") && matching.next().is_none());
 
-    // A silent camera is given up: the others go on, and its own life begins anew with its next frameset.
+    // A silent camera is given up: the others are matched without it, until its next frameset.
     matching.push(left.frameset(300 * MILLIS, &[&[0, 0]])).unwrap();
     assert!(matching.next().is_none());
     matching.give_up();
@@ -90,7 +90,7 @@ fn a_reader_that_goes_leaves_what_waits() {
 }
 
 #[test]
-fn what_cannot_be_matched_is_named() {
+fn errors_name_the_frameset_or_clock_that_cannot_be_matched() {
     let mut matching = matching(&["left"], false);
     let error = matching.push(camera("other").frameset(0, &[&[0, 0]])).unwrap_err();
     assert_eq!(error.to_string(), "a frameset of camera `other` came from `other`, which does not read it");
@@ -123,7 +123,7 @@ fn a_match_is_published_under_its_number() {
         published.iter().map(header).collect::<Vec<_>>(),
         [("left".to_owned(), 0, Some(1)), ("right".to_owned(), 1, Some(1))]
     );
-    // Whoever passes it on once more keeps the number.
+    // Forwarding it once more keeps the number.
     outlet.forward(&published[1]).unwrap();
     assert_eq!(link.take().map(|frames| frames.header().matched), Some(Some(1)));
     assert_eq!(second.framesets()[0].header().matched, None);

@@ -1,162 +1,161 @@
-//! Which framesets belong to the same instant: decided by their times alone.
+//! Decides from times alone which framesets belong to the same instant.
 //!
-//! A state machine without clock, thread or link. Whoever owns it pushes each camera's items in the order of
-//! that camera, says which cameras have ended, and takes out what was decided. What is decided follows from the
-//! times: an answer that could still change with what comes is not given yet, so that the order in which the
-//! cameras' items arrive makes no difference, until a camera is given up.
+//! A state machine without clock, thread or link. Its owner pushes each camera's items in that camera's order, marks
+//! cameras as ended, and takes the decisions. Decisions depend on times only: a decision that a later item could still
+//! change is withheld, so that the order of arrival across cameras makes no difference, unless a camera is given up.
 //!
-//! # What is decided
+//! # Decisions
 //!
-//! Of all that waits, the *earliest* item is decided next. The cameras that have an item within the window from
-//! it could share its instant. Of their first items the latest is the *pivot*: what is earlier on the other
-//! cameras can have no better partner on the pivot's camera. Among all sets that hold the pivot and one item of
-//! each of the others, the one of the smallest spread is best, and of several such the earliest.
+//! The *earliest* queued item is decided next. Every camera with an item within the window from it could be part of
+//! its match. The latest of these cameras' first items is the *pivot*: an earlier item of another camera can have no
+//! better partner on the pivot's camera. Among all sets of the pivot and one item of each other camera, the best is
+//! the one with the smallest spread, and among equals the earliest.
 //!
-//! * Holds the best set the earliest item, it is a match.
-//! * Otherwise what lies before the best set fits nothing better: where every awaited camera has to be in a
-//!   match it is passed over, and where some may be missing it is matched among itself.
-//! * Where every awaited camera has to be in a match, and one has nothing within the window, the earliest item
-//!   stays without a match.
+//! * If the best set contains the earliest item, it is a match.
+//! * Otherwise the items before the best set fit nothing better: they are passed over if every awaited camera has to
+//!   be in a match, and matched among themselves if cameras may be missing.
+//! * If every awaited camera has to be in a match, and one has no item within the window, the earliest item is
+//!   unmatched.
 //!
-//! # When it is decided
+//! # Waiting
 //!
-//! The best set is looked for from the pivot's neighbours on: the earliest of its items moves on to the next of
-//! its camera, until that is the pivot. A camera's next item comes no sooner than its *gap* after the last one;
-//! where such an item could improve nothing, it is not waited for. An item that comes sooner than that all the
-//! same is not used, so that waiting for it or not is the same.
+//! The search for the best set starts at the pivot's neighbours: the earliest item of the set is replaced by the next
+//! of its camera, until that item is the pivot. A camera's next item is at least its *gap* after the last one; an item
+//! that could not improve the set is not waited for. An item that comes sooner than the gap is not used, so that
+//! waiting for it makes no difference.
 //!
-//! At most so many items of a camera wait. For one more, what is decided next is decided with what is there: the
+//! Each camera's queue is bounded. To make room in a full one, the next decision is made with the items there are: the
 //! cameras that it waited for are given up until they catch up.
 
 use std::collections::VecDeque;
 
 use camrig_ipc::Unmatched;
 
-/// What a match is.
+/// The conditions for a match.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// The largest spread of a match: how much later its latest item is than its earliest.
+    /// The largest spread of a match, from its earliest item to its latest.
     pub(super) window_nanos: u64,
     /// Whether a match may lack cameras that are awaited.
     pub(super) partial: bool,
-    /// How many items of each camera can wait.
+    /// Maximum number of queued items of each camera.
     pub(super) depth: usize,
 }
 
-/// What is known of a camera beside its items.
+/// The properties of one camera.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source {
+pub(super) struct LaneRules {
     /// Whether matches wait for its items.
     pub(super) awaited: bool,
-    /// Its items are at least so far apart.
+    /// The smallest distance between its items.
     pub(super) gap_nanos: u64,
 }
 
-/// What was decided of some items.
+/// A decision about one or several items.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decided<T> {
-    /// They are of one instant: each with its camera, in the order of the cameras.
+pub(super) enum Decision<T> {
+    /// These items are a match: each with its camera, in the order of the cameras.
     Match(Vec<(usize, Item<T>)>),
-    /// One of this camera has no match.
+    /// This item of this camera has no match.
     Unmatched(usize, Unmatched, T),
 }
 
-/// Something with a time.
+/// A value with a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item<T> {
     pub(super) nanos: u64,
-    pub(super) what: T,
+    pub(super) value: T,
 }
 
-/// What waits, by camera, and what was decided of the rest.
+/// The queued items of each camera, and the decisions to be taken.
 pub(super) struct Window<T> {
     rules: Rules,
     lanes: Vec<Lane<T>>,
-    /// Nothing earlier than this is decided again.
+    /// No decision is made about earlier items.
     frontier_nanos: u64,
-    decided: VecDeque<Decided<T>>,
+    decided: VecDeque<Decision<T>>,
 }
 
 struct Lane<T> {
-    source: Source,
+    rules: LaneRules,
     items: VecDeque<Item<T>>,
     last_nanos: Option<u64>,
     ended: bool,
     given_up: bool,
 }
 
-/// What is to be done next with what waits.
+/// The next decision about the queued items.
 enum Step {
     Nothing,
-    /// This camera's next item may change the answer.
+    /// Wait: this camera's next item may change the decision.
     Wait(usize),
     /// The earliest item has no match.
     Drop,
     /// The first items of these cameras are a match.
     Match(Vec<usize>),
-    /// So many items of each camera fit nothing better.
+    /// This many items of each camera fit nothing better.
     Pass(Vec<usize>),
 }
 
 impl<T> Lane<T> {
-    fn new(source: Source) -> Self {
-        Self { source, items: VecDeque::new(), last_nanos: None, ended: false, given_up: false }
+    fn new(rules: LaneRules) -> Self {
+        Self { rules, items: VecDeque::new(), last_nanos: None, ended: false, given_up: false }
     }
 
-    /// The earliest time that an item can have that is not there yet; none when no such item is waited for.
+    /// Returns the earliest time of the next item to come; `None` when no item is waited for.
     fn next_nanos(&self, depth: usize) -> Option<u64> {
-        let waits = self.source.awaited && !self.ended && !self.given_up && self.items.len() < depth;
-        waits.then(|| self.last_nanos.map_or(0, |last| last.saturating_add(self.source.gap_nanos)))
+        let waits = self.rules.awaited && !self.ended && !self.given_up && self.items.len() < depth;
+        waits.then(|| self.last_nanos.map_or(0, |last| last.saturating_add(self.rules.gap_nanos)))
     }
 }
 
 impl<T> Window<T> {
-    pub(super) fn new(rules: Rules, sources: impl IntoIterator<Item = Source>) -> Self {
-        let lanes = sources.into_iter().map(Lane::new).collect();
+    pub(super) fn new(rules: Rules, lane_rules: impl IntoIterator<Item = LaneRules>) -> Self {
+        let lanes = lane_rules.into_iter().map(Lane::new).collect();
         Self { rules, lanes, frontier_nanos: 0, decided: VecDeque::new() }
     }
 
-    /// Says how far apart a camera's items are, once it is known.
+    /// Sets the smallest distance between a camera's items, once it is known.
     pub(super) fn set_gap(&mut self, lane: usize, gap_nanos: u64) {
-        self.lanes[lane].source.gap_nanos = gap_nanos;
+        self.lanes[lane].rules.gap_nanos = gap_nanos;
     }
 
-    /// Whether one more item of this camera can wait without another camera being given up for it.
+    /// Returns whether one more item of this camera can be queued without giving up another camera.
     pub(super) fn has_room(&self, lane: usize) -> bool {
         self.lanes[lane].items.len() < self.rules.depth
     }
 
-    /// Takes the next item of a camera, and decides what it lets decide.
-    pub(super) fn push(&mut self, lane: usize, nanos: u64, what: T) {
+    /// Queues the next item of a camera, and makes the decisions that it allows.
+    pub(super) fn push(&mut self, lane: usize, nanos: u64, value: T) {
         if let Some(last) = self.lanes[lane].last_nanos {
             if nanos.saturating_add(self.rules.window_nanos) < last {
-                // The clock went back: what waits is of another time.
+                // The clock went back: the queued items are from another time base.
                 self.decide_all();
                 self.frontier_nanos = 0;
                 self.lanes.iter_mut().for_each(|lane| lane.last_nanos = None);
-            } else if nanos < last.saturating_add(self.lanes[lane].source.gap_nanos.max(1)) {
-                return self.decided.push_back(Decided::Unmatched(lane, Unmatched::TooSoon, what));
+            } else if nanos < last.saturating_add(self.lanes[lane].rules.gap_nanos.max(1)) {
+                return self.decided.push_back(Decision::Unmatched(lane, Unmatched::TooSoon, value));
             }
         }
         self.lanes[lane].last_nanos = Some(nanos);
         if nanos < self.frontier_nanos {
-            return self.decided.push_back(Decided::Unmatched(lane, Unmatched::Late, what));
+            return self.decided.push_back(Decision::Unmatched(lane, Unmatched::Late, value));
         }
         self.lanes[lane].given_up = false;
         while !self.has_room(lane) {
             self.decide_without_waiting();
         }
-        self.lanes[lane].items.push_back(Item { nanos, what });
+        self.lanes[lane].items.push_back(Item { nanos, value });
         self.decide();
     }
 
-    /// Says that nothing more will come from a camera; false when that was known.
+    /// Marks a camera as ended; returns false when it was marked before.
     pub(super) fn end(&mut self, lane: usize) -> bool {
-        let news = !std::mem::replace(&mut self.lanes[lane].ended, true);
-        if news {
+        let first = !std::mem::replace(&mut self.lanes[lane].ended, true);
+        if first {
             self.decide();
         }
-        news
+        first
     }
 
     /// Gives up the cameras that the next decision waits for, until they catch up.
@@ -167,28 +166,28 @@ impl<T> Window<T> {
         self.decide();
     }
 
-    /// Takes out what was decided, oldest first.
-    pub(super) fn pop(&mut self) -> Option<Decided<T>> {
+    /// Takes the oldest decision.
+    pub(super) fn pop(&mut self) -> Option<Decision<T>> {
         self.decided.pop_front()
     }
 
-    /// How many items wait.
+    /// Returns the number of queued items.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lanes.iter().map(|lane| lane.items.len()).sum()
     }
 
-    /// Takes out whatever still waits.
+    /// Takes all queued items.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (usize, T)> + '_ {
         let lanes = self.lanes.iter_mut().enumerate();
-        lanes.flat_map(|(lane, Lane { items, .. })| items.drain(..).map(move |item| (lane, item.what)))
+        lanes.flat_map(|(lane, Lane { items, .. })| items.drain(..).map(move |item| (lane, item.value)))
     }
 
     fn decide(&mut self) {
         while self.take(self.step()) {}
     }
 
-    /// One decision, for which no camera is waited for.
+    /// Makes one decision without waiting for any camera.
     fn decide_without_waiting(&mut self) {
         match self.step() {
             Step::Wait(lane) => self.lanes[lane].given_up = true,
@@ -196,7 +195,7 @@ impl<T> Window<T> {
         }
     }
 
-    /// Decides all that waits, as if every camera had ended.
+    /// Decides about all queued items, as if every camera had ended.
     fn decide_all(&mut self) {
         let waiting: Vec<_> = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.items)).collect();
         self.decide_among(waiting);
@@ -205,14 +204,14 @@ impl<T> Window<T> {
     fn step(&self) -> Step {
         let lanes = self.lanes.iter();
         let next = |lane: usize| self.lanes[lane].next_nanos(self.rules.depth);
-        step(&self.rules, &self.sources(), &lanes.map(|lane| &lane.items).collect::<Vec<_>>(), next)
+        step(&self.rules, &self.lane_rules(), &lanes.map(|lane| &lane.items).collect::<Vec<_>>(), next)
     }
 
-    fn sources(&self) -> Vec<Source> {
-        self.lanes.iter().map(|lane| lane.source).collect()
+    fn lane_rules(&self) -> Vec<LaneRules> {
+        self.lanes.iter().map(|lane| lane.rules).collect()
     }
 
-    /// Does a step with what waits; false when there is nothing to be done.
+    /// Applies a step to the queued items; returns false for a step that changes nothing.
     fn take(&mut self, step: Step) -> bool {
         if matches!(step, Step::Nothing | Step::Wait(_)) {
             return false;
@@ -228,19 +227,20 @@ impl<T> Window<T> {
         true
     }
 
-    /// Does a step with `waiting`; what it passes over where some cameras may be missing is returned.
+    /// Applies a step to `waiting`; returns the items that it passes over, if cameras may be missing.
     fn take_from(&mut self, waiting: &mut [VecDeque<Item<T>>], step: Step) -> Vec<VecDeque<Item<T>>> {
         match step {
             Step::Nothing | Step::Wait(_) => {}
             Step::Drop => {
                 let earliest = earliest(waiting.iter());
-                let item = earliest.and_then(|lane| Some((lane, waiting[lane].pop_front()?.what)));
-                let unmatched = item.map(|(lane, what)| Decided::Unmatched(lane, Unmatched::Missing, what));
+                let item = earliest.and_then(|lane| Some((lane, waiting[lane].pop_front()?.value)));
+                let unmatched =
+                    item.map(|(lane, value)| Decision::Unmatched(lane, Unmatched::Missing, value));
                 self.decided.extend(unmatched);
             }
             Step::Match(lanes) => {
                 let set = lanes.into_iter().filter_map(|lane| Some((lane, waiting[lane].pop_front()?)));
-                self.decided.push_back(Decided::Match(set.collect()));
+                self.decided.push_back(Decision::Match(set.collect()));
             }
             Step::Pass(counts) => {
                 let passed =
@@ -251,7 +251,7 @@ impl<T> Window<T> {
                 }
                 for (lane, items) in passed.into_iter().enumerate() {
                     let unmatched =
-                        |item: Item<T>| Decided::Unmatched(lane, Unmatched::PassedOver, item.what);
+                        |item: Item<T>| Decision::Unmatched(lane, Unmatched::PassedOver, item.value);
                     self.decided.extend(items.into_iter().map(unmatched));
                 }
             }
@@ -259,31 +259,31 @@ impl<T> Window<T> {
         Vec::new()
     }
 
-    /// Decides among items to which nothing will be added.
+    /// Decides about items to which none will be added.
     fn decide_among(&mut self, mut waiting: Vec<VecDeque<Item<T>>>) {
-        let sources = self.sources();
+        let lane_rules = self.lane_rules();
         while !waiting.is_empty() {
-            let next = step(&self.rules, &sources, &waiting.iter().collect::<Vec<_>>(), |_| None);
+            let next = step(&self.rules, &lane_rules, &waiting.iter().collect::<Vec<_>>(), |_| None);
             if matches!(next, Step::Nothing) {
                 return;
             }
-            // Fewer items each time: it ends.
+            // Each step removes items, so this ends.
             let passed = self.take_from(&mut waiting, next);
             self.decide_among(passed);
         }
     }
 }
 
-/// The camera of the earliest item.
+/// Returns the camera of the earliest item.
 fn earliest<'a, T: 'a>(waiting: impl Iterator<Item = &'a VecDeque<Item<T>>>) -> Option<usize> {
     let firsts = waiting.enumerate().filter_map(|(lane, items)| Some((items.front()?.nanos, lane)));
     firsts.min().map(|(_, lane)| lane)
 }
 
-/// What is to be done next with `waiting`, where camera `lane` can still have an item from `next_nanos(lane)` on.
+/// Returns the next step for `waiting`, where camera `lane` can get another item from `next_nanos(lane)` on.
 fn step<T>(
     rules: &Rules,
-    sources: &[Source],
+    lane_rules: &[LaneRules],
     waiting: &[&VecDeque<Item<T>>],
     next_nanos: impl Fn(usize) -> Option<u64>,
 ) -> Step {
@@ -298,7 +298,7 @@ fn step<T>(
     }
     let is_near = |lane: &usize| waiting[*lane].front().is_some_and(|item| item.nanos <= end_nanos);
     let near: Vec<usize> = lanes.clone().filter(is_near).collect();
-    let lacks = |lane: usize| sources[lane].awaited && !near.contains(&lane);
+    let lacks = |lane: usize| lane_rules[lane].awaited && !near.contains(&lane);
     if !rules.partial && lanes.clone().any(lacks) {
         return Step::Drop;
     }
@@ -313,8 +313,8 @@ fn step<T>(
             .map(|&lane| (waiting[lane][at[lane]].nanos, lane))
             .min()
             .unwrap_or((pivot_nanos, first));
-        // What could be won is no better than what is there, or the pivot itself would be left behind.
-        let next_latest = latest_nanos.max(nanos.saturating_add(sources[lane].gap_nanos));
+        // A further step could not improve the spread, or would leave the pivot behind.
+        let next_latest = latest_nanos.max(nanos.saturating_add(lane_rules[lane].gap_nanos));
         if nanos == pivot_nanos || next_latest - pivot_nanos >= best_nanos {
             break;
         }

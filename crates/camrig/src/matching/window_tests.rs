@@ -1,22 +1,22 @@
-//! What the matcher decides, held against the truth: by brute force, and by simulated rigs.
+//! Tests of the window against brute force, in any order of arrival.
 
 use std::collections::VecDeque;
 
 use camrig_ipc::Unmatched;
 use proptest::prelude::*;
 
-use super::window::{Decided, Rules, Source, Window};
+use super::window::{Decision, LaneRules, Rules, Window};
 
 /// A match as its items' cameras and times.
 type Set = Vec<(usize, u64)>;
 
-fn source(gap_nanos: u64) -> Source {
-    Source { awaited: true, gap_nanos }
+fn lane_rules(gap_nanos: u64) -> LaneRules {
+    LaneRules { awaited: true, gap_nanos }
 }
 
-/// Everything that is decided of these cameras' times, which arrive in this order of cameras.
+/// Returns all matches and reasons for these cameras' times, pushed in this order of cameras.
 fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) -> (Vec<Set>, Vec<Unmatched>) {
-    let mut window = Window::new(rules, times.iter().map(|_| source(gap_nanos)));
+    let mut window = Window::new(rules, times.iter().map(|_| lane_rules(gap_nanos)));
     let mut left: Vec<VecDeque<u64>> = times.iter().map(|times| times.iter().copied().collect()).collect();
     let mut push = |window: &mut Window<()>, lane: usize| match left[lane].pop_front() {
         Some(nanos) => {
@@ -26,7 +26,7 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
         None => false,
     };
     for &lane in order {
-        // As a link that blocks: what has no room comes later.
+        // Like a link that blocks: without room, the item is pushed later.
         if window.has_room(lane % times.len()) {
             push(&mut window, lane % times.len());
         }
@@ -48,18 +48,18 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
     let (mut sets, mut unmatched) = (Vec::new(), Vec::new());
     while let Some(decided) = window.pop() {
         match decided {
-            Decided::Match(set) => {
+            Decision::Match(set) => {
                 sets.push(set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect());
             }
-            Decided::Unmatched(_, reason, ()) => unmatched.push(reason),
+            Decision::Unmatched(_, reason, ()) => unmatched.push(reason),
         }
     }
     assert_eq!(window.drain().count(), 0);
     (sets, unmatched)
 }
 
-/// The same by trying everything, with all that will ever come at hand.
-fn by_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> Vec<Set> {
+/// Finds the same matches by trying every set, with all times known in advance.
+fn by_brute_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> Vec<Set> {
     let mut sets = Vec::new();
     while let Some(first) = times.iter().filter_map(VecDeque::front).min().copied() {
         let near: Vec<usize> = (0..times.len())
@@ -80,7 +80,7 @@ fn by_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> 
             if at[near.iter().position(|&lane| lane == pivot).unwrap()] == 0 && earlier {
                 best = Some((spread, at.clone()));
             }
-            // Counts through all sets, the earliest of each camera first.
+            // Enumerates all sets, the earliest item of each camera first.
             for (digit, &lane) in near.iter().enumerate().rev() {
                 at[digit] += 1;
                 if at[digit] < times[lane].len() {
@@ -101,7 +101,7 @@ fn by_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> 
             passed[lane] = times[lane].drain(..at).collect();
         }
         if partial {
-            sets.extend(by_force(window_nanos, true, passed));
+            sets.extend(by_brute_force(window_nanos, true, passed));
         }
     }
     sets
@@ -126,7 +126,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_finds_what_brute_force_finds_in_whatever_order_they_arrive(
+    fn it_finds_the_same_matches_as_brute_force_in_any_order_of_arrival(
         times in (0_u64..12).prop_flat_map(some_times),
         gap in 0_u64..12,
         window_nanos in 0_u64..40,
@@ -134,12 +134,12 @@ proptest! {
         order in prop::collection::vec(0_usize..12, 0..40),
     ) {
         let rules = Rules { window_nanos, partial, depth: 8 };
-        // A gap that is promised is kept.
+        // The times have to keep the gap.
         let apart = times.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).min();
         let gap = gap.min(apart.unwrap_or(gap));
         let (sets, unmatched) = matched(rules, gap, &times, &order);
         let whole = times.iter().map(|times| times.iter().copied().collect()).collect();
-        prop_assert_eq!(&sets, &by_force(window_nanos, partial, whole));
+        prop_assert_eq!(&sets, &by_brute_force(window_nanos, partial, whole));
 
         let in_sets: usize = sets.iter().map(Vec::len).sum();
         prop_assert_eq!(in_sets + unmatched.len(), times.iter().map(Vec::len).sum::<usize>());
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn with_little_room_the_order_makes_no_difference_either(
+    fn with_short_queues_the_order_of_arrival_makes_no_difference(
         times in some_times(0),
         window_nanos in 0_u64..40,
         partial: bool,
