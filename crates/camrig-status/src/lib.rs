@@ -1,17 +1,15 @@
-//! What a running rig does at this moment, as other programs see it.
+//! The status of a running rig, for other programs.
 //!
-//! The supervisor sees every count of its rig. It answers whoever connects to its status socket with a
-//! [`RigStatus`] as JSON; `camrig top`, the pages of `view`, `/status` and `/metrics` all read from there.
+//! The supervisor maps every counter of its rig. It sends each client of its status socket a [`RigStatus`] as
+//! JSON; `camrig top`, the pages of `view`, `/status` and `/metrics` all read from that socket.
 //!
-//! * this module: the status itself, a contract as the report is one: fields may be added, none is renamed
-//! * [`socket`]: how it is asked for on this machine
-//! * [`prometheus`]: the status as Prometheus reads it
-//! * [`http`]: a small server for `/status`, `/metrics` and whatever else an actor shows
+//! * this module: the status itself, a stable contract: fields may be added, none is renamed
+//! * [`socket`]: serves and reads the status on this machine
+//! * [`prometheus`]: the status in Prometheus' text format
 //!
-//! It deliberately counts nothing and knows no link state, no actor and no topology.
+//! It counts nothing and knows no link state, no actor and no topology.
 #![forbid(unsafe_code)]
 
-pub mod http;
 mod matching;
 pub mod prometheus;
 pub mod socket;
@@ -25,30 +23,30 @@ pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, Sprea
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
 
-/// A rig at one moment.
+/// The status of a rig at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(clippy::struct_field_names)] // `camrig_status` is how a reader knows the text.
+#[allow(clippy::struct_field_names)] // `camrig_status` identifies the text to a reader.
 pub struct RigStatus {
     /// [`STATUS_VERSION`].
     pub camrig_status: u32,
-    /// The topology, as the rig was started with it.
+    /// The name of the topology: the path of its file, or `demo`.
     pub topology: String,
     /// The supervisor's process id.
     pub pid: u32,
-    /// Since every actor was ready; 0 before that.
+    /// Time since every actor was ready, in seconds; 0 before that.
     pub seconds: f64,
     /// In the order of the topology.
     pub actors: Vec<ActorStatus>,
     /// In the order of the topology.
     pub links: Vec<LinkStatus>,
-    /// One for each processor with `match`.
+    /// One entry per processor with `match`.
     #[serde(default)]
     pub matching: Vec<MatchingStatus>,
-    /// The supervisor's own first.
+    /// The supervisor's process first.
     pub processes: Vec<ProcessStatus>,
 }
 
-/// An actor at one moment.
+/// The status of an actor at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActorStatus {
     /// Its name in the topology.
@@ -61,79 +59,79 @@ pub struct ActorStatus {
     pub process: String,
     /// Such as `running` or `failed`.
     pub state: String,
-    /// Framesets that it made, dropped ones included.
+    /// Framesets that it produced, including dropped ones.
     pub produced: u64,
     /// Framesets that the device or its library lost before the actor saw them.
     pub lost: u64,
-    /// How often it was started again.
+    /// The number of its restarts.
     pub restarts: u64,
-    /// Framesets that it made in the last second.
+    /// Framesets produced in the last second.
     pub rate_hz: f64,
-    /// How many of its framesets can be alive at once.
+    /// The maximum number of its framesets in use at once.
     pub slots: u64,
-    /// Slots that wait for, or are held by, readers in other processes.
+    /// Slots that are queued for, or held by, readers in other processes.
     pub slots_in_use: u64,
-    /// Its last error; empty when there was none.
+    /// Its last error; empty without one.
     #[serde(default)]
     pub error: String,
 }
 
-/// A link at one moment: `produced = delivered + sum(dropped) + in_flight`.
+/// The status of a link at one moment: `produced = delivered + sum(dropped) + in_flight`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// The producer.
     pub from: String,
     /// The reader.
     pub to: String,
-    /// Framesets that the producer made for it.
+    /// Framesets that the producer published on it.
     pub produced: u64,
     /// Framesets that reached the reader.
     pub delivered: u64,
-    /// Framesets that never will, by reason; every reason is there.
+    /// Framesets that will not reach the reader, by reason. Every reason is present.
     pub dropped: BTreeMap<String, u64>,
-    /// Framesets that are still on the way.
+    /// Framesets that are neither delivered nor dropped.
     pub in_flight: u64,
-    /// Framesets that reached the reader in the last second.
+    /// Framesets delivered in the last second.
     pub rate_hz: f64,
-    /// From the arrival in the camera actor to the call of the reader.
+    /// Time from arrival in the camera actor to the call of the reader.
     pub latency_us: LatencyStatus,
 }
 
 impl LinkStatus {
-    /// All dropped framesets, whatever the reason.
+    /// Returns the number of dropped framesets, over all reasons.
     pub fn dropped_sum(&self) -> u64 {
         self.dropped.values().sum()
     }
 }
 
-/// How long the framesets of a link took, in microseconds, since the link is there.
+/// The latencies of all framesets of a link so far, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyStatus {
-    /// Half of them took at most this.
+    /// The median.
     pub p50: u64,
-    /// 99 of 100 took at most this.
+    /// The 99th percentile.
     pub p99: u64,
-    /// The longest.
+    /// The maximum.
     pub max: u64,
-    /// All of them together.
+    /// The sum.
     pub sum: u64,
-    /// How many took less than these microseconds: pairs of a bound, rising, and a count.
+    /// A cumulative histogram: pairs of a bound, in rising order, and the number of framesets below it.
     pub below: Vec<(u64, u64)>,
 }
 
-/// A process at one moment.
+/// The status of a process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// Its name in the topology; `main` is the supervisor's.
     pub name: String,
-    /// Its id.
+    /// Its process id.
     pub pid: u32,
-    /// Processor time since it began.
+    /// CPU time since its start, in seconds.
     pub cpu_seconds: f64,
-    /// Processor time in the last second, in percent of one core.
+    /// CPU time in the last second, in percent of one core.
     pub cpu_percent: f64,
-    /// Memory of its own.
+    /// Private resident memory, in bytes.
     pub private_bytes: u64,
-    /// Slots and link states that it maps.
+    /// Resident shared memory, in bytes: slots and link states.
     pub shared_bytes: u64,
 }

@@ -1,60 +1,60 @@
-//! What the matching of a processor came to, as the status and the report of a run tell it.
+//! The matching of a processor, as the status and the report of a run contain it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of the framesets that reached a processor with `match`: those of each camera that were delivered
-/// are `matched + sum(unmatched)`.
+/// The matches of a processor with `match`. The delivered framesets of each camera are
+/// `matched + sum(unmatched)`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MatchingStatus {
     /// The processor.
     pub processor: String,
-    /// How many matches there were.
+    /// The number of matches.
     pub matches: u64,
-    /// Those of them that lack a camera.
+    /// The number of matches that lack a camera.
     pub partial: u64,
     /// Matches per second of the run.
     pub rate_hz: f64,
-    /// From the earliest to the latest frameset of a match, as they were taken.
+    /// Time from the earliest to the latest frameset of a match, by their timestamps.
     pub spread_us: SpreadStatus,
     /// In the order of the processor's inputs.
     pub cameras: Vec<MatchedCameraStatus>,
 }
 
-/// How far the framesets of matches were apart, in microseconds.
+/// The spreads of all matches so far, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpreadStatus {
-    /// Half of the matches have at most this.
+    /// The median.
     pub p50: u64,
-    /// 99 of 100 have at most this.
+    /// The 99th percentile.
     pub p99: u64,
-    /// The widest.
+    /// The maximum.
     pub max: u64,
 }
 
-/// What became of the framesets of one camera.
+/// The matching of one camera's framesets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MatchedCameraStatus {
     /// The camera.
     pub name: String,
-    /// Framesets that are in a match.
+    /// Framesets in a match.
     pub matched: u64,
-    /// Framesets that are in none, by reason; reasons without a frameset are left out.
+    /// Framesets in no match, by reason. Reasons without a frameset are omitted.
     pub unmatched: BTreeMap<String, u64>,
-    /// How often its clock or its frame numbers started anew.
+    /// The number of restarts of its clock or of its frame numbers.
     pub epochs: u64,
-    /// Its clock, where it is estimated.
+    /// Its clock, if it is estimated.
     pub clock: Option<ClockStatus>,
 }
 
-/// A camera's clock against the host's monotonic one.
+/// The relation of a camera's clock to the host's monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClockStatus {
-    /// What is to be added to the camera's time to get the host's, in milliseconds.
+    /// Host time minus camera time, in milliseconds.
     pub offset_ms: f64,
-    /// How much too fast the camera's clock is, in parts per million.
+    /// The rate error of the camera's clock, in parts per million; positive when it runs fast.
     pub drift_ppm: f64,
-    /// The offset is known within this, in microseconds.
+    /// The uncertainty of the offset, in microseconds.
     pub uncertainty_us: f64,
 }

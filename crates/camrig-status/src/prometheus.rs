@@ -1,19 +1,19 @@
-//! The status as Prometheus reads it: text format 0.0.4, names by Prometheus' conventions.
+//! The status in Prometheus' text format 0.0.4, with names by Prometheus' conventions.
 //!
-//! It deliberately adds no number of its own: everything is in the [`RigStatus`].
+//! Every value comes from the [`RigStatus`].
 
 use std::fmt::{Display, Write};
 
 use crate::{ActorStatus, LinkStatus, MatchingStatus, ProcessStatus, RigStatus};
 
-/// What the text has to be called in an answer over HTTP.
+/// The content type of the text in an HTTP response.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const STATE: &str = "camrig_actor_state";
 const DROPPED: &str = "camrig_framesets_dropped_total";
 const LATENCY: &str = "camrig_latency_seconds";
 
-/// The whole status.
+/// Returns the status as text.
 pub fn text(status: &RigStatus) -> String {
     let mut text = Text(String::new());
     text.family("camrig_up_seconds", "gauge", "Time since every actor was ready.");
@@ -32,7 +32,7 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
             text.sample(name, &[("actor", &actor.name), ("role", &actor.role)], value(actor));
         }
     };
-    each("camrig_framesets_produced_total", "counter", "Framesets that an actor made.", |actor| {
+    each("camrig_framesets_produced_total", "counter", "Framesets that an actor produced.", |actor| {
         actor.produced
     });
     each(
@@ -41,17 +41,17 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         "Framesets that a device or its library lost before its camera saw them.",
         |actor| actor.lost,
     );
-    each("camrig_restarts_total", "counter", "How often an actor was started again.", |actor| actor.restarts);
-    each("camrig_slots", "gauge", "How many framesets of an actor can be alive at once.", |actor| {
+    each("camrig_restarts_total", "counter", "Restarts of an actor.", |actor| actor.restarts);
+    each("camrig_slots", "gauge", "Maximum number of framesets of an actor in use at once.", |actor| {
         actor.slots
     });
     each(
         "camrig_slots_in_use",
         "gauge",
-        "Slots that wait for, or are held by, readers in other processes.",
+        "Slots that are queued for, or held by, readers in other processes.",
         |actor| actor.slots_in_use,
     );
-    text.family(STATE, "gauge", "1 for the state that an actor is in.");
+    text.family(STATE, "gauge", "1 for the current state of an actor.");
     for actor in actors {
         text.sample(STATE, &[("actor", &actor.name), ("role", &actor.role), ("state", &actor.state)], 1);
     }
@@ -64,20 +64,23 @@ fn links(text: &mut Text, links: &[LinkStatus]) {
             text.sample(name, &[("from", &link.from), ("to", &link.to)], value(link));
         }
     };
-    each("camrig_framesets_offered_total", "counter", "Framesets that were made for a link.", |link| {
-        link.produced
+    each("camrig_framesets_offered_total", "counter", "Framesets published on a link.", |link| link.produced);
+    each(
+        "camrig_framesets_delivered_total",
+        "counter",
+        "Framesets that reached the reader of a link.",
+        |link| link.delivered,
+    );
+    each("camrig_framesets_in_flight", "gauge", "Framesets neither delivered nor dropped.", |link| {
+        link.in_flight
     });
-    each("camrig_framesets_delivered_total", "counter", "Framesets that reached a link's reader.", |link| {
-        link.delivered
-    });
-    each("camrig_framesets_in_flight", "gauge", "Framesets that are on the way.", |link| link.in_flight);
-    text.family(DROPPED, "counter", "Framesets that never reach a link's reader, by reason.");
+    text.family(DROPPED, "counter", "Framesets that do not reach the reader of a link, by reason.");
     for link in links {
         for (reason, count) in &link.dropped {
             text.sample(DROPPED, &[("from", &link.from), ("to", &link.to), ("reason", reason)], count);
         }
     }
-    text.family(LATENCY, "histogram", "From the arrival in a camera to the call of a link's reader.");
+    text.family(LATENCY, "histogram", "Time from arrival in a camera to the call of the reader of a link.");
     for link in links {
         let labels = [("from", link.from.as_str()), ("to", link.to.as_str())];
         let latency = &link.latency_us;
@@ -92,19 +95,19 @@ fn links(text: &mut Text, links: &[LinkStatus]) {
     }
 }
 
-/// Nothing where nobody matches.
+/// Writes no family when no processor has `match`.
 fn matching(text: &mut Text, matching: &[MatchingStatus]) {
     if matching.is_empty() {
         return;
     }
-    text.family("camrig_matches_total", "counter", "Matches that a processor was given.");
+    text.family("camrig_matches_total", "counter", "Matches passed to a processor.");
     for each in matching {
         text.sample("camrig_matches_total", &[("processor", &each.processor)], each.matches);
     }
     text.family(
         "camrig_match_spread_seconds",
         "gauge",
-        "From the earliest to the latest frameset of a match.",
+        "Time from the earliest to the latest frameset of a match.",
     );
     for each in matching {
         for (quantile, micros) in [("0.5", each.spread_us.p50), ("0.99", each.spread_us.p99)] {
@@ -113,7 +116,7 @@ fn matching(text: &mut Text, matching: &[MatchingStatus]) {
         }
     }
     let cameras = || matching.iter().flat_map(|each| each.cameras.iter().map(move |camera| (each, camera)));
-    text.family("camrig_framesets_matched_total", "counter", "Framesets of a camera that are in a match.");
+    text.family("camrig_framesets_matched_total", "counter", "Framesets of a camera in a match.");
     for (each, camera) in cameras() {
         let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
         text.sample("camrig_framesets_matched_total", &labels, camera.matched);
@@ -133,7 +136,7 @@ fn matching(text: &mut Text, matching: &[MatchingStatus]) {
     text.family(
         "camrig_clock_offset_seconds",
         "gauge",
-        "A camera's clock to the host's, where it is estimated.",
+        "Host time minus camera time, where it is estimated.",
     );
     for (each, camera) in cameras() {
         if let Some(clock) = camera.clock {
@@ -141,7 +144,11 @@ fn matching(text: &mut Text, matching: &[MatchingStatus]) {
             text.sample("camrig_clock_offset_seconds", &labels, clock.offset_ms / 1e3);
         }
     }
-    text.family("camrig_clock_drift_ratio", "gauge", "How much too fast a camera's clock is.");
+    text.family(
+        "camrig_clock_drift_ratio",
+        "gauge",
+        "Rate error of a camera's clock; positive when it runs fast.",
+    );
     for (each, camera) in cameras() {
         if let Some(clock) = camera.clock {
             let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
@@ -157,18 +164,21 @@ fn processes(text: &mut Text, processes: &[ProcessStatus]) {
             text.sample(name, &[("process", &process.name)], value(process));
         }
     };
-    each("camrig_process_cpu_seconds_total", "counter", "Processor time of a process.", |process| {
+    each("camrig_process_cpu_seconds_total", "counter", "CPU time of a process.", |process| {
         process.cpu_seconds
     });
-    each("camrig_process_private_bytes", "gauge", "Resident memory of a process's own.", |process| {
+    each("camrig_process_private_bytes", "gauge", "Private resident memory of a process.", |process| {
         process.private_bytes as f64
     });
-    each("camrig_process_shared_bytes", "gauge", "Resident slots and link_states of a process.", |process| {
-        process.shared_bytes as f64
-    });
+    each(
+        "camrig_process_shared_bytes",
+        "gauge",
+        "Resident shared memory of a process: slots and link states.",
+        |process| process.shared_bytes as f64,
+    );
 }
 
-/// A text that grows line by line. Writing to a string cannot fail.
+/// Builds the text line by line. Writing to a string cannot fail.
 struct Text(String);
 
 impl Text {

@@ -1,8 +1,8 @@
-//! How a rig's status is asked for on its machine: whoever connects to its socket is sent it as JSON.
+//! The status socket: sends the status as JSON to each client that connects.
 //!
-//! The socket has a name but no file (it is an abstract one), so that nothing is left of it however its
-//! supervisor ends. Such a name has no owner: both sides ask the kernel who the other is, and only the same
-//! user, or root, is answered or believed. There is no request, so that nobody can ask for anything else.
+//! The socket is an abstract Unix socket. It has a name but no file, so nothing remains of it, however its
+//! supervisor ends. Such a name has no owner, so both sides ask the kernel for the user of the other, and accept
+//! only the same user or root. There is no request, so a client can ask for nothing else.
 
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -17,26 +17,26 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::RigStatus;
 
-/// How long one side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum time that one side waits for the other.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest status that is read, in bytes: a rig of the most actors and links stays below it.
+/// The maximum size of a status, in bytes: a rig with the maximum number of actors and links stays below it.
 const STATUS_BYTES_MAX: u64 = 16 << 20;
 
-/// Where all names of sockets of this machine are listed; an abstract one begins with `@`.
+/// The system's list of socket names. An abstract name begins with `@`.
 const NAMES: &str = "/proc/net/unix";
 
-/// The socket of a rig, before it is answered.
+/// The status socket of a rig.
 pub struct StatusSocket {
     listener: UnixListener,
     name: String,
 }
 
 impl StatusSocket {
-    /// A socket for the rig of this process.
+    /// Opens a socket for a rig of this process.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When no file descriptor is left.
     pub fn open() -> Result<Self> {
         let now = clock_gettime(ClockId::Monotonic);
         // The process id alone is not unique where containers share a network.
@@ -44,28 +44,28 @@ impl StatusSocket {
         Ok(Self { listener: UnixListener::bind_addr(&address(&name)?)?, name })
     }
 
-    /// Its name, by which other processes [`read`] it.
+    /// Returns the name with which other processes [`read`] it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Answers on a thread of its own as long as `status` has something to say.
+    /// Sends `status` to each client, on a thread of its own, until `status` returns `None`.
     ///
     /// # Errors
-    /// When the system has no room for a thread.
+    /// When no thread can be started.
     pub fn serve(self, status: impl Fn() -> Option<RigStatus> + Send + 'static) -> Result<()> {
         let serve = move || {
-            // An error to accept is one of the system, and passing: too many descriptors.
+            // `accept` fails for a while when the system has no file descriptor left.
             for stream in self.listener.incoming() {
                 let Ok(stream) = stream else {
-                    thread::sleep(PATIENCE);
+                    thread::sleep(TIMEOUT);
                     continue;
                 };
                 if !is_trusted(&stream) {
                     continue;
                 }
                 let Some(status) = status() else { return };
-                // Who asked and went away, or does not read, misses it.
+                // A client that is gone or does not read gets no status.
                 let _ = answer(&stream, &status);
             }
         };
@@ -73,22 +73,22 @@ impl StatusSocket {
     }
 }
 
-/// One after the other: whoever does not read holds up the rest for [`PATIENCE`] at most.
+/// Sends the status to one client. A client that does not read delays the others by [`TIMEOUT`] at most.
 fn answer(mut stream: &UnixStream, status: &RigStatus) -> Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(&serde_json::to_vec(status)?)
 }
 
-/// The status of the rig whose socket is called `name`.
+/// Reads the status of the rig whose socket is `name`.
 ///
 /// # Errors
-/// When the rig is gone, does not answer, or is another user's.
+/// When the rig has ended, does not answer, or belongs to another user.
 pub fn read(name: &str) -> Result<RigStatus> {
     let stream = UnixStream::connect_addr(&address(name)?)?;
     if !is_trusted(&stream) {
-        return Err(Error::new(ErrorKind::PermissionDenied, "the rig is another user's"));
+        return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
     }
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut json = Vec::new();
     stream.take(STATUS_BYTES_MAX).read_to_end(&mut json)?;
     if json.is_empty() {
@@ -97,15 +97,15 @@ pub fn read(name: &str) -> Result<RigStatus> {
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// The names of the sockets of all rigs of this user.
+/// Returns the names of the status sockets of this user's rigs, sorted.
 ///
 /// # Errors
-/// When the system does not tell.
+/// When the system's list of sockets cannot be read.
 pub fn names() -> Result<Vec<String>> {
     let prefix = prefix();
     let names = fs::read_to_string(NAMES)?;
     let names = names.lines().filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'));
-    // A listener has a line, and each connection that waits for it another.
+    // There is one line per listener and one per connection that waits for it.
     let mut names: Vec<_> = names.filter(|name| name.starts_with(&prefix)).map(str::to_owned).collect();
     names.sort();
     names.dedup();
@@ -120,7 +120,7 @@ fn address(name: &str) -> Result<SocketAddr> {
     SocketAddr::from_abstract_name(name)
 }
 
-/// Whether the other side is the same user, or root.
+/// Whether the other side runs as the same user or as root.
 fn is_trusted(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == getuid() || peer.uid.is_root())
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_connects_is_told_the_status_of_the_moment() {
+    fn each_client_gets_the_current_status() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
         assert!(names().unwrap().contains(&name));
@@ -153,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_holds_up_nobody_for_long() {
+    fn a_client_that_does_not_read_delays_others_by_a_bounded_time() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
-        // More than the kernel keeps for a reader.
+        // Larger than the kernel's buffer of a socket.
         let status = RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() };
-        let told = status.clone();
-        socket.serve(move || Some(told.clone())).unwrap();
+        let sent = status.clone();
+        socket.serve(move || Some(sent.clone())).unwrap();
         let _silent = UnixStream::connect_addr(&address(&name).unwrap()).unwrap();
-        // The first may run into its own patience while the silent one is waited for.
+        // The first read may time out itself while the server waits for the silent client.
         assert!((0..3).any(|_| read(&name).is_ok_and(|read| read == status)));
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
 use camrig::{FrameSet, Outlet, ProcessorError};
-use camrig_status::http::{self, Server};
+use camrig_http::Server;
 
 use crate::cameras::Cameras;
 pub use crate::options::ViewOptions;
@@ -57,7 +57,7 @@ impl View {
         let inputs = outlet.inputs().map(|input| input.from.to_owned());
         let cameras = Arc::new(Cameras::new(inputs));
         let sessions = Sessions::new(Arc::clone(&cameras), options, outlet.rig(), outlet.name());
-        let routes = page::routes().merge(session::route(sessions)).merge(http::routes(outlet.rig()));
+        let routes = page::routes().merge(session::route(sessions)).merge(camrig_http::routes(outlet.rig()));
         let query = access.query();
         let server = Server::start("view", listen, access, routes)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;

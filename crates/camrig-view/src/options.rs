@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use camrig_status::http::Access;
+use camrig_http::Access;
 use serde::Deserialize;
 
 /// The options of `view`, checked. In a topology:
@@ -71,7 +71,7 @@ impl TryFrom<OptionsAsWritten> for ViewOptions {
         }
         Ok(Self {
             listen,
-            access: Access::new(listen, token.as_deref())?,
+            access: Access::new(listen, token.as_deref()).map_err(|error| error.to_string())?,
             signal_timeout: Duration::from_millis(signal_timeout_millis),
             frame_time: Duration::from_secs(1) / frames_per_second,
             quality,

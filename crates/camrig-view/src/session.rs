@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::frame::Stream;
 use camrig::{Colorizer, FrameSet, Picture};
-use camrig_status::{RigStatus, http};
+use camrig_status::RigStatus;
 use tokio::sync::Mutex;
 use tokio::time::{sleep_until, timeout};
 
@@ -227,7 +227,7 @@ impl Shared {
         let mut status = self.status.lock().await;
         if status.0.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
             // A supervisor that does not answer is shown by what is missing.
-            *status = (Some(Instant::now()), http::read(&self.rig).await.ok());
+            *status = (Some(Instant::now()), camrig_http::status_of(&self.rig).await.ok());
         }
         let rig = status.1.as_ref();
         ViewStatus {

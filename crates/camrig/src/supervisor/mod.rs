@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use camrig_http::Server;
 use camrig_status::RigStatus;
-use camrig_status::http::{self, Server};
 use camrig_status::socket::StatusSocket;
 
 use self::health::Watch;
@@ -138,9 +138,10 @@ pub(crate) fn run(
 /// Serves the rig's numbers, and says where.
 fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> std::io::Result<Server> {
     let MetricsSpec { listen, access } = metrics;
-    let server = Server::start("metrics", *listen, access.clone(), http::routes(rig)).map_err(|error| {
-        std::io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
-    })?;
+    let server =
+        Server::start("metrics", *listen, access.clone(), camrig_http::routes(rig)).map_err(|error| {
+            std::io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
+        })?;
     // A rig whose stdout nobody reads is watched by other means.
     let _ = writeln!(std::io::stdout(), "metrics: http://{}/metrics", server.address());
     Ok(server)

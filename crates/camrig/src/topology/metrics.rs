@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use camrig_status::http::Access;
+use camrig_http::Access;
 use toml::Spanned;
 
 use super::problem::quote;

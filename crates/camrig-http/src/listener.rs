@@ -1,4 +1,4 @@
-//! A listener that accepts so many connections and no more: whoever comes later waits in the kernel's queue.
+//! A TCP listener with a maximum number of open connections: further ones wait in the kernel's queue.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(super) struct Bounded {
+pub(crate) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
+    pub(crate) fn new(listener: TcpListener, connections: usize) -> Self {
         Self { listener, room: Arc::new(Semaphore::new(connections)) }
     }
 }
@@ -27,7 +27,7 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // None only when the semaphore is closed, which nobody does.
+        // `None` only if the semaphore were closed, which never happens.
         let room = Arc::clone(&self.room).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
         (Connection { stream, _room: room }, address)
@@ -38,8 +38,8 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection, and its place among those that there may be.
-pub(super) struct Connection {
+/// A connection. It occupies one of the permitted places until it is dropped.
+pub(crate) struct Connection {
     stream: TcpStream,
     _room: Option<OwnedSemaphorePermit>,
 }

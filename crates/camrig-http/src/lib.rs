@@ -1,12 +1,18 @@
-//! A small HTTP server on a thread of its own, for `/status`, `/metrics` and whatever else an actor shows.
+//! A small HTTP server on its own thread, with access rules, and the routes `/status` and `/metrics` of a rig.
 //!
-//! It deliberately knows no page and no camera: whoever starts it brings further routes.
+//! * this module: the server and the two routes
+//! * `access`: the rules that decide whether a request is answered
+//! * `listener`: bounds the number of open connections
+//!
+//! It knows no page and no camera: its callers add their own routes.
+#![forbid(unsafe_code)]
 
 mod access;
 mod listener;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use axum::Router;
@@ -15,16 +21,16 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use camrig_status::{RigStatus, prometheus, socket};
 use tokio::sync::oneshot;
 
-pub use self::access::Access;
+pub use self::access::{Access, AccessError};
 use self::listener::Bounded;
-use crate::{RigStatus, prometheus, socket};
 
-/// Connections that are open at once. A browser opens six, and a WebSocket for each page.
+/// The maximum number of open connections. A browser opens six, and one WebSocket per page.
 const CONNECTIONS_MAX: usize = 128;
 
-/// A server that answers until it drops.
+/// An HTTP server that runs until it is dropped.
 pub struct Server {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -32,10 +38,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `routes` to those who have `access`, on a thread called `name`.
+    /// Serves `routes` on a thread called `name`, to clients that `access` permits.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's.
+    /// When the address is in use or does not belong to this machine.
     pub fn start(name: &str, listen: SocketAddr, access: Access, routes: Router) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
@@ -49,7 +55,7 @@ impl Server {
             let listener = Bounded::new(listener, CONNECTIONS_MAX);
             tokio::select! {
                 served = async { axum::serve(listener, routes).await } => served,
-                // Connections that are open go with the runtime: a page may be open for days.
+                // Dropping the runtime closes open connections: a page may stay open for days.
                 _ = stopped => Ok(()),
             }
         };
@@ -57,35 +63,35 @@ impl Server {
             if let Err(error) = runtime.block_on(serve) {
                 log::error!("the server at {address} ended: {error}");
             }
-            // What a blocking thread still does is nobody's any more.
+            // Does not wait for blocking threads: nothing needs their results.
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(serve)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens, with the port that it got.
+    /// Returns the address on which it listens, with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// The address is free again when this returns.
+/// Stops the server. The address is free again when this returns.
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // A panic of the server was printed, and is no reason for another one.
+        // The thread has already printed its panic; it must not cause another one.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// `/status` and `/metrics` of the rig whose status socket is called `rig`.
+/// Returns the routes `/status` (JSON) and `/metrics` (Prometheus) of the rig whose status socket is `rig`.
 pub fn routes(rig: &str) -> Router {
     Router::new().route("/status", get(status)).route("/metrics", get(metrics)).with_state(Rig(rig.into()))
 }
 
 #[derive(Clone)]
-struct Rig(std::sync::Arc<str>);
+struct Rig(Arc<str>);
 
 async fn status(State(rig): State<Rig>) -> Response {
     answer(rig, "application/json", |status| serde_json::to_string(status).unwrap_or_default()).await
@@ -96,7 +102,7 @@ async fn metrics(State(rig): State<Rig>) -> Response {
 }
 
 async fn answer(rig: Rig, content_type: &'static str, text: fn(&RigStatus) -> String) -> Response {
-    match read(&rig.0).await {
+    match status_of(&rig.0).await {
         Ok(status) => ([(header::CONTENT_TYPE, content_type)], text(&status)).into_response(),
         Err(error) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("the rig does not answer: {error}\n")).into_response()
@@ -104,11 +110,11 @@ async fn answer(rig: Rig, content_type: &'static str, text: fn(&RigStatus) -> St
     }
 }
 
-/// The status of the rig whose socket is called `rig`, without holding up the thread.
+/// Reads the status of the rig whose status socket is `rig`, without blocking the caller's thread.
 ///
 /// # Errors
-/// As [`socket::read`].
-pub async fn read(rig: &str) -> io::Result<RigStatus> {
+/// The errors of [`socket::read`].
+pub async fn status_of(rig: &str) -> io::Result<RigStatus> {
     let rig = rig.to_owned();
     tokio::task::spawn_blocking(move || socket::read(&rig)).await.map_err(io::Error::other)?
 }
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_when_all_places_are_taken_waits_for_one() {
+    fn a_connection_beyond_the_maximum_waits_for_another_to_close() {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let routes = Router::new().route("/hello", get(|| async { "hello" }));
         let server = Server::start("test", listen, Access::new(listen, None).unwrap(), routes).unwrap();

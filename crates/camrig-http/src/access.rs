@@ -1,0 +1,296 @@
+//! Access rules: requests from this machine, or requests that carry the token.
+//!
+//! A server without a token listens on a loopback address only. Every program on the machine can reach it, and so
+//! can every page that a browser there shows. Two rules keep foreign pages out: `Host` must name this machine
+//! (otherwise a page could resolve a name of its own to a loopback address), and `Origin`, if present, must be the
+//! server's own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cookie::{Cookie, SameSite};
+use subtle::ConstantTimeEq;
+
+/// The characters of a token: those that need no escape in an address or a cookie.
+const TOKEN_CHARACTERS: &str = "letters, digits, `-` and `_`";
+
+/// The length of a token, in characters.
+const TOKEN_LENGTH: RangeInclusive<usize> = 8..=128;
+
+/// The name of the query parameter that carries the token.
+const TOKEN_PARAMETER: &str = "token";
+
+/// The path that exchanges a token in the query for a cookie.
+const FIRST_PATH: &str = "/";
+
+/// The rule that decides whether a server answers a request.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<Rules>);
+
+#[derive(Clone, Debug)]
+struct Rules {
+    token: Option<String>,
+    /// The name of the cookie. It contains the port, because all ports of a host share cookies.
+    cookie: String,
+}
+
+/// The reason why an address and a token make no rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// Other machines can reach the address, and there is no token.
+    #[error(
+        "`listen` is {0}, which others can reach: `token` is needed, a secret of {start} to {end} {TOKEN_CHARACTERS}",
+        start = TOKEN_LENGTH.start(),
+        end = TOKEN_LENGTH.end()
+    )]
+    TokenMissing(SocketAddr),
+    /// The token has another length or other characters.
+    #[error(
+        "`token` is not of {start} to {end} {TOKEN_CHARACTERS}",
+        start = TOKEN_LENGTH.start(),
+        end = TOKEN_LENGTH.end()
+    )]
+    BadToken,
+}
+
+impl Access {
+    /// Permits requests from this machine when `token` is `None`, and requests that carry the token otherwise.
+    ///
+    /// # Errors
+    /// When the token is malformed, or `listen` is no loopback address and there is no token.
+    pub fn new(listen: SocketAddr, token: Option<&str>) -> Result<Self, AccessError> {
+        match token {
+            None if !listen.ip().is_loopback() => return Err(AccessError::TokenMissing(listen)),
+            Some(token) if !is_token(token) => return Err(AccessError::BadToken),
+            _ => {}
+        }
+        Ok(Self(Arc::new(Rules { token: token.map(str::to_owned), cookie: String::new() })))
+    }
+
+    /// Returns the same rule for the address on which the server listens.
+    pub(crate) fn at(self, address: SocketAddr) -> Self {
+        let token = self.0.token.clone();
+        Self(Arc::new(Rules { token, cookie: format!("camrig-{}", address.port()) }))
+    }
+
+    /// Returns the query with which a browser is let in, `?token=...`; empty without a token.
+    pub fn query(&self) -> String {
+        self.0.token.as_ref().map(|token| format!("?{TOKEN_PARAMETER}={token}")).unwrap_or_default()
+    }
+}
+
+fn is_token(token: &str) -> bool {
+    TOKEN_LENGTH.contains(&token.len())
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// The decision on a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Pass,
+    /// Store the token in a cookie and remove it from the address line, and so from the browser's history.
+    StoreToken,
+    Refuse(StatusCode, &'static str),
+}
+
+impl Rules {
+    fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
+        if is_foreign_page(headers) {
+            return Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
+        }
+        let Some(token) = &self.token else {
+            return if text(headers, &header::HOST).is_some_and(is_this_machine) {
+                Decision::Pass
+            } else {
+                Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost")
+            };
+        };
+        if let Some(given) = token_of_query(uri) {
+            return match (is_same(&given, token), uri.path() == FIRST_PATH) {
+                (false, _) => Decision::Refuse(StatusCode::UNAUTHORIZED, "this is not the token"),
+                (true, true) => Decision::StoreToken,
+                (true, false) => Decision::Pass,
+            };
+        }
+        let bearer = text(headers, &header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+        let given = bearer.map(str::to_owned).or_else(|| self.token_of_cookie(headers));
+        if given.is_some_and(|given| is_same(&given, token)) {
+            return Decision::Pass;
+        }
+        Decision::Refuse(
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: open /?token=TOKEN, or send it as a bearer",
+        )
+    }
+
+    fn token_of_cookie(&self, headers: &HeaderMap) -> Option<String> {
+        let cookies = Cookie::split_parse(text(headers, &header::COOKIE)?);
+        let mut cookies = cookies.filter_map(Result::ok);
+        cookies.find(|cookie| cookie.name() == self.cookie).map(|cookie| cookie.value().to_owned())
+    }
+
+    fn set_cookie(&self) -> Option<HeaderValue> {
+        let cookie = Cookie::build((&self.cookie, self.token.as_ref()?))
+            .path(FIRST_PATH)
+            .http_only(true)
+            .same_site(SameSite::Strict);
+        HeaderValue::from_str(&cookie.to_string()).ok()
+    }
+}
+
+/// Passes a request on, or answers why it is refused.
+pub(crate) async fn check(State(Access(rules)): State<Access>, request: Request, next: Next) -> Response {
+    match rules.decide(request.headers(), request.uri()) {
+        Decision::Pass => next.run(request).await,
+        Decision::Refuse(code, reason) => (code, format!("{reason}\n")).into_response(),
+        Decision::StoreToken => match rules.set_cookie() {
+            Some(cookie) => {
+                let headers = [
+                    (header::SET_COOKIE, cookie),
+                    (header::LOCATION, HeaderValue::from_static(FIRST_PATH)),
+                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                ];
+                (StatusCode::SEE_OTHER, headers).into_response()
+            }
+            None => next.run(request).await,
+        },
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a browser sends the request for a page of another origin.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    text(headers, &header::ORIGIN).is_some_and(|origin| {
+        let origin = origin.split_once("://").map(|(_, origin)| origin);
+        origin.is_none() || origin != text(headers, &header::HOST)
+    })
+}
+
+fn token_of_query(uri: &Uri) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.find(|(name, _)| name == TOKEN_PARAMETER).map(|(_, value)| value.into_owned())
+}
+
+/// Whether `host`, with or without a port, is `localhost` or a loopback address.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Compares in a time that depends on the lengths only.
+fn is_same(given: &str, token: &str) -> bool {
+    given.as_bytes().ct_eq(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "secret-1";
+    const NEEDED: &str = "a token is needed: open /?token=TOKEN, or send it as a bearer";
+
+    fn decide(token: Option<&str>, uri: &str, headers: &[(HeaderName, &str)]) -> Decision {
+        let listen = "127.0.0.1:80".parse().unwrap();
+        let Access(rules) = Access::new(listen, token).unwrap().at(listen);
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+        rules.decide(&headers.collect(), &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn the_machine_has_these_names_and_no_others() {
+        for host in ["localhost", "localhost:80", "127.0.0.1:9464", "127.8.9.1", "[::1]:80", "[::1]"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in
+            ["", "example.org", "localhost.example.org:80", "10.0.0.1:80", "[::2]:80", "127.0.0.1.example:1"]
+        {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn others_need_a_token() {
+        let listen = |text: &str| text.parse().unwrap();
+        assert!(Access::new(listen("127.0.0.1:0"), None).is_ok());
+        assert_eq!(
+            Access::new(listen("[::1]:0"), Some("long-enough_1")).unwrap().query(),
+            "?token=long-enough_1"
+        );
+        assert_eq!(
+            Access::new(listen("0.0.0.0:80"), None).unwrap_err().to_string(),
+            "`listen` is 0.0.0.0:80, which others can reach: `token` is needed, a secret of 8 to 128 \
+             letters, digits, `-` and `_`"
+        );
+        for token in ["short", "with space", "with;semicolon"] {
+            let error = Access::new(listen("0.0.0.0:80"), Some(token)).unwrap_err();
+            assert_eq!(error.to_string(), "`token` is not of 8 to 128 letters, digits, `-` and `_`");
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_same_when_every_letter_is() {
+        assert!(is_same("secret-1", TOKEN));
+        for given in ["", "secret-", "secret-2", "secret-11"] {
+            assert!(!is_same(given, TOKEN), "{given}");
+        }
+    }
+
+    #[test]
+    fn requests_of_this_machine_pass_without_a_token() {
+        let (host, origin) = (header::HOST, header::ORIGIN);
+        let foreign = Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
+        for (headers, decision) in [
+            (vec![(host.clone(), "localhost:80")], Decision::Pass),
+            (vec![(host.clone(), "localhost:80"), (origin.clone(), "http://localhost:80")], Decision::Pass),
+            (vec![(host.clone(), "localhost:80"), (origin.clone(), "http://example.org")], foreign),
+            (
+                vec![(host, "localhost:80"), (origin, "null")],
+                Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered"),
+            ),
+            (
+                vec![(header::HOST, "example.org")],
+                Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost"),
+            ),
+            (vec![], Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost")),
+        ] {
+            assert_eq!(decide(None, "/status", &headers), decision, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_comes_in_the_query_a_cookie_or_as_a_bearer() {
+        let refused = |reason| Decision::Refuse(StatusCode::UNAUTHORIZED, reason);
+        let (cookie, bearer) = (header::COOKIE, header::AUTHORIZATION);
+        for (uri, headers, decision) in [
+            ("/", vec![], refused(NEEDED)),
+            ("/?token=secret-1", vec![], Decision::StoreToken),
+            ("/?a=b&token=secret%2D1", vec![], Decision::StoreToken),
+            ("/status?token=secret-1", vec![], Decision::Pass),
+            ("/?token=secret-2", vec![], refused("this is not the token")),
+            ("/", vec![(cookie.clone(), "a=b; camrig-80=secret-1")], Decision::Pass),
+            ("/", vec![(cookie.clone(), "camrig-81=secret-1")], refused(NEEDED)),
+            ("/", vec![(cookie, "camrig-80=secret-2")], refused(NEEDED)),
+            ("/", vec![(bearer.clone(), "Bearer secret-1")], Decision::Pass),
+            ("/", vec![(bearer, "Basic secret-1")], refused(NEEDED)),
+        ] {
+            assert_eq!(decide(Some(TOKEN), uri, &headers), decision, "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_for_this_port_and_out_of_reach_of_scripts() {
+        let listen = "127.0.0.1:8470".parse().unwrap();
+        let Access(rules) = Access::new(listen, Some(TOKEN)).unwrap().at(listen);
+        assert_eq!(rules.set_cookie().unwrap(), "camrig-8470=secret-1; HttpOnly; SameSite=Strict; Path=/");
+    }
+}
