@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
-use camrig::{Captured, DeviceProfile, Driver, DriverError, Outlet, UsbDemand};
+use camrig::{CameraOutput, Captured, DeviceProfile, Driver, DriverError, UsbDemand};
 use serde::Deserialize;
 
 /// Stands in for the driver `realsense`. There is never one of it.
@@ -68,7 +68,7 @@ impl Driver for RealSense {
         match *self {}
     }
 
-    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, _: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         match *self {}
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
 use camrig::{
-    Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason, Outlet,
+    CameraOutput, Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason,
     UsbDemand, monotonic_nanos,
 };
 
@@ -129,14 +129,14 @@ impl Driver for RealSense {
         }
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         let grabbed = self.grabber.next(timeout);
         for (stream, reason, frames) in self.grabber.take_lost() {
-            outlet.explain_lost(stream, reason, frames);
+            output.explain_lost(stream, reason, frames);
         }
         match grabbed? {
             Grabbed::FrameSet { arrival_nanos, headers, held } => {
-                outlet.publish_held(arrival_nanos, headers, Box::new(held))?;
+                output.publish_held(arrival_nanos, headers, Box::new(held))?;
                 Ok(Captured::FrameSet)
             }
             Grabbed::Nothing => Ok(Captured::Nothing),
@@ -177,7 +177,7 @@ impl HeldFrames for Held {
     }
 }
 
-/// A camera and the frames that wait for a partner: all of the driver but the outlet.
+/// A camera and the frames that wait for a partner: all of the driver but the output.
 pub(crate) struct Grabber {
     pub(crate) camera: Camera,
     pub(crate) info: CameraInfo,

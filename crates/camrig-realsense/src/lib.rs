@@ -20,7 +20,7 @@
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
-//! It deliberately knows no actor, no link and no slot: framesets leave through the [`camrig::Outlet`].
+//! It deliberately knows no actor, no link and no slot: framesets leave through the [`camrig::CameraOutput`].
 
 mod camera;
 mod convert;

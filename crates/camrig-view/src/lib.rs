@@ -30,7 +30,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
-use camrig::{FrameSet, Outlet, ProcessorError};
+use camrig::{FrameSet, ProcessorError, ProcessorOutput};
 use camrig_http::Server;
 
 use crate::cameras::Cameras;
@@ -44,7 +44,7 @@ use crate::session::Sessions;
 pub struct View {
     cameras: Arc<Cameras>,
     _server: Server,
-    _outlet: Outlet,
+    _output: ProcessorOutput,
 }
 
 impl View {
@@ -52,18 +52,18 @@ impl View {
     ///
     /// # Errors
     /// When the address is taken or not this machine's.
-    pub fn new(options: ViewOptions, outlet: Outlet) -> Result<Self, ProcessorError> {
+    pub fn new(options: ViewOptions, output: ProcessorOutput) -> Result<Self, ProcessorError> {
         let (listen, access) = (options.listen, options.access.clone());
-        let inputs = outlet.inputs().map(|input| input.from.to_owned());
+        let inputs = output.inputs().map(|input| input.from.to_owned());
         let cameras = Arc::new(Cameras::new(inputs));
-        let sessions = Sessions::new(Arc::clone(&cameras), options, outlet.rig(), outlet.name());
-        let routes = page::routes().merge(session::route(sessions)).merge(camrig_http::routes(outlet.rig()));
+        let sessions = Sessions::new(Arc::clone(&cameras), options, output.rig(), output.name());
+        let routes = page::routes().merge(session::route(sessions)).merge(camrig_http::routes(output.rig()));
         let query = access.query();
         let server = Server::start("view", listen, access, routes)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         // A rig whose stdout nobody reads is watched by other means.
-        let _ = writeln!(std::io::stdout(), "{}: http://{}/{query}", outlet.name(), server.address());
-        Ok(Self { cameras, _server: server, _outlet: outlet })
+        let _ = writeln!(std::io::stdout(), "{}: http://{}/{query}", output.name(), server.address());
+        Ok(Self { cameras, _server: server, _output: output })
     }
 }
 

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::cli::{self, Act, MadeTopology, OwnCommand};
 use crate::driver::Driver;
 use crate::frameset::FrameSet;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
 use crate::stock;
@@ -30,7 +30,7 @@ use crate::worker;
 /// struct Count(u64);
 ///
 /// impl Processor for Count {
-///     fn process(&mut self, _: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+///     fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
 ///         self.0 += 1;
 ///         Ok(())
 ///     }
@@ -99,7 +99,7 @@ impl App {
     where
         O: DeserializeOwned + 'static,
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
-        F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+        F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_actor(kind, build);
         self

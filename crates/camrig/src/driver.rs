@@ -6,7 +6,7 @@ use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo, StreamProfile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outlet::{Outlet, OutletError};
+use crate::output::{CameraOutput, OutputError};
 
 /// How a camera gets framesets. Registered with [`App::driver`](crate::App::driver).
 ///
@@ -76,11 +76,11 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
-    /// Waits at most `timeout` for the next frameset and publishes it through `outlet`.
+    /// Waits at most `timeout` for the next frameset and publishes it through `output`.
     ///
     /// # Errors
     /// Why the camera cannot go on.
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError>;
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 
     /// The devices of this driver that are attached; none when the driver has no devices to attach.
     ///
@@ -176,8 +176,8 @@ impl DriverError {
     }
 }
 
-impl From<OutletError> for DriverError {
-    fn from(error: OutletError) -> Self {
+impl From<OutputError> for DriverError {
+    fn from(error: OutputError) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -1,7 +1,7 @@
 //! The frameset handle that drivers make and processors read.
 //!
 //! It hides where the pixels are: in a slot of this process, in a slot of another one, or in the memory of
-//! the camera's library. It deliberately knows no link: how it got here is the outlet's business.
+//! the camera's library. It deliberately knows no link: how it got here is the output's business.
 
 use std::fmt;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
 use crate::logging;
 use crate::matching::{MatchStats, Matching};
-use crate::outlet::{Outlet, Wiring};
+use crate::output::{InputStatus, ProcessorOutput, Publisher, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
 
@@ -174,22 +174,23 @@ impl Wired {
         let Self { part, counters, inputs, remotes, locals, .. } = self;
         logging::set_actor(&part.name);
         let actor = part.id;
-        let (link_states, matching) = (inputs.link_states(), inputs.match_stats());
+        let status = InputStatus {
+            rig: part.rig.as_str().into(),
+            links: inputs.link_states(),
+            matching: inputs.match_stats(),
+        };
         let inputs = Inputs::new(inputs);
         let mut reset = part.reset;
         let finished = loop {
-            let outlet = Outlet::new(Wiring {
+            let publisher = Publisher::new(Wiring {
                 name: part.name.clone(),
-                rig: part.rig.clone(),
                 slots: part.slots,
                 remotes: remotes.clone(),
                 locals: locals.clone(),
-                inputs: link_states.clone(),
-                matching: matching.clone(),
                 counters: Arc::clone(&counters),
             });
             limits.interrupt.store(false, Ordering::Release);
-            let life = part.live_once(registry, (outlet, &inputs), limits, reset, || {
+            let life = part.live_once(registry, publisher, (&inputs, &status), limits, reset, || {
                 events(ActorEvent::Ready { actor });
                 // Framesets flow to a processor by themselves.
                 if matches!(part.role, Role::Camera { .. }) {
@@ -197,7 +198,7 @@ impl Wired {
                 }
             });
             let Err(failure) = life else { break true };
-            let in_vain = !link_states.is_empty() && inputs.give_nothing_more();
+            let in_vain = !status.links.is_empty() && inputs.give_nothing_more();
             inputs.pause();
             events(ActorEvent::Failed { actor, failure: Failure { in_vain, ..failure } });
             match commands.recv() {
@@ -224,7 +225,8 @@ impl ActorPart {
     fn live_once(
         &self,
         registry: &Registry,
-        (outlet, inputs): (Outlet, &Inputs),
+        publisher: Publisher,
+        (inputs, status): (&Inputs, &InputStatus),
         limits: &CameraLimits,
         reset: bool,
         ready: impl FnOnce(),
@@ -240,11 +242,12 @@ impl ActorPart {
                     options: &self.options,
                     reset,
                 };
-                run_camera(&life, outlet, limits.clone(), ready)
+                run_camera(&life, publisher, limits.clone(), ready)
             }
             Role::Processor { kind } => {
                 let entry = registry.kind(kind).ok_or_else(unknown)?;
-                run_processor(entry.as_ref(), &self.options, outlet, inputs.clone(), ready)
+                let output = ProcessorOutput::new(publisher, status.clone());
+                run_processor(entry.as_ref(), &self.options, output, inputs.clone(), ready)
             }
         }
     }

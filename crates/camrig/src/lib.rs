@@ -18,8 +18,8 @@ mod local;
 mod logging;
 mod losses;
 mod matching;
-mod outlet;
 mod outline;
+mod output;
 mod plan;
 mod processor;
 mod registry;
@@ -48,7 +48,7 @@ pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
 pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
-pub use outlet::{FrameHeaders, LinkStatus, Loan, Outlet, OutletError};
+pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
@@ -60,6 +60,7 @@ pub mod prelude {
     pub use std::process::ExitCode;
 
     pub use crate::{
-        App, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Outlet, Processor, ProcessorError,
+        App, CameraOutput, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Processor,
+        ProcessorError, ProcessorOutput,
     };
 }

@@ -3,7 +3,7 @@
 //! A gap says that frames are missing, not why. A driver that left some out itself tells so; what is left is
 //! the device's or its library's loss. After a stream's last frame there is no gap: what a driver left out then
 //! is counted at the end, what a device lost then nobody can tell from the end itself. It deliberately knows no
-//! outlet and no counters.
+//! output and no counters.
 
 use camrig_frame::{FrameHeader, Stream};
 use camrig_ipc::LostReason;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::frameset::FrameSet;
 use crate::inputs::Next;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 
 /// Why a processor cannot go on: any error, or a text (`"too dark".into()`).
 pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,19 +18,19 @@ pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
 /// Registered with [`App::processor`](crate::App::processor). Whoever needs timers, own messages or
 /// asynchronous work registers an actix actor with [`App::actor`](crate::App::actor) instead.
 pub trait Processor<I: Input = FrameSet>: 'static {
-    /// Looks at one frameset, or one match. What it publishes through `outlet` reaches the processors that name
+    /// Looks at one frameset, or one match. What it publishes through `output` reaches the processors that name
     /// this one as an input.
     ///
     /// # Errors
     /// An error fails the processor.
-    fn process(&mut self, input: &I, outlet: &mut Outlet) -> Result<(), ProcessorError>;
+    fn process(&mut self, input: &I, output: &mut ProcessorOutput) -> Result<(), ProcessorError>;
 
     /// Called once after the last frameset of all inputs.
     ///
     /// # Errors
     /// An error fails the processor.
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        let _ = outlet;
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let _ = output;
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ use crate::actors::Running;
 use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
-use crate::outlet::Outlet;
 use crate::outline::Outline;
+use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Input, Processor, ProcessorError};
 
 /// Everything that was registered, by name.
@@ -74,10 +74,10 @@ impl Registry {
     where
         O: DeserializeOwned + 'static,
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
-        F: Fn(O, Outlet) -> Result<A, ProcessorError> + Send + Sync + 'static,
+        F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, false, move |options, outlet, inputs| {
-            Ok(Running::start_actor(build(options, outlet)?, inputs))
+        self.add_kind(kind, false, move |options, output, inputs| {
+            Ok(Running::start_actor(build(options, output)?, inputs))
         });
     }
 
@@ -88,15 +88,15 @@ impl Registry {
         P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, I::MATCHED, move |options, outlet, inputs| {
-            Ok(Running::start_processor(build(options)?, outlet, inputs))
+        self.add_kind(kind, I::MATCHED, move |options, output, inputs| {
+            Ok(Running::start_processor(build(options)?, output, inputs))
         });
     }
 
     fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, start: F)
     where
         O: DeserializeOwned + 'static,
-        F: Fn(O, Outlet, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+        F: Fn(O, ProcessorOutput, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
     {
         self.kinds
             .insert(kind.to_owned(), Arc::new(TypedKind { start, takes_matches, options: PhantomData }));
@@ -157,7 +157,7 @@ pub(crate) trait DriverEntry: Send + Sync {
 pub(crate) trait OpenCamera {
     fn info(&self) -> CameraInfo;
     fn start(&mut self) -> Result<(), DriverError>;
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError>;
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 }
 
 /// A kind of processor whose types are erased.
@@ -167,7 +167,12 @@ pub(crate) trait KindEntry: Send + Sync {
     /// Whether it is called with matches, so that its topology has to say what a match is.
     fn takes_matches(&self) -> bool;
     /// Builds the actor and starts it on the calling thread.
-    fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError>;
+    fn start(
+        &self,
+        options: &str,
+        output: ProcessorOutput,
+        inputs: Inputs,
+    ) -> Result<Running, ProcessorError>;
     /// The options' names and types.
     fn outline(&self) -> Outline;
 }
@@ -217,8 +222,8 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
         self.0.start()
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
-        self.0.capture(outlet, timeout)
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        self.0.capture(output, timeout)
     }
 }
 
@@ -231,7 +236,7 @@ struct TypedKind<F, O> {
 impl<F, O> KindEntry for TypedKind<F, O>
 where
     O: DeserializeOwned + 'static,
-    F: Fn(O, Outlet, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+    F: Fn(O, ProcessorOutput, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
 {
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
         O::deserialize(options).map(drop).map_err(OptionsError::Type)
@@ -241,8 +246,13 @@ where
         self.takes_matches
     }
 
-    fn start(&self, options: &str, outlet: Outlet, inputs: Inputs) -> Result<Running, ProcessorError> {
-        (self.start)(parse(options)?, outlet, inputs)
+    fn start(
+        &self,
+        options: &str,
+        output: ProcessorOutput,
+        inputs: Inputs,
+    ) -> Result<Running, ProcessorError> {
+        (self.start)(parse(options)?, output, inputs)
     }
 
     fn outline(&self) -> Outline {

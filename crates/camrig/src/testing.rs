@@ -1,6 +1,6 @@
-//! What unit tests need to stand in for a rig: framesets with given pixels, an outlet, a folder.
+//! What unit tests need to stand in for a rig: framesets with given pixels, an output, a folder.
 //!
-//! A frameset takes the way that it takes in a rig, through an [`Outlet`] and a [`LocalLink`], so that a test
+//! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a [`LocalLink`], so that a test
 //! sees what a processor sees. It deliberately knows no driver and no thread.
 
 use std::fs;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
 use crate::matching::MatchStats;
-use crate::outlet::{Outlet, Wiring};
+use crate::output::{CameraOutput, InputStatus, ProcessorOutput, Publisher, Wiring};
 use crate::usb::UsbTree;
 
 /// As many framesets of one camera as a test can hold at once.
@@ -23,7 +23,7 @@ const SLOTS: usize = 8;
 /// A camera whose framesets hold what the test gives.
 pub(crate) struct TestCamera {
     info: CameraInfo,
-    outlet: Outlet,
+    output: CameraOutput,
     link: Arc<LocalLink>,
 }
 
@@ -63,18 +63,8 @@ impl TestCamera {
             1,
         );
         let link = Arc::new(link);
-        let mut outlet = Outlet::new(Wiring {
-            name: name.to_owned(),
-            rig: String::new(),
-            slots: SLOTS,
-            remotes: Vec::new(),
-            locals: vec![Arc::clone(&link)],
-            inputs: Vec::new(),
-            matching: None,
-            counters: Arc::new(ActorCounters::new().unwrap()),
-        });
-        outlet.prepare(&Arc::new(info.clone())).unwrap();
-        Self { info, outlet, link }
+        let output = CameraOutput::new(publisher(name, vec![Arc::clone(&link)]), info.clone()).unwrap();
+        Self { info, output, link }
     }
 
     /// The next frameset: the pixels of each stream, in the order in which the camera was given them.
@@ -83,14 +73,14 @@ impl TestCamera {
     /// When the pixels are not as many as the profiles say, or the test holds all slots.
     pub(crate) fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
         assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
-        let number = self.outlet.produced();
+        let number = self.output.produced();
         let timestamp = Timestamp { clock: Clock::System, nanos: arrival_nanos };
         let headers = self.info.streams.iter().map(|stream| stream.header(number, timestamp)).collect();
-        let mut loan = self.outlet.loan(arrival_nanos, headers).unwrap().expect("a slot that no test holds");
+        let mut loan = self.output.loan(arrival_nanos, headers).unwrap().expect("a slot that no test holds");
         for (index, pixels) in pixels.iter().enumerate() {
             loan.frame_mut(index).copy_from_slice(pixels);
         }
-        self.outlet.publish(loan);
+        self.output.publish(loan);
         self.link.take().unwrap()
     }
 
@@ -100,38 +90,40 @@ impl TestCamera {
     }
 }
 
-/// The outlet of a processor with these inputs and no reader.
-pub(crate) fn outlet(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> Outlet {
-    Outlet::new(wiring(name, inputs))
+/// The output of a processor with these inputs and no reader.
+pub(crate) fn output(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> ProcessorOutput {
+    ProcessorOutput::new(publisher(name, Vec::new()), status(inputs))
 }
 
-/// The outlet of a processor whose inputs are matched, and which has no reader.
-pub(crate) fn outlet_with_matching(
+/// The output of a processor whose inputs are matched, and which has no reader.
+pub(crate) fn output_with_matching(
     name: &str,
     inputs: &[(&str, &Arc<LinkState>)],
     stats: &Arc<MatchStats>,
-) -> Outlet {
-    Outlet::new(Wiring { matching: Some(Arc::clone(stats)), ..wiring(name, inputs) })
+) -> ProcessorOutput {
+    let status = InputStatus { matching: Some(Arc::clone(stats)), ..status(inputs) };
+    ProcessorOutput::new(publisher(name, Vec::new()), status)
 }
 
-/// The outlet of a processor with these inputs, and the link to its reader.
-pub(crate) fn outlet_with_reader(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> (Outlet, Arc<LocalLink>) {
+/// The output of a processor with these inputs, and the link to its reader.
+pub(crate) fn output_with_reader(
+    name: &str,
+    inputs: &[(&str, &Arc<LinkState>)],
+) -> (ProcessorOutput, Arc<LocalLink>) {
     let link_state = Arc::new(LinkState::new().unwrap());
     let link = Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
-    (Outlet::new(Wiring { locals: vec![Arc::clone(&link)], ..wiring(name, inputs) }), link)
+    (ProcessorOutput::new(publisher(name, vec![Arc::clone(&link)]), status(inputs)), link)
 }
 
-fn wiring(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> Wiring {
-    Wiring {
-        name: name.to_owned(),
-        rig: String::new(),
-        slots: SLOTS,
-        remotes: Vec::new(),
-        locals: Vec::new(),
-        inputs: inputs.iter().map(|&(from, link_state)| (from.to_owned(), Arc::clone(link_state))).collect(),
-        matching: None,
-        counters: Arc::new(ActorCounters::new().unwrap()),
-    }
+/// A publisher with these links.
+pub(crate) fn publisher(name: &str, locals: Vec<Arc<LocalLink>>) -> Publisher {
+    let counters = Arc::new(ActorCounters::new().unwrap());
+    Publisher::new(Wiring { name: name.to_owned(), slots: SLOTS, remotes: Vec::new(), locals, counters })
+}
+
+fn status(inputs: &[(&str, &Arc<LinkState>)]) -> InputStatus {
+    let links = inputs.iter().map(|&(from, link_state)| (from.to_owned(), Arc::clone(link_state)));
+    InputStatus { links: links.collect(), ..InputStatus::default() }
 }
 
 /// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.

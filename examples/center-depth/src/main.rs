@@ -7,7 +7,7 @@ use camrig::prelude::*;
 struct CenterDepth;
 
 impl Processor for CenterDepth {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if let Some(depth) = frames.depth() {
             println!("{} #{}: {:?} m", frames.camera(), frames.sequence(), depth.center_meters());
         }

@@ -43,7 +43,7 @@ impl Driver for TestPattern {
         Ok(())
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         let profile = self.stream.profile;
         let due = Duration::from_secs(self.number) / profile.frames_per_second();
         let wait = due.saturating_sub(self.started.elapsed());
@@ -54,12 +54,12 @@ impl Driver for TestPattern {
         }
         let timestamp = Timestamp { clock: Clock::Hardware, nanos: due.as_nanos() as u64 };
         let header = self.stream.header(self.number, timestamp);
-        let loan = outlet.loan(monotonic_nanos(), [header].into_iter().collect());
+        let loan = output.loan(monotonic_nanos(), [header].into_iter().collect());
         // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
         if let Some(mut loan) = loan? {
             // Drawn where the readers will see it, in whatever process they are: nothing is copied.
             draw(loan.frame_mut(0), header.stride_bytes as usize, self.number as u8);
-            outlet.publish(loan);
+            output.publish(loan);
         }
         self.number += 1;
         Ok(Captured::FrameSet)

@@ -19,14 +19,14 @@ struct Mask {
 }
 
 impl Processor for Mask {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let (Some(depth), Some(frame)) = (frames.depth(), frames.frame(Stream::Depth)) else {
             return Err(format!("camera `{}` has no depth to mask", frames.camera()).into());
         };
         // What is derived keeps the camera, arrival and timestamp of what it was made from.
         let headers = [*frame.header()].into_iter().collect();
         // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
-        if let Some(mut loan) = outlet.derive(frames, headers)? {
+        if let Some(mut loan) = output.derive(frames, headers)? {
             let far = (self.far_meters / depth.unit_meters()) as u16;
             let masked = loan.frame_mut(0);
             masked.copy_from_slice(frame.bytes());
@@ -35,7 +35,7 @@ impl Processor for Mask {
                     units.fill(0);
                 }
             }
-            outlet.publish(loan);
+            output.publish(loan);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub(crate) enum Candidate {
     /// camrig in one process; the frames stay in the driver's memory, no copy.
     CamrigInProcessHeld,
     /// camrig with a process per camera (eight at most, which cameras then share) and one per reader; frames
-    /// are held and copied in by the outlet.
+    /// are held and copied in by the output.
     CamrigCopies,
     /// The same processes; the driver generates the frameset in the slot.
     CamrigInSlot,

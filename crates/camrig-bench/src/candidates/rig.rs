@@ -4,7 +4,7 @@
 //! # Where the stamps are taken
 //!
 //! The moment of hand-over travels in a third frame of eight bytes, behind color and depth. Where the
-//! outlet copies held frames, it asks for that frame's pixels last, after the copies: the stamp is taken
+//! output copies held frames, it asks for that frame's pixels last, after the copies: the stamp is taken
 //! when it asks. Where the driver itself copies or generates, it writes the stamp last. The arrival of the
 //! frameset is from before any copy.
 //!
@@ -139,7 +139,7 @@ impl Driver for BenchDriver {
         }
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         self.pacer.wait();
         let begun = monotonic_nanos();
         let headers = headers(self.task.load.size, self.sequence, begun);
@@ -153,10 +153,10 @@ impl Driver for BenchDriver {
                     // Nothing is copied: this is the hand-over.
                     held.pixels(STAMP);
                 }
-                outlet.publish_held(begun, headers, Box::new(held)).map_err(refused)?;
+                output.publish_held(begun, headers, Box::new(held)).map_err(refused)?;
             }
             source => {
-                if let Some(mut loan) = outlet.loan(begun, headers).map_err(refused)? {
+                if let Some(mut loan) = output.loan(begun, headers).map_err(refused)? {
                     if let Some(source) = source {
                         let (color, depth) = planes(source.frameset(self.sequence), self.task.load.size);
                         copy(color, loan.frame_mut(0));
@@ -166,7 +166,7 @@ impl Driver for BenchDriver {
                         generate(loan.frame_mut(1), self.sequence);
                     }
                     loan.frame_mut(STAMP).copy_from_slice(&monotonic_nanos().to_ne_bytes());
-                    outlet.publish(loan);
+                    output.publish(loan);
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Driver for BenchDriver {
 }
 
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
-fn refused(error: camrig::OutletError) -> DriverError {
+fn refused(error: camrig::OutputError) -> DriverError {
     DriverError::new(error.to_string())
 }
 
@@ -238,7 +238,7 @@ struct Reader {
 }
 
 impl Processor for Reader {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let camera = frames.info().serial.parse()?;
         let stamp = frames.frame(Stream::Infrared1).ok_or("a frameset without its stamp")?;
         let handed_nanos = u64::from_ne_bytes(stamp.bytes().try_into()?);
@@ -253,7 +253,7 @@ impl Processor for Reader {
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         self.meter.take().into_iter().for_each(Meter::finish);
         Ok(())
     }

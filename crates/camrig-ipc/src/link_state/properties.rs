@@ -310,7 +310,7 @@ impl Rig {
         }
     }
 
-    /// As an outlet does it.
+    /// As an output does it.
     fn lend(&mut self, width: u32) {
         let Some(producer) = &mut self.producer else { return };
         self.stamp += 1;

@@ -22,7 +22,7 @@ pub(crate) fn main() -> ExitCode {
 struct Pulse(BTreeMap<String, u64>);
 
 impl Processor for Pulse {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let framesets = self.0.entry(frames.camera().to_owned()).or_default();
         *framesets += 1;
         if framesets.is_multiple_of(BEAT) {

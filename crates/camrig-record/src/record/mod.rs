@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use camrig::{FrameSet, Outlet, Processor, ProcessorError, monotonic_nanos};
+use camrig::{FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 pub(crate) use self::disk::{numbered, with_suffix};
 use self::encode::Encoded;
@@ -108,7 +108,7 @@ impl Record {
 }
 
 impl Processor for Record {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.ended_early {
             self.left_out += 1;
             return Ok(());
@@ -120,7 +120,7 @@ impl Processor for Record {
             return Ok(());
         }
         let source = self.source(frames);
-        if !self.gaps.knows(frames.producer()) && is_first(frames, outlet) {
+        if !self.gaps.knows(frames.producer()) && is_first(frames, output) {
             self.gaps.begin(frames.producer());
         }
         self.gaps.arrive(frames.producer(), frames.sequence());
@@ -139,9 +139,9 @@ impl Processor for Record {
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         // What is missing at the end has no frameset behind it that would bring the gap.
-        for input in outlet.inputs() {
+        for input in output.inputs() {
             self.gaps.end(input.from, input.counts.produced);
         }
         for source in self.cameras.values() {
@@ -179,7 +179,7 @@ impl Processor for Record {
 
 /// Whether nobody before this recorder, which may be one that was started again, has read of the frameset's
 /// producer.
-fn is_first(frames: &FrameSet, outlet: &Outlet) -> bool {
-    let mut inputs = outlet.inputs();
+fn is_first(frames: &FrameSet, output: &ProcessorOutput) -> bool {
+    let mut inputs = output.inputs();
     inputs.any(|input| input.from == frames.producer() && input.counts.delivered <= 1)
 }

@@ -20,7 +20,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use camrig::frame::CameraInfo;
-use camrig::{Captured, Driver, DriverError, FrameHeaders, Outlet, monotonic_nanos};
+use camrig::{CameraOutput, Captured, Driver, DriverError, FrameHeaders, monotonic_nanos};
 
 pub use self::options::ReplayOptions;
 use self::reader::Reader;
@@ -88,13 +88,13 @@ impl Driver for Replay {
         Ok(())
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
         if !self.wait(frameset.log_time, timeout) {
             self.next = Some(frameset);
             return Ok(Captured::Nothing);
         }
-        if let Err(what) = publish(&frameset, outlet) {
+        if let Err(what) = publish(&frameset, output) {
             log::warn!("frameset {} makes no sense: {what}; it is passed over", frameset.record.sequence);
         }
         self.advance();
@@ -131,21 +131,21 @@ impl Replay {
 }
 
 /// Publishes a frameset, its pixels decoded where its readers see them.
-fn publish(frameset: &ReadFrameSet, outlet: &mut Outlet) -> Result<(), String> {
+fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), String> {
     let arrival_nanos = monotonic_nanos();
     let frames: &[FrameRecord] = &frameset.record.frames;
     if frames.len() > camrig::frame::MAX_FRAMES {
         return Err(format!("it has {} frames", frames.len()));
     }
     let headers: FrameHeaders = frames.iter().map(shown_header).collect();
-    let Some(mut loan) = outlet.loan(arrival_nanos, headers).map_err(|error| error.to_string())? else {
+    let Some(mut loan) = output.loan(arrival_nanos, headers).map_err(|error| error.to_string())? else {
         return Ok(());
     };
     for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
         let data = image_data(frame, message.clone())?;
         write_pixels(frame, &data, loan.frame_mut(index))?;
     }
-    outlet.publish(loan);
+    output.publish(loan);
     Ok(())
 }
 

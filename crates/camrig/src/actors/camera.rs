@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use super::{Failure, on_this_thread};
 use crate::driver::{Captured, DriverError};
-use crate::outlet::Outlet;
+use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, OpenCamera};
 
 /// How long a camera captures before it looks at its mailbox, and waits before it looks whether to stop.
@@ -28,15 +28,15 @@ pub(crate) struct CameraLimits {
 
 struct CameraActor {
     camera: Box<dyn OpenCamera>,
-    outlet: Outlet,
+    output: CameraOutput,
     limits: CameraLimits,
 }
 
 impl CameraActor {
     fn is_to_stop(&self) -> bool {
         self.limits.stop.load(Ordering::Acquire)
-            || self.limits.framesets.is_some_and(|limit| self.outlet.produced() >= limit)
-            || self.outlet.abandoned()
+            || self.limits.framesets.is_some_and(|limit| self.output.produced() >= limit)
+            || self.output.abandoned()
     }
 }
 
@@ -67,7 +67,7 @@ impl Handler<Capture> for CameraActor {
             if left.is_zero() {
                 return Ok(ControlFlow::Continue(()));
             }
-            if self.camera.capture(&mut self.outlet, left)? == Captured::End {
+            if self.camera.capture(&mut self.output, left)? == Captured::End {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -88,7 +88,7 @@ pub(crate) struct CameraLife<'a> {
 /// open, and returns when framesets may flow.
 pub(crate) fn run_camera(
     life: &CameraLife<'_>,
-    mut outlet: Outlet,
+    publisher: Publisher,
     limits: CameraLimits,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
@@ -102,12 +102,12 @@ pub(crate) fn run_camera(
         let mut info = camera.info();
         name.clone_into(&mut info.name);
         driver_name.clone_into(&mut info.driver);
-        outlet.prepare(&Arc::new(info)).map_err(Failure::new)?;
+        let output = CameraOutput::new(publisher, info).map_err(Failure::new)?;
         ready();
         camera.start()?;
         let context = Context::new();
         let address = context.address();
-        let ended = actix::spawn(context.into_future(CameraActor { camera, outlet, limits }));
+        let ended = actix::spawn(context.into_future(CameraActor { camera, output, limits }));
         // No answer means that the actor panicked: its task knows.
         while let Ok(captured) = address.send(Capture).await {
             if captured?.is_break() {

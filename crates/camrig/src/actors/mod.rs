@@ -2,7 +2,7 @@
 //!
 //! Each actor has a thread and an actix system of its own, so that a processor that computes and a camera
 //! that waits never hold up each other. This module deliberately knows no process and no topology: a host
-//! gives it wired inputs and outlets, and learns how each actor ended.
+//! gives it wired inputs and outputs, and learns how each actor ended.
 //!
 //! * `camera`: an actor that is asked to capture
 //! * `processor`: an actor whose framesets are a stream, or messages

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::{Failure, on_this_thread};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::KindEntry;
 
@@ -29,11 +29,11 @@ impl Running {
     /// Starts a processor on this thread, which must run an actix system.
     pub(crate) fn start_processor<I: Input>(
         processor: impl Processor<I>,
-        outlet: Outlet,
+        output: ProcessorOutput,
         inputs: Inputs,
     ) -> Self {
         let error = Rc::default();
-        let actor = ProcessorActor { processor: Box::new(processor), outlet, error: Rc::clone(&error) };
+        let actor = ProcessorActor { processor: Box::new(processor), output, error: Rc::clone(&error) };
         let input = stream::unfold(inputs, |inputs| async {
             I::next(&inputs).await.transpose().map(|input| (input, inputs))
         });
@@ -64,12 +64,12 @@ impl Running {
 pub(crate) fn run_processor(
     kind: &dyn KindEntry,
     options: &str,
-    outlet: Outlet,
+    output: ProcessorOutput,
     inputs: Inputs,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
     on_this_thread(async {
-        let Running(life) = kind.start(options, outlet, inputs).map_err(Failure::new)?;
+        let Running(life) = kind.start(options, output, inputs).map_err(Failure::new)?;
         ready();
         life.await
     })
@@ -77,7 +77,7 @@ pub(crate) fn run_processor(
 
 struct ProcessorActor<I> {
     processor: Box<dyn Processor<I>>,
-    outlet: Outlet,
+    output: ProcessorOutput,
     /// What made it stop, if something did: a stream has no caller to return it to.
     error: Rc<RefCell<Option<ProcessorError>>>,
 }
@@ -88,7 +88,7 @@ impl<I: Input> Actor for ProcessorActor<I> {
     fn stopped(&mut self, _: &mut Self::Context) {
         let mut error = self.error.borrow_mut();
         if error.is_none() {
-            *error = self.processor.finish(&mut self.outlet).err();
+            *error = self.processor.finish(&mut self.output).err();
         }
     }
 }
@@ -96,7 +96,7 @@ impl<I: Input> Actor for ProcessorActor<I> {
 /// The end of the stream stops the actor.
 impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
     fn handle(&mut self, input: Result<I, ProcessorError>, context: &mut Self::Context) {
-        if let Err(error) = input.and_then(|input| self.processor.process(&input, &mut self.outlet)) {
+        if let Err(error) = input.and_then(|input| self.processor.process(&input, &mut self.output)) {
             *self.error.borrow_mut() = Some(error);
             context.stop();
         }

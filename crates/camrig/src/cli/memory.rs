@@ -6,7 +6,7 @@
 use camrig_frame::{Layout, StreamInfo};
 use camrig_ipc::SlotPool;
 
-use crate::outlet::largest_frames;
+use crate::output::largest_frames;
 use crate::registry::Registry;
 use crate::topology::{ActorSpec, Role, Topology};
 

@@ -114,9 +114,9 @@ fn a_match_is_published_under_its_number() {
     }
     matching.next().unwrap();
     let second = matching.next().unwrap();
-    let (mut outlet, link) =
-        testing::outlet_with_reader("match", &[("left", &Arc::new(LinkState::new().unwrap()))]);
-    outlet.forward_match(&second).unwrap();
+    let (mut output, link) =
+        testing::output_with_reader("match", &[("left", &Arc::new(LinkState::new().unwrap()))]);
+    output.forward_match(&second).unwrap();
     let published: Vec<_> = std::iter::from_fn(|| link.take()).collect();
     let header = |frames: &FrameSet| (frames.camera().to_owned(), frames.sequence(), frames.header().matched);
     assert_eq!(
@@ -124,7 +124,7 @@ fn a_match_is_published_under_its_number() {
         [("left".to_owned(), 0, Some(1)), ("right".to_owned(), 1, Some(1))]
     );
     // Forwarding it once more keeps the number.
-    outlet.forward(&published[1]).unwrap();
+    output.forward(&published[1]).unwrap();
     assert_eq!(link.take().map(|frames| frames.header().matched), Some(Some(1)));
     assert_eq!(second.framesets()[0].header().matched, None);
 }

@@ -7,14 +7,14 @@
 //! matching: its inputs do.
 
 use crate::matching::Match;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// Publishes each match.
 pub(crate) struct PassOn;
 
 impl Processor<Match> for PassOn {
-    fn process(&mut self, matched: &Match, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        Ok(outlet.forward_match(matched)?)
+    fn process(&mut self, matched: &Match, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(output.forward_match(matched)?)
     }
 }

@@ -11,7 +11,7 @@ use camrig_frame::{CameraInfo, PointCloud, Stream};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `pointcloud`.
@@ -58,7 +58,7 @@ impl Pointcloud {
 }
 
 impl Processor for Pointcloud {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let of_camera = |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
         let cloud = self.cloud(frames.info()).map_err(of_camera)?;
         // A camera may lose a frame of one stream: no depth, no points.
@@ -68,12 +68,12 @@ impl Processor for Pointcloud {
             return Err(of_camera(message.into()).into());
         };
         let header = PointCloud::header(depth.frame().header());
-        if let Some(mut loan) = outlet.derive(frames, [header].into_iter().collect())? {
+        if let Some(mut loan) = output.derive(frames, [header].into_iter().collect())? {
             let color = frames.color();
             cloud
                 .write(&depth, color.as_ref(), loan.frame_mut(0))
                 .map_err(|error| of_camera(error.into()))?;
-            outlet.publish(loan);
+            output.publish(loan);
         }
         Ok(())
     }
@@ -91,8 +91,8 @@ mod tests {
     fn points(camera: &str, options: &str) -> (FrameSet, Vec<Option<Point>>) {
         let frames = Rig::called("front", camera).frameset();
         let mut pointcloud = Pointcloud::new(toml::from_str(options).unwrap());
-        let (mut outlet, reader) = testing::outlet_with_reader("points", &[]);
-        pointcloud.process(&frames, &mut outlet).unwrap();
+        let (mut output, reader) = testing::output_with_reader("points", &[]);
+        pointcloud.process(&frames, &mut output).unwrap();
         let made = reader.take().unwrap();
         assert_eq!((made.camera(), made.producer(), made.header().frames.len()), ("front", "points", 1));
         assert_eq!(made.arrival_nanos(), frames.arrival_nanos());
@@ -141,7 +141,7 @@ mod tests {
         let error = |streams: &[_], pixels: &[&[u8]]| {
             let frames = TestCamera::new("front", streams).frameset(0, pixels);
             let mut pointcloud = Pointcloud::new(Options::default());
-            pointcloud.process(&frames, &mut testing::outlet("points", &[])).unwrap_err().to_string()
+            pointcloud.process(&frames, &mut testing::output("points", &[])).unwrap_err().to_string()
         };
         assert_eq!(error(&[COLOR], &[&[0; 3]]), "no points of camera `front`: it has no stream depth");
         assert_eq!(

@@ -21,7 +21,7 @@ use super::colorize::Colorizer;
 use super::picture::Picture;
 use super::{csv, ply};
 use crate::frameset::FrameSet;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `snapshot`, checked.
@@ -111,12 +111,12 @@ impl Snapshot {
 }
 
 impl Processor for Snapshot {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if !self.count(frames.camera()) {
             return Ok(());
         }
         // The actor's name is its own in this rig, and the process's number tells rigs apart.
-        let part = self.options.folder.join(format!(".{}-{}.part", outlet.name(), std::process::id()));
+        let part = self.options.folder.join(format!(".{}-{}.part", output.name(), std::process::id()));
         let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
             let name = format!("{}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
@@ -194,15 +194,15 @@ mod tests {
     fn every_nth_frameset_of_each_camera_is_written() {
         let folder = TestFolder::new("snapshot-every");
         let mut snapshot = snapshot(&folder, "every = 3");
-        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut output = testing::output("snapshot", &[]);
         let mut front = TestCamera::new("front", &[COLOR]);
         let mut left = TestCamera::new("left", &[COLOR, DEPTH]);
         for arrival in 0..5 {
-            snapshot.process(&front.frameset(arrival, &[COLOR_PIXELS]), &mut outlet).unwrap();
+            snapshot.process(&front.frameset(arrival, &[COLOR_PIXELS]), &mut output).unwrap();
         }
         // The first one that arrives is written, whatever its number.
         left.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]);
-        snapshot.process(&left.frameset(1, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut outlet).unwrap();
+        snapshot.process(&left.frameset(1, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut output).unwrap();
         let names = [
             "front-000000-color.png",
             "front-000003-color.png",
@@ -216,9 +216,9 @@ mod tests {
     fn the_files_hold_the_pixels() {
         let folder = TestFolder::new("snapshot-pixels");
         let mut snapshot = snapshot(&folder, "depth16 = true\nmin_meters = 0.5\nmax_meters = 2");
-        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut output = testing::output("snapshot", &[]);
         let mut camera = TestCamera::with_depth_unit("front", &[COLOR, DEPTH], 0.0001);
-        snapshot.process(&camera.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut outlet).unwrap();
+        snapshot.process(&camera.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut output).unwrap();
 
         let (image, pixels, text) = decode(&folder.path().join("front-000000-color.png"));
         assert_eq!(
@@ -250,7 +250,7 @@ mod tests {
         let folder = TestFolder::new("snapshot-points");
         let mut camera = TestCamera::new("front", &[(Stream::Depth, PixelFormat::Xyzrgb, "1x1@30")]);
         let frames = camera.frameset(0, &[&[[0, 0, 128, 63].repeat(3), vec![7, 8, 9, 255]].concat()]);
-        snapshot(&folder, "").process(&frames, &mut testing::outlet("snapshot", &[])).unwrap();
+        snapshot(&folder, "").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
         assert_eq!(folder.file_names(), ["front-000000-points.ply"]);
         let file = fs::read(folder.path().join("front-000000-points.ply")).unwrap();
         assert_eq!(file, ply::encode(&frames.points().unwrap()));
@@ -264,7 +264,7 @@ mod tests {
         let sample = |nanos, xyz| MotionSample { nanos, xyz }.to_bytes();
         let samples = [sample(7, [0.1, -9.80665, 1e-9]), sample(u64::MAX, [0.0, 1.0, f32::NAN])].concat();
         let frames = TestCamera::new("front", &[gyro]).frameset(0, &[&samples]);
-        snapshot(&folder, "").process(&frames, &mut testing::outlet("snapshot", &[])).unwrap();
+        snapshot(&folder, "").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
         assert_eq!(folder.file_names(), ["front-000000-gyro.csv"]);
         assert_eq!(
             fs::read_to_string(folder.path().join("front-000000-gyro.csv")).unwrap(),
@@ -275,13 +275,13 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_named_and_leaves_nothing() {
         let folder = TestFolder::new("snapshot-errors");
-        let mut outlet = testing::outlet("snapshot", &[]);
+        let mut output = testing::output("snapshot", &[]);
         let mut camera = TestCamera::new("front", &[COLOR]);
         let mut fail = |prepare: &dyn Fn()| {
             let mut snapshot = snapshot(&folder, "");
             prepare();
             let frames = camera.frameset(0, &[COLOR_PIXELS]);
-            let error = snapshot.process(&frames, &mut outlet).unwrap_err().to_string();
+            let error = snapshot.process(&frames, &mut output).unwrap_err().to_string();
             let file = folder.path().join(format!("front-{:06}-color.png", frames.sequence()));
             error.strip_prefix(&format!("cannot write `{}`: ", file.display())).unwrap().to_owned()
         };
@@ -313,7 +313,7 @@ mod tests {
         let folder = TestFolder::new("snapshot-names");
         let mut snapshot = snapshot(&folder, "");
         let frames = TestCamera::new("../front", &[COLOR]).frameset(0, &[COLOR_PIXELS]);
-        let error = snapshot.process(&frames, &mut testing::outlet("snapshot", &[])).unwrap_err();
+        let error = snapshot.process(&frames, &mut testing::output("snapshot", &[])).unwrap_err();
         assert_eq!(error.to_string(), "`../front-000000-color.png` is not the name of a file");
     }
 

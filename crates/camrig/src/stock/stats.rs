@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::match_lines::match_lines;
 use crate::frameset::FrameSet;
-use crate::outlet::{LinkStatus, Outlet};
+use crate::output::{LinkStatus, ProcessorOutput};
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `stats`.
@@ -99,11 +99,11 @@ impl<W: Write> Stats<W> {
         true
     }
 
-    fn print(&mut self, outlet: &Outlet, at_end: bool) -> Result<(), ProcessorError> {
+    fn print(&mut self, output: &ProcessorOutput, at_end: bool) -> Result<(), ProcessorError> {
         let rate = if at_end { Arrivals::rate_of_run } else { Arrivals::rate_since_report };
-        let links: Vec<_> = outlet.inputs().collect();
+        let links: Vec<_> = output.inputs().collect();
         let mut report = render(&rows(&self.cameras, &links, rate));
-        if let Some(matching) = outlet.matching() {
+        if let Some(matching) = output.matching() {
             report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
         }
         // In one piece, so that the lines of several processes do not mix.
@@ -123,16 +123,16 @@ impl<W: Write> Stats<W> {
 }
 
 impl<W: Write + 'static> Processor for Stats<W> {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.count(frames.camera(), frames.arrival_nanos()) {
-            self.print(outlet, false)?;
+            self.print(output, false)?;
             self.cameras.values_mut().for_each(Arrivals::note_report);
         }
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        self.print(outlet, true)
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        self.print(output, true)
     }
 }
 
@@ -278,10 +278,15 @@ mod tests {
         String::from_utf8(std::mem::take(&mut stats.out)).unwrap()
     }
 
-    fn deliver(stats: &mut Stats<Vec<u8>>, outlet: &mut Outlet, camera: &mut TestCamera, arrival_nanos: u64) {
+    fn deliver(
+        stats: &mut Stats<Vec<u8>>,
+        output: &mut ProcessorOutput,
+        camera: &mut TestCamera,
+        arrival_nanos: u64,
+    ) {
         let frames = camera.frameset(arrival_nanos, &[&[1, 0]]);
         camera.link_state().count_delivered(Duration::from_micros(250));
-        stats.process(&frames, outlet).unwrap();
+        stats.process(&frames, output).unwrap();
     }
 
     #[test]
@@ -289,18 +294,18 @@ mod tests {
         let (mut front, mut left) = (camera("front"), camera("left"));
         let silent = Arc::new(LinkState::new().unwrap());
         let inputs = [("front", front.link_state()), ("left", left.link_state()), ("rear-camera", &silent)];
-        let mut outlet = testing::outlet("stats", &inputs);
+        let mut output = testing::output("stats", &inputs);
         let mut stats = stats("every_seconds = 0");
         for index in 0..301 {
-            deliver(&mut stats, &mut outlet, &mut front, 5 + index * 100_000 * MILLIS / 3000);
+            deliver(&mut stats, &mut output, &mut front, 5 + index * 100_000 * MILLIS / 3000);
         }
-        deliver(&mut stats, &mut outlet, &mut left, 7);
+        deliver(&mut stats, &mut output, &mut left, 7);
         for reason in [DropReason::NoSlot, DropReason::DropOldest, DropReason::NoSlot] {
             silent.count_produced();
             silent.count_dropped(reason);
         }
         assert_eq!(printed(&mut stats), "");
-        stats.finish(&mut outlet).unwrap();
+        stats.finish(&mut output).unwrap();
         let expected = "\
 stats: front         30.0 Hz      301 framesets  latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0
 stats: left             - Hz        1 framesets  latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0
@@ -313,28 +318,28 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
     #[test]
     fn a_report_comes_with_the_first_arrival_after_each_interval() {
         let (mut front, mut left) = (camera("front"), camera("left"));
-        let mut outlet =
-            testing::outlet("stats", &[("front", front.link_state()), ("left", left.link_state())]);
+        let mut output =
+            testing::output("stats", &[("front", front.link_state()), ("left", left.link_state())]);
         let mut stats = stats("every_seconds = 0.1");
         for millis in [0, 20, 40, 60, 80] {
-            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
-            deliver(&mut stats, &mut outlet, &mut left, millis * MILLIS);
+            deliver(&mut stats, &mut output, &mut front, millis * MILLIS);
+            deliver(&mut stats, &mut output, &mut left, millis * MILLIS);
         }
         assert_eq!(printed(&mut stats), "");
-        deliver(&mut stats, &mut outlet, &mut front, 100 * MILLIS);
+        deliver(&mut stats, &mut output, &mut front, 100 * MILLIS);
         let rest = "latency 0.25/0.25/0.25 ms (p50/p99/max)  dropped 0\n";
         let lines =
             |front: &str, left: &str| format!("stats: front  {front}  {rest}stats: left   {left}  {rest}");
         assert_eq!(printed(&mut stats), lines(" 50.0 Hz        6 framesets", " 50.0 Hz        5 framesets"));
 
         // A camera that stopped is at 0 Hz; a silence of several intervals is followed by one report.
-        deliver(&mut stats, &mut outlet, &mut front, 550 * MILLIS);
-        deliver(&mut stats, &mut outlet, &mut front, 599 * MILLIS);
+        deliver(&mut stats, &mut output, &mut front, 550 * MILLIS);
+        deliver(&mut stats, &mut output, &mut front, 599 * MILLIS);
         assert_eq!(printed(&mut stats), lines("  2.2 Hz        7 framesets", "  0.0 Hz        5 framesets"));
-        deliver(&mut stats, &mut outlet, &mut front, 600 * MILLIS);
+        deliver(&mut stats, &mut output, &mut front, 600 * MILLIS);
         assert_eq!(printed(&mut stats), lines(" 40.0 Hz        9 framesets", "  0.0 Hz        5 framesets"));
 
-        stats.finish(&mut outlet).unwrap();
+        stats.finish(&mut output).unwrap();
         assert_eq!(printed(&mut stats), lines(" 13.3 Hz        9 framesets", " 50.0 Hz        5 framesets"));
     }
 
@@ -342,14 +347,14 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
     fn a_camera_that_another_processor_passes_on_has_a_line_of_its_own() {
         let mut front = camera("front");
         let filter = Arc::new(LinkState::new().unwrap());
-        let mut outlet = testing::outlet("stats", &[("filter", &filter)]);
+        let mut output = testing::output("stats", &[("filter", &filter)]);
         let mut stats = stats("");
         for millis in [0, 500] {
             filter.count_produced();
             filter.count_delivered(Duration::from_millis(10));
-            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+            deliver(&mut stats, &mut output, &mut front, millis * MILLIS);
         }
-        stats.finish(&mut outlet).unwrap();
+        stats.finish(&mut output).unwrap();
         let expected = "\
 stats: filter      - Hz        2 framesets  latency 10.00/10.00/10.00 ms (p50/p99/max)  dropped 0
 stats: front     2.0 Hz        2 framesets
@@ -371,16 +376,16 @@ stats: front     2.0 Hz        2 framesets
             cameras: vec![camera("front"), camera("left")],
         };
         let match_stats = Arc::new(MatchStats::new(&spec).unwrap());
-        let mut outlet = testing::outlet_with_matching("stats", &inputs, &match_stats);
+        let mut output = testing::output_with_matching("stats", &inputs, &match_stats);
         let mut matching = Matching::new(spec, match_stats);
         let mut stats = stats("every_seconds = 0");
         for millis in [0, 500, 1000] {
-            deliver(&mut stats, &mut outlet, &mut front, millis * MILLIS);
+            deliver(&mut stats, &mut output, &mut front, millis * MILLIS);
             matching.push(front.frameset(millis * MILLIS, &[&[1, 0]])).unwrap();
             matching.push(left.frameset((millis + 3) * MILLIS, &[&[1, 0]])).unwrap();
             while matching.next().is_some() {}
         }
-        stats.finish(&mut outlet).unwrap();
+        stats.finish(&mut output).unwrap();
         let printed = printed(&mut stats);
         let lines: Vec<_> = printed.lines().skip(2).collect();
         assert_eq!(
@@ -395,9 +400,9 @@ stats: front     2.0 Hz        2 framesets
 
     #[test]
     fn a_closed_output_is_an_error() {
-        let outlet = testing::outlet("stats", &[("front", &Arc::new(LinkState::new().unwrap()))]);
+        let output = testing::output("stats", &[("front", &Arc::new(LinkState::new().unwrap()))]);
         let mut stats = Stats::printing_to(&mut [][..], Options::default());
-        let error = stats.print(&outlet, true).unwrap_err();
+        let error = stats.print(&output, true).unwrap_err();
         assert_eq!(error.to_string(), "cannot print statistics: failed to write whole buffer");
     }
 

@@ -16,7 +16,7 @@ use camrig_frame::{CameraInfo, Frame, PixelFormat, Stream, StreamInfo};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 use crate::synthetic::Scene;
 
@@ -179,11 +179,11 @@ impl Verify {
 }
 
 impl Processor for Verify {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(self.look(frames)?)
     }
 
-    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         for line in self.report() {
             if self.options.digest {
                 println!("verify: {line}");
@@ -359,6 +359,7 @@ mod tests {
     use super::*;
     use crate::frameset::HeldFrames;
     use crate::synthetic::tests::Rig;
+    use crate::testing;
 
     const TINY: &str = "model = 'any'\ndepth = '64x48@30'\ncolor = '32x24@30'\npaced = false\n";
 
@@ -423,18 +424,19 @@ mod tests {
     fn what_the_camera_saw_is_right_wherever_it_lies() {
         let mut rig = Rig::called("front", TINY);
         let (mut in_slots, mut held) = (verify("digest = true"), verify("digest = true"));
+        let mut output = testing::output("verify", &[]);
         for _ in 0..5 {
             let frames = rig.frameset();
-            in_slots.process(&frames, &mut rig.outlet).unwrap();
+            in_slots.process(&frames, &mut output).unwrap();
             let elsewhere = Parts::of(&frames).with(|parts| parts.header.arrival_nanos += 1);
-            held.process(&elsewhere, &mut rig.outlet).unwrap();
+            held.process(&elsewhere, &mut output).unwrap();
         }
         let report: Vec<_> = in_slots.report().collect();
         assert_eq!(report, held.report().collect::<Vec<_>>());
         let [line] = &report[..] else { panic!("{report:?}") };
         let digest = line.strip_prefix("front: 5 framesets, digest ").unwrap();
         assert!(digest.len() == 16 && u64::from_str_radix(digest, 16).is_ok(), "{line}");
-        in_slots.finish(&mut rig.outlet).unwrap();
+        in_slots.finish(&mut output).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! * `device`: what happened to the device, whoever opens it
 //! * this module: when frames come, and when they do not
 //!
-//! It deliberately knows no reader: that a frameset is dropped for want of a slot is the outlet's business.
+//! It deliberately knows no reader: that a frameset is dropped for want of a slot is the output's business.
 
 mod device;
 mod model;
@@ -35,7 +35,7 @@ pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
 use crate::driver::{Captured, DeviceProfile, Driver, DriverError, UsbDemand};
-use crate::outlet::{FrameHeaders, Outlet};
+use crate::output::{CameraOutput, FrameHeaders};
 
 /// The name under which this driver is registered: [`Scene::of`] knows its framesets by it.
 pub(crate) const DRIVER: &str = "synthetic";
@@ -127,7 +127,7 @@ impl Driver for Synthetic {
         Ok(())
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, timeout: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         if self.options.frames.is_some_and(|frames| self.captured >= frames) {
             return Ok(Captured::End);
         }
@@ -150,7 +150,7 @@ impl Driver for Synthetic {
             self.device.unplug();
             return Err(unplugged(&self.serial));
         }
-        self.deliver(outlet)?;
+        self.deliver(output)?;
         self.captured += 1;
         self.number = self.next_kept(self.number + 1);
         Ok(Captured::FrameSet)
@@ -158,13 +158,13 @@ impl Driver for Synthetic {
 }
 
 impl Synthetic {
-    fn deliver(&mut self, outlet: &mut Outlet) -> Result<(), DriverError> {
+    fn deliver(&mut self, output: &mut CameraOutput) -> Result<(), DriverError> {
         let headers = self.headers();
         for header in &headers {
             let samples = self.motion.iter_mut().filter(|samples| samples.stream() == header.stream);
             samples.for_each(|samples| samples.take(header.number));
         }
-        let loan = outlet.loan(monotonic_nanos(), headers.clone());
+        let loan = output.loan(monotonic_nanos(), headers.clone());
         let Some(mut loan) = loan? else {
             return Ok(());
         };
@@ -175,7 +175,7 @@ impl Synthetic {
                 self.scene.render(header.stream, self.number, loan.frame_mut(index));
             }
         }
-        outlet.publish(loan);
+        output.publish(loan);
         Ok(())
     }
 

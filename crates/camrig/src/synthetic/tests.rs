@@ -10,7 +10,7 @@ use super::world::Surface;
 use super::*;
 use crate::frameset::FrameSet;
 use crate::local::LocalLink;
-use crate::outlet::Wiring;
+use crate::output::{Publisher, Wiring};
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -22,10 +22,10 @@ fn camera_called(name: &str, options: &str) -> Synthetic {
     Synthetic::open(name, toml::from_str(options).unwrap()).unwrap()
 }
 
-/// A camera with an outlet, and the only reader of it.
+/// A camera with an output, and the only reader of it.
 pub(crate) struct Rig {
     camera: Synthetic,
-    pub(crate) outlet: Outlet,
+    output: CameraOutput,
     link: Arc<LocalLink>,
     counters: Arc<ActorCounters>,
 }
@@ -40,22 +40,19 @@ impl Rig {
         let link_state = Arc::new(LinkState::new().unwrap());
         let link = Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), Overflow::DropNewest, 4));
         let counters = Arc::new(ActorCounters::new().unwrap());
-        let mut outlet = Outlet::new(Wiring {
+        let publisher = Publisher::new(Wiring {
             name: name.into(),
-            rig: String::new(),
             slots: 4,
             remotes: Vec::new(),
             locals: vec![Arc::clone(&link)],
-            inputs: Vec::new(),
-            matching: None,
             counters: Arc::clone(&counters),
         });
-        outlet.prepare(&Arc::new(camera.info())).unwrap();
-        Self { camera, outlet, link, counters }
+        let output = CameraOutput::new(publisher, camera.info()).unwrap();
+        Self { camera, output, link, counters }
     }
 
     fn capture(&mut self) -> Result<Captured, DriverError> {
-        self.camera.capture(&mut self.outlet, SOON)
+        self.camera.capture(&mut self.output, SOON)
     }
 
     /// The next frameset, whenever it comes.
@@ -301,7 +298,7 @@ fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
         assert!(all.iter().map(|(number, _)| *number).eq(0..all.len() as u64), "each once, in their order");
     }
     // Images are lost, and no sample.
-    assert_eq!(rig.counters.lost(), images + 1 - rig.outlet.produced());
+    assert_eq!(rig.counters.lost(), images + 1 - rig.output.produced());
 }
 
 #[test]
@@ -339,7 +336,7 @@ fn the_end_comes_after_the_last_frameset() {
     assert_eq!(rig.numbers(3), [0, 1, 2]);
     assert_eq!(rig.capture().unwrap(), Captured::End);
     assert_eq!(rig.capture().unwrap(), Captured::End);
-    assert_eq!(rig.outlet.produced(), 3);
+    assert_eq!(rig.output.produced(), 3);
 }
 
 #[test]

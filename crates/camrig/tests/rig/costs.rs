@@ -98,7 +98,7 @@ impl Metered {
     }
 }
 
-/// The same pixels for every frame: what they cost is the outlet's.
+/// The same pixels for every frame: what they cost is the output's.
 struct Zeros;
 
 static ZEROS: [u8; 640 * 480 * 2] = [0; 640 * 480 * 2];
@@ -128,7 +128,7 @@ impl Driver for Metered {
         CameraInfo { streams: vec![self.stream()], ..CameraInfo::default() }
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         // Slower than any reader, so that each frameset has to wake it: the dearest case.
         std::thread::sleep(Duration::from_millis(2));
         let timestamp = Timestamp { clock: Clock::System, nanos: self.number };
@@ -136,10 +136,10 @@ impl Driver for Metered {
         let headers = FrameHeaders::from_iter([header]);
         if self.options.held {
             let frame = Box::new(ZeroFrame(header.size_bytes() as usize));
-            outlet.publish_held(monotonic_nanos(), headers, frame)?;
-        } else if let Some(mut loan) = outlet.loan(monotonic_nanos(), headers)? {
+            output.publish_held(monotonic_nanos(), headers, frame)?;
+        } else if let Some(mut loan) = output.loan(monotonic_nanos(), headers)? {
             loan.frame_mut(0).fill(0);
-            outlet.publish(loan);
+            output.publish(loan);
         }
         self.number += 1;
         self.meter.count("producer");
@@ -155,7 +155,7 @@ impl MeterProcessor {
 }
 
 impl Processor for MeterProcessor {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if frames.frames().any(|frame| frame.bytes().iter().any(|&byte| byte != 0)) {
             return Err("the pixels are not zero".into());
         }

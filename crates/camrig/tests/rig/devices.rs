@@ -40,7 +40,7 @@ impl Driver for Shelf {
         CameraInfo::default()
     }
 
-    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, _: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         Ok(Captured::End)
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn main() -> ExitCode {
             fault.strike(At::Constructor)?;
             Ok(Faulty { fault, framesets: 0 })
         })
-        .actor("relay", |options, outlet| Ok(Relay { options, outlet, framesets: 0, ticks: 0, told: 0 }))
+        .actor("relay", |options, output| Ok(Relay { options, output, framesets: 0, ticks: 0, told: 0 }))
         .main()
 }
 
@@ -108,7 +108,7 @@ fn shared_mappings() -> Vec<Range<usize>> {
 }
 
 impl Processor for Addresses {
-    fn process(&mut self, frames: &FrameSet, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
         let bytes = depth.bytes();
         let written = usize::from_le_bytes(bytes[..ADDRESS_BYTES].try_into()?);
@@ -125,8 +125,8 @@ impl Processor for Addresses {
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        println!("{}: {} framesets, {:?} memory", outlet.name(), self.framesets, self.options.expect);
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        println!("{}: {} framesets, {:?} memory", output.name(), self.framesets, self.options.expect);
         Ok(())
     }
 }
@@ -182,9 +182,9 @@ struct Seen {
 }
 
 impl Processor for Count {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         self.delivered += 1;
-        let delivered = check_inputs(outlet)?;
+        let delivered = check_inputs(output)?;
         if delivered != self.delivered {
             return Err(
                 format!("{delivered} framesets are counted as delivered at call {}", self.delivered).into()
@@ -196,31 +196,31 @@ impl Processor for Count {
         seen.next = frames.sequence() + 1;
         seen.framesets += 1;
         if self.options.beat > 0 && seen.framesets.is_multiple_of(self.options.beat) {
-            println!("{} {} {}", outlet.name(), frames.camera(), seen.framesets);
+            println!("{} {} {}", output.name(), frames.camera(), seen.framesets);
         }
         if self.options.sequences {
-            println!("{} {} sequence {}", outlet.name(), frames.camera(), frames.sequence());
+            println!("{} {} sequence {}", output.name(), frames.camera(), frames.sequence());
         }
         if self.kept.len() < self.options.keep {
             self.kept.push(frames.clone());
             if self.kept.len() == self.options.keep {
-                wait_for_want_of_a_slot(outlet)?;
-                println!("{}: no slot is left", outlet.name());
+                wait_for_want_of_a_slot(output)?;
+                println!("{}: no slot is left", output.name());
             }
         }
         let wanted = (self.options.lag * seen.framesets).min(self.options.total);
-        while outlet.inputs().map(|input| input.counts.produced).sum::<u64>() < wanted {
-            check_inputs(outlet)?;
+        while output.inputs().map(|input| input.counts.produced).sum::<u64>() < wanted {
+            check_inputs(output)?;
             std::thread::sleep(Duration::from_micros(100));
         }
         std::thread::sleep(Duration::from_millis(self.options.pause_millis));
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        check_inputs(outlet)?;
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        check_inputs(output)?;
         for (camera, Seen { framesets, gaps, next }) in &self.cameras {
-            println!("{} of {camera}: {framesets} framesets, {gaps} missing, next {next}", outlet.name());
+            println!("{} of {camera}: {framesets} framesets, {gaps} missing, next {next}", output.name());
         }
         Ok(())
     }
@@ -231,8 +231,8 @@ impl Processor for Count {
 struct Witness(BTreeMap<String, Seen>);
 
 impl Processor for Witness {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        check_inputs(outlet)?;
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        check_inputs(output)?;
         let seen = self.0.entry(frames.producer().to_owned()).or_default();
         if frames.sequence() < seen.next {
             return Err(format!("{frames:?} came after {}", seen.next).into());
@@ -240,7 +240,7 @@ impl Processor for Witness {
         seen.next = frames.sequence() + 1;
         seen.framesets += 1;
         if seen.framesets.is_multiple_of(10) {
-            println!("{} goes on with {}", outlet.name(), frames.producer());
+            println!("{} goes on with {}", output.name(), frames.producer());
         }
         Ok(())
     }
@@ -261,42 +261,42 @@ struct Keep {
 }
 
 impl Processor for Keep {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         check_pattern(frames, 1)?;
         self.kept.iter().try_for_each(|kept| check_pattern(kept, 1))?;
         if self.kept.len() < self.options.keep {
             self.kept.push(frames.clone());
             if self.kept.len() == self.options.keep {
-                println!("{}: keeps {}", outlet.name(), self.options.keep);
+                println!("{}: keeps {}", output.name(), self.options.keep);
             }
             return Ok(());
         }
         self.looks += 1;
-        println!("{}: looked at all {}", outlet.name(), self.looks);
+        println!("{}: looked at all {}", output.name(), self.looks);
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         self.kept.iter().try_for_each(|kept| check_pattern(kept, 1))?;
-        println!("{}: kept {} to the end", outlet.name(), self.kept.len());
+        println!("{}: kept {} to the end", output.name(), self.kept.len());
         Ok(())
     }
 }
 
 /// Waits until a frameset is dropped because all slots are held.
-fn wait_for_want_of_a_slot(outlet: &Outlet) -> Result<(), ProcessorError> {
+fn wait_for_want_of_a_slot(output: &ProcessorOutput) -> Result<(), ProcessorError> {
     let dropped = |input: LinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
-    while outlet.inputs().map(dropped).sum::<u64>() == 0 {
-        check_inputs(outlet)?;
+    while output.inputs().map(dropped).sum::<u64>() == 0 {
+        check_inputs(output)?;
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
 }
 
 /// Checks that the accounting of every input adds up at this moment, and returns what was delivered.
-fn check_inputs(outlet: &Outlet) -> Result<u64, ProcessorError> {
+fn check_inputs(output: &ProcessorOutput) -> Result<u64, ProcessorError> {
     let mut delivered = 0;
-    for input in outlet.inputs() {
+    for input in output.inputs() {
         let counts = input.counts;
         let sum = counts.delivered + counts.dropped.iter().sum::<u64>() + counts.in_flight;
         if counts.produced != sum {
@@ -311,7 +311,7 @@ fn check_inputs(outlet: &Outlet) -> Result<u64, ProcessorError> {
 struct Halve;
 
 impl Processor for Halve {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
         let header = depth.header();
         let half = FrameHeader {
@@ -320,12 +320,12 @@ impl Processor for Halve {
             stride_bytes: header.width / 2 * 2,
             ..*header
         };
-        let Some(mut loan) = outlet.derive(frames, FrameHeaders::from_iter([half]))? else { return Ok(()) };
+        let Some(mut loan) = output.derive(frames, FrameHeaders::from_iter([half]))? else { return Ok(()) };
         let pixels = depth.rows().step_by(2).flat_map(|row| row.as_chunks::<2>().0.iter().step_by(2));
         for (to, from) in loan.frame_mut(0).as_chunks_mut::<2>().0.iter_mut().zip(pixels) {
             *to = *from;
         }
-        outlet.publish(loan);
+        output.publish(loan);
         Ok(())
     }
 }
@@ -334,17 +334,17 @@ impl Processor for Halve {
 struct CheckHalf(u64);
 
 impl Processor for CheckHalf {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         check_pattern(frames, 2)?;
         if self.0 == 0 {
-            println!("{}: halves of {}", outlet.name(), frames.camera());
+            println!("{}: halves of {}", output.name(), frames.camera());
         }
         self.0 += 1;
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        println!("{}: {} halves", outlet.name(), self.0);
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        println!("{}: {} halves", output.name(), self.0);
         Ok(())
     }
 }
@@ -353,8 +353,8 @@ impl Processor for CheckHalf {
 struct PassOn;
 
 impl Processor for PassOn {
-    fn process(&mut self, frames: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        Ok(outlet.forward(frames)?)
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(output.forward(frames)?)
     }
 }
 
@@ -370,14 +370,14 @@ struct Fuse {
 }
 
 impl Processor<Match> for Fuse {
-    fn process(&mut self, matched: &Match, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, matched: &Match, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if matched.number() != self.matches {
             return Err(format!("match {} comes after {} matches", matched.number(), self.matches).into());
         }
         self.matches += 1;
         self.complete += u64::from(matched.is_complete());
         if self.matches.is_multiple_of(FEW_MATCHES) {
-            println!("{} so far: {}", outlet.name(), self.matches);
+            println!("{} so far: {}", output.name(), self.matches);
         }
         for frames in matched.framesets() {
             if matched.get(frames.camera()).map(FrameSet::sequence) != Some(frames.sequence()) {
@@ -393,8 +393,8 @@ impl Processor<Match> for Fuse {
         Ok(())
     }
 
-    fn finish(&mut self, outlet: &mut Outlet) -> Result<(), ProcessorError> {
-        let (name, matches, complete) = (outlet.name(), self.matches, self.complete);
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let (name, matches, complete) = (output.name(), self.matches, self.complete);
         println!("{name}: {matches} matches, {complete} complete, digest {:016x}", self.digest);
         Ok(())
     }
@@ -407,16 +407,16 @@ struct Faulty {
 }
 
 impl Processor for Faulty {
-    fn process(&mut self, _: &FrameSet, outlet: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, _: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.framesets == self.fault.after {
-            println!("{}: here it comes", outlet.name());
+            println!("{}: here it comes", output.name());
             self.fault.strike(At::Process)?;
         }
         self.framesets += 1;
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(self.fault.strike(At::Finish)?)
     }
 }
@@ -431,7 +431,7 @@ struct RelayOptions {
 /// An actix actor that passes on what it sees, and sends itself a message about each.
 struct Relay {
     options: RelayOptions,
-    outlet: Outlet,
+    output: ProcessorOutput,
     framesets: u64,
     ticks: u64,
     told: u64,
@@ -455,7 +455,7 @@ impl Actor for Relay {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         let ticked = if self.ticks > 0 { "ticked" } else { "never ticked" };
-        println!("{}: {} framesets, {} messages, {ticked}", self.outlet.name(), self.framesets, self.told);
+        println!("{}: {} framesets, {} messages, {ticked}", self.output.name(), self.framesets, self.told);
     }
 }
 
@@ -463,7 +463,7 @@ impl Handler<FrameSet> for Relay {
     type Result = Result<(), ProcessorError>;
 
     fn handle(&mut self, frames: FrameSet, context: &mut Self::Context) -> Self::Result {
-        self.outlet.forward(&frames)?;
+        self.output.forward(&frames)?;
         self.framesets += 1;
         context.notify(PassedOn);
         Ok(())

@@ -3,7 +3,7 @@
 use super::registry;
 use crate::ids::ActorId;
 use crate::matching::{Match, MatchClock, MatchSpec};
-use crate::outlet::Outlet;
+use crate::output::ProcessorOutput;
 use crate::processor::{NoOptions, Processor, ProcessorError};
 use crate::topology::{Problems, Topology};
 
@@ -11,7 +11,7 @@ use crate::topology::{Problems, Topology};
 struct Fuse;
 
 impl Processor<Match> for Fuse {
-    fn process(&mut self, _: &Match, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn process(&mut self, _: &Match, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         unreachable!("a topology calls nobody")
     }
 }

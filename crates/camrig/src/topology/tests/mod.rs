@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::{Problems, Topology};
 use crate::driver::{Captured, Driver, DriverError};
 use crate::frameset::FrameSet;
-use crate::outlet::Outlet;
+use crate::output::CameraOutput;
 use crate::processor::{NoOptions, ProcessorError};
 use crate::registry::Registry;
 
@@ -70,7 +70,7 @@ impl Driver for Even {
         unreachable!("a topology opens nothing")
     }
 
-    fn capture(&mut self, _: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, _: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         unreachable!("a topology opens nothing")
     }
 }

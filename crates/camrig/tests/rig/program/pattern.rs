@@ -107,7 +107,7 @@ impl Driver for Pattern {
         self.options.fault.strike(At::Start)
     }
 
-    fn capture(&mut self, outlet: &mut Outlet, _: Duration) -> Result<Captured, DriverError> {
+    fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         if self.options.frames == Some(self.number) {
             return Ok(Captured::End);
         }
@@ -122,7 +122,7 @@ impl Driver for Pattern {
         let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
         let header = depth_header(WIDTH, HEIGHT, self.number);
         let headers = FrameHeaders::from_iter([header]);
-        outlet.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
+        output.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
         self.number += 1;
         Ok(Captured::FrameSet)
     }

@@ -1,0 +1,113 @@
+//! A camera's output: it publishes framesets of its one device, and says which of them were lost.
+
+use std::sync::Arc;
+
+use camrig_frame::{CameraInfo, FrameHeader, Layout, Stream};
+use camrig_ipc::LostReason;
+
+use super::publisher::{Lent, Origin, Publisher};
+use super::{FrameHeaders, Loan, OutputError, largest_frames};
+use crate::frameset::HeldFrames;
+use crate::losses::{Losses, Lost};
+
+/// Where a driver publishes the framesets of its camera.
+///
+/// Gaps in the numbers of a stream's frames are counted as lost: by the device, unless the driver
+/// [explains](Self::explain_lost) them.
+pub struct CameraOutput {
+    publisher: Publisher,
+    /// The camera's number among the publisher's sources.
+    source: usize,
+    losses: Losses,
+}
+
+impl CameraOutput {
+    /// Makes the output of a camera, with slots for its framesets where a reader needs them.
+    pub(crate) fn new(mut publisher: Publisher, info: CameraInfo) -> Result<Self, OutputError> {
+        let largest = Layout::of(&largest_frames(&info.streams))?;
+        let source = publisher.source(&Arc::new(info))?;
+        publisher.prepare(largest.size_bytes())?;
+        Ok(Self { publisher, source, losses: Losses::default() })
+    }
+
+    /// Lends a slot for the next frameset, which arrived at `arrival_nanos` of
+    /// [`monotonic_nanos`](crate::monotonic_nanos). Returns `None` when every slot is held, and counts the frameset as
+    /// dropped.
+    ///
+    /// # Errors
+    /// When the headers are not those of a frameset.
+    pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
+        match self.publisher.loan(self.origin(arrival_nanos), frames)? {
+            Lent::Slot(loan) => Ok(Some(loan)),
+            Lent::Nothing(frames) => {
+                self.note_numbers(&frames);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Publishes a loan whose frames are all written.
+    pub fn publish(&mut self, loan: Loan) {
+        self.note_numbers(&loan.slot.header().frames);
+        self.publisher.publish(loan);
+    }
+
+    /// Publishes frames of the driver's own memory: without a copy if every reader is in this process, and with one
+    /// copy into a slot otherwise. Counts the frameset as dropped when as many as there are slots are held.
+    ///
+    /// # Errors
+    /// When the headers are not those of a frameset.
+    ///
+    /// # Panics
+    /// When `held` gives other sizes than the headers.
+    pub fn publish_held(
+        &mut self,
+        arrival_nanos: u64,
+        frames: FrameHeaders,
+        held: Box<dyn HeldFrames>,
+    ) -> Result<(), OutputError> {
+        Layout::of(&frames)?;
+        self.note_numbers(&frames);
+        self.publisher.publish_held(self.origin(arrival_nanos), frames, held)
+    }
+
+    /// Explains why frames of `stream` will be missing although the device delivered them: the driver discarded
+    /// them. Gaps without an explanation count as lost by the device.
+    pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
+        let lost = self.losses.tell(stream, reason, frames);
+        self.count_lost(lost);
+    }
+
+    /// Returns whether there were readers and all of them have ended.
+    pub(crate) fn abandoned(&self) -> bool {
+        self.publisher.abandoned()
+    }
+
+    /// Returns the framesets so far, dropped ones included.
+    pub(crate) fn produced(&self) -> u64 {
+        self.publisher.produced()
+    }
+
+    fn origin(&self, arrival_nanos: u64) -> Origin {
+        Origin { source: self.source, arrival_nanos, matched: None }
+    }
+
+    /// Counts the gaps before these frames. Numbers that go back are a new start.
+    fn note_numbers(&mut self, frames: &[FrameHeader]) {
+        let lost = self.losses.note(frames);
+        self.count_lost(lost);
+    }
+
+    fn count_lost(&self, lost: Lost) {
+        let lost = LostReason::ALL.into_iter().zip(lost).filter(|(_, lost)| *lost > 0);
+        lost.for_each(|(reason, lost)| self.publisher.counters().count_lost(reason, lost));
+    }
+}
+
+/// No frame comes any more that would show the gap of what the driver explained last.
+impl Drop for CameraOutput {
+    fn drop(&mut self) {
+        let lost = self.losses.end();
+        self.count_lost(lost);
+    }
+}

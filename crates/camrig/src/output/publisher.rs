@@ -1,0 +1,342 @@
+//! What the outputs of cameras and processors share: slots, links, waiting and counting.
+//!
+//! A frameset that finds no slot or no room is dropped by policy, and its reason is counted on the link state of each
+//! link.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout};
+use camrig_ipc::{ActorCounters, DropReason, LinkState, LinkWriter, MAX_SOURCES, Overflow, SlotPool};
+
+use super::{FrameHeaders, Loan, OutputError};
+use crate::frameset::{FrameSet, HeldFrames};
+use crate::local::LocalLink;
+
+/// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
+const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pauses between looks at an exhausted pool: short at first, so that a fast reader is not waited for.
+const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(1);
+
+/// How often a full link is looked at though its reader has not said that there is room.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
+
+/// Publishes an actor's framesets on its links.
+pub(crate) struct Publisher {
+    name: Arc<str>,
+    slots: usize,
+    remotes: Vec<Arc<LinkWriter>>,
+    locals: Vec<Arc<LocalLink>>,
+    counters: Arc<ActorCounters>,
+    sources: Vec<Arc<CameraInfo>>,
+    pool: Option<Arc<SlotPool>>,
+    sequence: u64,
+    held: Arc<AtomicUsize>,
+}
+
+/// What a publisher is made of.
+pub(crate) struct Wiring {
+    pub(crate) name: String,
+    pub(crate) slots: usize,
+    pub(crate) remotes: Vec<Arc<LinkWriter>>,
+    pub(crate) locals: Vec<Arc<LocalLink>>,
+    pub(crate) counters: Arc<ActorCounters>,
+}
+
+/// Where a frameset comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The number of its camera: see [`Publisher::source`].
+    pub(super) source: usize,
+    /// When it reached its camera actor.
+    pub(super) arrival_nanos: u64,
+    /// The number of its match.
+    pub(super) matched: Option<u64>,
+}
+
+/// What came of asking for a slot.
+pub(super) enum Lent {
+    /// The slot.
+    Slot(Loan),
+    /// Every slot is held: the frameset with these frames is dropped.
+    Nothing(FrameHeaders),
+}
+
+impl Lent {
+    pub(super) fn slot(self) -> Option<Loan> {
+        match self {
+            Self::Slot(loan) => Some(loan),
+            Self::Nothing(_) => None,
+        }
+    }
+}
+
+impl Origin {
+    fn header(self, sequence: u64, frames: FrameHeaders) -> FrameSetHeader {
+        let Self { source, arrival_nanos, matched } = self;
+        FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, frames }
+    }
+}
+
+impl Publisher {
+    /// Begins an instance of an actor: its sequence numbers go on from the one before.
+    pub(crate) fn new(wiring: Wiring) -> Self {
+        let Wiring { name, slots, remotes, locals, counters } = wiring;
+        for link in &remotes {
+            link.begin();
+        }
+        // The instance before may have died while it waited.
+        counters.set_blocked(false);
+        Self {
+            sequence: counters.produced(),
+            name: name.into(),
+            slots,
+            remotes,
+            locals,
+            counters,
+            sources: Vec::new(),
+            pool: None,
+            held: Arc::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn counters(&self) -> &ActorCounters {
+        &self.counters
+    }
+
+    /// Makes the slots for framesets of this size before the first one comes, where a reader needs them.
+    pub(super) fn prepare(&mut self, frameset_bytes: usize) -> Result<(), OutputError> {
+        if self.needs_slots() {
+            self.provide_pool(frameset_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a slot is needed at all: not when each frame can stay where it is.
+    fn needs_slots(&self) -> bool {
+        !self.remotes.is_empty()
+    }
+
+    /// Publishes a loan whose frames are all written.
+    pub(super) fn publish(&mut self, loan: Loan) {
+        self.wait_for_room();
+        // Not the number of when it was lent: others may have been published since.
+        let sequence = self.sequence;
+        self.count();
+        let published = loan.slot.publish(sequence, &self.remotes);
+        if !self.locals.is_empty() {
+            let info = Arc::clone(&self.sources[loan.source]);
+            self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
+        }
+    }
+
+    /// Publishes frames where they are, or copied into a slot where a reader needs that.
+    pub(super) fn publish_held(
+        &mut self,
+        origin: Origin,
+        frames: FrameHeaders,
+        held: Box<dyn HeldFrames>,
+    ) -> Result<(), OutputError> {
+        if self.needs_slots() {
+            let count = frames.len();
+            if let Lent::Slot(mut loan) = self.loan(origin, frames)? {
+                (0..count).for_each(|index| loan.frame_mut(index).copy_from_slice(held.pixels(index)));
+                self.publish(loan);
+            }
+            return Ok(());
+        }
+        if !self.wait_for(|publisher| publisher.held.load(Ordering::Acquire) < publisher.slots) {
+            self.drop_for_want_of_a_slot();
+            return Ok(());
+        }
+        self.wait_for_room();
+        let header = origin.header(self.sequence, frames);
+        let info = Arc::clone(&self.sources[origin.source]);
+        self.count();
+        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
+        Ok(())
+    }
+
+    /// Passes on a frameset as it is, under the next sequence number.
+    pub(super) fn forward(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutputError> {
+        let source = self.source(frameset.info())?;
+        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched };
+        if let Lent::Slot(mut loan) = self.loan(origin, frameset.header().frames.clone())? {
+            for (index, frame) in frameset.frames().enumerate() {
+                loan.frame_mut(index).copy_from_slice(frame.bytes());
+            }
+            self.publish(loan);
+        }
+        Ok(())
+    }
+
+    /// Whether there were readers and all of them have ended.
+    pub(super) fn abandoned(&self) -> bool {
+        let mut link_states = self.link_states().peekable();
+        link_states.peek().is_some() && link_states.all(|link_state| link_state.reader_ended())
+    }
+
+    /// Framesets so far, dropped ones included.
+    pub(super) fn produced(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Lends a slot. When every slot is held, counts the frameset as dropped and returns its frames.
+    pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
+        let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
+        let header = origin.header(self.sequence, frames);
+        let mut slot = None;
+        self.wait_for(|publisher| {
+            // A header that makes no layout was refused above.
+            slot = pool.lend(header.clone(), &publisher.remotes).ok().flatten();
+            slot.is_some()
+        });
+        if let Some(slot) = slot {
+            return Ok(Lent::Slot(Loan { slot, source: origin.source }));
+        }
+        self.drop_for_want_of_a_slot();
+        Ok(Lent::Nothing(header.frames))
+    }
+
+    /// Tries until `attempt` succeeds: takes back what readers have not begun, and waits where a reader asks
+    /// its producer to block. False when the frameset has to be dropped.
+    fn wait_for(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
+        attempt(self) || self.blocked(|| self.keep_trying(attempt))
+    }
+
+    /// Says meanwhile that the actor waits for its readers.
+    fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.counters.set_blocked(true);
+        let outcome = wait();
+        self.counters.set_blocked(false);
+        outcome
+    }
+
+    fn keep_trying(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
+        let mut pause = *PAUSES.start();
+        let mut deadline = None;
+        loop {
+            if attempt(self) {
+                return true;
+            }
+            let taken_back = self.remotes.iter().any(|link| link.take_back_oldest())
+                || self.locals.iter().any(|link| link.take_back_oldest());
+            if taken_back {
+                continue;
+            }
+            let Some(blocking) = self.blocking().next() else { return false };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
+            if Instant::now() >= deadline {
+                log::warn!(
+                    "all {} slots have been held for {} s: a frameset is dropped although a reader blocks; \
+                     raise `slots`, or keep fewer framesets",
+                    self.slots,
+                    SLOT_PATIENCE.as_secs(),
+                );
+                return false;
+            }
+            // This reader's progress wakes us; others' and that of handles in this process does not.
+            blocking.await_progress(pause, || false);
+            pause = (pause * 2).min(*PAUSES.end());
+        }
+    }
+
+    /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
+    fn wait_for_room(&self) {
+        for link in self.remotes.iter().filter(|link| link.overflow() == Overflow::Block) {
+            self.wait_until(link.link_state(), || link.has_room());
+        }
+        for link in self.locals.iter().filter(|link| link.overflow() == Overflow::Block) {
+            self.wait_until(link.link_state(), || link.has_room());
+        }
+    }
+
+    fn wait_until(&self, link_state: &LinkState, has_room: impl Fn() -> bool) {
+        if has_room() {
+            return;
+        }
+        self.blocked(|| {
+            while !has_room() {
+                link_state.await_progress(ROOM_LOOK, &has_room);
+            }
+        });
+    }
+
+    fn publish_locally(&self, frameset: &FrameSet) {
+        self.locals.iter().for_each(|link| link.publish(frameset.clone()));
+    }
+
+    fn drop_for_want_of_a_slot(&mut self) {
+        self.count();
+        for link_state in self.link_states() {
+            let _step = link_state.producer_step();
+            link_state.count_produced();
+            link_state.count_dropped(DropReason::NoSlot);
+        }
+    }
+
+    /// Before any link counts it: what a link lacks when this process dies was produced all the same.
+    fn count(&mut self) {
+        self.sequence += 1;
+        self.counters.count_produced();
+    }
+
+    /// The pool, made or replaced if the frameset does not fit; readers are told.
+    fn provide_pool(&mut self, size_bytes: usize) -> Result<Arc<SlotPool>, OutputError> {
+        if let Some(pool) = self.pool.as_ref().filter(|pool| pool.pixel_bytes() >= size_bytes) {
+            return Ok(Arc::clone(pool));
+        }
+        let refused = |reason| OutputError::Slots {
+            slots: self.slots,
+            frameset_bytes: size_bytes,
+            reason: Arc::new(reason),
+        };
+        let generation = self.counters.next_generation();
+        let pool = match &self.pool {
+            Some(pool) => pool.enlarged(size_bytes, generation),
+            None => SlotPool::new(self.slots, size_bytes, generation),
+        };
+        let pool = pool.map_err(refused)?;
+        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
+        self.pool = Some(Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// Returns the number of a camera among those whose framesets are published here, and announces a new one to the
+    /// readers.
+    pub(super) fn source(&mut self, info: &Arc<CameraInfo>) -> Result<usize, OutputError> {
+        let known = self.sources.iter().position(|source| Arc::ptr_eq(source, info) || source == info);
+        if let Some(number) = known {
+            return Ok(number);
+        }
+        if self.sources.len() == MAX_SOURCES {
+            return Err(OutputError::Sources);
+        }
+        self.remotes.iter().for_each(|link| link.announce_source(info));
+        self.sources.push(Arc::clone(info));
+        Ok(self.sources.len() - 1)
+    }
+
+    fn link_states(&self) -> impl Iterator<Item = &Arc<LinkState>> {
+        self.remotes
+            .iter()
+            .map(|link| link.link_state())
+            .chain(self.locals.iter().map(|link| link.link_state()))
+    }
+
+    /// The link states of living readers for which nothing may be dropped.
+    fn blocking(&self) -> impl Iterator<Item = &Arc<LinkState>> {
+        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.link_state()));
+        let locals = self.locals.iter().map(|link| (link.overflow(), link.link_state()));
+        let blocks = |&(overflow, link_state): &(_, &Arc<LinkState>)| {
+            overflow == Overflow::Block && !link_state.reader_gone()
+        };
+        remotes.chain(locals).filter(blocks).map(|(_, link_state)| link_state)
+    }
+}
