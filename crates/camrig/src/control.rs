@@ -8,7 +8,7 @@ use camrig_ipc::{Absence, Announcement, Overflow};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
-use crate::actors::Failure;
+use crate::failure::Failure;
 use crate::ids::{ActorId, LinkId};
 use crate::matching::MatchSpec;
 use crate::topology::Role;

@@ -6,6 +6,7 @@ use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo, StreamProfile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::error::DriverError;
 use crate::output::{CameraOutput, OutputError};
 
 /// How a camera gets framesets. Registered with [`App::driver`](crate::App::driver).
@@ -149,31 +150,6 @@ pub struct UsbDemand {
     pub streams: Vec<DeviceProfile>,
     /// What each stream of the model could be instead, where that is known without the device; or empty.
     pub profiles: Vec<DeviceProfile>,
-}
-
-/// Why a driver cannot do what was asked, as one line that a user can act on.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct DriverError {
-    message: String,
-    unavailable: bool,
-}
-
-impl DriverError {
-    /// The options or the device's answers make no sense together.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), unavailable: false }
-    }
-
-    /// The device is not there, or is used by someone else: trying again later may help.
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), unavailable: true }
-    }
-
-    /// Whether the device is not there, or is used by someone else.
-    pub fn is_unavailable(&self) -> bool {
-        self.unavailable
-    }
 }
 
 impl From<OutputError> for DriverError {

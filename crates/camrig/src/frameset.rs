@@ -13,7 +13,7 @@ use camrig_frame::{
 };
 use camrig_ipc::{Lease, Published};
 
-use crate::processor::ProcessorError;
+use crate::error::ProcessorError;
 
 /// What one camera saw at one instant: a frame for each of its streams; and how it moved since the frameset
 /// before, where it has motion sensors.

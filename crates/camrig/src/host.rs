@@ -4,6 +4,7 @@
 //! it is in: events leave through a function.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,8 +15,9 @@ use camrig_ipc::{
 use ipc_channel::ipc::IpcSender;
 use tokio::sync::Notify;
 
-use crate::actors::{CameraLife, CameraLimits, Failure, run_camera, run_processor};
+use crate::actors::{CameraLife, CameraLimits, run_camera, run_processor};
 use crate::control::{ActorCommand, ActorEvent, ActorPart, Part};
+use crate::failure::Failure;
 use crate::ids::{ActorId, LinkId};
 use crate::inputs::{End, InputLinks, Inputs};
 use crate::local::LocalLink;
@@ -23,6 +25,7 @@ use crate::logging;
 use crate::matching::{MatchStats, Matching};
 use crate::output::{InputStatus, ProcessorOutput, Publisher, Wiring};
 use crate::registry::Registry;
+use crate::threads;
 use crate::topology::Role;
 
 /// Commands that an actor may not have received yet: there is one for each failure.
@@ -116,11 +119,14 @@ impl Host {
     }
 
     /// Starts a thread for each actor and tells `events` what becomes of them.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread. The process has to end then.
     pub(crate) fn start(
         self,
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
-    ) -> Hosted {
+    ) -> io::Result<Hosted> {
         let Self { mut actors, listener, sleepers, writers } = self;
         let mut hosted =
             Hosted { gate: Arc::default(), stop: Arc::default(), actors: BTreeMap::new(), writers };
@@ -128,13 +134,13 @@ impl Host {
             let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
             match (readers.next(), readers.next()) {
                 (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(listener),
-                _ => spawn("notifiers", move || {
+                _ => threads::spawn("notifiers", move || {
                     loop {
                         listener.wait();
                         let rung = sleepers.iter().filter(|(link_state, _)| link_state.is_notified());
                         rung.for_each(|(_, wake)| wake.notify_one());
                     }
-                }),
+                })?,
             }
         }
         for (actor, wired) in actors {
@@ -147,17 +153,10 @@ impl Host {
             hosted.actors.insert(actor, ActorHandle { commands, interrupt: Arc::clone(&limits.interrupt) });
             let (registry, events, gate) = (Arc::clone(registry), events.clone(), Arc::clone(&hosted.gate));
             let name = wired.part.name.clone();
-            spawn(&name, move || wired.live(&registry, &limits, &gate, &told, &events));
+            threads::spawn(&name, move || wired.live(&registry, &limits, &gate, &told, &events))?;
         }
-        hosted
+        Ok(hosted)
     }
-}
-
-/// A thread that nobody joins: a process ends when the supervisor says so, however its threads fare.
-pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) {
-    // The kernel cuts names at 15 bytes by itself.
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(life);
-    spawned.expect("the system has room for one thread per actor");
 }
 
 impl Wired {

@@ -13,11 +13,11 @@ use camrig_ipc::{Absence, ActorCounters, LinkReader, LinkState, Listener};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
+use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
-use crate::host::spawn;
 use crate::local::LocalLink;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
-use crate::processor::ProcessorError;
+use crate::threads;
 
 /// How long framesets are held back for a camera that is silent, before matches go on without it.
 const MATCH_PATIENCE: Duration = Duration::from_secs(2);
@@ -219,16 +219,20 @@ impl Inputs {
     }
 
     /// Lets a thread hear the notifiers, for a reader whose own thread has other things to do.
-    pub(crate) fn listen_on_a_thread(&self) {
+    ///
+    /// # Errors
+    /// When the system has no room for a thread.
+    pub(crate) fn listen_on_a_thread(&self) -> std::io::Result<()> {
         if let Some(mut notifiers) = self.links.borrow_mut().notifiers.take() {
             let wake = Arc::clone(&self.wake);
-            spawn("notifiers", move || {
+            threads::spawn("notifiers", move || {
                 loop {
                     notifiers.wait();
                     wake.notify_one();
                 }
-            });
+            })?;
         }
+        Ok(())
     }
 
     /// Waits for the next frameset, or the next one of a match; none when every input has ended. Inputs that hear

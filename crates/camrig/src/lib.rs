@@ -3,10 +3,13 @@
 
 mod actors;
 mod app;
+mod calling;
 mod cli;
 mod clock;
 mod control;
 mod driver;
+mod error;
+mod failure;
 mod frameset;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -30,6 +33,7 @@ mod supervisor;
 mod synthetic;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod topology;
 mod usage;
 mod usb;

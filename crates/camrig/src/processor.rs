@@ -2,12 +2,10 @@
 
 use serde::Deserialize;
 
+pub use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 use crate::inputs::Next;
 use crate::output::ProcessorOutput;
-
-/// Why a processor cannot go on: any error, or a text (`"too dark".into()`).
-pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A processor: called with each frameset of each of its inputs, one at a time, always on the same thread.
 ///

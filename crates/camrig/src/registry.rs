@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
-use crate::actors::Running;
+use crate::calling::{self, Instance};
 use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
@@ -77,7 +77,7 @@ impl Registry {
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.add_kind(kind, false, move |options, output, inputs| {
-            Ok(Running::start_actor(build(options, output)?, inputs))
+            calling::start_actor(build(options, output)?, inputs)
         });
     }
 
@@ -89,14 +89,14 @@ impl Registry {
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
         self.add_kind(kind, I::MATCHED, move |options, output, inputs| {
-            Ok(Running::start_processor(build(options)?, output, inputs))
+            Ok(calling::start_processor(build(options)?, output, inputs))
         });
     }
 
     fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, start: F)
     where
         O: DeserializeOwned + 'static,
-        F: Fn(O, ProcessorOutput, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+        F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
     {
         self.kinds
             .insert(kind.to_owned(), Arc::new(TypedKind { start, takes_matches, options: PhantomData }));
@@ -172,7 +172,7 @@ pub(crate) trait KindEntry: Send + Sync {
         options: &str,
         output: ProcessorOutput,
         inputs: Inputs,
-    ) -> Result<Running, ProcessorError>;
+    ) -> Result<Instance, ProcessorError>;
     /// The options' names and types.
     fn outline(&self) -> Outline;
 }
@@ -236,7 +236,7 @@ struct TypedKind<F, O> {
 impl<F, O> KindEntry for TypedKind<F, O>
 where
     O: DeserializeOwned + 'static,
-    F: Fn(O, ProcessorOutput, Inputs) -> Result<Running, ProcessorError> + Send + Sync + 'static,
+    F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
 {
     fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
         O::deserialize(options).map(drop).map_err(OptionsError::Type)
@@ -251,7 +251,7 @@ where
         options: &str,
         output: ProcessorOutput,
         inputs: Inputs,
-    ) -> Result<Running, ProcessorError> {
+    ) -> Result<Instance, ProcessorError> {
         (self.start)(parse(options)?, output, inputs)
     }
 

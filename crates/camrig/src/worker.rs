@@ -33,9 +33,13 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             }
-            Ok(WorkerCommand::Start) => {
-                hosted = Some(std::mem::take(&mut host).start(registry, report.clone()));
-            }
+            Ok(WorkerCommand::Start) => match std::mem::take(&mut host).start(registry, report.clone()) {
+                Ok(started) => hosted = Some(started),
+                Err(error) => {
+                    log::error!("this process cannot start its actors: {error}");
+                    return ExitCode::FAILURE;
+                }
+            },
             Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {

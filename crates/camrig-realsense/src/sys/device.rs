@@ -58,7 +58,7 @@ impl OpenDevice {
     /// Has librealsense tell when the device is unplugged, as long as `context` lives, which has found it.
     pub(crate) fn watch(&mut self, context: &Context) -> Result<(), Fault> {
         // SAFETY: the watch is a field before the device, so it drops first.
-        self.watch = Some(unsafe { Watch::new(context, self) }?);
+        self.watch = Some(unsafe { Watch::new(context, self.pointer()) }?);
         Ok(())
     }
 

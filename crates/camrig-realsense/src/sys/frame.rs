@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use realsense_rust::frame::{FrameEx, ImageFrame};
 use realsense_sys as rs2;
 
-use super::sensor::{is_motion, profile_data};
+use super::profile::{is_motion, profile_data};
 use super::{Fault, call};
 
 /// Where a sensor's callback sends its frames: images and samples of motion apart, so that none take the others'

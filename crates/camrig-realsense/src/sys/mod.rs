@@ -10,6 +10,7 @@ mod block;
 mod device;
 mod frame;
 mod option;
+mod profile;
 mod sensor;
 mod watch;
 
@@ -25,7 +26,8 @@ pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, Image, Measured, Overflow, Pixels, RawFrame, Sink};
 pub(crate) use option::{OptionKind, OptionRange, OptionsView};
-pub(crate) use sensor::{OpenSensor, ProfileData, format_name};
+pub(crate) use profile::ProfileData;
+pub(crate) use sensor::{OpenSensor, format_name};
 
 /// Why librealsense refused, in its own words.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use realsense_sys as rs2;
 
-use super::{Context, Fault, OpenDevice, call};
+use super::{Context, Fault, call};
 
 /// The devices that are watched. A callback may still run when its context is gone, so it is given a number of
 /// this list and not a pointer.
@@ -39,12 +39,12 @@ impl Watch {
     /// Watches `device`, which `context` has found; a context watches one device.
     ///
     /// # Safety
-    /// The watch is dropped before the device is.
-    pub(super) unsafe fn new(context: &Context, device: &OpenDevice) -> Result<Self, Fault> {
+    /// The device is alive, and the watch is dropped before the device is.
+    pub(super) unsafe fn new(context: &Context, device: NonNull<rs2::rs2_device>) -> Result<Self, Fault> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::new(AtomicBool::new(false));
-        watched().insert(number, Watched { device: device.pointer(), gone: Arc::clone(&gone) });
+        watched().insert(number, Watched { device, gone: Arc::clone(&gone) });
         let watch = Self { number, gone };
         let user = ptr::without_provenance_mut::<c_void>(number);
         // SAFETY: the context is alive. The callback takes `user` for a number, never for a pointer.

@@ -106,6 +106,11 @@ impl Room {
     }
 }
 
+/// An error, with the file that it is about.
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("cannot write `{}`: {error}", path.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,9 +13,8 @@ use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, Poi
 use mcap::McapError;
 use mcap::records::MessageHeader;
 
-use super::disk::{self, Room};
+use super::disk::{self, Room, cannot_write};
 use super::encode::{Encoded, Messages, Source};
-use super::writer::cannot_write;
 use crate::compression::{Compression, Output, into_io};
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,

@@ -1,7 +1,6 @@
 //! The thread that writes: it takes framesets from the memory and puts each into its file.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -89,11 +88,6 @@ impl OpenFiles {
         let Some(part) = self.parts.get_mut(&camera) else { return Ok(()) };
         part.write(encoded, origin)
     }
-}
-
-/// An error, with the file that it is about.
-pub(super) fn cannot_write(path: &std::path::Path, error: &io::Error) -> String {
-    format!("cannot write `{}`: {error}", path.display())
 }
 
 #[cfg(test)]

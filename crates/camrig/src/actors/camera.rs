@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 
-use super::{Failure, on_this_thread};
+use super::on_this_thread;
 use crate::driver::{Captured, DriverError};
+use crate::failure::Failure;
 use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, OpenCamera};
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::state::State;
 use super::{DRAIN_TIMEOUT, Run};
-use crate::actors::Failure;
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, WorkerCommand};
+use crate::failure::Failure;
 use crate::ids::ActorId;
 
 /// How long an actor may take to be built, or its device to be opened.

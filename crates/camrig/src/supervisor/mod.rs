@@ -292,7 +292,7 @@ impl Run<'_> {
         }
         let events = self.sender.clone();
         // An error means that the run is over.
-        self.hosted = Some(own.start(registry, move |event| drop(events.send(Event::Actor(event)))));
+        self.hosted = Some(own.start(registry, move |event| drop(events.send(Event::Actor(event))))?);
         Ok(())
     }
 

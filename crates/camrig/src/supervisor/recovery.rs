@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::policy::Decision;
 use super::state::State;
 use super::{Due, Run};
-use crate::actors::Failure;
 use crate::control::{ActorCommand, WorkerCommand};
+use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 
 /// The most failures of one actor that the report tells; older ones were logged.

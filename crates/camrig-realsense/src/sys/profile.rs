@@ -1,0 +1,62 @@
+//! Profiles of streams, as librealsense describes them.
+
+use std::ptr::NonNull;
+
+use realsense_sys as rs2;
+
+use super::{Fault, call};
+
+/// A stream that a sensor can give, or that a file holds, in librealsense's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProfileData {
+    pub(crate) stream: rs2::rs2_stream,
+    pub(crate) index: i32,
+    pub(crate) format: rs2::rs2_format,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    pub(crate) frames_per_second: i32,
+}
+
+/// What librealsense says of a profile, if it is one of images, or of motion, which has no size.
+pub(super) fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
+    // SAFETY: the caller's list keeps the profile alive.
+    let data = unsafe { profile_data(profile) }.ok()?;
+    if is_motion(data.stream) {
+        return Some(data);
+    }
+    let (mut width, mut height) = (0, 0);
+    // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
+    // the call fails.
+    call(|error| unsafe {
+        rs2::rs2_get_video_stream_resolution(profile.as_ptr(), &raw mut width, &raw mut height, error);
+    })
+    .ok()?;
+    Some(ProfileData { width, height, ..data })
+}
+
+/// What librealsense says of any profile; it has no size.
+///
+/// # Safety
+/// The profile is alive.
+pub(super) unsafe fn profile_data(profile: NonNull<rs2::rs2_stream_profile>) -> Result<ProfileData, Fault> {
+    let profile = profile.as_ptr();
+    let (mut stream, mut format, mut index, mut unique_id, mut frames_per_second) = (0, 0, 0, 0, 0);
+    // SAFETY: the profile is alive, and each pointer is that of a variable of its type.
+    call(|error| unsafe {
+        rs2::rs2_get_stream_profile_data(
+            profile,
+            &raw mut stream,
+            &raw mut format,
+            &raw mut index,
+            &raw mut unique_id,
+            &raw mut frames_per_second,
+            error,
+        );
+    })?;
+    Ok(ProfileData { stream, index, format, width: 0, height: 0, frames_per_second })
+}
+
+/// Whether a stream is one of motion.
+pub(super) fn is_motion(stream: rs2::rs2_stream) -> bool {
+    matches!(stream, rs2::rs2_stream_RS2_STREAM_ACCEL | rs2::rs2_stream_RS2_STREAM_GYRO)
+}

@@ -1,0 +1,112 @@
+//! Processors and actors of the user's own, called with their inputs.
+//!
+//! A [`Processor`] handles its inputs as a stream, called directly. An actor of the user's own is sent each
+//! frameset as a message and answers, possibly later, when it is ready for the next one.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxError, StreamHandler};
+use futures_util::stream;
+use tokio::task::JoinHandle;
+
+use crate::error::ProcessorError;
+use crate::failure::Failure;
+use crate::frameset::FrameSet;
+use crate::inputs::Inputs;
+use crate::output::ProcessorOutput;
+use crate::processor::{Input, Processor};
+
+/// How long an actor that has no more input may go on with what it is doing before it is stopped.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A processor or an actor that runs on this thread: ready when it has ended.
+pub(crate) type Instance = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
+/// Starts a processor on this thread, which must run an actix system.
+pub(crate) fn start_processor<I: Input>(
+    processor: impl Processor<I>,
+    output: ProcessorOutput,
+    inputs: Inputs,
+) -> Instance {
+    let error = Rc::default();
+    let actor = ProcessorActor { processor: Box::new(processor), output, error: Rc::clone(&error) };
+    let input = stream::unfold(inputs, |inputs| async {
+        I::next(&inputs).await.transpose().map(|input| (input, inputs))
+    });
+    let mut context = Context::<ProcessorActor<I>>::new();
+    context.add_stream(input);
+    // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
+    let ended = actix::spawn(context.into_future(actor));
+    Box::pin(async move {
+        ended.await.map_err(Failure::of_task)?;
+        error.take().map_or(Ok(()), |error| Err(Failure::new(error)))
+    })
+}
+
+/// Starts an actor on this thread, which must run an actix system.
+///
+/// # Errors
+/// When the system has no room for a thread that waits for the actor's inputs.
+pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Result<Instance, ProcessorError>
+where
+    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+{
+    inputs.listen_on_a_thread()?;
+    let context = Context::new();
+    let address = context.address();
+    let ended = actix::spawn(context.into_future(actor));
+    Ok(Box::pin(feed(address, ended, inputs)))
+}
+
+struct ProcessorActor<I> {
+    processor: Box<dyn Processor<I>>,
+    output: ProcessorOutput,
+    /// What made it stop, if something did: a stream has no caller to return it to.
+    error: Rc<RefCell<Option<ProcessorError>>>,
+}
+
+impl<I: Input> Actor for ProcessorActor<I> {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let mut error = self.error.borrow_mut();
+        if error.is_none() {
+            *error = self.processor.finish(&mut self.output).err();
+        }
+    }
+}
+
+/// The end of the stream stops the actor.
+impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
+    fn handle(&mut self, input: Result<I, ProcessorError>, context: &mut Self::Context) {
+        if let Err(error) = input.and_then(|input| self.processor.process(&input, &mut self.output)) {
+            *self.error.borrow_mut() = Some(error);
+            context.stop();
+        }
+    }
+}
+
+/// Gives an actor one frameset after another until the inputs or the actor end.
+async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) -> Result<(), Failure>
+where
+    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+{
+    while let Some(frameset) = inputs.next().await.map_err(Failure::new)? {
+        match address.send(frameset).await {
+            Ok(answer) => answer.map_err(Failure::new)?,
+            // The actor stopped by itself, or panicked: its task knows.
+            Err(MailboxError::Closed | MailboxError::Timeout) => break,
+        }
+    }
+    // An actor whose last address is gone stops when it has done what it was doing, which a timer never has:
+    // then it is stopped, by the drop of its context.
+    drop(address);
+    if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
+        return ended.map_err(Failure::of_task);
+    }
+    ended.abort();
+    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(Failure::of_task(error)) })
+}
