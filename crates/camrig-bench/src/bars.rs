@@ -1,7 +1,7 @@
-//! The bars: what camrig has to reach, as ratios within one run, and whether it does.
+//! The bars: the ratios within one run that camrig has to reach, and whether it reaches them.
 //!
-//! They are those of the issue that asked for them, and are not to be softened here: a bar that is missed
-//! is said to be missed.
+//! The limits are those of the issue that asked for them and must not be relaxed here: a missed bar is reported as
+//! missed.
 
 use std::fmt::Write;
 
@@ -14,23 +14,23 @@ use crate::results::{
     private_bytes, producers_cpu_micros, startup_seconds,
 };
 
-/// One bar, and what was measured.
+/// One bar and its measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Bar {
     pub(crate) load: Load,
     pub(crate) what: String,
-    /// In words.
+    /// The limit in words.
     pub(crate) limit: String,
-    /// None when it was not measured.
+    /// `None` when it was not measured.
     pub(crate) measured: Option<f64>,
     pub(crate) met: Option<bool>,
-    /// What the figure alone does not say; it softens nothing.
+    /// Context for the figure; it does not change `met`.
     pub(crate) note: Option<String>,
 }
 
 const MAIN: Load = Load::new(6, Size::LARGE, Pace::Paced);
 
-/// Which side of its limit a figure has to be on.
+/// The limit of a figure.
 #[derive(Clone, Copy)]
 enum Limit {
     AtMost(f64),
@@ -50,13 +50,13 @@ struct Comparison<'a> {
     limit: Limit,
 }
 
-/// Judges all bars.
-pub(crate) fn judge(results: &Results) -> Vec<Bar> {
-    let mut bars: Vec<Bar> = ratios().iter().map(|comparison| comparison.judge_ratio(results)).collect();
-    bars.extend(scale().iter().map(|comparison| comparison.judge_ratio(results)));
+/// Evaluates all bars.
+pub(crate) fn evaluate(results: &Results) -> Vec<Bar> {
+    let mut bars: Vec<Bar> = ratios().iter().map(|comparison| comparison.evaluate_ratio(results)).collect();
+    bars.extend(scale().iter().map(|comparison| comparison.evaluate_ratio(results)));
     bars.push(drops(results, MAIN));
     bars.push(drops(results, Load::new(1, Size::HUGE, Pace::Paced)));
-    bars.extend(hops().iter().map(|comparison| comparison.judge_difference(results)));
+    bars.extend(hops().iter().map(|comparison| comparison.evaluate_difference(results)));
     bars.push(private(results));
     bars
 }
@@ -91,7 +91,7 @@ fn ratios() -> Vec<Comparison<'static>> {
     ]
 }
 
-/// What more cameras and more readers cost.
+/// Compares many cameras with few, and many readers with one.
 fn scale() -> Vec<Comparison<'static>> {
     use Candidate::{CamrigCopies, CamrigInProcess};
     let compare = |(load, their_load), what, candidate, metric: Metric, limit| Comparison {
@@ -139,7 +139,7 @@ fn hops() -> Vec<Comparison<'static>> {
 }
 
 impl Comparison<'_> {
-    fn judge_ratio(&self, results: &Results) -> Bar {
+    fn evaluate_ratio(&self, results: &Results) -> Bar {
         let theirs =
             if self.their_load == self.load { self.theirs.to_string() } else { self.their_load.to_string() };
         let words = match self.limit {
@@ -147,11 +147,11 @@ impl Comparison<'_> {
             AtLeast(limit) => format!(">= {limit:.2} x {theirs}"),
         };
         let note = self.fairness_note(results);
-        Bar { note, ..self.judge(results, words, |ours, theirs| ours / theirs) }
+        Bar { note, ..self.evaluate(results, words, |ours, theirs| ours / theirs) }
     }
 
-    /// How alike both serve several cameras, where each may serve them as it likes, and what comes out
-    /// against iceoryx2 where that serves all alike.
+    /// Describes how evenly both serve several cameras where each may choose, and the comparison with iceoryx2 where that
+    /// serves all cameras in turn.
     fn fairness_note(&self, results: &Results) -> Option<String> {
         if self.load.is_paced() || self.load.cameras == 1 {
             return None;
@@ -167,13 +167,13 @@ impl Comparison<'_> {
         ))
     }
 
-    fn judge_difference(&self, results: &Results) -> Bar {
+    fn evaluate_difference(&self, results: &Results) -> Bar {
         let (AtMost(limit) | AtLeast(limit)) = self.limit;
         let words = format!("at most {limit:.0} us above {}", self.theirs);
-        self.judge(results, words, |ours, theirs| ours - theirs)
+        self.evaluate(results, words, |ours, theirs| ours - theirs)
     }
 
-    fn judge(&self, results: &Results, words: String, combine: fn(f64, f64) -> f64) -> Bar {
+    fn evaluate(&self, results: &Results, words: String, combine: fn(f64, f64) -> f64) -> Bar {
         let ours = results.entry(self.load, self.ours);
         let theirs = results.entry(self.their_load, self.theirs);
         let measured = ours.zip(theirs).and_then(|(ours, theirs)| ours.against(theirs, self.metric, combine));
@@ -213,7 +213,7 @@ fn private(results: &Results) -> Bar {
     }
 }
 
-/// The bars as lines: met or missed, with what was measured.
+/// Returns one line per bar: met or missed, with the measurement.
 pub(crate) fn render(bars: &[Bar]) -> String {
     let mut text = "\nBars\n".to_owned();
     let width = |cell: fn(&Bar) -> usize| bars.iter().map(cell).max().unwrap_or(0);

@@ -1,6 +1,6 @@
-//! What is asked of a candidate: how many cameras, how large their images, how fast, for how many readers.
+//! Loads: how many cameras, how large their images, how fast, for how many readers.
 //!
-//! It deliberately knows no candidate: every one of them gets the same loads.
+//! They do not depend on the candidate: all candidates get the same loads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 /// The rate of a paced camera.
 pub(crate) const FRAMES_PER_SECOND: u32 = 30;
 
-/// Framesets that may wait for the reader, per camera: camrig's default.
+/// Maximum number of queued framesets per camera: camrig's default.
 pub(crate) const QUEUE: usize = 2;
 
-/// Buffers per camera: those that wait, one that is read, one to write into, one to spare. camrig's default
-/// for one reader with a queue of two.
+/// Buffers per camera: the queued ones, one being read, one being written, one spare. camrig's default for one reader
+/// with a queue of two.
 pub(crate) const SLOTS: usize = QUEUE + 3;
 
-/// Where cameras live in processes of their own, more than these share them evenly.
+/// Maximum number of camera processes; more cameras share them evenly.
 const CAMERA_PROCESSES_MAX: usize = 8;
 
 /// The size of both images of a camera: color as RGB8 and depth as Z16.
@@ -50,25 +50,24 @@ impl Size {
     }
 }
 
-/// Whether cameras keep a rate, or give what the reader can take.
+/// Whether cameras keep a rate, or wait for the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// [`FRAMES_PER_SECOND`], the cameras evenly shifted against each other. A reader that is late loses
-    /// framesets.
+    /// [`FRAMES_PER_SECOND`], the cameras evenly shifted against each other. A late reader loses framesets.
     Paced,
     /// As fast as possible. The producer waits for the reader: nothing is lost.
     Unpaced,
 }
 
-/// What is asked of a candidate. Written `6x1280x720@30`, `6x1280x720@max` when it is unpaced, and
-/// `1x1280x720@30/8` when each camera has eight readers.
+/// A load, written `6x1280x720@30`, `6x1280x720@max` when it is unpaced, and `1x1280x720@30/8` when each camera has eight
+/// readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Load {
     pub(crate) cameras: usize,
     pub(crate) size: Size,
     pub(crate) pace: Pace,
-    /// Each reads every camera, in a process of its own.
+    /// Number of readers; each reads every camera, in a process of its own.
     pub(crate) readers: usize,
 }
 
@@ -81,8 +80,8 @@ impl Load {
         Self { readers, ..self }
     }
 
-    /// The loads under which camrig is judged by what others do: all candidates are measured.
-    pub(crate) fn judged() -> Vec<Self> {
+    /// Returns the loads with a bar, under which all candidates are measured.
+    pub(crate) fn with_bars() -> Vec<Self> {
         vec![
             Self::new(6, Size::LARGE, Pace::Paced),
             Self::new(1, Size::LARGE, Pace::Unpaced),
@@ -93,13 +92,13 @@ impl Load {
         ]
     }
 
-    /// Every load of a full measurement: those that are judged, what lies around them, and scale.
+    /// Returns every load of a full measurement: those with a bar, their neighbours, and scale.
     pub(crate) fn all() -> Vec<Self> {
-        let mut loads = Self::judged();
+        let mut loads = Self::with_bars();
         for pace in [Pace::Paced, Pace::Unpaced] {
             for size in [Size::LARGE, Size::MEDIUM, Size::SMALL] {
                 let around = [6, 2, 1].map(|cameras| Self::new(cameras, size, pace));
-                loads.extend(around.into_iter().filter(|load| !Self::judged().contains(load)));
+                loads.extend(around.into_iter().filter(|load| !Self::with_bars().contains(load)));
             }
         }
         loads.extend([8, 64].map(|cameras| Self::new(cameras, Size::TINY, Pace::Paced)));
@@ -108,7 +107,7 @@ impl Load {
         loads
     }
 
-    /// The loads that tell the most in a short time.
+    /// Returns the most informative loads for a short run.
     pub(crate) fn quick() -> Vec<Self> {
         vec![
             Self::new(6, Size::LARGE, Pace::Paced),
@@ -117,7 +116,7 @@ impl Load {
         ]
     }
 
-    /// The time between two framesets of a camera; none when it is unpaced.
+    /// Returns the time between two framesets of a camera; `None` when it is unpaced.
     pub(crate) fn period(self) -> Option<Duration> {
         (self.pace == Pace::Paced).then(|| Duration::from_secs(1) / FRAMES_PER_SECOND)
     }
@@ -126,7 +125,7 @@ impl Load {
         self.pace == Pace::Paced
     }
 
-    /// How many cameras share a process, where cameras live in processes of their own.
+    /// Returns the number of cameras per process, where cameras have processes of their own.
     pub(crate) fn cameras_per_process(self) -> usize {
         self.cameras.div_ceil(CAMERA_PROCESSES_MAX)
     }
@@ -159,27 +158,27 @@ impl FromStr for Load {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
+        let invalid = || {
             format!("load `{text}` is not of the form `6x1280x720@30`, `6x1280x720@max` or `1x1280x720@30/8`")
         };
-        let (what, pace) = text.split_once('@').ok_or_else(wrong)?;
+        let (what, pace) = text.split_once('@').ok_or_else(invalid)?;
         let (pace, readers) = pace.split_once('/').unwrap_or((pace, "1"));
-        let readers: usize = readers.parse().map_err(|_| wrong())?;
+        let readers: usize = readers.parse().map_err(|_| invalid())?;
         let pace = match pace {
             "30" => Pace::Paced,
             "max" => Pace::Unpaced,
-            _ => return Err(wrong()),
+            _ => return Err(invalid()),
         };
         let numbers: Vec<u32> =
-            what.split('x').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-        let [cameras, width, height] = numbers[..] else { return Err(wrong()) };
-        // Reading is by eight bytes; camrig has room for 64 inputs.
+            what.split('x').map(str::parse).collect::<Result<_, _>>().map_err(|_| invalid())?;
+        let [cameras, width, height] = numbers[..] else { return Err(invalid()) };
+        // Frames are read eight bytes at a time; camrig has room for 64 inputs.
         if !(1..=64).contains(&cameras) || width == 0 || height == 0 || (width * height) % 8 != 0 {
-            return Err(wrong());
+            return Err(invalid());
         }
-        // As many readers as camrig has room for slots that they can hold.
+        // Limited by camrig's maximum of slots, which the readers hold.
         if !(1..=20).contains(&readers) {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Self::new(cameras as usize, Size { width, height }, pace).read_by(readers))
     }
@@ -194,10 +193,10 @@ mod tests {
         for load in Load::all() {
             assert_eq!(load.to_string().parse(), Ok(load));
         }
-        for wrong in
+        for invalid in
             ["", "6x1280x720", "6x1280@30", "0x1280x720@30", "6x1280x720@31", "6x3x3@30", "6x1280x720@30/0"]
         {
-            assert!(wrong.parse::<Load>().is_err(), "{wrong}");
+            assert!(invalid.parse::<Load>().is_err(), "{invalid}");
         }
     }
 }

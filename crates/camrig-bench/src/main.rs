@@ -1,9 +1,7 @@
-//! `just bench`: camrig measured against other ways to move framesets, on identical work, in real
-//! processes.
+//! `just bench`: measures camrig against other ways to move framesets, on identical work, in real processes.
 //!
-//! The program is the benchmark and every process of every candidate: see `task`. Read `candidates` for
-//! what is compared, `work` for what each of them does, `measure` for how, and `bars` for what camrig has
-//! to reach.
+//! This program is the benchmark and also every process of every candidate: see `task`. `candidates` has the compared
+//! ways, `work` their common work, `measure` the method, and `bars` the limits that camrig has to reach.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +31,7 @@ use crate::measure::Plan;
 use crate::results::Results;
 use crate::task::Task;
 
-/// What can go wrong is said to a person.
+/// The result of a fallible step; errors are printed.
 type Fallible<T> = Result<T, Error>;
 type Error = Box<dyn std::error::Error>;
 
@@ -41,27 +39,26 @@ type Error = Box<dyn std::error::Error>;
 #[derive(Debug, Parser)]
 #[command(name = "camrig-bench", version)]
 struct Args {
-    /// Three loads, three rounds: a few minutes instead of twenty
+    /// Measure three loads in three rounds: a few minutes instead of twenty
     #[arg(long)]
     quick: bool,
     /// Only these loads, such as `6x1280x720@30`, `1x424x240@max`, or `1x1280x720@30/8` with eight readers;
-    /// `@30` alone is every paced one
+    /// `@30` alone selects all paced loads
     #[arg(long, value_name = "LOAD,...", value_delimiter = ',')]
     loads: Vec<String>,
-    /// Only candidates whose names contain one of these words; by default all, but only a few under loads
-    /// without a bar
+    /// Only candidates whose names contain one of these words; default: all under loads with a bar, a few under others
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     candidates: Vec<String>,
-    /// How often each candidate is measured under each load
+    /// Number of measurements of each candidate under each load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// The length of a measurement, after half a second of warm-up
+    /// Duration of a measurement, after half a second of warm-up
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds: f64,
-    /// Write everything as JSON
+    /// Write all results as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the medians
+    /// Draw the medians into this file
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
@@ -87,20 +84,20 @@ impl Args {
         let loads: Vec<_> = loads.into_iter().map(|load| (load, self.candidates_under(load))).collect();
         if loads.iter().all(|(_, candidates)| candidates.is_empty()) {
             let known: Vec<String> = Candidate::ALL.map(|candidate| format!("`{candidate}`")).into();
-            return Err(format!("no such candidate; there are: {}", known.join(", ")).into());
+            return Err(format!("unknown candidate, expected some of: {}", known.join(", ")).into());
         }
         let (rounds, seconds) =
             if self.quick { (self.rounds.min(3), 1.0) } else { (self.rounds, self.seconds) };
         if !(0.1..=600.0).contains(&seconds) {
-            return Err("a measurement takes 0.1 to 600 seconds".into());
+            return Err("`--seconds` must be between 0.1 and 600".into());
         }
         Ok(Plan { loads, rounds, window: Duration::from_secs_f64(seconds) })
     }
 
-    /// The candidates that were asked for; by default those that say something under this load.
+    /// Returns the requested candidates; by default those that are informative under this load.
     fn candidates_under(&self, load: Load) -> Vec<Candidate> {
         let wanted = |candidate: &Candidate| match self.candidates.as_slice() {
-            [] => Load::judged().contains(&load) || Candidate::MAIN.contains(candidate),
+            [] => Load::with_bars().contains(&load) || Candidate::MAIN.contains(candidate),
             words => words.iter().any(|word| candidate.name().contains(word)),
         };
         let takes = |candidate: &Candidate| candidate.takes(load);
@@ -125,7 +122,7 @@ fn bench(args: &Args) -> Fallible<()> {
     let plan = args.plan()?;
     let results = Results::of(&plan, measure::all(&plan)?);
     print!("{}", table::render(&results));
-    let bars = bars::judge(&results);
+    let bars = bars::evaluate(&results);
     print!("{}", bars::render(&bars));
     if let Some(path) = &args.json {
         std::fs::write(path, results.to_json(&bars)?)?;

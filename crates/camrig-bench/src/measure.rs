@@ -1,9 +1,8 @@
-//! Measuring: one candidate under one load after the other, in rounds.
+//! Measures each candidate under each load, in rounds.
 //!
-//! Rounds are interleaved and each begins with another candidate, so that what the machine does beside hits
-//! all of them alike. A measurement is one run of real processes: the reader says when its window begins
-//! and ends, and the benchmark looks at all processes at those two moments. It deliberately computes no
-//! ratio.
+//! Rounds are interleaved and each begins with another candidate, so that other activity of the machine affects all of
+//! them alike. A measurement is one run of real processes: the reader reports when its window begins and ends, and the
+//! benchmark reads the usage of all processes at those two moments. No ratio is computed here.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -24,26 +23,26 @@ use crate::message::Message;
 use crate::meter::{Produced, Window};
 use crate::processes::{Memory, Processes, Sides, SyscallCount, Usage, descendants, machine_seconds};
 use crate::task::{Role, Task};
-use crate::work::Source;
+use crate::work::FrameRing;
 
 const WARMUP: Duration = Duration::from_millis(500);
 
-/// How long system calls are counted.
+/// Time during which system calls are counted.
 const SYSCALL_TIME: Duration = Duration::from_secs(1);
 
-/// How long anything beside the window may take: starting, stopping.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time of each step outside the window, such as starting and stopping.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is to be measured.
+/// The loads, candidates and times to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The loads, each with the candidates that are measured under it.
+    /// The loads, each with its candidates.
     pub(crate) loads: Vec<(Load, Vec<Candidate>)>,
     pub(crate) rounds: u32,
     pub(crate) window: Duration,
 }
 
-/// One candidate under one load in one round.
+/// The measurement of one candidate under one load in one round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) candidate: Candidate,
@@ -52,25 +51,25 @@ pub(crate) struct Sample {
     pub(crate) window: Window,
     /// Microseconds of processor time per frameset.
     pub(crate) cpu_micros: Sides<f64>,
-    /// How many processors were busy with something else meanwhile, the host's own included: noise.
+    /// Average number of processors busy with other work of the machine: noise.
     pub(crate) others_busy: f64,
     /// Per frameset.
     pub(crate) page_faults: Sides<f64>,
     /// Calls of the allocator per frameset; in one process all of them are the reader's.
     pub(crate) allocations: Sides<f64>,
-    /// Bytes asked of the allocator per frameset.
+    /// Allocated bytes per frameset.
     pub(crate) allocated_bytes: Sides<f64>,
-    /// The most that one process holds, without slots and the driver's own data.
+    /// The largest private memory of any process, without slots and the driver's own data.
     pub(crate) private_bytes: Sides<u64>,
     /// Shared memory of all processes together.
     pub(crate) shared_bytes: u64,
-    /// What camrig's own report calls dropped, from start to end.
+    /// Dropped framesets according to camrig's own report, from start to end.
     pub(crate) reported_drops: Option<u64>,
     /// System calls per frameset; only in the round that counts them.
     pub(crate) syscalls: Option<Sides<f64>>,
 }
 
-/// Everything that was measured, and what could not be.
+/// All measurements, and the reasons of missing ones.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) samples: Vec<Sample>,
@@ -79,7 +78,7 @@ pub(crate) struct Measured {
     pub(crate) left_out: Vec<String>,
 }
 
-/// Measures all that is planned.
+/// Measures the whole plan.
 pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
     let mut measured = Measured::default();
     let count_syscalls = SyscallCount::is_available();
@@ -100,7 +99,7 @@ pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
                     Ok(sample) => measured.samples.push(sample),
                     Err(error) => {
                         let message = format!("{candidate}, {load}, round {}: {error}", round + 1);
-                        eprintln!("warning: left out: {message}");
+                        eprintln!("warning: skipped: {message}");
                         measured.left_out.push(message);
                     }
                 }
@@ -137,10 +136,10 @@ fn one(
     let mut run = Run::start(&task, &folder.0)?;
 
     let mut readers = Vec::new();
-    // The others begin to read at the same time: they have said so when the first one is warm.
-    let reader = run.wait_for(PATIENCE, |message| match message {
+    // The other readers start at the same time: they have announced themselves before the first one is warm.
+    let reader = run.wait_for(TIMEOUT, |message| match message {
         Message::Begin { reader } => Some(reader),
-        Message::ReadsToo { process } => {
+        Message::OtherReader { process } => {
             readers.push(process);
             None
         }
@@ -150,7 +149,7 @@ fn one(
     let processes = Processes::of(run.leader.id(), readers)?;
     let (before, machine_before) = (processes.usage(), machine_seconds());
     let counters = count_syscalls.then(|| Counters::start(&processes, &folder.0)).transpose()?;
-    run.wait_for(window + PATIENCE, |message| matches!(message, Message::End).then_some(()))?;
+    run.wait_for(window + TIMEOUT, |message| matches!(message, Message::End).then_some(()))?;
     let (after, machine_after) = (processes.usage(), machine_seconds());
     let memory = processes.memory();
     let syscalls = counters.map(|counters| counters.finish(load)).transpose()?;
@@ -202,12 +201,12 @@ fn one(
 fn per_produced(load: Load, produced: &[Produced], figure: fn(Allocations) -> u64) -> f64 {
     let framesets: u64 = produced.iter().map(|produced| produced.framesets).sum();
     let total: u64 = produced.iter().map(|produced| figure(produced.allocations)).sum();
-    // Each camera of a process gave the whole process's account.
+    // Each camera of a process reported the whole process's allocations.
     total as f64 / (framesets.max(1) * load.cameras_per_process() as u64) as f64
 }
 
 fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
-    let ring = if task.candidate.has_source() { Source::bytes(task.load.size) as u64 } else { 0 };
+    let ring = if task.candidate.has_ring() { FrameRing::bytes(task.load.size) as u64 } else { 0 };
     let most = |memory: &[Memory], own: u64| {
         memory.iter().map(|memory| memory.private_bytes.saturating_sub(own)).max().unwrap_or(0)
     };
@@ -219,7 +218,7 @@ fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Side
     }
 }
 
-/// Counts of system calls, one a side.
+/// Counts of system calls, one per role.
 struct Counters {
     producers: Option<SyscallCount>,
     reader: SyscallCount,
@@ -236,7 +235,7 @@ impl Counters {
     }
 
     fn finish(self, load: Load) -> Fallible<Sides<f64>> {
-        // Paced: as many framesets as the cameras make in that time.
+        // Paced: the number of framesets that the cameras produce in that time.
         let framesets = f64::from(FRAMES_PER_SECOND) * load.cameras as f64 * SYSCALL_TIME.as_secs_f64();
         let per_frameset = |count: SyscallCount| Ok::<_, crate::Error>(count.finish()? as f64 / framesets);
         Ok(Sides {
@@ -247,11 +246,11 @@ impl Counters {
     }
 }
 
-/// The processes of one measurement while they run. Whatever happens, none is left.
+/// The running processes of one measurement. All of them are ended when it is dropped.
 struct Run {
     leader: Child,
     messages: Receiver<Message>,
-    complaints: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
     produced: Vec<Produced>,
 }
 
@@ -267,25 +266,25 @@ impl Run {
         let mut err = leader.stderr.take().ok_or("a leader without standard error")?;
         std::thread::spawn(move || {
             let lines = BufReader::new(out).lines().map_while(Result::ok);
-            // Nobody listens any more when the measurement has failed.
-            lines.filter_map(|line| Message::hear(&line)).all(|message| sender.send(message).is_ok());
+            // The receiver is dropped when the measurement fails.
+            lines.filter_map(|line| Message::parse(&line)).all(|message| sender.send(message).is_ok());
         });
-        let complaints = std::thread::spawn(move || {
+        let stderr = std::thread::spawn(move || {
             let mut text = String::new();
-            // What can be read of it is better than nothing.
+            // On an error the text read so far is used.
             let _ = err.read_to_string(&mut text);
             text
         });
-        Ok(Self { leader, messages, complaints: Some(complaints), produced: Vec::new() })
+        Ok(Self { leader, messages, stderr: Some(stderr), produced: Vec::new() })
     }
 
-    /// Waits for a message of a kind; a camera's account is kept whenever it comes.
+    /// Waits for a message of a kind; reports of cameras are collected meanwhile.
     fn wait_for<T>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         mut wanted: impl FnMut(Message) -> Option<T>,
     ) -> Fallible<T> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.messages.recv_timeout(left) {
@@ -300,14 +299,14 @@ impl Run {
         }
     }
 
-    /// Ends the run in order, and takes what its processes say last.
+    /// Ends the run in order, and returns its measurements.
     fn stop(mut self) -> Fallible<(Window, Vec<Produced>)> {
         drop(self.leader.stdin.take());
-        let window = self.wait_for(PATIENCE, |message| match message {
+        let window = self.wait_for(TIMEOUT, |message| match message {
             Message::Window(window) => Some(window),
             _ => None,
         })?;
-        while let Ok(message) = self.messages.recv_timeout(PATIENCE) {
+        while let Ok(message) = self.messages.recv_timeout(TIMEOUT) {
             if let Message::Produced(produced) = message {
                 self.produced.push(produced);
             }
@@ -319,12 +318,12 @@ impl Run {
         Ok((window, std::mem::take(&mut self.produced)))
     }
 
-    /// Ends everything at once, and says why.
+    /// Kills all processes, and returns the reason.
     fn fail(&mut self) -> String {
         self.kill();
-        let text = self.complaints.take().and_then(|complaints| complaints.join().ok()).unwrap_or_default();
+        let text = self.stderr.take().and_then(|stderr| stderr.join().ok()).unwrap_or_default();
         let text = text.trim();
-        if text.is_empty() { "it hangs".to_owned() } else { text.replace('\n', "; ") }
+        if text.is_empty() { "timed out".to_owned() } else { text.replace('\n', "; ") }
     }
 
     fn kill(&mut self) {
@@ -332,7 +331,7 @@ impl Run {
             return;
         }
         let others = descendants(self.leader.id()).unwrap_or_default();
-        // Whoever has ended meanwhile cannot be killed.
+        // Processes that have ended meanwhile cannot be killed.
         let _ = self.leader.kill();
         let _ = self.leader.wait();
         for pid in others.into_iter().filter_map(|pid| Pid::from_raw(pid as i32)) {
@@ -347,7 +346,7 @@ impl Drop for Run {
     }
 }
 
-/// A folder that goes when the measurement does.
+/// A folder that is removed when the measurement ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -360,7 +359,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder in the temporary folder does no harm if it stays.
+        // A leftover temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

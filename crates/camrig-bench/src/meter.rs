@@ -1,7 +1,7 @@
-//! What is measured from inside: at the reader, between two marks, and at each producer.
+//! Measurements inside the processes: at the reader within its window, and at each producer.
 //!
-//! The reader's meter says when the window begins and ends; the benchmark, which looks at processes from
-//! outside, hears it at that moment. It deliberately knows no candidate.
+//! The reader's meter sends a message when its window begins and ends, and the benchmark then reads the usage of all
+//! processes from outside. It does not depend on any candidate.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::task::Task;
 use crate::work::Stamped;
 
-/// What one reader saw in its window.
+/// The measurements of one reader in its window.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
@@ -23,17 +23,17 @@ pub(crate) struct Window {
     pub(crate) by_camera: Vec<u64>,
     /// Gaps in the sequence numbers.
     pub(crate) dropped: u64,
-    /// From the hand-over to the reader having the frameset.
+    /// Latency from publishing a frameset until the reader has it.
     pub(crate) hop: Latency,
-    /// The same from before the copy.
+    /// Latency from before the copy until the reader has the frameset.
     pub(crate) age: Latency,
-    /// From the launch of the first process to the first frameset of the last camera.
+    /// Time from the launch of the first process to the first frameset of the last camera.
     pub(crate) startup_seconds: f64,
-    /// What the reader's process allocated.
+    /// Allocations of the reader's process.
     pub(crate) allocations: Allocations,
 }
 
-/// What one camera's process did after its warm-up.
+/// The measurements of one camera's process after its warm-up.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Produced {
     pub(crate) camera: usize,
@@ -50,9 +50,9 @@ pub(crate) struct Latency {
     pub(crate) max_micros: f64,
 }
 
-/// The reader's side of a measurement: told of every frameset before it is read.
+/// The reader's side of a measurement.
 pub(crate) struct Meter {
-    /// The next sequence number of each camera, once one was seen.
+    /// The next sequence number of each camera; `None` before its first frameset.
     expected: Vec<Option<u64>>,
     launch_nanos: u64,
     warmup: Duration,
@@ -88,21 +88,21 @@ impl Meter {
         }
     }
 
-    /// Notes a frameset that the reader has, before it reads it.
-    pub(crate) fn note(&mut self, stamped: &Stamped) {
+    /// Records a frameset that the reader has received, before it reads it.
+    pub(crate) fn record(&mut self, stamped: &Stamped) {
         let now = monotonic_nanos();
         let expected = self.expected[stamped.camera].replace(stamped.sequence + 1);
-        self.turn_phase(now);
+        self.advance_phase(now);
         if matches!(self.phase, Phase::Measuring) {
             self.seen.delivered += 1;
             self.seen.by_camera[stamped.camera] += 1;
             self.seen.dropped += expected.map_or(0, |expected| stamped.sequence.saturating_sub(expected));
-            self.hop.note(now.saturating_sub(stamped.handed_nanos));
-            self.age.note(now.saturating_sub(stamped.begun_nanos));
+            self.hop.record(now.saturating_sub(stamped.handed_nanos));
+            self.age.record(now.saturating_sub(stamped.begun_nanos));
         }
     }
 
-    fn turn_phase(&mut self, now: u64) {
+    fn advance_phase(&mut self, now: u64) {
         let elapsed = Duration::from_nanos(now.saturating_sub(self.begun_nanos));
         match self.phase {
             Phase::Starting if self.expected.iter().all(Option::is_some) => {
@@ -111,7 +111,7 @@ impl Meter {
                 self.phase = Phase::Warming;
             }
             Phase::Warming if elapsed >= self.warmup => {
-                Message::Begin { reader: std::process::id() }.say();
+                Message::Begin { reader: std::process::id() }.send();
                 self.before = Allocations::so_far();
                 self.begun_nanos = now;
                 self.phase = Phase::Measuring;
@@ -119,18 +119,18 @@ impl Meter {
             Phase::Measuring if elapsed >= self.window => {
                 self.seen.allocations = Allocations::so_far().since(self.before);
                 self.seen.seconds = elapsed.as_secs_f64();
-                Message::End.say();
+                Message::End.send();
                 self.phase = Phase::Over;
             }
             _ => {}
         }
     }
 
-    /// Says what was seen, when nothing more will come.
+    /// Sends the measurements at the reader's end.
     pub(crate) fn finish(mut self) {
         self.seen.hop = self.hop.latency();
         self.seen.age = self.age.latency();
-        Message::Window(self.seen).say();
+        Message::Window(self.seen).send();
     }
 }
 
@@ -138,8 +138,8 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// A producer's side of a measurement: says what it did when it drops.
-pub(crate) struct Account {
+/// A producer's side of a measurement; it sends its measurements when it is dropped.
+pub(crate) struct ProducerMeter {
     camera: usize,
     warmup: Duration,
     since_nanos: Option<u64>,
@@ -149,7 +149,7 @@ pub(crate) struct Account {
     framesets: u64,
 }
 
-impl Account {
+impl ProducerMeter {
     pub(crate) fn new(task: &Task, camera: usize) -> Self {
         Self {
             camera,
@@ -162,8 +162,8 @@ impl Account {
         }
     }
 
-    /// Notes that a frameset was handed over.
-    pub(crate) fn note(&mut self, now: u64) {
+    /// Records that a frameset was published.
+    pub(crate) fn record(&mut self, now: u64) {
         let since = *self.since_nanos.get_or_insert(now);
         self.after = Allocations::so_far();
         if self.warm {
@@ -175,20 +175,20 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for ProducerMeter {
     fn drop(&mut self) {
         let Self { camera, framesets, .. } = *self;
         let allocations = if self.warm { self.after.since(self.before) } else { Allocations::default() };
-        Message::Produced(Produced { camera, framesets, allocations }).say();
+        Message::Produced(Produced { camera, framesets, allocations }).send();
     }
 }
 
-/// Steps per power of two: latencies are known within 1 %.
+/// Steps per power of two: latencies are exact to 1 %.
 const STEPS: u64 = 64;
-/// Up to 2^40 ns, 18 minutes.
+/// Number of steps, up to 2^40 ns, 18 minutes.
 const BUCKETS: usize = (STEPS * 35) as usize;
 
-/// Latencies, counted without allocating.
+/// A histogram of latencies that does not allocate while recording.
 struct Histogram {
     buckets: Vec<u32>,
     max_nanos: u64,
@@ -199,7 +199,7 @@ impl Histogram {
         Self { buckets: vec![0; BUCKETS], max_nanos: 0 }
     }
 
-    fn note(&mut self, nanos: u64) {
+    fn record(&mut self, nanos: u64) {
         self.buckets[bucket_of(nanos)] += 1;
         self.max_nanos = self.max_nanos.max(nanos);
     }
@@ -227,7 +227,7 @@ impl Histogram {
     }
 }
 
-/// Exact below 64 ns, then 64 buckets for each power of two.
+/// Returns the bucket of a latency: exact below 64 ns, then 64 buckets for each power of two.
 fn bucket_of(nanos: u64) -> usize {
     if nanos < STEPS {
         return nanos as usize;
@@ -236,7 +236,7 @@ fn bucket_of(nanos: u64) -> usize {
     ((octave * STEPS + (nanos >> octave)) as usize).min(BUCKETS - 1)
 }
 
-/// The middle of what `bucket_of` maps to `bucket`.
+/// Returns the middle of the latencies that `bucket_of` maps to `bucket`.
 fn middle_of(bucket: usize) -> f64 {
     let (octave, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
     if octave == 0 {
@@ -250,9 +250,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_known_within_one_percent() {
+    fn percentiles_are_exact_to_one_percent() {
         let mut histogram = Histogram::new();
-        (1..=100_000).for_each(|micros| histogram.note(micros * 1000));
+        (1..=100_000).for_each(|micros| histogram.record(micros * 1000));
         let latency = histogram.latency();
         assert!((latency.p50_micros / 50_000.0 - 1.0).abs() < 0.01, "{latency:?}");
         assert!((latency.p99_micros / 99_000.0 - 1.0).abs() < 0.01, "{latency:?}");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_hold_their_middle() {
+    fn the_middle_of_a_bucket_is_in_it() {
         for bucket in 0..BUCKETS - 1 {
             assert_eq!(bucket_of(middle_of(bucket) as u64), bucket);
         }

@@ -1,7 +1,7 @@
-//! The plot: an SVG with a panel per load, a bar per candidate.
+//! The plot: an SVG with a panel per load and a bar per candidate.
 //!
-//! Paced loads show processor time per frameset, unpaced ones framesets per second; camrig's bars have a
-//! colour of their own.
+//! Paced loads show processor time per frameset, unpaced ones framesets per second; camrig's bars have a color of their
+//! own.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const LINE: f64 = 22.0;
 const HEADING: f64 = 40.0;
 const FIGURES: f64 = 80.0;
 
-/// The whole picture.
+/// Draws the plot as SVG.
 pub(crate) fn draw(results: &Results) -> String {
     let mut body = String::new();
     let mut y = 10.0;
@@ -30,7 +30,7 @@ pub(crate) fn draw(results: &Results) -> String {
     )
 }
 
-/// Draws one panel from `y` on, and says where it ends.
+/// Draws one panel from `y` on, and returns where it ends.
 fn panel(body: &mut String, y: f64, load: Load, entries: &[&Entry]) -> f64 {
     let (what, metric): (_, Metric) = if load.is_paced() {
         ("CPU per frameset over all processes, us (less is better)", cpu_micros)
@@ -49,11 +49,11 @@ fn panel(body: &mut String, y: f64, load: Load, entries: &[&Entry]) -> f64 {
     for entry in entries {
         let value = entry.median(metric);
         let length = (value / most * (WIDTH - LABELS - FIGURES)).max(1.0);
-        let colour = if entry.candidate.is_camrig() { "#1b7f5c" } else { "#9aa5b1" };
+        let color = if entry.candidate.is_camrig() { "#1b7f5c" } else { "#9aa5b1" };
         let _ = writeln!(
             body,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LABELS}\" y=\"{}\" width=\"{length:.1}\" height=\"15\" fill=\"{colour}\"/>\
+             <rect x=\"{LABELS}\" y=\"{}\" width=\"{length:.1}\" height=\"15\" fill=\"{color}\"/>\
              <text x=\"{:.1}\" y=\"{1}\">{value:.0}</text>",
             LABELS - 8.0,
             line + 12.0,

@@ -1,7 +1,7 @@
-//! What processes use, looked at from outside, in the same way for every candidate.
+//! Resource usage of processes, measured from outside, in the same way for every candidate.
 //!
-//! It deliberately knows no candidate. Processor time is the scheduler's own account of each thread
-//! (`schedstat`, in nanoseconds, user and system), not the ticks of `stat`.
+//! It does not depend on any candidate. Processor time is the scheduler's accounting of each thread (`schedstat`, in
+//! nanoseconds, user and system), not the ticks of `stat`.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,18 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::Fallible;
 
-/// The processes of one measurement, by what they do.
+/// The processes of one measurement, by role.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes {
-    /// Those with a reader; it is all of them in a candidate of one process.
+    /// Processes with a reader: all of them in a candidate of one process.
     pub(crate) readers: Vec<u32>,
-    /// The cameras'.
+    /// Processes with cameras.
     pub(crate) producers: Vec<u32>,
-    /// The first one, where it is neither.
+    /// The first process, if it has neither.
     pub(crate) supervisor: Option<u32>,
 }
 
-/// A figure for each side, all readers being one. In a candidate of one process everything is the reader's.
+/// A figure for each role, all readers together. In a candidate of one process everything is the reader's.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sides<T> {
     pub(crate) producers: T,
@@ -38,7 +38,7 @@ impl Sides<f64> {
     }
 }
 
-/// Processor time and page faults up to a moment.
+/// Processor time and page faults since a process started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_nanos: u64,
@@ -54,7 +54,7 @@ impl Usage {
     }
 }
 
-/// Processor time of the whole machine so far, in seconds: whatever it did but idle.
+/// Returns the busy time of all processors of the machine since its start, in seconds.
 pub(crate) fn machine_seconds() -> f64 {
     let Ok(stat) = procfs::KernelStats::current() else { return 0.0 };
     let cpu = stat.total;
@@ -62,18 +62,18 @@ pub(crate) fn machine_seconds() -> f64 {
     (cpu.user + cpu.nice + cpu.system + late) as f64 / procfs::ticks_per_second() as f64
 }
 
-/// What memory a process holds.
+/// The memory of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// Resident pages that only this process has, outside of shared-memory objects.
+    /// Resident pages that only this process has, outside shared-memory objects.
     pub(crate) private_bytes: u64,
-    /// Its part of resident shared-memory objects, shared pages divided among those that map them: the
-    /// parts of all processes add up to what is there.
+    /// Its proportional share of resident shared-memory objects: the shares of all processes add up to the size of the
+    /// objects.
     pub(crate) shared_bytes: u64,
 }
 
 impl Processes {
-    /// Everything that descends from `leader`, of which `readers` read.
+    /// Finds all descendants of `leader`, of which `readers` read.
     pub(crate) fn of(leader: u32, readers: Vec<u32>) -> Fallible<Self> {
         let producers = descendants(leader)?.into_iter().filter(|pid| !readers.contains(pid)).collect();
         let supervisor = (!readers.contains(&leader)).then_some(leader);
@@ -104,18 +104,18 @@ impl Processes {
     }
 }
 
-/// All processes that descend from `leader`, without itself.
+/// Returns all descendants of `leader`, without `leader` itself.
 pub(crate) fn descendants(leader: u32) -> Fallible<Vec<u32>> {
     let parents: Vec<(u32, u32)> = all_processes()?
         .filter_map(|process| process.ok()?.stat().ok())
         .map(|stat| (stat.pid as u32, stat.ppid as u32))
         .collect();
     let mut found = vec![leader];
-    let mut looked_at = 0;
-    while looked_at < found.len() {
-        let parent = found[looked_at];
+    let mut visited = 0;
+    while visited < found.len() {
+        let parent = found[visited];
         found.extend(parents.iter().filter(|&&(_, ppid)| ppid == parent).map(|&(pid, _)| pid));
-        looked_at += 1;
+        visited += 1;
     }
     Ok(found.split_off(1))
 }
@@ -151,14 +151,14 @@ fn is_shared_memory(mapping: &MMapPath) -> bool {
     }
 }
 
-/// Counts the system calls of some processes for a time, by perf, which slows them less than tracing would.
+/// Counts the system calls of processes for a time, with perf, which slows them less than tracing would.
 pub(crate) struct SyscallCount {
     perf: Child,
     output: std::path::PathBuf,
 }
 
 impl SyscallCount {
-    /// Whether this machine lets us count.
+    /// Returns whether this machine allows counting.
     pub(crate) fn is_available() -> bool {
         let mut perf = Command::new("perf");
         perf.args(["stat", "-e", EVENT, "true"]).stdin(Stdio::null());

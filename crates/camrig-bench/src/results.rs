@@ -1,7 +1,7 @@
-//! Results: samples put together, medians over rounds, ratios within rounds.
+//! Results: collects samples, and computes medians over rounds and ratios within rounds.
 //!
-//! A ratio is the median of the ratios of each round, so that a round in which the machine was slow for all
-//! counts as any other. It deliberately judges nothing.
+//! A ratio is the median of the ratios of each round, so that a round in which the machine was slow for all candidates
+//! has no special weight. Bars are not evaluated here.
 
 use serde::Serialize;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::candidates::Candidate;
 use crate::load::Load;
 use crate::measure::{Measured, Plan, Sample};
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug)]
 pub(crate) struct Results {
     pub(crate) loads: Vec<Load>,
@@ -32,14 +32,14 @@ pub(crate) struct Entry {
     pub(crate) counted: Option<Sample>,
 }
 
-/// A figure of a sample.
+/// Returns a figure of a sample.
 pub(crate) type Metric = fn(&Sample) -> f64;
 
 pub(crate) fn cpu_micros(sample: &Sample) -> f64 {
     sample.cpu_micros.total()
 }
 
-/// The processor time of those who make framesets.
+/// Returns the processor time of the cameras' processes.
 pub(crate) fn producers_cpu_micros(sample: &Sample) -> f64 {
     sample.cpu_micros.producers
 }
@@ -48,7 +48,7 @@ pub(crate) fn framesets_per_second(sample: &Sample) -> f64 {
     if sample.window.seconds > 0.0 { sample.window.delivered as f64 / sample.window.seconds } else { 0.0 }
 }
 
-/// The framesets of the camera that was served least, as a share of those of the one that was served most.
+/// Returns the framesets of the least served camera, as a share of those of the most served one.
 pub(crate) fn fairness(sample: &Sample) -> f64 {
     let least = sample.window.by_camera.iter().min().copied().unwrap_or(0);
     let most = sample.window.by_camera.iter().max().copied().unwrap_or(0);
@@ -67,7 +67,7 @@ pub(crate) fn startup_seconds(sample: &Sample) -> f64 {
     sample.window.startup_seconds
 }
 
-/// The most private memory of one worker; the supervisor is none.
+/// Returns the largest private memory of a worker; the supervisor does not count.
 pub(crate) fn private_bytes(sample: &Sample) -> f64 {
     sample.private_bytes.producers.max(sample.private_bytes.reader) as f64
 }
@@ -85,7 +85,7 @@ impl Entry {
         self.samples.iter().find(|sample| sample.round == round)
     }
 
-    /// The median of what `combine` makes of this entry's and the other's figure in each round.
+    /// Combines this entry's and the other's figure in each round, and returns the median.
     pub(crate) fn against(&self, other: &Self, metric: Metric, combine: fn(f64, f64) -> f64) -> Option<f64> {
         let pairs = self.samples.iter().filter_map(|sample| Some((sample, other.in_round(sample.round)?)));
         let combined: Vec<f64> = pairs.map(|(ours, theirs)| combine(metric(ours), metric(theirs))).collect();

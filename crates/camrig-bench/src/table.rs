@@ -13,14 +13,14 @@ use crate::results::{
 const MIB: f64 = (1 << 20) as f64;
 
 const LEGEND: &str = "
-Medians over rounds; drops are all of them. Least/most: framesets of the camera that was served least, as a
-share of the one served most. CPU: microseconds per frameset over all processes. Hop: from the hand-over to
-the reader having the frameset. Private: the most of one process, without slots and the driver's own data.
-a / b: producers / readers, per frameset; in one process there is only one figure. Allocations of producers
-hold the driver's own. System calls hold the driver's one that keeps its pace.
+Medians over rounds; drops are the sum. Least/most: framesets of the least served camera, as a share of those of the
+most served one. CPU: microseconds per frameset over all processes. Hop: latency from publishing a frameset until the
+reader has it. Private: the largest private memory of a process, without slots and the driver's own data. a / b:
+producers / readers, per frameset; in one process there is only one figure. Allocations of producers include the
+driver's own. System calls include the driver's one that keeps its pace.
 ";
 
-/// A column: its heading, and what a line says in it.
+/// A column: its heading, and the function for its cells.
 type Column = (&'static str, fn(&Results, &Entry) -> String);
 
 const COLUMNS: [Column; 13] = [
@@ -43,12 +43,12 @@ const COLUMNS: [Column; 13] = [
     ("faults", |_, entry| sides(entry, 2, |sample| sample.page_faults)),
     ("allocations", |_, entry| sides(entry, 2, |sample| sample.allocations)),
     ("syscalls", |_, entry| match entry.counted.as_ref().and_then(|sample| sample.syscalls) {
-        Some(syscalls) => written(entry, syscalls.producers, syscalls.reader, 1),
+        Some(syscalls) => formatted(entry, syscalls.producers, syscalls.reader, 1),
         None => "-".to_owned(),
     }),
 ];
 
-/// The whole table, with what it means.
+/// Returns the whole table with its legend.
 pub(crate) fn render(results: &Results) -> String {
     let mut text = String::new();
     for &load in &results.loads {
@@ -67,12 +67,12 @@ pub(crate) fn render(results: &Results) -> String {
             results.under(load).map(|entry| entry.median(|sample| sample.others_busy)).collect(),
         );
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "(beside that, {busy:.2} processors were busy with something else)");
+        let _ = writeln!(text, "(other work kept {busy:.2} processors busy)");
     }
     text.push_str(LEGEND);
     for what in &results.left_out {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "Left out: {what}");
+        let _ = writeln!(text, "Skipped: {what}");
     }
     text
 }
@@ -95,10 +95,10 @@ fn sides(entry: &Entry, digits: usize, figure: fn(&Sample) -> Sides<f64>) -> Str
     let median = |side: fn(Sides<f64>) -> f64| {
         crate::results::median(entry.samples.iter().map(|sample| side(figure(sample))).collect())
     };
-    written(entry, median(|sides| sides.producers), median(|sides| sides.reader), digits)
+    formatted(entry, median(|sides| sides.producers), median(|sides| sides.reader), digits)
 }
 
-fn written(entry: &Entry, producers: f64, reader: f64, digits: usize) -> String {
+fn formatted(entry: &Entry, producers: f64, reader: f64, digits: usize) -> String {
     if entry.candidate.is_one_process() {
         format!("{reader:.digits$}")
     } else {
@@ -106,7 +106,7 @@ fn written(entry: &Entry, producers: f64, reader: f64, digits: usize) -> String 
     }
 }
 
-/// Columns aligned: names to the left, figures to the right.
+/// Aligns the columns: names to the left, figures to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))

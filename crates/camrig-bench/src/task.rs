@@ -1,8 +1,8 @@
-//! What a process of a measurement is to do, handed down in the environment: the benchmark's program is the
-//! program of every candidate as well.
+//! The task of a process of a measurement, passed in the environment: the benchmark's program is also the program of
+//! every candidate.
 //!
-//! The task also says how processes end: a process of ours ends when its standard input does, so none
-//! outlives the benchmark, however that ends.
+//! A process of a measurement ends when its standard input is closed, so none outlives the benchmark, even if that is
+//! killed.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -20,41 +20,41 @@ use crate::load::Load;
 /// The environment variable that makes the program a process of a measurement.
 const VARIABLE: &str = "CAMRIG_BENCH_TASK";
 
-/// What a process of a measurement is to do.
+/// The task of a process of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) candidate: Candidate,
     pub(crate) load: Load,
-    /// A name that no other measurement has.
+    /// A name that is unique among measurements.
     pub(crate) name: String,
     /// When the first process was launched.
     pub(crate) launch_nanos: u64,
-    /// From the first frameset of the last camera to the window.
+    /// Time from the first frameset of the last camera to the window.
     pub(crate) warmup: Duration,
     pub(crate) window: Duration,
     pub(crate) role: Role,
 }
 
-/// Which of the processes this is.
+/// The role of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// The first one, which starts the others.
+    /// The first process, which starts the others.
     Leader,
-    /// A camera's, with what its leader has it know to connect.
+    /// A camera's process, with its leader's address.
     Producer { camera: usize, address: String },
 }
 
 impl Task {
-    /// The task of this process; none when it is the benchmark itself.
+    /// Returns the task of this process; `None` when it is the benchmark itself.
     pub(crate) fn of_this_process() -> Option<Self> {
         serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
     }
 
-    /// This program, as a process with this task. It ends when its standard input is closed.
+    /// Returns the command that runs this program with this task. The process ends when its standard input is closed.
     pub(crate) fn command(&self) -> Fallible<Command> {
         let mut command = Command::new("/proc/self/exe");
         command.env(VARIABLE, serde_json::to_string(self)?).stdin(Stdio::piped());
-        // Ctrl-C on the terminal reaches the benchmark only; the others end in order when it is gone.
+        // Ctrl-C on the terminal reaches the benchmark only; the other processes end in order after it.
         command.process_group(0);
         Ok(command)
     }
@@ -66,7 +66,7 @@ impl Task {
     }
 }
 
-/// A flag that is set when this process is to end.
+/// Returns a flag that is set when this process has to end.
 pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -74,7 +74,7 @@ pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     stop
 }
 
-/// In a leader with producers: when it is to end, ends them, and calls `ended` when they have.
+/// Ends the producers when this leader has to end, and calls `ended` when they have ended.
 pub(crate) fn on_end_of(producers: Vec<Child>, ended: impl FnOnce() + Send + 'static) {
     on_end_of_input(move || {
         let mut producers = producers;
@@ -82,7 +82,7 @@ pub(crate) fn on_end_of(producers: Vec<Child>, ended: impl FnOnce() + Send + 'st
             drop(producer.stdin.take());
         }
         for mut producer in producers {
-            // Nothing is left to do for one that cannot be waited for.
+            // Nothing else can be done if waiting fails.
             let _ = producer.wait();
         }
         ended();
@@ -93,7 +93,7 @@ pub(crate) fn on_end_of(producers: Vec<Child>, ended: impl FnOnce() + Send + 'st
 pub(crate) fn on_end_of_input(ended: impl FnOnce() + Send + 'static) {
     std::thread::spawn(move || {
         let mut byte = [0];
-        // An error ends the process as well: whoever held the other end is gone.
+        // An error means that the parent has ended, and ends the process as well.
         while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
         ended();
     });

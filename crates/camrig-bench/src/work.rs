@@ -1,6 +1,6 @@
-//! The work itself, the same for every candidate: where pixels come from, how they are read, and when.
+//! The work that is the same for every candidate: generating, copying and reading pixels, at a camera's pace.
 //!
-//! It deliberately knows no transport.
+//! It does not depend on any transport.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use camrig::monotonic_nanos;
 
 use crate::load::{Load, Size};
 
-/// Buffers in the ring of a camera's library, which the driver copies from.
+/// Number of buffers in a camera's library, from which the driver copies.
 const RING: usize = 4;
 
-/// What travels with a frameset in candidates that have no header of their own.
+/// The header of a frameset in candidates that have no header of their own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stamped {
     pub(crate) camera: usize,
-    /// 0, 1, 2, ... for every frameset that the camera made, lost ones included.
+    /// 0, 1, 2, ... for every frameset of the camera, including lost ones.
     pub(crate) sequence: u64,
-    /// When the camera's library had the frameset: before any copy.
+    /// When the camera's library had the frameset, before any copy.
     pub(crate) begun_nanos: u64,
-    /// When the frameset was handed over: after the copy, just before the transport was called.
+    /// When the frameset was passed to the transport, after the copy.
     pub(crate) handed_nanos: u64,
 }
 
@@ -34,12 +34,12 @@ impl Stamped {
     }
 }
 
-/// The buffers of a camera's library: a ring of framesets that differ, all pages present.
-pub(crate) struct Source {
+/// The buffers of a camera's library: a ring of different framesets, all pages present.
+pub(crate) struct FrameRing {
     buffers: Vec<Vec<u8>>,
 }
 
-impl Source {
+impl FrameRing {
     pub(crate) fn new(size: Size, camera: usize) -> Self {
         let buffer = |index: usize| {
             let mut bytes = vec![0; size.frameset_bytes()];
@@ -49,27 +49,26 @@ impl Source {
         Self { buffers: (0..RING).map(buffer).collect() }
     }
 
-    /// The frameset with this sequence number.
+    /// Returns the frameset with this sequence number.
     pub(crate) fn frameset(&self, sequence: u64) -> &[u8] {
         &self.buffers[sequence as usize % RING]
     }
 
-    /// The bytes of the whole ring: the driver's own data.
+    /// Returns the size of the whole ring, which is the driver's own data.
     pub(crate) fn bytes(size: Size) -> usize {
         RING * size.frameset_bytes()
     }
 }
 
-/// Generates frames in place: one memset, so each byte is written once and nothing is read. It is the least
-/// that a driver can do which writes into the slot itself; one that decodes or renders does more, before it
-/// writes.
+/// Generates a frame in place with one memset: each byte is written once and nothing is read. This is the minimum for a
+/// driver that writes into the slot itself; one that decodes or renders does more before it writes.
 #[inline(never)]
 pub(crate) fn generate(bytes: &mut [u8], seed: u64) {
     bytes.fill(seed as u8);
     black_box(bytes);
 }
 
-/// The reader: every byte of a frame, by eight. The same function in every candidate.
+/// Reads every byte of a frame, eight at a time. All candidates use this function.
 #[inline(never)]
 pub(crate) fn read(bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -77,14 +76,14 @@ pub(crate) fn read(bytes: &[u8]) {
     black_box(rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(byte.into())));
 }
 
-/// Copies a frameset. The same function wherever a candidate leaves the copy to us.
+/// Copies a frameset. All candidates that leave the copy to the driver use this function.
 #[inline(never)]
 pub(crate) fn copy(from: &[u8], to: &mut [u8]) {
     to.copy_from_slice(from);
     black_box(to);
 }
 
-/// When a camera has its next frameset.
+/// The schedule of a camera's framesets.
 pub(crate) struct Pacer {
     period: Option<Duration>,
     next_nanos: Option<u64>,
@@ -98,8 +97,8 @@ impl Pacer {
         Self { period, next_nanos: None, phase_nanos: phase.as_nanos() as u64 }
     }
 
-    /// Sleeps until the camera has its next frameset. The first is there at once; the others follow the
-    /// host's clock, in all processes alike, each camera at its own phase.
+    /// Sleeps until the camera's next frameset is due. The first is due at once; the others follow the host's clock, in all
+    /// processes alike, each camera at its own phase.
     pub(crate) fn wait(&mut self) {
         let Some(period) = self.period else { return };
         let period_nanos = period.as_nanos() as u64;

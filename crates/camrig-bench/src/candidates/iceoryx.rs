@@ -1,9 +1,9 @@
 //! *iceoryx2*: one publish-subscribe service for all cameras, or one for each; one event service that wakes the
 //! reader.
 //!
-//! A paced camera overwrites the oldest frameset that waits, as iceoryx2 does by default; an unpaced one
-//! waits until the reader has room. The reader blocks on the event, then takes all that is there: in the order
-//! that iceoryx2 has, or one of each camera in turn.
+//! A paced camera overwrites the oldest queued frameset, as iceoryx2 does by default; an unpaced one waits until the
+//! queue has room. The reader blocks on the event and then takes all queued framesets, in iceoryx2's order or one of
+//! each camera in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use iceoryx2::prelude::*;
 use super::Candidate;
 use crate::Fallible;
 use crate::load::{Load, QUEUE};
-use crate::meter::{Account, Meter};
+use crate::meter::{Meter, ProducerMeter};
 use crate::task::{Task, on_end_of, stop_flag};
-use crate::work::{Pacer, Source, Stamped, read};
+use crate::work::{FrameRing, Pacer, Stamped, read};
 
 /// The words of [`Stamped`].
 type Header = [u64; 4];
@@ -38,9 +38,9 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
     let (flag, last_task) = (Arc::clone(&ended), task.clone());
     on_end_of(producers, move || {
         flag.store(true, Ordering::Release);
-        // The reader blocks until it is told.
-        let told = new_node().and_then(|node| Ok(notifier(&node, &last_task)?.notify()?));
-        told.expect("whoever listens can be told");
+        // Wakes the reader, which blocks until an event.
+        let woken = new_node().and_then(|node| Ok(notifier(&node, &last_task)?.notify()?));
+        woken.expect("the reader's listener exists");
     });
     let mut meter = Meter::new(task);
     while !ended.load(Ordering::Acquire) {
@@ -49,7 +49,7 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
         while std::mem::take(&mut taken) {
             for subscriber in &subscribers {
                 if let Some(sample) = subscriber.receive()? {
-                    meter.note(&Stamped::of_words(*sample.user_header()));
+                    meter.record(&Stamped::of_words(*sample.user_header()));
                     read(sample.payload());
                     taken = true;
                 }
@@ -65,24 +65,24 @@ pub(super) fn produce(task: &Task, camera: usize) -> Fallible<()> {
     let node = new_node()?;
     let (publisher, notifier) = (publisher(&node, task, camera)?, notifier(&node, task)?);
     let frameset_bytes = task.load.size.frameset_bytes();
-    let source = task.candidate.has_source().then(|| Source::new(task.load.size, camera));
+    let ring = task.candidate.has_ring().then(|| FrameRing::new(task.load.size, camera));
     let mut pacer = Pacer::new(task.load, camera);
-    let mut account = Account::new(task, camera);
+    let mut meter = ProducerMeter::new(task, camera);
     let mut sequence = 0;
     while !stop.load(Ordering::Relaxed) {
         pacer.wait();
         let begun_nanos = monotonic_nanos();
         let loan = publisher.loan_slice_uninit(frameset_bytes)?;
-        let mut sample = match &source {
-            Some(source) => loan.write_from_slice(source.frameset(sequence)),
-            // As `work::generate`: the compiler makes a memset of it.
+        let mut sample = match &ring {
+            Some(ring) => loan.write_from_slice(ring.frameset(sequence)),
+            // Like `work::generate`: the compiler makes a memset of it.
             None => loan.write_from_fn(|_| sequence as u8),
         };
         let handed_nanos = monotonic_nanos();
         *sample.user_header_mut() = Stamped { camera, sequence, begun_nanos, handed_nanos }.to_words();
         sample.send()?;
         notifier.notify()?;
-        account.note(handed_nanos);
+        meter.record(handed_nanos);
         sequence += 1;
     }
     Ok(())
@@ -90,7 +90,7 @@ pub(super) fn produce(task: &Task, camera: usize) -> Fallible<()> {
 
 fn new_node() -> Fallible<Node<ipc::Service>> {
     set_log_level(LogLevel::Error);
-    // Ends are ours to give: see `task`.
+    // The benchmark ends processes by itself: see `task`.
     Ok(NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>()?)
 }
 
@@ -104,7 +104,7 @@ fn framesets(node: &Node<ipc::Service>, task: &Task, camera: usize) -> Fallible<
         .service_builder(&name.as_str().try_into()?)
         .publish_subscribe::<[u8]>()
         .user_header::<Header>()
-        .payload_alignment(Alignment::new(64).ok_or("64 is no alignment")?)
+        .payload_alignment(Alignment::new(64).ok_or("64 is not an alignment")?)
         .enable_safe_overflow(task.load.is_paced())
         .subscriber_max_buffer_size(QUEUE)
         .subscriber_max_borrowed_samples(1)

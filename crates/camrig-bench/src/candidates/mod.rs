@@ -1,8 +1,8 @@
-//! The ways to move framesets that are compared, one module each.
+//! The compared ways to move framesets, one module each.
 //!
-//! Each does identical work: a driver with the same source or pattern, the same pace, the same queue and
-//! buffers, and one reader that reads every byte with the same function. What differs is how a frameset
-//! gets from one to the other. They deliberately know nothing of rounds and of each other.
+//! All do identical work: a driver with the same frames, pace, queue and buffers, and one reader that reads every byte
+//! with the same function. Only the transport from driver to reader differs. They do not depend on rounds or on each
+//! other.
 
 mod crossbeam;
 mod iceoryx;
@@ -25,29 +25,28 @@ pub(crate) use rig::{prepare, reported_drops};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Candidate {
-    /// One memcpy from the source into two buffers in turn in a single thread, not read. Unpaced only: the
-    /// bandwidth that throughput is compared with.
+    /// One memcpy from the ring into two buffers in turn in a single thread, without reading. Unpaced only: the reference
+    /// bandwidth for throughput.
     Memcpy,
-    /// One memcpy from the source and one read, in a single thread, without a hop: the least that any way
-    /// with one copy can cost.
+    /// One memcpy from the ring and one read, in a single thread, without a hop: the minimum cost of any way with one copy.
     Floor,
-    /// A fresh shared-memory object per frameset over ipc-channel, as one would write it first.
+    /// A new shared-memory object per frameset over ipc-channel: the obvious first implementation.
     Naive,
     /// iceoryx2 publish-subscribe: the driver copies into a loan, an event wakes the reader.
     Iceoryx2,
-    /// The same with a service per camera, which the reader looks at in turn: it serves all cameras alike, as
-    /// camrig does. Only where that differs.
+    /// The same with a service per camera, which the reader polls in turn: it serves all cameras evenly, as camrig does.
+    /// Only for loads where that differs.
     Iceoryx2InTurn,
-    /// As the first, but the driver generates the frameset in the loan.
+    /// Like `Iceoryx2`, but the driver generates the frameset in the loan.
     Iceoryx2InSlot,
     /// Threads of one process, a bounded channel of pooled buffers, one copy.
     Crossbeam,
     /// camrig in one process; the driver copies into a slot.
     CamrigInProcess,
-    /// camrig in one process; the frames stay in the driver's memory, no copy.
+    /// camrig in one process; the frames stay in the driver's memory, without a copy.
     CamrigInProcessHeld,
-    /// camrig with a process per camera (eight at most, which cameras then share) and one per reader; frames
-    /// are held and copied in by the output.
+    /// camrig with a process per camera (at most eight, which cameras then share) and one per reader; the driver owns the
+    /// frames, and its output copies them.
     CamrigCopies,
     /// The same processes; the driver generates the frameset in the slot.
     CamrigInSlot,
@@ -68,7 +67,7 @@ impl Candidate {
         Self::CamrigInSlot,
     ];
 
-    /// Those that say the most.
+    /// The most informative candidates.
     pub(crate) const MAIN: [Self; 4] =
         [Self::Floor, Self::Iceoryx2, Self::CamrigInProcess, Self::CamrigCopies];
 
@@ -88,7 +87,7 @@ impl Candidate {
         }
     }
 
-    /// Whether the candidate makes sense under this load.
+    /// Returns whether the candidate makes sense under this load.
     pub(crate) fn takes(self, load: Load) -> bool {
         let between_processes = self.is_camrig() && !self.is_one_process();
         match self {
@@ -100,23 +99,23 @@ impl Candidate {
         }
     }
 
-    /// Whether there is a hand-over whose latency says something.
+    /// Returns whether it has a hop with a latency.
     pub(crate) fn has_hop(self) -> bool {
         !matches!(self, Self::Memcpy | Self::Floor)
     }
 
-    /// Whether the driver has a ring of buffers to copy from or to hold.
-    pub(crate) fn has_source(self) -> bool {
+    /// Returns whether the driver has a ring of frames to copy from or to lend.
+    pub(crate) fn has_ring(self) -> bool {
         !matches!(self, Self::Iceoryx2InSlot | Self::CamrigInSlot)
     }
 
-    /// Whether both sides are one process.
+    /// Returns whether both sides are one process.
     pub(crate) fn is_one_process(self) -> bool {
         use Candidate::{CamrigInProcess, CamrigInProcessHeld, Crossbeam, Floor, Memcpy};
         matches!(self, Memcpy | Floor | Crossbeam | CamrigInProcess | CamrigInProcessHeld)
     }
 
-    /// Whether it is a camrig program.
+    /// Returns whether it is a camrig program.
     pub(crate) fn is_camrig(self) -> bool {
         matches!(
             self,
@@ -131,7 +130,7 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// Does what a process of a measurement is to do.
+/// Runs a process of a measurement.
 pub(crate) fn run(task: &Task) -> ExitCode {
     if task.candidate.is_camrig() {
         return rig::run(task);

@@ -1,8 +1,7 @@
 //! *naive*: each frameset in a fresh shared-memory object, sent over one ipc-channel that all cameras
 //! share.
 //!
-//! Nothing bounds it but the socket, in which ipc-channel has room for some 278 messages. Nothing is
-//! dropped.
+//! Its only bound is the socket's buffer, in which ipc-channel has room for about 278 messages. Nothing is dropped.
 
 use std::sync::atomic::Ordering;
 
@@ -10,9 +9,9 @@ use camrig::monotonic_nanos;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender, IpcSharedMemory, channel};
 
 use crate::Fallible;
-use crate::meter::{Account, Meter};
+use crate::meter::{Meter, ProducerMeter};
 use crate::task::{Task, on_end_of, stop_flag};
-use crate::work::{Pacer, Source, Stamped, read};
+use crate::work::{FrameRing, Pacer, Stamped, read};
 
 type Packet = ([u64; 4], IpcSharedMemory);
 
@@ -34,7 +33,7 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
     on_end_of(producers, || {});
     let mut meter = Meter::new(task);
     while let Ok((words, pixels)) = receiver.recv() {
-        meter.note(&Stamped::of_words(words));
+        meter.record(&Stamped::of_words(words));
         read(&pixels);
     }
     meter.finish();
@@ -46,18 +45,18 @@ pub(super) fn produce(task: &Task, camera: usize, address: &str) -> Fallible<()>
     let (greeting, answer) = channel()?;
     IpcSender::connect(address.to_owned())?.send(greeting)?;
     let sender: IpcSender<Packet> = answer.recv()?;
-    let source = Source::new(task.load.size, camera);
+    let ring = FrameRing::new(task.load.size, camera);
     let mut pacer = Pacer::new(task.load, camera);
-    let mut account = Account::new(task, camera);
+    let mut meter = ProducerMeter::new(task, camera);
     let mut sequence = 0;
     while !stop.load(Ordering::Relaxed) {
         pacer.wait();
         let begun_nanos = monotonic_nanos();
-        let pixels = IpcSharedMemory::from_bytes(source.frameset(sequence));
+        let pixels = IpcSharedMemory::from_bytes(ring.frameset(sequence));
         let handed_nanos = monotonic_nanos();
         let stamped = Stamped { camera, sequence, begun_nanos, handed_nanos };
         sender.send((stamped.to_words(), pixels))?;
-        account.note(handed_nanos);
+        meter.record(handed_nanos);
         sequence += 1;
     }
     Ok(())

@@ -1,15 +1,14 @@
-//! *camrig*, through its public API alone: an [`App`] with a driver and a processor of ours, run as a
-//! user's program is, with a topology file and a report.
+//! *camrig*, through its public API alone: an [`App`] with a driver and a processor of the benchmark, run like a user's
+//! program with a topology file and a report.
 //!
-//! # Where the stamps are taken
+//! # Timestamps
 //!
-//! The moment of hand-over travels in a third frame of eight bytes, behind color and depth. Where the
-//! output copies held frames, it asks for that frame's pixels last, after the copies: the stamp is taken
-//! when it asks. Where the driver itself copies or generates, it writes the stamp last. The arrival of the
-//! frameset is from before any copy.
+//! The time at which a frameset is passed to camrig is in a third frame of eight bytes, after color and depth. Where
+//! the output copies frames that the driver owns, it reads that frame's pixels last, after the copies, and the time is
+//! taken at that moment. Where the driver itself copies or generates, it writes the time last. The frameset's arrival
+//! time is taken before any copy.
 //!
-//! The topology is written per measurement; what else driver and processor need to know is the task of
-//! their process.
+//! The topology is written per measurement; the task of a process has the driver's and processor's other settings.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -29,18 +28,18 @@ use super::Candidate;
 use crate::Fallible;
 use crate::load::{FRAMES_PER_SECOND, QUEUE, Size};
 use crate::message::Message;
-use crate::meter::{Account, Meter};
+use crate::meter::{Meter, ProducerMeter};
 use crate::task::{Task, on_end_of_input};
-use crate::work::{Pacer, Source, Stamped, copy, generate, read};
+use crate::work::{FrameRing, Pacer, Stamped, copy, generate, read};
 
 const DRIVER: &str = "bench";
 const KIND: &str = "bench-reader";
 
-/// Where the stamp lies among the frames of a frameset.
+/// Index of the timestamp's frame in a frameset.
 const STAMP: usize = 2;
 const STAMP_BYTES: usize = 8;
 
-/// Writes the topology of a measurement into `folder`, and says with which arguments the program runs it.
+/// Writes the topology of a measurement into `folder`, and returns the program's arguments for it.
 pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     let multi_process = matches!(task.candidate, Candidate::CamrigCopies | Candidate::CamrigInSlot);
     let placement = if multi_process { "multi-process" } else { "in-process" };
@@ -63,7 +62,7 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     Ok(vec!["run".to_owned(), path(topology), "--report".to_owned(), path(folder.join("report.json"))])
 }
 
-/// Framesets that camrig's own report calls dropped, over the whole run.
+/// Returns the number of dropped framesets in camrig's own report, over the whole run.
 pub(crate) fn reported_drops(folder: &Path) -> Fallible<u64> {
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("report.json"))?)?;
     let links = report["links"].as_array().ok_or("the report has no links")?;
@@ -71,30 +70,30 @@ pub(crate) fn reported_drops(folder: &Path) -> Fallible<u64> {
     Ok(dropped.filter_map(serde_json::Value::as_u64).sum())
 }
 
-/// The camrig program: the supervisor or a worker, as camrig finds out by itself.
+/// Runs the camrig program, as the supervisor or a worker.
 pub(super) fn run(task: &Task) -> ExitCode {
     // Workers have no standard input, and end with their supervisor.
     if std::env::args().nth(1).is_some_and(|command| command == "run") {
         on_end_of_input(|| {
-            // As a user's Ctrl-C would. Who signals himself is there.
+            // Like Ctrl-C. A process can always signal itself.
             let _ = kill_process(getpid(), Signal::TERM);
         });
     }
     let task = task.clone();
-    // The first one alone has a meter: what is measured is the same however many there are.
+    // Only the first reader has a meter: the measurement is the same for any number of readers.
     let reader = move |ReaderOptions { reader }| {
-        Ok(Reader { meter: (reader == 0).then(|| Meter::new(&task)), known: false })
+        Ok(Reader { meter: (reader == 0).then(|| Meter::new(&task)), announced: false })
     };
     App::new().driver::<BenchDriver>(DRIVER).processor(KIND, reader).main()
 }
 
-/// The camera whose framesets cost nothing but the work itself.
+/// A camera whose framesets cost nothing beyond the common work.
 struct BenchDriver {
     task: Task,
     camera: usize,
-    source: Option<Arc<Source>>,
+    ring: Option<Arc<FrameRing>>,
     pacer: Pacer,
-    account: Account,
+    account: ProducerMeter,
     sequence: u64,
 }
 
@@ -110,9 +109,9 @@ impl Driver for BenchDriver {
     fn open(_: &str, options: DriverOptions) -> Result<Self, DriverError> {
         let task = Task::of_this_process().ok_or_else(|| DriverError::new("this process has no task"))?;
         let camera = options.camera;
-        let source = task.candidate.has_source().then(|| Arc::new(Source::new(task.load.size, camera)));
-        let (pacer, account) = (Pacer::new(task.load, camera), Account::new(&task, camera));
-        Ok(Self { task, camera, source, pacer, account, sequence: 0 })
+        let ring = task.candidate.has_ring().then(|| Arc::new(FrameRing::new(task.load.size, camera)));
+        let (pacer, account) = (Pacer::new(task.load, camera), ProducerMeter::new(&task, camera));
+        Ok(Self { task, camera, ring, pacer, account, sequence: 0 })
     }
 
     fn info(&self) -> CameraInfo {
@@ -125,7 +124,7 @@ impl Driver for BenchDriver {
         CameraInfo {
             name: String::new(),
             driver: String::new(),
-            // The reader knows cameras by their number.
+            // The reader identifies cameras by their number.
             serial: self.camera.to_string(),
             model: String::new(),
             firmware: String::new(),
@@ -144,21 +143,20 @@ impl Driver for BenchDriver {
         let begun = monotonic_nanos();
         let headers = headers(self.task.load.size, self.sequence, begun);
         let candidate = self.task.candidate;
-        match &self.source {
-            Some(source) if candidate != Candidate::CamrigInProcess => {
+        match &self.ring {
+            Some(ring) if candidate != Candidate::CamrigInProcess => {
                 let (size, sequence) = (self.task.load.size, self.sequence);
-                let held =
-                    HeldInSource { source: Arc::clone(source), size, sequence, handed: OnceLock::new() };
+                let held = HeldInRing { ring: Arc::clone(ring), size, sequence, handed: OnceLock::new() };
                 if candidate == Candidate::CamrigInProcessHeld {
-                    // Nothing is copied: this is the hand-over.
+                    // Nothing is copied: the frameset is passed on now.
                     held.pixels(STAMP);
                 }
                 output.publish_held(begun, headers, Box::new(held)).map_err(refused)?;
             }
-            source => {
+            ring => {
                 if let Some(mut loan) = output.loan(begun, headers).map_err(refused)? {
-                    if let Some(source) = source {
-                        let (color, depth) = planes(source.frameset(self.sequence), self.task.load.size);
+                    if let Some(ring) = ring {
+                        let (color, depth) = planes(ring.frameset(self.sequence), self.task.load.size);
                         copy(color, loan.frame_mut(0));
                         copy(depth, loan.frame_mut(1));
                     } else {
@@ -170,7 +168,7 @@ impl Driver for BenchDriver {
                 }
             }
         }
-        self.account.note(begun);
+        self.account.record(begun);
         self.sequence += 1;
         Ok(Captured::FrameSet)
     }
@@ -206,16 +204,16 @@ fn headers(size: Size, number: u64, nanos: u64) -> FrameHeaders {
 }
 
 /// A frameset in the library's buffers.
-struct HeldInSource {
-    source: Arc<Source>,
+struct HeldInRing {
+    ring: Arc<FrameRing>,
     size: Size,
     sequence: u64,
     handed: OnceLock<[u8; STAMP_BYTES]>,
 }
 
-impl HeldFrames for HeldInSource {
+impl HeldFrames for HeldInRing {
     fn pixels(&self, index: usize) -> &[u8] {
-        let (color, depth) = planes(self.source.frameset(self.sequence), self.size);
+        let (color, depth) = planes(self.ring.frameset(self.sequence), self.size);
         match index {
             0 => color,
             1 => depth,
@@ -230,24 +228,24 @@ struct ReaderOptions {
     reader: usize,
 }
 
-/// The processor: notes each frameset and reads its pixels.
+/// The processor: records each frameset and reads its pixels.
 struct Reader {
     meter: Option<Meter>,
-    /// Whether a reader without a meter has said that it reads.
-    known: bool,
+    /// Whether a reader without a meter has announced itself.
+    announced: bool,
 }
 
 impl Processor for Reader {
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let camera = frames.info().serial.parse()?;
-        let stamp = frames.frame(Stream::Infrared1).ok_or("a frameset without its stamp")?;
+        let stamp = frames.frame(Stream::Infrared1).ok_or("the frameset has no timestamp frame")?;
         let handed_nanos = u64::from_ne_bytes(stamp.bytes().try_into()?);
         let (sequence, begun_nanos) = (frames.sequence(), frames.arrival_nanos());
         if let Some(meter) = &mut self.meter {
-            meter.note(&Stamped { camera, sequence, begun_nanos, handed_nanos });
-        } else if !self.known {
-            Message::ReadsToo { process: std::process::id() }.say();
-            self.known = true;
+            meter.record(&Stamped { camera, sequence, begun_nanos, handed_nanos });
+        } else if !self.announced {
+            Message::OtherReader { process: std::process::id() }.send();
+            self.announced = true;
         }
         frames.frames().take(STAMP).for_each(|frame| read(frame.bytes()));
         Ok(())

@@ -1,4 +1,4 @@
-//! Nothing gets lost without being counted, on any link, under any policy, wherever its ends live.
+//! Tests that no frameset gets lost without being counted, on any link, with any overflow, in any placement.
 
 use std::fmt::Write;
 
@@ -10,11 +10,11 @@ use crate::harness::{Ended, Placement, Plan};
 
 const FRAMESETS: u64 = 600;
 
-/// Each driver publishes in its own way: into slots, or where its frames are.
+/// One driver that writes into slots, and one that owns its frames.
 const DRIVERS: [(&str, &str); 2] =
     [("synthetic", "{ model = 'any', paced = false, color = 'off', depth = '32x24@30' }"), ("pattern", "{}")];
 
-/// What a `count` processor says that it saw.
+/// The numbers that a `count` processor prints.
 struct Counted {
     framesets: u64,
     missing: u64,
@@ -23,26 +23,26 @@ struct Counted {
 
 fn counted(ended: &Ended, processor: &str) -> Counted {
     let start = format!("{processor} of camera: ");
-    // One that saw nothing says nothing.
+    // A processor that received nothing prints nothing.
     let line = ended.stdout.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or("0 0 0");
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [framesets, missing, next] = numbers[..] else { panic!("{line}") };
     Counted { framesets, missing, next }
 }
 
-/// Checks that what a processor saw is what the link state says of its link.
+/// Checks that a processor's own counts equal the counters of its link.
 fn assert_counted(ended: &Ended, processor: &str) -> Counted {
     let link = ended.report().link("camera", processor);
     let counted = counted(ended, processor);
     assert_eq!(counted.framesets, link.delivered, "{link:?}");
-    // What is missing before the last one that came, and what was dropped after it.
+    // Missing before the last received frameset, plus dropped after it.
     assert_eq!(counted.missing + link.produced - counted.next, link.dropped_of_all_reasons(), "{link:?}");
     counted
 }
 
 fn slow_beside_quick(placement: Placement, overflow: &str) {
     for (driver, options) in DRIVERS {
-        // The slow one waits for facts, not for time: two of three framesets have to go.
+        // The slow processor waits for facts, not for time: two of three framesets have to be dropped.
         let slowness = match overflow {
             "block" => "{ pause_millis = 1 }".to_owned(),
             _ => format!("{{ lag = 3, total = {FRAMESETS} }}"),
@@ -70,12 +70,12 @@ fn slow_beside_quick(placement: Placement, overflow: &str) {
             assert!(slow.dropped[overflow] > FRAMESETS / 2, "{slow:?}");
         }
         if overflow == "drop-oldest" {
-            assert_eq!(seen.next, FRAMESETS, "the freshest frameset is never the one that is dropped");
+            assert_eq!(seen.next, FRAMESETS, "the newest frameset was dropped");
         }
     }
 }
 
-/// Readers as quick as the camera: the two meet at every step of the way.
+/// Readers as quick as the camera, so that both ends access a slot at the same time.
 fn race(placement: Placement) {
     const FRAMESETS: u64 = 5000;
     for (driver, options) in DRIVERS {
@@ -103,10 +103,7 @@ fn race(placement: Placement) {
             assert_eq!(link.produced, FRAMESETS);
             assert!(link.dropped.keys().all(|reason| reason == overflow), "{link:?}");
             let seen = assert_counted(&ended, name);
-            assert!(
-                overflow == "drop-newest" || seen.next == FRAMESETS,
-                "the freshest was dropped: {link:?}"
-            );
+            assert!(overflow == "drop-newest" || seen.next == FRAMESETS, "the newest was dropped: {link:?}");
         }
     }
 }

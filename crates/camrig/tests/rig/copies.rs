@@ -1,4 +1,4 @@
-//! How often pixels are copied, counted where they are read: never within a process, once between processes.
+//! Tests how often pixels are copied, counted where they are read: never within a process, once between processes.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::test;
 
 const FRAMESETS: u64 = 200;
 
-/// A camera in `camera`, and readers each of which is in a process of that name and expects such memory.
+/// Runs a camera in process `camera`, and a reader in each of these processes that expects this kind of memory.
 fn run(placement: Placement, camera: &str, readers: &[&str], memory: &str) -> Ended {
     let mut topology = format!("[camera.camera]\ndriver = 'pattern'\nprocess = '{camera}'\n");
     for (number, process) in readers.iter().enumerate() {
@@ -27,7 +27,7 @@ fn run(placement: Placement, camera: &str, readers: &[&str], memory: &str) -> En
     ended
 }
 
-/// The lines of stdout, sorted: processes say them in any order.
+/// Returns the sorted lines of stdout: processes print in any order.
 fn lines(ended: &Ended) -> Vec<&str> {
     let mut lines: Vec<_> = ended.stdout.lines().collect();
     lines.sort_unstable();
@@ -57,7 +57,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         assert_eq!(lines(&ended), expected);
     });
     test(trials, "copies::a_reader_beside_the_camera_shares_the_one_copy", || {
-        // Two of three are together in the same process, and none is in the camera's: also one copy.
+        // Two of three readers share a process that is not the camera's: also one copy.
         for processes in [["together", "main", "far"], ["far", "far", "main"]] {
             let ended = run(Placement::Mixed, "together", &processes, "shared");
             let readers = [0, 1, 2].map(|number| format!("reader-{number}: 200 framesets, Shared memory"));

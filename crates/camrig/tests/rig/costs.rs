@@ -1,5 +1,5 @@
-//! What a frameset costs between processes once a rig runs: page faults, mappings, allocations, system calls
-//! and bytes on a channel. All of it is counted, none of it timed.
+//! Tests of a frameset's cost between processes in steady state: page faults, mappings, allocations, system calls and
+//! bytes on a channel. All of it is counted, none of it timed.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,13 +13,13 @@ use serde::Deserialize;
 use crate::harness::{Placement, Plan};
 use crate::{ALLOCATOR, test};
 
-/// Framesets until everything is warm.
+/// Framesets before the measurement.
 const WARM: u64 = 200;
 
-/// Framesets that are looked at after that.
+/// Measured framesets.
 const MEASURED: u64 = 1000;
 
-/// What a process has used so far.
+/// Resources that this process has used so far.
 #[derive(Clone, Copy)]
 struct Used {
     faults: u64,
@@ -30,7 +30,7 @@ struct Used {
 
 impl Used {
     fn now() -> Self {
-        // First, because looking allocates as well: the same every time.
+        // First, because the following reads allocate: always the same amount.
         let heap = ALLOCATOR.stats();
         let process = procfs::process::Process::myself().unwrap();
         Self {
@@ -42,7 +42,7 @@ impl Used {
     }
 }
 
-/// Counts framesets, and says what those after the warm ones cost this process.
+/// Counts framesets, and prints what those after the first [`WARM`] ones cost this process.
 struct Meter {
     framesets: u64,
     warm: Option<Used>,
@@ -54,7 +54,7 @@ impl Meter {
     fn count(&mut self, side: &str) {
         self.framesets += 1;
         if self.framesets == WARM - 1 {
-            // Once in vain: what looking needs for the first time is not what framesets cost.
+            // The first reading allocates more than the later ones, and framesets should not be charged for it.
             Used::now();
         } else if self.framesets == WARM {
             println!("{side} is warm");
@@ -62,15 +62,15 @@ impl Meter {
         } else if self.framesets == WARM + MEASURED
             && let Some(warm) = self.warm
         {
-            let looked = Used::now();
+            let used = Used::now();
             let again = Used::now();
-            // What one look allocates by itself is in between the two looks.
+            // The second reading measures what a reading itself allocates.
             println!(
                 "{side} {} faults {} mappings {} allocations {} bytes",
-                looked.faults - warm.faults,
-                looked.mappings.abs_diff(warm.mappings),
-                looked.allocations - warm.allocations - (again.allocations - looked.allocations),
-                looked.bytes - warm.bytes - (again.bytes - looked.bytes),
+                used.faults - warm.faults,
+                used.mappings.abs_diff(warm.mappings),
+                used.allocations - warm.allocations - (again.allocations - used.allocations),
+                used.bytes - warm.bytes - (again.bytes - used.bytes),
             );
         }
     }
@@ -84,7 +84,7 @@ pub(crate) struct MeteredOptions {
     held: bool,
 }
 
-/// A camera that meters its process.
+/// A camera that measures its process.
 pub(crate) struct Metered {
     options: MeteredOptions,
     number: u64,
@@ -98,7 +98,7 @@ impl Metered {
     }
 }
 
-/// The same pixels for every frame: what they cost is the output's.
+/// The same pixels for every frame, so that only the output's cost is measured.
 struct Zeros;
 
 static ZEROS: [u8; 640 * 480 * 2] = [0; 640 * 480 * 2];
@@ -129,7 +129,7 @@ impl Driver for Metered {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
-        // Slower than any reader, so that each frameset has to wake it: the dearest case.
+        // Slower than any reader, so that each frameset has to wake it: the most expensive case.
         std::thread::sleep(Duration::from_millis(2));
         let timestamp = Timestamp { clock: Clock::System, nanos: self.number };
         let header = self.stream().header(self.number, timestamp);
@@ -147,7 +147,7 @@ impl Driver for Metered {
     }
 }
 
-/// A processor that meters its process, and reads every byte.
+/// A processor that measures its process, and reads every byte.
 pub(crate) struct MeterProcessor(Meter);
 
 impl MeterProcessor {
@@ -173,7 +173,7 @@ fn topology(size: &str, held: bool) -> String {
 
 const FRAMESETS: &str = "1300";
 
-/// The numbers in the line that a side said.
+/// Returns the numbers in the line that one side printed.
 fn said(stdout: &str, side: &str) -> [u64; 4] {
     let line = stdout.lines().find(|line| line.starts_with(side) && line.ends_with("bytes")).unwrap();
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
@@ -192,29 +192,29 @@ fn memory(held: bool) {
             let what = format!("{side}, {size}: {faults} faults, {allocations} allocations, {heap} bytes");
             assert!(faults < MEASURED / 100, "{what}");
             assert_eq!(mappings, 0, "{what}");
-            // One small one: a held frame's, or a handle's. A few are made now and then.
+            // One small allocation each, of a held frame or a handle, and a few others.
             assert!(allocations <= MEASURED + MEASURED / 10, "{what}");
             bytes.push(heap);
         }
     }
-    // A frame of 640x480 is 16 times one of 160x120; what is allocated is the same but for the few.
+    // A frame of 640x480 is 16 times one of 160x120, but the allocated bytes are about equal.
     let same = MEASURED * 100;
     let [small_producer, small_reader, large_producer, large_reader] = bytes[..] else { panic!("{bytes:?}") };
     assert!(small_producer.abs_diff(large_producer) < same, "{bytes:?}");
     assert!(small_reader.abs_diff(large_reader) < same, "{bytes:?}");
 }
 
-/// System calls that only pass the time, such as that of a loaded machine, on which the producer waits for its reader.
+/// System calls that only wait, for example in a producer that waits for its reader on a loaded machine.
 const REST: [&str; 4] = ["clock_nanosleep", "nanosleep", "restart_syscall", "sched_yield"];
 
-/// Attaching, printing and ending are system calls too, but not a frameset's.
+/// Maximum number of system calls for attaching, printing and ending, which are not a frameset's.
 const OTHER_CALLS: usize = 150;
 
-/// What strace saw of a worker from its warm state to its end: its system calls, without rest.
+/// Returns the system calls of both workers from their warm state to their end, without [`REST`], as strace saw them.
 fn calls() -> Option<[Vec<String>; 2]> {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        // Past the harness, which keeps what passing tests say.
-        eprintln!("LEFT OUT: system calls are not counted, because strace is not installed");
+        // To stderr, because the harness does not capture it.
+        eprintln!("SKIPPED: system calls cannot be counted without strace");
         return None;
     }
     let topology = topology("160x120", true);
@@ -234,7 +234,7 @@ fn calls() -> Option<[Vec<String>; 2]> {
     });
     let ended = rig.finish();
     ended.assert_said(0, &[]);
-    // It ends with what it traces.
+    // Each tracer ends with its worker.
     for mut tracer in tracers {
         tracer.wait().unwrap();
     }
@@ -253,16 +253,16 @@ fn calls() -> Option<[Vec<String>; 2]> {
 fn system_calls() {
     let Some([producer, reader]) = calls() else { return };
     let count = |calls: &[String], name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
-    let (rung, slept) = (count(&producer, "futex"), count(&reader, "futex"));
+    let (woken, slept) = (count(&producer, "futex"), count(&reader, "futex"));
     // Strace was attached in time to see most of it.
-    assert!(rung > MEASURED as usize / 10, "{rung} rings were seen");
+    assert!(woken > MEASURED as usize / 10, "{woken} wake-ups were seen");
     assert!(slept > MEASURED as usize / 10, "{slept} sleeps were seen");
     let framesets = WARM as usize + MEASURED as usize;
-    assert!(rung <= framesets + OTHER_CALLS, "{rung} rings for {framesets} framesets");
-    assert!(producer.len() <= rung + OTHER_CALLS, "{} calls for {rung} rings", producer.len());
+    assert!(woken <= framesets + OTHER_CALLS, "{woken} wake-ups for {framesets} framesets");
+    assert!(producer.len() <= woken + OTHER_CALLS, "{} calls for {woken} wake-ups", producer.len());
     assert!(slept <= framesets + OTHER_CALLS, "{slept} sleeps for {framesets} framesets");
     assert!(reader.len() <= slept + OTHER_CALLS, "{} calls for {slept} sleeps", reader.len());
-    // What goes over a channel are orders and events, which are few.
+    // Only orders and events are sent over channels, and they are few.
     let sent = count(&producer, "sendmsg") + count(&reader, "sendmsg");
     assert!(sent <= 10, "{sent} messages were sent");
 }

@@ -1,6 +1,6 @@
-//! Every rig ends, in order or not, as it was asked to, with every frameset accounted for, and leaves nothing.
+//! Tests that every rig ends as requested, in order or not, with every frameset accounted for, and leaves nothing.
 //!
-//! Failures here are for good: `recovery` is where actors are restarted.
+//! Failures here are final: `recovery` tests restarts.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::{conformance, program, test};
 
-/// Two cameras that go on, and two processors that read both; `pulse` says each tenth frameset of each camera.
+/// Two cameras without an end, and two processors that read both; `pulse` prints every tenth frameset of each camera.
 pub(crate) const STEADY: &str = "
 [camera.front]
 driver = 'synthetic'
@@ -33,13 +33,13 @@ inputs = ['front', 'rear']
 overflow = 'block'
 ";
 
-/// A rig of which both cameras have delivered something.
+/// Starts [`STEADY`] and waits until both cameras have delivered framesets.
 fn steady(placement: Placement) -> Rig {
-    begun(STEADY, placement)
+    started(STEADY, placement)
 }
 
-/// A rig over the cameras of [`STEADY`], of which both have delivered something.
-pub(crate) fn begun(topology: &str, placement: Placement) -> Rig {
+/// Starts a rig over the cameras of [`STEADY`] and waits until both have delivered framesets.
+pub(crate) fn started(topology: &str, placement: Placement) -> Rig {
     let mut rig = Plan::new(topology, placement).start();
     for camera in ["front", "rear"] {
         wait_for_more(&mut rig, camera);
@@ -47,14 +47,14 @@ pub(crate) fn begun(topology: &str, placement: Placement) -> Rig {
     rig
 }
 
-/// Waits until more of a camera's framesets arrive than have until now.
+/// Waits until more of a camera's framesets arrive.
 pub(crate) fn wait_for_more(rig: &mut Rig, camera: &str) {
     let start = format!("pulse {camera} ");
     let until_now = rig.highest(&start);
     rig.wait_for(&start, |rig| (rig.highest(&start) > until_now).then_some(()));
 }
 
-/// Checks an end in order of everything in [`STEADY`].
+/// Checks that everything in [`STEADY`] ended in order.
 fn assert_in_order(ended: &Ended, exit: &str) {
     ended.assert_said(0, &[]);
     ended.assert_settled();
@@ -91,7 +91,7 @@ fn ends_with_its_inputs(placement: Placement) {
     ended.assert_complete(50);
 }
 
-/// A camera that ends as soon as it is told to, and a processor that never returns.
+/// A camera that ends as soon as it receives the stop, and a processor that never returns.
 const STUCK: &str = "
 [camera.front]
 driver = 'pattern'
@@ -113,7 +113,7 @@ fn second_interrupt(placement: Placement) {
     let mut rig = Plan::new(STUCK, placement).start();
     rig.wait_for_stdout("a processor that hangs", |lines| lines.contains(&"stuck: here it comes"));
     rig.signal(Signal::INT);
-    // The driver says something when it is dropped: so the first signal was heard.
+    // The driver prints when it is dropped, which shows that the first signal was handled.
     rig.wait_for_stdout("the end of the camera", |lines| {
         lines.iter().any(|line| line.starts_with("front: "))
     });
@@ -123,7 +123,7 @@ fn second_interrupt(placement: Placement) {
     assert_eq!(ended.report().exit, "interrupted");
 }
 
-/// `STUCK`, where the processor naps or hangs when everything else has ended.
+/// Returns [`STUCK`] with a processor that sleeps or hangs after everything else has ended.
 fn stuck_at_the_end(how: &str, keys: &str) -> String {
     STUCK
         .replace("at = 'process', how = 'hang'", &format!("at = 'finish', how = '{how}'"))
@@ -134,11 +134,11 @@ const NEVER_RETURNS: &str =
     "ERROR main: processor `stuck` has not returned from a call for 500 ms; its process is";
 const FAILED: &str = "failed: process `stuck` was killed by signal 9 (SIGKILL)";
 
-/// One interrupt is enough to end: the processor is killed.
+/// One interrupt is enough to end the rig: the processor is killed.
 fn stuck_processor() {
     let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500");
     let mut rig = Plan::new(&topology, Placement::Mixed).start();
-    rig.wait_for_stdout("a beginning", |lines| lines.contains(&"pulse front 1"));
+    rig.wait_for_stdout("the first frameset", |lines| lines.contains(&"pulse front 1"));
     rig.signal(Signal::INT);
     let ended = rig.finish();
     let failed = format!("ERROR main: processor `stuck` {FAILED}");
@@ -147,7 +147,7 @@ fn stuck_processor() {
     ended.assert_settled();
 }
 
-/// Nobody has to interrupt a rig whose cameras have come to their end.
+/// A rig whose cameras have ended needs no interrupt to end.
 fn stuck_processor_without_cameras() {
     let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500\nrestart = { max = 0 }");
     let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
@@ -155,7 +155,7 @@ fn stuck_processor_without_cameras() {
     ended.assert_said(70, &[&format!("{NEVER_RETURNS} replaced"), &failed]);
 }
 
-/// Whoever has much to write at the end is not cut off.
+/// A processor that takes long to finish is not killed.
 fn slow_processor() {
     let topology = stuck_at_the_end("long-nap", "");
     let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
@@ -163,14 +163,14 @@ fn slow_processor() {
     ended.assert_complete(3);
 }
 
-/// A camera that does not hear that it is to stop.
+/// A camera that does not return, and so never stops by itself.
 fn stuck_camera() {
     let topology = STUCK
         .replace("pause_millis = 1", "pause_millis = 1, fault = { at = 'capture', how = 'hang', after = 5 }")
         .replace("process = 'front'", "process = 'front'\nstall_timeout_millis = 0")
         .replace("at = 'process', how = 'hang'", "at = 'nowhere', how = 'hang'");
     let mut rig = Plan::new(&topology, Placement::Mixed).start();
-    rig.wait_for_stdout("all that comes", |lines| lines.contains(&"pulse front 5"));
+    rig.wait_for_stdout("the last frameset", |lines| lines.contains(&"pulse front 5"));
     rig.signal(Signal::INT);
     let ended = rig.finish();
     ended.assert_said(70, &["ERROR main: camera `front` failed: did not end within 10 s"]);
@@ -178,10 +178,10 @@ fn stuck_camera() {
     ended.assert_settled();
 }
 
-/// To be put into an actor's table: whatever fails, fails for good.
+/// A key for an actor's table: every failure is final.
 const FOR_GOOD: &str = "restart = { max = 0 }\n";
 
-/// A camera and a processor that can fail, beside others that do not.
+/// Returns a camera and a processor with faults, beside others without.
 fn with_faults(camera: &str, processor: &str) -> String {
     format!(
         "[camera.front]\ndriver = 'pattern'\nprocess = 'front'\n{FOR_GOOD}\
@@ -195,12 +195,12 @@ fn with_faults(camera: &str, processor: &str) -> String {
 
 const NO_FAULT: &str = "{ at = 'nowhere', how = 'error' }";
 
-/// What a fault says of itself, by how it comes.
+/// Returns the message of a fault of this kind.
 fn said(how: &str) -> String {
     match how {
-        "panic" => format!("panicked at {}: as it was asked to", program::FILE),
-        "unavailable" => "gone, as it was asked to".to_owned(),
-        _ => "as it was asked to".to_owned(),
+        "panic" => format!("panicked at {}: a requested fault", program::FILE),
+        "unavailable" => "a requested absence".to_owned(),
+        _ => "a requested fault".to_owned(),
     }
 }
 
@@ -239,7 +239,7 @@ fn faulty_camera(placement: Placement, at: &str) {
         for link in &ended.report().links {
             assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
         }
-        // The rig goes on with one camera less, but does not begin with one less.
+        // A running rig continues with one camera less, but does not start with one less.
         let rear = if at == "open" { 0 } else { 80 };
         assert_eq!(ended.report().actor("rear").produced, rear, "{at} {how}");
     }
@@ -263,7 +263,7 @@ fn unplugged(placement: Placement) {
 pub(crate) const KILLED: &str = "was killed by signal 9 (SIGKILL)";
 
 fn killed_camera(placement: Placement) {
-    let mut rig = begun(&STEADY.replace("'front'\n", &format!("'front'\n{FOR_GOOD}")), placement);
+    let mut rig = started(&STEADY.replace("'front'\n", &format!("'front'\n{FOR_GOOD}")), placement);
     rig.kill_worker("front");
     let failed = format!("camera `front` failed: process `front` {KILLED}");
     rig.wait_for_stderr(&failed);
@@ -275,7 +275,7 @@ fn killed_camera(placement: Placement) {
     ended.assert_said(70, &[&format!("ERROR main: {failed}")]);
     ended.assert_settled();
     for link in &ended.report().links {
-        // A producer may die between its count and its queue.
+        // A producer may die after counting a frameset and before queueing it.
         let died = link.dropped.get("process-died").copied().unwrap_or(0);
         assert_eq!(link.dropped_of_all_reasons(), died, "{link:?}");
         assert!(died <= u64::from(link.from == "front"), "{link:?}");
@@ -290,15 +290,15 @@ fn killed_processor(placement: Placement) {
         "[processor.verify]\nkind = 'verify'\nprocess = 'together'",
         &format!("[processor.verify]\nkind = 'verify'\nprocess = 'verify'\n{FOR_GOOD}"),
     );
-    let rig = begun(&topology, placement);
+    let rig = started(&topology, placement);
     rig.kill_worker("verify");
-    // The rig was built for its processor: it ends by itself.
+    // A rig ends by itself without its processor.
     let ended = rig.finish();
     ended.assert_said(70, &[&format!("ERROR main: processor `verify` failed: process `verify` {KILLED}")]);
     ended.assert_settled();
     for link in &ended.report().links {
         assert!(link.to == "verify" || link.dropped.is_empty(), "{link:?}");
-        // A reader may die between its take and its count.
+        // A reader may die after taking a frameset and before counting it.
         assert!(link.dropped.get("process-died").is_none_or(|&died| died == 1), "{link:?}");
         let known = |reason: &String| ["reader-gone", "process-died"].contains(&reason.as_str());
         assert!(link.dropped.keys().all(known), "{link:?}");
@@ -308,7 +308,7 @@ fn killed_processor(placement: Placement) {
     }
 }
 
-/// Checks what the end of a killed supervisor is: the harness sees that no process and no file is left.
+/// Kills the supervisor; the harness checks that no process and no file is left.
 fn assert_killed(rig: Rig) {
     rig.signal(Signal::KILL);
     let ended = rig.finish();
@@ -320,7 +320,7 @@ fn killed_supervisor(placement: Placement) {
     assert_killed(steady(placement));
 }
 
-/// So many processes beside the supervisor, which take a while to start.
+/// Returns a topology with this many worker processes, which take a while to start.
 fn many(workers: usize) -> String {
     let mut topology = "[camera.front]\ndriver = 'pattern'\n".to_owned();
     for number in 1..workers {
@@ -329,7 +329,7 @@ fn many(workers: usize) -> String {
     topology
 }
 
-/// When every worker was started, and none needs to have said hello; when all have said it.
+/// Kills the supervisor when every worker was started but maybe none has connected, and when all have connected.
 fn killed_while_workers_connect() {
     for workers in [1, 2, 3, 4, 6, 8] {
         let topology = many(workers);
@@ -344,12 +344,12 @@ fn killed_while_workers_connect() {
     }
 }
 
-/// While it still starts workers, each of which makes a folder for its socket.
+/// Kills the supervisor while it still starts workers, each of which creates a folder for its socket.
 fn killed_while_it_starts_workers() {
     let topology = many(4);
     for _ in 0..20 {
         let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
-        // The folder may be gone before it is looked for: a worker is a fact as well.
+        // The folder may be removed before it is seen, so a running worker counts too.
         rig.wait_for("the first temporary file or worker", |rig| {
             (!rig.temporary_files().is_empty() || !rig.workers().is_empty()).then_some(())
         });
@@ -357,23 +357,24 @@ fn killed_while_it_starts_workers() {
     }
     for workers in [1, 2, 3] {
         let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
-        rig.wait_for("so many workers", |rig| (rig.workers().len() >= workers).then_some(()));
+        rig.wait_for("the first workers", |rig| (rig.workers().len() >= workers).then_some(()));
         assert_killed(rig);
     }
 }
 
-fn dies_before_its_hello() {
-    let died = format!("exited with code {}", program::DIES_WITH);
+fn exits_before_it_connects() {
+    let died = format!("exited with code {}", program::EARLY_EXIT_CODE);
     for (process, actor) in [("front", "camera `front`"), ("reader-2", "processor `reader-2`")] {
         let topology = many(4);
-        let ended = Plan::new(&topology, Placement::MultiProcess).environment(program::DIES, process).run();
+        let ended =
+            Plan::new(&topology, Placement::MultiProcess).environment(program::EXITS_EARLY, process).run();
         ended.assert_said(70, &[&format!("ERROR main: {actor} failed: process `{process}` {died}")]);
         ended.assert_settled();
     }
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    // First the longest, which is idle for most of its time.
+    // The longest tests first: they are idle most of the time.
     test(trials, "endings::a_processor_finishes_slowly", slow_processor);
     test(trials, "endings::a_camera_never_returns", stuck_camera);
     test(trials, "endings::a_processor_never_returns", stuck_processor);
@@ -404,5 +405,5 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "endings::the_supervisor_is_killed", killed_supervisor);
     test(trials, "endings::the_supervisor_is_killed_while_workers_connect", killed_while_workers_connect);
     test(trials, "endings::the_supervisor_is_killed_while_it_starts_workers", killed_while_it_starts_workers);
-    test(trials, "endings::a_worker_dies_before_its_hello", dies_before_its_hello);
+    test(trials, "endings::a_worker_exits_before_it_connects", exits_before_it_connects);
 }

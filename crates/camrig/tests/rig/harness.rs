@@ -1,8 +1,8 @@
-//! Runs a rig in real processes under a watchdog, and says what came of it.
+//! Runs a rig in real processes under a watchdog, and returns its outcome.
 //!
-//! Everything that a run leaves is in a folder of its own, also what the program puts into its temporary
-//! folder, and all its processes carry a mark in their environment: so a test can find a worker by name, and
-//! see that nothing is left. It deliberately knows no topology.
+//! All files of a run, including the program's temporary files, are in a folder of its own, and all its processes
+//! have a mark in their environment: so a test can find a worker by name and check that nothing is left. The harness
+//! does not depend on any topology.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,18 +24,18 @@ use crate::program;
 /// The environment variable that makes this binary a camrig program, and marks a run's processes.
 pub(crate) const MARK: &str = "CAMRIG_TEST_RIG";
 
-/// Whoever waits for longer than this waits for something that will not come.
+/// Maximum wait for a fact; a longer wait fails the test.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// Between two looks at a fact.
+/// Interval between two checks of a fact.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Where actors live.
+/// The placement of actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     InProcess,
     MultiProcess,
-    /// As the topology's `process` keys say.
+    /// According to the topology's `process` keys.
     Mixed,
 }
 
@@ -51,19 +51,19 @@ impl Placement {
     }
 }
 
-/// A rig that runs.
+/// A running rig.
 pub(crate) struct Rig {
     child: Child,
     mark: String,
     folder: PathBuf,
-    stdout: Said,
-    stderr: Said,
+    stdout: Output,
+    stderr: Output,
     readers: Vec<JoinHandle<()>>,
-    /// What was in `/dev/shm` before.
+    /// Names in `/dev/shm` before the rig started.
     shared_before: Vec<String>,
 }
 
-type Said = Arc<Mutex<Vec<u8>>>;
+type Output = Arc<Mutex<Vec<u8>>>;
 
 /// A rig that ended by itself.
 pub(crate) struct Ended {
@@ -74,7 +74,7 @@ pub(crate) struct Ended {
     report: Option<Report>,
 }
 
-/// A process of a rig, beside the supervisor.
+/// A worker process of a rig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
     pub(crate) process: String,
@@ -82,7 +82,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// The worker with this number, as `ps` shows it: the program, `worker`, and the name of its process.
+    /// Returns the worker with this process ID, from its command line: the program, `worker`, the name of its process.
     fn of(pid: u32) -> Option<Self> {
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut words = command.split(|&byte| byte == 0).skip(1);
@@ -92,7 +92,7 @@ impl Worker {
     }
 }
 
-/// The report of a run, as far as these tests look at it.
+/// The fields of a run's report that these tests use.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Report {
     pub(crate) exit: String,
@@ -142,7 +142,7 @@ impl Report {
     }
 }
 
-/// What to run.
+/// A rig to run: topology, placement, arguments, environment.
 pub(crate) struct Plan<'a> {
     topology: &'a str,
     placement: Placement,
@@ -156,7 +156,7 @@ impl<'a> Plan<'a> {
         Self { topology, placement, arguments: Vec::new(), environment: Vec::new(), limit: ":" }
     }
 
-    /// What a shell says before it becomes the rig, such as `ulimit -n 20`.
+    /// Sets a shell command that runs before the rig, such as `ulimit -n 20`.
     pub(crate) fn limit(mut self, limit: &'a str) -> Self {
         self.limit = limit;
         self
@@ -172,7 +172,7 @@ impl<'a> Plan<'a> {
         self
     }
 
-    /// What `check` says of it.
+    /// Returns the output of `check`.
     pub(crate) fn check(self) -> String {
         static CHECKS: AtomicU32 = AtomicU32::new(0);
         let name = format!("camrig-check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
@@ -188,7 +188,7 @@ impl<'a> Plan<'a> {
         String::from_utf8(checked.stdout).unwrap()
     }
 
-    /// Starts it and waits until it has ended by itself.
+    /// Starts the rig and waits until it has ended by itself.
     pub(crate) fn run(self) -> Ended {
         self.start().finish()
     }
@@ -211,19 +211,19 @@ impl<'a> Plan<'a> {
         command.env(MARK, &mark).env("TMPDIR", folder.join("tmp"));
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Signals that this group hears are not for the rig.
+        // Signals to this process group do not reach the rig.
         let mut child = command.process_group(0).spawn().unwrap();
-        let (stdout, stderr) = (Said::default(), Said::default());
+        let (stdout, stderr) = (Output::default(), Output::default());
         let readers = vec![
-            listen(child.stdout.take().unwrap(), &stdout),
-            listen(child.stderr.take().unwrap(), &stderr),
+            collect(child.stdout.take().unwrap(), &stdout),
+            collect(child.stderr.take().unwrap(), &stderr),
         ];
         Rig { child, mark, folder, stdout, stderr, readers, shared_before }
     }
 }
 
-/// Keeps what is said, as it is said.
-fn listen(mut pipe: impl Read + Send + 'static, said: &Said) -> JoinHandle<()> {
+/// Collects the output of a pipe.
+fn collect(mut pipe: impl Read + Send + 'static, said: &Output) -> JoinHandle<()> {
     let said = Arc::clone(said);
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -233,7 +233,7 @@ fn listen(mut pipe: impl Read + Send + 'static, said: &Said) -> JoinHandle<()> {
     })
 }
 
-fn text(said: &Said) -> String {
+fn text(said: &Output) -> String {
     String::from_utf8_lossy(&said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
 
@@ -243,7 +243,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 impl Rig {
-    /// Waits until `fact` says something; fails with what was said so far when it never does.
+    /// Waits until `fact` returns a value; fails with all output so far after [`WATCHDOG`].
     pub(crate) fn wait_for<T>(&mut self, what: &str, mut fact: impl FnMut(&mut Self) -> Option<T>) -> T {
         let deadline = Instant::now() + WATCHDOG;
         loop {
@@ -254,7 +254,7 @@ impl Rig {
                 let left = self.workers();
                 self.kill_all();
                 panic!(
-                    "waited in vain: {what}\nworkers: {left:?}\n--- stdout ---\n{}--- stderr ---\n{}",
+                    "timed out waiting for: {what}\nworkers: {left:?}\n--- stdout ---\n{}--- stderr ---\n{}",
                     text(&self.stdout),
                     text(&self.stderr),
                 );
@@ -263,21 +263,21 @@ impl Rig {
         }
     }
 
-    /// Waits until `said` is true of the whole lines that were written to stdout.
-    pub(crate) fn wait_for_stdout(&mut self, what: &str, said: impl Fn(&[&str]) -> bool) {
+    /// Waits until `accepts` is true of the whole lines in stdout.
+    pub(crate) fn wait_for_stdout(&mut self, what: &str, accepts: impl Fn(&[&str]) -> bool) {
         self.wait_for(what, |rig| {
             let all = text(&rig.stdout);
             let whole = all.rfind('\n').map_or("", |end| &all[..end]);
-            said(&whole.lines().collect::<Vec<_>>()).then_some(())
+            accepts(&whole.lines().collect::<Vec<_>>()).then_some(())
         });
     }
 
-    /// Waits until stderr has a line that ends with this.
+    /// Waits until stderr has a line that ends with `end`.
     pub(crate) fn wait_for_stderr(&mut self, end: &str) {
         self.wait_for_stderr_times(end, 1);
     }
 
-    /// Waits until stderr has so many lines that end with this.
+    /// Waits until stderr has this many lines that end with `end`.
     pub(crate) fn wait_for_stderr_times(&mut self, end: &str, times: usize) {
         self.wait_for(end, |rig| {
             let said = text(&rig.stderr).lines().filter(|line| line.ends_with(end)).count();
@@ -285,19 +285,19 @@ impl Rig {
         });
     }
 
-    /// The highest number that a line of this start ends with.
+    /// Returns the highest number after `start` in any line of stdout.
     pub(crate) fn highest(&self, start: &str) -> u64 {
         self.numbers(start).into_iter().max().unwrap_or(0)
     }
 
-    /// The numbers that lines of this start end with.
+    /// Returns the numbers after `start` in all lines of stdout.
     pub(crate) fn numbers(&self, start: &str) -> Vec<u64> {
         let all = text(&self.stdout);
         let whole = all.rfind('\n').map_or("", |end| &all[..end]);
         whole.lines().filter_map(|line| line.strip_prefix(start)?.trim().parse().ok()).collect()
     }
 
-    /// What the rig says of itself at this moment.
+    /// Returns the rig's status.
     pub(crate) fn status(&mut self) -> RigStatus {
         let pid = format!("-{}-", self.child.id());
         self.wait_for("its status", |_| {
@@ -306,36 +306,36 @@ impl Rig {
         })
     }
 
-    /// Forgets what was written to stdout until now.
+    /// Clears the stdout collected so far.
     pub(crate) fn forget_stdout(&self) {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What was written to stderr until now.
+    /// Returns the stderr collected so far.
     pub(crate) fn stderr(&self) -> String {
         text(&self.stderr)
     }
 
-    /// The supervisor.
+    /// Returns the supervisor's process ID.
     pub(crate) fn supervisor(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// The workers that the supervisor started and are alive, looked up quickly; an orphan is not among them.
+    /// Returns the supervisor's running workers; quicker than [`workers`](Self::workers), but without orphans.
     pub(crate) fn children(&self) -> Vec<Worker> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| Worker::of(pid.parse().ok()?)).collect()
     }
 
-    /// The workers that are alive.
+    /// Returns all running workers of this rig.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let supervisor = self.child.id();
         let marked = format!("{MARK}={}", self.mark);
         let entries = fs::read_dir("/proc").unwrap().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let worker = |pid: u32| {
-            // A process that is gone, or a zombie, has no environment.
+            // An ended process or a zombie has no environment.
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let variables = || environment.split(|&byte| byte == 0);
             variables().find(|variable| *variable == marked.as_bytes())?;
@@ -344,12 +344,12 @@ impl Rig {
         pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()
     }
 
-    /// Sends a signal to the supervisor, and to nobody else.
+    /// Sends a signal to the supervisor only.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// `kill -9` of the worker of this name.
+    /// Kills the worker of this name with SIGKILL.
     pub(crate) fn kill_worker(&self, process: &str) {
         self.signal_worker(process, Signal::KILL);
     }
@@ -362,7 +362,7 @@ impl Rig {
         kill_process(worker.pid, signal).unwrap();
     }
 
-    /// What the rig has in its temporary folder now.
+    /// Returns the names in the rig's temporary folder.
     pub(crate) fn temporary_files(&self) -> Vec<String> {
         names_in(&self.folder.join("tmp"))
     }
@@ -378,21 +378,21 @@ impl Rig {
         let said = format!("{status}\n--- stdout ---\n{stdout}--- stderr ---\n{stderr}");
         let left = self.temporary_files();
         assert!(left.is_empty(), "the temporary folder holds {left:?} after {said}");
-        // Other programs use the folder at the same time, tests of ours among them: of a rig, only ipc-channel
-        // could leave something there.
+        // Other programs, and tests that run at the same time, use the folder too: only ipc-channel could leave files
+        // of a rig there.
         let mut shared = names_in(Path::new("/dev/shm"));
         shared.retain(|name| name.contains("ipc-channel"));
         shared.retain(|name| !self.shared_before.contains(name));
         assert!(shared.is_empty(), "/dev/shm holds {shared:?} after {said}");
         let report = fs::read(self.folder.join("report.json")).unwrap_or_default();
         let report = (!report.is_empty()).then(|| serde_json::from_slice(&report).unwrap());
-        // Shown only when the test fails: a test's own output is not captured.
+        // Printed only when the test fails: the output of these tests is not captured.
         LAST.with_borrow_mut(|last| *last = said);
-        Ended { status, stdout, stderr: stderr.lines().map(without_moment).collect(), report }
+        Ended { status, stdout, stderr: stderr.lines().map(without_time).collect(), report }
     }
 
     fn kill_all(&mut self) {
-        // Whoever has ended already needs no signal.
+        // The processes may have ended already.
         let _ = self.child.kill();
         for worker in self.workers() {
             let _ = kill_process(worker.pid, Signal::KILL);
@@ -402,16 +402,16 @@ impl Rig {
 }
 
 thread_local! {
-    /// What this test's last rig said.
+    /// The output of this thread's last rig.
     static LAST: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }
 
-/// What the last rig of this thread's test said, for the message of a test that fails.
-pub(crate) fn take_last_words() -> String {
+/// Returns the output of this thread's last rig, for the message of a failed test.
+pub(crate) fn take_last_output() -> String {
     LAST.take()
 }
 
-/// A test that fails leaves no process and no folder behind.
+/// Removes the processes and the folder of a failed test.
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill_all();
@@ -419,9 +419,9 @@ impl Drop for Rig {
     }
 }
 
-/// A log line without `2026-01-02T03:04:05.678Z ` at its start, and without the line and column that a panic in
-/// this program names.
-fn without_moment(line: &str) -> String {
+/// Removes the timestamp such as `2026-01-02T03:04:05.678Z ` from a log line, and the line and column of a panic in
+/// this program.
+fn without_time(line: &str) -> String {
     let rest = line.split_once("Z ").filter(|(time, _)| time.len() == 23 && time.as_bytes()[10] == b'T');
     let line = rest.map_or(line, |(_, rest)| rest);
     match line.split_once(program::FILE) {
@@ -434,7 +434,7 @@ fn without_moment(line: &str) -> String {
 }
 
 impl Ended {
-    /// The exit code; a signal is none.
+    /// Returns the exit code; `None` after a signal.
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
@@ -451,7 +451,7 @@ impl Ended {
         );
     }
 
-    /// Checks that on every link all that was produced is delivered or dropped, and that all that was lost has a
+    /// Checks that on every link every produced frameset was delivered or dropped, and that every lost one has a
     /// reason.
     pub(crate) fn assert_settled(&self) {
         for actor in &self.report().actors {
@@ -463,7 +463,7 @@ impl Ended {
         }
     }
 
-    /// Checks that every link delivered all of so many framesets.
+    /// Checks that every link delivered all of this many framesets.
     pub(crate) fn assert_complete(&self, framesets: u64) {
         for link in &self.report().links {
             let complete = (link.produced, link.delivered, link.in_flight) == (framesets, framesets, 0);

@@ -1,4 +1,4 @@
-//! Framesets outlive whoever made them, for whoever holds them.
+//! Tests that framesets outlive their producer as long as a reader holds them.
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ use crate::endings::KILLED;
 use crate::harness::{Placement, Plan};
 use crate::test;
 
-/// A processor that keeps its first framesets, and looks at them again with each that comes.
+/// A processor that holds its first framesets, and checks them again with each new one.
 const KEEPER: &str = "
 [camera.front]
 driver = 'pattern'
@@ -21,7 +21,7 @@ inputs = ['front']
 options = { keep = 3 }
 ";
 
-/// The camera's process is killed while its framesets are kept elsewhere. Its next life has slots of its own.
+/// The camera's process is killed while a reader holds its framesets. The next instance has slots of its own.
 fn killed_while_its_framesets_are_kept(placement: Placement) {
     let mut rig = Plan::new(KEEPER, placement).start();
     rig.wait_for_stdout("kept framesets", |lines| lines.contains(&"keeper: keeps 3"));
@@ -29,7 +29,7 @@ fn killed_while_its_framesets_are_kept(placement: Placement) {
     rig.kill_worker("front");
     rig.wait_for_stderr("camera `front` is running again");
     let until_now = rig.highest(beats);
-    // More than can have been queued before: these are of the new life.
+    // More than could have been queued before: these are from the new instance.
     rig.wait_for(beats, |rig| (rig.highest(beats) > until_now + 10).then_some(()));
     rig.signal(Signal::TERM);
     let ended = rig.finish();

@@ -1,5 +1,5 @@
-//! A machine that has no descriptors, no memory or no room on a disk left: who lacks it is named, in one line,
-//! and the rest goes on where it can.
+//! Tests of a machine without free descriptors, memory or disk space: one line names the actor that lacks them, and
+//! the rest of the rig continues where possible.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,24 +30,24 @@ inputs = ['front', 'rear']
 options = { beat = 10 }
 ";
 
-/// With fewer descriptors nothing begins that could be named.
+/// The lowest limit: with fewer descriptors the program cannot start at all.
 const FEWEST: u32 = 12;
 
-/// Checks that each line names an actor, or the process or link of one, once, and says what there is too little of.
+/// Checks that each line names an actor, or its process or link, once, and names the missing resource.
 fn assert_lacks<'a>(said: impl Iterator<Item = &'a str>, lack: &str) {
     let mut subjects = BTreeSet::new();
     for line in said {
-        let (before, subject) = line.split_once('`').unwrap_or_else(|| panic!("{line} names nobody"));
+        let (before, subject) = line.split_once('`').unwrap_or_else(|| panic!("{line} names no actor"));
         let known =
             ["error: the rig cannot be started: ", "ERROR main: "].iter().any(|start| before.contains(start));
         assert!(known && line.contains(lack), "{line}");
-        // Each try to restart it is a failure of its own.
+        // Each failed restart is reported.
         let once = subjects.insert(subject.split('`').next()) || line.ends_with("restarted");
-        assert!(once, "{line} was said before");
+        assert!(once, "{line} was reported before");
     }
 }
 
-/// From no descriptors to enough of them: a rig that cannot start says why, once, and leaves nothing.
+/// With any number of descriptors below the required one, a rig reports why it cannot start, once, and leaves nothing.
 fn too_few_descriptors_at_start(placement: Placement) {
     for descriptors in FEWEST.. {
         let limit = format!("ulimit -n {descriptors}");
@@ -61,17 +61,17 @@ fn too_few_descriptors_at_start(placement: Placement) {
     }
 }
 
-/// Sets how many descriptors the supervisor may have.
+/// Sets the supervisor's limit of descriptors.
 fn allow_descriptors(rig: &Rig, descriptors: u64) {
     let limit = Rlimit { current: Some(descriptors), maximum: Some(4096) };
     prlimit(Some(rig.supervisor()), Resource::Nofile, limit).unwrap();
 }
 
-/// From no descriptors to enough of them: a process that cannot be restarted says why, and the others go on; when
-/// there are descriptors again, it does too.
+/// With any number of spare descriptors below the required one, a process that cannot be restarted is reported with the
+/// reason, and the others continue; it is restarted when there are descriptors again.
 fn too_few_descriptors_at_a_restart(process: &str) {
     let mut rig = Plan::new(TOPOLOGY, Placement::Mixed).start();
-    rig.wait_for_stdout("a beginning", |lines| lines.contains(&"reader goes on with front"));
+    rig.wait_for_stdout("the first framesets", |lines| lines.contains(&"reader goes on with front"));
     for spare in 0.. {
         let used = fs::read_dir(format!("/proc/{}/fd", rig.supervisor().as_raw_nonzero())).unwrap().count();
         allow_descriptors(&rig, used as u64 - 1 + spare);
@@ -83,20 +83,20 @@ fn too_few_descriptors_at_a_restart(process: &str) {
             let failed = new.clone().any(|line| line.contains("Too many open files"));
             (failed || new.any(|line| line.ends_with("is running again"))).then_some(!failed)
         });
-        // The others go on.
+        // The other camera continues.
         rig.forget_stdout();
         rig.wait_for_stdout("the other camera", |lines| {
             lines.iter().any(|line| line.starts_with("pulse rear"))
         });
         allow_descriptors(&rig, 1024);
         rig.forget_stdout();
-        rig.wait_for_stdout("everybody", |lines| {
+        rig.wait_for_stdout("framesets of both cameras", |lines| {
             lines.contains(&"reader goes on with front") && lines.contains(&"reader goes on with rear")
         });
         let said = rig.stderr();
-        let news = said.lines().skip(before).filter(|line| !line.ends_with("is running again"));
+        let new = said.lines().skip(before).filter(|line| !line.ends_with("is running again"));
         assert_lacks(
-            news.filter(|line| !line.contains("was killed by signal 9 (SIGKILL); it")),
+            new.filter(|line| !line.contains("was killed by signal 9 (SIGKILL); it")),
             "Too many open files (os error 24)",
         );
         if again {
@@ -110,7 +110,7 @@ fn too_few_descriptors_at_a_restart(process: &str) {
     ended.assert_settled();
 }
 
-/// Slots that the camera's process has no addresses for: the rig does not begin, and the camera is named.
+/// Without address space for its slots a camera fails to start, and is named.
 fn no_memory_for_slots() {
     let topology = "[camera.front]\ndriver = 'synthetic'\nslots = 64\n\
                     options = { model = 'any', color = '1920x1080@30', depth = '1280x720@30' }\n\
@@ -123,7 +123,7 @@ fn no_memory_for_slots() {
     );
 }
 
-/// A snapshot that finds no room on the disk names its file, and the cameras go on.
+/// A snapshot that finds no space on the disk names its file, and the cameras continue.
 fn full_disk(placement: Placement) {
     let folder =
         std::env::temp_dir().join(format!("camrig-disk-{}-{}", std::process::id(), placement.name()));
@@ -131,7 +131,7 @@ fn full_disk(placement: Placement) {
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&folder).output();
     if !mounted.is_ok_and(|mounted| mounted.status.success()) {
-        eprintln!("LEFT OUT: no disk is filled, because no small one can be mounted here");
+        eprintln!("SKIPPED: cannot mount a small file system to fill");
         let _ = fs::remove_dir(&folder);
         return;
     }
@@ -145,7 +145,7 @@ fn full_disk(placement: Placement) {
     let ended = Plan::new(&topology, placement).run();
     Command::new("umount").arg(&folder).status().unwrap();
     fs::remove_dir(&folder).unwrap();
-    // The rig was built for its snapshots: without them it ends, in order.
+    // The rig was built for its snapshots: without them it ends in order.
     assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
     ended.assert_settled();
     let failed =

@@ -1,5 +1,5 @@
-//! Load does not make a rig grow: not a reader that is stopped, not one that is slow while its camera dies, and
-//! never beyond what `check` says.
+//! Tests that load does not make a rig grow beyond the bound that `check` prints: not a stopped reader, and not a slow
+//! one whose camera dies.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::harness::{Placement, Plan, Rig};
-use crate::soak::{holdings, resident_bytes, wait_for_baseline};
+use crate::soak::{resident_bytes, resources, wait_for_baseline};
 use crate::{conformance, test};
 
-/// A camera with a reader that may be slow or stopped, beside one that gets everything.
+/// Returns a camera with a reader that may be slow or stopped, beside one that receives everything.
 fn topology(sluggish: &str) -> String {
     format!(
         "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
@@ -20,42 +20,42 @@ fn topology(sluggish: &str) -> String {
     )
 }
 
-/// Waits until `reader` has said more framesets than until now, by so many.
+/// Waits until `reader` has printed that it received this many more framesets.
 fn wait_for_framesets(rig: &mut Rig, reader: &str, framesets: u64) {
     let start = format!("{reader} front ");
     let until_now = rig.highest(&start);
     rig.wait_for(&start, |rig| (rig.highest(&start) >= until_now + framesets).then_some(()));
 }
 
-/// Framesets that the other reader gets while one is stopped: far more than all slots and queues hold.
+/// Framesets that the other reader receives while one is stopped: far more than all slots and queues hold.
 const STOPPED_FOR: u64 = 2000;
 
-/// Framesets that may wait for a reader.
+/// Maximum number of framesets queued for a reader.
 const QUEUE: u64 = 3;
 
-/// What a process may grow by, in bytes: a tenth of the framesets that come while a reader is stopped.
+/// Maximum growth of a process, in bytes: a tenth of the framesets produced while a reader is stopped.
 const GROWTH_BYTES: u64 = 1 << 20;
 
-/// The private memory of every process.
+/// Returns the private memory of every process.
 fn resident(rig: &Rig) -> BTreeMap<String, u64> {
     let workers = rig.children().into_iter().map(|worker| (worker.process, worker.pid));
     let processes = workers.chain([("main".to_owned(), rig.supervisor())]);
     processes.map(|(process, pid)| (process, resident_bytes(pid))).collect()
 }
 
-/// While a reader is stopped its camera loses nothing towards the other one, and nobody grows. Then it goes on
-/// with what is fresh: nothing that is older than its queue is long.
+/// While a reader is stopped, its camera drops nothing for the other reader, and no process grows. Then the reader
+/// continues with framesets no older than the length of its queue.
 fn stopped_reader() {
     let sluggish = format!("queue = {QUEUE}\noptions = {{ beat = 10, sequences = true }}");
     let mut rig = Plan::new(&topology(&sluggish), Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 100);
     wait_for_framesets(&mut rig, "pulse", 100);
-    let before = holdings(&rig).expect("everybody is there");
+    let before = resources(&rig).expect("all processes run");
     let resident_before = resident(&rig);
     rig.signal_worker("sluggish", Signal::STOP);
     rig.wait_for_stderr("process `sluggish` is stopped by signal 19 (SIGSTOP)");
     wait_for_framesets(&mut rig, "pulse", STOPPED_FOR);
-    assert_eq!(holdings(&rig).as_ref(), Some(&before));
+    assert_eq!(resources(&rig).as_ref(), Some(&before));
     for (process, bytes) in resident(&rig) {
         let before = resident_before[&process];
         assert!(bytes <= before + GROWTH_BYTES, "{process} has {bytes} bytes after {before}");
@@ -65,7 +65,7 @@ fn stopped_reader() {
     rig.signal_worker("sluggish", Signal::CONT);
     wait_for_framesets(&mut rig, "sluggish", 20);
     let sequences = rig.numbers("sluggish front sequence ");
-    // It may have begun one when it was stopped; and the producer counts a frameset before it queues it.
+    // It may have been processing one when it was stopped; and the producer counts a frameset before it queues it.
     let fresh = |&sequence: &u64| sequence + QUEUE + 1 >= produced;
     assert!(sequences.iter().skip(1).all(fresh), "{produced} were produced before {sequences:?}");
     rig.signal(Signal::TERM);
@@ -74,39 +74,39 @@ fn stopped_reader() {
     ended.assert_settled();
     let link = ended.report().link("front", "sluggish");
     assert_eq!(link.dropped.keys().collect::<Vec<_>>(), ["drop-oldest"], "{link:?}");
-    // But for the few that it had begun or that lay in its queue, what came meanwhile was dropped.
+    // All framesets except those in process or in its queue were dropped.
     assert!(link.dropped["drop-oldest"] >= STOPPED_FOR - 20, "{link:?}");
     let link = ended.report().link("front", "pulse");
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
-/// How often an actor is restarted while another process is stopped: what it is told each time is far more than
+/// Number of restarts of an actor while another process is stopped: the orders and events about them are far more than
 /// any channel holds.
 const RESTARTS: u64 = 1000;
 
-/// Waits until an actor was restarted so often, and somebody else still gets framesets.
+/// Waits until an actor was restarted [`RESTARTS`] times, and the other reader still receives framesets.
 fn wait_for_restarts(rig: &mut Rig, actor: usize) {
     rig.wait_for("restarts", |rig| (rig.status().actors[actor].restarts >= RESTARTS).then_some(()));
     wait_for_framesets(rig, "pulse", 50);
 }
 
-/// Of the soak: restarts without end.
-const AGAIN_AND_AGAIN: &str = "restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 1 }\nstall_timeout_millis = 0\n";
+/// Unlimited restarts, as in the soak.
+const UNLIMITED_RESTARTS: &str = "restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 1 }\nstall_timeout_millis = 0\n";
 
-/// A reader that is stopped is told of each life of its camera, and hears nothing. That blocks nobody, and keeps
-/// the memory of two lives at most.
+/// A stopped reader receives nothing about the instances of its camera. That blocks no other process, and the memory of
+/// at most two instances is kept.
 fn stopped_reader_of_a_camera_that_fails() {
     let fault = format!("{{ at = 'capture', how = 'error', after = 3, times = {RESTARTS} }}");
     let topology = topology("options = { beat = 10 }")
         .replace("pause_millis = 1 }", &format!("pause_millis = 1, fault = {fault} }}"))
-        .replace("restart = { max = 9, backoff_millis = 1 }\n", AGAIN_AND_AGAIN);
+        .replace("restart = { max = 9, backoff_millis = 1 }\n", UNLIMITED_RESTARTS);
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 10);
-    let before = holdings(&rig).expect("everybody is there");
+    let before = resources(&rig).expect("all processes run");
     rig.signal_worker("sluggish", Signal::STOP);
     wait_for_restarts(&mut rig, 0);
     let most = before.shared_bytes * 2;
-    let now = rig.wait_for("everybody", |rig| holdings(rig));
+    let now = rig.wait_for("all processes", |rig| resources(rig));
     assert!(now.shared_bytes <= most, "{now:?} after {before:?}");
     rig.signal_worker("sluggish", Signal::CONT);
     wait_for_framesets(&mut rig, "sluggish", 50);
@@ -119,13 +119,13 @@ fn stopped_reader_of_a_camera_that_fails() {
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
-/// A producer that is stopped is told of each life of its reader, and takes no order. That blocks nobody: when
-/// there are too many it is ended, and begins again.
+/// A stopped producer takes no orders about the instances of its reader. That blocks no other process: when too many
+/// orders are queued, its process is killed and restarted.
 fn stopped_producer_of_a_reader_that_dies() {
     let topology = format!(
         "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
-         [processor.pass]\nkind = 'pass-on'\ninputs = ['front']\n{AGAIN_AND_AGAIN}\
-         [processor.sluggish]\nkind = 'witness'\ninputs = ['front', 'pass']\n{AGAIN_AND_AGAIN}\
+         [processor.pass]\nkind = 'pass-on'\ninputs = ['front']\n{UNLIMITED_RESTARTS}\
+         [processor.sluggish]\nkind = 'witness'\ninputs = ['front', 'pass']\n{UNLIMITED_RESTARTS}\
          [processor.pulse]\nkind = 'count'\ninputs = ['front']\noverflow = 'block'\noptions = {{ beat = 10 }}\n"
     );
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
@@ -151,12 +151,12 @@ fn stopped_producer_of_a_reader_that_dies() {
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
-/// A camera that dies leaves framesets in the queue of a slow reader. When they are read, their pool goes.
+/// A camera that dies leaves framesets in the queue of a slow reader. Once they are read, their pool is freed.
 fn slow_reader_of_a_camera_that_dies() {
     let slow = "overflow = 'block'\noptions = { pause_millis = 20, beat = 1 }";
     let mut rig = Plan::new(&topology(slow), Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 5);
-    let baseline = holdings(&rig).expect("everybody is there");
+    let baseline = resources(&rig).expect("all processes run");
     for _ in 0..3 {
         rig.kill_worker("front");
         wait_for_framesets(&mut rig, "sluggish", 5);
@@ -168,14 +168,14 @@ fn slow_reader_of_a_camera_that_dies() {
     ended.assert_settled();
 }
 
-/// What `check` says that the rig's memory is at most, in bytes.
+/// Returns the upper bound of the rig's memory that `check` prints, in bytes.
 fn bound(topology: &str, placement: Placement) -> u64 {
     let said = Plan::new(topology, placement).check();
     let line = said.lines().find_map(|line| line.strip_prefix("slots and queues take at most ")).unwrap();
     line.strip_suffix(" KiB of memory").unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// What nobody can know before the first frameset is said.
+/// `check` names the slots whose sizes are unknown before the first frameset.
 fn unknown_sizes() {
     let topology = "
 [camera.front]
@@ -202,8 +202,8 @@ inputs = ['pass']
     );
 }
 
-/// With readers that are slower than the cameras the memory that processes share stays
-/// under what `check` says, and is most of it.
+/// With readers slower than the cameras, the memory that processes share stays below the bound that `check` prints, and
+/// reaches most of it.
 fn bounded(placement: Placement) {
     let topology = "
 [camera.front]
@@ -233,8 +233,8 @@ options = { beat = 10 }
     let mut rig = Plan::new(topology, placement).start();
     let mut peak = 0;
     rig.wait_for("a loaded rig", |rig| {
-        // None while processes come and go.
-        peak = peak.max(holdings(rig).map_or(0, |holdings| holdings.shared_bytes));
+        // `None` while processes start and end.
+        peak = peak.max(resources(rig).map_or(0, |resources| resources.shared_bytes));
         (rig.highest("pulse rear ") >= 300).then_some(())
     });
     rig.signal(Signal::TERM);

@@ -1,30 +1,30 @@
-//! Rigs as a user runs them: real processes, started, told, killed, and judged by what they leave: report,
-//! stdout, stderr, exit code, processes and files.
+//! Tests of rigs in real processes: they are started, signalled, killed, and checked by their report, stdout, stderr,
+//! exit code, remaining processes and files.
 //!
-//! This binary is a camrig program, with drivers and processors made for tests, when `CAMRIG_TEST_RIG` is set,
-//! as in `CAMRIG_TEST_RIG=1 target/debug/deps/rig-* run FILE`; otherwise it is the tests, which start it as the
-//! former. What has to hold wherever actors live is one function that runs for each placement. Tests wait for
+//! With `CAMRIG_TEST_RIG` set, this binary is a camrig program with drivers and processors for tests, as in
+//! `CAMRIG_TEST_RIG=1 target/debug/deps/rig-* run FILE`; otherwise it runs the tests, which start it in that role.
+//! Behaviour that has to be the same in every placement is one function that runs for each placement. Tests wait for
 //! facts under a watchdog; no test asserts a time.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+#![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 
 mod accounting;
 mod copies;
+mod corrupt_memory;
 mod costs;
 mod devices;
 mod endings;
+mod forwarding;
 mod harness;
 mod leases;
 mod limits;
 mod load;
 mod matching;
-mod passing_on;
 mod placement;
 mod program;
 mod recovery;
 mod scale;
 mod soak;
-mod strangers;
-mod wild;
+mod unknown_peers;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ use self::harness::Placement;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Rigs at a time: each has up to ten processes.
+/// Rigs that run at the same time: each has up to ten processes.
 const RIGS_AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     copies::add_to(&mut trials);
     costs::add_to(&mut trials);
     accounting::add_to(&mut trials);
-    passing_on::add_to(&mut trials);
+    forwarding::add_to(&mut trials);
     endings::add_to(&mut trials);
     matching::add_to(&mut trials);
     recovery::add_to(&mut trials);
@@ -61,24 +61,24 @@ fn main() -> ExitCode {
     devices::add_to(&mut trials);
     limits::add_to(&mut trials);
     load::add_to(&mut trials);
-    strangers::add_to(&mut trials);
-    wild::add_to(&mut trials);
+    unknown_peers::add_to(&mut trials);
+    corrupt_memory::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One test.
+/// Adds one test.
 fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + Send + 'static) {
     trials.push(Trial::test(name, move || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
-            Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_words()))
+            Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
         })
     }));
 }
 
-/// The same test for each placement.
+/// Adds the same test for each placement.
 fn conformance(trials: &mut Vec<Trial>, name: &str, run: impl Fn(Placement) + Copy + Send + 'static) {
     for placement in Placement::ALL {
         test(trials, format!("{name}::{}", placement.name()), move || run(placement));

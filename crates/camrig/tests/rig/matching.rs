@@ -1,4 +1,4 @@
-//! Matches are the same wherever actors live, and every frameset is accounted for.
+//! Tests that matches are the same in every placement, and that every frameset is accounted for.
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ use crate::{conformance, test};
 
 const FRAMESETS: u64 = 400;
 
-/// Three cameras that see the same instants a little apart, one of them at half the rate, and lose some.
+/// Three cameras whose exposures are a little apart, one of them at half the rate, two with lost framesets.
 const CAMERAS: &str = "
 [camera.left]
 driver = 'synthetic'
@@ -28,7 +28,7 @@ process = 'top'
 options = { model = 'any', seed = 3, paced = false, color = '32x24@15', depth = '64x48@15', clock_skew = -3.0, gyro = 400 }
 ";
 
-/// A processor with `match` that loses nothing.
+/// Returns a processor with `match` that drops no frameset.
 fn processor(name: &str, kind: &str, process: &str, inputs: &str, matching: &str) -> String {
     format!(
         "[processor.{name}]\nkind = '{kind}'\nprocess = '{process}'\ninputs = {inputs}\noverflow = 'block'\n\
@@ -44,24 +44,24 @@ fn run(topology: &str, placement: Placement) -> Ended {
     ended
 }
 
-/// What is said at the end.
+/// Returns the sorted lines that processors printed at their end.
 fn lines(ended: &Ended) -> Vec<&str> {
     let mut lines: Vec<_> = ended.stdout.lines().filter(|line| !line.contains(" so far: ")).collect();
     lines.sort_unstable();
     lines
 }
 
-/// What a line says after the name at its start.
+/// Returns the rest of the line that starts with this name.
 fn said<'a>(lines: &[&'a str], name: &str) -> &'a str {
     let found = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    found.unwrap_or_else(|| panic!("`{name}` says nothing in {lines:#?}"))
+    found.unwrap_or_else(|| panic!("`{name}` printed no line in {lines:#?}"))
 }
 
 fn count(value: &Value) -> u64 {
     value.as_u64().unwrap()
 }
 
-/// Counts and spreads, which the cameras' own clocks make.
+/// Returns the report's counts and spreads, which depend on the cameras' clocks only.
 fn matching_without_rates(ended: &Ended) -> Value {
     let mut matching = ended.report().matching.clone();
     for of_processor in matching.as_array_mut().unwrap() {
@@ -86,7 +86,7 @@ fn same_in_every_placement() {
         assert_eq!(lines(&other), expected);
         assert_eq!(matching_without_rates(&other), matching_without_rates(&first));
     }
-    // Each of some 400 framesets of the slow camera has a partner but where one was lost.
+    // Each of about 400 framesets of the slow camera has a partner, unless one was lost.
     let whole = said(&expected, "whole");
     assert_eq!(said(&expected, "again"), whole);
     let matches = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
@@ -105,7 +105,7 @@ fn same_in_every_placement() {
             assert_eq!(accounted, delivered, "{of_processor:#}");
         }
     }
-    // A plain processor with `match` is called with what is matched, and so is one that reads a `match`.
+    // A plain processor with `match` is called with each matched frameset, and so is a reader of a `match`.
     let single: Vec<_> = expected.iter().filter(|line| line.starts_with("verify: left: ")).collect();
     assert_eq!(single.len(), 2, "{expected:#?}");
     assert!(
@@ -114,7 +114,7 @@ fn same_in_every_placement() {
     );
 }
 
-/// A camera that says nothing, and does not end either, holds up nobody who can do without it.
+/// A camera that delivers nothing, and does not end, stalls no match that may lack it.
 fn a_silent_camera(placement: Placement) {
     let topology = CAMERAS.replace("clock_skew = -3.0", "stall_at = 0.0").replace("paced = false, ", "")
         + &processor("block", "fuse", "main", "['left', 'right', 'top']", ", missing = 'partial'")
@@ -131,7 +131,7 @@ fn a_silent_camera(placement: Placement) {
     ended.assert_settled();
 }
 
-/// A camera that was away has another clock: it is noticed, and the camera matched again.
+/// A camera that was disconnected has another clock: the change is detected, and the camera is matched again.
 fn a_camera_that_comes_back(placement: Placement) {
     let camera = |name: &str, options: &str| {
         format!(
@@ -171,7 +171,7 @@ fn clocks_that_are_not_the_declared_one(placement: Placement) {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matching::the_same_in_every_placement", same_in_every_placement);
-    conformance(trials, "matching::a_silent_camera_holds_up_nobody", a_silent_camera);
+    conformance(trials, "matching::a_silent_camera_stalls_no_match", a_silent_camera);
     conformance(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
     conformance(trials, "matching::clocks_are_checked", clocks_that_are_not_the_declared_one);
 }

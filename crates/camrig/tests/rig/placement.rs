@@ -1,4 +1,4 @@
-//! The same topology is the same rig wherever its actors live.
+//! Tests that a topology gives the same framesets in every placement.
 
 use std::collections::BTreeSet;
 

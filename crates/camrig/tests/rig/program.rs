@@ -1,6 +1,6 @@
-//! The camrig program that these tests run: drivers and processors that measure, keep, fail and never return.
+//! The camrig program that these tests run: drivers and processors that measure, hold framesets, fail or never return.
 //!
-//! What they find they print, as one line of facts each; what must never be is an error, which fails the rig.
+//! They print their observations as one line each; a violated condition is an error, which fails the rig.
 
 mod fault;
 mod pattern;
@@ -21,19 +21,19 @@ pub(crate) use self::fault::FILE;
 use self::fault::{At, Fault};
 use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};
 
-/// The environment variable with the name of a process whose worker dies before it says anything.
-pub(crate) const DIES: &str = "CAMRIG_TEST_DIES";
+/// The environment variable with the name of a process whose worker exits before it connects.
+pub(crate) const EXITS_EARLY: &str = "CAMRIG_TEST_DIES";
 
 /// The exit code of such a worker.
-pub(crate) const DIES_WITH: u8 = 3;
+pub(crate) const EARLY_EXIT_CODE: u8 = 3;
 
 pub(crate) fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let (Ok(dies), [word, process]) = (std::env::var(DIES), words.as_slice())
+    if let (Ok(exits), [word, process]) = (std::env::var(EXITS_EARLY), words.as_slice())
         && word == "worker"
-        && dies == *process
+        && exits == *process
     {
-        return ExitCode::from(DIES_WITH);
+        return ExitCode::from(EARLY_EXIT_CODE);
     }
     App::new()
         .driver::<Pattern>("pattern")
@@ -47,20 +47,20 @@ pub(crate) fn main() -> ExitCode {
             Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
         })
         .processor("witness", |_: NoOptions| Ok(Witness(BTreeMap::new())))
-        .processor("keep", |options: KeepOptions| Ok(Keep { options, kept: Vec::new(), looks: 0 }))
+        .processor("keep", |options: KeepOptions| Ok(Keep { options, kept: Vec::new(), checks: 0 }))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
-        .processor("pass-on", |_: NoOptions| Ok(PassOn))
+        .processor("pass-on", |_: NoOptions| Ok(Forward))
         .processor("fuse", |_: NoOptions| Ok(Fuse::default()))
         .processor("faulty", |fault: Fault| {
-            fault.strike(At::Constructor)?;
+            fault.occur(At::Constructor)?;
             Ok(Faulty { fault, framesets: 0 })
         })
-        .actor("relay", |options, output| Ok(Relay { options, output, framesets: 0, ticks: 0, told: 0 }))
+        .actor("relay", |options, output| Ok(Relay { options, output, framesets: 0, ticks: 0, messages: 0 }))
         .main()
 }
 
-/// Whether the pixels at hand are those that the driver made, or a copy in shared memory.
+/// Options of `addresses`: which memory its pixels have to be in.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddressesOptions {
@@ -79,9 +79,9 @@ enum Expected {
 struct Addresses {
     options: AddressesOptions,
     framesets: u64,
-    /// The shared mappings, as they were last seen.
+    /// The shared mappings when they were last read.
     mapped: Vec<Range<usize>>,
-    /// Kept, so that the next frameset is somewhere else.
+    /// Held, so that the next frameset has another address.
     last: Option<FrameSet>,
 }
 
@@ -95,7 +95,7 @@ impl Addresses {
     }
 }
 
-/// The mappings of this process that are shared with others.
+/// Returns the mappings of this process that are shared with other processes.
 fn shared_mappings() -> Vec<Range<usize>> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let shared = |line: &str| {
@@ -150,18 +150,18 @@ fn check_pattern(frames: &FrameSet, step: u32) -> Result<(), ProcessorError> {
     Ok(())
 }
 
-/// A processor that counts what it sees, as slowly as it is asked to.
+/// Options of `count`, which counts framesets as slowly as requested.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CountOptions {
-    /// The rest in each call.
+    /// Sleep in each call.
     pause_millis: u64,
-    /// It takes its time until so many framesets were produced for each that it saw, of `total` at most.
+    /// Waits in each call until this many framesets were produced for each one received, but at most `total`.
     lag: u64,
     total: u64,
-    /// Keeps so many framesets, and says when they were all that there were.
+    /// Holds this many framesets, and prints a line when no slot is left.
     keep: usize,
-    /// Prints each camera's count whenever it has grown by this.
+    /// Prints each camera's count at every multiple of this.
     beat: u64,
     /// Prints the sequence number of each frameset.
     sequences: bool,
@@ -204,7 +204,7 @@ impl Processor for Count {
         if self.kept.len() < self.options.keep {
             self.kept.push(frames.clone());
             if self.kept.len() == self.options.keep {
-                wait_for_want_of_a_slot(output)?;
+                wait_until_no_slot_is_left(output)?;
                 println!("{}: no slot is left", output.name());
             }
         }
@@ -226,8 +226,8 @@ impl Processor for Count {
     }
 }
 
-/// Checks in each of its lives that sequences increase, across its producers' lives, and that the accounting
-/// adds up; says now and then who goes on.
+/// Checks that the accounting adds up and that sequence numbers increase, also across restarts of its producers;
+/// prints a line after every ten framesets of a producer.
 struct Witness(BTreeMap<String, Seen>);
 
 impl Processor for Witness {
@@ -249,15 +249,15 @@ impl Processor for Witness {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeepOptions {
-    /// So many framesets, from the first on.
+    /// Number of framesets to hold, from the first on.
     keep: usize,
 }
 
-/// A processor that keeps framesets to its end, and looks at them again with each that comes.
+/// A processor that holds framesets until its end, and checks them again with each new one.
 struct Keep {
     options: KeepOptions,
     kept: Vec<FrameSet>,
-    looks: u64,
+    checks: u64,
 }
 
 impl Processor for Keep {
@@ -271,8 +271,8 @@ impl Processor for Keep {
             }
             return Ok(());
         }
-        self.looks += 1;
-        println!("{}: looked at all {}", output.name(), self.looks);
+        self.checks += 1;
+        println!("{}: looked at all {}", output.name(), self.checks);
         Ok(())
     }
 
@@ -284,7 +284,7 @@ impl Processor for Keep {
 }
 
 /// Waits until a frameset is dropped because all slots are held.
-fn wait_for_want_of_a_slot(output: &ProcessorOutput) -> Result<(), ProcessorError> {
+fn wait_until_no_slot_is_left(output: &ProcessorOutput) -> Result<(), ProcessorError> {
     let dropped = |input: LinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
     while output.inputs().map(dropped).sum::<u64>() == 0 {
         check_inputs(output)?;
@@ -293,7 +293,7 @@ fn wait_for_want_of_a_slot(output: &ProcessorOutput) -> Result<(), ProcessorErro
     Ok(())
 }
 
-/// Checks that the accounting of every input adds up at this moment, and returns what was delivered.
+/// Checks that the accounting of every input adds up, and returns the number of delivered framesets.
 fn check_inputs(output: &ProcessorOutput) -> Result<u64, ProcessorError> {
     let mut delivered = 0;
     for input in output.inputs() {
@@ -307,7 +307,7 @@ fn check_inputs(output: &ProcessorOutput) -> Result<u64, ProcessorError> {
     Ok(delivered)
 }
 
-/// Derives depth of half the size.
+/// Derives depth of half the width and height.
 struct Halve;
 
 impl Processor for Halve {
@@ -330,7 +330,7 @@ impl Processor for Halve {
     }
 }
 
-/// Checks what [`Halve`] made.
+/// Checks the framesets of [`Halve`].
 struct CheckHalf(u64);
 
 impl Processor for CheckHalf {
@@ -349,19 +349,19 @@ impl Processor for CheckHalf {
     }
 }
 
-/// Passes on what it sees.
-struct PassOn;
+/// Forwards its framesets.
+struct Forward;
 
-impl Processor for PassOn {
+impl Processor for Forward {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(output.forward(frames)?)
     }
 }
 
-/// A `fuse` tells of every so many matches.
+/// Number of matches after which `fuse` prints a line.
 pub(crate) const FEW_MATCHES: u64 = 40;
 
-/// Says what its matches are, in one number.
+/// Prints the number of its matches and a digest of their contents.
 #[derive(Default)]
 struct Fuse {
     matches: u64,
@@ -400,7 +400,7 @@ impl Processor<Match> for Fuse {
     }
 }
 
-/// A processor that fails as it is asked to.
+/// A processor with a fault.
 struct Faulty {
     fault: Fault,
     framesets: u64,
@@ -410,37 +410,37 @@ impl Processor for Faulty {
     fn process(&mut self, _: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.framesets == self.fault.after {
             println!("{}: here it comes", output.name());
-            self.fault.strike(At::Process)?;
+            self.fault.occur(At::Process)?;
         }
         self.framesets += 1;
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        Ok(self.fault.strike(At::Finish)?)
+    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+        Ok(self.fault.occur(At::Finish)?)
     }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RelayOptions {
-    /// Whether it has a timer that never ends by itself.
+    /// Whether it has a timer that never stops by itself.
     timer: bool,
 }
 
-/// An actix actor that passes on what it sees, and sends itself a message about each.
+/// An actix actor that forwards its framesets, and sends itself a message about each.
 struct Relay {
     options: RelayOptions,
     output: ProcessorOutput,
     framesets: u64,
     ticks: u64,
-    told: u64,
+    messages: u64,
 }
 
-/// A frameset was passed on.
-struct PassedOn;
+/// A frameset was forwarded.
+struct Forwarded;
 
-impl Message for PassedOn {
+impl Message for Forwarded {
     type Result = ();
 }
 
@@ -455,7 +455,12 @@ impl Actor for Relay {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         let ticked = if self.ticks > 0 { "ticked" } else { "never ticked" };
-        println!("{}: {} framesets, {} messages, {ticked}", self.output.name(), self.framesets, self.told);
+        println!(
+            "{}: {} framesets, {} messages, {ticked}",
+            self.output.name(),
+            self.framesets,
+            self.messages
+        );
     }
 }
 
@@ -465,15 +470,15 @@ impl Handler<FrameSet> for Relay {
     fn handle(&mut self, frames: FrameSet, context: &mut Self::Context) -> Self::Result {
         self.output.forward(&frames)?;
         self.framesets += 1;
-        context.notify(PassedOn);
+        context.notify(Forwarded);
         Ok(())
     }
 }
 
-impl Handler<PassedOn> for Relay {
+impl Handler<Forwarded> for Relay {
     type Result = ();
 
-    fn handle(&mut self, _: PassedOn, _: &mut Self::Context) {
-        self.told += 1;
+    fn handle(&mut self, _: Forwarded, _: &mut Self::Context) {
+        self.messages += 1;
     }
 }

@@ -1,17 +1,17 @@
-//! Nothing stops a rig: whatever fails or dies is named and begins again, and the others go on.
+//! Tests that no fault stops a rig: a failed or dead actor is named and restarted, and the others continue.
 //!
-//! Each fault is injected into a rig that runs, in real processes; what is checked are facts: what was said, that
-//! framesets flow again, what the report counts, and that nobody else lost any.
+//! Each fault is injected into a running rig of real processes. The tests check facts: the log, that framesets flow
+//! again, the report's counts, and that no other link lost any.
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::endings::{KILLED, STEADY, begun, wait_for_more};
+use crate::endings::{KILLED, STEADY, started, wait_for_more};
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::{conformance, program, test};
 
-/// [`STEADY`] with a process of its own for `verify`.
-fn apart() -> String {
+/// Returns [`STEADY`] with a process of its own for `verify`.
+fn steady_with_verify_apart() -> String {
     STEADY.replace(
         "[processor.verify]\nkind = 'verify'\nprocess = 'together'",
         "[processor.verify]\nkind = 'verify'\nprocess = 'verify'",
@@ -27,8 +27,8 @@ fn wait_for_more_of_both(rig: &mut Rig) {
     }
 }
 
-/// Ends a rig in order, and checks that it forgot nothing: these lines were said, these actors were restarted,
-/// everything is accounted for.
+/// Stops a rig, and checks that exactly these lines were logged, exactly these actors were restarted, and every
+/// frameset is accounted for.
 fn end_in_order(rig: Rig, said: &[&str], restarted: &[(&str, u64)]) -> Ended {
     rig.signal(Signal::TERM);
     let ended = rig.finish();
@@ -50,7 +50,7 @@ fn assert_recovered(ended: &Ended, restarted: &[(&str, u64)]) {
     }
 }
 
-/// Checks that only links from or to `actor` dropped anything, for want of it and at most one with it.
+/// Checks that only links from or to `actor` dropped any, because it was missing, and at most one with its death.
 fn assert_only_lost_by(ended: &Ended, actor: &str) {
     for link in &ended.report().links {
         if link.to != actor && link.from != actor {
@@ -63,7 +63,7 @@ fn assert_only_lost_by(ended: &Ended, actor: &str) {
 }
 
 fn killed(placement: Placement, process: &str, actor: &str) {
-    let mut rig = begun(&apart(), placement);
+    let mut rig = started(&steady_with_verify_apart(), placement);
     rig.kill_worker(process);
     let failed = format!("{actor} failed: process `{process}` {KILLED}; it is restarted");
     let again = format!("{actor} is running again");
@@ -77,9 +77,9 @@ fn killed(placement: Placement, process: &str, actor: &str) {
     assert_only_lost_by(&ended, process);
 }
 
-/// Both ends of a link die at once, and the process in which a camera and a processor live together.
+/// Both ends of a link die at once, together with a process of a camera and a processor.
 fn killed_together() {
-    let mut rig = begun(STEADY, Placement::Mixed);
+    let mut rig = started(STEADY, Placement::Mixed);
     rig.kill_worker("front");
     rig.kill_worker("together");
     for actor in ["camera `front`", "camera `rear`", "processor `verify`"] {
@@ -92,7 +92,7 @@ fn killed_together() {
     assert_recovered(&ended, &[("front", 1), ("rear", 1), ("verify", 1)]);
 }
 
-/// A worker that ends itself, in ways that only a signal tells apart.
+/// A worker that ends itself, in ways that only the signal tells steady_with_verify_apart.
 fn dies_by_itself() {
     for (how, signal) in [("abort", "6 (SIGABRT)"), ("out-of-memory", "6 (SIGABRT)")] {
         let topology = faulty(&format!("{{ at = 'process', how = '{how}', after = 7 }}"), "max = 1");
@@ -115,7 +115,7 @@ fn dies_by_itself() {
     }
 }
 
-/// The cameras of [`STEADY`] and `pulse`, with a processor that fails.
+/// Returns the cameras of [`STEADY`] and `pulse`, with a processor that fails.
 fn faulty(fault: &str, policy: &str) -> String {
     STEADY.replace(
         "[processor.verify]\nkind = 'verify'",
@@ -126,7 +126,7 @@ fn faulty(fault: &str, policy: &str) -> String {
 fn processor_fails(placement: Placement, at: &str) {
     for how in ["error", "panic"] {
         let fault = format!("{{ at = '{at}', how = '{how}', after = 7, times = 1 }}");
-        let mut rig = begun(&faulty(&fault, "max = 2"), placement);
+        let mut rig = started(&faulty(&fault, "max = 2"), placement);
         let again = "processor `faulty` is running again";
         rig.wait_for_stderr(again);
         wait_for_more_of_both(&mut rig);
@@ -140,15 +140,15 @@ fn processor_fails_for_good(placement: Placement) {
     let topology = faulty("{ at = 'process', how = 'error', after = 7 }", "max = 2, backoff_millis = 1");
     let ended = Plan::new(&topology, placement).run();
     let failed = "ERROR main: processor `faulty` failed";
-    let restarted = format!("{failed}: as it was asked to; it is restarted");
+    let restarted = format!("{failed}: a requested fault; it is restarted");
     let again = "WARN  main: processor `faulty` is running again";
-    let for_good = format!("{failed} for good: as it was asked to; it was restarted 2 times within 60 s");
+    let for_good = format!("{failed} for good: a requested fault; it was restarted 2 times within 60 s");
     ended.assert_said(70, &[&restarted, again, &restarted, again, &for_good]);
     ended.assert_settled();
     assert_eq!(ended.report().actor("faulty").errors.len(), 3);
 }
 
-/// `pulse` over two cameras, of which one fails.
+/// Returns `pulse` over two cameras, of which one fails.
 fn with_faulty_camera(fault: &str, keys: &str) -> String {
     format!(
         "[camera.front]\ndriver = 'pattern'\nprocess = 'front'\n{keys}\n\
@@ -159,12 +159,12 @@ fn with_faulty_camera(fault: &str, keys: &str) -> String {
     )
 }
 
-/// What a fault says of itself, by how it comes.
+/// Returns the message of a fault of this kind.
 fn said(how: &str) -> String {
     match how {
-        "panic" => format!("panicked at {}: as it was asked to", program::FILE),
-        "unavailable" => "gone, as it was asked to".to_owned(),
-        _ => "as it was asked to".to_owned(),
+        "panic" => format!("panicked at {}: a requested fault", program::FILE),
+        "unavailable" => "a requested absence".to_owned(),
+        _ => "a requested fault".to_owned(),
     }
 }
 
@@ -185,13 +185,13 @@ fn camera_fails(placement: Placement) {
     }
 }
 
-/// The others go on without a camera that fails for good, and the end tells.
+/// The other actors continue without a camera that fails for good, and the exit code tells.
 fn camera_fails_for_good(placement: Placement) {
     let fault = "{ at = 'capture', how = 'error', after = 7 }";
     let topology = with_faulty_camera(fault, "restart = { max = 2, window = 60, backoff_millis = 1 }");
     let mut rig = Plan::new(&topology, placement).start();
     let failed = "camera `front` failed";
-    let for_good = format!("{failed} for good: as it was asked to; it was restarted 2 times within 60 s");
+    let for_good = format!("{failed} for good: a requested fault; it was restarted 2 times within 60 s");
     rig.wait_for_stderr(&for_good);
     for _ in 0..2 {
         wait_for_more(&mut rig, "rear");
@@ -204,7 +204,7 @@ fn camera_fails_for_good(placement: Placement) {
     assert_eq!(ended.report().actor("rear").state, "finished");
 }
 
-/// [`STEADY`] with options and keys for one of its cameras.
+/// Returns [`STEADY`] with options and keys for one of its cameras.
 fn with_rehearsal(options: &str, keys: &str) -> String {
     STEADY
         .replacen("{ model = 'any',", &format!("{{ model = 'any', serial = 'f1', {options},"), 1)
@@ -215,7 +215,7 @@ const UNPLUGGED: &str = "the device with serial f1 was unplugged, as option `unp
 
 fn unplugged_and_back(placement: Placement) {
     let topology = with_rehearsal("unplug_at = 0.3, replug_after = 0.3", "");
-    let mut rig = begun(&topology, placement);
+    let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
@@ -227,7 +227,7 @@ fn unplugged_and_back(placement: Placement) {
 
 fn unplugged_for_too_long(placement: Placement) {
     let topology = with_rehearsal("unplug_at = 0.1", "device_timeout_millis = 300");
-    // On a busy machine it may be unplugged before it has shown much.
+    // On a busy machine it may be unplugged before it has delivered much.
     let mut rig = Plan::new(&topology, placement).start();
     let for_good = format!("camera `front` failed for good: {UNPLUGGED}; it has been missing for 0 s");
     rig.wait_for_stderr(&for_good);
@@ -239,7 +239,7 @@ fn unplugged_for_too_long(placement: Placement) {
     ended.assert_settled();
 }
 
-/// Who stops a rig does not wait for a device that is not there.
+/// A rig can be stopped while it waits for a missing device.
 fn stopped_while_unplugged(placement: Placement) {
     let mut rig = Plan::new(&with_rehearsal("unplug_at = 0.1", ""), placement).start();
     let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
@@ -257,7 +257,7 @@ const STALLED: &str = "camera `front` failed: delivered nothing within its `stal
 
 fn stalled(placement: Placement) {
     let topology = with_rehearsal("stall_at = 0.3", "stall_timeout_millis = 500");
-    let mut rig = begun(&topology, placement);
+    let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
@@ -269,10 +269,10 @@ fn stalled(placement: Placement) {
     end_in_order(rig, &said, &[("front", 1)]);
 }
 
-/// Opening the camera again does not help; a reset does.
+/// Opening the camera again does not help; a device reset does.
 fn wedged(placement: Placement) {
     let topology = with_rehearsal("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 500");
-    let mut rig = begun(&topology, placement);
+    let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr_times(again, 2);
     wait_for_more_of_both(&mut rig);
@@ -290,14 +290,14 @@ fn wedged(placement: Placement) {
     assert_changes(&ended, "front", "finished 1, ready 1, restarting 2, running 3, stalled 2");
 }
 
-/// Compares how often an actor came into each state.
+/// Compares how often an actor entered each state.
 fn assert_changes(ended: &Ended, actor: &str, expected: &str) {
     let changes = ended.report().actor(actor).changes.iter();
     let changes: Vec<_> = changes.map(|(state, times)| format!("{state} {times}")).collect();
     assert_eq!(changes.join(", "), expected);
 }
 
-/// A driver that never returns: only a new process helps, where it has one of its own.
+/// A driver that never returns: only a new process helps, if it has a process of its own.
 fn hanging_camera() {
     let fault = "{ at = 'capture', how = 'hang', after = 40 }";
     let topology = with_faulty_camera(fault, "stall_timeout_millis = 500\nrestart = { max = 1 }");
@@ -326,10 +326,10 @@ fn hanging_camera() {
     assert_eq!(ended.report().actor("rear").state, "finished");
 }
 
-/// A camera whose process is stopped delivers nothing, and cannot be told to fail.
+/// A camera whose process is stopped delivers nothing, and does not react to orders.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 500\n");
-    let mut rig = begun(&topology, Placement::MultiProcess);
+    let mut rig = started(&topology, Placement::MultiProcess);
     rig.signal_worker("front", Signal::STOP);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
@@ -367,12 +367,12 @@ fn hanging_processor() {
     }
 }
 
-/// In a process with others it can only be reported, and that it goes on as well.
+/// In a shared process it can only be reported, and so can that it runs again.
 fn napping_processor(placement: Placement) {
     let topology = faulty("{ at = 'process', how = 'nap', after = 40, times = 1 }", "max = 1")
         .replace("overflow = 'block'\noptions = { beat", "options = { beat")
         .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
-    let mut rig = begun(&topology, placement);
+    let mut rig = started(&topology, placement);
     let again = "processor `faulty` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);

@@ -1,7 +1,7 @@
-//! A long run in which workers are killed, again and again, at any moment of their lives: nothing may get
-//! stuck, get lost without being counted, or be left behind.
+//! Long runs in which workers are killed at random moments: nothing may hang, get lost without being counted, or be
+//! left behind.
 //!
-//! `just soak` runs it for a chosen time. Without one it ends after a thousand kills, as the gate runs it.
+//! `just soak` runs them for a chosen time. Without a time they end after a thousand kills, as the gate runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
@@ -17,26 +17,26 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
-/// The environment variables with the time of a soak, such as 10m, and its seed. Empty is as good as none.
+/// The environment variables with the duration of a soak, such as 10m, and its seed. Empty counts as unset.
 const TIME: &str = "CAMRIG_SOAK_TIME";
 const SEED: &str = "CAMRIG_SOAK_SEED";
 
-/// The kills of a soak without a time.
+/// Number of kills in a soak without a duration.
 const KILLS: u64 = 1000;
 
-/// So many kills lie between two moments at which the rig is left alone and looked at.
-const KILLS_BETWEEN_LOOKS: u64 = 50;
+/// Number of kills between two checks of the undisturbed rig.
+const KILLS_BETWEEN_CHECKS: u64 = 50;
 
-/// The longest pause after a kill: some workers die before they have said hello, others in steady state.
+/// The longest pause after a kill: some workers die before they have connected, others in steady state.
 const PAUSE_MILLIS: u64 = 40;
 
-/// What the supervisor may grow by, in bytes, once it has been through its first kills: less than a byte for
-/// each kill of a long run, but an allocator's whims.
+/// Maximum growth of the supervisor after its first kills: less than a byte per kill of a long run, plus the variation
+/// of the allocator.
 const GROWTH_BYTES: u64 = 1 << 20;
 
 const CAMERAS: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 
-/// The witnesses and what they read; every one that says what it gets.
+/// The processors that report their framesets: name, process, overflow, inputs.
 const WITNESSES: [(&str, &str, &str, &[&str]); 4] = [
     ("all", "all", "drop-oldest", &CAMERAS),
     ("strict", "strict", "block", &["c1", "c2", "c3", "pass"]),
@@ -45,7 +45,7 @@ const WITNESSES: [(&str, &str, &str, &[&str]); 4] = [
 ];
 
 fn topology() -> String {
-    // Restarts without end: no policy gives up an actor that is killed a thousand times.
+    // Unlimited restarts: no policy gives up an actor that is killed a thousand times.
     let common = "restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 20 }\n\
                   stall_timeout_millis = 0\n";
     let mut topology = String::new();
@@ -75,17 +75,17 @@ fn topology() -> String {
     topology
 }
 
-/// What the processes of a rig hold, by process: descriptors, and mappings of shared memory; and the bytes of
-/// all shared memory that they have a descriptor of.
+/// The resources of a rig: descriptors and mappings of shared memory by process, and the size of all shared memory that
+/// the processes have descriptors of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Holdings {
+pub(crate) struct Resources {
     processes: BTreeMap<String, (usize, usize)>,
     pub(crate) shared_bytes: u64,
 }
 
-/// None when a process went meanwhile.
-pub(crate) fn holdings(rig: &Rig) -> Option<Holdings> {
-    let mut holdings = Holdings::default();
+/// Returns a rig's resources; `None` when a process ended meanwhile.
+pub(crate) fn resources(rig: &Rig) -> Option<Resources> {
+    let mut resources = Resources::default();
     let mut shared = BTreeSet::new();
     let workers = rig.children().into_iter().map(|worker| (worker.process, worker.pid));
     for (process, pid) in workers.chain([("main".to_owned(), rig.supervisor())]) {
@@ -101,19 +101,19 @@ pub(crate) fn holdings(rig: &Rig) -> Option<Holdings> {
         }
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         let mappings = maps.lines().filter(|line| line.contains("/memfd:")).count();
-        holdings.processes.insert(process, (descriptors, mappings));
+        resources.processes.insert(process, (descriptors, mappings));
     }
-    holdings.shared_bytes = shared.iter().map(|(_, bytes)| bytes).sum();
-    Some(holdings)
+    resources.shared_bytes = shared.iter().map(|(_, bytes)| bytes).sum();
+    Some(resources)
 }
 
-/// The private memory of a process.
+/// Returns the private memory of a process.
 pub(crate) fn resident_bytes(pid: Pid) -> u64 {
     let status = procfs::process::Process::new(pid.as_raw_nonzero().get()).unwrap().status().unwrap();
     status.rssanon.unwrap() << 10
 }
 
-/// Waits until every link delivers, from now on.
+/// Waits until every link delivers a frameset from now on.
 fn wait_for_all_links(rig: &mut Rig) {
     rig.forget_stdout();
     rig.wait_for_stdout("framesets on every link", |lines| {
@@ -123,11 +123,11 @@ fn wait_for_all_links(rig: &mut Rig) {
     });
 }
 
-/// Waits until the rig holds what it held before any kill.
-pub(crate) fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
+/// Waits until the rig's resources are the same as before any kill.
+pub(crate) fn wait_for_baseline(rig: &mut Rig, baseline: &Resources) {
     let mut last = None;
-    rig.wait_for("what the rig held before any kill", |rig| {
-        let now = holdings(rig)?;
+    rig.wait_for("the resources of the rig before any kill", |rig| {
+        let now = resources(rig)?;
         let same = now == *baseline;
         if !same && last.as_ref() != Some(&now) {
             eprintln!("soak: not yet {baseline:?}, but {now:?}");
@@ -137,38 +137,38 @@ pub(crate) fn wait_for_baseline(rig: &mut Rig, baseline: &Holdings) {
     });
 }
 
-/// Kills some workers; how many.
+/// Kills some workers and returns how many.
 fn kill_some(rig: &Rig, random: &mut Rng) -> u64 {
     let mut workers = rig.children();
     random.shuffle(&mut workers);
     let victims = match random.u8(..20) {
-        // Everybody at once, both ends of every link among them.
+        // All at once, including both ends of every link.
         0 => workers.len(),
         1..5 => 2,
         _ => 1,
     };
     let mut kills = 0;
     for worker in workers.iter().take(victims) {
-        // One that is gone already was killed before.
+        // A worker that has ended already was killed before.
         kills += u64::from(kill_process(worker.pid, Signal::KILL).is_ok());
     }
     kills
 }
 
 fn soak() {
-    let time = asked::<jiff::SignedDuration>(TIME).map(jiff::SignedDuration::unsigned_abs);
+    let time = requested::<jiff::SignedDuration>(TIME).map(jiff::SignedDuration::unsigned_abs);
     let mut random = seeded();
     let mut rig = Plan::new(&topology(), Placement::Mixed).start();
     wait_for_all_links(&mut rig);
-    let baseline = holdings(&rig).expect("nobody was killed yet");
+    let baseline = resources(&rig).expect("no worker was killed yet");
     let began = Instant::now();
-    let (mut kills, mut looked_at, mut grown_from) = (0, 0, None);
+    let (mut kills, mut checked_at, mut resident_at_first) = (0, 0, None);
     while time.map_or(kills < KILLS, |time| began.elapsed() < time) {
         kills += kill_some(&rig, &mut random);
-        // Not to wait for anything: to meet the workers in another phase of their lives.
+        // Not a wait for a fact: the next kill hits the workers in another phase.
         std::thread::sleep(Duration::from_millis(random.u64(..PAUSE_MILLIS)));
-        if kills - looked_at >= KILLS_BETWEEN_LOOKS {
-            looked_at = kills;
+        if kills - checked_at >= KILLS_BETWEEN_CHECKS {
+            checked_at = kills;
             wait_for_all_links(&mut rig);
             wait_for_baseline(&mut rig, &baseline);
             let resident = resident_bytes(rig.supervisor());
@@ -177,8 +177,11 @@ fn soak() {
                 began.elapsed().as_secs(),
                 resident >> 10,
             );
-            let grown_from = *grown_from.get_or_insert(resident);
-            assert!(resident <= grown_from + GROWTH_BYTES, "{resident} bytes after {grown_from}");
+            let resident_at_first = *resident_at_first.get_or_insert(resident);
+            assert!(
+                resident <= resident_at_first + GROWTH_BYTES,
+                "{resident} bytes after {resident_at_first}"
+            );
         }
     }
     wait_for_all_links(&mut rig);
@@ -197,11 +200,11 @@ fn soak() {
     assert!(restarts > 0);
 }
 
-/// Rigs whose workers are killed while they start, and while they end.
+/// Number of rigs whose workers are killed while they start, and while they end.
 const RIGS: u64 = 20;
 
-/// Workers are killed while the rig starts, until it has ended for that or goes on all the same.
-fn start_under_fire() {
+/// Kills workers while the rig starts, until it has ended because of that or runs anyway.
+fn kills_during_start() {
     let mut random = seeded();
     for _ in 0..RIGS {
         let rig = Plan::new(&topology(), Placement::Mixed).start();
@@ -218,8 +221,8 @@ fn start_under_fire() {
     }
 }
 
-/// Workers are killed while the rig ends.
-fn end_under_fire() {
+/// Kills workers while the rig ends.
+fn kills_during_end() {
     let mut random = seeded();
     for _ in 0..RIGS {
         let mut rig = Plan::new(&topology(), Placement::Mixed).start();
@@ -238,7 +241,7 @@ fn end_under_fire() {
     }
 }
 
-/// Checks that a rig ends with exact accounts and leaves nothing, whoever of it was killed.
+/// Checks that a rig ends with exact accounting and leaves nothing, whichever workers were killed.
 fn assert_ended(rig: Rig) {
     let ended = rig.finish();
     assert!([Some(0), Some(70)].contains(&ended.code()), "{:?}", ended.status);
@@ -246,24 +249,24 @@ fn assert_ended(rig: Rig) {
     ended.assert_settled();
 }
 
-/// What an environment variable asks for.
-fn asked<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+/// Returns the value of an environment variable.
+fn requested<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error:?}")))
 }
 
-/// Numbers that are the same for the same seed. It is said past the harness, which keeps what passing tests say.
+/// Returns a generator with the requested seed, or a random one. Printed to stderr, which the harness does not capture.
 fn seeded() -> Rng {
-    let seed = asked(SEED).unwrap_or_else(|| fastrand::u64(..));
+    let seed = requested(SEED).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("soak: {SEED}={seed}");
     Rng::with_seed(seed)
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    // `just soak` asks for them: they take minutes.
+    // Only `just soak` runs them: they take minutes.
     let mut soaks = Vec::new();
     test(&mut soaks, "soak::workers_are_killed", soak);
-    test(&mut soaks, "soak::workers_are_killed_while_the_rig_starts", start_under_fire);
-    test(&mut soaks, "soak::workers_are_killed_while_the_rig_ends", end_under_fire);
+    test(&mut soaks, "soak::workers_are_killed_while_the_rig_starts", kills_during_start);
+    test(&mut soaks, "soak::workers_are_killed_while_the_rig_ends", kills_during_end);
     trials.extend(soaks.into_iter().map(|soak| soak.with_ignored_flag(true)));
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, where and when, as a topology asks for it.
+//! Faults that a topology asks for: what, where and when.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use camrig::DriverError;
 use serde::Deserialize;
 
-/// Where faults panic, as messages name it; the harness takes away line and column.
+/// The file of the panics, as messages name it; the harness removes line and column.
 pub(crate) const FILE: &str = file!();
 
-/// Where something goes wrong.
+/// The call in which the fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum At {
@@ -22,25 +22,25 @@ pub(super) enum At {
     Finish,
 }
 
-/// How it goes wrong.
+/// The kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum How {
     Error,
     Unavailable,
     Panic,
-    /// Never to return.
+    /// Never returns.
     Hang,
-    /// To return after a while.
+    /// Returns after [`NAP`].
     Nap,
-    /// To return after longer than any actor but one that is called may take to end.
+    /// Returns after [`LONG_NAP`], longer than any actor may take to end unless it is in a call.
     LongNap,
     Abort,
-    /// As the standard library does when there is no memory.
+    /// Aborts like the standard library when an allocation fails.
     OutOfMemory,
 }
 
-/// The fault to be made, after so many framesets where there are some.
+/// The fault, in the call after `after` framesets where the call has framesets.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
@@ -48,32 +48,32 @@ pub(super) struct Fault {
     pub(super) how: How,
     #[serde(default)]
     pub(super) after: u64,
-    /// So often in a process, and never again; by default always.
+    /// Maximum number of faults in one process; by default unlimited.
     pub(super) times: Option<u32>,
 }
 
-/// How often faults struck in this process.
-static STRUCK: AtomicU32 = AtomicU32::new(0);
+/// Number of faults in this process.
+static OCCURRED: AtomicU32 = AtomicU32::new(0);
 
-/// How long a nap is.
+/// Duration of [`How::Nap`].
 const NAP: Duration = Duration::from_millis(1500);
 
-/// How long a long nap is: the supervisor waits 10 s for an actor that is not called.
+/// Duration of [`How::LongNap`]: the supervisor waits 10 s for an actor that is not in a call.
 const LONG_NAP: Duration = Duration::from_secs(12);
 
 impl Fault {
-    pub(super) fn strike(&self, at: At) -> Result<(), DriverError> {
+    pub(super) fn occur(&self, at: At) -> Result<(), DriverError> {
         if self.at != at {
             return Ok(());
         }
-        let struck = STRUCK.fetch_add(1, Ordering::Relaxed);
-        if self.times.is_some_and(|times| struck >= times) {
+        let occurred = OCCURRED.fetch_add(1, Ordering::Relaxed);
+        if self.times.is_some_and(|times| occurred >= times) {
             return Ok(());
         }
         match self.how {
-            How::Error => Err(DriverError::new("as it was asked to")),
-            How::Unavailable => Err(DriverError::unavailable("gone, as it was asked to")),
-            How::Panic => panic!("as it was asked to"),
+            How::Error => Err(DriverError::new("a requested fault")),
+            How::Unavailable => Err(DriverError::unavailable("a requested absence")),
+            How::Panic => panic!("a requested fault"),
             How::Hang => loop {
                 std::thread::park();
             },

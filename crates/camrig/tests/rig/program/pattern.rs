@@ -1,4 +1,4 @@
-//! The driver `pattern`: a camera that owns its frames, whose pixels follow from their numbers.
+//! The driver `pattern`: a camera that owns its frames, whose pixels are a function of their numbers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +14,20 @@ use serde::Deserialize;
 
 use super::fault::{At, Fault, How};
 
-/// The depth of the pattern at one place of one frame.
+/// Returns the depth of the pattern at one pixel of one frame.
 pub(super) fn pattern(number: u64, x: u32, y: u32) -> u16 {
     (number.wrapping_mul(40_503) as u32).wrapping_add(y * 251 + x * 7) as u16
 }
 
-/// The first four pixels hold the buffer's address.
+/// Bytes at the start of a frame that hold the buffer's address: four pixels.
 pub(super) const ADDRESS_BYTES: usize = 8;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PatternOptions {
-    /// It ends after so many framesets.
+    /// Ends after this many framesets.
     frames: Option<u64>,
-    /// The rest before each frameset.
+    /// Sleep before each frameset.
     pause_millis: u64,
     fault: Fault,
 }
@@ -42,7 +42,7 @@ impl Default for PatternOptions {
     }
 }
 
-/// A camera that owns its frames, as librealsense does, and knows how often each was read.
+/// A camera that owns its frames, as librealsense does, and counts how often each was read.
 pub(super) struct Pattern {
     name: String,
     options: PatternOptions,
@@ -50,7 +50,7 @@ pub(super) struct Pattern {
     reads: Arc<Mutex<Reads>>,
 }
 
-/// How often frames were read, by how many frames.
+/// Number of frames by how often they were read.
 type Reads = BTreeMap<u64, u64>;
 
 pub(super) const WIDTH: u32 = 64;
@@ -79,7 +79,7 @@ impl Driver for Pattern {
     type Options = PatternOptions;
 
     fn open(name: &str, options: PatternOptions) -> Result<Self, DriverError> {
-        options.fault.strike(At::Open)?;
+        options.fault.occur(At::Open)?;
         Ok(Self { name: name.to_owned(), options, number: 0, reads: Arc::default() })
     }
 
@@ -104,7 +104,7 @@ impl Driver for Pattern {
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
-        self.options.fault.strike(At::Start)
+        self.options.fault.occur(At::Start)
     }
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
@@ -112,7 +112,7 @@ impl Driver for Pattern {
             return Ok(Captured::End);
         }
         if self.number == self.options.fault.after {
-            self.options.fault.strike(At::Capture)?;
+            self.options.fault.occur(At::Capture)?;
         }
         std::thread::sleep(Duration::from_millis(self.options.pause_millis));
         let places = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));

@@ -1,4 +1,4 @@
-//! Processors that publish: whoever reads them cannot tell them from a camera.
+//! Tests of processors that publish: their readers see the same framesets as readers of a camera.
 
 use libtest_mimic::Trial;
 
@@ -18,7 +18,7 @@ fn run(topology: &str, placement: Placement) -> Ended {
     ended
 }
 
-/// A processor in a process of its own name in every placement but one.
+/// Returns a processor with one input.
 fn processor(name: &str, kind: &str, process: &str, input: &str, options: &str) -> String {
     format!(
         "[processor.{name}]\nkind = '{kind}'\nprocess = '{process}'\ninputs = ['{input}']\noverflow = 'block'\n\
@@ -36,8 +36,8 @@ fn halves(placement: Placement) {
     assert_eq!(ended.report().actor("halver").produced, FRAMESETS);
 }
 
-/// The digests that `verify` prints of what is read from `camera` and from the end of a chain, which holds
-/// both the names of the camera and the framesets' order: they are equal.
+/// Checks that `verify` prints equal digests for the framesets read from `camera` and from the end of a chain. A digest
+/// covers the camera's name and the order of its framesets.
 fn assert_same_from_both_ends(ended: &Ended) {
     let verified: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("verify: ")).collect();
     assert_eq!(verified.len(), 2, "{}", ended.stdout);
@@ -54,7 +54,7 @@ fn chain(placement: Placement) {
     assert_same_from_both_ends(&run(&topology, placement));
 }
 
-/// A full actix actor, with a timer or without, between a camera and `verify`.
+/// An actix actor, with a timer or without, between a camera and `verify`.
 fn relay(placement: Placement, timer: bool) {
     let topology = SYNTHETIC.to_owned()
         + &processor("near", "verify", "main", "camera", "{ digest = true }")
@@ -68,8 +68,8 @@ fn relay(placement: Placement, timer: bool) {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    conformance(trials, "passing_on::a_processor_derives_framesets", halves);
-    conformance(trials, "passing_on::a_chain_of_three", chain);
-    conformance(trials, "passing_on::an_actix_actor", |placement| relay(placement, false));
-    conformance(trials, "passing_on::an_actix_actor_with_a_timer", |placement| relay(placement, true));
+    conformance(trials, "forwarding::a_processor_derives_framesets", halves);
+    conformance(trials, "forwarding::a_chain_of_three", chain);
+    conformance(trials, "forwarding::an_actix_actor", |placement| relay(placement, false));
+    conformance(trials, "forwarding::an_actix_actor_with_a_timer", |placement| relay(placement, true));
 }

@@ -1,8 +1,8 @@
-//! Somebody else at a worker's socket, of the same user and there before the supervisor: nobody hangs, nobody is
-//! hijacked, and the rig says whom it could not meet.
+//! Tests of unknown peers at a worker's socket: a process of the same user connects before the supervisor. Nothing
+//! hangs, the worker is not taken over, and the rig reports the failed handshake.
 //!
-//! The supervisor is stopped as soon as the worker is there, so that the stranger comes first. It deliberately
-//! leaves to `camrig-ipc/tests/strangers.rs` what a handshake makes of each thing that a stranger may say.
+//! The test stops the supervisor as soon as the worker runs, so that the unknown peer connects first.
+//! `camrig-ipc/tests/unknown_peers.rs` tests the handshake's answer to every kind of message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,35 +11,35 @@ use ipc_channel::ipc::IpcSender;
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal};
 
-use crate::endings::{STEADY, begun, wait_for_more};
+use crate::endings::{STEADY, started, wait_for_more};
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
-/// What a worker says of a stranger.
-const A_STRANGER: &str = "process `front` cannot be met: a stranger connected to its socket";
+/// The worker's message after an unknown peer connected.
+const UNKNOWN_PEER: &str = "process `front` cannot be connected: a peer connected to its socket";
 
-/// What a worker says whom nobody greets.
-const NOBODY: &str = "process `front` cannot be met: nobody greeted it within 30 s";
+/// The worker's message after no valid greeting arrived in time.
+const NO_GREETING: &str = "process `front` cannot be connected: nobody greeted it within 30 s";
 
-/// What a stranger has to say.
+/// The behaviour of an unknown peer.
 #[derive(Clone, Copy)]
-enum Stranger {
+enum Peer {
     Garbage,
     HangsUp,
-    /// With what lacks only the secret.
+    /// Greets with everything except the secret.
     Greets,
     Silent,
 }
 
-/// What a stranger keeps, so as not to hang up.
+/// The open connection of a peer that does not hang up.
 type Held = Option<IpcSender<u8>>;
 
-impl Stranger {
-    /// Connects, and says it; none when there is nobody to connect to any more.
+impl Peer {
+    /// Connects and sends its message; `None` when the socket no longer exists.
     fn connect(self, socket: &str) -> Option<Held> {
         let socket = socket.to_owned();
         match self {
-            // A string that is longer than its message.
+            // A string that claims to be longer than its message.
             Self::Garbage => IpcSender::connect(socket).ok()?.send([0xff_u8; 32]).ok()?,
             Self::HangsUp => drop(IpcSender::<u8>::connect(socket).ok()?),
             Self::Greets => IpcSender::connect(socket).ok()?.send(([0_u8; 16], "front")).ok()?,
@@ -49,7 +49,7 @@ impl Stranger {
     }
 }
 
-/// Where a worker makes its socket, as its supervisor told it.
+/// Returns the folder in which a worker creates its socket, from its environment.
 fn folder(worker: Pid) -> Option<PathBuf> {
     let environment = fs::read(format!("/proc/{}/environ", worker.as_raw_nonzero())).ok()?;
     let mut variables = environment.split(|&byte| byte == 0);
@@ -57,10 +57,10 @@ fn folder(worker: Pid) -> Option<PathBuf> {
     Some(PathBuf::from(std::str::from_utf8(folder).ok()?))
 }
 
-/// The socket in this folder, if somebody listens there.
+/// Returns the socket in this folder, if a process listens there.
 fn socket_in(folder: &Path) -> Option<String> {
     let listeners = fs::read_to_string("/proc/net/unix").unwrap();
-    // The flag of a listener.
+    // The flag of a listening socket.
     let listens = |path: &str| {
         listeners.lines().any(|line| line.contains(" 00010000 ") && line.split(' ').next_back() == Some(path))
     };
@@ -68,7 +68,7 @@ fn socket_in(folder: &Path) -> Option<String> {
     sockets.filter_map(|socket| socket.to_str().map(str::to_owned)).find(|socket| listens(socket))
 }
 
-/// Whether a worker has made its socket, now or before: then it has a thread that waits for its starter's end.
+/// Returns whether a worker has created its socket: it then has a thread that waits for its parent's end.
 fn has_made_its_socket(worker: Pid) -> bool {
     let threads = fs::read_dir(format!("/proc/{}/task", worker.as_raw_nonzero())).into_iter().flatten();
     let mut names =
@@ -76,15 +76,15 @@ fn has_made_its_socket(worker: Pid) -> bool {
     names.any(|name| name == "starter\n")
 }
 
-/// The worker `front`.
+/// Returns the worker `front`.
 fn front(rig: &Rig) -> Option<Pid> {
     rig.children().into_iter().find(|worker| worker.process == "front").map(|worker| worker.pid)
 }
 
-/// Waits for a worker `front` that is not the one `before`, and lets strangers connect to it before the supervisor
-/// goes on. None when the supervisor was quicker.
-fn come_first(rig: &mut Rig, before: Option<Pid>, strangers: &[Stranger]) -> Option<Vec<Held>> {
-    // Many looks without a rest: the supervisor does not rest either.
+/// Waits for a worker `front` other than `before`, and lets unknown peers connect to it before the supervisor continues.
+/// Returns `None` when the supervisor was quicker.
+fn connect_first(rig: &mut Rig, before: Option<Pid>, peers: &[Peer]) -> Option<Vec<Held>> {
+    // Polls without sleeping, because the supervisor does not sleep either.
     let worker = rig
         .wait_for("the worker", |rig| (0..1000).find_map(|_| front(rig).filter(|&pid| Some(pid) != before)));
     rig.signal(Signal::STOP);
@@ -95,39 +95,39 @@ fn come_first(rig: &mut Rig, before: Option<Pid>, strangers: &[Stranger]) -> Opt
             None => made.then_some(None),
         }
     });
-    let held = socket.and_then(|socket| strangers.iter().map(|stranger| stranger.connect(&socket)).collect());
+    let held = socket.and_then(|socket| peers.iter().map(|peer| peer.connect(&socket)).collect());
     rig.signal(Signal::CONT);
     held
 }
 
-/// Kills `front` again and again until the strangers are there before the supervisor meets its next life; how
-/// often it was killed.
-fn ambush(rig: &mut Rig, strangers: &[Stranger], said: &str) -> u64 {
+/// Kills `front` repeatedly until unknown peers connect to its next instance before the supervisor; returns the number
+/// of kills.
+fn ambush(rig: &mut Rig, peers: &[Peer], said: &str) -> u64 {
     for kills in 1.. {
         let before = front(rig);
         rig.kill_worker("front");
-        let held = come_first(rig, before, strangers);
-        let met = rig.wait_for("that it was met, or not", |rig| {
+        let held = connect_first(rig, before, peers);
+        let connected = rig.wait_for("the end of the handshake", |rig| {
             let stderr = rig.stderr();
             let again =
                 stderr.lines().filter(|line| line.ends_with("camera `front` is running again")).count();
             let refused = stderr.contains(said);
-            // The others wait for nobody meanwhile.
+            // The other actors do not wait meanwhile.
             (refused || again >= kills).then_some(!refused)
         });
         drop(held);
-        if !met {
+        if !connected {
             return kills as u64;
         }
     }
     unreachable!("a supervisor that is always quicker")
 }
 
-/// A restart that strangers come in between is tried again, and the others go on meanwhile.
-fn at_a_restart(strangers: &[Stranger], said: &str) {
+/// A restart that unknown peers disturb is repeated, and the other actors continue meanwhile.
+fn at_a_restart(peers: &[Peer], said: &str) {
     let policy = "process = 'front'\nrestart = { max = 1000, backoff_millis = 1, backoff_max_millis = 1 }\n";
-    let mut rig = begun(&STEADY.replace("process = 'front'\n", policy), Placement::MultiProcess);
-    let kills = ambush(&mut rig, strangers, said);
+    let mut rig = started(&STEADY.replace("process = 'front'\n", policy), Placement::MultiProcess);
+    let kills = ambush(&mut rig, peers, said);
     for camera in ["rear", "front", "rear", "front"] {
         wait_for_more(&mut rig, camera);
     }
@@ -144,39 +144,39 @@ fn at_a_restart(strangers: &[Stranger], said: &str) {
     }
 }
 
-/// A rig whose worker strangers meet before it does not begin, and says why.
-fn at_the_start(stranger: Stranger) {
+/// A rig ends with the reason when an unknown peer connects to a worker at the start.
+fn at_the_start(peer: Peer) {
     loop {
         let mut rig = Plan::new(STEADY, Placement::MultiProcess).arguments(&["--framesets", "20"]).start();
-        let held = come_first(&mut rig, None, &[stranger]);
+        let held = connect_first(&mut rig, None, &[peer]);
         let ended = rig.finish();
         drop(held);
         if ended.code() == Some(0) {
             // The supervisor was quicker.
             continue;
         }
-        ended.assert_said(70, &[&format!("ERROR main: camera `front` failed: {A_STRANGER}")]);
+        ended.assert_said(70, &[&format!("ERROR main: camera `front` failed: {UNKNOWN_PEER}")]);
         ended.assert_settled();
         return;
     }
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    // First the longest, which is idle for most of its time.
-    test(trials, "strangers::one_who_is_silent_is_not_waited_for_in_vain", || {
-        at_a_restart(&[Stranger::Silent], NOBODY);
+    // The longest test first: it is idle most of the time.
+    test(trials, "unknown_peers::a_silent_one_times_out", || {
+        at_a_restart(&[Peer::Silent], NO_GREETING);
     });
-    for (name, strangers) in [
-        ("one_with_garbage", [Stranger::Garbage].as_slice()),
-        ("one_who_hangs_up", &[Stranger::HangsUp]),
-        ("one_with_a_greeting", &[Stranger::Greets]),
-        ("one_who_connects_twice", &[Stranger::Greets, Stranger::Greets]),
+    for (name, peers) in [
+        ("one_with_garbage", [Peer::Garbage].as_slice()),
+        ("one_that_hangs_up", &[Peer::HangsUp]),
+        ("one_with_a_greeting", &[Peer::Greets]),
+        ("one_that_connects_twice", &[Peer::Greets, Peer::Greets]),
     ] {
-        test(trials, format!("strangers::{name}_is_refused"), || at_a_restart(strangers, A_STRANGER));
+        test(trials, format!("unknown_peers::{name}_is_refused"), || at_a_restart(peers, UNKNOWN_PEER));
     }
-    for (name, stranger) in [("garbage", Stranger::Garbage), ("a_greeting", Stranger::Greets)] {
-        test(trials, format!("strangers::one_with_{name}_at_the_start_is_named"), move || {
-            at_the_start(stranger);
+    for (name, peer) in [("garbage", Peer::Garbage), ("a_greeting", Peer::Greets)] {
+        test(trials, format!("unknown_peers::one_with_{name}_at_the_start_is_named"), move || {
+            at_the_start(peer);
         });
     }
 }

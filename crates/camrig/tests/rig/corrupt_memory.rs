@@ -1,7 +1,7 @@
-//! A producer gone wild in a running rig: somebody writes nonsense into the memory that its process shares. Its
-//! reader refuses it, counts it and closes this link; nobody else notices.
+//! Corrupt shared memory in a running rig: the test writes invalid values into the memory that a producer shares. Its
+//! reader refuses them, counts them and closes this link; no other link is affected.
 //!
-//! `camrig-ipc/src/reader/wild.rs` has every kind of nonsense, for a reader alone.
+//! `camrig-ipc/src/reader/invalid.rs` tests every kind of invalid value on a single reader.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -13,10 +13,10 @@ use rustix::process::{Pid, Signal};
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
-/// Of `front`; no word of its link states stands for a later one.
+/// Slots of `front`: so many that no word of its link states is reused for a later frameset.
 const SLOTS: usize = 16;
 
-/// Framesets that wait for `victim`.
+/// Maximum number of framesets queued for `victim`.
 const QUEUE: usize = 2;
 
 fn topology() -> String {
@@ -30,9 +30,9 @@ fn topology() -> String {
     )
 }
 
-/// What is written where it should not be.
+/// The value that is corrupted.
 #[derive(Clone, Copy, Debug)]
-enum Nonsense {
+enum Corruption {
     Index,
     Generation,
     Sequence,
@@ -41,17 +41,17 @@ enum Nonsense {
     Format,
 }
 
-/// Where a link state has its words, one for each slot: 2 bits of state, of which 1 is queued, 16 of the pool's
-/// generation, and the sequence number.
+/// Offset of a link state's slot words. Each has 2 bits of state (1 is queued), 16 bits of the pool's generation, and
+/// the sequence number.
 const WORDS_AT: u64 = 192;
 
-/// What a slot has before its pixels.
+/// Size of a slot's header, before its pixels.
 const HEADER_BYTES: u64 = 4096;
 
 /// Width, height and bytes of a row of a frame in its header; the byte before them is its format.
 const SIZES: [u8; 3] = [64, 48, 128];
 
-/// The shared memory that a process has a descriptor of, by its inode: its size and that descriptor.
+/// Returns the shared memory that a process has descriptors of, by inode: its size and a file of it.
 fn memories(pid: Pid) -> BTreeMap<u64, (u64, File)> {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap().flatten();
     let memories = descriptors.map(|descriptor| descriptor.path()).filter_map(|path| {
@@ -65,11 +65,11 @@ fn memories(pid: Pid) -> BTreeMap<u64, (u64, File)> {
 }
 
 fn worker(rig: &Rig, process: &str) -> Pid {
-    rig.children().into_iter().find(|worker| worker.process == process).expect("it is there").pid
+    rig.children().into_iter().find(|worker| worker.process == process).expect("the worker runs").pid
 }
 
-/// The link state of the link from `front` to `victim`, and the pool of `front`: beside the notifier, all the memory that
-/// the two share.
+/// Returns the link state of the link from `front` to `victim`, and the pool of `front`: apart from the notifier, all
+/// memory that the two processes share.
 fn link_state_and_pool(rig: &Rig) -> ((u64, File), (u64, File)) {
     let victim = memories(worker(rig, "victim"));
     let shared = memories(worker(rig, "front")).into_iter().filter(|(inode, _)| victim.contains_key(inode));
@@ -86,7 +86,7 @@ fn link_state_and_pool(rig: &Rig) -> ((u64, File), (u64, File)) {
     (link_state, pool)
 }
 
-/// The queued framesets of a link state, the oldest first: where their words are, and the words.
+/// Returns the queued framesets of a link state, the oldest first: the index of their words, and the words.
 fn queued(link_state: &File) -> Vec<(u64, u64)> {
     let mut bytes = [0; SLOTS * 8];
     link_state.read_exact_at(&mut bytes, WORDS_AT).unwrap();
@@ -100,11 +100,11 @@ fn write_word(link_state: &File, slot: u64, word: u64) {
     link_state.write_all_at(&word.to_le_bytes(), WORDS_AT + slot * 8).unwrap();
 }
 
-impl Nonsense {
-    /// Writes it in the place of the oldest frameset that waits for `victim`; why that will be refused.
+impl Corruption {
+    /// Corrupts the oldest frameset queued for `victim`; returns the reason with which it will be refused.
     fn write(self, rig: &mut Rig) -> String {
         let ((_, link_state), (pool_bytes, pool)) = link_state_and_pool(rig);
-        // They stay as they are: the reader is stopped, and the producer drops what comes.
+        // They do not change: the reader is stopped, and the producer drops new framesets.
         let queued =
             rig.wait_for("a full queue", |_| Some(queued(&link_state)).filter(|all| all.len() == QUEUE));
         let (slot, word) = queued[0];
@@ -133,7 +133,7 @@ impl Nonsense {
     }
 }
 
-fn begun() -> Rig {
+fn start() -> Rig {
     let mut rig = Plan::new(&topology(), Placement::Mixed).start();
     for reader in ["victim", "pulse"] {
         for camera in ["front", "rear"] {
@@ -149,11 +149,11 @@ fn wait_for_more(rig: &mut Rig, reader: &str, camera: &str) {
     rig.wait_for(&start, |rig| (rig.highest(&start) > until_now).then_some(()));
 }
 
-fn refused(nonsense: Nonsense) {
-    let mut rig = begun();
+fn refused(corruption: Corruption) {
+    let mut rig = start();
     rig.signal_worker("victim", Signal::STOP);
     rig.wait_for_stderr("process `victim` is stopped by signal 19 (SIGSTOP)");
-    let reason = nonsense.write(&mut rig);
+    let reason = corruption.write(&mut rig);
     rig.signal_worker("victim", Signal::CONT);
     let closed = format!("victim/victim: the link from `front` is closed: {reason}");
     rig.wait_for_stderr(&closed);
@@ -180,7 +180,7 @@ fn refused(nonsense: Nonsense) {
     }
 }
 
-/// How a process has mapped some memory: the permissions of each mapping.
+/// Returns the permissions of each of a process's mappings of some memory.
 fn permissions(pid: Pid, inode: u64) -> Vec<String> {
     let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).unwrap();
     let words = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -188,9 +188,9 @@ fn permissions(pid: Pid, inode: u64) -> Vec<String> {
     ours.map(|words| words[1].to_owned()).collect()
 }
 
-/// Every reader's mapping of pixels cannot be written, in a worker and in the supervisor.
+/// Checks that no reader can write to pixels, in a worker and in the supervisor.
 fn read_only() {
-    let rig = begun();
+    let rig = start();
     let (_, (_, pool)) = link_state_and_pool(&rig);
     let inode = pool.metadata().unwrap().ino();
     assert_eq!(permissions(worker(&rig, "front"), inode), ["rw-s"]);
@@ -203,15 +203,15 @@ fn read_only() {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    for (name, nonsense) in [
-        ("index", Nonsense::Index),
-        ("generation", Nonsense::Generation),
-        ("sequence", Nonsense::Sequence),
-        ("header", Nonsense::Header),
-        ("height", Nonsense::Height),
-        ("format", Nonsense::Format),
+    for (name, corruption) in [
+        ("index", Corruption::Index),
+        ("generation", Corruption::Generation),
+        ("sequence", Corruption::Sequence),
+        ("header", Corruption::Header),
+        ("height", Corruption::Height),
+        ("format", Corruption::Format),
     ] {
-        test(trials, format!("wild::a_wild_{name}_is_refused"), move || refused(nonsense));
+        test(trials, format!("corrupt_memory::an_invalid_{name}_is_refused"), move || refused(corruption));
     }
-    test(trials, "wild::readers_map_pixels_read_only", read_only);
+    test(trials, "corrupt_memory::readers_map_pixels_read_only", read_only);
 }
