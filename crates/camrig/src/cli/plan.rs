@@ -8,9 +8,7 @@ use clap::Args;
 
 use super::{TopologyArgs, code, counted, refuse, show, show_json, table};
 use crate::driver::{Device, UsbDemand};
-use crate::plan::{
-    self, ActorCommand, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, UsbCamera,
-};
+use crate::plan::{self, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict};
 use crate::registry::Registry;
 use crate::topology::{Role, Topology};
 use crate::usb::{USB_TREE, UsbSettings, UsbTree};
@@ -187,7 +185,7 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
             cameras.join(", "),
         )
     };
-    let overloaded = plan.controllers.iter().filter(|controller| controller.command != ActorCommand::Fits);
+    let overloaded = plan.controllers.iter().filter(|controller| controller.verdict != Verdict::Fits);
     overloaded.map(overload).collect::<Vec<_>>().into_iter()
 }
 
@@ -220,7 +218,7 @@ fn describe_cameras(cameras: &[CameraPlan]) -> String {
 
 fn describe_controllers(controllers: &[ControllerPlan]) -> String {
     let head =
-        ["controller", "link", "cameras", "Mb/s", "cautious", "optimistic", "command", "largest that fits"];
+        ["controller", "link", "cameras", "Mb/s", "cautious", "optimistic", "verdict", "largest that fits"];
     let row = |controller: &ControllerPlan| {
         [
             place_of(controller),
@@ -229,7 +227,7 @@ fn describe_controllers(controllers: &[ControllerPlan]) -> String {
             controller.need_megabits.to_string(),
             controller.cautious_megabits.to_string(),
             controller.optimistic_megabits.to_string(),
-            controller.command.name().to_owned(),
+            controller.verdict.name().to_owned(),
             controller.largest_profile.map_or_else(|| "-".to_owned(), |profile| profile.to_string()),
         ]
     };

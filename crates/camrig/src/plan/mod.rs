@@ -136,7 +136,7 @@ pub(crate) struct ControllerPlan {
     pub(crate) need_megabits: u64,
     pub(crate) cautious_megabits: u64,
     pub(crate) optimistic_megabits: u64,
-    pub(crate) command: ActorCommand,
+    pub(crate) verdict: Verdict,
     /// The largest that all streams of all these cameras can have at once, within the cautious budget and
     /// not faster than asked for.
     pub(crate) largest_profile: Option<StreamProfile>,
@@ -155,7 +155,7 @@ pub(crate) struct CameraPlan {
 /// How a need compares with the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum ActorCommand {
+pub(crate) enum Verdict {
     /// Within the cautious budget.
     Fits,
     /// Above the cautious budget, within the optimistic one.
@@ -164,7 +164,7 @@ pub(crate) enum ActorCommand {
     TooMuch,
 }
 
-impl ActorCommand {
+impl Verdict {
     /// `fits`, `risky`, `too-much`.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -192,7 +192,7 @@ pub(crate) fn plan(
     Plan {
         camrig_plan: 1,
         topology: topology.to_owned(),
-        fits: controllers.iter().all(|controller| controller.command == ActorCommand::Fits),
+        fits: controllers.iter().all(|controller| controller.verdict == Verdict::Fits),
         need_megabits: megabits(cameras.iter().map(|camera| bits(&camera.demand.streams)).sum()),
         controllers,
         cameras: cameras.iter().map(CameraPlan::of).collect(),
@@ -238,10 +238,10 @@ fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan
         need_megabits: megabits(need),
         cautious_megabits: megabits(cautious),
         optimistic_megabits: megabits(optimistic),
-        command: match need {
-            _ if need <= cautious => ActorCommand::Fits,
-            _ if need <= optimistic => ActorCommand::Risky,
-            _ => ActorCommand::TooMuch,
+        verdict: match need {
+            _ if need <= cautious => Verdict::Fits,
+            _ if need <= optimistic => Verdict::Risky,
+            _ => Verdict::TooMuch,
         },
         largest_profile: largest(cameras, cautious),
     }

@@ -75,11 +75,11 @@ fn link_state_and_pool(rig: &Rig) -> ((u64, File), (u64, File)) {
     let shared = memories(worker(rig, "front")).into_iter().filter(|(inode, _)| victim.contains_key(inode));
     let mut shared: Vec<(u64, File)> = shared.map(|(_, memory)| memory).collect();
     shared.sort_by_key(|(bytes, _)| *bytes);
-    let (pool, link_state) = (shared.pop().expect("a pool"), shared.pop().expect("a link_state"));
+    let (pool, link_state) = (shared.pop().expect("a pool"), shared.pop().expect("a link state"));
     assert_eq!(
         shared.len(),
         1,
-        "a notifier, beside a link_state of {} bytes and a pool of {}",
+        "a notifier, beside a link state of {} bytes and a pool of {}",
         link_state.0,
         pool.0
     );
