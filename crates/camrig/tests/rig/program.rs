@@ -416,7 +416,7 @@ impl Processor for Faulty {
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Outlet) -> Result<(), ProcessorError> {
+    fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(self.fault.occur(At::Finish)?)
     }
 }
