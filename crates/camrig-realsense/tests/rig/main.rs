@@ -40,7 +40,7 @@ fn conformance(trials: &mut Vec<Trial>, name: &str, run: fn(Placement)) {
             std::panic::catch_unwind(|| run(placement)).map_err(|panic| {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
-                Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_words()))
+                Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
             })
         }));
     }
