@@ -92,7 +92,7 @@ fn killed_together() {
     assert_recovered(&ended, &[("front", 1), ("rear", 1), ("verify", 1)]);
 }
 
-/// A worker that ends itself, in ways that only the signal tells steady_with_verify_apart.
+/// A worker that ends itself, in ways that only the signal tells apart.
 fn dies_by_itself() {
     for (how, signal) in [("abort", "6 (SIGABRT)"), ("out-of-memory", "6 (SIGABRT)")] {
         let topology = faulty(&format!("{{ at = 'process', how = '{how}', after = 7 }}"), "max = 1");
