@@ -92,6 +92,15 @@ fuzz seconds="180":
         RUSTC_BOOTSTRAP=1 cargo fuzz run $target --release -- -max_total_time={{ seconds }} -timeout=20 || exit 1; \
     done
 
+# Attach so many emulated RealSense cameras to this machine's kernel until Ctrl-C; needs root and the module vhci-hcd
+usbcam cameras *args:
+    cargo run --release -p camrig-usbcam -- here {{ cameras }} {{ args }}
+
+# Run a command in a guest whose kernel has emulated cameras attached, such as `just usb-guest --cameras 2 -- target/debug/camrig devices`
+usb-guest *args:
+    cargo build --release -p camrig-usbcam
+    python3 crates/camrig-usbcam/guest/guest.py {{ args }}
+
 # Format, lint and document as the gate wants it
 lint:
     cargo fmt --all --check
