@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Stream};
-use camrig_status::MatchingStatus;
+use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
 /// What a page asks for.
@@ -147,7 +147,7 @@ pub(crate) struct CameraStatus {
     pub(crate) live: bool,
     pub(crate) silent_millis: u64,
     pub(crate) latency_millis: f64,
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<ActorState>,
     pub(crate) error: Option<String>,
     pub(crate) rate_hz: Option<f64>,
     pub(crate) dropped: Option<u64>,

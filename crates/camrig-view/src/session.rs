@@ -255,7 +255,7 @@ impl Shared {
             live: camera.count > 0 && silent < self.options.signal_timeout,
             silent_millis: silent.as_millis() as u64,
             latency_millis: camera.latency_micros / 1e3,
-            state: actor.map(|actor| actor.state.clone()),
+            state: actor.map(|actor| actor.state),
             error: actor.map(|actor| actor.error.clone()),
             rate_hz: link.map(|link| link.rate_hz),
             dropped: link.map(camrig_status::LinkStatus::dropped_sum),

@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use camrig_ipc::DropReason;
-use camrig_status::{ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION};
+use camrig_status::{
+    ActorRole, ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
+};
 
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::rounded;
@@ -48,7 +50,7 @@ impl Rates {
 /// What an actor is doing, which is the supervisor's to know.
 #[derive(Clone, Copy)]
 pub(crate) struct Doing<'a> {
-    pub(crate) state: &'static str,
+    pub(crate) state: ActorState,
     pub(crate) error: Option<&'a str>,
 }
 
@@ -116,10 +118,10 @@ impl Gauge {
         let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
         ActorStatus {
             name: spec.name.clone(),
-            role: spec.role.name().to_owned(),
+            role: ActorRole::from(&spec.role),
             kind: kind.clone(),
             process: topology.process(spec.process).to_owned(),
-            state: doing.state.to_owned(),
+            state: doing.state,
             produced: counters.produced(),
             lost: counters.lost(),
             restarts: counters.restarts().into(),
@@ -134,7 +136,7 @@ impl Gauge {
         let (spec, link_state) = (&topology.links()[id.index()], &rig.links[id.index()].link_state);
         let (counts, latency, histogram) =
             (link_state.counts(), link_state.latency(), link_state.latency_histogram());
-        let dropped = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).zip(counts.dropped);
+        let dropped = DropReason::ALL.into_iter().zip(counts.dropped);
         LinkStatus {
             from: topology.actor(spec.from).name.clone(),
             to: topology.actor(spec.to).name.clone(),
