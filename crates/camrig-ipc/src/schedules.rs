@@ -52,7 +52,7 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
     (Arc::new(writer), LinkReader::new(link_state, heard), pool, announcements)
 }
 
-fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Option<Loan> {
+fn loan(pool: &Arc<SlotPool>, number: u64) -> Option<Loan> {
     let frame = FrameHeader {
         stream: Stream::Infrared1,
         format: PixelFormat::Y8,
@@ -65,7 +65,7 @@ fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Optio
     };
     let frames = [frame].into_iter().collect();
     let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
-    let mut loan = pool.lend(header, writers).unwrap()?;
+    let mut loan = pool.lend(&header).unwrap()?;
     // In two parts: whoever reads the slot meanwhile sees it.
     loan.frame_mut(0)[..32].fill(number as u8);
     thread::yield_now();
@@ -75,16 +75,15 @@ fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Optio
 
 /// Publishes until so many framesets are published.
 fn produce(pool: &Arc<SlotPool>, writer: &Arc<LinkWriter>, sequences: std::ops::Range<u64>) {
-    let writers = [Arc::clone(writer)];
     for sequence in sequences {
         let loan = loop {
-            if let Some(loan) = loan(pool, &writers, sequence) {
+            if let Some(loan) = loan(pool, sequence) {
                 break loan;
             }
             writer.take_back_oldest();
             thread::yield_now();
         };
-        loan.publish(sequence, &writers);
+        writer.publish(&loan.publish(sequence));
     }
 }
 
@@ -234,6 +233,7 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
         };
         writer.announce_source(&Arc::new(info));
         let (writer, pool) = (Arc::new(writer), SlotPool::new(SLOTS, 64, 1).unwrap());
+        writer.announce_pool(&pool).unwrap();
         produce(&pool, &writer, 4..4 + FRAMESETS);
         writer.end();
         assert_eq!(reading.join().unwrap(), 4 + FRAMESETS);

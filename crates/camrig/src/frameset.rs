@@ -154,6 +154,14 @@ impl FrameSet {
         MotionView::new(self.frame(stream)?)
     }
 
+    /// Returns the slot that this process published it in. Returns `None` when it is elsewhere.
+    pub(crate) fn published(&self) -> Option<&Published> {
+        match &self.0.pixels {
+            Pixels::Slot(published) => Some(published),
+            Pixels::Lease(_) | Pixels::Held(_) => None,
+        }
+    }
+
     fn pixels(&self, index: usize) -> &[u8] {
         match &self.0.pixels {
             Pixels::Slot(published) => published.frame(index),

@@ -346,9 +346,9 @@ impl Rig {
             matched: None,
             frames: [frame].into_iter().collect(),
         };
-        let mut lent = pool.lend(header.clone(), &producer.writers).unwrap();
+        let mut lent = pool.lend(&header).unwrap();
         while lent.is_none() && producer.writers.iter().any(|writer| writer.take_back_oldest()) {
-            lent = pool.lend(header.clone(), &producer.writers).unwrap();
+            lent = pool.lend(&header).unwrap();
         }
         if let Some(mut loan) = lent {
             stamp(loan.frame_mut(0), self.stamp);
@@ -357,9 +357,7 @@ impl Rig {
         }
         self.counters.count_produced();
         for writer in &producer.writers {
-            let _step = writer.link_state().producer_step();
-            writer.link_state().count_produced();
-            writer.link_state().count_dropped(DropReason::NoSlot);
+            writer.link_state().count_produced_and_dropped(DropReason::NoSlot);
         }
     }
 
@@ -371,7 +369,9 @@ impl Rig {
         if let Some(loan) = remove(&mut producer.loans, loan) {
             let sequence = self.counters.produced();
             self.counters.count_produced();
-            producer.published.push(loan.publish(sequence, &producer.writers));
+            let published = loan.publish(sequence);
+            producer.writers.iter().for_each(|writer| writer.publish(&published));
+            producer.published.push(published);
         }
     }
 
@@ -383,12 +383,9 @@ impl Rig {
         let Some(loan) = producer.loans.pop().filter(|_| publishes) else { return };
         let sequence = self.counters.produced();
         self.counters.count_produced();
-        // A link without room, so that the header is written, and the links before the one.
-        let nobody = Link::new(Overflow::DropNewest, 0).writer();
+        let published = loan.publish(sequence);
         let writer = Arc::clone(&producer.writers[link]);
-        producer.writers.truncate(link);
-        producer.writers.insert(0, nobody);
-        let published = loan.publish(sequence, &producer.writers);
+        producer.writers[..link].iter().for_each(|writer| writer.publish(&published));
         let link = &mut self.links[link];
         if at < ProducerAt::InStep {
             return;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout};
-use camrig_ipc::{ActorCounters, DropReason, LinkState, LinkWriter, MAX_SOURCES, Overflow, SlotPool};
+use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SOURCES, Overflow, SlotPool};
 
 use super::{FrameHeaders, Loan, OutputError};
 use crate::frameset::{FrameSet, HeldFrames};
-use crate::local::LocalLink;
+use crate::link::{Outgoing, ProducerEnd};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,8 +27,7 @@ const ROOM_LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Publisher {
     name: Arc<str>,
     slots: usize,
-    remotes: Vec<Arc<LinkWriter>>,
-    locals: Vec<Arc<LocalLink>>,
+    links: Vec<Arc<dyn ProducerEnd>>,
     counters: Arc<ActorCounters>,
     sources: Vec<Arc<CameraInfo>>,
     pool: Option<Arc<SlotPool>>,
@@ -40,8 +39,7 @@ pub(crate) struct Publisher {
 pub(crate) struct Wiring {
     pub(crate) name: String,
     pub(crate) slots: usize,
-    pub(crate) remotes: Vec<Arc<LinkWriter>>,
-    pub(crate) locals: Vec<Arc<LocalLink>>,
+    pub(crate) links: Vec<Arc<dyn ProducerEnd>>,
     pub(crate) counters: Arc<ActorCounters>,
 }
 
@@ -83,8 +81,8 @@ impl Origin {
 impl Publisher {
     /// Begins an instance of an actor: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, slots, remotes, locals, counters } = wiring;
-        for link in &remotes {
+        let Wiring { name, slots, links, counters } = wiring;
+        for link in &links {
             link.begin();
         }
         // The instance before may have died while it waited.
@@ -93,8 +91,7 @@ impl Publisher {
             sequence: counters.produced(),
             name: name.into(),
             slots,
-            remotes,
-            locals,
+            links,
             counters,
             sources: Vec::new(),
             pool: None,
@@ -120,7 +117,7 @@ impl Publisher {
 
     /// Whether a slot is needed at all: not when each frame can stay where it is.
     fn needs_slots(&self) -> bool {
-        !self.remotes.is_empty()
+        self.links.iter().any(|link| link.needs_slots())
     }
 
     /// Publishes a loan whose frames are all written.
@@ -129,11 +126,8 @@ impl Publisher {
         // Not the number of when it was lent: others may have been published since.
         let sequence = self.sequence;
         self.count();
-        let published = loan.slot.publish(sequence, &self.remotes);
-        if !self.locals.is_empty() {
-            let info = Arc::clone(&self.sources[loan.source]);
-            self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
-        }
+        let published = loan.slot.publish(sequence);
+        self.give(Outgoing::in_slot(&self.name, &self.sources[loan.source], published));
     }
 
     /// Publishes frames where they are, or copied into a slot where a reader needs that.
@@ -157,9 +151,10 @@ impl Publisher {
         }
         self.wait_for_room();
         let header = origin.header(self.sequence, frames);
-        let info = Arc::clone(&self.sources[origin.source]);
         self.count();
-        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
+        let info = &self.sources[origin.source];
+        let frameset = FrameSet::held(Arc::clone(&self.name), Arc::clone(info), header, held, &self.held);
+        self.give(Outgoing::of(&self.name, info, frameset));
         Ok(())
     }
 
@@ -178,8 +173,7 @@ impl Publisher {
 
     /// Whether there were readers and all of them have ended.
     pub(super) fn abandoned(&self) -> bool {
-        let mut link_states = self.link_states().peekable();
-        link_states.peek().is_some() && link_states.all(|link_state| link_state.reader_ended())
+        !self.links.is_empty() && self.links.iter().all(|link| link.link_state().reader_ended())
     }
 
     /// Framesets so far, dropped ones included.
@@ -192,9 +186,9 @@ impl Publisher {
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
         let header = origin.header(self.sequence, frames);
         let mut slot = None;
-        self.wait_for(|publisher| {
+        self.wait_for(|_| {
             // A header that makes no layout was refused above.
-            slot = pool.lend(header.clone(), &publisher.remotes).ok().flatten();
+            slot = pool.lend(&header).ok().flatten();
             slot.is_some()
         });
         if let Some(slot) = slot {
@@ -225,12 +219,10 @@ impl Publisher {
             if attempt(self) {
                 return true;
             }
-            let taken_back = self.remotes.iter().any(|link| link.take_back_oldest())
-                || self.locals.iter().any(|link| link.take_back_oldest());
-            if taken_back {
+            if self.links.iter().any(|link| link.take_back_oldest()) {
                 continue;
             }
-            let Some(blocking) = self.blocking().next() else { return false };
+            let Some(blocking) = self.blocking() else { return false };
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
             if Instant::now() >= deadline {
                 log::warn!(
@@ -249,10 +241,7 @@ impl Publisher {
 
     /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
-        for link in self.remotes.iter().filter(|link| link.overflow() == Overflow::Block) {
-            self.wait_until(link.link_state(), || link.has_room());
-        }
-        for link in self.locals.iter().filter(|link| link.overflow() == Overflow::Block) {
+        for link in self.links.iter().filter(|link| link.overflow() == Overflow::Block) {
             self.wait_until(link.link_state(), || link.has_room());
         }
     }
@@ -268,16 +257,14 @@ impl Publisher {
         });
     }
 
-    fn publish_locally(&self, frameset: &FrameSet) {
-        self.locals.iter().for_each(|link| link.publish(frameset.clone()));
+    fn give(&self, mut frameset: Outgoing<'_>) {
+        self.links.iter().for_each(|link| link.publish(&mut frameset));
     }
 
     fn drop_for_want_of_a_slot(&mut self) {
         self.count();
-        for link_state in self.link_states() {
-            let _step = link_state.producer_step();
-            link_state.count_produced();
-            link_state.count_dropped(DropReason::NoSlot);
+        for link in &self.links {
+            link.link_state().count_produced_and_dropped(DropReason::NoSlot);
         }
     }
 
@@ -303,7 +290,7 @@ impl Publisher {
             None => SlotPool::new(self.slots, size_bytes, generation),
         };
         let pool = pool.map_err(refused)?;
-        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
+        self.links.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }
@@ -318,25 +305,14 @@ impl Publisher {
         if self.sources.len() == MAX_SOURCES {
             return Err(OutputError::Sources);
         }
-        self.remotes.iter().for_each(|link| link.announce_source(info));
+        self.links.iter().for_each(|link| link.announce_source(info));
         self.sources.push(Arc::clone(info));
         Ok(self.sources.len() - 1)
     }
 
-    fn link_states(&self) -> impl Iterator<Item = &Arc<LinkState>> {
-        self.remotes
-            .iter()
-            .map(|link| link.link_state())
-            .chain(self.locals.iter().map(|link| link.link_state()))
-    }
-
-    /// The link states of living readers for which nothing may be dropped.
-    fn blocking(&self) -> impl Iterator<Item = &Arc<LinkState>> {
-        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.link_state()));
-        let locals = self.locals.iter().map(|link| (link.overflow(), link.link_state()));
-        let blocks = |&(overflow, link_state): &(_, &Arc<LinkState>)| {
-            overflow == Overflow::Block && !link_state.reader_gone()
-        };
-        remotes.chain(locals).filter(blocks).map(|(_, link_state)| link_state)
+    /// Returns the link state of a living reader for which nothing may be dropped.
+    fn blocking(&self) -> Option<&Arc<LinkState>> {
+        let blocking = self.links.iter().filter(|link| link.overflow() == Overflow::Block);
+        blocking.map(|link| link.link_state()).find(|link_state| !link_state.reader_gone())
     }
 }

@@ -1,27 +1,25 @@
 //! What reaches a reader, and what is counted, for each way of publishing.
 
 use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
-use camrig_ipc::{ActorCounters, DropReason, LinkState, LostReason, Overflow};
-use tokio::sync::Notify;
+use camrig_ipc::{ActorCounters, DropReason, LostReason, Overflow};
 
 use super::*;
 use crate::frameset::{FrameSet, HeldFrames};
-use crate::local::LocalLink;
+use crate::link::{LocalLink, ProducerEnd};
 use crate::testing::{self, TestCamera};
 
 const SLOTS: usize = 2;
 const QUEUE: usize = 4;
 
 fn link(overflow: Overflow) -> Arc<LocalLink> {
-    Arc::new(LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::new(Notify::new()), overflow, QUEUE))
+    testing::local_link(overflow, QUEUE)
 }
 
 fn publisher(name: &str, link: &Arc<LocalLink>, counters: &Arc<ActorCounters>) -> Publisher {
     Publisher::new(Wiring {
         name: name.to_owned(),
         slots: SLOTS,
-        remotes: Vec::new(),
-        locals: vec![Arc::clone(link)],
+        links: vec![Arc::clone(link) as _],
         counters: Arc::clone(counters),
     })
 }

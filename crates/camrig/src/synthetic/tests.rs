@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::world::Surface;
 use super::*;
 use crate::frameset::FrameSet;
-use crate::local::LocalLink;
+use crate::link::LocalLink;
 use crate::output::{Publisher, Wiring};
 
 const SOON: Duration = Duration::from_millis(1);
@@ -43,8 +43,7 @@ impl Rig {
         let publisher = Publisher::new(Wiring {
             name: name.into(),
             slots: 4,
-            remotes: Vec::new(),
-            locals: vec![Arc::clone(&link)],
+            links: vec![Arc::clone(&link) as _],
             counters: Arc::clone(&counters),
         });
         let output = CameraOutput::new(publisher, camera.info()).unwrap();
