@@ -196,8 +196,8 @@ inputs = ['pass']
     assert_eq!(
         said.lines().nth(1),
         Some(
-            "slots and queues take at most 88 KiB of memory, beside 5 slots of `front`, 2 slots of `pass`, \
-             which are as large as the framesets turn out"
+            "slots and queues take at most 88 KiB of memory, plus 5 slots of `front`, 2 slots of `pass` \
+             whose size depends on the first frameset"
         )
     );
 }
