@@ -1,39 +1,39 @@
-//! What a camera lost before anyone saw it: the gaps in the numbers of its streams, by reason.
+//! Counts a camera's lost frames: the gaps in the numbers of its streams, by reason.
 //!
-//! A gap says that frames are missing, not why. A driver that left some out itself tells so; what is left is
-//! the device's or its library's loss. After a stream's last frame there is no gap: what a driver left out then
-//! is counted at the end, what a device lost then nobody can tell from the end itself. It deliberately knows no
-//! output and no counters.
+//! A gap shows that frames are missing, but not why. A driver reports the frames that it discarded itself; all other
+//! missing frames were lost by the device or its library. Gaps are found only before a later frame: after the last one,
+//! frames that the driver reported are counted at the end, and losses of the device remain unknown. This module depends
+//! on no output and no counters.
 
 use camrig_frame::{FrameHeader, Stream};
 use camrig_ipc::LostReason;
 
-/// Framesets by reason, in the order of [`LostReason::ALL`].
+/// Numbers of lost framesets, in the order of [`LostReason::ALL`].
 pub(crate) type Lost = [u64; LostReason::ALL.len()];
 
-/// The gaps of one camera.
+/// The losses of one camera.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     streams: [Numbers; Stream::ALL.len()],
-    /// Images of each stream that came again, for which no number is missing.
+    /// Number of repeated images of each stream, which leave no gap.
     repeated: [u64; Stream::ALL.len()],
 }
 
-/// The numbers of one stream.
+/// The frame numbers of one stream.
 #[derive(Debug, Default)]
 struct Numbers {
     last: Option<u64>,
-    /// What the driver left out, and no gap has shown yet.
-    told: Lost,
+    /// Discarded frames that the driver reported and that no gap has shown yet.
+    reported: Lost,
 }
 
 impl Losses {
-    /// Notes that the driver left out frames that the device gave. Those that came again are to be counted at once,
-    /// of images as many as of the stream that has the most; the numbers of all others will be missing.
+    /// Records frames that the driver discarded, and returns the losses to count at once: of repeated images the largest
+    /// number of any stream, of repeated samples all. All other reasons are counted when the gap shows.
     pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
         let mut lost = Lost::default();
         if reason != LostReason::Repeated {
-            self.streams[stream as usize].told[reason as usize] += frames;
+            self.streams[stream as usize].reported[reason as usize] += frames;
         } else if stream.is_motion() {
             lost[reason as usize] = frames;
         } else {
@@ -45,24 +45,24 @@ impl Losses {
         lost
     }
 
-    /// What was lost before these frames of an instant: the most that is missing of one of their streams of
-    /// images, and every sample of motion.
+    /// Records the frames of a frameset, and returns the losses before it: of images the largest number of any stream,
+    /// of samples all.
     pub(crate) fn note(&mut self, frames: &[FrameHeader]) -> Lost {
         let note = |frame: &FrameHeader| {
             (frame.stream, self.streams[frame.stream as usize].note(frame.number, frame.numbers()))
         };
-        together(frames.iter().map(note))
+        combine(frames.iter().map(note))
     }
 
-    /// What was lost behind the last frames, as far as the driver told: at the end, once.
+    /// Returns the reported losses after the last frames; called once at the end.
     pub(crate) fn end(&mut self) -> Lost {
-        let told = self.streams.iter_mut().map(|numbers| std::mem::take(&mut numbers.told));
-        together(Stream::ALL.into_iter().zip(told))
+        let reported = self.streams.iter_mut().map(|numbers| std::mem::take(&mut numbers.reported));
+        combine(Stream::ALL.into_iter().zip(reported))
     }
 }
 
-/// What several streams lost: the most that one stream of images did, and every sample of motion.
-fn together(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
+/// Combines the losses of several streams: of images the largest number of any stream, of samples all.
+fn combine(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
     let (mut most, mut samples) = (Lost::default(), Lost::default());
     for (stream, lost) in streams {
         if stream.is_motion() {
@@ -76,19 +76,19 @@ fn together(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
 }
 
 impl Numbers {
-    /// Of a frame that stands for so many `numbers`, up to its own.
+    /// Records a frame with `numbers` numbers up to `number`.
     fn note(&mut self, number: u64, numbers: u64) -> Lost {
         let last = self.last.replace(number);
         if last.is_none_or(|last| number <= last) {
-            // The first one, or numbers that go back, which is a new start.
-            self.told = Lost::default();
+            // The first frame, or a restart of the numbers.
+            self.reported = Lost::default();
             return Lost::default();
         }
         let mut missing = (number - last.unwrap_or_default()).saturating_sub(numbers);
         let mut lost = Lost::default();
-        for (lost, told) in lost.iter_mut().zip(&mut self.told) {
-            *lost = missing.min(*told);
-            *told -= *lost;
+        for (lost, reported) in lost.iter_mut().zip(&mut self.reported) {
+            *lost = missing.min(*reported);
+            *reported -= *lost;
             missing -= *lost;
         }
         lost[LostReason::Device as usize] += missing;
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_the_devices_unless_the_driver_explains_it() {
+    fn a_gap_counts_as_device_unless_the_driver_reported_it() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::Depth, Stream::Color);
         assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0]);
-        // Told before earlier frames are out: it holds until the gap shows.
+        // Reported before earlier frames were published: it applies when the gap shows.
         losses.tell(depth, LostReason::QueueFull, 2);
         losses.tell(color, LostReason::QueueFull, 1);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0]);
@@ -122,27 +122,27 @@ mod tests {
         losses.tell(depth, LostReason::NoPartner, 1);
         assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0]);
-        // A new start explains everything.
+        // A restart of the numbers discards the reports.
         losses.tell(depth, LostReason::QueueFull, 9);
         assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0]);
     }
 
     #[test]
-    fn what_came_again_is_counted_at_once_and_as_one_frameset() {
+    fn repeated_images_are_counted_at_once_as_one_frameset() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::Depth, Stream::Color);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
         assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2]);
         assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0]);
         assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1]);
-        // Nothing is missing for it.
+        // They leave no gap.
         assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0]);
         assert_eq!(losses.end(), [0, 0, 0, 0]);
     }
 
     #[test]
-    fn what_the_driver_left_out_last_is_counted_at_the_end() {
+    fn reports_after_the_last_frame_are_counted_at_the_end() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::Depth, Stream::Color);
         losses.note(&[frame(color, 0), frame(depth, 0)]);

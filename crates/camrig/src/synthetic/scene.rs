@@ -1,8 +1,8 @@
 //! The pixels of a synthetic camera: a pure function of the camera and the frame's number.
 //!
-//! The driver renders with it, straight into slots, and `verify` renders again to compare, from nothing but
-//! what travels with framesets. What never moves is drawn once; for each frame it is copied and the bodies
-//! are painted over it. Knows no time but frame numbers, and none of the faults that the driver injects.
+//! The driver renders directly into slots, and `verify` renders again to compare, with nothing but the data in
+//! framesets. The static background is rendered once; for each frame it is copied and the bodies are painted over it.
+//! The only time here is the frame's number, and injected faults have no effect.
 
 use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
 
@@ -10,17 +10,17 @@ use super::model::Model;
 use super::world::{BODIES, Body, Lens, World, shade, unit};
 use super::{DRIVER, hash_bytes, mix};
 
-/// Bits of the time code that light images carry: the frame's number, then the seed, 32 bits of each.
+/// Bits of the code in light images: the lower 32 bits of the frame's number, then of the seed.
 const CODE_BITS: u32 = 64;
 
-/// What holds the camera up, in metres per second squared.
+/// The specific force on a camera at rest, in metres per second squared.
 const GRAVITY: f64 = 9.80665;
 
-/// How far samples of motion are off at most, in metres per second squared and in radians per second.
+/// Maximum noise of samples of motion, in metres per second squared and in radians per second.
 const ACCEL_NOISE: f64 = 0.05;
 const GYRO_NOISE: f64 = 0.005;
 
-/// What a synthetic camera sees.
+/// The scene of a synthetic camera.
 pub(crate) struct Scene {
     seed: u64,
     world: World,
@@ -43,11 +43,11 @@ struct View {
     ramps: Vec<Ramp>,
 }
 
-/// The pixel of a body for each brightness, in even and in odd columns: YUYV differs between them.
+/// The pixel of a body for each brightness, in even and in odd columns, which differ in YUYV.
 type Ramp = [[[u8; 3]; 2]; 256];
 
 impl Scene {
-    /// The scene that the camera behind `info` sees; none when `info` is not what a synthetic camera says.
+    /// Returns the scene of a camera; `None` if `info` is not of a synthetic camera.
     pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
         let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
         let own = |stream: &StreamInfo| {
@@ -75,7 +75,7 @@ impl Scene {
         scene
     }
 
-    /// The seed of the camera with this serial number.
+    /// Returns the seed of the camera with this serial number.
     pub(super) fn seed(serial: &str) -> u64 {
         hash_bytes(serial.as_bytes())
     }
@@ -83,7 +83,7 @@ impl Scene {
     /// Renders frame `number` of `stream`, rows without padding.
     ///
     /// # Panics
-    /// When the camera has no such stream, or `pixels` is not exactly as long as its frames.
+    /// If the camera has no such stream, or `pixels` is not exactly as long as its frames.
     pub(crate) fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
         let view = self.views.iter().find(|view| view.stream == stream);
         let Some(view) = view else { panic!("the scene has no {stream} stream") };
@@ -96,11 +96,11 @@ impl Scene {
             _ => view.paint_light::<3>(&bodies, pixels),
         }
         if view.format != PixelFormat::Z16 {
-            view.stamp(number << 32 | self.seed & u64::from(u32::MAX), pixels);
+            view.write_code(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }
     }
 
-    /// What sample `number` of a stream of motion shows: a camera at rest, and noise that no other sample has.
+    /// Returns sample `number` of a stream of motion: a camera at rest, plus noise that differs for each sample.
     pub(crate) fn motion(&self, stream: Stream, number: u64) -> [f32; 3] {
         let (at_rest, noise) = match stream {
             Stream::Accel => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
@@ -149,28 +149,28 @@ impl Scene {
         }
     }
 
-    /// The nearest whole number of depth units.
+    /// Returns the nearest whole number of depth units.
     fn units(&self, distance: f64) -> u16 {
-        // Never 0, which means no depth: nothing is so near. A cast of a float saturates at the far end.
+        // Never 0, which means no depth: no object is so near. A cast of a float saturates at the far end.
         (distance * self.units_per_length + 0.5) as u16
     }
 }
 
-/// The truth, for tests: cast ray by ray, not read from any image.
+/// Exact values for tests, computed by ray casting and not read from any image.
 #[cfg(test)]
 impl Scene {
-    /// What the pixel of `stream` at column `x` and row `y` of frame `number` shows.
+    /// Returns the object at column `x` and row `y` of frame `number` of `stream`.
     pub(super) fn sight(&self, stream: Stream, number: u64, x: u32, y: u32) -> super::world::Sight {
         let view = self.views.iter().find(|view| view.stream == stream).expect("the scene has the stream");
         self.world.look(&view.lens, x, y, &self.bodies(number))
     }
 
-    /// The depth at column `x` and row `y` of depth frame `number`, in metres; none in the sky.
+    /// Returns the depth at column `x` and row `y` of depth frame `number`, in metres; `None` in the sky.
     pub(crate) fn depth_meters_at(&self, number: u64, x: u32, y: u32) -> Option<f64> {
         self.sight(Stream::Depth, number, x, y).distance.map(|distance| distance * self.world_scale)
     }
 
-    /// How far a point in metres is above the floor, in metres.
+    /// Returns the height of a point above the floor; both in metres.
     pub(super) fn meters_above_floor(&self, point: [f64; 3]) -> f64 {
         self.world.above_floor(point.map(|part| part / self.world_scale)) * self.world_scale
     }
@@ -188,9 +188,9 @@ impl View {
         }
     }
 
-    /// Writes a code into the top rows as black and white cells, highest bit first, as a time code on film:
-    /// a frame that is repeated or swapped never looks right. Leaves out images that are too small.
-    fn stamp(&self, code: u64, pixels: &mut [u8]) {
+    /// Writes a code into the top rows as black and white cells, highest bit first, so that a repeated or swapped frame
+    /// is always detected. Images that are too small have no code.
+    fn write_code(&self, code: u64, pixels: &mut [u8]) {
         let cell = self.code_cell();
         let size = self.format.bytes_per_pixel() as usize;
         let row_bytes = self.lens.width as usize * size;
@@ -205,14 +205,14 @@ impl View {
         }
     }
 
-    /// The side of a cell of the code in pixels; 0 where there is no room for it.
+    /// Returns the side of a cell of the code in pixels; 0 if the image is too small for the code.
     fn code_cell(&self) -> usize {
         let cell = self.lens.width / CODE_BITS;
         if self.lens.height >= 2 * cell { cell as usize } else { 0 }
     }
 }
 
-/// A pixel of a light image; its format says how many of the bytes count. In YUYV even columns carry their U
+/// Encodes a pixel of a light image; the format determines the number of bytes used. In YUYV even columns have their U
 /// and odd ones their V.
 fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3] {
     let weigh = |weights: [i32; 3], offset: i32| {
@@ -223,7 +223,7 @@ fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3
     match format {
         PixelFormat::Rgb8 => [red, green, blue],
         PixelFormat::Bgr8 => [blue, green, red],
-        // BT.601 in video range, the counterpart of `ColorView`.
+        // BT.601 in video range, the inverse of `ColorView`.
         PixelFormat::Yuyv => {
             let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
             [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
