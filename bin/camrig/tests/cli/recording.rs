@@ -226,15 +226,12 @@ top: Synthetic, serial 000000000002, depth unit 0.001 m
     assert_eq!(
         folder.succeed(&["recording", "verify", "rig.mcap"]),
         "\
-front: 10 whole framesets, 0 missing
-top: 10 whole framesets, 0 missing
-rig.mcap is what was recorded
+front: 10 intact framesets, 0 missing
+top: 10 intact framesets, 0 missing
+rig.mcap: OK
 "
     );
-    assert_eq!(
-        folder.succeed(&["recording", "repair", "rig.mcap"]),
-        "rig.mcap is whole: there is nothing to repair\n"
-    );
+    assert_eq!(folder.succeed(&["recording", "repair", "rig.mcap"]), "rig.mcap: intact, nothing to repair\n");
     assert_eq!(
         folder.succeed(&[
             "recording",
@@ -297,13 +294,13 @@ fn commands_on_a_truncated_recording() {
     assert_eq!(status, Some(65), "{stdout}{stderr}");
     let whole = stdout.replace("\nfront", "");
     let errors: Vec<_> = stderr.lines().collect();
-    assert_eq!(errors[0], "error: `torn.mcap`: there is no index, as of a recorder that was killed");
+    assert_eq!(errors[0], "error: `torn.mcap`: no index: the recorder did not close the file");
     assert!(errors[1].starts_with("error: `torn.mcap`: bytes "), "{stderr}");
     assert_eq!(errors.len(), 2, "{stderr}");
     let repaired = folder.succeed(&["recording", "repair", "torn.mcap"]);
     assert!(repaired.starts_with("torn-repaired.mcap: "), "{repaired}");
     let verified = folder.succeed(&["recording", "verify", "torn-repaired.mcap"]);
-    assert_eq!(verified, format!("{whole}torn-repaired.mcap is what was recorded\n"));
+    assert_eq!(verified, format!("{whole}torn-repaired.mcap: OK\n"));
     let (stdout, stderr, status) = folder.run(&["recording", "repair", "torn.mcap"]);
     assert_eq!(
         (stdout.as_str(), stderr.as_str(), status),
@@ -320,8 +317,8 @@ fn commands_refuse_files_that_are_not_recordings() {
             ["recording", "info", "none.mcap"],
             "`none.mcap` cannot be read: No such file or directory (os error 2)",
         ),
-        (["recording", "verify", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
-        (["recording", "repair", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
+        (["recording", "verify", "text.mcap"], "`text.mcap` is not an MCAP file"),
+        (["recording", "repair", "text.mcap"], "`text.mcap` is not an MCAP file"),
     ] {
         let (stdout, stderr, status) = folder.run(&args);
         assert_eq!(
@@ -338,7 +335,7 @@ fn the_commands_record_and_replay() {
     let (stdout, stderr, status) = folder.run(&["record", "record.toml", "-o", "rig.mcap"]);
     assert_eq!(
         (stdout.as_str(), stderr.as_str(), status),
-        ("", "error: `rig.mcap` exists; give another name\n", Some(73))
+        ("", "error: `rig.mcap` exists already; choose another name\n", Some(73))
     );
     folder.write("cameras.toml", TWO_CAMERAS);
     folder.succeed(&["record", "cameras.toml", "-o", "short.mcap", "--framesets", "10"]);
@@ -365,7 +362,7 @@ fn a_replayed_camera_needs_its_recording() {
     for (options, error, status) in [
         (
             format!("file = '{}', camera = 'left'", recording.display()),
-            format!("`{}` has no camera `left`; there are: `front`, `top`", recording.display()),
+            format!("`{}` has no camera `left`; expected one of: `front`, `top`", recording.display()),
             69,
         ),
         ("file = 'none.mcap'".to_owned(), "`none.mcap` cannot be read: No such file".to_owned(), 69),
@@ -423,9 +420,9 @@ options = { file = "rig.mcap" }
     assert_eq!(
         verified,
         "\
-cloud/front: 5 whole framesets, 0 missing
-front: 5 whole framesets, 0 missing
-rig.mcap is what was recorded
+cloud/front: 5 intact framesets, 0 missing
+front: 5 intact framesets, 0 missing
+rig.mcap: OK
 "
     );
     let camera = r#"
@@ -466,7 +463,7 @@ options = { file = "rig.mcap" }
     folder.write("record.toml", &format!("{camera}{}{recorder}", snapshot("live")));
     folder.succeed(&["run", "record.toml", "--framesets", "10"]);
     let whole = folder.succeed(&["recording", "verify", "rig.mcap"]);
-    assert_eq!(whole, "front: 10 whole framesets, 0 missing\nrig.mcap is what was recorded\n");
+    assert_eq!(whole, "front: 10 intact framesets, 0 missing\nrig.mcap: OK\n");
     let replay = "[camera.front]\ndriver = \"replay\"\noptions = { file = \"rig.mcap\", paced = false }\n";
     folder.write("replay.toml", &format!("{replay}{}", snapshot("replayed")));
     folder.succeed(&["run", "replay.toml"]);

@@ -33,7 +33,7 @@ fn six_cameras() {
         report[list].as_array().unwrap().iter().map(|entry| entry[key].as_f64().unwrap()).sum()
     };
     let produced = sum("links", "produced");
-    let counts = verified.0.lines().filter_map(|line| line.split_once(" whole framesets"));
+    let counts = verified.0.lines().filter_map(|line| line.split_once(" intact framesets"));
     let recorded: f64 =
         counts.map(|(start, _)| start.split(' ').next_back().unwrap().parse::<f64>().unwrap()).sum();
     let processes = report["processes"].as_array().unwrap();

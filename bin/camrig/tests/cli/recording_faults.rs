@@ -139,14 +139,13 @@ fn ends_early(
     let logged: Vec<_> =
         stderr.lines().filter_map(|line| line.split_once(' ').map(|(_, line)| line)).collect();
     let ends = format!(
-        "ERROR main/recorder: cannot write `rig.mcap`: {error}; the recording ends here, and the rig goes on \
-         without it"
+        "ERROR main/recorder: cannot write `rig.mcap`: {error}; recording stopped, the rig continues"
     );
     assert_eq!(logged[0], ends, "{stderr}");
     assert!(
         logged[1].starts_with(&format!(
             "ERROR main: processor `recorder` failed: cannot write `rig.mcap`: {error}; "
-        )) && logged[1].ends_with(" framesets came after the end of the recording"),
+        )) && logged[1].ends_with(" framesets were not recorded"),
         "{stderr}"
     );
     assert_eq!(logged.len(), 2, "{stderr}");
@@ -240,7 +239,7 @@ options = { digest = true }
     let (framesets, missing) = counts(&verified);
     assert_eq!(framesets + missing, FRAMESETS, "{verified}");
     assert!(
-        stderr.contains(&format!("{missing} framesets were left out: the disk was too slow")),
+        stderr.contains(&format!("{missing} framesets were dropped because the disk was too slow")),
         "{stderr}"
     );
     let info = succeed(&mut test, &["recording", "info", "rig.mcap"]);

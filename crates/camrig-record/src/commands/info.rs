@@ -1,4 +1,4 @@
-//! `recording info`: what is in a recording, from its index.
+//! `recording info`: the contents of a recording, from its index.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
 use crate::read::{RecordedCamera, Recording, messages};
 
-/// The most gaps of one camera that are told one by one.
+/// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
 
 pub(super) fn info(file: &Path) -> Result<String, CommandError> {
@@ -36,7 +36,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     );
     for damage in &recording.index().damage {
         let (start, end) = (damage.bytes.start, damage.bytes.end);
-        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.what);
+        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.problem);
     }
     for camera in &cameras {
         camera.write(&recording, &mut text);
@@ -44,7 +44,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
-/// What is in a recording of one camera.
+/// The contents of a recording of one camera.
 struct CameraSummary<'a> {
     camera: &'a RecordedCamera,
     framesets: u64,
@@ -69,7 +69,7 @@ impl<'a> CameraSummary<'a> {
             if chunk.channels.is_disjoint(&camera.gap_channels) {
                 continue;
             }
-            // What is damaged is for `verify` to tell.
+            // `verify` reports damaged chunks.
             let Ok(records) = recording.read_chunk(chunk) else { continue };
             let gaps = messages(&records).filter(|message| camera.gap_channels.contains(&message.channel));
             summary.gaps.extend(gaps.filter_map(|gap| serde_json::from_slice::<GapRecord>(&gap.data).ok()));
