@@ -62,7 +62,7 @@ impl Turns {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(POLL_INTERVAL)
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 Err(TryLockError::WouldBlock) => {
                     let (timeout, holder) = (self.timeout.as_millis(), holder(&file));
