@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(sequences(&mut Reader::open(&path, camera).unwrap()), found, "{camera}");
         }
         let error = Reader::open(&path, "rear").err().unwrap().to_string();
-        assert!(error.ends_with("has no camera `rear`; there are: `front`, `late`"), "{error}");
+        assert!(error.ends_with("has no camera `rear`; expected one of: `front`, `late`"), "{error}");
         // A later file alone is what it holds.
         let third = folder.path().join("rig-3.mcap");
         assert_eq!(sequences(&mut Reader::open(&third, "late").unwrap()), [3]);
