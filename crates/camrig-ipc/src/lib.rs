@@ -26,7 +26,6 @@ mod link_state;
 mod matching;
 mod notifier;
 mod reader;
-mod reasons;
 mod region;
 #[cfg(all(test, shuttle))]
 mod schedules;

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSharedMemory;
-use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
 use crate::latency::{Latency, LatencyCells};
@@ -19,8 +18,7 @@ use crate::region::{Region, Shared};
 pub const MAX_MATCH_CAMERAS: usize = 64;
 
 /// Why a frameset that was delivered is in no match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unmatched {
     /// A camera that has to be in the match had nothing within the window.
     Missing,
@@ -51,6 +49,12 @@ impl Unmatched {
             Self::Unsettled => "unsettled",
             Self::LeftOver => "left-over",
         }
+    }
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camrig_ipc::{Absence, ActorCounters, LinkState, Listener};
+use camrig_ipc::{Absence, ActorCounters, LinkReader, LinkState, Listener};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
 use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
-use crate::link::ReaderEnd;
+use crate::local::LocalLink;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
@@ -48,12 +48,20 @@ pub struct Inputs {
 
 struct Input {
     from: Arc<str>,
-    end: Box<dyn ReaderEnd>,
+    end: End,
     /// Whether the last look found something, so that there may be more without another ring.
     busy: bool,
     ended: bool,
     /// That between the last life and this one.
     absence: Absence,
+}
+
+/// The reading end of a link.
+pub(crate) enum End {
+    /// From an actor of this process.
+    Local(Arc<LocalLink>),
+    /// From an actor of another process.
+    Remote(LinkReader),
 }
 
 /// What a look at the inputs finds.
@@ -90,7 +98,7 @@ impl InputLinks {
 
     /// Whether some of the inputs come from other processes, and whether all of them do.
     pub(crate) fn some_and_all_remote(&self) -> (bool, bool) {
-        let remote = |input: &Input| input.end.is_remote();
+        let remote = |input: &Input| matches!(input.end, End::Remote(_));
         (self.links.iter().any(remote), self.links.iter().all(remote))
     }
 
@@ -100,7 +108,7 @@ impl InputLinks {
         self.notifiers = Some(notifiers);
     }
 
-    pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
+    pub(crate) fn add(&mut self, from: String, end: End) {
         // Busy: whatever rang before this reader was there has to be looked for.
         self.links.push(Input {
             from: from.into(),
@@ -336,7 +344,10 @@ impl Next for Match {
 
 impl Input {
     fn link_state(&self) -> &Arc<LinkState> {
-        self.end.link_state()
+        match &self.end {
+            End::Local(link) => link.link_state(),
+            End::Remote(reader) => reader.link_state(),
+        }
     }
 
     /// Takes the next frameset and counts it, as one step.
@@ -368,18 +379,27 @@ impl Input {
     }
 
     fn take_queued(&mut self) -> Option<FrameSet> {
-        self.end.take().unwrap_or_else(|refused| {
-            log::error!("the link from `{}` is closed: {refused}", self.from);
-            self.ended = true;
-            self.link_state().set_reader_ended();
-            self.end.drop_queued();
-            None
-        })
+        match &mut self.end {
+            End::Local(link) => link.take(),
+            End::Remote(reader) => match reader.take() {
+                Ok(lease) => lease.map(|lease| FrameSet::leased(Arc::clone(&self.from), lease)),
+                Err(refused) => {
+                    log::error!("the link from `{}` is closed: {refused}", self.from);
+                    self.ended = true;
+                    self.link_state().set_reader_ended();
+                    self.link_state().take_back_all();
+                    None
+                }
+            },
+        }
     }
 
     fn drop_queued(&self) {
         let _step = self.link_state().reader_step();
-        self.end.drop_queued();
+        match &self.end {
+            End::Local(link) => link.take_back_all(),
+            End::Remote(reader) => reader.link_state().take_back_all(),
+        }
     }
 }
 
@@ -391,7 +411,6 @@ mod tests {
     use camrig_ipc::Overflow;
 
     use super::*;
-    use crate::link::{LocalLink, LocalReader, Outgoing, ProducerEnd};
     use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
     use crate::testing::TestCamera;
 
@@ -403,7 +422,7 @@ mod tests {
     fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
         actix::System::new().block_on(async {
             let wake = Arc::new(Notify::new());
-            let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
+            let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
             let link = || {
                 let link_state = Arc::new(LinkState::new().unwrap());
                 Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))
@@ -423,13 +442,9 @@ mod tests {
             let matching = Matching::new(spec, stats);
             let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(ActorCounters::new().unwrap()));
             links.match_by(matching);
-            links.add("right", Box::new(LocalReader::new(&right)));
-            links.add("left", Box::new(LocalReader::new(&left)));
-            for nanos in 0..3 {
-                let frameset = camera.frameset(nanos, &[&[0, 0]]);
-                let (producer, info) = ("left".into(), Arc::clone(frameset.info()));
-                left.publish(&mut Outgoing::of(&producer, &info, frameset));
-            }
+            links.add("right".to_owned(), End::Local(Arc::clone(&right)));
+            links.add("left".to_owned(), End::Local(Arc::clone(&left)));
+            (0..3).for_each(|nanos| left.publish(camera.frameset(nanos, &[&[0, 0]])));
             left.end();
             right.end();
             // Nobody will ring once more.
@@ -449,7 +464,7 @@ mod tests {
                 let link_state = Arc::new(LinkState::new().unwrap());
                 let link = Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 1));
                 let mut links = InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()));
-                links.add("front", Box::new(LocalReader::new(&link)));
+                links.add("front".to_owned(), End::Local(Arc::clone(&link)));
                 // A ring that wakes the reader for nothing, and the end while it looks.
                 link.link_state().notify();
                 let ready = AtomicBool::new(false);

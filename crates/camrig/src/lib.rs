@@ -17,7 +17,7 @@ mod gauge;
 mod host;
 mod ids;
 mod inputs;
-mod link;
+mod local;
 mod logging;
 mod losses;
 mod matching;

@@ -1,11 +1,11 @@
-//! Runs the program in a folder of its own, under a watchdog, and checks that nothing is left of it.
+//! Running the program: in a folder of its own, under a watchdog, and with nothing left of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One run of the program and its expected outcome: by default no output and exit code 0.
+/// One run of the program, and what has to come of it: by default nothing is printed and it exits 0.
 pub(crate) struct Test {
     folder: PathBuf,
     args: Vec<String>,
@@ -24,7 +24,7 @@ impl Test {
         Self { folder, args: Vec::new(), stdout: String::new(), stderr: String::new(), status: 0 }
     }
 
-    /// Returns the folder in which the program runs; it is removed after the test.
+    /// The folder in which the program runs; it is removed after the test.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -40,7 +40,7 @@ impl Test {
         self
     }
 
-    /// Sets the arguments of another run in the same folder.
+    /// For another run in the same folder.
     pub(crate) fn set_args(&mut self, args: &[&str]) {
         self.args = args.iter().map(|&arg| arg.to_owned()).collect();
     }
@@ -60,7 +60,7 @@ impl Test {
         self
     }
 
-    /// Runs the program and compares its output and exit code.
+    /// Runs it and compares everything.
     #[track_caller]
     pub(crate) fn run(&self) {
         let (stdout, stderr, status) = self.output();
@@ -70,16 +70,16 @@ impl Test {
         assert_eq!(status, Some(self.status), "status of {command}");
     }
 
-    /// Runs the program and returns its stdout, stderr and exit code.
+    /// Runs it: stdout, stderr and exit code.
     #[track_caller]
     pub(crate) fn output(&self) -> (String, String, Option<i32>) {
         self.output_of("exec \"$@\"")
     }
 
-    /// Runs the program through a shell command, in which `"$@"` is the program.
+    /// Runs it by a line of the shell, in which it is `"$@"`.
     #[track_caller]
     pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
-        // Every process of this run inherits the mark.
+        // Every process that comes of this run inherits the mark.
         let mark = format!("CAMRIG_TEST={}", self.folder.display());
         let (name, value) = mark.split_once('=').unwrap();
         let output = Command::new("timeout")
@@ -98,20 +98,20 @@ impl Test {
 
 impl Drop for Test {
     fn drop(&mut self) {
-        // A leftover folder is in cargo's folder for temporary files.
+        // What is left lies in cargo's own folder for it.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Removes the line break after the opening quote.
+/// The text that follows the line of its opening quote.
 fn without_margin(text: &str) -> String {
     text.strip_prefix('\n').unwrap_or(text).to_owned()
 }
 
-/// Returns the IDs of all processes that have `variable` in their environment.
+/// The ids of all processes that have `variable` in their environment.
 fn processes_with(variable: &str) -> Vec<u32> {
     let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
-    // Processes may end while they are read.
+    // Processes end while they are looked at.
     let has = |id: &u32| {
         let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes())

@@ -1,5 +1,7 @@
 //! What becomes of a frameset that finds no room, and why it did not arrive.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a producer does when a reader's queue is full.
@@ -16,8 +18,7 @@ pub enum Overflow {
 }
 
 /// Why a link did not deliver a frameset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// Every slot of the producer was held.
     NoSlot,
@@ -54,5 +55,11 @@ impl DropReason {
             Self::Refused => "refused",
             Self::ProcessDied => "process-died",
         }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }

@@ -1,6 +1,7 @@
 //! librealsense's own point cloud of given images: two software sensors, and its processing block.
 //!
-//! It does not depend on camrig's arithmetic. All of these tests' `unsafe` is here; an error of librealsense is a panic.
+//! It deliberately knows nothing of camrig's arithmetic. All of these tests' `unsafe` is here; a fault of
+//! librealsense is a panic.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_void};
@@ -18,14 +19,14 @@ use internal::{
     rs2_software_sensor_on_video_frame, some,
 };
 
-/// A stream and its image.
+/// A stream, and what it sees.
 pub(crate) struct Eye {
     pub(crate) intrinsics: rs2::rs2_intrinsics,
-    /// Two bytes per pixel for depth, three for color.
+    /// Of a format with two bytes a pixel for depth, three for color.
     pub(crate) pixels: Vec<u8>,
 }
 
-/// The points, one per pixel of the depth image.
+/// What came of it, pixel by pixel of the depth image.
 pub(crate) struct Points {
     /// In metres.
     pub(crate) vertices: Vec<[f32; 3]>,
@@ -33,7 +34,7 @@ pub(crate) struct Points {
     pub(crate) texture: Vec<[f32; 2]>,
 }
 
-/// Returns the point cloud of a Z16 and an RGB8 image.
+/// The point cloud of a Z16 and an RGB8 image.
 pub(crate) fn points(
     depth: &Eye,
     color: &Eye,
@@ -84,7 +85,7 @@ pub(crate) fn points(
             if checked(|error| rs2::rs2_is_frame_extendable_to(frame.as_ptr(), kind, error)) != 0 {
                 break take_points(frame);
             }
-            // The forwarded color image.
+            // The color image, passed on.
             rs2::rs2_release_frame(frame.as_ptr());
         };
         rs2::rs2_delete_frame_queue(made.as_ptr());
@@ -99,7 +100,7 @@ pub(crate) fn points(
     }
 }
 
-/// Calls `rs2_deproject_pixel_to_point`.
+/// `rs2_deproject_pixel_to_point`.
 pub(crate) fn deproject(intrinsics: &rs2::rs2_intrinsics, pixel: [f32; 2], depth_meters: f32) -> [f32; 3] {
     let mut point = [0.0; 3];
     // SAFETY: three floats are written, two are read.
@@ -109,7 +110,7 @@ pub(crate) fn deproject(intrinsics: &rs2::rs2_intrinsics, pixel: [f32; 2], depth
     point
 }
 
-/// Calls `rs2_project_point_to_pixel`.
+/// `rs2_project_point_to_pixel`.
 pub(crate) fn project(intrinsics: &rs2::rs2_intrinsics, point: [f32; 3]) -> [f32; 2] {
     let mut pixel = [0.0; 2];
     // SAFETY: two floats are written, three are read.
@@ -117,7 +118,7 @@ pub(crate) fn project(intrinsics: &rs2::rs2_intrinsics, point: [f32; 3]) -> [f32
     pixel
 }
 
-/// Adds the only stream of a sensor.
+/// Gives a sensor its only stream.
 ///
 /// # Safety
 /// The sensor is alive.
@@ -141,7 +142,7 @@ unsafe fn add_stream(
     some(checked(|error| unsafe { rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error) }))
 }
 
-/// Starts a sensor and sends its image; the returned frame is the caller's.
+/// Starts a sensor and lets it see its image; the frame is the caller's.
 ///
 /// # Safety
 /// Sensor and profile are alive, and the pixels outlive the frame.
@@ -190,5 +191,5 @@ unsafe fn take_points(frame: NonNull<rs2::rs2_frame>) -> Points {
     }
 }
 
-/// Does not free the pixels, which belong to the test.
+/// Pixels belong to the test.
 extern "C" fn leave(_: *mut c_void) {}

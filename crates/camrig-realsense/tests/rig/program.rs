@@ -1,14 +1,14 @@
-//! The camrig program that these tests run: the real driver, and a processor that prints the framesets it gets.
+//! The camrig program that these tests run: the driver as it is, and a processor that says what comes.
 
 use std::collections::BTreeMap;
 
 use camrig::prelude::*;
 use camrig_realsense::RealSense;
 
-/// The file of the panics, as messages name it; the harness removes line and column.
+/// Where faults panic, as messages name it; the harness takes away line and column.
 pub(crate) const FILE: &str = file!();
 
-/// Number of framesets between two lines.
+/// How often framesets are said.
 const BEAT: u64 = 5;
 
 pub(crate) fn main() -> ExitCode {
@@ -18,7 +18,7 @@ pub(crate) fn main() -> ExitCode {
         .main()
 }
 
-/// Prints a line `pulse NAME COUNT` for each fifth frameset of each camera.
+/// Says each fifth frameset of each camera: `pulse NAME COUNT`.
 struct Pulse(BTreeMap<String, u64>);
 
 impl Processor for Pulse {

@@ -1,7 +1,7 @@
-//! The simulated cameras that are attached to this machine, the same in all processes of a rig.
+//! The cameras that are attached to this machine, as all processes of a rig see them, and what they do.
 //!
-//! A file controls them: a test writes a word into it, and every process follows. So a camera can become silent, be
-//! unplugged and come back in any process that has it open, like a real one.
+//! Which is said by a file: whoever directs writes a word into it, and every process follows. So a camera can
+//! fall silent, be unplugged and come back in whichever process it is open, as a real one would.
 
 use std::ffi::c_void;
 use std::fs;
@@ -15,29 +15,29 @@ use realsense_sys as rs2;
 use crate::librealsense::list_of;
 use crate::software::{Identity, Plugged, Scene, SoftwareCamera};
 
-/// The environment variable with the name of the file.
+/// The environment variable that names the file.
 pub(crate) const FILE: &str = "CAMRIG_TEST_STAGE";
 
-/// Interval between two frames of a camera.
+/// Between two frames of a camera.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Number of frames that the camera omits when it `skips`.
+/// Frames that are never seen when the camera `skips`.
 pub(crate) const SKIPPED: u32 = 3;
 
-/// The behaviour of the camera `front`. The camera `rear` always streams.
+/// What the camera in front does. The one in the rear streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It streams.
     Streams,
-    /// It omits a few numbers once, and streams.
+    /// It leaves out a few numbers, once, and streams.
     Skips,
-    /// It repeats its last frame once, and streams.
+    /// It sends its last frame again, once, and streams.
     Repeats,
-    /// It is attached but sends nothing.
+    /// It is there, and sends nothing.
     Silent,
-    /// It is not attached, and librealsense has reported it.
+    /// It is not there, and librealsense has told so.
     Unplugged,
-    /// It is not attached, and librealsense has not noticed.
+    /// It is not there, and librealsense has not noticed.
     Vanished,
 }
 
@@ -56,15 +56,15 @@ impl Act {
         }
     }
 
-    /// Sets the behaviour in every process.
-    pub(crate) fn set(self, file: &Path) {
-        // A rename, so that no process reads an incomplete word.
+    /// Has every process do so.
+    pub(crate) fn direct(self, file: &Path) {
+        // Nobody ever reads half a word.
         let new = file.with_extension("new");
         fs::write(&new, self.word()).unwrap();
         fs::rename(new, file).unwrap();
     }
 
-    fn current(file: &Path) -> Self {
+    fn directed(file: &Path) -> Self {
         let word = fs::read_to_string(file).unwrap();
         Self::ALL.into_iter().find(|act| act.word() == word).unwrap()
     }
@@ -78,7 +78,7 @@ impl Act {
     }
 }
 
-/// Returns the file that controls the cameras.
+/// The file that says what happens.
 pub(crate) fn file() -> PathBuf {
     std::env::var_os(FILE).unwrap().into()
 }
@@ -88,27 +88,27 @@ pub(crate) struct Stage {
     front: SoftwareCamera,
     rear: SoftwareCamera,
     act: Act,
-    /// The number of the next frame of each.
+    /// Of the next frame of each.
     front_number: u32,
     rear_number: u32,
     contexts: Vec<Context>,
 }
 
-/// A living context, and the cameras that it finds.
+/// A context that is alive, and the cameras that it finds.
 struct Context {
     pointer: NonNull<rs2::rs2_context>,
     _plugged: Vec<Plugged>,
     watcher: Option<Watcher>,
 }
 
-/// The callback of a context for devices that come and go.
+/// Whoever is told when devices come and go.
 #[derive(Clone, Copy)]
 struct Watcher {
     callback: DevicesChanged,
     user: *mut c_void,
 }
 
-/// `rs2_devices_changed_callback_ptr`: the removed devices, the added ones, and the user's pointer.
+/// `rs2_devices_changed_callback_ptr`: what is gone, what has come, and for whom it is.
 pub(crate) type DevicesChanged =
     unsafe extern "C" fn(*mut rs2::rs2_device_list, *mut rs2::rs2_device_list, *mut c_void);
 
@@ -116,7 +116,7 @@ pub(crate) type DevicesChanged =
 #[allow(unsafe_code)]
 unsafe impl Send for Stage {}
 
-/// Locks the stage. Its cameras start with the first call.
+/// The stage, while nobody else looks at it. Its cameras play from when it is first asked for.
 pub(crate) fn stage() -> MutexGuard<'static, Stage> {
     static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
     let begin = || {
@@ -126,7 +126,7 @@ pub(crate) fn stage() -> MutexGuard<'static, Stage> {
     STAGE.get_or_init(begin).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs the cameras until the process ends.
+/// Frames, and what else happens, until the process ends.
 fn play() {
     loop {
         stage().step();
@@ -153,7 +153,7 @@ impl Stage {
         Self {
             front: SoftwareCamera::new(scene),
             rear: SoftwareCamera::new(Scene { identity: Identity::D435, ..scene }),
-            act: Act::current(&file()),
+            act: Act::directed(&file()),
             front_number: 0,
             rear_number: 0,
             contexts: Vec::new(),
@@ -170,10 +170,10 @@ impl Stage {
         self.rear_number += 1;
     }
 
-    /// Applies changes of the file since the last call.
+    /// Does what was directed since this was last called.
     #[allow(unsafe_code)]
     pub(crate) fn follow(&mut self) {
-        let act = Act::current(&file());
+        let act = Act::directed(&file());
         if act == self.act {
             return;
         }
@@ -204,7 +204,7 @@ impl Stage {
         self.contexts.push(Context { pointer, _plugged: attached.map(plug).collect(), watcher: None });
     }
 
-    /// Registers the callback of a context.
+    /// Notes who is to be told when cameras of a context are unplugged.
     pub(crate) fn watch(
         &mut self,
         pointer: *const rs2::rs2_context,
@@ -216,7 +216,7 @@ impl Stage {
         context.watcher = Some(Watcher { callback, user });
     }
 
-    /// Removes a context, which is about to be deleted.
+    /// Forgets a context, which is about to be deleted.
     pub(crate) fn remove(&mut self, pointer: *mut rs2::rs2_context) {
         self.contexts.retain(|context| context.pointer.as_ptr() != pointer);
     }

@@ -1,15 +1,15 @@
-//! `recording info`: the contents of a recording, from its index.
+//! `recording info`: what is in a recording, from its index.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use camrig::frame::{CameraInfo, StreamInfo};
+use camrig::frame::{CameraInfo, Payload, StreamInfo};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
 use crate::read::{RecordedCamera, Recording, messages};
 
-/// Maximum number of gaps of one camera that are listed.
+/// The most gaps of one camera that are told one by one.
 const MAX_GAPS: usize = 20;
 
 pub(super) fn info(file: &Path) -> Result<String, CommandError> {
@@ -36,7 +36,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     );
     for damage in &recording.index().damage {
         let (start, end) = (damage.bytes.start, damage.bytes.end);
-        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.problem);
+        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.what);
     }
     for camera in &cameras {
         camera.write(&recording, &mut text);
@@ -44,7 +44,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
-/// The contents of a recording of one camera.
+/// What is in a recording of one camera.
 struct CameraSummary<'a> {
     camera: &'a RecordedCamera,
     framesets: u64,
@@ -69,7 +69,7 @@ impl<'a> CameraSummary<'a> {
             if chunk.channels.is_disjoint(&camera.gap_channels) {
                 continue;
             }
-            // `verify` reports damaged chunks.
+            // What is damaged is for `verify` to tell.
             let Ok(records) = recording.read_chunk(chunk) else { continue };
             let gaps = messages(&records).filter(|message| camera.gap_channels.contains(&message.channel));
             summary.gaps.extend(gaps.filter_map(|gap| serde_json::from_slice::<GapRecord>(&gap.data).ok()));
@@ -92,11 +92,15 @@ impl<'a> CameraSummary<'a> {
             let channels = &self.camera.image_channels;
             let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
             let channel = id.and_then(|id| recording.index().channels.get(id));
-            channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
+            let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
+            !as_it_came && channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
         };
         let streams = streams.iter().map(|stream| {
             let coding = if coded(stream) { " from jpeg" } else { "" };
-            format!("{} {} {}{coding}", stream.stream, stream.profile, stream.format)
+            match stream.profile() {
+                Some(profile) => format!("{} {profile} {}{coding}", stream.stream, stream.format()),
+                None => format!("{} {}", stream.stream, stream.payload),
+            }
         });
         let _ = writeln!(text, "  {}", streams.collect::<Vec<_>>().join(", "));
         let seconds = self.last_nanos.saturating_sub(self.first_nanos) as f64 / 1e9;

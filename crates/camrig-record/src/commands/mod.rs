@@ -1,6 +1,6 @@
 //! The commands `recording info|verify|repair|export`, `record` and `replay`.
 //!
-//! Each command is one function from arguments to its output; errors are printed here and nowhere else.
+//! Each is one function from arguments to what is told; errors are printed here and nowhere else.
 
 mod export;
 mod info;
@@ -20,14 +20,14 @@ use self::export::ExportArgs;
 use self::repair::RepairArgs;
 use crate::read::ReadError;
 
-/// The `exit(3)` codes of sysexits.h that these commands use.
+/// What `exit(3)` codes of sysexits.h these commands use.
 mod code {
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
 }
 
-/// Show, check, repair and export recordings
+/// Looks at recordings, checks and repairs them, takes their images out
 #[derive(Debug, Parser)]
 #[command(name = "recording", arg_required_else_help = true, subcommand_required = true)]
 struct RecordingArgs {
@@ -37,7 +37,7 @@ struct RecordingArgs {
 
 #[derive(Debug, Subcommand)]
 enum RecordingCommand {
-    /// Show a recording's contents
+    /// Say what is in a recording
     Info {
         /// A recording
         file: PathBuf,
@@ -47,7 +47,7 @@ enum RecordingCommand {
         /// A recording
         file: PathBuf,
     },
-    /// Recover intact framesets into a new file with an index
+    /// Copy what is whole of a recording into a new one, which has an index
     Repair(RepairArgs),
     /// Write the frames of a recording as image files
     Export(ExportArgs),
@@ -57,55 +57,55 @@ enum RecordingCommand {
 pub(crate) fn add_to(app: App) -> App {
     app.command(RecordingArgs::command(), |matches| match RecordingArgs::from_arg_matches(matches) {
         Ok(args) => recording(&args.command),
-        // The arguments were parsed with the same description.
+        // The command line was read by the same description.
         Err(error) => error.exit(),
     })
     .run_command(rigs::RecordArgs::command(), |matches| match rigs::RecordArgs::from_arg_matches(matches) {
-        Ok(args) => args.make().map_err(|error| error.print()),
+        Ok(args) => args.make().map_err(|error| error.tell()),
         Err(error) => error.exit(),
     })
     .run_command(rigs::ReplayArgs::command(), |matches| {
         match rigs::ReplayArgs::from_arg_matches(matches) {
-            Ok(args) => args.make().map_err(|error| error.print()),
+            Ok(args) => args.make().map_err(|error| error.tell()),
             Err(error) => error.exit(),
         }
     })
 }
 
 fn recording(command: &RecordingCommand) -> ExitCode {
-    let output = match command {
+    let told = match command {
         RecordingCommand::Info { file } => info::info(file),
         RecordingCommand::Verify { file } => verify::verify(file),
         RecordingCommand::Repair(args) => repair::repair(args),
         RecordingCommand::Export(args) => export::export(args),
     };
-    match output {
+    match told {
         Ok(text) => {
-            // A reader may close its end early, as in `camrig recording info rig.mcap | head`.
+            // Nobody may want it to the end: `camrig recording info rig.mcap | head`.
             let _ = write!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => error.print(),
+        Err(error) => error.tell(),
     }
 }
 
-/// A reason why a command failed.
+/// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A file cannot be written, or the like.
+    /// A file cannot be written, or something like it.
     #[error("{0}")]
     Create(String),
-    /// A recording is damaged: the output, and every problem.
+    /// A recording is not what was written: what is told of the rest, and every problem.
     #[error("{problems:?}")]
     Damaged { text: String, problems: Vec<String> },
 }
 
 impl CommandError {
-    /// Prints the error.
-    fn print(&self) -> ExitCode {
+    /// Prints it.
+    fn tell(&self) -> ExitCode {
         match self {
             Self::Read(error) => {
                 eprintln!("error: {error}");
@@ -126,19 +126,19 @@ impl CommandError {
     }
 }
 
-/// Returns a progress bar of `total` bytes, which is shown on terminals only.
+/// A bar of `total` bytes on a terminal, nothing elsewhere.
 fn bar(total: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_message(what);
     let style = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
     bar.with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
+/// The bytes of a file, for a bar; 0 when it is not there, which is told by whoever reads it.
 fn size_bytes(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
-/// Formats as `1 frameset`, `2 framesets`.
+/// `1 frameset`, `2 framesets`.
 fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

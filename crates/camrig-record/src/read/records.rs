@@ -1,35 +1,36 @@
-//! The bytes of MCAP records: lengths, checksums, compression. Nothing in a file is trusted.
+//! The bytes of MCAP records: lengths, checksums, compression. Nothing of a file is trusted.
 //!
-//! This module takes bytes and depends on no file and no camera. Small and rare records are parsed by the mcap crate.
+//! It deliberately knows no file and no camera: it is given bytes. Records that are small and rare are parsed
+//! by the mcap crate.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use mcap::records::op;
 
-/// The start and the end of every MCAP file.
+/// What every MCAP file begins and ends with.
 pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
 
-/// Size of an opcode and a length.
+/// An opcode and a length.
 pub(super) const HEADER_BYTES: usize = 9;
 
-/// Maximum size of a chunk: the largest frameset, with space for its headers.
+/// The most that a chunk holds: the largest frameset, with room for what is beside its pixels.
 pub(super) const MAX_CHUNK_BYTES: u64 = 512 << 20;
 
-/// Size of a chunk's header without the name of its compression, and the longest such name.
+/// A chunk without its name of a compression, and the longest such name.
 const CHUNK_HEADER_BYTES: usize = 40;
 const MAX_COMPRESSION_NAME: usize = 16;
 
-/// Number of bytes that are needed to recognise a chunk.
+/// As much as is needed to know whether a chunk begins here.
 pub(super) const CHUNK_START_BYTES: usize = HEADER_BYTES + CHUNK_HEADER_BYTES + MAX_COMPRESSION_NAME;
 
-/// Returns the opcode and length of a record.
+/// The opcode and length of a record.
 pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
     let (&opcode, rest) = bytes.split_first()?;
     Some((opcode, u64_at(rest, 0)?))
 }
 
-/// Consecutive records, up to the first truncated one.
+/// Records one behind the other, up to the first that is cut off.
 pub(super) struct Records<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -44,7 +45,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// The header of a chunk.
+/// What a chunk says of itself.
 pub(super) struct ChunkHeader<'a> {
     pub(super) start_time: u64,
     pub(super) end_time: u64,
@@ -56,7 +57,7 @@ pub(super) struct ChunkHeader<'a> {
 }
 
 impl<'a> ChunkHeader<'a> {
-    /// Parses the first bytes of a chunk's content; `None` if they are inconsistent with each other or with the length.
+    /// From the first bytes of a chunk's content, if they fit together and to the content's length.
     pub(super) fn parse(bytes: &'a [u8], length: u64) -> Option<Self> {
         let name_bytes = usize::try_from(u32_at(bytes, 28)?).ok().filter(|&n| n <= MAX_COMPRESSION_NAME)?;
         let header = Self {
@@ -74,24 +75,24 @@ impl<'a> ChunkHeader<'a> {
     }
 }
 
-/// Returns the length of a chunk's content; `None` if no chunk begins with these bytes.
+/// Whether a chunk begins with these bytes: its content's length.
 pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
     let (opcode, length) = header(bytes)?;
     (opcode == op::CHUNK).then_some(())?;
     ChunkHeader::parse(&bytes[HEADER_BYTES..], length).map(|_| length)
 }
 
-/// Returns the decompressed records of a chunk, checked against its checksum.
+/// The records of a chunk, from its content, if they are what was written.
 ///
 /// # Errors
-/// A description of the problem.
+/// What is wrong with them.
 pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
     let length = content.len() as u64;
-    let header = ChunkHeader::parse(content, length).ok_or("its header is inconsistent")?;
+    let header = ChunkHeader::parse(content, length).ok_or("its header contradicts itself")?;
     if header.uncompressed_bytes > MAX_CHUNK_BYTES {
-        return Err(format!("it has {} MiB, more than a frameset can have", header.uncompressed_bytes >> 20));
+        return Err(format!("it holds {} MiB, more than a frameset can", header.uncompressed_bytes >> 20));
     }
-    // Fits because of the limit above.
+    // The limit above fits.
     let size_bytes = header.uncompressed_bytes as usize;
     let compressed = content.slice(header.size_bytes..);
     let records = match header.compression {
@@ -100,9 +101,9 @@ pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
         _ => Bytes::from(unpack(zstd::stream::Decoder::new(compressed.as_ref()), size_bytes)?),
     };
     if records.len() != size_bytes {
-        return Err(format!("it has {} bytes instead of {size_bytes}", records.len()));
+        return Err(format!("it holds {} bytes, but says {size_bytes}", records.len()));
     }
-    // 0 means that the writer stored no checksum.
+    // 0 means that its writer made none.
     let crc32 = if header.crc32 == 0 { 0 } else { crc32fast::hash(&records) };
     if crc32 != header.crc32 {
         return Err(format!("its checksum is {crc32:08x}, not {:08x}", header.crc32));
@@ -111,9 +112,9 @@ pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
 }
 
 fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, String> {
-    let fail = |error: std::io::Error| format!("it cannot be decompressed: {error}");
+    let fail = |error: std::io::Error| format!("it does not decompress: {error}");
     let mut records = Vec::new();
-    // A wrong size cannot cause a larger allocation than the data.
+    // A size that lies costs what there is, not what it says.
     decoder.map_err(fail)?.take(size_bytes as u64 + 1).read_to_end(&mut records).map_err(fail)?;
     Ok(records)
 }
@@ -127,7 +128,7 @@ pub(crate) struct Message {
     pub(crate) data: Bytes,
 }
 
-/// Returns the messages among the records of a chunk, without copying their data.
+/// The messages among the records of a chunk; the memory is the chunk's.
 pub(crate) fn messages(records: &Bytes) -> impl Iterator<Item = Message> {
     Records(records).filter(|(opcode, _)| *opcode == op::MESSAGE).filter_map(|(_, content)| {
         Some(Message {

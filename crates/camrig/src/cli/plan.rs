@@ -1,4 +1,4 @@
-//! `camrig plan`: the USB bandwidth of each camera and controller, from the topology, the drivers and the machine.
+//! `camrig plan`: where each camera's USB demand goes, asked of the file, the drivers and the machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::registry::Registry;
 use crate::topology::{Role, Topology};
 use crate::usb::{USB_TREE, UsbSettings, UsbTree};
 
-/// Maximum number of assumed controllers.
+/// The most controllers that can be assumed.
 const CONTROLLERS_MAX: i64 = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Distribute the cameras over N assumed controllers, without looking for devices
+    /// Assume that the cameras are dealt out to N controllers, and look at no device
     #[arg(long, value_name = "N", conflicts_with = "usb_tree",
           value_parser = clap::value_parser!(u32).range(1..=CONTROLLERS_MAX))]
     controllers: Option<u32>,
     /// Look for the cameras in a copy of /sys/bus/usb/devices
     #[arg(long, value_name = "FOLDER")]
     usb_tree: Option<PathBuf>,
-    /// Budget of a controller on nearly any machine, in Mb/s on a 5 Gb/s link
+    /// What a controller carries on nearly any machine, in Mb/s over a link of 5 Gb/s
     #[arg(long, value_name = "MEGABITS", value_parser = budget())]
     cautious: Option<u32>,
-    /// Budget of a controller on a good machine, in Mb/s on a 5 Gb/s link
+    /// What a controller carries at best, in Mb/s over a link of 5 Gb/s
     #[arg(long, value_name = "MEGABITS", value_parser = budget())]
     optimistic: Option<u32>,
     /// Print the plan as JSON
@@ -42,9 +42,9 @@ fn budget() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=MEGABITS_MAX as i64)
 }
 
-/// Runs the command `plan`: exits 0 if everything fits, and 1 otherwise.
+/// The command `plan`: 0 when everything fits, 1 when something does not.
 pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
-    // The demand of a camera follows from its options alone, without its driver.
+    // What a camera needs follows from its options alone: no driver has to be here for that.
     let registry = &registry.with_stand_ins();
     let topology = match args.topology.read(registry) {
         Ok(topology) => topology,
@@ -74,7 +74,7 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
     ExitCode::from(code::NO)
 }
 
-/// Prints warnings about the USB bandwidth of the attached cameras before a run.
+/// Says before a run what limits the cameras that are attached.
 pub(super) fn warn(topology: &Topology, registry: &Registry) {
     for warning in warnings(topology, registry, Path::new(USB_TREE)) {
         eprintln!("warning: {warning}");
@@ -82,10 +82,10 @@ pub(super) fn warn(topology: &Topology, registry: &Registry) {
 }
 
 fn warnings(topology: &Topology, registry: &Registry, folder: &Path) -> Vec<String> {
-    // A machine without USB, such as a container, has no camera attached.
+    // A machine without USB, as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
     let mut cameras = find(topology, registry, &tree, true);
-    // Cameras that are not attached, such as synthetic ones, need no bandwidth.
+    // What is not attached takes nothing: a synthetic camera, most of all.
     cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
     let settings = UsbSettings::read(folder);
     let plan = plan::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
@@ -109,7 +109,7 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
         }
         None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
     };
-    // A given tree is of another machine, so this machine's drivers are not asked for their devices.
+    // Whoever gives a tree asks about another machine than this one, and its cameras.
     let cameras = find(topology, registry, &tree, args.usb_tree.is_none());
     let mut plan = plan::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
@@ -123,22 +123,22 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
     Ok(plan)
 }
 
-/// Returns the name, driver and demand of each camera that uses USB.
+/// Each camera that takes something of USB, with its driver.
 fn demands<'t>(
     topology: &'t Topology,
     registry: &Registry,
 ) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
-        // The options were checked when the topology was parsed.
+        // The options were checked when the topology was read.
         let mut demand = registry.driver(driver)?.usb(&actor.options).ok()??;
-        // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
-        demand.streams.retain(|it| !it.stream.is_motion());
+        // Motion takes next to nothing: a few bytes a sample, at most a thousand times a second.
+        demand.streams.retain(|it| !it.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
     })
 }
 
-/// Looks for each camera in the tree, with the help of its driver if `ask_drivers`.
+/// Looks for each camera in the tree, where wanted with the help of its driver.
 fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: bool) -> Vec<UsbCamera> {
     let mut attached: BTreeMap<&str, Vec<Device>> = BTreeMap::new();
     let mut find = |(name, driver, mut demand): (String, _, UsbDemand)| {
@@ -170,7 +170,7 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
     demands(topology, registry).map(&mut find).collect()
 }
 
-/// Returns a sentence for each controller that does not fit.
+/// One sentence for each controller that does not fit.
 fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
     let overload = |controller: &ControllerPlan| {
         let (needs, budget) = (controller.need_megabits, controller.cautious_megabits);
@@ -180,7 +180,7 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
             None => "no profile fits all its cameras".to_owned(),
         };
         format!(
-            "controller {} needs {needs} Mb/s for {}, but its budget is {budget} Mb/s; {largest}",
+            "controller {} needs {needs} Mb/s for {}, and its budget is {budget} Mb/s; {largest}",
             place_of(controller),
             cameras.join(", "),
         )
@@ -189,12 +189,12 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
     overloaded.map(overload).collect::<Vec<_>>().into_iter()
 }
 
-/// Formats as `0000:00:14.0 usb2`, or `assumed 1`.
+/// `0000:00:14.0 usb2`, or `assumed 1`.
 fn place_of(ControllerPlan { controller, bus, .. }: &ControllerPlan) -> String {
     format!("{controller} {bus}").trim().to_owned()
 }
 
-/// Formats the plan as text.
+/// The plan as text.
 fn describe(plan: &Plan) -> String {
     let (cameras, need) = (counted(plan.cameras.len(), "camera"), plan.need_megabits);
     let mut parts = vec![format!("{}: {cameras} on USB, {need} Mb/s in all\n", plan.topology)];
@@ -241,7 +241,7 @@ mod tests {
     use crate::testing::{TestFolder, usb_tree};
 
     #[test]
-    fn a_run_warns_about_attached_cameras() {
+    fn a_run_is_warned_of_the_cameras_that_are_attached() {
         let folder = TestFolder::new("plan-warn");
         usb_tree(
             &folder,
@@ -266,7 +266,7 @@ mod tests {
         };
         assert_eq!(
             warnings(""),
-            ["controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, but its budget is \
+            ["controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, and its budget is \
                   1200 Mb/s; the largest profile that fits all its cameras is 848x480@30"],
         );
         assert!(warnings("usb = { cautious_megabits = 3200 }\n").is_empty());

@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use camrig_status::ActorState as State;
-
+use super::state::State;
 use super::{DRAIN_TIMEOUT, Run};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, WorkerCommand};

@@ -1,10 +1,10 @@
 //! How a run ended, and the report that is made of it.
 
-use camrig_ipc::{DropReason, LostReason};
-use camrig_status::{ActorRole, ActorState as State, LinkPlacement};
-
 use super::Run;
-use crate::report::{ActorReport, LinkReport, ProcessReport, Report, by_reason, rate_hz, rounded};
+use super::state::State;
+use crate::report::{
+    ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz, rounded,
+};
 
 /// How a run ended.
 pub(crate) struct Outcome {
@@ -75,13 +75,13 @@ impl Run<'_> {
             actors: actors
                 .map(|((spec, actor), counters)| ActorReport {
                     name: spec.name.clone(),
-                    role: ActorRole::from(&spec.role),
+                    role: spec.role.name(),
                     process: topology.process(spec.process).to_owned(),
-                    state: actor.state,
+                    state: actor.state.name(),
                     changes: actor.changes.clone(),
                     produced: counters.produced(),
                     lost: counters.lost(),
-                    lost_by_reason: by_reason(LostReason::ALL, counters.lost_by_reason()),
+                    lost_by_reason: lost_by_reason(&counters.lost_by_reason()),
                     restarts: counters.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })
@@ -94,10 +94,10 @@ impl Run<'_> {
                     LinkReport {
                         from: from.name.clone(),
                         to: to.name.clone(),
-                        placement: if local { LinkPlacement::InProcess } else { LinkPlacement::MultiProcess },
+                        placement: if local { "in-process" } else { "multi-process" },
                         produced: counts.produced,
                         delivered: counts.delivered,
-                        dropped: by_reason(DropReason::ALL, counts.dropped),
+                        dropped: dropped_by_reason(&counts.dropped),
                         in_flight: counts.in_flight,
                         rate_hz: rate_hz(counts.delivered, seconds),
                         latency_us: link.link_state.latency(),

@@ -1,21 +1,22 @@
-//! Selects the samples of motion of each frameset of a synthetic camera: those since the frameset before.
+//! Which samples of motion come with which frameset of a synthetic camera: those of the time since the one
+//! before.
 //!
-//! Times are not needed: frames and samples are numbered, and start together.
+//! Knows no times: frames and samples are numbered, and begin together.
 
 use std::ops::RangeInclusive;
 
-use camrig_frame::{Stream, StreamInfo};
+use camrig_frame::{Role, Stream, StreamInfo};
 
-/// The samples of one stream of motion.
+/// The samples of one stream of motion, as the framesets take them.
 pub(super) struct Samples {
     info: StreamInfo,
-    /// The number of the first sample that is in no frameset yet.
+    /// The number of the first one that no frameset has taken.
     next: u64,
 }
 
 impl Samples {
     pub(super) fn new(info: &StreamInfo) -> Option<Self> {
-        info.stream.is_motion().then_some(Self { info: *info, next: 0 })
+        (info.role == Role::Motion).then_some(Self { info: *info, next: 0 })
     }
 
     pub(super) fn stream(&self) -> Stream {
@@ -27,19 +28,19 @@ impl Samples {
     }
 
     pub(super) fn per_second(&self) -> u64 {
-        self.info.profile.frames_per_second().into()
+        self.info.frames_per_second.into()
     }
 
-    /// Returns the numbers of the samples up to frame `number` that are in no frameset yet; `None` if there are none.
-    /// Omits the oldest ones if there are more than a frame of motion can hold.
+    /// The numbers of those that are not taken when frame `number` comes; none when there are none. The oldest
+    /// are left out when there are more than a frame of motion can hold.
     pub(super) fn until(&self, number: u64, frames_per_second: u64) -> Option<RangeInclusive<u64>> {
         let last = u128::from(number) * u128::from(self.per_second()) / u128::from(frames_per_second);
         let last = last as u64;
-        let first = self.next.max((last + 1).saturating_sub(self.info.profile.width().into()));
+        let first = self.next.max((last + 1).saturating_sub(self.info.largest().numbers()));
         (first <= last).then_some(first..=last)
     }
 
-    /// Marks all samples up to `number` as taken.
+    /// A frameset takes all samples up to `number`.
     pub(super) fn take(&mut self, number: u64) {
         self.next = number + 1;
     }

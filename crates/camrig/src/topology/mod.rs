@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_ipc::Overflow;
-use camrig_status::ActorRole;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::metrics::MetricsSpec;
@@ -112,15 +111,9 @@ pub(crate) enum Role {
 impl Role {
     /// `camera` or `processor`.
     pub(crate) fn name(&self) -> &'static str {
-        ActorRole::from(self).name()
-    }
-}
-
-impl From<&Role> for ActorRole {
-    fn from(role: &Role) -> Self {
-        match role {
-            Role::Camera { .. } => Self::Camera,
-            Role::Processor { .. } => Self::Processor,
+        match self {
+            Self::Camera { .. } => "camera",
+            Self::Processor { .. } => "processor",
         }
     }
 }

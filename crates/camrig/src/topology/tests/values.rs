@@ -1,10 +1,10 @@
-//! Tests of invalid values: names, choices, numbers, inputs, addresses.
+//! Values that make no sense: names, choices, numbers, inputs, addresses.
 
 use super::{parse, refused};
 use crate::topology::{ACTORS_MAX, INPUTS_MAX};
 
 #[test]
-fn invalid_metrics() {
+fn metrics_that_make_no_sense() {
     let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n";
     for (metrics, problem) in [
         (
@@ -53,7 +53,7 @@ error: unknown key `port` of `metrics`
 }
 
 #[test]
-fn invalid_inputs() {
+fn wrong_inputs() {
     refused(
         r#"[camera.left]
 driver = "even"
@@ -258,7 +258,7 @@ error: `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...` can
 }
 
 #[test]
-fn duplicate_names() {
+fn one_name_for_two_actors() {
     refused(
         r#"[processor.x]
 kind = "idle"
@@ -281,7 +281,7 @@ error: a camera and a processor are both called `x`
 }
 
 #[test]
-fn cycles() {
+fn circles() {
     refused(
         r#"[camera.left]
 driver = "even"
@@ -341,6 +341,6 @@ fn limits() {
     let readers = join(&mut (0..65).map(|index| processor(&format!("p{index}"), all, "main")));
     let crowded = format!("{cameras}\n{readers}");
     assert_eq!(first_line(&crowded), "error: process `main` reads 260 actors of other processes");
-    // Links within a process need no notifiers.
+    // Within a process there are no notifiers.
     assert!(parse(&format!("placement = \"in-process\"\n{crowded}")).is_ok());
 }
