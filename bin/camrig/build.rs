@@ -1,8 +1,8 @@
-//! Keeps the C libraries in this program to itself.
+//! Hides the symbols of the C libraries that are linked into this program.
 
 fn main() {
-    // librealsense brings an LZ4 of its own. Without this the one that recordings are made with would take its
-    // place when the library is loaded, and no compressed `.bag` could be read.
+    // librealsense contains an LZ4 of its own. Without this option the LZ4 of camrig's recordings would replace it when
+    // the library is loaded, and no compressed `.bag` could be read.
     println!("cargo:rustc-link-arg-bins=-Wl,--exclude-libs,ALL");
     println!("cargo:rerun-if-changed=build.rs");
 }

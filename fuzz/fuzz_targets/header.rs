@@ -1,4 +1,4 @@
-//! The header of a frameset, in any slot.
+//! Fuzzes the decoder of a frameset's header with the bytes of a slot.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| camrig_ipc::fuzzing::header(bytes));

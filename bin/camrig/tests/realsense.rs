@@ -1,9 +1,9 @@
-//! The main job on librealsense: recordings play as cameras through the real program, in every placement.
+//! Tests of the real program with librealsense: recordings are played as cameras, in every placement.
 //!
-//! Recordings of a software camera are written by the example `write-bag` of camrig-realsense. The real ones
-//! lie beside the repository; where they do not, their tests say so and are left out.
+//! The example `write-bag` of camrig-realsense writes recordings of a software camera. The real recordings are beside
+//! the repository; without them their tests are skipped with a message.
 
-// Every function here is part of a test: an unexpected error is its failure.
+// All functions here are part of tests: an unexpected error fails the test.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
 
-/// A folder of this test's own, removed at its end.
+/// A temporary folder, removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// Runs the program in `folder`, which relative paths start from.
+/// Runs the program in `folder`, to which relative paths refer.
 fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_camrig");
     Command::new(program).args(arguments).current_dir(&folder.0).env_remove("RUST_LOG").output().unwrap()
@@ -47,7 +47,7 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).unwrap()
 }
 
-/// A recording of a software camera: `framesets` pairs of depth and color, 64x48 pixels each.
+/// Writes a recording of a software camera: `framesets` pairs of depth and color, 64x48 pixels each.
 fn write_bag(folder: &Folder, name: &str, framesets: u32) {
     write_bag_of(folder, name, framesets, &[]);
 }
@@ -66,7 +66,7 @@ fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
     assert!(written.status.success(), "{}", text(&written.stderr));
 }
 
-/// Each link's framesets and what was dropped, from a report.
+/// Returns the produced, delivered and dropped framesets of each link in a report.
 fn deliveries(report: &Path) -> BTreeMap<String, (u64, u64, u64)> {
     let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
     let link = |link: &serde_json::Value| {
@@ -78,7 +78,7 @@ fn deliveries(report: &Path) -> BTreeMap<String, (u64, u64, u64)> {
     report["links"].as_array().unwrap().iter().map(link).collect()
 }
 
-/// The pixels of a PNG: 8-bit RGB as they are, 16-bit gray in big endian as PNG stores it.
+/// Returns the pixels of a PNG: 8-bit RGB unchanged, 16-bit gray in big endian as PNG stores it.
 fn decode(path: &Path) -> Vec<u8> {
     let file = fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut png = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
@@ -88,7 +88,7 @@ fn decode(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_recording_comes_out_byte_for_byte_in_every_placement() {
+fn a_recording_is_played_byte_for_byte_in_every_placement() {
     let folder = Folder::new("bytes");
     write_bag(&folder, "a.bag", 20);
     let mut digests = Vec::new();
@@ -119,7 +119,7 @@ fn a_recording_comes_out_byte_for_byte_in_every_placement() {
         let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
         assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
         digests.push(text(&run.stdout).to_owned());
-        // What write-bag documents: its content is a function of the frame's number and the pixel.
+        // As write-bag documents, its content is a function of the frame's number and the pixel.
         let pixels = || (0..48_u32).flat_map(|y| (0..64_u32).map(move |x| (x, y)));
         for number in 0..20_u32 {
             let file = |what| folder.0.join(placement).join(format!("recorded-{number:06}-{what}.png"));
@@ -170,7 +170,7 @@ fn motion_of_a_recording_is_the_same_in_every_placement() {
             let file = fs::read_to_string(file).unwrap();
             samples.extend(file.lines().skip(1).map(str::to_owned));
         }
-        // What write-bag documents: at 200 Hz, until the last image at 19/30 s.
+        // As write-bag documents: at 200 Hz, until the last image at 19/30 s.
         let expected = (0..127_u64)
             .map(|number| format!("{},{number},-9.8,{}", number * 5_000_000, number as f32 / 8.0));
         assert!(samples.iter().eq(expected.collect::<Vec<_>>().iter()), "{samples:?}");
@@ -180,7 +180,7 @@ fn motion_of_a_recording_is_the_same_in_every_placement() {
     assert_eq!(seen[0], seen[1]);
 }
 
-/// A text chunk of a PNG, `keyword: text`.
+/// Returns the text chunk of a PNG as `keyword: text`.
 fn text_of(path: &Path) -> String {
     let png = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();
     let text = &png.info().uncompressed_latin1_text[0];
@@ -188,7 +188,7 @@ fn text_of(path: &Path) -> String {
 }
 
 #[test]
-fn the_same_wall_looks_the_same_to_a_d405_and_a_d435() {
+fn a_d405_and_a_d435_give_the_same_depth_of_a_wall() {
     let folder = Folder::new("wall");
     write_bag_of(&folder, "d405.bag", 1, &["--model", "d405", "--wall-meters", "0.3"]);
     write_bag_of(&folder, "d435.bag", 1, &["--model", "d435", "--wall-meters", "0.3"]);
@@ -212,7 +212,7 @@ fn the_same_wall_looks_the_same_to_a_d405_and_a_d435() {
         let run = camrig(&folder, &["run", "wall.toml", "--placement", placement]);
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let file = |camera, what| folder.0.join("out").join(format!("{camera}-000000-{what}.png"));
-        // 0.300 m each, in the units of its own that the file names.
+        // 0.300 m each, in the depth unit that the file contains.
         for (camera, units, unit) in [("d405", 3000_u16, "0.0001"), ("d435", 300, "0.001")] {
             let depth = file(camera, "depth16");
             assert_eq!(decode(&depth), units.to_be_bytes().repeat(64 * 48));
@@ -289,15 +289,15 @@ fn a_rig_has_one_master() {
     assert!(text(&checked.stderr).starts_with(expected), "{}", text(&checked.stderr));
 }
 
-/// Where the real recordings are; none, visibly, where they are not.
+/// Returns the folder of the real recordings; `None`, with a message, if it does not exist.
 fn recordings() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
     let folder = std::env::var_os("CAMRIG_RECORDINGS").map_or(beside, PathBuf::from);
     if folder.is_dir() {
         return Some(folder.canonicalize().unwrap());
     }
-    // Not `eprintln!`, which the test harness keeps to itself.
-    let note = format!("LEFT OUT: no real recordings in {}; set CAMRIG_RECORDINGS\n", folder.display());
+    // Not `eprintln!`, which the test harness captures.
+    let note = format!("SKIPPED: no real recordings in {}; set CAMRIG_RECORDINGS\n", folder.display());
     std::io::stderr().write_all(note.as_bytes()).unwrap();
     None
 }
@@ -339,17 +339,17 @@ fn real_recordings_deliver_every_frame_in_every_placement() {
 }
 
 #[test]
-fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
+fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
     let folder = Folder::new("bad");
     write_bag(&folder, "whole.bag", 5);
     let whole = fs::read(folder.0.join("whole.bag")).unwrap();
     fs::write(folder.0.join("cut.bag"), &whole[..5000]).unwrap();
-    // What a recorder that is killed leaves: no place of the index in the header.
+    // Like the file of a killed recorder: without the position of the index in the header.
     let mut unindexed = whole;
     let place = unindexed.windows(10).position(|bytes| bytes == b"index_pos=").unwrap() + 10;
     unindexed[place..place + 8].fill(0);
     fs::write(folder.0.join("unindexed.bag"), unindexed).unwrap();
-    folder.write("garbage.bag", "this is no recording");
+    folder.write("garbage.bag", "not a recording");
     for (options, message, code) in [
         (r#"file = "absent.bag""#, "file `absent.bag` does not exist", 78),
         (
@@ -403,9 +403,9 @@ fn bad_recordings_and_absent_cameras_are_refused_before_anything_starts() {
     }
 }
 
-/// The driver says the same of its options as its stand-in in builds without librealsense.
+/// The driver's demand is the same as in builds without librealsense.
 #[test]
-fn a_plan_looks_at_options_only() {
+fn a_plan_depends_on_options_only() {
     let folder = Folder::new("plan");
     let topology = r#"
         [camera.left]

@@ -4,12 +4,14 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ipc_channel::ipc::IpcSharedMemory;
+use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
 use crate::region::{Region, Shared};
 
 /// Why a frameset was lost before its camera actor saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LostReason {
     /// The device or its library lost it: a gap in its numbers that nothing else explains.
     Device,

@@ -26,6 +26,7 @@ mod link_state;
 mod matching;
 mod notifier;
 mod reader;
+mod reasons;
 mod region;
 #[cfg(all(test, shuttle))]
 mod schedules;

@@ -204,6 +204,13 @@ impl LinkState {
         self.cells().dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Counts a frameset that is dropped as it is produced, as one step.
+    pub fn count_produced_and_dropped(&self, reason: DropReason) {
+        let _step = self.producer_step();
+        self.count_produced();
+        self.count_dropped(reason);
+    }
+
     /// Says that nothing more will be produced on this link. The reader is to be woken, whoever rang before.
     pub fn end(&self) {
         self.cells().ended.store(1, Ordering::SeqCst);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSharedMemory;
+use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
 use crate::latency::{Latency, LatencyCells};
@@ -18,7 +19,8 @@ use crate::region::{Region, Shared};
 pub const MAX_MATCH_CAMERAS: usize = 64;
 
 /// Why a frameset that was delivered is in no match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
     /// A camera that has to be in the match had nothing within the window.
     Missing,
@@ -49,12 +51,6 @@ impl Unmatched {
             Self::Unsettled => "unsettled",
             Self::LeftOver => "left-over",
         }
-    }
-}
-
-impl fmt::Display for Unmatched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

@@ -92,20 +92,55 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
-    #[test]
-    fn a_ring_is_heard_however_it_meets_the_listener() {
+    /// Number of notifications in each direction: a lost wake-up costs a second.
+    const ROUNDS: u32 = 10_000;
+
+    /// Maximum time of all rounds: a test that loses wake-ups fails.
+    const WATCHDOG: Duration = Duration::from_secs(60);
+
+    fn connected() -> (Notifier, Listener) {
         let notifier = Notifier::new().unwrap();
-        let mut listener = Listener::new(Notifier::received(notifier.share().unwrap()).unwrap());
-        let rings = 10_000;
+        let listener = Listener::new(Notifier::received(notifier.share().unwrap()).unwrap());
+        (notifier, listener)
+    }
+
+    /// Waits until `count` notifications have arrived.
+    fn wait_for(listener: &mut Listener, count: u32, deadline: Instant) {
+        while listener.heard < count {
+            assert!(Instant::now() < deadline, "{} of {count} notifications arrived in time", listener.heard);
+            listener.wait();
+        }
+    }
+
+    #[test]
+    fn each_notification_wakes_a_listener_that_sleeps_or_is_about_to() {
+        let deadline = Instant::now() + WATCHDOG;
+        let ((ping, mut pings), (pong, mut pongs)) = (connected(), connected());
+        // Each side notifies the other only after it was notified itself.
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..rings).for_each(|_| notifier.notify()));
-            // A ring that was lost would show as a look after a second: then this takes hours, not moments.
-            while listener.heard < rings {
-                listener.wait();
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    wait_for(&mut pings, round, deadline);
+                    pong.notify();
+                }
+            });
+            for round in 1..=ROUNDS {
+                ping.notify();
+                wait_for(&mut pongs, round, deadline);
             }
         });
-        assert_eq!(listener.heard, rings);
+        assert_eq!((pings.heard, pongs.heard), (ROUNDS, ROUNDS));
+    }
+
+    #[test]
+    fn notifications_before_a_wait_are_all_counted() {
+        let (notifier, mut listener) = connected();
+        (0..ROUNDS).for_each(|_| notifier.notify());
+        listener.wait();
+        assert_eq!(listener.heard, ROUNDS);
     }
 }

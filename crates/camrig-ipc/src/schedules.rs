@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
+};
 use ipc_channel::ipc::{IpcSender, channel};
 use shuttle::thread;
 
@@ -33,7 +35,16 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
     let (announcements, heard) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements.clone(), overflow, 2);
-    let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
+    let info = CameraInfo {
+        name: "camera".to_owned(),
+        driver: String::new(),
+        serial: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        usb_type: String::new(),
+        depth_unit_meters: 0.001,
+        streams: Vec::new(),
+    };
     writer.begin();
     writer.announce_source(&Arc::new(info));
     let pool = SlotPool::new(SLOTS, 64, 0).unwrap();
@@ -41,15 +52,20 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
     (Arc::new(writer), LinkReader::new(link_state, heard), pool, announcements)
 }
 
-fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Option<Loan> {
+fn loan(pool: &Arc<SlotPool>, number: u64) -> Option<Loan> {
     let frame = FrameHeader {
+        stream: Stream::Infrared1,
+        format: PixelFormat::Y8,
+        width: 8,
+        height: 8,
+        stride_bytes: 8,
         number,
         timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-        ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, 8, 8)
+        metadata: Metadata::EMPTY,
     };
     let frames = [frame].into_iter().collect();
-    let header = FrameSetHeader::new(0, frames);
-    let mut loan = pool.lend(header, writers).unwrap()?;
+    let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+    let mut loan = pool.lend(&header).unwrap()?;
     // In two parts: whoever reads the slot meanwhile sees it.
     loan.frame_mut(0)[..32].fill(number as u8);
     thread::yield_now();
@@ -59,16 +75,15 @@ fn loan(pool: &Arc<SlotPool>, writers: &[Arc<LinkWriter>], number: u64) -> Optio
 
 /// Publishes until so many framesets are published.
 fn produce(pool: &Arc<SlotPool>, writer: &Arc<LinkWriter>, sequences: std::ops::Range<u64>) {
-    let writers = [Arc::clone(writer)];
     for sequence in sequences {
         let loan = loop {
-            if let Some(loan) = loan(pool, &writers, sequence) {
+            if let Some(loan) = loan(pool, sequence) {
                 break loan;
             }
             writer.take_back_oldest();
             thread::yield_now();
         };
-        loan.publish(sequence, &writers);
+        writer.publish(&loan.publish(sequence));
     }
 }
 
@@ -206,9 +221,19 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
         let notifier = Notifier::new().unwrap();
         let writer = LinkWriter::new(Arc::clone(&other), notifier, announcements, Overflow::DropOldest, 2);
         writer.begin();
-        let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
+        let info = CameraInfo {
+            name: "camera".to_owned(),
+            driver: String::new(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: Vec::new(),
+        };
         writer.announce_source(&Arc::new(info));
         let (writer, pool) = (Arc::new(writer), SlotPool::new(SLOTS, 64, 1).unwrap());
+        writer.announce_pool(&pool).unwrap();
         produce(&pool, &writer, 4..4 + FRAMESETS);
         writer.end();
         assert_eq!(reading.join().unwrap(), 4 + FRAMESETS);

@@ -3,10 +3,11 @@
 //! # Who may touch a slot
 //!
 //! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
-//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: each link's link state word is one
-//! until its reader frees it, and a [`Published`] handle is the producer's own, for readers in its process.
-//! Shares only read. The slot is lent again only when the flag is clear and every word is free. A pool that
-//! takes the place of a smaller one has its flags, because a word stands for the slot of either.
+//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: a [`Published`] handle is the
+//! producer's own, for readers in its process, and each link state's word is one from the moment a [`LinkWriter`] queues
+//! the slot until its reader frees it. Shares only read. The slot is lent again only when the flag is clear and the word
+//! of every link is free that the pool was announced on, which comes before anything is queued there. A pool that
+//! takes the place of a smaller one has its flags and its links, because a word stands for the slot of either.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -27,9 +28,42 @@ const PAGE_BYTES: usize = 4096;
 /// A producer's slots, in one shared-memory region.
 pub struct SlotPool {
     region: Region,
-    busy: Arc<[AtomicBool]>,
+    slots: Arc<Slots>,
     pixel_bytes: usize,
     generation: u16,
+}
+
+/// Who holds the slots of a pool, and of those that take its place.
+struct Slots {
+    /// Set while this process holds the slot.
+    busy: Box<[AtomicBool]>,
+    /// The links on which a slot may be queued or read.
+    links: Mutex<Vec<Arc<LinkState>>>,
+}
+
+impl Slots {
+    fn links(&self) -> MutexGuard<'_, Vec<Arc<LinkState>>> {
+        // No code panics while it holds the lock.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a slot that nobody holds, and sets its flag.
+    fn claim(&self) -> Option<usize> {
+        let links = self.links();
+        let free = |&slot: &usize| {
+            !self.busy[slot].load(Ordering::Acquire) && links.iter().all(|link| link.slot_is_free(slot))
+        };
+        let slot = (0..self.busy.len()).find(free)?;
+        self.busy[slot].store(true, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    fn add_link(&self, link_state: &Arc<LinkState>) {
+        let mut links = self.links();
+        if !links.iter().any(|link| Arc::ptr_eq(link, link_state)) {
+            links.push(Arc::clone(link_state));
+        }
+    }
 }
 
 impl SlotPool {
@@ -43,7 +77,8 @@ impl SlotPool {
     /// When `slots` is zero or above [`MAX_SLOTS`].
     pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
         assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
-        Self::with(pixel_bytes, generation, (0..slots).map(|_| AtomicBool::new(false)).collect())
+        let busy = (0..slots).map(|_| AtomicBool::new(false)).collect();
+        Self::with(pixel_bytes, generation, Arc::new(Slots { busy, links: Mutex::default() }))
     }
 
     /// A pool of as many slots for more pixels, to be used instead of this one from now on. What is still in a
@@ -52,13 +87,13 @@ impl SlotPool {
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn enlarged(&self, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
-        Self::with(pixel_bytes, generation, Arc::clone(&self.busy))
+        Self::with(pixel_bytes, generation, Arc::clone(&self.slots))
     }
 
-    fn with(pixel_bytes: usize, generation: u16, busy: Arc<[AtomicBool]>) -> Result<Arc<Self>, MemoryError> {
+    fn with(pixel_bytes: usize, generation: u16, slots: Arc<Slots>) -> Result<Arc<Self>, MemoryError> {
         Ok(Arc::new(Self {
-            region: Region::zeroed(Self::size_bytes(busy.len(), pixel_bytes))?,
-            busy,
+            region: Region::zeroed(Self::size_bytes(slots.busy.len(), pixel_bytes))?,
+            slots,
             pixel_bytes: pixel_bytes.next_multiple_of(PAGE_BYTES),
             generation,
         }))
@@ -76,40 +111,31 @@ impl SlotPool {
 
     /// How many slots there are.
     pub fn slots(&self) -> usize {
-        self.busy.len()
+        self.slots.busy.len()
     }
 
     /// What a reader needs to know before the first frameset of this pool.
     fn news(&self) -> Result<News, MemoryError> {
         Ok(News::Pool {
             generation: self.generation,
-            slots: self.busy.len() as u32,
+            slots: self.slots() as u32,
             pixel_bytes: self.pixel_bytes as u64,
             memory: self.region.share()?,
         })
     }
 
-    /// Lends a free slot for a frameset with this header; none when every slot is held.
+    /// Lends a free slot for a frameset with this header. Returns `None` when every slot is held.
     ///
     /// # Errors
     /// When the header contradicts itself. It must also fit: see [`Self::pixel_bytes`].
     ///
     /// # Panics
     /// When the frameset is larger than a slot.
-    pub fn lend(
-        self: &Arc<Self>,
-        header: FrameSetHeader,
-        writers: &[Arc<LinkWriter>],
-    ) -> Result<Option<Loan>, LayoutError> {
+    pub fn lend(self: &Arc<Self>, header: &FrameSetHeader) -> Result<Option<Loan>, LayoutError> {
         let layout = Layout::of(&header.frames)?;
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
-        let free = |&slot: &usize| {
-            !self.busy[slot].load(Ordering::Acquire)
-                && writers.iter().all(|writer| writer.link_state.slot_is_free(slot))
-        };
-        let Some(slot) = (0..self.busy.len()).find(free) else { return Ok(None) };
-        self.busy[slot].store(true, Ordering::Relaxed);
-        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header, layout })))
+        let share = |slot| Share { pool: Arc::clone(self), slot, header: header.clone(), layout };
+        Ok(self.slots.claim().map(|slot| Loan(share(slot))))
     }
 
     fn header_start(&self, slot: usize) -> usize {
@@ -135,7 +161,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.pool.busy[self.slot].store(false, Ordering::Release);
+        self.pool.slots.busy[self.slot].store(false, Ordering::Release);
     }
 }
 
@@ -159,22 +185,15 @@ impl Loan {
         unsafe { self.0.pool.region.bytes_mut(range) }
     }
 
-    /// Gives the frameset to `writers` under this sequence number, each by its overflow policy, and keeps a
-    /// share of it.
-    pub fn publish(self, sequence: u64, writers: &[Arc<LinkWriter>]) -> Published {
+    /// Publishes the frameset under this sequence number: from now on it is only read, here and on each link that it
+    /// is [queued](LinkWriter::publish) on.
+    pub fn publish(self, sequence: u64) -> Published {
         let mut share = self.0;
         share.header.sequence = sequence;
         let pool = &share.pool;
         let start = pool.header_start(share.slot);
-        let mut encoded = false;
-        for writer in writers {
-            if !encoded {
-                // SAFETY: no word holds the slot yet, so it is still the loan's alone.
-                header::encode(&share.header, unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) });
-                encoded = true;
-            }
-            writer.publish(pool, share.slot, sequence);
-        }
+        // SAFETY: no word holds the slot yet, so it is still the loan's alone.
+        header::encode(&share.header, unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) });
         Published(share)
     }
 }
@@ -316,12 +335,12 @@ impl LinkWriter {
     /// told no more.
     fn knows(&self, pool: &Arc<SlotPool>) -> Result<bool, MemoryError> {
         let mut told = self.told();
-        let pool = Arc::downgrade(pool);
-        if !told.pools.iter().any(|(known, _)| known.ptr_eq(&pool)) {
+        if !told.pools.iter().any(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pool))) {
             if told.pools.len() == POOLS_KEPT {
                 told.pools.remove(0);
             }
-            told.pools.push((pool, false));
+            told.pools.push((Arc::downgrade(pool), false));
+            pool.slots.add_link(&self.link_state);
         }
         self.catch_up(&mut told)
     }
@@ -413,8 +432,9 @@ impl LinkWriter {
         }
     }
 
-    /// Queues a slot. Who must not lose a frameset waits for [`Self::has_room`] first.
-    fn publish(&self, pool: &Arc<SlotPool>, slot: usize, sequence: u64) {
+    /// Queues a frameset by the link's overflow policy. To lose none, wait for [`Self::has_room`] first.
+    pub fn publish(&self, frameset: &Published) {
+        let Share { pool, slot, header, .. } = &frameset.0;
         // A loan may be older than pools that were announced since.
         let knows = self.knows(pool);
         let step = self.link_state.producer_step();
@@ -442,7 +462,7 @@ impl LinkWriter {
             // There is nothing to take back when the reader has just taken it all: then there is room.
             self.take_back();
         }
-        self.link_state.publish(slot, pool.generation, sequence);
+        self.link_state.publish(*slot, pool.generation, header.sequence);
         // A reader that went since the look above may have swept before this frameset was there.
         if self.link_state.reader_gone() {
             self.link_state.take_back_all();

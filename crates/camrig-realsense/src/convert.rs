@@ -1,8 +1,6 @@
 //! What librealsense says of a frame and of a lens, in camrig's terms.
 
-use camrig::frame::{
-    Clock, Distortion, Format, FrameHeader, Intrinsics, Metadata, MetadataKey, Payload, Stream, Timestamp,
-};
+use camrig::frame::{Clock, Distortion, FrameHeader, Intrinsics, Metadata, MetadataKey, Stream, Timestamp};
 use num_traits::FromPrimitive;
 use realsense_rust::frame::FrameEx;
 use realsense_rust::kind::{Rs2FrameMetadata, Rs2StreamKind, Rs2TimestampDomain};
@@ -40,11 +38,10 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
     let view = image.view();
     let profile = view.stream_profile();
     let stream = match (profile.kind(), profile.index()) {
-        (Rs2StreamKind::Color, _) => Stream::COLOR,
-        (Rs2StreamKind::Depth, _) => Stream::DEPTH,
-        (Rs2StreamKind::Infrared, 2) => Stream::INFRARED_2,
-        (Rs2StreamKind::Infrared, _) => Stream::INFRARED_1,
-        (Rs2StreamKind::Confidence, _) => Stream::CONFIDENCE,
+        (Rs2StreamKind::Color, _) => Stream::Color,
+        (Rs2StreamKind::Depth, _) => Stream::Depth,
+        (Rs2StreamKind::Infrared, 2) => Stream::Infrared2,
+        (Rs2StreamKind::Infrared, _) => Stream::Infrared1,
         _ => return None,
     };
     let mut metadata = Metadata::EMPTY;
@@ -59,18 +56,15 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
         Rs2TimestampDomain::GlobalTime => Clock::Global,
         Rs2TimestampDomain::SystemTime => Clock::System,
     };
-    let Format::Image(format) = format_of(profile.format() as rs2::rs2_format)? else { return None };
-    let payload = Payload::Image {
-        format,
+    Some(FrameHeader {
+        stream,
+        format: format_of(profile.format() as rs2::rs2_format)?,
         width: view.width() as u32,
         height: view.height() as u32,
         stride_bytes: view.stride() as u32,
-    };
-    Some(FrameHeader {
         number: view.frame_number(),
         timestamp: timestamp(clock, view.timestamp()),
         metadata,
-        ..FrameHeader::new(stream, payload)
     })
 }
 

@@ -1,26 +1,26 @@
 //! The driver `realsense`: live RealSense cameras, and recordings that librealsense made of them.
 //!
-//! A camera and a `.bag` file take the same way. Its sensors are opened one by one, every frame that
-//! librealsense hands out goes through one bounded queue, and frames of the same instant are gathered into
-//! framesets here. librealsense's own pipeline is deliberately not used: it repeats the last frame of a
-//! stream that fell silent and withholds frames that find no partner, and a recording has to come out whole.
+//! Cameras and `.bag` files are handled alike. Their sensors are opened one by one, all frames of librealsense go through
+//! one bounded queue, and frames of the same instant are gathered into framesets here. librealsense's own pipeline is
+//! not used: it repeats the last frame of a stream that has stopped and withholds frames without a partner, but every
+//! frame of a recording has to be delivered.
 //!
 //! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
 //!
-//! * `options`, `request`: what a topology says, and what is asked for once it is checked
-//! * `turn`: one process of the host at a time looks for cameras, opens or starts one
-//! * `find`, `profiles`: which device is meant, and which of its streams
-//! * `settings`: what is set on a live camera, checked against it
-//! * `recording`: where a live camera's recording goes
-//! * `camera`: a device with its streams chosen and its sensors running; what it says of itself
-//! * `convert`: what librealsense says of frames and lenses, in camrig's terms
-//! * `gather`: which frames make a frameset. It knows no librealsense
-//! * `motion`: which samples of motion come with one
-//! * `filters`: what is done to the frames of a frameset
+//! * `options`, `request`: the options of a topology, and the checked request
+//! * `turn`: the host-wide lock for enumerate, open and reset
+//! * `find`, `profiles`: selects the device and its streams
+//! * `settings`: the settings of a live camera, checked against it
+//! * `recording`: the file of a live camera's recording
+//! * `camera`: an open device with its streams and running sensors, and its description
+//! * `convert`: converts frames and lenses of librealsense to camrig's
+//! * `gather`: gathers frames into framesets, without librealsense
+//! * `motion`: selects the samples of motion of each frameset
+//! * `filters`: processes the frames of a frameset
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
-//! It deliberately knows no actor, no link and no slot: framesets leave through the [`camrig::CameraOutput`].
+//! It depends on no actor, no link and no slot: framesets are published through the [`camrig::CameraOutput`].
 
 mod camera;
 mod convert;

@@ -1,9 +1,9 @@
-//! One opens at a time: the turn that every process of this host waits for.
+//! Host-wide lock for enumerate, open and reset.
 //!
-//! librealsense collides with itself where two processes look for cameras, open or reset them at once: "failed
-//! to set power state", "device or resource busy". So whoever does any of that takes the turn first: a lock on
-//! a file in a place that all users of the host share. The kernel gives it back when its holder dies. It
-//! deliberately knows no librealsense and no camera, only who waits.
+//! librealsense fails if two processes enumerate, open or reset cameras at the same time: "failed to set power state",
+//! "device or resource busy". So each of these operations takes this lock first: a lock on a file in a folder that all
+//! users of the host share. The kernel releases it when its holder dies. This module does not depend on librealsense or
+//! on cameras.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read};
@@ -13,82 +13,86 @@ use std::time::{Duration, Instant};
 
 use camrig::DriverError;
 
-/// Where the file may be, the best place first: `/run/lock` is for this, but not every system lets users in.
+/// The folders of the file, in order of preference: `/run/lock` is meant for it, but some systems deny users access.
 const FOLDERS: [&str; 2] = ["/run/lock", "/tmp"];
 
 const FILE_NAME: &str = "camrig-realsense.lock";
 
-/// The longest wait. A camera takes a second or two, and a reset some more: many may be before us.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum wait. A camera takes a second or two, a reset longer, and many may be queued.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a taken lock is looked at: the kernel has no wait with an end.
-const LOOK: Duration = Duration::from_millis(2);
+/// Interval between two attempts, because the kernel's wait for a lock has no time-out.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The longest name of a holder that is read, in bytes.
+/// Maximum length of a holder's name, in bytes.
 const HOLDER_BYTES_MAX: u64 = 200;
 
-/// Where turns are taken.
+/// The lock's file.
 #[derive(Clone, Debug)]
 pub(crate) struct Turns {
     files: Vec<PathBuf>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// The right to look for cameras, to open and to reset them, until it drops.
+/// The held lock, which permits to enumerate, open and reset cameras until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     _file: File,
 }
 
 impl Turns {
-    /// Those of all processes and users of this host.
+    /// Returns the lock of all processes and users of this host.
     pub(crate) fn of_this_host() -> Self {
         let files = FOLDERS.map(|folder| PathBuf::from(folder).join(FILE_NAME));
-        Self { files: files.into(), patience: PATIENCE }
+        Self { files: files.into(), timeout: TIMEOUT }
     }
 
-    /// Waits until it is the turn of `who`, such as ``camera `left` ``.
+    /// Waits for the lock on behalf of `who`, such as ``camera `left` ``.
     pub(crate) fn take(&self, who: &str) -> Result<Turn, DriverError> {
         let file = self.file().map_err(|error| {
             let file = self.files.last().map(|file| file.display().to_string()).unwrap_or_default();
-            DriverError::new(format!("{who} cannot wait for its turn: `{file}` cannot be opened: {error}"))
+            DriverError::new(format!(
+                "{who} cannot lock RealSense cameras: `{file}` cannot be opened: {error}"
+            ))
         })?;
         #[cfg(test)]
         tests::TAKEN.set(tests::TAKEN.get() + 1);
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(POLL_INTERVAL);
+                }
                 Err(TryLockError::WouldBlock) => {
-                    let (patience, holder) = (self.patience.as_millis(), holder(&file));
+                    let (timeout, holder) = (self.timeout.as_millis(), holder(&file));
                     return Err(DriverError::unavailable(format!(
-                        "{who} waited {patience} ms for its turn: {holder} looks for RealSense cameras or opens one"
+                        "{who} timed out after {timeout} ms: RealSense cameras are locked by {holder}"
                     )));
                 }
                 Err(TryLockError::Error(error)) => {
-                    return Err(DriverError::new(format!("{who} cannot wait for its turn: {error}")));
+                    return Err(DriverError::new(format!("{who} cannot lock RealSense cameras: {error}")));
                 }
             }
         }
-        // For the messages of those who wait. Another user's file may be read-only: then they name nobody.
+        // For the messages of waiting processes. Another user's file may be read-only: then they name no holder.
         let holder = format!("{who}, process {}", std::process::id());
         let _ = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
         Ok(Turn { _file: file })
     }
 
-    /// The file in the first place that lets us in. It stays there: a lock on a file that is removed and made
-    /// again would be two locks.
+    /// Opens the file in the first accessible folder. The file is never removed, because locks on a removed and on a new
+    /// file would be two locks.
     fn file(&self) -> io::Result<File> {
         let mut result = Err(ErrorKind::NotFound.into());
         for path in &self.files {
-            // Not to be created where it exists: the kernel refuses that for files of others in a folder for all.
+            // Not with `create` if it exists: in a shared folder the kernel denies that for files of other users.
             result = OpenOptions::new().read(true).write(true).open(path);
             if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
                 result = OpenOptions::new().read(true).write(true).create_new(true).open(path);
                 match &result {
                     Ok(file) => file.set_permissions(Permissions::from_mode(0o666))?,
-                    // Someone else was faster.
+                    // Another process created it in the meantime.
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                         result = OpenOptions::new().read(true).write(true).open(path);
                     }
@@ -96,7 +100,7 @@ impl Turns {
                 }
             }
             if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
-                // A lock needs no right to write.
+                // A lock needs no permission to write.
                 result = File::open(path);
             }
             if result.is_ok() {
@@ -107,7 +111,7 @@ impl Turns {
     }
 }
 
-/// Who has the lock, as far as it is known.
+/// Returns the name of the lock's holder, if known.
 fn holder(mut file: &File) -> String {
     let mut text = Vec::new();
     let read = file.by_ref().take(HOLDER_BYTES_MAX).read_to_end(&mut text);
@@ -125,17 +129,17 @@ pub(crate) mod tests {
     use std::process::{Command, Stdio};
 
     thread_local! {
-        /// How many turns this thread has asked for.
+        /// Number of locks that this thread has requested.
         pub(crate) static TAKEN: Cell<usize> = const { Cell::new(0) };
     }
 
     const WORKERS: usize = 6;
     const COLD_STARTS: usize = 200;
-    /// Tells a process of this test what it is to do: the folder, and which of the workers it is.
+    /// Set for a process of a test: the folder, and its number among the workers.
     const FOLDER: &str = "CAMRIG_TEST_TURN_FOLDER";
     const WORKER: &str = "CAMRIG_TEST_TURN_WORKER";
 
-    /// A folder of this test's own, gone when it is dropped.
+    /// A temporary folder, removed when it is dropped.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -152,11 +156,11 @@ pub(crate) mod tests {
         }
     }
 
-    fn turns(folder: &Path, patience: Duration) -> Turns {
-        Turns { files: vec![folder.join("lock")], patience }
+    fn turns(folder: &Path, timeout: Duration) -> Turns {
+        Turns { files: vec![folder.join("lock")], timeout }
     }
 
-    /// This test program again, to run one test of this module in a process of its own.
+    /// Returns a command that runs one test of this module in a process of its own.
     fn process(test: &str, folder: &Path, worker: usize) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let test = format!("turn::tests::{test}");
@@ -164,13 +168,13 @@ pub(crate) mod tests {
         command
     }
 
-    /// What this process is told to do, if it is one that [`process`] started.
-    fn told() -> Option<(PathBuf, usize)> {
+    /// Returns the folder and number of a process that [`process`] started; `None` in the test itself.
+    fn worker() -> Option<(PathBuf, usize)> {
         let worker = std::env::var(WORKER).ok()?.parse().unwrap();
         Some((std::env::var_os(FOLDER)?.into(), worker))
     }
 
-    /// A camera whose openings must not overlap, as those of librealsense must not.
+    /// A stand-in for a camera, which must not be opened by two processes at once.
     struct Double;
 
     impl Double {
@@ -179,7 +183,7 @@ pub(crate) mod tests {
             let busy = folder.join("busy");
             File::create_new(&busy).expect("device or resource busy");
             writeln!(trace, "{number} opens").unwrap();
-            // What a camera does in this time.
+            // The duration of an operation on a camera.
             std::thread::sleep(Duration::from_millis(1));
             writeln!(trace, "{number} is open").unwrap();
             fs::remove_file(busy).unwrap();
@@ -188,17 +192,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn six_processes_open_one_at_a_time() {
-        if let Some((folder, worker)) = told() {
+    fn six_processes_open_cameras_one_at_a_time() {
+        if let Some((folder, worker)) = worker() {
             for number in (worker..COLD_STARTS).step_by(WORKERS) {
-                let _turn = turns(&folder, PATIENCE).take(&format!("camera `{number}`")).unwrap();
+                let _turn = turns(&folder, TIMEOUT).take(&format!("camera `{number}`")).unwrap();
                 Double::open(&folder, number);
             }
             return;
         }
         let folder = Scratch::new("cold");
         let start = |worker| {
-            let mut command = process("six_processes_open_one_at_a_time", &folder.0, worker);
+            let mut command = process("six_processes_open_cameras_one_at_a_time", &folder.0, worker);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
         for worker in (0..WORKERS).map(start).collect::<Vec<_>>() {
@@ -218,16 +222,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_wait_that_ends_names_the_holder_and_a_death_ends_it() {
-        if let Some((folder, _)) = told() {
-            let _turn = turns(&folder, PATIENCE).take("camera `left`").unwrap();
+    fn a_time_out_names_the_holder_and_its_death_releases_the_lock() {
+        if let Some((folder, _)) = worker() {
+            let _turn = turns(&folder, TIMEOUT).take("camera `left`").unwrap();
             println!("\nholding");
             loop {
                 std::thread::park();
             }
         }
         let folder = Scratch::new("holder");
-        let mut command = process("a_wait_that_ends_names_the_holder_and_a_death_ends_it", &folder.0, 0);
+        let mut command =
+            process("a_time_out_names_the_holder_and_its_death_releases_the_lock", &folder.0, 0);
         let mut holder = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "holding"));
@@ -237,36 +242,35 @@ pub(crate) mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "camera `right` waited 20 ms for its turn: camera `left`, process {} looks for RealSense cameras or \
-                 opens one",
+                "camera `right` timed out after 20 ms: RealSense cameras are locked by camera `left`, process {}",
                 holder.id()
             ),
         );
         holder.kill().unwrap();
         holder.wait().unwrap();
-        assert!(turns(&folder.0, PATIENCE).take("camera `right`").is_ok());
+        assert!(turns(&folder.0, TIMEOUT).take("camera `right`").is_ok());
     }
 
     #[test]
     fn threads_of_a_process_wait_too() {
         let folder = Scratch::new("threads");
-        let turn = turns(&folder.0, PATIENCE).take("camera `left`").unwrap();
+        let turn = turns(&folder.0, TIMEOUT).take("camera `left`").unwrap();
         assert!(turns(&folder.0, Duration::ZERO).take("camera `right`").is_err());
         drop(turn);
         assert!(turns(&folder.0, Duration::ZERO).take("camera `right`").is_ok());
     }
 
     #[test]
-    fn the_first_place_that_lets_us_in_is_taken() {
+    fn the_first_accessible_folder_is_used() {
         let folder = Scratch::new("places");
         let (absent, there) = (folder.0.join("absent/lock"), folder.0.join("lock"));
-        let turns = |files| Turns { files, patience: Duration::ZERO };
+        let turns = |files| Turns { files, timeout: Duration::ZERO };
         let _turn = turns(vec![absent.clone(), there.clone()]).take("camera `left`").unwrap();
         assert_eq!(fs::metadata(there).unwrap().permissions().mode() & 0o777, 0o666);
         assert_eq!(
             turns(vec![absent.clone()]).take("camera `left`").unwrap_err().to_string(),
             format!(
-                "camera `left` cannot wait for its turn: `{}` cannot be opened: No such file or directory (os error 2)",
+                "camera `left` cannot lock RealSense cameras: `{}` cannot be opened: No such file or directory (os error 2)",
                 absent.display()
             ),
         );

@@ -10,7 +10,6 @@ mod compression;
 mod format;
 mod images;
 mod motion;
-mod npy;
 mod read;
 mod record;
 mod replay;

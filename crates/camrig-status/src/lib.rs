@@ -7,18 +7,20 @@
 //! * [`socket`]: serves and reads the status on this machine
 //! * [`prometheus`]: the status in Prometheus' text format
 //!
-//! It counts nothing and knows no link state, no actor and no topology.
+//! It counts nothing and knows no link, no actor and no topology: of camrig-ipc it has the words for reasons.
 #![forbid(unsafe_code)]
 
 mod matching;
 pub mod prometheus;
 pub mod socket;
+mod words;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
+pub use self::words::{ActorRole, ActorState, DropReason, LinkPlacement, LostReason, Unmatched};
 
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
@@ -51,14 +53,14 @@ pub struct RigStatus {
 pub struct ActorStatus {
     /// Its name in the topology.
     pub name: String,
-    /// `camera` or `processor`.
-    pub role: String,
+    /// Its role.
+    pub role: ActorRole,
     /// Its driver or kind.
     pub kind: String,
     /// The process that hosts it.
     pub process: String,
-    /// Such as `running` or `failed`.
-    pub state: String,
+    /// Its state.
+    pub state: ActorState,
     /// Framesets that it produced, including dropped ones.
     pub produced: u64,
     /// Framesets that the device or its library lost before the actor saw them.
@@ -88,7 +90,7 @@ pub struct LinkStatus {
     /// Framesets that reached the reader.
     pub delivered: u64,
     /// Framesets that will not reach the reader, by reason. Every reason is present.
-    pub dropped: BTreeMap<String, u64>,
+    pub dropped: BTreeMap<DropReason, u64>,
     /// Framesets that are neither delivered nor dropped.
     pub in_flight: u64,
     /// Framesets delivered in the last second.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Unmatched;
+
 /// The matches of a processor with `match`. The delivered framesets of each camera are
 /// `matched + sum(unmatched)`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub struct MatchedCameraStatus {
     /// Framesets in a match.
     pub matched: u64,
     /// Framesets in no match, by reason. Reasons without a frameset are omitted.
-    pub unmatched: BTreeMap<String, u64>,
+    pub unmatched: BTreeMap<Unmatched, u64>,
     /// The number of restarts of its clock or of its frame numbers.
     pub epochs: u64,
     /// Its clock, if it is estimated.

@@ -29,7 +29,7 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
     let mut each = |name, kind, help, value: fn(&ActorStatus) -> u64| {
         text.family(name, kind, help);
         for actor in actors {
-            text.sample(name, &[("actor", &actor.name), ("role", &actor.role)], value(actor));
+            text.sample(name, &[("actor", &actor.name), ("role", actor.role.name())], value(actor));
         }
     };
     each("camrig_framesets_produced_total", "counter", "Framesets that an actor produced.", |actor| {
@@ -53,7 +53,11 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
     );
     text.family(STATE, "gauge", "1 for the current state of an actor.");
     for actor in actors {
-        text.sample(STATE, &[("actor", &actor.name), ("role", &actor.role), ("state", &actor.state)], 1);
+        text.sample(
+            STATE,
+            &[("actor", &actor.name), ("role", actor.role.name()), ("state", actor.state.name())],
+            1,
+        );
     }
 }
 
@@ -77,7 +81,7 @@ fn links(text: &mut Text, links: &[LinkStatus]) {
     text.family(DROPPED, "counter", "Framesets that do not reach the reader of a link, by reason.");
     for link in links {
         for (reason, count) in &link.dropped {
-            text.sample(DROPPED, &[("from", &link.from), ("to", &link.to), ("reason", reason)], count);
+            text.sample(DROPPED, &[("from", &link.from), ("to", &link.to), ("reason", reason.name())], count);
         }
     }
     text.family(LATENCY, "histogram", "Time from arrival in a camera to the call of the reader of a link.");
@@ -129,7 +133,7 @@ fn matching(text: &mut Text, matching: &[MatchingStatus]) {
     for (each, camera) in cameras() {
         for (reason, count) in &camera.unmatched {
             let labels =
-                [("processor", each.processor.as_str()), ("camera", &camera.name), ("reason", reason)];
+                [("processor", each.processor.as_str()), ("camera", &camera.name), ("reason", reason.name())];
             text.sample("camrig_framesets_unmatched_total", &labels, count);
         }
     }
@@ -205,7 +209,10 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ClockStatus, LatencyStatus, MatchedCameraStatus, SpreadStatus};
+    use crate::{
+        ActorRole, ActorState, ClockStatus, DropReason, LatencyStatus, MatchedCameraStatus, SpreadStatus,
+        Unmatched,
+    };
 
     #[test]
     fn every_number_has_its_line() {
@@ -214,8 +221,8 @@ mod tests {
             seconds: 1.5,
             actors: vec![ActorStatus {
                 name: "left".to_owned(),
-                role: "camera".to_owned(),
-                state: "running".to_owned(),
+                role: ActorRole::Camera,
+                state: ActorState::Running,
                 produced: 100,
                 lost: 7,
                 restarts: 1,
@@ -228,7 +235,7 @@ mod tests {
                 to: "view".to_owned(),
                 produced: 100,
                 delivered: 97,
-                dropped: [("drop-oldest".to_owned(), 2), ("no-slot".to_owned(), 0)].into(),
+                dropped: [(DropReason::DropOldest, 2), (DropReason::NoSlot, 0)].into(),
                 in_flight: 1,
                 latency_us: LatencyStatus {
                     sum: 250_000,
@@ -244,7 +251,7 @@ mod tests {
                 cameras: vec![MatchedCameraStatus {
                     name: "left".to_owned(),
                     matched: 50,
-                    unmatched: [("missing".to_owned(), 3)].into(),
+                    unmatched: [(Unmatched::Missing, 3)].into(),
                     clock: Some(ClockStatus { offset_ms: -12.5, drift_ppm: 40.0, uncertainty_us: 100.0 }),
                     ..MatchedCameraStatus::default()
                 }],

@@ -100,7 +100,7 @@ impl Dashboard {
             (row.name, plain.bold()),
             (row.kind, plain),
             (row.process, plain),
-            (row.state, plain.fg(color)),
+            (row.state.to_string(), plain.fg(color)),
             (format!("{:.1}", row.rate_hz), plain),
             (rates, plain.cyan()),
             (row.produced, plain),

@@ -89,7 +89,17 @@ fn lines(status: &RigStatus, width: usize, most: usize) -> Vec<String> {
     let moods: Vec<_> = rows.iter().map(Row::mood).collect();
     let cells = rows.into_iter().map(|row| {
         let rate = format!("{:.1}", row.rate_hz);
-        [row.name, row.process, row.state, rate, row.dropped, row.lost, row.latency, row.cpu, row.memory]
+        [
+            row.name,
+            row.process,
+            row.state.to_string(),
+            rate,
+            row.dropped,
+            row.lost,
+            row.latency,
+            row.cpu,
+            row.memory,
+        ]
     });
     let table: Vec<_> = std::iter::once(header).chain(cells).collect();
     let widths: Vec<_> = (0..table[0].len())

@@ -1,6 +1,6 @@
 //! What is said of each actor, in words and numbers.
 
-use camrig_status::{ActorStatus, LinkStatus, ProcessStatus, RigStatus};
+use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus};
 
 /// One actor, as every table shows it.
 #[derive(Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) process: String,
-    pub(crate) state: String,
+    pub(crate) state: ActorState,
     pub(crate) rate_hz: f64,
     pub(crate) produced: String,
     pub(crate) lost: String,
@@ -43,7 +43,7 @@ impl Row {
 
     fn of(actor: &ActorStatus, links: &[LinkStatus], process: Option<&ProcessStatus>) -> Self {
         // A camera answers for what leaves it, a processor for what reaches it.
-        let is_camera = actor.role == "camera";
+        let is_camera = actor.role == ActorRole::Camera;
         let own =
             |link: &&LinkStatus| if is_camera { link.from == actor.name } else { link.to == actor.name };
         let links: Vec<_> = links.iter().filter(own).collect();
@@ -54,7 +54,7 @@ impl Row {
             name: actor.name.clone(),
             kind: actor.kind.clone(),
             process: actor.process.clone(),
-            state: actor.state.clone(),
+            state: actor.state,
             rate_hz: if is_camera { actor.rate_hz } else { delivered },
             produced: if is_camera || actor.produced > 0 { actor.produced.to_string() } else { none() },
             lost: if is_camera { actor.lost.to_string() } else { none() },
@@ -69,10 +69,13 @@ impl Row {
     }
 
     pub(crate) fn mood(&self) -> Mood {
-        match self.state.as_str() {
-            "running" | "finished" => Mood::Fine,
-            "starting" | "ready" => Mood::Waiting,
-            _ => Mood::Bad,
+        match self.state {
+            ActorState::Running | ActorState::Finished => Mood::Fine,
+            ActorState::Starting | ActorState::Ready => Mood::Waiting,
+            ActorState::Stalled
+            | ActorState::Restarting
+            | ActorState::WaitingForDevice
+            | ActorState::Failed => Mood::Bad,
         }
     }
 }
@@ -102,12 +105,12 @@ pub(crate) fn title(status: &RigStatus) -> String {
 /// A rig of a camera that does well, one that does not, and a processor.
 #[cfg(test)]
 pub(crate) fn example() -> RigStatus {
-    let camera = |name: &str, state: &str, rate_hz: f64| ActorStatus {
+    let camera = |name: &str, state: ActorState, rate_hz: f64| ActorStatus {
         name: name.to_owned(),
-        role: "camera".to_owned(),
+        role: ActorRole::Camera,
         kind: "synthetic".to_owned(),
         process: name.to_owned(),
-        state: state.to_owned(),
+        state,
         produced: 1234,
         lost: 7,
         restarts: u64::from(rate_hz == 0.0),
@@ -119,7 +122,7 @@ pub(crate) fn example() -> RigStatus {
         to: "view".to_owned(),
         produced: 1234,
         delivered: 1231,
-        dropped: [("drop-oldest".to_owned(), 3)].into(),
+        dropped: [(camrig_status::DropReason::DropOldest, 3)].into(),
         rate_hz,
         latency_us: camrig_status::LatencyStatus { p99: 2345, ..Default::default() },
         ..LinkStatus::default()
@@ -133,17 +136,21 @@ pub(crate) fn example() -> RigStatus {
     };
     let view = ActorStatus {
         name: "view".to_owned(),
-        role: "processor".to_owned(),
+        role: ActorRole::Processor,
         kind: "view".to_owned(),
         process: "right".to_owned(),
-        state: "running".to_owned(),
+        state: ActorState::Running,
         ..ActorStatus::default()
     };
     RigStatus {
         topology: "demo".to_owned(),
         pid: 1234,
         seconds: 3723.5,
-        actors: vec![camera("left", "running", 30.0), camera("right", "waiting-for-device", 0.0), view],
+        actors: vec![
+            camera("left", ActorState::Running, 30.0),
+            camera("right", ActorState::WaitingForDevice, 0.0),
+            view,
+        ],
         links: vec![link("left", 30.0), link("right", 0.0)],
         processes: vec![process("main"), process("left"), process("right")],
         ..RigStatus::default()

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Role, Stream};
-use camrig_status::MatchingStatus;
+use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Stream};
+use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
 /// What a page asks for.
@@ -58,7 +58,7 @@ pub(crate) struct Shown<'a> {
 impl<'a> Shown<'a> {
     /// Without parts yet.
     pub(crate) fn new(camera: usize, count: u64, sequence: u64, info: &'a CameraInfo) -> Self {
-        let (depth, color) = (info.stream_of(Role::Depth), info.stream(Stream::COLOR));
+        let (depth, color) = (info.stream(Stream::Depth), info.stream(Stream::Color));
         Self {
             camera,
             count,
@@ -147,7 +147,7 @@ pub(crate) struct CameraStatus {
     pub(crate) live: bool,
     pub(crate) silent_millis: u64,
     pub(crate) latency_millis: f64,
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<ActorState>,
     pub(crate) error: Option<String>,
     pub(crate) rate_hz: Option<f64>,
     pub(crate) dropped: Option<u64>,

@@ -14,6 +14,7 @@ use axum::extract::ws::{Message as Packet, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use camrig::frame::Stream;
 use camrig::{Colorizer, FrameSet, Picture};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
@@ -183,7 +184,7 @@ fn message(
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
         let what = (frame.stream(), frame.width(), frame.height());
-        match frames.depth().filter(|depth| depth.frame().stream() == frame.stream()) {
+        match frames.depth().filter(|_| frame.stream() == Stream::Depth) {
             None => {
                 message.add(Kind::Picture, what, |jpeg| {
                     picture::light(frame, wanted.width, quality, jpeg);
@@ -202,10 +203,10 @@ fn message(
         }
     }
     if let Some(depth) = frames.depth() {
-        let what = (depth.frame().stream(), depth.frame().width(), depth.frame().height());
+        let what = (Stream::Depth, depth.frame().width(), depth.frame().height());
         if wanted.depth {
             message.add(Kind::Units, what, |bytes| {
-                bytes.extend(depth.iter_units().flat_map(u16::to_le_bytes));
+                depth.frame().rows().for_each(|row| bytes.extend_from_slice(row));
             });
         }
         if wanted.files {
@@ -215,7 +216,7 @@ fn message(
     }
     if let Some(color) = frames.color().filter(|_| wanted.files) {
         let file = Picture::color(&color).to_png()?;
-        let what = (color.frame().stream(), color.frame().width(), color.frame().height());
+        let what = (Stream::Color, color.frame().width(), color.frame().height());
         message.add(Kind::File, what, |bytes| bytes.extend(file));
     }
     Ok(message.finish(shown)?)
@@ -254,7 +255,7 @@ impl Shared {
             live: camera.count > 0 && silent < self.options.signal_timeout,
             silent_millis: silent.as_millis() as u64,
             latency_millis: camera.latency_micros / 1e3,
-            state: actor.map(|actor| actor.state.clone()),
+            state: actor.map(|actor| actor.state),
             error: actor.map(|actor| actor.error.clone()),
             rate_hz: link.map(|link| link.rate_hz),
             dropped: link.map(camrig_status::LinkStatus::dropped_sum),

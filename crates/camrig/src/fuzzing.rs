@@ -1,14 +1,14 @@
-//! What fuzzing tries out, on any bytes: for `fuzz/`, and for the test that repeats its corpus.
+//! Entry points for fuzzing with any bytes: for `fuzz/`, and for the test that repeats its corpus.
 
 use crate::registry::Registry;
 use crate::stock;
 use crate::synthetic::{self, Synthetic};
 use crate::topology::{FILE_BYTES_MAX, Topology};
 
-/// A topology's text: refused with a text of its own, or everything in it that is named exists.
+/// Parses the text of a topology and checks the result: problems have texts, and all references are valid.
 ///
 /// # Panics
-/// When that is not so.
+/// If a check fails.
 pub fn topology(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if text.len() > FILE_BYTES_MAX {

@@ -1,12 +1,13 @@
-//! What a rig does at this moment: every count of its counters and link states, and how quickly they grow.
+//! The status of a running rig: all its counters and link states, and the rates at which they grow.
 //!
-//! It deliberately decides nothing and tells nobody: the supervisor looks once in a while, for rates, and
-//! hands the status to whoever asks.
+//! It makes no decisions: the supervisor updates it periodically, for the rates, and passes the status on.
 
 use std::time::{Duration, Instant};
 
 use camrig_ipc::DropReason;
-use camrig_status::{ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION};
+use camrig_status::{
+    ActorRole, ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
+};
 
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::rounded;
@@ -14,7 +15,7 @@ use crate::topology::{Role, Topology};
 use crate::usage::Usage;
 use crate::wiring::Rig;
 
-/// The counts of a moment, and what they grew by in a second since the moment before.
+/// The counts of the last update, and their growth per second since the update before.
 #[derive(Default)]
 pub(crate) struct Gauge {
     at: Option<Instant>,
@@ -24,7 +25,7 @@ pub(crate) struct Gauge {
     usage: Vec<Usage>,
 }
 
-/// Values that grow, and how quickly.
+/// Growing values and their growth per second.
 #[derive(Default)]
 struct Rates {
     values: Vec<f64>,
@@ -45,20 +46,20 @@ impl Rates {
     }
 }
 
-/// What an actor is doing, which is the supervisor's to know.
+/// The state of an actor, which the supervisor knows.
 #[derive(Clone, Copy)]
 pub(crate) struct Doing<'a> {
-    pub(crate) state: &'static str,
+    pub(crate) state: ActorState,
     pub(crate) error: Option<&'a str>,
 }
 
 impl Gauge {
-    /// Looks at every count; `usage` is what each process uses, none for one that is gone.
+    /// Reads all counters; `usage` has each process's resource usage, `None` for a process that has ended.
     pub(crate) fn note(&mut self, rig: &Rig, usage: Vec<Option<Usage>>) {
         let elapsed = self.at.replace(Instant::now()).map(|at| at.elapsed());
         let produced = rig.actor_counters.iter().map(|counters| counters.produced() as f64);
         let delivered = rig.links.iter().map(|link| link.link_state.counts().delivered as f64);
-        // A process that is gone has used what it was last seen to use.
+        // A process that has ended keeps its last known processor time.
         let before = std::mem::take(&mut self.usage).into_iter().map(Some).chain(std::iter::repeat(None));
         self.usage = usage
             .into_iter()
@@ -74,7 +75,7 @@ impl Gauge {
         self.cpu_seconds.note(self.usage.iter().map(|usage| usage.cpu_seconds).collect(), elapsed);
     }
 
-    /// Everything that is known, the counts of this moment and the rates of the last look.
+    /// Returns the complete status, with the current counts and the rates of the last update.
     pub(crate) fn status<'a>(
         &self,
         topology: &Topology,
@@ -116,10 +117,10 @@ impl Gauge {
         let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
         ActorStatus {
             name: spec.name.clone(),
-            role: spec.role.name().to_owned(),
+            role: ActorRole::from(&spec.role),
             kind: kind.clone(),
             process: topology.process(spec.process).to_owned(),
-            state: doing.state.to_owned(),
+            state: doing.state,
             produced: counters.produced(),
             lost: counters.lost(),
             restarts: counters.restarts().into(),
@@ -134,7 +135,7 @@ impl Gauge {
         let (spec, link_state) = (&topology.links()[id.index()], &rig.links[id.index()].link_state);
         let (counts, latency, histogram) =
             (link_state.counts(), link_state.latency(), link_state.latency_histogram());
-        let dropped = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).zip(counts.dropped);
+        let dropped = DropReason::ALL.into_iter().zip(counts.dropped);
         LinkStatus {
             from: topology.actor(spec.from).name.clone(),
             to: topology.actor(spec.to).name.clone(),
@@ -159,13 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_what_grew_and_begin_with_nothing() {
+    fn rates_are_growth_per_second_and_start_at_zero() {
         let mut rates = Rates::default();
         rates.note(vec![10.0, 5.0], None);
         assert_eq!((rates.of(0), rates.of(1), rates.of(2)), (0.0, 0.0, 0.0));
         rates.note(vec![40.0, 5.0], Some(Duration::from_secs(2)));
         assert_eq!((rates.of(0), rates.of(1)), (15.0, 0.0));
-        // A process that is another one counts from the beginning.
+        // The counters of a restarted process start again.
         rates.note(vec![1.0, 6.0], Some(Duration::from_secs(2)));
         assert_eq!((rates.of(0), rates.of(1)), (0.0, 0.5));
     }

@@ -19,8 +19,8 @@ use crate::actors::{CameraLife, CameraLimits, run_camera, run_processor};
 use crate::control::{ActorCommand, ActorEvent, ActorPart, Part};
 use crate::failure::Failure;
 use crate::ids::{ActorId, LinkId};
-use crate::inputs::{End, InputLinks, Inputs};
-use crate::local::LocalLink;
+use crate::inputs::{InputLinks, Inputs};
+use crate::link::{LocalLink, LocalReader, ProducerEnd, RemoteReader};
 use crate::logging;
 use crate::matching::{MatchStats, Matching};
 use crate::output::{InputStatus, ProcessorOutput, Publisher, Wiring};
@@ -47,8 +47,7 @@ struct Wired {
     counters: Arc<ActorCounters>,
     wake: Arc<Notify>,
     inputs: InputLinks,
-    remotes: Vec<Arc<LinkWriter>>,
-    locals: Vec<Arc<LocalLink>>,
+    outputs: Vec<Arc<dyn ProducerEnd>>,
 }
 
 /// The actors of a process on their threads.
@@ -77,7 +76,7 @@ impl Host {
                 let wake = Arc::new(Notify::new());
                 let counters = Arc::new(ActorCounters::received(counters)?);
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters));
-                let wired = Wired { counters, wake, inputs, remotes: Vec::new(), locals: Vec::new(), part };
+                let wired = Wired { counters, wake, inputs, outputs: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
             }
             Part::Matching(actor, spec, counts) => {
@@ -89,10 +88,10 @@ impl Host {
                 let wake = to.map_or_else(Arc::default, |to| Arc::clone(&self.actor(to).wake));
                 let link = Arc::new(LocalLink::new(link_state, wake, overflow, queue));
                 let from = self.actor(from);
-                from.locals.push(Arc::clone(&link));
-                let name = from.part.name.clone();
+                let (name, reader) = (from.part.name.clone(), LocalReader::new(&link));
+                from.outputs.push(link);
                 if let Some(to) = to {
-                    self.actor(to).inputs.add(name, End::Local(link));
+                    self.actor(to).inputs.add(&name, Box::new(reader));
                 }
             }
             Part::Output { from, link, link_state, notifier, announcements, overflow, queue } => {
@@ -100,12 +99,13 @@ impl Host {
                     (Arc::new(LinkState::received(link_state)?), Notifier::received(notifier)?);
                 let writer = Arc::new(LinkWriter::new(link_state, notifier, announcements, overflow, queue));
                 self.writers.insert(link, Arc::clone(&writer));
-                self.actor(from).remotes.push(writer);
+                self.actor(from).outputs.push(writer);
             }
             Part::Input { from, to, link_state, announcements } => {
                 let link_state = Arc::new(LinkState::received(link_state)?);
                 let to = self.actor(to);
-                to.inputs.add(from, End::Remote(LinkReader::new(Arc::clone(&link_state), announcements)));
+                let reader = LinkReader::new(Arc::clone(&link_state), announcements);
+                to.inputs.add(&from, Box::new(RemoteReader::new(&from, reader)));
                 let wake = Arc::clone(&to.wake);
                 self.sleepers.push((link_state, wake));
             }
@@ -170,7 +170,7 @@ impl Wired {
         commands: &Receiver<ActorCommand>,
         events: &impl Fn(ActorEvent),
     ) {
-        let Self { part, counters, inputs, remotes, locals, .. } = self;
+        let Self { part, counters, inputs, outputs, .. } = self;
         logging::set_actor(&part.name);
         let actor = part.id;
         let status = InputStatus {
@@ -184,8 +184,7 @@ impl Wired {
             let publisher = Publisher::new(Wiring {
                 name: part.name.clone(),
                 slots: part.slots,
-                remotes: remotes.clone(),
-                locals: locals.clone(),
+                links: outputs.clone(),
                 counters: Arc::clone(&counters),
             });
             limits.interrupt.store(false, Ordering::Release);
@@ -207,10 +206,7 @@ impl Wired {
             inputs.resume();
         };
         inputs.close();
-        for link in &remotes {
-            link.end();
-        }
-        for link in &locals {
+        for link in &outputs {
             link.end();
         }
         if finished {

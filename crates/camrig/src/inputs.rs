@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camrig_ipc::{Absence, ActorCounters, LinkReader, LinkState, Listener};
+use camrig_ipc::{Absence, ActorCounters, LinkState, Listener};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
 use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
-use crate::local::LocalLink;
+use crate::link::ReaderEnd;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
@@ -48,20 +48,12 @@ pub struct Inputs {
 
 struct Input {
     from: Arc<str>,
-    end: End,
+    end: Box<dyn ReaderEnd>,
     /// Whether the last look found something, so that there may be more without another ring.
     busy: bool,
     ended: bool,
     /// That between the last life and this one.
     absence: Absence,
-}
-
-/// The reading end of a link.
-pub(crate) enum End {
-    /// From an actor of this process.
-    Local(Arc<LocalLink>),
-    /// From an actor of another process.
-    Remote(LinkReader),
 }
 
 /// What a look at the inputs finds.
@@ -98,7 +90,7 @@ impl InputLinks {
 
     /// Whether some of the inputs come from other processes, and whether all of them do.
     pub(crate) fn some_and_all_remote(&self) -> (bool, bool) {
-        let remote = |input: &Input| matches!(input.end, End::Remote(_));
+        let remote = |input: &Input| input.end.is_remote();
         (self.links.iter().any(remote), self.links.iter().all(remote))
     }
 
@@ -108,7 +100,7 @@ impl InputLinks {
         self.notifiers = Some(notifiers);
     }
 
-    pub(crate) fn add(&mut self, from: String, end: End) {
+    pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
         // Busy: whatever rang before this reader was there has to be looked for.
         self.links.push(Input {
             from: from.into(),
@@ -344,10 +336,7 @@ impl Next for Match {
 
 impl Input {
     fn link_state(&self) -> &Arc<LinkState> {
-        match &self.end {
-            End::Local(link) => link.link_state(),
-            End::Remote(reader) => reader.link_state(),
-        }
+        self.end.link_state()
     }
 
     /// Takes the next frameset and counts it, as one step.
@@ -379,27 +368,18 @@ impl Input {
     }
 
     fn take_queued(&mut self) -> Option<FrameSet> {
-        match &mut self.end {
-            End::Local(link) => link.take(),
-            End::Remote(reader) => match reader.take() {
-                Ok(lease) => lease.map(|lease| FrameSet::leased(Arc::clone(&self.from), lease)),
-                Err(refused) => {
-                    log::error!("the link from `{}` is closed: {refused}", self.from);
-                    self.ended = true;
-                    self.link_state().set_reader_ended();
-                    self.link_state().take_back_all();
-                    None
-                }
-            },
-        }
+        self.end.take().unwrap_or_else(|refused| {
+            log::error!("the link from `{}` is closed: {refused}", self.from);
+            self.ended = true;
+            self.link_state().set_reader_ended();
+            self.end.drop_queued();
+            None
+        })
     }
 
     fn drop_queued(&self) {
         let _step = self.link_state().reader_step();
-        match &self.end {
-            End::Local(link) => link.take_back_all(),
-            End::Remote(reader) => reader.link_state().take_back_all(),
-        }
+        self.end.drop_queued();
     }
 }
 
@@ -411,6 +391,7 @@ mod tests {
     use camrig_ipc::Overflow;
 
     use super::*;
+    use crate::link::{LocalLink, LocalReader, Outgoing, ProducerEnd};
     use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
     use crate::testing::TestCamera;
 
@@ -422,7 +403,7 @@ mod tests {
     fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
         actix::System::new().block_on(async {
             let wake = Arc::new(Notify::new());
-            let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
+            let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
             let link = || {
                 let link_state = Arc::new(LinkState::new().unwrap());
                 Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))
@@ -442,9 +423,13 @@ mod tests {
             let matching = Matching::new(spec, stats);
             let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(ActorCounters::new().unwrap()));
             links.match_by(matching);
-            links.add("right".to_owned(), End::Local(Arc::clone(&right)));
-            links.add("left".to_owned(), End::Local(Arc::clone(&left)));
-            (0..3).for_each(|nanos| left.publish(camera.frameset(nanos, &[&[0, 0]])));
+            links.add("right", Box::new(LocalReader::new(&right)));
+            links.add("left", Box::new(LocalReader::new(&left)));
+            for nanos in 0..3 {
+                let frameset = camera.frameset(nanos, &[&[0, 0]]);
+                let (producer, info) = ("left".into(), Arc::clone(frameset.info()));
+                left.publish(&mut Outgoing::of(&producer, &info, frameset));
+            }
             left.end();
             right.end();
             // Nobody will ring once more.
@@ -464,7 +449,7 @@ mod tests {
                 let link_state = Arc::new(LinkState::new().unwrap());
                 let link = Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 1));
                 let mut links = InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()));
-                links.add("front".to_owned(), End::Local(Arc::clone(&link)));
+                links.add("front", Box::new(LocalReader::new(&link)));
                 // A ring that wakes the reader for nothing, and the end while it looks.
                 link.link_state().notify();
                 let ready = AtomicBool::new(false);

@@ -17,7 +17,7 @@ mod gauge;
 mod host;
 mod ids;
 mod inputs;
-mod local;
+mod link;
 mod logging;
 mod losses;
 mod matching;

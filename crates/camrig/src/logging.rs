@@ -1,4 +1,4 @@
-//! Log lines that name their process and actor, and panics as failures of an actor.
+//! Log lines that name their process and actor, and the location of an actor's panic.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -11,9 +11,9 @@ thread_local! {
     static PANIC_LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Starts logging for the process called `process`: to stderr, `warn` and above unless `RUST_LOG` says otherwise.
+/// Starts logging to stderr for the process called `process`: `warn` and above unless `RUST_LOG` is set.
 pub(crate) fn init(process: &str) {
-    // A second call keeps the first name and logger: a test may host several rigs.
+    // A second call keeps the first name and logger: a process may host several rigs.
     let _ = PROCESS.set(process.to_owned());
     let environment = env_logger::Env::default().default_filter_or("warn");
     let _ = env_logger::Builder::from_env(environment)
@@ -32,17 +32,17 @@ pub(crate) fn init(process: &str) {
         if ACTOR.with_borrow(Option::is_none) {
             return default_hook(panic);
         }
-        // The actor's failure is reported with this place, once, by whoever waits for the actor.
+        // The supervisor's report of the actor's failure contains this location.
         PANIC_LOCATION.set(panic.location().map(|location| format!(" at {location}")));
     }));
 }
 
-/// Names the actor that runs on this thread.
+/// Sets the name of the actor that runs on this thread.
 pub(crate) fn set_actor(name: &str) {
     ACTOR.set(Some(name.to_owned()));
 }
 
-/// Where this thread's last panic was, as ` at file:line:column`; empty when unknown.
+/// Returns the location of this thread's last panic as ` at file:line:column`; empty if unknown.
 pub(crate) fn take_panic_location() -> String {
     PANIC_LOCATION.take().unwrap_or_default()
 }

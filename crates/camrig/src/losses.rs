@@ -1,88 +1,71 @@
-//! What a camera lost before anyone saw it: the gaps in the numbers of its streams, by reason.
+//! Counts a camera's lost frames: the gaps in the numbers of its streams, by reason.
 //!
-//! A gap says that frames are missing, not why. A driver that left some out itself tells so; what is left is
-//! the device's or its library's loss. After a stream's last frame there is no gap: what a driver left out then
-//! is counted at the end, what a device lost then nobody can tell from the end itself. It deliberately knows no
-//! output and no counters.
+//! A gap shows that frames are missing, but not why. A driver reports the frames that it discarded itself; all other
+//! missing frames were lost by the device or its library. Gaps are found only before a later frame: after the last one,
+//! frames that the driver reported are counted at the end, and losses of the device remain unknown. This module depends
+//! on no output and no counters.
 
-use camrig_frame::{FrameHeader, Role, Stream, StreamInfo};
+use camrig_frame::{FrameHeader, Stream};
 use camrig_ipc::LostReason;
 
-/// Framesets by reason, in the order of [`LostReason::ALL`].
+/// Numbers of lost framesets, in the order of [`LostReason::ALL`].
 pub(crate) type Lost = [u64; LostReason::ALL.len()];
 
-/// The gaps of one camera.
+/// The losses of one camera.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    streams: Vec<Numbers>,
+    streams: [Numbers; Stream::ALL.len()],
+    /// Number of repeated images of each stream, which leave no gap.
+    repeated: [u64; Stream::ALL.len()],
 }
 
-/// The numbers of one stream.
-#[derive(Debug)]
+/// The frame numbers of one stream.
+#[derive(Debug, Default)]
 struct Numbers {
-    stream: Stream,
-    role: Role,
     last: Option<u64>,
-    /// Losses that the driver explained and no gap has shown yet.
-    told: Lost,
-    /// Images that came again, for which no number is missing.
-    repeated: u64,
+    /// Discarded frames that the driver reported and that no gap has shown yet.
+    reported: Lost,
 }
 
 impl Losses {
-    /// No gaps yet in these streams.
-    pub(crate) fn of(streams: &[StreamInfo]) -> Self {
-        Self { streams: streams.iter().map(|info| Numbers::new(info.stream, info.role)).collect() }
-    }
-
-    /// Notes that the driver left out frames that the device gave. Those that came again are to be counted at once,
-    /// of images as many as of the stream that has the most; the numbers of all others will be missing.
+    /// Records frames that the driver discarded, and returns the losses to count at once: of repeated images the largest
+    /// number of any stream, of repeated samples all. All other reasons are counted when the gap shows.
     pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
         let mut lost = Lost::default();
-        let most = |streams: &[Numbers]| streams.iter().map(|it| it.repeated).max().unwrap_or_default();
-        let before = most(&self.streams);
-        let numbers = self.numbers(stream, Role::Other);
         if reason != LostReason::Repeated {
-            numbers.told[reason as usize] += frames;
-        } else if numbers.role == Role::Motion {
+            self.streams[stream as usize].reported[reason as usize] += frames;
+        } else if stream.is_motion() {
             lost[reason as usize] = frames;
         } else {
-            numbers.repeated += frames;
-            lost[reason as usize] = most(&self.streams) - before;
+            let most = |repeated: &[u64]| repeated.iter().copied().max().unwrap_or_default();
+            let before = most(&self.repeated);
+            self.repeated[stream as usize] += frames;
+            lost[reason as usize] = most(&self.repeated) - before;
         }
         lost
     }
 
-    /// What was lost before these frames of an instant: the most that is missing of one of their streams of
-    /// images, and every sample of motion.
+    /// Records the frames of a frameset, and returns the losses before it: of images the largest number of any stream,
+    /// of samples all.
     pub(crate) fn note(&mut self, frames: &[FrameHeader]) -> Lost {
         let note = |frame: &FrameHeader| {
-            (frame.role, self.numbers(frame.stream, frame.role).note(frame.number, frame.numbers()))
+            (frame.stream, self.streams[frame.stream as usize].note(frame.number, frame.numbers()))
         };
-        together(frames.iter().map(note))
+        combine(frames.iter().map(note))
     }
 
-    /// What was lost behind the last frames, as far as the driver told: at the end, once.
+    /// Returns the reported losses after the last frames; called once at the end.
     pub(crate) fn end(&mut self) -> Lost {
-        together(self.streams.iter_mut().map(|numbers| (numbers.role, std::mem::take(&mut numbers.told))))
-    }
-
-    /// Those of a stream, which is new with this role when it was not declared.
-    fn numbers(&mut self, stream: Stream, role: Role) -> &mut Numbers {
-        let known = self.streams.iter().position(|numbers| numbers.stream == stream);
-        let index = known.unwrap_or_else(|| {
-            self.streams.push(Numbers::new(stream, role));
-            self.streams.len() - 1
-        });
-        &mut self.streams[index]
+        let reported = self.streams.iter_mut().map(|numbers| std::mem::take(&mut numbers.reported));
+        combine(Stream::ALL.into_iter().zip(reported))
     }
 }
 
-/// What several streams lost: the most that one stream of images did, and every sample of motion.
-fn together(streams: impl Iterator<Item = (Role, Lost)>) -> Lost {
+/// Combines the losses of several streams: of images the largest number of any stream, of samples all.
+fn combine(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
     let (mut most, mut samples) = (Lost::default(), Lost::default());
-    for (role, lost) in streams {
-        if role == Role::Motion {
+    for (stream, lost) in streams {
+        if stream.is_motion() {
             samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
         } else if lost.iter().sum::<u64>() > most.iter().sum() {
             most = lost;
@@ -93,23 +76,19 @@ fn together(streams: impl Iterator<Item = (Role, Lost)>) -> Lost {
 }
 
 impl Numbers {
-    fn new(stream: Stream, role: Role) -> Self {
-        Self { stream, role, last: None, told: Lost::default(), repeated: 0 }
-    }
-
-    /// Of a frame that stands for so many `numbers`, up to its own.
+    /// Records a frame with `numbers` numbers up to `number`.
     fn note(&mut self, number: u64, numbers: u64) -> Lost {
         let last = self.last.replace(number);
         if last.is_none_or(|last| number <= last) {
-            // The first one, or numbers that go back, which is a new start.
-            self.told = Lost::default();
+            // The first frame, or a restart of the numbers.
+            self.reported = Lost::default();
             return Lost::default();
         }
         let mut missing = (number - last.unwrap_or_default()).saturating_sub(numbers);
         let mut lost = Lost::default();
-        for (lost, told) in lost.iter_mut().zip(&mut self.told) {
-            *lost = missing.min(*told);
-            *told -= *lost;
+        for (lost, reported) in lost.iter_mut().zip(&mut self.reported) {
+            *lost = missing.min(*reported);
+            *reported -= *lost;
             missing -= *lost;
         }
         lost[LostReason::Device as usize] += missing;
@@ -120,19 +99,21 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camrig_frame::{Payload, PixelFormat};
+    use camrig_frame::{Clock, PixelFormat, StreamInfo, Timestamp};
 
     fn frame(stream: Stream, number: u64) -> FrameHeader {
-        FrameHeader { number, ..FrameHeader::image(stream, PixelFormat::Y8, 4, 4) }
+        let profile = "4x4@30".parse().unwrap();
+        let info = StreamInfo { stream, format: PixelFormat::Y8, profile, intrinsics: None, to_depth: None };
+        info.header(number, Timestamp { clock: Clock::Hardware, nanos: 0 })
     }
 
     #[test]
-    fn a_gap_is_the_devices_unless_the_driver_explains_it() {
+    fn a_gap_counts_as_device_unless_the_driver_reported_it() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
+        let (depth, color) = (Stream::Depth, Stream::Color);
         assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0]);
-        // Told before earlier frames are out: it holds until the gap shows.
+        // Reported before earlier frames were published: it applies when the gap shows.
         losses.tell(depth, LostReason::QueueFull, 2);
         losses.tell(color, LostReason::QueueFull, 1);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0]);
@@ -141,29 +122,29 @@ mod tests {
         losses.tell(depth, LostReason::NoPartner, 1);
         assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0]);
-        // A new start explains everything.
+        // A restart of the numbers discards the reports.
         losses.tell(depth, LostReason::QueueFull, 9);
         assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0]);
     }
 
     #[test]
-    fn what_came_again_is_counted_at_once_and_as_one_frameset() {
+    fn repeated_images_are_counted_at_once_as_one_frameset() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
+        let (depth, color) = (Stream::Depth, Stream::Color);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
         assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2]);
         assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0]);
         assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1]);
-        // Nothing is missing for it.
+        // They leave no gap.
         assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0]);
         assert_eq!(losses.end(), [0, 0, 0, 0]);
     }
 
     #[test]
-    fn what_the_driver_left_out_last_is_counted_at_the_end() {
+    fn reports_after_the_last_frame_are_counted_at_the_end() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
+        let (depth, color) = (Stream::Depth, Stream::Color);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
         losses.tell(depth, LostReason::QueueFull, 3);
         losses.tell(color, LostReason::QueueFull, 2);
@@ -175,11 +156,11 @@ mod tests {
     #[test]
     fn every_sample_of_motion_counts() {
         let mut losses = Losses::default();
-        let samples = |stream, number, count| FrameHeader {
-            number,
-            ..FrameHeader::new(stream, Payload::Motion { samples: count })
+        let samples = |stream, number, count| {
+            let header = frame(stream, number);
+            FrameHeader { format: PixelFormat::Motion, ..header }.with_samples(count)
         };
-        let (depth, accel, gyro) = (Stream::DEPTH, Stream::ACCEL, Stream::GYRO);
+        let (depth, accel, gyro) = (Stream::Depth, Stream::Accel, Stream::Gyro);
         assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0, 0]);
         // Two images, one sample, and three of seven.

@@ -1,23 +1,25 @@
-//! The report of a run: a stable contract that other programs read. Fields may be added, none is renamed.
+//! The report of a run: a stable contract for other programs. Fields may be added, none is renamed.
 
 use std::collections::BTreeMap;
 
 use camrig_ipc::{ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Unmatched};
-use camrig_status::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
-use serde::Serialize;
+use camrig_status::{
+    ActorRole, ActorState, ClockStatus, LinkPlacement, MatchedCameraStatus, MatchingStatus, SpreadStatus,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::matching::MatchStatus;
 
-/// What became of a rig, as JSON.
-#[derive(Debug, Serialize)]
-#[allow(clippy::struct_field_names)] // `camrig_report` is how a reader knows the file.
+/// The report of a run.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names)] // `camrig_report` identifies the file to a reader.
 pub(crate) struct Report {
     /// The version of this contract.
     pub(crate) camrig_report: u32,
     pub(crate) topology: String,
-    /// From the first camera's go to the end of the last actor.
+    /// Time from the start of the cameras to the end of the last actor, in seconds.
     pub(crate) seconds: f64,
-    /// Why the run ended, in words.
+    /// The reason for the end, in words.
     pub(crate) exit: String,
     pub(crate) actors: Vec<ActorReport>,
     pub(crate) links: Vec<LinkReport>,
@@ -25,56 +27,53 @@ pub(crate) struct Report {
     pub(crate) processes: Vec<ProcessReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ActorReport {
     pub(crate) name: String,
-    /// `camera` or `processor`.
-    pub(crate) role: &'static str,
+    pub(crate) role: ActorRole,
     pub(crate) process: String,
-    /// The last one: `starting`, `ready`, `running`, `stalled`, `restarting`, `waiting-for-device`, `finished` or
-    /// `failed`.
-    pub(crate) state: &'static str,
-    /// How often it came into each state after the first; states in which it never was are left out.
-    pub(crate) changes: BTreeMap<&'static str, u64>,
+    /// The last state.
+    pub(crate) state: ActorState,
+    /// The number of changes to each state. States without a change are omitted.
+    pub(crate) changes: BTreeMap<ActorState, u64>,
     pub(crate) produced: u64,
-    /// Framesets that the device, its library or its driver lost before the camera actor saw them.
+    /// Framesets that the device, its library or its driver lost before the camera actor got them.
     pub(crate) lost: u64,
-    /// The same by reason; reasons without a frameset are left out.
-    pub(crate) lost_by_reason: BTreeMap<&'static str, u64>,
+    /// Lost framesets by reason. Reasons without a frameset are omitted.
+    pub(crate) lost_by_reason: BTreeMap<LostReason, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
 }
 
 /// `produced = delivered + sum(dropped) + in_flight`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LinkReport {
     pub(crate) from: String,
     pub(crate) to: String,
-    /// `in-process` or `multi-process`.
-    pub(crate) placement: &'static str,
+    pub(crate) placement: LinkPlacement,
     pub(crate) produced: u64,
     pub(crate) delivered: u64,
-    /// By reason; reasons without a frameset are left out.
-    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// By reason. Reasons without a frameset are omitted.
+    pub(crate) dropped: BTreeMap<DropReason, u64>,
     pub(crate) in_flight: u64,
     /// Delivered framesets per second of the run.
     pub(crate) rate_hz: f64,
-    /// From the arrival in the camera actor to the call of the processor.
+    /// Time from arrival in the camera actor to the call of the processor, in microseconds.
     pub(crate) latency_us: Latency,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessReport {
     pub(crate) name: String,
     pub(crate) pid: u32,
     pub(crate) cpu_seconds: f64,
-    /// The most that was seen at once, looked at every second.
+    /// The maximum of samples taken once a second.
     pub(crate) private_bytes_peak: u64,
-    /// The most that was seen at once, looked at every second.
+    /// The maximum of samples taken once a second.
     pub(crate) shared_bytes: u64,
 }
 
-/// What the matching of a processor came to in so many seconds.
+/// Returns the matching of a processor in a run of `seconds`.
 pub(crate) fn matching(processor: &str, status: &MatchStatus<'_>, seconds: f64) -> MatchingStatus {
     let MatchCounts { matches, partial, spread } = status.counts;
     MatchingStatus {
@@ -88,7 +87,6 @@ pub(crate) fn matching(processor: &str, status: &MatchStatus<'_>, seconds: f64) 
 }
 
 fn matched_camera(name: &str, camera: &MatchCamera) -> MatchedCameraStatus {
-    let reasons = Unmatched::ALL.iter().map(|reason| reason.name().to_owned());
     let clock = |clock: ClockEstimate| ClockStatus {
         offset_ms: rounded(clock.offset_nanos as f64 / 1e6),
         drift_ppm: rounded(clock.drift_ppb as f64 / 1e3),
@@ -97,28 +95,66 @@ fn matched_camera(name: &str, camera: &MatchCamera) -> MatchedCameraStatus {
     MatchedCameraStatus {
         name: name.to_owned(),
         matched: camera.matched,
-        unmatched: reasons.zip(camera.unmatched).filter(|&(_, count)| count > 0).collect(),
+        unmatched: by_reason(Unmatched::ALL, camera.unmatched),
         epochs: camera.epochs,
         clock: camera.clock.map(clock),
     }
 }
 
-/// Dropped framesets by reason, in words.
-pub(crate) fn dropped_by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
-    DropReason::ALL.iter().map(|reason| reason.name()).zip(*dropped).filter(|&(_, count)| count > 0).collect()
+/// Returns the counts by reason, without reasons that have none.
+pub(crate) fn by_reason<Reason: Ord, const REASONS: usize>(
+    reasons: [Reason; REASONS],
+    counts: [u64; REASONS],
+) -> BTreeMap<Reason, u64> {
+    reasons.into_iter().zip(counts).filter(|&(_, count)| count > 0).collect()
 }
 
-/// How often something happened in a second of a run.
+/// Returns the mean rate of `count` events in `seconds`; 0 for a run of no length.
 pub(crate) fn rate_hz(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 }
 }
 
-/// Lost framesets by reason, in words.
-pub(crate) fn lost_by_reason(lost: &[u64; LostReason::ALL.len()]) -> BTreeMap<&'static str, u64> {
-    LostReason::ALL.iter().map(|reason| reason.name()).zip(*lost).filter(|&(_, count)| count > 0).collect()
-}
-
-/// Three decimals: reports are for people too.
+/// Rounds to three decimals, so that people can read reports too.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A report that this program wrote before roles, states, placements and reasons were types.
+    const BEFORE: &str = include_str!("../tests/before/report.json");
+
+    /// Whether `new` has everything of `old`: fields may be added.
+    fn contains(new: &Value, old: &Value) -> bool {
+        match (new, old) {
+            (Value::Object(new), Value::Object(old)) => {
+                old.iter().all(|(key, old)| new.get(key).is_some_and(|new| contains(new, old)))
+            }
+            (Value::Array(new), Value::Array(old)) => {
+                new.len() == old.len() && new.iter().zip(old).all(|(new, old)| contains(new, old))
+            }
+            _ => new == old,
+        }
+    }
+
+    #[test]
+    fn a_report_of_before_reads_and_is_written_the_same() {
+        let report: Report = serde_json::from_str(BEFORE).unwrap();
+        assert_eq!(report.actors[1].changes[&ActorState::WaitingForDevice], 1);
+        assert_eq!(report.actors[0].lost_by_reason[&LostReason::Device], 6);
+        assert_eq!(report.links[2].placement, LinkPlacement::InProcess);
+        assert_eq!(report.matching[0].cameras[1].unmatched[&Unmatched::Unsettled], 30);
+        let (new, old) = (serde_json::to_value(&report).unwrap(), serde_json::from_str(BEFORE).unwrap());
+        assert!(contains(&new, &old), "{new:#}");
+    }
+
+    #[test]
+    fn counts_by_reason_leave_out_reasons_without_any() {
+        let counts = by_reason(LostReason::ALL, std::array::from_fn(|reason| u64::from(reason == 1)));
+        assert_eq!(counts, [(LostReason::ALL[1], 1)].into());
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use camrig_status::RigStatus;
+use camrig_status::{ActorState, RigStatus};
 use camrig_top::Footer;
 
 /// How often the table is redrawn.
@@ -54,7 +54,10 @@ fn line(status: &RigStatus) -> String {
     let rate_hz: f64 = status.links.iter().map(|link| link.rate_hz).sum();
     let dropped: u64 = status.links.iter().map(camrig_status::LinkStatus::dropped_sum).sum();
     let p99_micros = status.links.iter().map(|link| link.latency_us.p99).max().unwrap_or(0);
-    let unwell = status.actors.iter().filter(|actor| actor.state != "running" && actor.state != "finished");
+    let unwell = status
+        .actors
+        .iter()
+        .filter(|actor| !matches!(actor.state, ActorState::Running | ActorState::Finished));
     let unwell: Vec<_> = unwell.map(|actor| format!(", {} {}", actor.name, actor.state)).collect();
     format!(
         "{}: {:.0} s, {rate_hz:.1} framesets/s delivered, {dropped} dropped, latency p99 {:.1} ms{}",
@@ -67,27 +70,27 @@ fn line(status: &RigStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use camrig_status::{ActorStatus, LatencyStatus, LinkStatus};
+    use camrig_status::{ActorStatus, DropReason, LatencyStatus, LinkStatus};
 
     use super::*;
 
     #[test]
     fn a_line_says_how_it_goes_and_who_is_unwell() {
-        let actor = |name: &str, state: &str| ActorStatus {
+        let actor = |name: &str, state: ActorState| ActorStatus {
             name: name.to_owned(),
-            state: state.to_owned(),
+            state,
             ..ActorStatus::default()
         };
         let link = |rate_hz| LinkStatus {
             rate_hz,
-            dropped: [("no-slot".to_owned(), 2), ("drop-oldest".to_owned(), 1)].into(),
+            dropped: [(DropReason::NoSlot, 2), (DropReason::DropOldest, 1)].into(),
             latency_us: LatencyStatus { p99: 1234, ..LatencyStatus::default() },
             ..LinkStatus::default()
         };
         let status = RigStatus {
             topology: "rig.toml".to_owned(),
             seconds: 60.2,
-            actors: vec![actor("left", "running"), actor("right", "waiting-for-device")],
+            actors: vec![actor("left", ActorState::Running), actor("right", ActorState::WaitingForDevice)],
             links: vec![link(30.0), link(0.25)],
             ..RigStatus::default()
         };

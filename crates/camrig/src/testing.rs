@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
+use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
 use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
-use crate::local::LocalLink;
+use crate::link::{LocalLink, ProducerEnd};
 use crate::matching::MatchStats;
 use crate::output::{CameraOutput, InputStatus, ProcessorOutput, Publisher, Wiring};
 use crate::usb::UsbTree;
@@ -39,29 +39,25 @@ impl TestCamera {
         streams: &[(Stream, PixelFormat, &str)],
         depth_unit_meters: f32,
     ) -> Self {
-        let stream = |&(stream, format, profile): &(Stream, PixelFormat, &str)| {
-            StreamInfo::image(stream, format, profile.parse().unwrap())
+        let stream = |&(stream, format, profile): &(Stream, PixelFormat, &str)| StreamInfo {
+            stream,
+            format,
+            profile: profile.parse::<StreamProfile>().unwrap(),
+            intrinsics: None,
+            to_depth: None,
         };
-        Self::with_streams(name, streams.iter().map(stream).collect(), depth_unit_meters)
-    }
-
-    /// A camera with these streams.
-    pub(crate) fn with_streams(name: &str, streams: Vec<StreamInfo>, depth_unit_meters: f32) -> Self {
         let info = CameraInfo {
             name: name.to_owned(),
             driver: "test".to_owned(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
             depth_unit_meters,
-            streams,
-            ..CameraInfo::default()
+            streams: streams.iter().map(stream).collect(),
         };
-        let link = LocalLink::new(
-            Arc::new(LinkState::new().unwrap()),
-            Arc::new(Notify::new()),
-            Overflow::DropOldest,
-            1,
-        );
-        let link = Arc::new(link);
-        let output = CameraOutput::new(publisher(name, vec![Arc::clone(&link)]), info.clone()).unwrap();
+        let link = local_link(Overflow::DropOldest, 1);
+        let output = CameraOutput::new(publisher(name, vec![Arc::clone(&link) as _]), info.clone()).unwrap();
         Self { info, output, link }
     }
 
@@ -108,15 +104,20 @@ pub(crate) fn output_with_reader(
     name: &str,
     inputs: &[(&str, &Arc<LinkState>)],
 ) -> (ProcessorOutput, Arc<LocalLink>) {
+    let link = local_link(Overflow::DropNewest, SLOTS);
+    (ProcessorOutput::new(publisher(name, vec![Arc::clone(&link) as _]), status(inputs)), link)
+}
+
+/// A link within this process whose reader nobody wakes.
+pub(crate) fn local_link(overflow: Overflow, queue: usize) -> Arc<LocalLink> {
     let link_state = Arc::new(LinkState::new().unwrap());
-    let link = Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), Overflow::DropNewest, SLOTS));
-    (ProcessorOutput::new(publisher(name, vec![Arc::clone(&link)]), status(inputs)), link)
+    Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), overflow, queue))
 }
 
 /// A publisher with these links.
-pub(crate) fn publisher(name: &str, locals: Vec<Arc<LocalLink>>) -> Publisher {
+pub(crate) fn publisher(name: &str, links: Vec<Arc<dyn ProducerEnd>>) -> Publisher {
     let counters = Arc::new(ActorCounters::new().unwrap());
-    Publisher::new(Wiring { name: name.to_owned(), slots: SLOTS, remotes: Vec::new(), locals, counters })
+    Publisher::new(Wiring { name: name.to_owned(), slots: SLOTS, links, counters })
 }
 
 fn status(inputs: &[(&str, &Arc<LinkState>)]) -> InputStatus {

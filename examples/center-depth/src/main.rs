@@ -1,4 +1,4 @@
-//! The smallest camrig program: how far away is what each camera looks at?
+//! The smallest camrig program: prints the depth at the center of each camera's image.
 //!
 //! `cargo run -p center-depth -- run examples/center-depth/center-depth.toml --framesets 3`
 

@@ -1,5 +1,5 @@
-//! Runs the program as a user does, in every placement, and compares everything that it says.
-// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+//! Runs the program as a user does, in every placement, and compares all of its output.
+// `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
@@ -21,7 +21,7 @@ fn says_the_expected(placement: &[&str]) {
         .args(placement)
         .output()
         .unwrap();
-    // Which camera is first is not said; each camera's own framesets are in order.
+    // The order of the cameras varies; each camera's own framesets are in order.
     let mut lines: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
     lines.sort_by_key(|line| line.split(' ').next());
     assert_eq!(lines, EXPECTED.lines().collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! Runs the program as a user does, in every placement, and compares everything that it says.
-// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+//! Runs the program as a user does, in every placement, and compares all of its output.
+// `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};

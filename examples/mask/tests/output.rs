@@ -1,5 +1,5 @@
-//! Runs the program as a user does, in every placement, and compares everything that it says.
-// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+//! Runs the program as a user does, in every placement, and compares all of its output.
+// `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
@@ -31,7 +31,7 @@ front #2: 3247 pixels are near
 
 #[test]
 fn the_actor_notices_that_nothing_arrives() {
-    // A camera that stalls before its first frameset, and an actor that soon minds.
+    // A camera that stalls before its first frameset, and an actor with a short time-out.
     let text = std::fs::read_to_string("mask.toml").unwrap();
     let text = text.replace("paced = false", "stall_at = 0.0");
     let text = text.replace("silence_seconds = 5.0", "silence_seconds = 0.2");

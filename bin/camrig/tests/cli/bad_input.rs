@@ -1,9 +1,9 @@
-//! Everything that is wrong with a topology is said at once, in the same words by every command, and nothing
-//! is started: files, syntax, keys and types. `bad_values` goes on with what has the right form.
+//! Tests that every command reports all problems of a topology at once, in the same words, and starts nothing: files,
+//! syntax, keys and types. `bad_values` tests well-formed but invalid values.
 
 use crate::program::Test;
 
-/// Neither `check` nor `run` accepts `topology`, and both say so in these words.
+/// Checks that both `check` and `run` refuse `topology` with these words.
 #[track_caller]
 pub(crate) fn refused(topology: impl AsRef<[u8]>, stderr: &str) {
     let topology = topology.as_ref().strip_prefix(b"\n").unwrap_or(topology.as_ref());
@@ -11,12 +11,12 @@ pub(crate) fn refused(topology: impl AsRef<[u8]>, stderr: &str) {
     for args in [["check", "t.toml"].as_slice(), &["check", "t.toml", "--no-devices"], &run] {
         let test = Test::new().topology(topology).args(args.iter().copied()).stderr(stderr).status(78);
         test.run();
-        assert!(!test.folder().join("report.json").exists(), "there is no run to report");
+        assert!(!test.folder().join("report.json").exists(), "the refused run wrote a report");
     }
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn a_missing_file() {
     for args in [["check", "no.toml"].as_slice(), &["run", "no.toml"]] {
         let stderr = "error: topology `no.toml` does not exist\n";
         Test::new().args(args.iter().copied()).stderr(stderr).status(78).run();
@@ -35,7 +35,7 @@ fn a_file_without_a_topology() {
     refused(b"# \xc3\xa9\n\n# caf\xe9\n", "error: topology `t.toml` is not UTF-8 text: see line 3\n");
 }
 
-/// A processor that leaves a trace as soon as it is built was not built.
+/// Shows with a processor that writes a file that an invalid topology starts nothing.
 #[test]
 fn nothing_is_started() {
     let test = Test::new()
@@ -195,7 +195,7 @@ error: unknown option `every_second` of processor `p`
 }
 
 #[test]
-#[cfg(not(feature = "realsense"))] // They name every driver.
+#[cfg(not(feature = "realsense"))] // The messages name every driver.
 fn unknown_drivers_kinds_inputs_and_policies() {
     refused(
         r#"
@@ -244,8 +244,8 @@ error: processor `p` has unknown overflow `drop`
 }
 
 #[test]
-#[cfg(not(feature = "realsense"))] // They name every driver.
-fn what_is_missing() {
+#[cfg(not(feature = "realsense"))] // The messages name every driver.
+fn missing_keys() {
     refused(
         r#"
 [camera.c]

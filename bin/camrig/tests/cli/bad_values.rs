@@ -1,4 +1,4 @@
-//! Values of the right type that make no sense: out of range, taken twice, in a circle, not in this build.
+//! Tests of well-formed but invalid values: out of range, used twice, cyclic, or missing in this build.
 
 use crate::bad_input::refused;
 
@@ -74,7 +74,7 @@ error: `queue` of processor `p` is out of range
 }
 
 #[test]
-fn a_usb_budget_that_is_none() {
+fn an_invalid_usb_budget() {
     refused(
         r#"
 [usb]
@@ -215,7 +215,7 @@ error: camera `c`: model `d405` has no depth profile `1920x1080@30`; nearest: `1
 }
 
 #[test]
-fn processors_in_a_circle() {
+fn processors_in_a_cycle() {
     refused(
         r#"
 [camera.c]

@@ -1,23 +1,26 @@
-//! What each command prints when all is well, and when it is used wrongly.
+//! Tests of each command's output, and of wrong command lines.
 
 use crate::program::Test;
 
-/// `args` are not how the program is used: it says so on stderr and exits 64.
+/// Checks that the program refuses `args` with this text on stderr and exit code 64.
 #[track_caller]
 fn misused<'a>(args: impl IntoIterator<Item = &'a str>, stderr: &str) {
     Test::new().args(args).stderr(stderr).status(64).run();
 }
 
 #[test]
-fn check_counts_what_there_is() {
-    let fine = |processes, kib| {
+fn check_counts_actors_and_memory() {
+    let valid = |processes, kib| {
         format!(
-            "demo is fine: 6 cameras, 1 processor, {processes}\n\
+            "demo: OK (6 cameras, 1 processor, {processes})\n\
              slots and queues take at most {kib} KiB of memory\n"
         )
     };
-    Test::new().args(["check", "demo"]).stdout(&fine("7 processes", 59_964)).run();
-    Test::new().args(["check", "demo", "--placement", "in-process"]).stdout(&fine("1 process", 59_936)).run();
+    Test::new().args(["check", "demo"]).stdout(&valid("7 processes", 59_844)).run();
+    Test::new()
+        .args(["check", "demo", "--placement", "in-process"])
+        .stdout(&valid("1 process", 59_816))
+        .run();
 }
 
 #[test]
@@ -100,7 +103,7 @@ kind view
 
 #[test]
 #[cfg(not(feature = "realsense"))]
-fn devices_says_that_this_build_sees_none() {
+fn devices_names_the_missing_driver() {
     let stdout = "
 driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
 ";
@@ -156,7 +159,7 @@ fn help_names_every_command_and_option() {
 }
 
 #[test]
-fn no_command_shows_the_help_as_a_mistake() {
+fn no_command_prints_the_help_as_an_error() {
     let (help, ..) = Test::new().args(["--help"]).output();
     misused([], &help);
 }
@@ -210,16 +213,16 @@ For more information, try '--help'.
 }
 
 #[test]
-fn limits_that_are_none() {
-    let unit = "a time is a number with a unit, such as 500ms, 10s or 5m";
+fn invalid_limits() {
+    let unit = "expected a number with a unit, such as 500ms, 10s or 5m";
     let huge = "999999999999999999999h";
-    let count = "a number of framesets is an integer, 1 or more";
+    let count = "expected an integer, 1 or more";
     for (option, value_name, value, message) in [
         ("--for", "TIME", "soon", unit),
         ("--for", "TIME", "10", unit),
         ("--for", "TIME", huge, unit),
-        ("--for", "TIME", "-1s", "a time is not negative"),
-        ("--for", "TIME", "0s", "a time is above zero"),
+        ("--for", "TIME", "-1s", "must not be negative"),
+        ("--for", "TIME", "0s", "must be greater than zero"),
         ("--framesets", "N", "0", count),
         ("--framesets", "N", "-3", count),
         ("--framesets", "N", "many", count),
@@ -235,16 +238,16 @@ fn limits_that_are_none() {
 }
 
 #[test]
-fn a_rig_that_is_not_running_cannot_be_looked_at() {
+fn top_needs_a_running_rig() {
     Test::new()
         .args(["top", "no-such-rig"])
-        .stderr("error: no rig is called `no-such-rig`, nor has that process id\n")
+        .stderr("error: no running rig has the name or process ID `no-such-rig`\n")
         .status(69)
         .run();
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_no_run() {
+fn nothing_runs_when_the_report_cannot_be_written() {
     for (path, reason) in
         [("no/report.json", "No such file or directory (os error 2)"), (".", "Is a directory (os error 21)")]
     {
@@ -257,24 +260,24 @@ fn a_report_that_cannot_be_written_is_no_run() {
 }
 
 #[test]
-fn every_example_topology_is_fine() {
+fn every_example_topology_is_valid() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/topologies");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let (mut checked, mut left_out) = (0, Vec::new());
+    let (mut checked, mut skipped) = (0, Vec::new());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         if cfg!(not(feature = "realsense")) && text.contains("\"realsense\"") {
-            left_out.push(file);
+            skipped.push(file);
             continue;
         }
         let (stdout, stderr, status) =
             Test::new().args(["check", "--no-devices", file.to_str().unwrap()]).output();
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{}", file.display());
-        assert!(stdout.starts_with(&format!("{} is fine: ", file.display())), "{stdout}");
+        assert!(stdout.starts_with(&format!("{}: OK (", file.display())), "{stdout}");
         checked += 1;
     }
     assert!(checked >= 5, "{checked} topologies");
-    if !left_out.is_empty() {
-        println!("left out, because this build has no librealsense: {left_out:?}");
+    if !skipped.is_empty() {
+        println!("skipped, because this build has no librealsense: {skipped:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! The real program, run as a user runs it: everything that it prints is compared, and its exit code.
-// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+//! Tests of the real program, run as a user runs it: all of its output and its exit code are compared.
+// `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;

@@ -1,4 +1,4 @@
-//! `camrig plan`: the USB budget of a rig, from assumptions and from machines that are a folder of files.
+//! Tests of `camrig plan`: the USB budget of a rig, with assumed controllers and with machines made of files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ fn six(profile: &str) -> String {
     (0..6).map(camera).collect()
 }
 
-/// A machine's root folder with this sysfs: each device's port, and its attributes.
+/// Creates a machine's root folder with this sysfs: each device's port, and its attributes.
 fn machine(root: &Path, devices: &[(&str, &[(&str, &str)])]) {
     let tree = root.join("sys/bus/usb/devices");
     fs::create_dir_all(&tree).unwrap();
@@ -53,7 +53,7 @@ controller  link  cameras  Mb/s  cautious  optimistic  verdict  largest that fit
 assumed 1   5000  6        2345  1200      3200        risky    424x240@30
 ";
     let stderr = "
-error: controller assumed 1 needs 2345 Mb/s for `c0`, `c1`, `c2`, `c3`, `c4`, `c5`, and its budget is 1200 Mb/s; \
+error: controller assumed 1 needs 2345 Mb/s for `c0`, `c1`, `c2`, `c3`, `c4`, `c5`, but its budget is 1200 Mb/s; \
 the largest profile that fits all its cameras is 424x240@30
 ";
     let test = Test::new().topology(six("848x480@30"));
@@ -83,7 +83,7 @@ assumed 3   5000  2        782   1200      3200        fits     848x480@30
 }
 
 #[test]
-fn budgets_are_settings_of_the_file_and_of_the_command() {
+fn budgets_come_from_the_file_or_the_command_line() {
     let status = |usb: &str, args: &[&str]| {
         let test = Test::new().topology(format!("{usb}\n{}", six("1280x720@30")));
         let args = [&["plan", "t.toml", "--controllers", "1", "--json"], args].concat();
@@ -149,7 +149,7 @@ fn a_plan_as_json() {
 
 /// Five cameras on the first controller, one of them behind a USB 2 hub, and one that is not attached.
 #[test]
-fn cameras_are_found_on_a_machine() {
+fn cameras_are_found_in_a_usb_tree() {
     let test = Test::new().topology(six("640x480@30"));
     let machine_root = test.folder().join("machine");
     machine(
@@ -167,7 +167,7 @@ fn cameras_are_found_on_a_machine() {
             ("4-1", &[("speed", "5000"), ("version", " 3.20"), ("serial", "2")]),
             ("1-2.1", &[("speed", "480"), ("version", " 2.10"), ("serial", "3")]),
             ("1-4.3", &[("speed", "480"), ("version", " 2.10"), ("serial", "4")]),
-            // A mouse, an interface, and a device that is being pulled out.
+            // A mouse, an interface, and a device that is just being unplugged.
             ("1-9", &[("speed", "1.5"), ("version", " 1.10")]),
             ("2-1.1:1.0", &[("bInterfaceClass", "0e")]),
             ("2-3", &[]),
@@ -209,14 +209,14 @@ warning: no udev rule for RealSense cameras is installed: without librealsense's
 warning: not attached, and assumed on one controller (`--controllers N` assumes more): `c5`
 ";
     let stderr = "
-error: controller 0000:00:14.0 usb1 needs 590 Mb/s for `c3`, `c4`, and its budget is 115 Mb/s; \
+error: controller 0000:00:14.0 usb1 needs 590 Mb/s for `c3`, `c4`, but its budget is 115 Mb/s; \
 the largest profile that fits all its cameras is 424x240@15
 ";
     let args = ["plan", "t.toml", "--usb-tree", "machine/sys/bus/usb/devices"];
     let test = test.args(args).stdout(stdout).stderr(stderr).status(1);
     test.run();
 
-    // With the rules and the memory, and a copy of the tree alone, nothing is left to say of them.
+    // With the rules and the memory limit, or with only a copy of the tree, there are no warnings about them.
     fs::write(machine_root.join("etc/udev/rules.d/99-realsense-libusb.rules"), "").unwrap();
     fs::write(parameters.join("usbfs_memory_mb"), "1000\n").unwrap();
     let (stdout, ..) = test.output();
@@ -227,7 +227,7 @@ the largest profile that fits all its cameras is 424x240@15
 }
 
 #[test]
-fn what_cannot_be_planned() {
+fn invalid_arguments() {
     let refused = |args: &[&str], stderr: &str| {
         let args = [&["plan", "t.toml"], args].concat();
         Test::new().topology(six("640x480@30")).args(args).stderr(stderr).status(64).run();
@@ -252,7 +252,7 @@ fn what_cannot_be_planned() {
     Test::new().args(["plan", "no.toml"]).stderr(stderr).status(78).run();
 }
 
-/// What they need follows from their options: this build has no driver for them, or no camera is attached.
+/// The demand follows from the options alone, so neither the driver nor a camera is needed.
 #[test]
 fn realsense_cameras_are_planned_in_every_build() {
     let topology = r#"
@@ -267,7 +267,7 @@ options = { file = "a.bag" }
     let args = ["plan", "t.toml", "--controllers", "1"];
     let (stdout, stderr, status) = Test::new().topology(topology).args(args).output();
     assert_eq!((stderr.as_str(), status), ("", Some(0)));
-    // 1280 x 720 x (2 + 1) + 848 x 480 x 2 bytes, 30 times a second. A recording takes nothing.
+    // 1280 x 720 x (2 + 1) + 848 x 480 x 2 bytes, 30 times a second. A recording needs no USB.
     assert!(stdout.starts_with("t.toml: 1 camera on USB, 859 Mb/s in all\n"), "{stdout}");
     assert!(
         stdout.contains("\nassumed 1   5000  1        859   1200      3200        fits     1280x720@30\n"),
@@ -296,9 +296,9 @@ fn every_example_topology_can_be_planned() {
     }
 }
 
-/// By name, or as the only one: each is planned where the camera is that it will get.
+/// Cameras that are selected by name, or as the only one, are planned at the port of the camera that they will open.
 #[test]
-fn realsense_cameras_are_found_by_what_they_are_called() {
+fn realsense_cameras_are_found_by_name() {
     let topology = r#"
 [camera.near]
 driver = "realsense"
@@ -350,7 +350,7 @@ warning: not attached, and assumed on one controller (`--controllers N` assumes 
     let test = test.args(args).stdout(stdout);
     test.run();
 
-    // A second D435, and whoever is content with any camera.
+    // A second D435, and an actor that accepts any camera.
     machine(&test.folder().join("machine"), &[("4-2", &[("speed", "5000"), d435, ("serial", "3")])]);
     fs::write(test.folder().join("t.toml"), topology.replace("name = \"D455\"", "any = true")).unwrap();
     let (stdout, ..) = test.output();

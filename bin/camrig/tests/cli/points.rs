@@ -1,4 +1,4 @@
-//! From a camera's depth to a PLY file, through real processes: every point is compared with the depth image.
+//! Compares every point of a PLY file with the depth image, through real processes.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ options = { folder = "pictures", every = 1, depth16 = true }
 /// x, y, z and color.
 type Vertex = ([f32; 3], [u8; 3]);
 
-/// Header and vertices.
+/// Splits a PLY file into its header and vertices.
 fn parse(file: &[u8]) -> (String, Vec<Vertex>) {
     let end = b"end_header\n";
     let header = file.windows(end.len()).position(|window| window == end).unwrap() + end.len();
@@ -45,7 +45,7 @@ fn parse(file: &[u8]) -> (String, Vec<Vertex>) {
     (String::from_utf8(header.to_vec()).unwrap(), vertices.iter().map(vertex).collect())
 }
 
-/// The pixels of a PNG as it stores them.
+/// Returns the pixels of a PNG as it stores them.
 fn decode(path: &Path) -> Vec<u8> {
     let file = std::io::BufReader::new(fs::File::open(path).unwrap());
     let mut png = png::Decoder::new(file).read_info().unwrap();
@@ -67,7 +67,7 @@ fn every_placement_writes_the_same_points() {
             let (header, vertices) = parse(&ply);
             let depth = decode(&file(format!("pictures/c-{number:06}-depth16.png")));
             let color = decode(&file(format!("pictures/c-{number:06}-color.png")));
-            // Both of a D405's streams have the same eye: a point has the color of its own pixel.
+            // Both streams of a D405 come from the same imager, so a point has the color of its own pixel.
             let pixels = depth.as_chunks::<2>().0.iter().zip(color.as_chunks::<3>().0);
             let seen = pixels.map(|(depth, color)| (u16::from_be_bytes(*depth), *color));
             let seen: Vec<_> = seen.filter(|&(units, _)| units > 0).collect();

@@ -1,11 +1,11 @@
-//! Running the program: in a folder of its own, under a watchdog, and with nothing left of it.
+//! Runs the program in a folder of its own, under a watchdog, and checks that nothing is left of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One run of the program, and what has to come of it: by default nothing is printed and it exits 0.
+/// One run of the program and its expected outcome: by default no output and exit code 0.
 pub(crate) struct Test {
     folder: PathBuf,
     args: Vec<String>,
@@ -24,7 +24,7 @@ impl Test {
         Self { folder, args: Vec::new(), stdout: String::new(), stderr: String::new(), status: 0 }
     }
 
-    /// The folder in which the program runs; it is removed after the test.
+    /// Returns the folder in which the program runs; it is removed after the test.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -40,7 +40,7 @@ impl Test {
         self
     }
 
-    /// For another run in the same folder.
+    /// Sets the arguments of another run in the same folder.
     pub(crate) fn set_args(&mut self, args: &[&str]) {
         self.args = args.iter().map(|&arg| arg.to_owned()).collect();
     }
@@ -60,7 +60,7 @@ impl Test {
         self
     }
 
-    /// Runs it and compares everything.
+    /// Runs the program and compares its output and exit code.
     #[track_caller]
     pub(crate) fn run(&self) {
         let (stdout, stderr, status) = self.output();
@@ -70,16 +70,16 @@ impl Test {
         assert_eq!(status, Some(self.status), "status of {command}");
     }
 
-    /// Runs it: stdout, stderr and exit code.
+    /// Runs the program and returns its stdout, stderr and exit code.
     #[track_caller]
     pub(crate) fn output(&self) -> (String, String, Option<i32>) {
         self.output_of("exec \"$@\"")
     }
 
-    /// Runs it by a line of the shell, in which it is `"$@"`.
+    /// Runs the program through a shell command, in which `"$@"` is the program.
     #[track_caller]
     pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
-        // Every process that comes of this run inherits the mark.
+        // Every process of this run inherits the mark.
         let mark = format!("CAMRIG_TEST={}", self.folder.display());
         let (name, value) = mark.split_once('=').unwrap();
         let output = Command::new("timeout")
@@ -98,20 +98,20 @@ impl Test {
 
 impl Drop for Test {
     fn drop(&mut self) {
-        // What is left lies in cargo's own folder for it.
+        // A leftover folder is in cargo's folder for temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The text that follows the line of its opening quote.
+/// Removes the line break after the opening quote.
 fn without_margin(text: &str) -> String {
     text.strip_prefix('\n').unwrap_or(text).to_owned()
 }
 
-/// The ids of all processes that have `variable` in their environment.
+/// Returns the IDs of all processes that have `variable` in their environment.
 fn processes_with(variable: &str) -> Vec<u32> {
     let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
-    // Processes end while they are looked at.
+    // Processes may end while they are read.
     let has = |id: &u32| {
         let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes())

@@ -1,10 +1,10 @@
-//! Recording and replaying: what comes back is what was recorded, in every placement; and the commands.
+//! Tests of recording, replay and the commands on recordings: a replay gives what was recorded, in every placement.
 
 use std::path::Path;
 
 use crate::program::Test;
 
-/// Six small cameras as fast as their readers let them, without their readers.
+/// Six small cameras without pace, without their readers.
 const SIX_CAMERAS: &str = r#"
 [camera.front]
 driver = "synthetic"
@@ -34,7 +34,7 @@ options = { paced = false, depth = "64x48@30", color = "64x48@30", model = "any"
 const INPUTS: &str = r#"inputs = ["front", "rear", "left", "right", "top", "wrist"]
 overflow = "block""#;
 
-/// The six cameras, a recorder, and digests of what was recorded.
+/// Returns the six cameras with a recorder, and a processor that prints digests.
 fn recorded(options: &str) -> String {
     format!(
         "{SIX_CAMERAS}
@@ -51,10 +51,10 @@ options = {{ digest = true }}
     )
 }
 
-/// The six cameras as they were recorded, in `rig.mcap`, and digests of what comes.
+/// Returns the six cameras replayed from `rig.mcap`, and a processor that prints digests.
 fn replayed(processes: bool) -> String {
     let camera = |(index, name): (usize, &str)| {
-        // Some share a process, some do not.
+        // Some cameras share a process, some do not.
         let process = if processes { format!("process = \"p{}\"\n", index / 2) } else { String::new() };
         format!(
             "[camera.{name}]\ndriver = \"replay\"\n{process}options = {{ file = \"rig.mcap\", paced = false }}\n\n"
@@ -67,7 +67,7 @@ fn replayed(processes: bool) -> String {
 
 const NAMES: [&str; 6] = ["front", "rear", "left", "right", "top", "wrist"];
 
-/// Rigs that share a folder.
+/// A folder for several runs.
 pub(crate) struct Folder(Test);
 
 impl Folder {
@@ -79,16 +79,16 @@ impl Folder {
         self.0.folder()
     }
 
-    /// Runs the program in the folder: stdout, stderr, exit code.
+    /// Runs the program in the folder and returns stdout, stderr and exit code.
     #[track_caller]
     fn run(&mut self, args: &[&str]) -> (String, String, Option<i32>) {
         self.0.set_args(args);
         self.0.output()
     }
 
-    /// Runs it where all has to be well: stdout.
+    /// Runs the program, checks that it succeeds without errors, and returns stdout.
     #[track_caller]
-    pub(crate) fn well(&mut self, args: &[&str]) -> String {
+    pub(crate) fn succeed(&mut self, args: &[&str]) -> String {
         let (stdout, stderr, status) = self.run(args);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
         stdout
@@ -100,39 +100,39 @@ impl Folder {
 }
 
 #[test]
-fn six_recordings_replay_alike_in_every_placement_every_time() {
+fn six_cameras_replay_the_same_in_every_placement() {
     let mut folder = Folder::new();
     folder.write("record.toml", &recorded("file = \"rig.mcap\""));
-    let digests = folder.well(&["run", "record.toml", "--framesets", "20"]);
+    let digests = folder.succeed(&["run", "record.toml", "--framesets", "20"]);
     assert_eq!(digests.lines().count(), NAMES.len(), "{digests}");
     folder.write("replay.toml", &replayed(false));
     folder.write("mixed.toml", &replayed(true));
-    // A digest is of numbers, timestamps, metadata and pixels in the order in which they came.
+    // A digest covers numbers, timestamps, metadata and pixels in order of arrival.
     for _ in 0..20 {
         for args in [
             ["run", "replay.toml", "--placement", "in-process"].as_slice(),
             &["run", "replay.toml", "--placement", "multi-process"],
             &["run", "mixed.toml"],
         ] {
-            assert_eq!(folder.well(args), digests, "{args:?}");
+            assert_eq!(folder.succeed(args), digests, "{args:?}");
         }
     }
 }
 
 #[test]
-fn whatever_the_files_and_their_compression_the_same_comes_back() {
+fn split_and_compressed_files_replay_the_same() {
     for (options, files) in [
         ("file = \"rig.mcap\", compression = \"lz4\", split_mib = 1", ["rig.mcap", "rig-2.mcap"].as_slice()),
         ("file = \"rig.mcap\", compression = \"zstd\"", &["rig.mcap"]),
     ] {
         let mut folder = Folder::new();
         folder.write("record.toml", &recorded(options));
-        let digests = folder.well(&["run", "record.toml", "--framesets", "150"]);
+        let digests = folder.succeed(&["run", "record.toml", "--framesets", "150"]);
         for file in files {
             assert!(folder.path().join(file).exists(), "{file} with {options}");
         }
         folder.write("replay.toml", &replayed(false));
-        assert_eq!(folder.well(&["run", "replay.toml"]), digests, "{options}");
+        assert_eq!(folder.succeed(&["run", "replay.toml"]), digests, "{options}");
     }
 }
 
@@ -140,28 +140,28 @@ fn whatever_the_files_and_their_compression_the_same_comes_back() {
 fn a_file_for_each_camera() {
     let mut folder = Folder::new();
     folder.write("record.toml", &recorded("file = \"new/rig.mcap\", files = \"camera\""));
-    let digests = folder.well(&["run", "record.toml", "--framesets", "5"]);
+    let digests = folder.succeed(&["run", "record.toml", "--framesets", "5"]);
     let replayed = replayed(false);
     let replayed = NAMES
         .into_iter()
         .fold(replayed, |text, name| text.replacen("\"rig.mcap\"", &format!("\"new/rig-{name}.mcap\""), 1));
     folder.write("replay.toml", &replayed);
-    assert_eq!(folder.well(&["run", "replay.toml"]), digests);
+    assert_eq!(folder.succeed(&["run", "replay.toml"]), digests);
 }
 
 #[test]
 fn nothing_is_overwritten() {
     let mut folder = Folder::new();
     folder.write("record.toml", &recorded("file = \"rig.mcap\""));
-    folder.well(&["run", "record.toml", "--framesets", "2"]);
+    folder.succeed(&["run", "record.toml", "--framesets", "2"]);
     let first = std::fs::read(folder.path().join("rig.mcap")).unwrap();
-    folder.well(&["run", "record.toml", "--framesets", "3"]);
+    folder.succeed(&["run", "record.toml", "--framesets", "3"]);
     assert_eq!(std::fs::read(folder.path().join("rig.mcap")).unwrap(), first);
-    let info = folder.well(&["recording", "info", "rig-2.mcap"]);
+    let info = folder.succeed(&["recording", "info", "rig-2.mcap"]);
     assert!(info.starts_with("rig-2.mcap: 6 cameras, 18 framesets, 0 missing, "), "{info}");
 }
 
-/// A text whose numbers that differ from run to run are masked: sizes, times and rates.
+/// Masks the numbers that differ from run to run: sizes, times and rates.
 fn masked(text: &str) -> String {
     let word = |word: &str, next: Option<&&str>| {
         let unit = next.is_some_and(|next| ["MB", "s", "Hz"].contains(&next.trim_end_matches(',')));
@@ -186,7 +186,7 @@ driver = "synthetic"
 options = { depth = "64x48@300", color = "off", model = "any", seed = 2 }
 "#;
 
-/// A processor that reads both, and nothing is dropped.
+/// Returns a processor that reads both cameras and drops nothing.
 fn of_both(name: &str, kind: &str, options: &str) -> String {
     format!(
         "
@@ -199,20 +199,20 @@ options = {{ {options} }}
     )
 }
 
-/// `rig.mcap` with ten framesets of each of the two cameras.
+/// Records ten framesets of each of the two cameras into `rig.mcap`.
 fn two_cameras() -> Folder {
     let mut folder = Folder::new();
     let recorder = of_both("recorder", "record", "file = \"rig.mcap\", color = \"jpeg\"");
     folder.write("record.toml", &format!("{TWO_CAMERAS}{recorder}"));
-    assert_eq!(folder.well(&["run", "record.toml", "--framesets", "10"]), "");
+    assert_eq!(folder.succeed(&["run", "record.toml", "--framesets", "10"]), "");
     folder
 }
 
 #[test]
-fn the_commands_on_a_whole_recording() {
+fn commands_on_an_intact_recording() {
     let mut folder = two_cameras();
     assert_eq!(
-        masked(&folder.well(&["recording", "info", "rig.mcap"])),
+        masked(&folder.succeed(&["recording", "info", "rig.mcap"])),
         "\
 rig.mcap: 2 cameras, 20 framesets, 0 missing, _ MB, with an index
 front: Synthetic, serial 000000000001, depth unit 0.001 m
@@ -224,19 +224,16 @@ top: Synthetic, serial 000000000002, depth unit 0.001 m
 "
     );
     assert_eq!(
-        folder.well(&["recording", "verify", "rig.mcap"]),
+        folder.succeed(&["recording", "verify", "rig.mcap"]),
         "\
-front: 10 whole framesets, 0 missing
-top: 10 whole framesets, 0 missing
-rig.mcap is what was recorded
+front: 10 intact framesets, 0 missing
+top: 10 intact framesets, 0 missing
+rig.mcap: OK
 "
     );
+    assert_eq!(folder.succeed(&["recording", "repair", "rig.mcap"]), "rig.mcap: intact, nothing to repair\n");
     assert_eq!(
-        folder.well(&["recording", "repair", "rig.mcap"]),
-        "rig.mcap is whole: there is nothing to repair\n"
-    );
-    assert_eq!(
-        folder.well(&[
+        folder.succeed(&[
             "recording",
             "export",
             "rig.mcap",
@@ -250,7 +247,7 @@ rig.mcap is what was recorded
         "front: 2 framesets in images/front\n"
     );
     let ply = ["recording", "export", "rig.mcap", "-o", "points", "--format", "ply", "--every", "10"];
-    assert_eq!(folder.well(&ply), "front: 1 frameset in points/front\ntop: 1 frameset in points/top\n");
+    assert_eq!(folder.succeed(&ply), "front: 1 frameset in points/front\ntop: 1 frameset in points/top\n");
     for (camera, colored) in [("front", true), ("top", false)] {
         let file = std::fs::read(folder.path().join(format!("points/{camera}/points/000000.ply"))).unwrap();
         let header = String::from_utf8_lossy(&file[..250]).into_owned();
@@ -264,9 +261,19 @@ rig.mcap is what was recorded
     assert_eq!(image.info().bit_depth, png::BitDepth::Sixteen);
     let mut depth = vec![0; image.output_buffer_size().unwrap()];
     image.next_frame(&mut depth).unwrap();
-    // PNG has the high byte first, the array the low one.
+    // PNG stores the high byte first, the array the low byte.
     depth.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
-    folder.well(&["recording", "export", "rig.mcap", "-o", "arrays", "--format", "npy", "--camera", "front"]);
+    folder.succeed(&[
+        "recording",
+        "export",
+        "rig.mcap",
+        "-o",
+        "arrays",
+        "--format",
+        "npy",
+        "--camera",
+        "front",
+    ]);
     let array = std::fs::read(folder.path().join("arrays/front/depth/000005.npy")).unwrap();
     let (header, values) = array.split_at(array.len() - depth.len());
     assert_eq!(values, depth);
@@ -276,24 +283,24 @@ rig.mcap is what was recorded
 }
 
 #[test]
-fn the_commands_on_what_is_left_of_a_recording() {
+fn commands_on_a_truncated_recording() {
     let mut folder = two_cameras();
     let bytes = std::fs::read(folder.path().join("rig.mcap")).unwrap();
-    // The index, and the last chunk's end.
+    // Without the index and the end of the last chunk.
     std::fs::write(folder.path().join("torn.mcap"), &bytes[..bytes.len() * 9 / 10]).unwrap();
-    let info = folder.well(&["recording", "info", "torn.mcap"]);
+    let info = folder.succeed(&["recording", "info", "torn.mcap"]);
     assert!(info.contains("MB, without an index: `recording repair` restores it\nbytes "), "{info}");
     let (stdout, stderr, status) = folder.run(&["recording", "verify", "torn.mcap"]);
     assert_eq!(status, Some(65), "{stdout}{stderr}");
     let whole = stdout.replace("\nfront", "");
     let errors: Vec<_> = stderr.lines().collect();
-    assert_eq!(errors[0], "error: `torn.mcap`: there is no index, as of a recorder that was killed");
+    assert_eq!(errors[0], "error: `torn.mcap`: no index: the recorder did not close the file");
     assert!(errors[1].starts_with("error: `torn.mcap`: bytes "), "{stderr}");
     assert_eq!(errors.len(), 2, "{stderr}");
-    let repaired = folder.well(&["recording", "repair", "torn.mcap"]);
+    let repaired = folder.succeed(&["recording", "repair", "torn.mcap"]);
     assert!(repaired.starts_with("torn-repaired.mcap: "), "{repaired}");
-    let verified = folder.well(&["recording", "verify", "torn-repaired.mcap"]);
-    assert_eq!(verified, format!("{whole}torn-repaired.mcap is what was recorded\n"));
+    let verified = folder.succeed(&["recording", "verify", "torn-repaired.mcap"]);
+    assert_eq!(verified, format!("{whole}torn-repaired.mcap: OK\n"));
     let (stdout, stderr, status) = folder.run(&["recording", "repair", "torn.mcap"]);
     assert_eq!(
         (stdout.as_str(), stderr.as_str(), status),
@@ -302,7 +309,7 @@ fn the_commands_on_what_is_left_of_a_recording() {
 }
 
 #[test]
-fn files_that_are_no_recordings() {
+fn commands_refuse_files_that_are_not_recordings() {
     let mut folder = Folder::new();
     folder.write("text.mcap", "a text");
     for (args, error) in [
@@ -310,8 +317,8 @@ fn files_that_are_no_recordings() {
             ["recording", "info", "none.mcap"],
             "`none.mcap` cannot be read: No such file or directory (os error 2)",
         ),
-        (["recording", "verify", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
-        (["recording", "repair", "text.mcap"], "`text.mcap` is no recording: it is no MCAP file"),
+        (["recording", "verify", "text.mcap"], "`text.mcap` is not an MCAP file"),
+        (["recording", "repair", "text.mcap"], "`text.mcap` is not an MCAP file"),
     ] {
         let (stdout, stderr, status) = folder.run(&args);
         assert_eq!(
@@ -323,24 +330,24 @@ fn files_that_are_no_recordings() {
 }
 
 #[test]
-fn the_short_ways() {
+fn the_commands_record_and_replay() {
     let mut folder = two_cameras();
     let (stdout, stderr, status) = folder.run(&["record", "record.toml", "-o", "rig.mcap"]);
     assert_eq!(
         (stdout.as_str(), stderr.as_str(), status),
-        ("", "error: `rig.mcap` exists; give another name\n", Some(73))
+        ("", "error: `rig.mcap` exists already; choose another name\n", Some(73))
     );
     folder.write("cameras.toml", TWO_CAMERAS);
-    folder.well(&["record", "cameras.toml", "-o", "short.mcap", "--framesets", "10"]);
-    // On a busy machine a camera may outrun the recorder: then the recording says so.
-    let verified = folder.well(&["recording", "verify", "short.mcap"]);
+    folder.succeed(&["record", "cameras.toml", "-o", "short.mcap", "--framesets", "10"]);
+    // On a busy machine a camera may be faster than the recorder: then the recording contains the gap.
+    let verified = folder.succeed(&["recording", "verify", "short.mcap"]);
     let (framesets, missing) = counts(&verified);
     assert_eq!(framesets + missing, 10, "{verified}");
-    let stats = folder.well(&["replay", "rig.mcap", "--fast"]);
+    let stats = folder.succeed(&["replay", "rig.mcap", "--fast"]);
     assert!(stats.starts_with("stats: front ") && stats.contains("\nstats: top "), "{stats}");
     let check = of_both("check", "verify", "digest = true, content = false");
     folder.write("check.toml", &format!("{TWO_CAMERAS}{check}"));
-    let twice = [(); 2].map(|()| folder.well(&["replay", "rig.mcap", "check.toml", "--fast"]));
+    let twice = [(); 2].map(|()| folder.succeed(&["replay", "rig.mcap", "check.toml", "--fast"]));
     assert_eq!(twice[0], twice[1]);
     assert!(twice[0].starts_with("verify: front: 10 framesets, digest "), "{}", twice[0]);
     let (stdout, stderr, status) = folder.run(&["replay", "rig.mcap", "check.toml", "--speed", "0"]);
@@ -349,13 +356,13 @@ fn the_short_ways() {
 }
 
 #[test]
-fn a_replayed_camera_that_cannot_be() {
+fn a_replayed_camera_needs_its_recording() {
     let folder = two_cameras();
     let recording = folder.path().join("rig.mcap");
     for (options, error, status) in [
         (
             format!("file = '{}', camera = 'left'", recording.display()),
-            format!("`{}` has no camera `left`; there are: `front`, `top`", recording.display()),
+            format!("`{}` has no camera `left`; expected one of: `front`, `top`", recording.display()),
             69,
         ),
         ("file = 'none.mcap'".to_owned(), "`none.mcap` cannot be read: No such file".to_owned(), 69),
@@ -369,7 +376,7 @@ fn a_replayed_camera_that_cannot_be() {
     }
 }
 
-/// The framesets that are there and that are missing, of `front`.
+/// Returns the numbers of recorded and of missing framesets of `front`.
 pub(crate) fn counts(verified: &str) -> (u64, u64) {
     let line = verified.lines().find_map(|line| line.strip_prefix("front: ")).unwrap();
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
@@ -377,7 +384,7 @@ pub(crate) fn counts(verified: &str) -> (u64, u64) {
 }
 
 #[test]
-fn what_a_processor_passes_on_is_recorded_under_both_names() {
+fn framesets_of_a_processor_are_recorded_under_both_names() {
     let mut folder = Folder::new();
     let check = |input: &str, options: &str| {
         format!(
@@ -408,14 +415,14 @@ overflow = "block"
 options = { file = "rig.mcap" }
 "#;
     folder.write("record.toml", &format!("{points}{}", check("cloud", recorder)));
-    let digest = folder.well(&["run", "record.toml", "--framesets", "5"]);
-    let verified = folder.well(&["recording", "verify", "rig.mcap"]);
+    let digest = folder.succeed(&["run", "record.toml", "--framesets", "5"]);
+    let verified = folder.succeed(&["recording", "verify", "rig.mcap"]);
     assert_eq!(
         verified,
         "\
-cloud/front: 5 whole framesets, 0 missing
-front: 5 whole framesets, 0 missing
-rig.mcap is what was recorded
+cloud/front: 5 intact framesets, 0 missing
+front: 5 intact framesets, 0 missing
+rig.mcap: OK
 "
     );
     let camera = r#"
@@ -424,11 +431,11 @@ driver = "replay"
 options = { file = "rig.mcap", camera = "cloud/front", paced = false }
 "#;
     folder.write("replay.toml", &format!("{camera}{}", check("front", "")));
-    assert_eq!(folder.well(&["run", "replay.toml"]), digest);
+    assert_eq!(folder.succeed(&["run", "replay.toml"]), digest);
 }
 
 #[test]
-fn motion_is_in_a_recording_and_comes_out_of_it() {
+fn motion_is_recorded_replayed_and_exported() {
     let mut folder = Folder::new();
     let camera = r#"
 [camera.front]
@@ -454,13 +461,13 @@ overflow = "block"
 options = { file = "rig.mcap" }
 "#;
     folder.write("record.toml", &format!("{camera}{}{recorder}", snapshot("live")));
-    folder.well(&["run", "record.toml", "--framesets", "10"]);
-    let whole = folder.well(&["recording", "verify", "rig.mcap"]);
-    assert_eq!(whole, "front: 10 whole framesets, 0 missing\nrig.mcap is what was recorded\n");
+    folder.succeed(&["run", "record.toml", "--framesets", "10"]);
+    let whole = folder.succeed(&["recording", "verify", "rig.mcap"]);
+    assert_eq!(whole, "front: 10 intact framesets, 0 missing\nrig.mcap: OK\n");
     let replay = "[camera.front]\ndriver = \"replay\"\noptions = { file = \"rig.mcap\", paced = false }\n";
     folder.write("replay.toml", &format!("{replay}{}", snapshot("replayed")));
-    folder.well(&["run", "replay.toml"]);
-    folder.well(&["recording", "export", "rig.mcap", "-o", "exported"]);
+    folder.succeed(&["run", "replay.toml"]);
+    folder.succeed(&["recording", "export", "rig.mcap", "-o", "exported"]);
 
     let read = |path: String| std::fs::read_to_string(folder.path().join(path)).ok();
     let mut lines = [0, 0];
@@ -472,6 +479,6 @@ options = { file = "rig.mcap" }
             *lines += live.map_or(0, |text| text.lines().count() - 1);
         }
     }
-    // In a tenth of a second, with the first of each.
+    // In a tenth of a second, including the first sample of each.
     assert_eq!(lines, [7, 41]);
 }

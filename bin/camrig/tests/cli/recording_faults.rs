@@ -1,4 +1,4 @@
-//! Rigs that are killed, and disks that are slow or full: the recording is readable, and says what it holds.
+//! Tests of recordings of killed rigs, and on slow or full disks: they are readable and contain their gaps.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -20,16 +20,16 @@ overflow = "block"
 options = { file = "rig.mcap" }
 "#;
 
-/// Runs a command about the recording, where all has to be well.
+/// Runs a command on the recording, checks that it succeeds without errors, and returns stdout.
 #[track_caller]
-fn well(test: &mut Test, args: &[&str]) -> String {
+fn succeed(test: &mut Test, args: &[&str]) -> String {
     test.set_args(args);
     let (stdout, stderr, status) = test.output();
     assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
     stdout
 }
 
-/// Waits until a file is as large as this.
+/// Waits until a file has at least this size.
 fn wait_for_size(file: &Path, bytes: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::fs::metadata(file).map_or(0, |metadata| metadata.len()) < bytes {
@@ -56,17 +56,17 @@ fn a_killed_rig_leaves_a_recording_up_to_its_last_chunk() {
         rig.kill().unwrap();
         rig.wait().unwrap();
         wait_for_end_of(&recording);
-        let info = well(&mut test, &["recording", "info", "rig.mcap"]);
+        let info = succeed(&mut test, &["recording", "info", "rig.mcap"]);
         assert!(info.contains("without an index"), "{info}");
-        let repaired = well(&mut test, &["recording", "repair", "rig.mcap"]);
+        let repaired = succeed(&mut test, &["recording", "repair", "rig.mcap"]);
         assert!(repaired.starts_with("rig-repaired.mcap: "), "{repaired}");
-        let verified = well(&mut test, &["recording", "verify", "rig-repaired.mcap"]);
+        let verified = succeed(&mut test, &["recording", "verify", "rig-repaired.mcap"]);
         let (framesets, missing) = counts(&verified);
         assert!(framesets > 10 && missing == 0, "{verified}");
     }
 }
 
-/// Ends the worker of this process by SIGKILL.
+/// Kills the worker of this process.
 fn kill_worker(of: &Child, process: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let parent = format!("PPid:\t{}\n", of.id());
@@ -87,7 +87,7 @@ fn kill_worker(of: &Child, process: &str) {
 }
 
 #[test]
-fn a_recorder_that_is_started_again_goes_on_in_a_new_file() {
+fn a_restarted_recorder_continues_in_a_new_file() {
     let mut test = Test::new().topology(RIG);
     let mut rig = Command::new(env!("CARGO_BIN_EXE_camrig"))
         .args(["run", "t.toml", "--placement", "multi-process"])
@@ -104,14 +104,14 @@ fn a_recorder_that_is_started_again_goes_on_in_a_new_file() {
     let interrupted = Command::new("kill").args(["-INT", &rig.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     rig.wait().unwrap();
-    let verified = well(&mut test, &["recording", "verify", "rig-2.mcap"]);
+    let verified = succeed(&mut test, &["recording", "verify", "rig-2.mcap"]);
     let (framesets, missing) = counts(&verified);
     assert!(framesets > 10 && missing == 0, "{verified}");
-    let repaired = well(&mut test, &["recording", "repair", "rig.mcap"]);
+    let repaired = succeed(&mut test, &["recording", "repair", "rig.mcap"]);
     assert!(repaired.starts_with("rig-repaired.mcap: "), "{repaired}");
 }
 
-/// Waits until nobody writes a file any more: no process has it open.
+/// Waits until no process has the file open.
 fn wait_for_end_of(file: &Path) {
     let file = file.canonicalize().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -127,7 +127,7 @@ fn wait_for_end_of(file: &Path) {
     }
 }
 
-/// What a rig leaves whose recording may not grow: the rig goes on, and the recorder says so.
+/// Checks that a rig whose recording could not grow continued, and that the recorder reported the error.
 #[track_caller]
 fn ends_early(
     test: &mut Test,
@@ -136,26 +136,26 @@ fn ends_early(
     indexed: bool,
 ) {
     assert_eq!(status, Some(70), "{stdout}{stderr}");
-    let told: Vec<_> = stderr.lines().filter_map(|line| line.split_once(' ').map(|(_, line)| line)).collect();
+    let logged: Vec<_> =
+        stderr.lines().filter_map(|line| line.split_once(' ').map(|(_, line)| line)).collect();
     let ends = format!(
-        "ERROR main/recorder: cannot write `rig.mcap`: {error}; the recording ends here, and the rig goes on \
-         without it"
+        "ERROR main/recorder: cannot write `rig.mcap`: {error}; recording stopped, the rig continues"
     );
-    assert_eq!(told[0], ends, "{stderr}");
+    assert_eq!(logged[0], ends, "{stderr}");
     assert!(
-        told[1].starts_with(&format!(
+        logged[1].starts_with(&format!(
             "ERROR main: processor `recorder` failed: cannot write `rig.mcap`: {error}; "
-        )) && told[1].ends_with(" framesets came after the end of the recording"),
+        )) && logged[1].ends_with(" framesets were not recorded"),
         "{stderr}"
     );
-    assert_eq!(told.len(), 2, "{stderr}");
-    // The rig went on.
+    assert_eq!(logged.len(), 2, "{stderr}");
+    // The rig continued.
     assert!(stdout.contains("verify: front: 300 framesets"), "{stdout}");
     let verified = if indexed {
-        well(test, &["recording", "verify", "rig.mcap"])
+        succeed(test, &["recording", "verify", "rig.mcap"])
     } else {
-        well(test, &["recording", "repair", "rig.mcap"]);
-        well(test, &["recording", "verify", "rig-repaired.mcap"])
+        succeed(test, &["recording", "repair", "rig.mcap"]);
+        succeed(test, &["recording", "verify", "rig-repaired.mcap"])
     };
     let (framesets, missing) = counts(&verified);
     assert!(framesets > 10 && framesets < 300 && missing == 0, "{verified}");
@@ -174,25 +174,25 @@ options = {{ digest = true }}
     )
 }
 
-/// The kernel promises room beyond the shell's limit on the size of files, and refuses to have it written: so fail
-/// disks that break, and file systems that promise nothing. Then there is no room for the index.
+/// A limit on the size of files: the kernel reserves space beyond it but refuses writes, like broken disks and file
+/// systems that reserve nothing. So there is no space for the index either.
 #[test]
-fn a_file_that_may_not_grow_ends_the_recording_and_not_the_rig() {
+fn a_limit_on_the_file_ends_the_recording_but_not_the_rig() {
     let mut test = Test::new().topology(rig_with_check()).args(["run", "t.toml", "--framesets", "300"]);
-    // In blocks of 512 bytes: 1.5 MB. Without the trap the kernel would end the process.
+    // In blocks of 512 bytes: 1.5 MB. Without the trap the kernel would kill the process.
     let output = test.output_of("trap '' XFSZ; ulimit -f 3000; exec \"$@\"");
     ends_early(&mut test, output, "File too large (os error 27)", false);
 }
 
-/// A real file system that is full. Needs root.
+/// Fills a real file system. Needs root.
 #[test]
-fn a_full_disk_ends_the_recording_and_not_the_rig() {
+fn a_full_disk_ends_the_recording_but_not_the_rig() {
     let mut test = Test::new().topology(rig_with_check()).args(["run", "t.toml", "--framesets", "300"]);
     let folder = test.folder().to_owned();
     let mount =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500k", "camrig-test"]).arg(&folder).output();
     if !mount.is_ok_and(|mount| mount.status.success()) {
-        println!("left out, because this test may not mount a file system: a full disk");
+        println!("skipped, because this test cannot mount a file system");
         return;
     }
     let _unmount = Unmount(folder.clone());
@@ -201,9 +201,9 @@ fn a_full_disk_ends_the_recording_and_not_the_rig() {
     ends_early(&mut test, output, "No space left on device (os error 28)", true);
 }
 
-/// A disk that takes 20 ms for each write: strace, which is not everywhere, holds up nothing but the writes to the file.
+/// A disk that needs 20 ms for each write: strace delays only the writes to the file. Skipped without strace.
 #[test]
-fn what_a_slow_disk_leaves_out_is_in_the_recording() {
+fn gaps_of_a_slow_disk_are_in_the_recording() {
     const FRAMESETS: u64 = 1000;
     let rig = r#"
 placement = "multi-process"
@@ -225,7 +225,7 @@ overflow = "block"
 options = { digest = true }
 "#;
     if Command::new("strace").arg("-V").output().is_err() {
-        println!("left out, because there is no strace: a slow disk");
+        println!("skipped, because strace is not installed");
         return;
     }
     let mut test = Test::new().topology(rig);
@@ -233,22 +233,22 @@ options = { digest = true }
     let slow = "exec strace -f -qq -o trace -P \"$PWD/rig.mcap\" -e trace=write -e inject=write:delay_enter=20ms \"$@\"";
     let (stdout, stderr, status) = test.output_of(slow);
     assert_eq!(status, Some(0), "{stdout}{stderr}");
-    // The camera, which waits for its readers, was not held up: all it made was there to be recorded.
+    // The camera waits for its readers, but was not delayed: all its framesets reached the recorder.
     assert!(stdout.contains("verify: front: 1000 framesets, "), "{stdout}");
-    let verified = well(&mut test, &["recording", "verify", "rig.mcap"]);
+    let verified = succeed(&mut test, &["recording", "verify", "rig.mcap"]);
     let (framesets, missing) = counts(&verified);
     assert_eq!(framesets + missing, FRAMESETS, "{verified}");
     assert!(
-        stderr.contains(&format!("{missing} framesets were left out: the disk was too slow")),
+        stderr.contains(&format!("{missing} framesets were dropped because the disk was too slow")),
         "{stderr}"
     );
-    let info = well(&mut test, &["recording", "info", "rig.mcap"]);
+    let info = succeed(&mut test, &["recording", "info", "rig.mcap"]);
     let mut gaps = info.lines().filter(|line| line.trim_start().starts_with("missing: ")).peekable();
     assert!(
         gaps.peek().is_some() && gaps.all(|gap| gap.ends_with(", memory") || gap.ends_with("gaps")),
         "{info}"
     );
-    // What was left out would have taken a gigabyte.
+    // The missing framesets would have taken a gigabyte.
     let report = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let processes = report["processes"].as_array().unwrap();
@@ -260,7 +260,7 @@ struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {
-        // Lazily: a test that failed may have left something open.
+        // Lazily: a failed test may have left a file open.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

@@ -1,4 +1,4 @@
-//! A hundred recorders, each ended by SIGKILL at a moment of chance: what was whole is there.
+//! Kills a hundred recorders at random moments: every intact frameset is recovered.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,11 +12,11 @@ const SEED: &str = "CAMRIG_KILL_SEED";
 
 const KILLS: u64 = 100;
 
-/// Opcodes of MCAP, and what a file begins with.
+/// The opcode of an MCAP chunk, and the length of the magic bytes at the start.
 const CHUNK: u8 = 6;
 const MAGIC_BYTES: usize = 8;
 
-/// Four framesets to be played round and round, so that the recorder is what takes the time.
+/// Records four framesets to be replayed repeatedly, so that the recorder is the bottleneck.
 const SOURCE: &str = r#"
 [camera.front]
 driver = "synthetic"
@@ -44,13 +44,13 @@ options = { file = "rig.mcap", memory_mib = 16 }
 "#;
 
 #[test]
-fn a_hundred_killed_recorders_leave_what_was_whole() {
+fn intact_framesets_of_a_hundred_killed_recorders_are_recovered() {
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
     });
     println!("{SEED}={seed}");
-    let mut draw = draws(seed);
+    let mut draw = random_numbers(seed);
     let mut test = Test::new().topology(SOURCE).args(["run", "t.toml", "--framesets", "4"]);
     let (stdout, stderr, status) = test.output();
     assert_eq!(status, Some(0), "{stdout}{stderr}");
@@ -65,7 +65,7 @@ fn a_hundred_killed_recorders_leave_what_was_whole() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // From before the first frameset on.
+        // The smallest size is before the first frameset.
         let size_bytes = draw(4 << 20);
         wait_for_size(&recording, 1 + size_bytes);
         rig.kill().unwrap();
@@ -76,14 +76,14 @@ fn a_hundred_killed_recorders_leave_what_was_whole() {
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "kill {kill} at {size_bytes}: {stdout}");
         let (verified, stderr, status) = run(&mut test, &["recording", "verify", "rig-repaired.mcap"]);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "kill {kill} at {size_bytes}: {verified}");
-        // The first chunk is what the camera says of itself, each other one a frameset.
+        // The first chunk describes the camera, every other one has a frameset.
         let expected = left.chunks.saturating_sub(1);
         let found = if expected == 0 { (0, 0) } else { counts(&verified) };
         assert_eq!(found, (expected, 0), "kill {kill} at {size_bytes}: {verified}");
         std::fs::remove_file(&recording).unwrap();
         std::fs::remove_file(test.folder().join("rig-repaired.mcap")).unwrap();
     }
-    println!("{torn} of {KILLS} kills met a chunk half written");
+    println!("{torn} of {KILLS} kills left an incomplete record");
 }
 
 fn run(test: &mut Test, args: &[&str]) -> (String, String, Option<i32>) {
@@ -91,10 +91,10 @@ fn run(test: &mut Test, args: &[&str]) -> (String, String, Option<i32>) {
     test.output()
 }
 
-/// What a killed recorder left, by the lengths of its records alone.
+/// The content of a killed recorder's file, by the lengths of its records alone.
 #[derive(Default)]
 struct Left {
-    /// Chunks that are whole.
+    /// Number of intact chunks.
     chunks: u64,
     /// Whether the file ends inside a record.
     torn: bool,
@@ -117,8 +117,8 @@ impl Left {
     }
 }
 
-/// Numbers below a bound that look drawn.
-fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
+/// Returns a generator of pseudo-random numbers below a bound.
+fn random_numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |below| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -126,7 +126,7 @@ fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Waits until a file is as large as this.
+/// Waits until a file has at least this size.
 fn wait_for_size(file: &Path, bytes: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::fs::metadata(file).map_or(0, |metadata| metadata.len()) < bytes {

@@ -1,10 +1,10 @@
-//! What a replay gives, frameset by frameset: its matches, its rounds, its pace.
+//! Tests that a replay delivers every recorded frameset: its matches, its repetitions, its speed.
 
 use serde_json::Value;
 
 use crate::recording::Folder;
 
-/// Three cameras that see the same instants a little apart, one of them at half the rate, and lose some.
+/// Three cameras whose exposures are a little apart, one of them at half the rate, two with lost framesets.
 const CAMERAS: &str = "
 [camera.left]
 driver = 'synthetic'
@@ -21,7 +21,7 @@ options = { model = 'any', seed = 3, paced = false, color = '32x24@15', depth = 
 
 const NAMES: [&str; 3] = ["left", "right", "top"];
 
-/// The processor `match`, and a recorder behind it.
+/// Returns the processor `match` with a recorder that reads it.
 fn matched(file: &str) -> String {
     format!(
         "
@@ -40,22 +40,22 @@ options = {{ file = '{file}' }}
     )
 }
 
-/// A camera of a recording.
+/// Returns a replayed camera.
 fn replayed(name: &str, options: &str) -> String {
     format!("\n[camera.{name}]\ndriver = 'replay'\noptions = {{ {options} }}\n")
 }
 
-/// A recorder of some cameras that loses nothing.
+/// Returns a recorder that drops no frameset.
 fn recorder(inputs: &str, file: &str) -> String {
     format!(
         "\n[processor.all]\nkind = 'record'\ninputs = {inputs}\noverflow = 'block'\noptions = {{ file = '{file}' }}\n"
     )
 }
 
-/// The framesets of a camera of a recording, in their order, without their arrival.
+/// Returns a recorded camera's framesets in order, without their arrival times.
 fn framesets(folder: &mut Folder, file: &str, camera: &str) -> Vec<Value> {
     let output = format!("images/{file}/{camera}");
-    folder.well(&["recording", "export", file, "-o", &output, "--format", "npy", "--camera", camera]);
+    folder.succeed(&["recording", "export", file, "-o", &output, "--format", "npy", "--camera", camera]);
     let lines = folder.path().join(output).join(camera).join("framesets.jsonl");
     let lines = std::fs::read_to_string(lines).unwrap();
     let without_arrival = |line| {
@@ -71,11 +71,11 @@ fn number(frameset: &Value, place: &str) -> u64 {
 }
 
 #[test]
-fn matches_are_recorded_and_a_replay_gives_the_same() {
+fn a_replay_gives_the_recorded_matches() {
     let mut folder = Folder::new();
     let cameras = recorder("['left', 'right', 'top']", "rig.mcap");
     folder.write("record.toml", &format!("{CAMERAS}{cameras}{}", matched("matched.mcap")));
-    folder.well(&["run", "record.toml", "--framesets", "120"]);
+    folder.succeed(&["run", "record.toml", "--framesets", "120"]);
     let matches = |folder: &mut Folder, file: &str| {
         NAMES.map(|name| framesets(folder, file, &format!("together/{name}")))
     };
@@ -97,38 +97,38 @@ fn matches_are_recorded_and_a_replay_gives_the_same() {
     for placement in ["in-process", "multi-process"] {
         let file = format!("{placement}.mcap");
         folder.write("replay.toml", &format!("{cameras}{}", matched(&file)));
-        folder.well(&["run", "replay.toml", "--placement", placement]);
+        folder.succeed(&["run", "replay.toml", "--placement", placement]);
         assert_eq!(matches(&mut folder, &file), original, "{placement}");
     }
-    // Some share a process, some do not.
+    // Some actors share a process, some do not.
     let mixed = format!("{cameras}{}", matched("mixed.mcap"))
         .replace("[camera.right]\n", "[camera.right]\nprocess = 'eyes'\n")
         .replace("[camera.top]\n", "[camera.top]\nprocess = 'eyes'\n")
         .replace("kind = 'match'\n", "kind = 'match'\nprocess = 'main'\n");
     folder.write("mixed.toml", &mixed);
-    folder.well(&["run", "mixed.toml"]);
+    folder.succeed(&["run", "mixed.toml"]);
     assert_eq!(matches(&mut folder, "mixed.mcap"), original, "mixed");
 }
 
-/// `rig.mcap` with ten framesets of the camera `left`, which are given.
+/// Records ten framesets of the camera `left` into `rig.mcap`, and returns them.
 fn ten_framesets() -> (Folder, Vec<Value>) {
     let mut folder = Folder::new();
     let camera = CAMERAS.split("\n\n").next().unwrap().replace(", drop_rate = 0.05", "");
     folder.write("record.toml", &format!("{camera}{}", recorder("['left']", "rig.mcap")));
-    folder.well(&["run", "record.toml", "--framesets", "10"]);
+    folder.succeed(&["run", "record.toml", "--framesets", "10"]);
     let recorded = framesets(&mut folder, "rig.mcap", "left");
     assert_eq!(recorded.len(), 10);
     (folder, recorded)
 }
 
 #[test]
-fn each_round_of_a_repeated_recording_is_the_first_again() {
+fn each_repetition_gives_the_same_framesets() {
     let (mut folder, recorded) = ten_framesets();
     for pace in ["paced = false", "speed = 1000.0"] {
         let camera = replayed("left", &format!("file = 'rig.mcap', repeat = true, {pace}"));
         let file = format!("{}.mcap", pace.split(' ').next().unwrap());
         folder.write("repeat.toml", &format!("{camera}{}", recorder("['left']", &file)));
-        folder.well(&["run", "repeat.toml", "--framesets", "25"]);
+        folder.succeed(&["run", "repeat.toml", "--framesets", "25"]);
         let mut expected: Vec<_> = recorded.iter().cycle().take(25).cloned().collect();
         for (sequence, frameset) in expected.iter_mut().enumerate() {
             frameset["sequence"] = sequence.into();
@@ -138,13 +138,13 @@ fn each_round_of_a_repeated_recording_is_the_first_again() {
 }
 
 #[test]
-fn whatever_the_speed_everything_arrives() {
+fn every_frameset_arrives_at_any_speed() {
     let (mut folder, recorded) = ten_framesets();
     for speed in ["0.9", "1000.0"] {
         let file = format!("{speed}.mcap");
         let camera = replayed("left", &format!("file = 'rig.mcap', speed = {speed}"));
         folder.write("speed.toml", &format!("{camera}{}", recorder("['left']", &file)));
-        folder.well(&["run", "speed.toml"]);
+        folder.succeed(&["run", "speed.toml"]);
         assert_eq!(framesets(&mut folder, &file, "left"), recorded, "{speed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The report is a contract: other programs read it.
+//! Tests of the report, whose fields other programs rely on.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 
 use crate::program::Test;
 
-/// The report of a run of the demo's topology with `--framesets 5` and more `args`. However long a loaded machine
-/// takes over a frameset, no camera is said to be stalled.
+/// Runs the demo's topology with `--framesets 5` and more `args`, and returns the report. The stall time-out is
+/// disabled, because a loaded machine may take long for a frameset.
 #[track_caller]
 fn report_of_demo(args: &[&str]) -> Value {
     let run = ["run", "t.toml", "--framesets", "5", "--report", "report.json"];
     let driver = "driver = \"synthetic\"\n";
-    let patient = format!("{driver}stall_timeout_millis = 0\n");
-    let topology = include_str!("../../src/demo.toml").replace(driver, &patient);
+    let without_timeout = format!("{driver}stall_timeout_millis = 0\n");
+    let topology = include_str!("../../src/demo.toml").replace(driver, &without_timeout);
     let test = Test::new().topology(topology).args(run.iter().chain(args).copied());
     let (stdout, stderr, status) = test.output();
-    // Not on a terminal: no table.
+    // No table, because stdout is not a terminal.
     assert_eq!((stderr.as_str(), status), ("", Some(0)));
     let port = stdout.strip_prefix("view: http://127.0.0.1:").and_then(|rest| rest.strip_suffix("/\n"));
     assert!(port.is_some_and(|port| port.parse::<u16>().is_ok()), "{stdout}");
@@ -35,7 +35,7 @@ fn names<'a>(list: &'a [Value], key: &str) -> Vec<&'a str> {
     list.iter().map(|entry| entry[key].as_str().unwrap()).collect()
 }
 
-/// Every key with the type of its value, in the order of the alphabet.
+/// Returns every key with the type of its value, in alphabetical order.
 fn shape(value: &Value) -> String {
     let entries = value.as_object().unwrap().iter().map(|(key, value)| {
         let kind = match value {
@@ -52,9 +52,9 @@ fn shape(value: &Value) -> String {
     entries.collect::<Vec<_>>().join(", ")
 }
 
-/// What holds of every report of the demo, wherever its actors live.
+/// Checks a report of the demo, in any placement.
 #[track_caller]
-fn keeps_the_contract(report: &Value) {
+fn check_contract(report: &Value) {
     assert_eq!(
         shape(report),
         "actors array, camrig_report count, exit string, links array, matching array, processes array, \
@@ -113,9 +113,9 @@ fn keeps_the_contract(report: &Value) {
 }
 
 #[test]
-fn in_processes_of_their_own() {
+fn the_report_of_many_processes() {
     let report = report_of_demo(&[]);
-    keeps_the_contract(&report);
+    check_contract(&report);
     for actor in list(&report, "actors") {
         assert_eq!(actor["process"], actor["name"]);
     }
@@ -129,9 +129,9 @@ fn in_processes_of_their_own() {
 }
 
 #[test]
-fn in_one_process() {
+fn the_report_of_one_process() {
     let report = report_of_demo(&["--placement", "in-process"]);
-    keeps_the_contract(&report);
+    check_contract(&report);
     for actor in list(&report, "actors") {
         assert_eq!(actor["process"], "main");
     }
@@ -142,7 +142,7 @@ fn in_one_process() {
 }
 
 #[test]
-fn a_camera_that_fails_is_named() {
+fn the_report_names_a_failed_camera() {
     let test = Test::new()
         .topology(
             r#"
@@ -172,7 +172,7 @@ inputs = ["left"]
 }
 
 #[test]
-fn what_was_matched_is_told() {
+fn the_report_has_the_matches() {
     let test = Test::new()
         .topology(
             r#"

@@ -1,7 +1,5 @@
 //! What becomes of a frameset that finds no room, and why it did not arrive.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// What a producer does when a reader's queue is full.
@@ -18,7 +16,8 @@ pub enum Overflow {
 }
 
 /// Why a link did not deliver a frameset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DropReason {
     /// Every slot of the producer was held.
     NoSlot,
@@ -55,11 +54,5 @@ impl DropReason {
             Self::Refused => "refused",
             Self::ProcessDied => "process-died",
         }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }

@@ -10,7 +10,9 @@
 use std::mem::{forget, take};
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
+use camrig_frame::{
+    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
+};
 use ipc_channel::ipc::{IpcSender, channel};
 use proptest::prelude::*;
 
@@ -226,7 +228,16 @@ fn received(link_state: &LinkState) -> Arc<LinkState> {
 
 impl Rig {
     fn new(links: &[(Overflow, usize)]) -> Self {
-        let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
+        let info = CameraInfo {
+            name: "camera".to_owned(),
+            driver: String::new(),
+            serial: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            usb_type: String::new(),
+            depth_unit_meters: 0.001,
+            streams: Vec::new(),
+        };
         let links: Vec<Link> =
             links.iter().map(|&(overflow, capacity)| Link::new(overflow, capacity)).collect();
         let mut rig = Self {
@@ -304,9 +315,14 @@ impl Rig {
         let Some(producer) = &mut self.producer else { return };
         self.stamp += 1;
         let frame = FrameHeader {
+            stream: Stream::Infrared1,
+            format: PixelFormat::Y8,
+            width,
+            height: 64,
+            stride_bytes: width,
             number: self.stamp,
             timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-            ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, width, 64)
+            metadata: Metadata::EMPTY,
         };
         let size_bytes = frame.size_bytes() as usize;
         let pool = match producer.pool.take() {
@@ -323,10 +339,16 @@ impl Rig {
             }
         };
         producer.pool = Some(Arc::clone(&pool));
-        let header = FrameSetHeader::new(0, [frame].into_iter().collect());
-        let mut lent = pool.lend(header.clone(), &producer.writers).unwrap();
+        let header = FrameSetHeader {
+            sequence: 0,
+            source: 0,
+            arrival_nanos: 0,
+            matched: None,
+            frames: [frame].into_iter().collect(),
+        };
+        let mut lent = pool.lend(&header).unwrap();
         while lent.is_none() && producer.writers.iter().any(|writer| writer.take_back_oldest()) {
-            lent = pool.lend(header.clone(), &producer.writers).unwrap();
+            lent = pool.lend(&header).unwrap();
         }
         if let Some(mut loan) = lent {
             stamp(loan.frame_mut(0), self.stamp);
@@ -335,9 +357,7 @@ impl Rig {
         }
         self.counters.count_produced();
         for writer in &producer.writers {
-            let _step = writer.link_state().producer_step();
-            writer.link_state().count_produced();
-            writer.link_state().count_dropped(DropReason::NoSlot);
+            writer.link_state().count_produced_and_dropped(DropReason::NoSlot);
         }
     }
 
@@ -349,7 +369,9 @@ impl Rig {
         if let Some(loan) = remove(&mut producer.loans, loan) {
             let sequence = self.counters.produced();
             self.counters.count_produced();
-            producer.published.push(loan.publish(sequence, &producer.writers));
+            let published = loan.publish(sequence);
+            producer.writers.iter().for_each(|writer| writer.publish(&published));
+            producer.published.push(published);
         }
     }
 
@@ -361,12 +383,9 @@ impl Rig {
         let Some(loan) = producer.loans.pop().filter(|_| publishes) else { return };
         let sequence = self.counters.produced();
         self.counters.count_produced();
-        // A link without room, so that the header is written, and the links before the one.
-        let nobody = Link::new(Overflow::DropNewest, 0).writer();
+        let published = loan.publish(sequence);
         let writer = Arc::clone(&producer.writers[link]);
-        producer.writers.truncate(link);
-        producer.writers.insert(0, nobody);
-        let published = loan.publish(sequence, &producer.writers);
+        producer.writers[..link].iter().for_each(|writer| writer.publish(&published));
         let link = &mut self.links[link];
         if at < ProducerAt::InStep {
             return;

@@ -1,5 +1,5 @@
-//! What realsense-sys lacks: software devices, as librealsense 2.56.5's `rs_internal.h` has them, and how its
-//! calls are checked in programs without a camera.
+//! Declarations that realsense-sys lacks: software devices, from librealsense 2.56.5's `rs_internal.h`; and checked calls
+//! for programs without a camera.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 
 use realsense_sys as rs2;
 
-/// The value of a call. A fault of librealsense is a panic: there is nobody to handle it.
+/// Returns the value of a call. Panics on an error of librealsense.
 pub(crate) fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T {
     let mut error = ptr::null_mut();
     let value = call(&raw mut error);
@@ -19,7 +19,7 @@ pub(crate) fn checked<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> T 
     value
 }
 
-/// What a call has made.
+/// Returns the object that a call created.
 pub(crate) fn some<T>(pointer: *mut T) -> NonNull<T> {
     NonNull::new(pointer).expect("librealsense gave an object")
 }

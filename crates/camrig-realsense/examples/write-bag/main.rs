@@ -1,7 +1,7 @@
-//! Writes a recording that librealsense plays, without a camera: for tests, and to rehearse a topology.
+//! Writes a recording that librealsense plays, without a camera: for tests, and to try out a topology.
 //!
-//! Each frameset is a Z16 and an RGB8 image, numbered from 0, dated by the device's clock; what they show is
-//! a pure function of number and pixel, which `software.rs` documents. Writing takes as long as playing.
+//! Each frameset is a Z16 and an RGB8 image, numbered from 0, with timestamps of the device's clock; their content is a
+//! pure function of number and pixel, which `software.rs` documents. Writing takes as long as playing.
 
 mod software;
 
@@ -16,7 +16,7 @@ use software::{Identity, Scene, SoftwareCamera};
 struct Arguments {
     /// The file to write; it is replaced if it exists.
     out: PathBuf,
-    /// How many pairs of a depth and a color frame.
+    /// Number of pairs of a depth and a color frame.
     #[arg(long, default_value_t = 30)]
     framesets: u32,
     /// Width and height of both images, in pixels.
@@ -25,14 +25,14 @@ struct Arguments {
     /// Frames of each stream per second.
     #[arg(long, default_value_t = 30)]
     rate: u32,
-    /// Whether each pair comes with a Y8 image of the left infrared stream.
+    /// Add a Y8 image of the left infrared stream to each pair.
     #[arg(long)]
     infrared: bool,
-    /// Which camera it is: a D405 counts depth in 0.1 mm, a D435 in 1 mm; a D435i has motion sensors,
-    /// an accelerometer at 100 Hz and a gyroscope at 200 Hz.
+    /// The camera's model: a D405 has depth in 0.1 mm, a D435 in 1 mm; a D435i has motion sensors, an accelerometer at
+    /// 100 Hz and a gyroscope at 200 Hz.
     #[arg(long, value_enum, default_value_t = Model::D405)]
     model: Model,
-    /// Let depth show nothing but a wall at this distance, in metres.
+    /// Show only a wall at this distance, in metres.
     #[arg(long)]
     wall_meters: Option<f32>,
 }

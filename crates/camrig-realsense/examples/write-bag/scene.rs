@@ -1,13 +1,13 @@
-//! What a software camera is and sees.
+//! The description of a software camera and of its images.
 //!
-//! What it sees is a pure function of the frame's number and the pixel: [`Scene::depth_pixels`],
+//! Its images are a pure function of the frame's number and the pixel: [`Scene::depth_pixels`],
 //! [`Scene::color_pixels`] and [`Scene::infrared_pixels`].
 
 use std::ffi::c_int;
 
 use realsense_sys as rs2;
 
-/// Which camera it is.
+/// The identity of a camera.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "only the tests look for one among several")]
 pub(crate) struct Identity {
@@ -15,7 +15,7 @@ pub(crate) struct Identity {
     pub(crate) serial: &'static str,
     pub(crate) firmware: &'static str,
     pub(crate) usb_type: &'static str,
-    /// As librealsense's V4L2 backend tells it.
+    /// The port as librealsense's V4L2 backend reports it.
     pub(crate) physical_port: &'static str,
     pub(crate) depth_unit_meters: f32,
 }
@@ -50,37 +50,37 @@ impl Identity {
     };
 }
 
-/// What a software camera is and sees.
+/// The description of a software camera and of its images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
     pub(crate) identity: Identity,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) frames_per_second: u32,
-    /// How much later than depth each color frame is dated, in milliseconds.
+    /// The delay of each color frame's timestamp against depth, in milliseconds.
     pub(crate) color_delay_millis: f64,
-    /// The format of the left infrared stream, if there is one: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`.
+    /// The format of the left infrared stream: `RS2_FORMAT_Y8` or `RS2_FORMAT_Y16`; `None` without the stream.
     pub(crate) infrared: Option<rs2::rs2_format>,
-    /// Whether there is a right infrared stream too, which sees what the left one sees and 100 more.
+    /// Whether there is a right infrared stream too, whose images are those of the left one 100 frames later.
     pub(crate) infrared_2: bool,
-    /// Width, height and rate that each stream could have as well.
+    /// Width, height and rate of further profiles of each stream.
     pub(crate) also: &'static [(u32, u32, u32)],
-    /// Whether color comes from the depth sensor, as that of a D405.
+    /// Whether color comes from the depth sensor, as in a D405.
     pub(crate) one_sensor: bool,
     pub(crate) options: &'static [SoftwareOption],
     /// Whether it has motion sensors: see [`Scene::ACCEL_RATE`] and [`Scene::GYRO_RATE`].
     pub(crate) motion: bool,
-    /// The distance of a flat wall that is all it sees, in metres.
+    /// The distance of a flat wall that fills all images, in metres.
     pub(crate) wall_meters: Option<f32>,
 }
 
 /// An option of a software camera.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SoftwareOption {
-    /// Whether the color sensor has it, or the depth sensor.
+    /// Whether it belongs to the color sensor or to the depth sensor.
     pub(crate) of_color: bool,
     pub(crate) option: rs2::rs2_option,
-    /// Least, most, step and default.
+    /// Minimum, maximum, step and default.
     pub(crate) range: [f32; 4],
     pub(crate) writable: bool,
 }
@@ -90,11 +90,10 @@ impl Scene {
     pub(crate) const ACCEL_RATE: u32 = 100;
     pub(crate) const GYRO_RATE: u32 = 200;
 
-    /// Color is this far to the right of depth, in metres.
+    /// The distance from depth to color, to the right, in metres.
     pub(crate) const BASELINE_METERS: f32 = 0.015;
 
-    /// The Z16 image with this `number`: the wall, if there is one, or at column x and row y
-    /// `1000 + 17 * number + x + 3 * y` modulo 2^16.
+    /// Returns the Z16 image `number`: the wall, or at column x and row y `1000 + 17 * number + x + 3 * y` modulo 2^16.
     pub(crate) fn depth_pixels(&self, number: u32) -> Vec<u8> {
         if let Some(meters) = self.wall_meters {
             let units = (meters / self.identity.depth_unit_meters).round() as u16;
@@ -104,30 +103,30 @@ impl Scene {
         self.pixels().flat_map(|(x, y)| unit(x, y).to_le_bytes()).collect()
     }
 
-    /// The RGB8 image with this `number`: at column x and row y, red is `x + number`, green `y + 2 * number`
-    /// and blue `x + y + 3 * number`, each modulo 2^8.
+    /// Returns the RGB8 image `number`: at column x and row y, red is `x + number`, green `y + 2 * number` and blue
+    /// `x + y + 3 * number`, each modulo 2^8.
     pub(crate) fn color_pixels(&self, number: u32) -> Vec<u8> {
         let rgb = |x: u32, y: u32| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8);
         self.pixels().flat_map(|(x, y)| rgb(x, y)).collect()
     }
 
-    /// The infrared image with this `number`: all bytes are `number` modulo 2^8.
+    /// Returns the infrared image `number`: all bytes are `number` modulo 2^8.
     pub(crate) fn infrared_pixels(&self, number: u32) -> Vec<u8> {
         let bytes_per_pixel = self.infrared.map_or(0, bytes_per_pixel);
         vec![number as u8; (self.width * self.height * bytes_per_pixel) as usize]
     }
 
-    /// The timestamp of the depth frame with this `number`, in milliseconds of the device's clock.
+    /// Returns the timestamp of depth frame `number`, in milliseconds of the device's clock.
     pub(crate) fn millis(&self, number: u32) -> f64 {
         1000.0 * f64::from(number) / f64::from(self.frames_per_second)
     }
 
-    /// What sample `number` of a motion sensor shows: `number`, -9.8 and `number / 8`.
+    /// Returns sample `number` of a motion sensor: `number`, -9.8 and `number / 8`.
     pub(crate) fn xyz(number: u32) -> [f32; 3] {
         [number as f32, -9.8, number as f32 / 8.0]
     }
 
-    /// The timestamp of sample `number` of so many a second, in milliseconds of the device's clock.
+    /// Returns the timestamp of sample `number` at this rate, in milliseconds of the device's clock.
     pub(crate) fn sample_millis(number: u32, rate: u32) -> f64 {
         1000.0 * f64::from(number) / f64::from(rate)
     }
@@ -137,7 +136,7 @@ impl Scene {
         (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
     }
 
-    /// A pinhole in the middle of the image.
+    /// Returns a pinhole model with its center in the middle of the image.
     pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
         rs2::rs2_intrinsics {
             width: self.width as c_int,
@@ -152,13 +151,11 @@ impl Scene {
     }
 }
 
-/// Of the formats that software cameras have here.
+/// Returns the size of a pixel in the formats of software cameras.
 pub(crate) fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
     match format {
         rs2::rs2_format_RS2_FORMAT_Y8 => 1,
-        rs2::rs2_format_RS2_FORMAT_Z16
-        | rs2::rs2_format_RS2_FORMAT_Y16
-        | rs2::rs2_format_RS2_FORMAT_RAW16 => 2,
+        rs2::rs2_format_RS2_FORMAT_Z16 | rs2::rs2_format_RS2_FORMAT_Y16 => 2,
         rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
         _ => panic!("a software camera has no format {format}"),
     }

@@ -1,6 +1,6 @@
 //! A depth camera without hardware: librealsense's own software device, and its recorder.
 //!
-//! For tests and for recordings to rehearse with. What the camera is and sees is its `scene`.
+//! For tests and for recordings. Its `scene` describes the camera and its images.
 //!
 //! All of this program's `unsafe` is in this module, and in `internal`, which has the declarations.
 #![allow(unsafe_code)]
@@ -29,11 +29,10 @@ use scene::bytes_per_pixel;
 #[allow(unused_imports, reason = "a program without options has no use for theirs")]
 pub(crate) use scene::{Identity, Scene, SoftwareOption};
 
-/// One camera at a time tells where its streams are.
+/// Cameras register their extrinsics one at a time.
 static REGISTERING: Mutex<()> = Mutex::new(());
 
-/// A camera of librealsense's kind `software device`, with a stereo and a color sensor, and motion sensors if its
-/// scene says so.
+/// A camera of librealsense's kind `software device`, with a stereo and a color sensor, and optional motion sensors.
 pub(crate) struct SoftwareCamera {
     scene: Scene,
     device: NonNull<rs2::rs2_device>,
@@ -45,7 +44,7 @@ pub(crate) struct SoftwareCamera {
     motion: Option<MotionModule>,
 }
 
-/// Both motion sensors, which are one to librealsense.
+/// Both motion sensors, which are one sensor to librealsense.
 struct MotionModule {
     sensor: NonNull<rs2::rs2_sensor>,
     accel: NonNull<rs2::rs2_stream_profile>,
@@ -59,7 +58,7 @@ struct SoftwareStream {
 }
 
 impl SoftwareCamera {
-    /// A camera that nobody reads yet.
+    /// Creates a camera that is not open yet.
     pub(crate) fn new(scene: Scene) -> Self {
         // SAFETY: no precondition.
         let device = some(checked(|error| unsafe { rs2_create_software_device(error) }));
@@ -112,7 +111,7 @@ impl SoftwareCamera {
             rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
             translation: [Scene::BASELINE_METERS, 0.0, 0.0],
         };
-        // librealsense keeps what is registered in a list of all cameras, without a lock.
+        // librealsense keeps the extrinsics of all cameras in a list without a lock.
         let _turn = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: both profiles are alive.
         checked(|error| unsafe {
@@ -122,7 +121,7 @@ impl SoftwareCamera {
         Self { scene, device, depth, infrared, infrared_2, color, motion }
     }
 
-    /// Adds the camera to those that a context finds, until what is returned drops.
+    /// Adds the camera to a context until the returned guard is dropped.
     ///
     /// # Safety
     /// The context is alive.
@@ -138,13 +137,13 @@ impl SoftwareCamera {
         }
     }
 
-    /// Lets the camera see the depth frame with this `number`.
+    /// Sends depth frame `number`.
     pub(crate) fn see_depth(&self, number: u32) {
         let millis = self.scene.millis(number);
         self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
-    /// Lets the camera see the infrared frames with this `number`, if it has such streams.
+    /// Sends infrared frame `number` of each infrared stream.
     pub(crate) fn see_infrared(&self, number: u32) {
         if let Some(infrared) = &self.infrared {
             let millis = self.scene.millis(number);
@@ -156,27 +155,27 @@ impl SoftwareCamera {
         }
     }
 
-    /// Lets the camera see the color frame with this `number`.
+    /// Sends color frame `number`.
     pub(crate) fn see_color(&self, number: u32) {
         let millis = self.scene.millis(number) + self.scene.color_delay_millis;
         self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
     }
 
-    /// Lets the accelerometer measure sample `number`, if there is one.
+    /// Sends sample `number` of the accelerometer, if there is one.
     pub(crate) fn feel_accel(&self, number: u32) {
         if let Some(MotionModule { sensor, accel, .. }) = self.motion {
             feel(sensor, accel, number, Scene::ACCEL_RATE);
         }
     }
 
-    /// Lets the gyroscope measure sample `number`, if there is one.
+    /// Sends sample `number` of the gyroscope, if there is one.
     pub(crate) fn feel_gyro(&self, number: u32) {
         if let Some(MotionModule { sensor, gyro, .. }) = self.motion {
             feel(sensor, gyro, number, Scene::GYRO_RATE);
         }
     }
 
-    /// Lets both measure all that lies between the image with this `number` and the one before.
+    /// Sends all samples of both between image `number` and the one before.
     pub(crate) fn feel_until(&self, number: u32) {
         let samples = |rate: u32| {
             let end = |number: u32| number * rate / self.scene.frames_per_second + 1;
@@ -186,7 +185,7 @@ impl SoftwareCamera {
         samples(Scene::GYRO_RATE).for_each(|number| self.feel_gyro(number));
     }
 
-    /// Records what `see` shows to the camera, which gets a pacer, into the file at `path`.
+    /// Records the frames that `see` sends, at the pace of a pacer, into the file at `path`.
     pub(crate) fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte in a path");
         // SAFETY: the device is alive and outlives the recorder; librealsense copies the path.
@@ -226,13 +225,13 @@ impl SoftwareCamera {
                 rs2::rs2_delete_sensor(sensor.as_ptr());
             }
             rs2::rs2_delete_sensor_list(sensors.as_ptr());
-            // Writes what is queued, and the index.
+            // Writes the queued frames, and the index.
             rs2::rs2_delete_device(recorder.as_ptr());
         }
     }
 }
 
-/// Keeps a camera among those that a context finds: librealsense itself keeps only a weak pointer.
+/// Keeps a camera in a context: librealsense itself has only a weak pointer.
 pub(crate) struct Plugged(NonNull<rs2::rs2_device_hub>);
 
 impl Drop for Plugged {
@@ -279,7 +278,7 @@ impl MotionModule {
     }
 }
 
-/// Lets a motion sensor measure sample `number` of so many a second.
+/// Sends sample `number` of a motion sensor at this rate.
 fn feel(sensor: NonNull<rs2::rs2_sensor>, profile: NonNull<rs2::rs2_stream_profile>, number: u32, rate: u32) {
     let bytes: Vec<u8> = Scene::xyz(number).iter().flat_map(|part| part.to_le_bytes()).collect();
     let frame = MotionFrame {
@@ -294,7 +293,7 @@ fn feel(sensor: NonNull<rs2::rs2_sensor>, profile: NonNull<rs2::rs2_stream_profi
     checked(|error| unsafe { rs2_software_sensor_on_motion_frame(sensor.as_ptr(), frame, error) });
 }
 
-/// Keeps the rate: a recorder dates frames by the wall clock.
+/// Keeps the rate, because a recorder uses the wall clock for timestamps.
 pub(crate) struct Pacer {
     period: Duration,
     next: Instant,
@@ -369,8 +368,8 @@ impl SoftwareStream {
     }
 }
 
-/// A copy of `pixels` that librealsense gives to [`take_back`]. It lies as librealsense's own frames do, at a
-/// multiple of 16 bytes, which alignment takes for granted.
+/// Copies `pixels` for librealsense, which later passes the copy to [`take_back`]. Like librealsense's own frames it is
+/// aligned to 16 bytes, which librealsense's alignment requires.
 fn hand_over(pixels: &[u8]) -> *mut c_void {
     let block_len = 1 + pixels.len().div_ceil(size_of::<u128>());
     let block = Box::leak(vec![block_len as u128; block_len].into_boxed_slice());
@@ -380,7 +379,7 @@ fn hand_over(pixels: &[u8]) -> *mut c_void {
     start.cast()
 }
 
-/// Frees what [`hand_over`] made.
+/// Frees a copy of [`hand_over`].
 extern "C" fn take_back(pixels: *mut c_void) {
     // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first number says its length.
     unsafe {

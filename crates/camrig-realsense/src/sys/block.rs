@@ -1,4 +1,4 @@
-//! librealsense's processing blocks: a frame goes in, another comes out, on the calling thread.
+//! librealsense's processing blocks: each turns one frame into another, on the calling thread.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -11,7 +11,7 @@ use super::frame::RawFrame;
 use super::option::OptionsView;
 use super::{Fault, call, create};
 
-/// What a block does.
+/// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockKind {
     Decimation,
@@ -23,7 +23,7 @@ pub(crate) enum BlockKind {
     HoleFilling,
 }
 
-/// A block, and the queue of one frame where its result waits.
+/// A block with a queue of one frame for its result.
 pub(crate) struct Block {
     block: NonNull<rs2::rs2_processing_block>,
     queue: NonNull<rs2::rs2_frame_queue>,
@@ -60,13 +60,13 @@ impl Block {
         Ok(own)
     }
 
-    /// Its options.
+    /// Returns its options.
     pub(crate) fn options(&self) -> OptionsView<'_> {
         // SAFETY: every block of librealsense begins with its options, and this one is alive while borrowed.
         unsafe { OptionsView::new(self.block.as_ptr().cast_const().cast()) }
     }
 
-    /// What becomes of a frame.
+    /// Processes a frame.
     pub(crate) fn process(&self, frame: RawFrame) -> Result<RawFrame, Fault> {
         let frame = frame.into_pointer();
         // SAFETY: the block and the frame are alive, and the reference to the frame is handed over.
@@ -74,7 +74,7 @@ impl Block {
         let mut result = ptr::null_mut();
         // SAFETY: the queue is alive, and hands its reference over.
         call(|error| unsafe { rs2::rs2_poll_for_frame(self.queue.as_ptr(), &raw mut result, error) })?;
-        let result = NonNull::new(result).ok_or_else(|| Fault::new("a filter made nothing of a frame"))?;
+        let result = NonNull::new(result).ok_or_else(|| Fault::new("a filter returned no frame"))?;
         // SAFETY: the reference is ours.
         Ok(unsafe { RawFrame::keep(result) })
     }
@@ -90,17 +90,17 @@ impl Drop for Block {
     }
 }
 
-/// Turns one of two frames of an instant into what the camera would have seen from the other's place.
+/// Reprojects one of two frames of an instant to the viewpoint of the other.
 pub(crate) struct Aligner {
-    /// Makes one frame of both, which is what librealsense aligns.
+    /// Combines both frames into one composite frame, which librealsense can align.
     compose: Block,
-    /// The second of the two, while `compose` is called with the first.
+    /// The second frame, while `compose` is called with the first.
     second: NonNull<Cell<Option<RawFrame>>>,
     align: Block,
 }
 
 impl Aligner {
-    /// Frames are aligned to depth, or to color.
+    /// Creates an aligner to depth or to color.
     pub(crate) fn new(to_depth: bool) -> Result<Self, Fault> {
         let stream =
             if to_depth { rs2::rs2_stream_RS2_STREAM_DEPTH } else { rs2::rs2_stream_RS2_STREAM_COLOR };
@@ -121,7 +121,7 @@ impl Aligner {
         }
     }
 
-    /// Both frames, one of them as seen from the other's place.
+    /// Returns both frames, one of them reprojected to the other's viewpoint.
     pub(crate) fn process(&self, first: RawFrame, second: RawFrame) -> Result<ArrayVec<RawFrame, 2>, Fault> {
         // SAFETY: it lives as long as `self`, and only this thread uses it: blocks call on the calling thread.
         unsafe { self.second.as_ref() }.set(Some(second));

@@ -11,7 +11,7 @@ use super::sensor::OpenSensor;
 use super::watch::Watch;
 use super::{Context, Fault, call, create};
 
-/// A camera or a player. Dropped after its sensors.
+/// A camera or a player. It is dropped after its sensors.
 pub(crate) struct OpenDevice {
     /// Dropped before the device.
     watch: Option<Watch>,
@@ -29,12 +29,12 @@ impl OpenDevice {
         self.pointer
     }
 
-    /// realsense-rust's view of it.
+    /// Returns realsense-rust's view of it.
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The sensors. A device that is gone has none.
+    /// Returns the sensors; none if the device is unplugged.
     pub(crate) fn sensors(&self) -> Result<Vec<OpenSensor>, Fault> {
         struct List(NonNull<rs2::rs2_sensor_list>);
         impl Drop for List {
@@ -55,19 +55,19 @@ impl OpenDevice {
             .collect()
     }
 
-    /// Has librealsense tell when the device is unplugged, as long as `context` lives, which has found it.
+    /// Registers for the event that the device is unplugged, as long as `context`, which found it, lives.
     pub(crate) fn watch(&mut self, context: &Context) -> Result<(), Fault> {
         // SAFETY: the watch is a field before the device, so it drops first.
         self.watch = Some(unsafe { Watch::new(context, self.pointer()) }?);
         Ok(())
     }
 
-    /// Whether the device was unplugged since it is watched.
+    /// Returns whether the device was unplugged since [`watch`](Self::watch).
     pub(crate) fn is_gone(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::is_gone)
     }
 
-    /// Whether the camera takes presets: every D400 does.
+    /// Returns whether the camera accepts presets: every D400 does.
     pub(crate) fn takes_presets(&self) -> bool {
         let (device, extension) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE);
         // SAFETY: `device` keeps the device alive.
@@ -75,21 +75,21 @@ impl OpenDevice {
             .is_ok_and(|is| is != 0)
     }
 
-    /// Sets everything that a preset says, which is the text of a JSON file of realsense-viewer's.
+    /// Applies a preset, the text of a JSON file from realsense-viewer.
     pub(crate) fn load_preset(&self, json: &str) -> Result<(), Fault> {
         let size = u32::try_from(json.len()).map_err(|_| Fault::new("the preset is too large"))?;
         // SAFETY: `device` keeps the device alive; librealsense copies the text, which has `size` bytes.
         call(|error| unsafe { rs2::rs2_load_json(self.pointer.as_ptr(), json.as_ptr().cast(), size, error) })
     }
 
-    /// Resets the camera as if it was unplugged and plugged in again: it is gone for some seconds.
+    /// Resets the camera as if it was unplugged and plugged in again, which takes some seconds.
     pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
         // SAFETY: `device` keeps the device alive.
         call(|error| unsafe { rs2::rs2_hardware_reset(self.pointer.as_ptr(), error) })
     }
 
-    /// A device whose sensors write what they give to a file, and are otherwise those of this one. The index of
-    /// the file is written when it drops, which is after its sensors.
+    /// Returns a device like this one whose sensors also record into a file. The file's index is written when the device is
+    /// dropped, after its sensors.
     pub(crate) fn record(&self, path: &Path) -> Result<Self, Fault> {
         let path = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
@@ -101,14 +101,14 @@ impl OpenDevice {
         .map(Self::new)
     }
 
-    /// Whether a player keeps the pace of the recording, or waits for its frames to be taken.
+    /// Sets whether a player plays at the recorded pace, or waits until its frames are taken.
     pub(crate) fn set_real_time(&self, real_time: bool) -> Result<(), Fault> {
         let (device, real_time) = (self.pointer.as_ptr(), c_int::from(real_time));
         // SAFETY: `device` keeps the device alive. Of a live camera the call fails.
         call(|error| unsafe { rs2::rs2_playback_device_set_real_time(device, real_time, error) })
     }
 
-    /// Lets a player read nothing, even when its sensors start, until [`Self::resume`].
+    /// Pauses a player, even when its sensors start, until [`Self::resume`].
     pub(crate) fn pause(&self) -> Result<(), Fault> {
         // SAFETY: as in `set_real_time`.
         call(|error| unsafe { rs2::rs2_playback_device_pause(self.pointer.as_ptr(), error) })
@@ -120,7 +120,7 @@ impl OpenDevice {
         call(|error| unsafe { rs2::rs2_playback_device_resume(self.pointer.as_ptr(), error) })
     }
 
-    /// Whether a player has come to its end.
+    /// Returns whether a player has reached its end.
     pub(crate) fn is_stopped(&self) -> Result<bool, Fault> {
         let device = self.pointer.as_ptr();
         // SAFETY: as in `set_real_time`.

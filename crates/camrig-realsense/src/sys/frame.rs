@@ -1,4 +1,4 @@
-//! Frames, from the callback that gets them to the pixels that are read.
+//! Frames, from librealsense's callback to their pixels.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -12,22 +12,21 @@ use realsense_sys as rs2;
 use super::profile::{is_motion, profile_data};
 use super::{Fault, call};
 
-/// Where a sensor's callback sends its frames: images and samples of motion apart, so that none take the others'
-/// room.
+/// The channels of a sensor's callback: images and samples of motion apart, so that neither fills the other's queue.
 pub(crate) struct Sink {
     pub(crate) images: SyncSender<Arrived>,
     pub(crate) samples: SyncSender<Arrived>,
-    /// Whether the callback waits for room, which holds up a player that waits for it, or drops the frame.
+    /// Whether the callback waits for a free place, which also pauses a player without real time, or drops the frame.
     pub(crate) wait: bool,
-    /// Counts the frames that found no room.
+    /// Counts the dropped frames.
     pub(crate) overflow: Arc<Overflow>,
 }
 
-/// How many frames of each stream found no room, by librealsense's number of the stream.
+/// Number of dropped frames of each stream, by librealsense's number of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Overflow([AtomicU64; STREAM_KINDS]);
 
-/// As many kinds of streams as librealsense has, and a few to spare; and for each a first and a second of it.
+/// Number of counters: librealsense's kinds of streams and some spare ones, with two indices each.
 const STREAM_KINDS: usize = 2 * 16;
 
 impl Overflow {
@@ -38,7 +37,7 @@ impl Overflow {
         }
     }
 
-    /// Takes the counts: each with its stream and that one's index.
+    /// Takes the counts, each with its stream and index.
     pub(crate) fn take(&self) -> impl Iterator<Item = (rs2::rs2_stream, c_int, u64)> + '_ {
         self.0.iter().enumerate().filter_map(|(kind, count)| {
             let count = count.swap(0, Ordering::Relaxed);
@@ -47,13 +46,13 @@ impl Overflow {
     }
 }
 
-/// A frame as it came, with the host's monotonic time.
+/// A frame with its arrival by the host's monotonic clock.
 pub(crate) struct Arrived {
     pub(crate) frame: RawFrame,
     pub(crate) arrival_nanos: u64,
 }
 
-/// Called by librealsense for every frame, which it hands over.
+/// Called by librealsense for every frame, whose reference it passes on.
 pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void) {
     let Some(frame) = NonNull::new(frame) else { return };
     // SAFETY: the reference is ours.
@@ -65,7 +64,7 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     let Some(sink) = sink else { return };
     let Some((stream, index)) = arrived.frame.stream() else { return };
     let sender = if is_motion(stream) { &sink.samples } else { &sink.images };
-    // Whatever cannot be sent drops here, and so releases the frame.
+    // A frame that cannot be sent is dropped and so released.
     if sink.wait {
         drop(sender.send(arrived));
     } else if let Err(TrySendError::Full(_)) = sender.try_send(arrived) {
@@ -73,7 +72,7 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     }
 }
 
-/// A frame that librealsense handed over and nobody has looked at.
+/// A frame of librealsense, not examined yet.
 pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
 
 // SAFETY: a frame's count of references is atomic, and the archive that it returns to has a lock, so that
@@ -81,8 +80,8 @@ pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
 unsafe impl Send for RawFrame {}
 
 impl RawFrame {
-    /// A frame that no longer counts among those that librealsense hands out at most at once (16 a stream, 32
-    /// from a file); its memory is recycled all the same.
+    /// Keeps a frame, which then no longer counts towards librealsense's limit of frames in use (16 per stream, 32 for a
+    /// file); its memory is still recycled.
     ///
     /// # Safety
     /// The frame is alive, and the reference to it is the caller's.
@@ -96,7 +95,7 @@ impl RawFrame {
         self.0
     }
 
-    /// Which stream it belongs to, and which of those of its kind.
+    /// Returns its stream and the index of the stream.
     fn stream(&self) -> Option<(rs2::rs2_stream, c_int)> {
         // SAFETY: the frame is alive, and its profile as long.
         let profile =
@@ -107,7 +106,7 @@ impl RawFrame {
         Some((data.stream, data.index))
     }
 
-    /// What a motion sensor measured, of a frame of motion.
+    /// Returns the sample of a frame of motion.
     pub(crate) fn measured(&self) -> Result<Measured, Fault> {
         let frame = self.0.as_ptr();
         let (stream, _) = self.stream().ok_or_else(|| Fault::new("a frame has no stream"))?;
@@ -121,7 +120,7 @@ impl RawFrame {
         let claimed_bytes = call(|error| unsafe { rs2::rs2_get_frame_data_size(frame, error) })?;
         // SAFETY: as above.
         let data = call(|error| unsafe { rs2::rs2_get_frame_data(frame, error) })?;
-        // As for images: a file may claim anything, and software devices claim 0.
+        // As for images, a file may contain any size, and software devices report 0.
         let vouched_for = cfg!(test) && claimed_bytes == 0;
         if data.is_null() || (claimed_bytes as usize) < size_of::<[f32; 3]>() && !vouched_for {
             return Err(Fault::new(&format!(
@@ -133,29 +132,29 @@ impl RawFrame {
         Ok(Measured { stream, number, millis, domain, xyz })
     }
 
-    /// Hands the reference over.
+    /// Returns the reference, which is then the caller's to release.
     pub(super) fn into_pointer(self) -> NonNull<rs2::rs2_frame> {
         let frame = self.0;
         std::mem::forget(self);
         frame
     }
 
-    /// realsense-rust's view of the frame as an image.
+    /// Converts the frame to realsense-rust's view of an image.
     pub(crate) fn into_image(self) -> Result<Image, Fault> {
         let frame = self.0;
-        // realsense-rust panics of a frame without pixels.
+        // realsense-rust panics on a frame without pixels.
         // SAFETY: the frame is alive.
         let data = call(|error| unsafe { rs2::rs2_get_frame_data(frame.as_ptr(), error) })?;
         if data.is_null() {
             return Err(Fault::new("a frame has no pixels"));
         }
-        // Its constructor leaves the frame alone when it fails, so that `self` releases it.
+        // A failed constructor does not release the frame, so `self` does.
         let image = ImageFrame::try_from(frame).map_err(|error| Fault::new(&error.to_string()))?;
-        // From here on the image releases it.
+        // From here on the image releases the frame.
         std::mem::forget(self);
         let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
         let size_bytes = stride.saturating_mul(height);
-        // A file may claim anything. Software devices, as in the tests, claim 0 for pixels handed to them.
+        // A file may contain any size. Software devices, as in the tests, report 0 for the pixels passed to them.
         let vouched_for = cfg!(test) && claimed_bytes == 0;
         if claimed_bytes < size_bytes && !vouched_for {
             let message = format!("a frame has {claimed_bytes} bytes, too few for {height} rows of {stride}");
@@ -172,7 +171,7 @@ impl Drop for RawFrame {
     }
 }
 
-/// A sample of motion, in librealsense's numbers.
+/// A sample of motion, in librealsense's units.
 pub(crate) struct Measured {
     pub(crate) stream: rs2::rs2_stream,
     pub(crate) number: u64,
@@ -181,7 +180,7 @@ pub(crate) struct Measured {
     pub(crate) xyz: [f32; 3],
 }
 
-/// Any kind of image: what it is of is in its profile.
+/// Any kind of image; its profile describes it.
 #[derive(Debug)]
 pub(crate) struct AnyImage;
 
@@ -192,18 +191,18 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// realsense-rust's view of it.
+    /// Returns realsense-rust's view of it.
     pub(crate) fn view(&self) -> &ImageFrame<AnyImage> {
         &self.image
     }
 
-    /// Leaves only the pixels, which may be read from any thread.
+    /// Converts it to its pixels, which may be read from any thread.
     pub(crate) fn into_pixels(self) -> Pixels {
         Pixels(self)
     }
 }
 
-/// The pixels of a frame that librealsense holds for us.
+/// The pixels of a held frame.
 pub(crate) struct Pixels(Image);
 
 // SAFETY: all that can be done with `&Pixels` is to read bytes that nobody writes: librealsense has filled
@@ -212,19 +211,19 @@ pub(crate) struct Pixels(Image);
 unsafe impl Sync for Pixels {}
 
 impl Pixels {
-    /// The frame, to be processed.
+    /// Returns the frame, for further processing.
     pub(crate) fn into_raw(self) -> RawFrame {
         // SAFETY: the image gives its reference away, and no longer releases it.
         RawFrame(unsafe { self.0.image.get_owned_raw() })
     }
 
-    /// The lens that librealsense says it was taken with.
+    /// Returns the intrinsics of the frame's profile.
     #[cfg(test)]
     pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
         self.0.image.stream_profile().intrinsics().unwrap().0
     }
 
-    /// The rows from the top, with their padding.
+    /// Returns the rows from the top, with their padding.
     pub(crate) fn bytes(&self) -> &[u8] {
         let Image { image, size_bytes } = &self.0;
         // SAFETY: the frame is held, so that its memory is alive and unchanged as long as `self`; it has

@@ -1,9 +1,9 @@
 //! The calls of librealsense that realsense-rust lacks, and all of this crate's `unsafe`.
 //!
-//! realsense-rust knows contexts, devices, sensors, profiles and frames, and serves here wherever it can. It
-//! has no call to open and start a sensor, to pause a player or to keep a frame, and it shows none of its
-//! pointers. So this module makes devices and sensors itself and hands out realsense-rust's views of them.
-//! It deliberately knows no options, no framesets and no policy: only what is sound.
+//! realsense-rust wraps contexts, devices, sensors, profiles and frames, and is used wherever possible. It has no call
+//! to open and start a sensor, to pause a player or to keep a frame, and it does not expose its pointers. So this module
+//! creates devices and sensors itself and returns realsense-rust's views of them. It depends on no options and no
+//! framesets and makes no decisions: it only ensures soundness.
 #![allow(unsafe_code)]
 
 mod block;
@@ -29,19 +29,19 @@ pub(crate) use option::{OptionKind, OptionRange, OptionsView};
 pub(crate) use profile::ProfileData;
 pub(crate) use sensor::{OpenSensor, format_name};
 
-/// Why librealsense refused, in its own words.
+/// An error of librealsense, with its message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Fault(String);
 
 impl Fault {
     pub(crate) fn new(message: &str) -> Self {
-        // One line, whatever librealsense has to say.
+        // The message may have several lines.
         Self(message.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
 
-/// Makes one call that reports through librealsense's error pointer.
+/// Makes one call that reports errors through librealsense's error pointer.
 fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault> {
     let mut error = ptr::null_mut();
     let value = call(&raw mut error);
@@ -58,12 +58,13 @@ fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault>
     Err(Fault::new(&message))
 }
 
-/// As [`call`], for calls that give a new object.
+/// Like [`call`], for calls that return a new object.
 fn create<T>(make: impl FnOnce(*mut *mut rs2::rs2_error) -> *mut T) -> Result<NonNull<T>, Fault> {
-    NonNull::new(call(make)?).ok_or_else(|| Fault::new("librealsense gave nothing, and no reason"))
+    NonNull::new(call(make)?)
+        .ok_or_else(|| Fault::new("librealsense returned neither an object nor an error"))
 }
 
-/// librealsense's entry: finds cameras, opens files.
+/// librealsense's context, which finds cameras and opens files.
 pub(crate) struct Context(NonNull<rs2::rs2_context>);
 
 impl Context {
@@ -72,7 +73,7 @@ impl Context {
         create(|error| unsafe { rs2::rs2_create_context(rs2::RS2_API_VERSION as c_int, error) }).map(Self)
     }
 
-    /// A device that plays a file. Fails at once where the file is not a complete recording.
+    /// Returns a device that plays a file. Fails at once if the file is not a complete recording.
     pub(crate) fn open_file(&self, path: &Path) -> Result<OpenDevice, Fault> {
         let path = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
@@ -81,7 +82,7 @@ impl Context {
             .map(OpenDevice::new)
     }
 
-    /// The attached cameras, or why one of them cannot be opened. Their order is librealsense's.
+    /// Returns the attached cameras, or the errors of those that cannot be opened, in librealsense's order.
     pub(crate) fn devices(&self) -> Result<Vec<Result<OpenDevice, Fault>>, Fault> {
         struct List(NonNull<rs2::rs2_device_list>);
         impl Drop for List {
@@ -103,14 +104,14 @@ impl Context {
         Ok((0..count).map(device).collect())
     }
 
-    /// Adds a software camera to those that are found, until what is returned drops.
+    /// Adds a software camera to the context until the returned guard is dropped.
     #[cfg(test)]
     pub(crate) fn plug_in(&self, camera: &crate::tests::software::SoftwareCamera) -> Plugged {
         // SAFETY: the context is alive.
         unsafe { camera.plug_into(self.0) }
     }
 
-    /// Takes a file away from the devices that are found: to librealsense it was unplugged.
+    /// Removes a file from the context's devices, which librealsense treats as unplugging.
     #[cfg(test)]
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), Fault> {
         let path =

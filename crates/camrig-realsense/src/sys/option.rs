@@ -1,4 +1,4 @@
-//! The options of sensors and filters: what librealsense calls them, what they can be, what they are.
+//! The options of sensors and filters: their names, ranges and values.
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use super::{Fault, call, create};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OptionKind(rs2::rs2_option);
 
-/// What an option can be.
+/// The range of an option.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct OptionRange {
     pub(crate) min: f32,
@@ -24,17 +24,17 @@ impl OptionKind {
 
     pub(crate) const FILTER_MAGNITUDE: Self = Self(rs2::rs2_option_RS2_OPTION_FILTER_MAGNITUDE);
 
-    /// The kind with librealsense's own name, as pyrealsense2 has it too: `enable_auto_exposure`.
+    /// Returns the kind with librealsense's own name, as in pyrealsense2: `enable_auto_exposure`.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::all().find(|kind| kind.name() == name)
     }
 
-    /// Every kind that this librealsense knows.
+    /// Returns every kind that this librealsense has.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..rs2::rs2_option_RS2_OPTION_COUNT).map(Self)
     }
 
-    /// librealsense's own name: `enable_auto_exposure`.
+    /// Returns librealsense's own name: `enable_auto_exposure`.
     pub(crate) fn name(self) -> String {
         // SAFETY: any number is allowed, and the name is a constant.
         let name = constant(unsafe { rs2::rs2_option_to_string(self.0) });
@@ -42,7 +42,7 @@ impl OptionKind {
     }
 }
 
-/// The options of a sensor or a filter, while that is borrowed.
+/// The options of a borrowed sensor or filter.
 #[derive(Clone, Copy)]
 pub(crate) struct OptionsView<'a> {
     options: *const rs2::rs2_options,
@@ -56,7 +56,7 @@ impl OptionsView<'_> {
         Self { options, _owner: PhantomData }
     }
 
-    /// Which options there are.
+    /// Returns the available options.
     pub(crate) fn kinds(self) -> Result<Vec<OptionKind>, Fault> {
         // SAFETY: the owner is alive while it is borrowed.
         let list = create(|error| unsafe { rs2::rs2_get_options_list(self.options, error) })?;
@@ -73,14 +73,14 @@ impl OptionsView<'_> {
         kinds
     }
 
-    /// Whether it can be read only, as it is now: some can be set only while others are off.
+    /// Returns whether an option is read-only at the moment: some can be set only while others are off.
     pub(crate) fn is_read_only(self, kind: OptionKind) -> Result<bool, Fault> {
         // SAFETY: as in `kinds`.
         call(|error| unsafe { rs2::rs2_is_option_read_only(self.options, kind.0, error) })
             .map(|read_only| read_only != 0)
     }
 
-    /// What an option can be.
+    /// Returns the range of an option.
     pub(crate) fn range(self, kind: OptionKind) -> Result<OptionRange, Fault> {
         let (mut min, mut max, mut step, mut default) = (0.0, 0.0, 0.0, 0.0);
         // SAFETY: as in `kinds`; each pointer is that of a variable of its type.
@@ -98,14 +98,14 @@ impl OptionsView<'_> {
         Ok(OptionRange { min, max, step })
     }
 
-    /// The name of one of an option's values, where values have names.
+    /// Returns the name of one of an option's values; `None` if its values have no names.
     pub(crate) fn value_name(self, kind: OptionKind, value: f32) -> Option<String> {
         // SAFETY: as in `kinds`. The text belongs to librealsense and is copied at once.
         let own = call(|error| unsafe {
             rs2::rs2_get_option_value_description(self.options, kind.0, value, error)
         });
         let own = own.ok().and_then(constant);
-        // Every D400 has these, but only librealsense's class for them tells.
+        // Every D400 has these names, but only librealsense's class for D400 returns them.
         let usual = || {
             // SAFETY: any number is allowed, and the name is a constant.
             let name =
@@ -121,14 +121,14 @@ impl OptionsView<'_> {
         call(|error| unsafe { rs2::rs2_set_option(self.options, kind.0, value, error) })
     }
 
-    /// What an option is.
+    /// Returns the value of an option.
     pub(crate) fn get(self, kind: OptionKind) -> Result<f32, Fault> {
         // SAFETY: as in `kinds`.
         call(|error| unsafe { rs2::rs2_get_option(self.options, kind.0, error) })
     }
 }
 
-/// A copy of a text of librealsense's, if there is one.
+/// Copies a text of librealsense; `None` for a null pointer.
 fn constant(text: *const c_char) -> Option<String> {
     // SAFETY: not null, so a text of librealsense's that ends with a zero.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())

@@ -6,7 +6,7 @@ use realsense_sys as rs2;
 
 use super::{Fault, call};
 
-/// A stream that a sensor can give, or that a file holds, in librealsense's numbers.
+/// A stream of a sensor or of a file, in librealsense's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileData {
     pub(crate) stream: rs2::rs2_stream,
@@ -17,7 +17,7 @@ pub(crate) struct ProfileData {
     pub(crate) frames_per_second: i32,
 }
 
-/// What librealsense says of a profile, if it is one of images, or of motion, which has no size.
+/// Describes a profile of images, or of motion, which has no size; `None` for others.
 pub(super) fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
     // SAFETY: the caller's list keeps the profile alive.
     let data = unsafe { profile_data(profile) }.ok()?;
@@ -34,7 +34,7 @@ pub(super) fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option
     Some(ProfileData { width, height, ..data })
 }
 
-/// What librealsense says of any profile; it has no size.
+/// Describes any profile, without its size.
 ///
 /// # Safety
 /// The profile is alive.
@@ -56,7 +56,7 @@ pub(super) unsafe fn profile_data(profile: NonNull<rs2::rs2_stream_profile>) -> 
     Ok(ProfileData { stream, index, format, width: 0, height: 0, frames_per_second })
 }
 
-/// Whether a stream is one of motion.
+/// Returns whether a stream is one of motion.
 pub(super) fn is_motion(stream: rs2::rs2_stream) -> bool {
     matches!(stream, rs2::rs2_stream_RS2_STREAM_ACCEL | rs2::rs2_stream_RS2_STREAM_GYRO)
 }

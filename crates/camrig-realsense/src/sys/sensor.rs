@@ -13,14 +13,14 @@ use super::option::OptionsView;
 use super::profile::{ProfileData, known_profile};
 use super::{Fault, call, create};
 
-/// A sensor with the profiles that it has. Stops and closes itself when it drops.
+/// A sensor with its profiles. It is stopped and closed when it is dropped.
 pub(crate) struct OpenSensor {
     pointer: NonNull<rs2::rs2_sensor>,
-    /// Owns what `profiles` points to.
+    /// Owns the profiles in `profiles`.
     list: NonNull<rs2::rs2_stream_profile_list>,
     profiles: Vec<(ProfileData, NonNull<rs2::rs2_stream_profile>)>,
     opened: bool,
-    /// Where the callback sends, from `start` until the sensor is surely silent.
+    /// The sink of the callback, from `start` until no callback can run any more.
     sink: Option<NonNull<Sink>>,
 }
 
@@ -40,7 +40,7 @@ impl OpenSensor {
             let profile = create(|error| unsafe {
                 rs2::rs2_get_stream_profile(list.as_ptr(), index, error).cast_mut()
             })?;
-            // What is neither of images nor of motion, as poses, is none of our business.
+            // Profiles that are neither of images nor of motion, such as poses, are ignored.
             if let Some(data) = known_profile(profile) {
                 sensor.profiles.push((data, profile));
             }
@@ -48,18 +48,18 @@ impl OpenSensor {
         Ok(sensor)
     }
 
-    /// Its options.
+    /// Returns its options.
     pub(crate) fn options(&self) -> OptionsView<'_> {
         // SAFETY: every sensor of librealsense begins with its options, and this one is alive while borrowed.
         unsafe { OptionsView::new(self.pointer.as_ptr().cast_const().cast()) }
     }
 
-    /// The profiles of images and of motion; the index of one is how it is named to the other calls.
+    /// Returns the profiles of images and of motion; other calls identify a profile by its index here.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = ProfileData> + '_ {
         self.profiles.iter().map(|(data, _)| *data)
     }
 
-    /// realsense-rust's view of a profile, if that knows its stream and format: it panics of others.
+    /// Returns realsense-rust's view of a profile; `None` for streams and formats on which it would panic.
     pub(crate) fn profile(&self, index: usize) -> Option<ProfileView<'_>> {
         let (data, pointer) = self.profiles.get(index)?;
         let known =
@@ -68,13 +68,13 @@ impl OpenSensor {
         Some(ProfileView { view, _owner: PhantomData })
     }
 
-    /// realsense-rust's view of the sensor.
+    /// Calls `look` with realsense-rust's view of the sensor.
     pub(crate) fn with_view<T>(&self, look: impl FnOnce(&Sensor) -> T) -> T {
-        // A sensor that is made from a pointer does not own it: it may come and go.
+        // A `Sensor` made from a pointer does not own it, so it can be dropped.
         look(&Sensor::from(self.pointer))
     }
 
-    /// Commits the sensor to the profiles at `indices`.
+    /// Opens the sensor with the profiles at `indices`.
     pub(crate) fn open(&mut self, indices: &[usize]) -> Result<(), Fault> {
         let mut profiles: Vec<*const rs2::rs2_stream_profile> =
             indices.iter().map(|&index| self.profiles[index].1.as_ptr().cast_const()).collect();
@@ -85,14 +85,14 @@ impl OpenSensor {
         Ok(())
     }
 
-    /// Whether it was opened and not silenced since.
+    /// Returns whether it is open.
     pub(crate) fn is_open(&self) -> bool {
         self.opened
     }
 
-    /// Starts sending frames to `sink`, from threads of librealsense.
+    /// Starts sending frames to `sink`, from librealsense's threads.
     pub(crate) fn start(&mut self, sink: Sink) -> Result<(), Fault> {
-        // `silence` has to come first, so that one sink never replaces another that may be in use.
+        // `silence` has to be called before, so that a sink in use is never replaced.
         assert!(self.sink.is_none(), "a sensor starts once");
         let sink = NonNull::from(Box::leak(Box::new(sink)));
         self.sink = Some(sink);
@@ -103,10 +103,9 @@ impl OpenSensor {
         })
     }
 
-    /// Stops and closes the sensor. When it returns no callback runs, and none will.
+    /// Stops and closes the sensor. Afterwards no callback runs, and none will.
     ///
-    /// Whoever calls it has to see to it that no callback waits for room: by receiving, or by having dropped
-    /// the receiver.
+    /// The caller has to ensure that no callback waits for a free place, by receiving or by having dropped the receiver.
     pub(crate) fn silence(&mut self) {
         let sensor = self.pointer.as_ptr();
         // SAFETY: the sensor is alive. Stopping one that has come to its end does nothing.
@@ -120,7 +119,7 @@ impl OpenSensor {
             // way have returned, and closing joins the threads that could make another, so nobody uses it.
             drop(unsafe { Box::from_raw(sink.as_ptr()) });
         }
-        // Otherwise a device that failed may still call back: a few bytes are the lesser evil.
+        // Otherwise a failed device may still call back: leaking a few bytes is better.
     }
 }
 
@@ -135,20 +134,20 @@ impl Drop for OpenSensor {
     }
 }
 
-/// realsense-rust's view of a profile, for as long as the sensor keeps the profile alive.
+/// realsense-rust's view of a profile, which the borrowed sensor keeps alive.
 pub(crate) struct ProfileView<'a> {
     view: StreamProfile,
     _owner: PhantomData<&'a OpenSensor>,
 }
 
 impl ProfileView<'_> {
-    /// The view.
+    /// Returns the view.
     pub(crate) fn get(&self) -> &StreamProfile {
         &self.view
     }
 }
 
-/// librealsense's name of a format, in lower case.
+/// Returns librealsense's name of a format, in lower case.
 pub(crate) fn format_name(format: rs2::rs2_format) -> String {
     // SAFETY: any number is allowed, and the name is a constant.
     let name = unsafe { rs2::rs2_format_to_string(format) };

@@ -1,6 +1,6 @@
-//! Whether a device was unplugged, as librealsense notices it.
+//! Detects that a device was unplugged, by librealsense's event.
 //!
-//! Its sensors say nothing of it: their frames stop coming, and that is all.
+//! Sensors report nothing about it: their frames just stop.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -12,8 +12,8 @@ use realsense_sys as rs2;
 
 use super::{Context, Fault, call};
 
-/// The devices that are watched. A callback may still run when its context is gone, so it is given a number of
-/// this list and not a pointer.
+/// The watched devices. A callback may run after its context was deleted, so it gets a number of this list instead of
+/// a pointer.
 static WATCHED: Mutex<BTreeMap<usize, Watched>> = Mutex::new(BTreeMap::new());
 
 fn watched() -> MutexGuard<'static, BTreeMap<usize, Watched>> {
@@ -29,14 +29,14 @@ struct Watched {
 // deleted, as `Watch` has it. Librealsense's devices may be asked from any thread.
 unsafe impl Send for Watched {}
 
-/// Watches a device until it drops, which must be before the device does.
+/// Watches a device until it is dropped, which has to happen before the device is dropped.
 pub(crate) struct Watch {
     number: usize,
     gone: Arc<AtomicBool>,
 }
 
 impl Watch {
-    /// Watches `device`, which `context` has found; a context watches one device.
+    /// Watches `device`, which `context` found; a context can watch one device.
     ///
     /// # Safety
     /// The device is alive, and the watch is dropped before the device is.
@@ -54,7 +54,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Whether the device was unplugged. It stays so when it comes back: it then is another device.
+    /// Returns whether the device was unplugged. This stays true when it comes back, because it then is a new device.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
@@ -66,7 +66,7 @@ impl Drop for Watch {
     }
 }
 
-/// Called by librealsense when devices come and go; it hands over both lists.
+/// Called by librealsense when devices come and go; the caller of this function passes the ownership of both lists.
 extern "C" fn on_change(
     removed: *mut rs2::rs2_device_list,
     added: *mut rs2::rs2_device_list,
@@ -92,7 +92,7 @@ mod tests {
     use crate::tests::record;
 
     #[test]
-    fn a_device_that_is_taken_away_is_gone_and_no_other() {
+    fn only_the_removed_device_is_gone() {
         let context = Context::new().unwrap();
         let (ours, other) = (record("ours.bag", 1), record("other.bag", 1));
         let mut device = context.open_file(&ours.0).unwrap();

@@ -1,4 +1,4 @@
-//! The driver against librealsense itself: software cameras, recordings of them, and of real ones.
+//! Tests of the driver with librealsense: software cameras, recordings of them, and real recordings.
 
 mod filters;
 mod live;
@@ -38,10 +38,10 @@ pub(crate) const SCENE: Scene = Scene {
     wall_meters: None,
 };
 
-/// Longer than anything here takes: a test that hangs fails.
+/// Maximum wait for a fact; a longer wait fails the test.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// A file of this test run's own, gone when it is dropped.
+/// A temporary file, removed when it is dropped.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
@@ -85,7 +85,7 @@ pub(crate) fn start(options: &Options) -> Grabber {
     grabber
 }
 
-/// Every frameset up to the end of the file, each given to `look` as it comes.
+/// Plays a file to its end and calls `look` with every frameset.
 pub(crate) fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held)) {
     let mut grabber = start(options);
     let deadline = Instant::now() + WATCHDOG;
@@ -100,7 +100,7 @@ pub(crate) fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held
     assert!(matches!(grabber.next(Duration::ZERO).unwrap(), Grabbed::End), "the end stays the end");
 }
 
-/// The camera with these `options` among `cameras`, set up but not started.
+/// Opens the camera with these `options` among `cameras`, without starting it.
 pub(crate) fn open_among(options: &Options, cameras: &[&SoftwareCamera]) -> Result<Camera, DriverError> {
     let context = sys::Context::new().unwrap();
     let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera)).collect();
@@ -109,13 +109,13 @@ pub(crate) fn open_among(options: &Options, cameras: &[&SoftwareCamera]) -> Resu
     Ok(camera)
 }
 
-/// Why the camera with these `options` cannot be opened among `scenes`.
+/// Returns the error of opening the camera with these `options` among `scenes`.
 pub(crate) fn refusal(options: &Options, scenes: &[Scene]) -> DriverError {
     let cameras: Vec<_> = scenes.iter().map(|scene| SoftwareCamera::new(*scene)).collect();
     open_among(options, &cameras.iter().collect::<Vec<_>>()).err().unwrap()
 }
 
-/// Options as a topology has them.
+/// Parses options of a topology.
 pub(crate) fn options(toml: &str) -> Options {
     toml::from_str(toml).unwrap()
 }
@@ -124,12 +124,12 @@ pub(crate) fn error(options: &Options) -> String {
     RealSense::probe(options).unwrap_err().to_string()
 }
 
-/// What comes next that is not nothing.
+/// Waits for the next frameset, end or error.
 pub(crate) fn wait(grabber: &mut Grabber) -> Result<Grabbed, DriverError> {
     let deadline = Instant::now() + WATCHDOG;
     loop {
         match grabber.next(Duration::from_millis(10)) {
-            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "nothing comes"),
+            Ok(Grabbed::Nothing) => assert!(Instant::now() < deadline, "no frameset arrives"),
             other => return other,
         }
     }

@@ -1,4 +1,4 @@
-//! What is set on a camera, and what is refused.
+//! Tests of the settings of a camera, and of refused ones.
 
 use camrig::Driver;
 use realsense_sys as rs2;
@@ -42,7 +42,7 @@ const D405: Scene = Scene { one_sensor: true, options: &[EXPOSURE, AUTO, PRESET]
 
 const ANY: &str = "any = true\ndepth = '64x48@60'\n";
 
-/// What `name` is on the depth sensor (0) or the color sensor (1) once the camera is set up.
+/// Returns the value of `name` on the depth sensor (0) or the color sensor (1) once the camera is set up.
 fn set(scene: Scene, settings: &str, sensor: usize, name: &str) -> f32 {
     let camera = SoftwareCamera::new(scene);
     let open = open_among(&options(&format!("{ANY}{settings}")), &[&camera]).unwrap();
@@ -56,7 +56,7 @@ fn options_go_to_the_sensor_that_has_them() {
     assert_eq!(set(D435, "set = { exposure = 9000 }", 1, "exposure"), 156.0);
     assert_eq!(set(D435, "set_color = { exposure = 200 }", 0, "exposure"), 8500.0);
     assert_eq!(set(D435, "set_color = { exposure = 200 }", 1, "exposure"), 200.0);
-    // Only color has it.
+    // Only the color sensor has it.
     assert_eq!(set(D435, "set = { hue = -7.0 }", 1, "hue"), -7.0);
     assert_eq!(set(D435, "set = { enable_auto_exposure = false }", 0, "enable_auto_exposure"), 0.0);
     for name in ["high accuracy", "High Accuracy", "high-accuracy", "high_accuracy"] {
@@ -132,7 +132,7 @@ fn options_that_a_camera_does_not_have_are_refused() {
     }
 }
 
-/// A D435 with one camera's part in a hardware sync.
+/// Returns the options of a D435 with this role in a hardware sync.
 const SYNCED: Scene = Scene {
     options: &[option(false, rs2::rs2_option_RS2_OPTION_INTER_CAM_SYNC_MODE, [0.0, 260.0, 1.0, 0.0])],
     ..D435
@@ -147,11 +147,11 @@ fn a_slave_runs_before_its_master_is_started() {
     let slave = options(&format!("{ANY}sync = 'slave'"));
     let camera = SoftwareCamera::new(SYNCED);
     let mut grabber = Grabber::new(open_among(&slave, &[&camera]).unwrap());
-    // As the driver does when it opens a slave, ...
+    // Like the driver when it opens a slave, ...
     grabber.start().unwrap();
     camera.see_depth(0);
     camera.see_depth(1);
-    // ... and when the rig is told to go. Then only what comes from now on counts.
+    // ... and when the rig starts. Only framesets from now on count.
     grabber.start().unwrap();
     camera.see_depth(2);
     let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!() };
@@ -159,7 +159,7 @@ fn a_slave_runs_before_its_master_is_started() {
 }
 
 #[test]
-fn hardware_sync_is_refused_where_it_is_not() {
+fn hardware_sync_is_refused_by_cameras_without_it() {
     assert_eq!(
         refusal(&options(&format!("{ANY}sync = 'master'")), &[D405]).to_string(),
         "camera `000000000042` (Intel RealSense D405) has no option `inter_cam_sync_mode`: a D405 has no hardware \
@@ -199,6 +199,6 @@ fn a_preset_is_read_before_anything_is_set() {
          column 0"
     );
     std::fs::write(&file.0, "{ \"device\": {} }").unwrap();
-    // Software cameras take none.
+    // Software cameras accept none.
     assert_eq!(preset(), "camera `000000000043` (Intel RealSense D435) takes no preset");
 }

@@ -1,7 +1,6 @@
 //! librealsense's own point cloud of given images: two software sensors, and its processing block.
 //!
-//! It deliberately knows nothing of camrig's arithmetic. All of these tests' `unsafe` is here; a fault of
-//! librealsense is a panic.
+//! It does not depend on camrig's arithmetic. All of these tests' `unsafe` is here; an error of librealsense is a panic.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_void};
@@ -19,14 +18,14 @@ use internal::{
     rs2_software_sensor_on_video_frame, some,
 };
 
-/// A stream, and what it sees.
+/// A stream and its image.
 pub(crate) struct Eye {
     pub(crate) intrinsics: rs2::rs2_intrinsics,
-    /// Of a format with two bytes a pixel for depth, three for color.
+    /// Two bytes per pixel for depth, three for color.
     pub(crate) pixels: Vec<u8>,
 }
 
-/// What came of it, pixel by pixel of the depth image.
+/// The points, one per pixel of the depth image.
 pub(crate) struct Points {
     /// In metres.
     pub(crate) vertices: Vec<[f32; 3]>,
@@ -34,7 +33,7 @@ pub(crate) struct Points {
     pub(crate) texture: Vec<[f32; 2]>,
 }
 
-/// The point cloud of a Z16 and an RGB8 image.
+/// Returns the point cloud of a Z16 and an RGB8 image.
 pub(crate) fn points(
     depth: &Eye,
     color: &Eye,
@@ -85,7 +84,7 @@ pub(crate) fn points(
             if checked(|error| rs2::rs2_is_frame_extendable_to(frame.as_ptr(), kind, error)) != 0 {
                 break take_points(frame);
             }
-            // The color image, passed on.
+            // The forwarded color image.
             rs2::rs2_release_frame(frame.as_ptr());
         };
         rs2::rs2_delete_frame_queue(made.as_ptr());
@@ -100,7 +99,7 @@ pub(crate) fn points(
     }
 }
 
-/// `rs2_deproject_pixel_to_point`.
+/// Calls `rs2_deproject_pixel_to_point`.
 pub(crate) fn deproject(intrinsics: &rs2::rs2_intrinsics, pixel: [f32; 2], depth_meters: f32) -> [f32; 3] {
     let mut point = [0.0; 3];
     // SAFETY: three floats are written, two are read.
@@ -110,7 +109,7 @@ pub(crate) fn deproject(intrinsics: &rs2::rs2_intrinsics, pixel: [f32; 2], depth
     point
 }
 
-/// `rs2_project_point_to_pixel`.
+/// Calls `rs2_project_point_to_pixel`.
 pub(crate) fn project(intrinsics: &rs2::rs2_intrinsics, point: [f32; 3]) -> [f32; 2] {
     let mut pixel = [0.0; 2];
     // SAFETY: two floats are written, three are read.
@@ -118,7 +117,7 @@ pub(crate) fn project(intrinsics: &rs2::rs2_intrinsics, point: [f32; 3]) -> [f32
     pixel
 }
 
-/// Gives a sensor its only stream.
+/// Adds the only stream of a sensor.
 ///
 /// # Safety
 /// The sensor is alive.
@@ -142,7 +141,7 @@ unsafe fn add_stream(
     some(checked(|error| unsafe { rs2_software_sensor_add_video_stream(sensor.as_ptr(), video, error) }))
 }
 
-/// Starts a sensor and lets it see its image; the frame is the caller's.
+/// Starts a sensor and sends its image; the returned frame is the caller's.
 ///
 /// # Safety
 /// Sensor and profile are alive, and the pixels outlive the frame.
@@ -191,5 +190,5 @@ unsafe fn take_points(frame: NonNull<rs2::rs2_frame>) -> Points {
     }
 }
 
-/// Pixels belong to the test.
+/// Does not free the pixels, which belong to the test.
 extern "C" fn leave(_: *mut c_void) {}

@@ -1,4 +1,4 @@
-//! The supervisor's ladder, rung by rung, with a RealSense camera at its foot.
+//! Tests of every step of the supervisor's recovery with a RealSense camera.
 
 use std::path::PathBuf;
 
@@ -30,29 +30,29 @@ inputs = ['front', 'rear']
 const STALLS: &str = "WARN  main: camera `front` has delivered nothing for 1000 ms";
 const AGAIN: &str = "WARN  main: camera `front` is running again";
 
-/// What the camera fails of.
+/// The errors of the camera.
 const NOTHING: &str = "delivered nothing within its `stall_timeout_millis`";
 const UNPLUGGED: &str = "camera `000000000042` was unplugged";
 const ABSENT: &str = "no RealSense camera with serial `000000000042` is connected; connected: `000000000043` (Intel \
                       RealSense D435 at USB port 2-2)";
 
-/// A line of the supervisor's.
+/// Returns a log line of the supervisor.
 fn fails(reason: &str, follows: &str) -> String {
     format!("ERROR main: camera `front` failed: {reason}; {follows}")
 }
 
-/// The file that says what the cameras do, gone when this is dropped.
+/// The file that controls the cameras, removed when it is dropped.
 struct Director(PathBuf);
 
 impl Director {
     fn new(name: &str) -> Self {
         let director = Self(std::env::temp_dir().join(format!("camrig-stage-{}-{name}", std::process::id())));
-        director.direct(Act::Streams);
+        director.set(Act::Streams);
         director
     }
 
-    fn direct(&self, act: Act) {
-        act.direct(&self.0);
+    fn set(&self, act: Act) {
+        act.set(&self.0);
     }
 }
 
@@ -71,7 +71,7 @@ fn wait_for_more(rig: &mut Rig) {
     }
 }
 
-/// Ends the rig, which has said this and no more. Its front camera was restarted so often and failed of these.
+/// Stops the rig, and checks that it logged exactly these lines and that its front camera had these restarts and errors.
 fn end(rig: Rig, said: &[&str], restarts: u64, errors: &[&str]) -> Ended {
     rig.signal(Signal::TERM);
     let ended = rig.finish();
@@ -91,35 +91,35 @@ fn own(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|&line| line.to_owned()).collect()
 }
 
-/// A camera that stalls is restarted, then reset, which software cameras refuse: then it is opened as it is.
-/// Unplugged, it is waited for, whether librealsense notices or not, and goes on when its serial is back.
+/// A stalled camera is restarted, then reset, which software cameras refuse: then it is reopened without a reset. An
+/// unplugged one is waited for, whether librealsense notices or not, and continues when its serial is back.
 fn every_rung(placement: Placement) {
     let director = Director::new(&format!("rungs-{}", placement.name()));
     let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
     wait_for_more(&mut rig);
 
-    director.direct(Act::Silent);
+    director.set(Act::Silent);
     let refused = "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!; it is \
                    opened again without a reset";
     rig.wait_for_stderr(refused);
-    director.direct(Act::Streams);
+    director.set(Act::Streams);
     rig.wait_for_stderr_times(AGAIN, 2);
     wait_for_more(&mut rig);
 
-    // Twice: what came back can be unplugged again.
+    // Twice, because a camera that came back can be unplugged again.
     let waits = fails(UNPLUGGED, "it waits for its device");
     for time in 1..=2 {
-        director.direct(Act::Unplugged);
+        director.set(Act::Unplugged);
         rig.wait_for_stderr_times(&waits, time);
-        director.direct(Act::Streams);
+        director.set(Act::Streams);
         rig.wait_for_stderr_times(AGAIN, 2 + time);
         wait_for_more(&mut rig);
     }
 
-    director.direct(Act::Vanished);
+    director.set(Act::Vanished);
     let misses = fails(ABSENT, "it waits for its device");
     rig.wait_for_stderr(&misses);
-    director.direct(Act::Streams);
+    director.set(Act::Streams);
     rig.wait_for_stderr_times(AGAIN, 5);
     wait_for_more(&mut rig);
 
@@ -137,17 +137,17 @@ fn every_rung(placement: Placement) {
     end(rig, &said, 5, &[NOTHING, NOTHING, UNPLUGGED, UNPLUGGED, NOTHING, ABSENT]);
 }
 
-/// Where a camera takes a reset it is gone for a while, waited for, and found again.
+/// A camera that accepts a reset disappears for a while, is waited for, and found again.
 fn reset_helps(placement: Placement) {
     let director = Director::new(&format!("reset-{}", placement.name()));
     let plan = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     wait_for_more(&mut rig);
 
-    director.direct(Act::Silent);
+    director.set(Act::Silent);
     let misses = fails(ABSENT, "it waits for its device");
     rig.wait_for_stderr(&misses);
-    director.direct(Act::Streams);
+    director.set(Act::Streams);
     rig.wait_for_stderr_times(AGAIN, 2);
     wait_for_more(&mut rig);
 
@@ -157,13 +157,13 @@ fn reset_helps(placement: Placement) {
     end(rig, &said, 2, &[NOTHING, NOTHING, ABSENT]);
 }
 
-/// What a camera leaves out and what it sends twice is in the report, each under its name.
+/// Skipped and repeated frames of a camera are in the report, each with its reason.
 fn losses(placement: Placement) {
     let director = Director::new(&format!("losses-{}", placement.name()));
     let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
     wait_for_more(&mut rig);
     for act in [Act::Skips, Act::Repeats] {
-        director.direct(act);
+        director.set(act);
         wait_for_more(&mut rig);
     }
     let ended = end(rig, &[], 0, &[]);

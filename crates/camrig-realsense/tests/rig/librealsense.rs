@@ -1,7 +1,7 @@
-//! librealsense as the driver finds it in this program: the cameras of `stage` are attached to every context.
+//! Replaces some calls of librealsense in this program, so that the cameras of `stage` are attached to every context.
 //!
-//! The linker takes what a program defines before what a library does. So these calls of the driver's come here
-//! first, and the driver is the one that everybody has. All else goes to librealsense at once.
+//! The linker prefers definitions of a program to those of a library. So the driver's calls arrive here first, and the
+//! driver is the same as everywhere. Everything else is passed on to librealsense.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -13,8 +13,8 @@ use realsense_sys as rs2;
 use crate::software::SoftwareCamera;
 use crate::stage::{self, Act, stage};
 
-/// The environment variable that says that a hardware reset is taken: the camera is gone then, and comes back when
-/// it is directed to. Otherwise librealsense refuses it of software cameras.
+/// The environment variable that allows hardware resets: the camera then disappears, and comes back when `stage` says so.
+/// Otherwise librealsense refuses to reset software cameras.
 pub(crate) const TAKES_RESETS: &str = "CAMRIG_TEST_TAKES_RESETS";
 
 type Error = *mut *mut rs2::rs2_error;
@@ -26,7 +26,7 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// The next definition of a call, which is librealsense's.
+/// Returns the next definition of a call, which is librealsense's.
 fn next(name: &CStr) -> *mut c_void {
     // SAFETY: the name ends with a zero.
     let next = unsafe { dlsym(ptr::without_provenance_mut(RTLD_NEXT), name.as_ptr()) };
@@ -59,7 +59,7 @@ extern "C" fn rs2_create_context(version: c_int, error: Error) -> *mut rs2::rs2_
     context
 }
 
-/// A list of this camera, for whoever is to be told of it; he deletes it.
+/// Returns a list of this camera for a callback, which has to delete it.
 pub(crate) fn list_of(camera: &SoftwareCamera) -> *mut rs2::rs2_device_list {
     let context = create_context(rs2::RS2_API_VERSION as c_int, ptr::null_mut());
     // SAFETY: the context is alive until it is deleted, once, and the list owns what is in it.
@@ -79,7 +79,7 @@ extern "C" fn rs2_delete_context(context: *mut rs2::rs2_context) {
     unsafe { delete_context(context) }
 }
 
-/// librealsense itself never tells that software cameras are gone.
+/// librealsense itself never reports removed software cameras.
 #[unsafe(no_mangle)]
 extern "C" fn rs2_set_devices_changed_callback(
     context: *const rs2::rs2_context,
@@ -90,7 +90,7 @@ extern "C" fn rs2_set_devices_changed_callback(
     stage().watch(context, callback.unwrap(), user);
 }
 
-/// Sensors of software cameras must not start while they see a frame; real ones see to that themselves.
+/// Sensors of software cameras must not start while they get a frame; real ones ensure that themselves.
 #[unsafe(no_mangle)]
 extern "C" fn rs2_start(
     sensor: *const rs2::rs2_sensor,
@@ -104,7 +104,7 @@ extern "C" fn rs2_start(
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_start"))(sensor, callback, user, error) }
 }
 
-/// Nor must they stop then.
+/// Nor may they stop at that time.
 #[unsafe(no_mangle)]
 extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: Error) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, Error);
@@ -113,7 +113,7 @@ extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: Error) {
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_stop"))(sensor, error) }
 }
 
-/// Frames of software cameras claim no bytes for the pixels that were handed to them.
+/// Software cameras report no size for the pixels that were passed to them.
 #[unsafe(no_mangle)]
 extern "C" fn rs2_get_frame_data_size(frame: *const rs2::rs2_frame, error: Error) -> c_int {
     // SAFETY: the caller's frame is alive, and an image.
@@ -125,7 +125,7 @@ extern "C" fn rs2_hardware_reset(device: *const rs2::rs2_device, error: Error) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_device, Error);
     if std::env::var_os(TAKES_RESETS).is_some() {
         let mut stage = stage();
-        Act::Unplugged.direct(&stage::file());
+        Act::Unplugged.set(&stage::file());
         stage.follow();
         return;
     }

@@ -1,11 +1,11 @@
-//! Rigs of RealSense cameras as a user runs them: the driver `realsense` as it is, in real processes, on a
-//! librealsense that has software cameras attached.
+//! Tests of rigs of RealSense cameras: the real driver `realsense` in real processes, on a librealsense with attached
+//! software cameras.
 //!
-//! This binary is a camrig program when `CAMRIG_TEST_RIG` is set, otherwise it is the tests, which start it as
-//! the former: see `camrig`'s own, whose harness this is. Its calls of librealsense that make and delete contexts
-//! pass through `librealsense`, so that whoever looks for cameras finds those of `stage`, in any process. Tests
-//! wait for facts under a watchdog; no test asserts a time.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+//! With `CAMRIG_TEST_RIG` set, this binary is a camrig program, otherwise it runs the tests, which start it in that role:
+//! see `camrig`'s own tests, whose harness it uses. Its calls of librealsense that create and delete contexts pass through
+//! `librealsense`, so that every process finds the cameras of `stage`. Tests wait for facts under a watchdog; no test
+//! asserts a time.
+#![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 
 #[allow(dead_code, reason = "no worker is killed here")]
 #[path = "../../../camrig/tests/rig/harness.rs"]

@@ -1,14 +1,14 @@
-//! The camrig program that these tests run: the driver as it is, and a processor that says what comes.
+//! The camrig program that these tests run: the real driver, and a processor that prints the framesets it gets.
 
 use std::collections::BTreeMap;
 
 use camrig::prelude::*;
 use camrig_realsense::RealSense;
 
-/// Where faults panic, as messages name it; the harness takes away line and column.
+/// The file of the panics, as messages name it; the harness removes line and column.
 pub(crate) const FILE: &str = file!();
 
-/// How often framesets are said.
+/// Number of framesets between two lines.
 const BEAT: u64 = 5;
 
 pub(crate) fn main() -> ExitCode {
@@ -18,7 +18,7 @@ pub(crate) fn main() -> ExitCode {
         .main()
 }
 
-/// Says each fifth frameset of each camera: `pulse NAME COUNT`.
+/// Prints a line `pulse NAME COUNT` for each fifth frameset of each camera.
 struct Pulse(BTreeMap<String, u64>);
 
 impl Processor for Pulse {

@@ -1,7 +1,7 @@
-//! The cameras that are attached to this machine, as all processes of a rig see them, and what they do.
+//! The simulated cameras that are attached to this machine, the same in all processes of a rig.
 //!
-//! Which is said by a file: whoever directs writes a word into it, and every process follows. So a camera can
-//! fall silent, be unplugged and come back in whichever process it is open, as a real one would.
+//! A file controls them: a test writes a word into it, and every process follows. So a camera can become silent, be
+//! unplugged and come back in any process that has it open, like a real one.
 
 use std::ffi::c_void;
 use std::fs;
@@ -15,29 +15,29 @@ use realsense_sys as rs2;
 use crate::librealsense::list_of;
 use crate::software::{Identity, Plugged, Scene, SoftwareCamera};
 
-/// The environment variable that names the file.
+/// The environment variable with the name of the file.
 pub(crate) const FILE: &str = "CAMRIG_TEST_STAGE";
 
-/// Between two frames of a camera.
+/// Interval between two frames of a camera.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Frames that are never seen when the camera `skips`.
+/// Number of frames that the camera omits when it `skips`.
 pub(crate) const SKIPPED: u32 = 3;
 
-/// What the camera in front does. The one in the rear streams.
+/// The behaviour of the camera `front`. The camera `rear` always streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It streams.
     Streams,
-    /// It leaves out a few numbers, once, and streams.
+    /// It omits a few numbers once, and streams.
     Skips,
-    /// It sends its last frame again, once, and streams.
+    /// It repeats its last frame once, and streams.
     Repeats,
-    /// It is there, and sends nothing.
+    /// It is attached but sends nothing.
     Silent,
-    /// It is not there, and librealsense has told so.
+    /// It is not attached, and librealsense has reported it.
     Unplugged,
-    /// It is not there, and librealsense has not noticed.
+    /// It is not attached, and librealsense has not noticed.
     Vanished,
 }
 
@@ -56,15 +56,15 @@ impl Act {
         }
     }
 
-    /// Has every process do so.
-    pub(crate) fn direct(self, file: &Path) {
-        // Nobody ever reads half a word.
+    /// Sets the behaviour in every process.
+    pub(crate) fn set(self, file: &Path) {
+        // A rename, so that no process reads an incomplete word.
         let new = file.with_extension("new");
         fs::write(&new, self.word()).unwrap();
         fs::rename(new, file).unwrap();
     }
 
-    fn directed(file: &Path) -> Self {
+    fn current(file: &Path) -> Self {
         let word = fs::read_to_string(file).unwrap();
         Self::ALL.into_iter().find(|act| act.word() == word).unwrap()
     }
@@ -78,7 +78,7 @@ impl Act {
     }
 }
 
-/// The file that says what happens.
+/// Returns the file that controls the cameras.
 pub(crate) fn file() -> PathBuf {
     std::env::var_os(FILE).unwrap().into()
 }
@@ -88,27 +88,27 @@ pub(crate) struct Stage {
     front: SoftwareCamera,
     rear: SoftwareCamera,
     act: Act,
-    /// Of the next frame of each.
+    /// The number of the next frame of each.
     front_number: u32,
     rear_number: u32,
     contexts: Vec<Context>,
 }
 
-/// A context that is alive, and the cameras that it finds.
+/// A living context, and the cameras that it finds.
 struct Context {
     pointer: NonNull<rs2::rs2_context>,
     _plugged: Vec<Plugged>,
     watcher: Option<Watcher>,
 }
 
-/// Whoever is told when devices come and go.
+/// The callback of a context for devices that come and go.
 #[derive(Clone, Copy)]
 struct Watcher {
     callback: DevicesChanged,
     user: *mut c_void,
 }
 
-/// `rs2_devices_changed_callback_ptr`: what is gone, what has come, and for whom it is.
+/// `rs2_devices_changed_callback_ptr`: the removed devices, the added ones, and the user's pointer.
 pub(crate) type DevicesChanged =
     unsafe extern "C" fn(*mut rs2::rs2_device_list, *mut rs2::rs2_device_list, *mut c_void);
 
@@ -116,7 +116,7 @@ pub(crate) type DevicesChanged =
 #[allow(unsafe_code)]
 unsafe impl Send for Stage {}
 
-/// The stage, while nobody else looks at it. Its cameras play from when it is first asked for.
+/// Locks the stage. Its cameras start with the first call.
 pub(crate) fn stage() -> MutexGuard<'static, Stage> {
     static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
     let begin = || {
@@ -126,7 +126,7 @@ pub(crate) fn stage() -> MutexGuard<'static, Stage> {
     STAGE.get_or_init(begin).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Frames, and what else happens, until the process ends.
+/// Runs the cameras until the process ends.
 fn play() {
     loop {
         stage().step();
@@ -153,7 +153,7 @@ impl Stage {
         Self {
             front: SoftwareCamera::new(scene),
             rear: SoftwareCamera::new(Scene { identity: Identity::D435, ..scene }),
-            act: Act::directed(&file()),
+            act: Act::current(&file()),
             front_number: 0,
             rear_number: 0,
             contexts: Vec::new(),
@@ -170,10 +170,10 @@ impl Stage {
         self.rear_number += 1;
     }
 
-    /// Does what was directed since this was last called.
+    /// Applies changes of the file since the last call.
     #[allow(unsafe_code)]
     pub(crate) fn follow(&mut self) {
-        let act = Act::directed(&file());
+        let act = Act::current(&file());
         if act == self.act {
             return;
         }
@@ -204,7 +204,7 @@ impl Stage {
         self.contexts.push(Context { pointer, _plugged: attached.map(plug).collect(), watcher: None });
     }
 
-    /// Notes who is to be told when cameras of a context are unplugged.
+    /// Registers the callback of a context.
     pub(crate) fn watch(
         &mut self,
         pointer: *const rs2::rs2_context,
@@ -216,7 +216,7 @@ impl Stage {
         context.watcher = Some(Watcher { callback, user });
     }
 
-    /// Forgets a context, which is about to be deleted.
+    /// Removes a context, which is about to be deleted.
     pub(crate) fn remove(&mut self, pointer: *mut rs2::rs2_context) {
         self.contexts.retain(|context| context.pointer.as_ptr() != pointer);
     }

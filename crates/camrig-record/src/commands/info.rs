@@ -1,15 +1,15 @@
-//! `recording info`: what is in a recording, from its index.
+//! `recording info`: the contents of a recording, from its index.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use camrig::frame::{CameraInfo, Payload, StreamInfo};
+use camrig::frame::{CameraInfo, StreamInfo};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
 use crate::read::{RecordedCamera, Recording, messages};
 
-/// The most gaps of one camera that are told one by one.
+/// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
 
 pub(super) fn info(file: &Path) -> Result<String, CommandError> {
@@ -36,7 +36,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     );
     for damage in &recording.index().damage {
         let (start, end) = (damage.bytes.start, damage.bytes.end);
-        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.what);
+        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.problem);
     }
     for camera in &cameras {
         camera.write(&recording, &mut text);
@@ -44,7 +44,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
-/// What is in a recording of one camera.
+/// The contents of a recording of one camera.
 struct CameraSummary<'a> {
     camera: &'a RecordedCamera,
     framesets: u64,
@@ -69,7 +69,7 @@ impl<'a> CameraSummary<'a> {
             if chunk.channels.is_disjoint(&camera.gap_channels) {
                 continue;
             }
-            // What is damaged is for `verify` to tell.
+            // `verify` reports damaged chunks.
             let Ok(records) = recording.read_chunk(chunk) else { continue };
             let gaps = messages(&records).filter(|message| camera.gap_channels.contains(&message.channel));
             summary.gaps.extend(gaps.filter_map(|gap| serde_json::from_slice::<GapRecord>(&gap.data).ok()));
@@ -92,15 +92,11 @@ impl<'a> CameraSummary<'a> {
             let channels = &self.camera.image_channels;
             let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
             let channel = id.and_then(|id| recording.index().channels.get(id));
-            let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
-            !as_it_came && channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
+            channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
         };
         let streams = streams.iter().map(|stream| {
             let coding = if coded(stream) { " from jpeg" } else { "" };
-            match stream.profile() {
-                Some(profile) => format!("{} {profile} {}{coding}", stream.stream, stream.format()),
-                None => format!("{} {}", stream.stream, stream.payload),
-            }
+            format!("{} {} {}{coding}", stream.stream, stream.profile, stream.format)
         });
         let _ = writeln!(text, "  {}", streams.collect::<Vec<_>>().join(", "));
         let seconds = self.last_nanos.saturating_sub(self.first_nanos) as f64 / 1e9;

@@ -1,6 +1,6 @@
 //! The commands `recording info|verify|repair|export`, `record` and `replay`.
 //!
-//! Each is one function from arguments to what is told; errors are printed here and nowhere else.
+//! Each command is one function from arguments to its output; errors are printed here and nowhere else.
 
 mod export;
 mod info;
@@ -20,14 +20,14 @@ use self::export::ExportArgs;
 use self::repair::RepairArgs;
 use crate::read::ReadError;
 
-/// What `exit(3)` codes of sysexits.h these commands use.
+/// The `exit(3)` codes of sysexits.h that these commands use.
 mod code {
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
 }
 
-/// Looks at recordings, checks and repairs them, takes their images out
+/// Show, check, repair and export recordings
 #[derive(Debug, Parser)]
 #[command(name = "recording", arg_required_else_help = true, subcommand_required = true)]
 struct RecordingArgs {
@@ -37,7 +37,7 @@ struct RecordingArgs {
 
 #[derive(Debug, Subcommand)]
 enum RecordingCommand {
-    /// Say what is in a recording
+    /// Show a recording's contents
     Info {
         /// A recording
         file: PathBuf,
@@ -47,7 +47,7 @@ enum RecordingCommand {
         /// A recording
         file: PathBuf,
     },
-    /// Copy what is whole of a recording into a new one, which has an index
+    /// Recover intact framesets into a new file with an index
     Repair(RepairArgs),
     /// Write the frames of a recording as image files
     Export(ExportArgs),
@@ -57,55 +57,55 @@ enum RecordingCommand {
 pub(crate) fn add_to(app: App) -> App {
     app.command(RecordingArgs::command(), |matches| match RecordingArgs::from_arg_matches(matches) {
         Ok(args) => recording(&args.command),
-        // The command line was read by the same description.
+        // The arguments were parsed with the same description.
         Err(error) => error.exit(),
     })
     .run_command(rigs::RecordArgs::command(), |matches| match rigs::RecordArgs::from_arg_matches(matches) {
-        Ok(args) => args.make().map_err(|error| error.tell()),
+        Ok(args) => args.make().map_err(|error| error.print()),
         Err(error) => error.exit(),
     })
     .run_command(rigs::ReplayArgs::command(), |matches| {
         match rigs::ReplayArgs::from_arg_matches(matches) {
-            Ok(args) => args.make().map_err(|error| error.tell()),
+            Ok(args) => args.make().map_err(|error| error.print()),
             Err(error) => error.exit(),
         }
     })
 }
 
 fn recording(command: &RecordingCommand) -> ExitCode {
-    let told = match command {
+    let output = match command {
         RecordingCommand::Info { file } => info::info(file),
         RecordingCommand::Verify { file } => verify::verify(file),
         RecordingCommand::Repair(args) => repair::repair(args),
         RecordingCommand::Export(args) => export::export(args),
     };
-    match told {
+    match output {
         Ok(text) => {
-            // Nobody may want it to the end: `camrig recording info rig.mcap | head`.
+            // A reader may close its end early, as in `camrig recording info rig.mcap | head`.
             let _ = write!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => error.tell(),
+        Err(error) => error.print(),
     }
 }
 
-/// Why a command did not do what it was asked.
+/// A reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A file cannot be written, or something like it.
+    /// A file cannot be written, or the like.
     #[error("{0}")]
     Create(String),
-    /// A recording is not what was written: what is told of the rest, and every problem.
+    /// A recording is damaged: the output, and every problem.
     #[error("{problems:?}")]
     Damaged { text: String, problems: Vec<String> },
 }
 
 impl CommandError {
-    /// Prints it.
-    fn tell(&self) -> ExitCode {
+    /// Prints the error.
+    fn print(&self) -> ExitCode {
         match self {
             Self::Read(error) => {
                 eprintln!("error: {error}");
@@ -126,19 +126,19 @@ impl CommandError {
     }
 }
 
-/// A bar of `total` bytes on a terminal, nothing elsewhere.
+/// Returns a progress bar of `total` bytes, which is shown on terminals only.
 fn bar(total: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_message(what);
     let style = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
     bar.with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The bytes of a file, for a bar; 0 when it is not there, which is told by whoever reads it.
+/// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
 fn size_bytes(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
-/// `1 frameset`, `2 framesets`.
+/// Formats as `1 frameset`, `2 framesets`.
 fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

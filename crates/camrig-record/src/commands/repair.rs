@@ -1,7 +1,6 @@
-//! `recording repair`: what is whole of a recording in a new one, which has an index.
+//! `recording repair`: copies the intact part of a recording into a new file with an index.
 //!
-//! A copy, not a change in place: whatever is left of the original stays as it is, and can be looked at
-//! again.
+//! The original file is never changed, so that it can be examined again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -26,21 +25,21 @@ pub(super) struct RepairArgs {
 
 pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     let RepairArgs { file, output } = args;
-    let looking = bar(size_bytes(file), "reading");
-    let recording = Recording::scan(file, &|at| looking.set_position(at))?;
-    looking.finish_and_clear();
+    let scan_bar = bar(size_bytes(file), "reading");
+    let recording = Recording::scan(file, &|at| scan_bar.set_position(at))?;
+    scan_bar.finish_and_clear();
     let index = recording.index();
     if index.whole && index.damage.is_empty() {
-        return Ok(format!("{} is whole: there is nothing to repair\n", file.display()));
+        return Ok(format!("{}: intact, nothing to repair\n", file.display()));
     }
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "repaired"));
     let fail =
         |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
-    let made = OpenOptions::new().write(true).create_new(true).open(&output).map_err(fail)?;
+    let created = OpenOptions::new().write(true).create_new(true).open(&output).map_err(fail)?;
     let compression = index.chunks.first().map_or(Compression::None, |chunk| chunk.compression);
-    let copied = compression.writer(made).and_then(|writer| copy(&recording, writer));
+    let copied = compression.writer(created).and_then(|writer| copy(&recording, writer));
     copied.map_err(|error| {
-        // The error to tell is the first one.
+        // The first error is reported.
         let _ = fs::remove_file(&output);
         fail(error)
     })?;
@@ -48,15 +47,15 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
         camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
     };
     let framesets = recording.cameras().iter().map(framesets).sum::<u64>();
-    let left_out = index.damage.iter().map(|damage| damage.bytes.end - damage.bytes.start).sum::<u64>();
+    let omitted = index.damage.iter().map(|damage| damage.bytes.end - damage.bytes.start).sum::<u64>();
     Ok(format!(
-        "{}: {} copied, {left_out} damaged bytes left out\n",
+        "{}: {} copied, {omitted} damaged bytes omitted\n",
         Path::display(&output),
         counted(framesets, "frameset"),
     ))
 }
 
-/// Copies every chunk that is whole, message by message.
+/// Copies every intact chunk, message by message.
 fn copy(recording: &Recording, mut writer: Output) -> io::Result<()> {
     let bar = bar(recording.size_bytes(), "copying");
     let mut ids = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! `record` and `replay`: topologies made from others, for the common cases.
+//! `record` and `replay`: generate a topology from a topology or a recording.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::CommandError;
 use crate::read::{Parts, ReadError};
 
-/// Framesets of a camera that may wait for the recorder's turn: a quarter of a second of most cameras.
+/// Maximum number of queued framesets of a camera: a quarter of a second at 30 Hz.
 const QUEUE: i64 = 8;
 
 /// Run a topology and record all its cameras
@@ -19,38 +19,38 @@ const QUEUE: i64 = 8;
 pub(super) struct RecordArgs {
     /// A topology file
     topology: PathBuf,
-    /// The recording, which does not exist yet
+    /// Output file (must not exist)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How color is stored
+    /// Storage of color
     #[arg(long, value_name = "raw|jpeg", default_value = "raw")]
     color: String,
-    /// How chunks are compressed
+    /// Compression of chunks
     #[arg(long, value_name = "none|lz4|zstd", default_value = "none")]
     compression: String,
 }
 
-/// Run a recording: into `stats`, or in place of the cameras of a topology
+/// Run a recording, read by `stats` or in place of the cameras of a topology
 #[derive(Debug, Parser)]
 #[command(name = "replay")]
 pub(super) struct ReplayArgs {
     /// A recording
     file: PathBuf,
-    /// A topology file, each of whose cameras is replaced by that of the same name in the recording
+    /// A topology file, whose cameras are replaced by those of the same names in the recording
     topology: Option<PathBuf>,
-    /// As fast as the readers let it
+    /// Play as fast as the readers allow
     #[arg(long, conflicts_with = "speed")]
     fast: bool,
-    /// How much faster than it was
+    /// Playback speed factor
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     speed: f64,
-    /// From the beginning again, without end
+    /// Loop forever
     #[arg(long)]
     repeat: bool,
-    /// Begin after so many seconds of the recording
+    /// Start at this time of the recording
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     from: f64,
-    /// End after so many seconds of the recording
+    /// End at this time of the recording
     #[arg(long, value_name = "SECONDS")]
     to: Option<f64>,
 }
@@ -59,7 +59,10 @@ impl RecordArgs {
     pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
         let output = &self.output;
         if output.exists() {
-            return Err(CommandError::Create(format!("`{}` exists; give another name", output.display())));
+            return Err(CommandError::Create(format!(
+                "`{}` exists already; choose another name",
+                output.display()
+            )));
         }
         let (text, table) = read(&self.topology)?;
         let names = |role: &str| {
@@ -83,7 +86,7 @@ impl RecordArgs {
         ]);
         let recorder = Table::from_iter([(name.unwrap_or_default(), Value::Table(recorder))]);
         let added = Table::from_iter([("processor".to_owned(), Value::Table(recorder))]);
-        // Behind the text, so that whatever is wrong with that is shown where it is.
+        // After the text, so that problems in the text keep their locations.
         Ok(MadeTopology { name: self.topology.display().to_string(), text: format!("{text}\n{added}") })
     }
 }
@@ -123,9 +126,9 @@ impl ReplayArgs {
     }
 }
 
-/// A topology of all cameras of a recording, and `stats`.
+/// Returns a topology of all cameras of a recording, read by `stats`.
 fn into_stats(recording: &Parts) -> Table {
-    // A camera that a processor passed on, `mask/front`, is called `mask-front`: actors have no such names.
+    // A camera whose framesets the processor `mask` forwarded, `mask/front`, becomes the actor `mask-front`.
     let names = recording.cameras().into_iter().map(|camera| camera.name.clone());
     let actors: Vec<_> = names.map(|name| (name.replace('/', "-"), name)).collect();
     let inputs: Vec<_> = actors.iter().map(|(actor, _)| actor.clone()).collect();
@@ -143,7 +146,7 @@ fn path_value(path: &Path) -> Value {
     path.to_string_lossy().into_owned().into()
 }
 
-/// A topology as text and as a table. What makes no sense as a table is shown when the text is parsed.
+/// Reads a topology as text and as a table. An invalid one is reported when the text is parsed.
 fn read(path: &Path) -> Result<(String, Table), CommandError> {
     let text = fs::read_to_string(path)
         .map_err(|error| ReadError::new(path, format_args!("cannot be read: {error}")))?;

@@ -1,4 +1,4 @@
-//! Framesets from the messages of a chunk.
+//! Assembles framesets from the messages of a chunk.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::records::{Message, messages};
 use super::{RecordedCamera, Recording};
 use crate::format::FrameSetRecord;
 
-/// A frameset as it was recorded.
+/// A recorded frameset.
 pub(crate) struct ReadFrameSet {
     pub(crate) log_time: u64,
     pub(crate) record: FrameSetRecord,
@@ -14,8 +14,8 @@ pub(crate) struct ReadFrameSet {
     pub(crate) images: Vec<Bytes>,
 }
 
-/// The framesets of one camera in a chunk, in their order. One that lacks a frame, or makes no sense, is an
-/// error that says so.
+/// Returns the framesets of one camera in a chunk, in order. An incomplete or invalid one is an error with a description
+/// of the problem.
 pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<ReadFrameSet, String>> {
     let mut found: Vec<Result<Gathering, String>> = Vec::new();
     for message in messages(records) {
@@ -24,7 +24,7 @@ pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<
             continue;
         }
         let Some(&stream) = camera.image_channels.get(&message.channel) else { continue };
-        // Other tools may have sorted messages: a frame belongs to the frameset of its number and time.
+        // Other tools may have sorted the messages: a frame belongs to the frameset with its number and time.
         let mut open = found.iter_mut().rev().filter_map(|found| found.as_mut().ok());
         let Some(frameset) = open.find(|frameset| frameset.key == key(&message)) else { continue };
         let frames = frameset.record.frames.iter().zip(&mut frameset.images);
@@ -36,7 +36,7 @@ pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<
     found.into_iter().map(|found| found.and_then(Gathering::end)).collect()
 }
 
-/// A frameset whose frames are being found.
+/// A frameset whose frames are being collected.
 struct Gathering {
     key: (u64, u32),
     record: FrameSetRecord,
@@ -50,7 +50,7 @@ fn key(message: &Message) -> (u64, u32) {
 impl Gathering {
     fn begin(message: &Message) -> Result<Self, String> {
         let record: FrameSetRecord = serde_json::from_slice(&message.data)
-            .map_err(|error| format!("frameset {} makes no sense: {error}", message.sequence))?;
+            .map_err(|error| format!("frameset {} is invalid: {error}", message.sequence))?;
         let images = record.frames.iter().map(|_| None).collect();
         Ok(Self { key: key(message), record, images })
     }
@@ -66,7 +66,7 @@ impl Gathering {
 }
 
 impl Recording {
-    /// The chunks that hold something of a camera, in the order of the file.
+    /// Returns the chunks with messages of a camera, in the order of the file.
     pub(crate) fn chunks_of<'a>(
         &'a self,
         camera: &'a RecordedCamera,

@@ -1,7 +1,7 @@
-//! What is where in a recording: from the file's own index, or from a look at everything where it has none.
+//! The index of a recording: read from the file, or made by scanning the whole file.
 //!
-//! A recorder that was killed leaves no index, and a damaged file may have one that lies. Then every chunk is
-//! read and checked; after damage the search goes on at the next bytes that can be a chunk.
+//! A killed recorder leaves no index, and a damaged file may have a wrong one. Then every chunk is read and checked;
+//! after damage the scan continues at the next bytes that can be a chunk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -18,32 +18,32 @@ use super::records::{
 };
 use crate::compression::Compression;
 
-/// The footer's record and the magic behind it.
+/// Size of the footer; the magic follows it.
 const FOOTER_BYTES: u64 = 20;
 const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + 8;
 
-/// The most that an index takes: some million chunks.
+/// Maximum size of an index: some million chunks.
 const MAX_INDEX_BYTES: u64 = 1 << 30;
 
-/// How much is looked through at once for a chunk.
+/// Size of the window in which a chunk is searched at once.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// What is where in a file.
+/// The contents of a file and their positions.
 #[derive(Default)]
 pub(crate) struct Index {
     /// Whether the file has an index of its own.
     pub(crate) whole: bool,
     pub(crate) profile: String,
     pub(crate) channels: BTreeMap<u16, Channel>,
-    /// How many messages each channel has.
+    /// Number of messages of each channel.
     pub(crate) messages: BTreeMap<u16, u64>,
     /// In the order of the file.
     pub(crate) chunks: Vec<ChunkPlace>,
-    /// What cannot be read. Only a look at everything finds it.
+    /// The unreadable parts. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
 }
 
-/// What messages of a channel are.
+/// The description of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Channel {
     pub(crate) topic: String,
@@ -54,28 +54,28 @@ pub(crate) struct Channel {
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// Where a chunk is.
+/// The position of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkPlace {
-    /// Of the record, opcode and length included.
+    /// Of the record, including opcode and length.
     pub(crate) offset: u64,
     pub(crate) size_bytes: u64,
     pub(crate) compression: Compression,
     pub(crate) start_time: u64,
     pub(crate) end_time: u64,
-    /// The channels that it has messages of.
+    /// The channels of its messages.
     pub(crate) channels: BTreeSet<u16>,
 }
 
-/// Bytes that are not what was written.
+/// Damaged bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) bytes: Range<u64>,
-    pub(crate) what: String,
+    pub(crate) problem: String,
 }
 
 impl Index {
-    /// The file's own index, if it has one that can be true.
+    /// Reads the file's own index; `None` if there is none or it is inconsistent.
     pub(super) fn read(file: &File, size_bytes: u64) -> io::Result<Option<Self>> {
         let Some(end_at) = size_bytes.checked_sub(END_BYTES) else { return Ok(None) };
         let end = read_at(file, end_at, END_BYTES)?;
@@ -130,7 +130,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// What a look at every byte finds. `progress` is told how far it came.
+    /// Makes an index by scanning the whole file, and calls `progress` with the position.
     pub(super) fn scan(file: &File, size_bytes: u64, progress: &dyn Fn(u64)) -> io::Result<Self> {
         let mut index = Self::default();
         let mut schemas = Schemas::default();
@@ -145,7 +145,7 @@ impl Index {
             });
             let content_at = at + HEADER_BYTES as u64;
             let problem = match found {
-                None => Some("no record begins here".to_owned()),
+                None => Some("no valid record".to_owned()),
                 Some((op::CHUNK, length, record_bytes)) if length <= MAX_CHUNK_BYTES => {
                     let place = at..at + record_bytes;
                     index.take_chunk(&mut schemas, place, read_at(file, content_at, length)?).err()
@@ -159,9 +159,9 @@ impl Index {
             };
             at = match (problem, found) {
                 (None, Some((.., record_bytes))) => at + record_bytes,
-                (what, _) => {
+                (problem, _) => {
                     let next = find_chunk(file, at + 1..size_bytes)?.unwrap_or(size_bytes);
-                    index.damage.push(Damage { bytes: at..next, what: what.unwrap_or_default() });
+                    index.damage.push(Damage { bytes: at..next, problem: problem.unwrap_or_default() });
                     next
                 }
             };
@@ -170,7 +170,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Notes what is in a chunk.
+    /// Adds a chunk.
     fn take_chunk(
         &mut self,
         schemas: &mut Schemas,
@@ -201,7 +201,7 @@ impl Index {
         Ok(())
     }
 
-    /// Notes a definition; what is none, or makes no sense, is passed over.
+    /// Adds a definition; other records and invalid ones are ignored.
     fn define(&mut self, schemas: &mut Schemas, opcode: u8, content: &[u8]) {
         if !matches!(opcode, op::HEADER | op::SCHEMA | op::CHANNEL) {
             return;
@@ -225,10 +225,10 @@ impl Index {
     }
 }
 
-/// Name, encoding and data.
+/// Name, encoding and data of each schema.
 type Schemas = BTreeMap<u16, (String, String, Vec<u8>)>;
 
-/// Of the header, the file's first record.
+/// Returns the profile in the header, which is the file's first record.
 fn profile(file: &File) -> io::Result<String> {
     let at = MAGIC.len() as u64;
     let start = read_at(file, at, HEADER_BYTES as u64)?;
@@ -242,11 +242,11 @@ fn profile(file: &File) -> io::Result<String> {
     }
 }
 
-/// The first place that can be a chunk.
+/// Returns the first position that can be a chunk.
 fn find_chunk(file: &File, within: Range<u64>) -> io::Result<Option<u64>> {
     let mut from = within.start;
     while from < within.end {
-        // A chunk's start that reaches behind the window is seen whole in this one.
+        // A chunk's start that extends beyond the window is complete in these bytes.
         let bytes = read_at(file, from, (within.end - from).min(WINDOW_BYTES + CHUNK_START_BYTES as u64))?;
         let window = bytes.len().min(WINDOW_BYTES as usize);
         for (index, _) in bytes[..window].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK) {

@@ -1,10 +1,10 @@
-//! Reading recordings: whole ones, and what is left of others. Nothing of a file is trusted.
+//! Reads recordings, intact or damaged. Nothing in a file is trusted.
 //!
 //! * `records`: the bytes of MCAP
-//! * `index`: what is where in a file
-//! * `parts`: the files of a recording
+//! * `index`: the contents of a file and their positions
+//! * `parts`: the files of a split recording
 //! * `framesets`: framesets from chunks
-//! * `pixels`: what a frame's message shows
+//! * `pixels`: pixels from a frame's message
 
 mod framesets;
 mod index;
@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, Payload, Stream};
+use camrig::frame::{CameraInfo, Stream};
 
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
 pub(crate) use self::index::{Channel, ChunkPlace, Index};
@@ -33,7 +33,7 @@ use crate::format::{
     PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
 };
 
-/// A recording that can be read.
+/// An open recording.
 pub(crate) struct Recording {
     path: PathBuf,
     file: File,
@@ -45,11 +45,11 @@ pub(crate) struct Recording {
 /// A camera of a recording.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordedCamera {
-    /// `front`, or `mask/front` when the processor `mask` passed its framesets on.
+    /// `front`, or `mask/front` if the processor `mask` published the framesets.
     pub(crate) name: String,
-    /// What it is when it is replayed: color in JPEG is RGB then.
+    /// Its description when it is replayed: color in JPEG becomes RGB.
     pub(crate) info: CameraInfo,
-    /// Channels of framesets: more than one when the camera was opened anew with other streams.
+    /// Channels of framesets: several if the camera was reopened with other streams.
     pub(crate) frameset_channels: BTreeSet<u16>,
     pub(crate) gap_channels: BTreeSet<u16>,
     pub(crate) image_channels: BTreeMap<u16, Stream>,
@@ -60,7 +60,7 @@ pub(crate) struct RecordedCamera {
 }
 
 impl RecordedCamera {
-    /// Whether a chunk holds something of it.
+    /// Returns whether a chunk has messages of it.
     pub(crate) fn is_in(&self, chunk: &ChunkPlace) -> bool {
         let mut channels = chunk.channels.iter();
         channels.any(|id| {
@@ -72,11 +72,10 @@ impl RecordedCamera {
 }
 
 impl Recording {
-    /// Opens a recording by its index, or, where it has none, by a look at everything, whose progress is
-    /// told.
+    /// Opens a recording by its index, or, without an index, by scanning the file, with calls of `progress`.
     ///
     /// # Errors
-    /// Why it cannot be read, with the name of the file.
+    /// If it cannot be read, with the name of the file.
     pub(crate) fn open(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
         Self::open_with(path, |file, size_bytes| match Index::read(file, size_bytes)? {
             Some(index) => Ok(index),
@@ -84,7 +83,7 @@ impl Recording {
         })
     }
 
-    /// Opens a recording by a look at everything, whatever its index says.
+    /// Opens a recording by scanning the file, even if it has an index.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -105,12 +104,12 @@ impl Recording {
         let (size_bytes, mut magic) = (metadata.len(), [0; 8]);
         let short = !metadata.is_file() || size_bytes < magic.len() as u64;
         if short || file.read_exact_at(&mut magic, 0).is_err() || magic != records::MAGIC {
-            return Err(ReadError::new(path, "is no recording: it is no MCAP file"));
+            return Err(ReadError::new(path, "is not an MCAP file"));
         }
         let index = index(&file, size_bytes).map_err(fail)?;
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
         if cameras.is_empty() && index.profile != "camrig" {
-            return Err(ReadError::new(path, "is an MCAP file, but no recording of camrig"));
+            return Err(ReadError::new(path, "is an MCAP file but not a camrig recording"));
         }
         Ok(Self { path: path.to_owned(), file, size_bytes, index, cameras })
     }
@@ -127,22 +126,22 @@ impl Recording {
         &self.index
     }
 
-    /// By name.
+    /// Returns the cameras, sorted by name.
     pub(crate) fn cameras(&self) -> &[RecordedCamera] {
         &self.cameras
     }
 
-    /// The camera of this name.
+    /// Returns the camera of this name.
     ///
     /// # Errors
-    /// When there is none: which there are.
+    /// If there is none, with the names of all cameras.
     pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
         let found = self.cameras.iter().find(|camera| camera.name == name);
         found.ok_or_else(|| no_camera(&self.path, name, self.cameras.iter()))
     }
 
-    /// The `log_time` at which the file is taken to begin: the first file of a recording with the recording,
-    /// so that files of several cameras keep their times; another one with its own first frameset.
+    /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
+    /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
         let first = self.index.chunks.iter().filter(|chunk| !chunk.channels.is_empty());
         let first = first.map(|chunk| chunk.start_time).min().unwrap_or(0);
@@ -152,18 +151,18 @@ impl Recording {
         }
     }
 
-    /// The records of a chunk.
+    /// Returns the records of a chunk.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the problem.
     pub(crate) fn read_chunk(&self, place: &ChunkPlace) -> Result<Bytes, String> {
         if place.size_bytes > records::MAX_CHUNK_BYTES {
-            return Err(format!("it has {} MiB, more than a frameset can", place.size_bytes >> 20));
+            return Err(format!("it has {} MiB, more than a frameset can have", place.size_bytes >> 20));
         }
         let record = index::read_at(&self.file, place.offset, place.size_bytes)
             .map_err(|error| format!("cannot be read: {error}"))?;
         if records::chunk_length(&record) != Some(place.size_bytes - records::HEADER_BYTES as u64) {
-            return Err("it is no chunk".to_owned());
+            return Err("it is not a chunk".to_owned());
         }
         records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
     }
@@ -171,19 +170,15 @@ impl Recording {
 
 fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a RecordedCamera>) -> ReadError {
     let names: Vec<_> = cameras.map(|camera| format!("`{}`", camera.name)).collect();
-    let there_are = if names.is_empty() { "no cameras".to_owned() } else { names.join(", ") };
-    ReadError::new(path, format_args!("has no camera `{name}`; there are: {there_are}"))
+    let choices = if names.is_empty() {
+        "it has no cameras".to_owned()
+    } else {
+        format!("expected one of: {}", names.join(", "))
+    };
+    ReadError::new(path, format_args!("has no camera `{name}`; {choices}"))
 }
 
-/// Whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: it is their topic that
-/// says what they are.
-fn has_frames(channel: &Channel) -> bool {
-    let schemas = [GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
-    let topics = ["/tensor", "/message"];
-    schemas.contains(&channel.schema.as_str()) || topics.iter().any(|end| channel.topic.ends_with(end))
-}
-
-/// The cameras that channels tell of.
+/// Returns the cameras that the channels describe.
 fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
     let mut cameras: BTreeMap<&str, RecordedCamera> = BTreeMap::new();
     let of_schema = |wanted: &'static [&'static str]| {
@@ -212,7 +207,7 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
         cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
     }
     for (&id, Channel { metadata, schema, .. }) in
-        index.channels.iter().filter(|(_, channel)| has_frames(channel))
+        of_schema(&[GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA])
     {
         let name = metadata.get(NAME_KEY).map(String::as_str);
         let Some(camera) = name.and_then(|name| cameras.get_mut(name)) else { continue };
@@ -221,19 +216,18 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
             continue;
         }
         let stream = metadata.get(STREAM_KEY).map(String::as_str);
-        let Some(stream) = stream.and_then(|stream| Stream::new(stream).ok()) else { continue };
+        let stream = Stream::ALL.into_iter().find(|known| Some(known.name()) == stream);
+        let Some(stream) = stream else { continue };
         camera.image_channels.insert(id, stream);
         let shown = camera.info.streams.iter_mut().find(|info| info.stream == stream);
-        if let Some(info) = shown.filter(|_| schema == COMPRESSED_SCHEMA)
-            && let Payload::Image { width, height, .. } = info.payload
-        {
-            info.payload = Payload::image(pixels::decoded_format(&info.payload), width, height);
+        if let Some(info) = shown.filter(|_| schema == COMPRESSED_SCHEMA) {
+            info.format = pixels::decoded_format(info.format);
         }
     }
     Ok(cameras.into_values().collect())
 }
 
-/// Why a file cannot be read, with its name.
+/// A reason why a file cannot be read, with its name.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{}` {what}", path.display())]
 pub(crate) struct ReadError {

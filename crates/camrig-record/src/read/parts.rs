@@ -1,7 +1,7 @@
-//! A recording from its first file to its last.
+//! The files of a split recording.
 //!
-//! A recorder that splits goes on in another file. A camera that began late, or was silent for as long as a file
-//! lasts, is missing in some of them. It deliberately reads no frameset.
+//! A recorder that splits continues in another file. A camera that started late, or was silent during a whole file, is
+//! missing in some of them. This module reads no frameset.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ impl Parts {
     /// Opens the file, and the files that continue it if it is the first.
     ///
     /// # Errors
-    /// Why the file cannot be read. One that would continue it and cannot be read ends the recording.
+    /// If the file cannot be read. A continuation that cannot be read ends the recording.
     pub(crate) fn open(file: &Path) -> Result<Self, ReadError> {
         let mut parts = vec![Recording::open(file, &|_| {})?];
         let place = |recording: &Recording| {
@@ -24,7 +24,7 @@ impl Parts {
         while let Some((origin, part)) = parts.last().and_then(place)
             && part == parts.len() as u32
         {
-            // A file that is not there, or is another recording, ends this one.
+            // A missing file, or another recording, ends this one.
             let Ok(next) = Recording::open(&numbered(file, part + 1), &|_| {}) else { break };
             if place(&next) != Some((origin, part + 1)) {
                 break;
@@ -38,7 +38,7 @@ impl Parts {
         &self.0
     }
 
-    /// Every camera, as the first file that has it tells of it.
+    /// Returns every camera, as described in the first file that has it.
     pub(crate) fn cameras(&self) -> Vec<&RecordedCamera> {
         let mut cameras: Vec<&RecordedCamera> = Vec::new();
         for camera in self.0.iter().flat_map(Recording::cameras) {
@@ -49,10 +49,10 @@ impl Parts {
         cameras
     }
 
-    /// The camera of this name.
+    /// Returns the camera of this name.
     ///
     /// # Errors
-    /// When there is none: which there are.
+    /// If there is none, with the names of all cameras.
     pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
         let cameras = self.cameras();
         let found = cameras.iter().find(|camera| camera.name == name).copied();

@@ -1,36 +1,35 @@
-//! The bytes of MCAP records: lengths, checksums, compression. Nothing of a file is trusted.
+//! The bytes of MCAP records: lengths, checksums, compression. Nothing in a file is trusted.
 //!
-//! It deliberately knows no file and no camera: it is given bytes. Records that are small and rare are parsed
-//! by the mcap crate.
+//! This module takes bytes and depends on no file and no camera. Small and rare records are parsed by the mcap crate.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use mcap::records::op;
 
-/// What every MCAP file begins and ends with.
+/// The start and the end of every MCAP file.
 pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
 
-/// An opcode and a length.
+/// Size of an opcode and a length.
 pub(super) const HEADER_BYTES: usize = 9;
 
-/// The most that a chunk holds: the largest frameset, with room for what is beside its pixels.
+/// Maximum size of a chunk: the largest frameset, with space for its headers.
 pub(super) const MAX_CHUNK_BYTES: u64 = 512 << 20;
 
-/// A chunk without its name of a compression, and the longest such name.
+/// Size of a chunk's header without the name of its compression, and the longest such name.
 const CHUNK_HEADER_BYTES: usize = 40;
 const MAX_COMPRESSION_NAME: usize = 16;
 
-/// As much as is needed to know whether a chunk begins here.
+/// Number of bytes that are needed to recognise a chunk.
 pub(super) const CHUNK_START_BYTES: usize = HEADER_BYTES + CHUNK_HEADER_BYTES + MAX_COMPRESSION_NAME;
 
-/// The opcode and length of a record.
+/// Returns the opcode and length of a record.
 pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
     let (&opcode, rest) = bytes.split_first()?;
     Some((opcode, u64_at(rest, 0)?))
 }
 
-/// Records one behind the other, up to the first that is cut off.
+/// Consecutive records, up to the first truncated one.
 pub(super) struct Records<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -45,7 +44,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// What a chunk says of itself.
+/// The header of a chunk.
 pub(super) struct ChunkHeader<'a> {
     pub(super) start_time: u64,
     pub(super) end_time: u64,
@@ -57,7 +56,7 @@ pub(super) struct ChunkHeader<'a> {
 }
 
 impl<'a> ChunkHeader<'a> {
-    /// From the first bytes of a chunk's content, if they fit together and to the content's length.
+    /// Parses the first bytes of a chunk's content; `None` if they are inconsistent with each other or with the length.
     pub(super) fn parse(bytes: &'a [u8], length: u64) -> Option<Self> {
         let name_bytes = usize::try_from(u32_at(bytes, 28)?).ok().filter(|&n| n <= MAX_COMPRESSION_NAME)?;
         let header = Self {
@@ -75,24 +74,24 @@ impl<'a> ChunkHeader<'a> {
     }
 }
 
-/// Whether a chunk begins with these bytes: its content's length.
+/// Returns the length of a chunk's content; `None` if no chunk begins with these bytes.
 pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
     let (opcode, length) = header(bytes)?;
     (opcode == op::CHUNK).then_some(())?;
     ChunkHeader::parse(&bytes[HEADER_BYTES..], length).map(|_| length)
 }
 
-/// The records of a chunk, from its content, if they are what was written.
+/// Returns the decompressed records of a chunk, checked against its checksum.
 ///
 /// # Errors
-/// What is wrong with them.
+/// A description of the problem.
 pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
     let length = content.len() as u64;
-    let header = ChunkHeader::parse(content, length).ok_or("its header contradicts itself")?;
+    let header = ChunkHeader::parse(content, length).ok_or("its header is inconsistent")?;
     if header.uncompressed_bytes > MAX_CHUNK_BYTES {
-        return Err(format!("it holds {} MiB, more than a frameset can", header.uncompressed_bytes >> 20));
+        return Err(format!("it has {} MiB, more than a frameset can have", header.uncompressed_bytes >> 20));
     }
-    // The limit above fits.
+    // Fits because of the limit above.
     let size_bytes = header.uncompressed_bytes as usize;
     let compressed = content.slice(header.size_bytes..);
     let records = match header.compression {
@@ -101,9 +100,9 @@ pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
         _ => Bytes::from(unpack(zstd::stream::Decoder::new(compressed.as_ref()), size_bytes)?),
     };
     if records.len() != size_bytes {
-        return Err(format!("it holds {} bytes, but says {size_bytes}", records.len()));
+        return Err(format!("it has {} bytes instead of {size_bytes}", records.len()));
     }
-    // 0 means that its writer made none.
+    // 0 means that the writer stored no checksum.
     let crc32 = if header.crc32 == 0 { 0 } else { crc32fast::hash(&records) };
     if crc32 != header.crc32 {
         return Err(format!("its checksum is {crc32:08x}, not {:08x}", header.crc32));
@@ -112,9 +111,9 @@ pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
 }
 
 fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, String> {
-    let fail = |error: std::io::Error| format!("it does not decompress: {error}");
+    let fail = |error: std::io::Error| format!("it cannot be decompressed: {error}");
     let mut records = Vec::new();
-    // A size that lies costs what there is, not what it says.
+    // A wrong size cannot cause a larger allocation than the data.
     decoder.map_err(fail)?.take(size_bytes as u64 + 1).read_to_end(&mut records).map_err(fail)?;
     Ok(records)
 }
@@ -128,7 +127,7 @@ pub(crate) struct Message {
     pub(crate) data: Bytes,
 }
 
-/// The messages among the records of a chunk; the memory is the chunk's.
+/// Returns the messages among the records of a chunk, without copying their data.
 pub(crate) fn messages(records: &Bytes) -> impl Iterator<Item = Message> {
     Records(records).filter(|(opcode, _)| *opcode == op::MESSAGE).filter_map(|(_, content)| {
         Some(Message {

@@ -1,4 +1,4 @@
-//! Recordings that are whole, cut anywhere, damaged anywhere, and files that are none.
+//! Tests of intact, truncated and damaged recordings, and of other files.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::record::testing::{TestFolder, headers, info, pixels, write};
 const CAMERAS: [&str; 2] = ["front", "rear"];
 const FRAMESETS: u64 = 12;
 
-/// Every frameset that a recording gives: camera and sequence. Each has to be what was written.
+/// Reads every frameset of a recording and checks its content; returns camera and sequence of each.
 fn read(path: &Path) -> Result<Vec<(String, u64)>, ReadError> {
     let recording = Recording::open(path, &|_| {})?;
     let mut found = Vec::new();
@@ -46,8 +46,8 @@ fn all() -> Vec<(String, u64)> {
     (0..FRAMESETS).flat_map(one).collect()
 }
 
-/// Numbers that look drawn, the same in every run.
-fn draws(seed: u64) -> impl FnMut(usize) -> usize {
+/// Returns a generator of pseudo-random numbers, the same in every run.
+fn random_numbers(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed;
     move |below| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -56,7 +56,7 @@ fn draws(seed: u64) -> impl FnMut(usize) -> usize {
 }
 
 #[test]
-fn everything_comes_back_however_it_is_compressed() {
+fn every_frameset_is_read_with_each_compression() {
     let folder = TestFolder::new("round-trip");
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let path = folder.path().join(format!("{compression:?}.mcap"));
@@ -67,7 +67,7 @@ fn everything_comes_back_however_it_is_compressed() {
         for camera in recording.cameras() {
             assert_eq!(camera.info, info(&camera.name));
         }
-        // What a look at everything finds is what the index says.
+        // A scan finds the same as the index.
         let seen = Recording::scan(&path, &|_| {}).unwrap();
         let with_messages = |recording: &Recording| {
             let chunks = recording.index().chunks.iter().filter(|chunk| !chunk.channels.is_empty());
@@ -81,7 +81,7 @@ fn everything_comes_back_however_it_is_compressed() {
 }
 
 #[test]
-fn a_file_that_is_cut_anywhere_holds_what_was_whole() {
+fn a_truncated_file_has_all_complete_framesets() {
     let folder = TestFolder::new("cut");
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let path = folder.path().join("whole.mcap");
@@ -98,9 +98,9 @@ fn a_file_that_is_cut_anywhere_holds_what_was_whole() {
             .map(|chunk| (chunk.offset + chunk.size_bytes) as usize)
             .collect();
         assert_eq!(ends.len(), all().len());
-        let mut draw = draws(7);
+        let mut random = random_numbers(7);
         let edges = ends.iter().flat_map(|&end| [end - 1, end, end + 1]);
-        let cuts = (0..100).map(|_| draw(bytes.len())).chain(edges);
+        let cuts = (0..100).map(|_| random(bytes.len())).chain(edges);
         for cut in cuts.collect::<Vec<_>>() {
             let path = folder.path().join("cut.mcap");
             fs::write(&path, &bytes[..cut]).unwrap();
@@ -115,18 +115,18 @@ fn a_file_that_is_cut_anywhere_holds_what_was_whole() {
 }
 
 #[test]
-fn a_flipped_bit_costs_a_frameset_and_no_more() {
+fn a_flipped_bit_costs_at_most_one_frameset() {
     let folder = TestFolder::new("flipped");
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let path = folder.path().join("whole.mcap");
         write(&path, &CAMERAS, FRAMESETS, compression, &[]);
         let bytes = fs::read(&path).unwrap();
-        let mut draw = draws(11);
+        let mut random = random_numbers(11);
         for indexed in [true, false] {
-            // Without its end the file has no index.
+            // A file without its end has no index.
             let length = bytes.len() - if indexed { 0 } else { 8 };
             for _ in 0..300 {
-                let (at, bit) = (draw(length), draw(8));
+                let (at, bit) = (random(length), random(8));
                 let mut bytes = bytes[..length].to_vec();
                 bytes[at] ^= 1 << bit;
                 let path = folder.path().join("flipped.mcap");
@@ -141,7 +141,7 @@ fn a_flipped_bit_costs_a_frameset_and_no_more() {
                 };
                 assert!(found.is_sorted_by_key(|(_, sequence)| *sequence), "bit {bit} of byte {at}");
                 let lost = all().len() - found.len();
-                // Definitions are a chunk too, which a file without an index cannot do without.
+                // The definitions are a chunk too, which a file without an index needs.
                 let bound = if indexed { 1 } else { all().len() };
                 assert!(lost <= bound, "bit {bit} of byte {at} of {length} costs {lost} framesets");
             }
@@ -151,16 +151,16 @@ fn a_flipped_bit_costs_a_frameset_and_no_more() {
 }
 
 #[test]
-fn many_flipped_bits_are_no_harm_either() {
+fn many_flipped_bits_cause_no_panic() {
     let folder = TestFolder::new("torn");
     let path = folder.path().join("whole.mcap");
     write(&path, &CAMERAS, FRAMESETS, Compression::Zstd, &[]);
     let bytes = fs::read(&path).unwrap();
-    let mut draw = draws(13);
+    let mut random = random_numbers(13);
     for round in 0..200 {
-        let mut bytes = bytes[..bytes.len() - draw(40)].to_vec();
-        for _ in 0..=draw(1 + round) {
-            let (at, bit) = (draw(bytes.len()), draw(8));
+        let mut bytes = bytes[..bytes.len() - random(40)].to_vec();
+        for _ in 0..=random(1 + round) {
+            let (at, bit) = (random(bytes.len()), random(8));
             bytes[at] ^= 1 << bit;
         }
         let path = folder.path().join("torn.mcap");
@@ -172,28 +172,28 @@ fn many_flipped_bits_are_no_harm_either() {
 }
 
 #[test]
-fn other_files_are_told_for_what_they_are() {
+fn other_files_are_refused_with_their_problem() {
     let folder = TestFolder::new("others");
     let path = folder.path().join("other.mcap");
-    let told = |bytes: &[u8]| {
+    let error_of = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         let error = read(&path).map(drop).unwrap_err().to_string();
         error.strip_prefix(&format!("`{}` ", path.display())).unwrap().to_owned()
     };
-    assert_eq!(told(b""), "is no recording: it is no MCAP file");
-    assert_eq!(told(b"#ROSBAG V2.0\n"), "is no recording: it is no MCAP file");
-    assert_eq!(told(&vec![0; 1 << 20]), "is no recording: it is no MCAP file");
-    assert_eq!(told(records::MAGIC), "is an MCAP file, but no recording of camrig");
+    assert_eq!(error_of(b""), "is not an MCAP file");
+    assert_eq!(error_of(b"#ROSBAG V2.0\n"), "is not an MCAP file");
+    assert_eq!(error_of(&vec![0; 1 << 20]), "is not an MCAP file");
+    assert_eq!(error_of(records::MAGIC), "is an MCAP file but not a camrig recording");
     let mut writer = WriteOptions::new().create(io::Cursor::new(Vec::new())).unwrap();
     let channel = writer.add_channel(0, "/chat", "json", &BTreeMap::new()).unwrap();
     let header =
         mcap::records::MessageHeader { channel_id: channel, sequence: 0, log_time: 0, publish_time: 0 };
     writer.write_to_known_channel(&header, b"{}").unwrap();
     writer.finish().unwrap();
-    assert_eq!(told(writer.into_inner().get_ref()), "is an MCAP file, but no recording of camrig");
+    assert_eq!(error_of(writer.into_inner().get_ref()), "is an MCAP file but not a camrig recording");
     assert_eq!(
         read(folder.path()).unwrap_err().to_string(),
-        format!("`{}` is no recording: it is no MCAP file", folder.path().display()),
+        format!("`{}` is not an MCAP file", folder.path().display()),
     );
     let none = folder.path().join("none.mcap");
     assert_eq!(
@@ -203,13 +203,13 @@ fn other_files_are_told_for_what_they_are() {
 }
 
 #[test]
-fn a_camera_that_is_not_there_is_told_with_those_that_are() {
+fn an_unknown_camera_is_refused_with_the_known_ones() {
     let folder = TestFolder::new("cameras");
     let path = folder.path().join("rig.mcap");
     write(&path, &CAMERAS, 1, Compression::None, &[]);
     let recording = Recording::open(&path, &|_| {}).unwrap();
     assert_eq!(
         recording.camera("left").unwrap_err().to_string(),
-        format!("`{}` has no camera `left`; there are: `front`, `rear`", path.display()),
+        format!("`{}` has no camera `left`; expected one of: `front`, `rear`", path.display()),
     );
 }

@@ -1,8 +1,7 @@
-//! A file that grows: named so that none is ever overwritten, with room on the disk before anything is
-//! written.
+//! A growing file: numbered so that none is overwritten, with space reserved on the disk before anything is written.
 //!
-//! A full disk shows when room is asked for, not in the middle of a chunk: so there is always room left for
-//! the index, and the file ends whole. It deliberately knows nothing of what is written.
+//! A full disk is detected when space is reserved, not in the middle of a chunk: so there is always space left for the
+//! index, and the file ends intact. This module does not depend on the content.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,22 +10,22 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-/// The room that is asked for at once, so that it is rarely asked for.
+/// Size of a reservation, so that reservations are rare.
 const STEP_BYTES: u64 = 16 << 20;
 
-/// Where more than this is free, room is not asked for: on a file system in memory that costs a seventh of what a plain
-/// write does. Whoever takes it all before the next chunk costs the file its index.
-const PLENTY_BYTES: u64 = 1 << 30;
+/// If more than this is free, no space is reserved: on a file system in memory a reservation costs a seventh of a plain
+/// write. If all of it is used before the next chunk, the file loses its index.
+const AMPLE_BYTES: u64 = 1 << 30;
 
-/// The most files of one name.
+/// Maximum number of files of one name.
 const MAX_FILES: u32 = 100_000;
 
-/// Makes the first file of this name that does not exist: `rig.mcap`, `rig-2.mcap`, ... and its folder.
+/// Creates the first file of this name that does not exist, such as `rig.mcap` or `rig-2.mcap`, and its folder.
 ///
 /// # Errors
-/// What went wrong, with the name of the file.
+/// The error with the name of the file.
 pub(crate) fn create(path: &Path) -> Result<(File, PathBuf), String> {
-    let fail = |path: &Path, error: io::Error| format!("cannot make `{}`: {error}", path.display());
+    let fail = |path: &Path, error: io::Error| format!("cannot create `{}`: {error}", path.display());
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|error| fail(folder, error))?;
     }
@@ -38,25 +37,25 @@ pub(crate) fn create(path: &Path) -> Result<(File, PathBuf), String> {
             Err(error) => return Err(fail(&path, error)),
         }
     }
-    Err(format!("`{}` and {MAX_FILES} files after it exist", path.display()))
+    Err(format!("`{}` and {MAX_FILES} numbered files exist already", path.display()))
 }
 
-/// `rig.mcap`, `rig-2.mcap`, `rig-3.mcap`, ...
+/// Returns `rig.mcap`, `rig-2.mcap`, `rig-3.mcap`, ...
 pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 { path.to_owned() } else { with_suffix(path, &number.to_string()) }
 }
 
-/// `rig.mcap` with the suffix `front` is `rig-front.mcap`.
+/// Returns `rig-front.mcap` for `rig.mcap` with the suffix `front`.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
     path.with_file_name(format!("{stem}-{suffix}{}", extension.unwrap_or_default()))
 }
 
-/// The room that a file has on its disk.
+/// The reserved space of a file.
 pub(crate) struct Room {
     file: File,
-    /// Up to here there is room. None where the file system cannot promise any.
+    /// End of the reserved space; `None` if the file system cannot reserve any.
     until: Option<u64>,
 }
 
@@ -65,24 +64,24 @@ impl Room {
         Self { file, until: Some(0) }
     }
 
-    /// The bytes of the file.
+    /// Returns the size of the file.
     pub(crate) fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Makes sure that the file can grow up to `until`: room is there, or plenty is free.
+    /// Ensures that the file can grow up to `until`: reserves the space unless much more is free.
     ///
     /// # Errors
-    /// When the disk is full, or the file may not be so large.
+    /// If the disk is full, or the file may not be that large.
     pub(crate) fn reserve(&mut self, until: u64) -> io::Result<()> {
         let Some(reserved) = self.until.filter(|&reserved| reserved < until) else { return Ok(()) };
         let reserved = reserved.max(self.size_bytes()?);
         let disk = fstatvfs(&self.file)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) > PLENTY_BYTES + until.saturating_sub(reserved) {
+        if disk.f_bavail.saturating_mul(disk.f_frsize) > AMPLE_BYTES + until.saturating_sub(reserved) {
             return Ok(());
         }
         let mut full = Errno::NOSPC;
-        // Where a step is too much, what is needed may still be there.
+        // If a whole step does not fit, the needed space may still.
         for until in [until + STEP_BYTES, until] {
             match fallocate(&self.file, FallocateFlags::KEEP_SIZE, reserved, until - reserved) {
                 Ok(()) => {
@@ -100,13 +99,13 @@ impl Room {
         Err(full.into())
     }
 
-    /// Ends the file at `size_bytes`, and gives back the room behind it.
+    /// Ends the file at `size_bytes`, and frees the space behind it.
     pub(crate) fn cut(&self, size_bytes: u64) -> io::Result<()> {
         self.file.set_len(size_bytes)
     }
 }
 
-/// An error, with the file that it is about.
+/// Formats an error with the name of its file.
 pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write `{}`: {error}", path.display())
 }

@@ -1,10 +1,10 @@
-//! What is missing, by the sequence numbers of each producer.
+//! Finds missing framesets by the sequence numbers of each producer.
 
 use std::collections::BTreeMap;
 
 use crate::format::{GapReason, GapRecord};
 
-/// The most gaps of one producer that wait for a frameset to be written with; the last one grows instead.
+/// Maximum number of gaps of one producer that wait to be written with a frameset; beyond it the last gap grows.
 const MAX_WAITING: usize = 1024;
 
 /// The gaps of all producers.
@@ -13,7 +13,7 @@ pub(super) struct Gaps(BTreeMap<String, Producer>);
 
 #[derive(Default)]
 struct Producer {
-    /// The number that comes next, if nothing is missing.
+    /// The next number if nothing is missing.
     next: Option<u64>,
     waiting: Vec<GapRecord>,
 }
@@ -23,13 +23,13 @@ impl Gaps {
         self.0.contains_key(producer)
     }
 
-    /// Everything of this producer is wanted, from the very first.
+    /// Marks that a producer's framesets are expected from the first on.
     pub(super) fn begin(&mut self, producer: &str) {
         self.producer(producer).next = Some(0);
     }
 
-    /// A frameset came: what is missing before it was dropped on the way. When numbers go back, which is a
-    /// new start, nothing is missing.
+    /// Records a frameset that arrived: missing numbers before it were dropped on the link. Numbers that go back are a
+    /// restart, without a gap.
     pub(super) fn arrive(&mut self, producer: &str, sequence: u64) {
         let producer = self.producer(producer);
         if let Some(next) = producer.next.replace(sequence + 1)
@@ -39,19 +39,19 @@ impl Gaps {
         }
     }
 
-    /// No more will come of a producer that published so many: the last may have been dropped on the way.
+    /// Records the end of a producer that published `produced` framesets: the last ones may have been dropped on the link.
     pub(super) fn end(&mut self, producer: &str, produced: u64) {
         if self.knows(producer) && produced > 0 {
             self.arrive(producer, produced);
         }
     }
 
-    /// The frameset that came is left out.
-    pub(super) fn leave_out(&mut self, producer: &str, sequence: u64, reason: GapReason) {
+    /// Records that an arrived frameset was not recorded.
+    pub(super) fn drop_frameset(&mut self, producer: &str, sequence: u64, reason: GapReason) {
         self.producer(producer).note(sequence, sequence, reason);
     }
 
-    /// What is to be written before the next frameset of this producer.
+    /// Takes the gaps to be written before the next frameset of this producer.
     pub(super) fn take(&mut self, producer: &str) -> Vec<GapRecord> {
         std::mem::take(&mut self.producer(producer).waiting)
     }
@@ -60,7 +60,7 @@ impl Gaps {
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), Producer::default());
         }
-        self.0.get_mut(name).expect("it was just made")
+        self.0.get_mut(name).expect("it was just inserted")
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         for sequence in [3, 4, 7, 8, 9, 12] {
             gaps.arrive("front", sequence);
             if [8, 9].contains(&sequence) {
-                gaps.leave_out("front", sequence, GapReason::Memory);
+                gaps.drop_frameset("front", sequence, GapReason::Memory);
             }
         }
         gaps.arrive("rear", 5);
@@ -97,13 +97,13 @@ mod tests {
         );
         assert_eq!((gaps.take("front"), gaps.take("rear")), (Vec::new(), Vec::new()));
         gaps.arrive("front", 0);
-        assert_eq!(gaps.take("front"), [], "a new start");
+        assert_eq!(gaps.take("front"), [], "a restart");
         gaps.end("front", 3);
         assert_eq!(gaps.take("front"), [gap(1, 2, GapReason::Link)], "dropped at the end");
         gaps.begin("top");
         gaps.arrive("top", 1);
         gaps.end("top", 2);
-        assert_eq!(gaps.take("top"), [gap(0, 0, GapReason::Link)], "dropped at the beginning");
+        assert_eq!(gaps.take("top"), [gap(0, 0, GapReason::Link)], "dropped at the start");
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let mut gaps = Gaps::default();
         for sequence in 0..10_000 {
             gaps.arrive("front", 2 * sequence);
-            gaps.leave_out("front", 2 * sequence, GapReason::Memory);
+            gaps.drop_frameset("front", 2 * sequence, GapReason::Memory);
         }
         let waiting = gaps.take("front");
         assert_eq!(waiting.len(), MAX_WAITING);

@@ -1,19 +1,19 @@
-//! What waits for the disk: a queue that is bounded by bytes.
+//! The queue in front of the disk, bounded by bytes.
 //!
-//! A recorder puts framesets in without ever waiting; its writer takes them out. Buffers go round, so that a
-//! recording that runs allocates nothing large. It deliberately knows no file and no frameset.
+//! A recorder pushes framesets without ever waiting; its writer pops them. Buffers are recycled, so that a running
+//! recording allocates nothing large. This module depends on no file and no frameset.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most buffers that wait to be used again: those of two framesets.
+/// Maximum number of free buffers: those of two framesets.
 const FREE_BUFFERS: usize = 8;
 
-/// What waits, and how much memory it takes.
+/// A queued item.
 pub(crate) trait Item {
     fn size_bytes(&self) -> usize;
-    /// The buffers that can be used again.
+    /// Returns its buffers, to be recycled.
     fn into_buffers(self) -> impl Iterator<Item = Vec<u8>>;
 }
 
@@ -26,11 +26,11 @@ pub(crate) struct Memory<T> {
 
 struct State<T> {
     queue: VecDeque<T>,
-    /// Of what waits or is being written.
+    /// Size of the items that are queued or being written.
     used_bytes: usize,
     free: Vec<Vec<u8>>,
     closed: bool,
-    /// Why the writer gave up.
+    /// The error with which the writer stopped.
     failure: Option<String>,
 }
 
@@ -45,17 +45,17 @@ impl<T: Item> Memory<T> {
         self.limit_bytes
     }
 
-    /// Whether there is room for so many bytes more.
+    /// Returns whether an item of this size fits.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.lock().used_bytes + bytes <= self.limit_bytes
     }
 
-    /// An empty buffer, used before if there is one.
+    /// Returns an empty buffer, recycled if possible.
     pub(crate) fn buffer(&self) -> Vec<u8> {
         self.lock().free.pop().unwrap_or_default()
     }
 
-    /// Puts something in that [has room](Self::has_room). When the writer gave up, it is gone.
+    /// Pushes an item that [fits](Self::has_room). After a failure of the writer it is discarded.
     pub(crate) fn push(&self, item: T) {
         let mut state = self.lock();
         if state.failure.is_some() {
@@ -66,14 +66,14 @@ impl<T: Item> Memory<T> {
         self.changed.notify_all();
     }
 
-    /// Takes the oldest, waiting for it; none when there will be no more.
+    /// Waits for the oldest item and pops it; `None` when there will be no more.
     pub(crate) fn pop(&self) -> Option<T> {
         let waits = |state: &mut State<T>| state.queue.is_empty() && !state.closed;
         let state = self.changed.wait_while(self.lock(), waits);
         state.unwrap_or_else(PoisonError::into_inner).queue.pop_front()
     }
 
-    /// What was taken is done with.
+    /// Releases a popped item and recycles its buffers.
     pub(crate) fn recycle(&self, item: T) {
         let mut state = self.lock();
         state.used_bytes -= item.size_bytes();
@@ -86,7 +86,7 @@ impl<T: Item> Memory<T> {
         self.changed.notify_all();
     }
 
-    /// The writer gives up: nothing waits any more.
+    /// Stops after an error of the writer, and discards all items.
     pub(crate) fn fail(&self, message: String) {
         let mut state = self.lock();
         state.failure = Some(message);
@@ -95,15 +95,15 @@ impl<T: Item> Memory<T> {
         self.changed.notify_all();
     }
 
-    /// Why the writer gave up, if it did.
+    /// Returns the error with which the writer stopped.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
     }
 
-    /// Puts nothing in any more, and waits until the rest is taken, at most `patience`. What is still there
-    /// then is thrown away: how many.
-    pub(crate) fn close(&self, patience: Duration) -> usize {
-        let deadline = Instant::now() + patience;
+    /// Accepts no more items, and waits until the queue is empty, but at most for `timeout`. Discards the remaining items
+    /// and returns their number.
+    pub(crate) fn close(&self, timeout: Duration) -> usize {
+        let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         state.closed = true;
         self.changed.notify_all();
@@ -119,7 +119,7 @@ impl<T: Item> Memory<T> {
         left
     }
 
-    /// Waits until there is room for so many bytes more. A recorder never does.
+    /// Waits until an item of this size fits. A recorder never does.
     #[cfg(test)]
     pub(super) fn wait_for_room(&self, bytes: usize) {
         let full =
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_capped_and_goes_round() {
+    fn memory_is_bounded_and_buffers_are_recycled() {
         let memory = Memory::new(1000);
         assert!(memory.has_room(1000) && !memory.has_room(1001));
         memory.push(Bytes(Vec::with_capacity(600)));
         assert!(memory.has_room(400) && !memory.has_room(401));
         let taken = memory.pop().unwrap();
-        assert!(!memory.has_room(401), "what is being written takes memory as well");
+        assert!(!memory.has_room(401), "an item that is being written uses memory");
         let address = taken.0.as_ptr();
         memory.recycle(taken);
         let again = memory.buffer();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slow_writer_leaves_is_counted() {
+    fn discarded_items_are_counted() {
         let memory = Memory::new(1000);
         (0..3).for_each(|_| memory.push(Bytes(Vec::new())));
         assert_eq!(memory.close(Duration::ZERO), 3);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_and_ends_it() {
+    fn a_failure_is_kept_and_ends_the_queue() {
         let memory = Memory::new(1000);
         memory.push(Bytes(Vec::new()));
         memory.fail("full".to_owned());

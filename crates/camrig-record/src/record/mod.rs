@@ -1,17 +1,17 @@
-//! The processor `record`: framesets into MCAP files.
+//! The processor `record`: writes framesets into MCAP files.
 //!
-//! It never keeps a frameset: it copies what it sees into a bounded [`Memory`], from which a [`writer`] of
-//! its own takes it to the disk. So a slow disk never holds up a camera and never holds its slots. What does
-//! not fit is left out, and the recording says so: see [`crate::format`].
+//! It never holds a frameset: it copies each into a bounded [`Memory`], from which a [`writer`] thread writes it to the
+//! disk. So a slow disk delays no camera and holds no slots. Framesets that do not fit are dropped, and the recording
+//! contains the gaps: see [`crate::format`].
 //!
-//! A disk that is full, or fails, ends the recording with everything until then readable. The rig goes on;
-//! the recorder says so at once, and fails when the rig ends.
+//! A full or failed disk ends the recording; everything before that stays readable. The rig continues; the recorder
+//! logs the error at once, and fails when the rig ends.
 //!
-//! * `options`: what can be asked for
-//! * `memory`: what waits for the disk
-//! * `gaps`: what is missing
-//! * `encode`: a frameset as messages
-//! * `writer`, `part`, `disk`: a thread, its files, their room
+//! * `options`: the options
+//! * `memory`: the queue in front of the disk
+//! * `gaps`: the missing framesets
+//! * `encode`: the messages of a frameset
+//! * `writer`, `part`, `disk`: the writer thread, its files, their space on the disk
 
 mod disk;
 mod encode;
@@ -40,26 +40,26 @@ use self::memory::Memory;
 pub(crate) use self::options::RecordOptions;
 use crate::format::GapReason;
 
-/// How long the end may take: less than what the supervisor gives actors that do not end.
-const END_PATIENCE: Duration = Duration::from_secs(8);
+/// Maximum duration of the end: less than the supervisor's time-out for actors that do not end.
+const END_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Writes framesets into files.
+/// The processor `record`.
 pub(crate) struct Record {
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
     writer: Option<JoinHandle<()>>,
-    /// By name.
+    /// The cameras by name.
     cameras: BTreeMap<String, Arc<Source>>,
     gaps: Gaps,
-    /// From the host's monotonic clock to the wall clock, the same for the whole recording.
+    /// The offset from the host's monotonic clock to the wall clock, constant for the whole recording.
     wall_minus_monotonic_nanos: i64,
-    /// Framesets that did not fit into the memory, or came after the disk was full.
-    left_out: u64,
+    /// Number of framesets that did not fit into the memory, or arrived after the recording had ended.
+    dropped: u64,
     ended_early: bool,
 }
 
 impl Record {
-    /// Makes the first file, so that a folder that is not to be written shows before anything starts.
+    /// Creates the first file, so that an unwritable folder is reported before anything starts.
     pub(crate) fn new(options: RecordOptions) -> Result<Self, ProcessorError> {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as i64;
         let memory = Arc::new(Memory::new(options.memory_bytes));
@@ -71,13 +71,12 @@ impl Record {
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
-            left_out: 0,
+            dropped: 0,
             ended_early: false,
         })
     }
 
-    /// The camera of a frameset, as the recording knows it. A camera that was opened anew with other streams
-    /// is another one.
+    /// Returns the recorded camera of a frameset. A camera that was reopened with other streams is a new one.
     fn source(&mut self, frames: &FrameSet) -> Arc<Source> {
         let name = Source::name_of(frames);
         let known = self.cameras.get(&name);
@@ -94,29 +93,28 @@ impl Record {
         source
     }
 
-    fn leave_out(&mut self, frames: &FrameSet) {
-        self.gaps.leave_out(frames.producer(), frames.sequence(), GapReason::Memory);
-        if self.left_out == 0 {
+    fn drop_frameset(&mut self, frames: &FrameSet) {
+        self.gaps.drop_frameset(frames.producer(), frames.sequence(), GapReason::Memory);
+        if self.dropped == 0 {
             log::warn!(
-                "the disk has been slower than the cameras for longer than {} MiB of memory last: framesets are \
-                 left out, and the recording says which",
+                "disk too slow: {} MiB buffer full, dropping framesets (gaps are recorded)",
                 self.memory.limit_bytes() >> 20,
             );
         }
-        self.left_out += 1;
+        self.dropped += 1;
     }
 }
 
 impl Processor for Record {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.ended_early {
-            self.left_out += 1;
+            self.dropped += 1;
             return Ok(());
         }
         if let Some(failure) = self.memory.failure() {
-            log::error!("{failure}; the recording ends here, and the rig goes on without it");
+            log::error!("{failure}; recording stopped, the rig continues");
             self.ended_early = true;
-            self.left_out += 1;
+            self.dropped += 1;
             return Ok(());
         }
         let source = self.source(frames);
@@ -127,10 +125,12 @@ impl Processor for Record {
         let size_bytes = encode::size_bytes(frames);
         if size_bytes > self.memory.limit_bytes() {
             let mib = size_bytes.div_ceil(1 << 20);
-            return Err(format!("a frameset of `{}` takes {mib} MiB; raise `memory_mib`", source.name).into());
+            return Err(
+                format!("a frameset of `{}` needs {mib} MiB; increase `memory_mib`", source.name).into()
+            );
         }
         if !self.memory.has_room(size_bytes) {
-            self.leave_out(frames);
+            self.drop_frameset(frames);
             return Ok(());
         }
         let encoded = Encoded::new(source, frames, self.options.jpeg_quality, || self.memory.buffer())?;
@@ -140,7 +140,7 @@ impl Processor for Record {
     }
 
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        // What is missing at the end has no frameset behind it that would bring the gap.
+        // No frameset follows the gaps at the end, so they are written without one.
         for input in output.inputs() {
             self.gaps.end(input.from, input.counts.produced);
         }
@@ -150,26 +150,25 @@ impl Processor for Record {
                 self.memory.push(Encoded::only_gaps(Arc::clone(source), gaps));
             }
         }
-        let thrown_away = self.memory.close(END_PATIENCE);
+        let discarded = self.memory.close(END_TIMEOUT);
         if let Some(writer) = self.writer.take() {
             writer.join().map_err(|_| "the writer panicked")?;
         }
         match self.memory.failure() {
             Some(failure) if self.ended_early => {
-                Err(format!("{failure}; {} framesets came after the end of the recording", self.left_out)
-                    .into())
+                Err(format!("{failure}; {} framesets were not recorded", self.dropped).into())
             }
             Some(failure) => Err(failure.into()),
-            None if thrown_away > 0 => {
-                let seconds = END_PATIENCE.as_secs();
+            None if discarded > 0 => {
+                let seconds = END_TIMEOUT.as_secs();
                 Err(format!(
-                    "the disk took longer than {seconds} s: the last {thrown_away} framesets are missing"
+                    "the disk took longer than {seconds} s to finish: the last {discarded} framesets are missing"
                 )
                 .into())
             }
             None => {
-                if self.left_out > 0 {
-                    log::warn!("{} framesets were left out: the disk was too slow", self.left_out);
+                if self.dropped > 0 {
+                    log::warn!("{} framesets were dropped because the disk was too slow", self.dropped);
                 }
                 Ok(())
             }
@@ -177,8 +176,7 @@ impl Processor for Record {
     }
 }
 
-/// Whether nobody before this recorder, which may be one that was started again, has read of the frameset's
-/// producer.
+/// Returns whether this is the first frameset of its producer on this link, also before a restart of this recorder.
 fn is_first(frames: &FrameSet, output: &ProcessorOutput) -> bool {
     let mut inputs = output.inputs();
     inputs.any(|input| input.from == frames.producer() && input.counts.delivered <= 1)

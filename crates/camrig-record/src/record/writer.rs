@@ -1,4 +1,4 @@
-//! The thread that writes: it takes framesets from the memory and puts each into its file.
+//! The writer thread: takes framesets from the memory and writes each into its file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::options::{Files, RecordOptions};
 use super::part::{Part, PartOptions};
 
-/// Starts the writer. The first file is made before anything is recorded.
+/// Starts the writer. The first file is created before anything is recorded.
 pub(super) fn start(
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
@@ -40,21 +40,21 @@ pub(super) fn start(
     Ok(std::thread::Builder::new().name("recorder".to_owned()).spawn(run)?)
 }
 
-/// The files that are being written.
+/// The open files.
 struct OpenFiles {
     options: RecordOptions,
-    /// By camera; the one of the whole rig under no name.
+    /// By camera; the file of a whole rig has an empty name.
     parts: BTreeMap<String, Part>,
-    /// When the recording began, by `log_time`.
+    /// The `log_time` at which the recording began.
     origin: Option<u64>,
 }
 
 impl OpenFiles {
-    /// Makes the n-th part of a file.
+    /// Creates part `number` of a file.
     fn open(&mut self, camera: &str, number: u32) -> Result<(), String> {
         let path = match camera {
             "" => self.options.file.clone(),
-            // A camera that a processor passed on has a name of two parts, and no folder of its own.
+            // A camera whose framesets a processor forwarded has a name of two parts, but no folder of its own.
             camera => with_suffix(&self.options.file, &camera.replace('/', "-")),
         };
         let part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
@@ -99,7 +99,7 @@ mod tests {
     use crate::read::Recording;
 
     #[test]
-    fn a_file_that_has_lasted_long_enough_is_followed_by_another() {
+    fn a_file_is_split_after_its_maximum_duration() {
         const FRAMESETS: u64 = 70;
         let folder = TestFolder::new("split-seconds");
         let path = folder.path().join("rig.mcap");
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(memory.close(Duration::from_secs(60)), 0);
         writer.join().unwrap();
         assert_eq!(memory.failure(), None);
-        // The first frameset a second or more after the file's own first begins the next one.
+        // Each further file begins with the first frameset that is at least a second after the first of the file before.
         let each = 1_000_000_000_u64.div_ceil(PERIOD);
         let mut framesets = Vec::new();
         for (name, part) in ["rig.mcap", "rig-2.mcap", "rig-3.mcap"].into_iter().zip(1..) {

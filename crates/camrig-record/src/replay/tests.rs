@@ -1,4 +1,4 @@
-//! When framesets of several cameras are due, by the recording's own clock: nothing waits here.
+//! Tests of the due times of several cameras' framesets, by the recording's clock, without waiting.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use crate::record::testing::{PERIOD, TestFolder, write_apart};
 
 const CAMERAS: [&str; 3] = ["left", "right", "top"];
 const FRAMESETS: u64 = 5;
-/// From one camera's frameset to the next one's.
+/// Time from one camera's frameset to the next camera's.
 const APART: u64 = 7_000_000;
 
-/// Every frameset that the cameras give, by when it is due in microseconds: camera and recorded number.
+/// Returns every frameset of the cameras: due time in microseconds, camera and recorded number, sorted.
 fn schedule(file: &Path, options: &str, count: usize) -> Vec<(u128, &'static str, u64)> {
     let mut all = Vec::new();
     for name in CAMERAS {
@@ -27,7 +27,7 @@ fn schedule(file: &Path, options: &str, count: usize) -> Vec<(u128, &'static str
     all
 }
 
-/// The framesets `first..last` of each camera in turn, in microseconds of the recording after its `begin`.
+/// Returns the framesets `first..last` of each camera, in nanoseconds of the recording after `begin`.
 fn recorded(begin: u64, first: u64, last: u64) -> Vec<(u64, &'static str, u64)> {
     let time = |sequence: u64, camera: usize| sequence * PERIOD + camera as u64 * APART;
     let one = |sequence| {
@@ -42,7 +42,7 @@ fn at_speed(framesets: Vec<(u64, &'static str, u64)>, speed: f64) -> Vec<(u128, 
 }
 
 #[test]
-fn several_cameras_keep_their_mutual_timing_at_every_speed() {
+fn cameras_keep_their_relative_timing_at_every_speed() {
     let folder = TestFolder::new("timing");
     let file = folder.path().join("rig.mcap");
     write_apart(&file, &CAMERAS, FRAMESETS, APART);
@@ -50,19 +50,19 @@ fn several_cameras_keep_their_mutual_timing_at_every_speed() {
         let found = schedule(&file, &format!("speed = {speed:?}"), 100);
         assert_eq!(found, at_speed(recorded(0, 0, FRAMESETS), speed), "{speed}");
     }
-    // A replay that begins later: of each camera what comes from then on, by the same clock.
+    // A replay with a later begin has all framesets from then on, by the same clock.
     let found = schedule(&file, "from_seconds = 0.03\nto_seconds = 0.09", 100);
     assert_eq!(found, at_speed(recorded(30_000_000, 1, 3), 1.0));
 }
 
 #[test]
-fn rounds_of_several_cameras_begin_together() {
+fn repetitions_of_several_cameras_begin_together() {
     let folder = TestFolder::new("rounds");
     let file = folder.path().join("rig.mcap");
     write_apart(&file, &CAMERAS, FRAMESETS, APART);
     let rounds = 3;
     let found = schedule(&file, "repeat = true", FRAMESETS as usize * rounds);
-    // From the first frameset of any camera to the last, and one frame more.
+    // From the first frameset of any camera to the last, plus one frame.
     let round_nanos = (FRAMESETS - 1) * PERIOD + 2 * APART + 1_000_000_000 / 30;
     let round = |round: u64| {
         let framesets = recorded(0, 0, FRAMESETS).into_iter();

@@ -1,7 +1,7 @@
-//! `camrig devices` and `camrig init`: what is attached, and a topology of it.
+//! `camrig devices` and `camrig init`: the attached cameras, and a topology of them.
 //!
-//! Drivers say what they see; the USB tree says which controller it hangs on. Which options a driver takes is
-//! known from their outline, so that the lines for a topology come out for drivers of users too.
+//! Drivers list their devices, and the USB tree their controllers. The options in the topology come from the outline of
+//! the driver, so that tables for drivers of users are complete too.
 
 use std::cmp::Reverse;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use camrig_frame::{Format, Stream, StreamProfile};
+use camrig_frame::{PixelFormat, Stream, StreamProfile};
 use clap::Args;
 use serde::Serialize;
 
@@ -19,8 +19,8 @@ use crate::outline::Outline;
 use crate::registry::Registry;
 use crate::usb::{USB_TREE, UsbTree};
 
-/// What a camera runs at unless it cannot: what D400 cameras are made for.
-const USUAL: (u32, u32, u32) = (848, 480, 30);
+/// The preferred profile: the native resolution of D400 cameras.
+const PREFERRED: (u32, u32, u32) = (848, 480, 30);
 
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
@@ -31,47 +31,47 @@ pub(super) struct DevicesArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// The file to write, which must not be there yet
+    /// The file to write; it must not exist
     #[arg(default_value = "rig.toml")]
     file: PathBuf,
 }
 
-/// What is attached, as JSON: fields may be added, none is renamed.
+/// The attached devices as JSON: fields may be added, but never renamed.
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_field_names)] // `camrig_devices` is how a reader knows it.
+#[allow(clippy::struct_field_names)] // `camrig_devices` identifies the format.
 struct Devices {
     /// The version of this contract.
     camrig_devices: u32,
     devices: Vec<Attached>,
 }
 
-/// A device with what its driver does not know.
+/// A device with the fields that its driver does not know.
 #[derive(Debug, Serialize)]
 struct Attached {
     driver: String,
     #[serde(flatten)]
     device: Device,
-    /// The USB controller that it hangs on; empty where it is not known.
+    /// The USB controller that it is attached to; empty if unknown.
     controller: String,
-    /// Its name in the lines for a topology.
+    /// Its name in the topology.
     name: String,
-    /// Its lines for a topology.
+    /// Its table in the topology.
     topology: String,
 }
 
-/// What came of asking every driver.
+/// The devices of all drivers.
 #[derive(Debug, Default)]
 struct Found {
     devices: Vec<Attached>,
-    /// Of drivers that see nothing, or are not there to look.
+    /// About drivers that found no device, or that this build lacks.
     remarks: Vec<String>,
-    /// Of drivers that cannot say.
+    /// About drivers that cannot list their devices.
     errors: Vec<String>,
 }
 
 /// The command `devices`.
 pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
-    let Found { devices, remarks, errors } = look(registry, Path::new(USB_TREE));
+    let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     if args.json {
         show_json(&Devices { camrig_devices: 1, devices });
     } else if !(devices.is_empty() && remarks.is_empty()) {
@@ -82,7 +82,7 @@ pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
 
 /// The command `init`.
 pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
-    let Found { devices, remarks, errors } = look(registry, Path::new(USB_TREE));
+    let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     if let Some(code) = refuse(&errors) {
         return code;
     }
@@ -94,12 +94,12 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
     let text = topology(&devices);
     match File::create_new(&args.file).and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => {
-            show(&format!("{name} is written: {}", counted(devices.len(), "camera")));
+            show(&format!("wrote {name}: {}", counted(devices.len(), "camera")));
             ExitCode::SUCCESS
         }
         Err(error) => {
             let reason = match error.kind() {
-                ErrorKind::AlreadyExists => "it is there already".to_owned(),
+                ErrorKind::AlreadyExists => "the file exists".to_owned(),
                 _ => error.to_string(),
             };
             eprintln!("error: topology `{name}` cannot be written: {reason}");
@@ -108,7 +108,7 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
     }
 }
 
-/// Prints the errors; none when there are none.
+/// Prints the errors; returns `None` if there are none.
 fn refuse(errors: &[String]) -> Option<ExitCode> {
     for error in errors {
         eprintln!("error: {error}");
@@ -116,16 +116,16 @@ fn refuse(errors: &[String]) -> Option<ExitCode> {
     (!errors.is_empty()).then(|| ExitCode::from(code::UNAVAILABLE))
 }
 
-/// Asks every driver, and the USB tree in `folder` for controllers.
-fn look(registry: &Registry, folder: &Path) -> Found {
-    // A machine without USB has no controllers to name.
+/// Lists the devices of every driver, with their controllers in the USB tree in `folder`.
+fn find_devices(registry: &Registry, folder: &Path) -> Found {
+    // A machine without USB has no controllers.
     let tree = UsbTree::read(folder).unwrap_or_default();
     let mut found = Found::default();
     for (driver, entry) in registry.drivers() {
         match entry.devices() {
             Ok(None) => {}
             Ok(Some(devices)) if devices.is_empty() => {
-                found.remarks.push(format!("driver `{driver}` sees none"));
+                found.remarks.push(format!("driver `{driver}` found no device"));
             }
             Ok(Some(devices)) => {
                 let outline = entry.outline();
@@ -154,7 +154,7 @@ impl Found {
     }
 }
 
-/// The devices as text: each with its profiles, then what can be put into a topology.
+/// Formats the devices: each with its profiles, then their tables for a topology.
 fn describe(devices: &[Attached], remarks: Vec<String>) -> String {
     let parts = devices.iter().map(Attached::describe);
     let topologies = devices.iter().map(|device| device.topology.clone());
@@ -175,20 +175,21 @@ impl Attached {
         ];
         let facts = facts.iter().filter(|(_, fact)| !fact.is_empty());
         let facts: Vec<_> = facts.map(|(name, fact)| format!(", {name} {fact}")).collect();
-        let mut streams: Vec<(Stream, Format)> = profiles.iter().map(|it| (it.stream, it.format)).collect();
-        streams.sort_by_key(|&(stream, format)| (stream, format.to_string()));
+        let mut streams: Vec<(Stream, PixelFormat)> =
+            profiles.iter().map(|it| (it.stream, it.format)).collect();
+        streams.sort_by_key(|&(stream, format)| (stream, format.name()));
         streams.dedup();
         let rows = streams.into_iter().map(|(stream, format)| {
             let own = profiles.iter().filter(|it| (it.stream, it.format) == (stream, format));
             let own: Vec<_> = own.map(|it| it.profile).collect();
-            let profiles = if format == Format::Motion { by_rate(&own) } else { by_size(own) };
+            let profiles = if stream.is_motion() { by_rate(&own) } else { by_size(own) };
             [format!("  {stream}"), format.to_string(), profiles]
         });
         format!("{}: {model}{}\n{}", self.driver, facts.concat(), table(rows))
     }
 }
 
-/// `848x480@90,60,30 640x480@30`: the largest size and the highest rate first.
+/// Formats as `848x480@90,60,30 640x480@30`: the largest size and the highest rate first.
 fn by_size(mut profiles: Vec<StreamProfile>) -> String {
     profiles.sort_by_key(|it| Reverse((it.width() * it.height(), it.width(), it.frames_per_second())));
     profiles.dedup();
@@ -200,7 +201,7 @@ fn by_size(mut profiles: Vec<StreamProfile>) -> String {
     profiles.chunk_by(same_size).map(size).collect::<Vec<_>>().join(" ")
 }
 
-/// `@200,100`: how many samples of motion a second, the most first.
+/// Formats as `@200,100`: samples of motion per second, the highest rate first.
 fn by_rate(profiles: &[StreamProfile]) -> String {
     let mut rates: Vec<_> = profiles.iter().map(|it| it.frames_per_second()).collect();
     rates.sort_by_key(|&rate| Reverse(rate));
@@ -208,19 +209,18 @@ fn by_rate(profiles: &[StreamProfile]) -> String {
     format!("@{}", rates.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// `d435` for an `Intel RealSense D435`: the last word of the model, as the name of an actor.
+/// Returns `d435` for an `Intel RealSense D435`: the last word of the model, as the name of an actor.
 fn base_name(model: &str) -> String {
     let word = model.split_whitespace().next_back().unwrap_or_default();
     let name: String = word.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
     if name.is_empty() { "camera".to_owned() } else { name.to_ascii_lowercase() }
 }
 
-/// The camera's table in a topology, with those options that its driver has.
+/// Returns the camera's table in a topology, with the options that its driver has.
 fn camera_table(name: &str, driver: &str, device: &Device, outline: &Outline) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
-    let streams = [("depth", Stream::DEPTH), ("color", Stream::COLOR)];
-    let usual = |(name, stream)| Some((name, usual(device, stream)?.to_string()));
-    let streams = streams.into_iter().filter_map(usual);
+    let streams = [Stream::Depth, Stream::Color].map(|stream| (stream.name(), preferred(device, stream)));
+    let streams = streams.into_iter().filter_map(|(name, profile)| Some((name, profile?.to_string())));
     let options: Vec<_> = std::iter::once(("serial", device.serial.clone()))
         .chain(streams)
         .filter(|(name, _)| outline.options.iter().any(|option| option.name == *name))
@@ -230,9 +230,9 @@ fn camera_table(name: &str, driver: &str, device: &Device, outline: &Outline) ->
     format!("[camera.{name}]\ndriver  = {}\noptions = {{ {options} }}\n", text(driver))
 }
 
-/// What to run a stream at: as near to the usual as the device has it; none when it has no such stream.
-fn usual(device: &Device, stream: Stream) -> Option<StreamProfile> {
-    let (width, height, rate) = USUAL;
+/// Returns the profile of a stream that is nearest to the preferred one; `None` if the device has no such stream.
+fn preferred(device: &Device, stream: Stream) -> Option<StreamProfile> {
+    let (width, height, rate) = PREFERRED;
     if device.profiles.is_empty() {
         return StreamProfile::new(width, height, rate).ok();
     }
@@ -243,12 +243,12 @@ fn usual(device: &Device, stream: Stream) -> Option<StreamProfile> {
     })
 }
 
-/// A topology of all devices, and a processor that says how they do.
+/// Returns a topology of all devices with a processor that prints their statistics.
 fn topology(devices: &[Attached]) -> String {
     let names: Vec<_> = devices.iter().map(|device| format!("\"{}\"", device.name)).collect();
     let cameras: Vec<_> = devices.iter().map(|device| device.topology.as_str()).collect();
     format!(
-        "# The cameras that were attached when `init` wrote this, and a processor that says how they do.\n\
+        "# The cameras that were attached when `init` wrote this file, and a processor that prints their statistics.\n\
          placement = \"multi-process\"\n\n{}\n[processor.stats]\nkind   = \"stats\"\ninputs = [{}]\n",
         cameras.join("\n"),
         names.join(", "),
@@ -261,7 +261,7 @@ mod tests {
     use crate::testing::{TestFolder, usb_tree};
 
     #[test]
-    fn a_device_hangs_on_a_controller() {
+    fn a_device_is_attached_to_a_controller() {
         let folder = TestFolder::new("devices-controller");
         let tree =
             usb_tree(&folder, &[("usb2", "5000", "3.00", "0000:00:14.0"), ("2-1.3", "5000", "3.20", "asic")]);
@@ -280,22 +280,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_runs_as_near_to_the_usual_as_it_can() {
+    fn a_stream_runs_at_the_profile_nearest_to_the_preferred_one() {
         let profile = |stream, profile: &str| crate::driver::DeviceProfile {
             stream,
-            format: camrig_frame::PixelFormat::Z16.into(),
+            format: PixelFormat::Z16,
             profile: profile.parse().unwrap(),
         };
-        let usual = |profiles: &[&str]| {
-            let profiles = profiles.iter().map(|it| profile(Stream::DEPTH, it)).collect();
+        let preferred = |profiles: &[&str]| {
+            let profiles = profiles.iter().map(|it| profile(Stream::Depth, it)).collect();
             let device = Device { profiles, ..Device::default() };
-            usual(&device, Stream::DEPTH).map(|profile| profile.to_string())
+            preferred(&device, Stream::Depth).map(|profile| profile.to_string())
         };
-        assert_eq!(usual(&[]).as_deref(), Some("848x480@30"));
-        assert_eq!(usual(&["1280x720@30", "848x480@30", "848x480@90"]).as_deref(), Some("848x480@30"));
-        // As over USB 2.
-        assert_eq!(usual(&["1280x720@6", "640x480@15", "480x270@15"]).as_deref(), Some("640x480@15"));
-        let color = Device { profiles: vec![profile(Stream::COLOR, "640x480@30")], ..Device::default() };
-        assert_eq!(super::usual(&color, Stream::DEPTH), None);
+        assert_eq!(preferred(&[]).as_deref(), Some("848x480@30"));
+        assert_eq!(preferred(&["1280x720@30", "848x480@30", "848x480@90"]).as_deref(), Some("848x480@30"));
+        // The profiles of a camera on USB 2.
+        assert_eq!(preferred(&["1280x720@6", "640x480@15", "480x270@15"]).as_deref(), Some("640x480@15"));
+        let color = Device { profiles: vec![profile(Stream::Color, "640x480@30")], ..Device::default() };
+        assert_eq!(super::preferred(&color, Stream::Depth), None);
     }
 }

@@ -1,20 +1,19 @@
-//! How much memory a rig's framesets can take at once: what the topology says, whatever happens when it runs.
+//! The upper bound of the shared memory of a rig's framesets, computed from its topology.
 //!
-//! Every producer has so many slots, made once. Queues hold framesets that lie in slots, and are counted in pages
-//! of their own. It deliberately knows nothing of what processors keep for themselves.
+//! Every producer has a fixed number of slots, created once. Queued framesets stay in slots; each link state is one page.
+//! Memory that processors allocate themselves is not included.
 
 use camrig_frame::{Layout, StreamInfo};
 use camrig_ipc::SlotPool;
 
-use crate::driver::DeviceProfile;
 use crate::output::largest_frames;
 use crate::registry::Registry;
 use crate::topology::{ActorSpec, Role, Topology};
 
-/// A link state, counters or a notifier.
+/// Size of a link state, of counters, or of a notifier.
 const PAGE_BYTES: usize = 4096;
 
-/// The most that a rig's shared memory takes, in words.
+/// Returns the upper bound of a rig's shared memory, in words.
 pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
     let reads = |id: usize| topology.links().iter().any(|link| link.from.index() == id);
     let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
@@ -32,14 +31,22 @@ pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
     if unknown.is_empty() {
         return known;
     }
-    format!("{known}, beside {}, which are as large as the framesets turn out", unknown.join(", "))
+    format!("{known}, plus {} whose size depends on the first frameset", unknown.join(", "))
 }
 
-/// The most that a frameset of this actor takes; none where it shows only when the first one comes.
+/// Returns the maximum size of this actor's framesets; `None` if it depends on the first one.
 fn frameset_bytes(actor: &ActorSpec, registry: &Registry) -> Option<usize> {
     let Role::Camera { driver } = &actor.role else { return None };
     let streams = registry.driver(driver)?.usb(&actor.options).ok()??.streams;
-    let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
-    let streams: Vec<_> = streams.into_iter().filter_map(info).collect();
+    let streams: Vec<_> = streams
+        .into_iter()
+        .map(|it| StreamInfo {
+            stream: it.stream,
+            format: it.format,
+            profile: it.profile,
+            intrinsics: None,
+            to_depth: None,
+        })
+        .collect();
     Some(Layout::of(&largest_frames(&streams)).ok()?.size_bytes())
 }

@@ -1,7 +1,7 @@
-//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`, and commands of the program's own.
+//! The command line: `run`, `top`, `check`, `plan`, `devices`, `init`, `list`, and the program's own commands.
 //!
-//! Each command is one function from arguments to an exit code; errors are printed here and nowhere else, but
-//! for those of the program's own commands.
+//! Each command is one function from arguments to an exit code. Errors are printed here and nowhere else, except those
+//! of the program's own commands.
 
 mod devices;
 mod memory;
@@ -23,19 +23,19 @@ use crate::status::Progress;
 use crate::supervisor::{self, End, RunLimits};
 use crate::topology::{MAIN, Placement, Problems, Role, Topology};
 
-/// The word for the built-in topology.
+/// The name of the built-in topology.
 const DEMO_NAME: &str = "demo";
 
-/// What `exit(3)` codes of sysexits.h this program uses, and one that is not there.
+/// The `exit(3)` codes of sysexits.h that this program uses, and two others.
 mod code {
-    /// Asked whether something is so: it is not.
+    /// The answer of a check is no.
     pub(super) const NO: u8 = 1;
     pub(super) const USAGE: u8 = 64;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
     pub(super) const CANT_CREATE: u8 = 73;
     pub(super) const CONFIG: u8 = 78;
-    /// 128 + SIGINT, as shells say it.
+    /// 128 + SIGINT, as in shells.
     pub(super) const INTERRUPTED: u8 = 130;
 }
 
@@ -51,13 +51,13 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a topology until Ctrl-C, a limit, or the end of all cameras
     Run(RunArgs),
-    /// Look at a running rig: its actors, rates, drops, latencies
+    /// Show a running rig: its actors, rates, drops and latencies
     Top(top::TopArgs),
-    /// Check a topology: all problems at once, nothing started
+    /// Check a topology and print all its problems, without starting anything
     Check(CheckArgs),
-    /// Add up what the cameras need of USB, before anything starts: exits 1 when a controller has too little
+    /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
     Plan(plan::PlanArgs),
-    /// List the attached cameras, and their lines for a topology
+    /// List the attached cameras with their tables for a topology
     Devices(devices::DevicesArgs),
     /// Write a topology of all attached cameras
     Init(devices::InitArgs),
@@ -73,7 +73,7 @@ struct RunArgs {
     how: RunOptions,
 }
 
-// What a run is asked for beside its topology. No doc comment: clap would show it as that of the command.
+// Options of a run. No doc comment: clap would show it as that of the command.
 #[derive(Debug, Args)]
 struct RunOptions {
     /// Stop after this time, such as 10s or 5m
@@ -91,7 +91,7 @@ struct RunOptions {
 struct CheckArgs {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Do not look whether cameras and recorded files are there
+    /// Do not check that cameras and recorded files exist
     #[arg(long)]
     no_devices: bool,
 }
@@ -106,12 +106,12 @@ struct TopologyArgs {
 
 #[derive(Debug, Args)]
 struct PlaceArgs {
-    /// Override where actors live: all in this process, or each in its own
+    /// Override the placement: all actors in this process, or each in its own
     #[arg(long, value_name = "PLACEMENT")]
     placement: Option<Placement>,
 }
 
-// What `run` takes beside a topology, for commands that make their topology.
+// Options of `run` for commands that generate their topology.
 #[derive(Debug, Args)]
 struct MadeArgs {
     #[command(flatten)]
@@ -132,43 +132,43 @@ impl TopologyArgs {
 
 fn parse_time(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
-        text.parse().map_err(|_| "a time is a number with a unit, such as 500ms, 10s or 5m".to_owned())?;
-    let time = Duration::try_from(span).map_err(|_| "a time is not negative".to_owned())?;
-    if time.is_zero() { Err("a time is above zero".to_owned()) } else { Ok(time) }
+        text.parse().map_err(|_| "expected a number with a unit, such as 500ms, 10s or 5m".to_owned())?;
+    let time = Duration::try_from(span).map_err(|_| "must not be negative".to_owned())?;
+    if time.is_zero() { Err("must be greater than zero".to_owned()) } else { Ok(time) }
 }
 
 fn parse_framesets(text: &str) -> Result<u64, &'static str> {
-    text.parse().ok().filter(|&count| count > 0).ok_or("a number of framesets is an integer, 1 or more")
+    text.parse().ok().filter(|&count| count > 0).ok_or("expected an integer, 1 or more")
 }
 
-/// A topology that a command made instead of reading a file.
+/// A topology that a command generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadeTopology {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// Its text, as a file would hold it.
+    /// Its text, like the content of a file.
     pub text: String,
 }
 
-/// Makes a topology from the arguments of its command. An error has been told, and becomes the exit code.
+/// Generates a topology from the arguments of its command. An error was printed, and becomes the exit code.
 type Make = Box<dyn Fn(&ArgMatches) -> Result<MadeTopology, ExitCode>>;
 
-/// What a command of the program's own does with its arguments.
+/// The function of one of the program's own commands.
 pub(crate) enum Act {
-    /// Everything, up to the exit code.
+    /// Does everything, up to the exit code.
     Whole(Box<dyn Fn(&ArgMatches) -> ExitCode>),
-    /// A topology, which is then run.
+    /// Generates a topology, which is then run.
     Make(Make),
 }
 
-/// A command of the program's own.
+/// One of the program's own commands.
 pub(crate) struct OwnCommand {
     pub(crate) command: clap::Command,
     pub(crate) act: Act,
 }
 
 impl OwnCommand {
-    /// With the options of `run`, if it runs something.
+    /// Returns the command, with the options of `run` if it runs a topology.
     fn command(&self) -> clap::Command {
         match self.act {
             Act::Whole(_) => self.command.clone(),
@@ -177,10 +177,9 @@ impl OwnCommand {
     }
 }
 
-/// Reads the command line of the program called `name`, and does what it says. Prints help or a mistake by
-/// itself.
+/// Parses the command line of the program called `name`, and runs the command. Prints help and errors.
 pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> ExitCode {
-    // clap wants a static name; it is made once per process.
+    // clap needs a static name, which is leaked once per process.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let command = Cli::command().name(name).subcommands(own.iter().map(OwnCommand::command));
     let done = command.try_get_matches().and_then(|matches| {
@@ -194,13 +193,13 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> 
         }
     });
     done.unwrap_or_else(|error| {
-        // Nothing is left to do when even that cannot be printed.
+        // An error that cannot be printed cannot be reported.
         let _ = error.print();
         if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS }
     })
 }
 
-/// Does what the command line says.
+/// Runs the command.
 fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
@@ -245,7 +244,7 @@ fn run_topology(
         Ok(topology) => topology,
         Err(problems) => return refuse(&problems),
     };
-    // Before anything starts: a run whose report cannot be written is not the run that was asked for.
+    // Before anything starts: nothing should run if its report cannot be written.
     let report = match args.report.as_ref().map(|path| (path, std::fs::File::create(path))) {
         Some((path, Err(error))) => {
             eprintln!("error: report `{}` cannot be written: {error}", path.display());
@@ -293,7 +292,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();
             show(&format!(
-                "{} is fine: {}, {}, {}\n{}",
+                "{}: OK ({}, {}, {})\n{}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
@@ -335,7 +334,7 @@ fn list(registry: &Registry) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Columns of text, as wide as they have to be; the last one is not filled up.
+/// Formats rows as columns of equal width; the last one is not padded.
 fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>) -> String {
     let rows: Vec<_> = rows.into_iter().collect();
     let widths: [usize; COLUMNS] =
@@ -347,13 +346,13 @@ fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>
     rows.iter().map(line).collect()
 }
 
-/// Writes to stdout what a command found, for other programs.
+/// Prints a result as JSON.
 fn show_json(value: &impl serde::Serialize) {
-    // What is shown has no map with keys that are no text, and no other thing that JSON lacks.
+    // These values contain nothing that JSON cannot represent.
     show(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Writes to stdout what a command was asked for, which nobody may want to the end: `camrig list | head`.
+/// Prints a result. A reader may close its end early, as in `camrig list | head`.
 fn show(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
 }

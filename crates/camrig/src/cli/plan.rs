@@ -1,4 +1,4 @@
-//! `camrig plan`: where each camera's USB demand goes, asked of the file, the drivers and the machine.
+//! `camrig plan`: the USB bandwidth of each camera and controller, from the topology, the drivers and the machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::registry::Registry;
 use crate::topology::{Role, Topology};
 use crate::usb::{USB_TREE, UsbSettings, UsbTree};
 
-/// The most controllers that can be assumed.
+/// Maximum number of assumed controllers.
 const CONTROLLERS_MAX: i64 = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Assume that the cameras are dealt out to N controllers, and look at no device
+    /// Distribute the cameras over N assumed controllers, without looking for devices
     #[arg(long, value_name = "N", conflicts_with = "usb_tree",
           value_parser = clap::value_parser!(u32).range(1..=CONTROLLERS_MAX))]
     controllers: Option<u32>,
     /// Look for the cameras in a copy of /sys/bus/usb/devices
     #[arg(long, value_name = "FOLDER")]
     usb_tree: Option<PathBuf>,
-    /// What a controller carries on nearly any machine, in Mb/s over a link of 5 Gb/s
+    /// Budget of a controller on nearly any machine, in Mb/s on a 5 Gb/s link
     #[arg(long, value_name = "MEGABITS", value_parser = budget())]
     cautious: Option<u32>,
-    /// What a controller carries at best, in Mb/s over a link of 5 Gb/s
+    /// Budget of a controller on a good machine, in Mb/s on a 5 Gb/s link
     #[arg(long, value_name = "MEGABITS", value_parser = budget())]
     optimistic: Option<u32>,
     /// Print the plan as JSON
@@ -42,9 +42,9 @@ fn budget() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=MEGABITS_MAX as i64)
 }
 
-/// The command `plan`: 0 when everything fits, 1 when something does not.
+/// Runs the command `plan`: exits 0 if everything fits, and 1 otherwise.
 pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
-    // What a camera needs follows from its options alone: no driver has to be here for that.
+    // The demand of a camera follows from its options alone, without its driver.
     let registry = &registry.with_stand_ins();
     let topology = match args.topology.read(registry) {
         Ok(topology) => topology,
@@ -74,7 +74,7 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
     ExitCode::from(code::NO)
 }
 
-/// Says before a run what limits the cameras that are attached.
+/// Prints warnings about the USB bandwidth of the attached cameras before a run.
 pub(super) fn warn(topology: &Topology, registry: &Registry) {
     for warning in warnings(topology, registry, Path::new(USB_TREE)) {
         eprintln!("warning: {warning}");
@@ -82,10 +82,10 @@ pub(super) fn warn(topology: &Topology, registry: &Registry) {
 }
 
 fn warnings(topology: &Topology, registry: &Registry, folder: &Path) -> Vec<String> {
-    // A machine without USB, as a container, has no camera attached.
+    // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
     let mut cameras = find(topology, registry, &tree, true);
-    // What is not attached takes nothing: a synthetic camera, most of all.
+    // Cameras that are not attached, such as synthetic ones, need no bandwidth.
     cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
     let settings = UsbSettings::read(folder);
     let plan = plan::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
@@ -109,7 +109,7 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
         }
         None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
     };
-    // Whoever gives a tree asks about another machine than this one, and its cameras.
+    // A given tree is of another machine, so this machine's drivers are not asked for their devices.
     let cameras = find(topology, registry, &tree, args.usb_tree.is_none());
     let mut plan = plan::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
@@ -123,22 +123,22 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
     Ok(plan)
 }
 
-/// Each camera that takes something of USB, with its driver.
+/// Returns the name, driver and demand of each camera that uses USB.
 fn demands<'t>(
     topology: &'t Topology,
     registry: &Registry,
 ) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
-        // The options were checked when the topology was read.
+        // The options were checked when the topology was parsed.
         let mut demand = registry.driver(driver)?.usb(&actor.options).ok()??;
-        // Motion takes next to nothing: a few bytes a sample, at most a thousand times a second.
-        demand.streams.retain(|it| !it.is_motion());
+        // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
+        demand.streams.retain(|it| !it.stream.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
     })
 }
 
-/// Looks for each camera in the tree, where wanted with the help of its driver.
+/// Looks for each camera in the tree, with the help of its driver if `ask_drivers`.
 fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: bool) -> Vec<UsbCamera> {
     let mut attached: BTreeMap<&str, Vec<Device>> = BTreeMap::new();
     let mut find = |(name, driver, mut demand): (String, _, UsbDemand)| {
@@ -170,7 +170,7 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
     demands(topology, registry).map(&mut find).collect()
 }
 
-/// One sentence for each controller that does not fit.
+/// Returns a sentence for each controller that does not fit.
 fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
     let overload = |controller: &ControllerPlan| {
         let (needs, budget) = (controller.need_megabits, controller.cautious_megabits);
@@ -180,7 +180,7 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
             None => "no profile fits all its cameras".to_owned(),
         };
         format!(
-            "controller {} needs {needs} Mb/s for {}, and its budget is {budget} Mb/s; {largest}",
+            "controller {} needs {needs} Mb/s for {}, but its budget is {budget} Mb/s; {largest}",
             place_of(controller),
             cameras.join(", "),
         )
@@ -189,12 +189,12 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
     overloaded.map(overload).collect::<Vec<_>>().into_iter()
 }
 
-/// `0000:00:14.0 usb2`, or `assumed 1`.
+/// Formats as `0000:00:14.0 usb2`, or `assumed 1`.
 fn place_of(ControllerPlan { controller, bus, .. }: &ControllerPlan) -> String {
     format!("{controller} {bus}").trim().to_owned()
 }
 
-/// The plan as text.
+/// Formats the plan as text.
 fn describe(plan: &Plan) -> String {
     let (cameras, need) = (counted(plan.cameras.len(), "camera"), plan.need_megabits);
     let mut parts = vec![format!("{}: {cameras} on USB, {need} Mb/s in all\n", plan.topology)];
@@ -241,7 +241,7 @@ mod tests {
     use crate::testing::{TestFolder, usb_tree};
 
     #[test]
-    fn a_run_is_warned_of_the_cameras_that_are_attached() {
+    fn a_run_warns_about_attached_cameras() {
         let folder = TestFolder::new("plan-warn");
         usb_tree(
             &folder,
@@ -266,7 +266,7 @@ mod tests {
         };
         assert_eq!(
             warnings(""),
-            ["controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, and its budget is \
+            ["controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, but its budget is \
                   1200 Mb/s; the largest profile that fits all its cameras is 848x480@30"],
         );
         assert!(warnings("usb = { cautious_megabits = 3200 }\n").is_empty());

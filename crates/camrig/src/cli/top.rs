@@ -1,4 +1,4 @@
-//! `camrig top`: which rig is meant, and its status on the terminal.
+//! `camrig top`: selects a running rig and shows its status on the terminal.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,11 +10,11 @@ use super::code;
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
-    /// The topology that it was started with, or its process id; not needed when one rig runs
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
     rig: Option<String>,
 }
 
-/// Shows the one rig that is meant.
+/// Shows the selected rig.
 pub(super) fn run(args: &TopArgs) -> ExitCode {
     let wanted = args.rig.as_deref();
     let names = match socket::names() {
@@ -24,7 +24,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
             return ExitCode::from(code::SOFTWARE);
         }
     };
-    // Who does not answer is starting or ending.
+    // A rig that does not answer is starting or ending.
     let rigs = names.into_iter().filter_map(|name| Some((socket::read(&name).ok()?, name)));
     let mut rigs: Vec<_> =
         rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect();
@@ -44,11 +44,11 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
         (Some(last), _) => {
             rigs.push(last);
             let shown: Vec<_> = rigs.iter().map(shown).collect();
-            eprintln!("error: there are several rigs; name one or its process: {}", shown.join(", "));
+            eprintln!("error: several rigs are running; name one of: {}", shown.join(", "));
             ExitCode::from(code::USAGE)
         }
         (None, Some(wanted)) => {
-            eprintln!("error: no rig is called `{wanted}`, nor has that process id");
+            eprintln!("error: no running rig has the name or process ID `{wanted}`");
             ExitCode::from(code::UNAVAILABLE)
         }
         (None, None) => {
@@ -58,7 +58,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     }
 }
 
-/// Whether `wanted` is the rig's topology, with or without folder and ending, or its process id.
+/// Returns whether `wanted` is the rig's topology, with or without folder and extension, or its process ID.
 fn is_called(rig: &RigStatus, wanted: &str) -> bool {
     let path = Path::new(&rig.topology);
     let is = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == wanted);

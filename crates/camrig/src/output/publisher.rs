@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, FrameSetHeader, Layout, Origins};
-use camrig_ipc::{ActorCounters, DropReason, LinkState, LinkWriter, MAX_SOURCES, Overflow, SlotPool};
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout};
+use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SOURCES, Overflow, SlotPool};
 
 use super::{FrameHeaders, Loan, OutputError};
 use crate::frameset::{FrameSet, HeldFrames};
-use crate::local::LocalLink;
+use crate::link::{Outgoing, ProducerEnd};
 
 /// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,8 +27,7 @@ const ROOM_LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Publisher {
     name: Arc<str>,
     slots: usize,
-    remotes: Vec<Arc<LinkWriter>>,
-    locals: Vec<Arc<LocalLink>>,
+    links: Vec<Arc<dyn ProducerEnd>>,
     counters: Arc<ActorCounters>,
     sources: Vec<Arc<CameraInfo>>,
     pool: Option<Arc<SlotPool>>,
@@ -40,12 +39,12 @@ pub(crate) struct Publisher {
 pub(crate) struct Wiring {
     pub(crate) name: String,
     pub(crate) slots: usize,
-    pub(crate) remotes: Vec<Arc<LinkWriter>>,
-    pub(crate) locals: Vec<Arc<LocalLink>>,
+    pub(crate) links: Vec<Arc<dyn ProducerEnd>>,
     pub(crate) counters: Arc<ActorCounters>,
 }
 
 /// Where a frameset comes from.
+#[derive(Clone, Copy)]
 pub(super) struct Origin {
     /// The number of its camera: see [`Publisher::source`].
     pub(super) source: usize,
@@ -53,12 +52,9 @@ pub(super) struct Origin {
     pub(super) arrival_nanos: u64,
     /// The number of its match.
     pub(super) matched: Option<u64>,
-    /// The framesets that it was made from, where these are several.
-    pub(super) origins: Origins,
 }
 
 /// What came of asking for a slot.
-#[allow(clippy::large_enum_variant, reason = "it is nearly always a slot, and taken apart at once")]
 pub(super) enum Lent {
     /// The slot.
     Slot(Loan),
@@ -77,16 +73,16 @@ impl Lent {
 
 impl Origin {
     fn header(self, sequence: u64, frames: FrameHeaders) -> FrameSetHeader {
-        let Self { source, arrival_nanos, matched, origins } = self;
-        FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, origins, frames }
+        let Self { source, arrival_nanos, matched } = self;
+        FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, frames }
     }
 }
 
 impl Publisher {
     /// Begins an instance of an actor: its sequence numbers go on from the one before.
     pub(crate) fn new(wiring: Wiring) -> Self {
-        let Wiring { name, slots, remotes, locals, counters } = wiring;
-        for link in &remotes {
+        let Wiring { name, slots, links, counters } = wiring;
+        for link in &links {
             link.begin();
         }
         // The instance before may have died while it waited.
@@ -95,8 +91,7 @@ impl Publisher {
             sequence: counters.produced(),
             name: name.into(),
             slots,
-            remotes,
-            locals,
+            links,
             counters,
             sources: Vec::new(),
             pool: None,
@@ -122,7 +117,7 @@ impl Publisher {
 
     /// Whether a slot is needed at all: not when each frame can stay where it is.
     fn needs_slots(&self) -> bool {
-        !self.remotes.is_empty()
+        self.links.iter().any(|link| link.needs_slots())
     }
 
     /// Publishes a loan whose frames are all written.
@@ -131,11 +126,8 @@ impl Publisher {
         // Not the number of when it was lent: others may have been published since.
         let sequence = self.sequence;
         self.count();
-        let published = loan.slot.publish(sequence, &self.remotes);
-        if !self.locals.is_empty() {
-            let info = Arc::clone(&self.sources[loan.source]);
-            self.publish_locally(&FrameSet::in_slot(Arc::clone(&self.name), info, published));
-        }
+        let published = loan.slot.publish(sequence);
+        self.give(Outgoing::in_slot(&self.name, &self.sources[loan.source], published));
     }
 
     /// Publishes frames where they are, or copied into a slot where a reader needs that.
@@ -158,18 +150,18 @@ impl Publisher {
             return Ok(());
         }
         self.wait_for_room();
-        let info = Arc::clone(&self.sources[origin.source]);
         let header = origin.header(self.sequence, frames);
         self.count();
-        self.publish_locally(&FrameSet::held(Arc::clone(&self.name), info, header, held, &self.held));
+        let info = &self.sources[origin.source];
+        let frameset = FrameSet::held(Arc::clone(&self.name), Arc::clone(info), header, held, &self.held);
+        self.give(Outgoing::of(&self.name, info, frameset));
         Ok(())
     }
 
     /// Passes on a frameset as it is, under the next sequence number.
     pub(super) fn forward(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutputError> {
         let source = self.source(frameset.info())?;
-        let origins = frameset.header().origins.clone();
-        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched, origins };
+        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched };
         if let Lent::Slot(mut loan) = self.loan(origin, frameset.header().frames.clone())? {
             for (index, frame) in frameset.frames().enumerate() {
                 loan.frame_mut(index).copy_from_slice(frame.bytes());
@@ -181,8 +173,7 @@ impl Publisher {
 
     /// Whether there were readers and all of them have ended.
     pub(super) fn abandoned(&self) -> bool {
-        let mut link_states = self.link_states().peekable();
-        link_states.peek().is_some() && link_states.all(|link_state| link_state.reader_ended())
+        !self.links.is_empty() && self.links.iter().all(|link| link.link_state().reader_ended())
     }
 
     /// Framesets so far, dropped ones included.
@@ -193,16 +184,15 @@ impl Publisher {
     /// Lends a slot. When every slot is held, counts the frameset as dropped and returns its frames.
     pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
-        let source = origin.source;
         let header = origin.header(self.sequence, frames);
         let mut slot = None;
-        self.wait_for(|publisher| {
+        self.wait_for(|_| {
             // A header that makes no layout was refused above.
-            slot = pool.lend(header.clone(), &publisher.remotes).ok().flatten();
+            slot = pool.lend(&header).ok().flatten();
             slot.is_some()
         });
         if let Some(slot) = slot {
-            return Ok(Lent::Slot(Loan { slot, source }));
+            return Ok(Lent::Slot(Loan { slot, source: origin.source }));
         }
         self.drop_for_want_of_a_slot();
         Ok(Lent::Nothing(header.frames))
@@ -229,12 +219,10 @@ impl Publisher {
             if attempt(self) {
                 return true;
             }
-            let taken_back = self.remotes.iter().any(|link| link.take_back_oldest())
-                || self.locals.iter().any(|link| link.take_back_oldest());
-            if taken_back {
+            if self.links.iter().any(|link| link.take_back_oldest()) {
                 continue;
             }
-            let Some(blocking) = self.blocking().next() else { return false };
+            let Some(blocking) = self.blocking() else { return false };
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
             if Instant::now() >= deadline {
                 log::warn!(
@@ -253,10 +241,7 @@ impl Publisher {
 
     /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
-        for link in self.remotes.iter().filter(|link| link.overflow() == Overflow::Block) {
-            self.wait_until(link.link_state(), || link.has_room());
-        }
-        for link in self.locals.iter().filter(|link| link.overflow() == Overflow::Block) {
+        for link in self.links.iter().filter(|link| link.overflow() == Overflow::Block) {
             self.wait_until(link.link_state(), || link.has_room());
         }
     }
@@ -272,16 +257,14 @@ impl Publisher {
         });
     }
 
-    fn publish_locally(&self, frameset: &FrameSet) {
-        self.locals.iter().for_each(|link| link.publish(frameset.clone()));
+    fn give(&self, mut frameset: Outgoing<'_>) {
+        self.links.iter().for_each(|link| link.publish(&mut frameset));
     }
 
     fn drop_for_want_of_a_slot(&mut self) {
         self.count();
-        for link_state in self.link_states() {
-            let _step = link_state.producer_step();
-            link_state.count_produced();
-            link_state.count_dropped(DropReason::NoSlot);
+        for link in &self.links {
+            link.link_state().count_produced_and_dropped(DropReason::NoSlot);
         }
     }
 
@@ -307,7 +290,7 @@ impl Publisher {
             None => SlotPool::new(self.slots, size_bytes, generation),
         };
         let pool = pool.map_err(refused)?;
-        self.remotes.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
+        self.links.iter().try_for_each(|link| link.announce_pool(&pool)).map_err(refused)?;
         self.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }
@@ -322,25 +305,14 @@ impl Publisher {
         if self.sources.len() == MAX_SOURCES {
             return Err(OutputError::Sources);
         }
-        self.remotes.iter().for_each(|link| link.announce_source(info));
+        self.links.iter().for_each(|link| link.announce_source(info));
         self.sources.push(Arc::clone(info));
         Ok(self.sources.len() - 1)
     }
 
-    fn link_states(&self) -> impl Iterator<Item = &Arc<LinkState>> {
-        self.remotes
-            .iter()
-            .map(|link| link.link_state())
-            .chain(self.locals.iter().map(|link| link.link_state()))
-    }
-
-    /// The link states of living readers for which nothing may be dropped.
-    fn blocking(&self) -> impl Iterator<Item = &Arc<LinkState>> {
-        let remotes = self.remotes.iter().map(|link| (link.overflow(), link.link_state()));
-        let locals = self.locals.iter().map(|link| (link.overflow(), link.link_state()));
-        let blocks = |&(overflow, link_state): &(_, &Arc<LinkState>)| {
-            overflow == Overflow::Block && !link_state.reader_gone()
-        };
-        remotes.chain(locals).filter(blocks).map(|(_, link_state)| link_state)
+    /// Returns the link state of a living reader for which nothing may be dropped.
+    fn blocking(&self) -> Option<&Arc<LinkState>> {
+        let blocking = self.links.iter().filter(|link| link.overflow() == Overflow::Block);
+        blocking.map(|link| link.link_state()).find(|link_state| !link_state.reader_gone())
     }
 }

@@ -1,27 +1,25 @@
 //! What reaches a reader, and what is counted, for each way of publishing.
 
-use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
-use camrig_ipc::{ActorCounters, DropReason, LinkState, LostReason, Overflow};
-use tokio::sync::Notify;
+use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
+use camrig_ipc::{ActorCounters, DropReason, LostReason, Overflow};
 
 use super::*;
 use crate::frameset::{FrameSet, HeldFrames};
-use crate::local::LocalLink;
+use crate::link::{LocalLink, ProducerEnd};
 use crate::testing::{self, TestCamera};
 
 const SLOTS: usize = 2;
 const QUEUE: usize = 4;
 
 fn link(overflow: Overflow) -> Arc<LocalLink> {
-    Arc::new(LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::new(Notify::new()), overflow, QUEUE))
+    testing::local_link(overflow, QUEUE)
 }
 
 fn publisher(name: &str, link: &Arc<LocalLink>, counters: &Arc<ActorCounters>) -> Publisher {
     Publisher::new(Wiring {
         name: name.to_owned(),
         slots: SLOTS,
-        remotes: Vec::new(),
-        locals: vec![Arc::clone(link)],
+        links: vec![Arc::clone(link) as _],
         counters: Arc::clone(counters),
     })
 }
@@ -32,7 +30,7 @@ fn counters() -> Arc<ActorCounters> {
 
 fn depth() -> StreamInfo {
     let profile = "2x1@30".parse().unwrap();
-    StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile)
+    StreamInfo { stream: Stream::Depth, format: PixelFormat::Z16, profile, intrinsics: None, to_depth: None }
 }
 
 fn info(name: &str) -> CameraInfo {
@@ -91,12 +89,12 @@ fn a_camera_counts_gaps_as_lost_by_their_reason() {
         link.take().unwrap();
     };
     publish(&mut output, 0);
-    output.explain_lost(Stream::DEPTH, LostReason::QueueFull, 1);
+    output.explain_lost(Stream::Depth, LostReason::QueueFull, 1);
     publish(&mut output, 4);
     let lost = |reason: LostReason| counters.lost_by_reason()[reason as usize];
     assert_eq!((lost(LostReason::Device), lost(LostReason::QueueFull)), (2, 1));
     // No frame follows that would show it.
-    output.explain_lost(Stream::DEPTH, LostReason::NoPartner, 3);
+    output.explain_lost(Stream::Depth, LostReason::NoPartner, 3);
     assert_eq!(lost(LostReason::NoPartner), 0);
     drop(output);
     assert_eq!(lost(LostReason::NoPartner), 3);
@@ -127,7 +125,7 @@ fn an_instance_goes_on_counting_where_the_one_before_stopped() {
 
 #[test]
 fn a_processor_derives_from_what_it_was_given() {
-    let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "2x1@30")]);
+    let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "2x1@30")]);
     let origin = camera.frameset(7, &[&[1, 0, 2, 0]]);
     let (mut output, link) = testing::output_with_reader("halve", &[]);
     let mut loan = output.derive(&origin, headers(3)).unwrap().unwrap();

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::state::State;
+use camrig_status::ActorState as State;
+
 use super::{DRAIN_TIMEOUT, Run};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, WorkerCommand};

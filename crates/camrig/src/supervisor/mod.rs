@@ -5,7 +5,6 @@
 //! that happens reaches it as events on one channel. It deliberately never touches a frameset.
 //!
 //! * this module: the course of a run
-//! * `state`: how an actor is
 //! * `policy`: whether an actor that failed gets another life
 //! * `recovery`: failures, deaths of processes, and what follows
 //! * `health`: actors that neither fail nor do anything
@@ -16,7 +15,6 @@ mod health;
 mod outcome;
 mod policy;
 mod recovery;
-mod state;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,13 +24,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig_http::Server;
-use camrig_status::RigStatus;
 use camrig_status::socket::StatusSocket;
+use camrig_status::{ActorState as State, RigStatus};
 
 use self::health::Watch;
 pub(crate) use self::outcome::{End, Outcome};
 use self::policy::Ladder;
-use self::state::State;
 use crate::control::{ActorEvent, Part, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
@@ -149,8 +146,8 @@ fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> std::io::Result<Server> {
 
 struct Actor {
     state: State,
-    /// How often it came into each state, by the state's name.
-    changes: BTreeMap<&'static str, u64>,
+    /// The number of changes to each state.
+    changes: BTreeMap<State, u64>,
     ladder: Ladder,
     watch: Watch,
     /// The newest of its failures.
@@ -376,7 +373,7 @@ impl Run<'_> {
 
     fn hear_ready(&mut self, id: usize) {
         let going = self.going_since.is_some();
-        if going && self.actors[id].state.is_between_lives() {
+        if going && self.actors[id].state.is_between_instances() {
             self.rig.actor_counters[id].count_restart();
             let spec = &self.topology.actors()[id];
             log::warn!("{} `{}` is running again", spec.role.name(), spec.name);
@@ -388,10 +385,10 @@ impl Run<'_> {
     fn set_state(&mut self, id: usize, state: State) {
         let actor = &mut self.actors[id];
         if actor.state != state {
-            *actor.changes.entry(state.name()).or_default() += 1;
+            *actor.changes.entry(state).or_default() += 1;
         }
         actor.state = state;
-        self.rig.actor_counters[id].set_state(state.number());
+        self.rig.actor_counters[id].set_state(state as u32);
     }
 
     /// Gives an order to a process; one that is dead takes none.
@@ -441,7 +438,7 @@ impl Run<'_> {
         self.hosted.iter().for_each(Hosted::stop_cameras);
         // What is between two lives: a camera stays there, a processor begins, to see what is in flight.
         for id in 0..self.actors.len() {
-            if !self.actors[id].state.is_between_lives() {
+            if !self.actors[id].state.is_between_instances() {
                 continue;
             }
             if self.is_camera(id) {

@@ -1,10 +1,10 @@
 //! How a run ended, and the report that is made of it.
 
+use camrig_ipc::{DropReason, LostReason};
+use camrig_status::{ActorRole, ActorState as State, LinkPlacement};
+
 use super::Run;
-use super::state::State;
-use crate::report::{
-    ActorReport, LinkReport, ProcessReport, Report, dropped_by_reason, lost_by_reason, rate_hz, rounded,
-};
+use crate::report::{ActorReport, LinkReport, ProcessReport, Report, by_reason, rate_hz, rounded};
 
 /// How a run ended.
 pub(crate) struct Outcome {
@@ -75,13 +75,13 @@ impl Run<'_> {
             actors: actors
                 .map(|((spec, actor), counters)| ActorReport {
                     name: spec.name.clone(),
-                    role: spec.role.name(),
+                    role: ActorRole::from(&spec.role),
                     process: topology.process(spec.process).to_owned(),
-                    state: actor.state.name(),
+                    state: actor.state,
                     changes: actor.changes.clone(),
                     produced: counters.produced(),
                     lost: counters.lost(),
-                    lost_by_reason: lost_by_reason(&counters.lost_by_reason()),
+                    lost_by_reason: by_reason(LostReason::ALL, counters.lost_by_reason()),
                     restarts: counters.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
                 })
@@ -94,10 +94,10 @@ impl Run<'_> {
                     LinkReport {
                         from: from.name.clone(),
                         to: to.name.clone(),
-                        placement: if local { "in-process" } else { "multi-process" },
+                        placement: if local { LinkPlacement::InProcess } else { LinkPlacement::MultiProcess },
                         produced: counts.produced,
                         delivered: counts.delivered,
-                        dropped: dropped_by_reason(&counts.dropped),
+                        dropped: by_reason(DropReason::ALL, counts.dropped),
                         in_flight: counts.in_flight,
                         rate_hz: rate_hz(counts.delivered, seconds),
                         latency_us: link.link_state.latency(),

@@ -5,8 +5,9 @@
 
 use std::time::Instant;
 
+use camrig_status::ActorState as State;
+
 use super::policy::Decision;
-use super::state::State;
 use super::{Due, Run};
 use crate::control::{ActorCommand, WorkerCommand};
 use crate::failure::Failure;

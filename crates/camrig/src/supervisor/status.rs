@@ -30,7 +30,7 @@ impl Run<'_> {
     pub(super) fn status(&self) -> RigStatus {
         let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let doing = |id: ActorId| Doing {
-            state: self.actors[id.index()].state.name(),
+            state: self.actors[id.index()].state,
             error: self.actors[id.index()].errors.back().map(String::as_str),
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;

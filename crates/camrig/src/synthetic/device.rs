@@ -1,76 +1,76 @@
-//! The device behind a synthetic camera: what happened to it outlives every opening of it.
+//! The state of a synthetic camera's device, which outlives an open camera.
 //!
-//! A real camera that was pulled out stays out, however often it is opened; one that hangs in its firmware hangs
-//! on until it is reset. So that the supervisor's ladder can be rehearsed, this remembers as much, for as long
-//! as the process lives. It deliberately knows no frame.
+//! A real camera that was unplugged stays unplugged, however often it is opened; one whose firmware hangs does so until
+//! it is reset. This module keeps that state as long as the process lives, so that the supervisor's recovery can be
+//! tested. It does not depend on frames.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Every device of this process that misbehaved or may, by camera and serial number.
+/// All devices of this process, by camera and serial number.
 static DEVICES: Mutex<BTreeMap<(String, String), Arc<Device>>> = Mutex::new(BTreeMap::new());
 
 /// A device, plugged in or not.
 #[derive(Debug, Default)]
 pub(super) struct Device {
-    past: Mutex<Past>,
+    faults: Mutex<Faults>,
 }
 
-/// What happened to a device; nothing happens twice.
+/// The faults that have occurred; each occurs once.
 #[derive(Debug, Default)]
-struct Past {
+struct Faults {
     unplugged_at: Option<Instant>,
     has_stalled: bool,
-    /// Whether only a reset helps.
+    /// Whether it delivers nothing until it is reset.
     is_wedged: bool,
 }
 
 impl Device {
-    /// The device of the camera called `name`, with this serial number.
+    /// Returns the device of the camera called `name`, with this serial number.
     pub(super) fn of(name: &str, serial: &str) -> Arc<Self> {
         let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(devices.entry((name.to_owned(), serial.to_owned())).or_default())
     }
 
-    fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it is plugged in: it always was, or it came back `replug_after` it was pulled out.
-    pub(super) fn is_there(&self, replug_after: Duration) -> bool {
-        self.past().unplugged_at.is_none_or(|at| at.elapsed() >= replug_after)
+    /// Returns whether it is plugged in: it never was unplugged, or it came back after `replug_after`.
+    pub(super) fn is_plugged_in(&self, replug_after: Duration) -> bool {
+        self.faults().unplugged_at.is_none_or(|at| at.elapsed() >= replug_after)
     }
 
-    /// Whether it can still be pulled out.
+    /// Returns whether it can still be unplugged.
     pub(super) fn can_be_unplugged(&self) -> bool {
-        self.past().unplugged_at.is_none()
+        self.faults().unplugged_at.is_none()
     }
 
-    /// It is pulled out.
+    /// Unplugs it.
     pub(super) fn unplug(&self) {
-        self.past().unplugged_at = Some(Instant::now());
+        self.faults().unplugged_at = Some(Instant::now());
     }
 
-    /// Whether it can still stall.
+    /// Returns whether it can still stall.
     pub(super) fn can_stall(&self) -> bool {
-        !self.past().has_stalled
+        !self.faults().has_stalled
     }
 
-    /// It stalls; `until_reset` when opening it again will not help.
+    /// Stalls it; with `until_reset`, opening it again does not help.
     pub(super) fn stall(&self, until_reset: bool) {
-        let mut past = self.past();
-        past.has_stalled = true;
-        past.is_wedged = until_reset;
+        let mut faults = self.faults();
+        faults.has_stalled = true;
+        faults.is_wedged = until_reset;
     }
 
-    /// Whether it delivers nothing, however often it is opened.
+    /// Returns whether it delivers nothing until it is reset.
     pub(super) fn is_wedged(&self) -> bool {
-        self.past().is_wedged
+        self.faults().is_wedged
     }
 
-    /// A hardware reset.
+    /// Resets the hardware.
     pub(super) fn reset(&self) {
-        self.past().is_wedged = false;
+        self.faults().is_wedged = false;
     }
 }

@@ -1,19 +1,19 @@
-//! The driver `synthetic`: a camera without a camera.
+//! The driver `synthetic`: a simulated camera.
 //!
-//! It shows a moving scene through the optics of a D405 or D435, color and depth consistent with each other
-//! and with the calibration, and can be asked to misbehave as real cameras do, so that a rig can be
-//! rehearsed. Whatever it makes follows from its options and the frame's number, never from the wall clock:
-//! the same topology gives the same bytes in every placement, and `verify` can tell a wrong one.
+//! It renders a moving scene with the optics of a D405 or D435; color and depth agree with each other and with the
+//! calibration. It can inject faults of real cameras, so that a rig's recovery can be tested. Its framesets are a
+//! function of its options and the frame's number, never of the wall clock: the same topology gives the same bytes in
+//! every placement, and `verify` can detect wrong ones.
 //!
-//! * `options`: what can be asked for
+//! * `options`: the options
 //! * `model`: profiles and optics
-//! * `world`: what there is to see
-//! * `scene`: its pixels
-//! * `motion`: which samples come with them
-//! * `device`: what happened to the device, whoever opens it
-//! * this module: when frames come, and when they do not
+//! * `world`: the objects of the scene
+//! * `scene`: their pixels
+//! * `motion`: the samples of motion in each frameset
+//! * `device`: the state of the device, which outlives an open camera
+//! * this module: the times of framesets, and the faults
 //!
-//! It deliberately knows no reader: that a frameset is dropped for want of a slot is the output's business.
+//! It depends on no reader: framesets that are dropped for lack of a slot are counted by the output.
 
 mod device;
 mod model;
@@ -26,8 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, Role, SAMPLE_BYTES, StreamInfo,
-    Timestamp,
+    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, StreamInfo, Timestamp,
 };
 
 use self::device::Device;
@@ -38,19 +37,19 @@ use crate::clock::monotonic_nanos;
 use crate::driver::{Captured, DeviceProfile, Driver, DriverError, UsbDemand};
 use crate::output::{CameraOutput, FrameHeaders};
 
-/// The name under which this driver is registered: [`Scene::of`] knows its framesets by it.
+/// The name of this driver in topologies; [`Scene::of`] recognises its framesets by it.
 pub(crate) const DRIVER: &str = "synthetic";
 
-/// A paced camera whose reader keeps it from going on for so many frames loses what came in between.
-const PATIENCE_FRAMES: u32 = 2;
+/// A paced camera that is delayed by more than this many frames loses the missed framesets.
+const LATE_FRAMES_MAX: u32 = 2;
 
-/// A camera that shows a moving scene, and can be told to fail. See [`SyntheticOptions`].
+/// A simulated camera that renders a moving scene and injects faults. See [`SyntheticOptions`].
 pub struct Synthetic {
     name: String,
     options: SyntheticOptions,
     serial: String,
     device: Arc<Device>,
-    /// Whether it will deliver nothing more, however long it is asked.
+    /// Whether it will deliver nothing more.
     is_silent: bool,
     streams: Vec<StreamInfo>,
     motion: Vec<Samples>,
@@ -59,7 +58,7 @@ pub struct Synthetic {
     /// The number of the next frameset that the device does not lose.
     number: u64,
     captured: u64,
-    /// When run time began: with the first wish for a frameset, so that nothing is late from the start.
+    /// Start of run time: the first call of `capture`, so that the first framesets are not late.
     started: Option<Instant>,
 }
 
@@ -74,13 +73,13 @@ impl Driver for Synthetic {
         options.given_serial().map(|serial| format!("serial {serial}")).into_iter().collect()
     }
 
-    /// As the camera that it imitates would, so that a plan can be rehearsed too.
+    /// Returns the demand of the imitated camera, so that planning can be tested too.
     fn usb(options: &SyntheticOptions) -> Option<UsbDemand> {
         Some(UsbDemand {
             serial: options.given_serial(),
             port: None,
             name: None,
-            streams: options.streams().iter().filter_map(DeviceProfile::of).collect(),
+            streams: options.streams().iter().map(DeviceProfile::from).collect(),
             profiles: options.profiles(),
         })
     }
@@ -89,7 +88,7 @@ impl Driver for Synthetic {
         options.check()?;
         let (serial, streams) = (options.serial(name), options.streams());
         let device = Device::of(name, &serial);
-        if !device.is_there(options.replug_after()) {
+        if !device.is_plugged_in(options.replug_after()) {
             return Err(unplugged(&serial));
         }
         let mut camera = Self {
@@ -97,7 +96,7 @@ impl Driver for Synthetic {
             device,
             name: name.to_owned(),
             scene: Scene::new(options.model, &serial, &streams),
-            frames_per_second: streams.first().map_or(1, |info| info.frames_per_second).into(),
+            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()).into(),
             options,
             serial,
             motion: streams.iter().filter_map(Samples::new).collect(),
@@ -132,22 +131,22 @@ impl Driver for Synthetic {
         if self.options.frames.is_some_and(|frames| self.captured >= frames) {
             return Ok(Captured::End);
         }
-        if !self.device.is_there(self.options.replug_after()) {
+        if !self.device.is_plugged_in(self.options.replug_after()) {
             return Err(unplugged(&self.serial));
         }
         let started = *self.started.get_or_insert_with(Instant::now);
-        self.lose_what_was_missed(started.elapsed());
+        self.skip_missed(started.elapsed());
         let due = Duration::from_nanos(self.true_nanos(self.number));
         if due >= self.options.stall_at() && self.device.can_stall() {
             self.device.stall(self.options.wedge_until_reset);
             self.is_silent = true;
         }
-        let comes_at = if self.is_silent { Duration::MAX } else { due };
+        let next_at = if self.is_silent { Duration::MAX } else { due };
         let unplug_at = if self.device.can_be_unplugged() { self.options.unplug_at() } else { Duration::MAX };
-        if !self.wait(started, comes_at.min(unplug_at), timeout) {
+        if !self.wait(started, next_at.min(unplug_at), timeout) {
             return Ok(Captured::Nothing);
         }
-        if unplug_at <= comes_at {
+        if unplug_at <= next_at {
             self.device.unplug();
             return Err(unplugged(&self.serial));
         }
@@ -170,7 +169,7 @@ impl Synthetic {
             return Ok(());
         };
         for (index, header) in headers.iter().enumerate() {
-            if header.role == Role::Motion {
+            if header.stream.is_motion() {
                 self.write_samples(header, loan.frame_mut(index));
             } else {
                 self.scene.render(header.stream, self.number, loan.frame_mut(index));
@@ -184,7 +183,8 @@ impl Synthetic {
         let rates = self.motion.iter().filter(|samples| samples.stream() == header.stream);
         let rate = rates.map(Samples::per_second).next().unwrap_or(1);
         let numbers = header.number + 1 - header.numbers()..;
-        for (number, room) in numbers.zip(bytes.chunks_exact_mut(SAMPLE_BYTES as usize)) {
+        let size = header.format.bytes_per_pixel() as usize;
+        for (number, room) in numbers.zip(bytes.chunks_exact_mut(size)) {
             let nanos = self.options.hardware_nanos(self.true_nanos_at(number, rate));
             let sample = MotionSample { nanos, xyz: self.scene.motion(header.stream, number) };
             room.copy_from_slice(&sample.to_bytes());
@@ -196,13 +196,13 @@ impl Synthetic {
         let mut metadata = Metadata::EMPTY;
         metadata.set(MetadataKey::FRAME_COUNTER, self.number as i64);
         metadata.set(MetadataKey::SENSOR_TIMESTAMP, (nanos / 1000) as i64);
-        // As if auto exposure hunted a little.
+        // Imitates small changes by auto exposure.
         let hunt = (mix(Scene::seed(&self.serial) ^ self.number) % 16) as i64;
         metadata.set(MetadataKey::ACTUAL_EXPOSURE, 8500 + 10 * hunt);
         metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
         let timestamp = Timestamp { clock: Clock::Hardware, nanos };
         let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(self.number, timestamp) };
-        let images = self.streams.iter().filter(|info| info.role != Role::Motion).map(header);
+        let images = self.streams.iter().filter(|info| !info.stream.is_motion()).map(header);
         let motion = self.motion.iter().filter_map(|samples| {
             let numbers = samples.until(self.number, self.frames_per_second)?;
             let nanos = self.true_nanos_at(*numbers.end(), samples.per_second());
@@ -213,7 +213,7 @@ impl Synthetic {
         images.chain(motion).collect()
     }
 
-    /// Waits until run time `at`, at most `timeout`; false when the time has not come by then.
+    /// Waits until run time `at`, but at most for `timeout`; returns false if the time has not come.
     fn wait(&self, started: Instant, at: Duration, timeout: Duration) -> bool {
         if at == Duration::MAX {
             std::thread::sleep(timeout);
@@ -227,32 +227,32 @@ impl Synthetic {
         wait <= timeout
     }
 
-    /// A camera does not wait for its host: what came while nobody asked is lost, and the numbers tell.
-    fn lose_what_was_missed(&mut self, run_time: Duration) {
+    /// Skips the framesets that were missed, because a camera does not wait for its host; their numbers form a gap.
+    fn skip_missed(&mut self, run_time: Duration) {
         let late = run_time.saturating_sub(Duration::from_nanos(self.true_nanos(self.number)));
         let period = Duration::from_nanos(1_000_000_000 / self.frames_per_second);
-        if self.options.paced && late > PATIENCE_FRAMES * period {
+        if self.options.paced && late > LATE_FRAMES_MAX * period {
             let missed = late.as_nanos() * u128::from(self.frames_per_second) / 1_000_000_000;
             self.number = self.next_kept(self.number + missed as u64);
         }
     }
 
-    /// The first number from `number` on that the device does not lose of itself.
+    /// Returns the first number from `number` on that the device does not lose.
     fn next_kept(&self, mut number: u64) -> u64 {
         let seed = mix(Scene::seed(&self.serial));
-        // It ends: no camera that passed its check loses everything.
+        // It ends, because `check` limits the drop rate.
         while world::unit(mix(seed ^ mix(number))) < self.options.drop_rate {
             number += 1;
         }
         number
     }
 
-    /// When frame `number` comes, in nanoseconds of run time.
+    /// Returns the time of frame `number`, in nanoseconds of run time.
     fn true_nanos(&self, number: u64) -> u64 {
         self.true_nanos_at(number, self.frames_per_second)
     }
 
-    /// When what is numbered so, of so many a second, comes.
+    /// Returns the time of item `number` at a rate of `per_second`, in nanoseconds of run time.
     fn true_nanos_at(&self, number: u64, per_second: u64) -> u64 {
         let nanos = u128::from(number) * 1_000_000_000 / u128::from(per_second);
         self.options.start_delay_nanos() + nanos as u64
@@ -265,7 +265,7 @@ fn unplugged(serial: &str) -> DriverError {
     ))
 }
 
-/// Scatters a number over all 64 bits: the last step of `SplitMix64` (Steele, Lea, Flood 2014).
+/// Distributes a number over all 64 bits: the last step of `SplitMix64` (Steele, Lea, Flood 2014).
 const fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -273,7 +273,7 @@ const fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// A number for a text, the same in every build, which the standard library's hashes do not promise.
+/// Hashes bytes to the same number in every build, which the standard library's hashes do not guarantee.
 fn hash_bytes(bytes: &[u8]) -> u64 {
     bytes.iter().fold(mix(bytes.len() as u64), |hash, &byte| mix(hash ^ u64::from(byte)))
 }

@@ -1,10 +1,8 @@
-//! What distinguishes the synthetic models: profiles, optics, depth unit.
+//! The synthetic models: profiles, optics, depth unit.
 //!
-//! Knows nothing of what is seen, only through what kind of eye.
+//! It does not depend on the scene.
 
-use camrig_frame::{
-    Distortion, Extrinsics, Intrinsics, Payload, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
-};
+use camrig_frame::{Distortion, Extrinsics, Intrinsics, PixelFormat, Stream, StreamInfo, StreamProfile};
 use serde::Deserialize;
 
 /// A model of camera that the synthetic driver imitates.
@@ -18,11 +16,11 @@ pub(crate) enum Model {
     D435,
     /// A D435 with motion sensors.
     D435i,
-    /// A D435i of any size and rate, for tests that want tiny frames.
+    /// A D435i of any size and rate, for tests with tiny frames.
     Any,
 }
 
-/// An image size and the rates at which a model delivers it.
+/// An image size with the rates at which a model delivers it.
 struct Mode {
     width: u32,
     height: u32,
@@ -33,7 +31,7 @@ const fn mode(width: u32, height: u32, rates: &'static [u32]) -> Mode {
     Mode { width, height, rates }
 }
 
-/// As librealsense's own tests emulate a D405: the same for all of its streams.
+/// The profiles that librealsense's own tests give to a D405, the same for all its streams.
 const D405_MODES: &[Mode] = &[
     mode(1280, 720, &[5, 15, 30]),
     mode(848, 480, &[5, 15, 30, 60, 90]),
@@ -65,7 +63,7 @@ const D435_COLOR_MODES: &[Mode] = &[
     mode(320, 240, &[6, 15, 30, 60]),
 ];
 
-/// The rates of motion of a D435i, as librealsense has them for the newer of its two sensors.
+/// The rates of motion of a D435i, according to librealsense for the newer of its two sensors.
 const D435I_ACCEL_RATES: &[u32] = &[100, 200];
 const D435I_GYRO_RATES: &[u32] = &[200, 400];
 
@@ -81,13 +79,13 @@ const WIDE: FieldOfView = FieldOfView { half_width: 0.948_964_6, half_height: 0.
 /// 69 x 42 degrees: the D400 series' data sheet, color of a D435. tan 34.5, tan 21.
 const NARROW: FieldOfView = FieldOfView { half_width: 0.687_281_0, half_height: 0.383_864_0 };
 
-/// How many other profiles an error proposes.
-const PROPOSALS: usize = 2;
+/// Number of profiles that an error suggests.
+const SUGGESTIONS: usize = 2;
 
 impl Model {
     const ALL: [Self; 4] = [Self::D405, Self::D435, Self::D435i, Self::Any];
 
-    /// The model's name in options.
+    /// Returns the model's name in options.
     const fn option(self) -> &'static str {
         match self {
             Self::D405 => "d405",
@@ -97,7 +95,7 @@ impl Model {
         }
     }
 
-    /// The model's name in [`CameraInfo`](camrig_frame::CameraInfo).
+    /// Returns the model's name in [`CameraInfo`](camrig_frame::CameraInfo).
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::D405 => "Synthetic D405",
@@ -107,12 +105,12 @@ impl Model {
         }
     }
 
-    /// The model called `name` in [`CameraInfo`](camrig_frame::CameraInfo).
+    /// Returns the model with this name in [`CameraInfo`](camrig_frame::CameraInfo).
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|model| model.name() == name)
     }
 
-    /// Metres in one unit of depth, as these cameras have it by default.
+    /// Returns the default depth unit, in metres.
     pub(super) const fn depth_unit_meters(self) -> f32 {
         match self {
             Self::D405 => 0.0001,
@@ -120,7 +118,7 @@ impl Model {
         }
     }
 
-    /// How large the world before the camera is. A D405 sees 7 to 50 cm far, so its room is a doll's house.
+    /// Returns the scale of the scene. A D405 measures 7 to 50 cm, so its room is a tenth as large.
     pub(super) const fn world_scale(self) -> f64 {
         match self {
             Self::D405 => 0.1,
@@ -131,7 +129,7 @@ impl Model {
     /// Checks that the model has a profile.
     ///
     /// # Errors
-    /// A message that proposes the nearest profiles it has: nearest in size first, then in rate.
+    /// A message with the nearest profiles: nearest in size first, then in rate.
     pub(super) fn check(self, stream: Stream, profile: StreamProfile) -> Result<(), String> {
         let Some(modes) = self.modes(stream) else { return Ok(()) };
         let distance = |mode: &Mode, rate: u32| {
@@ -148,7 +146,7 @@ impl Model {
         }
         let nearest: Vec<_> = choices
             .iter()
-            .take(PROPOSALS)
+            .take(SUGGESTIONS)
             .map(|(_, mode, rate)| format!("`{}x{}@{rate}`", mode.width, mode.height))
             .collect();
         let own_name = self.option();
@@ -158,32 +156,30 @@ impl Model {
         ))
     }
 
-    /// Checks that the model measures motion at so many samples per second.
+    /// Returns the profile of a stream of motion with this many samples per second.
     ///
     /// # Errors
-    /// A message that says which rates it has, or which models have motion sensors.
-    pub(super) fn check_motion(self, stream: Stream, rate: u32) -> Result<(), String> {
+    /// A message with the model's rates, or with the models that have motion sensors.
+    pub(super) fn motion_profile(self, stream: Stream, rate: u32) -> Result<StreamProfile, String> {
         let rates = match (self, stream) {
             (Self::D405 | Self::D435, _) => {
                 let own_name = self.option();
                 return Err(format!("model `{own_name}` has no motion sensors; `d435i` and `any` have"));
             }
-            (Self::D435i, Stream::ACCEL) => D435I_ACCEL_RATES,
+            (Self::D435i, Stream::Accel) => D435I_ACCEL_RATES,
             (Self::D435i, _) => D435I_GYRO_RATES,
             (Self::Any, _) => {
-                return StreamProfile::of_motion(rate)
-                    .map(drop)
-                    .map_err(|error| format!("{stream}: {error}"));
+                return StreamProfile::of_motion(rate).map_err(|error| format!("{stream}: {error}"));
             }
         };
-        if rates.contains(&rate) {
-            return Ok(());
-        }
-        let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
-        Err(format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", ")))
+        let known = rates.iter().find(|&&own| own == rate);
+        known.and_then(|&rate| StreamProfile::of_motion(rate).ok()).ok_or_else(|| {
+            let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
+            format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", "))
+        })
     }
 
-    /// Everything that a camera of this model says of one stream. Its streams share one viewpoint.
+    /// Returns the description of one stream. All streams share one viewpoint.
     pub(super) fn stream_info(
         self,
         stream: Stream,
@@ -191,34 +187,19 @@ impl Model {
         profile: StreamProfile,
     ) -> StreamInfo {
         StreamInfo {
-            intrinsics: Some(self.intrinsics(stream, profile)),
+            stream,
+            format,
+            profile,
+            intrinsics: (!stream.is_motion()).then(|| self.intrinsics(stream, profile)),
             to_depth: Some(Extrinsics::IDENTITY),
-            ..StreamInfo::image(stream, format, profile)
         }
     }
 
-    /// The declaration of a stream of motion.
-    pub(super) fn motion_info(stream: Stream, rate: u32) -> StreamInfo {
-        StreamInfo { to_depth: Some(Extrinsics::IDENTITY), ..StreamInfo::motion(stream, rate) }
-    }
-
-    /// Whether a camera of this model declares such a stream.
-    pub(super) fn declares(self, info: &StreamInfo) -> bool {
-        match (info.payload, info.profile()) {
-            (Payload::Image { format, .. }, Some(profile)) => {
-                (format.role() == Role::Depth) == (info.stream == Stream::DEPTH)
-                    && self.stream_info(info.stream, format, profile) == *info
-            }
-            (Payload::Motion { .. }, _) => Self::motion_info(info.stream, info.frames_per_second) == *info,
-            _ => false,
-        }
-    }
-
-    /// The pinhole model of a stream: the largest centred part of the 16:9 sensor with the profile's aspect
-    /// ratio, scaled to the profile's size. Focal lengths follow from the documented fields of view.
+    /// Returns the pinhole model of a stream: the largest centred part of the 16:9 sensor with the profile's aspect ratio,
+    /// scaled to the profile's size. Focal lengths follow from the documented fields of view.
     fn intrinsics(self, stream: Stream, profile: StreamProfile) -> Intrinsics {
         let field = match (self, stream) {
-            (Self::D435 | Self::D435i | Self::Any, Stream::COLOR) => NARROW,
+            (Self::D435 | Self::D435i | Self::Any, Stream::Color) => NARROW,
             _ => WIDE,
         };
         let (width, height) = (profile.width(), profile.height());
@@ -235,21 +216,21 @@ impl Model {
         }
     }
 
-    /// Every profile of a stream; nothing when every size and rate will do.
+    /// Returns every profile of a stream; empty if it accepts every size and rate.
     pub(super) fn profiles(self, stream: Stream) -> impl Iterator<Item = StreamProfile> {
         let modes = self.modes(stream).unwrap_or_default().iter();
-        // The tables hold only sizes and rates that a profile can have.
+        // The tables contain only valid sizes and rates.
         modes.flat_map(|mode| {
             mode.rates.iter().filter_map(|&rate| StreamProfile::new(mode.width, mode.height, rate).ok())
         })
     }
 
-    /// The modes of a stream; none when every size and rate will do.
+    /// Returns the modes of a stream; `None` if it accepts every size and rate.
     fn modes(self, stream: Stream) -> Option<&'static [Mode]> {
         match (self, stream) {
             (Self::Any, _) => None,
             (Self::D405, _) => Some(D405_MODES),
-            (Self::D435 | Self::D435i, Stream::COLOR) => Some(D435_COLOR_MODES),
+            (Self::D435 | Self::D435i, Stream::Color) => Some(D435_COLOR_MODES),
             (Self::D435 | Self::D435i, _) => Some(D435_DEPTH_MODES),
         }
     }
@@ -260,23 +241,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_impossible_profile_names_the_nearest() {
+    fn an_unsupported_profile_names_the_nearest() {
         for (model, stream, profile, message) in [
             (
                 Model::D405,
-                Stream::DEPTH,
+                Stream::Depth,
                 "848x481@30",
                 "model `d405` has no depth profile `848x481@30`; nearest: `848x480@30`, `848x480@15`",
             ),
             (
                 Model::D435,
-                Stream::COLOR,
+                Stream::Color,
                 "1920x1080@60",
                 "model `d435` has no color profile `1920x1080@60`; nearest: `1920x1080@30`, `1920x1080@15`",
             ),
             (
                 Model::D435,
-                Stream::INFRARED_1,
+                Stream::Infrared1,
                 "640x480@5",
                 "model `d435` has no infrared-1 profile `640x480@5`; nearest: `640x480@6`, `640x480@15`",
             ),
@@ -284,9 +265,9 @@ mod tests {
             assert_eq!(model.check(stream, profile.parse().unwrap()), Err(message.to_owned()));
         }
         for (model, stream, profile) in [
-            (Model::D405, Stream::COLOR, "1280x720@5"),
-            (Model::D435, Stream::DEPTH, "848x480@90"),
-            (Model::Any, Stream::COLOR, "17x3@1000"),
+            (Model::D405, Stream::Color, "1280x720@5"),
+            (Model::D435, Stream::Depth, "848x480@90"),
+            (Model::Any, Stream::Color, "17x3@1000"),
         ] {
             assert_eq!(model.check(stream, profile.parse().unwrap()), Ok(()));
         }
@@ -295,18 +276,18 @@ mod tests {
     #[test]
     fn the_fields_of_view_are_the_documented_ones() {
         for (model, stream, profile, degrees) in [
-            (Model::D435, Stream::COLOR, "1920x1080@30", (69.0, 42.0)),
-            (Model::D435, Stream::DEPTH, "1280x720@30", (87.0, 58.0)),
-            (Model::D405, Stream::COLOR, "640x360@30", (87.0, 58.0)),
+            (Model::D435, Stream::Color, "1920x1080@30", (69.0, 42.0)),
+            (Model::D435, Stream::Depth, "1280x720@30", (87.0, 58.0)),
+            (Model::D405, Stream::Color, "640x360@30", (87.0, 58.0)),
         ] {
             let lens = model.intrinsics(stream, profile.parse().unwrap());
             let angle = |side: u32, focal: f32| (side as f32 / 2.0 / focal).atan().to_degrees() * 2.0;
             let (wide, high) = (angle(lens.width, lens.fx), angle(lens.height, lens.fy));
             assert!((wide - degrees.0).abs() < 0.01 && (high - degrees.1).abs() < 0.01, "{wide} x {high}");
         }
-        // 4:3 is cut from the sides of the sensor, not squeezed.
-        let full = Model::D435.intrinsics(Stream::DEPTH, "848x480@30".parse().unwrap());
-        let cut = Model::D435.intrinsics(Stream::DEPTH, "640x480@30".parse().unwrap());
+        // 4:3 is cropped from the sides of the sensor, not squeezed.
+        let full = Model::D435.intrinsics(Stream::Depth, "848x480@30".parse().unwrap());
+        let cut = Model::D435.intrinsics(Stream::Depth, "640x480@30".parse().unwrap());
         assert!((full.fx / cut.fx - 1.0).abs() < 0.01 && (full.fy / cut.fy - 1.0).abs() < 0.01);
     }
 }

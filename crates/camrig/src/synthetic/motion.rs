@@ -1,22 +1,21 @@
-//! Which samples of motion come with which frameset of a synthetic camera: those of the time since the one
-//! before.
+//! Selects the samples of motion of each frameset of a synthetic camera: those since the frameset before.
 //!
-//! Knows no times: frames and samples are numbered, and begin together.
+//! Times are not needed: frames and samples are numbered, and start together.
 
 use std::ops::RangeInclusive;
 
-use camrig_frame::{Role, Stream, StreamInfo};
+use camrig_frame::{Stream, StreamInfo};
 
-/// The samples of one stream of motion, as the framesets take them.
+/// The samples of one stream of motion.
 pub(super) struct Samples {
     info: StreamInfo,
-    /// The number of the first one that no frameset has taken.
+    /// The number of the first sample that is in no frameset yet.
     next: u64,
 }
 
 impl Samples {
     pub(super) fn new(info: &StreamInfo) -> Option<Self> {
-        (info.role == Role::Motion).then_some(Self { info: *info, next: 0 })
+        info.stream.is_motion().then_some(Self { info: *info, next: 0 })
     }
 
     pub(super) fn stream(&self) -> Stream {
@@ -28,19 +27,19 @@ impl Samples {
     }
 
     pub(super) fn per_second(&self) -> u64 {
-        self.info.frames_per_second.into()
+        self.info.profile.frames_per_second().into()
     }
 
-    /// The numbers of those that are not taken when frame `number` comes; none when there are none. The oldest
-    /// are left out when there are more than a frame of motion can hold.
+    /// Returns the numbers of the samples up to frame `number` that are in no frameset yet; `None` if there are none.
+    /// Omits the oldest ones if there are more than a frame of motion can hold.
     pub(super) fn until(&self, number: u64, frames_per_second: u64) -> Option<RangeInclusive<u64>> {
         let last = u128::from(number) * u128::from(self.per_second()) / u128::from(frames_per_second);
         let last = last as u64;
-        let first = self.next.max((last + 1).saturating_sub(self.info.largest().numbers()));
+        let first = self.next.max((last + 1).saturating_sub(self.info.profile.width().into()));
         (first <= last).then_some(first..=last)
     }
 
-    /// A frameset takes all samples up to `number`.
+    /// Marks all samples up to `number` as taken.
     pub(super) fn take(&mut self, number: u64) {
         self.next = number + 1;
     }

@@ -1,8 +1,8 @@
 //! The pixels of a synthetic camera: a pure function of the camera and the frame's number.
 //!
-//! The driver renders with it, straight into slots, and `verify` renders again to compare, from nothing but
-//! what travels with framesets. What never moves is drawn once; for each frame it is copied and the bodies
-//! are painted over it. Knows no time but frame numbers, and none of the faults that the driver injects.
+//! The driver renders directly into slots, and `verify` renders again to compare, with nothing but the data in
+//! framesets. The static background is rendered once; for each frame it is copied and the bodies are painted over it.
+//! The only time here is the frame's number, and injected faults have no effect.
 
 use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
 
@@ -10,17 +10,17 @@ use super::model::Model;
 use super::world::{BODIES, Body, Lens, World, shade, unit};
 use super::{DRIVER, hash_bytes, mix};
 
-/// Bits of the time code that light images carry: the frame's number, then the seed, 32 bits of each.
+/// Bits of the code in light images: the lower 32 bits of the frame's number, then of the seed.
 const CODE_BITS: u32 = 64;
 
-/// What holds the camera up, in metres per second squared.
+/// The specific force on a camera at rest, in metres per second squared.
 const GRAVITY: f64 = 9.80665;
 
-/// How far samples of motion are off at most, in metres per second squared and in radians per second.
+/// Maximum noise of samples of motion, in metres per second squared and in radians per second.
 const ACCEL_NOISE: f64 = 0.05;
 const GYRO_NOISE: f64 = 0.005;
 
-/// What a synthetic camera sees.
+/// The scene of a synthetic camera.
 pub(crate) struct Scene {
     seed: u64,
     world: World,
@@ -43,16 +43,20 @@ struct View {
     ramps: Vec<Ramp>,
 }
 
-/// The pixel of a body for each brightness, in even and in odd columns: YUYV differs between them.
-type Ramp = [[[u8; 4]; 2]; 256];
+/// The pixel of a body for each brightness, in even and in odd columns, which differ in YUYV.
+type Ramp = [[[u8; 3]; 2]; 256];
 
 impl Scene {
-    /// The scene that the camera behind `info` sees; none when `info` is not what a synthetic camera says.
+    /// Returns the scene of a camera; `None` if `info` is not of a synthetic camera.
     pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
         let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
+        let own = |stream: &StreamInfo| {
+            let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth)
+                && (stream.format == PixelFormat::Motion) == stream.stream.is_motion();
+            rendered && model.stream_info(stream.stream, stream.format, stream.profile) == *stream
+        };
         let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
-        (same_unit && info.streams.iter().all(|stream| model.declares(stream)))
-            .then(|| Self::new(model, &info.serial, &info.streams))
+        (same_unit && info.streams.iter().all(own)).then(|| Self::new(model, &info.serial, &info.streams))
     }
 
     pub(super) fn new(model: Model, serial: &str, streams: &[StreamInfo]) -> Self {
@@ -61,7 +65,7 @@ impl Scene {
         let mut scene = Self {
             seed,
             world: World::new(seed),
-            frames_per_second: streams.first().map_or(1, |info| info.frames_per_second),
+            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()),
             units_per_length: scale / f64::from(model.depth_unit_meters()),
             #[cfg(test)]
             world_scale: scale,
@@ -71,7 +75,7 @@ impl Scene {
         scene
     }
 
-    /// The seed of the camera with this serial number.
+    /// Returns the seed of the camera with this serial number.
     pub(super) fn seed(serial: &str) -> u64 {
         hash_bytes(serial.as_bytes())
     }
@@ -79,33 +83,30 @@ impl Scene {
     /// Renders frame `number` of `stream`, rows without padding.
     ///
     /// # Panics
-    /// When the camera has no such stream, or `pixels` is not exactly as long as its frames.
+    /// If the camera has no such stream, or `pixels` is not exactly as long as its frames.
     pub(crate) fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
         let view = self.views.iter().find(|view| view.stream == stream);
         let Some(view) = view else { panic!("the scene has no {stream} stream") };
         pixels.copy_from_slice(&view.background);
         let bodies = self.bodies(number);
         match view.format.bytes_per_pixel() {
-            _ if !view.format.is_light() => self.paint_depth(view, &bodies, pixels),
+            _ if view.format == PixelFormat::Z16 => self.paint_depth(view, &bodies, pixels),
             1 => view.paint_light::<1>(&bodies, pixels),
             2 => view.paint_light::<2>(&bodies, pixels),
-            3 => view.paint_light::<3>(&bodies, pixels),
-            _ => view.paint_light::<4>(&bodies, pixels),
+            _ => view.paint_light::<3>(&bodies, pixels),
         }
-        if view.format.is_light() {
-            view.stamp(number << 32 | self.seed & u64::from(u32::MAX), pixels);
+        if view.format != PixelFormat::Z16 {
+            view.write_code(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }
     }
 
-    /// What sample `number` of a stream of motion shows: a camera at rest, and noise that no other sample has.
+    /// Returns sample `number` of a stream of motion: a camera at rest, plus noise that differs for each sample.
     pub(crate) fn motion(&self, stream: Stream, number: u64) -> [f32; 3] {
         let (at_rest, noise) = match stream {
-            Stream::ACCEL => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
+            Stream::Accel => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
             _ => ([0.0; 3], GYRO_NOISE),
         };
-        // Recordings hold samples that were made with these numbers.
-        let own: u64 = if stream == Stream::ACCEL { 4 } else { 5 };
-        let seed = mix(self.seed ^ mix(own) ^ number);
+        let seed = mix(self.seed ^ mix(stream as u64) ^ number);
         std::array::from_fn(|axis| {
             (at_rest[axis] + noise * (2.0 * unit(mix(seed ^ mix(axis as u64))) - 1.0)) as f32
         })
@@ -113,25 +114,25 @@ impl Scene {
 
     fn view(&self, info: &StreamInfo) -> Option<View> {
         let lens = Lens::new(info.intrinsics.as_ref()?);
-        let format = info.payload.pixel_format()?;
-        let size = format.bytes_per_pixel() as usize;
+        let size = info.format.bytes_per_pixel() as usize;
         let mut background = vec![0; lens.width as usize * lens.height as usize * size];
         let places = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| (x, y)));
         for (pixel, (x, y)) in background.chunks_exact_mut(size).zip(places) {
             let sight = self.world.look(&lens, x, y, &[]);
-            if format.is_light() {
-                pixel.copy_from_slice(&format.encode_rgb(x & 1 == 1, sight.rgb)[..size]);
-            } else {
+            if info.format == PixelFormat::Z16 {
                 let units = sight.distance.map_or(0, |distance| self.units(distance));
                 pixel.copy_from_slice(&units.to_le_bytes());
+            } else {
+                pixel.copy_from_slice(&encode(info.format, x & 1 == 1, sight.rgb)[..size]);
             }
         }
         let ramp = |body: Body| {
-            let pixel = |level: usize, odd| format.encode_rgb(odd, shade(body.rgb, level as u8));
+            let pixel = |level: usize, odd| encode(info.format, odd, shade(body.rgb, level as u8));
             std::array::from_fn(|level| [pixel(level, false), pixel(level, true)])
         };
-        let ramps = if format.is_light() { self.bodies(0).map(ramp).into() } else { Vec::new() };
-        Some(View { stream: info.stream, format, lens, background, ramps })
+        let ramps =
+            if info.format == PixelFormat::Z16 { Vec::new() } else { self.bodies(0).map(ramp).into() };
+        Some(View { stream: info.stream, format: info.format, lens, background, ramps })
     }
 
     fn bodies(&self, number: u64) -> [Body; BODIES] {
@@ -148,28 +149,28 @@ impl Scene {
         }
     }
 
-    /// The nearest whole number of depth units.
+    /// Returns the nearest whole number of depth units.
     fn units(&self, distance: f64) -> u16 {
-        // Never 0, which means no depth: nothing is so near. A cast of a float saturates at the far end.
+        // Never 0, which means no depth: no object is so near. A cast of a float saturates at the far end.
         (distance * self.units_per_length + 0.5) as u16
     }
 }
 
-/// The truth, for tests: cast ray by ray, not read from any image.
+/// Exact values for tests, computed by ray casting and not read from any image.
 #[cfg(test)]
 impl Scene {
-    /// What the pixel of `stream` at column `x` and row `y` of frame `number` shows.
+    /// Returns the object at column `x` and row `y` of frame `number` of `stream`.
     pub(super) fn sight(&self, stream: Stream, number: u64, x: u32, y: u32) -> super::world::Sight {
         let view = self.views.iter().find(|view| view.stream == stream).expect("the scene has the stream");
         self.world.look(&view.lens, x, y, &self.bodies(number))
     }
 
-    /// The depth at column `x` and row `y` of depth frame `number`, in metres; none in the sky.
+    /// Returns the depth at column `x` and row `y` of depth frame `number`, in metres; `None` in the sky.
     pub(crate) fn depth_meters_at(&self, number: u64, x: u32, y: u32) -> Option<f64> {
-        self.sight(Stream::DEPTH, number, x, y).distance.map(|distance| distance * self.world_scale)
+        self.sight(Stream::Depth, number, x, y).distance.map(|distance| distance * self.world_scale)
     }
 
-    /// How far a point in metres is above the floor, in metres.
+    /// Returns the height of a point above the floor; both in metres.
     pub(super) fn meters_above_floor(&self, point: [f64; 3]) -> f64 {
         self.world.above_floor(point.map(|part| part / self.world_scale)) * self.world_scale
     }
@@ -187,9 +188,9 @@ impl View {
         }
     }
 
-    /// Writes a code into the top rows as black and white cells, highest bit first, as a time code on film:
-    /// a frame that is repeated or swapped never looks right. Leaves out images that are too small.
-    fn stamp(&self, code: u64, pixels: &mut [u8]) {
+    /// Writes a code into the top rows as black and white cells, highest bit first, so that a repeated or swapped frame
+    /// is always detected. Images that are too small have no code.
+    fn write_code(&self, code: u64, pixels: &mut [u8]) {
         let cell = self.code_cell();
         let size = self.format.bytes_per_pixel() as usize;
         let row_bytes = self.lens.width as usize * size;
@@ -197,18 +198,38 @@ impl View {
         let strip = CODE_BITS as usize * cell * size;
         for (x, pixel) in first[..strip].chunks_exact_mut(size).enumerate() {
             let white = code >> (CODE_BITS as usize - 1 - x / cell) & 1 == 1;
-            pixel.copy_from_slice(
-                &self.format.encode_rgb(x & 1 == 1, [if white { 255 } else { 0 }; 3])[..size],
-            );
+            pixel.copy_from_slice(&encode(self.format, x & 1 == 1, [if white { 255 } else { 0 }; 3])[..size]);
         }
         for row in rest.chunks_exact_mut(row_bytes).take(cell - 1) {
             row[..strip].copy_from_slice(&first[..strip]);
         }
     }
 
-    /// The side of a cell of the code in pixels; 0 where there is no room for it.
+    /// Returns the side of a cell of the code in pixels; 0 if the image is too small for the code.
     fn code_cell(&self) -> usize {
         let cell = self.lens.width / CODE_BITS;
         if self.lens.height >= 2 * cell { cell as usize } else { 0 }
+    }
+}
+
+/// Encodes a pixel of a light image; the format determines the number of bytes used. In YUYV even columns have their U
+/// and odd ones their V.
+fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3] {
+    let weigh = |weights: [i32; 3], offset: i32| {
+        let [r, g, b] = weights;
+        let sum = r * i32::from(red) + g * i32::from(green) + b * i32::from(blue);
+        (((sum + 128) >> 8) + offset) as u8
+    };
+    match format {
+        PixelFormat::Rgb8 => [red, green, blue],
+        PixelFormat::Bgr8 => [blue, green, red],
+        // BT.601 in video range, the inverse of `ColorView`.
+        PixelFormat::Yuyv => {
+            let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
+            [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
+        }
+        PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => {
+            [weigh([77, 150, 29], 0), 0, 0]
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What comes out of the camera: pixels against the truth, times against the options.
+//! Tests of the camera's output: pixels against exact values, times against the options.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::world::Surface;
 use super::*;
 use crate::frameset::FrameSet;
-use crate::local::LocalLink;
+use crate::link::LocalLink;
 use crate::output::{Publisher, Wiring};
 
 const SOON: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ fn camera_called(name: &str, options: &str) -> Synthetic {
     Synthetic::open(name, toml::from_str(options).unwrap()).unwrap()
 }
 
-/// A camera with an output, and the only reader of it.
+/// A camera with an output and one reader.
 pub(crate) struct Rig {
     camera: Synthetic,
     output: CameraOutput,
@@ -43,8 +43,7 @@ impl Rig {
         let publisher = Publisher::new(Wiring {
             name: name.into(),
             slots: 4,
-            remotes: Vec::new(),
-            locals: vec![Arc::clone(&link)],
+            links: vec![Arc::clone(&link) as _],
             counters: Arc::clone(&counters),
         });
         let output = CameraOutput::new(publisher, camera.info()).unwrap();
@@ -55,7 +54,7 @@ impl Rig {
         self.camera.capture(&mut self.output, SOON)
     }
 
-    /// The next frameset, whenever it comes.
+    /// Returns the next frameset, however long it takes.
     pub(crate) fn frameset(&mut self) -> FrameSet {
         while self.capture().unwrap() != Captured::FrameSet {}
         self.link.take().unwrap()
@@ -66,7 +65,7 @@ impl Rig {
     }
 }
 
-/// The headers and pixels of one frame of each stream.
+/// Returns headers and pixels of one frame of each stream.
 fn images(camera: &mut Synthetic, number: u64) -> Vec<(FrameHeader, Vec<u8>)> {
     camera.number = number;
     let render = |header: FrameHeader| {
@@ -81,7 +80,7 @@ fn intrinsics(camera: &Synthetic, stream: Stream) -> Intrinsics {
     camera.info().stream(stream).unwrap().intrinsics.unwrap()
 }
 
-/// Every model, format and stream; sizes of all aspects down to one pixel.
+/// Options for every model, format and stream, and sizes of many aspect ratios down to one pixel.
 const EVERY_KIND: [&str; 7] = [
     "",
     "seed = 5\nmodel = 'd405'\ninfrared = '848x480@30'",
@@ -93,20 +92,19 @@ const EVERY_KIND: [&str; 7] = [
 ];
 
 #[test]
-fn every_depth_pixel_is_the_truth_to_one_unit() {
+fn every_depth_pixel_is_exact_to_one_unit() {
     for options in EVERY_KIND {
         let mut camera = camera(options);
         let mut bodies_seen = 0;
         for number in [0, 1, 77, 100_000] {
             let (header, pixels) = images(&mut camera, number)
                 .into_iter()
-                .find(|(header, _)| header.stream == Stream::DEPTH)
+                .find(|(header, _)| header.stream == Stream::Depth)
                 .unwrap();
             let unit = camera.info().depth_unit_meters;
-            let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), unit, None).unwrap();
-            let (width, height) = header.payload.size().unwrap();
-            for y in 0..height {
-                for x in 0..width {
+            let depth = DepthView::new(Frame::new(&header, &pixels), unit, None).unwrap();
+            for y in 0..header.height {
+                for x in 0..header.width {
                     let truth = camera.scene.depth_meters_at(number, x, y);
                     let seen = depth.meters(x, y).map(f64::from);
                     let close = match (truth, seen) {
@@ -114,8 +112,8 @@ fn every_depth_pixel_is_the_truth_to_one_unit() {
                         (truth, seen) => truth == seen,
                     };
                     assert!(close, "{options}: #{number} at {x}, {y}: {seen:?} m instead of {truth:?} m");
-                    let sight = camera.scene.sight(Stream::DEPTH, number, x, y);
-                    bodies_seen += u32::from(matches!(sight.what, Surface::Body(_)));
+                    let sight = camera.scene.sight(Stream::Depth, number, x, y);
+                    bodies_seen += u32::from(matches!(sight.surface, Surface::Body(_)));
                 }
             }
         }
@@ -124,28 +122,26 @@ fn every_depth_pixel_is_the_truth_to_one_unit() {
 }
 
 #[test]
-fn every_color_pixel_is_the_color_of_what_is_there() {
+fn every_color_pixel_has_the_color_of_its_object() {
     for options in EVERY_KIND {
         let mut camera = camera(options);
         for number in [0, 31] {
             for (header, pixels) in images(&mut camera, number) {
-                let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
-                // A level of brightness more or less, and in YUYV what its own rounding costs.
-                let format = color.format();
-                let (width, height) = header.payload.size().unwrap();
-                let tolerance = if format == PixelFormat::Yuyv { 6 } else { 1 };
-                for y in code_rows(&header)..height {
-                    for x in 0..width {
+                let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
+                // One level of brightness, and for YUYV its rounding error.
+                let tolerance = if header.format == PixelFormat::Yuyv { 6 } else { 1 };
+                for y in code_rows(&header)..header.height {
+                    for x in 0..header.width {
                         let truth = |x| camera.scene.sight(header.stream, number, x, y);
-                        let (sight, neighbor) = (truth(x), truth((x ^ 1).min(width - 1)));
-                        if format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
+                        let (sight, neighbor) = (truth(x), truth((x ^ 1).min(header.width - 1)));
+                        if header.format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
                             // Two pixels share their chroma.
                             continue;
                         }
-                        if format == PixelFormat::Yuyv && x ^ 1 >= width {
+                        if header.format == PixelFormat::Yuyv && x ^ 1 >= header.width {
                             continue;
                         }
-                        let rgb = match format {
+                        let rgb = match header.format {
                             PixelFormat::Y8 => {
                                 let [r, g, b] = sight.rgb.map(u32::from);
                                 [((77 * r + 150 * g + 29 * b + 128) >> 8) as u8; 3]
@@ -163,11 +159,10 @@ fn every_color_pixel_is_the_color_of_what_is_there() {
     }
 }
 
-/// The rows that the time code covers.
+/// Returns the number of rows that the code covers.
 fn code_rows(header: &FrameHeader) -> u32 {
-    let (width, height) = header.payload.size().unwrap();
-    let cell = width / 64;
-    if height >= 2 * cell { cell } else { 0 }
+    let cell = header.width / 64;
+    if header.height >= 2 * cell { cell } else { 0 }
 }
 
 #[test]
@@ -176,13 +171,12 @@ fn deprojected_floor_pixels_lie_in_the_floor() {
         let mut camera = camera(options);
         let (header, pixels) = images(&mut camera, 12).pop().unwrap();
         let unit = camera.info().depth_unit_meters;
-        let lens = intrinsics(&camera, Stream::DEPTH);
-        let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), unit, Some(&lens)).unwrap();
+        let lens = intrinsics(&camera, Stream::Depth);
+        let depth = DepthView::new(Frame::new(&header, &pixels), unit, Some(&lens)).unwrap();
         let mut found = 0;
-        let (width, height) = header.payload.size().unwrap();
-        for y in 0..height {
-            for x in 0..width {
-                if camera.scene.sight(Stream::DEPTH, 12, x, y).what == Surface::Floor {
+        for y in 0..header.height {
+            for x in 0..header.width {
+                if camera.scene.sight(Stream::Depth, 12, x, y).surface == Surface::Floor {
                     let z = f64::from(depth.meters(x, y).unwrap());
                     let point = [
                         z * f64::from((x as f32 - lens.ppx) / lens.fx),
@@ -198,12 +192,12 @@ fn deprojected_floor_pixels_lie_in_the_floor() {
                 }
             }
         }
-        assert!(found > width * height / 10, "{options}: {found} pixels of floor");
+        assert!(found > header.width * header.height / 10, "{options}: {found} pixels of floor");
     }
 }
 
 #[test]
-fn the_scene_follows_from_what_travels_and_from_nothing_else() {
+fn the_scene_follows_from_the_camera_info_alone() {
     let mut one = camera_called("left", EVERY_KIND[3]);
     let again = Scene::of(&one.info()).unwrap();
     for (header, pixels) in images(&mut one, 41) {
@@ -220,7 +214,7 @@ fn the_scene_follows_from_what_travels_and_from_nothing_else() {
 }
 
 #[test]
-fn no_two_cameras_and_no_two_frames_look_alike() {
+fn all_cameras_and_frames_differ() {
     let mut seen = std::collections::HashSet::new();
     for name in ["left", "right", "front", "rear", "top", "wrist"] {
         let mut camera = camera_called(name, "depth = '424x240@30'\ncolor = '424x240@30'");
@@ -233,12 +227,12 @@ fn no_two_cameras_and_no_two_frames_look_alike() {
 }
 
 #[test]
-fn light_images_carry_the_frames_number_and_the_seed() {
+fn light_images_contain_the_frames_number_and_the_seed() {
     for options in EVERY_KIND {
         let mut camera = camera(options);
         for (header, pixels) in images(&mut camera, 0x0012_3456_789a) {
-            let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
-            let cell = color.frame().width() / 64;
+            let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
+            let cell = header.width / 64;
             if code_rows(&header) > 0 {
                 let bit = |index| u64::from(color.rgb(index * cell + cell / 2, cell / 2).unwrap()[0] > 127);
                 let code = (0..64).fold(0, |code, index| code << 1 | bit(index));
@@ -270,7 +264,7 @@ fn times_follow_from_the_number_and_the_options_alone() {
     }
 }
 
-/// The samples of one stream of motion, each with its number.
+/// Returns the samples of one stream of motion, each with its number.
 fn samples(frames: &FrameSet, stream: Stream) -> Vec<(u64, MotionSample)> {
     let Some(motion) = frames.motion(stream) else { return Vec::new() };
     let header = motion.frame().header();
@@ -278,7 +272,7 @@ fn samples(frames: &FrameSet, stream: Stream) -> Vec<(u64, MotionSample)> {
 }
 
 #[test]
-fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
+fn each_frameset_has_the_motion_since_the_one_before() {
     let options = "model = 'any'\nseed = 3\npaced = false\ndrop_rate = 0.3\nstart_delay = 10\ncolor = 'off'\n\
                    depth = '16x12@100'\naccel = 63\ngyro = 400";
     let mut rig = Rig::new(options);
@@ -287,9 +281,9 @@ fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
         let frames = rig.frameset();
         images = frames.header().frames[0].number;
         let taken = frames.timestamp().unwrap().nanos;
-        for (stream, rate, all) in [(Stream::ACCEL, 63, &mut accel), (Stream::GYRO, 400, &mut gyro)] {
+        for (stream, rate, all) in [(Stream::Accel, 63, &mut accel), (Stream::Gyro, 400, &mut gyro)] {
             let own = samples(&frames, stream);
-            // All that lie before the image, and only they.
+            // All samples before the image, and no others.
             let count = images * rate / 100 + 1 - all.len() as u64;
             assert_eq!(own.len() as u64, count);
             assert_eq!(frames.frame(stream).is_some(), count > 0);
@@ -300,9 +294,9 @@ fn each_frameset_has_the_motion_since_the_one_before_and_none_is_lost() {
         }
     }
     for all in [&accel, &gyro] {
-        assert!(all.iter().map(|(number, _)| *number).eq(0..all.len() as u64), "each once, in their order");
+        assert!(all.iter().map(|(number, _)| *number).eq(0..all.len() as u64), "each sample once, in order");
     }
-    // Images are lost, and no sample.
+    // Images are lost, but no sample.
     assert_eq!(rig.counters.lost(), images + 1 - rig.output.produced());
 }
 
@@ -312,12 +306,12 @@ fn motion_is_that_of_a_camera_at_rest() {
         let options = format!("model = 'd435i'\nseed = {seed}\naccel = 100\ngyro = 200");
         let scene = camera(&options).scene;
         for number in 0..100 {
-            let [x, y, z] = scene.motion(Stream::ACCEL, number);
-            // Down is where the floor is: the camera looks 3 to 8 degrees down at it.
+            let [x, y, z] = scene.motion(Stream::Accel, number);
+            // The floor is below: the camera is pitched 3 to 8 degrees down.
             assert!((x.hypot(y).hypot(z) - 9.80665).abs() < 0.1, "{x} {y} {z}");
             assert!(y < -9.6 && (-1.5..-0.5).contains(&z) && x.abs() <= 0.05, "{x} {y} {z}");
-            assert!(scene.motion(Stream::GYRO, number).iter().all(|part| part.abs() <= 0.005));
-            let bits = |number| scene.motion(Stream::GYRO, number).map(f32::to_bits);
+            assert!(scene.motion(Stream::Gyro, number).iter().all(|part| part.abs() <= 0.005));
+            let bits = |number| scene.motion(Stream::Gyro, number).map(f32::to_bits);
             assert_ne!(bits(number), bits(number + 1));
         }
     }
@@ -326,17 +320,17 @@ fn motion_is_that_of_a_camera_at_rest() {
 #[test]
 fn motion_beyond_two_seconds_is_lost_and_counted() {
     let mut rig = Rig::new("model = 'any'\ncolor = 'off'\ndepth = '16x12@30'\ngyro = 1000");
-    assert_eq!(samples(&rig.frameset(), Stream::GYRO).len(), 1);
-    // As if the host had been away for so long.
+    assert_eq!(samples(&rig.frameset(), Stream::Gyro).len(), 1);
+    // As if the host had been suspended for five seconds.
     rig.camera.started = Instant::now().checked_sub(Duration::from_secs(5));
-    let own = samples(&rig.frameset(), Stream::GYRO);
+    let own = samples(&rig.frameset(), Stream::Gyro);
     assert_eq!(own.len(), 2000);
     let images = rig.camera.number - 2;
     assert_eq!(rig.counters.lost(), images + own[0].0 - 1);
 }
 
 #[test]
-fn the_end_comes_after_the_last_frameset() {
+fn the_camera_ends_after_the_last_frameset() {
     let mut rig = Rig::new(&format!("{TINY}frames = 3\npaced = false"));
     assert_eq!(rig.numbers(3), [0, 1, 2]);
     assert_eq!(rig.capture().unwrap(), Captured::End);
@@ -362,7 +356,7 @@ fn an_unplugged_camera_fails_by_name() {
 }
 
 #[test]
-fn a_device_that_is_out_cannot_be_opened_until_it_is_back() {
+fn an_unplugged_device_cannot_be_opened_until_it_is_back() {
     let open = |replug_after: &str| {
         let options = format!("{TINY}unplug_at = 0\nserial = 'S8'\npaced = false\n{replug_after}");
         Synthetic::open("doorway", toml::from_str(&options).unwrap())
@@ -371,7 +365,7 @@ fn a_device_that_is_out_cannot_be_opened_until_it_is_back() {
     assert!(rig.capture().is_err());
     assert!(open("").is_err_and(|error| error.is_unavailable()));
     assert!(open("replug_after = 1000").is_err_and(|error| error.is_unavailable()));
-    // It is not pulled out a second time.
+    // It is unplugged only once.
     rig.camera = open("replug_after = 0").unwrap();
     assert_eq!(rig.numbers(3), [0, 1, 2]);
 }
@@ -386,12 +380,12 @@ fn a_wedged_device_needs_a_reset() {
     assert_eq!(rig.capture().unwrap(), Captured::Nothing);
     Synthetic::reset("wedged", &toml::from_str(&options).unwrap()).unwrap();
     rig.camera = camera_called("wedged", &options);
-    // It does not stall a second time.
+    // It stalls only once.
     assert_eq!(rig.numbers(5), [0, 1, 2, 3, 4]);
 }
 
 #[test]
-fn a_stalled_camera_gives_nothing_until_it_is_unplugged() {
+fn a_stalled_camera_delivers_nothing_until_it_is_unplugged() {
     let mut rig = Rig::called("stalled", &format!("{TINY}stall_at = 0.003\npaced = false"));
     assert_eq!(rig.numbers(3), [0, 1, 2]);
     for _ in 0..5 {
@@ -403,7 +397,7 @@ fn a_stalled_camera_gives_nothing_until_it_is_unplugged() {
 }
 
 #[test]
-fn a_lossy_camera_loses_its_share_and_always_the_same() {
+fn a_camera_with_a_drop_rate_always_loses_the_same_framesets() {
     let options = format!("{TINY}drop_rate = 0.25\nseed = 3\npaced = false");
     let mut rig = Rig::new(&options);
     let numbers = rig.numbers(600);
@@ -412,18 +406,18 @@ fn a_lossy_camera_loses_its_share_and_always_the_same() {
     let end = numbers[599] + 1;
     let lost = end - 600;
     assert!((150..=250).contains(&lost), "{lost} of {end} are lost");
-    // What is lost before the first frameset leaves no gap to be counted.
+    // Framesets lost before the first one leave no gap to be counted.
     assert_eq!(rig.counters.lost(), lost - numbers[0]);
 }
 
 #[test]
-fn a_paced_camera_goes_on_while_nobody_asks() {
-    // Slow enough that a busy test machine is never late of itself.
+fn a_paced_camera_does_not_wait_for_calls() {
+    // Slow enough that a busy test machine is never late by itself.
     let slow = TINY.replace("@1000", "@1");
     let mut rig = Rig::new(&slow);
     assert_eq!(rig.numbers(1), [0]);
     assert_eq!(rig.capture().unwrap(), Captured::Nothing);
-    // As if so much time passed without a wish: up to two frames are late, more are lost.
+    // As if this much time passed without a call: up to two frames are late, more are lost.
     let pass = |rig: &mut Rig, seconds| {
         let started = rig.camera.started.as_mut().unwrap();
         *started = started.checked_sub(Duration::from_secs(seconds)).unwrap();
@@ -448,9 +442,9 @@ fn only_given_serials_are_claimed() {
     assert_eq!(claims("serial = '943222071836'"), ["serial 943222071836"]);
 }
 
-/// `cargo test --release -p camrig --lib rendering_time -- --ignored --nocapture`
+/// Run with `cargo test --release -p camrig --lib rendering_time -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement, worth something in release only"]
+#[ignore = "a measurement, useful in release builds only"]
 fn rendering_time() {
     for options in
         ["", "color_format = 'yuyv'", "model = 'd405'", "color = '1280x720@30'\ndepth = '1280x720@30'"]

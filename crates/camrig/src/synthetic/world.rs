@@ -1,16 +1,16 @@
-//! What the synthetic cameras look at: a room with a tiled floor and a wall under the sky, and in it a box
-//! and some balls that never rest.
+//! The scene of the synthetic cameras: a room with a tiled floor and a wall under the sky, with a box and some balls
+//! that move.
 //!
-//! All lengths are those of a room; the camera's model scales them. Coordinates are the camera's own: +X
-//! right, +Y down, +Z forward, the camera at the origin, so the distance of a point is its Z.
+//! All lengths are those of a room; the camera's model scales them. Coordinates are the camera's: +X right, +Y down,
+//! +Z forward, the camera at the origin, so the distance of a point is its Z.
 //!
-//! Two ways lead to the pixels, on purpose: [`World::look`] casts one ray at everything and is the truth;
-//! [`Body::rasterise`] is the fast one, and tests hold it against the first. It can paint without asking what
-//! is nearer, because the room is convex and camera and bodies are inside, and because each body keeps to
-//! a range of Z of its own, the far ones first in [`World::bodies`].
+//! Pixels are computed in two ways: [`World::look`] casts one ray at all objects and is the reference;
+//! [`Body::rasterise`] is fast, and tests compare it with the reference. It can paint without depth tests, because the
+//! room is convex and contains camera and bodies, and because each body stays in a range of Z of its own, the far ones
+//! first in [`World::bodies`].
 //!
-//! Arithmetic is `+ - * /`, square root and floor only, which IEEE 754 defines to the last bit: the same
-//! pixels come out on every machine.
+//! Only `+ - * /`, square root and floor are used, which IEEE 754 defines to the last bit, so that every machine gives
+//! the same pixels.
 
 use std::ops::Range;
 
@@ -18,13 +18,13 @@ use camrig_frame::Intrinsics;
 
 use super::mix;
 
-/// How many bodies move in the room.
+/// Number of moving bodies.
 pub(super) const BODIES: usize = 4;
 
 /// The direction to the light, of length 1: from above, from the left, from behind the camera.
 const LIGHT: [f64; 3] = [-0.36, -0.8, -0.48];
 
-/// The brightness of what the light does not reach, and what full light adds to it.
+/// The brightness of unlit surfaces, and the addition of full light.
 const AMBIENT_LEVEL: f64 = 95.0;
 const LIGHT_LEVELS: f64 = 160.0;
 
@@ -32,13 +32,13 @@ const LIGHT_LEVELS: f64 = 160.0;
 const PALETTE: [[u8; 3]; 6] =
     [[225, 60, 50], [60, 185, 75], [65, 110, 230], [255, 190, 30], [175, 75, 205], [35, 200, 205]];
 
-/// The sides of a tile of the floor and of the wall.
+/// The side lengths of a tile of the floor and of the wall.
 const FLOOR_TILE: f64 = 0.25;
 const WALL_TILE: f64 = 0.4;
 /// The wall's height above the floor.
 const WALL_HEIGHT: f64 = 1.9;
 
-/// A pinhole, in the precision of the world.
+/// A pinhole camera in double precision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lens {
     pub(super) width: u32,
@@ -57,22 +57,22 @@ impl Lens {
         }
     }
 
-    /// The slope of the rays through column `x`: X per Z.
+    /// Returns the slope of the rays through column `x`: X per Z.
     fn slope_x(&self, x: u32) -> f64 {
         (f64::from(x) - self.center[0]) / self.focal[0]
     }
 
-    /// The slope of the rays through row `y`: Y per Z.
+    /// Returns the slope of the rays through row `y`: Y per Z.
     fn slope_y(&self, y: u32) -> f64 {
         (f64::from(y) - self.center[1]) / self.focal[1]
     }
 
-    /// The columns that slopes fall on, with one to spare on each side.
+    /// Returns the columns of a range of slopes, with one more on each side.
     fn columns(&self, slopes: [f64; 2]) -> Range<u32> {
         Self::pixels(slopes.map(|slope| slope * self.focal[0] + self.center[0]), self.width)
     }
 
-    /// The rows that slopes fall on, with one to spare on each side.
+    /// Returns the rows of a range of slopes, with one more on each side.
     fn rows(&self, slopes: [f64; 2]) -> Range<u32> {
         Self::pixels(slopes.map(|slope| slope * self.focal[1] + self.center[1]), self.height)
     }
@@ -83,22 +83,22 @@ impl Lens {
     }
 }
 
-/// The room and the ways of the bodies in it; everything follows from a seed.
+/// The room and the paths of the bodies in it; both follow from a seed.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     seed: u64,
     /// The camera's height above the floor.
     height: f64,
-    /// How far the wall is, measured along the floor.
+    /// The distance of the wall, measured along the floor.
     wall: f64,
-    /// Sine and cosine of the angle by which the camera looks down.
+    /// Sine and cosine of the camera's downward pitch.
     pitch: [f64; 2],
-    ways: [Way; BODIES],
+    paths: [Path; BODIES],
 }
 
-/// How one body moves: around a place, on each axis with a period of its own.
+/// The path of one body: around a point, on each axis with a period of its own.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct Path {
     shape: Shape,
     rgb: [u8; 3],
     z: f64,
@@ -106,14 +106,14 @@ struct Way {
     phases: [f64; 3],
 }
 
-/// What a body is.
+/// The shape of a body.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Ball { radius: f64 },
     Box { half: [f64; 3] },
 }
 
-/// A body where it is at one instant.
+/// A body at its position at one instant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Body {
     pub(super) rgb: [u8; 3],
@@ -121,18 +121,18 @@ pub(super) struct Body {
     center: [f64; 3],
 }
 
-/// What a ray meets.
+/// The first object on a ray.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sight {
-    /// How far it is along Z; none for the sky.
+    /// Its distance along Z; `None` for the sky.
     pub(super) distance: Option<f64>,
     /// Its color.
     pub(super) rgb: [u8; 3],
-    /// What it is.
-    pub(super) what: Surface,
+    /// Its kind.
+    pub(super) surface: Surface,
 }
 
-/// Something that a ray can meet.
+/// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surface {
     Floor,
@@ -149,10 +149,10 @@ impl World {
             |range: Range<f64>| range.start + (range.end - range.start) * draws.next().unwrap_or(0.5);
         let height = draw(1.1..1.4);
         let wall = draw(3.6..4.4);
-        // Half the angle's tangent gives sine and cosine without either: 3 to 8 degrees.
+        // Half the angle's tangent gives sine and cosine without calling either: 3 to 8 degrees.
         let half = draw(0.03..0.07);
         let pitch = [2.0 * half, 1.0 - half * half].map(|part| part / (1.0 + half * half));
-        // Far ones first. The ranges of Z, a swing and the half depth around `z`, do not touch.
+        // Far ones first. The ranges of Z, a swing plus the half depth around `z`, do not overlap.
         let places = [
             (2.75, Shape::Ball { radius: draw(0.2..0.24) }),
             (2.1, Shape::Ball { radius: draw(0.13..0.16) }),
@@ -160,9 +160,9 @@ impl World {
             (1.05, Shape::Ball { radius: draw(0.08..0.1) }),
         ];
         let mut index = draw(0.0..6.0) as usize;
-        let ways = places.map(|(z, shape)| {
+        let paths = places.map(|(z, shape)| {
             index += 1;
-            Way {
+            Path {
                 shape,
                 rgb: PALETTE[index % PALETTE.len()],
                 z,
@@ -170,30 +170,30 @@ impl World {
                 phases: [draw(0.0..1.0), draw(0.0..1.0), draw(0.0..1.0)],
             }
         });
-        Self { seed, height, wall, pitch, ways }
+        Self { seed, height, wall, pitch, paths }
     }
 
-    /// The bodies at one instant, far ones first.
+    /// Returns the bodies at one instant, far ones first.
     pub(super) fn bodies(&self, seconds: f64) -> [Body; BODIES] {
-        self.ways.map(|way| {
+        self.paths.map(|path| {
             let [x, y, z] =
-                [0, 1, 2].map(|axis| wave(seconds / way.periods_seconds[axis] + way.phases[axis]));
-            // Swings that keep the center in every field of view, above the floor and in its range of Z.
-            let center = [x * 0.42 * way.z, y * 0.1 * way.z, way.z + z * 0.1];
-            Body { rgb: way.rgb, shape: way.shape, center }
+                [0, 1, 2].map(|axis| wave(seconds / path.periods_seconds[axis] + path.phases[axis]));
+            // The swings keep the center in every field of view, above the floor and in its range of Z.
+            let center = [x * 0.42 * path.z, y * 0.1 * path.z, path.z + z * 0.1];
+            Body { rgb: path.rgb, shape: path.shape, center }
         })
     }
 
-    /// What the ray through the pixel at column `x` and row `y` meets first in the room and among `bodies`.
+    /// Returns the first object on the ray through column `x` and row `y`, in the room and among `bodies`.
     pub(super) fn look(&self, lens: &Lens, x: u32, y: u32, bodies: &[Body]) -> Sight {
         let ray = [lens.slope_x(x), lens.slope_y(y), 1.0];
         let mut sight = self.look_at_room(ray);
         for (index, body) in bodies.iter().enumerate() {
-            if let Some((distance, level)) = body.meet(ray)
+            if let Some((distance, level)) = body.intersect(ray)
                 && sight.distance.is_none_or(|other| distance < other)
             {
-                let (rgb, what) = (shade(body.rgb, level), Surface::Body(index));
-                sight = Sight { distance: Some(distance), rgb, what };
+                let (rgb, surface) = (shade(body.rgb, level), Surface::Body(index));
+                sight = Sight { distance: Some(distance), rgb, surface };
             }
         }
         sight
@@ -205,35 +205,35 @@ impl World {
             (down > 0.0).then(|| self.height / down).filter(|distance| distance * forward < self.wall);
         if let Some(distance) = floor {
             let color = self.tile(0, distance * ray[0] / FLOOR_TILE, distance * forward / FLOOR_TILE);
-            return Sight { distance: Some(distance), rgb: color, what: Surface::Floor };
+            return Sight { distance: Some(distance), rgb: color, surface: Surface::Floor };
         }
         let distance = self.wall / forward;
         let above_floor = self.height - distance * down;
         if above_floor < WALL_HEIGHT {
             let color = self.tile(1, distance * ray[0] / WALL_TILE, above_floor / WALL_TILE);
-            return Sight { distance: Some(distance), rgb: color, what: Surface::Wall };
+            return Sight { distance: Some(distance), rgb: color, surface: Surface::Wall };
         }
         let blue = (-down / forward * 200.0).clamp(0.0, 160.0) as u8;
-        Sight { distance: None, rgb: [200 - blue, 225 - blue / 2, 250], what: Surface::Sky }
+        Sight { distance: None, rgb: [200 - blue, 225 - blue / 2, 250], surface: Surface::Sky }
     }
 
-    /// The direction to the floor.
+    /// Returns the direction to the floor.
     pub(super) fn down(&self) -> [f64; 3] {
         [0.0, self.pitch[1], self.pitch[0]]
     }
 
-    /// The direction to the wall.
+    /// Returns the direction to the wall.
     fn forward(&self) -> [f64; 3] {
         [0.0, -self.pitch[0], self.pitch[1]]
     }
 
-    /// How far a point is above the floor.
+    /// Returns the height of a point above the floor.
     #[cfg(test)]
     pub(super) fn above_floor(&self, point: [f64; 3]) -> f64 {
         self.height - dot(self.down(), point)
     }
 
-    /// The color at a place of a tiled surface: light and dark tiles in turn, no two quite alike.
+    /// Returns the color of a tiled surface at a point: light and dark tiles alternate, each slightly different.
     fn tile(&self, surface: u64, across: f64, along: f64) -> [u8; 3] {
         let [column, row] = [across.floor() as i64, along.floor() as i64];
         let own = mix(self.seed ^ mix(surface ^ mix(column as u64 ^ mix(row as u64))));
@@ -244,11 +244,11 @@ impl World {
 }
 
 impl Body {
-    /// How far along Z and how bright the body is where `ray` meets it, from the shapes' definitions.
-    fn meet(&self, ray: [f64; 3]) -> Option<(f64, u8)> {
+    /// Returns distance along Z and brightness where `ray` enters the body, from the definition of its shape.
+    fn intersect(&self, ray: [f64; 3]) -> Option<(f64, u8)> {
         match self.shape {
             Shape::Ball { radius } => {
-                // The center's foot on the ray, and from there half the chord back.
+                // The point on the ray nearest to the center, and from there half the chord back.
                 let length = dot(ray, ray).sqrt();
                 let foot = dot(ray, self.center) / length;
                 let chord = radius * radius - (dot(self.center, self.center) - foot * foot);
@@ -257,13 +257,13 @@ impl Body {
                 (chord >= 0.0).then(|| (distance, level(dot(normal, LIGHT))))
             }
             Shape::Box { half } => {
-                // The ray is inside where it is between all three pairs of faces; it comes in by the last.
+                // The ray is inside the box while it is between all three pairs of faces; it enters through the last one.
                 let mut inside = (0.0, f64::INFINITY);
                 let mut light = 0.0;
                 for axis in 0..3 {
                     let (center, half) = (self.center[axis], half[axis]);
                     if ray[axis] == 0.0 {
-                        // Between these faces for ever, or never.
+                        // The ray is parallel to these faces: it is always or never between them.
                         if center.abs() > half {
                             return None;
                         }
@@ -282,7 +282,7 @@ impl Body {
         }
     }
 
-    /// Gives `visit` every pixel that shows the body: column, row, distance along Z and brightness.
+    /// Calls `visit` for every pixel of the body with column, row, distance along Z and brightness.
     pub(super) fn rasterise(&self, lens: &Lens, visit: impl FnMut(u32, u32, f64, u8)) {
         match self.shape {
             Shape::Ball { radius } => self.rasterise_ball(radius, lens, visit),
@@ -292,13 +292,13 @@ impl Body {
 
     fn rasterise_ball(&self, radius: f64, lens: &Lens, mut visit: impl FnMut(u32, u32, f64, u8)) {
         let [cx, cy, cz] = self.center;
-        // The slopes of the tangents from the camera to the ball, seen along an axis.
+        // The slopes of the tangents from the camera to the ball, in the plane of one axis and Z.
         let tangents = |c: f64| {
             let reach = radius * (c * c + cz * cz - radius * radius).sqrt();
             [c * cz - reach, c * cz + reach].map(|slope| slope / (cz * cz - radius * radius))
         };
-        // The squared length of a tangent: by the secant theorem the product of the distances where any ray
-        // goes in and out, so the nearer one needs no division by the ray's length.
+        // The squared length of a tangent: by the secant theorem the product of the distances at which any ray enters and
+        // leaves, so the nearer one needs no division by the ray's length.
         let power = dot(self.center, self.center) - radius * radius;
         let center_light = dot(self.center, LIGHT);
         let columns = lens.columns(tangents(cx));
@@ -320,14 +320,14 @@ impl Body {
     fn rasterise_box(&self, half: [f64; 3], lens: &Lens, mut visit: impl FnMut(u32, u32, f64, u8)) {
         let [x, y, z] =
             [0, 1, 2].map(|axis| [self.center[axis] - half[axis], self.center[axis] + half[axis]]);
-        // The farthest that an edge appears from the axis: near edges outside, far edges inside.
+        // The outermost slopes of the box: near edges outside, far edges inside.
         let slopes =
             |[low, high]: [f64; 2]| [low / z[usize::from(low > 0.0)], high / z[usize::from(high < 0.0)]];
-        // The one side face that can be seen, and its brightness: the camera is at 0.
+        // The only visible side face, and its brightness: the camera is at 0.
         let side = |[low, high]: [f64; 2], light: f64| {
             if low > 0.0 { Some((low, level(-light))) } else { (high < 0.0).then(|| (high, level(light))) }
         };
-        // Where a ray comes in through a side face: nowhere when it comes in through the front.
+        // The distance at which a ray enters through a side face; `None` if it enters through the front.
         let through = |side: Option<(f64, u8)>, slope: f64| {
             side.map(|(face, level)| (face / slope, level)).filter(|(distance, _)| *distance > z[0])
         };
@@ -340,7 +340,7 @@ impl Body {
             for column in columns.clone() {
                 let slope_x = lens.slope_x(column);
                 let entry_x = through(side_x, slope_x);
-                // In through the last of the faces, unless the ray has by then left between the others.
+                // The ray enters through the last of the faces, unless it has left between the others before.
                 let (distance, level, hit) = match (entry_x, entry_y) {
                     (None, None) => (z[0], front, within(x, z[0] * slope_x) && within(y, z[0] * slope_y)),
                     (Some((dx, level)), other) if other.is_none_or(|(dy, _)| dx >= dy) => {
@@ -357,23 +357,23 @@ impl Body {
     }
 }
 
-/// A color at a brightness of 0 to 255.
+/// Returns a color at a brightness of 0 to 255.
 pub(super) fn shade(rgb: [u8; 3], level: u8) -> [u8; 3] {
     rgb.map(|channel| (u32::from(channel) * u32::from(level) / 255) as u8)
 }
 
-/// The brightness of a surface by the cosine of its angle to the light.
+/// Returns the brightness of a surface from the cosine of its angle to the light.
 fn level(cosine: f64) -> u8 {
     (AMBIENT_LEVEL + LIGHT_LEVELS * cosine.max(0.0)) as u8
 }
 
-/// -1 to 1 and back in one turn, almost as a cosine does, but exact on every machine.
+/// Oscillates between -1 and 1 once per turn, nearly like a cosine but exact on every machine.
 fn wave(turns: f64) -> f64 {
     let triangle = 4.0 * (turns - turns.floor() - 0.5).abs() - 1.0;
     triangle * (1.5 - 0.5 * triangle * triangle)
 }
 
-/// A number from 0 up to 1 from random bits.
+/// Returns a number from 0 up to 1 from random bits.
 pub(super) fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
@@ -387,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_keep_to_their_ranges_inside_the_room() {
+    fn bodies_stay_in_their_ranges_inside_the_room() {
         for seed in 0..50 {
             let world = World::new(mix(seed));
             for step in 0..500 {
@@ -398,7 +398,7 @@ mod tests {
                         Shape::Box { half } => half,
                     };
                     let [_, y, z] = [0, 1, 2].map(|axis| body.center[axis] + half[axis]);
-                    assert!(z < far, "{body:?} reaches what is behind it");
+                    assert!(z < far, "{body:?} reaches surface is behind it");
                     far = body.center[2] - half[2];
                     assert!(world.above_floor([0.0, y, z]) > 0.0, "{body:?} is in the floor");
                     let back = dot(world.forward(), [0.0, body.center[1] - half[1], z]);

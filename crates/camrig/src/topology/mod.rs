@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_ipc::Overflow;
+use camrig_status::ActorRole;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::metrics::MetricsSpec;
@@ -111,9 +112,15 @@ pub(crate) enum Role {
 impl Role {
     /// `camera` or `processor`.
     pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Camera { .. } => "camera",
-            Self::Processor { .. } => "processor",
+        ActorRole::from(self).name()
+    }
+}
+
+impl From<&Role> for ActorRole {
+    fn from(role: &Role) -> Self {
+        match role {
+            Role::Camera { .. } => Self::Camera,
+            Role::Processor { .. } => Self::Processor,
         }
     }
 }

@@ -93,7 +93,8 @@ pub(crate) struct Metered {
 
 impl Metered {
     fn stream(&self) -> StreamInfo {
-        StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, self.options.depth)
+        let (stream, format, profile) = (Stream::Depth, PixelFormat::Z16, self.options.depth);
+        StreamInfo { stream, format, profile, intrinsics: None, to_depth: None }
     }
 }
 

@@ -1,11 +1,11 @@
-//! `devices` and `init` with a driver whose devices are what the environment says.
+//! Tests of `devices` and `init` with a driver whose devices the environment selects.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
+use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
 use camrig::prelude::*;
 use camrig::{Device, DeviceProfile};
 use libtest_mimic::Trial;
@@ -13,13 +13,13 @@ use serde::Deserialize;
 
 use crate::harness::MARK;
 
-/// The environment variable that says what is on the shelf: `two`, `none` or `locked`; unset, nobody looks.
+/// The environment variable that selects the devices: `two`, `none` or `locked`; if unset, the driver cannot list any.
 const SHELF: &str = "CAMRIG_TEST_SHELF";
 
-/// A driver of devices that are only to be listed.
+/// A driver whose devices can be listed but not opened.
 pub(crate) struct Shelf;
 
-/// Options of which `init` knows some.
+/// Options, some of which `init` writes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)] // Nothing is opened.
@@ -55,12 +55,9 @@ impl Driver for Shelf {
 }
 
 fn depth_and_color() -> Device {
-    let profile = |stream, format: Format, profile: &str| DeviceProfile {
-        stream,
-        format,
-        profile: profile.parse().unwrap(),
-    };
-    let depth = |size: &str| profile(Stream::DEPTH, PixelFormat::Z16.into(), size);
+    let profile =
+        |stream, format, profile: &str| DeviceProfile { stream, format, profile: profile.parse().unwrap() };
+    let depth = |size: &str| profile(Stream::Depth, PixelFormat::Z16, size);
     Device {
         model: "Shelf Cam S1".to_owned(),
         serial: "0042".to_owned(),
@@ -71,10 +68,10 @@ fn depth_and_color() -> Device {
             depth("640x480@30"),
             depth("640x480@60"),
             depth("1280x720@30"),
-            profile(Stream::COLOR, PixelFormat::Yuyv.into(), "640x480@30"),
-            profile(Stream::COLOR, PixelFormat::Rgb8.into(), "640x480@30"),
-            profile(Stream::GYRO, Format::Motion, "400x1@200"),
-            profile(Stream::GYRO, Format::Motion, "800x1@400"),
+            profile(Stream::Color, PixelFormat::Yuyv, "640x480@30"),
+            profile(Stream::Color, PixelFormat::Rgb8, "640x480@30"),
+            profile(Stream::Gyro, PixelFormat::Motion, "400x1@200"),
+            profile(Stream::Gyro, PixelFormat::Motion, "800x1@400"),
         ],
     }
 }
@@ -83,7 +80,7 @@ fn silent() -> Device {
     Device { model: "S1".to_owned(), serial: "say \"7\"".to_owned(), ..Device::default() }
 }
 
-/// A folder of the test's own, removed at its end.
+/// A temporary folder, removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -104,9 +101,9 @@ impl Drop for Folder {
     }
 }
 
-/// Runs the program with this shelf, and compares everything.
+/// Runs the program with these devices, and compares its output and exit code.
 #[track_caller]
-fn says(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
+fn prints(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
     let output = Command::new("timeout")
         .args(["--kill-after=5", "30"])
         .arg(std::env::current_exe().unwrap())
@@ -146,7 +143,7 @@ options = { serial = 'say "7"', depth = "848x480@30" }
 "#;
 
 const TOPOLOGY: &str = r#"
-# The cameras that were attached when `init` wrote this, and a processor that says how they do.
+# The cameras that were attached when `init` wrote this file, and a processor that prints their statistics.
 placement = "multi-process"
 
 [camera.s1-1]
@@ -163,16 +160,16 @@ inputs = ["s1-1", "s1-2"]
 "#;
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    crate::test(trials, "devices::each_is_listed_with_its_lines_for_a_topology", || {
+    crate::test(trials, "devices::each_is_listed_with_its_table", || {
         let folder = Folder::new("devices-list");
-        says(&folder, "two", &["devices"], 0, DEVICES, "");
-        says(&folder, "none", &["devices"], 0, "driver `shelf` sees none\n", "");
-        says(&folder, "locked", &["devices"], 69, "", "error: driver `shelf`: the shelf is locked\n");
+        prints(&folder, "two", &["devices"], 0, DEVICES, "");
+        prints(&folder, "none", &["devices"], 0, "driver `shelf` found no device\n", "");
+        prints(&folder, "locked", &["devices"], 69, "", "error: driver `shelf`: the shelf is locked\n");
     });
-    crate::test(trials, "devices::json_has_all_of_it", || {
+    crate::test(trials, "devices::json_has_every_field", || {
         let folder = Folder::new("devices-json");
         let none = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
-        says(&folder, "none", &["devices", "--json"], 0, none, "");
+        prints(&folder, "none", &["devices", "--json"], 0, none, "");
         let profile = |stream: &str, format: &str, profile: &str| {
             format!(
                 "        {{\n          \"stream\": \"{stream}\",\n          \"format\": \"{format}\",\n          \
@@ -224,31 +221,31 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
 "#,
             profiles.join(",\n")
         );
-        says(&folder, "two", &["devices", "--json"], 0, &two, "");
+        prints(&folder, "two", &["devices", "--json"], 0, &two, "");
     });
     crate::test(trials, "devices::init_writes_a_topology_of_them_once", || {
         let folder = Folder::new("devices-init");
-        says(&folder, "two", &["init"], 0, "rig.toml is written: 2 cameras\n", "");
+        prints(&folder, "two", &["init"], 0, "wrote rig.toml: 2 cameras\n", "");
         let written = fs::read_to_string(folder.path().join("rig.toml")).unwrap();
         assert_eq!(written, TOPOLOGY.trim_start());
-        let fine = "rig.toml is fine: 2 cameras, 1 processor, 3 processes\n\
-                    slots and queues take at most 36 KiB of memory, beside 5 slots of `s1-1`, 5 slots of \
-                    `s1-2`, which are as large as the framesets turn out\n";
-        says(&folder, "two", &["check", "--no-devices", "rig.toml"], 0, fine, "");
+        let valid = "rig.toml: OK (2 cameras, 1 processor, 3 processes)\n\
+                    slots and queues take at most 36 KiB of memory, plus 5 slots of `s1-1`, 5 slots of \
+                    `s1-2` whose size depends on the first frameset\n";
+        prints(&folder, "two", &["check", "--no-devices", "rig.toml"], 0, valid, "");
 
-        let there = "error: topology `rig.toml` cannot be written: it is there already\n";
-        says(&folder, "two", &["init"], 73, "", there);
+        let there = "error: topology `rig.toml` cannot be written: the file exists\n";
+        prints(&folder, "two", &["init"], 73, "", there);
         assert_eq!(fs::read_to_string(folder.path().join("rig.toml")).unwrap(), written);
         let nowhere =
             "error: topology `no/a.toml` cannot be written: No such file or directory (os error 2)\n";
-        says(&folder, "two", &["init", "no/a.toml"], 73, "", nowhere);
-        says(&folder, "two", &["init", "a.toml"], 0, "a.toml is written: 2 cameras\n", "");
+        prints(&folder, "two", &["init", "no/a.toml"], 73, "", nowhere);
+        prints(&folder, "two", &["init", "a.toml"], 0, "wrote a.toml: 2 cameras\n", "");
     });
     crate::test(trials, "devices::init_needs_a_camera", || {
         let folder = Folder::new("devices-none");
-        let none = "error: no camera is attached: driver `shelf` sees none\n";
-        says(&folder, "none", &["init"], 69, "", none);
-        says(&folder, "locked", &["init"], 69, "", "error: driver `shelf`: the shelf is locked\n");
+        let none = "error: no camera is attached: driver `shelf` found no device\n";
+        prints(&folder, "none", &["init"], 69, "", none);
+        prints(&folder, "locked", &["init"], 69, "", "error: driver `shelf`: the shelf is locked\n");
         assert!(!folder.path().join("rig.toml").exists());
     });
 }

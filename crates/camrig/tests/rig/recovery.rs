@@ -244,7 +244,7 @@ fn stopped_while_unplugged(placement: Placement) {
     let mut rig = Plan::new(&with_rehearsal("unplug_at = 0.1", ""), placement).start();
     let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
     rig.wait_for_stderr(&waits);
-    let states: Vec<String> = rig.status().actors.into_iter().map(|actor| actor.state).collect();
+    let states: Vec<_> = rig.status().actors.iter().map(|actor| actor.state.name()).collect();
     assert_eq!(states, ["waiting-for-device", "running", "running", "running"]);
     rig.signal(Signal::TERM);
     let ended = rig.finish();

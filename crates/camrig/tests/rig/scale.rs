@@ -1,4 +1,4 @@
-//! Many cameras, many readers and large frames: all of it arrives whole, wherever it lives.
+//! Tests that all framesets of many cameras, many readers and large frames arrive intact, in any placement.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::test;
 
 const CAMERAS: usize = 64;
 
-/// Cameras that share a process where there are eight of theirs.
+/// Number of cameras per process in the mixed placement.
 const TOGETHER: usize = 8;
 
 fn many_cameras() -> String {
@@ -35,7 +35,7 @@ fn many_cameras() -> String {
     topology
 }
 
-/// One stream that is as large as cameras have.
+/// One stream of the largest size that cameras have.
 const LARGE_FRAMES: &str = r#"
 [camera.camera]
 driver = "synthetic"
@@ -50,7 +50,7 @@ overflow = "block"
 options = { digest = true }
 "#;
 
-/// Runs it, and gives the lines that `verify` said of its cameras, without doubles.
+/// Runs the topology and returns the distinct lines that `verify` printed about its cameras.
 fn digests(topology: &str, placement: Placement, framesets: u64) -> BTreeSet<String> {
     let limit = framesets.to_string();
     let ended = Plan::new(topology, placement).arguments(&["--framesets", &limit]).run();

@@ -13,12 +13,12 @@ pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Resu
     let fault = |number, what| Fault::Sample {
         camera: frames.camera().to_owned(),
         sequence: frames.sequence(),
-        stream: header.stream.name().into(),
+        stream: header.stream.name(),
         number,
         what,
     };
     let Some(motion) = MotionView::new(*frame) else {
-        return Err(fault(header.number, format!("is in the format {}", header.payload.format())));
+        return Err(fault(header.number, format!("is in the format {}", header.format)));
     };
     let Some(first) = header.number.checked_sub(header.numbers() - 1) else {
         return Err(fault(header.number, format!("is the last of {}", header.numbers())));

@@ -1,4 +1,4 @@
-//! Keys that are missing, unknown, there twice or of the wrong type, and text that is no TOML.
+//! Tests of missing, unknown and duplicate keys, of wrong types, and of text that is not TOML.
 
 use super::refused;
 
@@ -35,7 +35,7 @@ error: string values must be quoted, expected literal string
 }
 
 #[test]
-fn a_key_twice() {
+fn duplicate_keys() {
     refused(
         r#"[camera.left]
 driver = "even"
@@ -52,7 +52,7 @@ error: duplicate key `serial`
 }
 
 #[test]
-fn processors_alone_are_no_topology() {
+fn a_topology_needs_a_camera() {
     refused(
         r#"[processor.p]
 kind = "idle"

@@ -1,4 +1,4 @@
-//! The key `match`, right and wrong.
+//! Tests of the key `match`.
 
 use super::registry;
 use crate::ids::ActorId;
@@ -16,7 +16,7 @@ impl Processor<Match> for Fuse {
     }
 }
 
-/// Three cameras, a processor that reads two of them, and what is to be tested.
+/// Parses three cameras, a processor that reads two of them, and `rest`.
 fn parse(rest: &str) -> Result<Topology, Problems> {
     let mut registry = registry();
     registry.add_processor("fuse", |_: NoOptions| Ok(Fuse));
@@ -32,7 +32,7 @@ fn spec(topology: &Topology, name: &str) -> MatchSpec {
     actor.matching.clone().unwrap()
 }
 
-/// Each camera as `name<input`, with `!` where matches wait for it.
+/// Formats each camera as `name<input`, with `!` if matches wait for it.
 fn cameras(spec: &MatchSpec) -> Vec<String> {
     let mark = |awaited| if awaited { "!" } else { "" };
     spec.cameras
@@ -44,7 +44,7 @@ fn cameras(spec: &MatchSpec) -> Vec<String> {
 #[track_caller]
 fn refused(rest: &str, expected: &str) {
     let problems = parse(rest).expect_err("the text has problems").to_string();
-    // The place is the business of other tests.
+    // Other tests compare the location.
     let said: Vec<_> = problems
         .lines()
         .filter_map(|line| {
@@ -57,7 +57,7 @@ fn refused(rest: &str, expected: &str) {
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn omitted_keys_have_defaults() {
     let topology =
         parse("[processor.m]\nkind = 'fuse'\ninputs = ['c', 'a']\nmatch.window_millis = 10").unwrap();
     let spec = spec(&topology, "m");
@@ -67,7 +67,7 @@ fn what_is_not_said_has_a_default() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn every_key_can_be_set() {
     let topology = parse(
         "[processor.m]\nkind = 'idle'\ninputs = ['c', 'a']\noverflow = 'block'\n\
          match = { window_millis = 5, wait = ['a'], missing = 'partial', clock = 'estimated', queue = 3 }",
@@ -80,7 +80,7 @@ fn everything_can_be_said() {
 }
 
 #[test]
-fn cameras_are_matched_by_whatever_way_they_come_and_framesets_have_room() {
+fn cameras_are_found_through_processors_and_get_slots() {
     let topology = parse(
         "[processor.m]\nkind = 'fuse'\ninputs = ['c', 'both']\nmatch.window_millis = 10\n\
          [processor.after]\nkind = 'idle'\ninputs = ['m', 'c']\n\
@@ -94,7 +94,7 @@ fn cameras_are_matched_by_whatever_way_they_come_and_framesets_have_room() {
         .iter()
         .map(|link| format!("{}>{} {}+{}", name(link.from), name(link.to), link.queue, link.held))
         .collect();
-    // A whole match and one more frameset wait where nobody says otherwise.
+    // By default a complete match and one more frameset can be queued.
     assert_eq!(
         links,
         ["b>both 2+0", "a>both 2+0", "c>m 2+8", "both>m 2+8", "m>after 4+0", "c>after 2+0", "m>late 1+0"]
@@ -104,7 +104,7 @@ fn cameras_are_matched_by_whatever_way_they_come_and_framesets_have_room() {
 }
 
 #[test]
-fn mistakes_are_named_with_the_choices() {
+fn errors_name_the_choices() {
     refused(
         "[processor.m]\nkind = 'fuse'\ninputs = ['a']",
         "processor `m` has no `match`; kind `fuse` takes matches: say `match = { window_millis = 10 }`",

@@ -1,4 +1,4 @@
-//! What a valid topology means.
+//! Tests of the actors, links and processes of valid topologies.
 
 use camrig_ipc::Overflow;
 
@@ -6,8 +6,8 @@ use super::{VALID, parse, registry};
 use crate::ids::ActorId;
 use crate::topology::{ActorSpec, LinkSpec, Placement, Role, Topology};
 
-/// Each actor as `name@process`.
-fn homes(topology: &Topology) -> Vec<String> {
+/// Formats each actor as `name@process`.
+fn placements(topology: &Topology) -> Vec<String> {
     let home = |actor: &ActorSpec| format!("{}@{}", actor.name, topology.process(actor.process));
     topology.actors().iter().map(home).collect()
 }
@@ -17,9 +17,9 @@ fn a_valid_text_becomes_actors_links_and_processes() {
     let topology = parse(VALID).unwrap();
     assert_eq!(topology.name(), "t.toml");
     assert_eq!(topology.processes(), ["main", "left", "right-eye", "vision"]);
-    assert_eq!(homes(&topology), ["left@left", "right@right-eye", "far@main", "both@vision"]);
+    assert_eq!(placements(&topology), ["left@left", "right@right-eye", "far@main", "both@vision"]);
     let slots: Vec<_> = topology.actors().iter().map(|actor| actor.slots).collect();
-    // What `both` can hold and two more; as the file says; no reader; what `far` can hold and two more.
+    // The slots that `both` can hold plus two; the file's number; no reader; those that `far` can hold plus two.
     assert_eq!(slots, [6, 4, 2, 5]);
     assert_eq!(topology.actor(ActorId(1)).role, Role::Camera { driver: "even".to_owned() });
     assert_eq!(topology.actor(ActorId(3)).role, Role::Processor { kind: "idle".to_owned() });
@@ -43,26 +43,26 @@ fn the_placement_of_the_command_line_overrides_the_file() {
     let place = |placement| Topology::parse("t.toml", VALID, Some(placement), &registry()).unwrap();
     let together = place(Placement::InProcess);
     assert_eq!(together.processes(), ["main"]);
-    assert_eq!(homes(&together), ["left@main", "right@main", "far@main", "both@main"]);
+    assert_eq!(placements(&together), ["left@main", "right@main", "far@main", "both@main"]);
     let apart = place(Placement::MultiProcess);
     assert_eq!(apart.processes(), ["main", "left", "right", "far", "both"]);
-    assert_eq!(homes(&apart), ["left@left", "right@right", "far@far", "both@both"]);
+    assert_eq!(placements(&apart), ["left@left", "right@right", "far@far", "both@both"]);
 }
 
 #[test]
-fn in_process_is_main_unless_an_actor_says_otherwise() {
+fn in_process_means_main_unless_an_actor_has_a_process() {
     let topology = parse(&VALID.replace("multi-process", "in-process")).unwrap();
-    assert_eq!(homes(&topology), ["left@main", "right@right-eye", "far@main", "both@vision"]);
+    assert_eq!(placements(&topology), ["left@main", "right@right-eye", "far@main", "both@vision"]);
 }
 
 #[test]
-fn the_same_word_is_the_same_process() {
+fn equal_names_are_one_process() {
     let topology = parse(&VALID.replace("\"vision\"", "\"left\"")).unwrap();
-    assert_eq!(homes(&topology), ["left@left", "right@right-eye", "far@main", "both@left"]);
+    assert_eq!(placements(&topology), ["left@left", "right@right-eye", "far@main", "both@left"]);
 }
 
 #[test]
-fn slots_never_exceed_what_a_producer_can_have() {
+fn slots_never_exceed_the_maximum() {
     let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n".to_owned();
     let reader = |name| format!("[processor.{name}]\nkind = \"idle\"\ninputs = [\"left\"]\nqueue = 32\n");
     assert_eq!(

@@ -1,11 +1,11 @@
-//! The keys of restarts and time-outs, right and wrong.
+//! Tests of the keys for restarts and time-outs.
 
 use std::time::Duration;
 
 use super::registry;
 use crate::topology::{ActorSpec, Problems, RestartPolicy, Topology};
 
-/// A camera with these keys, and a processor with those.
+/// Parses a camera and a processor with these keys.
 fn parse(camera: &str, processor: &str) -> Result<Topology, Problems> {
     let text = format!(
         "[camera.c]\ndriver = 'even'\noptions = {{ serial = 2 }}\n{camera}\n\
@@ -27,7 +27,7 @@ fn refused(camera: &str, processor: &str, expected: &[&str]) {
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn omitted_keys_have_defaults() {
     let (camera, processor) = actors("", "");
     let policy = RestartPolicy {
         max: 5,
@@ -43,7 +43,7 @@ fn what_is_not_said_has_a_default() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn every_key_can_be_set() {
     let (camera, processor) = actors(
         "restart = { max = 0, window = 1, backoff_millis = 2, backoff_max_millis = 3 }\n\
          stall_timeout_millis = 4\ndevice_timeout_millis = 0",
@@ -57,13 +57,13 @@ fn everything_can_be_said() {
         device_timeout: Duration::ZERO,
     };
     assert_eq!((camera.restart, camera.stall_timeout), (policy, Some(Duration::from_millis(4))));
-    // Who gives only a long pause means it; 0 is no time-out at all.
+    // A long pause alone raises the maximum too; a time-out of 0 disables it.
     assert_eq!(processor.restart.backoff_max, Duration::from_secs(9));
     assert_eq!(processor.stall_timeout, None);
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_values_are_refused() {
     refused("restart = 3", "", &["`restart` of camera `c` is an integer"]);
     refused(
         "restart = { mx = 1, window = 0 }\nstall_timeout_millis = 86400001",

@@ -1,4 +1,4 @@
-//! The text itself: files, terminals, line ends, and how problems are shown.
+//! Tests of the text itself: files, terminals, line ends, and the rendering of problems.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::{VALID, parse, refused, registry};
 use crate::topology::{FILE_BYTES_MAX, Topology};
 
 #[test]
-fn text_from_the_file_cannot_drive_a_terminal() {
+fn control_characters_of_the_file_are_escaped() {
     refused(
         "[camera.\"\\u001b[2J\"]\ndriver = \"even\\n\"\n",
         r#"
@@ -27,7 +27,7 @@ error: camera `\u{1b}[2J` has unknown driver `even\n`
 }
 
 #[test]
-fn lines_may_end_as_on_windows() {
+fn lines_may_end_with_crlf() {
     refused(
         "[camera.left]\r\ndriver = \"evn\"\r\n",
         r#"
@@ -41,7 +41,7 @@ error: camera `left` has unknown driver `evn`
 }
 
 #[test]
-fn files_that_are_no_topology() {
+fn files_that_are_not_topologies() {
     let folder = std::env::temp_dir().join(format!("camrig-topology-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let read =
@@ -76,7 +76,7 @@ fn a_style_adds_nothing_but_colors() {
 }
 
 #[test]
-fn of_very_many_problems_only_the_first_are_shown() {
+fn only_the_first_of_many_problems_are_shown() {
     let keys: Vec<_> = (0..1000).map(|index| format!("k{index} = 0\n")).collect();
     let problems = parse(&keys.concat()).unwrap_err().to_string();
     assert!(problems.starts_with("error: unknown key `k0`\n --> t.toml:1:1\n"), "{problems}");
@@ -84,7 +84,7 @@ fn of_very_many_problems_only_the_first_are_shown() {
 }
 
 #[test]
-fn no_text_makes_it_panic() {
+fn no_text_causes_a_panic() {
     let registry = registry();
     let survives = |text: &str| {
         if let Err(problems) = Topology::parse("t.toml", text, None, &registry) {

@@ -1,10 +1,10 @@
-//! Values that make no sense: names, choices, numbers, inputs, addresses.
+//! Tests of invalid values: names, choices, numbers, inputs, addresses.
 
 use super::{parse, refused};
 use crate::topology::{ACTORS_MAX, INPUTS_MAX};
 
 #[test]
-fn metrics_that_make_no_sense() {
+fn invalid_metrics() {
     let camera = "[camera.left]\ndriver = \"even\"\noptions.serial = 2\n";
     for (metrics, problem) in [
         (
@@ -53,7 +53,7 @@ error: unknown key `port` of `metrics`
 }
 
 #[test]
-fn wrong_inputs() {
+fn invalid_inputs() {
     refused(
         r#"[camera.left]
 driver = "even"
@@ -258,7 +258,7 @@ error: `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...` can
 }
 
 #[test]
-fn one_name_for_two_actors() {
+fn duplicate_names() {
     refused(
         r#"[processor.x]
 kind = "idle"
@@ -281,7 +281,7 @@ error: a camera and a processor are both called `x`
 }
 
 #[test]
-fn circles() {
+fn cycles() {
     refused(
         r#"[camera.left]
 driver = "even"
@@ -341,6 +341,6 @@ fn limits() {
     let readers = join(&mut (0..65).map(|index| processor(&format!("p{index}"), all, "main")));
     let crowded = format!("{cameras}\n{readers}");
     assert_eq!(first_line(&crowded), "error: process `main` reads 260 actors of other processes");
-    // Within a process there are no notifiers.
+    // Links within a process need no notifiers.
     assert!(parse(&format!("placement = \"in-process\"\n{crowded}")).is_ok());
 }

@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Runs a command in a guest whose kernel has emulated RealSense cameras attached.
+
+    guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--timeout S] -- COMMAND...
+
+The guest is the distribution's kernel under QEMU without hardware acceleration. Its root is this machine's, read-only,
+below an overlay in memory; the folder that --out names is writable for it. Packages that are missing are named, with
+the command that installs them. The exit code is the command's; 125 where the guest could not be run.
+"""
+
+import argparse
+import glob
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+CACHE = os.path.join(ROOT, "target", "usbcam")
+PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "cpio": "cpio",
+    "depmod": "kmod",
+    "udevadm": "udev",
+}
+MODULES = ["9p", "9pnet_virtio", "virtio_pci", "virtio_net", "overlay", "vhci_hcd", "uvcvideo"]
+# uvcvideo of Debian 12 knows the metadata of one D4xx only; the others are told to be like it.
+METADATA_LIKE = "8086 0b03"
+
+INIT = r"""#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for module in $(cat /modules/order); do insmod /modules/$module || echo "guest: cannot load $module"; done
+ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
+mkdir -p /host /memory /root /out
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose hostroot /host
+mount -t tmpfs memory /memory; mkdir /memory/upper /memory/work
+mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
+mount -t proc proc /root/proc; mount -t sysfs sys /root/sys; mount -t devtmpfs dev /root/dev
+mkdir -p /root/dev/shm /root/dev/pts /root/run/udev /root/mnt
+mount -t tmpfs shm /root/dev/shm; mount -t tmpfs run /root/run; mount -t tmpfs tmp /root/tmp; mkdir -p /root/run/udev
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /root/mnt
+exec chroot /root /bin/sh /mnt/guest.sh
+"""
+
+
+def fail(message):
+    print(f"guest.py: {message}", file=sys.stderr)
+    sys.exit(125)
+
+
+def need_packages():
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
+    if missing:
+        fail(f"missing programs; install them with: apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+def kernel():
+    """The newest kernel package's files below the cache: kernel image and folder of modules."""
+    folder = os.path.join(CACHE, "kernel")
+    if not glob.glob(f"{folder}/boot/vmlinuz-*"):
+        depends = subprocess.run(["apt-cache", "depends", "linux-image-amd64"], capture_output=True, text=True).stdout
+        names = [line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line]
+        if not names:
+            fail("no package linux-image-amd64 is known; run: apt-get update")
+        os.makedirs(folder, exist_ok=True)
+        if subprocess.run(["apt-get", "download", "-qq", names[0]], cwd=folder).returncode:
+            fail(f"package {names[0]} cannot be downloaded")
+        package = glob.glob(f"{folder}/{names[0]}_*.deb")[0]
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        os.remove(package)
+    image = sorted(glob.glob(f"{folder}/boot/vmlinuz-*"))[-1]
+    version = os.path.basename(image).removeprefix("vmlinuz-")
+    if not os.path.exists(f"{folder}/lib/modules/{version}/modules.dep"):
+        depmod = shutil.which("depmod", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        subprocess.run([depmod, "-b", folder, version], check=True)
+    return image, f"{folder}/lib/modules/{version}"
+
+
+def modules(folder):
+    """Files of the modules that the guest needs, each behind those that it needs itself."""
+    with open(f"{folder}/modules.dep") as file:
+        depends = {name: rest.split() for name, _, rest in (line.strip().partition(":") for line in file)}
+    by_name = {os.path.basename(path).split(".")[0].replace("-", "_"): path for path in depends}
+    order = []
+
+    def add(path):
+        for needed in reversed(depends[path]):
+            add(needed)
+        if path not in order:
+            order.append(path)
+
+    for name in MODULES:
+        if name in by_name:
+            add(by_name[name])
+    return order
+
+
+def initrd(folder):
+    tree = os.path.join(CACHE, "initrd")
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ["bin", "modules", "proc", "sys", "dev"]:
+        os.makedirs(f"{tree}/{name}")
+    shutil.copy(shutil.which("busybox"), f"{tree}/bin/busybox")
+    order = modules(folder)
+    for path in order:
+        shutil.copy(f"{folder}/{path}", f"{tree}/modules/")
+    with open(f"{tree}/modules/order", "w") as file:
+        file.write("\n".join(os.path.basename(path) for path in order) + "\n")
+    with open(f"{tree}/init", "w") as file:
+        file.write(INIT)
+    os.chmod(f"{tree}/init", 0o755)
+    image = os.path.join(CACHE, "initrd.img")
+    with open(image, "wb") as file:
+        find = subprocess.Popen(["find", ".", "-print0"], cwd=tree, stdout=subprocess.PIPE)
+        subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc"], cwd=tree, stdin=find.stdout, stdout=file, check=True)
+    return image
+
+
+def guest_script(arguments, program):
+    usb2 = " --usb2" if arguments.usb2 else ""
+    ids = {"d405": "0b5b", "d435": "0b07", "d455": "0b5c"}
+    new_ids = "\n".join(
+        f'echo "8086 {ids[model]} 0e {METADATA_LIKE}" > /sys/bus/usb/drivers/uvcvideo/new_id'
+        for model in sorted(set(arguments.models.split(",")))
+    )
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in guest_environment().items())
+    command = " ".join(shlex.quote(word) for word in arguments.command)
+    return f"""{exports}
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+(exec -a systemd-udevd /usr/bin/udevadm --daemon 2>/dev/null) || /lib/systemd/systemd-udevd --daemon
+{new_ids}
+{shlex.quote(program)} attach {arguments.cameras} --host 10.0.2.2 --port {arguments.port}{usb2} &
+cd {shlex.quote(os.getcwd())}
+{command}
+echo "guest: exit $?"
+sync
+echo o > /proc/sysrq-trigger
+sleep 10
+"""
+
+
+def guest_environment():
+    kept = ["PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_MANIFEST_DIR"]
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**environment, "HOME": "/tmp", "OUT": "/mnt", "RUST_BACKTRACE": "1"}
+
+
+def command_cameras(port, line):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(line.encode() + b"\n")
+        return connection.makefile().readline()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cameras", type=int, default=1)
+    parser.add_argument("--models", default="d405")
+    parser.add_argument("--usb2", action="store_true")
+    parser.add_argument("--megabits", type=int)
+    parser.add_argument("--timeout", type=int, default=300, help="seconds until the guest is ended")
+    parser.add_argument("--port", type=int, default=34000, help="TCP port of the first camera")
+    parser.add_argument("--out", default=os.path.join(CACHE, "out"))
+    parser.add_argument("--script", help="commands for the emulator, carried out at its start")
+    parser.add_argument("--log", help="file for the log of transfers")
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+    need_packages()
+    program = os.path.join(ROOT, "target", "release", "camrig-usbcam")
+    if not os.path.exists(program):
+        fail("build the emulator first: cargo build --release -p camrig-usbcam")
+    image, folder = kernel()
+    os.makedirs(arguments.out, exist_ok=True)
+    with open(os.path.join(arguments.out, "guest.sh"), "w") as file:
+        file.write(guest_script(arguments, program))
+    serve = [program, "serve", str(arguments.cameras), "--models", arguments.models]
+    serve += ["--port", str(arguments.port), "--control", str(arguments.port - 1)]
+    serve += ["--usb2"] if arguments.usb2 else []
+    serve += ["--megabits", str(arguments.megabits)] if arguments.megabits else []
+    serve += ["--script", arguments.script] if arguments.script else []
+    serve += ["--log"] if arguments.log else []
+    log = open(arguments.log, "w") if arguments.log else None
+    emulator = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        if not emulator.stdout.readline():
+            fail("the emulator did not start")
+        code = boot(arguments, image, initrd(folder))
+    finally:
+        emulator.kill()
+        emulator.wait()
+    sys.exit(code)
+
+
+def boot(arguments, image, initrd_image):
+    machine = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048", "-cpu", "max"]
+    machine += ["-kernel", image, "-initrd", initrd_image, "-no-reboot", "-nographic"]
+    machine += ["-append", "console=ttyS0 quiet loglevel=1 panic=1 mitigations=off"]
+    machine += ["-virtfs", "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"]
+    machine += ["-virtfs", f"local,path={arguments.out},mount_tag=out,security_model=none"]
+    machine += ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]
+    guest = subprocess.Popen(machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(arguments.timeout, guest.kill)
+    timer.start()
+    code = 125
+    for line in guest.stdout:
+        text = line.decode(errors="replace").rstrip()
+        if text.startswith("guest: exit "):
+            code = int(text.removeprefix("guest: exit "))
+        else:
+            print(text, flush=True)
+    timer.cancel()
+    guest.wait()
+    if code == 125:
+        print("guest.py: the guest ended without a result", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

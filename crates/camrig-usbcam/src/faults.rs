@@ -1,0 +1,217 @@
+//! Faults of cameras, as words: one command a line, from the control port or a script.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Most cameras that one command may name, and one emulator can have.
+pub const CAMERAS_MAX: usize = 15;
+
+/// Longest time that a command may give.
+const TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// What a line of the control port asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Disconnects the camera until it is plugged in again.
+    Unplug(usize),
+    /// Connects the camera, at the port at which it was or at another one.
+    Plug(usize),
+    /// Gives the camera another serial number, as if another device had been plugged in.
+    Serial(usize, String),
+    /// Starts or ends a time in which the camera sends no frames.
+    Freeze(usize, bool),
+    /// Cuts the next frames in half.
+    Tear(usize, u32),
+    /// Sends the next frame so much later.
+    Late(usize, Duration),
+    /// Leaves out the next frames: their numbers are missing.
+    Skip(usize, u32),
+    /// Delays every hardware monitor command.
+    MonitorDelay(usize, Duration),
+    /// Lets every hardware monitor command fail with this error, or `None` succeed.
+    MonitorError(usize, Option<i32>),
+    /// Starts or ends a time in which calibration tables have a wrong checksum.
+    BadCalibration(usize, bool),
+    /// Gives the camera another firmware version.
+    Firmware(usize, [u8; 4]),
+    /// Sets how long a reset takes; `None`: the camera never comes back.
+    ResetTime(usize, Option<Duration>),
+    /// Disconnects several cameras at once for so long.
+    Brownout(Vec<usize>, Duration),
+    /// Prints counters of every camera.
+    Stats,
+    /// Waits; only scripts need it.
+    Wait(Duration),
+    /// Ends the emulator.
+    Quit,
+}
+
+/// Every command with its arguments, for help and errors.
+pub const COMMANDS: &[&str] = &[
+    "unplug CAMERA",
+    "plug CAMERA",
+    "serial CAMERA DIGITS",
+    "freeze CAMERA on|off",
+    "tear CAMERA FRAMES",
+    "late CAMERA MILLIS",
+    "skip CAMERA FRAMES",
+    "monitor-delay CAMERA MILLIS",
+    "monitor-error CAMERA NUMBER|off",
+    "bad-calibration CAMERA on|off",
+    "firmware CAMERA A.B.C.D",
+    "reset-time CAMERA MILLIS|never",
+    "brownout CAMERA,CAMERA,... MILLIS",
+    "stats",
+    "wait MILLIS",
+    "quit",
+];
+
+/// Why a line is no command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParseActionError {
+    /// No command has this name.
+    Unknown(String),
+    /// The arguments are not those of the command.
+    Arguments(&'static str),
+}
+
+impl fmt::Display for ParseActionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => {
+                let names: Vec<_> = COMMANDS.iter().filter_map(|usage| usage.split(' ').next()).collect();
+                write!(f, "unknown command `{name}`; expected one of: {}", names.join(", "))
+            }
+            Self::Arguments(usage) => write!(f, "usage: {usage}"),
+        }
+    }
+}
+
+impl std::error::Error for ParseActionError {}
+
+impl FromStr for Action {
+    type Err = ParseActionError;
+
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let name = words.first().copied().unwrap_or_default();
+        let usage = COMMANDS
+            .iter()
+            .find(|usage| usage.split(' ').next() == Some(name))
+            .ok_or_else(|| ParseActionError::Unknown(name.chars().take(40).collect()))?;
+        parse(name, &words[1..]).ok_or(ParseActionError::Arguments(usage))
+    }
+}
+
+/// Parses the arguments of the command `name`. `None` where they do not fit.
+fn parse(name: &str, arguments: &[&str]) -> Option<Action> {
+    Some(match (name, arguments) {
+        ("unplug", [index]) => Action::Unplug(camera(index)?),
+        ("plug", [index]) => Action::Plug(camera(index)?),
+        ("serial", [index, digits]) => {
+            let is_serial = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            Action::Serial(camera(index)?, is_serial.then(|| (*digits).to_owned())?)
+        }
+        ("freeze", [index, state]) => Action::Freeze(camera(index)?, switch(state)?),
+        ("tear", [index, frames]) => Action::Tear(camera(index)?, frames.parse().ok()?),
+        ("late", [index, time]) => Action::Late(camera(index)?, millis(time)?),
+        ("skip", [index, frames]) => Action::Skip(camera(index)?, frames.parse().ok()?),
+        ("monitor-delay", [index, time]) => Action::MonitorDelay(camera(index)?, millis(time)?),
+        ("monitor-error", [index, "off"]) => Action::MonitorError(camera(index)?, None),
+        ("monitor-error", [index, number]) => {
+            Action::MonitorError(camera(index)?, Some(number.parse().ok().filter(|&number| number < 0)?))
+        }
+        ("bad-calibration", [index, state]) => Action::BadCalibration(camera(index)?, switch(state)?),
+        ("firmware", [index, version]) => Action::Firmware(camera(index)?, firmware(version)?),
+        ("reset-time", [index, "never"]) => Action::ResetTime(camera(index)?, None),
+        ("reset-time", [index, time]) => Action::ResetTime(camera(index)?, Some(millis(time)?)),
+        ("brownout", [cameras, time]) => {
+            Action::Brownout(cameras.split(',').map(camera).collect::<Option<_>>()?, millis(time)?)
+        }
+        ("stats", []) => Action::Stats,
+        ("wait", [time]) => Action::Wait(millis(time)?),
+        ("quit", []) => Action::Quit,
+        _ => return None,
+    })
+}
+
+fn camera(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|&index| index < CAMERAS_MAX)
+}
+
+fn millis(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_millis).filter(|&time| time <= TIME_MAX)
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A firmware version such as `5.16.0.1`, most significant part first.
+pub fn firmware(text: &str) -> Option<[u8; 4]> {
+    let parts: Vec<u8> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
+/// Faults of one camera that its frames and its hardware monitor show.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Whether no frames are sent.
+    pub frozen: bool,
+    /// Frames still to be cut in half.
+    pub torn: u32,
+    /// Frames still to be left out.
+    pub skipped: u32,
+    /// By how much the next frame is late.
+    pub late: Duration,
+    /// How much later hardware monitor commands are answered.
+    pub monitor_delay: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_parsed() {
+        let parse = |line: &str| line.parse::<Action>();
+        assert_eq!(parse("unplug 2"), Ok(Action::Unplug(2)));
+        assert_eq!(parse(" plug  14 "), Ok(Action::Plug(14)));
+        assert_eq!(parse("serial 0 230000001009"), Ok(Action::Serial(0, "230000001009".to_owned())));
+        assert_eq!(parse("freeze 0 off"), Ok(Action::Freeze(0, false)));
+        assert_eq!(parse("tear 0 10"), Ok(Action::Tear(0, 10)));
+        assert_eq!(parse("late 1 250"), Ok(Action::Late(1, Duration::from_millis(250))));
+        assert_eq!(parse("skip 1 3"), Ok(Action::Skip(1, 3)));
+        assert_eq!(parse("monitor-delay 0 1500"), Ok(Action::MonitorDelay(0, Duration::from_millis(1500))));
+        assert_eq!(parse("monitor-error 0 -6"), Ok(Action::MonitorError(0, Some(-6))));
+        assert_eq!(parse("monitor-error 0 off"), Ok(Action::MonitorError(0, None)));
+        assert_eq!(parse("bad-calibration 0 on"), Ok(Action::BadCalibration(0, true)));
+        assert_eq!(parse("firmware 0 5.10.3.0"), Ok(Action::Firmware(0, [5, 10, 3, 0])));
+        assert_eq!(parse("reset-time 0 never"), Ok(Action::ResetTime(0, None)));
+        assert_eq!(parse("reset-time 0 1000"), Ok(Action::ResetTime(0, Some(Duration::from_secs(1)))));
+        assert_eq!(parse("brownout 0,3 500"), Ok(Action::Brownout(vec![0, 3], Duration::from_millis(500))));
+        assert_eq!(parse("stats"), Ok(Action::Stats));
+        assert_eq!(parse("wait 5"), Ok(Action::Wait(Duration::from_millis(5))));
+        assert_eq!(parse("quit"), Ok(Action::Quit));
+    }
+
+    #[test]
+    fn errors_name_the_choices() {
+        let error = |line: &str| line.parse::<Action>().unwrap_err().to_string();
+        assert_eq!(error("unplug 15"), "usage: unplug CAMERA");
+        assert_eq!(error("serial 0 12"), "usage: serial CAMERA DIGITS");
+        assert_eq!(error("monitor-error 0 6"), "usage: monitor-error CAMERA NUMBER|off");
+        assert_eq!(error("late 0 3600001"), "usage: late CAMERA MILLIS");
+        assert_eq!(error("firmware 0 5.16"), "usage: firmware CAMERA A.B.C.D");
+        assert_eq!(
+            error("pull 0"),
+            "unknown command `pull`; expected one of: unplug, plug, serial, freeze, tear, late, skip, monitor-delay, \
+             monitor-error, bad-calibration, firmware, reset-time, brownout, stats, wait, quit"
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! The hardware monitor: firmware commands that librealsense sends through the extension unit.
+//!
+//! A command is 16-bit size, 16-bit magic number, 32-bit operation, four 32-bit parameters and data. The reply lies in
+//! a buffer of 1024 bytes: operation, data, and the length of the data in the last word; an error is a negative number
+//! in the place of the operation.
+
+use std::time::Duration;
+
+use crate::calibration;
+use crate::models::Model;
+
+/// Size of the reply buffer.
+pub const REPLY_BYTES: usize = 1024;
+
+/// Size of a command without its data.
+const COMMAND_BYTES: usize = 24;
+
+/// The second word of every command.
+const MAGIC: u16 = 0xCDAB;
+
+/// Firmware errors.
+const NO_DATA: i32 = -21;
+const UNKNOWN_OPERATION: i32 = -1;
+/// The error for a command that cannot be parsed.
+pub const INVALID_PARAMETER: i32 = -6;
+
+/// What a command does beside its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The device disconnects and starts again.
+    Reset,
+}
+
+/// A parsed command.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command<'a> {
+    /// Operation code.
+    pub operation: u32,
+    /// Parameters 1 to 4.
+    pub parameters: [u32; 4],
+    data: &'a [u8],
+}
+
+impl<'a> Command<'a> {
+    /// Parses a command. `None` where it is cut off or has another magic number.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let header = bytes.get(..COMMAND_BYTES)?;
+        let word = |index: usize| {
+            u32::from_le_bytes([header[index], header[index + 1], header[index + 2], header[index + 3]])
+        };
+        let size = usize::from(u16::from_le_bytes([header[0], header[1]]));
+        if u16::from_le_bytes([header[2], header[3]]) != MAGIC {
+            return None;
+        }
+        // The size counts everything behind size and magic number.
+        let data = bytes.get(COMMAND_BYTES..(size + 4).max(COMMAND_BYTES))?;
+        Some(Self { operation: word(4), parameters: [word(8), word(12), word(16), word(20)], data })
+    }
+}
+
+/// What the hardware monitor of one camera remembers.
+#[derive(Clone, Debug)]
+pub struct HardwareMonitor {
+    model: &'static Model,
+    /// Serial number of the optical module, 12 decimal digits.
+    serial: String,
+    /// Serial number of the board, 12 decimal digits.
+    board_serial: String,
+    /// Firmware version, most significant part first.
+    pub firmware: [u8; 4],
+    /// Whether the calibration tables have a wrong checksum.
+    pub damaged_calibration: bool,
+    /// Time since power-on, as the next command sees it.
+    pub now: Duration,
+    advanced_mode: bool,
+    depth_table: [i32; 5],
+    auto_exposure_limits: [u32; 4],
+    sync_mode: u8,
+}
+
+impl HardwareMonitor {
+    /// A device with these serial numbers after power-on.
+    pub fn new(model: &'static Model, serial: &str, board_serial: &str, firmware: [u8; 4]) -> Self {
+        Self {
+            model,
+            serial: serial.to_owned(),
+            board_serial: board_serial.to_owned(),
+            firmware,
+            damaged_calibration: false,
+            now: Duration::ZERO,
+            advanced_mode: true,
+            depth_table: [model.depth_unit_um as i32, 0, 65_535, 0, 0],
+            auto_exposure_limits: [165_000, 248, 165_000, 248],
+            sync_mode: 0,
+        }
+    }
+
+    /// Gives the device another serial number.
+    pub fn set_serial(&mut self, serial: &str) {
+        serial.clone_into(&mut self.serial);
+    }
+
+    /// Forgets what a power cycle forgets. Advanced mode is stored by the device.
+    pub fn power_cycle(&mut self) {
+        let fresh = Self::new(self.model, &self.serial, &self.board_serial, self.firmware);
+        let kept = (self.advanced_mode, self.damaged_calibration);
+        *self = fresh;
+        (self.advanced_mode, self.damaged_calibration) = kept;
+    }
+
+    /// Carries out a command: data of the reply, or the firmware's error.
+    ///
+    /// # Errors
+    /// A negative error number of the firmware.
+    pub fn run(&mut self, command: &Command<'_>) -> (Result<Vec<u8>, i32>, Option<Effect>) {
+        let [first, second, ..] = command.parameters;
+        let reply = match command.operation {
+            // MRD reads registers; librealsense reads the device's clock, in microseconds.
+            0x01 => Ok((self.now.as_micros() as u32).to_le_bytes().to_vec()),
+            0x09 => Ok(vec![second as u8; if second == 0 { 4 } else { second.min(1000) as usize }]),
+            // GVD: general version data.
+            0x10 => Ok(self.version_data()),
+            0x15 => self.calibration(first),
+            0x20 => return (Ok(Vec::new()), Some(Effect::Reset)),
+            0x2A => Ok(vec![30]),
+            0x2B if first == 9 => self.set_depth_table(command.data),
+            0x2B | 0x44 | 0x7B => Ok(Vec::new()),
+            0x2C if first == 9 => Ok(self.depth_table_of(second)),
+            0x2C => Ok(vec![0; 128]),
+            0x2D => {
+                self.advanced_mode = first != 0;
+                Ok(Vec::new())
+            }
+            0x30 => Ok(vec![u8::from(self.advanced_mode), 0, 0, 0]),
+            0x45 => Ok([0_u16, 0, 240, 424].map(u16::to_le_bytes).as_flattened().to_vec()),
+            0x69 => {
+                self.sync_mode = first as u8;
+                Ok(Vec::new())
+            }
+            0x6A => Ok(vec![self.sync_mode, 0, 0, 0]),
+            0x78 | 0x7F => Ok(vec![0]),
+            0x7E => Ok(calibration::rectified_parameters()),
+            0x89 => Ok(self.auto_exposure_limits.map(u32::to_le_bytes).as_flattened().to_vec()),
+            0x8A => {
+                self.set_auto_exposure_limits(command.data);
+                Ok(Vec::new())
+            }
+            0x0F | 0x7C | 0x7D => Err(NO_DATA),
+            _ => Err(UNKNOWN_OPERATION),
+        };
+        (reply, None)
+    }
+
+    fn version_data(&self) -> Vec<u8> {
+        let mut data = vec![0; 256];
+        data[0] = 0xE8;
+        data[2] = 3;
+        for (byte, part) in data[12..16].iter_mut().zip(self.firmware.iter().rev()) {
+            *byte = *part;
+        }
+        data[48..54].copy_from_slice(&decimal(&self.serial));
+        data[64..70].copy_from_slice(&decimal(&self.board_serial));
+        data[112..114].fill(0xFF);
+        // 1 rolling, 2 global.
+        data[166] = if self.model.global_shutter { 2 } else { 1 };
+        data[170] = self.model.projector.into();
+        // A color imager; no motion sensors, which would be HID devices.
+        data[174] = 1;
+        data
+    }
+
+    fn calibration(&self, number: u32) -> Result<Vec<u8>, i32> {
+        let mut table = calibration::table(self.model, number).ok_or(NO_DATA)?;
+        if self.damaged_calibration {
+            calibration::damage(&mut table);
+        }
+        Ok(table)
+    }
+
+    /// The depth table: present values, smallest or largest.
+    fn depth_table_of(&self, which: u32) -> Vec<u8> {
+        let words = match which {
+            0 => self.depth_table,
+            1 => [1, 0, 0, 0, 0],
+            _ => [1_000_000, 65_535, 65_535, 1_000, 1_000],
+        };
+        words.map(i32::to_le_bytes).as_flattened().to_vec()
+    }
+
+    fn set_depth_table(&mut self, data: &[u8]) -> Result<Vec<u8>, i32> {
+        let words = data.get(..20).ok_or(INVALID_PARAMETER)?;
+        for (word, bytes) in self.depth_table.iter_mut().zip(words.chunks_exact(4)) {
+            *word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        Ok(Vec::new())
+    }
+
+    fn set_auto_exposure_limits(&mut self, data: &[u8]) {
+        for (limit, bytes) in self.auto_exposure_limits.iter_mut().zip(data.chunks_exact(4)) {
+            *limit = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+    }
+}
+
+/// The reply buffer for what [`HardwareMonitor::run`] gave for `operation`.
+pub fn reply(operation: u32, outcome: &Result<Vec<u8>, i32>) -> Vec<u8> {
+    let mut bytes = vec![0; REPLY_BYTES];
+    match outcome {
+        Ok(data) => {
+            let length = data.len().min(REPLY_BYTES - 8);
+            bytes[..4].copy_from_slice(&operation.to_le_bytes());
+            bytes[4..4 + length].copy_from_slice(&data[..length]);
+            bytes[REPLY_BYTES - 4..].copy_from_slice(&(length as u32).to_le_bytes());
+        }
+        Err(error) => bytes[..4].copy_from_slice(&error.to_le_bytes()),
+    }
+    bytes
+}
+
+/// 12 decimal digits as 6 bytes of two digits each.
+fn decimal(serial: &str) -> [u8; 6] {
+    let mut bytes = [0; 6];
+    for (byte, digits) in bytes.iter_mut().zip(serial.as_bytes().chunks_exact(2)) {
+        *byte = (digits[0] & 0xF) << 4 | digits[1] & 0xF;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(operation: u32, parameters: [u32; 4], data: &[u8]) -> Vec<u8> {
+        let mut bytes = (20 + data.len() as u16).to_le_bytes().to_vec();
+        bytes.extend(MAGIC.to_le_bytes());
+        bytes.extend(operation.to_le_bytes());
+        bytes.extend(parameters.map(u32::to_le_bytes).as_flattened());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn monitor() -> HardwareMonitor {
+        HardwareMonitor::new(Model::by_name("d405").unwrap(), "230000001001", "240000005001", [5, 16, 0, 1])
+    }
+
+    fn run(
+        monitor: &mut HardwareMonitor,
+        operation: u32,
+        parameters: [u32; 4],
+        data: &[u8],
+    ) -> Result<Vec<u8>, i32> {
+        let bytes = command(operation, parameters, data);
+        monitor.run(&Command::parse(&bytes).unwrap()).0
+    }
+
+    #[test]
+    fn commands_that_are_cut_off_or_have_another_magic_number_are_none() {
+        let whole = command(0x2B, [9, 0, 0, 0], &[1; 20]);
+        assert_eq!(Command::parse(&whole).map(|command| command.data.len()), Some(20));
+        assert_eq!(Command::parse(&whole[..30]), None);
+        assert_eq!(Command::parse(&whole[..10]), None);
+        let mut other = whole;
+        other[2] = 0;
+        assert_eq!(Command::parse(&other), None);
+    }
+
+    #[test]
+    fn version_data_hold_firmware_and_serial_numbers() {
+        let data = run(&mut monitor(), 0x10, [0; 4], &[]).unwrap();
+        assert_eq!(data[12..16], [1, 0, 16, 5]);
+        assert_eq!(data[48..54], [0x23, 0, 0, 0, 0x10, 0x01]);
+        assert_eq!(data[64..70], [0x24, 0, 0, 0, 0x50, 0x01]);
+        assert_eq!((data[166], data[170]), (1, 0));
+    }
+
+    #[test]
+    fn the_depth_table_is_kept_until_power_is_cycled() {
+        let mut monitor = monitor();
+        let words = [1000, 10, 5000, 0, 1].map(i32::to_le_bytes);
+        assert_eq!(run(&mut monitor, 0x2B, [9, 0, 0, 0], words.as_flattened()), Ok(Vec::new()));
+        assert_eq!(run(&mut monitor, 0x2C, [9, 0, 0, 0], &[]).unwrap(), words.as_flattened());
+        assert_eq!(run(&mut monitor, 0x2B, [9, 0, 0, 0], &[1, 2]), Err(INVALID_PARAMETER));
+        assert_eq!(run(&mut monitor, 0x2D, [0; 4], &[]), Ok(Vec::new()));
+        monitor.power_cycle();
+        assert_eq!(run(&mut monitor, 0x2C, [9, 0, 0, 0], &[]).unwrap()[..4], 100_i32.to_le_bytes());
+        assert_eq!(run(&mut monitor, 0x30, [0; 4], &[]), Ok(vec![0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn replies_end_with_their_length_and_errors_begin_with_their_number() {
+        let good = reply(0x10, &Ok(vec![7; 3]));
+        assert_eq!(
+            (good.len(), &good[..8], &good[1020..]),
+            (1024, &[0x10, 0, 0, 0, 7, 7, 7, 0][..], &[3, 0, 0, 0][..])
+        );
+        assert_eq!(reply(0x10, &Err(-6))[..4], (-6_i32).to_le_bytes());
+        assert_eq!(run(&mut monitor(), 0x7D, [0; 4], &[]), Err(NO_DATA));
+        assert_eq!(run(&mut monitor(), 0xFE, [0; 4], &[]), Err(UNKNOWN_OPERATION));
+    }
+
+    #[test]
+    fn a_reset_is_an_effect() {
+        let bytes = command(0x20, [0; 4], &[]);
+        let (outcome, effect) = monitor().run(&Command::parse(&bytes).unwrap());
+        assert_eq!((outcome, effect), (Ok(Vec::new()), Some(Effect::Reset)));
+    }
+}

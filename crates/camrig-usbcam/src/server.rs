@@ -1,0 +1,512 @@
+//! Cameras on sockets: one TCP port a camera, on which a host's `vhci_hcd` is attached.
+//!
+//! Each camera has a thread that serves its connection: it answers control transfers and queues bulk URBs. Each stream
+//! that was committed has a thread that fills these URBs with frames. The result of an URB never follows the result of
+//! its unlinking, or `vhci_hcd` drops the device: both are decided and sent under the lock of the stream's queue.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::descriptors::{Speed, endpoint_of};
+use crate::device::{Commit, Device, Effect, Identity, stream_on};
+use crate::faults::{Action, Faults};
+use crate::frames::{FrameInfo, payload};
+use crate::models::Model;
+use crate::usbip::{self, Request, STALL, Submit, UNLINKED};
+
+/// What the emulator sends first on a connection: from then on the host may hand it to the kernel.
+pub const READY: &[u8; 2] = b"GO";
+
+/// Bulk URBs that may wait on one stream. `uvcvideo` keeps 5, `vhci_hcd` passes on each at once.
+const URBS_MAX: usize = 256;
+
+/// Time between the command for a reset and the disconnection.
+const RESET_DELAY: Duration = Duration::from_millis(50);
+
+/// How often a waiting thread looks at what has no condition variable.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a camera is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The model.
+    pub model: &'static Model,
+    /// Serial numbers and firmware.
+    pub identity: Identity,
+    /// Speed of its link.
+    pub speed: Speed,
+    /// TCP port; 0 takes any that is free.
+    pub port: u16,
+    /// Whether each transfer is written to standard error.
+    pub log: bool,
+}
+
+/// Data rate that all cameras of a hub share.
+#[derive(Debug, Default)]
+pub struct Link {
+    megabits: Option<u64>,
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Link {
+    /// A link that carries so many megabits per second; `None` for no limit.
+    pub fn new(megabits: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { megabits, free_at: Mutex::default() })
+    }
+
+    /// Waits until the link has carried what was sent before, and takes the time for `bytes`.
+    pub(crate) fn carry(&self, bytes: usize) {
+        let Some(megabits) = self.megabits else { return };
+        let takes = Duration::from_nanos(bytes as u64 * 8 * 1000 / megabits.max(1));
+        let now = Instant::now();
+        let start = {
+            let mut free_at = lock(&self.free_at);
+            let start = free_at.unwrap_or(now).max(now);
+            *free_at = Some(start + takes);
+            start
+        };
+        std::thread::sleep((start + takes).saturating_duration_since(now));
+    }
+}
+
+/// A running camera.
+pub struct Camera {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+struct Shared {
+    index: usize,
+    device: Mutex<Device>,
+    faults: Mutex<Faults>,
+    plug: Mutex<Plug>,
+    plug_changed: Condvar,
+    /// Where results are written, while a host is attached.
+    writer: Mutex<Option<TcpStream>>,
+    /// The same connection, to end it while a write to it blocks.
+    connection: Mutex<Option<TcpStream>>,
+    /// By endpoint.
+    queues: BTreeMap<u8, Queue>,
+    counters: Counters,
+    link: Arc<Link>,
+    started: Instant,
+    log: bool,
+}
+
+/// Whether the camera answers.
+#[derive(Clone, Copy, Debug)]
+struct Plug {
+    plugged: bool,
+    /// Until when a reset or brown-out takes; `None` for no such time.
+    down_until: Option<Instant>,
+    /// How long a reset takes; `None` for ever.
+    reset_time: Option<Duration>,
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+struct Counters {
+    attached: AtomicU64,
+    frames: AtomicU64,
+    /// Frames that the host did not fetch in time.
+    overrun: AtomicU64,
+    torn: AtomicU64,
+    skipped: AtomicU64,
+    monitor_commands: AtomicU64,
+    stalls: AtomicU64,
+    resets: AtomicU64,
+}
+
+/// The bulk URBs of one stream that wait for data.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    urbs: VecDeque<Urb>,
+    /// Changes whenever the stream starts or stops: a thread of an earlier one ends.
+    generation: u64,
+}
+
+struct Urb {
+    sequence: u32,
+    length: u32,
+}
+
+impl Camera {
+    /// Starts a camera that listens on `127.0.0.1`.
+    ///
+    /// # Errors
+    /// When the port is taken, or the system has no thread left.
+    pub fn start(index: usize, settings: Settings, link: Arc<Link>) -> io::Result<Self> {
+        let Settings { model, identity, speed, port, log } = settings;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let address = listener.local_addr()?;
+        let queues = model.streams().map(|stream| (endpoint_of(stream), Queue::default())).collect();
+        let plug = Plug { plugged: true, down_until: None, reset_time: Some(Duration::from_secs(1)) };
+        let shared = Arc::new(Shared {
+            index,
+            device: Mutex::new(Device::new(model, identity, speed)),
+            faults: Mutex::default(),
+            plug: Mutex::new(plug),
+            plug_changed: Condvar::new(),
+            writer: Mutex::default(),
+            connection: Mutex::default(),
+            queues,
+            counters: Counters::default(),
+            link,
+            started: Instant::now(),
+            log,
+        });
+        let accepting = Arc::clone(&shared);
+        spawn(format!("camera-{index}"), move || accepting.accept(&listener))?;
+        Ok(Self { shared, address })
+    }
+
+    /// Where the camera listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One line of counters.
+    pub fn stats(&self) -> String {
+        let Counters { attached, frames, overrun, torn, skipped, monitor_commands, stalls, resets } =
+            &self.shared.counters;
+        let device = lock(&self.shared.device);
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        format!(
+            "camera {} {} {}: attached {}, frames {}, overrun {}, torn {}, skipped {}, monitor {}, stalls {}, resets {}",
+            self.shared.index,
+            device.model().name,
+            device.serial(),
+            of(attached),
+            of(frames),
+            of(overrun),
+            of(torn),
+            of(skipped),
+            of(monitor_commands),
+            of(stalls),
+            of(resets),
+        )
+    }
+
+    /// Carries out an action that concerns this camera.
+    pub fn act(&self, action: &Action) {
+        let shared = &self.shared;
+        match action {
+            Action::Unplug(_) => {
+                lock(&shared.plug).plugged = false;
+                shared.disconnect();
+            }
+            Action::Plug(_) => {
+                let mut plug = lock(&shared.plug);
+                (plug.plugged, plug.down_until) = (true, None);
+                shared.plug_changed.notify_all();
+            }
+            Action::Serial(_, serial) => lock(&shared.device).set_serial(serial),
+            Action::Freeze(_, frozen) => lock(&shared.faults).frozen = *frozen,
+            Action::Tear(_, frames) => lock(&shared.faults).torn = *frames,
+            Action::Late(_, time) => lock(&shared.faults).late = *time,
+            Action::Skip(_, frames) => lock(&shared.faults).skipped = *frames,
+            Action::MonitorDelay(_, time) => lock(&shared.faults).monitor_delay = *time,
+            Action::MonitorError(_, error) => lock(&shared.device).monitor_error = *error,
+            Action::BadCalibration(_, bad) => lock(&shared.device).monitor.damaged_calibration = *bad,
+            Action::Firmware(_, firmware) => lock(&shared.device).monitor.firmware = *firmware,
+            Action::ResetTime(_, time) => lock(&shared.plug).reset_time = *time,
+            Action::Brownout(_, time) => {
+                lock(&shared.plug).down_until = Some(Instant::now() + *time);
+                shared.disconnect();
+            }
+            Action::Stats | Action::Wait(_) | Action::Quit => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Serves one connection after the other.
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for connection in listener.incoming().flatten() {
+            self.wait_until_plugged();
+            lock(&self.device).power_cycle();
+            let ended = self.serve(&connection);
+            self.log(format_args!(
+                "detached: {}",
+                ended.err().map_or_else(String::new, |error| error.to_string())
+            ));
+            *lock(&self.connection) = None;
+            *lock(&self.writer) = None;
+            self.queues.values().for_each(Queue::stop);
+            self.queues.values().for_each(|queue| lock(&queue.state).urbs.clear());
+        }
+    }
+
+    fn wait_until_plugged(&self) {
+        let mut plug = lock(&self.plug);
+        loop {
+            let is_up = plug.down_until.is_none_or(|until| until <= Instant::now());
+            if plug.plugged && is_up {
+                plug.down_until = None;
+                return;
+            }
+            plug = self.plug_changed.wait_timeout(plug, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn serve(self: &Arc<Self>, mut connection: &TcpStream) -> io::Result<()> {
+        connection.set_nodelay(true)?;
+        *lock(&self.connection) = Some(connection.try_clone()?);
+        *lock(&self.writer) = Some(connection.try_clone()?);
+        connection.write_all(READY)?;
+        self.counters.attached.fetch_add(1, Ordering::Relaxed);
+        self.log(format_args!("attached"));
+        loop {
+            match usbip::read_request(&mut connection)? {
+                Request::Submit(submit) if submit.endpoint == 0 => self.control(&submit)?,
+                Request::Submit(submit) => self.queue_urb(&submit)?,
+                Request::Unlink { sequence, victim } => self.unlink(sequence, victim)?,
+            }
+        }
+    }
+
+    fn control(self: &Arc<Self>, submit: &Submit) -> io::Result<()> {
+        let (answer, effect) = {
+            let mut device = lock(&self.device);
+            device.monitor.now = self.started.elapsed();
+            device.control(submit.setup, &submit.data)
+        };
+        let [kind, request, _, value, interface, entity, ..] = submit.setup;
+        self.log(format_args!(
+            "control {kind:02x} {request:02x} selector {value:#x} interface {interface} entity {entity}: {}",
+            answer.as_ref().map_or_else(|| "stall".to_owned(), |data| format!("{} bytes", data.len())),
+        ));
+        if let Some(effect) = effect {
+            self.carry_out(effect)?;
+        }
+        let is_in = kind & 0x80 != 0;
+        let message = match answer {
+            Some(data) if is_in => usbip::submit_result(submit.sequence, 0, data.len() as u32, &data),
+            Some(_) => usbip::submit_result(submit.sequence, 0, submit.data.len() as u32, &[]),
+            None => {
+                self.counters.stalls.fetch_add(1, Ordering::Relaxed);
+                usbip::submit_result(submit.sequence, STALL, 0, &[])
+            }
+        };
+        self.send(&message)
+    }
+
+    fn carry_out(self: &Arc<Self>, effect: Effect) -> io::Result<()> {
+        match effect {
+            Effect::Start(commit) => {
+                self.log(format_args!("start {commit:?}"));
+                let shared = Arc::clone(self);
+                let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return Ok(()) };
+                let generation = queue.start();
+                spawn(format!("stream-{}", self.index), move || shared.stream(&commit, generation))?;
+            }
+            Effect::Stop { endpoint } => {
+                self.log(format_args!("stop endpoint {endpoint}"));
+                self.queues.get(&endpoint).into_iter().for_each(Queue::stop);
+            }
+            Effect::Monitor { operation } => {
+                self.log(format_args!("monitor {operation:#04x}"));
+                self.counters.monitor_commands.fetch_add(1, Ordering::Relaxed);
+                let delay = lock(&self.faults).monitor_delay;
+                std::thread::sleep(delay);
+            }
+            Effect::Reset => {
+                self.log(format_args!("reset"));
+                self.counters.resets.fetch_add(1, Ordering::Relaxed);
+                let mut plug = lock(&self.plug);
+                plug.down_until = plug.reset_time.map(|time| Instant::now() + time);
+                plug.plugged &= plug.reset_time.is_some();
+                drop(plug);
+                let shared = Arc::clone(self);
+                spawn(format!("reset-{}", self.index), move || {
+                    std::thread::sleep(RESET_DELAY);
+                    shared.disconnect();
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_urb(&self, submit: &Submit) -> io::Result<()> {
+        let endpoint = stream_on(lock(&self.device).model(), submit.endpoint).map(endpoint_of);
+        let Some(queue) = endpoint.and_then(|endpoint| self.queues.get(&endpoint)) else {
+            return self.send(&usbip::submit_result(submit.sequence, STALL, 0, &[]));
+        };
+        let mut state = lock(&queue.state);
+        if state.urbs.len() == URBS_MAX {
+            return Err(io::Error::other(format!(
+                "more than {URBS_MAX} URBs wait on endpoint {}",
+                submit.endpoint
+            )));
+        }
+        state.urbs.push_back(Urb { sequence: submit.sequence, length: submit.length });
+        queue.changed.notify_all();
+        Ok(())
+    }
+
+    fn unlink(&self, sequence: u32, victim: u32) -> io::Result<()> {
+        for queue in self.queues.values() {
+            let mut state = lock(&queue.state);
+            if let Some(at) = state.urbs.iter().position(|urb| urb.sequence == victim) {
+                state.urbs.remove(at);
+                // Sent under the lock: no thread can still send a result for this URB.
+                return self.send(&usbip::unlink_result(sequence, UNLINKED));
+            }
+        }
+        self.send(&usbip::unlink_result(sequence, 0))
+    }
+
+    /// Sends frames until the stream stops or starts anew.
+    fn stream(&self, commit: &Commit, generation: u64) {
+        let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return };
+        // Time starts with the first URB: before that nobody could receive a frame.
+        if queue.wait_for_urb(generation).is_none() {
+            return;
+        }
+        let (mut number, mut sent) = (0_u32, 0_u32);
+        let mut due = Instant::now();
+        loop {
+            due = self.wait_for_frame(commit, due, &mut number);
+            let faults = self.faults_of_next_frame();
+            number = number.wrapping_add(1 + faults.skipped);
+            self.counters.skipped.fetch_add(faults.skipped.into(), Ordering::Relaxed);
+            if queue.generation() != generation {
+                return;
+            }
+            if faults.frozen {
+                continue;
+            }
+            std::thread::sleep(faults.late);
+            let frame = FrameInfo {
+                number,
+                time_us: self.started.elapsed().as_micros() as u32,
+                settings: lock(&self.device).settings(),
+            };
+            sent = sent.wrapping_add(1);
+            let mut bytes = payload(commit, &frame, sent % 2 != 0);
+            if faults.torn > 0 {
+                bytes.truncate(bytes.len() / 2);
+                self.counters.torn.fetch_add(1, Ordering::Relaxed);
+            }
+            self.link.carry(bytes.len());
+            if !self.send_payload(queue, generation, &bytes) {
+                return;
+            }
+            self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the next frame is due. A camera that is late by whole frames loses them; their numbers are missing.
+    fn wait_for_frame(&self, commit: &Commit, mut due: Instant, number: &mut u32) -> Instant {
+        let now = Instant::now();
+        if now < due {
+            std::thread::sleep(due - now);
+        }
+        let late = now.saturating_duration_since(due);
+        let overrun = (late.as_nanos() / commit.interval.as_nanos().max(1)) as u32;
+        *number = number.wrapping_add(overrun);
+        due += commit.interval * overrun;
+        self.counters.overrun.fetch_add(overrun.into(), Ordering::Relaxed);
+        due + commit.interval
+    }
+
+    /// Takes the faults that concern one frame.
+    fn faults_of_next_frame(&self) -> Faults {
+        let mut faults = lock(&self.faults);
+        let taken = faults.clone();
+        if !faults.frozen {
+            faults.torn = faults.torn.saturating_sub(1);
+            faults.late = Duration::ZERO;
+            faults.skipped = 0;
+        }
+        taken
+    }
+
+    /// Fills URBs with a payload, which ends with the first URB that is not full. False when the stream has stopped.
+    fn send_payload(&self, queue: &Queue, generation: u64, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        loop {
+            let Some((mut state, length)) = queue.wait_for_urb(generation) else { return false };
+            let Some(urb) = state.urbs.pop_front() else { return false };
+            let (part, after) = rest.split_at(rest.len().min(length as usize));
+            rest = after;
+            // Sent under the lock: see the module.
+            if self.send(&usbip::submit_result(urb.sequence, 0, part.len() as u32, part)).is_err() {
+                return false;
+            }
+            if part.len() < length as usize {
+                return true;
+            }
+        }
+    }
+
+    fn send(&self, message: &[u8]) -> io::Result<()> {
+        let writer = lock(&self.writer);
+        let mut stream = writer.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        stream.write_all(message)
+    }
+
+    fn disconnect(&self) {
+        if let Some(connection) = lock(&self.connection).as_ref() {
+            // Fails when the host was quicker.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn log(&self, what: std::fmt::Arguments<'_>) {
+        if self.log {
+            let seconds = self.started.elapsed().as_secs_f64();
+            // A log that nobody reads is no reason to stop.
+            let _ = writeln!(io::stderr(), "{seconds:10.4} camera {}: {what}", self.index);
+        }
+    }
+}
+
+impl Queue {
+    fn generation(&self) -> u64 {
+        lock(&self.state).generation
+    }
+
+    fn start(&self) -> u64 {
+        let mut state = lock(&self.state);
+        state.generation += 1;
+        self.changed.notify_all();
+        state.generation
+    }
+
+    fn stop(&self) {
+        self.start();
+    }
+
+    /// Waits for an URB and gives its length, with the queue locked. `None` when the stream has stopped.
+    fn wait_for_urb(&self, generation: u64) -> Option<(MutexGuard<'_, QueueState>, u32)> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.generation != generation {
+                return None;
+            }
+            if let Some(length) = state.urbs.front().map(|urb| urb.length) {
+                return Some((state, length));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name).spawn(run).map(drop)
+}

@@ -1,0 +1,202 @@
+//! A camera on its socket, with a test in the place of the kernel.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::descriptors::{INTERVALS_PER_SECOND, Speed};
+use crate::device::Identity;
+use crate::faults::Action;
+use crate::models::Model;
+use crate::server::{Camera, Link, READY, Settings};
+use crate::usbip::host::{submit, unlink};
+use crate::usbip::{HEADER_BYTES, UNLINKED};
+
+/// No wait of a test lasts longer.
+const WATCHDOG: Duration = Duration::from_secs(20);
+
+/// Endpoint of the depth stream of a D405.
+const DEPTH: u32 = 2;
+
+/// Size of the URBs that `uvcvideo` sends.
+const URB_BYTES: u32 = 32 * 1024;
+
+struct Host {
+    connection: TcpStream,
+    sequence: u32,
+}
+
+struct Returned {
+    command: u32,
+    sequence: u32,
+    status: i32,
+    data: Vec<u8>,
+}
+
+impl Host {
+    fn attach(camera: &Camera) -> Self {
+        let mut connection = TcpStream::connect(camera.address()).unwrap();
+        connection.set_read_timeout(Some(WATCHDOG)).unwrap();
+        let mut ready = [0; 2];
+        connection.read_exact(&mut ready).unwrap();
+        assert_eq!(ready, *READY);
+        Self { connection, sequence: 0 }
+    }
+
+    fn send(&mut self, message: impl FnOnce(u32) -> Vec<u8>) -> u32 {
+        self.sequence += 1;
+        self.connection.write_all(&message(self.sequence)).unwrap();
+        self.sequence
+    }
+
+    /// Reads the next result; only results of IN transfers have data.
+    fn receive(&mut self, is_in: bool) -> Returned {
+        let mut header = [0; HEADER_BYTES];
+        self.connection.read_exact(&mut header).unwrap();
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+        let length = if is_in && word(0) == 3 { word(24) } else { 0 };
+        let mut data = vec![0; length as usize];
+        self.connection.read_exact(&mut data).unwrap();
+        Returned { command: word(0), sequence: word(4), status: word(20).cast_signed(), data }
+    }
+
+    fn control_in(&mut self, setup: [u8; 8]) -> Returned {
+        let length = u16::from_le_bytes([setup[6], setup[7]]);
+        self.send(|sequence| submit(sequence, 0, length.into(), setup, None));
+        self.receive(true)
+    }
+
+    fn control_out(&mut self, setup: [u8; 8], data: &[u8]) -> Returned {
+        self.send(|sequence| submit(sequence, 0, data.len() as u32, setup, Some(data)));
+        self.receive(false)
+    }
+
+    /// Commits depth of 424x240 at 90 frames per second.
+    fn start_depth(&mut self) {
+        let mut probe = [0; 34];
+        (probe[2], probe[3]) = (1, 1);
+        probe[4..8].copy_from_slice(&(INTERVALS_PER_SECOND / 90).to_le_bytes());
+        assert_eq!(self.control_out([0x21, 1, 0, 2, 1, 0, 34, 0], &probe).status, 0);
+    }
+
+    /// Reads one payload from as many URBs as it takes.
+    fn payload(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            self.send(|sequence| submit(sequence, DEPTH, URB_BYTES, [0; 8], None));
+            let part = self.receive(true);
+            assert_eq!((part.command, part.sequence, part.status), (3, self.sequence, 0));
+            bytes.extend_from_slice(&part.data);
+            if part.data.len() < URB_BYTES as usize {
+                return bytes;
+            }
+        }
+    }
+}
+
+fn camera() -> Camera {
+    let identity = Identity {
+        serial: "230000001001".to_owned(),
+        board_serial: "240000005001".to_owned(),
+        firmware: [5, 16, 0, 1],
+    };
+    let model = Model::by_name("d405").unwrap();
+    let settings = Settings { model, identity, speed: Speed::Super, port: 0, log: false };
+    Camera::start(0, settings, Link::new(None)).unwrap()
+}
+
+fn number_of(payload: &[u8]) -> u32 {
+    u32::from_le_bytes(payload[12 + 16..12 + 20].try_into().unwrap())
+}
+
+#[test]
+fn frames_come_whole_and_in_order() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    assert_eq!(host.control_in([0x80, 6, 0, 1, 0, 0, 18, 0]).data[8..12], [0x86, 0x80, 0x5B, 0x0B]);
+    host.start_depth();
+    let payloads: Vec<_> = (0..5).map(|_| host.payload()).collect();
+    assert!(payloads.iter().all(|payload| payload.len() == 12 + 220 + 424 * 240 * 2));
+    assert!(
+        payloads.windows(2).all(|two| number_of(&two[0]) < number_of(&two[1]) && two[0][1] ^ two[1][1] == 1)
+    );
+    let pixel = |payload: &[u8]| u32::from(u16::from_le_bytes([payload[232], payload[233]]));
+    assert!(payloads.iter().all(|payload| pixel(payload) == number_of(payload)));
+}
+
+#[test]
+fn an_urb_that_was_unlinked_never_completes() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    camera.act(&Action::Freeze(0, true));
+    host.start_depth();
+    let victim = host.send(|sequence| submit(sequence, DEPTH, URB_BYTES, [0; 8], None));
+    let asked = host.send(|sequence| unlink(sequence, victim));
+    let answer = host.receive(false);
+    assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, UNLINKED));
+    // One that has completed, or never was, is not unlinked.
+    let asked = host.send(|sequence| unlink(sequence, victim));
+    let answer = host.receive(false);
+    assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, 0));
+    camera.act(&Action::Freeze(0, false));
+    assert!(!host.payload().is_empty());
+}
+
+#[test]
+fn torn_and_skipped_frames_are_counted() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    host.start_depth();
+    let whole = host.payload();
+    camera.act(&Action::Tear(0, 2));
+    let lengths: Vec<_> = (0..4).map(|_| host.payload().len()).collect();
+    assert_eq!(lengths.iter().filter(|&&length| length == whole.len() / 2).count(), 2);
+    let before = host.payload();
+    camera.act(&Action::Skip(0, 7));
+    let after = (0..3).map(|_| number_of(&host.payload())).max().unwrap();
+    assert!(after >= number_of(&before) + 7 + 2);
+    assert!(camera.stats().contains("torn 2, skipped 7,"), "{}", camera.stats());
+}
+
+#[test]
+fn an_unplugged_camera_comes_back_with_its_defaults() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    let exposure = [0xA1, 0x81, 0, 3, 0, 3, 4, 0];
+    assert_eq!(host.control_out([0x21, 1, 0, 3, 0, 3, 4, 0], &8_500_u32.to_le_bytes()).status, 0);
+    assert_eq!(host.control_in(exposure).data, 8_500_u32.to_le_bytes());
+    camera.act(&Action::Unplug(0));
+    assert_eq!(host.connection.read(&mut [0]).unwrap(), 0);
+    camera.act(&Action::Serial(0, "230000009999".to_owned()));
+    camera.act(&Action::Plug(0));
+    let mut host = Host::attach(&camera);
+    assert_eq!(host.control_in(exposure).data, 33_000_u32.to_le_bytes());
+    assert!(camera.stats().starts_with("camera 0 d405 230000009999: attached 2,"), "{}", camera.stats());
+}
+
+#[test]
+fn a_reset_disconnects_and_comes_back() {
+    let camera = camera();
+    camera.act(&Action::ResetTime(0, Some(Duration::from_millis(100))));
+    let mut host = Host::attach(&camera);
+    let mut command = vec![20, 0, 0xAB, 0xCD, 0x20, 0, 0, 0];
+    command.resize(24, 0);
+    assert_eq!(host.control_out([0x21, 1, 0, 1, 0, 3, 24, 0], &command).status, 0);
+    assert_eq!(host.connection.read(&mut [0]).unwrap(), 0);
+    Host::attach(&camera);
+}
+
+#[test]
+fn cameras_share_the_data_rate_of_their_link() {
+    // 1.25 MB take 100 ms at 100 Mb/s: two of them take 200 ms.
+    let link = Link::new(Some(100));
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let link = Arc::clone(&link);
+            scope.spawn(move || link.carry(1_250_000));
+        }
+    });
+    assert!(began.elapsed() >= Duration::from_millis(200));
+}
