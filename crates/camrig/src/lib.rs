@@ -1,4 +1,4 @@
-//! camrig: camera and processor actors for several RGB-D cameras, placed by a topology file.
+#![doc = include_str!("../guide.md")]
 #![forbid(unsafe_code)]
 
 mod actors;
