@@ -1,29 +1,28 @@
-//! From pixels to points in space and back: pinhole, distortion, and from one stream's eye to another's.
+//! Projection between pixels and 3D points: the pinhole model, lens distortion, and transformations between streams.
 //!
-//! The arithmetic gives what librealsense's gives, to the last bits of an `f32`: see the tests of
-//! camrig-realsense.
+//! The results match those of librealsense except for the last bits of an `f32`: see the tests of camrig-realsense.
 
 use crate::{Distortion, Extrinsics, Intrinsics};
 
-/// Rounds of undoing a distortion that has no inverse in closed form. Each makes the error smaller by about
-/// the size of the distortion; librealsense takes as many.
+/// Number of iterations for inverting a distortion that has no inverse in closed form. Each reduces the error by about
+/// the magnitude of the distortion; librealsense uses the same number.
 const ROUNDS: usize = 10;
 
 impl Intrinsics {
-    /// Whether [`Self::project`] and [`Self::deproject`] know the distortion model.
+    /// Returns whether [`Self::project`] and [`Self::deproject`] support the distortion model.
     pub const fn is_projective(&self) -> bool {
         !matches!(self.distortion, Distortion::Ftheta | Distortion::KannalaBrandt4)
     }
 
-    /// The point that the pixel at column `x` and row `y` shows at this distance along the optical axis, in
-    /// metres; none for the models of fish eyes. Between pixels there are fractions.
+    /// Returns the 3D point of the pixel at column `x` and row `y` with this distance along the optical axis, in
+    /// metres; `None` for fisheye models. Fractions are positions between pixels.
     pub fn deproject(&self, [x, y]: [f32; 2], depth_meters: f32) -> Option<[f32; 3]> {
         let ray = self.undistort([(x - self.ppx) / self.fx, (y - self.ppy) / self.fy])?;
         Some([ray[0] * depth_meters, ray[1] * depth_meters, depth_meters])
     }
 
-    /// The column and row on which a point falls, in metres from the camera, whether or not the image is so
-    /// large; none behind the camera, and for the models of fish eyes.
+    /// Returns the column and row of a point, in metres from the camera, even if it is outside the image; `None`
+    /// behind the camera, and for fisheye models.
     pub fn project(&self, [x, y, z]: [f32; 3]) -> Option<[f32; 2]> {
         if z <= 0.0 {
             return None;
@@ -32,13 +31,13 @@ impl Intrinsics {
         Some([x * self.fx + self.ppx, y * self.fy + self.ppy])
     }
 
-    /// From where a point would appear without distortion to where it does, both at distance 1.
+    /// Converts undistorted to distorted image coordinates, both at distance 1.
     fn distort(&self, ideal: [f32; 2]) -> Option<[f32; 2]> {
         let (radial, shift) = self.bend(ideal)?;
         Some([ideal[0] * radial + shift[0], ideal[1] * radial + shift[1]])
     }
 
-    /// The inverse of [`Self::distort`], by approaching the place from which it leads to `seen`.
+    /// The inverse of [`Self::distort`], by fixed-point iteration.
     fn undistort(&self, seen: [f32; 2]) -> Option<[f32; 2]> {
         let mut ideal = seen;
         for _ in 0..ROUNDS {
@@ -48,13 +47,13 @@ impl Intrinsics {
         Some(ideal)
     }
 
-    /// By how much a place is moved along its radius, as a factor, and then sidewards.
+    /// Returns the distortion at a point: the radial factor, and the tangential offset.
     fn bend(&self, [x, y]: [f32; 2]) -> Option<(f32, [f32; 2])> {
         let [k1, k2, p1, p2, k3] = self.coefficients;
         let square = x * x + y * y;
         let radial = 1.0 + square * (k1 + square * (k2 + square * k3));
-        // Brown-Conrady takes the sideward part where the point would be without distortion, the two others
-        // where the radial part has moved it.
+        // Brown-Conrady evaluates the tangential part at the undistorted point, the two others after the
+        // radial part is applied.
         let [x, y] = match self.distortion {
             Distortion::BrownConrady => [x, y],
             Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady => [x * radial, y * radial],
@@ -99,7 +98,7 @@ mod tests {
         Intrinsics { width: 640, height: 480, ppx, ppy, fx, fy, distortion, coefficients }
     }
 
-    /// As strong as that of a D405's color image.
+    /// As strong as the distortion of a D405's color image.
     const USUAL: [f32; 5] = [-0.055, 0.06, -0.0006, 0.0003, -0.02];
 
     #[test]

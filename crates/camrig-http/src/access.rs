@@ -62,7 +62,7 @@ impl Access {
     /// Permits requests from this machine when `token` is `None`, and requests that carry the token otherwise.
     ///
     /// # Errors
-    /// When the token is malformed, or `listen` is no loopback address and there is no token.
+    /// If the token is malformed, or `listen` is not a loopback address and there is no token.
     pub fn new(listen: SocketAddr, token: Option<&str>) -> Result<Self, AccessError> {
         match token {
             None if !listen.ip().is_loopback() => return Err(AccessError::TokenMissing(listen)),
@@ -166,7 +166,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a browser sends the request for a page of another origin.
+/// Returns whether a browser sent the request from a page of another origin.
 fn is_foreign_page(headers: &HeaderMap) -> bool {
     text(headers, &header::ORIGIN).is_some_and(|origin| {
         let origin = origin.split_once("://").map(|(_, origin)| origin);
@@ -179,7 +179,7 @@ fn token_of_query(uri: &Uri) -> Option<String> {
     pairs.find(|(name, _)| name == TOKEN_PARAMETER).map(|(_, value)| value.into_owned())
 }
 
-/// Whether `host`, with or without a port, is `localhost` or a loopback address.
+/// Returns whether `host`, with or without a port, is `localhost` or a loopback address.
 fn is_this_machine(host: &str) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);

@@ -1,7 +1,7 @@
-//! Sleeping on a word of shared memory until somebody changes it: a futex, between processes.
+//! Sleep on a word of shared memory until it changes: a futex between processes.
 //!
-//! It knows nothing of what the word means. A wake-up may come without a change, and a sleep is bounded:
-//! whoever sleeps looks again.
+//! The meaning of the word is the caller's. A wake-up may be spurious, and every sleep has a time-out, so callers check
+//! the word again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,24 +9,24 @@ use std::time::Duration;
 use rustix::fs::Timespec;
 use rustix::thread::futex::{self, Flags};
 
-/// Without `PRIVATE`: the other side may be another process.
+/// Without `PRIVATE`, because the other side may be another process.
 const SHARED: Flags = Flags::empty();
 
-/// Sleeps until the word is no longer `seen`, at most `timeout`.
+/// Sleeps while the word equals `seen`, but at most for `timeout`.
 pub(crate) fn sleep(word: &AtomicU32, seen: u32, timeout: Duration) {
     let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-    // Every error means the same as a wake-up: changed already, interrupted, or time is up.
+    // Every error has the same meaning as a wake-up: the word has changed, or the sleep was interrupted or timed out.
     let _ = futex::wait(word, SHARED, seen, Some(&timeout));
 }
 
-/// Changes the word and wakes whoever sleeps on it.
+/// Changes the word and wakes its sleepers.
 pub(crate) fn change(word: &AtomicU32) {
     word.fetch_add(1, Ordering::SeqCst);
     wake(word);
 }
 
-/// Wakes whoever sleeps on the word, which was changed before.
+/// Wakes the sleepers of the word, which was changed before.
 pub(crate) fn wake(word: &AtomicU32) {
-    // Fails for no word of ours.
+    // It cannot fail for a valid word.
     let _ = futex::wake(word, SHARED, u32::MAX >> 1);
 }

@@ -1,21 +1,21 @@
-//! Latencies as a histogram of atomics, which lies in a link state and so survives whoever counts.
+//! Latencies as a histogram of atomics in a link state, which survives the processes that count.
 //!
-//! It deliberately knows no clock: whoever counts has measured.
+//! It reads no clock: callers measure.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Sub-buckets per power of two: latencies are known within 1/16.
+/// Sub-buckets per power of two: latencies are exact to 1/16.
 const LATENCY_STEPS: u32 = 16;
-/// Up to 2^36 microseconds, 19 hours.
+/// Number of buckets, up to 2^36 microseconds, 19 hours.
 const LATENCY_BUCKETS: usize = (LATENCY_STEPS * 33) as usize;
 
-/// From 64 microseconds to 8.4 seconds.
+/// Powers of two of the coarse histogram: from 64 microseconds to 8.4 seconds.
 const HISTOGRAM_POWERS: std::ops::RangeInclusive<u32> = 6..=23;
 
-/// How many framesets took how long.
+/// Number of framesets by latency.
 #[repr(C, align(64))]
 pub(crate) struct LatencyCells {
     max_micros: AtomicU64,
@@ -58,23 +58,23 @@ impl LatencyCells {
     }
 }
 
-/// How long framesets took, in microseconds; percentiles are known within 1/16.
+/// Latencies of framesets in microseconds; percentiles are exact to 1/16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half of them took at most this.
+    /// The median.
     pub p50: u64,
-    /// 99 of 100 took at most this.
+    /// The 99th percentile.
     pub p99: u64,
-    /// The longest, exactly.
+    /// The maximum, exact.
     pub max: u64,
 }
 
-/// How many framesets took how long, for those who draw it.
+/// A histogram of latencies, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencyHistogram {
-    /// The latencies of all framesets together, in microseconds.
+    /// The sum of all latencies, in microseconds.
     pub sum_micros: u64,
-    /// Bounds in microseconds, rising by factors of two, and how many framesets took less than each.
+    /// Bounds in microseconds, in powers of two, each with the number of framesets below it.
     pub below: Vec<(u64, u64)>,
 }
 
@@ -96,7 +96,7 @@ impl Latency {
     }
 }
 
-/// Exact below 16 microseconds, then 16 buckets for each power of two.
+/// Returns the bucket of a latency: exact below 16 microseconds, then 16 buckets for each power of two.
 fn bucket_of(micros: u64) -> usize {
     let steps = u64::from(LATENCY_STEPS);
     if micros < steps {
@@ -107,7 +107,7 @@ fn bucket_of(micros: u64) -> usize {
     ((u64::from(octave) + 1) * steps + step).min(LATENCY_BUCKETS as u64 - 1) as usize
 }
 
-/// The largest value that `bucket_of` maps to `bucket`.
+/// Returns the largest value that `bucket_of` maps to `bucket`.
 fn upper_bound_of(bucket: usize) -> u64 {
     let (octave, step) = (bucket as u64 / u64::from(LATENCY_STEPS), bucket as u64 % u64::from(LATENCY_STEPS));
     if octave == 0 {

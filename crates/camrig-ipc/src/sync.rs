@@ -1,10 +1,10 @@
-//! What two ends share, from the standard library, or from shuttle, which tries out how their steps may meet.
+//! Synchronisation primitives of link ends, from the standard library, or from shuttle, which tests the orders of their
+//! steps.
 //!
-//! Built with `--cfg shuttle`, every access to one of these is a place where another thread may go on instead.
-//! It knows nothing of what they mean.
+//! Built with `--cfg shuttle`, every access to one of them is a point at which another thread may run.
 
 pub(crate) use std::sync::PoisonError;
-/// The word that a thread sleeps on is the kernel's as well, so it is never shuttle's.
+/// The word that a thread sleeps on is also the kernel's, so it is never shuttle's.
 pub(crate) use std::sync::atomic::AtomicU32 as FutexWord;
 
 #[cfg(shuttle)]
@@ -21,7 +21,7 @@ pub(crate) use std::sync::{
 #[cfg(not(shuttle))]
 pub(crate) use crate::region::Mapped;
 
-/// A structure that only this process has: shuttle's atomics are more than their bits.
+/// A structure of this process only, because shuttle's atomics consist of more than their bits.
 #[cfg(shuttle)]
 pub(crate) struct Mapped<T>(Box<T>);
 

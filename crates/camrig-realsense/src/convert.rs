@@ -1,4 +1,4 @@
-//! What librealsense says of a frame and of a lens, in camrig's terms.
+//! Converts frames and lenses of librealsense to camrig's.
 
 use camrig::frame::{Clock, Distortion, FrameHeader, Intrinsics, Metadata, MetadataKey, Stream, Timestamp};
 use num_traits::FromPrimitive;
@@ -33,7 +33,7 @@ pub(crate) fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
     })
 }
 
-/// What librealsense says of a frame, if it is of a stream and format that were chosen.
+/// Returns the header of a frame; `None` for an unknown stream or format.
 pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
     let view = image.view();
     let profile = view.stream_profile();
@@ -68,7 +68,7 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
     })
 }
 
-/// A sample of motion with its stream, if it is of a stream and by a clock that is known.
+/// Returns a sample of motion with its stream; `None` for an unknown stream or clock.
 pub(crate) fn sample(measured: &Measured) -> Option<(Stream, Sample)> {
     let Measured { stream, number, millis, domain, xyz } = *measured;
     let clock = match domain {
@@ -80,7 +80,8 @@ pub(crate) fn sample(measured: &Measured) -> Option<(Stream, Sample)> {
     Some((stream_numbered(stream, 0)?, Sample { number, timestamp: timestamp(clock, millis), xyz }))
 }
 
-/// librealsense counts milliseconds in a double: exact to a microsecond of wall-clock time. The cast saturates.
+/// Converts librealsense's milliseconds in a double, which are exact to a microsecond of wall-clock time. The cast
+/// saturates.
 fn timestamp(clock: Clock, millis: f64) -> Timestamp {
     Timestamp { clock, nanos: (millis * 1e6).round() as u64 }
 }

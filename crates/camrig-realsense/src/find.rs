@@ -1,6 +1,6 @@
-//! Which device is meant: the attached cameras, and files.
+//! Finds the selected device among the attached cameras, and opens files.
 //!
-//! It knows no streams.
+//! It does not depend on streams.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::request::Selection;
 use crate::sys::{Context, Fault, OpenDevice};
 use crate::turn::Turns;
 
-/// How errors call the device.
+/// The name of the device in errors.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     Live(String),
@@ -21,7 +21,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// librealsense fails where it should not: a camera that is used by someone else, or a broken file.
+    /// Converts an error of librealsense that should not happen: the camera is in use, or the file is broken.
     pub(crate) fn refuses(&self, fault: &Fault) -> DriverError {
         match self {
             Self::Live(_) => DriverError::unavailable(format!("{self} cannot be used: {fault}")),
@@ -39,18 +39,18 @@ impl std::fmt::Display for Subject {
     }
 }
 
-/// What librealsense finds devices with. Whoever makes one for live cameras has his turn.
+/// Creates a context, which finds devices. For live cameras the caller has to hold the host-wide lock.
 pub(crate) fn context() -> Result<Context, DriverError> {
     Context::new().map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))
 }
 
-/// The attached cameras.
+/// Returns the attached cameras.
 pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
     let _turn = Turns::of_this_host().take("a list of devices")?;
     devices_in(&context()?)
 }
 
-/// The cameras that `context` finds. One that cannot be opened is told of, and the others are listed.
+/// Returns the cameras of `context`. One that cannot be opened is logged and omitted.
 pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> {
     let devices = context
         .devices()
@@ -67,12 +67,12 @@ pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> 
     let warn = |fault: &Fault| log::warn!("a RealSense camera cannot be opened: {fault}");
     let mut devices: Vec<_> =
         devices.into_iter().filter_map(|device| look(device).inspect_err(warn).ok()).collect();
-    // librealsense's order changes from look to look.
+    // librealsense's order varies.
     devices.sort_by(|one, other| one.serial.cmp(&other.serial));
     Ok(devices)
 }
 
-/// What a device says of itself, without its streams.
+/// Returns the description of a device, without its streams.
 pub(crate) fn describe(device: &DeviceView) -> Device {
     let info = |kind| device.info(kind).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
     Device {
@@ -85,9 +85,9 @@ pub(crate) fn describe(device: &DeviceView) -> Device {
     }
 }
 
-/// The port as sysfs names it, such as `2-1.3`; empty where librealsense does not tell.
+/// Returns the port as sysfs names it, such as `2-1.3`; empty if librealsense does not report it.
 ///
-/// With V4L2 librealsense tells a path of sysfs, with libusb the port and, behind a dash, the device's number.
+/// With V4L2 librealsense reports a path of sysfs, with libusb the port and, after a dash, the device's number.
 fn usb_port(physical_port: &str) -> String {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_port = |text: &&str| {
@@ -114,13 +114,13 @@ impl Selection {
         }
     }
 
-    /// Whether at most one device can match.
+    /// Returns whether at most one device can match.
     fn is_unique(&self) -> bool {
         matches!(self, Self::Serial(_) | Self::Port(_))
     }
 }
 
-/// The connected camera that is meant. It does not wait for one, as librealsense's own search does.
+/// Returns the selected camera. Unlike librealsense's own search, it does not wait for one.
 pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevice, Device), DriverError> {
     let devices = context
         .devices()
@@ -130,7 +130,7 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
         match device.map(|device| (describe(device.device()), device)) {
             Ok((own, device)) if selection.matches(&own) => {
                 matching.push((device, own));
-                // Each one that is looked at is opened for a moment: no more than necessary.
+                // Each examined device is opened for a moment: no more than necessary.
                 if selection.is_unique() {
                     break;
                 }
@@ -140,7 +140,7 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
         }
     }
     if matching.len() > 1 {
-        // librealsense's order changes from look to look.
+        // librealsense's order varies.
         matching.sort_by(|(_, one), (_, other)| one.serial.cmp(&other.serial));
         let (count, which) = (matching.len(), list(matching.iter().map(|(_, own)| brief(own))));
         let matched = match selection {
@@ -163,13 +163,13 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
     })
 }
 
-/// Resets the camera that is meant. It then is gone for some seconds, and comes back under the same serial.
+/// Resets the selected camera, which then disappears for some seconds and comes back with the same serial.
 pub(crate) fn reset(who: &str, selection: &Selection) -> Result<(), DriverError> {
     let _turn = Turns::of_this_host().take(who)?;
     reset_in(&context()?, selection)
 }
 
-/// As [`reset`], among the devices of `context`.
+/// Like [`reset`], among the devices of `context`.
 pub(crate) fn reset_in(context: &Context, selection: &Selection) -> Result<(), DriverError> {
     let (device, Device { serial, .. }) = find(context, selection)?;
     device
@@ -177,7 +177,7 @@ pub(crate) fn reset_in(context: &Context, selection: &Selection) -> Result<(), D
         .map_err(|fault| DriverError::unavailable(format!("camera `{serial}` cannot be reset: {fault}")))
 }
 
-/// A camera among several.
+/// Formats a camera in a list.
 fn brief(device: &Device) -> String {
     let Device { model, serial, usb_port, .. } = device;
     let port = if usb_port.is_empty() { String::new() } else { format!(" at USB port {usb_port}") };
@@ -202,7 +202,7 @@ pub(crate) fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, Dr
             // The recorder writes the index last, and was killed before.
             "is not closed properly (bag unindexed)"
         } else if told.contains("Error reading from file") {
-            // It begins as a recording and ends too soon: it was not copied to its end.
+            // The start is valid, but the end is missing: the file was not copied completely.
             "is cut off"
         } else {
             "is not a recording that librealsense can play"

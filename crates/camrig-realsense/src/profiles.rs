@@ -1,6 +1,6 @@
-//! Which streams a device can give, and which of them are meant.
+//! The streams that a device can deliver, and the choice among them.
 //!
-//! It turns librealsense's numbers into camrig's names, and knows no device.
+//! It converts librealsense's numbers to camrig's names, and does not depend on devices.
 
 use camrig::DriverError;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
@@ -20,10 +20,10 @@ const FORMATS: [(PixelFormat, rs2::rs2_format); 6] = [
     (PixelFormat::Motion, rs2::rs2_format_RS2_FORMAT_MOTION_XYZ32F),
 ];
 
-/// How many profiles an error shows. A camera may have dozens.
+/// Maximum number of profiles in an error. A camera may have dozens.
 const NEAREST: usize = 5;
 
-/// A stream that a device can give, and where.
+/// A stream that a device can deliver, and its sensor and profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) stream: Stream,
@@ -33,7 +33,7 @@ pub(crate) struct Candidate {
     pub(crate) index: usize,
 }
 
-/// The streams that a device can give and camrig knows; and those in a format or size that it does not.
+/// Returns the streams of a device that camrig knows, and descriptions of those in an unknown format or size.
 pub(crate) fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>) {
     let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
     for (sensor, open) in sensors.iter().enumerate() {
@@ -81,7 +81,7 @@ pub(crate) fn choose_live(
     requests.iter().map(choose).collect()
 }
 
-/// The profiles that differ least from `wanted`: in size first, then in rate.
+/// Returns the profiles nearest to the requested one: in size first, then in rate.
 fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile>) -> String {
     let wanted = request.profile;
     let pixels = |profile: StreamProfile| profile.width() * profile.height();
@@ -89,7 +89,7 @@ fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile
     profiles.sort_by_key(|it| {
         let distance = pixels(*it).abs_diff(pixels(wanted));
         let rate_distance = it.frames_per_second().abs_diff(wanted.frames_per_second());
-        // The rest only makes the order certain, and equal ones neighbours.
+        // The rest only makes the order deterministic, and equal ones adjacent.
         (distance, rate_distance, it.width(), it.frames_per_second())
     });
     profiles.dedup();
@@ -97,12 +97,12 @@ fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile
     format!("{which}: {}", list(profiles.iter().take(NEAREST).map(|it| shown(request.stream, *it))))
 }
 
-/// A profile as topologies have it: of motion only the rate.
+/// Formats a profile as in topologies: of motion only the rate.
 fn shown(stream: Stream, profile: StreamProfile) -> String {
     if stream.is_motion() { profile.frames_per_second().to_string() } else { profile.to_string() }
 }
 
-/// All recorded streams, or those that are asked for.
+/// Chooses all recorded streams, or the requested ones.
 pub(crate) fn choose_recorded(
     subject: &Subject,
     candidates: &[Candidate],
@@ -115,7 +115,7 @@ pub(crate) fn choose_recorded(
         .copied()
         .collect();
     if recorded.iter().all(|it| it.stream.is_motion()) {
-        // A recorder notes a stream with its first frame.
+        // A recorder adds a stream with its first frame.
         if left_out.is_empty() {
             return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
         }
@@ -155,7 +155,7 @@ pub(crate) fn stream_of(data: &ProfileData) -> Option<Stream> {
     stream_numbered(data.stream, data.index)
 }
 
-/// The stream with librealsense's number, and the `index` of those of its kind.
+/// Returns the stream with librealsense's number and `index`.
 pub(crate) fn stream_numbered(stream: rs2::rs2_stream, index: i32) -> Option<Stream> {
     match (stream, index) {
         (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::Color),

@@ -81,18 +81,18 @@ impl ActorState {
         }
     }
 
-    /// Whether the actor has ended for good.
+    /// Returns whether the actor has ended permanently.
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Finished | Self::Failed)
     }
 
-    /// Whether the actor waits for its next instance.
+    /// Returns whether the actor is waiting for its next start.
     pub const fn is_between_instances(self) -> bool {
         matches!(self, Self::Restarting | Self::WaitingForDevice)
     }
 }
 
-/// Where the two ends of a link are.
+/// Location of the two ends of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkPlacement {

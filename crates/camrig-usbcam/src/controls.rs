@@ -13,7 +13,7 @@ const GET_MAX: u8 = 0x83;
 const GET_RES: u8 = 0x84;
 /// The size of the value, in bytes.
 pub const GET_LEN: u8 = 0x85;
-/// Which requests are supported.
+/// The supported requests.
 pub const GET_INFO: u8 = 0x86;
 /// The value after power-on.
 pub const GET_DEF: u8 = 0x87;
@@ -87,7 +87,7 @@ const CONTROLS: &[(u8, u8, Control)] = &[
     (EXTENSION_UNIT, 6, Control::new(1, 0, 8, 1, 0)),
     (EXTENSION_UNIT, 7, Control::new(1, 0, 255, 1, 0)),
     (EXTENSION_UNIT, 8, Control::new(1, 0, 1, 1, 0)),
-    // Asic and projector temperature in degrees Celsius, each behind a byte that says it is valid.
+    // ASIC and projector temperature in degrees Celsius, each preceded by a validity byte.
     (EXTENSION_UNIT, 9, Control::new(4, 0, 0xFFFF_FFFF, 1, 0x1F1E_0101)),
     (EXTENSION_UNIT, 0x0A, Control::new(1, 0, 1, 1, 1)),
     (EXTENSION_UNIT, selector::AUTO_EXPOSURE, Control::new(1, 0, 1, 1, 1)),
@@ -137,7 +137,7 @@ impl Controls {
         Some(control.encode(value))
     }
 
-    /// The present value of a control; 0 where there is none.
+    /// Returns the current value of a control; 0 if it does not exist.
     pub fn value(&self, entity: u8, selector: u8) -> i64 {
         self.0.get(&(entity, selector)).map_or(0, |control| control.current)
     }

@@ -20,7 +20,7 @@ const COMMIT: u8 = 2;
 /// Size of a probe or commit structure of UVC 1.1, in bytes.
 const PROBE_BYTES: usize = 34;
 
-/// Bytes that a payload may have beside the pixels: its header with metadata.
+/// Maximum number of bytes of a payload besides the pixels: its header with metadata.
 const PAYLOAD_HEADER_MAX: u32 = 1024;
 
 /// Identity of a camera.
@@ -34,7 +34,7 @@ pub struct Identity {
     pub firmware: [u8; 4],
 }
 
-/// What a stream was committed to.
+/// The committed parameters of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
     /// The interface with its format.
@@ -45,10 +45,10 @@ pub struct Commit {
     pub interval: Duration,
 }
 
-/// What a control transfer does beside its answer.
+/// Side effect of a control transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The stream starts, or starts anew.
+    /// The stream starts or restarts.
     Start(Commit),
     /// The stream on this endpoint stops.
     Stop {
@@ -73,7 +73,7 @@ pub struct Settings {
     pub gain: u32,
     /// Laser power, in milliwatts.
     pub laser_power_mw: u32,
-    /// Whether exposure is automatic.
+    /// If true, exposure is automatic.
     pub auto_exposure: bool,
     /// Emitter: 0 off, 1 on, 2 automatic.
     pub emitter: u8,
@@ -175,7 +175,7 @@ impl Device {
         (answer, effect)
     }
 
-    /// What metadata say of the depth imagers.
+    /// Returns the settings of the depth imagers as reported in metadata.
     pub fn settings(&self) -> Settings {
         use controls::selector;
         let Some(controls) = self.controls.values().next() else {

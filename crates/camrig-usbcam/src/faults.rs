@@ -1,21 +1,21 @@
-//! Faults of cameras, as words: one command a line, from the control port or a script.
+//! Fault commands for cameras: one command per line, from the control port or a script.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Most cameras that one command may name, and one emulator can have.
+/// Maximum number of cameras of an emulator, and so of one command.
 pub const CAMERAS_MAX: usize = 15;
 
-/// Longest time that a command may give.
+/// Longest duration that a command may specify.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// What a line of the control port asks for.
+/// A command of the control port.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Disconnects the camera until it is plugged in again.
     Unplug(usize),
-    /// Connects the camera, at the port at which it was or at another one.
+    /// Connects the camera to its previous port or to another one.
     Plug(usize),
     /// Gives the camera another serial number, as if another device had been plugged in.
     Serial(usize, String),
@@ -23,9 +23,9 @@ pub enum Action {
     Freeze(usize, bool),
     /// Cuts the next frames in half.
     Tear(usize, u32),
-    /// Sends the next frame so much later.
+    /// Delays the next frame by this time.
     Late(usize, Duration),
-    /// Leaves out the next frames: their numbers are missing.
+    /// Drops the next frames: their numbers are missing.
     Skip(usize, u32),
     /// Delays every hardware monitor command.
     MonitorDelay(usize, Duration),
@@ -37,7 +37,7 @@ pub enum Action {
     Firmware(usize, [u8; 4]),
     /// Sets how long a reset takes; `None`: the camera never comes back.
     ResetTime(usize, Option<Duration>),
-    /// Disconnects several cameras at once for so long.
+    /// Disconnects several cameras at once for this time.
     Brownout(Vec<usize>, Duration),
     /// Prints counters of every camera.
     Stats,
@@ -67,7 +67,7 @@ pub const COMMANDS: &[&str] = &[
     "quit",
 ];
 
-/// Why a line is no command.
+/// A line that is not a valid command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParseActionError {
     /// No command has this name.
@@ -104,7 +104,7 @@ impl FromStr for Action {
     }
 }
 
-/// Parses the arguments of the command `name`. `None` where they do not fit.
+/// Parses the arguments of the command `name`; returns `None` if they are invalid.
 fn parse(name: &str, arguments: &[&str]) -> Option<Action> {
     Some(match (name, arguments) {
         ("unplug", [index]) => Action::Unplug(camera(index)?),
@@ -161,15 +161,15 @@ pub fn firmware(text: &str) -> Option<[u8; 4]> {
 /// Faults of one camera that its frames and its hardware monitor show.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Whether no frames are sent.
+    /// If true, no frames are sent.
     pub frozen: bool,
-    /// Frames still to be cut in half.
+    /// Number of upcoming frames to cut in half.
     pub torn: u32,
-    /// Frames still to be left out.
+    /// Number of upcoming frames to drop.
     pub skipped: u32,
-    /// By how much the next frame is late.
+    /// Delay of the next frame.
     pub late: Duration,
-    /// How much later hardware monitor commands are answered.
+    /// Delay of each hardware monitor reply.
     pub monitor_delay: Duration,
 }
 

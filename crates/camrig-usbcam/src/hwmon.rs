@@ -24,7 +24,7 @@ const UNKNOWN_OPERATION: i32 = -1;
 /// The error for a command that cannot be parsed.
 pub const INVALID_PARAMETER: i32 = -6;
 
-/// What a command does beside its reply.
+/// Side effect of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The device disconnects and starts again.
@@ -58,7 +58,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What the hardware monitor of one camera remembers.
+/// State of one camera's hardware monitor.
 #[derive(Clone, Debug)]
 pub struct HardwareMonitor {
     model: &'static Model,
@@ -68,7 +68,7 @@ pub struct HardwareMonitor {
     board_serial: String,
     /// Firmware version, most significant part first.
     pub firmware: [u8; 4],
-    /// Whether the calibration tables have a wrong checksum.
+    /// If true, the calibration tables have a wrong checksum.
     pub damaged_calibration: bool,
     /// Time since power-on, as the next command sees it.
     pub now: Duration,

@@ -18,19 +18,19 @@ use crate::frames::{FrameInfo, payload};
 use crate::models::Model;
 use crate::usbip::{self, Request, STALL, Submit, UNLINKED};
 
-/// What the emulator sends first on a connection: from then on the host may hand it to the kernel.
+/// The emulator's first bytes on a connection, after which the host may pass the socket to the kernel.
 pub const READY: &[u8; 2] = b"GO";
 
-/// Bulk URBs that may wait on one stream. `uvcvideo` keeps 5, `vhci_hcd` passes on each at once.
+/// Maximum number of bulk URBs queued per stream. `uvcvideo` keeps 5; `vhci_hcd` forwards each at once.
 const URBS_MAX: usize = 256;
 
 /// Time between the command for a reset and the disconnection.
 const RESET_DELAY: Duration = Duration::from_millis(50);
 
-/// How often a waiting thread looks at what has no condition variable.
+/// Polling interval of waiting threads for conditions without a condition variable.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How a camera is started.
+/// Settings of an emulated camera.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The model.
@@ -41,7 +41,7 @@ pub struct Settings {
     pub speed: Speed,
     /// TCP port; 0 takes any that is free.
     pub port: u16,
-    /// Whether each transfer is written to standard error.
+    /// If true, each transfer is written to standard error.
     pub log: bool,
 }
 
@@ -53,12 +53,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that carries so many megabits per second; `None` for no limit.
+    /// Creates a link with this data rate in megabits per second; `None` means no limit.
     pub fn new(megabits: Option<u64>) -> Arc<Self> {
         Arc::new(Self { megabits, free_at: Mutex::default() })
     }
 
-    /// Waits until the link has carried what was sent before, and takes the time for `bytes`.
+    /// Waits until the link has carried everything sent before, and reserves the time for `bytes`.
     pub(crate) fn carry(&self, bytes: usize) {
         let Some(megabits) = self.megabits else { return };
         let takes = Duration::from_nanos(bytes as u64 * 8 * 1000 / megabits.max(1));
@@ -85,9 +85,9 @@ struct Shared {
     faults: Mutex<Faults>,
     plug: Mutex<Plug>,
     plug_changed: Condvar,
-    /// Where results are written, while a host is attached.
+    /// The stream for results while a host is attached.
     writer: Mutex<Option<TcpStream>>,
-    /// The same connection, to end it while a write to it blocks.
+    /// The same connection, for closing it while a write to it blocks.
     connection: Mutex<Option<TcpStream>>,
     /// By endpoint.
     queues: BTreeMap<u8, Queue>,
@@ -97,17 +97,17 @@ struct Shared {
     log: bool,
 }
 
-/// Whether the camera answers.
+/// State of the camera's connection to the bus.
 #[derive(Clone, Copy, Debug)]
 struct Plug {
     plugged: bool,
-    /// Until when a reset or brown-out takes; `None` for no such time.
+    /// End of the current reset or brown-out, if any.
     down_until: Option<Instant>,
-    /// How long a reset takes; `None` for ever.
+    /// Duration of a reset; `None`: the camera never returns.
     reset_time: Option<Duration>,
 }
 
-/// What happened so far.
+/// Event counters since the start.
 #[derive(Debug, Default)]
 struct Counters {
     attached: AtomicU64,
@@ -121,7 +121,7 @@ struct Counters {
     resets: AtomicU64,
 }
 
-/// The bulk URBs of one stream that wait for data.
+/// The bulk URBs of one stream that are waiting for data.
 #[derive(Default)]
 struct Queue {
     state: Mutex<QueueState>,
@@ -144,7 +144,7 @@ impl Camera {
     /// Starts a camera that listens on `127.0.0.1`.
     ///
     /// # Errors
-    /// When the port is taken, or the system has no thread left.
+    /// If the port is in use, or no thread can be created.
     pub fn start(index: usize, settings: Settings, link: Arc<Link>) -> io::Result<Self> {
         let Settings { model, identity, speed, port, log } = settings;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
@@ -170,12 +170,12 @@ impl Camera {
         Ok(Self { shared, address })
     }
 
-    /// Where the camera listens.
+    /// Returns the address on which the camera listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// One line of counters.
+    /// Returns the counters as one line.
     pub fn stats(&self) -> String {
         let Counters { attached, frames, overrun, torn, skipped, monitor_commands, stalls, resets } =
             &self.shared.counters;
@@ -369,7 +369,7 @@ impl Shared {
     /// Sends frames until the stream stops or starts anew.
     fn stream(&self, commit: &Commit, generation: u64) {
         let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return };
-        // Time starts with the first URB: before that nobody could receive a frame.
+        // Time starts with the first URB: no host can receive a frame before that.
         if queue.wait_for_urb(generation).is_none() {
             return;
         }
@@ -466,7 +466,7 @@ impl Shared {
     fn log(&self, what: std::fmt::Arguments<'_>) {
         if self.log {
             let seconds = self.started.elapsed().as_secs_f64();
-            // A log that nobody reads is no reason to stop.
+            // An error on the log output does not stop the camera.
             let _ = writeln!(io::stderr(), "{seconds:10.4} camera {}: {what}", self.index);
         }
     }

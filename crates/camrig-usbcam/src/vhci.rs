@@ -16,17 +16,17 @@ pub const CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
 /// Status of a port to which nothing is attached.
 const FREE: u32 = 4;
 
-/// How often ports are looked at.
+/// Polling interval of the ports.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long the emulator may take to say that a camera is plugged in.
+/// Timeout for the emulator to report that a camera is plugged in.
 const READY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Keeps the camera at `address` attached to the port with `index` among those of its speed: whenever the port is free,
 /// it is attached again. Returns on an error only.
 ///
 /// # Errors
-/// When the kernel has no `vhci_hcd`, or its files cannot be used.
+/// If the kernel has no `vhci_hcd`, or its files are not accessible.
 pub fn keep_attached(index: usize, address: SocketAddr, speed: Speed) -> io::Result<()> {
     let controller = Path::new(CONTROLLER);
     loop {

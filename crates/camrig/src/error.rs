@@ -1,11 +1,11 @@
-//! Why a processor or a driver cannot go on.
+//! Errors of processors and drivers.
 //!
-//! These types lie in a module of their own because everything that a user implements or holds names them.
+//! These types have a module of their own because everything that a user implements or holds refers to them.
 
-/// Why a processor cannot go on: any error, or a text (`"too dark".into()`).
+/// An error that stops a processor: any error, or a text (`"too dark".into()`).
 pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a driver cannot do what was asked, as one line that a user can act on.
+/// An error of a driver, as one line with enough information to fix it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct DriverError {
@@ -14,17 +14,17 @@ pub struct DriverError {
 }
 
 impl DriverError {
-    /// An error that a later attempt does not change, such as options that contradict the device.
+    /// An error that retrying does not fix, such as options that the device does not support.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), unavailable: false }
     }
 
-    /// The device is missing, or another program uses it: a later attempt may succeed.
+    /// The device is missing, or in use by another program: retrying may succeed.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { message: message.into(), unavailable: true }
     }
 
-    /// Whether the device is missing, or another program uses it.
+    /// Returns whether the device is missing or in use by another program.
     pub fn is_unavailable(&self) -> bool {
         self.unavailable
     }

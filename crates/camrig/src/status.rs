@@ -1,4 +1,4 @@
-//! How a run says that it goes on: a table on a terminal, a line a minute elsewhere.
+//! Progress output of a run: a table on a terminal, otherwise one line per minute.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use camrig_status::{ActorState, RigStatus};
 use camrig_top::Footer;
 
-/// How often the table is redrawn.
+/// Interval between updates of the table.
 const TABLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often a line is written.
+/// Interval between status lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Says on stderr how a rig is doing.
+/// Writes the state of a rig to stderr.
 pub(crate) struct Progress {
-    /// None where stderr is no terminal.
+    /// `None` if stderr is not a terminal.
     table: Option<Footer>,
-    /// None when nothing more is to be said.
+    /// Time of the next output; `None` after [`Self::end`].
     due: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl Progress {
         Self { table, due: Some(Instant::now() + first) }
     }
 
-    /// Whether it is time to show how the rig is doing.
+    /// Returns whether the next output is due.
     pub(crate) fn is_due(&self) -> bool {
         self.due.is_some_and(|due| due <= Instant::now())
     }
@@ -43,7 +43,7 @@ impl Progress {
         self.due = Some(Instant::now() + interval);
     }
 
-    /// Says nothing more, and leaves nothing on the terminal.
+    /// Stops the output and removes the table from the terminal.
     pub(crate) fn end(&mut self) {
         self.table.iter_mut().for_each(Footer::clear);
         self.due = None;

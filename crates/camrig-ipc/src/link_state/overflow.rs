@@ -1,4 +1,4 @@
-//! What becomes of a frameset that finds no room, and why it did not arrive.
+//! Overflow policies, and the reasons of drops.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// The oldest queued frameset makes room: the reader sees the freshest.
+    /// Drop the oldest queued frameset: the reader gets the newest.
     #[default]
     DropOldest,
-    /// The new frameset is dropped: the reader finishes what it has.
+    /// Drop the new frameset: the reader finishes the queued ones.
     DropNewest,
-    /// The producer waits: nothing is lost, and the slowest reader sets the pace.
+    /// Wait: nothing is dropped, and the slowest reader sets the pace.
     Block,
 }
 
-/// Why a link did not deliver a frameset.
+/// The reason why a link did not deliver a frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DropReason {
@@ -23,13 +23,13 @@ pub enum DropReason {
     NoSlot,
     /// It was the oldest in a full queue.
     DropOldest,
-    /// It was the newest for a full queue, or for a reader that has not heard of its slots yet.
+    /// It was new when the queue was full, or the reader had not received its pool's announcement yet.
     DropNewest,
     /// The reader had ended or died, or was being restarted.
     ReaderGone,
-    /// What arrived was not a frameset.
+    /// It was invalid.
     Refused,
-    /// It was lost with a process that died.
+    /// It was lost in a process that died.
     ProcessDied,
 }
 

@@ -42,7 +42,7 @@ pub(crate) trait ProducerEnd: Send + Sync {
     /// Announces slots before the first frameset comes in one of them.
     ///
     /// # Errors
-    /// When the system has no descriptors or addresses left.
+    /// If the system has no file descriptors or address space left.
     fn announce_pool(&self, _pool: &Arc<SlotPool>) -> Result<(), MemoryError> {
         Ok(())
     }
@@ -53,7 +53,8 @@ pub(crate) trait ProducerEnd: Send + Sync {
     /// Takes back the oldest frameset that still waits, if the overflow policy allows that.
     fn take_back_oldest(&self) -> bool;
 
-    /// Queues a frameset by the overflow policy, and wakes the reader. To lose none, wait for [`Self::has_room`] first.
+    /// Queues a frameset according to the overflow policy, and wakes the reader. To drop none, wait for
+    /// [`Self::has_room`] first.
     fn publish(&self, frameset: &mut Outgoing<'_>);
 
     /// Ends the link: nothing more will be produced.
@@ -71,7 +72,7 @@ pub(crate) trait ReaderEnd: Send {
     /// Takes the oldest queued frameset. Returns `None` when nothing is queued.
     ///
     /// # Errors
-    /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
+    /// If the queued item is not a valid frameset: it is counted as refused, and the link should be closed.
     fn take(&mut self) -> Result<Option<FrameSet>, Box<dyn Error + Send + Sync>>;
 
     /// Drops everything that is queued, because its reader is gone.

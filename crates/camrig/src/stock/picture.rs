@@ -1,6 +1,6 @@
-//! Frames as PNG files: color, depth in colors, and depth as it came.
+//! Frames as PNG files: color, colorized depth, and raw depth.
 //!
-//! It deliberately knows no folder and no frameset: who has a frame decides where its file goes.
+//! This module only encodes; the caller decides the file's name and folder.
 
 use std::io;
 
@@ -9,11 +9,11 @@ use png::{BitDepth, ColorType};
 
 use super::colorize::Colorizer;
 
-/// The keyword of the text in a file of depth that says how many metres one unit has: without it the numbers
-/// of a D405 could not be told from those of other models.
+/// Keyword of the text chunk in a depth file that gives the depth unit in metres. Without it, the values of a D405
+/// could not be distinguished from those of other models.
 const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";
 
-/// What a PNG file shows.
+/// A frame prepared for encoding as PNG.
 pub struct Picture<'a> {
     frame: Frame<'a>,
     format: (ColorType, BitDepth),
@@ -27,12 +27,12 @@ impl<'a> Picture<'a> {
         Self::rgb8(color.frame(), color.to_rgb8())
     }
 
-    /// Depth in colors, for the eye.
+    /// Depth mapped to colors, for viewing.
     pub fn colorized(depth: &DepthView<'a>, colors: &Colorizer) -> Self {
         Self::rgb8(depth.frame(), colors.to_rgb8(depth))
     }
 
-    /// The depth units as they are, 16 bits each, and how long one is.
+    /// The raw depth values, 16 bits each, with the depth unit.
     pub fn depth16(depth: &DepthView<'a>) -> Self {
         // PNG stores the high byte first.
         let pixels = depth.iter_units().flat_map(u16::to_be_bytes).collect();
@@ -44,17 +44,17 @@ impl<'a> Picture<'a> {
         Self { frame, format: (ColorType::Rgb, BitDepth::Eight), pixels, depth_unit_meters: None }
     }
 
-    /// The file.
+    /// Encodes the picture as a PNG file.
     ///
     /// # Errors
-    /// When the frame is no image: without pixels, or with other than its size asks for.
+    /// If the frame has no pixels, or their size does not match the format.
     pub fn to_png(&self) -> io::Result<Vec<u8>> {
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, self.frame.width(), self.frame.height());
         let (color_type, bit_depth) = self.format;
         encoder.set_color(color_type);
         encoder.set_depth(bit_depth);
-        // A processor that takes long loses framesets; the disk has room.
+        // A slow processor drops framesets; disk space is less critical.
         encoder.set_compression(png::Compression::Fast);
         if let Some(meters) = self.depth_unit_meters {
             encoder.add_text_chunk(DEPTH_UNIT_KEYWORD.to_owned(), meters.to_string())?;

@@ -1,25 +1,25 @@
-//! Whether an actor that failed gets another life, when, and with what help.
+//! The restart policy: whether and when a failed actor is restarted, and whether its device is reset first.
 //!
-//! A camera's ladder: its pipeline is restarted; when that does not help, its device is reset, once; when the
-//! device is missing it is waited for, with growing pauses; and when it failed too often, or is missing for too
-//! long, it has failed for good. A processor is restarted or has failed. What helped is forgotten as soon as
-//! the actor has produced again: the next failure begins at the foot of the ladder.
+//! Recovery of a camera escalates: its pipeline is restarted; if that does not help, its device is reset once; a
+//! missing device is waited for, with increasing pauses; after too many failures, or too long without the device, the
+//! camera has failed permanently. A processor is only restarted. When the actor produces output again, the state is
+//! reset, and the next failure starts with the first step.
 //!
-//! It deliberately starts nothing and knows no clock: it is told what time it is.
+//! This module performs no actions and has no clock: it gets the time as an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::topology::RestartPolicy;
 
-/// What becomes of an actor that failed.
+/// Reaction to the failure of an actor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Another life, after a pause.
+    /// Restart after a pause.
     Restart { pause: Duration, reset: bool },
-    /// The same, but its device is missing: it does not count as a restart.
+    /// Restart after a pause because the device is missing: does not count as a restart.
     WaitForDevice { pause: Duration },
-    /// It has failed for good, for this reason beside its own.
+    /// The actor has failed permanently, with this additional reason.
     GiveUp(Option<String>),
 }
 
@@ -27,13 +27,13 @@ pub(crate) enum Decision {
 #[derive(Debug)]
 pub(crate) struct Ladder {
     policy: RestartPolicy,
-    /// Whether a reset of a device may help.
+    /// If true, a device reset may help.
     has_device: bool,
-    /// When it was restarted, within the window.
+    /// Times of the restarts within the window.
     restarts: VecDeque<Instant>,
-    /// Restarts in a row that did not help.
-    in_vain: u32,
-    /// Pauses in a row, for the length of the next one.
+    /// Number of consecutive restarts without success.
+    unsuccessful: u32,
+    /// Number of consecutive pauses, which determines the length of the next one.
     pauses: u32,
     was_reset: bool,
     missing_since: Option<Instant>,
@@ -45,22 +45,22 @@ impl Ladder {
             policy,
             has_device,
             restarts: VecDeque::new(),
-            in_vain: 0,
+            unsuccessful: 0,
             pauses: 0,
             was_reset: false,
             missing_since: None,
         }
     }
 
-    /// The actor works: whatever comes next begins at the foot of the ladder.
+    /// Notes that the actor produces output: the next failure starts with the first step.
     pub(crate) fn note_success(&mut self) {
-        self.in_vain = 0;
+        self.unsuccessful = 0;
         self.pauses = 0;
         self.was_reset = false;
         self.missing_since = None;
     }
 
-    /// Decides what becomes of the actor, which failed `now`.
+    /// Decides how to react to a failure at the time `now`.
     pub(crate) fn decide(&mut self, now: Instant, device_is_missing: bool) -> Decision {
         if self.policy.max == 0 {
             return Decision::GiveUp(None);
@@ -83,13 +83,13 @@ impl Ladder {
             return Decision::GiveUp(Some(reason));
         }
         self.restarts.push_back(now);
-        let reset = self.has_device && self.in_vain > 0 && !self.was_reset;
+        let reset = self.has_device && self.unsuccessful > 0 && !self.was_reset;
         self.was_reset |= reset;
-        self.in_vain += 1;
+        self.unsuccessful += 1;
         Decision::Restart { pause: self.pause(), reset }
     }
 
-    /// The next pause: twice the one before, up to the longest.
+    /// Returns the next pause: twice the previous one, up to the maximum.
     fn pause(&mut self) -> Duration {
         let factor = 2_u32.saturating_pow(self.pauses);
         self.pauses = self.pauses.saturating_add(1);

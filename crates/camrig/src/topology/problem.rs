@@ -1,6 +1,6 @@
-//! What is wrong with a topology, as its writer reads it: fact, place, choices.
+//! Problems of a topology: fact, location, choices.
 //!
-//! It deliberately knows no TOML and no rules; whoever finds a problem says where it is and what would do.
+//! This module does not depend on TOML or on the rules of a topology: its callers describe location and remedy.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::{NAME_BYTES_MAX, Span};
 use crate::driver::DriverError;
 
-/// Problems that are shown; of any further ones only the number.
+/// Maximum number of problems that are shown; of further ones only the number is.
 const PROBLEMS_SHOWN_MAX: usize = 64;
 
-/// Choices that are listed; of any further ones only the number.
+/// Maximum number of choices that are listed; of further ones only the number is.
 const CHOICES_SHOWN_MAX: usize = 16;
 
 /// The text of a topology and the name of its file.
@@ -28,13 +28,12 @@ impl Source {
         Arc::new(Self { file: file.to_owned(), text: text.to_owned() })
     }
 
-    /// The line in which `span` starts, its number, and the part of `span` that lies on it.
+    /// Returns the line in which `span` starts, its number, and the part of `span` on it.
     ///
-    /// Problems show this line only: it is where the eye has to go, and rendering stays quick however large
-    /// the file is.
+    /// Problems show only this line, so that rendering is quick for files of any size.
     fn line(&self, span: Span) -> (&str, usize, Span) {
         let text = self.text.as_str();
-        // A parser may stop between lines or inside a character; a caret cannot.
+        // A parser may report a position between lines or inside a character, which a caret cannot mark.
         let floor = |offset: usize| (0..=offset).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let start = floor(span.start.min(text.len()));
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
@@ -46,7 +45,7 @@ impl Source {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug)]
 struct Problem {
     title: String,
@@ -55,7 +54,7 @@ struct Problem {
     unavailable: bool,
 }
 
-/// Everything that is wrong with a topology, in the order of its file.
+/// All problems of a topology, in the order of its file.
 #[derive(Debug)]
 pub(crate) struct Problems {
     source: Arc<Source>,
@@ -63,12 +62,12 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// None yet.
+    /// Creates an empty list.
     pub(super) fn new(source: Arc<Source>) -> Self {
         Self { source, list: Vec::new() }
     }
 
-    /// The file as a whole is the problem: `fact` is said of it.
+    /// Returns a problem of the whole file, described by `fact`.
     pub(super) fn of_file(file: &str, fact: &str) -> Self {
         let mut problems = Self::new(Source::new(file, ""));
         problems.add_file(fact);
@@ -80,14 +79,14 @@ impl Problems {
         self.list.push(Problem { title, span: None, label: String::new(), unavailable: false });
     }
 
-    /// `title` says what is wrong, `label` what would do; the label may be empty.
+    /// Adds a problem: `title` is the fact, `label` the remedy, which may be empty.
     pub(super) fn add(&mut self, span: Span, title: impl Into<String>, label: impl Into<String>) {
         let problem =
             Problem { title: title.into(), span: Some(span), label: label.into(), unavailable: false };
         self.list.push(problem);
     }
 
-    /// The device of a camera cannot be used.
+    /// Adds the problem that the device of a camera cannot be used.
     pub(super) fn add_device(&mut self, span: Span, camera: &str, error: &DriverError) {
         let title = format!("camera {}: {error}", quote(camera));
         let unavailable = error.is_unavailable();
@@ -98,18 +97,18 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Goes on while there is none; fails with all of them, in the order of the file.
+    /// Returns `Ok` without problems, and all of them in the order of the file otherwise.
     pub(super) fn none_yet(mut self) -> Result<Self, Self> {
         self.list.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
         if self.is_empty() { Ok(self) } else { Err(self) }
     }
 
-    /// Whether nothing is wrong but that devices are not there: trying again later may help.
+    /// Returns whether all problems are unavailable devices: trying again later may help.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.list.iter().all(|problem| problem.unavailable)
     }
 
-    /// The text that a user reads; `styled` for a terminal.
+    /// Renders the text for the user; `styled` for a terminal.
     pub(crate) fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut texts: Vec<String> = self
@@ -143,7 +142,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A name in backticks: on one line, and cut where no valid name goes on.
+/// Quotes a name in backticks: on one line, and truncated to the length of valid names.
 pub(super) fn quote(name: &str) -> String {
     let mut quoted = String::from("`");
     for letter in name.chars().take(NAME_BYTES_MAX) {
@@ -157,7 +156,7 @@ pub(super) fn quote(name: &str) -> String {
     quoted
 }
 
-/// ``there are: `left`, `right` ``
+/// Formats the choices, as ``there are: `left`, `right` ``.
 pub(super) fn there_are<'a>(known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known = known.into_iter();
     let shown: Vec<_> = known.by_ref().take(CHOICES_SHOWN_MAX).map(quote).collect();
@@ -172,11 +171,12 @@ pub(super) fn there_are<'a>(known: impl IntoIterator<Item = &'a str>) -> String 
     text
 }
 
-/// ``did you mean `left`? there are: `left`, `right` ``; asks only when one is near.
+/// Formats the nearest choice, if one is near, and all choices, as ``did you mean `left`? there are: `left`, `right`
+/// ``.
 pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.into_iter().collect();
     let there_are = there_are(known.iter().copied());
-    // A third of the word, as cargo does; a text much longer than any name is near to none.
+    // A third of the word, as in cargo; a text much longer than any name is near to none.
     let near = written.len().clamp(3, NAME_BYTES_MAX) / 3;
     let distance = |name: &str| strsim::damerau_levenshtein(written, name);
     let nearest = (written.len() <= 2 * NAME_BYTES_MAX)
