@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
 use camrig::{CameraOutput, Captured, DeviceProfile, Driver, DriverError, UsbDemand};
 use serde::Deserialize;
 
@@ -39,12 +39,12 @@ impl Driver for RealSense {
         let motion = |rate: Option<u32>| rate.and_then(|rate| StreamProfile::of_motion(rate).ok());
         let streams = [
             // Whatever it is converted to: that is what comes over USB.
-            (Stream::Color, PixelFormat::Yuyv, options.color),
-            (Stream::Depth, PixelFormat::Z16, options.depth),
-            (Stream::Infrared1, PixelFormat::Y8, options.infrared_1),
-            (Stream::Infrared2, PixelFormat::Y8, options.infrared_2),
-            (Stream::Accel, PixelFormat::Motion, motion(options.accel)),
-            (Stream::Gyro, PixelFormat::Motion, motion(options.gyro)),
+            (Stream::COLOR, PixelFormat::Yuyv.into(), options.color),
+            (Stream::DEPTH, PixelFormat::Z16.into(), options.depth),
+            (Stream::INFRARED_1, PixelFormat::Y8.into(), options.infrared_1),
+            (Stream::INFRARED_2, PixelFormat::Y8.into(), options.infrared_2),
+            (Stream::ACCEL, Format::Motion, motion(options.accel)),
+            (Stream::GYRO, Format::Motion, motion(options.gyro)),
         ];
         let stream = |(stream, format, profile): (_, _, Option<_>)| {
             profile.map(|profile| DeviceProfile { stream, format, profile })

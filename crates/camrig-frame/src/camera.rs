@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{FrameHeader, Metadata, PixelFormat, Stream, StreamProfile, Timestamp};
+use crate::{
+    Format, FrameHeader, MOTION_SECONDS, Payload, PixelFormat, Role, Stream, StreamProfile, Timestamp,
+};
 
-/// Who produces framesets, and everything about them that does not change while it runs.
+/// Static description of a producer: identity, calibration, streams.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CameraInfo {
     /// The actor's name in the topology.
@@ -23,7 +25,7 @@ pub struct CameraInfo {
     pub usb_type: String,
     /// Metres in one unit of depth: 0.0001 for a D405 by default, 0.001 for other D400 models.
     pub depth_unit_meters: f32,
-    /// The streams, at most one of each kind, in the order of [`Stream::ALL`].
+    /// The streams, each with a name of its own, in the order in which framesets hold their frames.
     pub streams: Vec<StreamInfo>,
 }
 
@@ -44,21 +46,29 @@ impl Default for CameraInfo {
 }
 
 impl CameraInfo {
-    /// What is known of one stream, if the camera has it.
+    /// The declaration of one stream, if the camera has it.
     pub fn stream(&self, stream: Stream) -> Option<&StreamInfo> {
         self.streams.iter().find(|info| info.stream == stream)
     }
+
+    /// The declaration of the first stream with this role.
+    pub fn stream_of(&self, role: Role) -> Option<&StreamInfo> {
+        self.streams.iter().find(|info| info.role == role)
+    }
 }
 
-/// One stream of a camera.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The declaration of one stream: everything that does not change from frame to frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StreamInfo {
     /// Which stream.
     pub stream: Stream,
-    /// How its pixels are stored.
-    pub format: PixelFormat,
-    /// Its size and rate.
-    pub profile: StreamProfile,
+    /// What its frames are for.
+    pub role: Role,
+    /// Its largest frame. Frames of motion, encoded images, tensors and messages may be smaller; the slots are made
+    /// for this size.
+    pub payload: Payload,
+    /// How many frames, or samples of motion, it has in a second.
+    pub frames_per_second: u32,
     /// Its pinhole model, where the camera tells it.
     pub intrinsics: Option<Intrinsics>,
     /// The transform from this stream's coordinates to those of depth, where the camera tells it.
@@ -66,18 +76,140 @@ pub struct StreamInfo {
 }
 
 impl StreamInfo {
-    /// The header of one frame of this stream, rows without padding and without metadata.
-    pub fn header(&self, number: u64, timestamp: Timestamp) -> FrameHeader {
-        FrameHeader {
-            stream: self.stream,
-            format: self.format,
-            width: self.profile.width(),
-            height: self.profile.height(),
-            stride_bytes: self.profile.width() * self.format.bytes_per_pixel(),
-            number,
-            timestamp,
-            metadata: Metadata::EMPTY,
+    /// A stream whose largest frame has this payload, in the payload's usual role, without calibration.
+    pub const fn new(stream: Stream, payload: Payload, frames_per_second: u32) -> Self {
+        let role = payload.format().role();
+        Self { stream, role, payload, frames_per_second, intrinsics: None, to_depth: None }
+    }
+
+    /// A stream of images whose rows have no padding.
+    pub const fn image(stream: Stream, format: PixelFormat, profile: StreamProfile) -> Self {
+        let payload = Payload::image(format, profile.width(), profile.height());
+        Self::new(stream, payload, profile.frames_per_second())
+    }
+
+    /// A stream of motion with so many samples in a second; a frame holds those of [`MOTION_SECONDS`].
+    pub const fn motion(stream: Stream, samples_per_second: u32) -> Self {
+        let samples = samples_per_second.saturating_mul(MOTION_SECONDS);
+        Self::new(stream, Payload::Motion { samples }, samples_per_second)
+    }
+
+    /// A stream in a format whose frames follow from their size; `None` for others.
+    pub fn with_profile(stream: Stream, format: Format, profile: StreamProfile) -> Option<Self> {
+        let payload = format.payload(profile.width(), profile.height())?;
+        Some(Self::new(stream, payload, profile.frames_per_second()))
+    }
+
+    /// How its frames are stored.
+    pub const fn format(&self) -> Format {
+        self.payload.format()
+    }
+
+    /// Size and rate; `None` for tensors and messages.
+    pub fn profile(&self) -> Option<StreamProfile> {
+        let (width, height) = self.payload.size()?;
+        StreamProfile::new(width, height, self.frames_per_second).ok()
+    }
+
+    /// The header of its largest frame: number 0, at the zero of the hardware clock, without metadata.
+    pub const fn largest(&self) -> FrameHeader {
+        FrameHeader { role: self.role, ..FrameHeader::new(self.stream, self.payload) }
+    }
+
+    /// The header of one frame of this stream, as large as declared and without metadata.
+    pub const fn header(&self, number: u64, timestamp: Timestamp) -> FrameHeader {
+        FrameHeader { number, timestamp, ..self.largest() }
+    }
+}
+
+/// A declaration in binary formats.
+#[derive(Serialize, Deserialize)]
+struct BinaryInfo {
+    stream: Stream,
+    role: Role,
+    payload: Payload,
+    frames_per_second: u32,
+    intrinsics: Option<Intrinsics>,
+    to_depth: Option<Extrinsics>,
+}
+
+/// A declaration in JSON: images, points and motion by format and profile, everything else by its payload.
+#[derive(Serialize, Deserialize)]
+struct TextInfo {
+    stream: Stream,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<StreamProfile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Payload>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frames_per_second: Option<u32>,
+    intrinsics: Option<Intrinsics>,
+    to_depth: Option<Extrinsics>,
+}
+
+impl From<&StreamInfo> for TextInfo {
+    fn from(info: &StreamInfo) -> Self {
+        let StreamInfo { stream, payload, frames_per_second, intrinsics, to_depth, .. } = *info;
+        let role = (info.role != info.format().role()).then_some(info.role);
+        let as_rows = info.profile().filter(|profile| {
+            let (width, height) = (profile.width(), profile.height());
+            let stride_bytes = payload.row_bytes().unwrap_or_default();
+            Payload::of_rows(&info.format().to_string(), width, height, stride_bytes) == Some(payload)
+        });
+        let (format, payload, frames_per_second) = match as_rows {
+            Some(_) => (Some(info.format().to_string()), None, None),
+            None => (None, Some(payload), Some(frames_per_second)),
+        };
+        Self { stream, role, format, profile: as_rows, payload, frames_per_second, intrinsics, to_depth }
+    }
+}
+
+impl TryFrom<TextInfo> for StreamInfo {
+    type Error = String;
+
+    fn try_from(text: TextInfo) -> Result<Self, String> {
+        let TextInfo { stream, intrinsics, to_depth, .. } = text;
+        let (payload, frames_per_second) = match (text.payload, text.format, text.profile) {
+            (Some(payload), ..) => (payload, text.frames_per_second.unwrap_or(1)),
+            (None, Some(format), Some(profile)) => {
+                let (width, height) = (profile.width(), profile.height());
+                let payload = match Payload::of_rows(&format, width, height, 0) {
+                    Some(Payload::Image { format, .. }) => Payload::image(format, width, height),
+                    other => {
+                        other.ok_or_else(|| format!("stream `{stream}` has an unknown format `{format}`"))?
+                    }
+                };
+                (payload, profile.frames_per_second())
+            }
+            _ => return Err(format!("stream `{stream}` has neither a payload nor a format and a profile")),
+        };
+        let info = Self { intrinsics, to_depth, ..Self::new(stream, payload, frames_per_second) };
+        Ok(Self { role: text.role.unwrap_or(info.role), ..info })
+    }
+}
+
+impl Serialize for StreamInfo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return TextInfo::from(self).serialize(serializer);
         }
+        let Self { stream, role, payload, frames_per_second, intrinsics, to_depth } = *self;
+        BinaryInfo { stream, role, payload, frames_per_second, intrinsics, to_depth }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamInfo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Self::try_from(TextInfo::deserialize(deserializer)?).map_err(serde::de::Error::custom);
+        }
+        let BinaryInfo { stream, role, payload, frames_per_second, intrinsics, to_depth } =
+            BinaryInfo::deserialize(deserializer)?;
+        Ok(Self { stream, role, payload, frames_per_second, intrinsics, to_depth })
     }
 }
 
@@ -156,4 +288,50 @@ impl Extrinsics {
     /// The transform that changes nothing.
     pub const IDENTITY: Self =
         Self { rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], translation_meters: [0.0; 3] };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JSON, Name};
+
+    #[test]
+    fn a_declaration_of_rows_is_written_as_it_always_was() {
+        let json =
+            r#"{"stream":"depth","format":"z16","profile":"848x480@30","intrinsics":null,"to_depth":null}"#;
+        let info = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, "848x480@30".parse().unwrap());
+        assert_eq!(serde_json::to_string(&info).unwrap(), json);
+        assert_eq!(serde_json::from_str::<StreamInfo>(json).unwrap(), info);
+
+        let json =
+            r#"{"stream":"gyro","format":"motion","profile":"400x1@200","intrinsics":null,"to_depth":null}"#;
+        let info = StreamInfo::motion(Stream::GYRO, 200);
+        assert_eq!(serde_json::to_string(&info).unwrap(), json);
+        assert_eq!(serde_json::from_str::<StreamInfo>(json).unwrap(), info);
+    }
+
+    #[test]
+    fn every_other_declaration_has_its_payload() {
+        let schema = Name::constant("camrig.Boxes");
+        let boxes = Payload::Message { schema, encoding: JSON, size_bytes: 4096 };
+        let info = StreamInfo::new(Stream::new("boxes").unwrap(), boxes, 30);
+        let json = serde_json::to_string(&info).unwrap();
+        assert_eq!(
+            json,
+            r#"{"stream":"boxes","payload":{"message":{"schema":"camrig.Boxes","encoding":"json","size_bytes":4096}},"frames_per_second":30,"intrinsics":null,"to_depth":null}"#
+        );
+        assert_eq!(serde_json::from_str::<StreamInfo>(&json).unwrap(), info);
+
+        let mask =
+            StreamInfo::image(Stream::new("mask").unwrap(), PixelFormat::Y8, "4x4@30".parse().unwrap());
+        let mask = StreamInfo { role: Role::Other, ..mask };
+        let json = serde_json::to_string(&mask).unwrap();
+        assert_eq!(serde_json::from_str::<StreamInfo>(&json).unwrap(), mask);
+        for json in [
+            r#"{"stream":"depth","format":"z17","profile":"4x4@30","intrinsics":null,"to_depth":null}"#,
+            r#"{"stream":"depth","format":"z16","intrinsics":null,"to_depth":null}"#,
+        ] {
+            assert!(serde_json::from_str::<StreamInfo>(json).is_err());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Where the pixels of each frame lie in the memory of a frameset.
+//! Where the content of each frame lies in the memory of a frameset.
 //!
 //! Both ends of a link compute the layout from the headers, so no offset ever travels and none can be wrong.
 
@@ -6,15 +6,15 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use crate::{FrameHeader, MAX_FRAMES, MAX_SIDE_PIXELS, Stream};
+use crate::{FrameHeader, MAX_FRAMES, MAX_SIDE_PIXELS, Payload, Stream};
 
 /// Each frame starts at a multiple of this, so that rows can be read with the widest loads.
 pub const FRAME_ALIGN_BYTES: usize = 64;
 
-/// The most pixels, in bytes, that one frameset can hold: 256 MiB.
+/// The largest content of one frameset, in bytes: 256 MiB.
 pub const MAX_FRAMESET_BYTES: usize = 256 << 20;
 
-/// The byte range of each frame's pixels, in the order of the headers.
+/// The byte range of each frame's content, in the order of the headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     ranges: ArrayVec<Range<usize>, MAX_FRAMES>,
@@ -26,7 +26,8 @@ impl Layout {
     ///
     /// # Errors
     /// When a header contradicts itself (a side of zero or beyond [`MAX_SIDE_PIXELS`], a stride shorter
-    /// than a row or longer than two, a stream twice), or all together exceed [`MAX_FRAMESET_BYTES`].
+    /// than a row or longer than two, a stream twice), there are more than [`MAX_FRAMES`], or all together exceed
+    /// [`MAX_FRAMESET_BYTES`].
     pub fn of(frames: &[FrameHeader]) -> Result<Self, LayoutError> {
         let mut ranges = ArrayVec::new();
         let mut end = 0;
@@ -34,21 +35,14 @@ impl Layout {
             if frames[..index].iter().any(|other| other.stream == frame.stream) {
                 return Err(LayoutError::Twice(frame.stream));
             }
-            let sides = 1..=MAX_SIDE_PIXELS;
-            let row_bytes = frame.width.saturating_mul(frame.format.bytes_per_pixel());
-            if !sides.contains(&frame.width) || !sides.contains(&frame.height) {
-                return Err(LayoutError::Size(frame.stream, frame.width, frame.height));
-            }
-            if frame.stride_bytes < row_bytes || frame.stride_bytes > row_bytes.saturating_mul(2) {
-                return Err(LayoutError::Stride(frame.stream, frame.stride_bytes, row_bytes));
-            }
+            check(frame.stream, &frame.payload)?;
             let start = usize::next_multiple_of(end, FRAME_ALIGN_BYTES);
-            // At most 2^13 rows of 2^18 bytes each: no overflow.
-            end = start + frame.size_bytes() as usize;
+            let size_bytes = usize::try_from(frame.size_bytes()).map_err(|_| LayoutError::TooLarge)?;
+            end = start.saturating_add(size_bytes);
             if end > MAX_FRAMESET_BYTES {
                 return Err(LayoutError::TooLarge);
             }
-            ranges.push(start..end);
+            ranges.try_push(start..end).map_err(|_| LayoutError::TooMany)?;
         }
         Ok(Self { ranges, size_bytes: end })
     }
@@ -58,13 +52,29 @@ impl Layout {
         self.size_bytes
     }
 
-    /// Where the pixels of the frame at `index` lie.
+    /// Where the content of the frame at `index` lies.
     ///
     /// # Panics
     /// When there is no such frame.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.ranges[index].clone()
     }
+}
+
+/// Checks that the sides and rows of a payload make sense.
+fn check(stream: Stream, payload: &Payload) -> Result<(), LayoutError> {
+    let sides = 1..=MAX_SIDE_PIXELS;
+    if let Some((width, height)) = payload.size()
+        && !(sides.contains(&width) && sides.contains(&height))
+    {
+        return Err(LayoutError::Size(stream, width, height));
+    }
+    if let (Some(stride_bytes), Some(row_bytes)) = (payload.stride_bytes(), payload.row_bytes())
+        && !(row_bytes..=row_bytes.saturating_mul(2)).contains(&stride_bytes)
+    {
+        return Err(LayoutError::Stride(stream, stride_bytes, row_bytes));
+    }
+    Ok(())
 }
 
 /// Why headers are not those of a frameset.
@@ -79,6 +89,9 @@ pub enum LayoutError {
     /// The stride does not fit the width.
     #[error("the {0} frame has a stride of {1} bytes; a row has {2}, and at most that again of padding")]
     Stride(Stream, u32, u32),
+    /// There are too many frames.
+    #[error("a frameset has at most {MAX_FRAMES} frames")]
+    TooMany,
     /// All frames together are too large.
     #[error("the frameset is larger than {} MiB", MAX_FRAMESET_BYTES >> 20)]
     TooLarge,
@@ -87,41 +100,49 @@ pub enum LayoutError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Metadata, PixelFormat, Timestamp};
+    use crate::{DType, PixelFormat, Shape};
 
     fn frame(stream: Stream, format: PixelFormat, width: u32, height: u32) -> FrameHeader {
-        FrameHeader {
-            stream,
-            format,
-            width,
-            height,
-            stride_bytes: width * format.bytes_per_pixel(),
-            number: 0,
-            timestamp: Timestamp { clock: Clock::Hardware, nanos: 0 },
-            metadata: Metadata::EMPTY,
-        }
+        FrameHeader::image(stream, format, width, height)
     }
 
     #[test]
     fn frames_lie_behind_each_other_aligned() {
-        let color = frame(Stream::Color, PixelFormat::Rgb8, 5, 3);
-        let depth = frame(Stream::Depth, PixelFormat::Z16, 4, 2);
-        let layout = Layout::of(&[color, depth]).unwrap();
-        assert_eq!((layout.range(0), layout.range(1), layout.size_bytes()), (0..45, 64..80, 80));
+        let color = frame(Stream::COLOR, PixelFormat::Rgb8, 5, 3);
+        let depth = frame(Stream::DEPTH, PixelFormat::Z16, 4, 2);
+        let shape = Shape::new(&[3, 0]).unwrap();
+        let empty = FrameHeader::new(Stream::POINTS, Payload::Tensor { dtype: DType::F32, shape });
+        let layout = Layout::of(&[color, empty, depth]).unwrap();
+        assert_eq!((layout.range(0), layout.range(1), layout.range(2)), (0..45, 64..64, 64..80));
+        assert_eq!(layout.size_bytes(), 80);
         assert_eq!(Layout::of(&[]).unwrap().size_bytes(), 0);
     }
 
     #[test]
     fn headers_that_contradict_themselves_are_refused() {
-        let depth = frame(Stream::Depth, PixelFormat::Z16, 4, 2);
-        let large = frame(Stream::Color, PixelFormat::Rgb8, 8192, 8192);
+        let with = |width, height, stride_bytes| {
+            let payload = Payload::Image { format: PixelFormat::Z16, width, height, stride_bytes };
+            FrameHeader::new(Stream::DEPTH, payload)
+        };
+        let depth = with(4, 2, 8);
+        let large = frame(Stream::COLOR, PixelFormat::Rgb8, 8192, 8192);
+        let tensor = |lengths: &[u32]| {
+            let shape = Shape::new(lengths).unwrap();
+            FrameHeader::new(Stream::DEPTH, Payload::Tensor { dtype: DType::F64, shape })
+        };
+        let named =
+            |index: usize| FrameHeader { stream: Stream::new(&format!("s-{index}")).unwrap(), ..depth };
         for (frames, error) in [
-            (vec![depth, depth], LayoutError::Twice(Stream::Depth)),
-            (vec![FrameHeader { width: 0, ..depth }], LayoutError::Size(Stream::Depth, 0, 2)),
-            (vec![FrameHeader { height: u32::MAX, ..depth }], LayoutError::Size(Stream::Depth, 4, u32::MAX)),
-            (vec![FrameHeader { stride_bytes: 7, ..depth }], LayoutError::Stride(Stream::Depth, 7, 8)),
-            (vec![FrameHeader { stride_bytes: 17, ..depth }], LayoutError::Stride(Stream::Depth, 17, 8)),
-            (vec![large, FrameHeader { stream: Stream::Infrared1, ..large }], LayoutError::TooLarge),
+            (vec![depth, depth], LayoutError::Twice(Stream::DEPTH)),
+            (vec![with(0, 2, 8)], LayoutError::Size(Stream::DEPTH, 0, 2)),
+            (vec![with(4, u32::MAX, 8)], LayoutError::Size(Stream::DEPTH, 4, u32::MAX)),
+            (vec![depth.with_samples(0)], LayoutError::Size(Stream::DEPTH, 0, 1)),
+            (vec![with(4, 2, 7)], LayoutError::Stride(Stream::DEPTH, 7, 8)),
+            (vec![with(4, 2, 17)], LayoutError::Stride(Stream::DEPTH, 17, 8)),
+            (vec![large, FrameHeader { stream: Stream::INFRARED_1, ..large }], LayoutError::TooLarge),
+            (vec![tensor(&[u32::MAX, u32::MAX])], LayoutError::TooLarge),
+            (vec![tensor(&[u32::MAX, u32::MAX, u32::MAX])], LayoutError::TooLarge),
+            ((0..=MAX_FRAMES).map(named).collect(), LayoutError::TooMany),
         ] {
             assert_eq!(Layout::of(&frames), Err(error));
         }

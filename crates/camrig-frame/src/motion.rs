@@ -1,20 +1,13 @@
 //! Motion: what the accelerometer and the gyroscope of a camera measured between two of its framesets.
 
-use crate::{Clock, Frame, FrameHeader, ParseProfileError, PixelFormat, Stream, StreamProfile};
+use crate::{Clock, Frame, ParseProfileError, Payload, SAMPLE_BYTES, StreamProfile};
 
-/// A frame of motion holds at most the samples of so many seconds. A camera that shows no image for longer
-/// loses the oldest.
+/// Maximum duration, in seconds, of one frame of motion. A camera that shows no image for longer loses the oldest
+/// samples.
 pub const MOTION_SECONDS: u32 = 2;
 
 /// The bytes of one sample in a frame.
-const SAMPLE_BYTES: usize = PixelFormat::Motion.bytes_per_pixel() as usize;
-
-impl Stream {
-    /// Whether its frames are samples of motion, and no images.
-    pub const fn is_motion(self) -> bool {
-        matches!(self, Self::Accel | Self::Gyro)
-    }
-}
+const BYTES: usize = SAMPLE_BYTES as usize;
 
 impl StreamProfile {
     /// The profile of a stream of motion with so many samples per second: as wide as its largest frame.
@@ -27,35 +20,22 @@ impl StreamProfile {
     }
 }
 
-impl FrameHeader {
-    /// The header of a frame of motion with so many samples; the number is that of its last one.
-    #[must_use]
-    pub const fn with_samples(self, samples: u32) -> Self {
-        Self { width: samples, stride_bytes: samples * self.format.bytes_per_pixel(), ..self }
-    }
-
-    /// How many of the device's numbers the frame stands for: one for an image, one for each sample of motion.
-    pub const fn numbers(&self) -> u64 {
-        if matches!(self.format, PixelFormat::Motion) { self.width as u64 } else { 1 }
-    }
-}
-
 /// What one motion sensor measured at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MotionSample {
     /// When, by the clock of its frame.
     pub nanos: u64,
     /// Along +X to the right, +Y down and +Z away from the camera: librealsense turns what its sensors measure
-    /// into the directions of depth, as its `d435i.md` says. Of [`Stream::Accel`] metres per second squared, at
-    /// rest those of the force that holds the camera up: y is -9.8 where it is level. Of [`Stream::Gyro`] radians
+    /// into the directions of depth, as its `d435i.md` says. Of [`Stream::ACCEL`](crate::Stream::ACCEL) metres per second squared, at
+    /// rest those of the force that holds the camera up: y is -9.8 where it is level. Of [`Stream::GYRO`](crate::Stream::GYRO) radians
     /// per second.
     pub xyz: [f32; 3],
 }
 
 impl MotionSample {
-    /// As [`PixelFormat::Motion`] stores it.
-    pub fn to_bytes(self) -> [u8; SAMPLE_BYTES] {
-        let mut bytes = [0; SAMPLE_BYTES];
+    /// As [`Payload::Motion`] stores it.
+    pub fn to_bytes(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
         let (nanos, parts) = bytes.split_at_mut(8);
         nanos.copy_from_slice(&self.nanos.to_le_bytes());
         for (to, from) in parts.as_chunks_mut::<4>().0.iter_mut().zip(self.xyz) {
@@ -64,7 +44,7 @@ impl MotionSample {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; SAMPLE_BYTES]) -> Self {
+    fn from_bytes(bytes: &[u8; BYTES]) -> Self {
         let [n0, n1, n2, n3, n4, n5, n6, n7, parts @ ..] = *bytes;
         let (parts, _) = parts.as_chunks::<4>();
         Self {
@@ -81,9 +61,9 @@ pub struct MotionView<'a> {
 }
 
 impl<'a> MotionView<'a> {
-    /// Motion; none when the frame is not [`PixelFormat::Motion`].
+    /// Motion; `None` when the frame is not [`Payload::Motion`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
-        (frame.header().format == PixelFormat::Motion).then_some(Self { frame })
+        matches!(frame.header().payload, Payload::Motion { .. }).then_some(Self { frame })
     }
 
     /// The frame itself.
@@ -98,7 +78,7 @@ impl<'a> MotionView<'a> {
 
     /// Every sample.
     pub fn iter(&self) -> impl Iterator<Item = MotionSample> + use<'a> {
-        let samples = self.frame.rows().flat_map(|row| row.as_chunks::<SAMPLE_BYTES>().0);
+        let samples = self.frame.rows().flat_map(|row| row.as_chunks::<BYTES>().0);
         samples.map(MotionSample::from_bytes)
     }
 }
@@ -106,7 +86,7 @@ impl<'a> MotionView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Metadata, Timestamp};
+    use crate::{FrameHeader, PixelFormat, Role, Stream, Timestamp};
 
     #[test]
     fn samples_come_back_as_they_were() {
@@ -115,23 +95,18 @@ mod tests {
             MotionSample { nanos: u64::MAX, xyz: [1.0, 2.0, f32::INFINITY] },
         ];
         let header = FrameHeader {
-            stream: Stream::Gyro,
-            format: PixelFormat::Motion,
-            width: 400,
-            height: 1,
-            stride_bytes: 8000,
             number: 9,
             timestamp: Timestamp { clock: Clock::Global, nanos: u64::MAX },
-            metadata: Metadata::EMPTY,
+            ..FrameHeader::new(Stream::GYRO, Payload::Motion { samples: 400 })
         };
         let header = header.with_samples(2);
-        assert_eq!((header.size_bytes(), header.numbers()), (40, 2));
+        assert_eq!((header.size_bytes(), header.numbers(), header.role), (40, 2, Role::Motion));
         let bytes = samples.map(MotionSample::to_bytes).concat();
-        let motion = MotionView::new(Frame::new(&header, &bytes)).unwrap();
+        let motion = MotionView::new(Frame::new(&header, &bytes).unwrap()).unwrap();
         assert_eq!(motion.iter().collect::<Vec<_>>(), samples);
-        assert_eq!((motion.clock(), motion.frame().stream()), (Clock::Global, Stream::Gyro));
-        let depth = FrameHeader { format: PixelFormat::Xyzrgb, stride_bytes: 40, ..header };
-        assert!(MotionView::new(Frame::new(&depth, &bytes)).is_none());
+        assert_eq!((motion.clock(), motion.frame().stream()), (Clock::Global, Stream::GYRO));
+        let depth = FrameHeader { payload: Payload::image(PixelFormat::Y8, 40, 1), ..header };
+        assert!(MotionView::new(Frame::new(&depth, &bytes).unwrap()).is_none());
         assert_eq!(depth.numbers(), 1);
     }
 

@@ -1,12 +1,12 @@
 //! Point clouds: depth images as points in space, each with the color that the camera sees there.
 
 use crate::{
-    ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat, Stream,
+    ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload, Role, Stream,
     StreamInfo,
 };
 
 /// The bytes of one point in a frame.
-const POINT_BYTES: usize = PixelFormat::Xyzrgb.bytes_per_pixel() as usize;
+const POINT_BYTES: usize = crate::POINT_BYTES as usize;
 
 /// By so many columns of the color image a point has to lie behind another one to be hidden by it: noise of
 /// depth shifts points too.
@@ -17,12 +17,12 @@ const HIDDEN_COLUMNS: f32 = 1.0;
 pub struct Point {
     /// In metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera.
     pub meters: [f32; 3],
-    /// Red, green and blue; none where the color image does not show the point.
+    /// Red, green and blue; `None` where the color image does not show the point.
     pub rgb: Option<[u8; 3]>,
 }
 
 impl Point {
-    /// As [`PixelFormat::Xyzrgb`] stores it.
+    /// As [`Payload::Points`] stores it.
     fn to_bytes(self) -> [u8; POINT_BYTES] {
         let mut bytes = [0; POINT_BYTES];
         for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(self.meters) {
@@ -51,9 +51,9 @@ pub struct PointsView<'a> {
 }
 
 impl<'a> PointsView<'a> {
-    /// Points; none when the frame is not [`PixelFormat::Xyzrgb`].
+    /// Points; `None` when the frame is not [`Payload::Points`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
-        (frame.header().format == PixelFormat::Xyzrgb).then_some(Self { frame })
+        matches!(frame.payload(), Payload::Points { .. }).then_some(Self { frame })
     }
 
     /// The frame itself.
@@ -61,7 +61,7 @@ impl<'a> PointsView<'a> {
         self.frame
     }
 
-    /// Every pixel of the image, row by row; none where there is no depth.
+    /// Every pixel of the image, row by row; `None` where there is no depth.
     pub fn iter(&self) -> impl Iterator<Item = Option<Point>> + use<'a> {
         let points = self.frame.rows().flat_map(|row| row.as_chunks::<POINT_BYTES>().0);
         points.map(Point::from_bytes).map(|point| Some(point).filter(|point| point.meters[2] > 0.0))
@@ -102,20 +102,25 @@ impl PointCloud {
         Ok(Self { lens, rays, color: color.map(eye).transpose()? })
     }
 
-    /// The header of the points of a depth frame.
+    /// The header of the points of a depth frame, in the stream [`Stream::POINTS`].
     pub fn header(depth: &FrameHeader) -> FrameHeader {
-        let format = PixelFormat::Xyzrgb;
-        FrameHeader { format, stride_bytes: depth.width * format.bytes_per_pixel(), ..*depth }
+        let (width, height) = depth.payload.size().unwrap_or_default();
+        let payload = Payload::Points { width, height };
+        FrameHeader { stream: Stream::POINTS, role: Role::Points, payload, ..*depth }
+    }
+
+    /// The declaration of the stream of points that are made of these depth frames.
+    pub fn stream(depth: &StreamInfo) -> StreamInfo {
+        let header = Self::header(&depth.largest());
+        StreamInfo { stream: header.stream, role: header.role, payload: header.payload, ..*depth }
     }
 
     /// Writes the points of a depth image, as [`Self::header`] says, with the colors of `color`. A point that
     /// something nearer hides from the color image has no color.
     ///
     /// # Errors
-    /// When an image is not of the size for which the calibration is.
-    ///
-    /// # Panics
-    /// When `points` is not as long as the header says.
+    /// When an image is not of the size for which the calibration is, or `points` is not as long as the header
+    /// says.
     pub fn write(
         &self,
         depth: &DepthView<'_>,
@@ -128,14 +133,13 @@ impl PointCloud {
             check_size(color.frame(), &eye.lens)?;
         }
         let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
-        assert!(points.len() == self.rays.len() && rest.is_empty(), "room for the points of a depth image");
+        if points.len() != self.rays.len() || !rest.is_empty() {
+            return Err(PointCloudError::Room);
+        }
         let width = self.lens.width as usize;
-        let rows =
-            points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)).zip(depth.frame().rows());
-        for ((points, rays), units) in rows {
-            let units = units.as_chunks::<2>().0.iter().map(|units| u16::from_le_bytes(*units));
-            for ((point, [x, y]), units) in points.iter_mut().zip(rays).zip(units) {
-                let z = f32::from(units) * depth.unit_meters();
+        let mut depths = depth.iter_meters().map(Option::unwrap_or_default);
+        for (points, rays) in points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)) {
+            for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths.by_ref()) {
                 *point = Point { meters: [x * z, y * z, z], rgb: None }.to_bytes();
             }
             if let Some((eye, color)) = colored {
@@ -216,6 +220,9 @@ pub enum PointCloudError {
              `modified-brown-conrady` and `inverse-brown-conrady`"
     )]
     Lens(Stream, Distortion),
+    /// The memory for the points is not as long as their header says.
+    #[error("the memory for the points is not as long as their header says")]
+    Room,
     /// The calibration is for another size.
     #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,
             calibrated.0, calibrated.1)]
@@ -232,7 +239,7 @@ pub enum PointCloudError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Metadata, Timestamp};
+    use crate::{Clock, PixelFormat, Timestamp};
 
     fn stream(stream: Stream, format: PixelFormat, width: u32, height: u32) -> StreamInfo {
         let lens = Intrinsics {
@@ -247,31 +254,30 @@ mod tests {
         };
         let profile = crate::StreamProfile::new(width, height, 30).unwrap();
         let to_depth = Some(Extrinsics::IDENTITY);
-        StreamInfo { stream, format, profile, intrinsics: Some(lens), to_depth }
+        StreamInfo { intrinsics: Some(lens), to_depth, ..StreamInfo::image(stream, format, profile) }
     }
 
     fn header(info: &StreamInfo) -> FrameHeader {
-        let header = info.header(7, Timestamp { clock: Clock::Hardware, nanos: 1 });
-        FrameHeader { metadata: Metadata::EMPTY, ..header }
+        info.header(7, Timestamp { clock: Clock::Hardware, nanos: 1 })
     }
 
     #[test]
     fn depth_becomes_points_and_color_is_looked_up() {
-        let depth = stream(Stream::Depth, PixelFormat::Z16, 3, 1);
+        let depth = stream(Stream::DEPTH, PixelFormat::Z16, 3, 1);
         // Two pixels wide, and half a metre to the left of depth: it sees nearer points farther to the right.
-        let mut color = stream(Stream::Color, PixelFormat::Rgb8, 2, 1);
+        let mut color = stream(Stream::COLOR, PixelFormat::Rgb8, 2, 1);
         color.to_depth = Some(Extrinsics { translation_meters: [-0.5, 0.0, 0.0], ..Extrinsics::IDENTITY });
         let (depth_header, color_header) = (header(&depth), header(&color));
         let units: Vec<u8> = [2000_u16, 0, 4000].iter().flat_map(|units| units.to_le_bytes()).collect();
-        let depth_view = DepthView::new(Frame::new(&depth_header, &units), 0.001, None).unwrap();
-        let color_view = ColorView::new(Frame::new(&color_header, &[1, 2, 3, 4, 5, 6])).unwrap();
+        let depth_view = DepthView::new(Frame::new(&depth_header, &units).unwrap(), 0.001, None).unwrap();
+        let color_view = ColorView::new(Frame::new(&color_header, &[1, 2, 3, 4, 5, 6]).unwrap()).unwrap();
 
         let points_header = PointCloud::header(&depth_header);
-        assert_eq!((points_header.stride_bytes, points_header.number), (48, 7));
+        assert_eq!((points_header.size_bytes(), points_header.number), (48, 7));
         let mut bytes = vec![9; 48];
         let mut made = |color_info: Option<&StreamInfo>, color: Option<&ColorView<'_>>| {
             PointCloud::new(&depth, color_info).unwrap().write(&depth_view, color, &mut bytes).unwrap();
-            PointsView::new(Frame::new(&points_header, &bytes)).unwrap().iter().collect::<Vec<_>>()
+            PointsView::new(Frame::new(&points_header, &bytes).unwrap()).unwrap().iter().collect::<Vec<_>>()
         };
         let near = |rgb| Some(Point { meters: [-1.0, 0.0, 2.0], rgb });
         let far = |rgb| Some(Point { meters: [2.0, 0.0, 4.0], rgb });
@@ -283,15 +289,15 @@ mod tests {
 
     #[test]
     fn what_is_hidden_from_the_eye_of_color_has_no_color() {
-        let depth = stream(Stream::Depth, PixelFormat::Z16, 9, 1);
+        let depth = stream(Stream::DEPTH, PixelFormat::Z16, 9, 1);
         let depth_header = header(&depth);
         // Something near in columns 3 to 5, before a wall.
         let units: Vec<u8> =
             (0..9).flat_map(|x| if (3..6).contains(&x) { 1000_u16 } else { 4000 }.to_le_bytes()).collect();
-        let depth_view = DepthView::new(Frame::new(&depth_header, &units), 0.001, None).unwrap();
-        let mut color = stream(Stream::Color, PixelFormat::Y8, 32, 1);
+        let depth_view = DepthView::new(Frame::new(&depth_header, &units).unwrap(), 0.001, None).unwrap();
+        let mut color = stream(Stream::COLOR, PixelFormat::Y8, 32, 1);
         let color_header = header(&color);
-        let color_view = ColorView::new(Frame::new(&color_header, &[7; 32])).unwrap();
+        let color_view = ColorView::new(Frame::new(&color_header, &[7; 32]).unwrap()).unwrap();
         let mut hidden = |meters_right: f32| {
             // Its image begins far to the left, so that every point is in it.
             color.intrinsics.as_mut().unwrap().ppx = 12.0;
@@ -301,7 +307,7 @@ mod tests {
             let mut bytes = vec![0; 9 * POINT_BYTES];
             let cloud = PointCloud::new(&depth, Some(&color)).unwrap();
             cloud.write(&depth_view, Some(&color_view), &mut bytes).unwrap();
-            let points = PointsView::new(Frame::new(&points_header, &bytes)).unwrap();
+            let points = PointsView::new(Frame::new(&points_header, &bytes).unwrap()).unwrap();
             let columns = points.iter().enumerate().filter(|(_, point)| point.unwrap().rgb.is_none());
             columns.map(|(column, _)| column).collect::<Vec<_>>()
         };
@@ -313,8 +319,8 @@ mod tests {
 
     #[test]
     fn without_a_calibration_there_are_no_points() {
-        let depth = stream(Stream::Depth, PixelFormat::Z16, 2, 1);
-        let color = stream(Stream::Color, PixelFormat::Rgb8, 2, 1);
+        let depth = stream(Stream::DEPTH, PixelFormat::Z16, 2, 1);
+        let color = stream(Stream::COLOR, PixelFormat::Rgb8, 2, 1);
         let mut fish_eye = depth;
         fish_eye.intrinsics.as_mut().unwrap().distortion = Distortion::KannalaBrandt4;
         let error = |depth: &StreamInfo, color: &StreamInfo| {
@@ -341,8 +347,8 @@ mod tests {
         ] {
             assert_eq!(error, message);
         }
-        let half = header(&stream(Stream::Depth, PixelFormat::Z16, 1, 1));
-        let view = DepthView::new(Frame::new(&half, &[0, 0]), 0.001, None).unwrap();
+        let half = header(&stream(Stream::DEPTH, PixelFormat::Z16, 1, 1));
+        let view = DepthView::new(Frame::new(&half, &[0, 0]).unwrap(), 0.001, None).unwrap();
         let error = PointCloud::new(&depth, None).unwrap().write(&view, None, &mut [0; 16]).unwrap_err();
         assert_eq!(error.to_string(), "the depth image has 1x1 pixels, and its intrinsics are for 2x1");
     }

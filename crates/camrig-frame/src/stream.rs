@@ -1,9 +1,12 @@
-//! Streams, pixel formats and profiles, in librealsense's terms.
+//! Streams, their roles and their profiles.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::name::shown;
 
 /// The longest side of an image, in pixels.
 pub const MAX_SIDE_PIXELS: u32 = 8192;
@@ -11,42 +14,87 @@ pub const MAX_SIDE_PIXELS: u32 = 8192;
 /// The highest frame rate of a stream, in frames per second.
 pub const MAX_FRAMES_PER_SECOND: u32 = 1000;
 
-/// One kind of image of a camera, or of its motion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stream {
-    /// The color image.
-    Color,
-    /// The depth image: a distance along the optical axis for each pixel.
-    Depth,
-    /// The left infrared image, from which depth is computed.
-    #[serde(rename = "infrared-1")]
-    Infrared1,
-    /// The right infrared image.
-    #[serde(rename = "infrared-2")]
-    Infrared2,
-    /// What the accelerometer measures.
-    Accel,
-    /// What the gyroscope measures.
-    Gyro,
-}
+/// The longest name of a stream, in bytes.
+const STREAM_BYTES: usize = 32;
+
+/// The name of a stream of frames: 1 to 32 of `a-z`, `0-9` and `-`.
+///
+/// There are constants for the usual ones; drivers and processors may declare others. The name says nothing
+/// about what the frames hold: that is the stream's [`Role`] and its declared payload.
+///
+/// ```
+/// use camrig_frame::Stream;
+///
+/// assert_eq!("color".parse(), Ok(Stream::COLOR));
+/// assert_eq!(Stream::new("color-2")?.to_string(), "color-2");
+/// assert!(Stream::new("Color").is_err());
+/// # Ok::<(), camrig_frame::StreamError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Name<STREAM_BYTES>", into = "Name<STREAM_BYTES>")]
+pub struct Stream(Name<STREAM_BYTES>);
+
+/// Why a text is not the name of a [`Stream`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a stream, which has 1 to {STREAM_BYTES} of `a-z`, `0-9` and `-`")]
+pub struct StreamError(String);
 
 impl Stream {
-    /// Every stream, in the order in which a frameset holds them.
-    pub const ALL: [Self; 6] =
-        [Self::Color, Self::Depth, Self::Infrared1, Self::Infrared2, Self::Accel, Self::Gyro];
+    /// The color image.
+    pub const COLOR: Self = Self(Name::constant("color"));
+    /// The depth image: a distance along the optical axis for each pixel.
+    pub const DEPTH: Self = Self(Name::constant("depth"));
+    /// The left infrared image, from which depth is computed.
+    pub const INFRARED_1: Self = Self(Name::constant("infrared-1"));
+    /// The right infrared image.
+    pub const INFRARED_2: Self = Self(Name::constant("infrared-2"));
+    /// The confidence of each pixel of depth.
+    pub const CONFIDENCE: Self = Self(Name::constant("confidence"));
+    /// The samples of the accelerometer.
+    pub const ACCEL: Self = Self(Name::constant("accel"));
+    /// The samples of the gyroscope.
+    pub const GYRO: Self = Self(Name::constant("gyro"));
+    /// The points that are made from depth.
+    pub const POINTS: Self = Self(Name::constant("points"));
 
-    /// The stream's name as in topologies and logs: `color`, `depth`, `infrared-1`, `infrared-2`, `accel`,
-    /// `gyro`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Color => "color",
-            Self::Depth => "depth",
-            Self::Infrared1 => "infrared-1",
-            Self::Infrared2 => "infrared-2",
-            Self::Accel => "accel",
-            Self::Gyro => "gyro",
-        }
+    /// The usual streams, in the order in which lists show them; others follow in alphabetical order.
+    const USUAL: [Self; 8] = [
+        Self::COLOR,
+        Self::DEPTH,
+        Self::INFRARED_1,
+        Self::INFRARED_2,
+        Self::CONFIDENCE,
+        Self::ACCEL,
+        Self::GYRO,
+        Self::POINTS,
+    ];
+
+    /// The stream called `name`.
+    ///
+    /// # Errors
+    /// When `name` is empty, longer than 32 bytes, or has other characters than `a-z`, `0-9` and `-`.
+    pub fn new(name: &str) -> Result<Self, StreamError> {
+        let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+        Name::from_bytes(name.as_bytes(), allowed).map(Self).ok_or_else(|| StreamError(shown(name)))
+    }
+
+    /// The name, as in topologies and logs.
+    pub fn name(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// The usual streams first, in their own order; then by name.
+impl Ord for Stream {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let rank = |stream: &Self| Self::USUAL.iter().position(|it| it == stream).unwrap_or(usize::MAX);
+        rank(self).cmp(&rank(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Stream {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -56,55 +104,64 @@ impl fmt::Display for Stream {
     }
 }
 
-/// How the pixels of a frame are stored, named as in librealsense where that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PixelFormat {
-    /// 3 bytes a pixel: red, green, blue.
-    Rgb8,
-    /// 3 bytes a pixel: blue, green, red.
-    Bgr8,
-    /// 4 bytes for two pixels: Y0, U, Y1, V.
-    Yuyv,
-    /// 2 bytes a pixel, little endian: depth in depth units, 0 where there is none.
-    Z16,
-    /// 1 byte a pixel: luminance.
-    Y8,
-    /// 16 bytes a pixel, for points that are made from depth: x, y and z in metres, each an `f32` in little
-    /// endian, all 0 where there is no depth; red, green, blue; 255 where these are known, 0 elsewhere.
-    Xyzrgb,
-    /// 20 bytes a sample of motion, which a frame has in one row: its time in nanoseconds, a `u64`, and what was
-    /// measured along x, y and z, each an `f32`, all in little endian: see [`MotionSample`](crate::MotionSample).
-    Motion,
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.name(), f)
+    }
 }
 
-impl PixelFormat {
-    /// The bytes that one pixel takes.
-    pub const fn bytes_per_pixel(self) -> u32 {
-        match self {
-            Self::Rgb8 | Self::Bgr8 => 3,
-            Self::Yuyv | Self::Z16 => 2,
-            Self::Y8 => 1,
-            Self::Xyzrgb => 16,
-            Self::Motion => 20,
-        }
-    }
+impl FromStr for Stream {
+    type Err = StreamError;
 
-    /// The format's name: `rgb8`, `bgr8`, `yuyv`, `z16`, `y8`, `xyzrgb`, `motion`.
+    fn from_str(name: &str) -> Result<Self, StreamError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<Name<STREAM_BYTES>> for Stream {
+    type Error = StreamError;
+
+    fn try_from(name: Name<STREAM_BYTES>) -> Result<Self, StreamError> {
+        Self::new(name.as_str())
+    }
+}
+
+impl From<Stream> for Name<STREAM_BYTES> {
+    fn from(stream: Stream) -> Self {
+        stream.0
+    }
+}
+
+/// What the frames of a stream are for. Generic code asks for this, not for the stream's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Images of light, visible or infrared.
+    Light,
+    /// Images of depth.
+    Depth,
+    /// Points in space.
+    Points,
+    /// Samples of motion.
+    Motion,
+    /// Anything else: masks, confidence, tensors, messages.
+    Other,
+}
+
+impl Role {
+    /// The role's name, such as `depth`.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Rgb8 => "rgb8",
-            Self::Bgr8 => "bgr8",
-            Self::Yuyv => "yuyv",
-            Self::Z16 => "z16",
-            Self::Y8 => "y8",
-            Self::Xyzrgb => "xyzrgb",
+            Self::Light => "light",
+            Self::Depth => "depth",
+            Self::Points => "points",
             Self::Motion => "motion",
+            Self::Other => "other",
         }
     }
 }
 
-impl fmt::Display for PixelFormat {
+impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -218,6 +275,29 @@ pub enum ParseProfileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_has_any_plain_name() {
+        for name in ["color", "color-2", "infrared-1", "x", "thermal"] {
+            assert_eq!(Stream::new(name).unwrap().to_string(), name);
+        }
+        for name in ["", "Color", "color_2", "a b", "-".repeat(33).as_str()] {
+            let message =
+                format!("`{name}` is not the name of a stream, which has 1 to 32 of `a-z`, `0-9` and `-`");
+            assert_eq!(Stream::new(name).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn the_usual_streams_come_first() {
+        let mut streams =
+            ["mask", "gyro", "boxes", "depth", "color", "accel"].map(|name| Stream::new(name).unwrap());
+        streams.sort();
+        assert_eq!(
+            streams.map(|stream| stream.to_string()),
+            ["color", "depth", "accel", "gyro", "boxes", "mask"]
+        );
+    }
 
     #[test]
     fn profiles_round_trip_and_refuse_nonsense() {

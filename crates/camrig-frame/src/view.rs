@@ -1,27 +1,79 @@
-//! Pixels with their meaning: depth in metres, color as red, green and blue.
+//! Frames with their meaning: depth in metres, color as red, green and blue, tensors, messages.
 
 use std::fmt;
 
-use crate::{FrameHeader, Intrinsics, PixelFormat, Stream};
+use crate::format::Light;
+use crate::{
+    DType, Encoding, FrameHeader, Intrinsics, Payload, PixelFormat, Role, SchemaName, Shape, Stream,
+};
 
-/// One image of one stream: a header and borrowed pixels.
+/// Where the content of a frame is. All that looks at content comes through here: another kind of memory is
+/// another variant.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Memory<'a> {
+    /// In the memory of this host.
+    Host(&'a [u8]),
+}
+
+impl<'a> Memory<'a> {
+    /// The bytes, as this host can read them.
+    pub fn bytes(self) -> &'a [u8] {
+        let Self::Host(bytes) = self;
+        bytes
+    }
+}
+
+impl<'a> From<&'a [u8]> for Memory<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Host(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Memory<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Host(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Memory<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Host(bytes)
+    }
+}
+
+/// One frame of one stream: a header and borrowed content.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     header: &'a FrameHeader,
-    pixels: &'a [u8],
+    memory: Memory<'a>,
+}
+
+/// Why a header and content do not make a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {stream} frame has {found} bytes, and its header says {expected}")]
+pub struct FrameError {
+    stream: Stream,
+    found: usize,
+    expected: u64,
 }
 
 impl<'a> Frame<'a> {
-    /// A frame of `pixels`, rows of `header.stride_bytes` from the top.
+    /// A frame with this content.
     ///
-    /// # Panics
-    /// When `pixels` is not exactly as long as `header` says.
-    pub fn new(header: &'a FrameHeader, pixels: &'a [u8]) -> Self {
-        assert_eq!(pixels.len() as u64, header.size_bytes(), "pixels of the {} frame", header.stream);
-        Self { header, pixels }
+    /// # Errors
+    /// When the content is not exactly as long as `header` says.
+    pub fn new(header: &'a FrameHeader, memory: impl Into<Memory<'a>>) -> Result<Self, FrameError> {
+        let memory = memory.into();
+        let (found, expected) = (memory.bytes().len(), header.size_bytes());
+        if found as u64 == expected {
+            Ok(Self { header, memory })
+        } else {
+            Err(FrameError { stream: header.stream, found, expected })
+        }
     }
 
-    /// Everything but the pixels.
+    /// Everything but the content.
     pub fn header(&self) -> &'a FrameHeader {
         self.header
     }
@@ -31,42 +83,63 @@ impl<'a> Frame<'a> {
         self.header.stream
     }
 
-    /// Width in pixels.
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.header.role
+    }
+
+    /// What it holds.
+    pub fn payload(&self) -> &'a Payload {
+        &self.header.payload
+    }
+
+    /// Width in pixels, points or samples; 0 for tensors and messages.
     pub fn width(&self) -> u32 {
-        self.header.width
+        self.header.payload.size().map_or(0, |(width, _)| width)
     }
 
-    /// Height in pixels.
+    /// Height in pixels or rows; 0 for tensors and messages.
     pub fn height(&self) -> u32 {
-        self.header.height
+        self.header.payload.size().map_or(0, |(_, height)| height)
     }
 
-    /// All bytes, rows with their padding.
+    /// Where the content is.
+    pub fn memory(&self) -> Memory<'a> {
+        self.memory
+    }
+
+    /// The content, rows with their padding.
     pub fn bytes(&self) -> &'a [u8] {
-        self.pixels
+        self.memory.bytes()
     }
 
-    /// The rows from the top, without padding.
+    /// The rows from the top, without padding: of an image, points or motion. All the content as one row otherwise.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
-        let row_bytes = (self.header.width * self.header.format.bytes_per_pixel()) as usize;
-        self.pixels.chunks_exact(self.header.stride_bytes as usize).map(move |row| &row[..row_bytes])
+        let payload = &self.header.payload;
+        let all = self.bytes().len().max(1);
+        let size = |bytes: Option<u32>| bytes.map_or(all, |bytes| bytes as usize);
+        let row_bytes = size(payload.row_bytes());
+        self.bytes()
+            .chunks_exact(size(payload.stride_bytes()).max(1))
+            .map(move |row| &row[..row_bytes.min(row.len())])
     }
 
-    /// The bytes of the pixel in column `x` and row `y`; none outside the image.
+    /// The bytes of the pixel of an image in column `x` and row `y`; `None` outside the image.
     fn pixel(&self, x: u32, y: u32) -> Option<&'a [u8]> {
-        if x >= self.header.width || y >= self.header.height {
+        let Payload::Image { format, width, height, stride_bytes } = self.header.payload else { return None };
+        if x >= width || y >= height {
             return None;
         }
-        let size = self.header.format.bytes_per_pixel() as usize;
-        let start = y as usize * self.header.stride_bytes as usize + x as usize * size;
-        self.pixels.get(start..start + size)
+        let size = format.bytes_per_pixel() as usize;
+        let start = y as usize * stride_bytes as usize + x as usize * size;
+        self.bytes().get(start..start + size)
     }
 }
 
 impl fmt::Debug for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
-            .field("stream", &self.header.stream.name())
+            .field("stream", &self.header.stream)
             .field("number", &self.header.number)
             .finish_non_exhaustive()
     }
@@ -76,14 +149,16 @@ impl fmt::Debug for Frame<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct DepthView<'a> {
     frame: Frame<'a>,
+    format: PixelFormat,
     unit_meters: f32,
     intrinsics: Option<&'a Intrinsics>,
 }
 
 impl<'a> DepthView<'a> {
-    /// Depth with its unit; none when the frame is not [`PixelFormat::Z16`].
+    /// Depth with its unit; `None` when the frame is not an image of depth.
     pub fn new(frame: Frame<'a>, unit_meters: f32, intrinsics: Option<&'a Intrinsics>) -> Option<Self> {
-        (frame.header.format == PixelFormat::Z16).then_some(Self { frame, unit_meters, intrinsics })
+        let format = frame.payload().pixel_format().filter(|format| format.role() == Role::Depth)?;
+        Some(Self { frame, format, unit_meters, intrinsics })
     }
 
     /// The frame itself.
@@ -101,26 +176,55 @@ impl<'a> DepthView<'a> {
         self.intrinsics
     }
 
-    /// The depth at column `x` and row `y` in depth units: 0 where there is none; none outside the image.
+    /// The depth at column `x` and row `y` in depth units: 0 where there is no depth; `None` outside the image.
+    /// Depth in metres is rounded to the nearest unit.
     pub fn units(&self, x: u32, y: u32) -> Option<u16> {
-        self.frame.pixel(x, y).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+        self.frame.pixel(x, y).map(|bytes| self.units_of(bytes))
     }
 
-    /// The depth at column `x` and row `y` in metres along the optical axis; none where there is none.
+    /// The depth at column `x` and row `y` in metres along the optical axis; `None` outside the image or where
+    /// there is no depth.
     pub fn meters(&self, x: u32, y: u32) -> Option<f32> {
-        self.units(x, y).filter(|&units| units != 0).map(|units| f32::from(units) * self.unit_meters)
+        self.frame.pixel(x, y).and_then(|bytes| self.meters_of(bytes))
     }
 
-    /// The depth in the middle of the image, in metres; none where there is none.
+    /// The depth in the middle of the image, in metres; `None` where there is no depth.
     pub fn center_meters(&self) -> Option<f32> {
         self.meters(self.frame.width() / 2, self.frame.height() / 2)
     }
 
-    /// All depths in depth units, row by row.
+    /// All depths in depth units, row by row, as [`Self::units`].
     pub fn iter_units(&self) -> impl Iterator<Item = u16> + use<'a> {
-        self.frame
-            .rows()
-            .flat_map(|row| row.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])))
+        let view = *self;
+        self.pixels().map(move |bytes| view.units_of(bytes))
+    }
+
+    /// All depths in metres, row by row; `None` where there is no depth.
+    pub fn iter_meters(&self) -> impl Iterator<Item = Option<f32>> + use<'a> {
+        let view = *self;
+        self.pixels().map(move |bytes| view.meters_of(bytes))
+    }
+
+    fn pixels(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let size = self.format.bytes_per_pixel() as usize;
+        self.frame.rows().flat_map(move |row| row.chunks_exact(size))
+    }
+
+    fn units_of(&self, bytes: &[u8]) -> u16 {
+        match *bytes {
+            [low, high] => u16::from_le_bytes([low, high]),
+            // The cast saturates.
+            [a, b, c, d] => (f32::from_le_bytes([a, b, c, d]) / self.unit_meters).round() as u16,
+            _ => 0,
+        }
+    }
+
+    fn meters_of(&self, bytes: &[u8]) -> Option<f32> {
+        if let [a, b, c, d] = *bytes {
+            return Some(f32::from_le_bytes([a, b, c, d])).filter(|meters| *meters > 0.0);
+        }
+        let units = self.units_of(bytes);
+        (units != 0).then(|| f32::from(units) * self.unit_meters)
     }
 }
 
@@ -128,14 +232,14 @@ impl<'a> DepthView<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct ColorView<'a> {
     frame: Frame<'a>,
+    format: PixelFormat,
 }
 
 impl<'a> ColorView<'a> {
-    /// Color of any format; none when the frame is no image of light.
+    /// Color of any format; `None` when the frame is not an image of light.
     pub fn new(frame: Frame<'a>) -> Option<Self> {
-        let light =
-            !matches!(frame.header.format, PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion);
-        light.then_some(Self { frame })
+        let format = frame.payload().pixel_format().filter(|format| format.is_light())?;
+        Some(Self { frame, format })
     }
 
     /// The frame itself.
@@ -143,55 +247,142 @@ impl<'a> ColorView<'a> {
         self.frame
     }
 
-    /// Red, green and blue at column `x` and row `y`; none outside the image.
+    /// How its pixels are stored.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// Red, green and blue at column `x` and row `y`; `None` outside the image.
     pub fn rgb(&self, x: u32, y: u32) -> Option<[u8; 3]> {
-        let bytes = self.frame.pixel(x, y)?;
-        Some(match self.frame.header.format {
-            PixelFormat::Rgb8 => [bytes[0], bytes[1], bytes[2]],
-            PixelFormat::Bgr8 => [bytes[2], bytes[1], bytes[0]],
-            PixelFormat::Yuyv => {
-                // Chroma is shared by a pair: its first pixel carries U, its second V.
-                let (even, odd) = (self.frame.pixel(x & !1, y)?, self.frame.pixel(x | 1, y));
-                yuv_to_rgb(bytes[0], even[1], odd.map_or(128, |pixel| pixel[1]))
-            }
-            PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => [bytes[0]; 3],
-        })
+        // Chroma is shared by a pair: its first pixel carries U, its second V.
+        let pair = || Some((self.frame.pixel(x & !1, y)?, self.frame.pixel(x | 1, y)));
+        self.format.decode_rgb(self.frame.pixel(x, y)?, pair)
     }
 
     /// The whole image as RGB8, 3 bytes a pixel, row by row without padding.
     pub fn to_rgb8(&self) -> Vec<u8> {
         let (width, height) = (self.frame.width(), self.frame.height());
         let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
-        match self.frame.header.format {
-            PixelFormat::Rgb8 => self.frame.rows().for_each(|row| rgb.extend_from_slice(row)),
-            PixelFormat::Bgr8 => self
-                .frame
-                .rows()
-                .flat_map(|row| row.chunks_exact(3))
-                .for_each(|bgr| rgb.extend([bgr[2], bgr[1], bgr[0]])),
-            PixelFormat::Y8 => self.frame.rows().flatten().for_each(|&luminance| rgb.extend([luminance; 3])),
-            PixelFormat::Yuyv | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => rgb.extend(
+        let size = self.format.bytes_per_pixel() as usize;
+        let pixels = || self.frame.rows().flat_map(|row| row.chunks_exact(size));
+        match self.format.light() {
+            Some(Light::Rgb(_)) if self.format == PixelFormat::Rgb8 => {
+                self.frame.rows().for_each(|row| rgb.extend_from_slice(row));
+            }
+            Some(Light::Rgb(order)) => {
+                pixels().for_each(|pixel| rgb.extend(order.map(|channel| pixel[channel])));
+            }
+            Some(Light::Luminance(at)) => pixels().for_each(|pixel| rgb.extend([pixel[at]; 3])),
+            Some(Light::Yuv422(_)) => rgb.extend(
                 (0..height)
                     .flat_map(|y| (0..width).map(move |x| (x, y)))
                     .filter_map(|(x, y)| self.rgb(x, y))
                     .flatten(),
             ),
+            None => {}
         }
         rgb
     }
 }
 
-/// BT.601, video range, as librealsense unpacks YUYV (ITU-R BT.601-7, 8-bit, fixed point as in many codecs).
-fn yuv_to_rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
-    let (luma, blue, red) = (298 * (i32::from(y) - 16) + 128, i32::from(u) - 128, i32::from(v) - 128);
-    [luma + 409 * red, luma - 100 * blue - 208 * red, luma + 516 * blue]
-        .map(|channel| (channel >> 8).clamp(0, 255) as u8)
+/// A tensor: a dense array, the last dimension contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    frame: Frame<'a>,
+    dtype: DType,
+    shape: &'a Shape,
+}
+
+impl<'a> TensorView<'a> {
+    /// A tensor; `None` when the frame is not [`Payload::Tensor`].
+    pub fn new(frame: Frame<'a>) -> Option<Self> {
+        let Payload::Tensor { dtype, shape } = frame.payload() else { return None };
+        Some(Self { frame, dtype: *dtype, shape })
+    }
+
+    /// The frame itself.
+    pub fn frame(&self) -> Frame<'a> {
+        self.frame
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The length of each dimension.
+    pub fn shape(&self) -> &'a [u32] {
+        self.shape.lengths()
+    }
+
+    /// The elements in little endian, the last dimension contiguous.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.frame.bytes()
+    }
+
+    /// The elements; `None` when they are not `f32`.
+    pub fn iter_f32(&self) -> Option<impl ExactSizeIterator<Item = f32> + use<'a>> {
+        let elements = self.bytes().as_chunks().0;
+        (self.dtype == DType::F32).then(|| elements.iter().copied().map(f32::from_le_bytes))
+    }
+
+    /// The bytes of the element at `index`, a position in each dimension; `None` outside the tensor.
+    pub fn element(&self, index: &[u32]) -> Option<&'a [u8]> {
+        let lengths = self.shape();
+        if index.len() != lengths.len() || index.iter().zip(lengths).any(|(at, length)| at >= length) {
+            return None;
+        }
+        let at = index.iter().zip(lengths).fold(0, |at, (&own, &length)| at * length as usize + own as usize);
+        let size = self.dtype.size_bytes() as usize;
+        self.bytes().get(at * size..(at + 1) * size)
+    }
+}
+
+/// A message: bytes with the name of their schema and their encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageView<'a> {
+    frame: Frame<'a>,
+    schema: &'a SchemaName,
+    encoding: &'a Encoding,
+}
+
+impl<'a> MessageView<'a> {
+    /// A message; `None` when the frame is not [`Payload::Message`].
+    pub fn new(frame: Frame<'a>) -> Option<Self> {
+        let Payload::Message { schema, encoding, .. } = frame.payload() else { return None };
+        Some(Self { frame, schema, encoding })
+    }
+
+    /// The frame itself.
+    pub fn frame(&self) -> Frame<'a> {
+        self.frame
+    }
+
+    /// The name of the schema.
+    pub fn schema(&self) -> &'a str {
+        self.schema.as_str()
+    }
+
+    /// The encoding, such as `json`.
+    pub fn encoding(&self) -> &'a str {
+        self.encoding.as_str()
+    }
+
+    /// The message.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.frame.bytes()
+    }
+
+    /// The message as text; `None` when it is not UTF-8.
+    pub fn text(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()).ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Metadata, Timestamp};
+    use crate::{JSON, Name};
 
     fn header(
         stream: Stream,
@@ -200,23 +391,15 @@ mod tests {
         height: u32,
         stride_bytes: u32,
     ) -> FrameHeader {
-        FrameHeader {
-            stream,
-            format,
-            width,
-            height,
-            stride_bytes,
-            number: 7,
-            timestamp: Timestamp { clock: Clock::Hardware, nanos: 0 },
-            metadata: Metadata::EMPTY,
-        }
+        let payload = Payload::Image { format, width, height, stride_bytes };
+        FrameHeader { number: 7, ..FrameHeader::new(stream, payload) }
     }
 
     #[test]
     fn depth_is_metric_and_zero_means_none() {
-        let header = header(Stream::Depth, PixelFormat::Z16, 2, 2, 6);
+        let header = header(Stream::DEPTH, PixelFormat::Z16, 2, 2, 6);
         let pixels = [0, 0, 0xb8, 0x0b, 9, 9, 1, 0, 0xff, 0xff, 9, 9];
-        let depth = DepthView::new(Frame::new(&header, &pixels), 0.0001, None).unwrap();
+        let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), 0.0001, None).unwrap();
         assert_eq!(depth.meters(0, 0), None);
         assert!((depth.meters(1, 0).unwrap() - 0.3).abs() < 1e-6);
         assert_eq!(depth.units(1, 1), Some(65535));
@@ -230,15 +413,72 @@ mod tests {
         let image =
             [(PixelFormat::Rgb8, vec![1, 2, 3, 4, 5, 6]), (PixelFormat::Bgr8, vec![3, 2, 1, 6, 5, 4])];
         for (format, pixels) in image {
-            let header = header(Stream::Color, format, 2, 1, 6);
-            let color = ColorView::new(Frame::new(&header, &pixels)).unwrap();
+            let header = header(Stream::COLOR, format, 2, 1, 6);
+            let color = ColorView::new(Frame::new(&header, &pixels).unwrap()).unwrap();
             assert_eq!((color.rgb(0, 0), color.rgb(1, 0)), (Some([1, 2, 3]), Some([4, 5, 6])));
             assert_eq!(color.to_rgb8(), [1, 2, 3, 4, 5, 6]);
         }
         // BT.601's own reference points: black, white and full red.
-        let header = header(Stream::Color, PixelFormat::Yuyv, 4, 1, 8);
+        let header = header(Stream::COLOR, PixelFormat::Yuyv, 4, 1, 8);
         let color = [16, 128, 235, 128, 81, 90, 81, 240];
-        let color = ColorView::new(Frame::new(&header, &color)).unwrap();
+        let color = ColorView::new(Frame::new(&header, &color).unwrap()).unwrap();
         assert_eq!(color.to_rgb8(), [0, 0, 0, 255, 255, 255, 255, 0, 0, 255, 0, 0]);
+    }
+
+    #[test]
+    fn depth_in_metres_is_depth_too() {
+        let header = header(Stream::DEPTH, PixelFormat::Distance, 3, 1, 12);
+        let pixels = [0.0_f32, 1.25, 1e9].map(f32::to_le_bytes).concat();
+        let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), 0.001, None).unwrap();
+        assert_eq!(depth.iter_meters().collect::<Vec<_>>(), [None, Some(1.25), Some(1e9)]);
+        assert_eq!(depth.iter_units().collect::<Vec<_>>(), [0, 1250, u16::MAX]);
+        assert!(ColorView::new(depth.frame()).is_none());
+    }
+
+    #[test]
+    fn the_newer_formats_of_light_are_read() {
+        for (format, pixels, rgb) in [
+            (PixelFormat::Rgba8, vec![1, 2, 3, 9, 4, 5, 6, 9], [1, 2, 3, 4, 5, 6]),
+            (PixelFormat::Bgra8, vec![3, 2, 1, 9, 6, 5, 4, 9], [1, 2, 3, 4, 5, 6]),
+            (PixelFormat::Y16, vec![9, 7, 0, 200], [7, 7, 7, 200, 200, 200]),
+            (PixelFormat::Uyvy, vec![90, 81, 240, 81], [255, 0, 0, 255, 0, 0]),
+        ] {
+            let header = FrameHeader::image(Stream::COLOR, format, 2, 1);
+            let color = ColorView::new(Frame::new(&header, &pixels).unwrap()).unwrap();
+            assert_eq!(color.to_rgb8(), rgb, "{format}");
+            assert_eq!([color.rgb(0, 0).unwrap(), color.rgb(1, 0).unwrap()].concat(), rgb, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_is_an_error() {
+        let header = header(Stream::DEPTH, PixelFormat::Z16, 2, 2, 6);
+        let error = Frame::new(&header, &[0; 8]).unwrap_err();
+        assert_eq!(error.to_string(), "the depth frame has 8 bytes, and its header says 12");
+    }
+
+    #[test]
+    fn tensors_and_messages_are_read_as_such() {
+        let shape = Shape::new(&[2, 3]).unwrap();
+        let heat = Stream::new("heat").unwrap();
+        let header = FrameHeader::new(heat, Payload::Tensor { dtype: DType::F32, shape });
+        let bytes = [0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat();
+        let frame = Frame::new(&header, &bytes).unwrap();
+        let tensor = TensorView::new(frame).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (DType::F32, [2, 3].as_slice()));
+        assert_eq!(tensor.iter_f32().unwrap().collect::<Vec<_>>(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(tensor.element(&[1, 1]), Some(4.0_f32.to_le_bytes().as_slice()));
+        assert_eq!((tensor.element(&[2, 0]), tensor.element(&[0])), (None, None));
+        assert!(MessageView::new(frame).is_none() && ColorView::new(frame).is_none());
+        assert_eq!((frame.width(), frame.rows().count()), (0, 1));
+
+        let schema = Name::constant("camrig.Boxes");
+        let header = FrameHeader::new(heat, Payload::Message { schema, encoding: JSON, size_bytes: 2 });
+        let message = MessageView::new(Frame::new(&header, b"[]").unwrap()).unwrap();
+        assert_eq!(
+            (message.schema(), message.encoding(), message.text()),
+            ("camrig.Boxes", "json", Some("[]"))
+        );
+        assert!(TensorView::new(message.frame()).is_none());
     }
 }

@@ -5,9 +5,9 @@
 
 use camrig_frame::FrameSetHeader;
 
-/// The room for a header at the start of each slot. The largest possible header (six frames with every kind
-/// of metadata) takes about 2.8 kB.
-pub(crate) const HEADER_BYTES: usize = 4096;
+/// The room for a header at the start of each slot. The largest possible header (as many frames as there can be, each
+/// a message with every kind of metadata, and all origins) takes about 7.5 kB.
+pub(crate) const HEADER_BYTES: usize = 8192;
 
 const PREFIX_BYTES: usize = 4;
 
@@ -22,7 +22,7 @@ pub(crate) fn encode(header: &FrameSetHeader, room: &mut [u8]) {
     room[..PREFIX_BYTES].copy_from_slice(&(len as u32).to_le_bytes());
 }
 
-/// Reads what `encode` wrote; none for anything else.
+/// Reads what `encode` wrote; `None` for anything else.
 pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
     let (prefix, rest) = room.split_first_chunk::<PREFIX_BYTES>()?;
     let shared = rest.get(..u32::from_le_bytes(*prefix) as usize)?;
@@ -37,27 +37,39 @@ pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camrig_frame::{Clock, FrameHeader, Metadata, MetadataKey, PixelFormat, Stream, Timestamp};
+    use camrig_frame::{
+        Clock, FrameHeader, MAX_FRAMES, MAX_ORIGIN_BYTES, MAX_ORIGINS, Metadata, MetadataKey, Name, Origin,
+        Origins, Payload, Role, Stream, Timestamp,
+    };
+
+    const LATE: Timestamp = Timestamp { clock: Clock::System, nanos: u64::MAX };
 
     fn largest() -> FrameSetHeader {
         let mut metadata = Metadata::EMPTY;
         MetadataKey::all().for_each(|key| metadata.set(key, i64::MIN));
-        let frames = Stream::ALL.map(|stream| FrameHeader {
-            stream,
-            format: PixelFormat::Y8,
-            width: u32::MAX,
-            height: u32::MAX,
-            stride_bytes: u32::MAX,
-            number: u64::MAX,
-            timestamp: Timestamp { clock: Clock::System, nanos: u64::MAX },
-            metadata,
-        });
+        let payload = Payload::Message {
+            schema: Name::new(&"s".repeat(48)).unwrap(),
+            encoding: Name::new(&"e".repeat(16)).unwrap(),
+            size_bytes: u32::MAX,
+        };
+        let frames = (0..MAX_FRAMES)
+            .map(|index| FrameHeader {
+                stream: Stream::new(&format!("{index:032}")).unwrap(),
+                role: Role::Other,
+                payload,
+                number: u64::MAX,
+                timestamp: LATE,
+                metadata,
+            })
+            .collect();
+        let camera = Name::new(&"c".repeat(MAX_ORIGIN_BYTES)).unwrap();
+        let origin = Origin { camera, sequence: u64::MAX, timestamp: Some(LATE) };
         FrameSetHeader {
             sequence: u64::MAX,
             source: u16::MAX,
-            arrival_nanos: u64::MAX,
             matched: Some(u64::MAX),
-            frames: frames.into_iter().collect(),
+            origins: Origins::new(&[origin; MAX_ORIGINS]).unwrap(),
+            ..FrameSetHeader::new(u64::MAX, frames)
         }
     }
 
@@ -72,13 +84,24 @@ mod tests {
     fn a_flipped_or_cut_header_is_refused_or_another_header_but_never_a_panic() {
         let mut room = [0; HEADER_BYTES];
         encode(&largest(), &mut room);
-        for index in 0..3000 {
+        let len = PREFIX_BYTES + u32::from_le_bytes([room[0], room[1], room[2], room[3]]) as usize;
+        let mut refused = 0;
+        for index in 0..len {
             for bit in 0..8 {
                 let mut wild = room;
                 wild[index] ^= 1 << bit;
-                assert_ne!(decode(&wild).as_ref(), Some(&FrameSetHeader { sequence: 0, ..largest() }));
+                match decode(&wild) {
+                    // A bit that was flipped shows: in what is read, or because nothing is.
+                    Some(header) => assert_ne!(header, largest(), "bit {bit} of byte {index}"),
+                    None => refused += 1,
+                }
             }
         }
+        assert!(refused > 0);
+        // One byte less than the prefix says.
+        let mut cut = room;
+        cut[..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
+        assert_eq!(decode(&cut), None);
         assert_eq!(decode(&[0xff; HEADER_BYTES]), None);
         assert_eq!(decode(&[0; HEADER_BYTES]), None);
     }

@@ -8,9 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
-};
+use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
 use ipc_channel::ipc::{IpcSender, channel};
 use shuttle::thread;
 
@@ -35,16 +33,7 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
     let (announcements, heard) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements.clone(), overflow, 2);
-    let info = CameraInfo {
-        name: "camera".to_owned(),
-        driver: String::new(),
-        serial: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        usb_type: String::new(),
-        depth_unit_meters: 0.001,
-        streams: Vec::new(),
-    };
+    let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
     writer.begin();
     writer.announce_source(&Arc::new(info));
     let pool = SlotPool::new(SLOTS, 64, 0).unwrap();
@@ -54,17 +43,12 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcS
 
 fn loan(pool: &Arc<SlotPool>, number: u64) -> Option<Loan> {
     let frame = FrameHeader {
-        stream: Stream::Infrared1,
-        format: PixelFormat::Y8,
-        width: 8,
-        height: 8,
-        stride_bytes: 8,
         number,
         timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-        metadata: Metadata::EMPTY,
+        ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, 8, 8)
     };
     let frames = [frame].into_iter().collect();
-    let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+    let header = FrameSetHeader::new(0, frames);
     let mut loan = pool.lend(&header).unwrap()?;
     // In two parts: whoever reads the slot meanwhile sees it.
     loan.frame_mut(0)[..32].fill(number as u8);
@@ -221,16 +205,7 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
         let notifier = Notifier::new().unwrap();
         let writer = LinkWriter::new(Arc::clone(&other), notifier, announcements, Overflow::DropOldest, 2);
         writer.begin();
-        let info = CameraInfo {
-            name: "camera".to_owned(),
-            driver: String::new(),
-            serial: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: Vec::new(),
-        };
+        let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
         writer.announce_source(&Arc::new(info));
         let (writer, pool) = (Arc::new(writer), SlotPool::new(SLOTS, 64, 1).unwrap());
         writer.announce_pool(&pool).unwrap();

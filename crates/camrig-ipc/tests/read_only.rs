@@ -8,9 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
-};
+use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
 use camrig_ipc::handshake::{self, Handshake};
 use camrig_ipc::{Announcement, Deaths, LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool};
 use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory, channel};
@@ -49,29 +47,15 @@ fn corrupts_nothing() {
     let (announcements, heard) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, Overflow::DropOldest, 1);
-    let info = CameraInfo {
-        name: "camera".to_owned(),
-        driver: String::new(),
-        serial: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        usb_type: String::new(),
-        depth_unit_meters: 0.001,
-        streams: Vec::new(),
-    };
+    let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
     writer.announce_source(&Arc::new(info));
     let frame = FrameHeader {
-        stream: Stream::Infrared1,
-        format: PixelFormat::Y8,
-        width: 64,
-        height: 64,
-        stride_bytes: 64,
         number: 0,
         timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-        metadata: Metadata::EMPTY,
+        ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, 64, 64)
     };
     let frames = [frame].into_iter().collect();
-    let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+    let header = FrameSetHeader::new(0, frames);
     let pool = SlotPool::new(1, 64 * 64, 0).unwrap();
     let mut loan = pool.lend(&header).unwrap().unwrap();
     loan.frame_mut(0).fill(PIXEL);

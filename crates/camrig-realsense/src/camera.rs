@@ -3,6 +3,7 @@
 //! A live camera and a file differ only in how the device is found, in how its streams are chosen and in who
 //! waits for whom. It knows no framesets.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -16,7 +17,9 @@ use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{Subject, context, describe, find, open_file};
 use crate::motion::Sample;
-use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
+use crate::profiles::{
+    Candidate, candidates, choose_live, choose_recorded, is_motion, stream_numbered, stream_of,
+};
 use crate::recording::free_path;
 use crate::request::{FileRequest, Request, SourceRequest};
 use crate::settings::Resolved;
@@ -59,9 +62,9 @@ pub(crate) struct Camera {
     /// What found no room in the queue.
     overflow: Arc<Overflow>,
     /// Each stream's newest frame since the start.
-    newest: [Option<Newest>; Stream::ALL.len()],
+    newest: BTreeMap<Stream, Newest>,
     /// How many frames of each stream came again since this was last asked.
-    repeated: [u64; Stream::ALL.len()],
+    repeated: BTreeMap<Stream, u64>,
 }
 
 /// The newest frame of a stream.
@@ -150,7 +153,6 @@ impl Camera {
         let streams: Vec<_> = chosen.iter().map(|it| (it.stream, Some(it.format))).collect();
         request.processing.check_streams(&streams)?;
         let chain = Chain::new(&request.processing)?;
-        let newest = [None; Stream::ALL.len()];
         Ok(Self {
             receiver: None,
             samples: None,
@@ -166,8 +168,8 @@ impl Camera {
             record_to,
             playback,
             overflow: Arc::default(),
-            newest,
-            repeated: [0; Stream::ALL.len()],
+            newest: BTreeMap::new(),
+            repeated: BTreeMap::new(),
         })
     }
 
@@ -206,11 +208,11 @@ impl Camera {
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         let live = self.playback.is_none();
         let _turn = live.then(|| Turns::of_this_host().take(&self.who)).transpose()?;
-        let images = self.chosen.iter().filter(|it| !it.stream.is_motion()).count();
+        let images = self.chosen.iter().filter(|it| !is_motion(it.stream)).count();
         let (image_sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * images);
         let (sample_sender, samples) = sync_channel(QUEUED_SAMPLES);
         (self.receiver, self.samples) = (Some(receiver), Some(samples));
-        self.newest = [None; Stream::ALL.len()];
+        self.newest.clear();
         // Sensors start one after another, and a player starts with the first of them: it has to be held
         // until the last is there, or the first frames of the others are lost.
         if let Some(playback) = self.playback {
@@ -264,7 +266,7 @@ impl Camera {
 
     /// How many frames of which streams came again, and were left out, since this was last asked.
     pub(crate) fn take_repeated(&mut self) -> impl Iterator<Item = (Stream, u64)> + use<> {
-        Stream::ALL.into_iter().zip(std::mem::take(&mut self.repeated)).filter(|(_, frames)| *frames > 0)
+        std::mem::take(&mut self.repeated).into_iter().filter(|(_, frames)| *frames > 0)
     }
 
     /// The next sample of motion that has come, or else waits at most `timeout` for the next frame.
@@ -313,17 +315,17 @@ impl Camera {
 
     /// Whether it is the newest frame once more, or a sample; if so it is counted.
     fn came_again(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
-        let newest = &mut self.newest[stream as usize];
+        let newest = self.newest.get(&stream).copied();
         // By both: a camera that does not count sends new frames with old numbers.
         let Some(same) = newest.filter(|newest| (newest.number, newest.timestamp) == (number, timestamp))
         else {
-            *newest = Some(Newest { number, timestamp, is_first: newest.is_none() });
+            self.newest.insert(stream, Newest { number, timestamp, is_first: newest.is_none() });
             return false;
         };
         // What a held player has read first may slip through when it is let go, and then comes again: nobody has
         // sent it twice.
         let slipped_through = self.playback.is_some() && same.is_first;
-        self.repeated[stream as usize] += u64::from(!slipped_through);
+        *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
         true
     }
 
@@ -346,7 +348,7 @@ impl Camera {
         let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
         self.chain.tell(&mut streams);
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
-            if self.chosen.iter().any(|chosen| chosen.stream == Stream::Depth) {
+            if self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH) {
                 log::warn!(
                     "{} does not say its depth unit; {USUAL_DEPTH_UNIT_METERS} m is assumed",
                     self.subject
@@ -383,17 +385,15 @@ impl Camera {
             _ => None,
         };
         StreamInfo {
-            stream: chosen.stream,
-            format: chosen.format,
-            profile: chosen.profile,
             intrinsics: intrinsics.and_then(|intrinsics| pinhole(&intrinsics.0)),
             to_depth,
+            ..chosen.info()
         }
     }
 
     fn any_depth(&self) -> Option<(usize, usize)> {
         self.sensors.iter().enumerate().find_map(|(number, sensor)| {
-            let index = sensor.profiles().position(|data| stream_of(&data) == Some(Stream::Depth))?;
+            let index = sensor.profiles().position(|data| stream_of(&data) == Some(Stream::DEPTH))?;
             Some((number, index))
         })
     }

@@ -1,6 +1,8 @@
 //! Converts frames and lenses of librealsense to camrig's.
 
-use camrig::frame::{Clock, Distortion, FrameHeader, Intrinsics, Metadata, MetadataKey, Stream, Timestamp};
+use camrig::frame::{
+    Clock, Distortion, Format, FrameHeader, Intrinsics, Metadata, MetadataKey, Payload, Stream, Timestamp,
+};
 use num_traits::FromPrimitive;
 use realsense_rust::frame::FrameEx;
 use realsense_rust::kind::{Rs2FrameMetadata, Rs2StreamKind, Rs2TimestampDomain};
@@ -38,10 +40,11 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
     let view = image.view();
     let profile = view.stream_profile();
     let stream = match (profile.kind(), profile.index()) {
-        (Rs2StreamKind::Color, _) => Stream::Color,
-        (Rs2StreamKind::Depth, _) => Stream::Depth,
-        (Rs2StreamKind::Infrared, 2) => Stream::Infrared2,
-        (Rs2StreamKind::Infrared, _) => Stream::Infrared1,
+        (Rs2StreamKind::Color, _) => Stream::COLOR,
+        (Rs2StreamKind::Depth, _) => Stream::DEPTH,
+        (Rs2StreamKind::Infrared, 2) => Stream::INFRARED_2,
+        (Rs2StreamKind::Infrared, _) => Stream::INFRARED_1,
+        (Rs2StreamKind::Confidence, _) => Stream::CONFIDENCE,
         _ => return None,
     };
     let mut metadata = Metadata::EMPTY;
@@ -56,15 +59,18 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
         Rs2TimestampDomain::GlobalTime => Clock::Global,
         Rs2TimestampDomain::SystemTime => Clock::System,
     };
-    Some(FrameHeader {
-        stream,
-        format: format_of(profile.format() as rs2::rs2_format)?,
+    let Format::Image(format) = format_of(profile.format() as rs2::rs2_format)? else { return None };
+    let payload = Payload::Image {
+        format,
         width: view.width() as u32,
         height: view.height() as u32,
         stride_bytes: view.stride() as u32,
+    };
+    Some(FrameHeader {
         number: view.frame_number(),
         timestamp: timestamp(clock, view.timestamp()),
         metadata,
+        ..FrameHeader::new(stream, payload)
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It joins `camera` and `gather` and decides how long to wait: for a partner, for the end, for a new start.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
@@ -17,6 +18,7 @@ use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::motion::Motion;
 use crate::options::{HardwareSync, Options};
+use crate::profiles::is_motion;
 use crate::recording;
 use crate::request::{Request, Selection, SourceRequest, StreamRequest};
 use crate::sys::Pixels;
@@ -92,7 +94,7 @@ impl Driver for RealSense {
         (file.real_time, file.repeat) = (false, false);
         let name = file.path.display().to_string();
         let camera = Camera::look(PROBE, &request)?;
-        let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.name()).collect();
+        let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.to_string()).collect();
         let mut grabber = Grabber::new(camera);
         grabber.start()?;
         match grabber.next(FIRST_FRAME)? {
@@ -187,7 +189,7 @@ pub(crate) struct Grabber {
     /// every play gives the same framesets.
     patience: Option<Duration>,
     /// How many frames of each stream were left out since this was last asked.
-    without_partner: [u64; Stream::ALL.len()],
+    without_partner: BTreeMap<Stream, u64>,
     ended: bool,
     /// Whether the file has given a frame since it was last started.
     fruitful: bool,
@@ -195,7 +197,7 @@ pub(crate) struct Grabber {
 
 impl Grabber {
     pub(crate) fn new(camera: Camera) -> Self {
-        let images = || camera.streams().filter(|(stream, _)| !stream.is_motion());
+        let images = || camera.streams().filter(|(stream, _)| !is_motion(*stream));
         let rates = || images().map(|(_, profile)| profile.frames_per_second());
         let (slowest, fastest) = (rates().min().unwrap_or(1), rates().max().unwrap_or(1));
         let gatherer = Gatherer::new(images().map(|(stream, _)| stream), fastest);
@@ -210,7 +212,7 @@ impl Grabber {
             gatherer,
             motion,
             patience,
-            without_partner: [0; Stream::ALL.len()],
+            without_partner: BTreeMap::new(),
             ended: false,
             fruitful: false,
         }
@@ -248,7 +250,7 @@ impl Grabber {
                 let left_out = |stream: &Stream| frames.iter().all(|(header, _)| header.stream != *stream);
                 came.into_iter()
                     .filter(left_out)
-                    .for_each(|stream| self.without_partner[stream as usize] += 1);
+                    .for_each(|stream| *self.without_partner.entry(stream).or_default() += 1);
                 if frames.is_empty() {
                     continue;
                 }
@@ -286,9 +288,8 @@ impl Grabber {
 
     /// The frames that the device gave and that were left out since this was last asked, and why.
     pub(crate) fn take_lost(&mut self) -> Vec<(Stream, LostReason, u64)> {
-        let without_partner = Stream::ALL.into_iter().zip(std::mem::take(&mut self.without_partner));
         let without_partner =
-            without_partner.filter(|(_, frames)| *frames > 0).chain(self.motion.take_lost());
+            std::mem::take(&mut self.without_partner).into_iter().chain(self.motion.take_lost());
         let repeated = self.camera.take_repeated();
         let reason = |reason| move |(stream, frames)| (stream, reason, frames);
         without_partner

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use camrig::DriverError;
-use camrig::frame::{FrameHeader, Intrinsics, MAX_FRAMES, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig::frame::{Format, FrameHeader, Intrinsics, MAX_FRAMES, Payload, PixelFormat, Stream, StreamInfo};
 use serde::Deserialize;
 
 use crate::convert::header;
@@ -51,17 +51,17 @@ pub(crate) struct Processing {
 
 impl Processing {
     /// The streams that it needs, of those that come.
-    pub(crate) fn check_streams(&self, streams: &[(Stream, Option<PixelFormat>)]) -> Result<(), DriverError> {
+    pub(crate) fn check_streams(&self, streams: &[(Stream, Option<Format>)]) -> Result<(), DriverError> {
         let has = |stream| streams.iter().any(|(own, _)| *own == stream);
-        if self.filters != Filters::default() && !has(Stream::Depth) {
+        if self.filters != Filters::default() && !has(Stream::DEPTH) {
             return Err(DriverError::new("`filters` are for depth, and there is no `depth` stream"));
         }
-        if self.align.is_some() && !(has(Stream::Depth) && has(Stream::Color)) {
+        if self.align.is_some() && !(has(Stream::DEPTH) && has(Stream::COLOR)) {
             return Err(DriverError::new("`align` needs both a `depth` and a `color` stream"));
         }
         // Two pixels of it share their color, and alignment moves single pixels.
         if self.align == Some(Align::ColorToDepth)
-            && streams.contains(&(Stream::Color, Some(PixelFormat::Yuyv)))
+            && streams.contains(&(Stream::COLOR, Some(PixelFormat::Yuyv.into())))
         {
             return Err(DriverError::new(
                 "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
@@ -117,26 +117,28 @@ impl Chain {
     /// The stream in whose place and time the others' places are told: that of depth, as it comes out.
     pub(crate) fn place_of_depth(&self) -> Stream {
         match self.align {
-            Some((Align::DepthToColor, _)) => Stream::Color,
-            _ => Stream::Depth,
+            Some((Align::DepthToColor, _)) => Stream::COLOR,
+            _ => Stream::DEPTH,
         }
     }
 
     /// Changes what is known of `streams` to what comes out.
     pub(crate) fn tell(&self, streams: &mut [StreamInfo]) {
         let find = |streams: &[StreamInfo], stream| streams.iter().position(|own| own.stream == stream);
-        let Some(depth) = find(streams, Stream::Depth) else { return };
+        let Some(depth) = find(streams, Stream::DEPTH) else { return };
         if self.magnitude > 1 {
             decimate(&mut streams[depth], self.magnitude);
         }
-        let Some(color) = find(streams, Stream::Color) else { return };
+        let Some(color) = find(streams, Stream::COLOR) else { return };
         let (from, to) = match self.align {
             Some((Align::DepthToColor, _)) => (depth, color),
             Some((Align::ColorToDepth, _)) => (color, depth),
             None => return,
         };
-        let StreamInfo { profile, intrinsics, to_depth, .. } = streams[to];
-        streams[from].profile = sized(streams[from].profile, profile.width(), profile.height());
+        let StreamInfo { payload, intrinsics, to_depth, .. } = streams[to];
+        if let Some((width, height)) = payload.size() {
+            resize(&mut streams[from].payload, width, height);
+        }
         (streams[from].intrinsics, streams[from].to_depth) = (intrinsics, to_depth);
     }
 
@@ -149,8 +151,8 @@ impl Chain {
         let (mut depth, mut color, mut rest) = (None, None, Frames::new());
         for (header, pixels) in frames {
             match header.stream {
-                Stream::Depth => depth = Some(pixels.into_raw()),
-                Stream::Color if self.align.is_some() => color = Some(pixels.into_raw()),
+                Stream::DEPTH => depth = Some(pixels.into_raw()),
+                Stream::COLOR if self.align.is_some() => color = Some(pixels.into_raw()),
                 _ => rest.push((header, pixels)),
             }
         }
@@ -201,8 +203,9 @@ fn cannot_be_made(filter: &str, fault: &Fault) -> DriverError {
 /// What librealsense's decimation does: each side is divided, and then filled up to a multiple of four pixels.
 fn decimate(depth: &mut StreamInfo, magnitude: u32) {
     let side = |pixels: u32| (pixels / magnitude).next_multiple_of(4);
-    let (width, height) = (side(depth.profile.width()), side(depth.profile.height()));
-    depth.profile = sized(depth.profile, width, height);
+    let Some((width, height)) = depth.payload.size() else { return };
+    let (width, height) = (side(width), side(height));
+    resize(&mut depth.payload, width, height);
     if let Some(Intrinsics { width: own_width, height: own_height, ppx, ppy, fx, fy, .. }) =
         &mut depth.intrinsics
     {
@@ -213,7 +216,9 @@ fn decimate(depth: &mut StreamInfo, magnitude: u32) {
     }
 }
 
-/// A profile of another size, if there can be one.
-fn sized(profile: StreamProfile, width: u32, height: u32) -> StreamProfile {
-    StreamProfile::new(width, height, profile.frames_per_second()).unwrap_or(profile)
+/// Gives an image another size.
+fn resize(payload: &mut Payload, width: u32, height: u32) {
+    if let Payload::Image { format, .. } = *payload {
+        *payload = Payload::image(format, width, height);
+    }
 }

@@ -92,7 +92,7 @@ mod tests {
     /// Puts `(stream, milliseconds)` one after another into a gatherer for 30 frames per second, and gives
     /// the milliseconds of each frameset. The frames come 1 ns apart.
     fn gather(frames: &[(Stream, Clock, u64)], patience_nanos: Option<u64>) -> Vec<Vec<u64>> {
-        let mut gatherer = Gatherer::new([Stream::Color, Stream::Depth], 30);
+        let mut gatherer = Gatherer::new([Stream::COLOR, Stream::DEPTH], 30);
         let mut framesets = Vec::new();
         let numbers = |together: Together<u64>| together.iter().map(|waiting| waiting.frame).collect();
         for (arrival_nanos, &(stream, clock, millis)) in (1..).zip(frames) {
@@ -106,8 +106,8 @@ mod tests {
         framesets
     }
 
-    const COLOR: Stream = Stream::Color;
-    const DEPTH: Stream = Stream::Depth;
+    const COLOR: Stream = Stream::COLOR;
+    const DEPTH: Stream = Stream::DEPTH;
     const GLOBAL: Clock = Clock::Global;
 
     #[test]
@@ -161,6 +161,8 @@ mod tests {
         gatherer.put(COLOR, Waiting { timestamp, arrival_nanos: 9, frame: () }).unwrap();
         assert!(gatherer.take(9, |instant| instant != timestamp).is_none());
         assert!(gatherer.take(9, |instant| instant == timestamp).is_some());
-        assert!(gatherer.put(Stream::Infrared1, Waiting { timestamp, arrival_nanos: 8, frame: () }).is_err());
+        assert!(
+            gatherer.put(Stream::INFRARED_1, Waiting { timestamp, arrival_nanos: 8, frame: () }).is_err()
+        );
     }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
-use camrig::frame::{FrameHeader, MotionSample, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
+use camrig::frame::{FrameHeader, MotionSample, Stream, StreamInfo, StreamProfile, Timestamp};
+
+use crate::profiles::is_motion;
 
 /// What one motion sensor measured at one time.
 #[derive(Clone, Copy, Debug)]
@@ -32,24 +34,18 @@ struct Queue {
 impl Motion {
     /// For those of `streams` that are of motion.
     pub(crate) fn new(streams: impl Iterator<Item = (Stream, StreamProfile)>) -> Self {
-        let queue = |(stream, profile)| Queue {
-            info: StreamInfo {
-                stream,
-                format: PixelFormat::Motion,
-                profile,
-                intrinsics: None,
-                to_depth: None,
-            },
+        let queue = |(stream, profile): (_, StreamProfile)| Queue {
+            info: StreamInfo::motion(stream, profile.frames_per_second()),
             samples: VecDeque::new(),
             lost: 0,
         };
-        Self(streams.filter(|(stream, _)| stream.is_motion()).map(queue).collect())
+        Self(streams.filter(|(stream, _)| is_motion(*stream)).map(queue).collect())
     }
 
     /// Takes the next sample of `stream`. When more wait than a frame can hold, the oldest is lost.
     pub(crate) fn put(&mut self, stream: Stream, sample: Sample) {
         let Some(queue) = self.0.iter_mut().find(|own| own.info.stream == stream) else { return };
-        if queue.samples.len() == queue.info.profile.width() as usize {
+        if queue.samples.len() as u64 == queue.info.largest().numbers() {
             queue.samples.pop_front();
             queue.lost += 1;
         }
@@ -112,10 +108,10 @@ mod tests {
 
     fn motion(rate: u32, samples: &[(u64, Timestamp)]) -> Motion {
         let profile = StreamProfile::of_motion(rate).unwrap();
-        let image = (Stream::Depth, "4x4@30".parse().unwrap());
-        let mut motion = Motion::new([image, (Stream::Gyro, profile)].into_iter());
+        let image = (Stream::DEPTH, "4x4@30".parse().unwrap());
+        let mut motion = Motion::new([image, (Stream::GYRO, profile)].into_iter());
         for &(number, timestamp) in samples {
-            motion.put(Stream::Gyro, Sample { number, timestamp, xyz: [number as f32; 3] });
+            motion.put(Stream::GYRO, Sample { number, timestamp, xyz: [number as f32; 3] });
         }
         motion
     }
@@ -125,7 +121,7 @@ mod tests {
         let frames: Vec<_> = motion.take(instant).collect();
         assert!(frames.len() <= 1);
         let (header, bytes) = frames.first()?;
-        let view = MotionView::new(Frame::new(header, bytes)).unwrap();
+        let view = MotionView::new(Frame::new(header, bytes).unwrap()).unwrap();
         let times: Vec<_> = view.iter().map(|sample| sample.nanos).collect();
         assert_eq!(times.last(), Some(&header.timestamp.nanos));
         Some((header.number, times))
@@ -156,10 +152,10 @@ mod tests {
     fn without_framesets_the_oldest_are_lost_and_counted() {
         let own = |nanos| at(Clock::Hardware, nanos);
         let mut motion = motion(1, &[(1, own(1)), (2, own(2)), (3, own(3)), (4, own(4)), (5, own(5))]);
-        assert_eq!(motion.take_lost().collect::<Vec<_>>(), [(Stream::Gyro, 3)]);
+        assert_eq!(motion.take_lost().collect::<Vec<_>>(), [(Stream::GYRO, 3)]);
         assert_eq!(motion.take_lost().count(), 0);
         assert_eq!(taken(&mut motion, own(9)), Some((5, vec![4, 5])));
-        motion.put(Stream::Gyro, Sample { number: 6, timestamp: own(6), xyz: [0.0; 3] });
+        motion.put(Stream::GYRO, Sample { number: 6, timestamp: own(6), xyz: [0.0; 3] });
         motion.clear();
         assert_eq!(taken(&mut motion, own(9)), None);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
-use camrig::frame::{PixelFormat, Stream, StreamProfile};
+use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
 use serde::Deserialize;
 
 use crate::filters::{Align, Filters};
@@ -171,12 +171,12 @@ impl Options {
             ColorFormat::Yuyv => PixelFormat::Yuyv,
         };
         let streams = [
-            (Stream::Color, self.color, color_format),
-            (Stream::Depth, self.depth, PixelFormat::Z16),
-            (Stream::Infrared1, self.infrared_1, PixelFormat::Y8),
-            (Stream::Infrared2, self.infrared_2, PixelFormat::Y8),
-            (Stream::Accel, motion("accel", self.accel)?, PixelFormat::Motion),
-            (Stream::Gyro, motion("gyro", self.gyro)?, PixelFormat::Motion),
+            (Stream::COLOR, self.color, color_format.into()),
+            (Stream::DEPTH, self.depth, PixelFormat::Z16.into()),
+            (Stream::INFRARED_1, self.infrared_1, PixelFormat::Y8.into()),
+            (Stream::INFRARED_2, self.infrared_2, PixelFormat::Y8.into()),
+            (Stream::ACCEL, motion("accel", self.accel)?, Format::Motion),
+            (Stream::GYRO, motion("gyro", self.gyro)?, Format::Motion),
         ];
         let request = |(stream, profile, format): (_, Option<_>, _)| {
             Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
@@ -213,8 +213,8 @@ mod tests {
                     record_to: None,
                 }),
                 streams: vec![
-                    stream(Stream::Color, "848x480@15", Some(PixelFormat::Yuyv)),
-                    stream(Stream::Depth, "640x480@30", Some(PixelFormat::Z16)),
+                    stream(Stream::COLOR, "848x480@15", Some(PixelFormat::Yuyv.into())),
+                    stream(Stream::DEPTH, "640x480@30", Some(PixelFormat::Z16.into())),
                 ],
                 processing: Processing::default(),
             }),
@@ -227,7 +227,7 @@ mod tests {
                     real_time: false,
                     repeat: false,
                 }),
-                streams: vec![stream(Stream::Infrared2, "640x480@30", None)],
+                streams: vec![stream(Stream::INFRARED_2, "640x480@30", None)],
                 processing: Processing::default(),
             }),
         );

@@ -3,22 +3,12 @@
 //! It converts librealsense's numbers to camrig's names, and does not depend on devices.
 
 use camrig::DriverError;
-use camrig::frame::{PixelFormat, Stream, StreamProfile};
+use camrig::frame::{Format, Payload, PixelFormat, Stream, StreamInfo, StreamProfile};
 use realsense_sys as rs2;
 
 use crate::find::Subject;
 use crate::request::StreamRequest;
 use crate::sys::{OpenSensor, ProfileData, format_name};
-
-/// The formats that camrig knows, with librealsense's number.
-const FORMATS: [(PixelFormat, rs2::rs2_format); 6] = [
-    (PixelFormat::Z16, rs2::rs2_format_RS2_FORMAT_Z16),
-    (PixelFormat::Rgb8, rs2::rs2_format_RS2_FORMAT_RGB8),
-    (PixelFormat::Bgr8, rs2::rs2_format_RS2_FORMAT_BGR8),
-    (PixelFormat::Yuyv, rs2::rs2_format_RS2_FORMAT_YUYV),
-    (PixelFormat::Y8, rs2::rs2_format_RS2_FORMAT_Y8),
-    (PixelFormat::Motion, rs2::rs2_format_RS2_FORMAT_MOTION_XYZ32F),
-];
 
 /// Maximum number of profiles in an error. A camera may have dozens.
 const NEAREST: usize = 5;
@@ -27,10 +17,23 @@ const NEAREST: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) stream: Stream,
-    pub(crate) format: PixelFormat,
+    pub(crate) format: Format,
     pub(crate) profile: StreamProfile,
     pub(crate) sensor: usize,
     pub(crate) index: usize,
+}
+
+impl Candidate {
+    /// The declaration of the stream, without calibration.
+    pub(crate) fn info(&self) -> StreamInfo {
+        let (width, height) = (self.profile.width(), self.profile.height());
+        let info = StreamInfo::with_profile(self.stream, self.format, self.profile);
+        // Only formats that follow from their size are candidates.
+        info.unwrap_or_else(|| {
+            let payload = Payload::image(PixelFormat::Y8, width, height);
+            StreamInfo::new(self.stream, payload, self.profile.frames_per_second())
+        })
+    }
 }
 
 /// Returns the streams of a device that camrig knows, and descriptions of those in an unknown format or size.
@@ -40,7 +43,7 @@ pub(crate) fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>
         for (index, data) in open.profiles().enumerate() {
             let Some(stream) = stream_of(&data) else { continue };
             let side = |pixels: i32| u32::try_from(pixels).unwrap_or(0);
-            let profile = if stream.is_motion() {
+            let profile = if is_motion(stream) {
                 StreamProfile::of_motion(side(data.frames_per_second))
             } else {
                 StreamProfile::new(side(data.width), side(data.height), side(data.frames_per_second))
@@ -66,13 +69,13 @@ pub(crate) fn choose_live(
         let same = |it: &&Candidate| it.stream == request.stream && Some(it.format) == request.format;
         candidates.iter().filter(same).find(|it| it.profile == request.profile).copied().ok_or_else(|| {
             let StreamRequest { stream, profile, .. } = request;
-            if stream.is_motion() && !candidates.iter().any(|it| it.stream == *stream) {
+            if is_motion(*stream) && !candidates.iter().any(|it| it.stream == *stream) {
                 return DriverError::new(format!(
                     "{subject} has no {stream} stream: its model has no such motion sensor"
                 ));
             }
             let there_are = nearest(request, candidates.iter().filter(same).map(|it| it.profile));
-            let format = request.format.filter(|_| !stream.is_motion());
+            let format = request.format.filter(|_| !is_motion(*stream));
             let format = format.map(|format| format!(" in {format}")).unwrap_or_default();
             let wanted = shown(*stream, *profile);
             DriverError::new(format!("{subject} has no {stream} stream {wanted}{format}; {there_are}"))
@@ -99,7 +102,7 @@ fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile
 
 /// Formats a profile as in topologies: of motion only the rate.
 fn shown(stream: Stream, profile: StreamProfile) -> String {
-    if stream.is_motion() { profile.frames_per_second().to_string() } else { profile.to_string() }
+    if is_motion(stream) { profile.frames_per_second().to_string() } else { profile.to_string() }
 }
 
 /// Chooses all recorded streams, or the requested ones.
@@ -109,18 +112,17 @@ pub(crate) fn choose_recorded(
     left_out: &[String],
     requests: &[StreamRequest],
 ) -> Result<Vec<Candidate>, DriverError> {
-    let recorded: Vec<_> = Stream::ALL
-        .iter()
-        .filter_map(|stream| candidates.iter().find(|it| it.stream == *stream))
-        .copied()
-        .collect();
-    if recorded.iter().all(|it| it.stream.is_motion()) {
+    let mut recorded: Vec<_> = candidates.to_vec();
+    // Of several formats of a stream the first counts: the sort keeps their order.
+    recorded.sort_by_key(|it| it.stream);
+    recorded.dedup_by_key(|it| it.stream);
+    if recorded.iter().all(|it| is_motion(it.stream)) {
         // A recorder adds a stream with its first frame.
         if left_out.is_empty() {
             return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
         }
-        let known = FORMATS.iter().filter(|(format, _)| *format != PixelFormat::Motion);
-        let (known, it_has) = (known.map(|(format, _)| format!("`{format}`")), left_out.iter().cloned());
+        let (known, it_has) =
+            (PixelFormat::ALL.iter().map(|format| format!("`{format}`")), left_out.iter().cloned());
         return Err(DriverError::new(format!(
             "{subject} has no stream in a known format; it has: {}; known: {}",
             list(it_has),
@@ -158,19 +160,29 @@ pub(crate) fn stream_of(data: &ProfileData) -> Option<Stream> {
 /// Returns the stream with librealsense's number and `index`.
 pub(crate) fn stream_numbered(stream: rs2::rs2_stream, index: i32) -> Option<Stream> {
     match (stream, index) {
-        (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::Color),
-        (rs2::rs2_stream_RS2_STREAM_DEPTH, _) => Some(Stream::Depth),
-        (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::Infrared2),
+        (rs2::rs2_stream_RS2_STREAM_COLOR, _) => Some(Stream::COLOR),
+        (rs2::rs2_stream_RS2_STREAM_DEPTH, _) => Some(Stream::DEPTH),
+        (rs2::rs2_stream_RS2_STREAM_INFRARED, 2) => Some(Stream::INFRARED_2),
         // Cameras with a single infrared imager do not number it.
-        (rs2::rs2_stream_RS2_STREAM_INFRARED, _) => Some(Stream::Infrared1),
-        (rs2::rs2_stream_RS2_STREAM_ACCEL, _) => Some(Stream::Accel),
-        (rs2::rs2_stream_RS2_STREAM_GYRO, _) => Some(Stream::Gyro),
+        (rs2::rs2_stream_RS2_STREAM_INFRARED, _) => Some(Stream::INFRARED_1),
+        (rs2::rs2_stream_RS2_STREAM_CONFIDENCE, _) => Some(Stream::CONFIDENCE),
+        (rs2::rs2_stream_RS2_STREAM_ACCEL, _) => Some(Stream::ACCEL),
+        (rs2::rs2_stream_RS2_STREAM_GYRO, _) => Some(Stream::GYRO),
         _ => None,
     }
 }
 
-pub(crate) fn format_of(number: rs2::rs2_format) -> Option<PixelFormat> {
-    FORMATS.iter().find(|(_, own)| *own == number).map(|(format, _)| *format)
+/// The format with librealsense's number: formats of images have librealsense's names.
+pub(crate) fn format_of(number: rs2::rs2_format) -> Option<Format> {
+    if number == rs2::rs2_format_RS2_FORMAT_MOTION_XYZ32F {
+        return Some(Format::Motion);
+    }
+    PixelFormat::named(&format_name(number)).map(Format::Image)
+}
+
+/// Whether a stream is one of motion.
+pub(crate) fn is_motion(stream: Stream) -> bool {
+    matches!(stream, Stream::ACCEL | Stream::GYRO)
 }
 
 #[cfg(test)]
@@ -180,11 +192,12 @@ mod tests {
     #[test]
     fn a_file_without_a_known_format_says_what_it_has() {
         let subject = Subject::File("x.bag".into());
-        let left_out = ["infrared-1 640x480@30 y16".to_owned(), "color 640x480@30 uyvy".to_owned()];
+        let left_out = ["infrared-1 640x480@30 y10bpack".to_owned(), "color 640x480@30 mjpeg".to_owned()];
         assert_eq!(
             choose_recorded(&subject, &[], &left_out, &[]).unwrap_err().to_string(),
-            "file `x.bag` has no stream in a known format; it has: infrared-1 640x480@30 y16, \
-             color 640x480@30 uyvy; known: `z16`, `rgb8`, `bgr8`, `yuyv`, `y8`",
+            "file `x.bag` has no stream in a known format; it has: infrared-1 640x480@30 y10bpack, \
+             color 640x480@30 mjpeg; known: `rgb8`, `bgr8`, `rgba8`, `bgra8`, `yuyv`, `uyvy`, `y8`, `y16`, `z16`, \
+             `distance`, `disparity32`",
         );
     }
 }

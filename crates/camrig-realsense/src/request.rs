@@ -6,10 +6,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use camrig::DriverError;
-use camrig::frame::{PixelFormat, Stream, StreamProfile};
+use camrig::frame::{Format, Stream, StreamProfile};
 
 use crate::filters::{Chain, Processing};
 use crate::options::Options;
+use crate::profiles::is_motion;
 use crate::settings::Settings;
 
 /// Options that make sense.
@@ -71,7 +72,7 @@ pub(crate) struct StreamRequest {
     pub(crate) stream: Stream,
     pub(crate) profile: StreamProfile,
     /// None where any format will do: that of the recording.
-    pub(crate) format: Option<PixelFormat>,
+    pub(crate) format: Option<Format>,
 }
 
 impl Request {
@@ -95,7 +96,7 @@ impl Request {
         let is_live = matches!(source, SourceRequest::Live(_));
         let streams = options.streams(is_live)?;
         // Samples of motion come with framesets of images.
-        let no_images = streams.iter().all(|it| it.stream.is_motion());
+        let no_images = streams.iter().all(|it| is_motion(it.stream));
         if no_images && (is_live || !streams.is_empty()) {
             return Err(DriverError::new(
                 "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \

@@ -125,7 +125,7 @@ impl Settings {
             return Err(DriverError::new(format!("{camera} ({model}) takes no preset")));
         }
         let of = |stream| candidates.iter().find(|it| it.stream == stream).map(|it| it.sensor);
-        let (depth, color) = (of(Stream::Depth).unwrap_or(0), of(Stream::Color));
+        let (depth, color) = (of(Stream::DEPTH).unwrap_or(0), of(Stream::COLOR));
         let resolver = Resolver { camera, model, sensors };
         let mut assignments = Vec::new();
         for (name, setting) in &self.of_depth {

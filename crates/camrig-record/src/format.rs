@@ -7,7 +7,9 @@
 //! |---|---|---|
 //! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
 //! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
-//! | `/front/depth/points` | `foxglove.PointCloud` | instead, for frames that are points |
+//! | `/front/points/points` and so on | `foxglove.PointCloud` | instead, for frames that are points |
+//! | `/front/heat/tensor` and so on | `camrig.Tensor`, a file of `NumPy` | one message for each frame that is a tensor |
+//! | `/front/boxes/message` and so on | that of the message | one message for each frame that is a message: its bytes |
 //! | `/front/gyro/samples` and so on | `camrig.Motion`, JSON | one message for each frame of motion: its samples |
 //! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
@@ -25,7 +27,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, PixelFormat, Stream, Timestamp};
+use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, Origin, Payload, Role, Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The version of this contract; a reader refuses others.
@@ -37,6 +39,10 @@ pub(crate) const FRAMESET_SCHEMA: &str = "camrig.FrameSet";
 pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
 /// Foxglove's schema of pixels as they are.
 pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
+/// The schema of tensors, each a file of `NumPy`.
+pub(crate) const TENSOR_SCHEMA: &str = "camrig.Tensor";
+/// The encoding of tensors.
+pub(crate) const TENSOR_ENCODING: &str = "npy";
 /// Foxglove's schema of points.
 pub(crate) const POINTS_SCHEMA: &str = "foxglove.PointCloud";
 /// The schema of samples of motion.
@@ -74,18 +80,20 @@ pub(crate) struct FrameSetRecord {
     /// The number of the match that it was published with; not in the JSON before anything was matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) matched: Option<u64>,
+    /// The framesets that it was made from; not in the JSON unless these are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) origins: Vec<Origin>,
     /// The frames, in the order in which their messages follow.
     pub(crate) frames: Vec<FrameRecord>,
 }
 
 /// One frame of a frameset, but its pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "FrameText", try_from = "FrameText")]
 pub(crate) struct FrameRecord {
     pub(crate) stream: Stream,
-    pub(crate) format: PixelFormat,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) stride_bytes: u32,
+    pub(crate) role: Role,
+    pub(crate) payload: Payload,
     /// The device's count.
     pub(crate) number: u64,
     pub(crate) clock: Clock,
@@ -100,10 +108,8 @@ impl FrameRecord {
     pub(crate) fn new(header: &FrameHeader, coding: &str) -> Self {
         Self {
             stream: header.stream,
-            format: header.format,
-            width: header.width,
-            height: header.height,
-            stride_bytes: header.stride_bytes,
+            role: header.role,
+            payload: header.payload,
             number: header.number,
             clock: header.timestamp.clock,
             timestamp_nanos: header.timestamp.nanos,
@@ -122,14 +128,71 @@ impl FrameRecord {
         }
         FrameHeader {
             stream: self.stream,
-            format: self.format,
-            width: self.width,
-            height: self.height,
-            stride_bytes: self.stride_bytes,
+            role: self.role,
+            payload: self.payload,
             number: self.number,
             timestamp: Timestamp { clock: self.clock, nanos: self.timestamp_nanos },
             metadata,
         }
+    }
+}
+
+/// A frame in JSON: what is in rows by its format and size, everything else by its payload.
+#[derive(Clone, Serialize, Deserialize)]
+struct FrameText {
+    stream: Stream,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stride_bytes: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Payload>,
+    number: u64,
+    clock: Clock,
+    timestamp_nanos: u64,
+    metadata: BTreeMap<String, i64>,
+    coding: String,
+}
+
+impl From<FrameRecord> for FrameText {
+    fn from(frame: FrameRecord) -> Self {
+        let FrameRecord { stream, role, payload, number, clock, timestamp_nanos, metadata, coding } = frame;
+        let format = payload.format();
+        let stride_bytes = payload.stride_bytes();
+        let size = payload.size().filter(|_| stride_bytes.is_some());
+        Self {
+            stream,
+            role: (role != format.role()).then_some(role),
+            format: format.to_string(),
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            stride_bytes,
+            payload: stride_bytes.is_none().then_some(payload),
+            number,
+            clock,
+            timestamp_nanos,
+            metadata,
+            coding,
+        }
+    }
+}
+
+impl TryFrom<FrameText> for FrameRecord {
+    type Error = String;
+
+    fn try_from(frame: FrameText) -> Result<Self, String> {
+        let FrameText { stream, format, number, clock, timestamp_nanos, metadata, coding, .. } = frame;
+        let [width, height, stride_bytes] =
+            [frame.width, frame.height, frame.stride_bytes].map(Option::unwrap_or_default);
+        let payload = frame.payload.or_else(|| Payload::of_rows(&format, width, height, stride_bytes));
+        let payload = payload.ok_or_else(|| format!("unknown format `{format}`"))?;
+        let role = frame.role.unwrap_or(payload.format().role());
+        Ok(Self { stream, role, payload, number, clock, timestamp_nanos, metadata, coding })
     }
 }
 
@@ -177,12 +240,18 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
     "sequence": {"type": "integer"},
     "arrival_nanos": {"type": "integer"},
     "matched": {"type": "integer"},
+    "origins": {"type": "array", "items": {"type": "object", "properties": {
+      "camera": {"type": "string"},
+      "sequence": {"type": "integer"}
+    }}},
     "frames": {"type": "array", "items": {"type": "object", "properties": {
       "stream": {"type": "string"},
       "format": {"type": "string"},
       "width": {"type": "integer"},
       "height": {"type": "integer"},
       "stride_bytes": {"type": "integer"},
+      "role": {"type": "string"},
+      "payload": {"type": "object"},
       "number": {"type": "integer"},
       "clock": {"type": "string"},
       "timestamp_nanos": {"type": "integer"},

@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use camrig::FrameSet;
 use camrig::frame::{
-    CameraInfo, ColorView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat, Stream,
-    StreamInfo, Timestamp,
+    ColorView, Distortion, Extrinsics, Format, Frame, FrameHeader, Intrinsics, MJPEG, POINT_BYTES, Payload,
+    PixelFormat, Stream, StreamInfo, Timestamp,
 };
 use foxglove::Encode;
 use foxglove::messages::packed_element_field::NumericType;
@@ -23,14 +23,28 @@ pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
 
 /// Appends the message that holds the pixels of a frame as they are.
 pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
+    let Payload::Image { format, width, height, stride_bytes } = header.payload else { return };
     let image = RawImage {
         timestamp: Some(timestamp(header.timestamp)),
         frame_id: frame_id(camera, header.stream),
-        width: header.width,
-        height: header.height,
-        encoding: encoding(header.format).to_owned(),
-        step: header.stride_bytes,
+        width,
+        height,
+        encoding: format.ros_name().to_owned(),
+        step: stride_bytes,
         data: pixels,
+    };
+    encode(&image, message);
+}
+
+/// Appends the message that holds an image in the coding that the camera sent.
+pub(crate) fn encoded_image(camera: &str, header: &FrameHeader, bytes: Bytes, message: &mut Vec<u8>) {
+    let Payload::Encoded { codec, .. } = header.payload else { return };
+    let format = if codec == MJPEG { "jpeg" } else { codec.as_str() };
+    let image = CompressedImage {
+        timestamp: Some(timestamp(header.timestamp)),
+        frame_id: frame_id(camera, header.stream),
+        data: bytes,
+        format: format.to_owned(),
     };
     encode(&image, message);
 }
@@ -49,7 +63,7 @@ pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message:
         timestamp: Some(timestamp(header.timestamp)),
         frame_id: frame_id(camera, header.stream),
         pose: None,
-        point_stride: header.format.bytes_per_pixel(),
+        point_stride: POINT_BYTES,
         fields: fields.map(field).collect(),
         data: pixels,
     };
@@ -88,9 +102,10 @@ pub(crate) fn jpeg_image(camera: &str, frame: &Frame<'_>, jpeg: Bytes, message: 
 /// A frame in JPEG with a quality of 1 to 100; none when it is depth, which is no light.
 pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, EncodingError>> {
     let header = frame.header();
-    let packed = header.stride_bytes == header.width * header.format.bytes_per_pixel();
+    let Payload::Image { format, width, height, stride_bytes } = header.payload else { return None };
+    let packed = header.payload.row_bytes() == Some(stride_bytes);
     let converted;
-    let (pixels, color) = match header.format {
+    let (pixels, color) = match format {
         PixelFormat::Rgb8 if packed => (frame.bytes(), ColorType::Rgb),
         PixelFormat::Bgr8 if packed => (frame.bytes(), ColorType::Bgr),
         PixelFormat::Y8 if packed => (frame.bytes(), ColorType::Luma),
@@ -104,7 +119,7 @@ pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, Enco
     let mut encoder = Encoder::new(&mut jpeg, quality);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
     // Sides are at most 8192 pixels.
-    let encoded = encoder.encode(pixels, header.width as u16, header.height as u16, color);
+    let encoded = encoder.encode(pixels, width as u16, height as u16, color);
     Some(encoded.map(|()| jpeg))
 }
 
@@ -143,11 +158,11 @@ pub(crate) fn calibration(
 /// camera does not tell.
 pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Option<Vec<u8>> {
     let Extrinsics { rotation, translation_meters } =
-        info.to_depth.filter(|_| info.stream != Stream::Depth)?;
+        info.to_depth.filter(|_| info.stream != Stream::DEPTH)?;
     let [x, y, z] = translation_meters.map(f64::from);
     Some(encoded(&FrameTransform {
         timestamp: Some(timestamp(taken)),
-        parent_frame_id: frame_id(camera, Stream::Depth),
+        parent_frame_id: frame_id(camera, Stream::DEPTH),
         child_frame_id: frame_id(camera, info.stream),
         translation: Some(Vector3 { x, y, z }),
         rotation: Some(quaternion(rotation.map(f64::from))),
@@ -170,22 +185,11 @@ pub(crate) fn schema<M: Encode>() -> Option<foxglove::Schema> {
     M::get_schema()
 }
 
-/// Whether a camera's stream is stored in JPEG when color is asked to be.
-pub(crate) fn takes_jpeg(info: &CameraInfo, stream: Stream) -> bool {
-    let format = info.stream(stream).map(|info| info.format);
-    stream == Stream::Color
-        && format.is_some_and(|format| !matches!(format, PixelFormat::Z16 | PixelFormat::Xyzrgb))
-}
-
-fn encoding(format: PixelFormat) -> &'static str {
+/// Whether a stream is stored in JPEG when color is asked to be.
+pub(crate) fn takes_jpeg(stream: Stream, format: Format) -> bool {
     match format {
-        PixelFormat::Rgb8 => "rgb8",
-        PixelFormat::Bgr8 => "bgr8",
-        PixelFormat::Yuyv => "yuyv",
-        PixelFormat::Z16 => "16UC1",
-        PixelFormat::Y8 => "mono8",
-        // Points and motion have messages of their own.
-        PixelFormat::Xyzrgb | PixelFormat::Motion => "",
+        Format::Image(format) => format.is_colored() || stream == Stream::COLOR && format.is_light(),
+        _ => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod compression;
 mod format;
 mod images;
 mod motion;
+mod npy;
 mod read;
 mod record;
 mod replay;

@@ -54,7 +54,7 @@ pub(crate) fn decode(message: &[u8]) -> serde_json::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use camrig::frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
+    use camrig::frame::{FrameHeader, Payload, Stream};
 
     use super::*;
 
@@ -65,19 +65,10 @@ mod tests {
             MotionSample { nanos: 7, xyz: [0.1, -0.0, f32::NAN] },
             MotionSample { nanos: u64::MAX, xyz: [f32::MIN; 3] },
         ];
-        let header = FrameHeader {
-            stream: Stream::Accel,
-            format: PixelFormat::Motion,
-            width: 3,
-            height: 1,
-            stride_bytes: 60,
-            number: 9,
-            timestamp: Timestamp { clock: Clock::Hardware, nanos: 7 },
-            metadata: Metadata::EMPTY,
-        };
+        let header = FrameHeader::new(Stream::ACCEL, Payload::Motion { samples: 3 });
         let bytes = samples.map(MotionSample::to_bytes).concat();
         let mut message = Vec::new();
-        encode(Frame::new(&header, &bytes), &mut message).unwrap();
+        encode(Frame::new(&header, &bytes).unwrap(), &mut message).unwrap();
         assert!(message.len() <= samples.len() * SAMPLE_BYTES, "{}", message.len());
         assert!(message.starts_with(br#"{"samples":[{"nanos":18446744073709551615,"x":-9.80665,"y":"#));
         assert_eq!(decode(&message).unwrap(), bytes);

@@ -20,7 +20,7 @@ const RANGE_SHARE: f32 = 0.1;
 /// frame is no image of light.
 pub(crate) fn light(frame: Frame<'_>, width: u32, quality: u8, jpeg: &mut Vec<u8>) {
     let step = step(frame, width);
-    if frame.header().format == PixelFormat::Y8 {
+    if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
         let gray: Vec<u8> = frame.rows().flatten().copied().collect();
         encode(&shrink::<1>(gray, frame, step), (frame, step), ColorType::Luma, quality, jpeg);
     } else if let Some(color) = ColorView::new(frame) {
@@ -30,16 +30,13 @@ pub(crate) fn light(frame: Frame<'_>, width: u32, quality: u8, jpeg: &mut Vec<u8
 
 /// A picture of depth in colors. Depths are left out, not averaged: between near and far there is nothing.
 pub(crate) fn depth(depth: &DepthView<'_>, colors: &Colorizer, width: u32, quality: u8, jpeg: &mut Vec<u8>) {
-    let (frame, unit_meters) = (depth.frame(), depth.unit_meters());
+    let frame = depth.frame();
     let step = step(frame, width);
-    let mut rgb = Vec::with_capacity(frame.bytes().len() * 3 / 2 / (step * step) + 3);
-    let rows = frame.rows().step_by(step).take(frame.height() as usize / step);
-    for row in rows {
-        for pair in row.chunks_exact(2).step_by(step).take(frame.width() as usize / step) {
-            rgb.extend(match u16::from_le_bytes([pair[0], pair[1]]) {
-                0 => Colorizer::NONE,
-                units => colors.color_of(f32::from(units) * unit_meters),
-            });
+    let (columns, rows) = (frame.width() / step as u32, frame.height() / step as u32);
+    let mut rgb = Vec::with_capacity(columns as usize * rows as usize * 3);
+    for y in (0..rows).map(|row| row * step as u32) {
+        for x in (0..columns).map(|column| column * step as u32) {
+            rgb.extend(depth.meters(x, y).map_or(Colorizer::NONE, |meters| colors.color_of(meters)));
         }
     }
     encode(&rgb, (frame, step), ColorType::Rgb, quality, jpeg);
@@ -110,28 +107,20 @@ fn encode(
 
 #[cfg(test)]
 mod tests {
-    use camrig::frame::{Clock, FrameHeader, Metadata, Stream, Timestamp};
+    use camrig::frame::{FrameHeader, Payload, Role, Stream};
 
     use super::*;
 
     fn header(format: PixelFormat, width: u32, height: u32) -> FrameHeader {
-        FrameHeader {
-            stream: if format == PixelFormat::Z16 { Stream::Depth } else { Stream::Color },
-            format,
-            width,
-            height,
-            stride_bytes: width * format.bytes_per_pixel(),
-            number: 0,
-            timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-            metadata: Metadata::EMPTY,
-        }
+        let stream = if format.role() == Role::Depth { Stream::DEPTH } else { Stream::COLOR };
+        FrameHeader::image(stream, format, width, height)
     }
 
     #[test]
     fn a_small_picture_is_the_mean_of_squares() {
         let header = header(PixelFormat::Y8, 5, 3);
         let pixels = [1, 3, 10, 20, 99, 5, 7, 30, 40, 99, 99, 99, 99, 99, 99];
-        let frame = Frame::new(&header, &pixels);
+        let frame = Frame::new(&header, &pixels).unwrap();
         assert_eq!(shrink::<1>(pixels.to_vec(), frame, 2), [4, 25]);
         assert_eq!(shrink::<1>(pixels.to_vec(), frame, 1), pixels);
     }
@@ -141,7 +130,7 @@ mod tests {
         for (asked, width, height) in [(424, 424, 240), (300, 424, 240), (2000, 848, 480), (0, 1, 0)] {
             let header = header(PixelFormat::Rgb8, 848, 480);
             let pixels = vec![7; header.size_bytes() as usize];
-            let frame = Frame::new(&header, &pixels);
+            let frame = Frame::new(&header, &pixels).unwrap();
             let mut jpeg = Vec::new();
             light(frame, asked, 80, &mut jpeg);
             if asked > 0 {
@@ -154,9 +143,9 @@ mod tests {
 
     #[test]
     fn motion_has_no_picture() {
-        let header = FrameHeader { stream: Stream::Gyro, ..header(PixelFormat::Motion, 3, 1) };
+        let header = FrameHeader::new(Stream::GYRO, Payload::Motion { samples: 3 });
         let mut jpeg = Vec::new();
-        light(Frame::new(&header, &[7; 60]), 424, 80, &mut jpeg);
+        light(Frame::new(&header, &[7; 60]).unwrap(), 424, 80, &mut jpeg);
         assert!(jpeg.is_empty());
     }
 
@@ -172,13 +161,13 @@ mod tests {
         let header = header(PixelFormat::Z16, 100, 10);
         let mut pixels: Vec<u8> = (0..1000_u16).flat_map(|index| (1000 + index).to_le_bytes()).collect();
         pixels[..20].fill(0);
-        let depth = DepthView::new(Frame::new(&header, &pixels), 0.001, None).unwrap();
+        let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), 0.001, None).unwrap();
         let (near, far) = range(&depth, None).unwrap();
         assert!((near - 1.03).abs() < 0.01 && (far - 1.98).abs() < 0.01, "{near} {far}");
         let (near, far) = range(&depth, Some((2.0, 3.0))).unwrap();
         assert!((near - 1.903).abs() < 0.01 && (far - 2.898).abs() < 0.01, "{near} {far}");
         let none = vec![0; pixels.len()];
-        let depth = DepthView::new(Frame::new(&header, &none), 0.001, None).unwrap();
+        let depth = DepthView::new(Frame::new(&header, &none).unwrap(), 0.001, None).unwrap();
         assert_eq!(range(&depth, None), None);
     }
 }

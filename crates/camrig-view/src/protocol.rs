@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Stream};
+use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Role, Stream};
 use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ pub(crate) struct Shown<'a> {
 impl<'a> Shown<'a> {
     /// Without parts yet.
     pub(crate) fn new(camera: usize, count: u64, sequence: u64, info: &'a CameraInfo) -> Self {
-        let (depth, color) = (info.stream(Stream::Depth), info.stream(Stream::Color));
+        let (depth, color) = (info.stream_of(Role::Depth), info.stream(Stream::COLOR));
         Self {
             camera,
             count,

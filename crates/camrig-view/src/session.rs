@@ -14,7 +14,6 @@ use axum::extract::ws::{Message as Packet, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use camrig::frame::Stream;
 use camrig::{Colorizer, FrameSet, Picture};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
@@ -184,7 +183,7 @@ fn message(
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
         let what = (frame.stream(), frame.width(), frame.height());
-        match frames.depth().filter(|_| frame.stream() == Stream::Depth) {
+        match frames.depth().filter(|depth| depth.frame().stream() == frame.stream()) {
             None => {
                 message.add(Kind::Picture, what, |jpeg| {
                     picture::light(frame, wanted.width, quality, jpeg);
@@ -203,10 +202,10 @@ fn message(
         }
     }
     if let Some(depth) = frames.depth() {
-        let what = (Stream::Depth, depth.frame().width(), depth.frame().height());
+        let what = (depth.frame().stream(), depth.frame().width(), depth.frame().height());
         if wanted.depth {
             message.add(Kind::Units, what, |bytes| {
-                depth.frame().rows().for_each(|row| bytes.extend_from_slice(row));
+                bytes.extend(depth.iter_units().flat_map(u16::to_le_bytes));
             });
         }
         if wanted.files {
@@ -216,7 +215,7 @@ fn message(
     }
     if let Some(color) = frames.color().filter(|_| wanted.files) {
         let file = Picture::color(&color).to_png()?;
-        let what = (Stream::Color, color.frame().width(), color.frame().height());
+        let what = (color.frame().stream(), color.frame().width(), color.frame().height());
         message.add(Kind::File, what, |bytes| bytes.extend(file));
     }
     Ok(message.finish(shown)?)

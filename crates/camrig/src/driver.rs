@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig_frame::{CameraInfo, Format, Stream, StreamInfo, StreamProfile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -125,15 +125,21 @@ pub struct Device {
 pub struct DeviceProfile {
     /// Which stream.
     pub stream: Stream,
-    /// How its pixels are stored.
-    pub format: PixelFormat,
+    /// How its frames are stored.
+    pub format: Format,
     /// Its size and rate; of motion [`StreamProfile::of_motion`].
     pub profile: StreamProfile,
 }
 
-impl From<&StreamInfo> for DeviceProfile {
-    fn from(info: &StreamInfo) -> Self {
-        Self { stream: info.stream, format: info.format, profile: info.profile }
+impl DeviceProfile {
+    /// The profile of a declared stream; `None` where its frames have no size in pixels.
+    pub fn of(info: &StreamInfo) -> Option<Self> {
+        Some(Self { stream: info.stream, format: info.format(), profile: info.profile()? })
+    }
+
+    /// Whether its frames are samples of motion.
+    pub fn is_motion(&self) -> bool {
+        self.format.role() == camrig_frame::Role::Motion
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use camrig_frame::{
-    CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, MotionView, PointsView, Stream,
-    Timestamp,
+    CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, Memory, MessageView, MotionView,
+    Origin, PointsView, Role, Stream, TensorView, Timestamp,
 };
 use camrig_ipc::{Lease, Published};
 
@@ -37,7 +37,8 @@ enum Pixels {
 
 /// Frames that stay in the memory of the camera's library while a frameset refers to them.
 pub trait HeldFrames: Send + Sync {
-    /// The pixels of the frame at `index` of the header: exactly as many bytes as the header says.
+    /// The content of the frame at `index` of the header: exactly as many bytes as the header says, which is checked
+    /// when the frameset is published.
     fn pixels(&self, index: usize) -> &[u8];
 }
 
@@ -109,7 +110,7 @@ impl FrameSet {
     /// The frame that says when it was taken.
     pub(crate) fn instant(&self) -> Option<&FrameHeader> {
         let frames = &self.header().frames;
-        frames.iter().find(|frame| frame.stream == Stream::Depth).or_else(|| frames.first())
+        frames.iter().find(|frame| frame.role == Role::Depth).or_else(|| frames.first())
     }
 
     /// Everything but the pixels.
@@ -121,35 +122,60 @@ impl FrameSet {
         }
     }
 
+    /// Every frameset that it was made from, where these are several, as in a match; otherwise empty.
+    pub fn origins(&self) -> &[Origin] {
+        &self.header().origins
+    }
+
     /// The frames, in the order of the header.
-    pub fn frames(&self) -> impl ExactSizeIterator<Item = Frame<'_>> {
-        self.header().frames.iter().enumerate().map(|(index, header)| Frame::new(header, self.pixels(index)))
+    pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        let frames = self.header().frames.iter().enumerate();
+        frames.filter_map(|(index, header)| self.frame_at(index, header))
     }
 
     /// The frame of one stream, if there is one.
     pub fn frame(&self, stream: Stream) -> Option<Frame<'_>> {
         let frames = &self.header().frames;
         let index = frames.iter().position(|header| header.stream == stream)?;
-        Some(Frame::new(&frames[index], self.pixels(index)))
+        self.frame_at(index, &frames[index])
     }
 
-    /// The depth frame in metres, if there is one.
+    /// The first frame with this role, if there is one.
+    pub fn frame_of(&self, role: Role) -> Option<Frame<'_>> {
+        let frames = &self.header().frames;
+        let index = frames.iter().position(|header| header.role == role)?;
+        self.frame_at(index, &frames[index])
+    }
+
+    /// The first depth frame in metres, if there is one.
     pub fn depth(&self) -> Option<DepthView<'_>> {
-        let intrinsics = self.0.info.stream(Stream::Depth).and_then(|depth| depth.intrinsics.as_ref());
-        DepthView::new(self.frame(Stream::Depth)?, self.0.info.depth_unit_meters, intrinsics)
+        let frame = self.frame_of(Role::Depth)?;
+        let info = self.0.info.stream(frame.stream());
+        let intrinsics = info.and_then(|depth| depth.intrinsics.as_ref());
+        DepthView::new(frame, self.0.info.depth_unit_meters, intrinsics)
     }
 
     /// The color frame as red, green and blue, if there is one.
     pub fn color(&self) -> Option<ColorView<'_>> {
-        ColorView::new(self.frame(Stream::Color)?)
+        ColorView::new(self.frame(Stream::COLOR)?)
     }
 
     /// The points that a processor made of the depth frame, if there are any.
     pub fn points(&self) -> Option<PointsView<'_>> {
-        PointsView::new(self.frame(Stream::Depth)?)
+        PointsView::new(self.frame_of(Role::Points)?)
     }
 
-    /// The samples of [`Stream::Accel`] or [`Stream::Gyro`] that came since the frameset before, if there are any.
+    /// The tensor of a stream, if there is one.
+    pub fn tensor(&self, stream: Stream) -> Option<TensorView<'_>> {
+        TensorView::new(self.frame(stream)?)
+    }
+
+    /// The message of a stream, if there is one.
+    pub fn message(&self, stream: Stream) -> Option<MessageView<'_>> {
+        MessageView::new(self.frame(stream)?)
+    }
+
+    /// The samples of [`Stream::ACCEL`] or [`Stream::GYRO`] that came since the frameset before, if there are any.
     pub fn motion(&self, stream: Stream) -> Option<MotionView<'_>> {
         MotionView::new(self.frame(stream)?)
     }
@@ -162,12 +188,18 @@ impl FrameSet {
         }
     }
 
-    fn pixels(&self, index: usize) -> &[u8] {
-        match &self.0.pixels {
+    fn frame_at<'a>(&'a self, index: usize, header: &'a FrameHeader) -> Option<Frame<'a>> {
+        // The lengths were checked when it was published; a library that changes them takes the frame away.
+        Frame::new(header, self.memory(index)).ok()
+    }
+
+    /// Where the content of the frame at `index` is: the only place that knows.
+    fn memory(&self, index: usize) -> Memory<'_> {
+        Memory::Host(match &self.0.pixels {
             Pixels::Slot(published) => published.frame(index),
             Pixels::Lease(lease) => lease.frame(index),
             Pixels::Held(held) => held.frames.pixels(index),
-        }
+        })
     }
 }
 

@@ -403,7 +403,7 @@ mod tests {
     fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
         actix::System::new().block_on(async {
             let wake = Arc::new(Notify::new());
-            let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "1x1@30")]);
+            let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
             let link = || {
                 let link_state = Arc::new(LinkState::new().unwrap());
                 Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))

@@ -5,7 +5,7 @@
 //! frames that the driver reported are counted at the end, and losses of the device remain unknown. This module depends
 //! on no output and no counters.
 
-use camrig_frame::{FrameHeader, Stream};
+use camrig_frame::{FrameHeader, Role, Stream, StreamInfo};
 use camrig_ipc::LostReason;
 
 /// Numbers of lost framesets, in the order of [`LostReason::ALL`].
@@ -14,33 +14,41 @@ pub(crate) type Lost = [u64; LostReason::ALL.len()];
 /// The losses of one camera.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    streams: [Numbers; Stream::ALL.len()],
-    /// Number of repeated images of each stream, which leave no gap.
-    repeated: [u64; Stream::ALL.len()],
+    streams: Vec<Numbers>,
 }
 
 /// The frame numbers of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Numbers {
+    stream: Stream,
+    role: Role,
     last: Option<u64>,
     /// Discarded frames that the driver reported and that no gap has shown yet.
     reported: Lost,
+    /// Number of repeated images, which leave no gap.
+    repeated: u64,
 }
 
 impl Losses {
+    /// No losses yet in these streams.
+    pub(crate) fn of(streams: &[StreamInfo]) -> Self {
+        Self { streams: streams.iter().map(|info| Numbers::new(info.stream, info.role)).collect() }
+    }
+
     /// Records frames that the driver discarded, and returns the losses to count at once: of repeated images the largest
     /// number of any stream, of repeated samples all. All other reasons are counted when the gap shows.
     pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
         let mut lost = Lost::default();
+        let most = |streams: &[Numbers]| streams.iter().map(|it| it.repeated).max().unwrap_or_default();
+        let before = most(&self.streams);
+        let numbers = self.numbers(stream, Role::Other);
         if reason != LostReason::Repeated {
-            self.streams[stream as usize].reported[reason as usize] += frames;
-        } else if stream.is_motion() {
+            numbers.reported[reason as usize] += frames;
+        } else if numbers.role == Role::Motion {
             lost[reason as usize] = frames;
         } else {
-            let most = |repeated: &[u64]| repeated.iter().copied().max().unwrap_or_default();
-            let before = most(&self.repeated);
-            self.repeated[stream as usize] += frames;
-            lost[reason as usize] = most(&self.repeated) - before;
+            numbers.repeated += frames;
+            lost[reason as usize] = most(&self.streams) - before;
         }
         lost
     }
@@ -49,23 +57,32 @@ impl Losses {
     /// of samples all.
     pub(crate) fn note(&mut self, frames: &[FrameHeader]) -> Lost {
         let note = |frame: &FrameHeader| {
-            (frame.stream, self.streams[frame.stream as usize].note(frame.number, frame.numbers()))
+            (frame.role, self.numbers(frame.stream, frame.role).note(frame.number, frame.numbers()))
         };
         combine(frames.iter().map(note))
     }
 
     /// Returns the reported losses after the last frames; called once at the end.
     pub(crate) fn end(&mut self) -> Lost {
-        let reported = self.streams.iter_mut().map(|numbers| std::mem::take(&mut numbers.reported));
-        combine(Stream::ALL.into_iter().zip(reported))
+        combine(self.streams.iter_mut().map(|numbers| (numbers.role, std::mem::take(&mut numbers.reported))))
+    }
+
+    /// Returns the numbers of a stream, which starts with this role if it was not declared.
+    fn numbers(&mut self, stream: Stream, role: Role) -> &mut Numbers {
+        let known = self.streams.iter().position(|numbers| numbers.stream == stream);
+        let index = known.unwrap_or_else(|| {
+            self.streams.push(Numbers::new(stream, role));
+            self.streams.len() - 1
+        });
+        &mut self.streams[index]
     }
 }
 
 /// Combines the losses of several streams: of images the largest number of any stream, of samples all.
-fn combine(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
+fn combine(streams: impl Iterator<Item = (Role, Lost)>) -> Lost {
     let (mut most, mut samples) = (Lost::default(), Lost::default());
-    for (stream, lost) in streams {
-        if stream.is_motion() {
+    for (role, lost) in streams {
+        if role == Role::Motion {
             samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
         } else if lost.iter().sum::<u64>() > most.iter().sum() {
             most = lost;
@@ -76,6 +93,10 @@ fn combine(streams: impl Iterator<Item = (Stream, Lost)>) -> Lost {
 }
 
 impl Numbers {
+    fn new(stream: Stream, role: Role) -> Self {
+        Self { stream, role, last: None, reported: Lost::default(), repeated: 0 }
+    }
+
     /// Records a frame with `numbers` numbers up to `number`.
     fn note(&mut self, number: u64, numbers: u64) -> Lost {
         let last = self.last.replace(number);
@@ -99,18 +120,16 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camrig_frame::{Clock, PixelFormat, StreamInfo, Timestamp};
+    use camrig_frame::{Payload, PixelFormat};
 
     fn frame(stream: Stream, number: u64) -> FrameHeader {
-        let profile = "4x4@30".parse().unwrap();
-        let info = StreamInfo { stream, format: PixelFormat::Y8, profile, intrinsics: None, to_depth: None };
-        info.header(number, Timestamp { clock: Clock::Hardware, nanos: 0 })
+        FrameHeader { number, ..FrameHeader::image(stream, PixelFormat::Y8, 4, 4) }
     }
 
     #[test]
     fn a_gap_counts_as_device_unless_the_driver_reported_it() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::Depth, Stream::Color);
+        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0]);
         // Reported before earlier frames were published: it applies when the gap shows.
@@ -131,7 +150,7 @@ mod tests {
     #[test]
     fn repeated_images_are_counted_at_once_as_one_frameset() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::Depth, Stream::Color);
+        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
         assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2]);
         assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0]);
@@ -144,7 +163,7 @@ mod tests {
     #[test]
     fn reports_after_the_last_frame_are_counted_at_the_end() {
         let mut losses = Losses::default();
-        let (depth, color) = (Stream::Depth, Stream::Color);
+        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
         losses.tell(depth, LostReason::QueueFull, 3);
         losses.tell(color, LostReason::QueueFull, 2);
@@ -156,11 +175,11 @@ mod tests {
     #[test]
     fn every_sample_of_motion_counts() {
         let mut losses = Losses::default();
-        let samples = |stream, number, count| {
-            let header = frame(stream, number);
-            FrameHeader { format: PixelFormat::Motion, ..header }.with_samples(count)
+        let samples = |stream, number, count| FrameHeader {
+            number,
+            ..FrameHeader::new(stream, Payload::Motion { samples: count })
         };
-        let (depth, accel, gyro) = (Stream::Depth, Stream::Accel, Stream::Gyro);
+        let (depth, accel, gyro) = (Stream::DEPTH, Stream::ACCEL, Stream::GYRO);
         assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0, 0]);
         // Two images, one sample, and three of seven.

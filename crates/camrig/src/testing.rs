@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
+use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
 use tokio::sync::Notify;
 
@@ -39,22 +39,20 @@ impl TestCamera {
         streams: &[(Stream, PixelFormat, &str)],
         depth_unit_meters: f32,
     ) -> Self {
-        let stream = |&(stream, format, profile): &(Stream, PixelFormat, &str)| StreamInfo {
-            stream,
-            format,
-            profile: profile.parse::<StreamProfile>().unwrap(),
-            intrinsics: None,
-            to_depth: None,
+        let stream = |&(stream, format, profile): &(Stream, PixelFormat, &str)| {
+            StreamInfo::image(stream, format, profile.parse().unwrap())
         };
+        Self::with_streams(name, streams.iter().map(stream).collect(), depth_unit_meters)
+    }
+
+    /// A camera with these streams.
+    pub(crate) fn with_streams(name: &str, streams: Vec<StreamInfo>, depth_unit_meters: f32) -> Self {
         let info = CameraInfo {
             name: name.to_owned(),
             driver: "test".to_owned(),
-            serial: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            usb_type: String::new(),
             depth_unit_meters,
-            streams: streams.iter().map(stream).collect(),
+            streams,
+            ..CameraInfo::default()
         };
         let link = local_link(Overflow::DropOldest, 1);
         let output = CameraOutput::new(publisher(name, vec![Arc::clone(&link) as _]), info.clone()).unwrap();

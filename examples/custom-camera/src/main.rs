@@ -18,6 +18,7 @@ struct Options {
 
 struct TestPattern {
     stream: StreamInfo,
+    width: u32,
     number: u64,
     started: Instant,
 }
@@ -26,9 +27,8 @@ impl Driver for TestPattern {
     type Options = Options;
 
     fn open(_name: &str, Options { color: profile }: Options) -> Result<Self, DriverError> {
-        let (stream, format) = (Stream::Color, PixelFormat::Rgb8);
-        let stream = StreamInfo { stream, format, profile, intrinsics: None, to_depth: None };
-        Ok(Self { stream, number: 0, started: Instant::now() })
+        let stream = StreamInfo::image(Stream::COLOR, PixelFormat::Rgb8, profile);
+        Ok(Self { stream, width: profile.width(), number: 0, started: Instant::now() })
     }
 
     /// Says once what every frameset has in common. The streams tell camrig how large its slots must be.
@@ -44,8 +44,7 @@ impl Driver for TestPattern {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
-        let profile = self.stream.profile;
-        let due = Duration::from_secs(self.number) / profile.frames_per_second();
+        let due = Duration::from_secs(self.number) / self.stream.frames_per_second;
         let wait = due.saturating_sub(self.started.elapsed());
         // Never wait longer than asked: in between, the camera is told to stop.
         std::thread::sleep(wait.min(timeout));
@@ -58,7 +57,7 @@ impl Driver for TestPattern {
         // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
         if let Some(mut loan) = loan? {
             // Drawn where the readers will see it, in whatever process they are: nothing is copied.
-            draw(loan.frame_mut(0), header.stride_bytes as usize, self.number as u8);
+            draw(loan.frame_mut(0), self.width, self.number as u8);
             output.publish(loan);
         }
         self.number += 1;
@@ -67,8 +66,8 @@ impl Driver for TestPattern {
 }
 
 /// A gradient that moves by one pixel from frame to frame.
-fn draw(pixels: &mut [u8], stride_bytes: usize, shift: u8) {
-    for (row, y) in pixels.chunks_exact_mut(stride_bytes).zip((0..=u8::MAX).cycle()) {
+fn draw(pixels: &mut [u8], width: u32, shift: u8) {
+    for (row, y) in pixels.chunks_exact_mut(3 * width as usize).zip((0..=u8::MAX).cycle()) {
         for (pixel, x) in row.chunks_exact_mut(3).zip((0..=u8::MAX).cycle()) {
             pixel.copy_from_slice(&[x.wrapping_add(shift), y, 128]);
         }

@@ -20,7 +20,7 @@ struct Mask {
 
 impl Processor for Mask {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        let (Some(depth), Some(frame)) = (frames.depth(), frames.frame(Stream::Depth)) else {
+        let (Some(depth), Some(frame)) = (frames.depth(), frames.frame(Stream::DEPTH)) else {
             return Err(format!("camera `{}` has no depth to mask", frames.camera()).into());
         };
         // What is derived keeps the camera, arrival and timestamp of what it was made from.

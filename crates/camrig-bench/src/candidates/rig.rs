@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use camrig::frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+    CameraInfo, Clock, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
 };
 use camrig::prelude::*;
 use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
@@ -119,22 +119,17 @@ impl Driver for BenchDriver {
         let stream = |stream, format, width, height| {
             let profile = StreamProfile::new(width, height, FRAMES_PER_SECOND);
             let profile = profile.expect("loads are within the limits of profiles");
-            StreamInfo { stream, format, profile, intrinsics: None, to_depth: None }
+            StreamInfo::image(stream, format, profile)
         };
         CameraInfo {
-            name: String::new(),
-            driver: String::new(),
             // The reader identifies cameras by their number.
             serial: self.camera.to_string(),
-            model: String::new(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
             streams: vec![
-                stream(Stream::Color, PixelFormat::Rgb8, width, height),
-                stream(Stream::Depth, PixelFormat::Z16, width, height),
-                stream(Stream::Infrared1, PixelFormat::Y8, STAMP_BYTES as u32, 1),
+                stream(Stream::COLOR, PixelFormat::Rgb8, width, height),
+                stream(Stream::DEPTH, PixelFormat::Z16, width, height),
+                stream(Stream::INFRARED_1, PixelFormat::Y8, STAMP_BYTES as u32, 1),
             ],
+            ..CameraInfo::default()
         }
     }
 
@@ -185,19 +180,14 @@ fn planes(frameset: &[u8], size: Size) -> (&[u8], &[u8]) {
 
 fn headers(size: Size, number: u64, nanos: u64) -> FrameHeaders {
     let header = |stream, format: PixelFormat, width, height| FrameHeader {
-        stream,
-        format,
-        width,
-        height,
-        stride_bytes: width * format.bytes_per_pixel(),
         number,
         timestamp: Timestamp { clock: Clock::System, nanos },
-        metadata: Metadata::EMPTY,
+        ..FrameHeader::image(stream, format, width, height)
     };
     [
-        header(Stream::Color, PixelFormat::Rgb8, size.width, size.height),
-        header(Stream::Depth, PixelFormat::Z16, size.width, size.height),
-        header(Stream::Infrared1, PixelFormat::Y8, STAMP_BYTES as u32, 1),
+        header(Stream::COLOR, PixelFormat::Rgb8, size.width, size.height),
+        header(Stream::DEPTH, PixelFormat::Z16, size.width, size.height),
+        header(Stream::INFRARED_1, PixelFormat::Y8, STAMP_BYTES as u32, 1),
     ]
     .into_iter()
     .collect()
@@ -238,7 +228,7 @@ struct Reader {
 impl Processor for Reader {
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let camera = frames.info().serial.parse()?;
-        let stamp = frames.frame(Stream::Infrared1).ok_or("the frameset has no timestamp frame")?;
+        let stamp = frames.frame(Stream::INFRARED_1).ok_or("the frameset has no timestamp frame")?;
         let handed_nanos = u64::from_ne_bytes(stamp.bytes().try_into()?);
         let (sequence, begun_nanos) = (frames.sequence(), frames.arrival_nanos());
         if let Some(meter) = &mut self.meter {

@@ -10,9 +10,7 @@
 use std::mem::{forget, take};
 use std::sync::Arc;
 
-use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, FrameSetHeader, Metadata, PixelFormat, Stream, Timestamp,
-};
+use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
 use ipc_channel::ipc::{IpcSender, channel};
 use proptest::prelude::*;
 
@@ -228,16 +226,7 @@ fn received(link_state: &LinkState) -> Arc<LinkState> {
 
 impl Rig {
     fn new(links: &[(Overflow, usize)]) -> Self {
-        let info = CameraInfo {
-            name: "camera".to_owned(),
-            driver: String::new(),
-            serial: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: Vec::new(),
-        };
+        let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
         let links: Vec<Link> =
             links.iter().map(|&(overflow, capacity)| Link::new(overflow, capacity)).collect();
         let mut rig = Self {
@@ -315,14 +304,9 @@ impl Rig {
         let Some(producer) = &mut self.producer else { return };
         self.stamp += 1;
         let frame = FrameHeader {
-            stream: Stream::Infrared1,
-            format: PixelFormat::Y8,
-            width,
-            height: 64,
-            stride_bytes: width,
             number: self.stamp,
             timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-            metadata: Metadata::EMPTY,
+            ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, width, 64)
         };
         let size_bytes = frame.size_bytes() as usize;
         let pool = match producer.pool.take() {
@@ -339,13 +323,7 @@ impl Rig {
             }
         };
         producer.pool = Some(Arc::clone(&pool));
-        let header = FrameSetHeader {
-            sequence: 0,
-            source: 0,
-            arrival_nanos: 0,
-            matched: None,
-            frames: [frame].into_iter().collect(),
-        };
+        let header = FrameSetHeader::new(0, [frame].into_iter().collect());
         let mut lent = pool.lend(&header).unwrap();
         while lent.is_none() && producer.writers.iter().any(|writer| writer.take_back_oldest()) {
             lent = pool.lend(&header).unwrap();

@@ -1,7 +1,7 @@
 //! A producer gone wild: whatever it announces, queues or writes, its reader refuses it, counts it and goes on.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
-use camrig_frame::{Clock, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
+use camrig_frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, Timestamp};
 use ipc_channel::ipc::{IpcSender, channel};
 
 use super::*;
@@ -72,37 +72,17 @@ impl Wild {
 }
 
 fn source() -> News {
-    News::Source(CameraInfo {
-        name: "camera".to_owned(),
-        driver: String::new(),
-        serial: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        usb_type: String::new(),
-        depth_unit_meters: 0.001,
-        streams: Vec::new(),
-    })
+    News::Source(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() })
 }
 
 /// A header that is in order.
 fn header() -> FrameSetHeader {
     let frame = FrameHeader {
-        stream: Stream::Infrared1,
-        format: PixelFormat::Y8,
-        width: 64,
-        height: 64,
-        stride_bytes: 64,
         number: 7,
         timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-        metadata: Metadata::EMPTY,
+        ..FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, 64, 64)
     };
-    FrameSetHeader {
-        sequence: 3,
-        source: 0,
-        arrival_nanos: 0,
-        matched: None,
-        frames: [frame].into_iter().collect(),
-    }
+    FrameSetHeader { sequence: 3, ..FrameSetHeader::new(0, [frame].into_iter().collect()) }
 }
 
 #[test]
@@ -120,8 +100,8 @@ fn wild_pools_are_refused() {
         (65, PIXEL_BYTES, "a pool of 65 slots of 4096 bytes was announced"),
         (u32::MAX, PIXEL_BYTES, "a pool of 4294967295 slots of 4096 bytes was announced"),
         (1, u64::MAX, "a pool of 1 slots of 18446744073709551615 bytes was announced"),
-        (3, PIXEL_BYTES, "shared memory has 16384 bytes, but 24576 were announced"),
-        (1, 1 << 28, "shared memory has 16384 bytes, but 268439552 were announced"),
+        (3, PIXEL_BYTES, "shared memory has 24576 bytes, but 36864 were announced"),
+        (1, 1 << 28, "shared memory has 24576 bytes, but 268443648 were announced"),
     ] {
         let wild = Wild::new();
         wild.tell(source());
@@ -195,20 +175,20 @@ fn wild_words_are_refused() {
 #[test]
 fn wild_headers_are_refused() {
     let not_one = "the header in slot 0 is not that of a frameset";
-    let with = |change: fn(&mut FrameHeader)| {
+    let image = |format, width, height, stride_bytes| {
         let mut wild = header();
-        change(&mut wild.frames[0]);
+        wild.frames[0].payload = Payload::Image { format, width, height, stride_bytes };
         wild
     };
     for (header, reason) in vec![
-        (with(|frame| frame.width = 0), not_one),
-        (with(|frame| frame.width = u32::MAX), not_one),
-        (with(|frame| frame.height = u32::MAX), not_one),
-        (with(|frame| frame.stride_bytes = 63), not_one),
-        (with(|frame| frame.stride_bytes = u32::MAX), not_one),
+        (image(PixelFormat::Y8, 0, 64, 64), not_one),
+        (image(PixelFormat::Y8, u32::MAX, 64, 64), not_one),
+        (image(PixelFormat::Y8, 64, u32::MAX, 64), not_one),
+        (image(PixelFormat::Y8, 64, 64, 63), not_one),
+        (image(PixelFormat::Y8, 64, 64, u32::MAX), not_one),
         // In order by itself, but one row more than the slot has room for.
-        (with(|frame| frame.height = 65), not_one),
-        (with(|frame| frame.format = PixelFormat::Rgb8), not_one),
+        (image(PixelFormat::Y8, 64, 65, 64), not_one),
+        (image(PixelFormat::Rgb8, 64, 64, 64), not_one),
         (FrameSetHeader { sequence: 2, ..header() }, not_one),
         (FrameSetHeader { source: 1, ..header() }, "a frameset came without an announcement of its camera"),
         (

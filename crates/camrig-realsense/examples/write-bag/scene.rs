@@ -155,7 +155,9 @@ impl Scene {
 pub(crate) fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
     match format {
         rs2::rs2_format_RS2_FORMAT_Y8 => 1,
-        rs2::rs2_format_RS2_FORMAT_Z16 | rs2::rs2_format_RS2_FORMAT_Y16 => 2,
+        rs2::rs2_format_RS2_FORMAT_Z16
+        | rs2::rs2_format_RS2_FORMAT_Y16
+        | rs2::rs2_format_RS2_FORMAT_RAW16 => 2,
         rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
         _ => panic!("a software camera has no format {format}"),
     }

@@ -40,12 +40,12 @@ fn depth(held: &Held) -> Vec<u16> {
 
 /// What the camera says of its streams is what librealsense says of the frames.
 fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
-    assert_eq!(headers.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::Color, Stream::Depth]);
+    assert_eq!(headers.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::COLOR, Stream::DEPTH]);
     for (index, header) in headers.iter().enumerate() {
         let stream = info.stream(header.stream).unwrap();
-        assert_eq!((stream.profile.width(), stream.profile.height()), (header.width, header.height));
+        assert_eq!(stream.payload.size(), header.payload.size());
         assert_eq!(stream.intrinsics, pinhole(&held.images[index].intrinsics()), "{}", header.stream);
-        assert_eq!((header.number, stream.format), (0, header.format));
+        assert_eq!((header.number, stream.format()), (0, header.payload.format()));
         assert_eq!(held.pixels(index).len() as u64, header.size_bytes());
     }
 }
@@ -58,7 +58,7 @@ fn a_smaller_depth_is_told() {
             let (info, headers, held) =
                 first(scene, &format!("filters.decimation = {{ filter_magnitude = {magnitude} }}"));
             assert_told(&info, &headers, &held);
-            assert!(headers[1].width < width, "{headers:?}");
+            assert!(headers[1].payload.size().unwrap().0 < width, "{headers:?}");
         }
     }
 }
@@ -71,7 +71,7 @@ fn an_aligned_stream_has_the_size_lens_and_place_of_the_other() {
         assert_told(&info, &headers, &held);
         let size = if align == "depth-to-color" { (64, 48) } else { (32, 24) };
         for (header, stream) in headers.iter().zip(&info.streams) {
-            assert_eq!((header.width, header.height), size, "{align}");
+            assert_eq!(header.payload.size(), Some(size), "{align}");
             let to_depth = stream.to_depth.unwrap();
             assert_eq!(to_depth, camrig::frame::Extrinsics::IDENTITY, "{align}");
         }
@@ -136,9 +136,9 @@ fn a_frame_without_its_partner_is_not_aligned() {
     camera.see_color(1);
     camera.see_depth(2);
     camera.see_color(2);
-    assert_eq!(next(&mut grabber), [(Stream::Color, 1)]);
-    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::NoPartner, 1)]);
-    assert_eq!(next(&mut grabber), [(Stream::Color, 2), (Stream::Depth, 2)]);
+    assert_eq!(next(&mut grabber), [(Stream::COLOR, 1)]);
+    assert_eq!(grabber.take_lost(), [(Stream::DEPTH, LostReason::NoPartner, 1)]);
+    assert_eq!(next(&mut grabber), [(Stream::COLOR, 2), (Stream::DEPTH, 2)]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_live_camera_takes_the_same_way() {
     // A partner that does not come is not waited for.
     camera.see_depth(40);
     let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::Depth, 40)]);
+    assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::DEPTH, 40)]);
     assert!(grabber.take_lost().is_empty());
     // Nobody takes frames: the camera is not held up, and loses the newest.
     for number in 41..241 {
@@ -58,7 +58,7 @@ fn a_live_camera_takes_the_same_way() {
         let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
         assert_eq!(headers[0].number, number);
     }
-    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::QueueFull, 184)]);
+    assert_eq!(grabber.take_lost(), [(Stream::DEPTH, LostReason::QueueFull, 184)]);
     assert!(grabber.take_lost().is_empty());
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
 }
@@ -78,7 +78,7 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
         numbers.extend(headers.iter().map(|it| it.number));
     }
     assert_eq!(numbers, [0, 1, 2]);
-    assert_eq!(grabber.take_lost(), [(Stream::Depth, LostReason::Repeated, 2)]);
+    assert_eq!(grabber.take_lost(), [(Stream::DEPTH, LostReason::Repeated, 2)]);
     assert!(grabber.take_lost().is_empty());
     // An older number is a new start of the camera's, not a repeat.
     camera.see_depth(1);
@@ -199,7 +199,7 @@ fn the_list_of_devices_has_ports_and_profiles() {
     let context = sys::Context::new().unwrap();
     let camera = SoftwareCamera::new(Scene { also: &[(848, 480, 30)], ..LEFT });
     let _plugged = context.plug_in(&camera);
-    let profile = |stream, format, profile: &str| {
+    let profile = |stream, format: camrig::frame::Format, profile: &str| {
         let profile = profile.parse().unwrap();
         DeviceProfile { stream, format, profile }
     };
@@ -213,10 +213,10 @@ fn the_list_of_devices_has_ports_and_profiles() {
             usb_type: usb_type.into(),
             usb_port: "2-2".into(),
             profiles: vec![
-                profile(Stream::Depth, PixelFormat::Z16, "64x48@60"),
-                profile(Stream::Depth, PixelFormat::Z16, "848x480@30"),
-                profile(Stream::Color, PixelFormat::Rgb8, "64x48@60"),
-                profile(Stream::Color, PixelFormat::Rgb8, "848x480@30"),
+                profile(Stream::DEPTH, PixelFormat::Z16.into(), "64x48@60"),
+                profile(Stream::DEPTH, PixelFormat::Z16.into(), "848x480@30"),
+                profile(Stream::COLOR, PixelFormat::Rgb8.into(), "64x48@60"),
+                profile(Stream::COLOR, PixelFormat::Rgb8.into(), "848x480@30"),
             ],
         }],
     );
@@ -262,7 +262,7 @@ fn the_same_wall_is_as_far_from_a_d405_as_from_a_d435() {
         camera.see_depth(0);
         let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!() };
         let unit = grabber.info.depth_unit_meters;
-        let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)), unit, None).unwrap();
+        let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)).unwrap(), unit, None).unwrap();
         let meters = view.center_meters().unwrap();
         assert!((meters - 0.3).abs() < 1e-6, "{}: {meters} m", identity.model);
     }
@@ -280,7 +280,7 @@ fn depth_comes_with_both_infrared_streams() {
         camera.see_infrared(number);
         let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
         let streams: Vec<_> = headers.iter().map(|it| (it.stream, it.number)).collect();
-        let both = [Stream::Depth, Stream::Infrared1, Stream::Infrared2].map(|it| (it, number.into()));
+        let both = [Stream::DEPTH, Stream::INFRARED_1, Stream::INFRARED_2].map(|it| (it, number.into()));
         assert_eq!(streams, both);
         assert_eq!(held.pixels(1), scene.infrared_pixels(number));
         assert_eq!(held.pixels(2), scene.infrared_pixels(number + 100));

@@ -1,6 +1,6 @@
 //! Motion sensors: of software cameras, live and recorded.
 
-use camrig::frame::{Clock, FrameHeader, MotionSample, MotionView, PixelFormat, Stream};
+use camrig::frame::{Clock, Format, FrameHeader, MotionSample, MotionView, Stream};
 use camrig::{DeviceProfile, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
@@ -18,8 +18,8 @@ const EVERYTHING: &str = "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'\nac
 fn samples(headers: &[FrameHeader], held: &Held, stream: Stream) -> Vec<(u64, MotionSample)> {
     let Some(index) = headers.iter().position(|header| header.stream == stream) else { return Vec::new() };
     let header = &headers[index];
-    assert_eq!((header.format, header.timestamp.clock), (PixelFormat::Motion, Clock::Hardware));
-    let view = MotionView::new(camrig::frame::Frame::new(header, held.pixels(index))).unwrap();
+    assert_eq!((header.payload.format(), header.timestamp.clock), (Format::Motion, Clock::Hardware));
+    let view = MotionView::new(camrig::frame::Frame::new(header, held.pixels(index)).unwrap()).unwrap();
     (header.number + 1 - header.numbers()..).zip(view.iter()).collect()
 }
 
@@ -38,9 +38,9 @@ fn a_live_camera_gives_its_motion_with_its_images() {
     let mut grabber = Grabber::new(open_among(&options(EVERYTHING), &[&camera]).unwrap());
     grabber.start().unwrap();
     let streams: Vec<_> =
-        grabber.info.streams.iter().map(|info| (info.stream, info.profile.to_string())).collect();
+        grabber.info.streams.iter().map(|info| (info.stream, info.profile().unwrap().to_string())).collect();
     let profile = |stream, profile: &str| (stream, profile.to_owned());
-    let [color, depth, accel, gyro] = [Stream::Color, Stream::Depth, Stream::Accel, Stream::Gyro];
+    let [color, depth, accel, gyro] = [Stream::COLOR, Stream::DEPTH, Stream::ACCEL, Stream::GYRO];
     assert_eq!(
         streams,
         [
@@ -92,14 +92,14 @@ fn motion_that_nobody_takes_is_lost_and_counted() {
     // A frame of motion has room for 200, the queue for 1024; the gyroscope is not asked for.
     (0..210).for_each(|number| camera.feel_accel(number));
     assert!(matches!(grabber.next(std::time::Duration::ZERO).unwrap(), Grabbed::Nothing));
-    assert_eq!(grabber.take_lost(), [(Stream::Accel, LostReason::NoPartner, 10)]);
+    assert_eq!(grabber.take_lost(), [(Stream::ACCEL, LostReason::NoPartner, 10)]);
     (210..1300).for_each(|number| camera.feel_accel(number));
     camera.see_depth(1000);
     let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-    assert_eq!(samples(&headers, &held, Stream::Accel), expected(1034..1234, 100));
+    assert_eq!(samples(&headers, &held, Stream::ACCEL), expected(1034..1234, 100));
     assert_eq!(
         grabber.take_lost(),
-        [(Stream::Accel, LostReason::NoPartner, 1024), (Stream::Accel, LostReason::QueueFull, 66)]
+        [(Stream::ACCEL, LostReason::NoPartner, 1024), (Stream::ACCEL, LostReason::QueueFull, 66)]
     );
 }
 
@@ -110,8 +110,8 @@ fn a_recording_gives_every_sample_once_in_every_play() {
     for _ in 0..3 {
         let (mut of_accel, mut of_gyro, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         play(&file(&bag.0), |headers, held| {
-            let depth = headers.iter().find(|header| header.stream == Stream::Depth).unwrap();
-            for (stream, all) in [(Stream::Accel, &mut of_accel), (Stream::Gyro, &mut of_gyro)] {
+            let depth = headers.iter().find(|header| header.stream == Stream::DEPTH).unwrap();
+            for (stream, all) in [(Stream::ACCEL, &mut of_accel), (Stream::GYRO, &mut of_gyro)] {
                 let own = samples(headers, held, stream);
                 counts.push(own.len());
                 all.extend(own);
@@ -127,7 +127,7 @@ fn a_recording_gives_every_sample_once_in_every_play() {
     // Some of its streams.
     let gyro = Options { gyro: Some(200), depth: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
     let streams: Vec<_> = start(&gyro).info.streams.iter().map(|info| info.stream).collect();
-    assert_eq!(streams, [Stream::Depth, Stream::Gyro]);
+    assert_eq!(streams, [Stream::DEPTH, Stream::GYRO]);
     assert_eq!(
         error(&Options { gyro: Some(400), ..gyro }),
         format!(
@@ -151,12 +151,12 @@ fn librealsense_records_motion_too() {
         camera.see_depth(number);
         camera.see_color(number);
         let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
-        live.extend(samples(&headers, &held, Stream::Gyro));
+        live.extend(samples(&headers, &held, Stream::GYRO));
     }
     // Writes the index.
     drop(grabber);
     let mut recorded = Vec::new();
-    play(&file(&bag.0), |headers, held| recorded.extend(samples(headers, held, Stream::Gyro)));
+    play(&file(&bag.0), |headers, held| recorded.extend(samples(headers, held, Stream::GYRO)));
     assert_eq!(live, expected(0..37, 200));
     assert_eq!(recorded, live);
 }
@@ -181,11 +181,11 @@ fn the_list_of_devices_has_motion() {
     let devices = devices_in(&context).unwrap();
     let motion = |stream, profile: &str| DeviceProfile {
         stream,
-        format: PixelFormat::Motion,
+        format: Format::Motion,
         profile: profile.parse().unwrap(),
     };
     assert_eq!(
         devices[0].profiles[2..],
-        [motion(Stream::Accel, "200x1@100"), motion(Stream::Gyro, "400x1@200")]
+        [motion(Stream::ACCEL, "200x1@100"), motion(Stream::GYRO, "400x1@200")]
     );
 }

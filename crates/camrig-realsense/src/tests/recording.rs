@@ -35,7 +35,7 @@ fn a_native_recording_has_every_frame() {
         for (index, header) in headers.iter().enumerate() {
             let number = header.number as u32;
             let seen = match header.stream {
-                Stream::Depth => SCENE.depth_pixels(number),
+                Stream::DEPTH => SCENE.depth_pixels(number),
                 _ => SCENE.color_pixels(number),
             };
             assert!(held.pixels(index) == seen, "{} {number}", header.stream);
@@ -44,7 +44,7 @@ fn a_native_recording_has_every_frame() {
     });
     frames.sort_unstable();
     let expected: Vec<_> =
-        [Stream::Color, Stream::Depth].iter().flat_map(|stream| (0..12).map(move |n| (*stream, n))).collect();
+        [Stream::COLOR, Stream::DEPTH].iter().flat_map(|stream| (0..12).map(move |n| (*stream, n))).collect();
     assert_eq!(frames, expected);
 }
 

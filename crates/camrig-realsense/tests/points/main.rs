@@ -56,17 +56,15 @@ struct Setup {
 impl Setup {
     /// `units` says the depth at each column and row. The colors of a pixel tell where it is.
     fn new(depth: Intrinsics, color: Intrinsics, units: impl Fn(u32, u32) -> u16) -> Self {
-        let stream = |stream, format, lens: Intrinsics, to_depth| StreamInfo {
-            stream,
-            format,
-            profile: StreamProfile::new(lens.width, lens.height, 30).unwrap(),
-            intrinsics: Some(lens),
-            to_depth: Some(to_depth),
+        let stream = |stream, format, lens: Intrinsics, to_depth| {
+            let profile = StreamProfile::new(lens.width, lens.height, 30).unwrap();
+            let info = StreamInfo::image(stream, format, profile);
+            StreamInfo { intrinsics: Some(lens), to_depth: Some(to_depth), ..info }
         };
         let units = pixels(&depth).map(|(x, y)| units(x, y));
         Self {
-            depth: stream(Stream::Depth, PixelFormat::Z16, depth, Extrinsics::IDENTITY),
-            color: stream(Stream::Color, PixelFormat::Rgb8, color, COLOR_TO_DEPTH),
+            depth: stream(Stream::DEPTH, PixelFormat::Z16, depth, Extrinsics::IDENTITY),
+            color: stream(Stream::COLOR, PixelFormat::Rgb8, color, COLOR_TO_DEPTH),
             depth_pixels: units.flat_map(u16::to_le_bytes).collect(),
             color_pixels: pixels(&color).flat_map(|(x, y)| [x as u8, y as u8, 7]).collect(),
         }
@@ -78,13 +76,14 @@ impl Setup {
             ..info.header(1, Timestamp { clock: Clock::Hardware, nanos: 0 })
         };
         let (depth, color) = (header(&self.depth), header(&self.color));
-        let depth_view = DepthView::new(Frame::new(&depth, &self.depth_pixels), UNIT_METERS, None).unwrap();
-        let color_view = ColorView::new(Frame::new(&color, &self.color_pixels)).unwrap();
+        let depth_view =
+            DepthView::new(Frame::new(&depth, &self.depth_pixels).unwrap(), UNIT_METERS, None).unwrap();
+        let color_view = ColorView::new(Frame::new(&color, &self.color_pixels).unwrap()).unwrap();
         let header = PointCloud::header(&depth);
         let mut points = vec![0; header.size_bytes() as usize];
         let cloud = PointCloud::new(&self.depth, Some(&self.color)).unwrap();
         cloud.write(&depth_view, Some(&color_view), &mut points).unwrap();
-        PointsView::new(Frame::new(&header, &points)).unwrap().iter().collect()
+        PointsView::new(Frame::new(&header, &points).unwrap()).unwrap().iter().collect()
     }
 
     fn theirs(&self) -> Points {

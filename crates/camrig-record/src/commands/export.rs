@@ -11,13 +11,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use camrig::frame::{
-    CameraInfo, ColorView, DepthView, Frame, Intrinsics, MotionView, PixelFormat, PointCloud, PointsView,
-    Stream,
+    CameraInfo, ColorView, DType, DepthView, Frame, Intrinsics, MJPEG, MessageView, MotionView, Payload,
+    PointCloud, PointsView, Role, Stream, TensorView,
 };
 use camrig::{encode_csv, encode_ply};
 use png::{BitDepth, ColorType};
 
 use super::{CommandError, bar, counted, size_bytes};
+use crate::npy;
 use crate::read::{
     ReadFrameSet, RecordedCamera, Recording, framesets, image_data, shown_header, write_pixels,
 };
@@ -49,16 +50,6 @@ enum Format {
     Npy,
     /// Points, colored where color is known, instead of images
     Ply,
-}
-
-impl Format {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Png => "png",
-            Self::Npy => "npy",
-            Self::Ply => "ply",
-        }
-    }
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
@@ -124,41 +115,42 @@ impl Shown {
 }
 
 impl Shown {
+    fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        // Each was made as long as its header says.
+        self.0.iter().filter_map(|(header, pixels)| Frame::new(header, pixels).ok())
+    }
+
     /// The frameset's points as a file: those that were recorded, or made from its depth. None without either.
     fn ply(
         &self,
         cloud: &Result<PointCloud, String>,
         depth_unit_meters: f32,
     ) -> Result<Option<Vec<u8>>, String> {
-        let frame = |stream| {
-            let found = self.0.iter().find(|(header, _)| header.stream == stream);
-            found.map(|(header, pixels)| Frame::new(header, pixels))
-        };
-        let Some(frame_of_depth) = frame(Stream::Depth) else { return Ok(None) };
-        if let Some(points) = PointsView::new(frame_of_depth) {
+        if let Some(points) = self.frames().find_map(PointsView::new) {
             return Ok(Some(encode_ply(&points)));
         }
-        let Some(depth) = DepthView::new(frame_of_depth, depth_unit_meters, None) else { return Ok(None) };
+        let depth = self.frames().find_map(|frame| DepthView::new(frame, depth_unit_meters, None));
+        let Some(depth) = depth else { return Ok(None) };
         let cloud = cloud.as_ref().map_err(String::clone)?;
-        let header = PointCloud::header(frame_of_depth.header());
+        let header = PointCloud::header(depth.frame().header());
         let mut points = vec![0; header.size_bytes() as usize];
-        let color = frame(Stream::Color).and_then(ColorView::new);
+        let color = self.frames().find(|frame| frame.stream() == Stream::COLOR).and_then(ColorView::new);
         cloud.write(&depth, color.as_ref(), &mut points).map_err(|error| error.to_string())?;
-        Ok(PointsView::new(Frame::new(&header, &points)).map(|points| encode_ply(&points)))
+        let frame = Frame::new(&header, &points).map_err(|error| error.to_string())?;
+        Ok(PointsView::new(frame).map(|points| encode_ply(&points)))
     }
 }
 
 /// What makes points of a camera's depth.
 fn point_cloud(info: &CameraInfo) -> Result<PointCloud, String> {
-    let depth = info.stream(Stream::Depth).ok_or("the camera has no depth")?;
+    let depth = info.stream_of(Role::Depth).ok_or("the camera has no depth")?;
     // What a file says is not trusted with an amount of memory.
-    let fits =
-        |lens: &Intrinsics| (lens.width, lens.height) == (depth.profile.width(), depth.profile.height());
+    let fits = |lens: &Intrinsics| depth.payload.size() == Some((lens.width, lens.height));
     if !depth.intrinsics.as_ref().is_some_and(fits) {
         return Err("the calibration of depth is not known, or of another size".to_owned());
     }
     let color =
-        info.stream(Stream::Color).filter(|color| color.intrinsics.is_some() && color.to_depth.is_some());
+        info.stream(Stream::COLOR).filter(|color| color.intrinsics.is_some() && color.to_depth.is_some());
     PointCloud::new(depth, color).map_err(|error| error.to_string())
 }
 
@@ -205,21 +197,32 @@ impl CameraFolder {
             let name = format!("{:06}.{}", frameset.record.sequence, extension);
             fs::write(folder.join(name), bytes)
         };
-        let extension = self.format.extension();
         if let Some(points) = &self.points {
             if let Some(ply) = shown.ply(points, self.depth_unit_meters).map_err(io::Error::other)? {
-                write("points", extension, ply)?;
+                write("points", "ply", ply)?;
             }
         } else {
-            for (header, pixels) in &shown.0 {
-                let Some(image) = Image::new(&Frame::new(header, pixels)) else { continue };
-                let bytes = if self.format == Format::Png { image.png()? } else { image.npy() };
-                write(header.stream.name(), extension, bytes)?;
+            for frame in shown.frames() {
+                let Some(image) = Image::new(&frame) else { continue };
+                // PNG has no numbers with a fraction.
+                let (extension, bytes) = match image.png().filter(|_| self.format == Format::Png) {
+                    Some(png) => ("png", png?),
+                    None => ("npy", image.npy()),
+                };
+                write(frame.stream().name(), extension, bytes)?;
             }
         }
-        for (header, pixels) in &shown.0 {
-            if let Some(motion) = MotionView::new(Frame::new(header, pixels)) {
-                write(header.stream.name(), "csv", encode_csv(&motion))?;
+        for frame in shown.frames() {
+            let stream = frame.stream();
+            if let Some(motion) = MotionView::new(frame) {
+                write(stream.name(), "csv", encode_csv(&motion))?;
+            } else if let Some(tensor) = TensorView::new(frame) {
+                write(stream.name(), "npy", npy::file(tensor.dtype(), tensor.shape(), tensor.bytes()))?;
+            } else if let Some(message) = MessageView::new(frame) {
+                write(stream.name(), extension_of(message.encoding()), message.bytes().to_vec())?;
+            } else if let Payload::Encoded { codec, .. } = frame.payload() {
+                let extension = if *codec == MJPEG { "jpg" } else { extension_of(codec.as_str()) };
+                write(stream.name(), extension, frame.bytes().to_vec())?;
             }
         }
         serde_json::to_writer(&mut self.list, &frameset.record)?;
@@ -234,68 +237,68 @@ impl CameraFolder {
     }
 }
 
-/// A frame as files show it: gray, RGB, or depth units.
+/// The extension of a file in this encoding. The name comes from a file, and is not trusted with more than that.
+fn extension_of(encoding: &str) -> &str {
+    let plain = encoding.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if plain && !encoding.is_empty() { encoding } else { "bin" }
+}
+
+/// An image as files show it: RGB, or numbers as they are.
 struct Image {
     width: u32,
     height: u32,
-    format: PixelFormat,
-    /// Rows without padding; depth with its low byte first.
+    element: DType,
+    channels: u32,
+    /// Rows without padding, numbers with their low byte first.
     pixels: Vec<u8>,
 }
 
 impl Image {
-    /// None for points and for motion, which are no images.
+    /// `None` when the frame is not an image.
     fn new(frame: &Frame<'_>) -> Option<Self> {
+        let format = frame.payload().pixel_format()?;
         let (width, height) = (frame.width(), frame.height());
-        let rows = || frame.rows().flatten().copied().collect();
-        let (format, pixels) = match (frame.header().format, ColorView::new(*frame)) {
-            (PixelFormat::Xyzrgb | PixelFormat::Motion, _) => return None,
-            (PixelFormat::Z16, _) => (PixelFormat::Z16, rows()),
-            (PixelFormat::Rgb8 | PixelFormat::Bgr8 | PixelFormat::Yuyv, Some(color)) => {
-                (PixelFormat::Rgb8, color.to_rgb8())
-            }
-            _ => (PixelFormat::Y8, rows()),
+        let color = ColorView::new(*frame).filter(|_| format.is_colored());
+        let (element, channels, pixels) = match color {
+            Some(color) => (DType::U8, 3, color.to_rgb8()),
+            None => (format.element(), format.channels(), frame.rows().flatten().copied().collect()),
         };
-        Some(Self { width, height, format, pixels })
+        Some(Self { width, height, element, channels, pixels })
     }
 
-    fn png(mut self) -> io::Result<Vec<u8>> {
+    /// A file of PNG; `None` where PNG has no such numbers.
+    fn png(&self) -> Option<io::Result<Vec<u8>>> {
+        let (color, depth) = match (self.element, self.channels) {
+            (DType::U8, 1) => (ColorType::Grayscale, BitDepth::Eight),
+            (DType::U8, 3) => (ColorType::Rgb, BitDepth::Eight),
+            (DType::U16, 1) => (ColorType::Grayscale, BitDepth::Sixteen),
+            _ => return None,
+        };
+        Some(self.encode_png(color, depth))
+    }
+
+    fn encode_png(&self, color: ColorType, depth: BitDepth) -> io::Result<Vec<u8>> {
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
-        let (color, depth) = match self.format {
-            PixelFormat::Z16 => (ColorType::Grayscale, BitDepth::Sixteen),
-            PixelFormat::Y8 => (ColorType::Grayscale, BitDepth::Eight),
-            _ => (ColorType::Rgb, BitDepth::Eight),
-        };
-        if self.format == PixelFormat::Z16 {
-            // PNG stores the high byte first.
-            self.pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
-        }
         encoder.set_color(color);
         encoder.set_depth(depth);
         encoder.set_compression(png::Compression::Fast);
         let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.pixels)?;
+        if depth == BitDepth::Sixteen {
+            // PNG stores the high byte first.
+            let mut pixels = self.pixels.clone();
+            pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
+            writer.write_image_data(&pixels)?;
+        } else {
+            writer.write_image_data(&self.pixels)?;
+        }
         writer.finish()?;
         Ok(file)
     }
 
-    /// The format of `NumPy`, version 1.0: a magic, the length of a header that ends at a multiple of 64, the
-    /// array.
     fn npy(&self) -> Vec<u8> {
-        let (width, height) = (self.width, self.height);
-        let (kind, shape) = match self.format {
-            PixelFormat::Z16 => ("<u2", format!("({height}, {width})")),
-            PixelFormat::Y8 => ("|u1", format!("({height}, {width})")),
-            _ => ("|u1", format!("({height}, {width}, 3)")),
-        };
-        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
-        let padding = (header.len() + 11).next_multiple_of(64) - (header.len() + 11);
-        let length = (header.len() + padding + 1) as u16;
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend(length.to_le_bytes());
-        file.extend(header.bytes().chain(std::iter::repeat_n(b' ', padding)).chain([b'\n']));
-        file.extend(&self.pixels);
-        file
+        let shape = [self.height, self.width, self.channels];
+        let dimensions = if self.channels == 1 { 2 } else { 3 };
+        npy::file(self.element, &shape[..dimensions], &self.pixels)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use camrig::frame::{CameraInfo, StreamInfo};
+use camrig::frame::{CameraInfo, Payload, StreamInfo};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
@@ -92,11 +92,15 @@ impl<'a> CameraSummary<'a> {
             let channels = &self.camera.image_channels;
             let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
             let channel = id.and_then(|id| recording.index().channels.get(id));
-            channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
+            let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
+            !as_it_came && channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
         };
         let streams = streams.iter().map(|stream| {
             let coding = if coded(stream) { " from jpeg" } else { "" };
-            format!("{} {} {}{coding}", stream.stream, stream.profile, stream.format)
+            match stream.profile() {
+                Some(profile) => format!("{} {profile} {}{coding}", stream.stream, stream.format()),
+                None => format!("{} {}", stream.stream, stream.payload),
+            }
         });
         let _ = writeln!(text, "  {}", streams.collect::<Vec<_>>().join(", "));
         let seconds = self.last_nanos.saturating_sub(self.first_nanos) as f64 / 1e9;

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, Stream};
+use camrig::frame::{CameraInfo, Payload, Stream};
 
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
 pub(crate) use self::index::{Channel, ChunkPlace, Index};
@@ -178,6 +178,14 @@ fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a Reco
     ReadError::new(path, format_args!("has no camera `{name}`; {choices}"))
 }
 
+/// Whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: the topic identifies
+/// them.
+fn has_frames(channel: &Channel) -> bool {
+    let schemas = [GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
+    let topics = ["/tensor", "/message"];
+    schemas.contains(&channel.schema.as_str()) || topics.iter().any(|end| channel.topic.ends_with(end))
+}
+
 /// Returns the cameras that the channels describe.
 fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
     let mut cameras: BTreeMap<&str, RecordedCamera> = BTreeMap::new();
@@ -207,7 +215,7 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
         cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
     }
     for (&id, Channel { metadata, schema, .. }) in
-        of_schema(&[GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA])
+        index.channels.iter().filter(|(_, channel)| has_frames(channel))
     {
         let name = metadata.get(NAME_KEY).map(String::as_str);
         let Some(camera) = name.and_then(|name| cameras.get_mut(name)) else { continue };
@@ -216,12 +224,13 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
             continue;
         }
         let stream = metadata.get(STREAM_KEY).map(String::as_str);
-        let stream = Stream::ALL.into_iter().find(|known| Some(known.name()) == stream);
-        let Some(stream) = stream else { continue };
+        let Some(stream) = stream.and_then(|stream| Stream::new(stream).ok()) else { continue };
         camera.image_channels.insert(id, stream);
         let shown = camera.info.streams.iter_mut().find(|info| info.stream == stream);
-        if let Some(info) = shown.filter(|_| schema == COMPRESSED_SCHEMA) {
-            info.format = pixels::decoded_format(info.format);
+        if let Some(info) = shown.filter(|_| schema == COMPRESSED_SCHEMA)
+            && let Payload::Image { width, height, .. } = info.payload
+        {
+            info.payload = Payload::image(pixels::decoded_format(&info.payload), width, height);
         }
     }
     Ok(cameras.into_values().collect())

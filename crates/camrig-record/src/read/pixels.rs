@@ -1,7 +1,7 @@
 //! What a frame's message shows: its pixels, where a reader wants them.
 
 use bytes::Bytes;
-use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, PixelFormat};
+use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, Payload, PixelFormat};
 use foxglove::Decode;
 use foxglove::messages::{CompressedImage, PointCloud, RawImage};
 use zune_jpeg::JpegDecoder;
@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::format::{FrameRecord, JPEG, RAW};
-use crate::motion;
+use crate::{motion, npy};
 
 /// The data of a frame's message, as stored; the memory is the message's.
 ///
@@ -19,10 +19,16 @@ use crate::motion;
 pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, String> {
     let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
     match frame.coding.as_str() {
-        RAW if frame.format == PixelFormat::Xyzrgb => Ok(PointCloud::decode(message).map_err(fail)?.data),
-        RAW if frame.format == PixelFormat::Motion => motion::decode(&message)
-            .map_err(|error| format!("its {} message makes no sense: {error}", frame.stream)),
-        RAW => Ok(RawImage::decode(message).map_err(fail)?.data),
+        RAW => match frame.payload {
+            Payload::Image { .. } => Ok(RawImage::decode(message).map_err(fail)?.data),
+            Payload::Encoded { .. } => Ok(CompressedImage::decode(message).map_err(fail)?.data),
+            Payload::Points { .. } => Ok(PointCloud::decode(message).map_err(fail)?.data),
+            Payload::Motion { .. } => motion::decode(&message)
+                .map_err(|error| format!("its {} message makes no sense: {error}", frame.stream)),
+            Payload::Tensor { .. } => npy::elements(&message)
+                .ok_or_else(|| format!("its {} message makes no sense: not a file of NumPy", frame.stream)),
+            Payload::Message { .. } => Ok(message),
+        },
         JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
         other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),
     }
@@ -34,7 +40,7 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, S
 /// # Errors
 /// What is wrong with them.
 pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String> {
-    let size_bytes = u64::from(frame.stride_bytes) * u64::from(frame.height);
+    let size_bytes = frame.payload.size_bytes();
     if frame.coding == RAW && data.len() as u64 != size_bytes {
         return Err(format!("its {} frame has {} bytes, not {size_bytes}", frame.stream, data.len()));
     }
@@ -42,8 +48,8 @@ pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String
 }
 
 /// The format of what was stored in JPEG: gray stays gray, everything else becomes RGB.
-pub(super) fn decoded_format(recorded: PixelFormat) -> PixelFormat {
-    if recorded == PixelFormat::Y8 { PixelFormat::Y8 } else { PixelFormat::Rgb8 }
+pub(super) fn decoded_format(recorded: &Payload) -> PixelFormat {
+    if recorded.pixel_format() == Some(PixelFormat::Y8) { PixelFormat::Y8 } else { PixelFormat::Rgb8 }
 }
 
 /// The header of a frame as a reader sees it.
@@ -52,9 +58,9 @@ pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
     if frame.coding == RAW {
         return header;
     }
-    let format = decoded_format(header.format);
-    // Sizes that make no sense are refused by whoever lays the frame out.
-    FrameHeader { format, stride_bytes: header.width.saturating_mul(format.bytes_per_pixel()), ..header }
+    let (width, height) = header.payload.size().unwrap_or_default();
+    // Sizes that make no sense are refused when the frame is laid out.
+    FrameHeader { payload: Payload::image(decoded_format(&header.payload), width, height), ..header }
 }
 
 /// Writes the pixels of a frame, as [`shown_header`] describes them, into `pixels`.
@@ -71,14 +77,14 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
     }
     let fail = |error| format!("its {} frame does not decode: {error}", frame.stream);
     let color =
-        if decoded_format(frame.format) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
+        if decoded_format(&frame.payload) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
     let sides = MAX_SIDE_PIXELS as usize;
     let options =
         DecoderOptions::default().jpeg_set_out_colorspace(color).set_max_width(sides).set_max_height(sides);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
     decoder.decode_headers().map_err(|error| fail(error.to_string()))?;
     let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
-    if size != Some((frame.width, frame.height)) || decoder.output_buffer_size() != Some(pixels.len()) {
+    if size != frame.payload.size() || decoder.output_buffer_size() != Some(pixels.len()) {
         return Err(fail("it has another size".to_owned()));
     }
     decoder.decode_into(pixels).map_err(|error| fail(error.to_string()))
@@ -87,7 +93,7 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use camrig::frame::{Clock, Frame, Metadata, Stream, Timestamp};
+    use camrig::frame::{Clock, Frame, Stream, Timestamp};
 
     use super::*;
     use crate::images;
@@ -95,14 +101,9 @@ mod tests {
     /// A frame with a gradient, and no padding.
     fn frame(format: PixelFormat) -> (FrameHeader, Vec<u8>) {
         let header = FrameHeader {
-            stream: Stream::Color,
-            format,
-            width: 32,
-            height: 24,
-            stride_bytes: 32 * format.bytes_per_pixel(),
             number: 7,
             timestamp: Timestamp { clock: Clock::Global, nanos: 5 },
-            metadata: Metadata::EMPTY,
+            ..FrameHeader::image(Stream::COLOR, format, 32, 24)
         };
         let pixels = (0..header.size_bytes()).map(|index| (index / 24 + 60) as u8).collect();
         (header, pixels)
@@ -110,10 +111,10 @@ mod tests {
 
     fn recorded(format: PixelFormat) -> (FrameRecord, Bytes) {
         let (header, pixels) = frame(format);
-        let jpeg = images::jpeg(Frame::new(&header, &pixels), 95).unwrap().unwrap();
+        let jpeg = images::jpeg(Frame::new(&header, &pixels).unwrap(), 95).unwrap().unwrap();
         let record = FrameRecord::new(&header, JPEG);
         let mut message = Vec::new();
-        images::jpeg_image("front", &Frame::new(&header, &pixels), jpeg.into(), &mut message);
+        images::jpeg_image("front", &Frame::new(&header, &pixels).unwrap(), jpeg.into(), &mut message);
         (record, message.into())
     }
 
@@ -127,13 +128,14 @@ mod tests {
         ] {
             let (record, message) = recorded(format);
             let header = shown_header(&record);
-            assert_eq!((header.format, header.number), (shown_format, 7));
+            assert_eq!((header.payload, header.number), (Payload::image(shown_format, 32, 24), 7));
             let data = image_data(&record, message).unwrap();
             check_image(&record, &data).unwrap();
             let mut shown = vec![0; header.size_bytes() as usize];
             write_pixels(&record, &data, &mut shown).unwrap();
             let (header, pixels) = frame(format);
-            let original = camrig::frame::ColorView::new(Frame::new(&header, &pixels)).unwrap().to_rgb8();
+            let original =
+                camrig::frame::ColorView::new(Frame::new(&header, &pixels).unwrap()).unwrap().to_rgb8();
             let original: Vec<_> = match format {
                 PixelFormat::Y8 => original.chunks_exact(3).map(|rgb| rgb[0]).collect(),
                 _ => original,
@@ -150,7 +152,7 @@ mod tests {
         let told = |record: &FrameRecord, data: &[u8], size: usize| {
             write_pixels(record, data, &mut vec![0; size]).unwrap_err()
         };
-        let wider = FrameRecord { width: 64, ..record.clone() };
+        let wider = FrameRecord { payload: Payload::image(PixelFormat::Rgb8, 64, 24), ..record.clone() };
         assert_eq!(told(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
         assert!(told(&record, &data[..30], 32 * 24 * 3).starts_with("its color frame does not decode: "));
         let raw = FrameRecord { coding: RAW.to_owned(), ..record.clone() };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, PixelFormat, Stream};
+use camrig::frame::{CameraInfo, Format, FrameHeader, Payload, Role, Stream, StreamInfo};
 use camrig::{FrameSet, ProcessorError};
 
 use super::memory::Item;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
-use crate::{images, motion};
+use crate::{images, motion, npy};
 
 /// What a message has beside its pixels, with room to spare.
 const MESSAGE_BYTES: usize = 4096;
@@ -21,7 +21,7 @@ pub(crate) struct Source {
     /// What the producer gives: a processor that passes framesets on may have other formats than the camera.
     pub(crate) info: CameraInfo,
     /// The streams that its framesets have, with their formats; of motion those that they may have.
-    pub(crate) frames: Vec<(Stream, PixelFormat)>,
+    pub(crate) frames: Vec<(Stream, Format)>,
     /// What the camera says of itself.
     said: Arc<CameraInfo>,
     /// Whether its color is stored in JPEG.
@@ -35,7 +35,7 @@ impl Source {
             name,
             frames.producer(),
             frames.info(),
-            formats_of(frames).collect(),
+            &streams_of(frames),
             jpeg,
             wall_minus_monotonic_nanos,
         )
@@ -45,16 +45,18 @@ impl Source {
         name: String,
         producer: &str,
         said: &Arc<CameraInfo>,
-        frames: Vec<(Stream, PixelFormat)>,
+        streams: &[StreamInfo],
         jpeg: bool,
         wall_minus_monotonic_nanos: i64,
     ) -> Self {
-        let mut info = CameraInfo::clone(said);
-        for stream in &mut info.streams {
-            let given = frames.iter().find(|(given, _)| *given == stream.stream);
-            stream.format = given.map_or(stream.format, |&(_, format)| format);
-        }
-        let jpeg = jpeg && images::takes_jpeg(&info, Stream::Color);
+        let frames = streams.iter().map(|info| (info.stream, info.format())).collect();
+        // Calibration of streams that were not passed on may be needed all the same.
+        let others = said.streams.iter().filter(|own| streams.iter().all(|it| it.stream != own.stream));
+        let mut streams: Vec<_> = streams.iter().chain(others).copied().collect();
+        streams.sort_by_key(|info| {
+            said.streams.iter().position(|own| own.stream == info.stream).unwrap_or(usize::MAX)
+        });
+        let info = CameraInfo { streams, ..CameraInfo::clone(said) };
         let (producer, said) = (producer.to_owned(), Arc::clone(said));
         Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos }
     }
@@ -70,12 +72,39 @@ impl Source {
     }
 }
 
-fn formats_of(frames: &FrameSet) -> impl Iterator<Item = (Stream, PixelFormat)> {
-    let images = frames.header().frames.iter().map(|frame| (frame.stream, frame.format));
-    // A frameset between two samples has no frame of motion, and is of the same camera all the same.
-    let motion = frames.info().streams.iter().map(|info| (info.stream, info.format));
-    let images = images.filter(|(stream, _)| !stream.is_motion());
-    images.chain(motion.filter(|(stream, _)| stream.is_motion()))
+fn formats_of(frames: &FrameSet) -> impl Iterator<Item = (Stream, Format)> {
+    let images = frames.header().frames.iter().filter(|frame| frame.role != Role::Motion);
+    images
+        .map(|frame| (frame.stream, frame.payload.format()))
+        .chain(motion_of(frames).map(|info| (info.stream, info.format())))
+}
+
+/// A frameset between two samples has no frame of motion, and is of the same camera all the same.
+fn motion_of(frames: &FrameSet) -> impl Iterator<Item = &StreamInfo> {
+    frames.info().streams.iter().filter(|info| info.role == Role::Motion)
+}
+
+/// The declarations of the streams that a frameset has, and of motion those that it may have.
+fn streams_of(frames: &FrameSet) -> Vec<StreamInfo> {
+    let images = frames.header().frames.iter().filter(|frame| frame.role != Role::Motion);
+    images.map(|frame| stream_of(frames.info(), frame)).chain(motion_of(frames).copied()).collect()
+}
+
+/// The declaration of a frame's stream; that of the frame itself where a processor made it without declaring it.
+fn stream_of(info: &CameraInfo, frame: &FrameHeader) -> StreamInfo {
+    let declared = info.stream(frame.stream);
+    if let Some(declared) = declared.filter(|declared| declared.payload.admits(&frame.payload)) {
+        return *declared;
+    }
+    let like = declared.or(info.stream_of(Role::Depth)).or(info.streams.first());
+    let own = StreamInfo::new(frame.stream, frame.payload, like.map_or(1, |like| like.frames_per_second));
+    let calibrated = declared.or(like.filter(|_| frame.role == Role::Points));
+    StreamInfo {
+        role: frame.role,
+        intrinsics: calibrated.and_then(|like| like.intrinsics),
+        to_depth: calibrated.and_then(|like| like.to_depth),
+        ..own
+    }
 }
 
 /// A frameset as messages, and the gaps before it.
@@ -98,8 +127,8 @@ pub(super) struct Messages {
 
 /// How much memory a frameset takes at most.
 pub(super) fn size_bytes(frames: &FrameSet) -> usize {
-    let message = |frame: camrig::frame::Frame<'_>| match frame.header().format {
-        PixelFormat::Motion => frame.width() as usize * motion::SAMPLE_BYTES + MESSAGE_BYTES,
+    let message = |frame: camrig::frame::Frame<'_>| match *frame.payload() {
+        Payload::Motion { samples } => samples as usize * motion::SAMPLE_BYTES + MESSAGE_BYTES,
         _ => frame.bytes().len() + MESSAGE_BYTES,
     };
     frames.frames().map(message).sum::<usize>() + MESSAGE_BYTES
@@ -118,7 +147,8 @@ impl Encoded {
         for (index, frame) in frames.frames().enumerate() {
             let stream = frame.stream();
             let mut message = buffer();
-            let coded = jpeg_quality.filter(|_| source.jpeg && stream == Stream::Color);
+            let coded =
+                jpeg_quality.filter(|_| source.jpeg && images::takes_jpeg(stream, frame.payload().format()));
             let coded = coded.and_then(|quality| images::jpeg(frame, quality)).transpose()?;
             let coding = if let Some(jpeg) = coded {
                 images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
@@ -126,10 +156,17 @@ impl Encoded {
             } else {
                 let pixels = images::pixels_of(frames, index);
                 let header = frame.header();
-                match header.format {
-                    PixelFormat::Xyzrgb => images::points(&source.name, header, pixels, &mut message),
-                    PixelFormat::Motion => motion::encode(frame, &mut message)?,
-                    _ => images::raw_image(&source.name, header, pixels, &mut message),
+                match header.payload {
+                    Payload::Image { .. } => images::raw_image(&source.name, header, pixels, &mut message),
+                    Payload::Encoded { .. } => {
+                        images::encoded_image(&source.name, header, pixels, &mut message);
+                    }
+                    Payload::Points { .. } => images::points(&source.name, header, pixels, &mut message),
+                    Payload::Motion { .. } => motion::encode(frame, &mut message)?,
+                    Payload::Tensor { dtype, shape } => {
+                        message.extend(npy::file(dtype, shape.lengths(), frame.bytes()));
+                    }
+                    Payload::Message { .. } => message.extend_from_slice(frame.bytes()),
                 }
                 RAW
             };
@@ -140,6 +177,7 @@ impl Encoded {
             sequence: header.sequence,
             arrival_nanos: header.arrival_nanos,
             matched: header.matched,
+            origins: header.origins.to_vec(),
             frames: records,
         };
         let messages = Messages {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig::frame::{PixelFormat, Stream, Timestamp};
+use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
 use mcap::McapError;
 use mcap::records::MessageHeader;
@@ -18,7 +18,8 @@ use super::encode::{Encoded, Messages, Source};
 use crate::compression::{Compression, Output, into_io};
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
-    MOTION_SCHEMA, NAME_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, STREAM_KEY, VERSION, VERSION_KEY,
+    MOTION_SCHEMA, NAME_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA,
+    VERSION, VERSION_KEY,
 };
 use crate::images;
 
@@ -29,6 +30,19 @@ const INDEX_BYTES_PER_CHUNK: u64 = 256;
 /// What a chunk takes beside its messages' bytes, also when it does not compress: one byte in 255.
 fn chunk_bytes(message_bytes: u64) -> u64 {
     message_bytes + message_bytes / 255 + (16 << 10)
+}
+
+/// A schema of which programs know the name only.
+fn named(name: &str) -> foxglove::Schema {
+    foxglove::Schema::new(name, "", b"".as_slice())
+}
+
+/// The encoding of the messages of a stream whose schema has no description.
+fn encoding_of(info: &CameraInfo, stream: Stream) -> &str {
+    match info.stream(stream).map(|info| &info.payload) {
+        Some(Payload::Message { encoding, .. }) => encoding.as_str(),
+        _ => TENSOR_ENCODING,
+    }
 }
 
 /// How a part is made.
@@ -196,15 +210,24 @@ impl Part {
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
             let mut add = |what: &str, schema: Option<foxglove::Schema>| {
                 let schema = schema.ok_or(McapError::InvalidSchemaId)?;
-                // The encoding of the messages follows from that of their schema.
-                let encoding = if schema.encoding == "jsonschema" { "json" } else { "protobuf" };
+                // The encoding of the messages follows from that of their schema, where it has one.
+                let encoding = match schema.encoding.as_str() {
+                    "jsonschema" => "json",
+                    "" => encoding_of(info, which),
+                    _ => "protobuf",
+                };
                 define(format!("/{name}/{which}/{what}"), &schema, encoding, &metadata)
             };
             let image = match format {
-                PixelFormat::Xyzrgb => add("points", images::schema::<PointCloud>()),
-                PixelFormat::Motion => add("samples", Some(json(MOTION_SCHEMA, MOTION_JSON_SCHEMA))),
-                _ if *jpeg && which == Stream::Color => add("image", images::schema::<CompressedImage>()),
-                _ => add("image", images::schema::<RawImage>()),
+                Format::Image(_) if *jpeg && images::takes_jpeg(which, format) => {
+                    add("image", images::schema::<CompressedImage>())
+                }
+                Format::Image(_) => add("image", images::schema::<RawImage>()),
+                Format::Encoded(_) => add("image", images::schema::<CompressedImage>()),
+                Format::Points => add("points", images::schema::<PointCloud>()),
+                Format::Motion => add("samples", Some(json(MOTION_SCHEMA, MOTION_JSON_SCHEMA))),
+                Format::Tensor(_) => add("tensor", Some(named(TENSOR_SCHEMA))),
+                Format::Message(schema) => add("message", Some(named(schema.as_str()))),
             };
             channels.images.insert(which, image.map_err(into_io)?);
             let Some(stream) = info.stream(which) else { continue };

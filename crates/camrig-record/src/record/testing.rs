@@ -55,9 +55,6 @@ pub(crate) fn info(name: &str) -> CameraInfo {
     let stream = |stream, format, profile: &str| {
         let profile: camrig::frame::StreamProfile = profile.parse().unwrap();
         StreamInfo {
-            stream,
-            format,
-            profile,
             intrinsics: Some(Intrinsics {
                 width: profile.width(),
                 height: profile.height(),
@@ -69,6 +66,7 @@ pub(crate) fn info(name: &str) -> CameraInfo {
                 coefficients: [0.1, -0.2, 0.001, 0.002, 0.03],
             }),
             to_depth: Some(Extrinsics { translation_meters: [0.015, 0.0, 0.0], ..Extrinsics::IDENTITY }),
+            ..StreamInfo::image(stream, format, profile)
         }
     };
     CameraInfo {
@@ -76,8 +74,8 @@ pub(crate) fn info(name: &str) -> CameraInfo {
         driver: "test".to_owned(),
         serial: format!("serial of {name}"),
         streams: vec![
-            stream(Stream::Color, PixelFormat::Rgb8, "16x12@30"),
-            stream(Stream::Depth, PixelFormat::Z16, "20x10@30"),
+            stream(Stream::COLOR, PixelFormat::Rgb8, "16x12@30"),
+            stream(Stream::DEPTH, PixelFormat::Z16, "20x10@30"),
         ],
         ..CameraInfo::default()
     }
@@ -85,7 +83,9 @@ pub(crate) fn info(name: &str) -> CameraInfo {
 
 /// Any pixels, but always the same.
 pub(crate) fn pixels(camera: &str, header: &FrameHeader) -> Vec<u8> {
-    let seed = crc32fast::hash(camera.as_bytes()) ^ header.number as u32 ^ ((header.stream as u32) << 16);
+    let seed = crc32fast::hash(camera.as_bytes())
+        ^ header.number as u32
+        ^ (u32::from(header.stream == Stream::DEPTH) << 16);
     let noise =
         |index: u64| (u64::from(seed) + 1).wrapping_mul(index * 2 + 1).wrapping_mul(0x9e37_79b9) >> 11;
     (0..header.size_bytes()).map(|index| noise(index) as u8).collect()
@@ -152,8 +152,7 @@ pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
 
 pub(super) fn source(name: &str) -> Arc<Source> {
     let info = Arc::new(info(name));
-    let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();
-    Arc::new(Source::given(name.to_owned(), name, &info, frames, false, ORIGIN as i64))
+    Arc::new(Source::given(name.to_owned(), name, &info, &info.streams, false, ORIGIN as i64))
 }
 
 pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
@@ -168,7 +167,7 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
     };
     let (frames, images): (Vec<_>, Vec<_>) = headers.iter().map(image).unzip();
     let arrival_nanos = sequence * PERIOD;
-    let record = FrameSetRecord { sequence, arrival_nanos, matched: None, frames };
+    let record = FrameSetRecord { sequence, arrival_nanos, matched: None, origins: Vec::new(), frames };
     let messages = Messages {
         sequence,
         log_time: ORIGIN + arrival_nanos,

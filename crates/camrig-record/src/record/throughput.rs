@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use camrig::frame::{Clock, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
+use camrig::frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, StreamInfo, Timestamp};
 
 use super::encode::{Encoded, Messages, Source};
 use super::memory::Memory;
@@ -122,19 +122,20 @@ fn recorded(folder: &Path, pixels: &[Bytes], load: Load) -> Times {
 
 fn camera() -> Arc<Source> {
     let mut info = super::testing::info("front");
-    let profile = StreamProfile::new(848, 480, 30).unwrap();
     for stream in &mut info.streams {
-        *stream = StreamInfo { profile, ..*stream };
+        let Payload::Image { format, .. } = stream.payload else { continue };
+        *stream = StreamInfo { payload: Payload::image(format, 848, 480), ..*stream };
     }
-    let frames = info.streams.iter().map(|stream| (stream.stream, stream.format)).collect();
-    Arc::new(Source::given("front".to_owned(), "front", &Arc::new(info), frames, false, 0))
+    let streams = info.streams.clone();
+    Arc::new(Source::given("front".to_owned(), "front", &Arc::new(info), &streams, false, 0))
 }
 
 fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memory<Encoded>) -> Encoded {
     let timestamp = Timestamp { clock: Clock::Hardware, nanos: sequence };
     let headers: Vec<FrameHeader> =
         source.info.streams.iter().map(|s| s.header(sequence, timestamp)).collect();
-    assert_eq!(headers.iter().map(|h| h.format).collect::<Vec<_>>(), [PixelFormat::Rgb8, PixelFormat::Z16]);
+    let formats: Vec<_> = headers.iter().filter_map(|h| h.payload.pixel_format()).collect();
+    assert_eq!(formats, [PixelFormat::Rgb8, PixelFormat::Z16]);
     let (mut frames, mut images): (Vec<_>, Vec<(Stream, Vec<u8>)>) = Default::default();
     for (header, pixels) in headers.iter().zip(pixels) {
         let mut message = memory.buffer();
@@ -142,7 +143,8 @@ fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memor
         frames.push(FrameRecord::new(header, RAW));
         images.push((header.stream, message));
     }
-    let record = FrameSetRecord { sequence, arrival_nanos: sequence, matched: None, frames };
+    let record =
+        FrameSetRecord { sequence, arrival_nanos: sequence, matched: None, origins: Vec::new(), frames };
     let record = serde_json::to_vec(&record).unwrap();
     let messages = Messages { sequence, log_time: sequence + 1, publish_time: sequence, record, images };
     Encoded { source: Arc::clone(source), gaps: Vec::new(), frameset: Some(messages) }

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
+use camrig::frame::Role;
+
 use crate::read::{Parts, ReadError, ReadFrameSet, RecordedCamera, framesets};
 
 /// The most damage that is told of one replay.
@@ -55,8 +57,8 @@ impl Reader {
     /// The highest rate of any camera of the recording, in frames per second.
     pub(super) fn frames_per_second(&self) -> u32 {
         let cameras = self.parts.cameras().into_iter();
-        let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| !info.stream.is_motion());
-        rates.map(|stream| stream.profile.frames_per_second()).max().unwrap_or(1)
+        let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
+        rates.map(|stream| stream.frames_per_second).max().unwrap_or(1)
     }
 
     /// Begins anew, with the first frameset at or after the start of `range`.

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use camrig_frame::{PixelFormat, Stream, StreamProfile};
+use camrig_frame::{Format, Stream, StreamProfile};
 use clap::Args;
 use serde::Serialize;
 
@@ -175,14 +175,13 @@ impl Attached {
         ];
         let facts = facts.iter().filter(|(_, fact)| !fact.is_empty());
         let facts: Vec<_> = facts.map(|(name, fact)| format!(", {name} {fact}")).collect();
-        let mut streams: Vec<(Stream, PixelFormat)> =
-            profiles.iter().map(|it| (it.stream, it.format)).collect();
-        streams.sort_by_key(|&(stream, format)| (stream, format.name()));
+        let mut streams: Vec<(Stream, Format)> = profiles.iter().map(|it| (it.stream, it.format)).collect();
+        streams.sort_by_key(|&(stream, format)| (stream, format.to_string()));
         streams.dedup();
         let rows = streams.into_iter().map(|(stream, format)| {
             let own = profiles.iter().filter(|it| (it.stream, it.format) == (stream, format));
             let own: Vec<_> = own.map(|it| it.profile).collect();
-            let profiles = if stream.is_motion() { by_rate(&own) } else { by_size(own) };
+            let profiles = if format == Format::Motion { by_rate(&own) } else { by_size(own) };
             [format!("  {stream}"), format.to_string(), profiles]
         });
         format!("{}: {model}{}\n{}", self.driver, facts.concat(), table(rows))
@@ -219,8 +218,9 @@ fn base_name(model: &str) -> String {
 /// Returns the camera's table in a topology, with the options that its driver has.
 fn camera_table(name: &str, driver: &str, device: &Device, outline: &Outline) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
-    let streams = [Stream::Depth, Stream::Color].map(|stream| (stream.name(), preferred(device, stream)));
-    let streams = streams.into_iter().filter_map(|(name, profile)| Some((name, profile?.to_string())));
+    let streams = [("depth", Stream::DEPTH), ("color", Stream::COLOR)];
+    let preferred = |(name, stream)| Some((name, preferred(device, stream)?.to_string()));
+    let streams = streams.into_iter().filter_map(preferred);
     let options: Vec<_> = std::iter::once(("serial", device.serial.clone()))
         .chain(streams)
         .filter(|(name, _)| outline.options.iter().any(|option| option.name == *name))
@@ -283,19 +283,19 @@ mod tests {
     fn a_stream_runs_at_the_profile_nearest_to_the_preferred_one() {
         let profile = |stream, profile: &str| crate::driver::DeviceProfile {
             stream,
-            format: PixelFormat::Z16,
+            format: camrig_frame::PixelFormat::Z16.into(),
             profile: profile.parse().unwrap(),
         };
         let preferred = |profiles: &[&str]| {
-            let profiles = profiles.iter().map(|it| profile(Stream::Depth, it)).collect();
+            let profiles = profiles.iter().map(|it| profile(Stream::DEPTH, it)).collect();
             let device = Device { profiles, ..Device::default() };
-            preferred(&device, Stream::Depth).map(|profile| profile.to_string())
+            preferred(&device, Stream::DEPTH).map(|profile| profile.to_string())
         };
         assert_eq!(preferred(&[]).as_deref(), Some("848x480@30"));
         assert_eq!(preferred(&["1280x720@30", "848x480@30", "848x480@90"]).as_deref(), Some("848x480@30"));
         // The profiles of a camera on USB 2.
         assert_eq!(preferred(&["1280x720@6", "640x480@15", "480x270@15"]).as_deref(), Some("640x480@15"));
-        let color = Device { profiles: vec![profile(Stream::Color, "640x480@30")], ..Device::default() };
-        assert_eq!(super::preferred(&color, Stream::Depth), None);
+        let color = Device { profiles: vec![profile(Stream::COLOR, "640x480@30")], ..Device::default() };
+        assert_eq!(super::preferred(&color, Stream::DEPTH), None);
     }
 }

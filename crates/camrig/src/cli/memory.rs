@@ -6,6 +6,7 @@
 use camrig_frame::{Layout, StreamInfo};
 use camrig_ipc::SlotPool;
 
+use crate::driver::DeviceProfile;
 use crate::output::largest_frames;
 use crate::registry::Registry;
 use crate::topology::{ActorSpec, Role, Topology};
@@ -38,15 +39,7 @@ pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
 fn frameset_bytes(actor: &ActorSpec, registry: &Registry) -> Option<usize> {
     let Role::Camera { driver } = &actor.role else { return None };
     let streams = registry.driver(driver)?.usb(&actor.options).ok()??.streams;
-    let streams: Vec<_> = streams
-        .into_iter()
-        .map(|it| StreamInfo {
-            stream: it.stream,
-            format: it.format,
-            profile: it.profile,
-            intrinsics: None,
-            to_depth: None,
-        })
-        .collect();
+    let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
+    let streams: Vec<_> = streams.into_iter().filter_map(info).collect();
     Some(Layout::of(&largest_frames(&streams)).ok()?.size_bytes())
 }

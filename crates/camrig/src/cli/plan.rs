@@ -133,7 +133,7 @@ fn demands<'t>(
         // The options were checked when the topology was parsed.
         let mut demand = registry.driver(driver)?.usb(&actor.options).ok()??;
         // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
-        demand.streams.retain(|it| !it.stream.is_motion());
+        demand.streams.retain(|it| !it.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
     })
 }

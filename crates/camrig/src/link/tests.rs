@@ -66,11 +66,11 @@ impl Ends {
     /// Publishes a frameset whose pixels are all its sequence number.
     fn publish(&mut self) {
         let profile = "2x1@30".parse().unwrap();
-        let (stream, format) = (Stream::Depth, PixelFormat::Z16);
-        let stream = StreamInfo { stream, format, profile, intrinsics: None, to_depth: None };
+        let (stream, format) = (Stream::DEPTH, PixelFormat::Z16);
+        let stream = StreamInfo::image(stream, format, profile);
         let frame = stream.header(self.sequence, Timestamp { clock: Clock::System, nanos: 0 });
         let frames = [frame].into_iter().collect();
-        let header = FrameSetHeader { sequence: 0, source: 0, arrival_nanos: 0, matched: None, frames };
+        let header = FrameSetHeader::new(0, frames);
         let mut loan = self.pool.lend(&header).unwrap().unwrap();
         loan.frame_mut(0).fill(self.sequence as u8);
         let published = loan.publish(self.sequence);
@@ -170,7 +170,7 @@ fn a_slot_is_free_when_its_last_reader_has_dropped_it() {
         let frames = ends.reader.take().unwrap().unwrap();
         let kept = frames.clone();
         drop(frames);
-        let header = FrameSetHeader { frames: kept.header().frames.clone(), ..*kept.header() };
+        let header = kept.header().clone();
         let lend =
             |ends: &Ends| -> Vec<_> { std::iter::from_fn(|| ends.pool.lend(&header).unwrap()).collect() };
         assert_eq!(lend(&ends).len(), SLOTS - 1);

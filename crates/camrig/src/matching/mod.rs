@@ -52,7 +52,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::Clock;
+use camrig_frame::{Clock, Role};
 use camrig_ipc::Unmatched;
 
 use self::clock::CameraClock;
@@ -287,8 +287,8 @@ impl Matching {
 /// Returns the smallest distance between a camera's framesets: half their nominal interval, or 0 when timestamps are
 /// arrival times.
 fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
-    let images = frames.info().streams.iter().filter(|info| !info.stream.is_motion());
-    let rate = images.map(|info| info.profile.frames_per_second()).max();
+    let images = frames.info().streams.iter().filter(|info| info.role != Role::Motion);
+    let rate = images.map(|info| info.frames_per_second).max();
     match (clock, rate) {
         (Clock::System, _) | (_, None) => 0,
         (_, Some(rate)) => 500_000_000 / u64::from(rate),

@@ -11,7 +11,7 @@ use crate::testing::{self, TestCamera};
 const MILLIS: u64 = 1_000_000;
 
 fn camera(name: &str) -> TestCamera {
-    TestCamera::new(name, &[(Stream::Depth, PixelFormat::Z16, "1x1@30")])
+    TestCamera::new(name, &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")])
 }
 
 /// Matches these cameras, each an input of its own, by the host's wall clock, which [`TestCamera`]s use.

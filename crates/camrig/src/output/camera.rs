@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, FrameHeader, Layout, Stream};
+use camrig_frame::{CameraInfo, Frame, FrameHeader, Layout, Origins, Stream};
 use camrig_ipc::LostReason;
 
 use super::publisher::{Lent, Origin, Publisher};
@@ -25,9 +25,10 @@ impl CameraOutput {
     /// Makes the output of a camera, with slots for its framesets where a reader needs them.
     pub(crate) fn new(mut publisher: Publisher, info: CameraInfo) -> Result<Self, OutputError> {
         let largest = Layout::of(&largest_frames(&info.streams))?;
+        let losses = Losses::of(&info.streams);
         let source = publisher.source(&Arc::new(info))?;
         publisher.prepare(largest.size_bytes())?;
-        Ok(Self { publisher, source, losses: Losses::default() })
+        Ok(Self { publisher, source, losses })
     }
 
     /// Lends a slot for the next frameset, which arrived at `arrival_nanos` of
@@ -56,10 +57,7 @@ impl CameraOutput {
     /// copy into a slot otherwise. Counts the frameset as dropped when as many as there are slots are held.
     ///
     /// # Errors
-    /// When the headers are not those of a frameset.
-    ///
-    /// # Panics
-    /// When `held` gives other sizes than the headers.
+    /// When the headers are not those of a frameset, or `held` gives other sizes.
     pub fn publish_held(
         &mut self,
         arrival_nanos: u64,
@@ -67,6 +65,9 @@ impl CameraOutput {
         held: Box<dyn HeldFrames>,
     ) -> Result<(), OutputError> {
         Layout::of(&frames)?;
+        for (index, header) in frames.iter().enumerate() {
+            Frame::new(header, held.pixels(index))?;
+        }
         self.note_numbers(&frames);
         self.publisher.publish_held(self.origin(arrival_nanos), frames, held)
     }
@@ -89,7 +90,7 @@ impl CameraOutput {
     }
 
     fn origin(&self, arrival_nanos: u64) -> Origin {
-        Origin { source: self.source, arrival_nanos, matched: None }
+        Origin { source: self.source, arrival_nanos, matched: None, origins: Origins::NONE }
     }
 
     /// Counts the gaps before these frames. Numbers that go back are a new start.

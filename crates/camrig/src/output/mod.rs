@@ -13,7 +13,9 @@ mod tests;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use camrig_frame::{Clock, FrameHeader, LayoutError, MAX_FRAMES, StreamInfo, Timestamp};
+use camrig_frame::{
+    FrameError, FrameHeader, LayoutError, MAX_FRAMES, MAX_ORIGIN_BYTES, MAX_ORIGINS, StreamInfo,
+};
 use camrig_ipc::{Counts, Latency, Loan as SlotLoan, MAX_SOURCES, MemoryError};
 
 pub use self::camera::CameraOutput;
@@ -60,6 +62,14 @@ pub enum OutputError {
     /// The headers are not those of a frameset.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The content of a frame is not as long as its header says.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frameset is made from too many others.
+    #[error(
+        "a frameset is made from at most {MAX_ORIGINS} others, of cameras with names of 1 to {MAX_ORIGIN_BYTES} bytes"
+    )]
+    Origins,
     /// The actor publishes framesets of too many cameras.
     #[error("framesets of more than {MAX_SOURCES} cameras are published")]
     Sources,
@@ -80,6 +90,5 @@ pub enum OutputError {
 
 /// Returns the frames of the largest frameset that a camera with these streams makes.
 pub(crate) fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
-    let any_time = Timestamp { clock: Clock::Hardware, nanos: 0 };
-    streams.iter().map(|stream| stream.header(0, any_time)).take(MAX_FRAMES).collect()
+    streams.iter().map(StreamInfo::largest).take(MAX_FRAMES).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::CameraInfo;
+use camrig_frame::{CameraInfo, Name, Origins};
 use camrig_ipc::LinkState;
 
 use super::publisher::{Origin, Publisher};
@@ -64,7 +64,8 @@ impl ProcessorOutput {
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
         let source = self.publisher.source(origin.info())?;
         let (arrival_nanos, matched) = (origin.arrival_nanos(), origin.header().matched);
-        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched }, frames)?.slot())
+        let origins = origin.header().origins.clone();
+        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
     /// Lends a slot for a frameset of the processor's own: readers see `source` as its camera. `arrival_nanos` is the
@@ -80,14 +81,15 @@ impl ProcessorOutput {
         arrival_nanos: u64,
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutputError> {
-        self.loan_own(source, arrival_nanos, None, frames)
+        self.loan_own(source, arrival_nanos, None, Origins::NONE, frames)
     }
 
     /// Lends a slot for a frameset that is made from a whole match: as [`Self::loan`], under the match's number, with
-    /// the arrival of the frameset that came last.
+    /// the arrival of the frameset that came last. Readers find the match's framesets in
+    /// [`FrameSet::origins`](crate::FrameSet::origins).
     ///
     /// # Errors
-    /// As [`Self::loan`].
+    /// As [`Self::loan`]; also when the match has more framesets than a frameset can have origins.
     pub fn derive_match(
         &mut self,
         source: &Arc<CameraInfo>,
@@ -95,7 +97,8 @@ impl ProcessorOutput {
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutputError> {
         let last = matched.framesets().iter().map(FrameSet::arrival_nanos).max();
-        self.loan_own(source, last.unwrap_or_default(), Some(matched.number()), frames)
+        let origins = origins(matched)?;
+        self.loan_own(source, last.unwrap_or_default(), Some(matched.number()), origins, frames)
     }
 
     fn loan_own(
@@ -103,13 +106,14 @@ impl ProcessorOutput {
         source: &Arc<CameraInfo>,
         arrival_nanos: u64,
         matched: Option<u64>,
+        origins: Origins,
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutputError> {
         if source.name.is_empty() {
             return Err(OutputError::Unnamed);
         }
         let source = self.publisher.source(source)?;
-        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched }, frames)?.slot())
+        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
     /// Publishes a loan whose frames are all written.
@@ -134,4 +138,14 @@ impl ProcessorOutput {
         let number = Some(matched.number());
         matched.framesets().iter().try_for_each(|frameset| self.publisher.forward(frameset, number))
     }
+}
+
+/// Returns the camera, sequence and time of each frameset of a match.
+fn origins(matched: &Match) -> Result<Origins, OutputError> {
+    let origin = |frames: &FrameSet| -> Result<_, OutputError> {
+        let camera = Name::new(frames.camera()).map_err(|_| OutputError::Origins)?;
+        Ok(camrig_frame::Origin { camera, sequence: frames.sequence(), timestamp: frames.timestamp() })
+    };
+    let origins: Vec<_> = matched.framesets().iter().map(origin).collect::<Result<_, OutputError>>()?;
+    Origins::new(&origins).ok_or(OutputError::Origins)
 }

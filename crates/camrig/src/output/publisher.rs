@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, FrameSetHeader, Layout};
+use camrig_frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SOURCES, Overflow, SlotPool};
 
 use super::{FrameHeaders, Loan, OutputError};
@@ -44,7 +44,6 @@ pub(crate) struct Wiring {
 }
 
 /// Where a frameset comes from.
-#[derive(Clone, Copy)]
 pub(super) struct Origin {
     /// The number of its camera: see [`Publisher::source`].
     pub(super) source: usize,
@@ -52,9 +51,12 @@ pub(super) struct Origin {
     pub(super) arrival_nanos: u64,
     /// The number of its match.
     pub(super) matched: Option<u64>,
+    /// The framesets that it was made from, where these are several.
+    pub(super) origins: Origins,
 }
 
 /// What came of asking for a slot.
+#[allow(clippy::large_enum_variant, reason = "it is nearly always a slot, and taken apart at once")]
 pub(super) enum Lent {
     /// The slot.
     Slot(Loan),
@@ -73,8 +75,8 @@ impl Lent {
 
 impl Origin {
     fn header(self, sequence: u64, frames: FrameHeaders) -> FrameSetHeader {
-        let Self { source, arrival_nanos, matched } = self;
-        FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, frames }
+        let Self { source, arrival_nanos, matched, origins } = self;
+        FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, origins, frames }
     }
 }
 
@@ -150,9 +152,10 @@ impl Publisher {
             return Ok(());
         }
         self.wait_for_room();
+        let source = origin.source;
         let header = origin.header(self.sequence, frames);
         self.count();
-        let info = &self.sources[origin.source];
+        let info = &self.sources[source];
         let frameset = FrameSet::held(Arc::clone(&self.name), Arc::clone(info), header, held, &self.held);
         self.give(Outgoing::of(&self.name, info, frameset));
         Ok(())
@@ -161,7 +164,8 @@ impl Publisher {
     /// Passes on a frameset as it is, under the next sequence number.
     pub(super) fn forward(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutputError> {
         let source = self.source(frameset.info())?;
-        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched };
+        let origins = frameset.header().origins.clone();
+        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched, origins };
         if let Lent::Slot(mut loan) = self.loan(origin, frameset.header().frames.clone())? {
             for (index, frame) in frameset.frames().enumerate() {
                 loan.frame_mut(index).copy_from_slice(frame.bytes());
@@ -184,6 +188,7 @@ impl Publisher {
     /// Lends a slot. When every slot is held, counts the frameset as dropped and returns its frames.
     pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
+        let source = origin.source;
         let header = origin.header(self.sequence, frames);
         let mut slot = None;
         self.wait_for(|_| {
@@ -192,7 +197,7 @@ impl Publisher {
             slot.is_some()
         });
         if let Some(slot) = slot {
-            return Ok(Lent::Slot(Loan { slot, source: origin.source }));
+            return Ok(Lent::Slot(Loan { slot, source }));
         }
         self.drop_for_want_of_a_slot();
         Ok(Lent::Nothing(header.frames))

@@ -1,6 +1,6 @@
 //! What reaches a reader, and what is counted, for each way of publishing.
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
+use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, DropReason, LostReason, Overflow};
 
 use super::*;
@@ -30,7 +30,7 @@ fn counters() -> Arc<ActorCounters> {
 
 fn depth() -> StreamInfo {
     let profile = "2x1@30".parse().unwrap();
-    StreamInfo { stream: Stream::Depth, format: PixelFormat::Z16, profile, intrinsics: None, to_depth: None }
+    StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile)
 }
 
 fn info(name: &str) -> CameraInfo {
@@ -89,12 +89,12 @@ fn a_camera_counts_gaps_as_lost_by_their_reason() {
         link.take().unwrap();
     };
     publish(&mut output, 0);
-    output.explain_lost(Stream::Depth, LostReason::QueueFull, 1);
+    output.explain_lost(Stream::DEPTH, LostReason::QueueFull, 1);
     publish(&mut output, 4);
     let lost = |reason: LostReason| counters.lost_by_reason()[reason as usize];
     assert_eq!((lost(LostReason::Device), lost(LostReason::QueueFull)), (2, 1));
     // No frame follows that would show it.
-    output.explain_lost(Stream::Depth, LostReason::NoPartner, 3);
+    output.explain_lost(Stream::DEPTH, LostReason::NoPartner, 3);
     assert_eq!(lost(LostReason::NoPartner), 0);
     drop(output);
     assert_eq!(lost(LostReason::NoPartner), 3);
@@ -125,7 +125,7 @@ fn an_instance_goes_on_counting_where_the_one_before_stopped() {
 
 #[test]
 fn a_processor_derives_from_what_it_was_given() {
-    let mut camera = TestCamera::new("left", &[(Stream::Depth, PixelFormat::Z16, "2x1@30")]);
+    let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "2x1@30")]);
     let origin = camera.frameset(7, &[&[1, 0, 2, 0]]);
     let (mut output, link) = testing::output_with_reader("halve", &[]);
     let mut loan = output.derive(&origin, headers(3)).unwrap().unwrap();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig_frame::{PixelFormat, StreamProfile};
+use camrig_frame::StreamProfile;
 use serde::Serialize;
 
 use crate::driver::{Device, DeviceProfile, UsbDemand};
@@ -299,11 +299,7 @@ fn bits(streams: &[DeviceProfile]) -> u64 {
 
 /// Bytes of one frame on the wire.
 fn frame_bytes(stream: &DeviceProfile) -> u64 {
-    let bytes_per_pixel = match stream.format {
-        // Red, green and blue are made on the host, from YUYV.
-        PixelFormat::Rgb8 | PixelFormat::Bgr8 => PixelFormat::Yuyv.bytes_per_pixel(),
-        format => format.bytes_per_pixel(),
-    };
+    let bytes_per_pixel = stream.format.usb_bytes_per_pixel();
     u64::from(stream.profile.width()) * u64::from(stream.profile.height()) * u64::from(bytes_per_pixel)
 }
 

@@ -1,18 +1,18 @@
 //! Needs and verdicts, from assumptions and from trees.
 
-use camrig_frame::Stream;
+use camrig_frame::{PixelFormat, Stream};
 
 use super::*;
 use crate::testing::{TestFolder, usb_tree};
 
 fn stream(stream: Stream, format: PixelFormat, profile: &str) -> DeviceProfile {
-    DeviceProfile { stream, format, profile: profile.parse().unwrap() }
+    DeviceProfile { stream, format: format.into(), profile: profile.parse().unwrap() }
 }
 
 fn demand(profile: &str) -> UsbDemand {
     let streams = vec![
-        stream(Stream::Color, PixelFormat::Rgb8, profile),
-        stream(Stream::Depth, PixelFormat::Z16, profile),
+        stream(Stream::COLOR, PixelFormat::Rgb8, profile),
+        stream(Stream::DEPTH, PixelFormat::Z16, profile),
     ];
     UsbDemand { streams, ..UsbDemand::default() }
 }
@@ -56,7 +56,7 @@ fn six_cameras_on_one_controller_and_on_three() {
 
 #[test]
 fn bytes_on_the_wire_are_those_of_the_camera() {
-    let of = |format| bits(&[stream(Stream::Color, format, "1000x1000@10")]);
+    let of = |format| bits(&[stream(Stream::COLOR, format, "1000x1000@10")]);
     for (format, megabits) in [
         (PixelFormat::Z16, 160),
         (PixelFormat::Yuyv, 160),

@@ -41,14 +41,10 @@ impl Colorizer {
 
     /// The whole image as RGB8, 3 bytes a pixel, row by row without padding.
     pub fn to_rgb8(&self, depth: &DepthView<'_>) -> Vec<u8> {
-        let unit_meters = depth.unit_meters();
-        let color = |units| match units {
-            0 => Self::NONE,
-            _ => self.color_of(f32::from(units) * unit_meters),
-        };
+        let color = |meters: Option<f32>| meters.map_or(Self::NONE, |meters| self.color_of(meters));
         let mut rgb =
             Vec::with_capacity(depth.frame().width() as usize * depth.frame().height() as usize * 3);
-        depth.iter_units().for_each(|units| rgb.extend(color(units)));
+        depth.iter_meters().for_each(|meters| rgb.extend(color(meters)));
         rgb
     }
 }

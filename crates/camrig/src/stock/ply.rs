@@ -33,7 +33,7 @@ pub fn encode(points: &PointsView<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use camrig_frame::{Clock, Frame, FrameHeader, Metadata, PixelFormat, Stream, Timestamp};
+    use camrig_frame::{Frame, FrameHeader, Payload, Stream};
 
     use super::*;
 
@@ -43,17 +43,9 @@ mod tests {
             .iter()
             .flat_map(|(meters, rest)| meters.iter().flat_map(|part| part.to_le_bytes()).chain(*rest))
             .collect();
-        let header = FrameHeader {
-            stream: Stream::Depth,
-            format: PixelFormat::Xyzrgb,
-            width: points.len() as u32,
-            height: 1,
-            stride_bytes: bytes.len() as u32,
-            number: 0,
-            timestamp: Timestamp { clock: Clock::System, nanos: 0 },
-            metadata: Metadata::EMPTY,
-        };
-        encode(&PointsView::new(Frame::new(&header, &bytes)).unwrap())
+        let points = Payload::Points { width: points.len() as u32, height: 1 };
+        let header = FrameHeader::new(Stream::POINTS, points);
+        encode(&PointsView::new(Frame::new(&header, &bytes).unwrap()).unwrap())
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The stock processor `pointcloud`: each depth image as points in space, published as a frame of points.
 //!
-//! What it publishes is one frame of the stream depth in the format `xyzrgb`, in rows as the depth image: in
-//! metres, in the coordinates of depth, with the color that the color image shows there. It deliberately
-//! leaves out the images that it was made from: whoever wants them reads the camera too.
+//! It publishes one frame of the stream `points`, in rows as the depth image: in metres, in the coordinates of
+//! depth, with the color that the color image shows there. It leaves out the images that the points were made
+//! from: a processor that needs them reads the camera too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, PointCloud, Stream};
+use camrig_frame::{CameraInfo, PointCloud, Role, Stream};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -44,8 +44,8 @@ impl Pointcloud {
     fn cloud(&mut self, info: &Arc<CameraInfo>) -> Result<&PointCloud, ProcessorError> {
         let known = self.cameras.get(&info.name).is_some_and(|(known, _)| known == info);
         if !known {
-            let depth = info.stream(Stream::Depth).ok_or("it has no stream depth")?;
-            let color = info.stream(Stream::Color).filter(|_| self.options.color);
+            let depth = info.stream_of(Role::Depth).ok_or("it has no depth")?;
+            let color = info.stream(Stream::COLOR).filter(|_| self.options.color);
             let cloud = PointCloud::new(depth, color).map_err(|error| {
                 let without = PointCloud::new(depth, None).is_ok();
                 let hint = if without { "; option `color = false` does without" } else { "" };
@@ -62,11 +62,7 @@ impl Processor for Pointcloud {
         let of_camera = |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
         let cloud = self.cloud(frames.info()).map_err(of_camera)?;
         // A camera may lose a frame of one stream: no depth, no points.
-        let Some(frame) = frames.frame(Stream::Depth) else { return Ok(()) };
-        let Some(depth) = frames.depth() else {
-            let message = format!("its depth has the format `{}`, not `z16`", frame.header().format);
-            return Err(of_camera(message.into()).into());
-        };
+        let Some(depth) = frames.depth() else { return Ok(()) };
         let header = PointCloud::header(depth.frame().header());
         if let Some(mut loan) = output.derive(frames, [header].into_iter().collect())? {
             let color = frames.color();
@@ -136,14 +132,14 @@ mod tests {
 
     #[test]
     fn a_camera_of_which_too_little_is_known_is_an_error() {
-        const DEPTH: (Stream, PixelFormat, &str) = (Stream::Depth, PixelFormat::Z16, "1x1@30");
-        const COLOR: (Stream, PixelFormat, &str) = (Stream::Color, PixelFormat::Rgb8, "1x1@30");
+        const DEPTH: (Stream, PixelFormat, &str) = (Stream::DEPTH, PixelFormat::Z16, "1x1@30");
+        const COLOR: (Stream, PixelFormat, &str) = (Stream::COLOR, PixelFormat::Rgb8, "1x1@30");
         let error = |streams: &[_], pixels: &[&[u8]]| {
             let frames = TestCamera::new("front", streams).frameset(0, pixels);
             let mut pointcloud = Pointcloud::new(Options::default());
             pointcloud.process(&frames, &mut testing::output("points", &[])).unwrap_err().to_string()
         };
-        assert_eq!(error(&[COLOR], &[&[0; 3]]), "no points of camera `front`: it has no stream depth");
+        assert_eq!(error(&[COLOR], &[&[0; 3]]), "no points of camera `front`: it has no depth");
         assert_eq!(
             error(&[DEPTH], &[&[0; 2]]),
             "no points of camera `front`: the intrinsics of depth are not known"

@@ -14,7 +14,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use camrig_frame::Stream;
+use camrig_frame::MotionView;
 use serde::Deserialize;
 
 use super::colorize::Colorizer;
@@ -140,10 +140,8 @@ impl Processor for Snapshot {
         if let Some(points) = frames.points() {
             write("points.ply", Ok(ply::encode(&points)))?;
         }
-        for stream in [Stream::Accel, Stream::Gyro] {
-            if let Some(motion) = frames.motion(stream) {
-                write(&format!("{stream}.csv"), Ok(csv::encode(&motion)))?;
-            }
+        for motion in frames.frames().filter_map(MotionView::new) {
+            write(&format!("{}.csv", motion.frame().stream()), Ok(csv::encode(&motion)))?;
         }
         Ok(())
     }
@@ -165,14 +163,14 @@ mod tests {
     use std::fs::File;
     use std::io::BufReader;
 
-    use camrig_frame::{MotionSample, PixelFormat};
+    use camrig_frame::{MotionSample, Payload, PixelFormat, Stream, StreamInfo};
     use png::{BitDepth, ColorType};
 
     use super::*;
     use crate::testing::{self, TestCamera, TestFolder};
 
-    const COLOR: (Stream, PixelFormat, &str) = (Stream::Color, PixelFormat::Bgr8, "2x1@30");
-    const DEPTH: (Stream, PixelFormat, &str) = (Stream::Depth, PixelFormat::Z16, "2x2@30");
+    const COLOR: (Stream, PixelFormat, &str) = (Stream::COLOR, PixelFormat::Bgr8, "2x1@30");
+    const DEPTH: (Stream, PixelFormat, &str) = (Stream::DEPTH, PixelFormat::Z16, "2x2@30");
     const COLOR_PIXELS: &[u8] = &[1, 2, 3, 4, 5, 6];
     /// No depth, 1 m, 2 m and 6.5535 m, in tenths of a millimetre.
     const DEPTH_PIXELS: &[u8] = &[0, 0, 0x10, 0x27, 0x20, 0x4e, 0xff, 0xff];
@@ -248,7 +246,11 @@ mod tests {
     #[test]
     fn points_become_a_ply_file() {
         let folder = TestFolder::new("snapshot-points");
-        let mut camera = TestCamera::new("front", &[(Stream::Depth, PixelFormat::Xyzrgb, "1x1@30")]);
+        let mut camera = TestCamera::with_streams(
+            "front",
+            vec![StreamInfo::new(Stream::POINTS, Payload::Points { width: 1, height: 1 }, 30)],
+            0.001,
+        );
         let frames = camera.frameset(0, &[&[[0, 0, 128, 63].repeat(3), vec![7, 8, 9, 255]].concat()]);
         snapshot(&folder, "").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
         assert_eq!(folder.file_names(), ["front-000000-points.ply"]);
@@ -260,10 +262,10 @@ mod tests {
     #[test]
     fn motion_becomes_a_table() {
         let folder = TestFolder::new("snapshot-motion");
-        let gyro = (Stream::Gyro, PixelFormat::Motion, "2x1@200");
+        let gyro = StreamInfo::new(Stream::GYRO, Payload::Motion { samples: 2 }, 200);
         let sample = |nanos, xyz| MotionSample { nanos, xyz }.to_bytes();
         let samples = [sample(7, [0.1, -9.80665, 1e-9]), sample(u64::MAX, [0.0, 1.0, f32::NAN])].concat();
-        let frames = TestCamera::new("front", &[gyro]).frameset(0, &[&samples]);
+        let frames = TestCamera::with_streams("front", vec![gyro], 0.001).frameset(0, &[&samples]);
         snapshot(&folder, "").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
         assert_eq!(folder.file_names(), ["front-000000-gyro.csv"]);
         assert_eq!(

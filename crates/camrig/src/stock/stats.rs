@@ -266,7 +266,7 @@ mod tests {
     const MILLIS: u64 = 1_000_000;
 
     fn camera(name: &str) -> TestCamera {
-        TestCamera::new(name, &[(Stream::Depth, PixelFormat::Z16, "1x1@30")])
+        TestCamera::new(name, &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")])
     }
 
     fn stats(options: &str) -> Stats<Vec<u8>> {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Frame, PixelFormat, Stream, StreamInfo};
+use camrig_frame::{CameraInfo, Frame, Payload, PixelFormat, Role, Stream};
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -82,7 +82,7 @@ enum Fault {
     #[error("frameset {sequence} of `{camera}` mixes frames {first} and {other}")]
     Numbers { camera: String, sequence: u64, first: u64, other: u64 },
     #[error("frameset {sequence} of `{camera}`: {stream} sample {number} {what}")]
-    Sample { camera: String, sequence: u64, stream: &'static str, number: u64, what: String },
+    Sample { camera: String, sequence: u64, stream: Box<str>, number: u64, what: String },
     #[error(
         "frameset {sequence} of `{camera}`: in {stream} frame {number} the pixel at column {x}, row {y} is \
          {found}, not {expected}"
@@ -90,7 +90,7 @@ enum Fault {
     Pixel {
         camera: String,
         sequence: u64,
-        stream: &'static str,
+        stream: Box<str>,
         number: u64,
         x: usize,
         y: usize,
@@ -151,7 +151,7 @@ impl Verify {
         if let Some(scene) = &camera.scene {
             check_headers(frames)?;
             for frame in frames.frames() {
-                if frame.stream().is_motion() {
+                if frame.role() == Role::Motion {
                     motion::check(frames, &frame, scene)?;
                 } else {
                     check_pixels(frames, &frame, scene, &mut self.rendered)?;
@@ -227,16 +227,15 @@ fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
 /// of motion may be missing or shorter, and have numbers of their own.
 fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     let headers = &frames.header().frames;
-    let found = headers
-        .iter()
-        .map(|frame| (frame.stream, frame.format, frame.width, frame.height, frame.stride_bytes));
+    let found = headers.iter().map(|frame| (frame.stream, frame.payload));
     let expected = frames.info().streams.iter().filter_map(|info| {
-        let StreamInfo { stream, format, profile, .. } = *info;
-        let (mut width, height) = (profile.width(), profile.height());
-        if stream.is_motion() {
-            width = headers.iter().find(|frame| frame.stream == stream)?.width.min(width);
+        let mut payload = info.payload;
+        if info.role == Role::Motion {
+            // A frameset between two samples has no frame of motion; a frame has at most as many as declared.
+            let (width, _) = headers.iter().find(|frame| frame.stream == info.stream)?.payload.size()?;
+            payload = Payload::Motion { samples: width.min(payload.size()?.0) };
         }
-        Some((stream, format, width, height, width * format.bytes_per_pixel()))
+        Some((info.stream, payload))
     });
     if !found.clone().eq(expected.clone()) {
         return Err(Fault::Streams {
@@ -247,7 +246,7 @@ fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
         });
     }
     let first = headers.first().map_or(0, |frame| frame.number);
-    match headers.iter().find(|frame| frame.number != first && !frame.stream.is_motion()) {
+    match headers.iter().find(|frame| frame.number != first && frame.role != Role::Motion) {
         Some(frame) => Err(Fault::Numbers {
             camera: frames.camera().to_owned(),
             sequence: frames.sequence(),
@@ -258,10 +257,11 @@ fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     }
 }
 
-/// Frames as stream, format, width, height and bytes a row.
-fn describe(frames: impl Iterator<Item = (Stream, PixelFormat, u32, u32, u32)>) -> String {
-    let frame = |(stream, format, width, height, stride_bytes)| {
-        format!("{stream} {format} {width}x{height} in rows of {stride_bytes} bytes")
+/// Frames as stream, format, size and bytes a row.
+fn describe(frames: impl Iterator<Item = (Stream, Payload)>) -> String {
+    let frame = |(stream, payload): (Stream, Payload)| match payload.stride_bytes() {
+        Some(stride_bytes) => format!("{stream} {payload} in rows of {stride_bytes} bytes"),
+        None => format!("{stream} {payload}"),
     };
     let frames: Vec<_> = frames.map(frame).collect();
     if frames.is_empty() { "no frames".to_owned() } else { frames.join(", ") }
@@ -281,7 +281,7 @@ fn check_pixels(
         return Ok(());
     }
     let at = pixels.iter().zip(rendered.iter()).position(|(found, expected)| found != expected).unwrap_or(0);
-    let size = header.format.bytes_per_pixel() as usize;
+    let size = header.payload.pixel_format().map_or(1, PixelFormat::bytes_per_pixel) as usize;
     let pixel = at / size;
     let hex = |bytes: &[u8]| {
         let bytes: Vec<_> = bytes[pixel * size..][..size].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -290,10 +290,10 @@ fn check_pixels(
     Err(Fault::Pixel {
         camera: frames.camera().to_owned(),
         sequence: frames.sequence(),
-        stream: header.stream.name(),
+        stream: header.stream.name().into(),
         number: header.number,
-        x: pixel % header.width as usize,
-        y: pixel / header.width as usize,
+        x: pixel % frame.width().max(1) as usize,
+        y: pixel / frame.width().max(1) as usize,
         found: hex(pixels),
         expected: hex(rendered),
     })
@@ -318,10 +318,9 @@ impl Digest {
         self.word(header.frames.len() as u64);
         for frame in frames.frames() {
             let header = frame.header();
-            self.word(header.stream as u64);
-            self.word(header.format as u64);
-            self.word(header.width.into());
-            self.word(header.height.into());
+            self.bytes(header.stream.name().as_bytes());
+            self.bytes(header.role.name().as_bytes());
+            self.bytes(header.payload.to_string().as_bytes());
             self.word(header.number);
             self.word(header.timestamp.clock as u64);
             self.word(header.timestamp.nanos);
@@ -455,7 +454,7 @@ mod tests {
             |parts| parts.header.frames[1].timestamp.nanos += 1,
             |parts| parts.header.frames[0].timestamp.clock = camrig_frame::Clock::System,
             |parts| parts.header.frames[1].metadata.set(camrig_frame::MetadataKey::GAIN_LEVEL, -1),
-            |parts| parts.header.frames[1].format = PixelFormat::Yuyv,
+            |parts| parts.header.frames[1].payload = Payload::image(PixelFormat::Yuyv, 64, 48),
             |parts| parts.pixels.0[0][0] ^= 1,
             |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
             // Highest bits of two words, which cancel out in a plain FNV.
@@ -550,7 +549,7 @@ mod tests {
             right.look(&parts.clone().frameset()).unwrap();
         }
         let (parts, gyro) = (&all[2], 3);
-        assert_eq!((parts.header.frames[gyro].number, parts.header.frames[gyro].width), (13, 7));
+        assert_eq!((parts.header.frames[gyro].number, parts.header.frames[gyro].numbers()), (13, 7));
         let none = parts.with(|parts| parts.header.frames.truncate(2));
         assert!(right.look(&none).is_err_and(|fault| fault.to_string().contains("came after")));
         for (change, found) in [
@@ -576,9 +575,9 @@ mod tests {
                 "frameset 2 of `front`: gyro sample 7 is [",
             ),
             (
-                |parts| parts.header.frames[3].format = PixelFormat::Y8,
+                |parts| parts.header.frames[3].payload = Payload::image(PixelFormat::Y8, 140, 1),
                 "frameset 2 of `front` has color rgb8 32x24 in rows of 96 bytes, depth z16 64x48 in rows of 128 \
-                 bytes, accel motion 2x1 in rows of 40 bytes, gyro y8 7x1 in rows of 140 bytes, but",
+                 bytes, accel motion 2x1 in rows of 40 bytes, gyro y8 140x1 in rows of 140 bytes, but",
             ),
         ] {
             let fault = fault([parts.with(change)]);
@@ -600,7 +599,7 @@ mod tests {
         let mut verify = verify("content = false");
         verify.look(&real).unwrap();
         assert_eq!(verify.report().collect::<Vec<_>>(), ["front: 1 framesets"]);
-        assert_eq!(real.frame(Stream::Depth).map(|frame| frame.width()), Some(64));
+        assert_eq!(real.frame(Stream::DEPTH).map(|frame| frame.width()), Some(64));
     }
 
     /// `cargo test --release -p camrig --lib verifying_time -- --ignored --nocapture`

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, StreamInfo, Timestamp,
+    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, Role, SAMPLE_BYTES, StreamInfo,
+    Timestamp,
 };
 
 use self::device::Device;
@@ -79,7 +80,7 @@ impl Driver for Synthetic {
             serial: options.given_serial(),
             port: None,
             name: None,
-            streams: options.streams().iter().map(DeviceProfile::from).collect(),
+            streams: options.streams().iter().filter_map(DeviceProfile::of).collect(),
             profiles: options.profiles(),
         })
     }
@@ -96,7 +97,7 @@ impl Driver for Synthetic {
             device,
             name: name.to_owned(),
             scene: Scene::new(options.model, &serial, &streams),
-            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()).into(),
+            frames_per_second: streams.first().map_or(1, |info| info.frames_per_second).into(),
             options,
             serial,
             motion: streams.iter().filter_map(Samples::new).collect(),
@@ -169,7 +170,7 @@ impl Synthetic {
             return Ok(());
         };
         for (index, header) in headers.iter().enumerate() {
-            if header.stream.is_motion() {
+            if header.role == Role::Motion {
                 self.write_samples(header, loan.frame_mut(index));
             } else {
                 self.scene.render(header.stream, self.number, loan.frame_mut(index));
@@ -183,8 +184,7 @@ impl Synthetic {
         let rates = self.motion.iter().filter(|samples| samples.stream() == header.stream);
         let rate = rates.map(Samples::per_second).next().unwrap_or(1);
         let numbers = header.number + 1 - header.numbers()..;
-        let size = header.format.bytes_per_pixel() as usize;
-        for (number, room) in numbers.zip(bytes.chunks_exact_mut(size)) {
+        for (number, room) in numbers.zip(bytes.chunks_exact_mut(SAMPLE_BYTES as usize)) {
             let nanos = self.options.hardware_nanos(self.true_nanos_at(number, rate));
             let sample = MotionSample { nanos, xyz: self.scene.motion(header.stream, number) };
             room.copy_from_slice(&sample.to_bytes());
@@ -202,7 +202,7 @@ impl Synthetic {
         metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
         let timestamp = Timestamp { clock: Clock::Hardware, nanos };
         let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(self.number, timestamp) };
-        let images = self.streams.iter().filter(|info| !info.stream.is_motion()).map(header);
+        let images = self.streams.iter().filter(|info| info.role != Role::Motion).map(header);
         let motion = self.motion.iter().filter_map(|samples| {
             let numbers = samples.until(self.number, self.frames_per_second)?;
             let nanos = self.true_nanos_at(*numbers.end(), samples.per_second());

@@ -2,7 +2,9 @@
 //!
 //! It does not depend on the scene.
 
-use camrig_frame::{Distortion, Extrinsics, Intrinsics, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig_frame::{
+    Distortion, Extrinsics, Intrinsics, Payload, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
+};
 use serde::Deserialize;
 
 /// A model of camera that the synthetic driver imitates.
@@ -156,27 +158,29 @@ impl Model {
         ))
     }
 
-    /// Returns the profile of a stream of motion with this many samples per second.
+    /// Checks that the model measures motion at this rate, in samples per second.
     ///
     /// # Errors
     /// A message with the model's rates, or with the models that have motion sensors.
-    pub(super) fn motion_profile(self, stream: Stream, rate: u32) -> Result<StreamProfile, String> {
+    pub(super) fn check_motion(self, stream: Stream, rate: u32) -> Result<(), String> {
         let rates = match (self, stream) {
             (Self::D405 | Self::D435, _) => {
                 let own_name = self.option();
                 return Err(format!("model `{own_name}` has no motion sensors; `d435i` and `any` have"));
             }
-            (Self::D435i, Stream::Accel) => D435I_ACCEL_RATES,
+            (Self::D435i, Stream::ACCEL) => D435I_ACCEL_RATES,
             (Self::D435i, _) => D435I_GYRO_RATES,
             (Self::Any, _) => {
-                return StreamProfile::of_motion(rate).map_err(|error| format!("{stream}: {error}"));
+                return StreamProfile::of_motion(rate)
+                    .map(drop)
+                    .map_err(|error| format!("{stream}: {error}"));
             }
         };
-        let known = rates.iter().find(|&&own| own == rate);
-        known.and_then(|&rate| StreamProfile::of_motion(rate).ok()).ok_or_else(|| {
-            let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
-            format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", "))
-        })
+        if rates.contains(&rate) {
+            return Ok(());
+        }
+        let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
+        Err(format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", ")))
     }
 
     /// Returns the description of one stream. All streams share one viewpoint.
@@ -187,11 +191,26 @@ impl Model {
         profile: StreamProfile,
     ) -> StreamInfo {
         StreamInfo {
-            stream,
-            format,
-            profile,
-            intrinsics: (!stream.is_motion()).then(|| self.intrinsics(stream, profile)),
+            intrinsics: Some(self.intrinsics(stream, profile)),
             to_depth: Some(Extrinsics::IDENTITY),
+            ..StreamInfo::image(stream, format, profile)
+        }
+    }
+
+    /// The declaration of a stream of motion.
+    pub(super) fn motion_info(stream: Stream, rate: u32) -> StreamInfo {
+        StreamInfo { to_depth: Some(Extrinsics::IDENTITY), ..StreamInfo::motion(stream, rate) }
+    }
+
+    /// Whether a camera of this model declares such a stream.
+    pub(super) fn declares(self, info: &StreamInfo) -> bool {
+        match (info.payload, info.profile()) {
+            (Payload::Image { format, .. }, Some(profile)) => {
+                (format.role() == Role::Depth) == (info.stream == Stream::DEPTH)
+                    && self.stream_info(info.stream, format, profile) == *info
+            }
+            (Payload::Motion { .. }, _) => Self::motion_info(info.stream, info.frames_per_second) == *info,
+            _ => false,
         }
     }
 
@@ -199,7 +218,7 @@ impl Model {
     /// scaled to the profile's size. Focal lengths follow from the documented fields of view.
     fn intrinsics(self, stream: Stream, profile: StreamProfile) -> Intrinsics {
         let field = match (self, stream) {
-            (Self::D435 | Self::D435i | Self::Any, Stream::Color) => NARROW,
+            (Self::D435 | Self::D435i | Self::Any, Stream::COLOR) => NARROW,
             _ => WIDE,
         };
         let (width, height) = (profile.width(), profile.height());
@@ -230,7 +249,7 @@ impl Model {
         match (self, stream) {
             (Self::Any, _) => None,
             (Self::D405, _) => Some(D405_MODES),
-            (Self::D435 | Self::D435i, Stream::Color) => Some(D435_COLOR_MODES),
+            (Self::D435 | Self::D435i, Stream::COLOR) => Some(D435_COLOR_MODES),
             (Self::D435 | Self::D435i, _) => Some(D435_DEPTH_MODES),
         }
     }
@@ -245,19 +264,19 @@ mod tests {
         for (model, stream, profile, message) in [
             (
                 Model::D405,
-                Stream::Depth,
+                Stream::DEPTH,
                 "848x481@30",
                 "model `d405` has no depth profile `848x481@30`; nearest: `848x480@30`, `848x480@15`",
             ),
             (
                 Model::D435,
-                Stream::Color,
+                Stream::COLOR,
                 "1920x1080@60",
                 "model `d435` has no color profile `1920x1080@60`; nearest: `1920x1080@30`, `1920x1080@15`",
             ),
             (
                 Model::D435,
-                Stream::Infrared1,
+                Stream::INFRARED_1,
                 "640x480@5",
                 "model `d435` has no infrared-1 profile `640x480@5`; nearest: `640x480@6`, `640x480@15`",
             ),
@@ -265,9 +284,9 @@ mod tests {
             assert_eq!(model.check(stream, profile.parse().unwrap()), Err(message.to_owned()));
         }
         for (model, stream, profile) in [
-            (Model::D405, Stream::Color, "1280x720@5"),
-            (Model::D435, Stream::Depth, "848x480@90"),
-            (Model::Any, Stream::Color, "17x3@1000"),
+            (Model::D405, Stream::COLOR, "1280x720@5"),
+            (Model::D435, Stream::DEPTH, "848x480@90"),
+            (Model::Any, Stream::COLOR, "17x3@1000"),
         ] {
             assert_eq!(model.check(stream, profile.parse().unwrap()), Ok(()));
         }
@@ -276,9 +295,9 @@ mod tests {
     #[test]
     fn the_fields_of_view_are_the_documented_ones() {
         for (model, stream, profile, degrees) in [
-            (Model::D435, Stream::Color, "1920x1080@30", (69.0, 42.0)),
-            (Model::D435, Stream::Depth, "1280x720@30", (87.0, 58.0)),
-            (Model::D405, Stream::Color, "640x360@30", (87.0, 58.0)),
+            (Model::D435, Stream::COLOR, "1920x1080@30", (69.0, 42.0)),
+            (Model::D435, Stream::DEPTH, "1280x720@30", (87.0, 58.0)),
+            (Model::D405, Stream::COLOR, "640x360@30", (87.0, 58.0)),
         ] {
             let lens = model.intrinsics(stream, profile.parse().unwrap());
             let angle = |side: u32, focal: f32| (side as f32 / 2.0 / focal).atan().to_degrees() * 2.0;
@@ -286,8 +305,8 @@ mod tests {
             assert!((wide - degrees.0).abs() < 0.01 && (high - degrees.1).abs() < 0.01, "{wide} x {high}");
         }
         // 4:3 is cropped from the sides of the sensor, not squeezed.
-        let full = Model::D435.intrinsics(Stream::Depth, "848x480@30".parse().unwrap());
-        let cut = Model::D435.intrinsics(Stream::Depth, "640x480@30".parse().unwrap());
+        let full = Model::D435.intrinsics(Stream::DEPTH, "848x480@30".parse().unwrap());
+        let cut = Model::D435.intrinsics(Stream::DEPTH, "640x480@30".parse().unwrap());
         assert!((full.fx / cut.fx - 1.0).abs() < 0.01 && (full.fy / cut.fy - 1.0).abs() < 0.01);
     }
 }

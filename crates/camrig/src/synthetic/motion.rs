@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use camrig_frame::{Stream, StreamInfo};
+use camrig_frame::{Role, Stream, StreamInfo};
 
 /// The samples of one stream of motion.
 pub(super) struct Samples {
@@ -15,7 +15,7 @@ pub(super) struct Samples {
 
 impl Samples {
     pub(super) fn new(info: &StreamInfo) -> Option<Self> {
-        info.stream.is_motion().then_some(Self { info: *info, next: 0 })
+        (info.role == Role::Motion).then_some(Self { info: *info, next: 0 })
     }
 
     pub(super) fn stream(&self) -> Stream {
@@ -27,7 +27,7 @@ impl Samples {
     }
 
     pub(super) fn per_second(&self) -> u64 {
-        self.info.profile.frames_per_second().into()
+        self.info.frames_per_second.into()
     }
 
     /// Returns the numbers of the samples up to frame `number` that are in no frameset yet; `None` if there are none.
@@ -35,7 +35,7 @@ impl Samples {
     pub(super) fn until(&self, number: u64, frames_per_second: u64) -> Option<RangeInclusive<u64>> {
         let last = u128::from(number) * u128::from(self.per_second()) / u128::from(frames_per_second);
         let last = last as u64;
-        let first = self.next.max((last + 1).saturating_sub(self.info.profile.width().into()));
+        let first = self.next.max((last + 1).saturating_sub(self.info.largest().numbers()));
         (first <= last).then_some(first..=last)
     }
 

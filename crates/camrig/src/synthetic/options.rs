@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use camrig_frame::{MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig_frame::{
+    MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
+};
 use serde::Deserialize;
 
 use super::model::Model;
@@ -186,29 +188,26 @@ impl SyntheticOptions {
 
     fn check_streams(&self) -> Result<(), String> {
         for (stream, rate) in self.motion() {
-            self.model.motion_profile(stream, rate)?;
+            self.model.check_motion(stream, rate)?;
         }
         let streams = self.streams();
-        let images = || streams.iter().filter(|info| !info.stream.is_motion());
+        let images = || streams.iter().filter(|info| info.role != Role::Motion);
         let Some(first) = images().next() else {
             return Err("every stream of images is off; a camera has at least one of `color`, `depth`, \
                         `infrared`"
                 .to_owned());
         };
         for info in images() {
-            self.model.check(info.stream, info.profile)?;
-            if info.profile.frames_per_second() != first.profile.frames_per_second() {
+            let (Some(own), Some(shared)) = (info.profile(), first.profile()) else { continue };
+            self.model.check(info.stream, own)?;
+            if info.frames_per_second != first.frames_per_second {
                 return Err(format!(
-                    "{} `{}` and {} `{}` have different rates; the streams of a camera share one",
-                    first.stream, first.profile, info.stream, info.profile,
+                    "{} `{shared}` and {} `{own}` have different rates; the streams of a camera share one",
+                    first.stream, info.stream,
                 ));
             }
         }
-        let frame_bytes = |info: &StreamInfo| {
-            let (width, height) = (u64::from(info.profile.width()), u64::from(info.profile.height()));
-            width * height * u64::from(info.format.bytes_per_pixel())
-        };
-        let frameset_bytes: u64 = streams.iter().map(frame_bytes).sum();
+        let frameset_bytes: u64 = streams.iter().map(|info| info.payload.size_bytes()).sum();
         if frameset_bytes > MAX_FRAMESET_BYTES as u64 {
             return Err(format!(
                 "the streams make framesets of {} MiB; one has at most {} MiB",
@@ -260,35 +259,33 @@ impl SyntheticOptions {
         self.given_serial().unwrap_or_else(|| serial_of(super::hash_bytes(name.as_bytes()) % SERIALS))
     }
 
-    /// The streams that are on, in the order of [`Stream::ALL`].
+    /// The streams that are on, in the order in which a frameset holds them.
     pub(super) fn streams(&self) -> Vec<StreamInfo> {
         let images = self
             .choices()
             .into_iter()
             .filter_map(|(stream, format, Choice(profile))| Some((stream, format, profile?)));
-        let motion = self.motion().filter_map(|(stream, rate)| {
-            Some((stream, PixelFormat::Motion, self.model.motion_profile(stream, rate).ok()?))
-        });
-        let info = |(stream, format, profile)| self.model.stream_info(stream, format, profile);
-        images.chain(motion).map(info).collect()
+        let images = images.map(|(stream, format, profile)| self.model.stream_info(stream, format, profile));
+        let motion = self.motion().map(|(stream, rate)| Model::motion_info(stream, rate));
+        images.chain(motion).collect()
     }
 
     /// What each stream of images could be instead; empty for a model of any size and rate.
     pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
-        let all = |(stream, format, _)| {
+        let all = |(stream, format, _): (Stream, PixelFormat, Choice)| {
             let profiles = self.model.profiles(stream);
-            profiles.map(move |profile| DeviceProfile { stream, format, profile })
+            profiles.map(move |profile| DeviceProfile { stream, format: format.into(), profile })
         };
         self.choices().into_iter().flat_map(all).collect()
     }
 
     /// The streams of motion that are on, with their samples per second.
     fn motion(&self) -> impl Iterator<Item = (Stream, u32)> {
-        let rates = [(Stream::Accel, self.accel), (Stream::Gyro, self.gyro)];
+        let rates = [(Stream::ACCEL, self.accel), (Stream::GYRO, self.gyro)];
         rates.into_iter().filter_map(|(stream, rate)| Some((stream, rate?)))
     }
 
-    /// Each stream of images, in the order of [`Stream::ALL`].
+    /// Each stream of images, in the order in which a frameset holds them.
     fn choices(&self) -> [(Stream, PixelFormat, Choice); 3] {
         let color_format = match self.color_format {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
@@ -296,9 +293,9 @@ impl SyntheticOptions {
             ColorFormat::Yuyv => PixelFormat::Yuyv,
         };
         [
-            (Stream::Color, color_format, self.color),
-            (Stream::Depth, PixelFormat::Z16, self.depth),
-            (Stream::Infrared1, PixelFormat::Y8, self.infrared),
+            (Stream::COLOR, color_format, self.color),
+            (Stream::DEPTH, PixelFormat::Z16, self.depth),
+            (Stream::INFRARED_1, PixelFormat::Y8, self.infrared),
         ]
     }
 
@@ -355,7 +352,7 @@ mod tests {
         let streams: Vec<_> = options
             .streams()
             .iter()
-            .map(|info| format!("{} {} {}", info.stream, info.format, info.profile))
+            .map(|info| format!("{} {} {}", info.stream, info.format(), info.profile().unwrap()))
             .collect();
         assert_eq!(streams, ["color rgb8 848x480@30", "depth z16 848x480@30"]);
         assert_eq!(options.given_serial(), None);

@@ -44,19 +44,15 @@ struct View {
 }
 
 /// The pixel of a body for each brightness, in even and in odd columns, which differ in YUYV.
-type Ramp = [[[u8; 3]; 2]; 256];
+type Ramp = [[[u8; 4]; 2]; 256];
 
 impl Scene {
     /// Returns the scene of a camera; `None` if `info` is not of a synthetic camera.
     pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
         let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
-        let own = |stream: &StreamInfo| {
-            let rendered = (stream.format == PixelFormat::Z16) == (stream.stream == Stream::Depth)
-                && (stream.format == PixelFormat::Motion) == stream.stream.is_motion();
-            rendered && model.stream_info(stream.stream, stream.format, stream.profile) == *stream
-        };
         let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
-        (same_unit && info.streams.iter().all(own)).then(|| Self::new(model, &info.serial, &info.streams))
+        (same_unit && info.streams.iter().all(|stream| model.declares(stream)))
+            .then(|| Self::new(model, &info.serial, &info.streams))
     }
 
     pub(super) fn new(model: Model, serial: &str, streams: &[StreamInfo]) -> Self {
@@ -65,7 +61,7 @@ impl Scene {
         let mut scene = Self {
             seed,
             world: World::new(seed),
-            frames_per_second: streams.first().map_or(1, |info| info.profile.frames_per_second()),
+            frames_per_second: streams.first().map_or(1, |info| info.frames_per_second),
             units_per_length: scale / f64::from(model.depth_unit_meters()),
             #[cfg(test)]
             world_scale: scale,
@@ -90,12 +86,13 @@ impl Scene {
         pixels.copy_from_slice(&view.background);
         let bodies = self.bodies(number);
         match view.format.bytes_per_pixel() {
-            _ if view.format == PixelFormat::Z16 => self.paint_depth(view, &bodies, pixels),
+            _ if !view.format.is_light() => self.paint_depth(view, &bodies, pixels),
             1 => view.paint_light::<1>(&bodies, pixels),
             2 => view.paint_light::<2>(&bodies, pixels),
-            _ => view.paint_light::<3>(&bodies, pixels),
+            3 => view.paint_light::<3>(&bodies, pixels),
+            _ => view.paint_light::<4>(&bodies, pixels),
         }
-        if view.format != PixelFormat::Z16 {
+        if view.format.is_light() {
             view.write_code(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }
     }
@@ -103,10 +100,12 @@ impl Scene {
     /// Returns sample `number` of a stream of motion: a camera at rest, plus noise that differs for each sample.
     pub(crate) fn motion(&self, stream: Stream, number: u64) -> [f32; 3] {
         let (at_rest, noise) = match stream {
-            Stream::Accel => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
+            Stream::ACCEL => (self.world.down().map(|part| -GRAVITY * part), ACCEL_NOISE),
             _ => ([0.0; 3], GYRO_NOISE),
         };
-        let seed = mix(self.seed ^ mix(stream as u64) ^ number);
+        // Recordings hold samples that were made with these numbers.
+        let own: u64 = if stream == Stream::ACCEL { 4 } else { 5 };
+        let seed = mix(self.seed ^ mix(own) ^ number);
         std::array::from_fn(|axis| {
             (at_rest[axis] + noise * (2.0 * unit(mix(seed ^ mix(axis as u64))) - 1.0)) as f32
         })
@@ -114,25 +113,25 @@ impl Scene {
 
     fn view(&self, info: &StreamInfo) -> Option<View> {
         let lens = Lens::new(info.intrinsics.as_ref()?);
-        let size = info.format.bytes_per_pixel() as usize;
+        let format = info.payload.pixel_format()?;
+        let size = format.bytes_per_pixel() as usize;
         let mut background = vec![0; lens.width as usize * lens.height as usize * size];
         let places = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| (x, y)));
         for (pixel, (x, y)) in background.chunks_exact_mut(size).zip(places) {
             let sight = self.world.look(&lens, x, y, &[]);
-            if info.format == PixelFormat::Z16 {
+            if format.is_light() {
+                pixel.copy_from_slice(&format.encode_rgb(x & 1 == 1, sight.rgb)[..size]);
+            } else {
                 let units = sight.distance.map_or(0, |distance| self.units(distance));
                 pixel.copy_from_slice(&units.to_le_bytes());
-            } else {
-                pixel.copy_from_slice(&encode(info.format, x & 1 == 1, sight.rgb)[..size]);
             }
         }
         let ramp = |body: Body| {
-            let pixel = |level: usize, odd| encode(info.format, odd, shade(body.rgb, level as u8));
+            let pixel = |level: usize, odd| format.encode_rgb(odd, shade(body.rgb, level as u8));
             std::array::from_fn(|level| [pixel(level, false), pixel(level, true)])
         };
-        let ramps =
-            if info.format == PixelFormat::Z16 { Vec::new() } else { self.bodies(0).map(ramp).into() };
-        Some(View { stream: info.stream, format: info.format, lens, background, ramps })
+        let ramps = if format.is_light() { self.bodies(0).map(ramp).into() } else { Vec::new() };
+        Some(View { stream: info.stream, format, lens, background, ramps })
     }
 
     fn bodies(&self, number: u64) -> [Body; BODIES] {
@@ -167,7 +166,7 @@ impl Scene {
 
     /// Returns the depth at column `x` and row `y` of depth frame `number`, in metres; `None` in the sky.
     pub(crate) fn depth_meters_at(&self, number: u64, x: u32, y: u32) -> Option<f64> {
-        self.sight(Stream::Depth, number, x, y).distance.map(|distance| distance * self.world_scale)
+        self.sight(Stream::DEPTH, number, x, y).distance.map(|distance| distance * self.world_scale)
     }
 
     /// Returns the height of a point above the floor; both in metres.
@@ -198,7 +197,9 @@ impl View {
         let strip = CODE_BITS as usize * cell * size;
         for (x, pixel) in first[..strip].chunks_exact_mut(size).enumerate() {
             let white = code >> (CODE_BITS as usize - 1 - x / cell) & 1 == 1;
-            pixel.copy_from_slice(&encode(self.format, x & 1 == 1, [if white { 255 } else { 0 }; 3])[..size]);
+            pixel.copy_from_slice(
+                &self.format.encode_rgb(x & 1 == 1, [if white { 255 } else { 0 }; 3])[..size],
+            );
         }
         for row in rest.chunks_exact_mut(row_bytes).take(cell - 1) {
             row[..strip].copy_from_slice(&first[..strip]);
@@ -209,27 +210,5 @@ impl View {
     fn code_cell(&self) -> usize {
         let cell = self.lens.width / CODE_BITS;
         if self.lens.height >= 2 * cell { cell as usize } else { 0 }
-    }
-}
-
-/// Encodes a pixel of a light image; the format determines the number of bytes used. In YUYV even columns have their U
-/// and odd ones their V.
-fn encode(format: PixelFormat, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 3] {
-    let weigh = |weights: [i32; 3], offset: i32| {
-        let [r, g, b] = weights;
-        let sum = r * i32::from(red) + g * i32::from(green) + b * i32::from(blue);
-        (((sum + 128) >> 8) + offset) as u8
-    };
-    match format {
-        PixelFormat::Rgb8 => [red, green, blue],
-        PixelFormat::Bgr8 => [blue, green, red],
-        // BT.601 in video range, the inverse of `ColorView`.
-        PixelFormat::Yuyv => {
-            let chroma = if odd { [112, -94, -18] } else { [-38, -74, 112] };
-            [weigh([66, 129, 25], 16), weigh(chroma, 128), 0]
-        }
-        PixelFormat::Y8 | PixelFormat::Z16 | PixelFormat::Xyzrgb | PixelFormat::Motion => {
-            [weigh([77, 150, 29], 0), 0, 0]
-        }
     }
 }

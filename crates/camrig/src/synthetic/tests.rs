@@ -99,12 +99,13 @@ fn every_depth_pixel_is_exact_to_one_unit() {
         for number in [0, 1, 77, 100_000] {
             let (header, pixels) = images(&mut camera, number)
                 .into_iter()
-                .find(|(header, _)| header.stream == Stream::Depth)
+                .find(|(header, _)| header.stream == Stream::DEPTH)
                 .unwrap();
             let unit = camera.info().depth_unit_meters;
-            let depth = DepthView::new(Frame::new(&header, &pixels), unit, None).unwrap();
-            for y in 0..header.height {
-                for x in 0..header.width {
+            let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), unit, None).unwrap();
+            let (width, height) = header.payload.size().unwrap();
+            for y in 0..height {
+                for x in 0..width {
                     let truth = camera.scene.depth_meters_at(number, x, y);
                     let seen = depth.meters(x, y).map(f64::from);
                     let close = match (truth, seen) {
@@ -112,7 +113,7 @@ fn every_depth_pixel_is_exact_to_one_unit() {
                         (truth, seen) => truth == seen,
                     };
                     assert!(close, "{options}: #{number} at {x}, {y}: {seen:?} m instead of {truth:?} m");
-                    let sight = camera.scene.sight(Stream::Depth, number, x, y);
+                    let sight = camera.scene.sight(Stream::DEPTH, number, x, y);
                     bodies_seen += u32::from(matches!(sight.surface, Surface::Body(_)));
                 }
             }
@@ -127,21 +128,23 @@ fn every_color_pixel_has_the_color_of_its_object() {
         let mut camera = camera(options);
         for number in [0, 31] {
             for (header, pixels) in images(&mut camera, number) {
-                let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
+                let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
                 // One level of brightness, and for YUYV its rounding error.
-                let tolerance = if header.format == PixelFormat::Yuyv { 6 } else { 1 };
-                for y in code_rows(&header)..header.height {
-                    for x in 0..header.width {
+                let format = color.format();
+                let (width, height) = header.payload.size().unwrap();
+                let tolerance = if format == PixelFormat::Yuyv { 6 } else { 1 };
+                for y in code_rows(&header)..height {
+                    for x in 0..width {
                         let truth = |x| camera.scene.sight(header.stream, number, x, y);
-                        let (sight, neighbor) = (truth(x), truth((x ^ 1).min(header.width - 1)));
-                        if header.format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
+                        let (sight, neighbor) = (truth(x), truth((x ^ 1).min(width - 1)));
+                        if format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
                             // Two pixels share their chroma.
                             continue;
                         }
-                        if header.format == PixelFormat::Yuyv && x ^ 1 >= header.width {
+                        if format == PixelFormat::Yuyv && x ^ 1 >= width {
                             continue;
                         }
-                        let rgb = match header.format {
+                        let rgb = match format {
                             PixelFormat::Y8 => {
                                 let [r, g, b] = sight.rgb.map(u32::from);
                                 [((77 * r + 150 * g + 29 * b + 128) >> 8) as u8; 3]
@@ -161,8 +164,9 @@ fn every_color_pixel_has_the_color_of_its_object() {
 
 /// Returns the number of rows that the code covers.
 fn code_rows(header: &FrameHeader) -> u32 {
-    let cell = header.width / 64;
-    if header.height >= 2 * cell { cell } else { 0 }
+    let (width, height) = header.payload.size().unwrap();
+    let cell = width / 64;
+    if height >= 2 * cell { cell } else { 0 }
 }
 
 #[test]
@@ -171,12 +175,13 @@ fn deprojected_floor_pixels_lie_in_the_floor() {
         let mut camera = camera(options);
         let (header, pixels) = images(&mut camera, 12).pop().unwrap();
         let unit = camera.info().depth_unit_meters;
-        let lens = intrinsics(&camera, Stream::Depth);
-        let depth = DepthView::new(Frame::new(&header, &pixels), unit, Some(&lens)).unwrap();
+        let lens = intrinsics(&camera, Stream::DEPTH);
+        let depth = DepthView::new(Frame::new(&header, &pixels).unwrap(), unit, Some(&lens)).unwrap();
         let mut found = 0;
-        for y in 0..header.height {
-            for x in 0..header.width {
-                if camera.scene.sight(Stream::Depth, 12, x, y).surface == Surface::Floor {
+        let (width, height) = header.payload.size().unwrap();
+        for y in 0..height {
+            for x in 0..width {
+                if camera.scene.sight(Stream::DEPTH, 12, x, y).surface == Surface::Floor {
                     let z = f64::from(depth.meters(x, y).unwrap());
                     let point = [
                         z * f64::from((x as f32 - lens.ppx) / lens.fx),
@@ -192,7 +197,7 @@ fn deprojected_floor_pixels_lie_in_the_floor() {
                 }
             }
         }
-        assert!(found > header.width * header.height / 10, "{options}: {found} pixels of floor");
+        assert!(found > width * height / 10, "{options}: {found} pixels of floor");
     }
 }
 
@@ -231,8 +236,8 @@ fn light_images_contain_the_frames_number_and_the_seed() {
     for options in EVERY_KIND {
         let mut camera = camera(options);
         for (header, pixels) in images(&mut camera, 0x0012_3456_789a) {
-            let Some(color) = ColorView::new(Frame::new(&header, &pixels)) else { continue };
-            let cell = header.width / 64;
+            let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
+            let cell = color.frame().width() / 64;
             if code_rows(&header) > 0 {
                 let bit = |index| u64::from(color.rgb(index * cell + cell / 2, cell / 2).unwrap()[0] > 127);
                 let code = (0..64).fold(0, |code, index| code << 1 | bit(index));
@@ -281,7 +286,7 @@ fn each_frameset_has_the_motion_since_the_one_before() {
         let frames = rig.frameset();
         images = frames.header().frames[0].number;
         let taken = frames.timestamp().unwrap().nanos;
-        for (stream, rate, all) in [(Stream::Accel, 63, &mut accel), (Stream::Gyro, 400, &mut gyro)] {
+        for (stream, rate, all) in [(Stream::ACCEL, 63, &mut accel), (Stream::GYRO, 400, &mut gyro)] {
             let own = samples(&frames, stream);
             // All samples before the image, and no others.
             let count = images * rate / 100 + 1 - all.len() as u64;
@@ -306,12 +311,12 @@ fn motion_is_that_of_a_camera_at_rest() {
         let options = format!("model = 'd435i'\nseed = {seed}\naccel = 100\ngyro = 200");
         let scene = camera(&options).scene;
         for number in 0..100 {
-            let [x, y, z] = scene.motion(Stream::Accel, number);
+            let [x, y, z] = scene.motion(Stream::ACCEL, number);
             // The floor is below: the camera is pitched 3 to 8 degrees down.
             assert!((x.hypot(y).hypot(z) - 9.80665).abs() < 0.1, "{x} {y} {z}");
             assert!(y < -9.6 && (-1.5..-0.5).contains(&z) && x.abs() <= 0.05, "{x} {y} {z}");
-            assert!(scene.motion(Stream::Gyro, number).iter().all(|part| part.abs() <= 0.005));
-            let bits = |number| scene.motion(Stream::Gyro, number).map(f32::to_bits);
+            assert!(scene.motion(Stream::GYRO, number).iter().all(|part| part.abs() <= 0.005));
+            let bits = |number| scene.motion(Stream::GYRO, number).map(f32::to_bits);
             assert_ne!(bits(number), bits(number + 1));
         }
     }
@@ -320,10 +325,10 @@ fn motion_is_that_of_a_camera_at_rest() {
 #[test]
 fn motion_beyond_two_seconds_is_lost_and_counted() {
     let mut rig = Rig::new("model = 'any'\ncolor = 'off'\ndepth = '16x12@30'\ngyro = 1000");
-    assert_eq!(samples(&rig.frameset(), Stream::Gyro).len(), 1);
+    assert_eq!(samples(&rig.frameset(), Stream::GYRO).len(), 1);
     // As if the host had been suspended for five seconds.
     rig.camera.started = Instant::now().checked_sub(Duration::from_secs(5));
-    let own = samples(&rig.frameset(), Stream::Gyro);
+    let own = samples(&rig.frameset(), Stream::GYRO);
     assert_eq!(own.len(), 2000);
     let images = rig.camera.number - 2;
     assert_eq!(rig.counters.lost(), images + own[0].0 - 1);

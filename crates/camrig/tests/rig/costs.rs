@@ -93,8 +93,7 @@ pub(crate) struct Metered {
 
 impl Metered {
     fn stream(&self) -> StreamInfo {
-        let (stream, format, profile) = (Stream::Depth, PixelFormat::Z16, self.options.depth);
-        StreamInfo { stream, format, profile, intrinsics: None, to_depth: None }
+        StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, self.options.depth)
     }
 }
 

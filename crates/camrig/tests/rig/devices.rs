@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use camrig::frame::{CameraInfo, PixelFormat, Stream, StreamProfile};
+use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
 use camrig::prelude::*;
 use camrig::{Device, DeviceProfile};
 use libtest_mimic::Trial;
@@ -55,9 +55,12 @@ impl Driver for Shelf {
 }
 
 fn depth_and_color() -> Device {
-    let profile =
-        |stream, format, profile: &str| DeviceProfile { stream, format, profile: profile.parse().unwrap() };
-    let depth = |size: &str| profile(Stream::Depth, PixelFormat::Z16, size);
+    let profile = |stream, format: Format, profile: &str| DeviceProfile {
+        stream,
+        format,
+        profile: profile.parse().unwrap(),
+    };
+    let depth = |size: &str| profile(Stream::DEPTH, PixelFormat::Z16.into(), size);
     Device {
         model: "Shelf Cam S1".to_owned(),
         serial: "0042".to_owned(),
@@ -68,10 +71,10 @@ fn depth_and_color() -> Device {
             depth("640x480@30"),
             depth("640x480@60"),
             depth("1280x720@30"),
-            profile(Stream::Color, PixelFormat::Yuyv, "640x480@30"),
-            profile(Stream::Color, PixelFormat::Rgb8, "640x480@30"),
-            profile(Stream::Gyro, PixelFormat::Motion, "400x1@200"),
-            profile(Stream::Gyro, PixelFormat::Motion, "800x1@400"),
+            profile(Stream::COLOR, PixelFormat::Yuyv.into(), "640x480@30"),
+            profile(Stream::COLOR, PixelFormat::Rgb8.into(), "640x480@30"),
+            profile(Stream::GYRO, Format::Motion, "400x1@200"),
+            profile(Stream::GYRO, Format::Motion, "800x1@400"),
         ],
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::costs::{MeterProcessor, Metered};
 use crate::devices::Shelf;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use camrig::frame::{FrameHeader, Stream};
+use camrig::frame::{FrameHeader, Payload, PixelFormat, Stream};
 use camrig::prelude::*;
 use camrig::{DropReason, FrameHeaders, LinkStatus};
 use serde::Deserialize;
@@ -109,7 +109,7 @@ fn shared_mappings() -> Vec<Range<usize>> {
 
 impl Processor for Addresses {
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+        let depth = frames.frame(Stream::DEPTH).ok_or("no depth")?;
         let bytes = depth.bytes();
         let written = usize::from_le_bytes(bytes[..ADDRESS_BYTES].try_into()?);
         let range = bytes.as_ptr() as usize..bytes.as_ptr() as usize + bytes.len();
@@ -133,10 +133,10 @@ impl Processor for Addresses {
 
 /// Checks that the depth is every `step`th pixel of every `step`th row of the pattern.
 fn check_pattern(frames: &FrameSet, step: u32) -> Result<(), ProcessorError> {
-    let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+    let depth = frames.frame(Stream::DEPTH).ok_or("no depth")?;
     let header = depth.header();
-    if (header.width * step, header.height * step) != (WIDTH, HEIGHT) {
-        return Err(format!("{}x{} pixels", header.width, header.height).into());
+    if (depth.width() * step, depth.height() * step) != (WIDTH, HEIGHT) {
+        return Err(format!("{}x{} pixels", depth.width(), depth.height()).into());
     }
     for (y, row) in (0..).zip(depth.rows()) {
         for (x, pixel) in (0..).zip(row.as_chunks::<2>().0) {
@@ -312,12 +312,10 @@ struct Halve;
 
 impl Processor for Halve {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        let depth = frames.frame(Stream::Depth).ok_or("no depth")?;
+        let depth = frames.frame(Stream::DEPTH).ok_or("no depth")?;
         let header = depth.header();
         let half = FrameHeader {
-            width: header.width / 2,
-            height: header.height / 2,
-            stride_bytes: header.width / 2 * 2,
+            payload: Payload::image(PixelFormat::Z16, depth.width() / 2, depth.height() / 2),
             ..*header
         };
         let Some(mut loan) = output.derive(frames, FrameHeaders::from_iter([half]))? else { return Ok(()) };

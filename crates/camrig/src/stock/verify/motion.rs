@@ -13,12 +13,12 @@ pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Resu
     let fault = |number, what| Fault::Sample {
         camera: frames.camera().to_owned(),
         sequence: frames.sequence(),
-        stream: header.stream.name(),
+        stream: header.stream.name().into(),
         number,
         what,
     };
     let Some(motion) = MotionView::new(*frame) else {
-        return Err(fault(header.number, format!("is in the format {}", header.format)));
+        return Err(fault(header.number, format!("is in the format {}", header.payload.format())));
     };
     let Some(first) = header.number.checked_sub(header.numbers() - 1) else {
         return Err(fault(header.number, format!("is the last of {}", header.numbers())));

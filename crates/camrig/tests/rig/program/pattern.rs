@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camrig::frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+    CameraInfo, Clock, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
 };
 use camrig::prelude::*;
 use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
@@ -84,23 +84,9 @@ impl Driver for Pattern {
     }
 
     fn info(&self) -> CameraInfo {
-        let depth = StreamInfo {
-            stream: Stream::Depth,
-            format: PixelFormat::Z16,
-            profile: StreamProfile::new(WIDTH, HEIGHT, 30).unwrap(),
-            intrinsics: None,
-            to_depth: None,
-        };
-        CameraInfo {
-            name: String::new(),
-            driver: String::new(),
-            serial: String::new(),
-            model: "pattern".to_owned(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: vec![depth],
-        }
+        let profile = StreamProfile::new(WIDTH, HEIGHT, 30).unwrap();
+        let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile);
+        CameraInfo { model: "pattern".to_owned(), streams: vec![depth], ..CameraInfo::default() }
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
@@ -130,14 +116,9 @@ impl Driver for Pattern {
 
 pub(super) fn depth_header(width: u32, height: u32, number: u64) -> FrameHeader {
     FrameHeader {
-        stream: Stream::Depth,
-        format: PixelFormat::Z16,
-        width,
-        height,
-        stride_bytes: width * 2,
         number,
         timestamp: Timestamp { clock: Clock::System, nanos: number },
-        metadata: Metadata::EMPTY,
+        ..FrameHeader::image(Stream::DEPTH, PixelFormat::Z16, width, height)
     }
 }
 

@@ -1,0 +1,315 @@
+//! What a frame holds, and how many bytes that takes.
+
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Codec, DType, Encoding, Format, PixelFormat, SchemaName};
+
+/// The bytes of one point in a frame: x, y and z in metres, each an `f32` in little endian, all 0 where there is no
+/// depth; red, green, blue; 255 where these are known, 0 elsewhere.
+pub const POINT_BYTES: u32 = 16;
+
+/// The bytes of one sample of motion: its time in nanoseconds, a `u64`, and the values along x, y and z, each an
+/// `f32`, all in little endian. See [`MotionSample`](crate::MotionSample).
+pub const SAMPLE_BYTES: u32 = 20;
+
+/// The most dimensions of a tensor.
+pub const MAX_DIMENSIONS: usize = 8;
+
+/// The content of a frame: its kind, its format and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// An image: rows of pixels from the top.
+    Image {
+        /// How a pixel is stored.
+        format: PixelFormat,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Bytes from the start of one row to the start of the next.
+        stride_bytes: u32,
+    },
+    /// An image in the coding that the camera sends.
+    Encoded {
+        /// Such as `mjpeg`.
+        codec: Codec,
+        /// Width of the decoded image in pixels.
+        width: u32,
+        /// Height of the decoded image in pixels.
+        height: u32,
+        /// How many bytes it has.
+        size_bytes: u32,
+    },
+    /// Points of [`POINT_BYTES`] each, in rows as the depth image that they were made from.
+    Points {
+        /// Points in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// Samples of motion of [`SAMPLE_BYTES`] each, the oldest first.
+    Motion {
+        /// How many.
+        samples: u32,
+    },
+    /// A dense array, the last dimension contiguous.
+    Tensor {
+        /// The type of its elements.
+        dtype: DType,
+        /// The length of each dimension.
+        shape: Shape,
+    },
+    /// A message, such as detections, a pose or a text.
+    Message {
+        /// The name of its schema, such as `camrig.Boxes`.
+        schema: SchemaName,
+        /// How it is encoded, such as `json`.
+        encoding: Encoding,
+        /// How many bytes it has.
+        size_bytes: u32,
+    },
+}
+
+impl Payload {
+    /// An image whose rows have no padding.
+    pub const fn image(format: PixelFormat, width: u32, height: u32) -> Self {
+        let stride_bytes = width.saturating_mul(format.bytes_per_pixel());
+        Self::Image { format, width, height, stride_bytes }
+    }
+
+    /// The payload that recordings and lists describe by a format's name and rows: an image, points or samples.
+    pub fn of_rows(format: &str, width: u32, height: u32, stride_bytes: u32) -> Option<Self> {
+        match format {
+            Format::POINTS_NAME => Some(Self::Points { width, height }),
+            Format::MOTION_NAME => Some(Self::Motion { samples: width }),
+            _ => PixelFormat::named(format).map(|format| Self::Image { format, width, height, stride_bytes }),
+        }
+    }
+
+    /// Bytes from the start of one row of pixels, points or samples to the start of the next; `None` where there
+    /// are no rows.
+    pub const fn stride_bytes(&self) -> Option<u32> {
+        match *self {
+            Self::Image { stride_bytes, .. } => Some(stride_bytes),
+            Self::Points { width, .. } => Some(width.saturating_mul(POINT_BYTES)),
+            Self::Motion { samples } => Some(samples.saturating_mul(SAMPLE_BYTES)),
+            Self::Encoded { .. } | Self::Tensor { .. } | Self::Message { .. } => None,
+        }
+    }
+
+    /// The bytes of a row of pixels, points or samples, without padding; `None` where there are no rows.
+    pub const fn row_bytes(&self) -> Option<u32> {
+        match *self {
+            Self::Image { format, width, .. } => Some(width.saturating_mul(format.bytes_per_pixel())),
+            _ => self.stride_bytes(),
+        }
+    }
+
+    /// Width and height of an image or of rows of points; the number of samples and 1 for motion; `None` for tensors
+    /// and messages.
+    pub const fn size(&self) -> Option<(u32, u32)> {
+        match *self {
+            Self::Image { width, height, .. }
+            | Self::Encoded { width, height, .. }
+            | Self::Points { width, height } => Some((width, height)),
+            Self::Motion { samples } => Some((samples, 1)),
+            Self::Tensor { .. } | Self::Message { .. } => None,
+        }
+    }
+
+    /// The bytes of the frame, rows with their padding. Saturates.
+    pub fn size_bytes(&self) -> u64 {
+        match *self {
+            Self::Encoded { size_bytes, .. } | Self::Message { size_bytes, .. } => size_bytes.into(),
+            Self::Tensor { dtype, shape } => shape.elements().saturating_mul(dtype.size_bytes().into()),
+            Self::Image { height, stride_bytes, .. } => u64::from(stride_bytes) * u64::from(height),
+            Self::Points { width, height } => {
+                (u64::from(width) * u64::from(height)).saturating_mul(POINT_BYTES.into())
+            }
+            Self::Motion { samples } => u64::from(samples) * u64::from(SAMPLE_BYTES),
+        }
+    }
+
+    /// How it is stored, whatever its size.
+    pub const fn format(&self) -> Format {
+        match *self {
+            Self::Image { format, .. } => Format::Image(format),
+            Self::Encoded { codec, .. } => Format::Encoded(codec),
+            Self::Points { .. } => Format::Points,
+            Self::Motion { .. } => Format::Motion,
+            Self::Tensor { dtype, .. } => Format::Tensor(dtype),
+            Self::Message { schema, .. } => Format::Message(schema),
+        }
+    }
+
+    /// The format of an image; `None` for everything else.
+    pub const fn pixel_format(&self) -> Option<PixelFormat> {
+        match *self {
+            Self::Image { format, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Whether a frame of a stream that declares this payload as its largest may have `actual`: the same format, and
+    /// of a varying length no more than declared. Images and points have exactly the declared size.
+    pub fn admits(&self, actual: &Self) -> bool {
+        if self.format() != actual.format() {
+            return false;
+        }
+        match (self, actual) {
+            (Self::Image { .. }, Self::Image { .. }) | (Self::Points { .. }, Self::Points { .. }) => {
+                self.size() == actual.size()
+            }
+            (Self::Message { encoding: declared, .. }, Self::Message { encoding, .. }) => {
+                declared == encoding && actual.size_bytes() <= self.size_bytes()
+            }
+            (Self::Encoded { .. }, Self::Encoded { .. }) => {
+                self.size() == actual.size() && actual.size_bytes() <= self.size_bytes()
+            }
+            _ => actual.size_bytes() <= self.size_bytes(),
+        }
+    }
+}
+
+/// The format and the size, such as `z16 848x480` or `tensor-f32 1x30x40`.
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor { shape, .. } => write!(f, "{} {shape}", self.format()),
+            Self::Message { size_bytes, .. } => write!(f, "{} {size_bytes} bytes", self.format()),
+            _ => {
+                let (width, height) = self.size().unwrap_or_default();
+                write!(f, "{} {width}x{height}", self.format())
+            }
+        }
+    }
+}
+
+/// The length of each dimension of a tensor, at most [`MAX_DIMENSIONS`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    rank: u8,
+    /// Zeros follow the used dimensions.
+    lengths: [u32; MAX_DIMENSIONS],
+}
+
+impl Shape {
+    /// A shape with these lengths; `None` when there are more than [`MAX_DIMENSIONS`].
+    pub fn new(lengths: &[u32]) -> Option<Self> {
+        let mut all = [0; MAX_DIMENSIONS];
+        all.get_mut(..lengths.len())?.copy_from_slice(lengths);
+        Some(Self { rank: lengths.len() as u8, lengths: all })
+    }
+
+    /// The length of each dimension.
+    pub fn lengths(&self) -> &[u32] {
+        &self.lengths[..usize::from(self.rank)]
+    }
+
+    /// How many elements there are; 1 without dimensions. Saturates.
+    pub fn elements(&self) -> u64 {
+        self.lengths().iter().fold(1, |product: u64, &length| product.saturating_mul(length.into()))
+    }
+}
+
+/// Such as `1x30x40`; `scalar` without dimensions.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rank == 0 {
+            return f.write_str("scalar");
+        }
+        for (index, length) in self.lengths().iter().enumerate() {
+            write!(f, "{}{length}", if index > 0 { "x" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.lengths()).finish()
+    }
+}
+
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sequence = serializer.serialize_seq(Some(self.rank.into()))?;
+        self.lengths().iter().try_for_each(|length| sequence.serialize_element(length))?;
+        sequence.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lengths;
+        impl<'de> Visitor<'de> for Lengths {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_DIMENSIONS} lengths")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Shape, A::Error> {
+                let (mut lengths, mut rank) = ([0; MAX_DIMENSIONS], 0);
+                while let Some(length) = sequence.next_element()? {
+                    let room = lengths.get_mut(rank);
+                    *room.ok_or_else(|| de::Error::invalid_length(rank + 1, &self))? = length;
+                    rank += 1;
+                }
+                Ok(Shape { rank: rank as u8, lengths })
+            }
+        }
+        deserializer.deserialize_seq(Lengths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JSON, MJPEG, Name};
+
+    #[test]
+    fn each_kind_knows_its_bytes_and_how_to_say_what_it_is() {
+        let shape = Shape::new(&[1, 30, 40]).unwrap();
+        let schema = Name::constant("camrig.Boxes");
+        for (payload, size_bytes, shown) in [
+            (Payload::image(PixelFormat::Z16, 5, 3), 30, "z16 5x3"),
+            (Payload::image(PixelFormat::Bgra8, 5, 3), 60, "bgra8 5x3"),
+            (Payload::Encoded { codec: MJPEG, width: 5, height: 3, size_bytes: 7 }, 7, "mjpeg 5x3"),
+            (Payload::Points { width: 5, height: 3 }, 240, "xyzrgb 5x3"),
+            (Payload::Motion { samples: 3 }, 60, "motion 3x1"),
+            (Payload::Tensor { dtype: DType::F32, shape }, 4800, "tensor-f32 1x30x40"),
+            (Payload::Message { schema, encoding: JSON, size_bytes: 9 }, 9, "camrig.Boxes 9 bytes"),
+        ] {
+            assert_eq!((payload.size_bytes(), payload.to_string().as_str()), (size_bytes, shown));
+            assert!(payload.admits(&payload));
+        }
+        let huge = Shape::new(&[u32::MAX; MAX_DIMENSIONS]).unwrap();
+        assert_eq!(Payload::Tensor { dtype: DType::F64, shape: huge }.size_bytes(), u64::MAX);
+        assert_eq!(Shape::new(&[1; MAX_DIMENSIONS + 1]), None);
+    }
+
+    #[test]
+    fn a_declaration_admits_what_is_not_larger() {
+        let motion = |samples| Payload::Motion { samples };
+        assert!(motion(400).admits(&motion(3)) && !motion(3).admits(&motion(4)));
+        let image = |width| Payload::image(PixelFormat::Y8, width, 2);
+        assert!(!image(4).admits(&image(3)) && !image(4).admits(&motion(1)));
+        let tensor = |length| Payload::Tensor { dtype: DType::U8, shape: Shape::new(&[length, 4]).unwrap() };
+        assert!(tensor(9).admits(&tensor(0)) && !tensor(9).admits(&tensor(10)));
+    }
+
+    #[test]
+    fn rows_are_read_by_the_name_of_their_format() {
+        let image = Payload::Image { format: PixelFormat::Y8, width: 4, height: 2, stride_bytes: 6 };
+        assert_eq!(Payload::of_rows("y8", 4, 2, 6), Some(image));
+        assert_eq!(Payload::of_rows("xyzrgb", 4, 2, 64), Some(Payload::Points { width: 4, height: 2 }));
+        assert_eq!(Payload::of_rows("motion", 4, 1, 80), Some(Payload::Motion { samples: 4 }));
+        assert_eq!(Payload::of_rows("y9", 4, 1, 80), None);
+    }
+}
