@@ -5,7 +5,7 @@
 //! benchmark reads the usage of all processes at those two moments. No ratio is computed here.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -130,10 +130,10 @@ fn one(
 ) -> Fallible<Sample> {
     let window = if count_syscalls { SYSCALL_TIME * 2 } else { plan.window };
     let name = format!("camrig-bench-{}-{number}", std::process::id());
-    let folder = Folder::new(&name)?;
+    let folder = tempfile::Builder::new().prefix(&name).tempdir()?;
     let launch_nanos = monotonic_nanos();
     let task = Task { candidate, load, name, launch_nanos, warmup: WARMUP, window, role: Role::Leader };
-    let mut run = Run::start(&task, &folder.0)?;
+    let mut run = Run::start(&task, folder.path())?;
 
     let mut readers = Vec::new();
     // The other readers start at the same time: they have announced themselves before the first one is warm.
@@ -148,14 +148,15 @@ fn one(
     readers.push(reader);
     let processes = Processes::of(run.leader.id(), readers)?;
     let (before, machine_before) = (processes.usage(), machine_seconds());
-    let counters = count_syscalls.then(|| Counters::start(&processes, &folder.0)).transpose()?;
+    let counters = count_syscalls.then(|| Counters::start(&processes, folder.path())).transpose()?;
     run.wait_for(window + TIMEOUT, |message| matches!(message, Message::End).then_some(()))?;
     let (after, machine_after) = (processes.usage(), machine_seconds());
     let memory = processes.memory();
     let syscalls = counters.map(|counters| counters.finish(load)).transpose()?;
 
     let (window, produced) = run.stop()?;
-    let reported_drops = candidate.is_camrig().then(|| candidates::reported_drops(&folder.0)).transpose()?;
+    let reported_drops =
+        candidate.is_camrig().then(|| candidates::reported_drops(folder.path())).transpose()?;
     let framesets = window.delivered.max(1) as f64;
     let each = |figure: fn(&Usage) -> u64| Sides {
         producers: figure(&after.producers.since(before.producers)) as f64 / framesets,
@@ -343,23 +344,5 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A folder that is removed when the measurement ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Fallible<Self> {
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A leftover temporary folder does no harm.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A screen of actors, with how their rates went.
+//! A screen of actors, with the history of each rate.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,13 +11,13 @@ use ratatui::widgets::{Cell, Row as TableRow, Table, TableState};
 
 use crate::row::{Mood, Row, title};
 
-/// Rates that are drawn for each actor, newest last.
+/// The number of rates drawn per actor, newest last.
 const RATES: usize = 24;
 
-/// A rate as a bar.
+/// The bars for rates, lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// What is on the screen.
+/// The content of the screen.
 #[derive(Default)]
 pub(crate) struct Dashboard {
     status: RigStatus,
@@ -27,8 +27,8 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes a newer status.
-    pub(crate) fn note(&mut self, status: RigStatus) {
+    /// Replaces the status by a newer one.
+    pub(crate) fn update(&mut self, status: RigStatus) {
         for row in Row::all(&status) {
             let rates = self.rates.entry(row.name).or_default();
             rates.push_back(row.rate_hz);
@@ -39,7 +39,7 @@ impl Dashboard {
         self.status = status;
     }
 
-    /// Moves the marked line.
+    /// Moves the selection by one row.
     pub(crate) fn step(&mut self, down: bool) {
         let last = self.status.actors.len().saturating_sub(1);
         let now = self.table.selected();
@@ -82,7 +82,7 @@ impl Dashboard {
             .column_spacing(2)
             .row_highlight_style(Style::new().reversed());
         frame.render_stateful_widget(table, body, &mut self.table);
-        frame.render_widget(Line::from(self.said()).dim(), foot);
+        frame.render_widget(Line::from(self.foot_line()).dim(), foot);
     }
 
     fn cells(&self, row: Row) -> [(String, Style); 13] {
@@ -91,11 +91,12 @@ impl Dashboard {
             Mood::Waiting => Color::Yellow,
             Mood::Bad => Color::Red,
         };
-        let noted =
+        let highlight =
             |text: &str| if text == "0" || text == "-" { Style::new().dim() } else { Style::new().yellow() };
         let rates = self.rates.get(&row.name).map(bars).unwrap_or_default();
         let plain = Style::new();
-        let (lost, dropped, restarts) = (noted(&row.lost), noted(&row.dropped), noted(&row.restarts));
+        let (lost, dropped, restarts) =
+            (highlight(&row.lost), highlight(&row.dropped), highlight(&row.restarts));
         [
             (row.name, plain.bold()),
             (row.kind, plain),
@@ -113,17 +114,18 @@ impl Dashboard {
         ]
     }
 
-    /// The last error of the marked actor, or what the keys do.
-    fn said(&self) -> String {
-        let marked = self.table.selected().and_then(|index| self.status.actors.get(index));
-        match marked.filter(|actor| !actor.error.is_empty()) {
+    /// Returns the last error of the selected actor, or a description of the keys.
+    fn foot_line(&self) -> String {
+        let selected = self.table.selected().and_then(|index| self.status.actors.get(index));
+        match selected.filter(|actor| !actor.error.is_empty()) {
             Some(actor) => format!("{}: {}", actor.name, actor.error),
-            None => "q quits, the rig goes on; up and down mark an actor and show its last error".to_owned(),
+            None => "q quits, the rig keeps running; up and down select an actor and show its last error"
+                .to_owned(),
         }
     }
 }
 
-/// Rates as bars, the highest one full; nothing is no bar at all. Always as wide.
+/// Returns one bar per rate, relative to the highest one, padded to [`RATES`] characters; a space for 0.
 fn bars(rates: &VecDeque<f64>) -> String {
     let most = rates.iter().copied().fold(0.0, f64::max);
     let bar = |&rate: &f64| match rate / most {
@@ -151,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_says_everything_of_a_rig() {
+    fn a_screen_shows_every_number_of_a_rig() {
         let mut dashboard = Dashboard::default();
         for rate_hz in [0.0, 10.0, 40.0, 30.0] {
             let mut status = example();
             status.actors[0].rate_hz = rate_hz;
-            dashboard.note(status);
+            dashboard.update(status);
         }
         assert_eq!(
             screen(&mut dashboard, 140, 7),
@@ -167,16 +169,16 @@ ACTOR  KIND       PROCESS  STATE                FPS                            M
 left   synthetic  left     running             30.0                       ▂█▆  1234     7        3     2.3         0     12  15
 right  synthetic  right    waiting-for-device   0.0                            1234     7        3     2.3         1     12  15
 view   view       right    running             30.0                      ████     -     -        6     2.3         0
-q quits, the rig goes on; up and down mark an actor and show its last error"
+q quits, the rig keeps running; up and down select an actor and show its last error"
         );
     }
 
     #[test]
-    fn the_marked_actor_says_its_last_error() {
+    fn the_selected_actor_shows_its_last_error() {
         let mut dashboard = Dashboard::default();
         let mut status = example();
         status.actors[1].error = "it was unplugged".to_owned();
-        dashboard.note(status);
+        dashboard.update(status);
         dashboard.step(true);
         dashboard.step(true);
         assert!(screen(&mut dashboard, 80, 9).ends_with("\nright: it was unplugged"));

@@ -1,29 +1,41 @@
-//! A table in the last lines of a terminal, below whatever else is printed there.
+//! A table in the last lines of a terminal, below other output.
 //!
-//! The terminal is told to scroll only the lines above the table, so that what processors and logs print goes
-//! its usual way and never mixes with it, whichever process prints. Everything is written in one call: the
-//! terminal takes it in one piece.
+//! The terminal's scroll region is set to the lines above the table. So the output of processors and logs, from
+//! any process, never mixes with the table. Each update is a single write, which the terminal handles as a whole.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use camrig_status::RigStatus;
+use comfy_table::{CellAlignment, Table, presets};
 use rustix::termios::tcgetwinsize;
 
 use crate::row::{Mood, Row, title};
 
-/// The lines of the terminal that are left to others.
+/// The minimum number of terminal lines that are left to others.
 const OTHERS_MIN: usize = 6;
+
+/// The fewest lines of a table: a title, the header and one actor.
+const LINES_MIN: usize = 3;
+
+/// The columns of the table.
+const HEADER: [&str; 9] = ["actor", "process", "state", "fps", "dropped", "lost", "p99 ms", "cpu %", "MB"];
+
+/// The number of leading columns that hold text; the others hold numbers, aligned to the right.
+const TEXT_COLUMNS: usize = 3;
+
+/// The number of spaces between two columns.
+const COLUMN_GAP: u16 = 2;
 
 /// A table that is redrawn in place.
 #[derive(Debug, Default)]
 pub struct Footer {
-    /// The height of the terminal and that of the table, as they were last drawn.
+    /// The heights of the terminal and of the table at the last update; `None` while there is no table.
     drawn: Option<(usize, usize)>,
 }
 
 impl Footer {
-    /// Draws the table on stderr. A terminal that is gone ends the rig by SIGHUP: errors are nobody's here.
+    /// Draws the table on stderr. Ignores errors: when the terminal closes, SIGHUP ends the rig.
     pub fn draw(&mut self, status: &RigStatus) {
         let Ok(size) = tcgetwinsize(io::stderr()) else { return };
         let (width, height) = (usize::from(size.ws_col), usize::from(size.ws_row));
@@ -34,8 +46,8 @@ impl Footer {
         let top = height - lines.len();
         let mut text = String::new();
         if self.drawn != Some((height, lines.len())) {
-            text += &self.away();
-            // Makes room: what is printed already moves up.
+            text += &self.removal();
+            // Makes room: existing output scrolls up.
             text += &"\n".repeat(lines.len());
             let _ = write!(text, "\x1b[{}A\x1b7\x1b[1;{top}r\x1b8", lines.len());
         }
@@ -48,22 +60,23 @@ impl Footer {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
-    /// Takes the table away.
+    /// Removes the table.
     pub fn clear(&mut self) {
-        let text = self.away();
+        let text = self.removal();
         self.drawn = None;
-        // A terminal that is gone needs nothing.
+        // A closed terminal has no table to remove.
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
-    fn away(&self) -> String {
+    /// Returns the escape sequence that removes the table.
+    fn removal(&self) -> String {
         self.drawn.map_or_else(String::new, |(height, lines)| {
             format!("\x1b7\x1b[r\x1b[{};1H\x1b[J\x1b8", height - lines + 1)
         })
     }
 }
 
-/// A terminal that is left as it was, however the run ends.
+/// Restores the terminal, however the run ends.
 impl Drop for Footer {
     fn drop(&mut self) {
         if self.drawn.is_some() {
@@ -72,60 +85,48 @@ impl Drop for Footer {
     }
 }
 
-/// The table as lines of at most `width` letters: a title, the columns, an actor each; what does not fit into
-/// `most` lines is left out, actors that are fine first.
-fn lines(status: &RigStatus, width: usize, most: usize) -> Vec<String> {
-    if most < 3 {
+/// Returns the table as lines of at most `width` characters: a title, a header, and a line per actor. Beyond
+/// `max_lines` it omits actors, those in order first.
+fn lines(status: &RigStatus, width: usize, max_lines: usize) -> Vec<String> {
+    if max_lines < LINES_MIN {
         return Vec::new();
     }
     let mut rows = Row::all(status);
-    let left_out = rows.len().saturating_sub(most - 2);
-    if left_out > 0 {
+    let omitted = rows.len().saturating_sub(max_lines - 2);
+    if omitted > 0 {
         rows.sort_by_key(|row| row.mood() == Mood::Fine);
-        rows.truncate(most - 2);
+        rows.truncate(max_lines - 2);
     }
-    let header =
-        ["actor", "process", "state", "fps", "dropped", "lost", "p99 ms", "cpu %", "MB"].map(str::to_owned);
     let moods: Vec<_> = rows.iter().map(Row::mood).collect();
-    let cells = rows.into_iter().map(|row| {
-        let rate = format!("{:.1}", row.rate_hz);
-        [
-            row.name,
-            row.process,
-            row.state.to_string(),
-            rate,
-            row.dropped,
-            row.lost,
-            row.latency,
-            row.cpu,
-            row.memory,
-        ]
-    });
-    let table: Vec<_> = std::iter::once(header).chain(cells).collect();
-    let widths: Vec<_> = (0..table[0].len())
-        .map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    let more = if left_out > 0 { format!(", {left_out} more") } else { String::new() };
-    let mut lines = vec![paint("2", &cut(&format!("{}{more}", title(status)), width))];
-    for (index, row) in table.iter().enumerate() {
-        let mut line = String::new();
-        for (column, (cell, &wide)) in row.iter().zip(&widths).enumerate() {
-            let gap = if column == 0 { "" } else { "  " };
-            let _ = if column < 3 {
-                write!(line, "{gap}{cell:wide$}")
-            } else {
-                write!(line, "{gap}{cell:>wide$}")
-            };
-        }
-        let line = cut(&line, width);
-        lines.push(match index.checked_sub(1).map(|index| moods[index]) {
+    let more = if omitted > 0 { format!(", {omitted} more") } else { String::new() };
+    let title = paint("2", &cut(&format!("{}{more}", title(status)), width));
+    let table = table(rows);
+    let rows = table.lines().enumerate().map(|(index, line)| {
+        let line = cut(line, width);
+        match index.checked_sub(1).map(|index| moods[index]) {
             None => paint("2", &line),
             Some(Mood::Fine) => line,
             Some(Mood::Waiting) => paint("33", &line),
             Some(Mood::Bad) => paint("31", &line),
-        });
+        }
+    });
+    std::iter::once(title).chain(rows).collect()
+}
+
+/// Returns a header and one line per row, in aligned columns.
+fn table(rows: Vec<Row>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(HEADER);
+    table.add_rows(rows.into_iter().map(|row| {
+        let (state, rate) = (row.state.to_string(), format!("{:.1}", row.rate_hz));
+        [row.name, row.process, state, rate, row.dropped, row.lost, row.latency, row.cpu, row.memory]
+    }));
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let alignment = if index < TEXT_COLUMNS { CellAlignment::Left } else { CellAlignment::Right };
+        column.set_cell_alignment(alignment);
+        column.set_padding(if index == 0 { (0, 0) } else { (COLUMN_GAP, 0) });
     }
-    lines
+    table.trim_fmt()
 }
 
 fn cut(line: &str, width: usize) -> String {
@@ -142,7 +143,7 @@ mod tests {
     use crate::row::example;
 
     #[test]
-    fn lines_fit_and_show_trouble_first() {
+    fn lines_fit_and_show_problems_first() {
         assert_eq!(
             lines(&example(), 100, 9),
             [

@@ -1,11 +1,11 @@
-//! A rig's status on a terminal: the whole screen of `camrig top`, and the few lines below a run.
+//! The status of a rig on a terminal: the screen of `camrig top`, and the table below a run.
 //!
-//! * `row`: what is said of each actor, in words and numbers
-//! * `dashboard`: a screen of them, with how the rates went
-//! * `screen`: that screen on a terminal, and its keys
-//! * `footer`: a table in the last lines of a terminal, below whatever else is printed
+//! * `row`: one actor as words and numbers
+//! * `dashboard`: a screen of rows, with the history of each rate
+//! * `screen`: shows the dashboard on a terminal and handles keys
+//! * `footer`: a table in the last lines of a terminal, below other output
 //!
-//! It deliberately knows no rig: it draws a [`RigStatus`](camrig_status::RigStatus), wherever that comes from.
+//! It draws a [`RigStatus`](camrig_status::RigStatus) and does not know where that comes from.
 #![forbid(unsafe_code)]
 
 mod dashboard;

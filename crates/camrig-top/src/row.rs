@@ -1,8 +1,8 @@
-//! What is said of each actor, in words and numbers.
+//! One actor as words and numbers.
 
 use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus};
 
-/// One actor, as every table shows it.
+/// An actor as tables show it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) memory: String,
 }
 
-/// How urgent a state is.
+/// The severity of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Fine,
@@ -28,13 +28,13 @@ pub(crate) enum Mood {
 }
 
 impl Row {
-    /// The actors of a rig, in its order.
+    /// Returns a row per actor, in the order of the topology.
     pub(crate) fn all(status: &RigStatus) -> Vec<Self> {
-        let mut told = Vec::new();
+        let mut shown = Vec::new();
         let rows = status.actors.iter().map(|actor| {
-            // Once for a process, however many actors it hosts.
-            let first = !told.contains(&&actor.process);
-            told.push(&actor.process);
+            // The numbers of a process appear once, in the row of its first actor.
+            let first = !shown.contains(&&actor.process);
+            shown.push(&actor.process);
             let process = status.processes.iter().find(|process| process.name == actor.process);
             Self::of(actor, &status.links, process.filter(|_| first))
         });
@@ -42,7 +42,7 @@ impl Row {
     }
 
     fn of(actor: &ActorStatus, links: &[LinkStatus], process: Option<&ProcessStatus>) -> Self {
-        // A camera answers for what leaves it, a processor for what reaches it.
+        // A camera shows the links from it, a processor the links to it.
         let is_camera = actor.role == ActorRole::Camera;
         let own =
             |link: &&LinkStatus| if is_camera { link.from == actor.name } else { link.to == actor.name };
@@ -56,10 +56,10 @@ impl Row {
             process: actor.process.clone(),
             state: actor.state,
             rate_hz: if is_camera { actor.rate_hz } else { delivered },
-            produced: if is_camera || actor.produced > 0 { actor.produced.to_string() } else { none() },
-            lost: if is_camera { actor.lost.to_string() } else { none() },
+            produced: if is_camera || actor.produced > 0 { actor.produced.to_string() } else { no_number() },
+            lost: if is_camera { actor.lost.to_string() } else { no_number() },
             dropped: dropped.to_string(),
-            latency: latency.map_or_else(none, |micros| format!("{:.1}", micros as f64 / 1e3)),
+            latency: latency.map_or_else(no_number, |micros| format!("{:.1}", micros as f64 / 1e3)),
             restarts: actor.restarts.to_string(),
             cpu: process.map_or_else(String::new, |process| format!("{:.0}", process.cpu_percent)),
             memory: process.map_or_else(String::new, |process| {
@@ -80,11 +80,12 @@ impl Row {
     }
 }
 
-fn none() -> String {
+/// The text for a number that does not apply.
+fn no_number() -> String {
     "-".to_owned()
 }
 
-/// `demo, 1:02:03, 7 actors in 8 processes`
+/// Returns `demo, 1:02:03, 7 actors in 8 processes`.
 pub(crate) fn title(status: &RigStatus) -> String {
     let seconds = status.seconds as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -102,7 +103,7 @@ pub(crate) fn title(status: &RigStatus) -> String {
     )
 }
 
-/// A rig of a camera that does well, one that does not, and a processor.
+/// A rig with a running camera, a camera without its device, and a processor.
 #[cfg(test)]
 pub(crate) fn example() -> RigStatus {
     let camera = |name: &str, state: ActorState, rate_hz: f64| ActorStatus {

@@ -1,6 +1,7 @@
-//! The dashboard on a terminal, and its keys.
+//! Shows the dashboard on a terminal and handles keys.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use camrig_status::RigStatus;
@@ -8,58 +9,60 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 
 use crate::dashboard::Dashboard;
 
-/// How often the rig is asked.
+/// The interval between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Why the dashboard ended.
+/// The reason for the end of the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its user has seen enough.
-    Asked,
+    /// The user quit.
+    Quit,
     /// The rig no longer answers.
     Rig,
 }
 
-/// Shows what `read` reads until the user quits or the rig ends.
+/// Shows the status that `read` returns until the user quits or the rig ends.
 ///
 /// # Errors
-/// When the terminal is none.
+/// When stdout is not a usable terminal.
 pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
     let mut terminal = ratatui::try_init()?;
     let mut dashboard = Dashboard::default();
     let ended = (|| {
         loop {
             let Ok(status) = read() else { return Ok(Ended::Rig) };
-            dashboard.note(status);
+            dashboard.update(status);
             let until = Instant::now() + INTERVAL;
             loop {
                 terminal.draw(|frame| dashboard.draw(frame))?;
                 if !event::poll(until.saturating_duration_since(Instant::now()))? {
                     break;
                 }
-                if !hear(&event::read()?, &mut dashboard) {
-                    return Ok(Ended::Asked);
+                if handle(&event::read()?, &mut dashboard).is_break() {
+                    return Ok(Ended::Quit);
                 }
             }
         }
     })();
-    // Whatever happened, the terminal is the user's again.
+    // Restores the terminal after errors too.
     ratatui::try_restore()?;
     ended
 }
 
-/// False when the user has seen enough.
-fn hear(event: &Event, dashboard: &mut Dashboard) -> bool {
-    let Event::Key(key) = event else { return true };
+/// Handles a key; breaks when the user quits.
+fn handle(event: &Event, dashboard: &mut Dashboard) -> ControlFlow<()> {
+    let Event::Key(key) = event else { return ControlFlow::Continue(()) };
     if key.kind == KeyEventKind::Release {
-        return true;
+        return ControlFlow::Continue(());
     }
     match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => return false,
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
+        KeyCode::Char('q') | KeyCode::Esc => return ControlFlow::Break(()),
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+            return ControlFlow::Break(());
+        }
         KeyCode::Up | KeyCode::Char('k') => dashboard.step(false),
         KeyCode::Down | KeyCode::Char('j') => dashboard.step(true),
         _ => {}
     }
-    true
+    ControlFlow::Continue(())
 }

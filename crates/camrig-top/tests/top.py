@@ -1,6 +1,6 @@
 """`camrig top` and the table of `camrig run`, on a real terminal: tmux. Whole screens are compared.
 
-CAMRIG says where the program is. Numbers differ from run to run: on the screens every one is a `#`.
+CAMRIG is the path of the program. Numbers differ from run to run: on the screens each one is a `#`.
 """
 
 import os
@@ -36,7 +36,7 @@ ACTOR KIND PROCESS STATE FPS MADE LOST DROPPED P# MS RESTARTS CPU % MB
 left synthetic left running # # # # # # # #
 loose synthetic loose waiting-for-device # # # # # # # #
 stats stats stats running # - - # # # # #
-q quits, the rig goes on; up and down mark an actor and show its last error"""
+q quits, the rig keeps running; up and down select an actor and show its last error"""
 
 MARKED = "loose: the device with serial # was unplugged, as option `unplug_at` asks"
 
@@ -49,7 +49,7 @@ stats stats running # # - # # #"""
 
 
 class Terminal:
-    """A terminal of its own server, which ends with it."""
+    """A terminal with a tmux server of its own, which ends with it."""
 
     def __init__(self, folder, name):
         self.tmux = ["tmux", "-S", f"{folder}/{name}", "-f", "/dev/null"]
@@ -70,10 +70,10 @@ class Terminal:
 
 
 def plain(screen):
-    """A screen without what differs from run to run."""
+    """Returns a screen without the parts that differ from run to run."""
     screen = re.sub(r"\d+(\.\d+)?", "#", re.sub(r"[▁▂▃▄▅▆▇█]+", " ", screen))
     lines = [re.sub(r" +", " ", line).strip() for line in screen.rstrip().split("\n")]
-    # The screen is as high as the terminal: what matters is what is on it.
+    # The screen is as high as the terminal: removes empty lines.
     return re.sub(r"\n{3,}", "\n", "\n".join(lines))
 
 

@@ -1,7 +1,6 @@
-//! The newest framesets, between the actor's thread and the server's.
+//! Passes the newest framesets from the actor's thread to the server's.
 //!
-//! A frameset is kept only while somebody is looking, and at most one of each camera. It deliberately knows
-//! no picture and no page.
+//! It keeps at most one frameset per camera, and none while no page is open. It knows no picture and no page.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,17 +9,17 @@ use camrig::FrameSet;
 use camrig::frame::CameraInfo;
 use tokio::sync::watch;
 
-/// The most cameras that are shown: beyond it a processor that passes on more is shown in part.
+/// The maximum number of cameras shown. Of a processor that forwards more, the others are not shown.
 const CAMERAS_MAX: usize = 64;
 
-/// How much of the newest frameset's latency goes into the one that is shown: it has to be readable.
+/// The weight of the newest latency in the shown mean, which must be steady enough to read.
 const LATENCY_SHARE: f64 = 0.1;
 
-/// Every camera that is shown, and who looks.
+/// The cameras shown, and the number of viewers.
 pub(crate) struct Cameras {
     state: Mutex<State>,
-    /// Changes with every frameset.
-    news: watch::Sender<()>,
+    /// Notifies viewers of each frameset.
+    arrivals: watch::Sender<()>,
 }
 
 struct State {
@@ -28,40 +27,40 @@ struct State {
     viewers: usize,
 }
 
-/// One picture of the page: a camera, as one input brings it.
+/// A camera of an input: one tile of the page.
 #[derive(Clone)]
 pub(crate) struct Camera {
     pub(crate) input: Arc<str>,
-    /// None until its first frameset.
+    /// `None` before the first frameset.
     pub(crate) info: Option<Arc<CameraInfo>>,
-    /// How many framesets came.
+    /// The number of framesets received.
     pub(crate) count: u64,
-    /// When the last one came, or when the view began.
+    /// The time of the last frameset, or of the start.
     pub(crate) last: Instant,
     pub(crate) latency_micros: f64,
     newest: Option<FrameSet>,
 }
 
-/// Somebody who looks, until it drops.
+/// An open page. Its drop ends the viewing.
 pub(crate) struct Viewer {
     cameras: Arc<Cameras>,
-    news: watch::Receiver<()>,
+    arrivals: watch::Receiver<()>,
 }
 
 impl Cameras {
     pub(crate) fn new(inputs: impl Iterator<Item = String>) -> Self {
         let cameras = inputs.map(|input| Camera::new(input.into())).collect();
-        Self { state: Mutex::new(State { cameras, viewers: 0 }), news: watch::Sender::new(()) }
+        Self { state: Mutex::new(State { cameras, viewers: 0 }), arrivals: watch::Sender::new(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a frameset, and keeps it if somebody is looking.
+    /// Counts a frameset, and keeps it if there is a viewer.
     pub(crate) fn show(&self, frames: FrameSet) {
         let mut state = self.state();
-        let looked_at = state.viewers > 0;
+        let has_viewers = state.viewers > 0;
         let Some(camera) = state.of(&frames) else { return };
         let latency = camrig::monotonic_nanos().saturating_sub(frames.arrival_nanos()) as f64 / 1e3;
         let share = if camera.count == 0 { 1.0 } else { LATENCY_SHARE };
@@ -71,23 +70,23 @@ impl Cameras {
         if camera.info.as_ref().is_none_or(|info| !Arc::ptr_eq(info, frames.info())) {
             camera.info = Some(Arc::clone(frames.info()));
         }
-        if looked_at {
+        if has_viewers {
             let before = camera.newest.replace(frames);
             drop(state);
-            // Outside of the lock: it may unmap a pool that is no longer used.
+            // Outside the lock: the drop may unmap a pool.
             drop(before);
-            self.news.send_replace(());
+            self.arrivals.send_replace(());
         }
     }
 
-    /// Begins to look.
-    pub(crate) fn look(self: &Arc<Self>, most: usize) -> Option<Viewer> {
+    /// Adds a viewer; `None` when there are `max_viewers`.
+    pub(crate) fn add_viewer(self: &Arc<Self>, max_viewers: usize) -> Option<Viewer> {
         let mut state = self.state();
-        if state.viewers == most {
+        if state.viewers == max_viewers {
             return None;
         }
         state.viewers += 1;
-        Some(Viewer { cameras: Arc::clone(self), news: self.news.subscribe() })
+        Some(Viewer { cameras: Arc::clone(self), arrivals: self.arrivals.subscribe() })
     }
 }
 
@@ -98,7 +97,7 @@ impl State {
                 && camera.info.as_ref().is_none_or(|info| info.name == frames.camera())
         };
         let place = self.cameras.iter().position(is).or_else(|| {
-            // A processor that passes on several cameras.
+            // A processor may forward several cameras.
             (self.cameras.len() < CAMERAS_MAX).then(|| {
                 self.cameras.push(Camera::new(frames.producer().into()));
                 self.cameras.len() - 1
@@ -115,27 +114,27 @@ impl Camera {
 }
 
 impl Viewer {
-    /// Every camera, without framesets.
+    /// Returns all cameras, without framesets.
     pub(crate) fn cameras(&self) -> Vec<Camera> {
         let state = self.cameras.state();
         state.cameras.iter().map(|camera| Camera { newest: None, ..camera.clone() }).collect()
     }
 
-    /// The newest frameset of a camera and its count, if it is newer than the one counted `after`.
+    /// Returns the newest frameset of a camera and its count, if that is greater than `after`.
     pub(crate) fn newest(&self, camera: usize, after: u64) -> Option<(u64, FrameSet)> {
         let state = self.cameras.state();
         let camera = state.cameras.get(camera).filter(|camera| camera.count > after)?;
         Some((camera.count, camera.newest.clone()?))
     }
 
-    /// Waits for a frameset, of whatever camera, that this viewer has not been told of.
-    pub(crate) async fn news(&mut self) {
-        // The sender lives as long as the cameras, which this viewer holds.
-        let _ = self.news.changed().await;
+    /// Waits for the next frameset of any camera.
+    pub(crate) async fn arrival(&mut self) {
+        // The sender exists as long as the cameras, which this viewer holds.
+        let _ = self.arrivals.changed().await;
     }
 }
 
-/// When nobody looks any more, nothing is kept.
+/// The last viewer to drop releases all framesets.
 impl Drop for Viewer {
     fn drop(&mut self) {
         let mut state = self.cameras.state();

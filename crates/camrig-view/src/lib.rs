@@ -1,22 +1,22 @@
-//! The processor `view`: a rig's cameras in a web page that the rig serves itself.
+//! The processor `view`: shows a rig's cameras in a web page, served by the rig itself.
 //!
-//! Registered as a user registers his own:
+//! A program registers it as it registers its own actors:
 //!
 //! ```no_run
 //! camrig::App::new().actor("view", camrig_view::View::new).main();
 //! ```
 //!
-//! The actor hands the newest frameset of each camera to a server on a thread of its own, while somebody is
-//! looking, and forgets it otherwise. A page asks for each frameset that it wants to show, when it has shown
-//! the one before: whoever is slow, frozen or gone asks for nothing, and costs nothing.
+//! While a page is open, the actor passes the newest frameset of each camera to a server thread; otherwise it
+//! drops framesets. A page requests each frameset after it has shown the one before. So a slow, frozen or closed
+//! page requests nothing and costs nothing.
 //!
-//! * `options`: what a topology says
-//! * `cameras`: the newest framesets, between the actor's thread and the server's
-//! * `session`: one page, over its WebSocket; `protocol` is what both say
-//! * `picture`: framesets as JPEGs, small enough for the page
-//! * `page`: the page itself
+//! * `options`: the options of a topology
+//! * `cameras`: passes the newest framesets from the actor's thread to the server's
+//! * `session`: serves one page over its WebSocket; `protocol` has the messages
+//! * `picture`: encodes framesets as JPEGs that fit the page
+//! * `page`: the files of the page
 //!
-//! It deliberately knows no rig: what its actors and links do is read from the rig's status socket.
+//! It knows no rig: it reads the state of actors and links from the rig's status socket.
 #![forbid(unsafe_code)]
 
 mod cameras;
@@ -37,10 +37,10 @@ use crate::cameras::Cameras;
 pub use crate::options::ViewOptions;
 use crate::session::Sessions;
 
-/// Shows its inputs in a web page. It prints where, and serves it until it ends.
+/// Shows its inputs in a web page. It prints the address, and serves the page until it ends.
 ///
-/// While a page is open it keeps the newest frameset of each camera, which holds a slot, and for a moment
-/// another one of one camera, while its picture is made.
+/// While a page is open it keeps the newest frameset of each camera, which occupies a slot, and one more of one
+/// camera while that is being encoded.
 pub struct View {
     cameras: Arc<Cameras>,
     _server: Server,
@@ -51,7 +51,7 @@ impl View {
     /// Starts the server.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's.
+    /// When the address is in use or does not belong to this machine.
     pub fn new(options: ViewOptions, output: ProcessorOutput) -> Result<Self, ProcessorError> {
         let (listen, access) = (options.listen, options.access.clone());
         let inputs = output.inputs().map(|input| input.from.to_owned());
@@ -61,7 +61,7 @@ impl View {
         let query = access.query();
         let server = Server::start("view", listen, access, routes)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-        // A rig whose stdout nobody reads is watched by other means.
+        // A closed stdout is no reason to fail.
         let _ = writeln!(std::io::stdout(), "{}: http://{}/{query}", output.name(), server.address());
         Ok(Self { cameras, _server: server, _output: output })
     }

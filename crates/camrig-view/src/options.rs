@@ -1,4 +1,4 @@
-//! What a topology says of a view.
+//! The options of `view`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use serde::Deserialize;
 /// inputs = ["left", "right"]
 ///
 /// [processor.view.options]
-/// listen = "127.0.0.1:8470"        # by default port 0: any free one
-/// # token = "a-long-secret"        # needed where others than this machine can reach `listen`
-/// signal_timeout_millis = 1000     # NO SIGNAL after so long without a frameset
-/// frames_per_second = 15           # at most, of each camera, to each page
-/// quality = 80                     # of the JPEGs, 1 to 100
+/// listen = "127.0.0.1:8470"        # default: port 0, which picks a free one
+/// # token = "a-long-secret"        # required if other machines can reach `listen`
+/// signal_timeout_millis = 1000     # NO SIGNAL after this time without a frameset
+/// frames_per_second = 15           # maximum per camera and page
+/// quality = 80                     # JPEG quality, 1 to 100
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "OptionsAsWritten")]

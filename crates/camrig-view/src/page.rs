@@ -1,6 +1,6 @@
-//! The page: one HTML, one stylesheet, a few scripts, all part of the program.
+//! The files of the page: one HTML, one stylesheet, a few scripts, all compiled into the program.
 //!
-//! It deliberately asks nothing of anyone but its own server, and its policy forbids the browser anything else.
+//! The page requests nothing but from its own server, and its content security policy forbids anything else.
 
 use axum::Router;
 use axum::http::header::{
@@ -33,7 +33,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/layout.js" JAVASCRIPT, "layout.js";
 };
 
-/// Every file of the page.
+/// Returns a route per file of the page.
 pub(crate) fn routes() -> Router {
     FILES.iter().fold(Router::new(), |router, &(path, content_type, text)| {
         let headers = [
@@ -41,7 +41,7 @@ pub(crate) fn routes() -> Router {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (REFERRER_POLICY, "no-referrer"),
-            // Another rig may answer at the same address tomorrow.
+            // Another rig may use the same address later.
             (CACHE_CONTROL, "no-store"),
         ];
         router.route(path, get(move || async move { (headers, text).into_response() }))

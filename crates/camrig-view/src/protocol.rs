@@ -1,8 +1,8 @@
-//! What a page and the server say to each other.
+//! The messages between a page and the server.
 //!
-//! A page asks, the server answers: nothing comes unasked. A [`Wanted`] frameset is answered by one binary
-//! message: the length of a JSON text in 4 bytes, little endian, that text (a [`Shown`]), and one behind the
-//! other the parts that it lists.
+//! The server sends nothing but answers. Its answer to a [`Wanted`] frameset is one binary message: the length of
+//! a JSON text in 4 bytes, little endian, that text (a [`Shown`]), and the parts that the text lists, one after
+//! another.
 
 use std::ops::Range;
 
@@ -10,37 +10,37 @@ use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Role, Stream};
 use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
-/// What a page asks for.
+/// A request of a page.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub(crate) enum Question {
-    /// How everything is.
+    /// The status of the rig and its cameras.
     Status,
-    /// A frameset, when there is a new one.
+    /// The next frameset of a camera, when there is one.
     Frames(Wanted),
 }
 
-/// Which frameset a page wants, and how.
+/// The frameset that a page requests, and its form.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Wanted {
-    /// The camera's place in the status.
+    /// The camera's index in the status.
     pub(crate) camera: usize,
-    /// Only a frameset after this count.
+    /// Only a frameset with a greater count.
     pub(crate) after: u64,
-    /// The streams of which it wants pictures.
+    /// The streams to send as pictures.
     pub(crate) streams: Vec<Stream>,
-    /// The width in pixels at which a picture is shown.
+    /// The width of a picture on the page, in pixels.
     pub(crate) width: u32,
-    /// The depths in metres at the ends of the colors; none leaves it to the server.
+    /// The depths at the ends of the color scale, in metres; `None` lets the server choose.
     pub(crate) range_meters: Option<(f32, f32)>,
-    /// Whether it wants depth as it is as well: 16 bits a pixel, little endian.
+    /// Whether to send depth units as well: 16 bits per pixel, little endian.
     pub(crate) depth: bool,
-    /// Whether it wants color and depth as PNG files as well.
+    /// Whether to send color and depth as PNG files as well.
     pub(crate) files: bool,
 }
 
-/// What one message shows.
+/// The text in front of a message's parts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
     pub(crate) camera: usize,
@@ -48,7 +48,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) sequence: u64,
     pub(crate) range_meters: Option<(f32, f32)>,
     pub(crate) depth_unit_meters: f32,
-    /// The pinhole models of depth and color, and where color was taken from.
+    /// The intrinsics of depth and color, and the pose of color.
     pub(crate) depth_lens: Option<&'a Intrinsics>,
     pub(crate) color_lens: Option<&'a Intrinsics>,
     pub(crate) color_to_depth: Option<&'a Extrinsics>,
@@ -56,7 +56,7 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Without parts yet.
+    /// Without parts.
     pub(crate) fn new(camera: usize, count: u64, sequence: u64, info: &'a CameraInfo) -> Self {
         let (depth, color) = (info.stream_of(Role::Depth), info.stream(Stream::COLOR));
         Self {
@@ -78,13 +78,13 @@ impl<'a> Shown<'a> {
 pub(crate) struct Part {
     pub(crate) kind: Kind,
     pub(crate) stream: Stream,
-    /// The size of the frame, not of the picture.
+    /// The size of the frame, not of the picture, in pixels.
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) bytes: usize,
 }
 
-/// What a part is.
+/// The kind of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -96,7 +96,7 @@ pub(crate) enum Kind {
     File,
 }
 
-/// A message that grows: the parts first, whose lengths the text in front of them says.
+/// A message under construction: the parts are known before the text in front of them.
 #[derive(Default)]
 pub(crate) struct Message {
     parts: Vec<Part>,
@@ -128,7 +128,7 @@ impl Message {
     }
 }
 
-/// How everything is, as a page shows it.
+/// The status that a page shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct ViewStatus {
     pub(crate) topology: String,
@@ -136,14 +136,14 @@ pub(crate) struct ViewStatus {
     pub(crate) cameras: Vec<CameraStatus>,
 }
 
-/// How one camera is. What the supervisor knows is missing while it does not answer.
+/// The status of one camera. The fields of the supervisor are `None` while it does not answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct CameraStatus {
     pub(crate) label: String,
     pub(crate) model: String,
     pub(crate) serial: String,
     pub(crate) streams: Vec<Stream>,
-    /// Whether its framesets come.
+    /// Whether framesets arrive.
     pub(crate) live: bool,
     pub(crate) silent_millis: u64,
     pub(crate) latency_millis: f64,
@@ -155,9 +155,9 @@ pub(crate) struct CameraStatus {
     pub(crate) restarts: Option<u64>,
 }
 
-/// A range of depths that can be shown.
+/// Returns the range, if depths can be colored by it.
 pub(crate) fn checked(range_meters: (f32, f32)) -> Option<Range<f32>> {
     let (near, far) = range_meters;
-    // Written so that NaN is refused too.
+    // The comparisons refuse NaN too.
     (0.0 <= near && near < far && far.is_finite()).then_some(near..far)
 }

@@ -1,8 +1,8 @@
-//! One page, from the first word on its WebSocket to the last.
+//! Serves one page over its WebSocket.
 //!
-//! Everything here happens on the server's one thread. A page is sent nothing that it did not ask for, and
-//! asks for a camera's next frameset when it has shown the one before: so at most one message for each camera
-//! is on its way, and a page that is frozen is sent nothing at all.
+//! Sessions run on the server's only thread. A page gets nothing that it did not request, and requests a camera's
+//! next frameset after it has shown the one before. So at most one message per camera is in flight, and none to a
+//! frozen page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use crate::options::ViewOptions;
 use crate::picture;
 use crate::protocol::{CameraStatus, Kind, Message, Question, Shown, ViewStatus, Wanted, checked};
 
-/// The most pages that are open at once.
+/// The maximum number of open pages.
 const VIEWERS_MAX: usize = 16;
 
-/// The longest question, in bytes.
+/// The maximum size of a request, in bytes.
 const QUESTION_BYTES_MAX: usize = 4096;
 
-/// A page that asks nothing for so long, or takes so long to take an answer, is gone: a page that is only
-/// hidden asks for the status once in a while, and one that comes back connects again.
+/// Time without a request, or for sending an answer, after which a page is considered closed. A hidden page still
+/// requests the status now and then, and a page that returns connects again.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// How long a status of the rig is good for, however many pages ask.
+/// The maximum age of a status of the rig, which all pages share.
 const STATUS_AGE: Duration = Duration::from_millis(300);
 
-/// What every page of a view shares.
+/// The data that all pages of a view share.
 #[derive(Clone)]
 pub(crate) struct Sessions(Arc<Shared>);
 
@@ -46,12 +46,12 @@ struct Shared {
     rig: String,
     view: String,
     options: ViewOptions,
-    /// The rig's status, and when it was read.
+    /// The time of the last read of the rig's status, and its result.
     status: Mutex<(Option<Instant>, Option<RigStatus>)>,
 }
 
 impl Sessions {
-    /// Pages of `cameras`, in the rig whose status socket is called `rig`, for the actor called `view`.
+    /// Creates the data for pages of `cameras`, in the rig whose status socket is `rig`, for the actor `view`.
     pub(crate) fn new(cameras: Arc<Cameras>, options: ViewOptions, rig: &str, view: &str) -> Self {
         Self(Arc::new(Shared {
             cameras,
@@ -63,19 +63,19 @@ impl Sessions {
     }
 }
 
-/// Where a page's WebSocket begins.
+/// Returns the route of the WebSocket.
 pub(crate) fn route(sessions: Sessions) -> Router {
     Router::new().route("/socket", get(open)).with_state(sessions)
 }
 
 async fn open(State(Sessions(shared)): State<Sessions>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(viewer) = shared.cameras.look(VIEWERS_MAX) else {
+    let Some(viewer) = shared.cameras.add_viewer(VIEWERS_MAX) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response();
     };
     let upgrade = upgrade.max_message_size(QUESTION_BYTES_MAX).max_frame_size(QUESTION_BYTES_MAX);
     upgrade.on_upgrade(|socket| async move {
         let session = Session { shared, viewer, wanted: BTreeMap::new(), shown: BTreeMap::new() };
-        // However it ended, the page is gone.
+        // The page is closed, with or without an error.
         let _ = session.run(socket).await;
     })
 }
@@ -83,13 +83,13 @@ async fn open(State(Sessions(shared)): State<Sessions>, upgrade: WebSocketUpgrad
 struct Session {
     shared: Arc<Shared>,
     viewer: Viewer,
-    /// At most one wish for each camera.
+    /// At most one request per camera.
     wanted: BTreeMap<usize, Wanted>,
     /// By camera.
     shown: BTreeMap<usize, Before>,
 }
 
-/// What a camera's last picture leaves for the next one.
+/// The state that a camera's last picture leaves for the next one.
 #[derive(Default)]
 struct Before {
     at: Option<Instant>,
@@ -97,7 +97,7 @@ struct Before {
 }
 
 impl Session {
-    /// Asks and answers, until the page is gone.
+    /// Answers requests until the page is closed.
     async fn run(mut self, mut socket: WebSocket) -> Option<()> {
         let mut silent_at = Instant::now() + SILENCE;
         loop {
@@ -114,12 +114,12 @@ impl Session {
                 packet = socket.recv() => {
                     silent_at = Instant::now() + SILENCE;
                     match packet?.ok()? {
-                        Packet::Text(text) => self.hear(&text, &mut socket).await?,
+                        Packet::Text(text) => self.handle(&text, &mut socket).await?,
                         Packet::Close(_) => return None,
                         _ => {}
                     }
                 }
-                () = self.viewer.news(), if !self.wanted.is_empty() => {}
+                () = self.viewer.arrival(), if !self.wanted.is_empty() => {}
                 () = sleep_until(wake_at.into()) => {
                     if Instant::now() >= silent_at {
                         return None;
@@ -129,8 +129,8 @@ impl Session {
         }
     }
 
-    /// A question that makes no sense ends the session: it is not of our page.
-    async fn hear(&mut self, text: &str, socket: &mut WebSocket) -> Option<()> {
+    /// Handles a request. An invalid one ends the session: this program's page does not send it.
+    async fn handle(&mut self, text: &str, socket: &mut WebSocket) -> Option<()> {
         match serde_json::from_str(text).ok()? {
             Question::Frames(wanted) => {
                 if wanted.camera < self.viewer.cameras().len() {
@@ -146,19 +146,19 @@ impl Session {
         Some(())
     }
 
-    /// When the camera's next picture may be sent.
+    /// Returns the earliest time for the camera's next picture.
     fn due(&self, camera: usize) -> Instant {
         let last = self.shown.get(&camera).and_then(|before| before.at);
         last.map_or_else(Instant::now, |last| last + self.shared.options.frame_time)
     }
 
-    /// The frameset that was asked for, if it is there.
+    /// Returns the requested frameset as a message, if there is one.
     fn answer(&mut self, camera: usize) -> Option<Vec<u8>> {
         let after = self.wanted.get(&camera)?.after;
         let (count, frames) = self.viewer.newest(camera, after)?;
         let wanted = self.wanted.remove(&camera)?;
         let before = self.shown.entry(camera).or_default();
-        // From the moment when it was due, not from now: or the rate would come out below what was asked for.
+        // Counts from the due time, not from now: otherwise the rate would stay below the requested one.
         let now = Instant::now();
         let due = before
             .at
@@ -171,7 +171,7 @@ impl Session {
     }
 }
 
-/// The answer to one wish.
+/// Encodes the answer to one request.
 fn message(
     frames: &FrameSet,
     count: u64,
@@ -225,7 +225,7 @@ impl Shared {
     async fn status_for(&self, cameras: &[Camera]) -> ViewStatus {
         let mut status = self.status.lock().await;
         if status.0.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
-            // A supervisor that does not answer is shown by what is missing.
+            // The page shows missing fields while the supervisor does not answer.
             *status = (Some(Instant::now()), camrig_http::status_of(&self.rig).await.ok());
         }
         let rig = status.1.as_ref();

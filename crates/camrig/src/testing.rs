@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
+use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
@@ -136,31 +137,27 @@ pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]
 }
 
 /// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.
-pub(crate) struct TestFolder(PathBuf);
+pub(crate) struct TestFolder {
+    path: PathBuf,
+    _parent: TempDir,
+}
 
 impl TestFolder {
-    /// `test` tells it from those of the other tests of this process.
     pub(crate) fn new(test: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("camrig-{test}-{}", std::process::id())))
+        let parent = tempfile::tempdir().unwrap();
+        Self { path: parent.path().join(test), _parent: parent }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The names of all files in it, hidden ones too, in alphabetical order.
     pub(crate) fn file_names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
+        let entries = fs::read_dir(&self.path).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
-    }
-}
-
-impl Drop for TestFolder {
-    fn drop(&mut self) {
-        // A test that failed before it made the folder leaves nothing to remove.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

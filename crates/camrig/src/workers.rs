@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig_ipc::handshake::Handshake;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use nix::sys::signal::Signal;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::control::{ActorEvent, Greeting, WorkerCommand};
@@ -161,18 +162,9 @@ fn listen(answers: &IpcReceiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool)
     true
 }
 
-/// What a signal is called, as far as workers meet it.
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        15 => " (SIGTERM)",
-        19 => " (SIGSTOP)",
-        20 => " (SIGTSTP)",
-        _ => "",
-    }
+/// Returns ` (SIGKILL)` for 9; nothing for a number that the system does not name, such as a real-time signal.
+fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal).map(|signal| format!(" ({signal})")).unwrap_or_default()
 }
 
 /// How a process ended, in words.

@@ -1,7 +1,6 @@
 //! Recordings with given content, written as a recorder writes them, for tests of what reads them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use camrig::frame::{
     CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, PixelFormat, Stream,
     StreamInfo, Timestamp,
 };
+use tempfile::TempDir;
 
 use super::encode::{Encoded, Messages, Source};
 use super::numbered;
@@ -23,30 +23,20 @@ pub(crate) const ORIGIN: u64 = 1_790_000_000_000_000_000;
 pub(crate) const PERIOD: u64 = 33_333_333;
 
 /// A folder of a test's own, removed at its end.
-pub(crate) struct TestFolder(PathBuf);
+pub(crate) struct TestFolder(TempDir);
 
 impl TestFolder {
     pub(crate) fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("camrig-record-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(tempfile::Builder::new().prefix(test).tempdir().unwrap())
     }
 
     /// On a file system in memory.
     pub(crate) fn in_memory(test: &str) -> Self {
-        let path = Path::new("/dev/shm").join(format!("camrig-record-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(tempfile::Builder::new().prefix(test).tempdir_in("/dev/shm").unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TestFolder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 

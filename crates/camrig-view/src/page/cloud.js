@@ -1,5 +1,5 @@
-// A point cloud of one camera, in plain WebGL 2. The shader makes a point of every pixel of depth: nothing is
-// computed here but where the eye is.
+// A point cloud of one camera, in plain WebGL 2. The shader makes a point of every depth pixel; this script only
+// computes the position of the eye.
 
 const VERTEX = `#version 300 es
 precision highp float;
@@ -17,15 +17,15 @@ uniform float unitMeters;
 uniform vec2 range;
 uniform bool byDepth;
 
-uniform mat3 turn;           // how the eye is turned around the pivot
+uniform mat3 turn;           // rotation of the eye around the pivot
 uniform vec3 pivot;
 uniform vec3 eye;            // pan right, pan down, distance
 uniform vec2 focal;
-uniform float pixels;        // on the screen, for the height of the image at distance 1
+uniform float pixels;        // screen pixels for the height of the image at distance 1
 
 out vec3 tint;
 
-// Turbo, by the same polynomial as the pictures of depth.
+// Turbo, with the same polynomial as pictures of depth.
 vec3 turbo(float x) {
   const vec4 r = vec4(0.13572138, 4.6153926, -42.660323, 132.13108); const vec2 r2 = vec2(-152.9424, 59.28638);
   const vec4 g = vec4(0.09140261, 2.1941884, 4.8429666, -14.185033); const vec2 g2 = vec2(4.2772985, 2.829566);
@@ -40,7 +40,7 @@ void main() {
   ivec2 pixel = ivec2(gl_VertexID % width, gl_VertexID / width);
   uint units = texelFetch(depth, pixel, 0).r;
   gl_PointSize = 1.0;
-  gl_Position = vec4(2.0, 2.0, 2.0, 1.0);   // outside, unless there is depth
+  gl_Position = vec4(2.0, 2.0, 2.0, 1.0);   // outside of the view, unless there is depth
   if (units == 0u) return;
 
   float z = float(units) * unitMeters;
@@ -57,7 +57,7 @@ void main() {
   vec3 view = turn * (point - pivot) + eye;
   if (view.z <= 0.0) return;
   float far = 50.0 * eye.z;
-  // Linear in distance: points need no perspective between their corners, and none is nearer than the eye.
+  // Linear in distance: a point needs no perspective within itself, and none lies behind the eye.
   gl_Position = vec4(view.x * focal.x, -view.y * focal.y, (2.0 * view.z / far - 1.0) * view.z, view.z);
   gl_PointSize = clamp(1.4 * z / depthLens.y * pixels / view.z, 1.0, 24.0);
 }`;
@@ -106,7 +106,7 @@ export class Cloud {
     this.#gl?.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
-  /** Shows depth with the color image that belongs to it. */
+  /** Shows depth with its color image. */
   show(depth, color, range) {
     const gl = this.#gl;
     if (!gl || !depth?.lens) return;
@@ -202,7 +202,7 @@ export class Cloud {
     this.#draw();
   }
 
-  /** Once before the screen shows it, however many reasons there are. */
+  /** Schedules one drawing for the next screen update, however often it is called. */
   #draw() {
     if (this.#waiting || !this.#depth) return;
     this.#waiting = true;
@@ -219,7 +219,7 @@ export class Cloud {
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    // From where the camera stands its whole image is just seen.
+    // From the camera's position its whole image just fits.
     const focal = (2 * depth.lens.fy) / depth.height;
     const distance = this.#pivot * eye.zoom;
     gl.uniformMatrix3fv(uniforms.turn, false, turn(eye.yaw, eye.pitch));
@@ -237,13 +237,13 @@ function lens({ fx, fy, ppx, ppy }) {
   return [fx, fy, ppx, ppy];
 }
 
-/** A rotation about the vertical, then about the horizontal, column by column. */
+/** Returns a rotation about the vertical axis, then about the horizontal one, column by column. */
 function turn(yaw, pitch) {
   const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
   return [cy, sy * sp, -sy * cp, 0, cp, sp, sy, -cy * sp, cy * cp];
 }
 
-/** The median depth: what the eye turns around. */
+/** Returns the median depth, around which the eye rotates. */
 function middle({ units, unitMeters }) {
   const some = units.filter((value, index) => value !== 0 && index % 97 === 0).sort();
   return some.length ? some[some.length >> 1] * unitMeters : 1;

@@ -1,6 +1,6 @@
-// Depth as the camera measured it, and where in it a place of another picture lies. Knows no element.
+// Measured depth, and the depth at a place of another picture. Knows no element.
 
-/** How far, in pixels of the color image, a depth may fall from the place that is looked at. */
+/** Maximum distance between a place of the color image and a projected depth, in pixels. */
 const NEAR_PIXELS = 1.5;
 
 export class Depth {
@@ -15,26 +15,26 @@ export class Depth {
     this.colorToDepth = frames.color_to_depth;
   }
 
-  /** In metres; null where there is none. */
+  /** Returns metres, or null where there is no depth. */
   meters(x, y) {
     const units = this.units[y * this.width + x] ?? 0;
     return units === 0 ? null : units * this.unitMeters;
   }
 
-  /** The depth at a fraction of the width and height of a stream's picture. */
+  /** Returns the depth at a place of a stream's picture, given as fractions of its width and height. */
   metersIn(stream, right, down) {
     if (stream === "color") return this.#metersInColor(right, down);
-    // Infrared 1 is the image from which depth is made: they share every pixel.
+    // Depth is computed in the image of infrared 1: they share every pixel.
     return this.meters(Math.floor(right * this.width), Math.floor(down * this.height));
   }
 
-  /** As many digits as the depth unit has. */
+  /** Formats metres with as many digits as the depth unit has. */
   text(meters) {
     const digits = Math.max(0, Math.ceil(-Math.log10(this.unitMeters) - 0.001));
     return `${meters.toFixed(digits)} m`;
   }
 
-  /** The nearest of the depths that fall on this place when they are seen from where color was taken. */
+  /** Returns the nearest of the depths that the color camera sees at this place. */
   #metersInColor(right, down) {
     const { lens, colorLens: color, colorToDepth: pose } = this;
     if (!lens || !color || !pose) return null;
@@ -46,7 +46,7 @@ export class Depth {
         if (this.units[at] === 0) continue;
         const z = this.units[at] * this.unitMeters;
         const p = [((x - lens.ppx) / lens.fx) * z - t[0], ((y - lens.ppy) / lens.fy) * z - t[1], z - t[2]];
-        // The matrix is stored by columns: its transpose takes depth back to color.
+        // The matrix is stored by columns; its transpose maps depth to color.
         const deep = r[6] * p[0] + r[7] * p[1] + r[8] * p[2];
         const across = (color.fx * (r[0] * p[0] + r[1] * p[1] + r[2] * p[2])) / deep + color.ppx - wantedX;
         if (Math.abs(across) > NEAR_PIXELS) continue;

@@ -1,11 +1,11 @@
-// How many pictures stand side by side. Knows no element.
+// Computes the number of pictures side by side. Knows no element.
 
 const FOOTER = 36;
 
-/** Columns of tiles, and whether the panes of a tile are stacked, so that pictures are largest. */
+/** Returns the number of columns, and whether to stack the panes of a tile, for the largest pictures. */
 export function arrange(tiles, panes, aspect, width, height, gap) {
   let best = { columns: 1, stacked: false, size: 0 };
-  // On a phone one scrolls, and sees one camera as large as it gets.
+  // A phone shows one camera as large as possible, and scrolls.
   if (width <= 640) return { ...best, stacked: tiles === 1 };
   for (let columns = 1; columns <= tiles; columns++) {
     for (const stacked of [false, true]) {

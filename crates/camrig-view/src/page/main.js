@@ -1,4 +1,4 @@
-// The page: its settings, its buttons and keys, and which tiles there are.
+// The page: settings, buttons, keys, and the list of tiles.
 
 import { arrange } from "./layout.js";
 import { Server } from "./server.js";
@@ -9,7 +9,7 @@ const STATUS_MILLIS = 500;
 const element = (id) => document.getElementById(id);
 const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
 
-/** What the whole page shows, and how. `large` is the place of a camera, `range` a pair of metres. */
+/** The settings of the page. `large` is the index of a camera, `range` a pair of metres. */
 const settings = {
   streams: new Set(["color", "depth"]),
   range: null,
@@ -65,7 +65,7 @@ function showStatus(status) {
   if (lengthened || shape() !== before) layout();
 }
 
-/** What the matching of one processor came to: how many, how far apart, and each camera's share and clock. */
+/** Describes the matching of one processor: rate, spread, and each camera's share and clock. */
 function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) {
   const millis = (micros) => (micros / 1000).toFixed(1);
   const each = cameras.map(({ name, matched, unmatched, clock }) => {
@@ -79,7 +79,7 @@ function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) 
   return [`${processor}: ${rate.toFixed(1)} matches/s`, apart, ...each].join(" · ");
 }
 
-/** Whatever a layout follows from. */
+/** Everything that determines the layout. */
 function shape() {
   return JSON.stringify(tiles.map((tile) => [tile.shown, tile.aspect]));
 }
@@ -109,7 +109,7 @@ function layout() {
   const gap = parseFloat(getComputedStyle(grid).columnGap);
   const { columns, stacked, size } = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, height, gap);
   grid.style.setProperty("--columns", columns);
-  // Narrower than the window when its height is what limits the pictures.
+  // Narrower than the window when its height limits the pictures.
   const wide = size * (stacked ? 1 : panes) * columns + gap * (columns + 1) + 6 * columns;
   grid.style.paddingInline = size && !clouded ? `${Math.max(gap, (grid.clientWidth - wide) / 2)}px` : "";
   document.body.classList.toggle("stacked", stacked && !clouded);
@@ -183,7 +183,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
   const digit = event.key >= "1" && event.key <= "9" ? Number(event.key) - 1 : null;
   if (digit !== null && tiles[digit]) return enlarge(digit);
-  // A focused button has its own idea of the space bar.
+  // A focused button handles the space bar itself.
   if (!KEYS[event.key] || (event.key === " " && event.target.tagName === "BUTTON")) return;
   event.preventDefault();
   KEYS[event.key]();
@@ -198,6 +198,6 @@ element("save").addEventListener("click", () => tiles[settings.large]?.save());
 element("pause").addEventListener("click", togglePause);
 element("auto").addEventListener("click", () => setRange(settings.range !== null));
 for (const id of ["near", "far"]) element(id).addEventListener("input", () => setRange(false));
-// A button that was clicked with a mouse is not what the space bar is meant for.
+// After a click with the mouse, the space bar must not press the button again.
 document.querySelector("header").addEventListener("click", ({ detail, target }) => detail > 0 && target.tagName === "BUTTON" && target.blur());
 setRange(true);

@@ -1,7 +1,7 @@
 // One picture: a canvas, a caption, and the depth under the cursor.
 
 export class Pane {
-  /** `hovered(place)` is told where the cursor is, as fractions of the picture, or null. */
+  /** `hovered(place)` gets the position of the cursor as fractions of the picture, or null. */
   constructor(stream, hovered) {
     this.stream = stream;
     this.element = document.querySelector("#pane").content.firstElementChild.cloneNode(true);
@@ -20,7 +20,7 @@ export class Pane {
     this.canvas.addEventListener("pointerleave", () => hovered(null));
   }
 
-  /** Shows an image. The canvas has the image's size, and the stylesheet the canvas's. */
+  /** Shows an image. The canvas takes the size of the image; the stylesheet sets the size of the canvas. */
   show(image, width, height) {
     if (this.canvas.width !== image.width || this.canvas.height !== image.height) {
       this.canvas.width = image.width;
@@ -30,7 +30,7 @@ export class Pane {
     this.canvas.getContext("2d", { alpha: false }).drawImage(image, 0, 0);
   }
 
-  /** Says the depth at a place; an empty text is no depth, null takes it away. */
+  /** Shows the depth at a place; an empty text means no depth, null hides the text. */
   say(text, place) {
     this.output.hidden = text === null;
     if (text === null) return;

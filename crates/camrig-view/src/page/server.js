@@ -1,4 +1,4 @@
-// The server's voice: one WebSocket, questions out, answers in. Knows no picture and no element.
+// The connection to the server: one WebSocket, with requests and answers. Knows no picture and no element.
 
 const RETRY_MILLIS = { first: 500, most: 5000 };
 
@@ -43,7 +43,7 @@ export class Server {
   }
 }
 
-/** What the server sends of one frameset: a text that lists parts, and the parts. */
+/** The message of one frameset: a text that lists parts, and the parts. */
 function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const frames = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));

@@ -1,4 +1,4 @@
-// One camera: its pictures, its border, its line of numbers, and what it asks the server for.
+// One camera: its pictures, its border, its line of numbers, and its requests to the server.
 
 import { Cloud } from "./cloud.js";
 import { Depth } from "./depth.js";
@@ -6,7 +6,7 @@ import { Pane } from "./pane.js";
 
 const STREAMS = ["color", "depth", "infrared-1", "infrared-2"];
 
-/** A picture that is kept has to be good at any size. */
+/** A paused picture must look good at any size. */
 const WIDTH_MOST = 8192;
 
 export class Tile {
@@ -25,7 +25,7 @@ export class Tile {
   #saving = false;
   #kept = false;
 
-  /** `settings` are those of the page; `camera` is its place in the status. */
+  /** `settings` are those of the page; `camera` is the index in the status. */
   constructor(camera, server, settings) {
     this.#camera = camera;
     this.#server = server;
@@ -37,18 +37,18 @@ export class Tile {
     this.element.classList.add("new");
   }
 
-  /** The streams that this camera has and the page shows. */
+  /** Returns the streams that this camera has and the page shows. */
   get shown() {
     return this.streams.filter((stream) => this.#settings.streams.has(stream));
   }
 
-  /** What the pictures look like beside each other. */
+  /** Returns the shape of the pictures side by side. */
   get aspect() {
     const first = this.#panes.values().next().value?.canvas;
     return first && first.width > 16 ? first.width / first.height : 16 / 9;
   }
 
-  /** Makes a pane for everything that is to be shown, and takes the others away. */
+  /** Creates the panes that are missing, and removes those no longer shown. */
   arrange() {
     const panes = this.element.querySelector(".panes");
     const shown = this.shown;
@@ -72,7 +72,7 @@ export class Tile {
     }
   }
 
-  /** Asks for the next frameset, or again in another way. */
+  /** Requests the next frameset, or replaces the request. */
   ask() {
     const visible = this.#settings.large === null || this.#settings.large === this.#camera;
     if (this.#settings.paused && this.#kept) return;
@@ -91,32 +91,32 @@ export class Tile {
     });
   }
 
-  /** Begins to go on after a pause. */
+  /** Ends a pause. */
   resume() {
     this.#keep(false);
     this.#files = null;
     this.ask();
   }
 
-  /** A new server counts from the beginning. */
+  /** Resets the count after a new connection: a new server counts from 0. */
   restart() {
     this.#count = 0;
     this.ask();
   }
 
-  /** Shows a frameset, then asks for the next one: at the pace of the screen, and not at all when hidden. */
+  /** Shows a frameset, then requests the next one: at the rate of the screen, and not while hidden. */
   async show(frames) {
-    // What was asked for before a pause began may come after what the pause keeps.
+    // A frameset requested before a pause may arrive after the one that the pause keeps.
     if (this.#kept) return;
     this.#count = frames.count;
     const keep = this.#settings.paused;
-    // A file of the whole color image is better than a picture of it.
+    // The file has the whole color image, which is better than the picture.
     const file = frames.part("file", "color");
     const pictures = frames.parts.filter((part) => part.kind === "picture");
     const images = await Promise.all(
       pictures.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))),
     );
-    // A newer one came while these were decoded, and goes on from here.
+    // A newer one arrived during decoding and continues.
     if (frames.count !== this.#count || this.#kept) return images.forEach((image) => image.close());
     pictures.forEach((part, index) => {
       if (part.stream === "color") {
@@ -142,7 +142,7 @@ export class Tile {
     else requestAnimationFrame(() => this.ask());
   }
 
-  /** Saves color and depth of one frameset: the one that is shown in a pause, or the next one. */
+  /** Saves color and depth of one frameset: the paused one, or the next one. */
   save() {
     this.#saving = true;
     if (this.#settings.paused && this.#files) this.#download();
@@ -169,13 +169,13 @@ export class Tile {
     this.element.title = [status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
     this.element.setAttribute("aria-label", `camera ${status.label}, ${status.live ? "live" : "no signal"}, ${state}`);
     this.element.querySelector(".lost").hidden = status.live || fresh;
-    // Framesets come, and none was shown since the last status: whatever happened to a picture, ask again.
+    // Framesets arrive, but none was shown since the last status: an answer got lost, so request again.
     if (status.live && this.#count === this.#countBefore) this.ask();
     this.#countBefore = this.#count;
     set(".lost span", [state, status.error].filter(Boolean).join(": "));
   }
 
-  /** Whether what is shown is what a pause keeps. */
+  /** Whether the shown frameset is the one that the pause keeps. */
   #keep(kept) {
     this.#kept = kept;
     this.element.classList.toggle("kept", kept);
@@ -185,7 +185,7 @@ export class Tile {
     const began = this.#hover === null && place !== null;
     this.#hover = place && { stream, ...place };
     this.#readout();
-    // The frameset that was asked for comes without depth: ask again.
+    // The requested frameset comes without depth: request again.
     if (began && !this.#depth) this.ask();
   }
 

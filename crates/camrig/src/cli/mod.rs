@@ -334,16 +334,17 @@ fn list(registry: &Registry) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Formats rows as columns of equal width; the last one is not padded.
+/// The number of spaces between two columns of a table.
+const COLUMN_GAP: u16 = 2;
+
+/// Returns `rows` as lines of aligned columns, without borders and trailing spaces.
 fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>) -> String {
-    let rows: Vec<_> = rows.into_iter().collect();
-    let widths: [usize; COLUMNS] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; COLUMNS]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    table.trim_fmt() + "\n"
 }
 
 /// Prints a result as JSON.

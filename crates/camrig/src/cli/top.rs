@@ -31,7 +31,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     let shown = |(rig, _): &(RigStatus, String)| format!("`{}` (process {})", rig.topology, rig.pid);
     match (rigs.pop(), wanted) {
         (Some((_, name)), _) if rigs.is_empty() => match camrig_top::show(|| socket::read(&name)) {
-            Ok(camrig_top::Ended::Asked) => ExitCode::SUCCESS,
+            Ok(camrig_top::Ended::Quit) => ExitCode::SUCCESS,
             Ok(camrig_top::Ended::Rig) => {
                 eprintln!("the rig has ended");
                 ExitCode::SUCCESS
