@@ -1,4 +1,4 @@
-//! What stays the same from frameset to frameset: a camera's identity, calibration and depth unit.
+//! Static properties of a camera: identity, calibration and depth unit.
 
 use std::fmt;
 
@@ -13,19 +13,19 @@ use crate::{
 pub struct CameraInfo {
     /// The actor's name in the topology.
     pub name: String,
-    /// The driver, or for a processor its kind: `realsense`, `synthetic`, ...
+    /// The driver, or the kind of a processor: `realsense`, `synthetic`, ...
     pub driver: String,
-    /// The device's serial number; empty where there is none.
+    /// The device's serial number; empty if not applicable.
     pub serial: String,
-    /// The model, such as `Intel RealSense D435`; empty where there is none.
+    /// The model, such as `Intel RealSense D435`; empty if not applicable.
     pub model: String,
-    /// The firmware's version; empty where there is none.
+    /// The firmware version; empty if not applicable.
     pub firmware: String,
-    /// The USB connection, such as `3.2`; empty where there is none.
+    /// The USB version of the connection, such as `3.2`; empty if not applicable.
     pub usb_type: String,
-    /// Metres in one unit of depth: 0.0001 for a D405 by default, 0.001 for other D400 models.
+    /// The depth unit in metres: 0.0001 for a D405 by default, 0.001 for other D400 models.
     pub depth_unit_meters: f32,
-    /// The streams, each with a name of its own, in the order in which framesets hold their frames.
+    /// The streams, with unique names, in the order of their frames in a frameset.
     pub streams: Vec<StreamInfo>,
 }
 
@@ -46,83 +46,84 @@ impl Default for CameraInfo {
 }
 
 impl CameraInfo {
-    /// The declaration of one stream, if the camera has it.
+    /// Returns the declaration of one stream, if the camera has it.
     pub fn stream(&self, stream: Stream) -> Option<&StreamInfo> {
         self.streams.iter().find(|info| info.stream == stream)
     }
 
-    /// The declaration of the first stream with this role.
+    /// Returns the declaration of the first stream with this role.
     pub fn stream_of(&self, role: Role) -> Option<&StreamInfo> {
         self.streams.iter().find(|info| info.role == role)
     }
 }
 
-/// The declaration of one stream: everything that does not change from frame to frame.
+/// The declaration of one stream: its static properties.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StreamInfo {
-    /// Which stream.
+    /// Name of the stream.
     pub stream: Stream,
-    /// What its frames are for.
+    /// Role of its frames.
     pub role: Role,
-    /// Its largest frame. Frames of motion, encoded images, tensors and messages may be smaller; the slots are made
-    /// for this size.
+    /// Its largest frame, for which the slots are sized. Frames of motion, encoded images, tensors and messages
+    /// may be smaller.
     pub payload: Payload,
-    /// How many frames, or samples of motion, it has in a second.
+    /// Number of frames, or motion samples, per second.
     pub frames_per_second: u32,
-    /// Its pinhole model, where the camera tells it.
+    /// Pinhole model, if the camera reports it.
     pub intrinsics: Option<Intrinsics>,
-    /// The transform from this stream's coordinates to those of depth, where the camera tells it.
+    /// Transformation from this stream's coordinates to those of depth, if the camera reports it.
     pub to_depth: Option<Extrinsics>,
 }
 
 impl StreamInfo {
-    /// A stream whose largest frame has this payload, in the payload's usual role, without calibration.
+    /// Creates a stream whose largest frame has this payload, in the payload's default role, without calibration.
     pub const fn new(stream: Stream, payload: Payload, frames_per_second: u32) -> Self {
         let role = payload.format().role();
         Self { stream, role, payload, frames_per_second, intrinsics: None, to_depth: None }
     }
 
-    /// A stream of images whose rows have no padding.
+    /// Creates a stream of images whose rows have no padding.
     pub const fn image(stream: Stream, format: PixelFormat, profile: StreamProfile) -> Self {
         let payload = Payload::image(format, profile.width(), profile.height());
         Self::new(stream, payload, profile.frames_per_second())
     }
 
-    /// A stream of motion with so many samples in a second; a frame holds those of [`MOTION_SECONDS`].
+    /// Creates a stream of motion with this number of samples per second; a frame holds those of
+    /// [`MOTION_SECONDS`].
     pub const fn motion(stream: Stream, samples_per_second: u32) -> Self {
         let samples = samples_per_second.saturating_mul(MOTION_SECONDS);
         Self::new(stream, Payload::Motion { samples }, samples_per_second)
     }
 
-    /// A stream in a format whose frames follow from their size; `None` for others.
+    /// Creates a stream with a format for which the profile determines the frame size; returns `None` for others.
     pub fn with_profile(stream: Stream, format: Format, profile: StreamProfile) -> Option<Self> {
         let payload = format.payload(profile.width(), profile.height())?;
         Some(Self::new(stream, payload, profile.frames_per_second()))
     }
 
-    /// How its frames are stored.
+    /// Returns the format of its frames.
     pub const fn format(&self) -> Format {
         self.payload.format()
     }
 
-    /// Size and rate; `None` for tensors and messages.
+    /// Returns size and rate; `None` for tensors and messages.
     pub fn profile(&self) -> Option<StreamProfile> {
         let (width, height) = self.payload.size()?;
         StreamProfile::new(width, height, self.frames_per_second).ok()
     }
 
-    /// The header of its largest frame: number 0, at the zero of the hardware clock, without metadata.
+    /// Returns the header of its largest frame: number 0, at the zero of the hardware clock, without metadata.
     pub const fn largest(&self) -> FrameHeader {
         FrameHeader { role: self.role, ..FrameHeader::new(self.stream, self.payload) }
     }
 
-    /// The header of one frame of this stream, as large as declared and without metadata.
+    /// Returns the header of one frame of this stream with the declared size, without metadata.
     pub const fn header(&self, number: u64, timestamp: Timestamp) -> FrameHeader {
         FrameHeader { number, timestamp, ..self.largest() }
     }
 }
 
-/// A declaration in binary formats.
+/// A declaration as serialized in binary formats.
 #[derive(Serialize, Deserialize)]
 struct BinaryInfo {
     stream: Stream,
@@ -133,7 +134,8 @@ struct BinaryInfo {
     to_depth: Option<Extrinsics>,
 }
 
-/// A declaration in JSON: images, points and motion by format and profile, everything else by its payload.
+/// A declaration as serialized in JSON: images, points and motion by format and profile, everything else by its
+/// payload.
 #[derive(Serialize, Deserialize)]
 struct TextInfo {
     stream: Stream,
@@ -213,10 +215,10 @@ impl<'de> Deserialize<'de> for StreamInfo {
     }
 }
 
-/// A pinhole model with distortion, as librealsense's `rs2_intrinsics`.
+/// A pinhole model with distortion, like librealsense's `rs2_intrinsics`.
 ///
-/// The optical axis is +Z, +X points right, +Y down. An undistorted point `(x, y, z)` in metres falls on
-/// the pixel `(fx * x / z + ppx, fy * y / z + ppy)`; the centre of the upper left pixel is `(0, 0)`.
+/// The optical axis is +Z, +X points right, +Y down. An undistorted point `(x, y, z)` in metres is projected to the
+/// pixel `(fx * x / z + ppx, fy * y / z + ppy)`; the centre of the upper left pixel is `(0, 0)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intrinsics {
     /// Width of the image, in pixels.
@@ -237,7 +239,7 @@ pub struct Intrinsics {
     pub coefficients: [f32; 5],
 }
 
-/// A distortion model, as librealsense's `rs2_distortion`.
+/// A distortion model, like librealsense's `rs2_distortion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Distortion {
@@ -245,9 +247,9 @@ pub enum Distortion {
     None,
     /// Brown-Conrady with the tangential part on radially distorted points.
     ModifiedBrownConrady,
-    /// As `ModifiedBrownConrady`, but undistorting.
+    /// Like `ModifiedBrownConrady`, but for undistorting.
     InverseBrownConrady,
-    /// F-theta fish eye.
+    /// F-theta fisheye.
     Ftheta,
     /// Brown-Conrady.
     BrownConrady,
@@ -256,7 +258,7 @@ pub enum Distortion {
 }
 
 impl Distortion {
-    /// The model's name: `none`, `brown-conrady`, ...
+    /// Returns the model's name: `none`, `brown-conrady`, ...
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -275,10 +277,10 @@ impl fmt::Display for Distortion {
     }
 }
 
-/// A rigid transform between two streams' coordinates, as librealsense's `rs2_extrinsics`.
+/// A rigid transformation between the coordinates of two streams, like librealsense's `rs2_extrinsics`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Extrinsics {
-    /// A rotation matrix, column by column.
+    /// A rotation matrix in column-major order.
     pub rotation: [f32; 9],
     /// A translation, in metres.
     pub translation_meters: [f32; 3],

@@ -1,4 +1,4 @@
-//! How the elements of frames are stored: every fact about a format is in this file.
+//! Formats of frames: everything about a format is defined in this file.
 //!
 //! To add an image format, add a variant of [`PixelFormat`] and its [`Facts`]; all other code asks for properties.
 
@@ -23,7 +23,7 @@ pub const MJPEG: Codec = Name::constant("mjpeg");
 /// JSON text in UTF-8.
 pub const JSON: Encoding = Name::constant("json");
 
-/// How the pixels of an image are stored, named as in librealsense where that has it.
+/// Pixel format of an image, named as in librealsense if available there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelFormat {
@@ -51,25 +51,25 @@ pub enum PixelFormat {
     Disparity32,
 }
 
-/// Everything that is known about one image format.
+/// All properties of one image format.
 struct Facts {
     name: &'static str,
     /// The encoding's name in ROS, which Foxglove's messages use.
     ros: &'static str,
     role: Role,
-    /// The type of a channel.
+    /// Type of a channel.
     element: DType,
-    /// How many elements a pixel has.
+    /// Number of elements per pixel.
     channels: u32,
-    /// Bytes a pixel on USB. RGB is made on the host, from YUYV.
+    /// Bytes per pixel on USB. RGB is converted from YUYV on the host.
     usb_bytes_per_pixel: u32,
     light: Option<Light>,
 }
 
-/// How the pixels of an image of light become red, green and blue.
+/// Conversion of the pixels of a light image to red, green and blue.
 #[derive(Clone, Copy)]
 pub(crate) enum Light {
-    /// A byte for each; these are the positions of red, green and blue.
+    /// One byte each; the positions of red, green and blue.
     Rgb([usize; 3]),
     /// Luminance; the byte at this position has its eight highest bits.
     Luminance(usize),
@@ -109,53 +109,53 @@ impl PixelFormat {
         }
     }
 
-    /// The bytes that one pixel takes.
+    /// Returns the size of one pixel in bytes.
     pub const fn bytes_per_pixel(self) -> u32 {
         let facts = self.facts();
         facts.element.size_bytes() * facts.channels
     }
 
-    /// The bytes that one pixel takes on USB, where a RealSense camera sends it.
+    /// Returns the size of one pixel in bytes on USB, as sent by a RealSense camera.
     pub const fn usb_bytes_per_pixel(self) -> u32 {
         self.facts().usb_bytes_per_pixel
     }
 
-    /// The format's name, such as `rgb8`.
+    /// Returns the format's name, such as `rgb8`.
     pub const fn name(self) -> &'static str {
         self.facts().name
     }
 
-    /// The format's name in ROS and in Foxglove's messages, such as `mono8`.
+    /// Returns the format's name in ROS and in Foxglove's messages, such as `mono8`.
     pub const fn ros_name(self) -> &'static str {
         self.facts().ros
     }
 
-    /// The role of a stream in this format whose declaration names no other.
+    /// Returns the role of a stream in this format if its declaration specifies no other.
     pub const fn role(self) -> Role {
         self.facts().role
     }
 
-    /// The type of one channel of a pixel.
+    /// Returns the type of one channel of a pixel.
     pub const fn element(self) -> DType {
         self.facts().element
     }
 
-    /// How many elements one pixel has: 1 where it is a single number.
+    /// Returns the number of elements per pixel: 1 if it is a single number.
     pub const fn channels(self) -> u32 {
         self.facts().channels
     }
 
-    /// Whether [`ColorView`](crate::ColorView) converts it to red, green and blue.
+    /// Returns whether [`ColorView`](crate::ColorView) can convert it to red, green and blue.
     pub const fn is_light(self) -> bool {
         self.facts().light.is_some()
     }
 
-    /// How its pixels become red, green and blue; `None` where the format is not of light.
+    /// Returns the conversion to red, green and blue; `None` if it is not a light format.
     pub(crate) const fn light(self) -> Option<Light> {
         self.facts().light
     }
 
-    /// Whether it is an image of light that has color.
+    /// Returns whether it is a light format with color.
     pub const fn is_colored(self) -> bool {
         matches!(self.facts().light, Some(Light::Rgb(_) | Light::Yuv422(_)))
     }

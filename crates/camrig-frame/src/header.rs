@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MAX_FRAMES, MAX_ORIGINS, Metadata, Name, Payload, PixelFormat, Role, Stream};
 
-/// Which clock a [`Timestamp`] was read from, as librealsense's `rs2_timestamp_domain`.
+/// The clock of a [`Timestamp`], as in librealsense's `rs2_timestamp_domain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
-    /// The device's own clock; its zero is the device's.
+    /// The device's own clock, with a device-specific zero.
     Hardware,
     /// The device's clock mapped to the host's wall clock.
     Global,
@@ -36,7 +36,7 @@ impl fmt::Display for Clock {
     }
 }
 
-/// When a frame was taken, and by which clock. Timestamps of different clocks do not compare.
+/// Capture time of a frame, with its clock. Timestamps of different clocks are not comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timestamp {
     /// The clock.
@@ -48,24 +48,24 @@ pub struct Timestamp {
 /// Everything about one frame except its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameHeader {
-    /// Which stream it belongs to.
+    /// The stream of the frame.
     pub stream: Stream,
-    /// What the frame is for.
+    /// Role of the frame.
     pub role: Role,
-    /// What the frame holds.
+    /// Type and layout of the content.
     pub payload: Payload,
-    /// The device's number of the frame, of motion that of its last sample. A gap is a frame, or a sample, that
-    /// the device or its library lost.
+    /// Frame number assigned by the device; for motion, that of the last sample. A gap means frames or samples
+    /// lost by the device or its library.
     pub number: u64,
-    /// When it was taken; its last sample, where it is of motion.
+    /// Capture time; for motion, that of the last sample.
     pub timestamp: Timestamp,
-    /// What the device reports about it.
+    /// Metadata reported by the device.
     pub metadata: Metadata,
 }
 
 impl FrameHeader {
-    /// The header of frame 0 of `stream` with this payload: in the payload's usual role, at the zero of the
-    /// hardware clock, without metadata.
+    /// Creates the header of frame 0 of `stream` with this payload: in the payload's default role, at the zero of
+    /// the hardware clock, without metadata.
     pub const fn new(stream: Stream, payload: Payload) -> Self {
         Self {
             stream,
@@ -77,17 +77,17 @@ impl FrameHeader {
         }
     }
 
-    /// As [`Self::new`], for an image whose rows have no padding.
+    /// Like [`Self::new`], for an image whose rows have no padding.
     pub const fn image(stream: Stream, format: PixelFormat, width: u32, height: u32) -> Self {
         Self::new(stream, Payload::image(format, width, height))
     }
 
-    /// The bytes of its content, rows with their padding.
+    /// Size of the content in bytes, including row padding.
     pub fn size_bytes(&self) -> u64 {
         self.payload.size_bytes()
     }
 
-    /// How many of the device's numbers the frame stands for: the number of samples of motion, 1 otherwise.
+    /// Number of device frame numbers that the frame covers: the number of samples for motion, otherwise 1.
     pub const fn numbers(&self) -> u64 {
         match self.payload {
             Payload::Motion { samples } => samples as u64,
@@ -95,37 +95,37 @@ impl FrameHeader {
         }
     }
 
-    /// The header with so many samples of motion; the number is that of the last one.
+    /// Returns the header with this number of motion samples; the frame number is that of the last one.
     #[must_use]
     pub const fn with_samples(self, samples: u32) -> Self {
         Self { payload: Payload::Motion { samples }, ..self }
     }
 }
 
-/// The longest name of an [`Origin`], in bytes: that of any actor.
+/// Maximum length of the name of an [`Origin`] in bytes: that of any actor.
 pub const MAX_ORIGIN_BYTES: usize = 64;
 
-/// One of several framesets that a frameset was made from.
+/// One of several framesets from which a frameset was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The camera.
     pub camera: Name<MAX_ORIGIN_BYTES>,
     /// The sequence number of its frameset.
     pub sequence: u64,
-    /// When its frameset was taken; `None` where it has no frames.
+    /// Capture time of its frameset; `None` if it has no frames.
     pub timestamp: Option<Timestamp>,
 }
 
-/// The framesets that a frameset was made from, at most [`MAX_ORIGINS`]; empty, without allocation, for a frameset
-/// of one camera.
+/// The framesets from which a frameset was made, at most [`MAX_ORIGINS`]; empty, without an allocation, for a frameset
+/// of a single camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origins(Option<Box<ArrayVec<Origin, MAX_ORIGINS>>>);
 
 impl Origins {
-    /// No origins beside the camera itself.
+    /// No origins: the frameset comes from a single camera.
     pub const NONE: Self = Self(None);
 
-    /// These origins; `None` when there are more than [`MAX_ORIGINS`].
+    /// Creates a list of origins; returns `None` if there are more than [`MAX_ORIGINS`].
     pub fn new(origins: &[Origin]) -> Option<Self> {
         if origins.is_empty() {
             return Some(Self::NONE);
@@ -145,25 +145,25 @@ impl std::ops::Deref for Origins {
 /// Everything about one frameset except the content of its frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameSetHeader {
-    /// The producer's own count: 0, 1, 2, ... without gaps, every produced frameset counted.
+    /// The producer's frameset counter: 0, 1, 2, ... without gaps.
     pub sequence: u64,
-    /// Which camera took the frameset, by its number among those that the producer passes on: 0 for a camera,
-    /// which passes on only itself.
+    /// The camera of the frameset, as an index among those that the producer forwards: 0 for a camera, which only
+    /// forwards its own.
     pub source: u16,
-    /// When the frameset reached its camera actor: nanoseconds of the host's monotonic clock, which all
-    /// processes share. A processor that publishes keeps the arrival of what it was made from.
+    /// Time at which the frameset reached its camera actor: nanoseconds of the host's monotonic clock, which all
+    /// processes share. A processor's output keeps the arrival time of its input.
     pub arrival_nanos: u64,
-    /// The number of the match that it was published with: those that a processor publishes with the same number
-    /// were taken at the same instant. `None` before anything was matched.
+    /// Number of the match with which it was published: framesets of a processor with the same number were
+    /// captured at the same time. `None` before any matching.
     pub matched: Option<u64>,
-    /// Each frameset that it was made from, where these are several, as in a match.
+    /// The framesets from which it was made, if there are several, as in a match.
     pub origins: Origins,
-    /// The frames, at most one of each stream, in the order in which their content is stored.
+    /// The frames, at most one per stream, in the storage order of their content.
     pub frames: ArrayVec<FrameHeader, MAX_FRAMES>,
 }
 
 impl FrameSetHeader {
-    /// The header of frameset 0 of source 0, without match and origins.
+    /// Creates the header of frameset 0 of source 0, without match and origins.
     pub fn new(arrival_nanos: u64, frames: ArrayVec<FrameHeader, MAX_FRAMES>) -> Self {
         Self { sequence: 0, source: 0, arrival_nanos, matched: None, origins: Origins::NONE, frames }
     }

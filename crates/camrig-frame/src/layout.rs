@@ -1,6 +1,6 @@
-//! Where the content of each frame lies in the memory of a frameset.
+//! Location of each frame's content in the memory of a frameset.
 //!
-//! Both ends of a link compute the layout from the headers, so no offset ever travels and none can be wrong.
+//! Both ends of a link compute the layout from the headers: offsets are never transferred, so they cannot be wrong.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use arrayvec::ArrayVec;
 
 use crate::{FrameHeader, MAX_FRAMES, MAX_SIDE_PIXELS, Payload, Stream};
 
-/// Each frame starts at a multiple of this, so that rows can be read with the widest loads.
+/// Alignment of each frame's content, for the widest vector loads.
 pub const FRAME_ALIGN_BYTES: usize = 64;
 
-/// The largest content of one frameset, in bytes: 256 MiB.
+/// Maximum total content of one frameset in bytes: 256 MiB.
 pub const MAX_FRAMESET_BYTES: usize = 256 << 20;
 
 /// The byte range of each frame's content, in the order of the headers.
@@ -22,11 +22,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out `frames` one behind the other, each aligned to [`FRAME_ALIGN_BYTES`].
+    /// Lays out `frames` consecutively, each aligned to [`FRAME_ALIGN_BYTES`].
     ///
     /// # Errors
-    /// When a header contradicts itself (a side of zero or beyond [`MAX_SIDE_PIXELS`], a stride shorter
-    /// than a row or longer than two, a stream twice), there are more than [`MAX_FRAMES`], or all together exceed
+    /// If a header is inconsistent (a side of zero or above [`MAX_SIDE_PIXELS`], a stride shorter than a row or
+    /// longer than two, a duplicate stream), there are more than [`MAX_FRAMES`], or the total size exceeds
     /// [`MAX_FRAMESET_BYTES`].
     pub fn of(frames: &[FrameHeader]) -> Result<Self, LayoutError> {
         let mut ranges = ArrayVec::new();
@@ -47,21 +47,21 @@ impl Layout {
         Ok(Self { ranges, size_bytes: end })
     }
 
-    /// The bytes that all frames take together.
+    /// Returns the total size of all frames in bytes.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes
     }
 
-    /// Where the content of the frame at `index` lies.
+    /// Returns the range of the content of the frame at `index`.
     ///
     /// # Panics
-    /// When there is no such frame.
+    /// If the index is out of range.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.ranges[index].clone()
     }
 }
 
-/// Checks that the sides and rows of a payload make sense.
+/// Checks that the sides and rows of a payload are valid.
 fn check(stream: Stream, payload: &Payload) -> Result<(), LayoutError> {
     let sides = 1..=MAX_SIDE_PIXELS;
     if let Some((width, height)) = payload.size()
@@ -77,7 +77,7 @@ fn check(stream: Stream, payload: &Payload) -> Result<(), LayoutError> {
     Ok(())
 }
 
-/// Why headers are not those of a frameset.
+/// Headers that do not form a valid frameset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A stream occurs twice.
@@ -86,13 +86,13 @@ pub enum LayoutError {
     /// A side is zero or too long.
     #[error("the {0} frame has {1}x{2} pixels; each side is 1 to {MAX_SIDE_PIXELS}")]
     Size(Stream, u32, u32),
-    /// The stride does not fit the width.
+    /// The stride does not match the width.
     #[error("the {0} frame has a stride of {1} bytes; a row has {2}, and at most that again of padding")]
     Stride(Stream, u32, u32),
     /// There are too many frames.
     #[error("a frameset has at most {MAX_FRAMES} frames")]
     TooMany,
-    /// All frames together are too large.
+    /// The total size is too large.
     #[error("the frameset is larger than {} MiB", MAX_FRAMESET_BYTES >> 20)]
     TooLarge,
 }

@@ -1,39 +1,39 @@
-//! Motion: what the accelerometer and the gyroscope of a camera measured between two of its framesets.
+//! Motion: the samples of a camera's accelerometer and gyroscope between two framesets.
 
 use crate::{Clock, Frame, ParseProfileError, Payload, SAMPLE_BYTES, StreamProfile};
 
-/// Maximum duration, in seconds, of one frame of motion. A camera that shows no image for longer loses the oldest
-/// samples.
+/// Maximum duration of one frame of motion, in seconds. If a camera sends no image for longer, the oldest samples are
+/// dropped.
 pub const MOTION_SECONDS: u32 = 2;
 
-/// The bytes of one sample in a frame.
+/// Size of one sample in a frame, in bytes.
 const BYTES: usize = SAMPLE_BYTES as usize;
 
 impl StreamProfile {
-    /// The profile of a stream of motion with so many samples per second: as wide as its largest frame.
+    /// Creates the profile of a motion stream with this number of samples per second: as wide as its largest frame.
     ///
     /// # Errors
-    /// When the rate is zero or above [`MAX_FRAMES_PER_SECOND`](crate::MAX_FRAMES_PER_SECOND).
+    /// If the rate is zero or above [`MAX_FRAMES_PER_SECOND`](crate::MAX_FRAMES_PER_SECOND).
     pub fn of_motion(samples_per_second: u32) -> Result<Self, ParseProfileError> {
         Self::new(1, 1, samples_per_second)?;
         Self::new(MOTION_SECONDS * samples_per_second, 1, samples_per_second)
     }
 }
 
-/// What one motion sensor measured at one time.
+/// One sample of a motion sensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MotionSample {
-    /// When, by the clock of its frame.
+    /// Sample time, by the clock of its frame.
     pub nanos: u64,
-    /// Along +X to the right, +Y down and +Z away from the camera: librealsense turns what its sensors measure
-    /// into the directions of depth, as its `d435i.md` says. Of [`Stream::ACCEL`](crate::Stream::ACCEL) metres per second squared, at
-    /// rest those of the force that holds the camera up: y is -9.8 where it is level. Of [`Stream::GYRO`](crate::Stream::GYRO) radians
-    /// per second.
+    /// Values along +X to the right, +Y down and +Z away from the camera: librealsense converts the sensor axes
+    /// to those of depth, as described in its `d435i.md`. [`Stream::ACCEL`](crate::Stream::ACCEL): metres per
+    /// second squared; at rest, the acceleration of the supporting force, so y is -9.8 when level.
+    /// [`Stream::GYRO`](crate::Stream::GYRO): radians per second.
     pub xyz: [f32; 3],
 }
 
 impl MotionSample {
-    /// As [`Payload::Motion`] stores it.
+    /// Encodes the sample in the format of [`Payload::Motion`].
     pub fn to_bytes(self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         let (nanos, parts) = bytes.split_at_mut(8);
@@ -54,29 +54,29 @@ impl MotionSample {
     }
 }
 
-/// A frame of motion: the samples that came since the frameset before, the oldest first.
+/// A frame of motion: the samples since the previous frameset, oldest first.
 #[derive(Clone, Copy, Debug)]
 pub struct MotionView<'a> {
     frame: Frame<'a>,
 }
 
 impl<'a> MotionView<'a> {
-    /// Motion; `None` when the frame is not [`Payload::Motion`].
+    /// Creates a view; returns `None` if the payload is not [`Payload::Motion`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
         matches!(frame.header().payload, Payload::Motion { .. }).then_some(Self { frame })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// The clock of the samples' times.
+    /// Returns the clock of the sample times.
     pub fn clock(&self) -> Clock {
         self.frame.header().timestamp.clock
     }
 
-    /// Every sample.
+    /// Iterates over all samples.
     pub fn iter(&self) -> impl Iterator<Item = MotionSample> + use<'a> {
         let samples = self.frame.rows().flat_map(|row| row.as_chunks::<BYTES>().0);
         samples.map(MotionSample::from_bytes)

@@ -1,4 +1,4 @@
-//! What a frame holds, and how many bytes that takes.
+//! The content of a frame and its size.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Codec, DType, Encoding, Format, PixelFormat, SchemaName};
 
-/// The bytes of one point in a frame: x, y and z in metres, each an `f32` in little endian, all 0 where there is no
-/// depth; red, green, blue; 255 where these are known, 0 elsewhere.
+/// Size of one point in a frame, in bytes: x, y and z in metres, each an `f32` in little endian, all 0 without depth;
+/// red, green, blue; 255 if the color is known, otherwise 0.
 pub const POINT_BYTES: u32 = 16;
 
-/// The bytes of one sample of motion: its time in nanoseconds, a `u64`, and the values along x, y and z, each an
+/// Size of one motion sample in bytes: its time in nanoseconds, a `u64`, and the values along x, y and z, each an
 /// `f32`, all in little endian. See [`MotionSample`](crate::MotionSample).
 pub const SAMPLE_BYTES: u32 = 20;
 
-/// The most dimensions of a tensor.
+/// Maximum number of dimensions of a tensor.
 pub const MAX_DIMENSIONS: usize = 8;
 
-/// The content of a frame: its kind, its format and its size.
+/// The content of a frame: kind, format and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payload {
     /// An image: rows of pixels from the top.
     Image {
-        /// How a pixel is stored.
+        /// Pixel format.
         format: PixelFormat,
         /// Width in pixels.
         width: u32,
@@ -34,55 +34,55 @@ pub enum Payload {
         /// Bytes from the start of one row to the start of the next.
         stride_bytes: u32,
     },
-    /// An image in the coding that the camera sends.
+    /// An image in compressed form, as sent by the camera.
     Encoded {
-        /// Such as `mjpeg`.
+        /// The codec, such as `mjpeg`.
         codec: Codec,
         /// Width of the decoded image in pixels.
         width: u32,
         /// Height of the decoded image in pixels.
         height: u32,
-        /// How many bytes it has.
+        /// Size in bytes.
         size_bytes: u32,
     },
-    /// Points of [`POINT_BYTES`] each, in rows as the depth image that they were made from.
+    /// Points of [`POINT_BYTES`] each, in rows like the depth image from which they were made.
     Points {
         /// Points in a row.
         width: u32,
         /// Rows.
         height: u32,
     },
-    /// Samples of motion of [`SAMPLE_BYTES`] each, the oldest first.
+    /// Motion samples of [`SAMPLE_BYTES`] each, oldest first.
     Motion {
-        /// How many.
+        /// Number of samples.
         samples: u32,
     },
     /// A dense array, the last dimension contiguous.
     Tensor {
-        /// The type of its elements.
+        /// Element type.
         dtype: DType,
         /// The length of each dimension.
         shape: Shape,
     },
     /// A message, such as detections, a pose or a text.
     Message {
-        /// The name of its schema, such as `camrig.Boxes`.
+        /// Name of its schema, such as `camrig.Boxes`.
         schema: SchemaName,
-        /// How it is encoded, such as `json`.
+        /// Its encoding, such as `json`.
         encoding: Encoding,
-        /// How many bytes it has.
+        /// Size in bytes.
         size_bytes: u32,
     },
 }
 
 impl Payload {
-    /// An image whose rows have no padding.
+    /// Creates an image whose rows have no padding.
     pub const fn image(format: PixelFormat, width: u32, height: u32) -> Self {
         let stride_bytes = width.saturating_mul(format.bytes_per_pixel());
         Self::Image { format, width, height, stride_bytes }
     }
 
-    /// The payload that recordings and lists describe by a format's name and rows: an image, points or samples.
+    /// Creates a payload from a format's name and rows, as in recordings and listings: an image, points or samples.
     pub fn of_rows(format: &str, width: u32, height: u32, stride_bytes: u32) -> Option<Self> {
         match format {
             Format::POINTS_NAME => Some(Self::Points { width, height }),
@@ -91,8 +91,8 @@ impl Payload {
         }
     }
 
-    /// Bytes from the start of one row of pixels, points or samples to the start of the next; `None` where there
-    /// are no rows.
+    /// Returns the number of bytes from the start of one row of pixels, points or samples to the start of the
+    /// next; `None` for payloads without rows.
     pub const fn stride_bytes(&self) -> Option<u32> {
         match *self {
             Self::Image { stride_bytes, .. } => Some(stride_bytes),
@@ -102,7 +102,8 @@ impl Payload {
         }
     }
 
-    /// The bytes of a row of pixels, points or samples, without padding; `None` where there are no rows.
+    /// Returns the size of a row of pixels, points or samples in bytes, without padding; `None` for payloads
+    /// without rows.
     pub const fn row_bytes(&self) -> Option<u32> {
         match *self {
             Self::Image { format, width, .. } => Some(width.saturating_mul(format.bytes_per_pixel())),
@@ -110,8 +111,8 @@ impl Payload {
         }
     }
 
-    /// Width and height of an image or of rows of points; the number of samples and 1 for motion; `None` for tensors
-    /// and messages.
+    /// Returns width and height of an image or of rows of points; the number of samples and 1 for motion; `None`
+    /// for tensors and messages.
     pub const fn size(&self) -> Option<(u32, u32)> {
         match *self {
             Self::Image { width, height, .. }
@@ -122,7 +123,7 @@ impl Payload {
         }
     }
 
-    /// The bytes of the frame, rows with their padding. Saturates.
+    /// Returns the size of the frame in bytes, including row padding. Saturates.
     pub fn size_bytes(&self) -> u64 {
         match *self {
             Self::Encoded { size_bytes, .. } | Self::Message { size_bytes, .. } => size_bytes.into(),
@@ -135,7 +136,7 @@ impl Payload {
         }
     }
 
-    /// How it is stored, whatever its size.
+    /// Returns the format, independent of the size.
     pub const fn format(&self) -> Format {
         match *self {
             Self::Image { format, .. } => Format::Image(format),
@@ -147,7 +148,7 @@ impl Payload {
         }
     }
 
-    /// The format of an image; `None` for everything else.
+    /// Returns the format of an image; `None` for everything else.
     pub const fn pixel_format(&self) -> Option<PixelFormat> {
         match *self {
             Self::Image { format, .. } => Some(format),
@@ -155,8 +156,9 @@ impl Payload {
         }
     }
 
-    /// Whether a frame of a stream that declares this payload as its largest may have `actual`: the same format, and
-    /// of a varying length no more than declared. Images and points have exactly the declared size.
+    /// Returns whether `actual` is valid for a frame of a stream that declares this payload as its largest: the
+    /// format must be the same, and a variable length must not exceed the declared one. Images and points have
+    /// exactly the declared size.
     pub fn admits(&self, actual: &Self) -> bool {
         if self.format() != actual.format() {
             return false;
@@ -176,7 +178,7 @@ impl Payload {
     }
 }
 
-/// The format and the size, such as `z16 848x480` or `tensor-f32 1x30x40`.
+/// Format and size, such as `z16 848x480` or `tensor-f32 1x30x40`.
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -190,7 +192,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// The length of each dimension of a tensor, at most [`MAX_DIMENSIONS`].
+/// Length of each dimension of a tensor; at most [`MAX_DIMENSIONS`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     rank: u8,
@@ -199,19 +201,19 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape with these lengths; `None` when there are more than [`MAX_DIMENSIONS`].
+    /// Creates a shape with these lengths; returns `None` if there are more than [`MAX_DIMENSIONS`].
     pub fn new(lengths: &[u32]) -> Option<Self> {
         let mut all = [0; MAX_DIMENSIONS];
         all.get_mut(..lengths.len())?.copy_from_slice(lengths);
         Some(Self { rank: lengths.len() as u8, lengths: all })
     }
 
-    /// The length of each dimension.
+    /// Returns the length of each dimension.
     pub fn lengths(&self) -> &[u32] {
         &self.lengths[..usize::from(self.rank)]
     }
 
-    /// How many elements there are; 1 without dimensions. Saturates.
+    /// Returns the number of elements; 1 without dimensions. Saturates.
     pub fn elements(&self) -> u64 {
         self.lengths().iter().fold(1, |product: u64, &length| product.saturating_mul(length.into()))
     }

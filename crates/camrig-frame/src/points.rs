@@ -1,28 +1,28 @@
-//! Point clouds: depth images as points in space, each with the color that the camera sees there.
+//! Point clouds: depth images converted to 3D points, each with its color from the color image.
 
 use crate::{
     ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload, Role, Stream,
     StreamInfo,
 };
 
-/// The bytes of one point in a frame.
+/// Size of one point in a frame, in bytes.
 const POINT_BYTES: usize = crate::POINT_BYTES as usize;
 
-/// By so many columns of the color image a point has to lie behind another one to be hidden by it: noise of
-/// depth shifts points too.
+/// A point is occluded by another if it lies this many columns of the color image behind it. The tolerance absorbs the
+/// noise of depth.
 const HIDDEN_COLUMNS: f32 = 1.0;
 
-/// One point of a frame of points.
+/// One point of a point cloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// In metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera.
+    /// Position in metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera.
     pub meters: [f32; 3],
-    /// Red, green and blue; `None` where the color image does not show the point.
+    /// Red, green and blue; `None` if the point is not visible in the color image.
     pub rgb: Option<[u8; 3]>,
 }
 
 impl Point {
-    /// As [`Payload::Points`] stores it.
+    /// Encodes the point in the format of [`Payload::Points`].
     fn to_bytes(self) -> [u8; POINT_BYTES] {
         let mut bytes = [0; POINT_BYTES];
         for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(self.meters) {
@@ -44,42 +44,42 @@ impl Point {
     }
 }
 
-/// A frame of points, in rows as the depth image that it was made from.
+/// A frame of points, in rows like the depth image from which it was made.
 #[derive(Clone, Copy, Debug)]
 pub struct PointsView<'a> {
     frame: Frame<'a>,
 }
 
 impl<'a> PointsView<'a> {
-    /// Points; `None` when the frame is not [`Payload::Points`].
+    /// Creates a view; returns `None` if the payload is not [`Payload::Points`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
         matches!(frame.payload(), Payload::Points { .. }).then_some(Self { frame })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// Every pixel of the image, row by row; `None` where there is no depth.
+    /// Iterates over all pixels, row by row; `None` for pixels without depth.
     pub fn iter(&self) -> impl Iterator<Item = Option<Point>> + use<'a> {
         let points = self.frame.rows().flat_map(|row| row.as_chunks::<POINT_BYTES>().0);
         points.map(Point::from_bytes).map(|point| Some(point).filter(|point| point.meters[2] > 0.0))
     }
 }
 
-/// Makes points of the depth images of one camera.
+/// Converts the depth images of one camera to point clouds.
 ///
-/// What depends on the calibration alone is computed once.
+/// Everything that depends only on the calibration is precomputed.
 #[derive(Clone, Debug)]
 pub struct PointCloud {
     lens: Intrinsics,
-    /// Where each pixel looks: x and y at distance 1.
+    /// Direction of each pixel: x and y at distance 1.
     rays: Vec<[f32; 2]>,
     color: Option<ColorEye>,
 }
 
-/// From where, and through which lens, color is seen.
+/// Position and lens of the color sensor.
 #[derive(Clone, Copy, Debug)]
 struct ColorEye {
     lens: Intrinsics,
@@ -87,10 +87,10 @@ struct ColorEye {
 }
 
 impl PointCloud {
-    /// Points of these streams' frames; without `color` no point has any.
+    /// Creates a converter for the frames of these streams; without `color`, points have no color.
     ///
     /// # Errors
-    /// When the calibration of a stream is not known, or is that of a fish eye.
+    /// If the calibration of a stream is unknown, or is that of a fisheye lens.
     pub fn new(depth: &StreamInfo, color: Option<&StreamInfo>) -> Result<Self, PointCloudError> {
         let lens = lens_of(depth)?;
         let pixels = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| [x as f32, y as f32]));
@@ -102,25 +102,24 @@ impl PointCloud {
         Ok(Self { lens, rays, color: color.map(eye).transpose()? })
     }
 
-    /// The header of the points of a depth frame, in the stream [`Stream::POINTS`].
+    /// Returns the header of the points of a depth frame, in the stream [`Stream::POINTS`].
     pub fn header(depth: &FrameHeader) -> FrameHeader {
         let (width, height) = depth.payload.size().unwrap_or_default();
         let payload = Payload::Points { width, height };
         FrameHeader { stream: Stream::POINTS, role: Role::Points, payload, ..*depth }
     }
 
-    /// The declaration of the stream of points that are made of these depth frames.
+    /// Returns the declaration of the stream of points made from these depth frames.
     pub fn stream(depth: &StreamInfo) -> StreamInfo {
         let header = Self::header(&depth.largest());
         StreamInfo { stream: header.stream, role: header.role, payload: header.payload, ..*depth }
     }
 
-    /// Writes the points of a depth image, as [`Self::header`] says, with the colors of `color`. A point that
-    /// something nearer hides from the color image has no color.
+    /// Writes the points of a depth image in the format of [`Self::header`], with the colors of `color`. A point
+    /// that is occluded in the color image has no color.
     ///
     /// # Errors
-    /// When an image is not of the size for which the calibration is, or `points` is not as long as the header
-    /// says.
+    /// If the size of an image does not match the calibration, or the length of `points` does not match the header.
     pub fn write(
         &self,
         depth: &DepthView<'_>,
@@ -151,11 +150,11 @@ impl PointCloud {
 }
 
 impl ColorEye {
-    /// Gives a row of points the colors that the color image shows there.
+    /// Assigns the colors of the color image to a row of points.
     ///
-    /// Seen from an eye to the left of depth, what is near is shifted to the right, and the farther points
-    /// beside it lie behind it: their columns go back although the row goes on. So a row is followed from that
-    /// end of it at which what is near comes first.
+    /// Seen from a color sensor to the left of depth, near points are shifted to the right, and the farther
+    /// points next to them lie behind them: their columns decrease although the row continues. The row is
+    /// therefore traversed from the end at which near points come first.
     fn paint(&self, color: &ColorView<'_>, points: &mut [[u8; POINT_BYTES]]) {
         if self.from_depth.translation_meters[0] < 0.0 {
             self.paint_in_order(color, points.iter_mut().rev(), -1.0);
@@ -164,7 +163,7 @@ impl ColorEye {
         }
     }
 
-    /// `forward` is 1 where columns grow in this order, and -1 where they fall.
+    /// `forward` is 1 if columns increase in this order, and -1 if they decrease.
     fn paint_in_order<'p>(
         &self,
         color: &ColorView<'_>,
@@ -185,9 +184,9 @@ impl ColorEye {
     }
 }
 
-/// The color of the nearest pixel, if that is in the image.
+/// Returns the color of the nearest pixel, if it is inside the image.
 fn pixel_at(color: &ColorView<'_>, column: f32, row: f32) -> Option<[u8; 3]> {
-    // A pixel reaches half its size beyond its centre. A negative number must not become column 0.
+    // A pixel extends half its size beyond its centre. A negative number must not become column 0.
     let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
     if column < 0.0 || row < 0.0 { None } else { color.rgb(column as u32, row as u32) }
 }
@@ -205,33 +204,33 @@ fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError
     Err(PointCloudError::Size { stream: frame.stream(), image, calibrated })
 }
 
-/// Why there are no points.
+/// An error of the conversion to points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointCloudError {
-    /// It is not known where its pixels look.
+    /// The intrinsics of the stream are unknown.
     #[error("the intrinsics of {0} are not known")]
     NoIntrinsics(Stream),
-    /// It is not known from where it looks.
+    /// The transformation from the stream to depth is unknown.
     #[error("the transform from {0} to depth is not known")]
     NoTransform(Stream),
-    /// Its pixels cannot be told where they look.
+    /// The lens has an unsupported distortion model.
     #[error(
         "the lens of {0} has the distortion model `{1}`; points can be made with `none`, `brown-conrady`, \
              `modified-brown-conrady` and `inverse-brown-conrady`"
     )]
     Lens(Stream, Distortion),
-    /// The memory for the points is not as long as their header says.
+    /// The memory for the points does not have the size given by their header.
     #[error("the memory for the points is not as long as their header says")]
     Room,
-    /// The calibration is for another size.
+    /// The calibration is for another image size.
     #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,
             calibrated.0, calibrated.1)]
     Size {
-        /// Of this stream.
+        /// The stream.
         stream: Stream,
         /// Width and height of the image.
         image: (u32, u32),
-        /// Width and height for which its calibration is.
+        /// Width and height in the calibration.
         calibrated: (u32, u32),
     },
 }
@@ -264,7 +263,7 @@ mod tests {
     #[test]
     fn depth_becomes_points_and_color_is_looked_up() {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, 3, 1);
-        // Two pixels wide, and half a metre to the left of depth: it sees nearer points farther to the right.
+        // Two pixels wide, and half a metre to the left of depth: nearer points appear farther to the right.
         let mut color = stream(Stream::COLOR, PixelFormat::Rgb8, 2, 1);
         color.to_depth = Some(Extrinsics { translation_meters: [-0.5, 0.0, 0.0], ..Extrinsics::IDENTITY });
         let (depth_header, color_header) = (header(&depth), header(&color));
@@ -291,7 +290,7 @@ mod tests {
     fn what_is_hidden_from_the_eye_of_color_has_no_color() {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, 9, 1);
         let depth_header = header(&depth);
-        // Something near in columns 3 to 5, before a wall.
+        // A near object in columns 3 to 5, in front of a wall.
         let units: Vec<u8> =
             (0..9).flat_map(|x| if (3..6).contains(&x) { 1000_u16 } else { 4000 }.to_le_bytes()).collect();
         let depth_view = DepthView::new(Frame::new(&depth_header, &units).unwrap(), 0.001, None).unwrap();
@@ -299,7 +298,7 @@ mod tests {
         let color_header = header(&color);
         let color_view = ColorView::new(Frame::new(&color_header, &[7; 32]).unwrap()).unwrap();
         let mut hidden = |meters_right: f32| {
-            // Its image begins far to the left, so that every point is in it.
+            // The image starts far to the left, so that it contains every point.
             color.intrinsics.as_mut().unwrap().ppx = 12.0;
             let translation_meters = [meters_right, 0.0, 0.0];
             color.to_depth = Some(Extrinsics { translation_meters, ..Extrinsics::IDENTITY });
@@ -311,7 +310,8 @@ mod tests {
             let columns = points.iter().enumerate().filter(|(_, point)| point.unwrap().rgb.is_none());
             columns.map(|(column, _)| column).collect::<Vec<_>>()
         };
-        // The near part is shifted by 2 columns a metre, the wall by half of one: with 2 m, 3 columns apart.
+        // The near part is shifted by 2 columns per metre, the wall by half a column: with 2 m, 3 columns
+        // apart.
         assert_eq!(hidden(-2.0), [6, 7]);
         assert_eq!(hidden(2.0), [1, 2]);
         assert!(hidden(0.0).is_empty());

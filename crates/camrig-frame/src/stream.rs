@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 use crate::name::shown;
 
-/// The longest side of an image, in pixels.
+/// Maximum side of an image in pixels.
 pub const MAX_SIDE_PIXELS: u32 = 8192;
 
-/// The highest frame rate of a stream, in frames per second.
+/// Maximum frame rate of a stream in frames per second.
 pub const MAX_FRAMES_PER_SECOND: u32 = 1000;
 
-/// The longest name of a stream, in bytes.
+/// Maximum length of a stream's name in bytes.
 const STREAM_BYTES: usize = 32;
 
 /// The name of a stream of frames: 1 to 32 of `a-z`, `0-9` and `-`.
 ///
-/// There are constants for the usual ones; drivers and processors may declare others. The name says nothing
-/// about what the frames hold: that is the stream's [`Role`] and its declared payload.
+/// There are constants for the common ones; drivers and processors may declare others. The name does not determine the
+/// content of the frames: see the stream's [`Role`] and declared payload.
 ///
 /// ```
 /// use camrig_frame::Stream;
@@ -34,7 +34,7 @@ const STREAM_BYTES: usize = 32;
 #[serde(try_from = "Name<STREAM_BYTES>", into = "Name<STREAM_BYTES>")]
 pub struct Stream(Name<STREAM_BYTES>);
 
-/// Why a text is not the name of a [`Stream`].
+/// A text that is not a valid name of a [`Stream`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the name of a stream, which has 1 to {STREAM_BYTES} of `a-z`, `0-9` and `-`")]
 pub struct StreamError(String);
@@ -42,22 +42,22 @@ pub struct StreamError(String);
 impl Stream {
     /// The color image.
     pub const COLOR: Self = Self(Name::constant("color"));
-    /// The depth image: a distance along the optical axis for each pixel.
+    /// The depth image: for each pixel a distance along the optical axis.
     pub const DEPTH: Self = Self(Name::constant("depth"));
     /// The left infrared image, from which depth is computed.
     pub const INFRARED_1: Self = Self(Name::constant("infrared-1"));
     /// The right infrared image.
     pub const INFRARED_2: Self = Self(Name::constant("infrared-2"));
-    /// The confidence of each pixel of depth.
+    /// The confidence of each depth pixel.
     pub const CONFIDENCE: Self = Self(Name::constant("confidence"));
     /// The samples of the accelerometer.
     pub const ACCEL: Self = Self(Name::constant("accel"));
     /// The samples of the gyroscope.
     pub const GYRO: Self = Self(Name::constant("gyro"));
-    /// The points that are made from depth.
+    /// The points computed from depth.
     pub const POINTS: Self = Self(Name::constant("points"));
 
-    /// The usual streams, in the order in which lists show them; others follow in alphabetical order.
+    /// The common streams in display order; others follow alphabetically.
     const USUAL: [Self; 8] = [
         Self::COLOR,
         Self::DEPTH,
@@ -69,22 +69,22 @@ impl Stream {
         Self::POINTS,
     ];
 
-    /// The stream called `name`.
+    /// Creates the stream called `name`.
     ///
     /// # Errors
-    /// When `name` is empty, longer than 32 bytes, or has other characters than `a-z`, `0-9` and `-`.
+    /// If `name` is empty, longer than 32 bytes, or contains characters other than `a-z`, `0-9` and `-`.
     pub fn new(name: &str) -> Result<Self, StreamError> {
         let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
         Name::from_bytes(name.as_bytes(), allowed).map(Self).ok_or_else(|| StreamError(shown(name)))
     }
 
-    /// The name, as in topologies and logs.
+    /// Returns the name, as in topologies and logs.
     pub fn name(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// The usual streams first, in their own order; then by name.
+/// The common streams first, in display order; then by name.
 impl Ord for Stream {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let rank = |stream: &Self| Self::USUAL.iter().position(|it| it == stream).unwrap_or(usize::MAX);
@@ -132,7 +132,7 @@ impl From<Stream> for Name<STREAM_BYTES> {
     }
 }
 
-/// What the frames of a stream are for. Generic code asks for this, not for the stream's name.
+/// Role of a stream's frames. Generic code selects by role, not by the stream's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -149,7 +149,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role's name, such as `depth`.
+    /// Returns the role's name, such as `depth`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
@@ -186,10 +186,10 @@ pub struct StreamProfile {
 }
 
 impl StreamProfile {
-    /// A profile of `width` x `height` pixels at `frames_per_second`.
+    /// Creates a profile of `width` x `height` pixels at `frames_per_second`.
     ///
     /// # Errors
-    /// When a number is zero, a side is above [`MAX_SIDE_PIXELS`] or the rate above [`MAX_FRAMES_PER_SECOND`].
+    /// If a number is zero, a side is above [`MAX_SIDE_PIXELS`] or the rate above [`MAX_FRAMES_PER_SECOND`].
     pub fn new(width: u32, height: u32, frames_per_second: u32) -> Result<Self, ParseProfileError> {
         let sides = 1..=MAX_SIDE_PIXELS;
         if !sides.contains(&width) || !sides.contains(&height) {
@@ -232,7 +232,7 @@ impl FromStr for StreamProfile {
         let (width, height) = size.split_once('x').ok_or_else(syntax)?;
         let number = |digits: &str| {
             let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            // A number too large for its type is too large for any profile: let the range check say so.
+            // A number too large for its type is too large for any profile: the range check reports it.
             plain.then(|| digits.parse().unwrap_or(u32::MAX)).ok_or_else(syntax)
         };
         Self::new(number(width)?, number(height)?, number(rate)?)
@@ -253,7 +253,7 @@ impl From<StreamProfile> for String {
     }
 }
 
-/// Why a text is no [`StreamProfile`].
+/// A text that is not a valid [`StreamProfile`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseProfileError {
     /// Not of the form `640x480@30`.

@@ -1,4 +1,4 @@
-//! Frames with their meaning: depth in metres, color as red, green and blue, tensors, messages.
+//! Typed views of frames: depth in metres, color as red, green and blue, tensors, messages.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use crate::{
     DType, Encoding, FrameHeader, Intrinsics, Payload, PixelFormat, Role, SchemaName, Shape, Stream,
 };
 
-/// Where the content of a frame is. All that looks at content comes through here: another kind of memory is
-/// another variant.
+/// Location of a frame's content. All access to content goes through this type, so that another kind of memory only
+/// needs another variant.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Memory<'a> {
-    /// In the memory of this host.
+    /// Memory of this host.
     Host(&'a [u8]),
 }
 
 impl<'a> Memory<'a> {
-    /// The bytes, as this host can read them.
+    /// Returns the bytes, as readable by this host.
     pub fn bytes(self) -> &'a [u8] {
         let Self::Host(bytes) = self;
         bytes
@@ -49,7 +49,7 @@ pub struct Frame<'a> {
     memory: Memory<'a>,
 }
 
-/// Why a header and content do not make a frame.
+/// A header and content that do not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {stream} frame has {found} bytes, and its header says {expected}")]
 pub struct FrameError {
@@ -59,10 +59,10 @@ pub struct FrameError {
 }
 
 impl<'a> Frame<'a> {
-    /// A frame with this content.
+    /// Creates a frame with this content.
     ///
     /// # Errors
-    /// When the content is not exactly as long as `header` says.
+    /// If the length of the content differs from the size given by `header`.
     pub fn new(header: &'a FrameHeader, memory: impl Into<Memory<'a>>) -> Result<Self, FrameError> {
         let memory = memory.into();
         let (found, expected) = (memory.bytes().len(), header.size_bytes());
@@ -73,22 +73,22 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Everything but the content.
+    /// Returns the header.
     pub fn header(&self) -> &'a FrameHeader {
         self.header
     }
 
-    /// Which stream it belongs to.
+    /// Returns the stream.
     pub fn stream(&self) -> Stream {
         self.header.stream
     }
 
-    /// What it is for.
+    /// Returns the role.
     pub fn role(&self) -> Role {
         self.header.role
     }
 
-    /// What it holds.
+    /// Returns type and layout of the content.
     pub fn payload(&self) -> &'a Payload {
         &self.header.payload
     }
@@ -103,17 +103,18 @@ impl<'a> Frame<'a> {
         self.header.payload.size().map_or(0, |(_, height)| height)
     }
 
-    /// Where the content is.
+    /// Returns the location of the content.
     pub fn memory(&self) -> Memory<'a> {
         self.memory
     }
 
-    /// The content, rows with their padding.
+    /// Returns the content, including row padding.
     pub fn bytes(&self) -> &'a [u8] {
         self.memory.bytes()
     }
 
-    /// The rows from the top, without padding: of an image, points or motion. All the content as one row otherwise.
+    /// Returns the rows from the top, without padding, of an image, points or motion; otherwise the whole content
+    /// as one row.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let payload = &self.header.payload;
         let all = self.bytes().len().max(1);
@@ -124,7 +125,7 @@ impl<'a> Frame<'a> {
             .map(move |row| &row[..row_bytes.min(row.len())])
     }
 
-    /// The bytes of the pixel of an image in column `x` and row `y`; `None` outside the image.
+    /// Returns the bytes of an image's pixel in column `x` and row `y`; `None` outside the image.
     fn pixel(&self, x: u32, y: u32) -> Option<&'a [u8]> {
         let Payload::Image { format, width, height, stride_bytes } = self.header.payload else { return None };
         if x >= width || y >= height {
@@ -155,51 +156,51 @@ pub struct DepthView<'a> {
 }
 
 impl<'a> DepthView<'a> {
-    /// Depth with its unit; `None` when the frame is not an image of depth.
+    /// Creates a view with this depth unit; returns `None` if the frame is not a depth image.
     pub fn new(frame: Frame<'a>, unit_meters: f32, intrinsics: Option<&'a Intrinsics>) -> Option<Self> {
         let format = frame.payload().pixel_format().filter(|format| format.role() == Role::Depth)?;
         Some(Self { frame, format, unit_meters, intrinsics })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// Metres in one unit of depth.
+    /// Returns the depth unit in metres.
     pub fn unit_meters(&self) -> f32 {
         self.unit_meters
     }
 
-    /// The pinhole model, where the camera tells it.
+    /// Returns the pinhole model, if the camera reports it.
     pub fn intrinsics(&self) -> Option<&'a Intrinsics> {
         self.intrinsics
     }
 
-    /// The depth at column `x` and row `y` in depth units: 0 where there is no depth; `None` outside the image.
+    /// Returns the depth at column `x` and row `y` in depth units; 0 means no depth, `None` outside the image.
     /// Depth in metres is rounded to the nearest unit.
     pub fn units(&self, x: u32, y: u32) -> Option<u16> {
         self.frame.pixel(x, y).map(|bytes| self.units_of(bytes))
     }
 
-    /// The depth at column `x` and row `y` in metres along the optical axis; `None` outside the image or where
-    /// there is no depth.
+    /// Returns the depth at column `x` and row `y` in metres along the optical axis; `None` outside the image or
+    /// without depth.
     pub fn meters(&self, x: u32, y: u32) -> Option<f32> {
         self.frame.pixel(x, y).and_then(|bytes| self.meters_of(bytes))
     }
 
-    /// The depth in the middle of the image, in metres; `None` where there is no depth.
+    /// Returns the depth at the centre of the image in metres; `None` without depth.
     pub fn center_meters(&self) -> Option<f32> {
         self.meters(self.frame.width() / 2, self.frame.height() / 2)
     }
 
-    /// All depths in depth units, row by row, as [`Self::units`].
+    /// Iterates over all depths in depth units, row by row, like [`Self::units`].
     pub fn iter_units(&self) -> impl Iterator<Item = u16> + use<'a> {
         let view = *self;
         self.pixels().map(move |bytes| view.units_of(bytes))
     }
 
-    /// All depths in metres, row by row; `None` where there is no depth.
+    /// Iterates over all depths in metres, row by row; `None` for pixels without depth.
     pub fn iter_meters(&self) -> impl Iterator<Item = Option<f32>> + use<'a> {
         let view = *self;
         self.pixels().map(move |bytes| view.meters_of(bytes))
@@ -228,7 +229,7 @@ impl<'a> DepthView<'a> {
     }
 }
 
-/// A color frame, whatever its format, as red, green and blue.
+/// A color frame of any format, as red, green and blue.
 #[derive(Clone, Copy, Debug)]
 pub struct ColorView<'a> {
     frame: Frame<'a>,
@@ -236,30 +237,30 @@ pub struct ColorView<'a> {
 }
 
 impl<'a> ColorView<'a> {
-    /// Color of any format; `None` when the frame is not an image of light.
+    /// Creates a view; returns `None` if the frame is not a light image.
     pub fn new(frame: Frame<'a>) -> Option<Self> {
         let format = frame.payload().pixel_format().filter(|format| format.is_light())?;
         Some(Self { frame, format })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// How its pixels are stored.
+    /// Returns the pixel format.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// Red, green and blue at column `x` and row `y`; `None` outside the image.
+    /// Returns red, green and blue at column `x` and row `y`; `None` outside the image.
     pub fn rgb(&self, x: u32, y: u32) -> Option<[u8; 3]> {
         // Chroma is shared by a pair: its first pixel carries U, its second V.
         let pair = || Some((self.frame.pixel(x & !1, y)?, self.frame.pixel(x | 1, y)));
         self.format.decode_rgb(self.frame.pixel(x, y)?, pair)
     }
 
-    /// The whole image as RGB8, 3 bytes a pixel, row by row without padding.
+    /// Converts the whole image to RGB8, 3 bytes per pixel, row by row without padding.
     pub fn to_rgb8(&self) -> Vec<u8> {
         let (width, height) = (self.frame.width(), self.frame.height());
         let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
@@ -294,39 +295,39 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
-    /// A tensor; `None` when the frame is not [`Payload::Tensor`].
+    /// Creates a view; returns `None` if the payload is not [`Payload::Tensor`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
         let Payload::Tensor { dtype, shape } = frame.payload() else { return None };
         Some(Self { frame, dtype: *dtype, shape })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// The type of the elements.
+    /// Returns the element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The length of each dimension.
+    /// Returns the length of each dimension.
     pub fn shape(&self) -> &'a [u32] {
         self.shape.lengths()
     }
 
-    /// The elements in little endian, the last dimension contiguous.
+    /// Returns the elements in little endian, the last dimension contiguous.
     pub fn bytes(&self) -> &'a [u8] {
         self.frame.bytes()
     }
 
-    /// The elements; `None` when they are not `f32`.
+    /// Iterates over the elements; `None` if they are not `f32`.
     pub fn iter_f32(&self) -> Option<impl ExactSizeIterator<Item = f32> + use<'a>> {
         let elements = self.bytes().as_chunks().0;
         (self.dtype == DType::F32).then(|| elements.iter().copied().map(f32::from_le_bytes))
     }
 
-    /// The bytes of the element at `index`, a position in each dimension; `None` outside the tensor.
+    /// Returns the bytes of the element at `index`, one position per dimension; `None` outside the tensor.
     pub fn element(&self, index: &[u32]) -> Option<&'a [u8]> {
         let lengths = self.shape();
         if index.len() != lengths.len() || index.iter().zip(lengths).any(|(at, length)| at >= length) {
@@ -347,33 +348,33 @@ pub struct MessageView<'a> {
 }
 
 impl<'a> MessageView<'a> {
-    /// A message; `None` when the frame is not [`Payload::Message`].
+    /// Creates a view; returns `None` if the payload is not [`Payload::Message`].
     pub fn new(frame: Frame<'a>) -> Option<Self> {
         let Payload::Message { schema, encoding, .. } = frame.payload() else { return None };
         Some(Self { frame, schema, encoding })
     }
 
-    /// The frame itself.
+    /// Returns the underlying frame.
     pub fn frame(&self) -> Frame<'a> {
         self.frame
     }
 
-    /// The name of the schema.
+    /// Returns the name of the schema.
     pub fn schema(&self) -> &'a str {
         self.schema.as_str()
     }
 
-    /// The encoding, such as `json`.
+    /// Returns the encoding, such as `json`.
     pub fn encoding(&self) -> &'a str {
         self.encoding.as_str()
     }
 
-    /// The message.
+    /// Returns the encoded message.
     pub fn bytes(&self) -> &'a [u8] {
         self.frame.bytes()
     }
 
-    /// The message as text; `None` when it is not UTF-8.
+    /// Returns the message as text; `None` if it is not valid UTF-8.
     pub fn text(&self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()).ok()
     }
@@ -418,7 +419,7 @@ mod tests {
             assert_eq!((color.rgb(0, 0), color.rgb(1, 0)), (Some([1, 2, 3]), Some([4, 5, 6])));
             assert_eq!(color.to_rgb8(), [1, 2, 3, 4, 5, 6]);
         }
-        // BT.601's own reference points: black, white and full red.
+        // Reference values of BT.601: black, white and full red.
         let header = header(Stream::COLOR, PixelFormat::Yuyv, 4, 1, 8);
         let color = [16, 128, 235, 128, 81, 90, 81, 240];
         let color = ColorView::new(Frame::new(&header, &color).unwrap()).unwrap();

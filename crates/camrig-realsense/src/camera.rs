@@ -1,7 +1,7 @@
-//! A device with its streams chosen: what it says of itself, and its frames as they come.
+//! An open device with its chosen streams: its description, and its frames.
 //!
-//! A live camera and a file differ only in how the device is found, in how its streams are chosen and in who
-//! waits for whom. It knows no framesets.
+//! A live camera and a file differ only in how the device is found, how its streams are chosen, and whether frames wait
+//! for free places. This module does not depend on framesets.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,42 +28,41 @@ use crate::sys::OptionKind;
 use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Overflow, Pixels, Sink};
 use crate::turn::Turns;
 
-/// Frames of each stream that may wait for the capture thread.
+/// Maximum number of frames of each stream that wait for the capture thread.
 const QUEUED_FRAMES_PER_STREAM: usize = 8;
 
-/// Samples of motion that may wait for the capture thread: those of a second and more, at the rates that cameras
-/// have.
+/// Maximum number of samples of motion that wait for the capture thread: those of more than a second at cameras' rates.
 const QUEUED_SAMPLES: usize = 1024;
 
-/// The depth unit of all D400 cameras but the D405, which says its own.
+/// The depth unit of all D400 cameras except the D405, which reports its own.
 const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 
 /// An open device. It sends nothing before [`Camera::start`].
 pub(crate) struct Camera {
-    // Dropped in this order: without its receiver no callback waits for room, so that sensors can stop.
+    // Dropped in this order: without its receiver no callback waits for a free place, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
     samples: Option<Receiver<Arrived>>,
     sensors: Vec<OpenSensor>,
-    /// Writes a file, whose index it writes when it drops.
+    /// Records into a file, and writes the file's index when it is dropped.
     recorder: Option<OpenDevice>,
     device: OpenDevice,
     _context: Context,
-    /// How it takes its turn.
+    /// The name under which it takes the host-wide lock.
     who: String,
     subject: Subject,
     chosen: Vec<Candidate>,
-    /// What there is to set; none in a file.
+    /// The settings; `None` for a file.
     settings: Option<Resolved>,
     chain: Chain,
-    /// Where a live camera is recorded to.
+    /// The file of a live camera's recording.
     record_to: Option<PathBuf>,
-    /// None for a live camera.
+    /// `None` for a live camera.
     playback: Option<Playback>,
-    /// What found no room in the queue.
+    /// Counts the frames that found no free place in the queue.
     overflow: Arc<Overflow>,
-    /// Each stream's newest frame since the start.
+    /// The newest frame of each stream since the start.
     newest: BTreeMap<Stream, Newest>,
-    /// How many frames of each stream came again since this was last asked.
+    /// Number of repeated frames of each stream since the last `take_repeated`.
     repeated: BTreeMap<Stream, u64>,
 }
 
@@ -72,30 +71,30 @@ pub(crate) struct Camera {
 struct Newest {
     number: u64,
     timestamp: Timestamp,
-    /// Whether it is the first one, too.
+    /// Whether it is also the first one.
     is_first: bool,
 }
 
-/// How a file plays.
+/// The playback settings of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Playback {
     real_time: bool,
     pub(crate) repeat: bool,
 }
 
-/// What came of waiting for a frame.
+/// The result of waiting for a frame.
 #[allow(clippy::large_enum_variant, reason = "it is nearly always a frame, and taken apart at once")]
 pub(crate) enum Event {
     Frame(FrameHeader, Pixels, u64),
     Sample(Stream, Sample),
     Nothing,
-    /// A file has come to its end; nothing comes before the next [`Camera::start`].
+    /// The end of a file; nothing follows before the next [`Camera::start`].
     End,
 }
 
 impl Camera {
-    /// Finds the device, chooses its streams and sets what was asked for. Others who wait for their turn learn
-    /// that it is that of `who`.
+    /// Finds the device, chooses its streams and applies its settings. `who` names the caller to processes that wait
+    /// for the host-wide lock.
     pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {
         let _turn = Turns::of_this_host().take(who)?;
         let mut camera = Self::open_in(context()?, who, request)?;
@@ -103,13 +102,13 @@ impl Camera {
         Ok(camera)
     }
 
-    /// As [`Self::open`], but leaves the device as it is.
+    /// Like [`Self::open`], but without changing the device.
     pub(crate) fn look(who: &str, request: &Request) -> Result<Self, DriverError> {
         let _turn = Turns::of_this_host().take(who)?;
         Self::open_in(context()?, who, request)
     }
 
-    /// As [`Self::look`], among the devices of `context`.
+    /// Like [`Self::look`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
         let mut model = String::new();
         let (subject, device, playback) = match &request.source {
@@ -173,7 +172,7 @@ impl Camera {
         })
     }
 
-    /// Sets what was asked for, and begins to record. Until then the device is as it was found.
+    /// Applies the settings, and starts the recording. Before that the device is unchanged.
     pub(crate) fn set_up(&mut self) -> Result<(), DriverError> {
         if let Some(settings) = &self.settings {
             settings.apply(&self.subject, &self.device, &self.sensors)?;
@@ -185,7 +184,7 @@ impl Camera {
         };
         let recorder = self.device.record(&path).map_err(error)?;
         let sensors = recorder.sensors().map_err(error)?;
-        // What was chosen is known by its place among the sensors' profiles.
+        // Chosen streams are identified by their index among the sensors' profiles.
         if candidates(&sensors) != candidates(&self.sensors) {
             return Err(error(Fault::new("the recorder has other streams")));
         }
@@ -194,17 +193,17 @@ impl Camera {
         Ok(())
     }
 
-    /// How the file plays; none for a live camera.
+    /// Returns the playback settings; `None` for a live camera.
     pub(crate) fn playback(&self) -> Option<Playback> {
         self.playback
     }
 
-    /// The streams and their rates.
+    /// Returns the streams and their profiles.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (Stream, StreamProfile)> + '_ {
         self.chosen.iter().map(|chosen| (chosen.stream, chosen.profile))
     }
 
-    /// Starts the sensors. A file plays from its beginning.
+    /// Starts the sensors. A file plays from its start.
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         let live = self.playback.is_none();
         let _turn = live.then(|| Turns::of_this_host().take(&self.who)).transpose()?;
@@ -213,14 +212,14 @@ impl Camera {
         let (sample_sender, samples) = sync_channel(QUEUED_SAMPLES);
         (self.receiver, self.samples) = (Some(receiver), Some(samples));
         self.newest.clear();
-        // Sensors start one after another, and a player starts with the first of them: it has to be held
-        // until the last is there, or the first frames of the others are lost.
+        // Sensors start one after another, and a player starts with the first of them: it has to be paused until all
+        // have started, otherwise the first frames of the others would be lost.
         if let Some(playback) = self.playback {
             let held = self.device.set_real_time(playback.real_time).and_then(|()| self.device.pause());
             held.map_err(|fault| self.subject.refuses(&fault))?;
         }
-        // Even a held player reads one frame when its first sensor starts. A stream that is opened after that
-        // is left out for good if its frames all lie before the next one, so every sensor opens first.
+        // Even a paused player reads one frame when its first sensor starts. A stream that is opened after that is
+        // omitted if all its frames lie before the next one, so every sensor is opened first.
         for (number, sensor) in self.sensors.iter_mut().enumerate() {
             let indices: Vec<_> =
                 self.chosen.iter().filter(|it| it.sensor == number).map(|it| it.index).collect();
@@ -228,8 +227,8 @@ impl Camera {
                 sensor.open(&indices).map_err(|fault| self.subject.refuses(&fault))?;
             }
         }
-        // Only a player that plays as fast as its frames are taken may be held up by its callbacks: a live
-        // camera, or a recording at its own pace, would lose frames unseen instead of with a gap in numbers.
+        // Callbacks may only wait in a player that plays as fast as its frames are taken: a live camera, or a
+        // recording at its own pace, would lose frames without a gap in their numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);
         for sensor in self.sensors.iter_mut().filter(|sensor| sensor.is_open()) {
             let started = sensor.start(Sink {
@@ -246,30 +245,30 @@ impl Camera {
         Ok(())
     }
 
-    /// Whether frames come, or have come to their end.
+    /// Returns whether it was started.
     pub(crate) fn is_running(&self) -> bool {
         self.receiver.is_some()
     }
 
-    /// Leaves out the frames that have come and were not taken.
+    /// Discards the frames in the queue.
     pub(crate) fn discard(&self) {
         self.receiver.iter().chain(&self.samples).flat_map(Receiver::try_iter).for_each(drop);
         self.take_overflow().for_each(drop);
     }
 
-    /// How many frames of which streams found no room in the queue since this was last asked.
+    /// Takes the numbers of frames of each stream that found no free place in the queue.
     pub(crate) fn take_overflow(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
         self.overflow
             .take()
             .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }
 
-    /// How many frames of which streams came again, and were left out, since this was last asked.
+    /// Takes the numbers of repeated frames of each stream.
     pub(crate) fn take_repeated(&mut self) -> impl Iterator<Item = (Stream, u64)> + use<> {
         std::mem::take(&mut self.repeated).into_iter().filter(|(_, frames)| *frames > 0)
     }
 
-    /// The next sample of motion that has come, or else waits at most `timeout` for the next frame.
+    /// Returns the next sample of motion in the queue, or else waits at most `timeout` for the next frame.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
         while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
             let measured = arrived.frame.measured().map_err(|fault| self.subject.refuses(&fault))?;
@@ -284,14 +283,14 @@ impl Camera {
         let Some(receiver) = &self.receiver else { return Ok(Event::End) };
         let arrived = match receiver.recv_timeout(timeout) {
             Ok(arrived) => arrived,
-            // The sensors hold the other end until they are silent, which only the end of a file makes them.
+            // The sensors hold the senders until they are silenced, which happens only at the end of a file.
             Err(RecvTimeoutError::Disconnected) => {
                 self.receiver = None;
                 return Ok(Event::End);
             }
             Err(RecvTimeoutError::Timeout) => {
                 if self.playback.is_some() && self.device.is_stopped().unwrap_or(true) {
-                    // The queue has been seen empty, so there is room for what callbacks still bring.
+                    // The queue was empty, so there are free places for the remaining callbacks.
                     self.sensors.iter_mut().for_each(OpenSensor::silence);
                 }
                 if self.device.is_gone() {
@@ -300,7 +299,7 @@ impl Camera {
                 return Ok(Event::Nothing);
             }
         };
-        // The device is there, whatever it sends.
+        // The device is connected, although the frame is invalid.
         let bad = |fault| DriverError::new(format!("{} sent a bad frame: {fault}", self.subject));
         let image = arrived.frame.into_image().map_err(bad)?;
         let Some(header) = header(&image) else {
@@ -313,36 +312,36 @@ impl Camera {
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
     }
 
-    /// Whether it is the newest frame once more, or a sample; if so it is counted.
+    /// Returns whether it is a repetition of the newest frame or sample, and counts it.
     fn came_again(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
         let newest = self.newest.get(&stream).copied();
-        // By both: a camera that does not count sends new frames with old numbers.
+        // Number and timestamp are compared, because a camera that does not count sends new frames with equal numbers.
         let Some(same) = newest.filter(|newest| (newest.number, newest.timestamp) == (number, timestamp))
         else {
             self.newest.insert(stream, Newest { number, timestamp, is_first: newest.is_none() });
             return false;
         };
-        // What a held player has read first may slip through when it is let go, and then comes again: nobody has
-        // sent it twice.
+        // The frame that a paused player has read first may arrive before and again after it resumes; that is no
+        // repetition by the camera.
         let slipped_through = self.playback.is_some() && same.is_first;
         *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
         true
     }
 
-    /// What an option of a sensor is.
+    /// Returns the value of a sensor's option.
     #[cfg(test)]
     pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
         self.sensors[sensor].options().get(kind).unwrap()
     }
 
-    /// Does to the frames of an instant what was asked for. Not all of them may come out.
+    /// Processes the frames of an instant with the filters and the alignment. Not all frames may remain.
     pub(crate) fn process(&self, frames: Frames) -> Result<Frames, DriverError> {
         self.chain.apply(frames).map_err(|fault| {
             DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))
         })
     }
 
-    /// Everything that stays the same.
+    /// Returns the static description of the camera.
     pub(crate) fn info(&self) -> CameraInfo {
         let Device { model, serial, firmware, usb_type, .. } = describe(self.device.device());
         let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
@@ -372,7 +371,7 @@ impl Camera {
         let profile = self.sensors[chosen.sensor].profile(chosen.index);
         let place = self.chain.place_of_depth();
         let depth = self.chosen.iter().find(|it| it.stream == place);
-        // Where no depth is chosen, any profile of depth is in the same place.
+        // If no depth stream is chosen, any depth profile has the same viewpoint.
         let depth = depth.map(|it| (it.sensor, it.index)).or_else(|| self.any_depth());
         let depth = depth.and_then(|(sensor, index)| self.sensors[sensor].profile(index));
         let intrinsics = profile.as_ref().and_then(|profile| profile.get().intrinsics().ok());

@@ -1,6 +1,6 @@
-//! The driver `realsense`: frames of one camera become its framesets.
+//! The driver `realsense`: turns the frames of one camera into framesets.
 //!
-//! It joins `camera` and `gather` and decides how long to wait: for a partner, for the end, for a new start.
+//! It combines `camera` and `gather`, and decides how long to wait for partners, for the end, and for a restart.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,29 +23,29 @@ use crate::recording;
 use crate::request::{Request, Selection, SourceRequest, StreamRequest};
 use crate::sys::Pixels;
 
-/// How often the end of a file is looked for, and a frame that waits in vain for a partner.
+/// Interval at which the end of a file, and frames without a partner, are checked.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long probing a file waits for its first frame.
+/// Maximum wait of a probe for a file's first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 
-/// How a probe takes its turn.
+/// The name under which a probe takes the host-wide lock.
 const PROBE: &str = "a check of devices";
 
 /// A RealSense camera, live or recorded.
 ///
-/// A frameset holds librealsense's own frames until its last handle drops; nothing is copied. librealsense
-/// hands out 16 frames a stream at most (32 from a file) and then silently stops, so every frame is marked as
-/// kept when it comes: it no longer counts among those, and its memory is recycled all the same. What bounds
-/// the memory is our own: the camera's `slots`, 8 frames a stream in the queue, and those that wait for a
-/// partner, 9 a stream at most.
+/// A frameset holds librealsense's own frames until its last handle is dropped; nothing is copied. librealsense limits
+/// the frames in use to 16 per stream (32 for a file) and then silently stops, so every frame is marked as kept when it
+/// arrives: it then no longer counts towards the limit, but its memory is still recycled. Memory is bounded by the
+/// driver's own limits: the camera's `slots`, 8 frames per stream in the queue, and at most 9 per stream that wait for
+/// a partner.
 ///
-/// Samples of motion are copied: they come with the frameset that they are no later than.
+/// Samples of motion are copied: they are part of the first frameset that is not older than they are.
 ///
-/// From a file with `real_time = false` every frame comes exactly once, however long its consumers take. At
-/// the pace of the recording, and from a live camera, frames that find the queue full are lost, which shows
-/// as a gap in their numbers. What a player at that pace leaves out behind the last frame that comes shows
-/// nowhere: librealsense tells how long a file is, not how many frames are in it.
+/// From a file with `real_time = false` every frame arrives exactly once, however slow its consumers are. At the pace
+/// of the recording, and from a live camera, frames that find the queue full are lost, which leaves a gap in their
+/// numbers. Frames that a player at that pace drops after the last delivered frame are not counted: librealsense
+/// reports the duration of a file, but not its number of frames.
 pub struct RealSense {
     grabber: Grabber,
 }
@@ -90,7 +90,7 @@ impl Driver for RealSense {
                 return Camera::look(PROBE, &request).map(drop);
             }
         };
-        // What a file holds shows only when it is played: up to its first frame, in a few milliseconds.
+        // The content of a file is known only when it is played: up to its first frame, in a few milliseconds.
         (file.real_time, file.repeat) = (false, false);
         let name = file.path.display().to_string();
         let camera = Camera::look(PROBE, &request)?;
@@ -107,8 +107,8 @@ impl Driver for RealSense {
 
     fn open(name: &str, options: Options) -> Result<Self, DriverError> {
         let mut grabber = Grabber::new(Camera::open(&who(name), &Request::new(&options)?)?);
-        // A slave runs before its master does. All cameras of a rig are open before the first is started, in
-        // whichever process it is.
+        // A slave runs before its master. All cameras of a rig, in all processes, are open before the first one is
+        // started.
         if options.sync == Some(HardwareSync::Slave) {
             grabber.start()?;
         }
@@ -126,7 +126,7 @@ impl Driver for RealSense {
     fn reset(name: &str, options: &Options) -> Result<(), DriverError> {
         match options.selection()? {
             Some(selection) => find::reset(&who(name), &selection),
-            // A file that is opened again is as good as new.
+            // A file needs no reset.
             None => Ok(()),
         }
     }
@@ -151,12 +151,12 @@ impl Driver for RealSense {
     }
 }
 
-/// How the camera called `name` takes its turn.
+/// Returns the name under which the camera called `name` takes the host-wide lock.
 fn who(name: &str) -> String {
     format!("camera `{name}`")
 }
 
-/// What came of waiting for a frameset.
+/// The result of waiting for a frameset.
 #[allow(clippy::large_enum_variant, reason = "it is nearly always a frameset, and taken apart at once")]
 pub(crate) enum Grabbed {
     FrameSet { arrival_nanos: u64, headers: FrameHeaders, held: Held },
@@ -164,7 +164,7 @@ pub(crate) enum Grabbed {
     End,
 }
 
-/// The pixels of a frameset, in librealsense's memory; behind them its motion.
+/// The pixels of a frameset in librealsense's memory, followed by its motion.
 pub(crate) struct Held {
     pub(crate) images: ArrayVec<Pixels, MAX_FRAMES>,
     motion: ArrayVec<Vec<u8>, MAX_FRAMES>,
@@ -179,19 +179,19 @@ impl HeldFrames for Held {
     }
 }
 
-/// A camera and the frames that wait for a partner: all of the driver but the output.
+/// A camera with the frames that wait for a partner: the driver without its output.
 pub(crate) struct Grabber {
     pub(crate) camera: Camera,
     pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
     motion: Motion,
-    /// How long a frame waits for its partners; none in a file, where the frames behind it decide, so that
-    /// every play gives the same framesets.
+    /// Maximum time for which a frame waits for its partners; `None` for a file, where later frames decide, so that
+    /// every playback gives the same framesets.
     patience: Option<Duration>,
-    /// How many frames of each stream were left out since this was last asked.
+    /// Number of frames of each stream that were discarded without a partner since the last `take_lost`.
     without_partner: BTreeMap<Stream, u64>,
     ended: bool,
-    /// Whether the file has given a frame since it was last started.
+    /// Whether the file has delivered a frame since it was last started.
     fruitful: bool,
 }
 
@@ -202,9 +202,9 @@ impl Grabber {
         let (slowest, fastest) = (rates().min().unwrap_or(1), rates().max().unwrap_or(1));
         let gatherer = Gatherer::new(images().map(|(stream, _)| stream), fastest);
         let motion = Motion::new(camera.streams());
-        // Two periods of the slowest stream: one until its next frame is due, one for its way here.
+        // Two periods of the slowest stream: one until its next frame, one for its latency.
         let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
-        // Before the camera streams: asking it for options then would be in its way.
+        // Before the camera streams, because reading options would disturb it then.
         let info = camera.info();
         Self {
             camera,
@@ -218,7 +218,7 @@ impl Grabber {
         }
     }
 
-    /// Lets frames flow. When they do already, those that have come by now are left out.
+    /// Starts the camera. If it was started before, queued frames are discarded.
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         if self.camera.is_running() {
             self.camera.discard();
@@ -230,12 +230,12 @@ impl Grabber {
     /// Waits at most `timeout` for the next frameset.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Grabbed, DriverError> {
         let deadline = Instant::now() + timeout;
-        // Whether every frame that has come was looked at: a partner may be among them.
+        // Set when every queued frame was examined, because a partner may be among them.
         let mut quiet = false;
         loop {
             let give_up_before_nanos = if quiet || self.ended { self.give_up_before_nanos() } else { 0 };
-            // Samples are here before the image of their time, which takes longer. In a file they are waited for,
-            // so that every play gives the same framesets.
+            // Samples arrive before the image of their time, which takes longer. In a file they are waited for, so
+            // that every playback gives the same framesets.
             let ready = |instant| self.patience.is_some() || self.motion.is_past(instant);
             if let Some(together) = self.gatherer.take(give_up_before_nanos, ready) {
                 let instants = together.iter().map(|waiting| waiting.timestamp);
@@ -286,7 +286,7 @@ impl Grabber {
         }
     }
 
-    /// The frames that the device gave and that were left out since this was last asked, and why.
+    /// Takes the numbers of frames that the device delivered and the driver discarded, with their reasons.
     pub(crate) fn take_lost(&mut self) -> Vec<(Stream, LostReason, u64)> {
         let without_partner =
             std::mem::take(&mut self.without_partner).into_iter().chain(self.motion.take_lost());

@@ -1,25 +1,25 @@
-//! Which frames make a frameset: those of the same instant, each at most once and none left out.
+//! Gathers frames of the same instant into framesets, each frame exactly once.
 //!
-//! The streams of a camera arrive one by one, each in its own order, and one may be a few frames ahead of
-//! another. Frames belong together when the same clock dates them within half a frame period of each other;
-//! a frame without a partner becomes a frameset of one. It knows no librealsense: frames are any `F`.
+//! The streams of a camera arrive separately, each in order, and one may be a few frames ahead of another. Frames
+//! belong together if their timestamps of the same clock are within half a frame period; a frame without a partner
+//! becomes a frameset of one frame. This module does not depend on librealsense: frames are of any type `F`.
 
 use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
 use camrig::frame::{MAX_FRAMES, Stream, Timestamp};
 
-/// How many frames of a stream wait for an earlier frame of another one before that counts as lost.
+/// Number of frames of a stream that may wait for an earlier frame of another one before that counts as lost.
 ///
-/// A player may be three frames ahead with one stream (one in hand, one queued, one read); the rest is for
-/// recordings whose streams were written late.
+/// A player may be three frames ahead with one stream (one in use, one queued, one read); the others are for recordings
+/// whose streams were written late.
 const LOOKAHEAD_FRAMES: usize = 8;
 
 /// A frame that waits for its partners.
 #[derive(Debug)]
 pub(crate) struct Waiting<F> {
     pub(crate) timestamp: Timestamp,
-    /// When it came, by the host's monotonic clock.
+    /// Its arrival, by the host's monotonic clock.
     pub(crate) arrival_nanos: u64,
     pub(crate) frame: F,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Waiting<F> {
 /// Frames of one instant, at most one of each stream, in the order of the streams.
 pub(crate) type Together<F> = ArrayVec<Waiting<F>, MAX_FRAMES>;
 
-/// Sorts the frames of one camera into framesets.
+/// Gathers the frames of one camera into framesets.
 #[derive(Debug)]
 pub(crate) struct Gatherer<F> {
     tolerance_nanos: u64,
@@ -35,16 +35,16 @@ pub(crate) struct Gatherer<F> {
 }
 
 impl<F> Gatherer<F> {
-    /// For `streams`, of which the fastest gives `frames_per_second`.
+    /// Creates a gatherer for `streams`, the fastest of which has `frames_per_second`.
     pub(crate) fn new(streams: impl IntoIterator<Item = Stream>, frames_per_second: u32) -> Self {
         Self {
-            // Half the shortest period: no frame then has two partners in one stream.
+            // Half the shortest period, so that no frame has two partners in one stream.
             tolerance_nanos: 500_000_000 / u64::from(frames_per_second.max(1)),
             queues: streams.into_iter().map(|stream| (stream, VecDeque::new())).collect(),
         }
     }
 
-    /// Takes the next frame of `stream`; gives it back when the camera has no such stream.
+    /// Adds the next frame of `stream`; returns it if the camera has no such stream.
     pub(crate) fn put(&mut self, stream: Stream, frame: Waiting<F>) -> Result<(), Waiting<F>> {
         match self.queues.iter_mut().find(|(own, _)| *own == stream) {
             Some((_, queue)) => queue.push_back(frame),
@@ -53,19 +53,19 @@ impl<F> Gatherer<F> {
         Ok(())
     }
 
-    /// The next frameset, once it is certain which frames belong to it: every stream has shown a frame, or
-    /// the first frame has waited long enough, which is since before `give_up_before_nanos`. What is not `ready` for
-    /// an instant is waited for in the same way.
+    /// Returns the next frameset as soon as its frames are certain: every stream has a later frame, or the first
+    /// frame has waited since before `give_up_before_nanos`. An instant that is not `ready` is waited for in the same
+    /// way.
     ///
-    /// With 0 no frame gives up but for the frames behind it, so the result depends on the frames alone;
-    /// with `u64::MAX` none waits.
+    /// With 0 only later frames end the wait, so the result depends on the frames alone; with `u64::MAX` nothing is
+    /// waited for.
     pub(crate) fn take(
         &mut self,
         give_up_before_nanos: u64,
         ready: impl Fn(Timestamp) -> bool,
     ) -> Option<Together<F>> {
         let heads = || self.queues.iter().filter_map(|(_, queue)| queue.front());
-        // Timestamps of different clocks do not compare: the frame that came first says by which clock.
+        // Timestamps of different clocks are not comparable: the frame that arrived first determines the clock.
         let clock = heads().min_by_key(|head| head.arrival_nanos)?.timestamp.clock;
         let same_clock = |head: &&Waiting<F>| head.timestamp.clock == clock;
         let first = heads().filter(same_clock).min_by_key(|head| head.timestamp.nanos)?;
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use camrig::frame::Clock;
 
-    /// Puts `(stream, milliseconds)` one after another into a gatherer for 30 frames per second, and gives
-    /// the milliseconds of each frameset. The frames come 1 ns apart.
+    /// Adds frames as `(stream, clock, milliseconds)` to a gatherer for 30 frames per second, and returns the
+    /// milliseconds of each frameset. The frames arrive 1 ns apart.
     fn gather(frames: &[(Stream, Clock, u64)], patience_nanos: Option<u64>) -> Vec<Vec<u64>> {
         let mut gatherer = Gatherer::new([Stream::COLOR, Stream::DEPTH], 30);
         let mut framesets = Vec::new();
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn patience_ends_the_wait_for_a_silent_stream() {
         let frames: Vec<_> = (0..4).map(|index| (DEPTH, GLOBAL, index * 33)).collect();
-        // The last frame has not waited long enough when the next would come, and leaves at the end.
+        // The last frame has not waited long enough when the next one would arrive, and leaves at the end.
         assert_eq!(gather(&frames, Some(2)), [[0], [33], [66], [99]]);
         let mut gatherer = Gatherer::new([COLOR, DEPTH], 30);
         let timestamp = Timestamp { clock: GLOBAL, nanos: 0 };

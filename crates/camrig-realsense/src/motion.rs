@@ -1,7 +1,7 @@
-//! Samples of motion, from when they come until a frameset takes them.
+//! Samples of motion that wait for a frameset.
 //!
-//! A frameset takes those that are no later than its first image. Later ones wait for the next, and those behind the
-//! last frameset have none to come with. It knows no librealsense.
+//! A frameset takes the samples that are not later than its first image. Later ones wait for the next frameset, and
+//! those after the last frameset are discarded. This module does not depend on librealsense.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use camrig::frame::{FrameHeader, MotionSample, Stream, StreamInfo, StreamProfile
 
 use crate::profiles::is_motion;
 
-/// What one motion sensor measured at one time.
+/// One sample of a motion sensor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// The device's number.
@@ -18,21 +18,21 @@ pub(crate) struct Sample {
     pub(crate) xyz: [f32; 3],
 }
 
-/// The samples of one camera that no frameset has taken.
+/// The samples of one camera that are in no frameset yet.
 #[derive(Debug)]
 pub(crate) struct Motion(Vec<Queue>);
 
-/// Those of one stream.
+/// The samples of one stream.
 #[derive(Debug)]
 struct Queue {
     info: StreamInfo,
     samples: VecDeque<Sample>,
-    /// How many found no frameset since this was last asked.
+    /// Number of samples that were discarded since the last `take_lost`.
     lost: u64,
 }
 
 impl Motion {
-    /// For those of `streams` that are of motion.
+    /// Creates queues for those of `streams` that are of motion.
     pub(crate) fn new(streams: impl Iterator<Item = (Stream, StreamProfile)>) -> Self {
         let queue = |(stream, profile): (_, StreamProfile)| Queue {
             info: StreamInfo::motion(stream, profile.frames_per_second()),
@@ -42,7 +42,7 @@ impl Motion {
         Self(streams.filter(|(stream, _)| is_motion(*stream)).map(queue).collect())
     }
 
-    /// Takes the next sample of `stream`. When more wait than a frame can hold, the oldest is lost.
+    /// Adds the next sample of `stream`. If more samples wait than a frame can hold, the oldest is discarded.
     pub(crate) fn put(&mut self, stream: Stream, sample: Sample) {
         let Some(queue) = self.0.iter_mut().find(|own| own.info.stream == stream) else { return };
         if queue.samples.len() as u64 == queue.info.largest().numbers() {
@@ -52,23 +52,23 @@ impl Motion {
         queue.samples.push_back(sample);
     }
 
-    /// Whether no sample can come any more that a frameset of this instant takes.
+    /// Returns whether all samples of a frameset of this instant have arrived.
     pub(crate) fn is_past(&self, instant: Timestamp) -> bool {
         let is_past = |queue: &Queue| queue.samples.back().is_some_and(|last| !last.belongs_to(instant));
         self.0.iter().all(is_past)
     }
 
-    /// The frames for a frameset of this instant: of each stream that has samples for it.
+    /// Takes the frames of a frameset of this instant: one of each stream with samples for it.
     pub(crate) fn take(&mut self, instant: Timestamp) -> impl Iterator<Item = (FrameHeader, Vec<u8>)> {
         self.0.iter_mut().filter_map(move |queue| queue.take(instant))
     }
 
-    /// Forgets what no frameset will take: a file starts anew.
+    /// Discards all samples, because a file restarts.
     pub(crate) fn clear(&mut self) {
         self.0.iter_mut().for_each(|queue| queue.samples.clear());
     }
 
-    /// How many samples of which streams found no frameset since this was last asked.
+    /// Takes the numbers of discarded samples of each stream.
     pub(crate) fn take_lost(&mut self) -> impl Iterator<Item = (Stream, u64)> {
         let lost = self.0.iter_mut().map(|queue| (queue.info.stream, std::mem::take(&mut queue.lost)));
         lost.filter(|(_, samples)| *samples > 0)
@@ -77,7 +77,7 @@ impl Motion {
 
 impl Queue {
     fn take(&mut self, instant: Timestamp) -> Option<(FrameHeader, Vec<u8>)> {
-        // A frame has one clock: where that changes, the rest comes with the next frameset.
+        // A frame has one clock: after a change of the clock, the other samples are in the next frameset.
         let clock = self.samples.front()?.timestamp.clock;
         let of_frame = |sample: &&Sample| sample.timestamp.clock == clock && sample.belongs_to(instant);
         let count = self.samples.iter().take_while(of_frame).count();
@@ -91,7 +91,7 @@ impl Queue {
 }
 
 impl Sample {
-    /// Times of different clocks do not compare: such a sample goes with the next frameset that there is.
+    /// Returns whether a sample belongs to a frameset of this instant or before. If their clocks differ, it does.
     fn belongs_to(&self, instant: Timestamp) -> bool {
         self.timestamp.clock != instant.clock || self.timestamp.nanos <= instant.nanos
     }
@@ -116,7 +116,7 @@ mod tests {
         motion
     }
 
-    /// The number, and the times of its samples, of the frame for a frameset.
+    /// Returns the number of the frame for a frameset, and the times of its samples.
     fn taken(motion: &mut Motion, instant: Timestamp) -> Option<(u64, Vec<u64>)> {
         let frames: Vec<_> = motion.take(instant).collect();
         assert!(frames.len() <= 1);

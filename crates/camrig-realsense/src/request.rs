@@ -1,6 +1,6 @@
-//! What is asked for, once options make sense.
+//! The validated request of a camera.
 //!
-//! It knows no device: whether a camera is connected, or what a file holds, is found out by `camera`.
+//! It does not depend on a device: `camera` finds out whether a camera is connected, and reads the content of a file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::profiles::is_motion;
 use crate::settings::Settings;
 
-/// Options that make sense.
+/// Validated options.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) source: SourceRequest,
@@ -21,14 +21,14 @@ pub(crate) struct Request {
     pub(crate) processing: Processing,
 }
 
-/// Where the frames come from.
+/// The source of the frames.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SourceRequest {
     Live(LiveRequest),
     File(FileRequest),
 }
 
-/// What is asked of a live camera.
+/// The request of a live camera.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LiveRequest {
     pub(crate) selection: Selection,
@@ -37,7 +37,7 @@ pub(crate) struct LiveRequest {
     pub(crate) record_to: Option<PathBuf>,
 }
 
-/// What is asked of a file.
+/// The request of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
@@ -45,7 +45,7 @@ pub(crate) struct FileRequest {
     pub(crate) repeat: bool,
 }
 
-/// Which of the live cameras is meant.
+/// Selects one of the live cameras.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     Serial(String),
@@ -54,7 +54,7 @@ pub(crate) enum Selection {
     Any,
 }
 
-/// As in errors and claims: `serial 123`.
+/// Formats as in errors and claims: `serial 123`.
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,17 +66,17 @@ impl fmt::Display for Selection {
     }
 }
 
-/// A stream that the options name.
+/// A requested stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamRequest {
     pub(crate) stream: Stream,
     pub(crate) profile: StreamProfile,
-    /// None where any format will do: that of the recording.
+    /// `None` for any format: that of the recording.
     pub(crate) format: Option<Format>,
 }
 
 impl Request {
-    /// What `options` ask for.
+    /// Validates options.
     pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
         let source = match (options.selection()?, &options.file) {
             (Some(_), Some(_)) => {
@@ -95,7 +95,7 @@ impl Request {
         };
         let is_live = matches!(source, SourceRequest::Live(_));
         let streams = options.streams(is_live)?;
-        // Samples of motion come with framesets of images.
+        // Samples of motion are part of framesets of images.
         let no_images = streams.iter().all(|it| is_motion(it.stream));
         if no_images && (is_live || !streams.is_empty()) {
             return Err(DriverError::new(
@@ -106,7 +106,7 @@ impl Request {
         let processing =
             Processing { filters: options.filters.clone().unwrap_or_default(), align: options.align };
         if !streams.is_empty() {
-            // Of a file without a choice, they show when it is opened.
+            // Without a choice, the streams of a file are known only when it is opened.
             let streams: Vec<_> = streams.iter().map(|it| (it.stream, it.format)).collect();
             processing.check_streams(&streams)?;
         }

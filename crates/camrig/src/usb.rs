@@ -1,22 +1,22 @@
 //! The USB tree as the kernel shows it in sysfs, and what else of a machine limits cameras on USB.
 //!
-//! It reads `/sys/bus/usb/devices`, or a copy of it. It deliberately knows no camera, no topology and no
-//! budget: that is `plan`'s.
+//! It reads `/sys/bus/usb/devices`, or a copy of it. It has no knowledge of cameras, topologies and budgets, which
+//! belong to `plan`.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Where Linux has it.
+/// Path of the tree on Linux.
 pub(crate) const USB_TREE: &str = "/sys/bus/usb/devices";
 
-/// The most devices that are looked at: 16 controllers with two buses each, all full.
+/// Maximum number of devices that are read: 16 controllers with two full buses each.
 const DEVICES_MAX: usize = 16 * 2 * 127;
 
-/// The longest attribute that is read; the kernel's own are below a page.
+/// Maximum length of an attribute that is read; the kernel's own are shorter than a page.
 const ATTRIBUTE_BYTES_MAX: u64 = 4096;
 
-/// Where udev rules lie below the root of the file system.
+/// Folders of udev rules, relative to the root of the file system.
 const RULES_FOLDERS: [&str; 4] =
     ["etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d"];
 
@@ -31,21 +31,21 @@ pub(crate) struct UsbTree {
 pub(crate) struct UsbDevice {
     /// The path from the root hub, such as `2-1.3`; `usb2` for the root hub itself.
     pub(crate) port: String,
-    /// What its descriptor says; a root hub's is the address of its controller.
+    /// The serial number of its descriptor; for a root hub, the address of its controller.
     pub(crate) serial: String,
-    /// What its descriptor calls it, such as `Intel(R) RealSense(TM) Depth Camera 435`.
+    /// The product name of its descriptor, such as `Intel(R) RealSense(TM) Depth Camera 435`.
     pub(crate) product: String,
-    /// The speed at which it is connected.
+    /// Speed of the connection.
     pub(crate) megabits: u32,
-    /// The version of USB that it speaks, such as 2.1 for the slow half of a USB 3 hub; 0 when unknown.
+    /// Supported USB version, such as 2.1 for the slow half of a USB 3 hub; 0 if unknown.
     pub(crate) version: f32,
 }
 
 impl UsbTree {
-    /// Reads the folder, as `/sys/bus/usb/devices` is laid out.
+    /// Reads a folder with the layout of `/sys/bus/usb/devices`.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// If the folder does not exist.
     pub(crate) fn read(folder: &Path) -> std::io::Result<Self> {
         let mut devices = Vec::new();
         for entry in fs::read_dir(folder)?.flatten().take(DEVICES_MAX) {
@@ -55,7 +55,7 @@ impl UsbTree {
                 continue;
             }
             let attribute = |name| read_attribute(&entry.path().join(name));
-            // A device that is being pulled out has lost its attributes. Low speed is 1.5.
+            // A device that is being unplugged has no attributes left. Low speed is 1.5.
             let Some(megabits) = attribute("speed").and_then(|text| text.parse::<f32>().ok()) else {
                 continue;
             };
@@ -67,12 +67,12 @@ impl UsbTree {
                 version: attribute("version").and_then(|text| text.parse().ok()).unwrap_or_default(),
             });
         }
-        // The folder has no order.
+        // The order within the folder is arbitrary.
         devices.sort_by(|one: &UsbDevice, other| one.port.cmp(&other.port));
         Ok(Self { devices })
     }
 
-    /// Whether there is no USB at all.
+    /// Returns whether there are no USB devices at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.devices.is_empty()
     }
@@ -85,18 +85,18 @@ impl UsbTree {
         self.devices.iter().find(|device| device.serial == serial)
     }
 
-    /// All devices, by their ports.
+    /// Returns all devices, ordered by port.
     pub(crate) fn devices(&self) -> impl Iterator<Item = &UsbDevice> {
         self.devices.iter()
     }
 
-    /// The root hub that `device` hangs on, directly or through hubs.
+    /// Returns the root hub to which `device` is connected, directly or through hubs.
     pub(crate) fn root_of(&self, device: &UsbDevice) -> Option<&UsbDevice> {
         let bus = device.port.split('-').next()?;
         self.at_port(&format!("usb{bus}"))
     }
 
-    /// The hubs between `device` and its root hub, the nearest to the device first.
+    /// Returns the hubs between `device` and its root hub, starting with the one nearest to the device.
     pub(crate) fn hubs_above<'a>(&'a self, device: &'a UsbDevice) -> impl Iterator<Item = &'a UsbDevice> {
         let above = |port: &&'a str| port.rsplit_once('.').map(|(above, _)| above);
         let paths = std::iter::successors(Some(device.port.as_str()), move |port| above(port)).skip(1);
@@ -104,18 +104,18 @@ impl UsbTree {
     }
 }
 
-/// What a machine is set to, beside what is plugged in.
+/// Settings of the machine that concern USB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UsbSettings {
-    /// What all programs together may take for transfers of their own; 0 is no limit; none when unknown.
+    /// Memory limit of all programs' own transfers in MB; 0: no limit, `None`: unknown.
     pub(crate) usbfs_memory_mb: Option<u32>,
-    /// Whether udev has a rule for RealSense cameras; none when unknown.
+    /// Whether udev has a rule for RealSense cameras; `None`: unknown.
     pub(crate) udev_rules: Option<bool>,
 }
 
 impl UsbSettings {
-    /// Reads the settings of the machine whose USB tree is at `folder`: nothing is known of them when that is
-    /// a copy of the tree alone.
+    /// Reads the settings of the machine whose USB tree is at `folder`; all are unknown if `folder` is a copy of
+    /// only the tree.
     pub(crate) fn read(folder: &Path) -> Self {
         let Some(root) = folder.to_str().and_then(|path| path.strip_suffix(USB_TREE)) else {
             return Self::default();
@@ -130,13 +130,13 @@ impl UsbSettings {
             |name: String| name.strip_suffix(".rules").is_some_and(|it| it.contains("realsense"));
         Self {
             usbfs_memory_mb: read_attribute(&parameter).and_then(|text| text.parse().ok()),
-            // Without any of the folders there is no udev, as in a container.
+            // A system without any of these folders has no udev, for example a container.
             udev_rules: (!folders.is_empty()).then(|| names.any(of_realsense)),
         }
     }
 }
 
-/// The text of a file that the kernel makes, without the space around it.
+/// Returns the content of a kernel attribute file, trimmed.
 fn read_attribute(path: &Path) -> Option<String> {
     let mut text = String::new();
     File::open(path).ok()?.take(ATTRIBUTE_BYTES_MAX).read_to_string(&mut text).ok()?;

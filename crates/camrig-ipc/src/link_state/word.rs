@@ -1,6 +1,6 @@
-//! The word of a slot: who may do what with it, and what is in it.
+//! The word of a slot: its state, its pool's generation, and its frameset's sequence number.
 
-/// What `take` gives: a slot that is the reader's until it releases it.
+/// A taken slot, which is the reader's until it releases it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) slot: usize,
@@ -24,7 +24,7 @@ pub(super) struct Word {
 }
 
 impl Word {
-    /// None for a free slot, and for a word that no end of ours writes.
+    /// Parses a word; `None` for a free slot, and for an invalid state.
     pub(super) fn of(bits: u64) -> Option<Self> {
         let state = match bits & 3 {
             1 => State::Queued,

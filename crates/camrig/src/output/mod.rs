@@ -1,8 +1,8 @@
-//! Where actors publish framesets, in every placement.
+//! Publishing framesets, in every placement.
 //!
-//! A camera has a [`CameraOutput`], a processor a [`ProcessorOutput`]: each offers what its actor may do. Both hold a
-//! `Publisher`, which owns the slots, knows the links to the readers, and counts each frameset once for each link.
-//! This module deliberately knows no driver, no actor and no process.
+//! A camera has a [`CameraOutput`], a processor a [`ProcessorOutput`], each with the operations of its kind of actor.
+//! Both contain a `Publisher`, which owns the slots, knows the links to the readers, and counts each frameset once
+//! per link. This module has no knowledge of drivers, actors and processes.
 
 mod camera;
 mod processor;
@@ -23,20 +23,20 @@ pub(crate) use self::processor::InputStatus;
 pub use self::processor::ProcessorOutput;
 pub(crate) use self::publisher::{Publisher, Wiring};
 
-/// A slot to write a frameset into: first the pixels of every frame, then `publish` of the output that lent it.
+/// A slot for writing a frameset: write the pixels of every frame, then call `publish` of the output that lent it.
 ///
-/// Dropped without being published, it leaves no trace: the frameset was never produced.
+/// If it is dropped without being published, the frameset does not count as produced.
 pub struct Loan {
     slot: SlotLoan,
     source: usize,
 }
 
 impl Loan {
-    /// Returns the pixels of the frame at `index` of the headers that the loan was asked with. At first they hold
-    /// anything.
+    /// Returns the pixels of the frame at `index` of the headers with which the loan was requested. The initial
+    /// content is arbitrary.
     ///
     /// # Panics
-    /// When there is no such frame.
+    /// If the index is out of range.
     pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
         self.slot.frame_mut(index)
     }
@@ -45,27 +45,27 @@ impl Loan {
 /// The headers of a frameset's frames.
 pub type FrameHeaders = ArrayVec<FrameHeader, MAX_FRAMES>;
 
-/// One input link, as [`ProcessorOutput::inputs`] shows it.
+/// One input link, as returned by [`ProcessorOutput::inputs`].
 #[derive(Clone, Debug)]
 pub struct LinkStatus<'a> {
     /// The actor at the other end.
     pub from: &'a str,
-    /// The counts of the link's framesets.
+    /// The frameset counts of the link.
     pub counts: Counts,
     /// The time from the camera actor to this processor.
     pub latency: Latency,
 }
 
-/// Why framesets cannot be published.
+/// An error of publishing framesets.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The headers are not those of a frameset.
+    /// The headers do not form a valid frameset.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The content of a frame is not as long as its header says.
+    /// The length of a frame's content does not match its header.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A frameset is made from too many others.
+    /// A frameset has too many origins.
     #[error(
         "a frameset is made from at most {MAX_ORIGINS} others, of cameras with names of 1 to {MAX_ORIGIN_BYTES} bytes"
     )]
@@ -76,7 +76,7 @@ pub enum OutputError {
     /// A source of framesets has no name.
     #[error("a source of framesets needs a name")]
     Unnamed,
-    /// The system has no memory for the slots.
+    /// There is not enough memory for the slots.
     #[error("{slots} slots of {} KiB cannot be made: {reason}", frameset_bytes.div_ceil(1024))]
     Slots {
         /// The number of slots.
@@ -88,7 +88,7 @@ pub enum OutputError {
     },
 }
 
-/// Returns the frames of the largest frameset that a camera with these streams makes.
+/// Returns the frames of the largest frameset of a camera with these streams.
 pub(crate) fn largest_frames(streams: &[StreamInfo]) -> FrameHeaders {
     streams.iter().map(StreamInfo::largest).take(MAX_FRAMES).collect()
 }

@@ -1,8 +1,8 @@
-//! The USB budget of a rig: what its cameras need of each controller, and whether that is there.
+//! The USB budget of a rig: the data rate that its cameras need on each controller, compared with what is available.
 //!
-//! Several cameras on one controller are the usual reason why a rig loses frames or does not start, and it can
-//! be known before anything starts. This module only adds up and judges: it reads no file (`usb` does), asks
-//! no driver and prints nothing (the command line does).
+//! Several cameras on one controller are the usual reason why a rig loses frames or fails to start, and this can be
+//! predicted before the start. This module only adds up and evaluates: it reads no files (`usb` does), queries no
+//! drivers and prints nothing (the command line does).
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use serde::Serialize;
 use crate::driver::{Device, DeviceProfile, UsbDemand};
 use crate::usb::{UsbDevice, UsbSettings, UsbTree};
 
-/// What a link of so many megabits a second is called USB 3 from on. Budgets are for such a link: a faster
-/// one is not of much use to cameras that are no faster, a slower one has its share of them.
+/// Minimum data rate of a USB 3 link. Budgets are for such a link: a faster link does not help cameras that are no
+/// faster; a slower one has a proportional budget.
 const USB3_MEGABITS: u32 = 5000;
 
-/// Hubs below this version of USB are slow; the slow half of a USB 3 hub has 2.1.
+/// Hubs with a lower USB version are slow; the slow half of a USB 3 hub has 2.1.
 const USB3_HUB_SLOW_HALF_VERSION: f32 = 2.1;
 
-/// Frames of each stream that librealsense's own USB code has under way. It explains what was seen of five
+/// Number of frames in flight per stream in librealsense's own USB code. It explains what was observed with five
 /// cameras at 16 MB: `realsenseai/realsense-ros#2242`.
 const FRAMES_UNDER_WAY: u64 = 2;
 
-/// The sizes that depth and color of all D400 cameras share, each with its rates: for cameras of which nothing
-/// is known but what their options say.
+/// The sizes that depth and color of all D400 cameras have in common, each with its rates: for cameras of which only
+/// the options are known.
 const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
     (1280, 720, &[15, 30]),
     (848, 480, &[15, 30, 60]),
@@ -33,15 +33,15 @@ const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
     (424, 240, &[15, 30, 60]),
 ];
 
-/// The largest budget: USB4's fastest link.
+/// Maximum budget: USB4's fastest link.
 pub(crate) const MEGABITS_MAX: usize = 80_000;
 
-/// What one controller may carry over a link of 5 Gb/s.
+/// The available data rate of one controller on a link of 5 Gb/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budgets {
-    /// What works on nearly any machine.
+    /// Works on nearly any machine.
     pub(crate) cautious_megabits: u32,
-    /// What works where controller, hubs and cables are good.
+    /// Works with good controllers, hubs and cables.
     pub(crate) optimistic_megabits: u32,
 }
 
@@ -51,28 +51,28 @@ impl Default for Budgets {
     }
 }
 
-/// A camera of the rig that takes its framesets over USB.
+/// A camera of the rig that is connected by USB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UsbCamera {
     pub(crate) name: String,
     pub(crate) demand: UsbDemand,
     pub(crate) place: Place,
-    /// The ports of others that could be meant as well.
+    /// Ports of other devices that also match.
     pub(crate) rivals: Vec<String>,
 }
 
-/// Where a camera hangs.
+/// Location of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On the assumed controller of this number.
+    /// On the assumed controller with this number.
     Assumed(usize),
     /// At this port.
     Port(String),
 }
 
-/// The devices in `tree`, which knows ports, that the camera with this demand can be: one, unless it is chosen by
-/// name. `attached` are the devices that its driver sees, which know models, and serial numbers: those of a D400's
-/// USB descriptor are others.
+/// Returns the devices in `tree`, which has the ports, that match the camera with this demand: one, unless it is
+/// selected by name. `attached` are the devices reported by its driver, with models and serial numbers; a D400's USB
+/// descriptor has different serial numbers.
 pub(crate) fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device]) -> Vec<&'t UsbDevice> {
     let at_port = |port: &str| tree.at_port(port);
     let seen = |is_meant: &dyn Fn(&Device) -> bool| -> Vec<_> {
@@ -100,7 +100,7 @@ pub(crate) fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device
     }
 }
 
-/// Whether `name` is a word of what a device is called. USB descriptors leave out the D of a D435.
+/// Returns whether `name` is a word of a device's product name. USB descriptors omit the D of D435.
 fn is_called(what: &str, name: &str) -> bool {
     let number =
         name.strip_prefix(['D', 'd']).filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
@@ -108,20 +108,20 @@ fn is_called(what: &str, name: &str) -> bool {
     words.any(|word| [Some(name), number].into_iter().flatten().any(|name| word.eq_ignore_ascii_case(name)))
 }
 
-/// A plan, as JSON: fields may be added, none is renamed.
+/// A plan, as JSON: fields may be added but are never renamed.
 #[derive(Debug, Serialize)]
 #[allow(clippy::struct_field_names)] // `camrig_plan` is how a reader knows it.
 pub(crate) struct Plan {
-    /// The version of this contract.
+    /// Version of this format.
     pub(crate) camrig_plan: u32,
     pub(crate) topology: String,
-    /// Whether every controller fits its cautious budget.
+    /// Whether every controller is within its cautious budget.
     pub(crate) fits: bool,
-    /// Of all cameras.
+    /// Total of all cameras.
     pub(crate) need_megabits: u64,
     pub(crate) controllers: Vec<ControllerPlan>,
     pub(crate) cameras: Vec<CameraPlan>,
-    /// What else limits the rig, in words.
+    /// Other limits of the rig, as messages.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ pub(crate) struct Plan {
 pub(crate) struct ControllerPlan {
     /// Its address, or `assumed 1`.
     pub(crate) controller: String,
-    /// Which of its buses, such as `usb2`; empty when it is assumed.
+    /// Its bus, such as `usb2`; empty if the controller is assumed.
     pub(crate) bus: String,
     pub(crate) link_megabits: u32,
     pub(crate) cameras: Vec<String>,
@@ -137,8 +137,8 @@ pub(crate) struct ControllerPlan {
     pub(crate) cautious_megabits: u64,
     pub(crate) optimistic_megabits: u64,
     pub(crate) verdict: Verdict,
-    /// The largest that all streams of all these cameras can have at once, within the cautious budget and
-    /// not faster than asked for.
+    /// The largest profile that all streams of these cameras can have at the same time, within the cautious
+    /// budget and no faster than requested.
     pub(crate) largest_profile: Option<StreamProfile>,
 }
 
@@ -146,13 +146,13 @@ pub(crate) struct ControllerPlan {
 pub(crate) struct CameraPlan {
     pub(crate) name: String,
     pub(crate) serial: Option<String>,
-    /// None when it is not attached.
+    /// `None` if it is not connected.
     pub(crate) port: Option<String>,
     pub(crate) streams: Vec<DeviceProfile>,
     pub(crate) need_megabits: u64,
 }
 
-/// How a need compares with the budgets.
+/// A data rate compared with the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
@@ -160,7 +160,7 @@ pub(crate) enum Verdict {
     Fits,
     /// Above the cautious budget, within the optimistic one.
     Risky,
-    /// Above both.
+    /// Above both budgets.
     TooMuch,
 }
 
@@ -175,7 +175,7 @@ impl Verdict {
     }
 }
 
-/// Judges the cameras of `topology`, of which those at ports are in `tree`.
+/// Evaluates the cameras of `topology`; those with ports are in `tree`.
 pub(crate) fn plan(
     topology: &str,
     cameras: &[UsbCamera],
@@ -200,7 +200,7 @@ pub(crate) fn plan(
     }
 }
 
-/// What cameras share: one bus of one controller. Its slow and its fast devices are on buses of their own.
+/// A shared resource: one bus of one controller. Slow and fast devices of a controller are on separate buses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Link {
     assumed: usize,
@@ -259,8 +259,8 @@ impl CameraPlan {
     }
 }
 
-/// The largest profile that every stream of these cameras can have at once within the budget: the rate first,
-/// since it was chosen for a purpose, then the size.
+/// Returns the largest profile that every stream of these cameras can have at the same time within the budget: by rate
+/// first, because the rate was chosen deliberately, then by size.
 fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Option<StreamProfile> {
     let streams: Vec<(&UsbCamera, &DeviceProfile)> = cameras
         .iter()
@@ -278,7 +278,7 @@ fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Option<StreamProfile> {
     shared.into_iter().filter(fits).max_by_key(|it| (it.frames_per_second(), it.width() * it.height()))
 }
 
-/// What the stream of a camera could be instead.
+/// Returns the alternative profiles of a camera's stream.
 fn choices(camera: &UsbCamera, stream: &DeviceProfile) -> Vec<StreamProfile> {
     let known = camera.demand.profiles.iter().filter(|it| it.stream == stream.stream);
     let known: Vec<_> = known.map(|it| it.profile).collect();
@@ -291,13 +291,13 @@ fn choices(camera: &UsbCamera, stream: &DeviceProfile) -> Vec<StreamProfile> {
     profiles.collect()
 }
 
-/// Bits a second on the wire.
+/// Returns the data rate on the wire in bits per second.
 fn bits(streams: &[DeviceProfile]) -> u64 {
     let rate = |stream: &DeviceProfile| u64::from(stream.profile.frames_per_second());
     streams.iter().map(|stream| frame_bytes(stream) * rate(stream) * 8).sum()
 }
 
-/// Bytes of one frame on the wire.
+/// Returns the size of one frame on the wire in bytes.
 fn frame_bytes(stream: &DeviceProfile) -> u64 {
     let bytes_per_pixel = stream.format.usb_bytes_per_pixel();
     u64::from(stream.profile.width()) * u64::from(stream.profile.height()) * u64::from(bytes_per_pixel)
@@ -307,7 +307,7 @@ fn megabits(bits: u64) -> u64 {
     (bits + 500_000) / 1_000_000
 }
 
-/// What else limits the rig.
+/// Returns messages about other limits of the rig.
 fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Vec<String> {
     let mut warnings: Vec<_> = cameras.iter().filter_map(ambiguous).collect();
     warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
@@ -333,7 +333,7 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
     warnings
 }
 
-/// Which devices a camera can be, if there are several.
+/// Returns a message if several devices match a camera.
 fn ambiguous(camera: &UsbCamera) -> Option<String> {
     let (Place::Port(port), false) = (&camera.place, camera.rivals.is_empty()) else { return None };
     Some(format!(
@@ -344,7 +344,7 @@ fn ambiguous(camera: &UsbCamera) -> Option<String> {
     ))
 }
 
-/// Why a camera is slower than USB 3, if it is.
+/// Returns a message if a camera's connection is slower than USB 3.
 fn slow_link(camera: &UsbCamera, tree: &UsbTree) -> Option<String> {
     let Place::Port(port) = &camera.place else { return None };
     let device = tree.at_port(port).filter(|device| device.megabits < USB3_MEGABITS)?;
