@@ -1,9 +1,8 @@
-//! What a recording holds, as names and plain data: the contract between `record`, `replay` and other
-//! programs.
+//! The format of recordings, as names and plain data: the contract between `record`, `replay` and other programs.
 //!
 //! A recording is an MCAP file. For each camera of it, called `front` here:
 //!
-//! | topic | schema | what |
+//! | topic | schema | content |
 //! |---|---|---|
 //! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
 //! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
@@ -15,86 +14,86 @@
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
 //! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
 //!
-//! A camera whose framesets a processor passed on is called `mask/front`: the processor, then the camera.
+//! A camera whose framesets are forwarded by a processor is called `mask/front`: the processor, then the camera.
 //!
-//! All messages of a frameset carry its arrival as `log_time`, as nanoseconds of the wall clock, the time at
-//! which its first frame was taken as `publish_time`, by the camera's own clock, and its number as
-//! `sequence`. They are one chunk, in which the frameset comes before its frames: so a file that ends
-//! anywhere holds every frameset but the last one whole, and a reader of one camera reads nothing else. What
-//! stays the same is metadata of the channels: [`CAMERA_KEY`] and the keys beside it.
+//! All messages of a frameset have its arrival time as `log_time`, in nanoseconds of the wall clock; the capture time
+//! of its first frame as `publish_time`, by the camera's own clock; and its sequence number as `sequence`. They form
+//! one chunk, which starts with the frameset, followed by its frames: a truncated file therefore contains all
+//! framesets except the last one in full, and a reader of one camera reads nothing else. Static properties are
+//! metadata of the channels: [`CAMERA_KEY`] and the other keys below.
 //!
-//! This module deliberately knows no file and no pixels.
+//! This module has no knowledge of files and pixels.
 
 use std::collections::BTreeMap;
 
 use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, Origin, Payload, Role, Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The version of this contract; a reader refuses others.
+/// Version of this format; readers reject others.
 pub(crate) const VERSION: &str = "1";
 
-/// The schema of [`FrameSetRecord`]: a channel that has it makes a file a recording of ours.
+/// Schema of [`FrameSetRecord`]: a channel with this schema identifies a camrig recording.
 pub(crate) const FRAMESET_SCHEMA: &str = "camrig.FrameSet";
-/// The schema of [`GapRecord`].
+/// Schema of [`GapRecord`].
 pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
-/// Foxglove's schema of pixels as they are.
+/// Foxglove's schema of raw pixels.
 pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
-/// The schema of tensors, each a file of `NumPy`.
+/// Schema of tensors, each a `NumPy` file.
 pub(crate) const TENSOR_SCHEMA: &str = "camrig.Tensor";
-/// The encoding of tensors.
+/// Encoding of tensors.
 pub(crate) const TENSOR_ENCODING: &str = "npy";
 /// Foxglove's schema of points.
 pub(crate) const POINTS_SCHEMA: &str = "foxglove.PointCloud";
-/// The schema of samples of motion.
+/// Schema of motion samples.
 pub(crate) const MOTION_SCHEMA: &str = "camrig.Motion";
-/// Foxglove's schema of pixels in JPEG.
+/// Foxglove's schema of JPEG images.
 pub(crate) const COMPRESSED_SCHEMA: &str = "foxglove.CompressedImage";
 
 /// Metadata of a frameset's channel: the [`VERSION`].
 pub(crate) const VERSION_KEY: &str = "camrig_recording";
 /// Metadata of a frameset's channel: the camera as JSON, [`camrig::frame::CameraInfo`].
 pub(crate) const CAMERA_KEY: &str = "camera_info";
-/// Metadata of every channel: what the camera is called.
+/// Metadata of every channel: the name of the camera.
 pub(crate) const NAME_KEY: &str = "camera";
-/// Metadata of the channels of a stream: its name.
+/// Metadata of the channels of a stream: the name of the stream.
 pub(crate) const STREAM_KEY: &str = "stream";
-/// Metadata of a frameset's channel: the `log_time` at which the recording began, the same in all its files.
+/// Metadata of a frameset's channel: the `log_time` of the start of the recording, the same in all its files.
 pub(crate) const ORIGIN_KEY: &str = "origin_nanos";
-/// Metadata of a frameset's channel: 1 for the first file of a recording, 2 for the one after it, ...
+/// Metadata of a frameset's channel: 1 for the first file of a recording, 2 for the next, ...
 pub(crate) const PART_KEY: &str = "part";
-/// Metadata of a frameset's channel: what to subtract from `log_time` for the host's monotonic clock.
+/// Metadata of a frameset's channel: the difference between `log_time` and the host's monotonic clock.
 pub(crate) const OFFSET_KEY: &str = "wall_minus_monotonic_nanos";
 
-/// The word for a frame's pixels as they are.
+/// Name of the coding for raw pixels.
 pub(crate) const RAW: &str = "raw";
-/// The word for a frame's pixels in JPEG.
+/// Name of the coding for JPEG.
 pub(crate) const JPEG: &str = "jpeg";
 
-/// One frameset, but its pixels.
+/// One frameset without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FrameSetRecord {
-    /// The producer's count.
+    /// The producer's sequence number.
     pub(crate) sequence: u64,
-    /// The host's monotonic clock, of its boot then.
+    /// Arrival time by the monotonic clock of the host at that time.
     pub(crate) arrival_nanos: u64,
-    /// The number of the match that it was published with; not in the JSON before anything was matched.
+    /// Number of the match with which it was published; omitted from the JSON before any matching.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) matched: Option<u64>,
-    /// The framesets that it was made from; not in the JSON unless these are several.
+    /// The framesets from which it was made; omitted from the JSON unless there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) origins: Vec<Origin>,
-    /// The frames, in the order in which their messages follow.
+    /// The frames, in the order of their messages.
     pub(crate) frames: Vec<FrameRecord>,
 }
 
-/// One frame of a frameset, but its pixels.
+/// One frame of a frameset without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "FrameText", try_from = "FrameText")]
 pub(crate) struct FrameRecord {
     pub(crate) stream: Stream,
     pub(crate) role: Role,
     pub(crate) payload: Payload,
-    /// The device's count.
+    /// The device's frame number.
     pub(crate) number: u64,
     pub(crate) clock: Clock,
     pub(crate) timestamp_nanos: u64,
@@ -118,7 +117,7 @@ impl FrameRecord {
         }
     }
 
-    /// The header of the frame as it was. Metadata that this build does not know is left out.
+    /// Restores the header of the frame. Metadata unknown to this build is omitted.
     pub(crate) fn header(&self) -> FrameHeader {
         let mut metadata = Metadata::EMPTY;
         for key in MetadataKey::all() {
@@ -137,7 +136,7 @@ impl FrameRecord {
     }
 }
 
-/// A frame in JSON: what is in rows by its format and size, everything else by its payload.
+/// A frame in JSON: images, points and motion by format and size, everything else by its payload.
 #[derive(Clone, Serialize, Deserialize)]
 struct FrameText {
     stream: Stream,
@@ -196,30 +195,30 @@ impl TryFrom<FrameText> for FrameRecord {
     }
 }
 
-/// Framesets of one producer that are not in the recording, one behind the other.
+/// Consecutive framesets of one producer that are not in the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GapRecord {
-    /// The producer's count of the first one.
+    /// Sequence number of the first missing frameset.
     pub(crate) first_sequence: u64,
-    /// The producer's count of the last one.
+    /// Sequence number of the last missing frameset.
     pub(crate) last_sequence: u64,
     pub(crate) reason: GapReason,
 }
 
 impl GapRecord {
-    /// How many framesets are missing. The numbers come from a file, and may be anything.
+    /// Returns the number of missing framesets. The sequence numbers come from a file and are unverified.
     pub(crate) fn framesets(&self) -> u64 {
         self.last_sequence.saturating_sub(self.first_sequence).saturating_add(1)
     }
 }
 
-/// Why framesets are missing.
+/// Reason for missing framesets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum GapReason {
-    /// They never reached the recorder: the link to it dropped them, or the producer had no slot.
+    /// They never reached the recorder: the link dropped them, or the producer had no free slot.
     Link,
-    /// The disk was slower than the cameras for longer than the recorder's memory lasts.
+    /// The disk was too slow, and the recorder's buffer was full.
     Memory,
 }
 
@@ -232,7 +231,7 @@ impl GapReason {
     }
 }
 
-/// The JSON schema of [`FrameSetRecord`], for viewers.
+/// JSON schema of [`FrameSetRecord`], for viewers.
 pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
   "type": "object",
   "title": "camrig.FrameSet",
@@ -262,8 +261,8 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
 }
 "#;
 
-/// The JSON schema of samples of motion, for viewers: nanoseconds of the camera's clock, and metres per second
-/// squared or radians per second.
+/// JSON schema of motion samples, for viewers: nanoseconds of the camera's clock, and metres per second squared or
+/// radians per second.
 pub(crate) const MOTION_JSON_SCHEMA: &str = r#"{
   "type": "object",
   "title": "camrig.Motion",
@@ -278,7 +277,7 @@ pub(crate) const MOTION_JSON_SCHEMA: &str = r#"{
 }
 "#;
 
-/// The JSON schema of [`GapRecord`], for viewers.
+/// JSON schema of [`GapRecord`], for viewers.
 pub(crate) const GAP_JSON_SCHEMA: &str = r#"{
   "type": "object",
   "title": "camrig.Gap",

@@ -1,6 +1,6 @@
-//! Frames and calibration as Foxglove's messages, which viewers understand without plug-ins.
+//! Frames and calibration as Foxglove messages, which viewers support without plug-ins.
 //!
-//! It deliberately knows no file: it makes the bytes of messages.
+//! This module encodes messages and has no knowledge of files.
 
 use bytes::Bytes;
 use camrig::FrameSet;
@@ -16,12 +16,12 @@ use foxglove::messages::{
 };
 use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 
-/// The frame of reference of a stream: `front/color`.
+/// Returns the coordinate frame of a stream: `front/color`.
 pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
     format!("{camera}/{stream}")
 }
 
-/// Appends the message that holds the pixels of a frame as they are.
+/// Appends the message with the raw pixels of a frame.
 pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
     let Payload::Image { format, width, height, stride_bytes } = header.payload else { return };
     let image = RawImage {
@@ -36,7 +36,7 @@ pub(crate) fn raw_image(camera: &str, header: &FrameHeader, pixels: Bytes, messa
     encode(&image, message);
 }
 
-/// Appends the message that holds an image in the coding that the camera sent.
+/// Appends the message with an image as compressed by the camera.
 pub(crate) fn encoded_image(camera: &str, header: &FrameHeader, bytes: Bytes, message: &mut Vec<u8>) {
     let Payload::Encoded { codec, .. } = header.payload else { return };
     let format = if codec == MJPEG { "jpeg" } else { codec.as_str() };
@@ -49,7 +49,7 @@ pub(crate) fn encoded_image(camera: &str, header: &FrameHeader, bytes: Bytes, me
     encode(&image, message);
 }
 
-/// Appends the message that holds the points of a frame.
+/// Appends the message with the points of a frame.
 pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
     let fields = [("x", 0), ("y", 4), ("z", 8)].map(|(name, at)| (name, at, NumericType::Float32));
     let colors = [("red", 12), ("green", 13), ("blue", 14), ("alpha", 15)];
@@ -70,12 +70,12 @@ pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message:
     encode(&cloud, message);
 }
 
-/// The pixels of a frame where they are: nothing is copied.
+/// Returns the pixels of a frame in place, without a copy.
 pub(crate) fn pixels_of(frames: &FrameSet, index: usize) -> Bytes {
     Bytes::from_owner(Pixels { frames: frames.clone(), index })
 }
 
-/// The pixels of one frame, as long as someone holds them.
+/// The pixels of one frame, which keep the frameset alive.
 struct Pixels {
     frames: FrameSet,
     index: usize,
@@ -87,7 +87,7 @@ impl AsRef<[u8]> for Pixels {
     }
 }
 
-/// Appends the message that holds a frame in JPEG.
+/// Appends the message with a frame as JPEG.
 pub(crate) fn jpeg_image(camera: &str, frame: &Frame<'_>, jpeg: Bytes, message: &mut Vec<u8>) {
     let header = frame.header();
     let image = CompressedImage {
@@ -99,7 +99,7 @@ pub(crate) fn jpeg_image(camera: &str, frame: &Frame<'_>, jpeg: Bytes, message: 
     encode(&image, message);
 }
 
-/// A frame in JPEG with a quality of 1 to 100; none when it is depth, which is no light.
+/// Encodes a frame as JPEG with a quality of 1 to 100; returns `None` for depth, which is not a light image.
 pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, EncodingError>> {
     let header = frame.header();
     let Payload::Image { format, width, height, stride_bytes } = header.payload else { return None };
@@ -114,7 +114,7 @@ pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, Enco
             (converted.as_slice(), ColorType::Rgb)
         }
     };
-    // A fifth of the pixels is more than what most images take.
+    // A fifth of the pixel data is enough for most images.
     let mut jpeg = Vec::with_capacity(pixels.len() / 5);
     let mut encoder = Encoder::new(&mut jpeg, quality);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
@@ -123,7 +123,7 @@ pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, Enco
     Some(encoded.map(|()| jpeg))
 }
 
-/// The message that holds the calibration of a stream.
+/// Creates the message with the calibration of a stream.
 pub(crate) fn calibration(
     camera: &str,
     stream: Stream,
@@ -133,7 +133,7 @@ pub(crate) fn calibration(
     let Intrinsics { width, height, ppx, ppy, fx, fy, distortion, coefficients } = *intrinsics;
     let [ppx, ppy, fx, fy] = [ppx, ppy, fx, fy].map(f64::from);
     let undistorted = coefficients.iter().all(|&coefficient| coefficient == 0.0);
-    // Viewers know the models by these names. For the others they get none rather than a wrong one.
+    // The models' names in viewers. Other models have no entry, which is better than a wrong one.
     let (model, count) = match distortion {
         Distortion::None | Distortion::BrownConrady => ("plumb_bob", 5),
         _ if undistorted => ("plumb_bob", 5),
@@ -154,8 +154,8 @@ pub(crate) fn calibration(
     encoded(&message)
 }
 
-/// The message that says where a stream is in the coordinates of depth; none for depth itself, and where the
-/// camera does not tell.
+/// Creates the message with the position of a stream in the coordinates of depth; returns `None` for depth itself,
+/// and if the camera does not report it.
 pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Option<Vec<u8>> {
     let Extrinsics { rotation, translation_meters } =
         info.to_depth.filter(|_| info.stream != Stream::DEPTH)?;
@@ -169,7 +169,8 @@ pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Op
     }))
 }
 
-/// A rotation matrix, column by column, as a quaternion: each part from the diagonal, its sign from the rest.
+/// Converts a column-major rotation matrix to a quaternion: magnitudes from the diagonal, signs from the other
+/// elements.
 fn quaternion([xx, xy, xz, yx, yy, yz, zx, zy, zz]: [f64; 9]) -> Quaternion {
     let part = |sum: f64, sign: f64| (1.0 + sum).max(0.0).sqrt().copysign(sign) / 2.0;
     Quaternion {
@@ -180,12 +181,12 @@ fn quaternion([xx, xy, xz, yx, yy, yz, zx, zy, zz]: [f64; 9]) -> Quaternion {
     }
 }
 
-/// The schema of a message type: its name, its encoding and its description.
+/// Returns the schema of a message type: name, encoding and description.
 pub(crate) fn schema<M: Encode>() -> Option<foxglove::Schema> {
     M::get_schema()
 }
 
-/// Whether a stream is stored in JPEG when color is asked to be.
+/// Returns whether a stream is stored as JPEG if color is configured to be.
 pub(crate) fn takes_jpeg(stream: Stream, format: Format) -> bool {
     match format {
         Format::Image(format) => format.is_colored() || stream == Stream::COLOR && format.is_light(),
@@ -194,7 +195,7 @@ pub(crate) fn takes_jpeg(stream: Stream, format: Format) -> bool {
 }
 
 fn timestamp(taken: Timestamp) -> messages::Timestamp {
-    // Seconds of 32 bits last until the year 2106.
+    // 32 bits of seconds suffice until the year 2106.
     let seconds = u32::try_from(taken.nanos / 1_000_000_000).unwrap_or(u32::MAX);
     messages::Timestamp::new(seconds, (taken.nanos % 1_000_000_000) as u32)
 }
@@ -207,7 +208,7 @@ fn encoded(message: &impl Encode) -> Vec<u8> {
 
 fn encode(message: &impl Encode, bytes: &mut Vec<u8>) {
     bytes.reserve(message.encoded_len().unwrap_or(0));
-    // A vector grows as it has to: this cannot fail.
+    // A vector grows as needed: this cannot fail.
     let _ = message.encode(bytes);
 }
 
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_matrix_and_its_quaternion_turn_alike() {
-        // A quarter turn about each axis, column by column.
+        // A quarter turn about each axis, column-major.
         for (matrix, expected) in [
             ([1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0]),
             ([0.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0]),

@@ -1,12 +1,12 @@
-//! Motion as messages in JSON, which viewers plot: `samples[:].x`.
+//! Motion as JSON messages, which viewers can plot: `samples[:].x`.
 //!
-//! It deliberately knows no file.
+//! This module has no knowledge of files.
 
 use bytes::Bytes;
 use camrig::frame::{Frame, MotionSample, MotionView};
 use serde::{Deserialize, Serialize};
 
-/// The most that one sample takes in a message.
+/// Maximum size of one sample in a message, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 128;
 
 /// The samples of a frame of motion.
@@ -15,7 +15,7 @@ struct Message {
     samples: Vec<Sample>,
 }
 
-/// One sample. What is no number is `null` in JSON.
+/// One sample. NaN and infinity are `null` in JSON.
 #[derive(Serialize, Deserialize)]
 struct Sample {
     nanos: u64,
@@ -24,10 +24,10 @@ struct Sample {
     z: Option<f32>,
 }
 
-/// Appends the message that holds the samples of a frame; nothing when it is not of motion.
+/// Appends the message with the samples of a frame; appends nothing if the frame is not motion.
 ///
 /// # Errors
-/// None: a vector grows as it has to.
+/// Never: a vector grows as needed.
 pub(crate) fn encode(frame: Frame<'_>, message: &mut Vec<u8>) -> serde_json::Result<()> {
     let Some(motion) = MotionView::new(frame) else { return Ok(()) };
     let samples = motion.iter().map(|MotionSample { nanos, xyz: [x, y, z] }| Sample {
@@ -39,10 +39,10 @@ pub(crate) fn encode(frame: Frame<'_>, message: &mut Vec<u8>) -> serde_json::Res
     serde_json::to_writer(message, &Message { samples: samples.collect() })
 }
 
-/// The bytes of the frame whose message this is.
+/// Decodes a message to the content of its frame.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the message is invalid.
 pub(crate) fn decode(message: &[u8]) -> serde_json::Result<Bytes> {
     let Message { samples } = serde_json::from_slice(message)?;
     let bytes = samples.into_iter().flat_map(|Sample { nanos, x, y, z }| {

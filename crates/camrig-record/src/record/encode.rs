@@ -1,4 +1,4 @@
-//! A frameset as the messages that a file holds: pixels copied or coded, once, on the recorder's thread.
+//! Encoding of framesets as messages: pixels are copied or compressed once, on the recorder's thread.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use super::memory::Item;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
 use crate::{images, motion, npy};
 
-/// What a message has beside its pixels, with room to spare.
+/// Upper bound for the size of a message without its pixels.
 const MESSAGE_BYTES: usize = 4096;
 
-/// A camera, as a recording knows it.
+/// A camera as represented in a recording.
 pub(crate) struct Source {
-    /// `front`, or `mask/front` when the processor `mask` passed its framesets on.
+    /// `front`, or `mask/front` if its framesets are forwarded by the processor `mask`.
     pub(crate) name: String,
     pub(crate) producer: String,
-    /// What the producer gives: a processor that passes framesets on may have other formats than the camera.
+    /// Description of the framesets: a forwarding processor may have other formats than the camera.
     pub(crate) info: CameraInfo,
-    /// The streams that its framesets have, with their formats; of motion those that they may have.
+    /// The streams of its framesets, with their formats; streams of motion are optional.
     pub(crate) frames: Vec<(Stream, Format)>,
-    /// What the camera says of itself.
+    /// The camera's own description.
     said: Arc<CameraInfo>,
-    /// Whether its color is stored in JPEG.
+    /// Whether its color is stored as JPEG.
     pub(crate) jpeg: bool,
     pub(crate) wall_minus_monotonic_nanos: i64,
 }
@@ -50,7 +50,7 @@ impl Source {
         wall_minus_monotonic_nanos: i64,
     ) -> Self {
         let frames = streams.iter().map(|info| (info.stream, info.format())).collect();
-        // Calibration of streams that were not passed on may be needed all the same.
+        // The calibration of streams that were not forwarded may be needed as well.
         let others = said.streams.iter().filter(|own| streams.iter().all(|it| it.stream != own.stream));
         let mut streams: Vec<_> = streams.iter().chain(others).copied().collect();
         streams.sort_by_key(|info| {
@@ -79,18 +79,18 @@ fn formats_of(frames: &FrameSet) -> impl Iterator<Item = (Stream, Format)> {
         .chain(motion_of(frames).map(|info| (info.stream, info.format())))
 }
 
-/// A frameset between two samples has no frame of motion, and is of the same camera all the same.
+/// Returns the streams of motion. They are optional: a frameset between two samples has no motion frame.
 fn motion_of(frames: &FrameSet) -> impl Iterator<Item = &StreamInfo> {
     frames.info().streams.iter().filter(|info| info.role == Role::Motion)
 }
 
-/// The declarations of the streams that a frameset has, and of motion those that it may have.
+/// Returns the declarations of the streams in a frameset, and of all streams of motion.
 fn streams_of(frames: &FrameSet) -> Vec<StreamInfo> {
     let images = frames.header().frames.iter().filter(|frame| frame.role != Role::Motion);
     images.map(|frame| stream_of(frames.info(), frame)).chain(motion_of(frames).copied()).collect()
 }
 
-/// The declaration of a frame's stream; that of the frame itself where a processor made it without declaring it.
+/// Returns the declaration of a frame's stream, derived from the frame if a processor did not declare it.
 fn stream_of(info: &CameraInfo, frame: &FrameHeader) -> StreamInfo {
     let declared = info.stream(frame.stream);
     if let Some(declared) = declared.filter(|declared| declared.payload.admits(&frame.payload)) {
@@ -107,11 +107,11 @@ fn stream_of(info: &CameraInfo, frame: &FrameHeader) -> StreamInfo {
     }
 }
 
-/// A frameset as messages, and the gaps before it.
+/// A frameset as messages, with the preceding gaps.
 pub(super) struct Encoded {
     pub(super) source: Arc<Source>,
     pub(super) gaps: Vec<GapRecord>,
-    /// None when there are only gaps.
+    /// `None` if there are only gaps.
     pub(super) frameset: Option<Messages>,
 }
 
@@ -125,7 +125,7 @@ pub(super) struct Messages {
     pub(super) images: Vec<(Stream, Vec<u8>)>,
 }
 
-/// How much memory a frameset takes at most.
+/// Returns an upper bound of the memory for a frameset.
 pub(super) fn size_bytes(frames: &FrameSet) -> usize {
     let message = |frame: camrig::frame::Frame<'_>| match *frame.payload() {
         Payload::Motion { samples } => samples as usize * motion::SAMPLE_BYTES + MESSAGE_BYTES,
@@ -135,7 +135,7 @@ pub(super) fn size_bytes(frames: &FrameSet) -> usize {
 }
 
 impl Encoded {
-    /// `buffer` gives an empty buffer.
+    /// `buffer` returns an empty buffer.
     pub(super) fn new(
         source: Arc<Source>,
         frames: &FrameSet,

@@ -1,4 +1,4 @@
-//! Recordings with given content, written as a recorder writes them, for tests of what reads them.
+//! Recordings with defined content, as written by a recorder, for tests of readers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::compression::Compression;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
 use crate::images::raw_image;
 
-/// When each test's recording begins, by the wall clock: some day in 2026.
+/// Start time of each test's recording by the wall clock: a day in 2026.
 pub(crate) const ORIGIN: u64 = 1_790_000_000_000_000_000;
-/// Between two framesets of a camera.
+/// Time between two framesets of a camera.
 pub(crate) const PERIOD: u64 = 33_333_333;
 
-/// A folder of a test's own, removed at its end.
+/// A folder for one test, removed at its end.
 pub(crate) struct TestFolder(TempDir);
 
 impl TestFolder {
@@ -30,7 +30,7 @@ impl TestFolder {
         Self(tempfile::Builder::new().prefix(test).tempdir().unwrap())
     }
 
-    /// On a file system in memory.
+    /// Creates the folder on a file system in memory.
     pub(crate) fn in_memory(test: &str) -> Self {
         Self(tempfile::Builder::new().prefix(test).tempdir_in("/dev/shm").unwrap())
     }
@@ -71,7 +71,7 @@ pub(crate) fn info(name: &str) -> CameraInfo {
     }
 }
 
-/// Any pixels, but always the same.
+/// Arbitrary but deterministic pixels.
 pub(crate) fn pixels(camera: &str, header: &FrameHeader) -> Vec<u8> {
     let seed = crc32fast::hash(camera.as_bytes())
         ^ header.number as u32
@@ -81,7 +81,7 @@ pub(crate) fn pixels(camera: &str, header: &FrameHeader) -> Vec<u8> {
     (0..header.size_bytes()).map(|index| noise(index) as u8).collect()
 }
 
-/// The headers of the frames of a camera's frameset.
+/// Returns the headers of the frames of a camera's frameset.
 pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
     let timestamp = Timestamp { clock: Clock::Hardware, nanos: 1_000_000 + sequence * PERIOD };
     let mut metadata = Metadata::EMPTY;
@@ -90,7 +90,7 @@ pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
     info.streams.iter().map(header).collect()
 }
 
-/// Writes the framesets `0..framesets` of each camera, in turn. Numbers in `missing` are left out.
+/// Writes the framesets `0..framesets` of each camera, in turn, without the numbers in `missing`.
 pub(crate) fn write(
     path: &Path,
     cameras: &[&str],
@@ -114,7 +114,8 @@ pub(crate) fn write(
     part.finish().unwrap();
 }
 
-/// Writes the framesets `0..framesets` of each camera, each camera's so many nanoseconds after the one's before it.
+/// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
+/// camera's.
 pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_nanos: u64) {
     let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let sources: Vec<_> = cameras.iter().map(|name| source(name)).collect();
@@ -128,7 +129,7 @@ pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_n
     part.finish().unwrap();
 }
 
-/// Writes a file for each list of cameras, one frameset of each camera into it.
+/// Writes one file per list of cameras, with one frameset of each camera.
 pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
     for (number, cameras) in (1..).zip(parts) {
         let options = PartOptions { number, compression: Compression::None };

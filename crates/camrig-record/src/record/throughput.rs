@@ -1,6 +1,6 @@
-//! How quick a recorder is and what it costs, against a plain write of the same bytes: by the clock, which needs a
-//! quiet machine, and in processor time, to which it matters little what else the machine does. Rounds are short and
-//! take turns; what counts is the median of their ratios.
+//! Speed and cost of a recorder, compared with a plain write of the same bytes: in wall-clock time, which requires a
+//! quiet machine, and in processor time, which depends little on other load. Rounds are short and alternate; the
+//! result is the median of their ratios.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,14 +19,14 @@ use super::writer;
 use crate::format::{FrameRecord, FrameSetRecord, RAW};
 use crate::images;
 
-/// 0.2 GB, which /dev/shm has to have.
+/// 0.2 GB, which must be available in /dev/shm.
 const FRAMESETS: u64 = 100;
 const ROUNDS: usize = 41;
 
-/// What a message has beside its pixels, with room to spare.
+/// Upper bound for the size of a message without its pixels.
 const MESSAGE_BYTES: usize = 10_000;
 
-/// What the recorder has to reach of a plain write.
+/// Required fraction of the speed of a plain write.
 const BAR: f64 = 0.70;
 
 /// `just bench-record`
@@ -54,12 +54,12 @@ fn throughput() {
     }
 }
 
-/// How the recorder is doing.
+/// Load of the recorder.
 #[derive(Clone, Copy)]
 enum Load {
-    /// A frameset comes when the one before it is written.
+    /// Each frameset arrives after the previous one has been written.
     KeepsUp,
-    /// As many wait as fit.
+    /// The recorder's buffer is always full.
     Behind,
 }
 
@@ -69,7 +69,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// Seconds by the clock, and of processor time of this process.
+/// Seconds of wall-clock time, and of processor time of this process.
 type Times = [f64; 2];
 
 fn timed(run: impl FnOnce()) -> Times {
@@ -96,7 +96,7 @@ fn plain(folder: &Path, pixels: &[Bytes]) -> Times {
     time
 }
 
-/// As a recorder does it: coded on one thread, written on another.
+/// Like a recorder: encodes on one thread, writes on another.
 fn recorded(folder: &Path, pixels: &[Bytes], load: Load) -> Times {
     let path = folder.join("recorded.mcap");
     let time = timed(|| {
