@@ -21,11 +21,14 @@ pub enum LostReason {
     NoPartner,
     /// It came again, and was left out: its number and its time were those of the one before.
     Repeated,
+    /// The driver could not make it from its source, such as a damaged part of a recording.
+    Unreadable,
 }
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated];
+    pub const ALL: [Self; 5] =
+        [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated, Self::Unreadable];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl LostReason {
             Self::QueueFull => "queue-full",
             Self::NoPartner => "no-partner",
             Self::Repeated => "repeated",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -54,6 +58,7 @@ struct ActorCells {
     generations: AtomicU32,
     state: AtomicU32,
     restarts: AtomicU32,
+    copied: AtomicU64,
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
@@ -96,6 +101,16 @@ impl ActorCounters {
     /// Counts framesets that were lost before the actor saw them.
     pub fn count_lost(&self, reason: LostReason, framesets: u64) {
         self.cells().lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
+    }
+
+    /// Counts a frameset that was copied into a slot because a reader needs it there.
+    pub fn count_copied(&self) {
+        self.cells().copied.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Returns the framesets that were copied into a slot, in all instances of the actor.
+    pub fn copied(&self) -> u64 {
+        self.cells().copied.load(Ordering::SeqCst)
     }
 
     /// Framesets so far, in all lives of the actor.

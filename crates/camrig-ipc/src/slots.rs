@@ -473,3 +473,6 @@ impl LinkWriter {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -65,6 +65,9 @@ pub struct ActorStatus {
     pub produced: u64,
     /// Framesets that the device or its library lost before the actor saw them.
     pub lost: u64,
+    /// Framesets that it copied into shared memory because a reader in another process needs them there.
+    #[serde(default)]
+    pub copied: u64,
     /// The number of its restarts.
     pub restarts: u64,
     /// Framesets produced in the last second.

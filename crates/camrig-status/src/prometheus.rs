@@ -41,6 +41,12 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         "Framesets that a device or its library lost before its camera saw them.",
         |actor| actor.lost,
     );
+    each(
+        "camrig_framesets_copied_total",
+        "counter",
+        "Framesets that an actor copied into shared memory for readers in other processes.",
+        |actor| actor.copied,
+    );
     each("camrig_restarts_total", "counter", "Restarts of an actor.", |actor| actor.restarts);
     each("camrig_slots", "gauge", "Maximum number of framesets of an actor in use at once.", |actor| {
         actor.slots
@@ -225,6 +231,7 @@ mod tests {
                 state: ActorState::Running,
                 produced: 100,
                 lost: 7,
+                copied: 90,
                 restarts: 1,
                 slots: 8,
                 slots_in_use: 2,
@@ -274,6 +281,7 @@ mod tests {
                 r#"camrig_up_seconds{topology="a \"b\"\\\n.toml"} 1.5"#,
                 r#"camrig_framesets_produced_total{actor="left",role="camera"} 100"#,
                 r#"camrig_framesets_lost_total{actor="left",role="camera"} 7"#,
+                r#"camrig_framesets_copied_total{actor="left",role="camera"} 90"#,
                 r#"camrig_restarts_total{actor="left",role="camera"} 1"#,
                 r#"camrig_slots{actor="left",role="camera"} 8"#,
                 r#"camrig_slots_in_use{actor="left",role="camera"} 2"#,

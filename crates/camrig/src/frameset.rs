@@ -42,6 +42,13 @@ pub trait HeldFrames: Send + Sync {
     fn pixels(&self, index: usize) -> &[u8];
 }
 
+/// A frameset that is passed on: the handle holds its frames where they are.
+impl HeldFrames for FrameSet {
+    fn pixels(&self, index: usize) -> &[u8] {
+        self.memory(index).bytes()
+    }
+}
+
 struct Held {
     header: FrameSetHeader,
     frames: Box<dyn HeldFrames>,

@@ -123,6 +123,7 @@ impl Gauge {
             state: doing.state,
             produced: counters.produced(),
             lost: counters.lost(),
+            copied: counters.copied(),
             restarts: counters.restarts().into(),
             rate_hz: self.produced.of(id.index()),
             slots: spec.slots as u64,

@@ -1,8 +1,8 @@
-//! A processor's inputs, merged: whichever has something is next, in turn.
+//! Merges a processor's inputs: takes framesets from its links in turn.
 //!
-//! Delivery is counted here, at the last step before the processor is called, or before its framesets are matched.
-//! Inputs outlive the processor: while it is being restarted, whatever comes is dropped and counted. This module
-//! deliberately does not know what the processor is, nor what makes a match.
+//! Counts a delivery in the last step before the processor is called, or before its framesets are matched. Inputs
+//! outlast the instances of the processor: during a restart, framesets that arrive are dropped and counted. This module
+//! depends on no kind of processor, and on no rule of matching.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,27 +19,27 @@ use crate::link::ReaderEnd;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
-/// How long framesets are held back for a camera that is silent, before matches go on without it.
+/// Time without framesets from a camera after which matches go on without it.
 const MATCH_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The reading ends of all links into one actor, on its way to the actor's thread.
+/// The readers' ends of all links into one actor, to be moved to the actor's thread.
 pub(crate) struct InputLinks {
     wake: Arc<Notify>,
     counters: Arc<ActorCounters>,
-    /// The notifiers of these inputs, where they are all that the process hears.
+    /// The process's notifier, when these inputs are its only readers.
     notifiers: Option<Listener>,
     links: Vec<Input>,
     matching: Option<Matching>,
-    /// Whether framesets came that cannot be matched as the topology says.
+    /// Whether a frameset arrived that cannot be matched as the topology says.
     unmatchable: bool,
-    /// Since when nothing has come though some input is held back.
+    /// The start of a time without framesets while some input is held back.
     quiet_since: Option<Instant>,
-    /// The input that was looked at last: the next look is at the one after it, so that a fast input does not
-    /// starve the others.
+    /// The input that was polled last. Polling goes on with the one after it, so that a fast input does not starve
+    /// the others.
     turn: usize,
 }
 
-/// What every life of an actor reads, one after the other.
+/// The inputs of an actor, shared by its instances one after the other.
 #[derive(Clone)]
 pub struct Inputs {
     wake: Arc<Notify>,
@@ -49,14 +49,14 @@ pub struct Inputs {
 struct Input {
     from: Arc<str>,
     end: Box<dyn ReaderEnd>,
-    /// Whether the last look found something, so that there may be more without another ring.
+    /// Whether the last poll found a frameset, so that there may be more without another wake-up.
     busy: bool,
     ended: bool,
-    /// That between the last life and this one.
+    /// The reader's absence between the last instance and this one.
     absence: Absence,
 }
 
-/// What a look at the inputs finds.
+/// Result of polling the inputs.
 enum Look<T> {
     Found(T),
     Nothing,
@@ -94,14 +94,13 @@ impl InputLinks {
         (self.links.iter().any(remote), self.links.iter().all(remote))
     }
 
-    /// Makes these inputs hear the notifiers themselves, because nobody else in the process has any: one thread
-    /// less between a notifier and the processor.
+    /// Waits on the process's notifier directly, without a forwarding thread, because these inputs are its only readers.
     pub(crate) fn listen(&mut self, notifiers: Listener) {
         self.notifiers = Some(notifiers);
     }
 
     pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
-        // Busy: whatever rang before this reader was there has to be looked for.
+        // Busy: a wake-up may have come before this reader existed.
         self.links.push(Input {
             from: from.into(),
             end,
@@ -111,7 +110,7 @@ impl InputLinks {
         });
     }
 
-    /// Each input's actor and accounting.
+    /// Returns each input's actor and link state.
     pub(crate) fn link_states(&self) -> Vec<(String, Arc<LinkState>)> {
         self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.link_state()))).collect()
     }
@@ -205,12 +204,12 @@ impl InputLinks {
 }
 
 impl Inputs {
-    /// The inputs of an actor on its own thread.
+    /// Makes the inputs of an actor, on its own thread.
     pub(crate) fn new(links: InputLinks) -> Self {
         Self { wake: Arc::clone(&links.wake), links: Rc::new(RefCell::new(links)) }
     }
 
-    /// Lets a thread hear the notifiers, for a reader whose own thread has other things to do.
+    /// Waits on the notifier in a thread of its own, for a reader whose thread must not block.
     ///
     /// # Errors
     /// When the system has no room for a thread.
@@ -227,8 +226,8 @@ impl Inputs {
         Ok(())
     }
 
-    /// Waits for the next frameset, or the next one of a match; none when every input has ended. Inputs that hear
-    /// the notifiers themselves block the thread meanwhile.
+    /// Waits for the next frameset, or the next one of a match. Returns `None` when every input has ended. Inputs that
+    /// wait on the notifier directly block the thread.
     ///
     /// # Errors
     /// When framesets cannot be matched.
@@ -255,24 +254,24 @@ impl Inputs {
                 }
                 Look::Nothing => {}
             }
-            let heard = self.links.borrow_mut().notifiers.as_mut().map(Listener::wait);
+            let notified = self.links.borrow_mut().notifiers.as_mut().map(Listener::wait);
             let patience = self.links.borrow().some_held_back().then_some(MATCH_PATIENCE);
-            match (heard, patience) {
+            match (notified, patience) {
                 (Some(()), _) => {}
-                // Whether it was the time or a ring: the next look tells.
+                // The next poll finds out whether it was the time-out or a wake-up.
                 (None, Some(patience)) => drop(actix::clock::timeout(patience, self.wake.notified()).await),
                 (None, None) => self.wake.notified().await,
             }
         }
     }
 
-    /// Whether there will never be another frameset, or another match.
+    /// Returns whether there will never be another frameset, or another match.
     pub(crate) fn give_nothing_more(&self) -> bool {
         let links = self.links.borrow();
         links.all_ended() || links.unmatchable
     }
 
-    /// Between two lives: what waits is dropped, and so is what comes.
+    /// Drops the queued framesets, and those that arrive until [`Self::resume`]: the actor has no instance.
     pub(crate) fn pause(&self) {
         self.note_call(None);
         for input in &mut self.links.borrow_mut().links {
@@ -282,13 +281,13 @@ impl Inputs {
         self.forget_matching();
     }
 
-    /// Another life begins.
+    /// Takes framesets again: another instance begins.
     pub(crate) fn resume(&self) {
         let links = self.links.borrow();
         links.links.iter().for_each(|input| input.link_state().set_reader_back(input.absence));
     }
 
-    /// The last word: whatever waits is dropped, and producers stop waiting for this reader.
+    /// Ends the inputs for good: drops the queued framesets, and frees producers that wait for this reader.
     pub(crate) fn close(&self) {
         self.note_call(None);
         for input in &self.links.borrow().links {
@@ -298,7 +297,7 @@ impl Inputs {
         self.forget_matching();
     }
 
-    /// What waited to be matched is left.
+    /// Counts the framesets that waited for a match as left over.
     fn forget_matching(&self) {
         self.links.borrow_mut().matching.iter_mut().for_each(Matching::forget);
     }
@@ -308,12 +307,12 @@ impl Inputs {
     }
 }
 
-/// What can be taken from inputs.
+/// An item that inputs can deliver.
 pub trait Next: Sized + 'static {
-    /// Whether it is made of several framesets, so that the topology has to say how.
+    /// Whether it consists of several framesets, so that the topology has to define a match.
     const MATCHED: bool;
 
-    /// Waits for the next one; none when every input has ended.
+    /// Waits for the next item. Returns `None` when every input has ended.
     #[doc(hidden)]
     fn next(inputs: &Inputs) -> impl Future<Output = Result<Option<Self>, ProcessorError>>;
 }
@@ -357,8 +356,8 @@ impl Input {
             self.busy = true;
             return Some(frameset);
         }
-        // Nothing there: listen again. What came before that is seen by one more look, what comes after it
-        // rings. The end is asked for in between: whoever ends rings after it, and nothing is queued after it.
+        // Nothing is queued: ask to be woken. A frameset queued before that is found by one more poll, a later one
+        // wakes. The end is read in between: the producer wakes the reader after it, and queues nothing after it.
         self.link_state().clear_notified();
         let ended = self.link_state().ended();
         let frameset = self.take_queued();
@@ -398,9 +397,9 @@ mod tests {
     const WATCHDOG: Duration = Duration::from_secs(20);
     const ROUNDS: u32 = 5_000;
 
-    /// What was held back is not rung for again: it has to be looked for when there is room.
+    /// No second wake-up comes for a frameset that was held back: the input is polled when there is room.
     #[test]
-    fn an_input_that_was_held_back_is_looked_at_when_another_ends() {
+    fn an_input_that_was_held_back_is_polled_when_another_ends() {
         actix::System::new().block_on(async {
             let wake = Arc::new(Notify::new());
             let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
@@ -432,7 +431,7 @@ mod tests {
             }
             left.end();
             right.end();
-            // Nobody will ring once more.
+            // No further wake-up comes.
             wake.notified().await;
             let inputs = Inputs::new(links);
             let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
@@ -442,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_noticed_however_it_meets_the_last_look() {
+    fn an_end_is_noticed_at_any_moment_of_the_last_poll() {
         actix::System::new().block_on(async {
             for round in 0..ROUNDS {
                 let wake = Arc::new(Notify::new());
@@ -450,7 +449,7 @@ mod tests {
                 let link = Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 1));
                 let mut links = InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()));
                 links.add("front", Box::new(LocalReader::new(&link)));
-                // A ring that wakes the reader for nothing, and the end while it looks.
+                // A wake-up without a frameset, and the end during the poll.
                 link.link_state().notify();
                 let ready = AtomicBool::new(false);
                 std::thread::scope(|scope| {
@@ -462,7 +461,7 @@ mod tests {
                     while !ready.load(Ordering::SeqCst) {
                         std::hint::spin_loop();
                     }
-                    // The look that meets the end, or comes before it.
+                    // The poll during the end, or before it.
                     links.links[0].deliver();
                 });
                 let inputs = Inputs::new(links);

@@ -23,6 +23,8 @@ struct Numbers {
     stream: Stream,
     role: Role,
     last: Option<u64>,
+    /// Missing numbers whose frameset is counted already; the next gap counts that much less.
+    counted: u64,
     /// Discarded frames that the driver reported and that no gap has shown yet.
     reported: Lost,
     /// Number of repeated images, which leave no gap.
@@ -51,6 +53,15 @@ impl Losses {
             lost[reason as usize] = most(&self.streams) - before;
         }
         lost
+    }
+
+    /// Records a frameset that is counted by itself, so that the gap before the next frameset does not count it again.
+    pub(crate) fn note_counted_frameset(&mut self) {
+        for numbers in &mut self.streams {
+            // It had one frame of each stream; the number of its samples is unknown.
+            let frames = if numbers.role == Role::Motion { u64::MAX } else { 1 };
+            numbers.counted = numbers.counted.saturating_add(frames);
+        }
     }
 
     /// Records the frames of a frameset, and returns the losses before it: of images the largest number of any stream,
@@ -94,7 +105,7 @@ fn combine(streams: impl Iterator<Item = (Role, Lost)>) -> Lost {
 
 impl Numbers {
     fn new(stream: Stream, role: Role) -> Self {
-        Self { stream, role, last: None, reported: Lost::default(), repeated: 0 }
+        Self { stream, role, last: None, counted: 0, reported: Lost::default(), repeated: 0 }
     }
 
     /// Records a frame with `numbers` numbers up to `number`.
@@ -102,10 +113,11 @@ impl Numbers {
         let last = self.last.replace(number);
         if last.is_none_or(|last| number <= last) {
             // The first frame, or a restart of the numbers.
-            self.reported = Lost::default();
+            (self.reported, self.counted) = (Lost::default(), 0);
             return Lost::default();
         }
         let mut missing = (number - last.unwrap_or_default()).saturating_sub(numbers);
+        missing = missing.saturating_sub(std::mem::take(&mut self.counted));
         let mut lost = Lost::default();
         for (lost, reported) in lost.iter_mut().zip(&mut self.reported) {
             *lost = missing.min(*reported);
@@ -130,21 +142,21 @@ mod tests {
     fn a_gap_counts_as_device_unless_the_driver_reported_it() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
-        assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0, 0]);
         // Reported before earlier frames were published: it applies when the gap shows.
         losses.tell(depth, LostReason::QueueFull, 2);
         losses.tell(color, LostReason::QueueFull, 1);
-        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 12), frame(depth, 14)]), [1, 2, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 13), frame(depth, 16)]), [1, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 12), frame(depth, 14)]), [1, 2, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 13), frame(depth, 16)]), [1, 0, 0, 0, 0]);
         losses.tell(depth, LostReason::NoPartner, 1);
-        assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0]);
-        assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0]);
+        assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0, 0]);
         // A restart of the numbers discards the reports.
         losses.tell(depth, LostReason::QueueFull, 9);
-        assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0]);
-        assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -152,12 +164,12 @@ mod tests {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
-        assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2]);
-        assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0]);
-        assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1]);
+        assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
+        assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1, 0]);
         // They leave no gap.
-        assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0]);
-        assert_eq!(losses.end(), [0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.end(), [0, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -168,8 +180,8 @@ mod tests {
         losses.tell(depth, LostReason::QueueFull, 3);
         losses.tell(color, LostReason::QueueFull, 2);
         losses.tell(depth, LostReason::NoPartner, 1);
-        assert_eq!(losses.end(), [0, 3, 1, 0]);
-        assert_eq!(losses.end(), [0, 0, 0, 0]);
+        assert_eq!(losses.end(), [0, 3, 1, 0, 0]);
+        assert_eq!(losses.end(), [0, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -180,15 +192,43 @@ mod tests {
             ..FrameHeader::new(stream, Payload::Motion { samples: count })
         };
         let (depth, accel, gyro) = (Stream::DEPTH, Stream::ACCEL, Stream::GYRO);
-        assert_eq!(losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]), [0, 0, 0, 0]);
-        assert_eq!(losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]), [0, 0, 0, 0]);
+        assert_eq!(
+            losses.note(&[frame(depth, 0), samples(accel, 0, 1), samples(gyro, 6, 7)]),
+            [0, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            losses.note(&[frame(depth, 1), samples(accel, 3, 3), samples(gyro, 13, 7)]),
+            [0, 0, 0, 0, 0]
+        );
         // Two images, one sample, and three of seven.
         losses.tell(gyro, LostReason::NoPartner, 2);
-        assert_eq!(losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]), [4, 0, 2, 0]);
+        assert_eq!(
+            losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]),
+            [4, 0, 2, 0, 0]
+        );
         for stream in [accel, gyro] {
-            assert_eq!(losses.tell(stream, LostReason::Repeated, 2), [0, 0, 0, 2]);
+            assert_eq!(losses.tell(stream, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
             losses.tell(stream, LostReason::QueueFull, 1);
         }
-        assert_eq!(losses.end(), [0, 2, 0, 0]);
+        assert_eq!(losses.end(), [0, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_frameset_that_is_counted_by_itself_is_not_missing_again() {
+        let mut losses = Losses::default();
+        let samples = |number, count| FrameHeader {
+            number,
+            ..FrameHeader::new(Stream::GYRO, Payload::Motion { samples: count })
+        };
+        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
+        losses.note(&[frame(color, 0), frame(depth, 0), samples(6, 7)]);
+        losses.note_counted_frameset();
+        losses.note_counted_frameset();
+        assert_eq!(losses.note(&[frame(color, 3), frame(depth, 3), samples(27, 7)]), [0; 5]);
+        // The next gap is another one.
+        assert_eq!(losses.note(&[frame(color, 5), frame(depth, 4), samples(34, 7)]), [1, 0, 0, 0, 0]);
+        // More is missing than was counted.
+        losses.note_counted_frameset();
+        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 8), samples(41, 7)]), [2, 0, 0, 0, 0]);
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct ActorReport {
     /// The number of changes to each state. States without a change are omitted.
     pub(crate) changes: BTreeMap<ActorState, u64>,
     pub(crate) produced: u64,
+    /// Framesets that were copied into shared memory because a reader in another process needs them there.
+    #[serde(default)]
+    pub(crate) copied: u64,
     /// Framesets that the device, its library or its driver lost before the camera actor got them.
     pub(crate) lost: u64,
     /// Lost framesets by reason. Reasons without a frameset are omitted.

@@ -81,7 +81,7 @@ impl Folder {
 
     /// Runs the program in the folder and returns stdout, stderr and exit code.
     #[track_caller]
-    fn run(&mut self, args: &[&str]) -> (String, String, Option<i32>) {
+    pub(crate) fn run(&mut self, args: &[&str]) -> (String, String, Option<i32>) {
         self.0.set_args(args);
         self.0.output()
     }

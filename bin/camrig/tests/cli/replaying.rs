@@ -137,6 +137,39 @@ fn each_repetition_gives_the_same_framesets() {
     }
 }
 
+/// Changes a byte of the frameset of a recording without compression.
+fn damage(folder: &Folder, file: &str, sequence: u64) {
+    let file = folder.path().join(file);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let record = format!("\"sequence\":{sequence},");
+    let found = bytes.windows(record.len()).position(|window| window == record.as_bytes());
+    bytes[found.unwrap_or_else(|| panic!("no frameset {sequence}")) + 1] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_frameset_that_cannot_be_read_is_lost_for_that_reason() {
+    let (mut folder, recorded) = ten_framesets();
+    for sequence in [4, 5, 9] {
+        damage(&folder, "rig.mcap", sequence);
+    }
+    let camera = replayed("left", "file = 'rig.mcap', paced = false");
+    folder.write("replay.toml", &format!("{camera}{}", recorder("['left']", "again.mcap")));
+    let (_, stderr, code) = folder.run(&["run", "replay.toml", "--report", "report.json"]);
+    assert_eq!((code, stderr.lines().count()), (Some(0), 3), "{stderr}");
+    assert!(stderr.lines().all(|line| line.contains("`rig.mcap` is damaged at byte")), "{stderr}");
+    let report = std::fs::read(folder.path().join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let left = &report["actors"][0];
+    assert_eq!(left["lost_by_reason"], serde_json::json!({ "unreadable": 3 }));
+    assert_eq!((&left["lost"], &left["produced"]), (&3.into(), &7.into()));
+    let numbers = |framesets: &[Value]| -> Vec<Value> {
+        framesets.iter().map(|frameset| frameset["frames"][0]["number"].clone()).collect()
+    };
+    let left: Vec<Value> = [0, 1, 2, 3, 6, 7, 8].map(|index: usize| recorded[index].clone()).to_vec();
+    assert_eq!(numbers(&framesets(&mut folder, "again.mcap", "left")), numbers(&left));
+}
+
 #[test]
 fn every_frameset_arrives_at_any_speed() {
     let (mut folder, recorded) = ten_framesets();

@@ -70,7 +70,7 @@ fn check_contract(report: &Value) {
     for actor in actors {
         assert_eq!(
             shape(actor),
-            "changes object, errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
+            "changes object, copied count, errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
         );
         let camera = actor["name"] != "view";

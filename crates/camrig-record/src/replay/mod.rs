@@ -20,7 +20,9 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use camrig::frame::CameraInfo;
-use camrig::{CameraOutput, Captured, Driver, DriverError, FrameHeaders, monotonic_nanos};
+use camrig::{
+    CameraOutput, Captured, Driver, DriverError, FrameHeaders, LostReason, OutputError, monotonic_nanos,
+};
 
 pub use self::options::ReplayOptions;
 use self::reader::Reader;
@@ -89,13 +91,22 @@ impl Driver for Replay {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        for _ in 0..self.reader.take_unreadable() {
+            output.count_lost_frameset(LostReason::Unreadable);
+        }
         let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
         if !self.wait(frameset.log_time, timeout) {
             self.next = Some(frameset);
             return Ok(Captured::Nothing);
         }
-        if let Err(what) = publish(&frameset, output) {
-            log::warn!("frameset {} makes no sense: {what}; it is passed over", frameset.record.sequence);
+        match publish(&frameset, output) {
+            Ok(()) => {}
+            Err(NotPublished::Unreadable(what)) => {
+                let sequence = frameset.record.sequence;
+                log::warn!("frameset {sequence} cannot be read: {what}; it is counted as lost");
+                output.count_lost_frameset(LostReason::Unreadable);
+            }
+            Err(NotPublished::Failed(error)) => return Err(error.into()),
         }
         self.advance();
         Ok(Captured::FrameSet)
@@ -130,17 +141,38 @@ impl Replay {
     }
 }
 
+/// Why a recorded frameset is not published.
+enum NotPublished {
+    /// The recording makes no sense there.
+    Unreadable(String),
+    /// Nothing can be published any more.
+    Failed(OutputError),
+}
+
+impl From<String> for NotPublished {
+    fn from(what: String) -> Self {
+        Self::Unreadable(what)
+    }
+}
+
+impl From<OutputError> for NotPublished {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::Layout(layout) => Self::Unreadable(layout.to_string()),
+            other => Self::Failed(other),
+        }
+    }
+}
+
 /// Publishes a frameset, its pixels decoded where its readers see them.
-fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), String> {
+fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), NotPublished> {
     let arrival_nanos = monotonic_nanos();
     let frames: &[FrameRecord] = &frameset.record.frames;
     if frames.len() > camrig::frame::MAX_FRAMES {
-        return Err(format!("it has {} frames", frames.len()));
+        return Err(format!("it has {} frames", frames.len()).into());
     }
     let headers: FrameHeaders = frames.iter().map(shown_header).collect();
-    let Some(mut loan) = output.loan(arrival_nanos, headers).map_err(|error| error.to_string())? else {
-        return Ok(());
-    };
+    let Some(mut loan) = output.loan(arrival_nanos, headers)? else { return Ok(()) };
     for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
         let data = image_data(frame, message.clone())?;
         write_pixels(frame, &data, loan.frame_mut(index))?;

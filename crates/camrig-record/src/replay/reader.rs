@@ -24,6 +24,8 @@ pub(super) struct Reader {
     chunk: usize,
     /// What is left of the last chunk.
     framesets: VecDeque<ReadFrameSet>,
+    /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged.
+    unreadable: u64,
     warnings: u32,
 }
 
@@ -40,7 +42,16 @@ impl Reader {
         }
         let camera = parts.camera(camera)?.clone();
         let framesets = VecDeque::new();
-        Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, chunk: 0, framesets, warnings: 0 })
+        Ok(Self {
+            parts,
+            camera,
+            range: 0..u64::MAX,
+            part: 0,
+            chunk: 0,
+            framesets,
+            unreadable: 0,
+            warnings: 0,
+        })
     }
 
     pub(super) fn camera(&self) -> &RecordedCamera {
@@ -59,6 +70,11 @@ impl Reader {
         let cameras = self.parts.cameras().into_iter();
         let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
         rates.map(|stream| stream.frames_per_second).max().unwrap_or(1)
+    }
+
+    /// Returns how many framesets were passed over since the last call, because the file is damaged.
+    pub(super) fn take_unreadable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreadable)
     }
 
     /// Begins anew, with the first frameset at or after the start of `range`.
@@ -88,6 +104,8 @@ impl Reader {
             if !wanted || !camera.is_in(chunk) {
                 continue;
             }
+            // Each frameset has a chunk of its own; others hold gaps.
+            let has_frameset = chunk.channels.iter().any(|id| camera.frameset_channels.contains(id));
             let found = match recording.read_chunk(chunk) {
                 Ok(records) => framesets(camera, &records),
                 Err(what) => vec![Err(what)],
@@ -95,12 +113,14 @@ impl Reader {
             for frameset in found {
                 match frameset {
                     Ok(frameset) => self.framesets.push_back(frameset),
-                    Err(what) if self.warnings < MAX_WARNINGS => {
-                        self.warnings += 1;
-                        let (path, offset) = (recording.path().display(), chunk.offset);
-                        log::warn!("`{path}` is damaged at byte {offset}: {what}; it is passed over");
+                    Err(what) => {
+                        self.unreadable += u64::from(has_frameset);
+                        if self.warnings < MAX_WARNINGS {
+                            self.warnings += 1;
+                            let (path, offset) = (recording.path().display(), chunk.offset);
+                            log::warn!("`{path}` is damaged at byte {offset}: {what}; it is passed over");
+                        }
                     }
-                    Err(_) => {}
                 }
             }
         }
@@ -165,7 +185,8 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[(middle.offset + middle.size_bytes / 2) as usize] ^= 4;
         std::fs::write(&path, bytes).unwrap();
-        let found = sequences(&mut Reader::open(&path, "front").unwrap());
-        assert_eq!(found.len(), 4, "{found:?}");
+        let mut reader = Reader::open(&path, "front").unwrap();
+        let found = sequences(&mut reader);
+        assert_eq!((found.len(), reader.take_unreadable(), reader.take_unreadable()), (4, 1, 0), "{found:?}");
     }
 }

@@ -81,7 +81,7 @@ impl ProducerEnd for LocalLink {
         let frameset = frameset.handle();
         self.link_state.count_produced();
         let mut queue = self.queue();
-        // Asked under the lock: it is set before the queue is emptied.
+        // Checked under the lock: the reader sets it before it empties the queue.
         if self.link_state.reader_gone() {
             return self.link_state.count_dropped(DropReason::ReaderGone);
         }

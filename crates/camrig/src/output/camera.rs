@@ -79,6 +79,13 @@ impl CameraOutput {
         self.count_lost(lost);
     }
 
+    /// Counts a frameset that the device delivered and the driver cannot make, such as one whose recording is damaged. The
+    /// gap that the next frameset shows for it does not count once more.
+    pub fn count_lost_frameset(&mut self, reason: LostReason) {
+        self.losses.note_counted_frameset();
+        self.publisher.counters().count_lost(reason, 1);
+    }
+
     /// Returns whether there were readers and all of them have ended.
     pub(crate) fn abandoned(&self) -> bool {
         self.publisher.abandoned()

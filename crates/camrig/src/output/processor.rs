@@ -123,14 +123,19 @@ impl ProcessorOutput {
 
     /// Passes on a frameset as it is, under the next sequence number of this actor.
     ///
+    /// Readers in this process share the frames: nothing is copied, and the frameset is held where it is until they drop
+    /// it. With a reader in another process the frames are copied once, into a slot of this actor's, which all readers
+    /// share; the report and the status count such framesets as `copied`. As many framesets as the actor has slots can
+    /// be passed on and not dropped; one more counts as dropped.
+    ///
     /// # Errors
     /// When framesets of too many cameras are passed on.
     pub fn forward(&mut self, frameset: &FrameSet) -> Result<(), OutputError> {
         self.publisher.forward(frameset, frameset.header().matched)
     }
 
-    /// Passes on the framesets of a match as they are, one after another, under the match's number: see
-    /// [`FrameSetHeader::matched`](crate::frame::FrameSetHeader::matched).
+    /// Passes on the framesets of a match, one after another, each as [`Self::forward`] does, under the match's number:
+    /// see [`FrameSetHeader::matched`](crate::frame::FrameSetHeader::matched).
     ///
     /// # Errors
     /// When framesets of too many cameras are passed on.

@@ -14,13 +14,13 @@ use super::{FrameHeaders, Loan, OutputError};
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::link::{Outgoing, ProducerEnd};
 
-/// How long a producer whose readers ask it to `block` waits for a slot that they hold, before it drops.
+/// Maximum time that a producer with blocking readers waits for a slot that they hold, before it drops the frameset.
 const SLOT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pauses between looks at an exhausted pool: short at first, so that a fast reader is not waited for.
+/// Pauses between attempts on an exhausted pool: short at first, for fast readers.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(1);
 
-/// How often a full link is looked at though its reader has not said that there is room.
+/// Maximum time between two checks of a full link; guards against a lost wake-up.
 const ROOM_LOOK: Duration = Duration::from_millis(100);
 
 /// Publishes an actor's framesets on its links.
@@ -117,7 +117,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether a slot is needed at all: not when each frame can stay where it is.
+    /// Returns whether some reader needs framesets in slots.
     fn needs_slots(&self) -> bool {
         self.links.iter().any(|link| link.needs_slots())
     }
@@ -125,7 +125,7 @@ impl Publisher {
     /// Publishes a loan whose frames are all written.
     pub(super) fn publish(&mut self, loan: Loan) {
         self.wait_for_room();
-        // Not the number of when it was lent: others may have been published since.
+        // The number at lending may be outdated: other framesets may have been published since.
         let sequence = self.sequence;
         self.count();
         let published = loan.slot.publish(sequence);
@@ -143,6 +143,8 @@ impl Publisher {
             let count = frames.len();
             if let Lent::Slot(mut loan) = self.loan(origin, frames)? {
                 (0..count).for_each(|index| loan.frame_mut(index).copy_from_slice(held.pixels(index)));
+                self.counters.count_copied();
+                drop(held);
                 self.publish(loan);
             }
             return Ok(());
@@ -161,26 +163,21 @@ impl Publisher {
         Ok(())
     }
 
-    /// Passes on a frameset as it is, under the next sequence number.
+    /// Passes on a frameset as it is, under the next sequence number: its frames stay where they are, or are copied
+    /// into a slot where a reader needs that.
     pub(super) fn forward(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutputError> {
         let source = self.source(frameset.info())?;
         let origins = frameset.header().origins.clone();
         let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched, origins };
-        if let Lent::Slot(mut loan) = self.loan(origin, frameset.header().frames.clone())? {
-            for (index, frame) in frameset.frames().enumerate() {
-                loan.frame_mut(index).copy_from_slice(frame.bytes());
-            }
-            self.publish(loan);
-        }
-        Ok(())
+        self.publish_held(origin, frameset.header().frames.clone(), Box::new(frameset.clone()))
     }
 
-    /// Whether there were readers and all of them have ended.
+    /// Returns whether there were readers and all of them have ended.
     pub(super) fn abandoned(&self) -> bool {
         !self.links.is_empty() && self.links.iter().all(|link| link.link_state().reader_ended())
     }
 
-    /// Framesets so far, dropped ones included.
+    /// Returns the framesets so far, dropped ones included.
     pub(super) fn produced(&self) -> u64 {
         self.sequence
     }
@@ -203,13 +200,13 @@ impl Publisher {
         Ok(Lent::Nothing(header.frames))
     }
 
-    /// Tries until `attempt` succeeds: takes back what readers have not begun, and waits where a reader asks
-    /// its producer to block. False when the frameset has to be dropped.
+    /// Tries until `attempt` succeeds: takes back queued framesets, and waits where a reader blocks. Returns whether it
+    /// succeeded; otherwise the frameset has to be dropped.
     fn wait_for(&self, mut attempt: impl FnMut(&Self) -> bool) -> bool {
         attempt(self) || self.blocked(|| self.keep_trying(attempt))
     }
 
-    /// Says meanwhile that the actor waits for its readers.
+    /// Marks the actor as blocked by its readers during `wait`.
     fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.counters.set_blocked(true);
         let outcome = wait();
@@ -238,13 +235,13 @@ impl Publisher {
                 );
                 return false;
             }
-            // This reader's progress wakes us; others' and that of handles in this process does not.
+            // Only this reader's progress ends the pause early; handles dropped elsewhere do not.
             blocking.await_progress(pause, || false);
             pause = (pause * 2).min(*PAUSES.end());
         }
     }
 
-    /// Waits until no link that blocks is full. It ends: a reader reads, ends, or is declared gone.
+    /// Waits until no blocking link is full. It ends because a reader reads, ends, or is declared gone.
     fn wait_for_room(&self) {
         for link in self.links.iter().filter(|link| link.overflow() == Overflow::Block) {
             self.wait_until(link.link_state(), || link.has_room());
@@ -273,13 +270,13 @@ impl Publisher {
         }
     }
 
-    /// Before any link counts it: what a link lacks when this process dies was produced all the same.
+    /// Counts the frameset before any link does: `LinkState::settle` needs that order when this process dies.
     fn count(&mut self) {
         self.sequence += 1;
         self.counters.count_produced();
     }
 
-    /// The pool, made or replaced if the frameset does not fit; readers are told.
+    /// Returns the pool. Makes or replaces it if the frameset does not fit, and announces it to the readers.
     fn provide_pool(&mut self, size_bytes: usize) -> Result<Arc<SlotPool>, OutputError> {
         if let Some(pool) = self.pool.as_ref().filter(|pool| pool.pixel_bytes() >= size_bytes) {
             return Ok(Arc::clone(pool));

@@ -101,6 +101,52 @@ fn a_camera_counts_gaps_as_lost_by_their_reason() {
 }
 
 #[test]
+fn a_camera_counts_a_frameset_that_it_cannot_make_once() {
+    let (link, counters) = (link(Overflow::DropNewest), counters());
+    let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();
+    for number in [0, 2, 4] {
+        output.publish_held(0, headers(number), Box::new(Pixels([0; 4]))).unwrap();
+        output.count_lost_frameset(LostReason::Unreadable);
+    }
+    assert_eq!(counters.lost_by_reason()[LostReason::Unreadable as usize], 3);
+    assert_eq!((counters.lost(), counters.produced()), (3, 3));
+}
+
+#[test]
+fn a_processor_forwards_without_a_copy_inside_the_process() {
+    let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "2x1@30")]);
+    let (mut first, between) = testing::output_with_reader("first", &[]);
+    let (mut second, last) = testing::output_with_reader("second", &[]);
+    camera.frameset(0, &[&[0; 4]]);
+    let origin = camera.frameset(7, &[&[1, 2, 3, 4]]);
+    first.forward(&origin).unwrap();
+    second.forward(&between.take().unwrap()).unwrap();
+    let forwarded = last.take().unwrap();
+    assert_eq!(summary(&forwarded), ("left", "second", 0, None, vec![1, 2, 3, 4]));
+    assert_eq!((forwarded.arrival_nanos(), forwarded.timestamp()), (7, origin.timestamp()));
+    let address = |frames: &FrameSet| frames.frame(Stream::DEPTH).unwrap().bytes().as_ptr();
+    assert_eq!(address(&forwarded), address(&origin));
+}
+
+#[test]
+fn as_many_framesets_as_there_are_slots_are_forwarded_and_kept() {
+    let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "2x1@30")]);
+    let (link, counters) = (link(Overflow::DropNewest), counters());
+    let mut output = ProcessorOutput::new(publisher("filter", &link, &counters), InputStatus::default());
+    let origin = camera.frameset(0, &[&[0; 4]]);
+    let mut forward = || {
+        output.forward(&origin).unwrap();
+        link.take()
+    };
+    let kept: Vec<_> = (0..SLOTS).map(|_| forward().unwrap()).collect();
+    assert!(forward().is_none());
+    assert_eq!(link.link_state().counts().dropped[DropReason::NoSlot as usize], 1);
+    drop(kept);
+    assert!(forward().is_some());
+    assert_eq!(counters.copied(), 0);
+}
+
+#[test]
 fn a_frameset_without_a_slot_is_dropped_on_every_link() {
     let (link, counters) = (link(Overflow::DropNewest), counters());
     let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();

@@ -80,6 +80,7 @@ impl Run<'_> {
                     state: actor.state,
                     changes: actor.changes.clone(),
                     produced: counters.produced(),
+                    copied: counters.copied(),
                     lost: counters.lost(),
                     lost_by_reason: by_reason(LostReason::ALL, counters.lost_by_reason()),
                     restarts: counters.restarts().into(),

@@ -142,10 +142,43 @@ pub(super) fn check_listeners(
     }
 }
 
-/// Slots enough that no reader starves another: whatever its readers can hold at once, one to write into and
-/// one that was just written.
-pub(super) fn slots_needed(actor: ActorId, links: &[LinkSpec]) -> usize {
-    let held: usize =
-        links.iter().filter(|link| link.from == actor).map(|link| link.queue + link.held + 1).sum();
-    (held + 2).min(MAX_SLOTS)
+/// The slots that each actor needs, so that no reader starves another: whatever its readers can hold at once, one to
+/// write into and one that was just written. The links must not form a circle.
+pub(super) fn slots_needed(homes: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
+    let mut passed_on = vec![None; homes.len()];
+    let held = |actor: usize, passed_on: &mut Vec<Option<usize>>| -> usize {
+        let readers = links.iter().filter(|link| link.from.index() == actor);
+        readers.map(|link| held_by(link, homes, links, passed_on)).sum()
+    };
+    (0..homes.len()).map(|actor| (held(actor, &mut passed_on) + 2).min(MAX_SLOTS)).collect()
+}
+
+/// The most framesets that a link and its reader hold at once.
+fn held_by(
+    link: &LinkSpec,
+    homes: &[ProcessId],
+    links: &[LinkSpec],
+    passed_on: &mut Vec<Option<usize>>,
+) -> usize {
+    link.queue + link.held + 1 + held_behind(link.to.index(), homes, links, passed_on)
+}
+
+/// The framesets of one input that the readers of `actor` hold when it passes them on, which copies nothing as long as
+/// all of them are in its process: the input's share of what they can hold at once.
+fn held_behind(
+    actor: usize,
+    homes: &[ProcessId],
+    links: &[LinkSpec],
+    passed_on: &mut Vec<Option<usize>>,
+) -> usize {
+    if let Some(known) = passed_on[actor] {
+        return known;
+    }
+    let readers = || links.iter().filter(|link| link.from.index() == actor);
+    let copies = readers().any(|link| homes[link.to.index()] != homes[actor]);
+    let inputs = links.iter().filter(|link| link.to.index() == actor).count();
+    let held = if copies { 0 } else { readers().map(|link| held_by(link, homes, links, passed_on)).sum() };
+    let share = held.div_ceil(inputs.max(1));
+    passed_on[actor] = Some(share);
+    share
 }

@@ -21,7 +21,6 @@ use super::{
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
     RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
 };
-use crate::ids::ActorId;
 use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 
@@ -88,8 +87,7 @@ pub(super) fn parse(
     make_room_for_matches(&drafts, &matchings, &mut links);
     problems.none_yet()?;
 
-    let slots_needed: Vec<_> =
-        (0..drafts.len()).map(|index| slots_needed(ActorId::new(index), &links)).collect();
+    let slots_needed = slots_needed(&homes, &links);
     let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings);
     let actors = placed.map(|(((draft, process), slots_needed), matching)| ActorSpec {
         name: draft.name,

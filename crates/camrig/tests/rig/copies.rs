@@ -34,6 +34,47 @@ fn lines(ended: &Ended) -> Vec<&str> {
     lines
 }
 
+/// Runs a camera, two processors that forward, and a reader at the end that expects this kind of memory.
+fn forward(placement: Placement, memory: &str) -> Ended {
+    let processor = |name: &str, kind: &str, input: &str, options: &str| {
+        format!(
+            "[processor.{name}]\nkind = '{kind}'\ninputs = ['{input}']\noverflow = 'block'\noptions = {options}\n"
+        )
+    };
+    let topology = "[camera.camera]\ndriver = 'pattern'\n".to_owned()
+        + &processor("first", "pass-on", "camera", "{}")
+        + &processor("second", "pass-on", "first", "{}")
+        + &processor("reader", "addresses", "second", &format!("{{ expect = '{memory}' }}"));
+    let framesets = FRAMESETS.to_string();
+    let ended = Plan::new(&topology, placement).arguments(&["--framesets", &framesets]).run();
+    ended.assert_said(0, &[]);
+    ended.assert_complete(FRAMESETS);
+    ended
+}
+
+/// Returns the framesets that each of these actors copied.
+fn copied<const N: usize>(ended: &Ended, actors: [&str; N]) -> [u64; N] {
+    actors.map(|name| ended.report().actor(name).copied)
+}
+
+/// Two cameras in one process for some seconds, and what reads them.
+fn shared_bytes(processors: &str) -> u64 {
+    let camera = |name: &str| {
+        format!(
+            "[camera.{name}]\ndriver = 'synthetic'\nslots = 12\n\
+             options = {{ model = 'any', color = '640x480@30', depth = '640x480@30' }}\n"
+        )
+    };
+    let topology = camera("left") + &camera("right") + processors;
+    let ended = Plan::new(&topology, Placement::InProcess).arguments(&["--for", "3s"]).run();
+    ended.assert_said(0, &[]);
+    let [main] = &ended.report().processes[..] else { panic!("{:?}", ended.report().processes) };
+    main.shared_bytes
+}
+
+/// `RssShmem` lags by some pages a thread.
+const LAG_BYTES: u64 = 1 << 20;
+
 const READ_ONCE: &str = "camera: frames by how often they were read: {1: 200}";
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
@@ -55,6 +96,27 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         let readers = [0, 1, 2, 3].map(|number| format!("reader-{number}: 200 framesets, Shared memory"));
         let expected: Vec<_> = [READ_ONCE].into_iter().chain(readers.iter().map(String::as_str)).collect();
         assert_eq!(lines(&ended), expected);
+    });
+    test(trials, "copies::forwarding_in_the_process_copies_nothing", || {
+        let ended = forward(Placement::InProcess, "same");
+        let lines = lines(&ended);
+        assert_eq!(lines[1..], ["reader: 200 framesets, Same memory"]);
+        assert_eq!(copied(&ended, ["camera", "first", "second"]), [0, 0, 0]);
+    });
+    test(trials, "copies::forwarding_to_another_process_costs_one_copy_that_is_counted", || {
+        let ended = forward(Placement::MultiProcess, "shared");
+        assert_eq!(lines(&ended), [READ_ONCE, "reader: 200 framesets, Shared memory"]);
+        assert_eq!(copied(&ended, ["camera", "first", "second"]), [FRAMESETS; 3]);
+    });
+    test(trials, "copies::match_before_stats_takes_no_shared_memory_of_its_own", || {
+        let matched = "match = { window_millis = 30, clock = 'hardware', missing = 'partial' }\n";
+        let alone = format!("[processor.stats]\nkind = 'stats'\ninputs = ['left', 'right']\n{matched}");
+        let behind = format!(
+            "[processor.together]\nkind = 'match'\ninputs = ['left', 'right']\n{matched}\
+             [processor.stats]\nkind = 'stats'\ninputs = ['together']\n"
+        );
+        let (alone, behind) = (shared_bytes(&alone), shared_bytes(&behind));
+        assert!(behind < alone + LAG_BYTES, "{alone} bytes, behind `match` {behind}");
     });
     test(trials, "copies::a_reader_beside_the_camera_shares_the_one_copy", || {
         // Two of three readers share a process that is not the camera's: also one copy.

@@ -99,6 +99,7 @@ pub(crate) struct Report {
     pub(crate) actors: Vec<Actor>,
     pub(crate) links: Vec<Link>,
     pub(crate) matching: serde_json::Value,
+    pub(crate) processes: Vec<Process>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,10 +108,16 @@ pub(crate) struct Actor {
     pub(crate) state: String,
     pub(crate) changes: BTreeMap<String, u64>,
     pub(crate) produced: u64,
+    pub(crate) copied: u64,
     pub(crate) lost: u64,
     pub(crate) lost_by_reason: BTreeMap<String, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) shared_bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]

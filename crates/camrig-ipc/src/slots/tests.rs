@@ -1,0 +1,143 @@
+//! Tests who may have a slot, and when it is free again.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+use camrig_frame::{FrameHeader, PixelFormat, Stream};
+use ipc_channel::ipc::channel;
+
+use super::*;
+use crate::{ActorCounters, LinkReader};
+
+const SLOTS: usize = 3;
+const WIDTH: u32 = 64;
+const HEIGHT: u32 = 2;
+const PIXEL_BYTES: usize = (WIDTH * HEIGHT) as usize;
+
+fn header(height: u32) -> FrameSetHeader {
+    let frame = FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, WIDTH, height);
+    FrameSetHeader::new(0, [frame].into_iter().collect())
+}
+
+fn pool() -> Arc<SlotPool> {
+    SlotPool::new(SLOTS, PIXEL_BYTES, 0).unwrap()
+}
+
+/// Lends as many slots as there are.
+fn lend_all(pool: &Arc<SlotPool>) -> Vec<Loan> {
+    std::iter::from_fn(|| pool.lend(&header(HEIGHT)).unwrap()).collect()
+}
+
+/// A link whose producer has announced its camera.
+fn link(overflow: Overflow, capacity: usize) -> (LinkWriter, LinkReader) {
+    let link_state = Arc::new(LinkState::new().unwrap());
+    let (announcements, announced) = channel().unwrap();
+    let notifier = Notifier::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, overflow, capacity);
+    let info = CameraInfo {
+        name: "camera".to_owned(),
+        driver: String::new(),
+        serial: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        usb_type: String::new(),
+        depth_unit_meters: 0.001,
+        streams: Vec::new(),
+    };
+    writer.announce_source(&Arc::new(info));
+    (writer, LinkReader::new(link_state, announced))
+}
+
+#[test]
+fn a_slot_is_lent_once_until_its_loan_drops() {
+    let pool = pool();
+    let mut loans = lend_all(&pool);
+    assert_eq!(loans.len(), SLOTS);
+    let mut slots: Vec<_> = loans.iter_mut().map(|loan| loan.frame_mut(0).as_ptr()).collect();
+    slots.dedup();
+    assert_eq!(slots.len(), SLOTS);
+    loans.pop();
+    assert_eq!(lend_all(&pool).len(), 1);
+}
+
+#[test]
+fn a_published_frameset_keeps_its_slot_and_its_pixels() {
+    let pool = pool();
+    let mut loan = pool.lend(&header(HEIGHT)).unwrap().unwrap();
+    loan.frame_mut(0).fill(7);
+    let published = loan.publish(5);
+    assert_eq!(published.header(), &FrameSetHeader { sequence: 5, ..header(HEIGHT) });
+    for loan in &mut lend_all(&pool) {
+        loan.frame_mut(0).fill(1);
+    }
+    assert_eq!(published.frame(0), [7; PIXEL_BYTES]);
+    drop(published);
+    assert_eq!(lend_all(&pool).len(), SLOTS);
+}
+
+#[test]
+fn a_slot_is_free_when_every_link_has_released_it() {
+    let (pool, mut links) = (pool(), [link(Overflow::Block, 1), link(Overflow::Block, 1)]);
+    let mut loan = pool.lend(&header(HEIGHT)).unwrap().unwrap();
+    loan.frame_mut(0).fill(7);
+    let published = loan.publish(0);
+    for (writer, _) in &links {
+        writer.publish(&published);
+    }
+    drop(published);
+    for (_, reader) in &mut links {
+        assert_eq!(lend_all(&pool).len(), SLOTS - 1);
+        let lease = reader.take().unwrap().unwrap();
+        assert_eq!(lease.frame(0), [7; PIXEL_BYTES]);
+        assert_eq!(lend_all(&pool).len(), SLOTS - 1);
+    }
+    assert_eq!(lend_all(&pool).len(), SLOTS);
+}
+
+#[test]
+fn a_larger_pool_waits_for_the_slots_of_the_smaller_one() {
+    let (small, (writer, mut reader)) = (pool(), link(Overflow::Block, 1));
+    let published = small.lend(&header(HEIGHT)).unwrap().unwrap().publish(0);
+    writer.publish(&published);
+    let loan = small.lend(&header(HEIGHT)).unwrap();
+    let large = small.enlarged(2 * PIXEL_BYTES, 1).unwrap();
+    assert_eq!(large.slots(), SLOTS);
+    assert_eq!(lend_all(&large).len(), SLOTS - 2);
+    drop(published);
+    assert_eq!(lend_all(&large).len(), SLOTS - 2);
+    drop(loan);
+    assert_eq!(lend_all(&large).len(), SLOTS - 1);
+    drop(reader.take().unwrap());
+    assert_eq!(lend_all(&large).len(), SLOTS);
+}
+
+#[test]
+fn slots_are_whole_pages_behind_their_headers() {
+    assert_eq!(pool().pixel_bytes(), 4096);
+    assert_eq!(SlotPool::size_bytes(SLOTS, 1), SLOTS * (4096 + 4096));
+    assert_eq!(SlotPool::size_bytes(SLOTS, 4097), SLOTS * (4096 + 8192));
+}
+
+#[test]
+fn headers_that_contradict_themselves_get_no_slot() {
+    let pool = pool();
+    assert!(pool.lend(&header(0)).is_err());
+    assert_eq!(lend_all(&pool).len(), SLOTS);
+}
+
+#[test]
+fn the_next_instance_is_announced_when_the_reader_knows_all_of_the_one_before() {
+    let (writer, mut reader) = link(Overflow::Block, 1);
+    let counters = ActorCounters::new().unwrap();
+    let publish = |sequence| {
+        let pool = SlotPool::new(SLOTS, PIXEL_BYTES, counters.next_generation()).unwrap();
+        writer.publish(&pool.lend(&header(HEIGHT)).unwrap().unwrap().publish(sequence));
+    };
+    publish(0);
+    writer.begin();
+    assert!(!writer.has_room(), "the reader has to learn of the instance");
+    assert!(reader.take().unwrap().is_some());
+    assert!(writer.has_room());
+    // It knows no camera of this instance yet.
+    publish(1);
+    let refused = reader.take().err().map(|refused| refused.to_string());
+    assert_eq!(refused.as_deref(), Some("a frameset came without an announcement of its camera"));
+}
