@@ -165,8 +165,8 @@ impl PixelFormat {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The bytes of a pixel of this color, of which the first [`Self::bytes_per_pixel`] count; `odd` says
-    /// whether its column is odd, which decides between U and V. All zero where the format is not of light.
+    /// Encodes a pixel of this color, of which the first [`Self::bytes_per_pixel`] bytes are valid; `odd` is
+    /// whether its column is odd, which selects between U and V. All zero if it is not a light format.
     pub fn encode_rgb(self, odd: bool, [red, green, blue]: [u8; 3]) -> [u8; 4] {
         let weigh = |[r, g, b]: [i32; 3], offset: i32| {
             let sum = r * i32::from(red) + g * i32::from(green) + b * i32::from(blue);
@@ -313,7 +313,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// How the frames of a stream are stored, whatever their size. Displays as one word, such as `z16`.
+/// Format of a stream's frames, independent of their size. Displayed as one word, such as `z16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// An image.
@@ -348,8 +348,8 @@ impl Format {
         }
     }
 
-    /// The payload of a frame of this size, of motion with so many samples as it is wide; `None` where a size does not
-    /// say enough.
+    /// Returns the payload of a frame of this size, with the width as the number of samples for motion; `None` if
+    /// the size does not determine the payload.
     pub const fn payload(self, width: u32, height: u32) -> Option<Payload> {
         match self {
             Self::Image(format) => Some(Payload::image(format, width, height)),

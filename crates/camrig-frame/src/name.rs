@@ -1,4 +1,4 @@
-//! Short names that travel in frame headers: plain bytes without allocation, checked when they are made.
+//! Short names in frame headers: plain bytes without allocation, validated on creation.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Name<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Why a text is not a [`Name`].
+/// A text that is not a valid [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{shown}` is not a name of 1 to {longest} printable ASCII characters without spaces")]
 pub struct NameError {
@@ -34,16 +34,16 @@ impl<const N: usize> Name<N> {
     /// Checks `text`.
     ///
     /// # Errors
-    /// When `text` is empty, longer than `N` bytes, or has other characters.
+    /// If `text` is empty, longer than `N` bytes, or contains other characters.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let refused = || NameError { shown: shown(text), longest: N };
         Self::from_bytes(text.as_bytes(), u8::is_ascii_graphic).ok_or_else(refused)
     }
 
-    /// The name `text`, for constants.
+    /// Creates the name `text`, for constants.
     ///
     /// # Panics
-    /// When `text` is not such a name; in a constant this fails the build.
+    /// If `text` is not a valid name; in a constant this fails the build.
     pub const fn constant(text: &str) -> Self {
         let text = text.as_bytes();
         assert!(!text.is_empty() && text.len() <= N, "a constant name of 1 to N bytes");

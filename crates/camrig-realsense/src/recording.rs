@@ -1,10 +1,10 @@
-//! Where a live camera's recording goes. No file is ever replaced.
+//! Files for recording live cameras. Existing files are never replaced.
 
 use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 
-/// The most parts of a recording: one for each life of a camera that is restarted.
+/// Maximum number of parts of a recording: one for each instance of a restarted camera.
 const PARTS_MAX: u32 = 9999;
 
 /// Checks that a recording can be written to `path`, without writing anything.

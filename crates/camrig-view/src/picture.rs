@@ -1,23 +1,23 @@
-//! Framesets as JPEGs, small enough for the page.
+//! Encoding of framesets as JPEGs with a size suitable for the page.
 //!
-//! A page shows six cameras in the space of one: a picture is made smaller by a whole number before it is
-//! encoded, which costs less than to encode what nobody sees. It deliberately knows no page.
+//! The page shows six cameras side by side: pictures are downscaled by an integer factor before encoding, which costs
+//! less than encoding pixels that are not displayed. This module has no knowledge of the page.
 
 use camrig::Colorizer;
 use camrig::frame::{ColorView, DepthView, Frame, PixelFormat};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-/// Depths are looked at in so many places to find the range of a picture.
+/// Number of depth samples for determining the range of a picture.
 const SAMPLES: usize = 2000;
 
-/// The share of depths at either end that does not stretch the range: stray pixels.
+/// Fraction of depths at either end that is ignored for the range, as outliers.
 const STRAY: f32 = 0.02;
 
-/// How much of the newest frameset's range goes into the one that is used: colors must not flicker.
+/// Weight of the newest frameset's range in the smoothed range, which prevents flicker.
 const RANGE_SHARE: f32 = 0.1;
 
-/// A picture of `frame`, about `width` pixels wide, or as wide as it is. Appends a JPEG, or nothing when the
-/// frame is no image of light.
+/// Encodes a picture of `frame`, about `width` pixels wide, but no wider than the frame. Appends a JPEG, or nothing
+/// if the frame is not a light image.
 pub(crate) fn light(frame: Frame<'_>, width: u32, quality: u8, jpeg: &mut Vec<u8>) {
     let step = step(frame, width);
     if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
@@ -28,7 +28,8 @@ pub(crate) fn light(frame: Frame<'_>, width: u32, quality: u8, jpeg: &mut Vec<u8
     }
 }
 
-/// A picture of depth in colors. Depths are left out, not averaged: between near and far there is nothing.
+/// Encodes a picture of depth in colors. Depth is subsampled, not averaged: a mean of near and far would be
+/// meaningless.
 pub(crate) fn depth(depth: &DepthView<'_>, colors: &Colorizer, width: u32, quality: u8, jpeg: &mut Vec<u8>) {
     let frame = depth.frame();
     let step = step(frame, width);
@@ -42,10 +43,10 @@ pub(crate) fn depth(depth: &DepthView<'_>, colors: &Colorizer, width: u32, quali
     encode(&rgb, (frame, step), ColorType::Rgb, quality, jpeg);
 }
 
-/// The range that shows most of a depth frame, near what it was `before`; none when there is no depth.
+/// Returns the range that covers most of a depth frame, smoothed with the one `before`; `None` without depth.
 pub(crate) fn range(depth: &DepthView<'_>, before: Option<(f32, f32)>) -> Option<(f32, f32)> {
     let pixels = depth.frame().width() as usize * depth.frame().height() as usize;
-    // Not a divisor of the width: that would look at a few columns only.
+    // Not a divisor of the width, which would sample only a few columns.
     let step = (pixels / SAMPLES).max(1) | 1;
     let mut samples: Vec<u16> = depth.iter_units().step_by(step).filter(|&units| units != 0).collect();
     samples.sort_unstable();
@@ -58,7 +59,7 @@ pub(crate) fn range(depth: &DepthView<'_>, before: Option<(f32, f32)>) -> Option
     Some((near, far.max(near + depth.unit_meters())))
 }
 
-/// How many pixels of the frame one pixel of the picture stands for, either way.
+/// Returns the downscaling factor in each direction.
 fn step(frame: Frame<'_>, width: u32) -> usize {
     (frame.width() / width.max(1)).clamp(1, frame.height()) as usize
 }

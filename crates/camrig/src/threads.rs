@@ -2,10 +2,10 @@
 
 use std::io;
 
-/// Starts a thread that nobody joins: a process ends when the supervisor says so, whatever its threads do.
+/// Starts a detached thread: the end of the process is decided by the supervisor, independent of its threads.
 ///
 /// # Errors
-/// When the system has no room for another thread.
+/// If the system cannot create another thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // The kernel cuts names at 15 bytes by itself.
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);

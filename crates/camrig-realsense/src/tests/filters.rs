@@ -1,4 +1,4 @@
-//! Filters and alignment: what comes out, and that the camera says so.
+//! Tests of filters and alignment: their output, and its declaration.
 
 use camrig::frame::{CameraInfo, FrameHeader, Stream};
 use camrig::{HeldFrames, LostReason};
@@ -9,7 +9,7 @@ use super::{SCENE, open_among, options, wait};
 use crate::convert::pinhole;
 use crate::driver::{Grabbed, Grabber, Held};
 
-/// It has the baseline that disparity takes.
+/// With the baseline that disparity requires.
 const STEREO: Scene = Scene {
     options: &[SoftwareOption {
         of_color: false,
@@ -20,7 +20,7 @@ const STEREO: Scene = Scene {
     ..SCENE
 };
 
-/// What comes of the first frames of depth and color.
+/// Returns the result for the first frames of depth and color.
 fn first(scene: Scene, more: &str) -> (CameraInfo, Vec<FrameHeader>, Held) {
     let profile = format!("{}x{}@{}", scene.width, scene.height, scene.frames_per_second);
     let options = options(&format!("any = true\ndepth = '{profile}'\ncolor = '{profile}'\n{more}"));
@@ -38,7 +38,7 @@ fn depth(held: &Held) -> Vec<u16> {
     held.pixels(1).chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
-/// What the camera says of its streams is what librealsense says of the frames.
+/// Checks that the declared streams match the frames of librealsense.
 fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
     assert_eq!(headers.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::COLOR, Stream::DEPTH]);
     for (index, header) in headers.iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::request::{Request, Selection};
 use crate::turn::tests::TAKEN;
 use crate::{RealSense, sys};
 
-/// A live camera: frames as [`SoftwareCamera::see_depth`] and the like make them.
+/// A live camera, with frames from [`SoftwareCamera::see_depth`] and similar functions.
 #[test]
 fn a_live_camera_takes_the_same_way() {
     let context = sys::Context::new().unwrap();
@@ -86,7 +86,7 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
     assert!(grabber.take_lost().is_empty());
 }
 
-/// Depth of the camera with `options` that say which one.
+/// Adds depth to `options`, which select a camera.
 fn depth(profile: &str, options: Options) -> Options {
     Options { depth: Some(profile.parse().unwrap()), ..options }
 }
@@ -302,7 +302,7 @@ fn every_way_to_a_camera_takes_a_turn() {
     let camera = SoftwareCamera::new(SCENE);
     let any = depth("64x48@60", options("any = true"));
     assert_eq!(turns(&|| Grabber::new(open_among(&any, &[&camera]).unwrap()).start().unwrap()), 1);
-    // Checks of options, and files once they are open, are in nobody's way.
+    // Checks of options, and open files, need no lock.
     assert_eq!(turns(&|| RealSense::check(&any).unwrap()), 0);
     let bag = record("turn.bag", 1);
     assert_eq!(turns(&|| drop(start(&file(&bag.0)))), 1);

@@ -13,7 +13,7 @@ use realsense_sys as rs2;
 
 const UNIT_METERS: f32 = 0.0001;
 
-/// About what a D405 says of its color image.
+/// Similar to the distortion of a D405's color image.
 const USUAL: [f32; 5] = [-0.055, 0.06, -0.0006, 0.0003, -0.02];
 
 /// Every model that points can be made with.
@@ -54,7 +54,7 @@ struct Setup {
 }
 
 impl Setup {
-    /// `units` says the depth at each column and row. The colors of a pixel tell where it is.
+    /// `units` returns the depth at each column and row. The color of each pixel encodes its position.
     fn new(depth: Intrinsics, color: Intrinsics, units: impl Fn(u32, u32) -> u16) -> Self {
         let stream = |stream, format, lens: Intrinsics, to_depth| {
             let profile = StreamProfile::new(lens.width, lens.height, 30).unwrap();
@@ -123,7 +123,7 @@ fn apart<const N: usize>(a: [f32; N], b: [f32; N]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Whether a color is that of the pixel nearest to this place, where half a pixel may be rounded either way.
+/// Returns whether a color is that of the pixel nearest to this position; half a pixel may be rounded either way.
 fn shows(rgb: [u8; 3], place: [f32; 2]) -> bool {
     let near = |channel: u8, place: f32| (f32::from(channel) - place).abs() < 0.501;
     near(rgb[0], place[0]) && near(rgb[1], place[1]) && rgb[2] == 7
@@ -152,8 +152,8 @@ fn pixels_and_points_are_related_as_in_librealsense() {
 #[test]
 fn points_and_their_colors_are_those_of_librealsense() {
     for distortion in MODELS {
-        // Depth images of D400 cameras are rectified, whatever model they say. librealsense's point cloud leaves
-        // out most of what they could say: its own `rs2_deproject_pixel_to_point` disagrees with it then.
+        // Depth images of D400 cameras are rectified, whatever model they report. librealsense's point cloud
+        // ignores most other models, and then differs from its own `rs2_deproject_pixel_to_point`.
         for of_depth in [Distortion::None, Distortion::BrownConrady, Distortion::InverseBrownConrady] {
             let depth = Intrinsics { distortion: of_depth, ..DEPTH_LENS };
             let color = Intrinsics { distortion, coefficients: USUAL, ..COLOR_LENS };
@@ -179,8 +179,8 @@ fn points_and_their_colors_are_those_of_librealsense() {
     }
 }
 
-/// A box in front of a wall hides a part of the wall from the color image. librealsense leaves such points out,
-/// with one more beside them; here they keep their place and have no color.
+/// A box in front of a wall hides a part of the wall from the color image. librealsense omits such points, and one more
+/// next to them; here they are kept without a color.
 #[test]
 fn what_librealsense_takes_for_hidden_has_no_color() {
     let inside = |x: u32, y: u32| (20..40).contains(&x) && (15..35).contains(&y);

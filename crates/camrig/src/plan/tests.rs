@@ -88,7 +88,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
     assert_eq!(largest(&[&known, &known], 1200).as_deref(), Some("480x270@30"));
     assert_eq!(largest(&[&known], 100).as_deref(), Some("480x270@5"));
     assert_eq!(largest(&[&known], 1), None);
-    // Of the other camera nothing is known: only what all models have is sure.
+    // The other camera's model is unknown: only the profiles common to all models can be assumed.
     assert_eq!(largest(&[&known, &demand("1280x720@30")], 2000).as_deref(), Some("1280x720@30"));
     assert_eq!(largest(&[&known, &demand("1280x720@30")], 1200), None);
 }
@@ -137,7 +137,7 @@ fn a_camera_is_found_by_its_name() {
     assert_eq!(found("d435I", &[]), ["2-2", "2-3"]);
     assert_eq!(found("RealSense", &[]), ["2-1", "2-2", "2-3"]);
     assert!(found("D435", &[]).is_empty() && found("", &[]).is_empty());
-    // What the driver sees goes first.
+    // Information from the driver takes precedence.
     let device =
         |model: &str, port: &str| Device { model: model.into(), usb_port: port.into(), ..Device::default() };
     let seen = [device("Intel RealSense D435I", "2-3"), device("Intel RealSense D405", "2-1")];

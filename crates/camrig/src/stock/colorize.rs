@@ -1,14 +1,12 @@
-//! Depth as a picture for the eye: near is red, far is blue, no depth is black.
+//! Depth in colors, for viewing: near is red, far is blue, no depth is black.
 //!
-//! The colormap is Turbo (Anton Mikhailov, "Turbo, An Improved Rainbow Colormap for Visualization", Google AI
-//! Blog, 2019), by the polynomial of degree 5 that Ruofei Du fitted to it and that was published with it
-//! (<https://gist.github.com/mikhailov-work/0d177465a8151eb6ede1768d51d476c7>). It deliberately knows no file
-//! and no window.
+//! The colormap is Turbo (Anton Mikhailov, "Turbo, An Improved Rainbow Colormap for Visualization", Google AI Blog,
+//! 2019), by the polynomial of degree 5 that Ruofei Du fitted to it and that was published with it
+//! (<https://gist.github.com/mikhailov-work/0d177465a8151eb6ede1768d51d476c7>).
 
 use camrig_frame::DepthView;
 
-/// The colors of depth within a range of metres. What is nearer or farther than the range has the color of
-/// its end.
+/// Maps depth within a range of metres to colors. Depth outside the range has the color of the nearest end.
 pub struct Colorizer {
     min_meters: f32,
     max_meters: f32,
@@ -20,7 +18,8 @@ impl Colorizer {
     /// The color of a pixel without depth.
     pub const NONE: [u8; 3] = [0; 3];
 
-    /// Colors from `min_meters`, red, to `max_meters`, blue; none unless 0 <= minimum < maximum < infinity.
+    /// Creates a map from `min_meters`, red, to `max_meters`, blue; `None` unless 0 <= minimum < maximum <
+    /// infinity.
     pub fn new(min_meters: f32, max_meters: f32) -> Option<Self> {
         // Written so that NaN is refused too.
         if !(0.0 <= min_meters && min_meters < max_meters && max_meters.is_finite()) {

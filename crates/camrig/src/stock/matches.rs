@@ -1,19 +1,19 @@
-//! The stock processor `match`: passes on what belongs together, and nothing else.
+//! The stock processor `match`: forwards matches, and nothing else.
 //!
-//! The framesets of a match are published one after another, in the order of the inputs, each as it was taken and
-//! all under the match's number: see [`FrameSetHeader::matched`](camrig_frame::FrameSetHeader::matched). Whoever reads
-//! them one by one sees matched framesets only. Whoever wants the matches themselves has `match` in its own table, and
-//! finds the same (an `estimated` clock is estimated again there, which takes half a second). It deliberately does no
-//! matching: its inputs do.
+//! The framesets of a match are published unmodified, one after another, in the order of the inputs, all with the
+//! match's number: see [`FrameSetHeader::matched`](camrig_frame::FrameSetHeader::matched). A reader of single
+//! framesets receives only matched ones. A reader of matches has `match` in its own table, and gets the same matches
+//! (an `estimated` clock is estimated again there, which takes half a second). The matching itself is done by the
+//! inputs.
 
 use crate::matching::Match;
 use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// Publishes each match.
-pub(crate) struct PassOn;
+pub(crate) struct ForwardMatches;
 
-impl Processor<Match> for PassOn {
+impl Processor<Match> for ForwardMatches {
     fn process(&mut self, matched: &Match, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(output.forward_match(matched)?)
     }

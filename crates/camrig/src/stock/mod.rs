@@ -18,7 +18,7 @@ use crate::registry::Registry;
 
 /// Registers every stock processor, as a user registers his own.
 pub(crate) fn register(registry: &mut Registry) {
-    registry.add_processor("match", |_: NoOptions| Ok(matches::PassOn));
+    registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
     registry.add_processor("snapshot", snapshot::Snapshot::new);
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));

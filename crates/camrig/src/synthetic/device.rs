@@ -22,7 +22,7 @@ pub(super) struct Device {
 struct Faults {
     unplugged_at: Option<Instant>,
     has_stalled: bool,
-    /// Whether it delivers nothing until it is reset.
+    /// If true, it delivers nothing until it is reset.
     is_wedged: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The table `[metrics]`: where a rig's numbers are served, beside whatever its actors show.
+//! The table `[metrics]`: the address of the metrics server.
 
 use std::net::SocketAddr;
 
@@ -10,14 +10,14 @@ use super::section::Section;
 
 const METRICS_KEYS: &[&str] = &["listen", "token"];
 
-/// Where the numbers are served, and to whom.
+/// Address and access rules of the metrics server.
 #[derive(Clone, Debug)]
 pub(crate) struct MetricsSpec {
     pub(crate) listen: SocketAddr,
     pub(crate) access: Access,
 }
 
-/// The table, if the file has one that makes sense.
+/// Parses the table, if the file contains a valid one.
 pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
     let mut section = file.table("metrics", "a table, as in `[metrics]`")?;
     let written = section.required("listen", || "such as `listen = \"127.0.0.1:9464\"`".to_owned());

@@ -1,4 +1,4 @@
-//! What samples of motion have to be: those of the numbers that their frame says, in the order of their times.
+//! Checks motion samples: they must be those of the numbers in their frame, in chronological order.
 
 use camrig_frame::{Frame, MotionSample, MotionView};
 
@@ -6,8 +6,8 @@ use super::Fault;
 use crate::frameset::FrameSet;
 use crate::synthetic::Scene;
 
-/// Compares the samples of a frame with what the camera measured. When that was is checked only as far as it can
-/// be known here: one after the other, the last one when the frame says, and none after the frameset.
+/// Compares the samples of a frame with those of the scene. Their times are only checked as far as they are known here:
+/// increasing, the last one equal to the frame's, and none after the frameset.
 pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Result<(), Fault> {
     let header = frame.header();
     let fault = |number, what| Fault::Sample {
