@@ -1,4 +1,4 @@
-//! What the reasons of lost, dropped and unmatched framesets have in common: order and display by name.
+//! Common implementation for the reasons of lost, dropped and unmatched framesets: order and display by name.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! The frameset handle that drivers make and processors read.
+//! The frameset handle that drivers create and processors read.
 //!
-//! It hides where the pixels are: in a slot of this process, in a slot of another one, or in the memory of
-//! the camera's library. It deliberately knows no link: how it got here is the output's business.
+//! It hides the location of the pixels: a slot of this process, a slot of another process, or the memory of the
+//! camera's library. It has no knowledge of links, which are the responsibility of the output.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use camrig_ipc::{Lease, Published};
 
 use crate::error::ProcessorError;
 
-/// What one camera saw at one instant: a frame for each of its streams; and how it moved since the frameset
-/// before, where it has motion sensors.
+/// The data of one camera at one point in time: a frame for each of its streams, and, for cameras with motion
+/// sensors, the samples since the previous frameset.
 ///
-/// A cheap handle: borrow it, or clone it to keep it. The memory behind it returns to the camera when the
-/// last clone drops; a processor that keeps as many framesets as the camera has slots starves the rig.
+/// A cheap handle: borrow it, or clone it to keep it. Its memory returns to the camera when the last clone is
+/// dropped; a processor that keeps as many framesets as the camera has slots blocks the rig.
 #[derive(Clone)]
 pub struct FrameSet(Arc<Inner>);
 
@@ -35,10 +35,10 @@ enum Pixels {
     Held(Held),
 }
 
-/// Frames that stay in the memory of the camera's library while a frameset refers to them.
+/// Frames that remain in the memory of the camera's library as long as a frameset refers to them.
 pub trait HeldFrames: Send + Sync {
-    /// The content of the frame at `index` of the header: exactly as many bytes as the header says, which is checked
-    /// when the frameset is published.
+    /// Returns the content of the frame at `index` of the header. Its length must match the header, which is
+    /// checked when the frameset is published.
     fn pixels(&self, index: usize) -> &[u8];
 }
 
@@ -71,7 +71,7 @@ impl FrameSet {
         Self(Arc::new(Inner { producer, info, pixels: Pixels::Lease(lease) }))
     }
 
-    /// A frameset that counts itself in `alive` until it drops.
+    /// Creates a frameset that is counted in `alive` until it is dropped.
     pub(crate) fn held(
         producer: Arc<str>,
         info: Arc<CameraInfo>,
@@ -84,43 +84,44 @@ impl FrameSet {
         Self(Arc::new(Inner { producer, info, pixels: Pixels::Held(held) }))
     }
 
-    /// The name of the camera that took it, as in the topology.
+    /// Returns the name of the camera that captured it, as in the topology.
     pub fn camera(&self) -> &str {
         &self.0.info.name
     }
 
-    /// The name of the actor that published it: the camera itself, or a processor that passed it on.
+    /// Returns the name of the actor that published it: the camera, or a processor that forwarded it.
     pub fn producer(&self) -> &str {
         &self.0.producer
     }
 
-    /// The camera that took it: identity, calibration, depth unit.
+    /// Returns the description of the camera that captured it: identity, calibration, depth unit.
     pub fn info(&self) -> &Arc<CameraInfo> {
         &self.0.info
     }
 
-    /// The producer's count of framesets: 0, 1, 2, ... A gap is a frameset that was dropped on the way here.
+    /// Returns the producer's frameset counter: 0, 1, 2, ... A gap means framesets dropped on the way.
     pub fn sequence(&self) -> u64 {
         self.header().sequence
     }
 
-    /// When it reached its camera actor, in nanoseconds of [`monotonic_nanos`](crate::monotonic_nanos).
+    /// Returns the time at which it reached its camera actor, in nanoseconds of
+    /// [`monotonic_nanos`](crate::monotonic_nanos).
     pub fn arrival_nanos(&self) -> u64 {
         self.header().arrival_nanos
     }
 
-    /// When it was taken: when its depth frame was, or its first frame where it has no depth.
+    /// Returns the capture time: that of its depth frame, or of its first frame if it has no depth.
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.instant().map(|frame| frame.timestamp)
     }
 
-    /// The frame that says when it was taken.
+    /// Returns the frame that determines the capture time.
     pub(crate) fn instant(&self) -> Option<&FrameHeader> {
         let frames = &self.header().frames;
         frames.iter().find(|frame| frame.role == Role::Depth).or_else(|| frames.first())
     }
 
-    /// Everything but the pixels.
+    /// Returns the header: everything except the content.
     pub fn header(&self) -> &FrameSetHeader {
         match &self.0.pixels {
             Pixels::Slot(published) => published.header(),
@@ -129,32 +130,32 @@ impl FrameSet {
         }
     }
 
-    /// Every frameset that it was made from, where these are several, as in a match; otherwise empty.
+    /// Returns the framesets from which it was made, if there are several, as in a match; otherwise empty.
     pub fn origins(&self) -> &[Origin] {
         &self.header().origins
     }
 
-    /// The frames, in the order of the header.
+    /// Iterates over the frames, in the order of the header.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         let frames = self.header().frames.iter().enumerate();
         frames.filter_map(|(index, header)| self.frame_at(index, header))
     }
 
-    /// The frame of one stream, if there is one.
+    /// Returns the frame of one stream, if present.
     pub fn frame(&self, stream: Stream) -> Option<Frame<'_>> {
         let frames = &self.header().frames;
         let index = frames.iter().position(|header| header.stream == stream)?;
         self.frame_at(index, &frames[index])
     }
 
-    /// The first frame with this role, if there is one.
+    /// Returns the first frame with this role, if present.
     pub fn frame_of(&self, role: Role) -> Option<Frame<'_>> {
         let frames = &self.header().frames;
         let index = frames.iter().position(|header| header.role == role)?;
         self.frame_at(index, &frames[index])
     }
 
-    /// The first depth frame in metres, if there is one.
+    /// Returns the first depth frame in metres, if present.
     pub fn depth(&self) -> Option<DepthView<'_>> {
         let frame = self.frame_of(Role::Depth)?;
         let info = self.0.info.stream(frame.stream());
@@ -162,32 +163,32 @@ impl FrameSet {
         DepthView::new(frame, self.0.info.depth_unit_meters, intrinsics)
     }
 
-    /// The color frame as red, green and blue, if there is one.
+    /// Returns the color frame as red, green and blue, if present.
     pub fn color(&self) -> Option<ColorView<'_>> {
         ColorView::new(self.frame(Stream::COLOR)?)
     }
 
-    /// The points that a processor made of the depth frame, if there are any.
+    /// Returns the points that a processor computed from the depth frame, if present.
     pub fn points(&self) -> Option<PointsView<'_>> {
         PointsView::new(self.frame_of(Role::Points)?)
     }
 
-    /// The tensor of a stream, if there is one.
+    /// Returns the tensor of a stream, if present.
     pub fn tensor(&self, stream: Stream) -> Option<TensorView<'_>> {
         TensorView::new(self.frame(stream)?)
     }
 
-    /// The message of a stream, if there is one.
+    /// Returns the message of a stream, if present.
     pub fn message(&self, stream: Stream) -> Option<MessageView<'_>> {
         MessageView::new(self.frame(stream)?)
     }
 
-    /// The samples of [`Stream::ACCEL`] or [`Stream::GYRO`] that came since the frameset before, if there are any.
+    /// Returns the samples of [`Stream::ACCEL`] or [`Stream::GYRO`] since the previous frameset, if present.
     pub fn motion(&self, stream: Stream) -> Option<MotionView<'_>> {
         MotionView::new(self.frame(stream)?)
     }
 
-    /// Returns the slot that this process published it in. Returns `None` when it is elsewhere.
+    /// Returns the slot in which this process published it; `None` if it is elsewhere.
     pub(crate) fn published(&self) -> Option<&Published> {
         match &self.0.pixels {
             Pixels::Slot(published) => Some(published),
@@ -196,11 +197,12 @@ impl FrameSet {
     }
 
     fn frame_at<'a>(&'a self, index: usize, header: &'a FrameHeader) -> Option<Frame<'a>> {
-        // The lengths were checked when it was published; a library that changes them takes the frame away.
+        // The lengths were checked when it was published; if a library changes them, the frame is no longer
+        // available.
         Frame::new(header, self.memory(index)).ok()
     }
 
-    /// Where the content of the frame at `index` is: the only place that knows.
+    /// Returns the location of the content of the frame at `index`. No other code depends on the location.
     fn memory(&self, index: usize) -> Memory<'_> {
         Memory::Host(match &self.0.pixels {
             Pixels::Slot(published) => published.frame(index),
@@ -210,7 +212,7 @@ impl FrameSet {
     }
 }
 
-/// Identity, not pixels.
+/// Shows the identity, not the pixels.
 impl fmt::Debug for FrameSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameSet")
@@ -220,7 +222,7 @@ impl fmt::Debug for FrameSet {
     }
 }
 
-/// An actor that handles framesets answers when it is ready for the next one; an error fails the actor.
+/// An actor that handles framesets responds when it is ready for the next one; an error fails the actor.
 impl actix::Message for FrameSet {
     type Result = Result<(), ProcessorError>;
 }

@@ -64,7 +64,7 @@ enum Look<T> {
 }
 
 impl InputLinks {
-    /// Inputs that wake their reader through `wake`, and note in `counters` when it is called.
+    /// Creates inputs that wake their reader through `wake`, and record its calls in `counters`.
     pub(crate) fn new(wake: Arc<Notify>, counters: Arc<ActorCounters>) -> Self {
         Self {
             wake,
@@ -78,23 +78,24 @@ impl InputLinks {
         }
     }
 
-    /// Has the inputs' framesets matched.
+    /// Matches the inputs' framesets with `matching`.
     pub(crate) fn match_by(&mut self, matching: Matching) {
         self.matching = Some(matching);
     }
 
-    /// What their matching came to, where they are matched.
+    /// Returns the counters of the matching, if the inputs are matched.
     pub(crate) fn match_stats(&self) -> Option<Arc<MatchStats>> {
         self.matching.as_ref().map(|matching| Arc::clone(matching.stats()))
     }
 
-    /// Whether some of the inputs come from other processes, and whether all of them do.
+    /// Returns whether some of the inputs come from other processes, and whether all of them do.
     pub(crate) fn some_and_all_remote(&self) -> (bool, bool) {
         let remote = |input: &Input| input.end.is_remote();
         (self.links.iter().any(remote), self.links.iter().all(remote))
     }
 
-    /// Waits on the process's notifier directly, without a forwarding thread, because these inputs are its only readers.
+    /// Waits on the process's notifier directly, without a forwarding thread, because these inputs are its only
+    /// readers.
     pub(crate) fn listen(&mut self, notifiers: Listener) {
         self.notifiers = Some(notifiers);
     }
@@ -132,11 +133,11 @@ impl InputLinks {
         if self.all_ended() { Look::AllEnded } else { Look::Nothing }
     }
 
-    /// Looks for the next match, and takes what has come for it.
+    /// Returns the next match, after passing new framesets to the matching.
     fn look_for_match(&mut self) -> Result<Look<Match>, MatchError> {
         loop {
             let looked = self.look();
-            // A processor that takes matches has a topology that says what a match is.
+            // A processor that takes matches always has a matching.
             let Some(matching) = &mut self.matching else { return Ok(Look::AllEnded) };
             let nothing_came = match looked {
                 Look::Found(frameset) => {
@@ -163,7 +164,7 @@ impl InputLinks {
         }
     }
 
-    /// Looks for the next frameset: where framesets are matched, those of a match, one after another.
+    /// Returns the next frameset; if framesets are matched, the framesets of each match, one after another.
     fn look_for_frameset(&mut self) -> Result<Look<FrameSet>, MatchError> {
         if self.matching.is_none() {
             return Ok(self.look());
@@ -180,7 +181,7 @@ impl InputLinks {
         }
     }
 
-    /// Whether an input has to wait for others.
+    /// Returns whether an input has to wait for others.
     fn is_held_back(&self, input: usize) -> bool {
         let input = &self.links[input];
         !input.ended && self.matching.as_ref().is_some_and(|matching| !matching.has_room(&input.from))
@@ -190,7 +191,7 @@ impl InputLinks {
         self.matching.is_some() && (0..self.links.len()).any(|input| self.is_held_back(input))
     }
 
-    /// Lets matches go on without the cameras that keep inputs waiting, when that has taken too long.
+    /// Continues matching without silent cameras if inputs have been held back for too long.
     fn lose_patience(&mut self) -> bool {
         let held_back = self.some_held_back();
         let since = *self.quiet_since.get_or_insert_with(Instant::now);
@@ -212,7 +213,7 @@ impl Inputs {
     /// Waits on the notifier in a thread of its own, for a reader whose thread must not block.
     ///
     /// # Errors
-    /// When the system has no room for a thread.
+    /// If no thread can be started.
     pub(crate) fn listen_on_a_thread(&self) -> std::io::Result<()> {
         if let Some(mut notifiers) = self.links.borrow_mut().notifiers.take() {
             let wake = Arc::clone(&self.wake);
@@ -230,7 +231,7 @@ impl Inputs {
     /// wait on the notifier directly block the thread.
     ///
     /// # Errors
-    /// When framesets cannot be matched.
+    /// If framesets cannot be matched.
     pub(crate) async fn next(&self) -> Result<Option<FrameSet>, ProcessorError> {
         self.wait_for(InputLinks::look_for_frameset).await
     }
@@ -248,7 +249,7 @@ impl Inputs {
                     return Ok(Some(found));
                 }
                 Look::AllEnded => {
-                    // The last call is the one in which it finishes.
+                    // The last call is the one in which the processor finishes.
                     self.note_call(Some(monotonic_nanos()));
                     return Ok(None);
                 }

@@ -6,7 +6,7 @@ use crate::inputs::Inputs;
 use crate::output::ProcessorOutput;
 use crate::registry::KindEntry;
 
-/// A life of a processor, from build to end, on the calling thread. Calls `ready` once, when it is built.
+/// Runs an instance of a processor, from build to end, on the calling thread. Calls `ready` once, when it is built.
 pub(crate) fn run_processor(
     kind: &dyn KindEntry,
     options: &str,

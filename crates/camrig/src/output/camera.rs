@@ -1,4 +1,4 @@
-//! A camera's output: it publishes framesets of its one device, and says which of them were lost.
+//! A camera's output: publishes framesets of its device, and counts lost frames.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use super::{FrameHeaders, Loan, OutputError, largest_frames};
 use crate::frameset::HeldFrames;
 use crate::losses::{Losses, Lost};
 
-/// Where a driver publishes the framesets of its camera.
+/// Publishes the framesets of a driver's camera.
 ///
-/// Gaps in the numbers of a stream's frames are counted as lost: by the device, unless the driver
+/// Gaps in the frame numbers of a stream are counted as lost: by the device, unless the driver
 /// [explains](Self::explain_lost) them.
 pub struct CameraOutput {
     publisher: Publisher,
-    /// The camera's number among the publisher's sources.
+    /// The camera's index among the publisher's sources.
     source: usize,
     losses: Losses,
 }
 
 impl CameraOutput {
-    /// Makes the output of a camera, with slots for its framesets where a reader needs them.
+    /// Creates the output of a camera, with slots for its framesets if a reader needs them.
     pub(crate) fn new(mut publisher: Publisher, info: CameraInfo) -> Result<Self, OutputError> {
         let largest = Layout::of(&largest_frames(&info.streams))?;
         let losses = Losses::of(&info.streams);
@@ -32,11 +32,11 @@ impl CameraOutput {
     }
 
     /// Lends a slot for the next frameset, which arrived at `arrival_nanos` of
-    /// [`monotonic_nanos`](crate::monotonic_nanos). Returns `None` when every slot is held, and counts the frameset as
-    /// dropped.
+    /// [`monotonic_nanos`](crate::monotonic_nanos). Returns `None` if all slots are in use, and counts the
+    /// frameset as dropped.
     ///
     /// # Errors
-    /// When the headers are not those of a frameset.
+    /// If the headers do not form a valid frameset.
     pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
         match self.publisher.loan(self.origin(arrival_nanos), frames)? {
             Lent::Slot(loan) => Ok(Some(loan)),
@@ -47,17 +47,18 @@ impl CameraOutput {
         }
     }
 
-    /// Publishes a loan whose frames are all written.
+    /// Publishes a loan after all its frames have been written.
     pub fn publish(&mut self, loan: Loan) {
         self.note_numbers(&loan.slot.header().frames);
         self.publisher.publish(loan);
     }
 
-    /// Publishes frames of the driver's own memory: without a copy if every reader is in this process, and with one
-    /// copy into a slot otherwise. Counts the frameset as dropped when as many as there are slots are held.
+    /// Publishes frames in the driver's own memory: without a copy if all readers are in this process, otherwise
+    /// with one copy into a slot. If as many framesets as there are slots are in use, counts the frameset as
+    /// dropped.
     ///
     /// # Errors
-    /// When the headers are not those of a frameset, or `held` gives other sizes.
+    /// If the headers do not form a valid frameset, or the sizes in `held` do not match.
     pub fn publish_held(
         &mut self,
         arrival_nanos: u64,
@@ -73,14 +74,14 @@ impl CameraOutput {
     }
 
     /// Explains why frames of `stream` will be missing although the device delivered them: the driver discarded
-    /// them. Gaps without an explanation count as lost by the device.
+    /// them. Gaps without an explanation are counted as lost by the device.
     pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
         let lost = self.losses.tell(stream, reason, frames);
         self.count_lost(lost);
     }
 
-    /// Counts a frameset that the device delivered and the driver cannot make, such as one whose recording is damaged. The
-    /// gap that the next frameset shows for it does not count once more.
+    /// Counts a frameset that the device delivered and the driver cannot make, such as one whose recording is
+    /// damaged. The gap that the next frameset shows for it does not count once more.
     pub fn count_lost_frameset(&mut self, reason: LostReason) {
         self.losses.note_counted_frameset();
         self.publisher.counters().count_lost(reason, 1);
@@ -91,7 +92,7 @@ impl CameraOutput {
         self.publisher.abandoned()
     }
 
-    /// Returns the framesets so far, dropped ones included.
+    /// Returns the number of framesets, including dropped ones.
     pub(crate) fn produced(&self) -> u64 {
         self.publisher.produced()
     }
@@ -100,7 +101,7 @@ impl CameraOutput {
         Origin { source: self.source, arrival_nanos, matched: None, origins: Origins::NONE }
     }
 
-    /// Counts the gaps before these frames. Numbers that go back are a new start.
+    /// Counts the gaps before these frames. Decreasing numbers mean a restart.
     fn note_numbers(&mut self, frames: &[FrameHeader]) {
         let lost = self.losses.note(frames);
         self.count_lost(lost);
@@ -112,7 +113,7 @@ impl CameraOutput {
     }
 }
 
-/// No frame comes any more that would show the gap of what the driver explained last.
+/// No further frame will show the gap that the driver explained last.
 impl Drop for CameraOutput {
     fn drop(&mut self) {
         let lost = self.losses.end();

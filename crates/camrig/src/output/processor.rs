@@ -1,4 +1,4 @@
-//! A processor's output: what it makes of its inputs, passes on, or makes itself; and the status of its inputs.
+//! A processor's output, for framesets that it computes, forwards or creates; and the status of its inputs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{FrameHeaders, LinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
 use crate::matching::{Match, MatchStats, MatchStatus};
 
-/// Where a processor publishes framesets, and learns the status of its inputs.
+/// Publishes a processor's framesets, and gives access to the status of its inputs.
 pub struct ProcessorOutput {
     publisher: Publisher,
     inputs: InputStatus,
@@ -23,7 +23,7 @@ pub(crate) struct InputStatus {
     pub(crate) rig: Arc<str>,
     /// Each input's actor and link.
     pub(crate) links: Vec<(String, Arc<LinkState>)>,
-    /// What the matching came to, where the inputs are matched.
+    /// The matching of the inputs, if they are matched.
     pub(crate) matching: Option<Arc<MatchStats>>,
 }
 
@@ -37,12 +37,12 @@ impl ProcessorOutput {
         self.publisher.name()
     }
 
-    /// Returns the name under which the status of the whole rig can be read, as `camrig top` does.
+    /// Returns the name under which the status of the whole rig can be read, for example by `camrig top`.
     pub fn rig(&self) -> &str {
         &self.inputs.rig
     }
 
-    /// Returns the input links as they are now.
+    /// Returns the current status of the input links.
     pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
         self.inputs.links.iter().map(|(from, link_state)| LinkStatus {
             from,
@@ -51,16 +51,16 @@ impl ProcessorOutput {
         })
     }
 
-    /// Returns the counts of the inputs' matching so far, where the topology has `match`.
+    /// Returns the counts of the inputs' matching so far, if the topology contains `match`.
     pub fn matching(&self) -> Option<MatchStatus<'_>> {
         self.inputs.matching.as_ref().map(|stats| stats.status())
     }
 
-    /// Lends a slot for a frameset that is made from `origin`, whose camera, arrival and match it keeps. Returns `None`
-    /// when every slot is held, and counts the frameset as dropped.
+    /// Lends a slot for a frameset made from `origin`, whose camera, arrival time and match it inherits. Returns
+    /// `None` if all slots are in use, and counts the frameset as dropped.
     ///
     /// # Errors
-    /// When the headers are not those of a frameset, or it is of one camera too many.
+    /// If the headers do not form a valid frameset, or the limit of cameras is exceeded.
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
         let source = self.publisher.source(origin.info())?;
         let (arrival_nanos, matched) = (origin.arrival_nanos(), origin.header().matched);
@@ -68,13 +68,13 @@ impl ProcessorOutput {
         Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
-    /// Lends a slot for a frameset of the processor's own: readers see `source` as its camera. `arrival_nanos` is the
-    /// time of [`monotonic_nanos`](crate::monotonic_nanos) from which the latency is counted. Keep the `Arc`: framesets
-    /// with the same one are of the same source. Returns `None` when every slot is held, and counts the frameset as
-    /// dropped.
+    /// Lends a slot for a frameset that the processor created: readers see `source` as its camera. Latency is
+    /// measured from `arrival_nanos`, a time of [`monotonic_nanos`](crate::monotonic_nanos). Keep the `Arc`:
+    /// framesets with the same `Arc` belong to the same source. Returns `None` if all slots are in use, and
+    /// counts the frameset as dropped.
     ///
     /// # Errors
-    /// When the headers are not those of a frameset, the source has no name, or it is one source too many.
+    /// If the headers do not form a valid frameset, the source has no name, or the limit of sources is exceeded.
     pub fn loan(
         &mut self,
         source: &Arc<CameraInfo>,
@@ -84,12 +84,12 @@ impl ProcessorOutput {
         self.loan_own(source, arrival_nanos, None, Origins::NONE, frames)
     }
 
-    /// Lends a slot for a frameset that is made from a whole match: as [`Self::loan`], under the match's number, with
-    /// the arrival of the frameset that came last. Readers find the match's framesets in
+    /// Lends a slot for a frameset made from a whole match: like [`Self::loan`], with the number of the match and
+    /// the latest arrival time of its framesets. Readers find the framesets of the match in
     /// [`FrameSet::origins`](crate::FrameSet::origins).
     ///
     /// # Errors
-    /// As [`Self::loan`]; also when the match has more framesets than a frameset can have origins.
+    /// As for [`Self::loan`]; also if the match has more framesets than the maximum number of origins.
     pub fn derive_match(
         &mut self,
         source: &Arc<CameraInfo>,
@@ -116,17 +116,17 @@ impl ProcessorOutput {
         Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
-    /// Publishes a loan whose frames are all written.
+    /// Publishes a loan after all its frames have been written.
     pub fn publish(&mut self, loan: Loan) {
         self.publisher.publish(loan);
     }
 
     /// Passes on a frameset as it is, under the next sequence number of this actor.
     ///
-    /// Readers in this process share the frames: nothing is copied, and the frameset is held where it is until they drop
-    /// it. With a reader in another process the frames are copied once, into a slot of this actor's, which all readers
-    /// share; the report and the status count such framesets as `copied`. As many framesets as the actor has slots can
-    /// be passed on and not dropped; one more counts as dropped.
+    /// Readers in this process share the frames: nothing is copied, and the frameset is held where it is until they
+    /// drop it. With a reader in another process the frames are copied once, into a slot of this actor's, which all
+    /// readers share; the report and the status count such framesets as `copied`. As many framesets as the actor has
+    /// slots can be passed on and not dropped; one more counts as dropped.
     ///
     /// # Errors
     /// When framesets of too many cameras are passed on.
@@ -145,7 +145,7 @@ impl ProcessorOutput {
     }
 }
 
-/// Returns the camera, sequence and time of each frameset of a match.
+/// Returns the camera, sequence number and capture time of each frameset of a match.
 fn origins(matched: &Match) -> Result<Origins, OutputError> {
     let origin = |frames: &FrameSet| -> Result<_, OutputError> {
         let camera = Name::new(frames.camera()).map_err(|_| OutputError::Origins)?;

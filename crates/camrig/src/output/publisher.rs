@@ -1,7 +1,7 @@
-//! What the outputs of cameras and processors share: slots, links, waiting and counting.
+//! Common parts of the outputs of cameras and processors: slots, links, waiting and counting.
 //!
-//! A frameset that finds no slot or no room is dropped by policy, and its reason is counted on the link state of each
-//! link.
+//! A frameset for which there is no slot or no room is dropped according to the policy, and the reason is counted on
+//! the state of each link.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ pub(crate) struct Publisher {
     held: Arc<AtomicUsize>,
 }
 
-/// What a publisher is made of.
+/// The parts of a publisher.
 pub(crate) struct Wiring {
     pub(crate) name: String,
     pub(crate) slots: usize,
@@ -43,24 +43,24 @@ pub(crate) struct Wiring {
     pub(crate) counters: Arc<ActorCounters>,
 }
 
-/// Where a frameset comes from.
+/// Origin of a frameset.
 pub(super) struct Origin {
-    /// The number of its camera: see [`Publisher::source`].
+    /// The index of its camera: see [`Publisher::source`].
     pub(super) source: usize,
-    /// When it reached its camera actor.
+    /// Time at which it reached its camera actor.
     pub(super) arrival_nanos: u64,
     /// The number of its match.
     pub(super) matched: Option<u64>,
-    /// The framesets that it was made from, where these are several.
+    /// The framesets from which it was made, if there are several.
     pub(super) origins: Origins,
 }
 
-/// What came of asking for a slot.
+/// Result of requesting a slot.
 #[allow(clippy::large_enum_variant, reason = "it is nearly always a slot, and taken apart at once")]
 pub(super) enum Lent {
     /// The slot.
     Slot(Loan),
-    /// Every slot is held: the frameset with these frames is dropped.
+    /// All slots are in use: the frameset with these frames is dropped.
     Nothing(FrameHeaders),
 }
 
@@ -81,13 +81,13 @@ impl Origin {
 }
 
 impl Publisher {
-    /// Begins an instance of an actor: its sequence numbers go on from the one before.
+    /// Starts an instance of an actor, which continues the sequence numbers of the previous one.
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { name, slots, links, counters } = wiring;
         for link in &links {
             link.begin();
         }
-        // The instance before may have died while it waited.
+        // The previous instance may have crashed while waiting.
         counters.set_blocked(false);
         Self {
             sequence: counters.produced(),
@@ -109,7 +109,7 @@ impl Publisher {
         &self.counters
     }
 
-    /// Makes the slots for framesets of this size before the first one comes, where a reader needs them.
+    /// Allocates the slots for framesets of this size in advance, if a reader needs them.
     pub(super) fn prepare(&mut self, frameset_bytes: usize) -> Result<(), OutputError> {
         if self.needs_slots() {
             self.provide_pool(frameset_bytes)?;
@@ -122,7 +122,7 @@ impl Publisher {
         self.links.iter().any(|link| link.needs_slots())
     }
 
-    /// Publishes a loan whose frames are all written.
+    /// Publishes a loan after all its frames have been written.
     pub(super) fn publish(&mut self, loan: Loan) {
         self.wait_for_room();
         // The number at lending may be outdated: other framesets may have been published since.
@@ -132,7 +132,7 @@ impl Publisher {
         self.give(Outgoing::in_slot(&self.name, &self.sources[loan.source], published));
     }
 
-    /// Publishes frames where they are, or copied into a slot where a reader needs that.
+    /// Publishes frames in place, or copies them into a slot if a reader requires it.
     pub(super) fn publish_held(
         &mut self,
         origin: Origin,
@@ -182,14 +182,14 @@ impl Publisher {
         self.sequence
     }
 
-    /// Lends a slot. When every slot is held, counts the frameset as dropped and returns its frames.
+    /// Lends a slot. If all slots are in use, counts the frameset as dropped and returns its frames.
     pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
         let source = origin.source;
         let header = origin.header(self.sequence, frames);
         let mut slot = None;
         self.wait_for(|_| {
-            // A header that makes no layout was refused above.
+            // A header without a valid layout was rejected above.
             slot = pool.lend(&header).ok().flatten();
             slot.is_some()
         });
@@ -297,7 +297,7 @@ impl Publisher {
         Ok(pool)
     }
 
-    /// Returns the number of a camera among those whose framesets are published here, and announces a new one to the
+    /// Returns the index of a camera among those whose framesets are published here, and announces a new one to the
     /// readers.
     pub(super) fn source(&mut self, info: &Arc<CameraInfo>) -> Result<usize, OutputError> {
         let known = self.sources.iter().position(|source| Arc::ptr_eq(source, info) || source == info);
@@ -312,7 +312,7 @@ impl Publisher {
         Ok(self.sources.len() - 1)
     }
 
-    /// Returns the link state of a living reader for which nothing may be dropped.
+    /// Returns the link state of a running reader for which no framesets may be dropped.
     fn blocking(&self) -> Option<&Arc<LinkState>> {
         let blocking = self.links.iter().filter(|link| link.overflow() == Overflow::Block);
         blocking.map(|link| link.link_state()).find(|link_state| !link_state.reader_gone())
