@@ -14,7 +14,8 @@ use serde::Deserialize;
 pub(crate) enum RealSense {}
 
 /// Some options of the driver `realsense`; any others are accepted.
-#[derive(Deserialize)]
+#[derive(Deserialize, camrig::schemars::JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 pub(crate) struct Options {
     serial: Option<String>,
     port: Option<String>,

@@ -24,6 +24,7 @@ mod name;
 mod payload;
 mod points;
 mod projection;
+mod schema;
 mod stream;
 mod view;
 

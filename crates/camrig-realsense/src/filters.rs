@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use camrig::DriverError;
 use camrig::frame::{Format, FrameHeader, Intrinsics, MAX_FRAMES, Payload, PixelFormat, Stream, StreamInfo};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::convert::header;
@@ -17,7 +18,7 @@ use crate::settings::{Setting, value};
 use crate::sys::{Aligner, Block, BlockKind, Fault, OptionKind, Pixels, RawFrame};
 
 /// The filters of a camera's depth, each with librealsense's options for it; `{}` are its own defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filters {
     /// Makes depth smaller: `{ filter_magnitude = 2 }` halves each side.
@@ -33,7 +34,7 @@ pub struct Filters {
 }
 
 /// Which of depth and color is shown as seen from the other's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Align {
     /// Depth at the pixels of color.

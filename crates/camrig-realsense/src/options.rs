@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::filters::{Align, Filters};
@@ -13,7 +14,7 @@ use crate::settings::{Setting, Settings};
 
 /// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
 /// one is connected if there is `any`, or a recording by its `file`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// The serial number of a live camera.
@@ -65,7 +66,7 @@ pub struct Options {
 }
 
 /// How the pixels of a live camera's color are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ColorFormat {
     /// Red, green, blue: converted by librealsense.
@@ -77,7 +78,7 @@ pub enum ColorFormat {
 }
 
 /// A live camera's part in a hardware sync: librealsense's `inter_cam_sync_mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HardwareSync {
     /// It gives the pulse. One camera of a rig does, and starts after those that follow.

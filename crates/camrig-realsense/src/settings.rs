@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::Stream;
+use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::find::Subject;
@@ -31,7 +32,8 @@ const SWITCH_MAX: f32 = 3.0;
 const SYNC_MODE: &str = "inter_cam_sync_mode";
 
 /// What an option is set to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Setting {
     /// A number, in the unit that librealsense has for the option.
     Number(f64),

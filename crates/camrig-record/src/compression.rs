@@ -5,17 +5,21 @@ use std::io::{self, BufWriter};
 
 use mcap::write::NoSeek;
 use mcap::{McapError, WriteOptions, Writer};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Small writes are gathered; a chunk's content goes by in one.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How chunks are compressed; nothing is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compression {
+    /// As they are.
     None,
+    /// Fast.
     Lz4,
+    /// Small.
     Zstd,
 }
 

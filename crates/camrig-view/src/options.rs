@@ -4,24 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use camrig_http::Access;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// The options of `view`, checked. In a topology:
-///
-/// ```toml
-/// [processor.view]
-/// kind = "view"
-/// inputs = ["left", "right"]
-///
-/// [processor.view.options]
-/// listen = "127.0.0.1:8470"        # default: port 0, which picks a free one
-/// # token = "a-long-secret"        # required if other machines can reach `listen`
-/// signal_timeout_millis = 1000     # NO SIGNAL after this time without a frameset
-/// frames_per_second = 15           # maximum per camera and page
-/// quality = 80                     # JPEG quality, 1 to 100
-/// ```
-#[derive(Clone, Debug, Deserialize)]
+/// The options of `view`, checked. `camrig list` shows them with their defaults.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "OptionsAsWritten")]
+#[schemars(with = "OptionsAsWritten")]
 pub struct ViewOptions {
     pub(crate) listen: SocketAddr,
     pub(crate) access: Access,
@@ -30,13 +19,21 @@ pub struct ViewOptions {
     pub(crate) quality: u8,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct OptionsAsWritten {
+    /// The address and port that serve the page; port 0 is any free one.
     listen: String,
+    /// A secret that visitors give; it is needed where other machines can reach `listen`.
     token: Option<String>,
+    /// Shows NO SIGNAL after this time without a frameset.
+    #[schemars(range(min = 50, max = 3_600_000), extend("x-unit" = "ms"))]
     signal_timeout_millis: u64,
+    /// The highest rate of each camera's pictures on each page.
+    #[schemars(range(min = 1, max = 120), extend("x-unit" = "frames/s"))]
     frames_per_second: u32,
+    /// The quality of the pictures as JPEG.
+    #[schemars(range(min = 1, max = 100))]
     quality: u8,
 }
 

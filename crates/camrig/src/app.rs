@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
 use camrig_ipc::handshake;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::cli::{self, Act, MadeTopology, OwnCommand};
@@ -81,7 +82,7 @@ impl App {
     #[must_use]
     pub fn processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
     where
-        O: DeserializeOwned + 'static,
+        O: DeserializeOwned + JsonSchema + 'static,
         I: Input,
         P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
@@ -97,7 +98,7 @@ impl App {
     #[must_use]
     pub fn actor<O, A, F>(mut self, kind: &str, build: F) -> Self
     where
-        O: DeserializeOwned + 'static,
+        O: DeserializeOwned + JsonSchema + 'static,
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use camrig_frame::{CameraInfo, Format, Stream, StreamInfo, StreamProfile};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,8 +14,26 @@ use crate::output::{CameraOutput, OutputError};
 ///
 /// A driver lives on its camera's own thread, from [`Driver::open`] to its drop; it need not be `Send`.
 pub trait Driver: Sized + 'static {
-    /// What a camera's `options` hold; `#[serde(deny_unknown_fields)]` turns typing errors into messages.
-    type Options: DeserializeOwned + 'static;
+    /// The type of a camera's `options`.
+    ///
+    /// Its schema describes them: `camrig list` shows the names, types, defaults and documentation of its fields,
+    /// and a topology is checked against it. `#[serde(deny_unknown_fields)]` turns typing errors into messages.
+    ///
+    /// ```
+    /// use camrig::prelude::*;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize, JsonSchema)]
+    /// #[schemars(crate = "camrig::schemars")] // Not needed by a crate that depends on schemars itself.
+    /// #[serde(deny_unknown_fields)]
+    /// struct Options {
+    ///     /// Time before the first frameset.
+    ///     #[serde(default)]
+    ///     #[schemars(range(max = 60_000), extend("x-unit" = "ms"))]
+    ///     delay: u64,
+    /// }
+    /// ```
+    type Options: DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
     /// Checks options without looking at any device: ranges, profiles that the model does not have.
     ///

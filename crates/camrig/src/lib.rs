@@ -21,12 +21,12 @@ mod link;
 mod logging;
 mod losses;
 mod matching;
-mod outline;
 mod output;
 mod plan;
 mod processor;
 mod registry;
 mod report;
+mod schema;
 mod status;
 mod stock;
 mod supervisor;
@@ -54,6 +54,7 @@ pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
 pub use stock::{Colorizer, Picture};
@@ -65,6 +66,6 @@ pub mod prelude {
 
     pub use crate::{
         App, CameraOutput, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Processor,
-        ProcessorError, ProcessorOutput,
+        ProcessorError, ProcessorOutput, schemars::JsonSchema,
     };
 }

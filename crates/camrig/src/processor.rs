@@ -1,5 +1,6 @@
 //! What a user writes to look at framesets.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::error::ProcessorError;
@@ -39,6 +40,6 @@ pub trait Input: Next {}
 impl<I: Next> Input for I {}
 
 /// The options of a driver or processor that has none: anything in `options` is refused.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}

@@ -1,26 +1,29 @@
 //! What can be named in a topology: drivers and kinds of processors, each with its options.
 //!
-//! Registering erases the user's types behind two small traits, so that the topology can check options and a
-//! host can build actors without knowing them. It deliberately knows no process and no link.
+//! Registering erases the user's types behind small traits, so that the topology can check options and a
+//! host can build actors without knowing them. Options are read once for each use: [`DriverEntry::check`] gives
+//! the typed options, of which claims and the device are then asked. It knows no process and no link.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use camrig_frame::CameraInfo;
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use toml::de::ValueDeserializer;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
 
 use crate::calling::{self, Instance};
 use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
-use crate::outline::Outline;
 use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Input, Processor, ProcessorError};
+use crate::schema::{Mismatch, OptionsSchema};
 
 /// Everything that was registered, by name.
 #[derive(Clone, Default)]
@@ -72,7 +75,7 @@ impl Registry {
 
     pub(crate) fn add_actor<O, A, F>(&mut self, kind: &str, build: F)
     where
-        O: DeserializeOwned + 'static,
+        O: DeserializeOwned + JsonSchema + 'static,
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
@@ -83,7 +86,7 @@ impl Registry {
 
     pub(crate) fn add_processor<O, P, F, I>(&mut self, kind: &str, build: F)
     where
-        O: DeserializeOwned + 'static,
+        O: DeserializeOwned + JsonSchema + 'static,
         I: Input,
         P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
@@ -95,7 +98,7 @@ impl Registry {
 
     fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, start: F)
     where
-        O: DeserializeOwned + 'static,
+        O: DeserializeOwned + JsonSchema + 'static,
         F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
     {
         self.kinds
@@ -128,29 +131,45 @@ impl Registry {
     }
 }
 
-/// Why options are refused: by serde, with a place in the topology, or by the driver.
+/// The reason why options are refused.
 #[derive(Debug)]
 pub(crate) enum OptionsError {
+    /// They do not fit their schema; every difference.
+    Schema(Vec<Mismatch>),
+    /// The type refuses them, with a place in the topology.
     Type(toml::de::Error),
+    /// The driver refuses them.
     Value(DriverError),
 }
 
 /// A driver whose types are erased.
 pub(crate) trait DriverEntry: Send + Sync {
-    /// Checks options without a device, and says what they claim.
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError>;
-    /// What a camera with these options takes of USB; none when it takes nothing.
-    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError>;
-    /// Checks that the device is there.
-    fn probe(&self, options: &str) -> Result<(), DriverError>;
-    /// Opens the device for the camera called `name`.
+    /// Reads and checks options without a device.
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, OptionsError>;
+    /// Opens the device for the camera called `name`. `options` is the text of a TOML table, which was checked.
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
     /// Resets the device of the camera called `name`.
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError>;
-    /// The devices that are attached.
+    /// Returns the attached devices; `None` for a driver that has no devices to attach.
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
-    /// The options' names and types.
-    fn outline(&self) -> Outline;
+    /// Returns the schema of the options.
+    fn schema(&self) -> OptionsSchema;
+}
+
+/// The checked options of one camera, whose type is erased.
+pub(crate) trait CameraOptions: Send + Sync {
+    /// Returns everything that no other camera can claim.
+    fn claims(&self) -> Vec<String>;
+    /// Checks that the device is there.
+    fn probe(&self) -> Result<(), DriverError>;
+    /// Returns what a camera with these options takes of USB.
+    fn usb(&self) -> Option<UsbDemand>;
+}
+
+impl fmt::Debug for dyn CameraOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CameraOptions").field(&self.claims()).finish()
+    }
 }
 
 /// An open device whose type is erased.
@@ -163,7 +182,7 @@ pub(crate) trait OpenCamera {
 /// A kind of processor whose types are erased.
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError>;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError>;
     /// Whether it is called with matches, so that its topology has to say what a match is.
     fn takes_matches(&self) -> bool;
     /// Builds the actor and starts it on the calling thread.
@@ -173,25 +192,17 @@ pub(crate) trait KindEntry: Send + Sync {
         output: ProcessorOutput,
         inputs: Inputs,
     ) -> Result<Instance, ProcessorError>;
-    /// The options' names and types.
-    fn outline(&self) -> Outline;
+    /// Returns the schema of the options.
+    fn schema(&self) -> OptionsSchema;
 }
 
 struct TypedDriver<D>(PhantomData<fn() -> D>);
 
 impl<D: Driver> DriverEntry for TypedDriver<D> {
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<Vec<String>, OptionsError> {
-        let options = D::Options::deserialize(options).map_err(OptionsError::Type)?;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, OptionsError> {
+        let options: D::Options = read(options)?;
         D::check(&options).map_err(OptionsError::Value)?;
-        Ok(D::claims(&options))
-    }
-
-    fn usb(&self, options: &str) -> Result<Option<UsbDemand>, DriverError> {
-        Ok(D::usb(&parse_checked(options)?))
-    }
-
-    fn probe(&self, options: &str) -> Result<(), DriverError> {
-        D::probe(&parse_checked(options)?)
+        Ok(Arc::new(TypedOptions::<D>(options)))
     }
 
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
@@ -199,15 +210,31 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
     }
 
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError> {
-        D::reset(name, &parse(options).map_err(|error| DriverError::new(error.to_string()))?)
+        D::reset(name, &parse_checked(options)?)
     }
 
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError> {
         D::devices()
     }
 
-    fn outline(&self) -> Outline {
-        Outline::of::<D::Options>()
+    fn schema(&self) -> OptionsSchema {
+        OptionsSchema::of::<D::Options>()
+    }
+}
+
+struct TypedOptions<D: Driver>(D::Options);
+
+impl<D: Driver> CameraOptions for TypedOptions<D> {
+    fn claims(&self) -> Vec<String> {
+        D::claims(&self.0)
+    }
+
+    fn probe(&self) -> Result<(), DriverError> {
+        D::probe(&self.0)
+    }
+
+    fn usb(&self) -> Option<UsbDemand> {
+        D::usb(&self.0)
     }
 }
 
@@ -235,11 +262,11 @@ struct TypedKind<F, O> {
 
 impl<F, O> KindEntry for TypedKind<F, O>
 where
-    O: DeserializeOwned + 'static,
+    O: DeserializeOwned + JsonSchema + 'static,
     F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
 {
-    fn check(&self, options: ValueDeserializer<'_>) -> Result<(), OptionsError> {
-        O::deserialize(options).map(drop).map_err(OptionsError::Type)
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError> {
+        read::<O>(options).map(drop)
     }
 
     fn takes_matches(&self) -> bool {
@@ -255,9 +282,18 @@ where
         (self.start)(parse(options)?, output, inputs)
     }
 
-    fn outline(&self) -> Outline {
-        Outline::of::<O>()
+    fn schema(&self) -> OptionsSchema {
+        OptionsSchema::of::<O>()
     }
+}
+
+/// Reads options of a topology: by their schema first, which finds every difference, and then by their type.
+fn read<O: DeserializeOwned + JsonSchema>(options: &Spanned<DeValue<'_>>) -> Result<O, OptionsError> {
+    let mismatches = OptionsSchema::of::<O>().check(options);
+    if !mismatches.is_empty() {
+        return Err(OptionsError::Schema(mismatches));
+    }
+    O::deserialize(ValueDeserializer::from(options.clone())).map_err(OptionsError::Type)
 }
 
 /// A driver's options, which were checked once already.

@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 /// What a topology gives as `options`. It is checked before anything starts: a wrong key or value is shown
 /// with its line and the choices.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct Options {
     color: StreamProfile,

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 /// A processor with options. They are checked before anything starts: a wrong key or value is shown with its
 /// line and the choices.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct Mask {
     /// Depth beyond this is taken away.
@@ -48,7 +49,8 @@ struct Watch {
     silent: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct WatchOptions {
     silence_seconds: f32,

@@ -181,11 +181,11 @@ error: camera `heavy`: the streams make framesets of 320 MiB; one has at most 25
 23 | options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
    | ^^^^^^^
 
-error: camera `lossy`: drop_rate -0.5 is out of range; it is 0 to 0.99
-  --> t.toml:27:1
+error: option `drop_rate` of camera `lossy` is number `-0.5`
+  --> t.toml:27:25
    |
 27 | options = { drop_rate = -0.5 }
-   | ^^^^^^^
+   |                         ^^^^ it has to be a number, 0 to 0.99
 
 error: option `every` of processor `pictures` is integer `0`
   --> t.toml:32:35

@@ -30,36 +30,36 @@ fn list_shows_every_option() {
 }
 
 #[cfg(not(feature = "realsense"))]
-const LIST: &str = "
+const LIST: &str = r#"
 driver replay
-  file          string, required
-  camera        string
-  paced         bool
-  speed         number
-  repeat        bool
-  from_seconds  number
-  to_seconds    number
+  file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.
+  camera        string      -         The camera's name in the recording; the name of this camera if it is not given.
+  paced         bool        true      Delivers framesets at the pace of the recording; `false` delivers them as fast as the readers take them.
+  speed         number      1.0       Playback speed factor.
+  repeat        bool        false     Starts again at the end, forever.
+  from_seconds  number (s)  0.0       Where playback begins, after the beginning of the recording.
+  to_seconds    number (s)  -         Where playback ends, after the beginning of the recording; at its end if it is not given.
 
 driver synthetic
-  model              d405|d435|d435i|any
-  serial             string
-  seed               integer
-  depth              string
-  color              string
-  color_format       rgb8|bgr8|yuyv
-  infrared           string
-  accel              integer
-  gyro               integer
-  paced              bool
-  frames             integer
-  unplug_at          number
-  replug_after       number
-  stall_at           number
-  wedge_until_reset  bool
-  drop_rate          number
-  clock_skew         number
-  clock_drift_ppm    number
-  start_delay        number
+  model              d405|d435|d435i|any  "d435"        The model that is imitated; `any` takes every size and rate.
+  serial             string               -             The serial number, which decides what the camera sees; by default it follows from the camera's name.
+  seed               integer              -             The serial number as a number, which is filled up to twelve digits.
+  depth              string               "848x480@30"  The profile of the depth stream, such as `848x480@30`, or `off`.
+  color              string               "848x480@30"  The profile of the color stream, or `off`.
+  color_format       rgb8|bgr8|yuyv       "rgb8"        The format of the color stream.
+  infrared           string               "off"         The profile of the stream infrared-1, or `off`.
+  accel              integer (samples/s)  -             The rate of the accelerometer, for models that have one; without it the sensor is off.
+  gyro               integer (samples/s)  -             The rate of the gyroscope, for models that have one; without it the sensor is off.
+  paced              bool                 true          Delivers framesets at the profiles' rate; `false` delivers them as fast as the readers take them.
+  frames             integer              -             Ends the camera after this number of framesets.
+  unplug_at          number (s)           -             Unplugs the camera at this time after the start, once.
+  replug_after       number (s)           -             Plugs the camera in again at this time after `unplug_at`; without it the camera stays away.
+  stall_at           number (s)           -             Delivers nothing more from this time after the start, without a failure, once.
+  wedge_until_reset  bool                 false         Keeps a stalled camera silent until its device is reset, however often it is opened.
+  drop_rate          number               0.0           The share of framesets that the device loses.
+  clock_skew         number (ms)          0.0           The time by which the hardware clock is ahead; negative when it is behind.
+  clock_drift_ppm    number (ppm)         0.0           The rate by which the hardware clock is too fast; negative when it is too slow.
+  start_delay        number (ms)          0.0           The time from the start to the first frameset.
 
 driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 
@@ -67,39 +67,39 @@ kind match, takes matches
   no options
 
 kind pointcloud
-  color  bool
+  color  bool  true  Gives each point the color that the camera's color image shows there.
 
 kind record
-  file           string, required
-  files          rig|camera
-  color          raw|jpeg
-  jpeg_quality   integer
-  compression    none|lz4|zstd
-  split_mib      integer
-  split_seconds  integer
-  memory_mib     integer
+  file           string         required  The recording, `NAME.mcap`. No file is overwritten: a second one is `NAME-2.mcap`.
+  files          rig|camera     "rig"     Whether all cameras share a file.
+  color          raw|jpeg       "raw"     How color is recorded; depth and infrared are recorded as they are.
+  jpeg_quality   integer        90        The quality of color in JPEG.
+  compression    none|lz4|zstd  "none"    How the file is compressed; nothing is lost.
+  split_mib      integer (MiB)  -         Begins a new file when one has this size.
+  split_seconds  integer (s)    -         Begins a new file when one holds this time.
+  memory_mib     integer (MiB)  256       Memory for framesets that wait for the disk. What does not fit is left out, and noted in the recording.
 
 kind snapshot
-  folder      string, required
-  every       integer
-  min_meters  number
-  max_meters  number
-  depth16     bool
+  folder      string      required  The folder for the files; it is made if it does not exist.
+  every       integer     30        Writes every n-th frameset of each camera.
+  min_meters  number (m)  0.1       Distance that is drawn in the first color.
+  max_meters  number (m)  4.0       Distance that is drawn in the last color.
+  depth16     bool        false     Writes depth images of 16 bits too, in the camera's depth units.
 
 kind stats
-  every_seconds  number
+  every_seconds  number (s)  1.0  Time between two reports, on the clock of the arrivals; 0 reports at the end only.
 
 kind verify
-  digest   bool
-  content  bool
+  digest   bool  false  Prints a digest of everything that each camera sent, at the end.
+  content  bool  true   Compares pixels with those that the synthetic driver renders; `false` admits other cameras.
 
 kind view
-  listen                 string
-  token                  string
-  signal_timeout_millis  integer
-  frames_per_second      integer
-  quality                integer
-";
+  listen                 string              "127.0.0.1:0"  The address and port that serve the page; port 0 is any free one.
+  token                  string              -              A secret that visitors give; it is needed where other machines can reach `listen`.
+  signal_timeout_millis  integer (ms)        1000           Shows NO SIGNAL after this time without a frameset.
+  frames_per_second      integer (frames/s)  15             The highest rate of each camera's pictures on each page.
+  quality                integer             80             The quality of the pictures as JPEG.
+"#;
 
 #[test]
 #[cfg(not(feature = "realsense"))]

@@ -97,7 +97,8 @@ struct BenchDriver {
     sequence: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct DriverOptions {
     camera: usize,
@@ -212,7 +213,8 @@ impl HeldFrames for HeldInRing {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct ReaderOptions {
     reader: usize,

@@ -3,32 +3,18 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::compression::Compression;
 
 /// The least memory: a frameset of a common camera has to fit several times.
 const MEMORY_MIB: std::ops::RangeInclusive<u64> = 16..=65_536;
 
-/// The options of `record`, checked. These are all, each with its default or an example:
-///
-/// ```toml
-/// [processor.recorder]
-/// kind = "record"
-/// inputs = ["front", "rear"]
-///
-/// [processor.recorder.options]
-/// file = "rig.mcap"        # never overwritten: what follows it, or a file that exists, is rig-2.mcap, ...
-/// files = "rig"            # or "camera": rig-front.mcap, rig-rear.mcap
-/// color = "raw"            # or "jpeg"; depth and infrared are never changed
-/// jpeg_quality = 90        # 1 to 100
-/// compression = "none"     # or "lz4", "zstd"
-/// split_mib = 4096         # a new file when one has this size; by default it grows
-/// split_seconds = 600      # a new file when one has lasted this long; by default it grows
-/// memory_mib = 256         # framesets that wait for the disk; what does not fit is left out, and noted
-/// ```
-#[derive(Clone, Debug, Deserialize)]
+/// The options of `record`, checked. `camrig list` shows them with their defaults.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "OptionsAsWritten")]
+#[schemars(with = "OptionsAsWritten")]
 pub(crate) struct RecordOptions {
     pub(crate) file: PathBuf,
     pub(crate) files: Files,
@@ -40,35 +26,52 @@ pub(crate) struct RecordOptions {
     pub(crate) memory_bytes: usize,
 }
 
-/// What shares a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Which cameras share a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Files {
+    /// All cameras.
     Rig,
+    /// Each camera has a file of its own: `rig-front.mcap`, `rig-rear.mcap`.
     Camera,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// How color is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Color {
+    /// The pixels as they are.
     Raw,
+    /// Compressed with loss.
     Jpeg,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OptionsAsWritten {
+    /// The recording, `NAME.mcap`. No file is overwritten: a second one is `NAME-2.mcap`.
     file: PathBuf,
+    /// Whether all cameras share a file.
     #[serde(default = "OptionsAsWritten::default_files")]
     files: Files,
+    /// How color is recorded; depth and infrared are recorded as they are.
     #[serde(default = "OptionsAsWritten::default_color")]
     color: Color,
+    /// The quality of color in JPEG.
+    #[schemars(range(min = 1, max = 100), extend("default" = DEFAULT_JPEG_QUALITY))]
     jpeg_quality: Option<u8>,
+    /// How the file is compressed; nothing is lost.
     #[serde(default = "OptionsAsWritten::default_compression")]
     compression: Compression,
+    /// Begins a new file when one has this size.
+    #[schemars(extend("x-unit" = "MiB"))]
     split_mib: Option<NonZeroU64>,
+    /// Begins a new file when one holds this time.
+    #[schemars(extend("x-unit" = "s"))]
     split_seconds: Option<NonZeroU64>,
+    /// Memory for framesets that wait for the disk. What does not fit is left out, and noted in the recording.
     #[serde(default = "OptionsAsWritten::default_memory_mib")]
+    #[schemars(range(min = *MEMORY_MIB.start(), max = *MEMORY_MIB.end()), extend("x-unit" = "MiB"))]
     memory_mib: u64,
 }
 

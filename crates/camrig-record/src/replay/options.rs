@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use camrig::DriverError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A thousand times faster or slower than it was: beyond that nobody watches.
@@ -11,41 +12,30 @@ const SPEEDS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// The longest time that an option can give.
 const MAX_SECONDS: f64 = 1e8;
 
-/// The options of [`Replay`](super::Replay). These are all, each with its default or an example:
-///
-/// ```toml
-/// [camera.front]
-/// driver = "replay"
-///
-/// [camera.front.options]
-/// file = "rig.mcap"        # rig-2.mcap, ... follow by themselves where they continue the recording
-/// camera = "front"         # its name in the recording; by default the name of this camera
-/// paced = true             # as it was; false: as fast as the readers let it
-/// speed = 1.0              # 2.0: twice as fast as it was
-/// repeat = false           # true: from the beginning again, without end
-/// from_seconds = 0.0       # after the beginning of the recording
-/// to_seconds = 10.0        # by default its end
-/// ```
-#[derive(Clone, Debug, Deserialize)]
+/// The options of [`Replay`](super::Replay). `camrig list` shows them with their defaults.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayOptions {
-    /// The recording.
+    /// The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.
     pub(super) file: PathBuf,
-    /// The camera's name in it.
+    /// The camera's name in the recording; the name of this camera if it is not given.
     pub(super) camera: Option<String>,
-    /// Whether framesets come when they came, or as fast as the readers let them.
+    /// Delivers framesets at the pace of the recording; `false` delivers them as fast as the readers take them.
     #[serde(default = "ReplayOptions::default_paced")]
     pub(super) paced: bool,
-    /// How much faster than it was.
+    /// Playback speed factor.
     #[serde(default = "ReplayOptions::default_speed")]
+    #[schemars(range(min = *SPEEDS.start(), max = *SPEEDS.end()))]
     pub(super) speed: f64,
-    /// Whether it begins again at its end.
+    /// Starts again at the end, forever.
     #[serde(default)]
     pub(super) repeat: bool,
-    /// Where it begins.
+    /// Where playback begins, after the beginning of the recording.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     from_seconds: f64,
-    /// Where it ends.
+    /// Where playback ends, after the beginning of the recording; at its end if it is not given.
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     to_seconds: Option<f64>,
 }
 

@@ -1,6 +1,6 @@
 //! `camrig devices` and `camrig init`: the attached cameras, and a topology of them.
 //!
-//! Drivers list their devices, and the USB tree their controllers. The options in the topology come from the outline of
+//! Drivers list their devices, and the USB tree their controllers. The options in the topology come from the schema of
 //! the driver, so that tables for drivers of users are complete too.
 
 use std::cmp::Reverse;
@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::{code, counted, show, show_json, table};
 use crate::driver::Device;
-use crate::outline::Outline;
 use crate::registry::Registry;
+use crate::schema::OptionsSchema;
 use crate::usb::{USB_TREE, UsbTree};
 
 /// The preferred profile: the native resolution of D400 cameras.
@@ -128,9 +128,9 @@ fn find_devices(registry: &Registry, folder: &Path) -> Found {
                 found.remarks.push(format!("driver `{driver}` found no device"));
             }
             Ok(Some(devices)) => {
-                let outline = entry.outline();
+                let schema = entry.schema();
                 for device in devices {
-                    found.add(driver, device, &outline, &tree);
+                    found.add(driver, device, &schema, &tree);
                 }
             }
             Err(error) => found.errors.push(format!("driver `{driver}`: {error}")),
@@ -143,11 +143,11 @@ fn find_devices(registry: &Registry, folder: &Path) -> Found {
 }
 
 impl Found {
-    fn add(&mut self, driver: &str, device: Device, outline: &Outline, tree: &UsbTree) {
+    fn add(&mut self, driver: &str, device: Device, schema: &OptionsSchema, tree: &UsbTree) {
         let base = base_name(&device.model);
         let same = self.devices.iter().filter(|other| base_name(&other.device.model) == base).count();
         let name = format!("{base}-{}", same + 1);
-        let topology = camera_table(&name, driver, &device, outline);
+        let topology = camera_table(&name, driver, &device, schema);
         let root = tree.at_port(&device.usb_port).and_then(|at| tree.root_of(at));
         let controller = root.map(|root| root.serial.clone()).unwrap_or_default();
         self.devices.push(Attached { driver: driver.to_owned(), device, controller, name, topology });
@@ -216,14 +216,14 @@ fn base_name(model: &str) -> String {
 }
 
 /// Returns the camera's table in a topology, with the options that its driver has.
-fn camera_table(name: &str, driver: &str, device: &Device, outline: &Outline) -> String {
+fn camera_table(name: &str, driver: &str, device: &Device, schema: &OptionsSchema) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
     let streams = [("depth", Stream::DEPTH), ("color", Stream::COLOR)];
     let preferred = |(name, stream)| Some((name, preferred(device, stream)?.to_string()));
     let streams = streams.into_iter().filter_map(preferred);
     let options: Vec<_> = std::iter::once(("serial", device.serial.clone()))
         .chain(streams)
-        .filter(|(name, _)| outline.options.iter().any(|option| option.name == *name))
+        .filter(|(name, _)| schema.has(name))
         .map(|(name, value)| format!("{name} = {}", text(&value)))
         .collect();
     let options = options.join(", ");
@@ -258,6 +258,7 @@ fn topology(devices: &[Attached]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processor::NoOptions;
     use crate::testing::{TestFolder, usb_tree};
 
     #[test]
@@ -271,9 +272,9 @@ mod tests {
             ..Device::default()
         };
         let mut found = Found::default();
-        let outline = Outline { options: Vec::new() };
+        let schema = OptionsSchema::of::<NoOptions>();
         for (model, port) in [("Intel RealSense D435", "2-1.3"), ("D435", "2-9"), ("\u{2014}", "")] {
-            found.add("realsense", device(model, port), &outline, &tree);
+            found.add("realsense", device(model, port), &schema, &tree);
         }
         let found = found.devices.iter().map(|it| (it.name.as_str(), it.controller.as_str()));
         assert_eq!(found.collect::<Vec<_>>(), [("d435-1", "0000:00:14.0"), ("d435-2", ""), ("camera-1", "")]);

@@ -8,14 +8,13 @@ use camrig_ipc::SlotPool;
 
 use crate::driver::DeviceProfile;
 use crate::output::largest_frames;
-use crate::registry::Registry;
 use crate::topology::{ActorSpec, Role, Topology};
 
 /// Size of a link state, of counters, or of a notifier.
 const PAGE_BYTES: usize = 4096;
 
 /// Returns the upper bound of a rig's shared memory, in words.
-pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
+pub(super) fn describe(topology: &Topology) -> String {
     let reads = |id: usize| topology.links().iter().any(|link| link.from.index() == id);
     let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
     let actors = topology.actors().iter().enumerate();
@@ -23,7 +22,7 @@ pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
     let pages = topology.links().len() + topology.actors().len() + topology.processes().len();
     let (mut bytes, mut unknown) = (pages * PAGE_BYTES, Vec::new());
     for (_, actor) in producers {
-        match frameset_bytes(actor, registry) {
+        match frameset_bytes(actor) {
             Some(frameset) => bytes += SlotPool::size_bytes(actor.slots, frameset),
             None => unknown.push(format!("{} slots of `{}`", actor.slots, actor.name)),
         }
@@ -36,9 +35,8 @@ pub(super) fn describe(topology: &Topology, registry: &Registry) -> String {
 }
 
 /// Returns the maximum size of this actor's framesets; `None` if it depends on the first one.
-fn frameset_bytes(actor: &ActorSpec, registry: &Registry) -> Option<usize> {
-    let Role::Camera { driver } = &actor.role else { return None };
-    let streams = registry.driver(driver)?.usb(&actor.options).ok()??.streams;
+fn frameset_bytes(actor: &ActorSpec) -> Option<usize> {
+    let streams = actor.camera_options.as_ref()?.usb()?.streams;
     let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
     let streams: Vec<_> = streams.into_iter().filter_map(info).collect();
     Some(Layout::of(&largest_frames(&streams)).ok()?.size_bytes())

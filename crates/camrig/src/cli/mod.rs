@@ -4,6 +4,7 @@
 //! of the program's own commands.
 
 mod devices;
+mod list;
 mod memory;
 mod plan;
 mod top;
@@ -62,7 +63,7 @@ enum Command {
     /// Write a topology of all attached cameras
     Init(devices::InitArgs),
     /// List drivers and kinds of processors with their options
-    List,
+    List(list::ListArgs),
 }
 
 #[derive(Debug, Args)]
@@ -209,7 +210,7 @@ fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
         Command::Plan(args) => plan::run(&args, registry),
         Command::Devices(args) => devices::run(&args, registry),
         Command::Init(args) => devices::init(&args, registry),
-        Command::List => list(registry),
+        Command::List(args) => list::run(&args, registry),
     }
 }
 
@@ -238,7 +239,7 @@ fn run_topology(
     registry: &Arc<Registry>,
 ) -> ExitCode {
     let topology = match topology.and_then(|topology| {
-        topology.probe(registry)?;
+        topology.probe()?;
         Ok(topology)
     }) {
         Ok(topology) => topology,
@@ -282,7 +283,7 @@ fn run_topology(
 fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     let checked = args.topology.read(registry).and_then(|topology| {
         if !args.no_devices {
-            topology.probe(registry)?;
+            topology.probe()?;
         }
         Ok(topology)
     });
@@ -297,7 +298,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
-                memory::describe(&topology, registry),
+                memory::describe(&topology),
             ));
             ExitCode::SUCCESS
         }
@@ -316,22 +317,6 @@ fn counted(count: usize, what: &str) -> String {
         (_, true) => format!("{count} {what}es"),
         (_, false) => format!("{count} {what}s"),
     }
-}
-
-fn list(registry: &Registry) -> ExitCode {
-    let mut lines = Vec::new();
-    for (name, driver) in registry.drivers() {
-        lines.push(format!("driver {name}\n{}", driver.outline()));
-    }
-    for (name, reason) in registry.absent_drivers() {
-        lines.push(format!("driver {name} is not in this build: {reason}\n"));
-    }
-    for (name, kind) in registry.kinds() {
-        let takes = if kind.takes_matches() { ", takes matches" } else { "" };
-        lines.push(format!("kind {name}{takes}\n{}", kind.outline()));
-    }
-    show(&lines.join("\n"));
-    ExitCode::SUCCESS
 }
 
 /// The number of spaces between two columns of a table.

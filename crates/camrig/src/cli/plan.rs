@@ -98,7 +98,7 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
             let place = Place::Assumed(number % controllers as usize);
             UsbCamera { name, demand, place, rivals: Vec::new() }
         };
-        let cameras: Vec<_> = demands(topology, registry).enumerate().map(deal).collect();
+        let cameras: Vec<_> = demands(topology).enumerate().map(deal).collect();
         let (tree, settings) = Default::default();
         return Ok(plan::plan(topology.name(), &cameras, &tree, &settings, budgets));
     }
@@ -124,14 +124,10 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
 }
 
 /// Returns the name, driver and demand of each camera that uses USB.
-fn demands<'t>(
-    topology: &'t Topology,
-    registry: &Registry,
-) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
+fn demands(topology: &Topology) -> impl Iterator<Item = (String, &str, UsbDemand)> {
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
-        // The options were checked when the topology was parsed.
-        let mut demand = registry.driver(driver)?.usb(&actor.options).ok()??;
+        let mut demand = actor.camera_options.as_ref()?.usb()?;
         // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
         demand.streams.retain(|it| !it.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
@@ -167,7 +163,7 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
             rivals: ports.collect(),
         }
     };
-    demands(topology, registry).map(&mut find).collect()
+    demands(topology).map(&mut find).collect()
 }
 
 /// Returns a sentence for each controller that does not fit.

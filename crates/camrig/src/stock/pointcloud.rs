@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, PointCloud, Role, Stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -15,10 +16,10 @@ use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `pointcloud`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Options {
-    /// Whether points get the color that the camera's color image shows there, if it has one.
+    /// Gives each point the color that the camera's color image shows there.
     color: bool,
 }
 

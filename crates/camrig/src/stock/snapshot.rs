@@ -15,6 +15,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use camrig_frame::MotionView;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::colorize::Colorizer;
@@ -25,8 +26,9 @@ use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `snapshot`, checked.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "OptionsAsWritten")]
+#[schemars(with = "OptionsAsWritten")]
 pub(crate) struct Options {
     folder: PathBuf,
     every: NonZeroU64,
@@ -34,16 +36,23 @@ pub(crate) struct Options {
     depth16: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OptionsAsWritten {
+    /// The folder for the files; it is made if it does not exist.
     folder: PathBuf,
+    /// Writes every n-th frameset of each camera.
     #[serde(default = "OptionsAsWritten::default_every")]
     every: NonZeroU64,
+    /// Distance that is drawn in the first color.
     #[serde(default = "OptionsAsWritten::default_min_meters")]
-    min_meters: f32,
+    #[schemars(extend("x-unit" = "m"))]
+    min_meters: f64,
+    /// Distance that is drawn in the last color.
     #[serde(default = "OptionsAsWritten::default_max_meters")]
-    max_meters: f32,
+    #[schemars(extend("x-unit" = "m"))]
+    max_meters: f64,
+    /// Writes depth images of 16 bits too, in the camera's depth units.
     #[serde(default)]
     depth16: bool,
 }
@@ -55,12 +64,12 @@ impl OptionsAsWritten {
     }
 
     /// About where a D405 and a D435 begin to see.
-    const fn default_min_meters() -> f32 {
+    const fn default_min_meters() -> f64 {
         0.1
     }
 
     /// The size of a room.
-    const fn default_max_meters() -> f32 {
+    const fn default_max_meters() -> f64 {
         4.0
     }
 }
@@ -73,7 +82,7 @@ impl TryFrom<OptionsAsWritten> for Options {
         if folder.as_os_str().is_empty() {
             return Err("`folder` is empty; the current folder is `.`".to_owned());
         }
-        let colorizer = Colorizer::new(min_meters, max_meters).ok_or_else(|| {
+        let colorizer = Colorizer::new(min_meters as f32, max_meters as f32).ok_or_else(|| {
             format!(
                 "`min_meters` is {min_meters} and `max_meters` is {max_meters}; \
                  the first is 0 or more, the second is more than that"

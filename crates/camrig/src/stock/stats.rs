@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Stdout, Write};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::match_lines::match_lines;
 use crate::frameset::FrameSet;
@@ -17,15 +18,18 @@ use crate::output::{LinkStatus, ProcessorOutput};
 use crate::processor::{Processor, ProcessorError};
 
 /// The options of `stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
+    /// Time between two reports, on the clock of the arrivals; 0 reports at the end only.
+    #[schemars(extend("x-unit" = "s"))]
     every_seconds: Interval,
 }
 
 /// The time between two reports, on the clock of the arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "f64")]
+#[schemars(with = "f64")]
 enum Interval {
     /// Reports at the end only.
     Never,
@@ -34,13 +38,26 @@ enum Interval {
 }
 
 impl Interval {
+    /// The default, in nanoseconds: a second.
+    const DEFAULT: Self = Self::Nanos(1_000_000_000);
+
     /// From as often as the fastest stream has frames, to once a day.
     const SECONDS: std::ops::RangeInclusive<f64> = 0.001..=86_400.0;
 }
 
 impl Default for Interval {
     fn default() -> Self {
-        Self::Nanos(1_000_000_000)
+        Self::DEFAULT
+    }
+}
+
+/// In seconds, as topologies give it.
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(match self {
+            Self::Never => 0.0,
+            Self::Nanos(nanos) => *nanos as f64 / 1e9,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Frame, Payload, PixelFormat, Role, Stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
@@ -21,12 +22,12 @@ use crate::processor::{Processor, ProcessorError};
 use crate::synthetic::Scene;
 
 /// The options of [`Verify`].
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VerifyOptions {
-    /// Print a digest of everything that each camera sent, at the end.
+    /// Prints a digest of everything that each camera sent, at the end.
     digest: bool,
-    /// Compare pixels with what the synthetic driver renders; `false` admits other cameras.
+    /// Compares pixels with those that the synthetic driver renders; `false` admits other cameras.
     content: bool,
 }
 

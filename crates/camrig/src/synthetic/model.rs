@@ -5,10 +5,11 @@
 use camrig_frame::{
     Distortion, Extrinsics, Intrinsics, Payload, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A model of camera that the synthetic driver imitates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Model {
     /// Short range, 0.1 mm depth unit; color comes from the depth module.

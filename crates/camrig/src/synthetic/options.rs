@@ -5,7 +5,8 @@ use std::time::Duration;
 use camrig_frame::{
     MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use crate::driver::{DeviceProfile, DriverError};
@@ -23,77 +24,60 @@ const MAX_DROP_RATE: f64 = 0.99;
 /// Twelve digits, as the serial numbers of D400 cameras.
 const SERIALS: u64 = 1_000_000_000_000;
 
-/// The options of [`Synthetic`](super::Synthetic). These are all, each with its default or an example:
+/// The options of [`Synthetic`](super::Synthetic): what the camera is, and faults of real cameras to rehearse.
 ///
-/// ```toml
-/// [camera.front]
-/// driver = "synthetic"
-///
-/// [camera.front.options]
-/// model = "d435"           # or "d405", "d435i"; "any" takes every size and rate
-/// serial = "943222071836"  # says which scene is seen; by default it follows from the camera's name
-/// # seed = 7               # or so: the serial number 000000000007
-/// color = "848x480@30"     # or "off"
-/// color_format = "rgb8"    # or "bgr8", "yuyv"
-/// depth = "848x480@30"     # or "off"
-/// infrared = "off"         # or a profile: infrared-1
-/// accel = 100              # samples a second, of models with motion sensors; by default none
-/// gyro = 200
-/// paced = true             # false: as fast as the readers let it
-/// frames = 300             # the camera ends after so many framesets; by default it does not
-///
-/// # What real cameras do, to rehearse it:
-/// unplug_at = 2.5          # seconds after the start: the camera fails, as if pulled out; once
-/// replug_after = 1.0       # seconds after that: it is back; by default it never is
-/// stall_at = 2.5           # seconds after the start: nothing comes any more, and nothing fails; once
-/// wedge_until_reset = true # ... and opening the camera again does not help, only a hardware reset
-/// drop_rate = 0.01         # this share of framesets is lost in the device; the frame numbers show it
-/// clock_skew = -12.5       # milliseconds that the hardware clock is ahead
-/// clock_drift_ppm = 40.0   # parts per million that the hardware clock is too fast
-/// start_delay = 100.0      # milliseconds until the first frameset
-/// ```
-///
-/// A camera that is not paced takes its seconds from the frames' times.
-#[derive(Clone, Debug, Deserialize)]
+/// `camrig list` shows them with their defaults. A camera that is not paced takes its seconds from the frames'
+/// times.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticOptions {
-    /// `d405`, `d435`, `d435i`, or `any` for every size and rate.
+    /// The model that is imitated; `any` takes every size and rate.
     pub(super) model: Model,
-    /// The serial number, from which the scene follows. By default it follows from the camera's name.
+    /// The serial number, which decides what the camera sees; by default it follows from the camera's name.
     serial: Option<String>,
-    /// Another way to give the serial number: this number, in twelve digits.
+    /// The serial number as a number, which is filled up to twelve digits.
+    #[schemars(range(max = SERIALS - 1))]
     seed: Option<u64>,
-    /// `848x480@30`, or `off`.
+    /// The profile of the depth stream, such as `848x480@30`, or `off`.
     depth: Choice,
-    /// `848x480@30`, or `off`.
+    /// The profile of the color stream, or `off`.
     color: Choice,
-    /// `rgb8`, `bgr8` or `yuyv`.
+    /// The format of the color stream.
     color_format: ColorFormat,
-    /// The profile of infrared-1, which is off by default.
+    /// The profile of the stream infrared-1, or `off`.
     infrared: Choice,
-    /// Samples of the accelerometer per second, for models that have one.
+    /// The rate of the accelerometer, for models that have one; without it the sensor is off.
+    #[schemars(extend("x-unit" = "samples/s"))]
     accel: Option<u32>,
-    /// Samples of the gyroscope per second.
+    /// The rate of the gyroscope, for models that have one; without it the sensor is off.
+    #[schemars(extend("x-unit" = "samples/s"))]
     gyro: Option<u32>,
-    /// Whether framesets come at the profiles' rate; if not, as fast as the readers let them.
+    /// Delivers framesets at the profiles' rate; `false` delivers them as fast as the readers take them.
     pub(super) paced: bool,
-    /// The camera ends after so many framesets.
+    /// Ends the camera after this number of framesets.
     pub(super) frames: Option<u64>,
-    /// The camera is unplugged after so many seconds, once.
+    /// Unplugs the camera at this time after the start, once.
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     unplug_at: Option<f64>,
-    /// So many seconds later it is plugged in again.
+    /// Plugs the camera in again at this time after `unplug_at`; without it the camera stays away.
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     replug_after: Option<f64>,
-    /// Nothing more comes after so many seconds, and nothing fails, once.
+    /// Delivers nothing more from this time after the start, without a failure, once.
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     stall_at: Option<f64>,
-    /// A camera that stalled delivers nothing until its device is reset, however often it is opened.
+    /// Keeps a stalled camera silent until its device is reset, however often it is opened.
     pub(super) wedge_until_reset: bool,
-    /// The share of framesets that the device loses, 0 to 0.99.
+    /// The share of framesets that the device loses.
+    #[schemars(range(min = 0.0, max = MAX_DROP_RATE))]
     pub(super) drop_rate: f64,
-    /// How far the hardware clock is ahead, in milliseconds; negative when it is behind.
+    /// The time by which the hardware clock is ahead; negative when it is behind.
+    #[schemars(range(min = -MAX_SKEW_MILLIS, max = MAX_SKEW_MILLIS), extend("x-unit" = "ms"))]
     clock_skew: f64,
-    /// How much too fast the hardware clock runs, in parts per million; negative when it is too slow.
+    /// The rate by which the hardware clock is too fast; negative when it is too slow.
+    #[schemars(range(min = -MAX_DRIFT_PPM, max = MAX_DRIFT_PPM), extend("x-unit" = "ppm"))]
     clock_drift_ppm: f64,
-    /// The first frameset comes so many milliseconds after the start.
+    /// The time from the start to the first frameset.
+    #[schemars(range(min = 0.0, max = MAX_START_DELAY_MILLIS), extend("x-unit" = "ms"))]
     start_delay: f64,
 }
 
@@ -123,9 +107,12 @@ impl Default for SyntheticOptions {
     }
 }
 
+/// The word for a stream that does not run.
+const OFF: &str = "off";
+
 /// The profile of a stream, or `off`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 struct Choice(Option<StreamProfile>);
 
 impl Default for Choice {
@@ -135,11 +122,17 @@ impl Default for Choice {
     }
 }
 
+impl From<Choice> for String {
+    fn from(Choice(profile): Choice) -> Self {
+        profile.map_or_else(|| OFF.to_owned(), |profile| profile.to_string())
+    }
+}
+
 impl TryFrom<String> for Choice {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text == "off" {
+        if text == OFF {
             return Ok(Self(None));
         }
         text.parse().map(|profile| Self(Some(profile))).map_err(|error: ParseProfileError| match error {
@@ -150,7 +143,7 @@ impl TryFrom<String> for Choice {
 }
 
 /// The formats in which color is rendered.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum ColorFormat {
     #[default]

@@ -34,7 +34,7 @@ use self::problem::Source;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
 use crate::plan::Budgets;
-use crate::registry::Registry;
+use crate::registry::{CameraOptions, Registry};
 
 /// The largest topology file, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -154,6 +154,8 @@ pub(crate) struct ActorSpec {
     pub(crate) matching: Option<MatchSpec>,
     /// Its options as they travel to a worker: the text of a TOML table, already checked.
     pub(crate) options: String,
+    /// The same of a camera, read; `None` of a processor.
+    pub(crate) camera_options: Option<Arc<dyn CameraOptions>>,
     /// Where the file speaks of its options, for problems that only show when the device is looked for.
     options_span: Span,
 }
@@ -206,12 +208,11 @@ impl Topology {
     }
 
     /// Looks for the device of every camera, without starting any.
-    pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
+    pub(crate) fn probe(&self) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
         for actor in &self.actors {
-            let Role::Camera { driver } = &actor.role else { continue };
-            let Some(entry) = registry.driver(driver) else { continue };
-            if let Err(error) = entry.probe(&actor.options) {
+            let Some(options) = &actor.camera_options else { continue };
+            if let Err(error) = options.probe() {
                 problems.add_device(actor.options_span.clone(), &actor.name, &error);
             }
         }

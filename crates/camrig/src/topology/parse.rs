@@ -98,6 +98,7 @@ pub(super) fn parse(
         restart: draft.restart,
         stall_timeout: draft.stall_timeout,
         options: draft.options.text,
+        camera_options: draft.options.camera,
         options_span: draft.options.span,
     });
     Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
@@ -197,8 +198,8 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
     }
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("driver {}", quote(&driver)), |options| match entry {
-        Some(entry) => entry.check(options),
-        None => Ok(Vec::new()),
+        Some(entry) => entry.check(options).map(Some),
+        None => Ok(None),
     });
     let draft = Draft {
         name,
@@ -227,8 +228,8 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
     }
     let kind = kind.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("kind {}", quote(&kind)), |options| match entry {
-        Some(entry) => entry.check(options).map(|()| Vec::new()),
-        None => Ok(Vec::new()),
+        Some(entry) => entry.check(options).map(|()| None),
+        None => Ok(None),
     });
     let takes_matches = entry.is_some_and(|entry| entry.takes_matches());
     let draft = Draft {

@@ -4,6 +4,7 @@
 //! which keys a table has, and what they mean together, is the business of `parse`.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -11,15 +12,16 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
 use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
-use crate::registry::OptionsError;
+use crate::registry::{CameraOptions, OptionsError};
+use crate::schema::{Fact, Mismatch};
 
-/// Options that were checked, or that nobody was there to check.
+/// Options that were checked, or that nothing is there to check.
 pub(super) struct Options {
     pub(super) text: String,
     /// Where they are named, or else where their actor is.
     pub(super) span: Span,
-    /// What they claim: a device, a file that is written.
-    pub(super) claims: Vec<String>,
+    /// Those of a camera, if they are right.
+    pub(super) camera: Option<Arc<dyn CameraOptions>>,
 }
 
 /// A table of the file, from which each key is taken once: what is left in the end is unknown.
@@ -177,11 +179,11 @@ impl<'i> Section<'_, 'i> {
         inputs
     }
 
-    /// The options, as `check` finds them; `taker` is who takes them, such as ``driver `realsense` ``.
+    /// Takes the options, and lets `check` read them; `taker` is who takes them, such as ``driver `realsense` ``.
     pub(super) fn options(
         &mut self,
         taker: &str,
-        check: impl FnOnce(ValueDeserializer<'i>) -> Result<Vec<String>, OptionsError>,
+        check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, OptionsError>,
     ) -> Options {
         let (span, value) = match self.table.remove_entry("options") {
             Some((key, value)) => (key.span(), value),
@@ -190,60 +192,78 @@ impl<'i> Section<'_, 'i> {
         if !value.get_ref().is_table() {
             let title = format!("{} is {}", self.describe("options"), type_of(value.get_ref()));
             self.problems.add(value.span(), title, "it has to be a table");
-            return Options { text: String::new(), span, claims: Vec::new() };
+            return Options { text: String::new(), span, camera: None };
         }
-        let checked = check(ValueDeserializer::from(value.clone())).and_then(|claims| {
+        let checked = check(&value).and_then(|camera| {
             let table = toml::Table::deserialize(ValueDeserializer::from(value.clone()));
-            Ok((claims, table.map_err(OptionsError::Type)?.to_string()))
+            Ok((camera, table.map_err(OptionsError::Type)?.to_string()))
         });
-        let (claims, text) = match checked {
+        let (camera, text) = match checked {
             Ok(checked) => checked,
-            Err(OptionsError::Value(error)) => {
-                self.problems.add(span.clone(), format!("{}: {error}", self.subject()), "");
-                Default::default()
-            }
-            Err(OptionsError::Type(error)) => {
-                self.refused_by_serde(taker, &span, &value, &error);
+            Err(error) => {
+                self.refuse_options(taker, &span, &value, error);
                 Default::default()
             }
         };
-        Options { text, span, claims }
+        Options { text, span, camera }
     }
 
-    /// Says in our words what serde says of `options`.
-    fn refused_by_serde(
+    /// Reports everything for which `options` are refused. `at` is where they are named.
+    fn refuse_options(
         &mut self,
         taker: &str,
         at: &Span,
         options: &Spanned<DeValue<'_>>,
-        error: &toml::de::Error,
+        error: OptionsError,
     ) {
-        let span = error.span().unwrap_or_else(|| at.clone());
+        match error {
+            OptionsError::Schema(mismatches) => {
+                for mismatch in mismatches {
+                    self.refuse_option(taker, mismatch);
+                }
+            }
+            OptionsError::Type(error) => {
+                let span = error.span().unwrap_or_else(|| at.clone());
+                let subject = self.subject_of_option(option_at(options, &span));
+                self.problems.add(span, format!("{subject}: {}", one_line(error.message())), "");
+            }
+            OptionsError::Value(error) => {
+                self.problems.add(at.clone(), format!("{}: {error}", self.subject()), "");
+            }
+        }
+    }
+
+    fn refuse_option(&mut self, taker: &str, Mismatch { span, option, fact }: Mismatch) {
         let subject = self.subject();
-        let subject_of_value = match option_at(options, &span) {
-            Some(option) => format!("option {} of {subject}", quote(option)),
-            None => subject.to_owned(),
-        };
-        let message = one_line(error.message());
-        let (title, label) = match SerdeMessage::parse(&message) {
-            SerdeMessage::UnknownField { name, known } if known.is_empty() => {
-                (format!("unknown option {} of {subject}", quote(name)), format!("{taker} takes no options"))
+        let (title, label) = match fact {
+            Fact::Unknown { name, known } => {
+                let label = if known.is_empty() {
+                    format!("{taker} takes no options")
+                } else {
+                    did_you_mean(&name, known.iter().map(String::as_str))
+                };
+                (format!("unknown option {} of {subject}", quote(&name)), label)
             }
-            SerdeMessage::UnknownField { name, known } => {
-                (format!("unknown option {} of {subject}", quote(name)), did_you_mean(name, known))
+            Fact::Missing { name } => {
+                (format!("{subject} has no option {}", quote(&name)), format!("{taker} needs it"))
             }
-            SerdeMessage::UnknownVariant { name, known } => {
-                (format!("{subject_of_value} has unknown value {}", quote(name)), did_you_mean(name, known))
+            Fact::NotAChoice { written, choices } => {
+                let subject = self.subject_of_option(option.as_deref());
+                let label = did_you_mean(&written, choices.iter().map(String::as_str));
+                (format!("{subject} has unknown value {}", quote(&written)), label)
             }
-            SerdeMessage::MissingField { name } => {
-                (format!("{subject} has no option {}", quote(name)), format!("{taker} needs it"))
+            Fact::Unexpected { found, wanted } => {
+                let subject = self.subject_of_option(option.as_deref());
+                (format!("{subject} is {}", one_line(&found)), format!("it has to be {wanted}"))
             }
-            SerdeMessage::Unexpected { found, wanted } => {
-                (format!("{subject_of_value} is {found}"), format!("it has to be {}", in_toml(wanted)))
-            }
-            SerdeMessage::Other => (format!("{subject_of_value}: {message}"), String::new()),
         };
         self.problems.add(span, title, label);
+    }
+
+    /// ``option `serial` of camera `left` ``, or the camera where no option is meant.
+    fn subject_of_option(&self, option: Option<&str>) -> String {
+        let subject = self.subject();
+        option.map_or_else(|| subject.to_owned(), |option| format!("option {} of {subject}", quote(option)))
     }
 
     /// An array of names; what is none is reported as `what`.
@@ -303,36 +323,6 @@ impl<'i> Section<'_, 'i> {
     }
 }
 
-/// What serde's own errors say, as far as their wording is known.
-enum SerdeMessage<'a> {
-    UnknownField { name: &'a str, known: Vec<&'a str> },
-    UnknownVariant { name: &'a str, known: Vec<&'a str> },
-    MissingField { name: &'a str },
-    Unexpected { found: &'a str, wanted: &'a str },
-    Other,
-}
-
-impl<'a> SerdeMessage<'a> {
-    fn parse(message: &'a str) -> Self {
-        let named = |start: &str| message.strip_prefix(start)?.split_once('`');
-        // Names stand between backticks, whatever words join them.
-        let choices = |rest: &'a str| rest.split('`').skip(1).step_by(2).collect();
-        if let Some((name, rest)) = named("unknown field `") {
-            Self::UnknownField { name, known: choices(rest) }
-        } else if let Some((name, rest)) = named("unknown variant `") {
-            Self::UnknownVariant { name, known: choices(rest) }
-        } else if let Some((name, _)) = named("missing field `") {
-            Self::MissingField { name }
-        } else {
-            let unexpected = ["invalid type: ", "invalid value: "].iter().find_map(|start| {
-                // The last: a string that was found may hold the same words.
-                message.strip_prefix(start)?.rsplit_once(", expected ")
-            });
-            unexpected.map_or(Self::Other, |(found, wanted)| Self::Unexpected { found, wanted })
-        }
-    }
-}
-
 /// The innermost option whose value lies around `span`.
 fn option_at<'o>(options: &'o Spanned<DeValue<'_>>, span: &Span) -> Option<&'o str> {
     let around =
@@ -350,28 +340,6 @@ fn option_at<'o>(options: &'o Spanned<DeValue<'_>>, span: &Span) -> Option<&'o s
         }
     }
     innermost.map(|(_, key)| key)
-}
-
-/// What serde says it wants, without words of Rust.
-fn in_toml(wanted: &str) -> &str {
-    match wanted {
-        "i8" => "an integer, -128 to 127",
-        "i16" => "an integer, -32768 to 32767",
-        "i32" => "an integer, -2147483648 to 2147483647",
-        "i64" | "i128" | "isize" => "an integer",
-        "u8" => "an integer, 0 to 255",
-        "u16" => "an integer, 0 to 65535",
-        "u32" => "an integer, 0 to 4294967295",
-        "u64" | "u128" | "usize" => "an integer, 0 or more",
-        "a nonzero u8" => "an integer, 1 to 255",
-        "a nonzero u16" => "an integer, 1 to 65535",
-        "a nonzero u32" => "an integer, 1 to 4294967295",
-        "a nonzero u64" | "a nonzero u128" | "a nonzero usize" => "an integer, 1 or more",
-        "f32" | "f64" => "a number",
-        "a sequence" => "an array",
-        "a map" => "a table",
-        wanted => wanted,
-    }
 }
 
 fn check_name(what: &str, name: &str, span: Span, problems: &mut Problems) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use camrig::frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig::{FrameHeaders, HeldFrames, monotonic_nanos, prelude::*};
 use libtest_mimic::Trial;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::harness::{Placement, Plan};
@@ -76,7 +77,7 @@ impl Meter {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MeteredOptions {
     depth: StreamProfile,

@@ -9,6 +9,7 @@ use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
 use camrig::prelude::*;
 use camrig::{Device, DeviceProfile};
 use libtest_mimic::Trial;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::harness::MARK;
@@ -20,7 +21,7 @@ const SHELF: &str = "CAMRIG_TEST_SHELF";
 pub(crate) struct Shelf;
 
 /// Options, some of which `init` writes.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)] // Nothing is opened.
 pub(crate) struct ShelfOptions {

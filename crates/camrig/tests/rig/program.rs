@@ -15,6 +15,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use camrig::frame::{FrameHeader, Payload, PixelFormat, Stream};
 use camrig::prelude::*;
 use camrig::{DropReason, FrameHeaders, LinkStatus};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::fault::FILE;
@@ -61,13 +62,13 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Options of `addresses`: which memory its pixels have to be in.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AddressesOptions {
     expect: Expected,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Expected {
     /// The driver's own memory.
@@ -151,7 +152,7 @@ fn check_pattern(frames: &FrameSet, step: u32) -> Result<(), ProcessorError> {
 }
 
 /// Options of `count`, which counts framesets as slowly as requested.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct CountOptions {
     /// Sleep in each call.
@@ -246,7 +247,7 @@ impl Processor for Witness {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct KeepOptions {
     /// Number of framesets to hold, from the first on.
@@ -419,7 +420,7 @@ impl Processor for Faulty {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RelayOptions {
     /// Whether it has a timer that never stops by itself.

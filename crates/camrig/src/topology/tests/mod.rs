@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use camrig_frame::CameraInfo;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Problems, Topology};
@@ -24,7 +25,7 @@ use crate::registry::Registry;
 /// A driver whose devices are those with an even serial number.
 struct Even;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EvenOptions {
     serial: u64,
@@ -32,7 +33,7 @@ struct EvenOptions {
     mode: Mode,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Mode {
     #[default]

@@ -1,6 +1,6 @@
 //! Options and devices that a driver or a kind refuses.
 
-use super::{VALID, parse, refused, registry};
+use super::{VALID, parse, refused};
 
 #[test]
 fn one_device_for_two_cameras() {
@@ -25,7 +25,7 @@ error: cameras `left` and `right` both claim serial 2
 }
 
 #[test]
-fn options_that_serde_refuses() {
+fn options_that_do_not_fit_their_schema() {
     refused(
         r#"[camera.a]
 driver = "even"
@@ -54,6 +54,12 @@ inputs = ["a"]
 options = { rate = 3 }
 "#,
         r#"
+error: camera `a` has no option `serial`
+ --> t.toml:3:11
+  |
+3 | options = { sreial = 2 }
+  |           ^^^^^^^^^^^^^^ driver `even` needs it
+
 error: unknown option `sreial` of camera `a`
  --> t.toml:3:13
   |
@@ -106,6 +112,38 @@ error: unknown option `rate` of processor `p`
 }
 
 #[test]
+fn every_wrong_option_of_a_table_at_once() {
+    refused(
+        r#"[camera.a]
+driver = "even"
+[camera.a.options]
+serial = "2"
+mode = 1
+shutter = 3
+"#,
+        r#"
+error: option `serial` of camera `a` is string "2"
+ --> t.toml:4:10
+  |
+4 | serial = "2"
+  |          ^^^ it has to be an integer, 0 or more
+
+error: option `mode` of camera `a` is integer `1`
+ --> t.toml:5:8
+  |
+5 | mode = 1
+  |        ^ it has to be a string
+
+error: unknown option `shutter` of camera `a`
+ --> t.toml:6:1
+  |
+6 | shutter = 3
+  | ^^^^^^^ there are: `serial`, `mode`
+"#,
+    );
+}
+
+#[test]
 fn options_that_the_driver_refuses() {
     refused(
         r#"[camera.left]
@@ -140,7 +178,7 @@ fn probing_reports_every_device_that_is_not_there() {
         };
         [camera("a", 1), camera("b", 2), camera("c", last)].concat()
     };
-    let probe = |text: &str| parse(text).unwrap().probe(&registry());
+    let probe = |text: &str| parse(text).unwrap().probe();
     assert!(probe(VALID).is_ok());
     let absent = probe(&text(3)).unwrap_err();
     assert!(absent.is_unavailable());

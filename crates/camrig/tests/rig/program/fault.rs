@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use camrig::DriverError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The file of the panics, as messages name it; the harness removes line and column.
 pub(crate) const FILE: &str = file!();
 
 /// The call in which the fault occurs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum At {
     Nowhere,
@@ -23,7 +24,7 @@ pub(super) enum At {
 }
 
 /// The kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum How {
     Error,
@@ -41,7 +42,7 @@ pub(super) enum How {
 }
 
 /// The fault, in the call after `after` framesets where the call has framesets.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     pub(super) at: At,

@@ -10,6 +10,7 @@ use camrig::frame::{
 };
 use camrig::prelude::*;
 use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fault::{At, Fault, How};
@@ -22,7 +23,7 @@ pub(super) fn pattern(number: u64, x: u32, y: u32) -> u16 {
 /// Bytes at the start of a frame that hold the buffer's address: four pixels.
 pub(super) const ADDRESS_BYTES: usize = 8;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PatternOptions {
     /// Ends after this many framesets.

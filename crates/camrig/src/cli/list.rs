@@ -1,0 +1,101 @@
+//! `camrig list`: drivers and kinds of processors, each with its options.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{show, show_json, table};
+use crate::registry::Registry;
+use crate::schema::OptionDescription;
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print them as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that a topology can name, as JSON: fields may be added, none is renamed.
+#[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // `camrig_list` is how a reader knows it.
+struct List {
+    /// The version of this contract.
+    camrig_list: u32,
+    drivers: Vec<Driver>,
+    kinds: Vec<Kind>,
+    /// Drivers that this build lacks, with the reason.
+    absent: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Driver {
+    name: String,
+    options: Vec<OptionDescription>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kind {
+    name: String,
+    /// Whether it is called with matches.
+    takes_matches: bool,
+    options: Vec<OptionDescription>,
+}
+
+/// The command `list`.
+pub(super) fn run(args: &ListArgs, registry: &Registry) -> ExitCode {
+    let list = List::of(registry);
+    if args.json {
+        show_json(&list);
+    } else {
+        show(&list.describe());
+    }
+    ExitCode::SUCCESS
+}
+
+impl List {
+    fn of(registry: &Registry) -> Self {
+        let drivers = registry
+            .drivers()
+            .map(|(name, entry)| Driver { name: name.to_owned(), options: entry.schema().options() });
+        let kinds = registry.kinds().map(|(name, entry)| Kind {
+            name: name.to_owned(),
+            takes_matches: entry.takes_matches(),
+            options: entry.schema().options(),
+        });
+        let absent = registry.absent_drivers().map(|(name, reason)| (name.to_owned(), reason.to_owned()));
+        Self { camrig_list: 1, drivers: drivers.collect(), kinds: kinds.collect(), absent: absent.collect() }
+    }
+
+    fn describe(&self) -> String {
+        let drivers = self
+            .drivers
+            .iter()
+            .map(|driver| format!("driver {}\n{}", driver.name, describe(&driver.options)));
+        let kinds = self.kinds.iter().map(|kind| {
+            let takes = if kind.takes_matches { ", takes matches" } else { "" };
+            format!("kind {}{takes}\n{}", kind.name, describe(&kind.options))
+        });
+        let absent = self
+            .absent
+            .iter()
+            .map(|(name, reason)| format!("driver {name} is not in this build: {reason}\n"));
+        drivers.chain(absent).chain(kinds).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// One line an option: its name, type and unit, default, and what it does.
+fn describe(options: &[OptionDescription]) -> String {
+    if options.is_empty() {
+        return "  no options\n".to_owned();
+    }
+    table(options.iter().map(|option| {
+        let unit = option.unit.as_ref().map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let default = match &option.default {
+            _ if option.required => "required".to_owned(),
+            Some(default) => default.to_string(),
+            None => "-".to_owned(),
+        };
+        [format!("  {}", option.name), format!("{}{unit}", option.takes), default, option.description.clone()]
+    }))
+}

@@ -1,0 +1,53 @@
+//! Options described by their types, as JSON schemas.
+//!
+//! A type of options derives [`JsonSchema`]; everything that is known of options comes from that one schema:
+//! `camrig list` shows it, `camrig schema` prints it, and a topology is checked against it. This module knows
+//! no actor, no registry and no text of problems.
+
+mod check;
+mod describe;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::DeValue;
+
+pub(crate) use self::check::{Fact, Mismatch};
+pub(crate) use self::describe::OptionDescription;
+
+/// The key of a schema that names the unit of a number: `#[schemars(extend("x-unit" = "ms"))]`.
+const UNIT: &str = "x-unit";
+
+/// The options of a driver or a kind of processor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OptionsSchema {
+    json: Value,
+}
+
+impl OptionsSchema {
+    /// Returns the schema of `O`, in draft 7, with the schemas of all parts in their places.
+    pub(crate) fn of<O: JsonSchema>() -> Self {
+        let settings = SchemaSettings::draft07().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        Self { json: settings.into_generator().into_root_schema_for::<O>().to_value() }
+    }
+
+    /// Returns every option, in the order of the type's fields.
+    pub(crate) fn options(&self) -> Vec<OptionDescription> {
+        describe::options(&self.json)
+    }
+
+    /// Returns whether there is an option of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.json.get("properties").and_then(|properties| properties.get(name)).is_some()
+    }
+
+    /// Returns everything in `options` that does not fit the schema. What no schema can say, such as the form
+    /// of a string, is left to the type.
+    pub(crate) fn check(&self, options: &Spanned<DeValue<'_>>) -> Vec<Mismatch> {
+        check::check(&self.json, options)
+    }
+}
