@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::frame::{
     CameraInfo, ColorView, DType, DepthView, Frame, Intrinsics, MJPEG, MessageView, MotionView, Payload,
-    PointCloud, PointsView, Role, Stream, TensorView,
+    PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
 };
 use camrig::{encode_csv, encode_ply};
 use png::{BitDepth, ColorType};
@@ -20,7 +20,7 @@ use png::{BitDepth, ColorType};
 use super::{CommandError, bar, counted, size_bytes};
 use crate::npy;
 use crate::read::{
-    ReadFrameSet, RecordedCamera, Recording, framesets, image_data, shown_header, write_pixels,
+    FrameSetError, ReadFrameSet, RecordedCamera, Recording, framesets, image_data, shown_header, write_pixels,
 };
 
 #[derive(Debug, clap::Args)]
@@ -76,12 +76,12 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
             let Some(folder) = folders.get_mut(&camera.name) else { continue };
             let found = match recording.read_chunk(chunk) {
                 Ok(records) => framesets(camera, &records),
-                Err(what) => vec![Err(what)],
+                Err(error) => vec![Err(error.into())],
             };
             for frameset in found {
                 match frameset.and_then(|frameset| Shown::new(&frameset).map(|shown| (frameset, shown))) {
                     Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
-                    Err(what) => problems.push(format!("`{}`: {what}", camera.name)),
+                    Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
                 }
             }
         }
@@ -100,17 +100,17 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
 struct Shown(Vec<(camrig::frame::FrameHeader, Vec<u8>)>);
 
 impl Shown {
-    fn new(frameset: &ReadFrameSet) -> Result<Self, String> {
+    fn new(frameset: &ReadFrameSet) -> Result<Self, FrameSetError> {
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
         // The sizes are what a file says.
-        camrig::frame::Layout::of(&headers).map_err(|error| error.to_string())?;
+        camrig::frame::Layout::of(&headers)?;
         let frames = frameset.record.frames.iter().zip(&frameset.images).zip(headers);
         let frames = frames.map(|((frame, message), header)| {
             let mut pixels = vec![0; header.size_bytes() as usize];
             write_pixels(frame, &image_data(frame, message.clone())?, &mut pixels)?;
             Ok((header, pixels))
         });
-        frames.collect::<Result<_, String>>().map(Self)
+        frames.collect::<Result<_, FrameSetError>>().map(Self)
     }
 }
 
@@ -123,35 +123,46 @@ impl Shown {
     /// The frameset's points as a file: those that were recorded, or made from its depth. None without either.
     fn ply(
         &self,
-        cloud: &Result<PointCloud, String>,
+        cloud: &Result<PointCloud, PointsError>,
         depth_unit_meters: f32,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, PointsError> {
         if let Some(points) = self.frames().find_map(PointsView::new) {
             return Ok(Some(encode_ply(&points)));
         }
         let depth = self.frames().find_map(|frame| DepthView::new(frame, depth_unit_meters, None));
         let Some(depth) = depth else { return Ok(None) };
-        let cloud = cloud.as_ref().map_err(String::clone)?;
+        let cloud = cloud.as_ref().map_err(PointsError::clone)?;
         let header = PointCloud::header(depth.frame().header());
         let mut points = vec![0; header.size_bytes() as usize];
         let color = self.frames().find(|frame| frame.stream() == Stream::COLOR).and_then(ColorView::new);
-        cloud.write(&depth, color.as_ref(), &mut points).map_err(|error| error.to_string())?;
-        let frame = Frame::new(&header, &points).map_err(|error| error.to_string())?;
-        Ok(PointsView::new(frame).map(|points| encode_ply(&points)))
+        cloud.write(&depth, color.as_ref(), &mut points)?;
+        let frame = Frame::new(&header, &points).ok();
+        Ok(frame.and_then(PointsView::new).map(|points| encode_ply(&points)))
     }
 }
 
-/// What makes points of a camera's depth.
-fn point_cloud(info: &CameraInfo) -> Result<PointCloud, String> {
-    let depth = info.stream_of(Role::Depth).ok_or("the camera has no depth")?;
+/// The reason why a camera's depth cannot become points.
+#[derive(Clone, Debug, thiserror::Error)]
+enum PointsError {
+    #[error("the camera has no depth")]
+    NoDepth,
+    #[error("the calibration of depth is not known, or of another size")]
+    NoCalibration,
+    #[error(transparent)]
+    Cloud(#[from] PointCloudError),
+}
+
+/// Creates the converter of a camera's depth to points.
+fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
+    let depth = info.stream_of(Role::Depth).ok_or(PointsError::NoDepth)?;
     // What a file says is not trusted with an amount of memory.
     let fits = |lens: &Intrinsics| depth.payload.size() == Some((lens.width, lens.height));
     if !depth.intrinsics.as_ref().is_some_and(fits) {
-        return Err("the calibration of depth is not known, or of another size".to_owned());
+        return Err(PointsError::NoCalibration);
     }
     let color =
         info.stream(Stream::COLOR).filter(|color| color.intrinsics.is_some() && color.to_depth.is_some());
-    PointCloud::new(depth, color).map_err(|error| error.to_string())
+    Ok(PointCloud::new(depth, color)?)
 }
 
 /// Where the frames of a camera go.
@@ -161,7 +172,7 @@ struct CameraFolder {
     format: Format,
     depth_unit_meters: f32,
     /// What makes points of depth; none where it is not asked for, and why it cannot be where it is.
-    points: Option<Result<PointCloud, String>>,
+    points: Option<Result<PointCloud, PointsError>>,
     every: u64,
     seen: u64,
     written: u64,

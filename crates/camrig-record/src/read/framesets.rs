@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::error::FrameSetError;
 use super::records::{Message, messages};
 use super::{RecordedCamera, Recording};
 use crate::format::FrameSetRecord;
@@ -16,8 +17,11 @@ pub(crate) struct ReadFrameSet {
 
 /// Returns the framesets of one camera in a chunk, in order. An incomplete or invalid one is an error with a description
 /// of the problem.
-pub(crate) fn framesets(camera: &RecordedCamera, records: &Bytes) -> Vec<Result<ReadFrameSet, String>> {
-    let mut found: Vec<Result<Gathering, String>> = Vec::new();
+pub(crate) fn framesets(
+    camera: &RecordedCamera,
+    records: &Bytes,
+) -> Vec<Result<ReadFrameSet, FrameSetError>> {
+    let mut found: Vec<Result<Gathering, FrameSetError>> = Vec::new();
     for message in messages(records) {
         if camera.frameset_channels.contains(&message.channel) {
             found.push(Gathering::begin(&message));
@@ -48,18 +52,19 @@ fn key(message: &Message) -> (u64, u32) {
 }
 
 impl Gathering {
-    fn begin(message: &Message) -> Result<Self, String> {
+    fn begin(message: &Message) -> Result<Self, FrameSetError> {
         let record: FrameSetRecord = serde_json::from_slice(&message.data)
-            .map_err(|error| format!("frameset {} is invalid: {error}", message.sequence))?;
+            .map_err(|source| FrameSetError::Invalid { sequence: message.sequence, source })?;
         let images = record.frames.iter().map(|_| None).collect();
         Ok(Self { key: key(message), record, images })
     }
 
-    fn end(self) -> Result<ReadFrameSet, String> {
+    fn end(self) -> Result<ReadFrameSet, FrameSetError> {
         let Self { key: (log_time, _), record, images } = self;
         let missing = record.frames.iter().zip(&images).find(|(_, image)| image.is_none());
         if let Some((frame, _)) = missing {
-            return Err(format!("frameset {} lacks its {} frame", record.sequence, frame.stream));
+            let (sequence, stream) = (record.sequence, frame.stream);
+            return Err(FrameSetError::FrameMissing { sequence, stream });
         }
         Ok(ReadFrameSet { log_time, record, images: images.into_iter().flatten().collect() })
     }

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 use mcap::records::{Record, op};
 
+use super::error::ChunkError;
 use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CHUNK_BYTES, Records, chunk_length,
     open_chunk, u32_at, u64_at,
@@ -68,10 +69,10 @@ pub(crate) struct ChunkPlace {
 }
 
 /// Damaged bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Damage {
     pub(crate) bytes: Range<u64>,
-    pub(crate) problem: String,
+    pub(crate) problem: ChunkError,
 }
 
 impl Index {
@@ -145,7 +146,7 @@ impl Index {
             });
             let content_at = at + HEADER_BYTES as u64;
             let problem = match found {
-                None => Some("no valid record".to_owned()),
+                None => Some(ChunkError::NoRecord),
                 Some((op::CHUNK, length, record_bytes)) if length <= MAX_CHUNK_BYTES => {
                     let place = at..at + record_bytes;
                     index.take_chunk(&mut schemas, place, read_at(file, content_at, length)?).err()
@@ -161,7 +162,9 @@ impl Index {
                 (None, Some((.., record_bytes))) => at + record_bytes,
                 (problem, _) => {
                     let next = find_chunk(file, at + 1..size_bytes)?.unwrap_or(size_bytes);
-                    index.damage.push(Damage { bytes: at..next, problem: problem.unwrap_or_default() });
+                    index
+                        .damage
+                        .push(Damage { bytes: at..next, problem: problem.unwrap_or(ChunkError::NoRecord) });
                     next
                 }
             };
@@ -176,9 +179,9 @@ impl Index {
         schemas: &mut Schemas,
         place: Range<u64>,
         content: Vec<u8>,
-    ) -> Result<(), String> {
+    ) -> Result<(), ChunkError> {
         let length = content.len() as u64;
-        let header = ChunkHeader::parse(&content, length).ok_or("its header contradicts itself")?;
+        let header = ChunkHeader::parse(&content, length).ok_or(ChunkError::Header)?;
         let (start_time, end_time) = (header.start_time, header.end_time);
         let compression = Compression::of_name(header.compression);
         let records = open_chunk(&Bytes::from(content))?;

@@ -1,11 +1,13 @@
 //! Reads recordings, intact or damaged. Nothing in a file is trusted.
 //!
+//! * `error`: the errors of reading
 //! * `records`: the bytes of MCAP
 //! * `index`: the contents of a file and their positions
 //! * `parts`: the files of a split recording
 //! * `framesets`: framesets from chunks
 //! * `pixels`: pixels from a frame's message
 
+mod error;
 mod framesets;
 mod index;
 mod parts;
@@ -23,6 +25,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, Payload, Stream};
 
+use self::error::{ChunkError, MetadataError};
+pub(crate) use self::error::{FrameSetError, ReadError};
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
 pub(crate) use self::index::{Channel, ChunkPlace, Index};
 pub(crate) use self::parts::Parts;
@@ -155,14 +159,13 @@ impl Recording {
     ///
     /// # Errors
     /// A description of the problem.
-    pub(crate) fn read_chunk(&self, place: &ChunkPlace) -> Result<Bytes, String> {
+    pub(crate) fn read_chunk(&self, place: &ChunkPlace) -> Result<Bytes, ChunkError> {
         if place.size_bytes > records::MAX_CHUNK_BYTES {
-            return Err(format!("it has {} MiB, more than a frameset can have", place.size_bytes >> 20));
+            return Err(ChunkError::TooLarge(place.size_bytes));
         }
-        let record = index::read_at(&self.file, place.offset, place.size_bytes)
-            .map_err(|error| format!("cannot be read: {error}"))?;
+        let record = index::read_at(&self.file, place.offset, place.size_bytes).map_err(ChunkError::Io)?;
         if records::chunk_length(&record) != Some(place.size_bytes - records::HEADER_BYTES as u64) {
-            return Err("it is not a chunk".to_owned());
+            return Err(ChunkError::NotAChunk);
         }
         records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
     }
@@ -187,22 +190,23 @@ fn has_frames(channel: &Channel) -> bool {
 }
 
 /// Returns the cameras that the channels describe.
-fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
+fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, MetadataError> {
     let mut cameras: BTreeMap<&str, RecordedCamera> = BTreeMap::new();
     let of_schema = |wanted: &'static [&'static str]| {
         let is = move |(_, channel): &(&u16, &Channel)| wanted.contains(&channel.schema.as_str());
         index.channels.iter().filter(is)
     };
     for (&id, Channel { metadata, topic, .. }) in of_schema(&[FRAMESET_SCHEMA]) {
-        let get = |key: &str| metadata.get(key).ok_or_else(|| format!("lacks `{key}` of channel `{topic}`"));
-        let number = |key: &str| get(key)?.parse().map_err(|_| format!("has a wrong `{key}` in `{topic}`"));
+        let topic = || topic.clone();
+        let get = |key| metadata.get(key).ok_or_else(|| MetadataError::Missing { key, topic: topic() });
+        let number = |key| get(key)?.parse().map_err(|_| MetadataError::NotANumber { key, topic: topic() });
         let version = get(VERSION_KEY)?;
         if version != VERSION {
-            return Err(format!("is a recording of version {version}; this program reads version {VERSION}"));
+            return Err(MetadataError::Version(version.clone()));
         }
         let name = get(NAME_KEY)?;
         let info: CameraInfo = serde_json::from_str(get(CAMERA_KEY)?)
-            .map_err(|error| format!("has a wrong `{CAMERA_KEY}` in `{topic}`: {error}"))?;
+            .map_err(|source| MetadataError::Camera { key: CAMERA_KEY, topic: topic(), source })?;
         let camera = RecordedCamera {
             name: name.clone(),
             info,
@@ -234,18 +238,4 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, String> {
         }
     }
     Ok(cameras.into_values().collect())
-}
-
-/// A reason why a file cannot be read, with its name.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("`{}` {what}", path.display())]
-pub(crate) struct ReadError {
-    path: PathBuf,
-    what: String,
-}
-
-impl ReadError {
-    pub(crate) fn new(path: &Path, what: impl std::fmt::Display) -> Self {
-        Self { path: path.to_owned(), what: what.to_string() }
-    }
 }

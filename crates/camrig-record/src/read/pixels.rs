@@ -5,10 +5,12 @@ use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, Payload, PixelFormat};
 use foxglove::Decode;
 use foxglove::messages::{CompressedImage, PointCloud, RawImage};
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::error::{FrameError, FrameFault};
 use crate::format::{FrameRecord, JPEG, RAW};
 use crate::{motion, npy};
 
@@ -16,21 +18,27 @@ use crate::{motion, npy};
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, String> {
-    let fail = |error| format!("its {} message makes no sense: {error}", frame.stream);
+pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, FrameError> {
+    let invalid = |error: String| FrameError::new(frame.stream, FrameFault::Message(error));
     match frame.coding.as_str() {
         RAW => match frame.payload {
-            Payload::Image { .. } => Ok(RawImage::decode(message).map_err(fail)?.data),
-            Payload::Encoded { .. } => Ok(CompressedImage::decode(message).map_err(fail)?.data),
-            Payload::Points { .. } => Ok(PointCloud::decode(message).map_err(fail)?.data),
-            Payload::Motion { .. } => motion::decode(&message)
-                .map_err(|error| format!("its {} message makes no sense: {error}", frame.stream)),
-            Payload::Tensor { .. } => npy::elements(&message)
-                .ok_or_else(|| format!("its {} message makes no sense: not a file of NumPy", frame.stream)),
+            Payload::Image { .. } => {
+                Ok(RawImage::decode(message).map_err(|error| invalid(error.to_string()))?.data)
+            }
+            Payload::Encoded { .. } => {
+                Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data)
+            }
+            Payload::Points { .. } => {
+                Ok(PointCloud::decode(message).map_err(|error| invalid(error.to_string()))?.data)
+            }
+            Payload::Motion { .. } => motion::decode(&message).map_err(|error| invalid(error.to_string())),
+            Payload::Tensor { .. } => {
+                npy::elements(&message).ok_or_else(|| invalid("it is not a NumPy file".to_owned()))
+            }
             Payload::Message { .. } => Ok(message),
         },
-        JPEG => Ok(CompressedImage::decode(message).map_err(fail)?.data),
-        other => Err(format!("its {} frame is coded as `{other}`; known: `{RAW}`, `{JPEG}`", frame.stream)),
+        JPEG => Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data),
+        other => Err(FrameError::new(frame.stream, FrameFault::Coding(other.to_owned()))),
     }
 }
 
@@ -39,12 +47,16 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, S
 ///
 /// # Errors
 /// What is wrong with them.
-pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), String> {
+pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), FrameError> {
     let size_bytes = frame.payload.size_bytes();
     if frame.coding == RAW && data.len() as u64 != size_bytes {
-        return Err(format!("its {} frame has {} bytes, not {size_bytes}", frame.stream, data.len()));
+        return Err(size_fault(frame, data.len(), size_bytes));
     }
     Ok(())
+}
+
+fn size_fault(frame: &FrameRecord, found: usize, expected: u64) -> FrameError {
+    FrameError::new(frame.stream, FrameFault::Size { found: found as u64, expected })
 }
 
 /// The format of what was stored in JPEG: gray stays gray, everything else becomes RGB.
@@ -67,27 +79,27 @@ pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
 ///
 /// # Errors
 /// What is wrong with them.
-pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), FrameError> {
     if frame.coding == RAW {
         if data.len() != pixels.len() {
-            return Err(format!("its {} frame has {} bytes, not {}", frame.stream, data.len(), pixels.len()));
+            return Err(size_fault(frame, data.len(), pixels.len() as u64));
         }
         pixels.copy_from_slice(data);
         return Ok(());
     }
-    let fail = |error| format!("its {} frame does not decode: {error}", frame.stream);
+    let fail = |error: DecodeErrors| FrameError::new(frame.stream, FrameFault::Jpeg(error.to_string()));
     let color =
         if decoded_format(&frame.payload) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
     let sides = MAX_SIDE_PIXELS as usize;
     let options =
         DecoderOptions::default().jpeg_set_out_colorspace(color).set_max_width(sides).set_max_height(sides);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    decoder.decode_headers().map_err(|error| fail(error.to_string()))?;
+    decoder.decode_headers().map_err(fail)?;
     let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
     if size != frame.payload.size() || decoder.output_buffer_size() != Some(pixels.len()) {
-        return Err(fail("it has another size".to_owned()));
+        return Err(FrameError::new(frame.stream, FrameFault::Sides));
     }
-    decoder.decode_into(pixels).map_err(|error| fail(error.to_string()))
+    decoder.decode_into(pixels).map_err(fail)
 }
 
 #[cfg(test)]
@@ -150,7 +162,7 @@ mod tests {
         let (record, message) = recorded(PixelFormat::Rgb8);
         let data = image_data(&record, message.clone()).unwrap();
         let told = |record: &FrameRecord, data: &[u8], size: usize| {
-            write_pixels(record, data, &mut vec![0; size]).unwrap_err()
+            write_pixels(record, data, &mut vec![0; size]).unwrap_err().to_string()
         };
         let wider = FrameRecord { payload: Payload::image(PixelFormat::Rgb8, 64, 24), ..record.clone() };
         assert_eq!(told(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
@@ -160,11 +172,11 @@ mod tests {
         assert_eq!(told(&raw, &data, 9), format!("its color frame has {size} bytes, not 9"));
         let other = FrameRecord { coding: "webp".to_owned(), ..record.clone() };
         assert_eq!(
-            image_data(&other, message).unwrap_err(),
+            image_data(&other, message).unwrap_err().to_string(),
             "its color frame is coded as `webp`; known: `raw`, `jpeg`"
         );
-        assert_eq!(check_image(&record, &data), Ok(()));
+        check_image(&record, &data).unwrap();
         let expected = format!("its color frame has {size} bytes, not {}", 32 * 24 * 3);
-        assert_eq!(check_image(&raw, &data).unwrap_err(), expected);
+        assert_eq!(check_image(&raw, &data).unwrap_err().to_string(), expected);
     }
 }

@@ -7,6 +7,8 @@ use std::io::Read;
 use bytes::Bytes;
 use mcap::records::op;
 
+use super::error::ChunkError;
+
 /// The start and the end of every MCAP file.
 pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
 
@@ -85,11 +87,11 @@ pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// A description of the problem.
-pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
+pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, ChunkError> {
     let length = content.len() as u64;
-    let header = ChunkHeader::parse(content, length).ok_or("its header is inconsistent")?;
+    let header = ChunkHeader::parse(content, length).ok_or(ChunkError::Header)?;
     if header.uncompressed_bytes > MAX_CHUNK_BYTES {
-        return Err(format!("it has {} MiB, more than a frameset can have", header.uncompressed_bytes >> 20));
+        return Err(ChunkError::ContentTooLarge(header.uncompressed_bytes));
     }
     // Fits because of the limit above.
     let size_bytes = header.uncompressed_bytes as usize;
@@ -100,21 +102,21 @@ pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, String> {
         _ => Bytes::from(unpack(zstd::stream::Decoder::new(compressed.as_ref()), size_bytes)?),
     };
     if records.len() != size_bytes {
-        return Err(format!("it has {} bytes instead of {size_bytes}", records.len()));
+        return Err(ChunkError::Length { found: records.len(), expected: size_bytes });
     }
     // 0 means that the writer stored no checksum.
     let crc32 = if header.crc32 == 0 { 0 } else { crc32fast::hash(&records) };
     if crc32 != header.crc32 {
-        return Err(format!("its checksum is {crc32:08x}, not {:08x}", header.crc32));
+        return Err(ChunkError::Checksum { found: crc32, expected: header.crc32 });
     }
     Ok(records)
 }
 
-fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, String> {
-    let fail = |error: std::io::Error| format!("it cannot be decompressed: {error}");
+fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, ChunkError> {
     let mut records = Vec::new();
     // A wrong size cannot cause a larger allocation than the data.
-    decoder.map_err(fail)?.take(size_bytes as u64 + 1).read_to_end(&mut records).map_err(fail)?;
+    let mut decoder = decoder.map_err(ChunkError::Compression)?.take(size_bytes as u64 + 1);
+    decoder.read_to_end(&mut records).map_err(ChunkError::Compression)?;
     Ok(records)
 }
 

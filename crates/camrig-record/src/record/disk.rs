@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
+use super::error::WriteError;
+
 /// Size of a reservation, so that reservations are rare.
 const STEP_BYTES: u64 = 16 << 20;
 
@@ -18,26 +20,25 @@ const STEP_BYTES: u64 = 16 << 20;
 const AMPLE_BYTES: u64 = 1 << 30;
 
 /// Maximum number of files of one name.
-const MAX_FILES: u32 = 100_000;
+pub(super) const MAX_FILES: u32 = 100_000;
 
 /// Creates the first file of this name that does not exist, such as `rig.mcap` or `rig-2.mcap`, and its folder.
 ///
 /// # Errors
 /// The error with the name of the file.
-pub(crate) fn create(path: &Path) -> Result<(File, PathBuf), String> {
-    let fail = |path: &Path, error: io::Error| format!("cannot create `{}`: {error}", path.display());
+pub(crate) fn create(path: &Path) -> Result<(File, PathBuf), WriteError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|error| fail(folder, error))?;
+        fs::create_dir_all(folder).map_err(|error| WriteError::create(folder, error))?;
     }
     for number in 1..=MAX_FILES {
         let path = numbered(path, number);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(fail(&path, error)),
+            Err(error) => return Err(WriteError::create(&path, error)),
         }
     }
-    Err(format!("`{}` and {MAX_FILES} numbered files exist already", path.display()))
+    Err(WriteError::NamesTaken { path: path.to_owned() })
 }
 
 /// Returns `rig.mcap`, `rig-2.mcap`, `rig-3.mcap`, ...
@@ -103,11 +104,6 @@ impl Room {
     pub(crate) fn cut(&self, size_bytes: u64) -> io::Result<()> {
         self.file.set_len(size_bytes)
     }
-}
-
-/// Formats an error with the name of its file.
-pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("cannot write `{}`: {error}", path.display())
 }
 
 #[cfg(test)]

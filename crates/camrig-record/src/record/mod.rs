@@ -15,6 +15,7 @@
 
 mod disk;
 mod encode;
+mod error;
 mod gaps;
 mod memory;
 mod options;

@@ -13,8 +13,9 @@ use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, Poi
 use mcap::McapError;
 use mcap::records::MessageHeader;
 
-use super::disk::{self, Room, cannot_write};
+use super::disk::{self, Room};
 use super::encode::{Encoded, Messages, Source};
+use super::error::WriteError;
 use crate::compression::{Compression, Output, into_io};
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
@@ -76,9 +77,9 @@ struct Channels {
 
 impl Part {
     /// Makes the first file of this name that does not exist.
-    pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, String> {
+    pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, WriteError> {
         let (file, path) = disk::create(path)?;
-        let fail = |error| cannot_write(&path, &error);
+        let fail = |error| WriteError::write(&path, error);
         let room = Room::new(file.try_clone().map_err(fail)?);
         let writer = options.compression.writer(file).map_err(fail)?;
         let mut part = Self {
@@ -92,7 +93,7 @@ impl Part {
             began: None,
             last: 0,
         };
-        part.end_chunk().map_err(|error| cannot_write(&part.path, &error))?;
+        part.end_chunk().map_err(|error| WriteError::write(&part.path, error))?;
         Ok(part)
     }
 
@@ -113,8 +114,8 @@ impl Part {
     ///
     /// # Errors
     /// When the disk is full or fails: the file ends with what it held before.
-    pub(super) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), String> {
-        self.try_write(encoded, origin).map_err(|error| cannot_write(&self.path, &error))
+    pub(super) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), WriteError> {
+        self.try_write(encoded, origin).map_err(|error| WriteError::write(&self.path, error))
     }
 
     fn try_write(&mut self, encoded: &Encoded, origin: u64) -> io::Result<()> {
@@ -257,7 +258,7 @@ impl Part {
     }
 
     /// Writes the index. Where even that fails, the file ends with its last whole chunk.
-    pub(crate) fn finish(mut self) -> Result<(), String> {
+    pub(crate) fn finish(mut self) -> Result<(), WriteError> {
         let finished = self.writer.finish().map_err(into_io).map(drop);
         // What could not be written may not follow later.
         let (file, _) = self.writer.into_inner().into_inner().into_parts();
@@ -267,6 +268,6 @@ impl Part {
             Err(_) => Ok(self.size_bytes),
         };
         let cut = size_bytes.and_then(|size_bytes| self.room.cut(size_bytes));
-        finished.and(cut).map_err(|error| cannot_write(&self.path, &error))
+        finished.and(cut).map_err(|error| WriteError::write(&self.path, error))
     }
 }

@@ -8,6 +8,7 @@ use camrig::ProcessorError;
 
 use super::disk::with_suffix;
 use super::encode::Encoded;
+use super::error::WriteError;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
 use super::part::{Part, PartOptions};
@@ -33,8 +34,8 @@ pub(super) fn start(
         for part in files.parts.into_values() {
             end = end.and(part.finish());
         }
-        if let Err(message) = end {
-            memory.fail(message);
+        if let Err(error) = end {
+            memory.fail(error.to_string());
         }
     };
     Ok(std::thread::Builder::new().name("recorder".to_owned()).spawn(run)?)
@@ -51,7 +52,7 @@ struct OpenFiles {
 
 impl OpenFiles {
     /// Creates part `number` of a file.
-    fn open(&mut self, camera: &str, number: u32) -> Result<(), String> {
+    fn open(&mut self, camera: &str, number: u32) -> Result<(), WriteError> {
         let path = match camera {
             "" => self.options.file.clone(),
             // A camera whose framesets a processor forwarded has a name of two parts, but no folder of its own.
@@ -62,7 +63,7 @@ impl OpenFiles {
         Ok(())
     }
 
-    fn write(&mut self, encoded: &Encoded) -> Result<(), String> {
+    fn write(&mut self, encoded: &Encoded) -> Result<(), WriteError> {
         let camera = match self.options.files {
             Files::Rig => String::new(),
             Files::Camera => encoded.source.name.clone(),

@@ -174,8 +174,8 @@ fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), Not
     let headers: FrameHeaders = frames.iter().map(shown_header).collect();
     let Some(mut loan) = output.loan(arrival_nanos, headers)? else { return Ok(()) };
     for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
-        let data = image_data(frame, message.clone())?;
-        write_pixels(frame, &data, loan.frame_mut(index))?;
+        let data = image_data(frame, message.clone()).map_err(|error| error.to_string())?;
+        write_pixels(frame, &data, loan.frame_mut(index)).map_err(|error| error.to_string())?;
     }
     output.publish(loan);
     Ok(())

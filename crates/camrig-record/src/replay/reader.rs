@@ -108,7 +108,7 @@ impl Reader {
             let has_frameset = chunk.channels.iter().any(|id| camera.frameset_channels.contains(id));
             let found = match recording.read_chunk(chunk) {
                 Ok(records) => framesets(camera, &records),
-                Err(what) => vec![Err(what)],
+                Err(error) => vec![Err(error.into())],
             };
             for frameset in found {
                 match frameset {

@@ -1,0 +1,30 @@
+//! The errors of writing a recording.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::MAX_FILES;
+
+/// A file of a recording that cannot be created or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The file or its folder cannot be created.
+    #[error("cannot create `{}`: {source}", path.display())]
+    Create { path: PathBuf, source: io::Error },
+    /// The file and all its numbered successors exist.
+    #[error("`{}` and {MAX_FILES} numbered files exist already", path.display())]
+    NamesTaken { path: PathBuf },
+    /// The file cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl WriteError {
+    pub(super) fn create(path: &Path, source: io::Error) -> Self {
+        Self::Create { path: path.to_owned(), source }
+    }
+
+    pub(super) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), source }
+    }
+}
