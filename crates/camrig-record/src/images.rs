@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use camrig::FrameSet;
 use camrig::frame::{
-    ColorView, Distortion, Extrinsics, Format, Frame, FrameHeader, Intrinsics, MJPEG, POINT_BYTES, Payload,
-    PixelFormat, Stream, StreamInfo, Timestamp,
+    Distortion, Extrinsics, Format, Frame, FrameHeader, Intrinsics, MJPEG, POINT_BYTES, Payload, Stream,
+    StreamInfo, Timestamp,
 };
 use foxglove::Encode;
 use foxglove::messages::packed_element_field::NumericType;
@@ -14,7 +14,6 @@ use foxglove::messages::{
     self, CameraCalibration, CompressedImage, FrameTransform, PackedElementField, PointCloud, Quaternion,
     RawImage, Vector3,
 };
-use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 
 /// Returns the coordinate frame of a stream: `front/color`.
 pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
@@ -97,30 +96,6 @@ pub(crate) fn jpeg_image(camera: &str, frame: &Frame<'_>, jpeg: Bytes, message: 
         format: "jpeg".to_owned(),
     };
     encode(&image, message);
-}
-
-/// Encodes a frame as JPEG with a quality of 1 to 100; returns `None` for depth, which is not a light image.
-pub(crate) fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, EncodingError>> {
-    let header = frame.header();
-    let Payload::Image { format, width, height, stride_bytes } = header.payload else { return None };
-    let packed = header.payload.row_bytes() == Some(stride_bytes);
-    let converted;
-    let (pixels, color) = match format {
-        PixelFormat::Rgb8 if packed => (frame.bytes(), ColorType::Rgb),
-        PixelFormat::Bgr8 if packed => (frame.bytes(), ColorType::Bgr),
-        PixelFormat::Y8 if packed => (frame.bytes(), ColorType::Luma),
-        _ => {
-            converted = ColorView::new(frame)?.to_rgb8();
-            (converted.as_slice(), ColorType::Rgb)
-        }
-    };
-    // A fifth of the pixel data is enough for most images.
-    let mut jpeg = Vec::with_capacity(pixels.len() / 5);
-    let mut encoder = Encoder::new(&mut jpeg, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    // Sides are at most 8192 pixels.
-    let encoded = encoder.encode(pixels, width as u16, height as u16, color);
-    Some(encoded.map(|()| jpeg))
 }
 
 /// Creates the message with the calibration of a stream.

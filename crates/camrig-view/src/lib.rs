@@ -13,7 +13,7 @@
 //! * `options`: the options of a topology
 //! * `cameras`: passes the newest framesets from the actor's thread to the server's
 //! * `session`: serves one page over its WebSocket; `protocol` has the messages
-//! * `picture`: encodes framesets as JPEGs that fit the page
+//! * `range`: the range of depth that colors cover
 //! * `page`: the files of the page
 //!
 //! It knows no rig: it reads the state of actors and links from the rig's status socket.
@@ -22,8 +22,8 @@
 mod cameras;
 mod options;
 mod page;
-mod picture;
 mod protocol;
+mod range;
 mod session;
 
 use std::io::Write;

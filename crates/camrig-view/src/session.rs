@@ -14,15 +14,17 @@ use axum::extract::ws::{Message as Packet, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use camrig::{Colorizer, FrameSet, Picture};
+use camrig::FrameSet;
+use camrig::frame::Frame;
+use camrig_image::{Colorizer, JpegError, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
 use tokio::time::{sleep_until, timeout};
 
 use crate::cameras::{Camera, Cameras, Viewer};
 use crate::options::ViewOptions;
-use crate::picture;
 use crate::protocol::{CameraStatus, Kind, Message, Question, Shown, ViewStatus, Wanted, checked};
+use crate::range;
 
 /// The maximum number of open pages.
 const VIEWERS_MAX: usize = 16;
@@ -186,17 +188,17 @@ fn message(
         match frames.depth().filter(|depth| depth.frame().stream() == frame.stream()) {
             None => {
                 message.add(Kind::Picture, what, |jpeg| {
-                    picture::light(frame, wanted.width, quality, jpeg);
+                    warn_of(frame, small_jpeg(frame, wanted.width, quality, jpeg));
                 });
             }
             Some(depth) => {
                 let given = wanted.range_meters.and_then(checked).map(|range| (range.start, range.end));
-                before.range_meters = picture::range(&depth, before.range_meters).or(before.range_meters);
+                before.range_meters = range::range(&depth, before.range_meters).or(before.range_meters);
                 let range = given.or(before.range_meters).unwrap_or((0.0, 1.0));
                 let Some(colors) = Colorizer::new(range.0, range.1) else { continue };
                 shown.range_meters = Some(range);
                 message.add(Kind::Picture, what, |jpeg| {
-                    picture::depth(&depth, &colors, wanted.width, quality, jpeg);
+                    warn_of(frame, small_depth_jpeg(&depth, &colors, wanted.width, quality, jpeg));
                 });
             }
         }
@@ -219,6 +221,13 @@ fn message(
         message.add(Kind::File, what, |bytes| bytes.extend(file));
     }
     Ok(message.finish(shown)?)
+}
+
+/// Logs a frame that cannot be encoded: its part of the message is missing.
+fn warn_of(frame: Frame<'_>, encoded: Result<(), JpegError>) {
+    if let Err(error) = encoded {
+        log::warn!("no picture of a {} frame: {error}", frame.stream());
+    }
 }
 
 impl Shared {

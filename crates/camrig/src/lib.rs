@@ -43,6 +43,7 @@ mod workers;
 
 pub use app::App;
 pub use camrig_frame as frame;
+pub use camrig_image::{Colorizer, Picture};
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
@@ -57,7 +58,6 @@ pub use processor::{Input, NoOptions, Processor, ProcessorError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
-pub use stock::{Colorizer, Picture};
 pub use synthetic::{Synthetic, SyntheticOptions};
 
 /// What a program that uses camrig needs.

@@ -15,7 +15,7 @@ use camrig::frame::{
     PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
 };
 use camrig::{encode_csv, encode_ply};
-use png::{BitDepth, ColorType};
+use camrig_image::Picture;
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::npy;
@@ -214,13 +214,8 @@ impl CameraFolder {
             }
         } else {
             for frame in shown.frames() {
-                let Some(image) = Image::new(&frame) else { continue };
-                // PNG has no numbers with a fraction.
-                let (extension, bytes) = match image.png().filter(|_| self.format == Format::Png) {
-                    Some(png) => ("png", png?),
-                    None => ("npy", image.npy()),
-                };
-                write(frame.stream().name(), extension, bytes)?;
+                let Some((extension, file)) = image_file(frame, self.format) else { continue };
+                write(frame.stream().name(), extension, file?)?;
             }
         }
         for frame in shown.frames() {
@@ -254,62 +249,25 @@ fn extension_of(encoding: &str) -> &str {
     if plain && !encoding.is_empty() { encoding } else { "bin" }
 }
 
-/// An image as files show it: RGB, or numbers as they are.
-struct Image {
-    width: u32,
-    height: u32,
-    element: DType,
-    channels: u32,
-    /// Rows without padding, numbers with their low byte first.
-    pixels: Vec<u8>,
+/// An image as a PNG file, with its extension, or as a `NumPy` file where PNG does not have its numbers. Returns `None`
+/// when the frame is not an image.
+fn image_file(frame: Frame<'_>, format: Format) -> Option<(&'static str, io::Result<Vec<u8>>)> {
+    let picture = if format == Format::Png { Picture::plain(frame) } else { None };
+    match picture {
+        Some(picture) => Some(("png", picture.to_png())),
+        None => Some(("npy", Ok(image_npy(frame)?))),
+    }
 }
 
-impl Image {
-    /// `None` when the frame is not an image.
-    fn new(frame: &Frame<'_>) -> Option<Self> {
-        let format = frame.payload().pixel_format()?;
-        let (width, height) = (frame.width(), frame.height());
-        let color = ColorView::new(*frame).filter(|_| format.is_colored());
-        let (element, channels, pixels) = match color {
-            Some(color) => (DType::U8, 3, color.to_rgb8()),
-            None => (format.element(), format.channels(), frame.rows().flatten().copied().collect()),
-        };
-        Some(Self { width, height, element, channels, pixels })
-    }
-
-    /// A file of PNG; `None` where PNG has no such numbers.
-    fn png(&self) -> Option<io::Result<Vec<u8>>> {
-        let (color, depth) = match (self.element, self.channels) {
-            (DType::U8, 1) => (ColorType::Grayscale, BitDepth::Eight),
-            (DType::U8, 3) => (ColorType::Rgb, BitDepth::Eight),
-            (DType::U16, 1) => (ColorType::Grayscale, BitDepth::Sixteen),
-            _ => return None,
-        };
-        Some(self.encode_png(color, depth))
-    }
-
-    fn encode_png(&self, color: ColorType, depth: BitDepth) -> io::Result<Vec<u8>> {
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
-        encoder.set_color(color);
-        encoder.set_depth(depth);
-        encoder.set_compression(png::Compression::Fast);
-        let mut writer = encoder.write_header()?;
-        if depth == BitDepth::Sixteen {
-            // PNG stores the high byte first.
-            let mut pixels = self.pixels.clone();
-            pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
-            writer.write_image_data(&pixels)?;
-        } else {
-            writer.write_image_data(&self.pixels)?;
-        }
-        writer.finish()?;
-        Ok(file)
-    }
-
-    fn npy(&self) -> Vec<u8> {
-        let shape = [self.height, self.width, self.channels];
-        let dimensions = if self.channels == 1 { 2 } else { 3 };
-        npy::file(self.element, &shape[..dimensions], &self.pixels)
-    }
+/// An image as an array of its numbers, color as red, green and blue. Returns `None` when the frame is not an image.
+fn image_npy(frame: Frame<'_>) -> Option<Vec<u8>> {
+    let format = frame.payload().pixel_format()?;
+    let color = ColorView::new(frame).filter(|_| format.is_colored());
+    let (element, channels, pixels) = match color {
+        Some(color) => (DType::U8, 3, color.to_rgb8()),
+        None => (format.element(), format.channels(), frame.rows().flatten().copied().collect()),
+    };
+    let shape = [frame.height(), frame.width(), channels];
+    let dimensions = if channels == 1 { 2 } else { 3 };
+    Some(npy::file(element, &shape[..dimensions], &pixels))
 }

@@ -83,6 +83,9 @@ pub(crate) enum FrameSetError {
     /// The message of a frame is missing.
     #[error("frameset {sequence} lacks its {stream} frame")]
     FrameMissing { sequence: u64, stream: Stream },
+    /// It has more frames than a frameset can have.
+    #[error("it has {0} frames")]
+    TooManyFrames(usize),
     /// A frame is damaged.
     #[error(transparent)]
     Frame(#[from] FrameError),

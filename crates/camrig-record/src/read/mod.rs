@@ -26,7 +26,7 @@ use bytes::Bytes;
 use camrig::frame::{CameraInfo, Payload, Stream};
 
 use self::error::{ChunkError, MetadataError};
-pub(crate) use self::error::{FrameSetError, ReadError};
+pub(crate) use self::error::{FrameError, FrameSetError, ReadError};
 pub(crate) use self::framesets::{ReadFrameSet, framesets};
 pub(crate) use self::index::{Channel, ChunkPlace, Index};
 pub(crate) use self::parts::Parts;

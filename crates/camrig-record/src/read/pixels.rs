@@ -123,7 +123,7 @@ mod tests {
 
     fn recorded(format: PixelFormat) -> (FrameRecord, Bytes) {
         let (header, pixels) = frame(format);
-        let jpeg = images::jpeg(Frame::new(&header, &pixels).unwrap(), 95).unwrap().unwrap();
+        let jpeg = camrig_image::jpeg(Frame::new(&header, &pixels).unwrap(), 95).unwrap().unwrap();
         let record = FrameRecord::new(&header, JPEG);
         let mut message = Vec::new();
         images::jpeg_image("front", &Frame::new(&header, &pixels).unwrap(), jpeg.into(), &mut message);

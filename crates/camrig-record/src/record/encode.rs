@@ -149,7 +149,7 @@ impl Encoded {
             let mut message = buffer();
             let coded =
                 jpeg_quality.filter(|_| source.jpeg && images::takes_jpeg(stream, frame.payload().format()));
-            let coded = coded.and_then(|quality| images::jpeg(frame, quality)).transpose()?;
+            let coded = coded.and_then(|quality| camrig_image::jpeg(frame, quality)).transpose()?;
             let coding = if let Some(jpeg) = coded {
                 images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
                 JPEG

@@ -27,7 +27,9 @@ use camrig::{
 pub use self::options::ReplayOptions;
 use self::reader::Reader;
 use crate::format::FrameRecord;
-use crate::read::{Parts, ReadError, ReadFrameSet, image_data, shown_header, write_pixels};
+use crate::read::{
+    FrameError, FrameSetError, Parts, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
+};
 
 /// A camera of a recording. See [`ReplayOptions`].
 pub struct Replay {
@@ -141,24 +143,24 @@ impl Replay {
     }
 }
 
-/// Why a recorded frameset is not published.
+/// The reason why a recorded frameset is not published.
 enum NotPublished {
-    /// The recording makes no sense there.
-    Unreadable(String),
-    /// Nothing can be published any more.
+    /// The recording is damaged there.
+    Unreadable(FrameSetError),
+    /// Publishing failed for good.
     Failed(OutputError),
 }
 
-impl From<String> for NotPublished {
-    fn from(what: String) -> Self {
-        Self::Unreadable(what)
+impl From<FrameError> for NotPublished {
+    fn from(error: FrameError) -> Self {
+        Self::Unreadable(error.into())
     }
 }
 
 impl From<OutputError> for NotPublished {
     fn from(error: OutputError) -> Self {
         match error {
-            OutputError::Layout(layout) => Self::Unreadable(layout.to_string()),
+            OutputError::Layout(layout) => Self::Unreadable(layout.into()),
             other => Self::Failed(other),
         }
     }
@@ -169,13 +171,13 @@ fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), Not
     let arrival_nanos = monotonic_nanos();
     let frames: &[FrameRecord] = &frameset.record.frames;
     if frames.len() > camrig::frame::MAX_FRAMES {
-        return Err(format!("it has {} frames", frames.len()).into());
+        return Err(NotPublished::Unreadable(FrameSetError::TooManyFrames(frames.len())));
     }
     let headers: FrameHeaders = frames.iter().map(shown_header).collect();
     let Some(mut loan) = output.loan(arrival_nanos, headers)? else { return Ok(()) };
     for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
-        let data = image_data(frame, message.clone()).map_err(|error| error.to_string())?;
-        write_pixels(frame, &data, loan.frame_mut(index)).map_err(|error| error.to_string())?;
+        let data = image_data(frame, message.clone())?;
+        write_pixels(frame, &data, loan.frame_mut(index))?;
     }
     output.publish(loan);
     Ok(())

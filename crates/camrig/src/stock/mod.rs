@@ -1,18 +1,14 @@
 //! The stock processors that every program has.
 
-mod colorize;
 pub(crate) mod csv;
 mod match_lines;
 mod matches;
-mod picture;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
-pub use self::colorize::Colorizer;
-pub use self::picture::Picture;
 use crate::processor::NoOptions;
 use crate::registry::Registry;
 

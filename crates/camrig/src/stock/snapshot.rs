@@ -15,11 +15,10 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use camrig_frame::MotionView;
+use camrig_image::{Colorizer, Picture};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::colorize::Colorizer;
-use super::picture::Picture;
 use super::{csv, ply};
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;

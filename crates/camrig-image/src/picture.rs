@@ -1,0 +1,91 @@
+//! Frames as PNG files: color, gray, depth units, and depth in colors.
+
+use std::io;
+
+use camrig_frame::{ColorView, DType, DepthView, Frame};
+use png::{BitDepth, ColorType};
+
+use crate::Colorizer;
+
+/// The keyword of the text chunk that holds the depth unit in metres. Depth units differ between models.
+const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";
+
+/// The content of a PNG file.
+pub struct Picture {
+    width: u32,
+    height: u32,
+    format: (ColorType, BitDepth),
+    /// Rows without padding, 16-bit numbers with the high byte first.
+    pixels: Vec<u8>,
+    depth_unit_meters: Option<f32>,
+}
+
+impl Picture {
+    /// A color or infrared frame as red, green and blue.
+    pub fn color(color: &ColorView<'_>) -> Self {
+        Self::rgb8(color.frame(), color.to_rgb8())
+    }
+
+    /// Depth in colors.
+    pub fn colorized(depth: &DepthView<'_>, colors: &Colorizer) -> Self {
+        Self::rgb8(depth.frame(), colors.to_rgb8(depth))
+    }
+
+    /// Depth units with 16 bits each, and the depth unit as a text chunk.
+    pub fn depth16(depth: &DepthView<'_>) -> Self {
+        let pixels = depth.iter_units().flat_map(u16::to_be_bytes).collect();
+        let format = (ColorType::Grayscale, BitDepth::Sixteen);
+        let picture = Self::new(depth.frame(), format, pixels);
+        Self { depth_unit_meters: Some(depth.unit_meters()), ..picture }
+    }
+
+    /// A frame with its own numbers: color as red, green and blue, anything else in gray with 8 or 16 bits. `None`
+    /// when the frame is not an image, or PNG does not have its numbers.
+    pub fn plain(frame: Frame<'_>) -> Option<Self> {
+        let format = frame.payload().pixel_format()?;
+        if let Some(color) = ColorView::new(frame).filter(|_| format.is_colored()) {
+            return Some(Self::color(&color));
+        }
+        let bytes = frame.rows().flatten().copied();
+        match (format.element(), format.channels()) {
+            (DType::U8, 1) => {
+                Some(Self::new(frame, (ColorType::Grayscale, BitDepth::Eight), bytes.collect()))
+            }
+            (DType::U16, 1) => {
+                let mut pixels: Vec<u8> = bytes.collect();
+                pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
+                Some(Self::new(frame, (ColorType::Grayscale, BitDepth::Sixteen), pixels))
+            }
+            _ => None,
+        }
+    }
+
+    fn rgb8(frame: Frame<'_>, pixels: Vec<u8>) -> Self {
+        Self::new(frame, (ColorType::Rgb, BitDepth::Eight), pixels)
+    }
+
+    fn new(frame: Frame<'_>, format: (ColorType, BitDepth), pixels: Vec<u8>) -> Self {
+        Self { width: frame.width(), height: frame.height(), format, pixels, depth_unit_meters: None }
+    }
+
+    /// Returns the file.
+    ///
+    /// # Errors
+    /// When the frame has no pixels.
+    pub fn to_png(&self) -> io::Result<Vec<u8>> {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
+        let (color_type, bit_depth) = self.format;
+        encoder.set_color(color_type);
+        encoder.set_depth(bit_depth);
+        // A slow processor drops framesets, so speed matters more than size.
+        encoder.set_compression(png::Compression::Fast);
+        if let Some(meters) = self.depth_unit_meters {
+            encoder.add_text_chunk(DEPTH_UNIT_KEYWORD.to_owned(), meters.to_string())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()?;
+        Ok(file)
+    }
+}
