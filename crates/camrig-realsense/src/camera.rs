@@ -25,7 +25,7 @@ use crate::request::{FileRequest, Request, SourceRequest};
 use crate::settings::Resolved;
 #[cfg(test)]
 use crate::sys::OptionKind;
-use crate::sys::{Arrived, Context, Fault, OpenDevice, OpenSensor, Overflow, Pixels, Sink};
+use crate::sys::{Arrived, Context, DroppedFrames, Fault, OpenDevice, OpenSensor, Pixels, Sink};
 use crate::turn::Turns;
 
 /// Maximum number of frames of each stream that wait for the capture thread.
@@ -59,7 +59,7 @@ pub(crate) struct Camera {
     /// `None` for a live camera.
     playback: Option<Playback>,
     /// Counts the frames that found no free place in the queue.
-    overflow: Arc<Overflow>,
+    dropped: Arc<DroppedFrames>,
     /// The newest frame of each stream since the start.
     newest: BTreeMap<Stream, Newest>,
     /// Number of repeated frames of each stream since the last `take_repeated`.
@@ -166,7 +166,7 @@ impl Camera {
             chain,
             record_to,
             playback,
-            overflow: Arc::default(),
+            dropped: Arc::default(),
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
         })
@@ -235,7 +235,7 @@ impl Camera {
                 images: image_sender.clone(),
                 samples: sample_sender.clone(),
                 wait,
-                overflow: Arc::clone(&self.overflow),
+                dropped: Arc::clone(&self.dropped),
             });
             started.map_err(|fault| self.subject.refuses(&fault))?;
         }
@@ -253,12 +253,12 @@ impl Camera {
     /// Discards the frames in the queue.
     pub(crate) fn discard(&self) {
         self.receiver.iter().chain(&self.samples).flat_map(Receiver::try_iter).for_each(drop);
-        self.take_overflow().for_each(drop);
+        self.take_dropped().for_each(drop);
     }
 
     /// Takes the numbers of frames of each stream that found no free place in the queue.
-    pub(crate) fn take_overflow(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
-        self.overflow
+    pub(crate) fn take_dropped(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
+        self.dropped
             .take()
             .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
     }

@@ -187,7 +187,7 @@ pub(crate) struct Grabber {
     motion: Motion,
     /// Maximum time for which a frame waits for its partners; `None` for a file, where later frames decide, so that
     /// every playback gives the same framesets.
-    patience: Option<Duration>,
+    partner_timeout: Option<Duration>,
     /// Number of frames of each stream that were discarded without a partner since the last `take_lost`.
     without_partner: BTreeMap<Stream, u64>,
     ended: bool,
@@ -203,7 +203,7 @@ impl Grabber {
         let gatherer = Gatherer::new(images().map(|(stream, _)| stream), fastest);
         let motion = Motion::new(camera.streams());
         // Two periods of the slowest stream: one until its next frame, one for its latency.
-        let patience = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
+        let partner_timeout = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
         // Before the camera streams, because reading options would disturb it then.
         let info = camera.info();
         Self {
@@ -211,7 +211,7 @@ impl Grabber {
             info,
             gatherer,
             motion,
-            patience,
+            partner_timeout,
             without_partner: BTreeMap::new(),
             ended: false,
             fruitful: false,
@@ -236,7 +236,7 @@ impl Grabber {
             let give_up_before_nanos = if quiet || self.ended { self.give_up_before_nanos() } else { 0 };
             // Samples arrive before the image of their time, which takes longer. In a file they are waited for, so
             // that every playback gives the same framesets.
-            let ready = |instant| self.patience.is_some() || self.motion.is_past(instant);
+            let ready = |instant| self.partner_timeout.is_some() || self.motion.is_past(instant);
             if let Some(together) = self.gatherer.take(give_up_before_nanos, ready) {
                 let instants = together.iter().map(|waiting| waiting.timestamp);
                 let Some(instant) = instants.min_by_key(|it| it.nanos) else { continue };
@@ -294,15 +294,15 @@ impl Grabber {
         let reason = |reason| move |(stream, frames)| (stream, reason, frames);
         without_partner
             .map(reason(LostReason::NoPartner))
-            .chain(self.camera.take_overflow().map(reason(LostReason::QueueFull)))
+            .chain(self.camera.take_dropped().map(reason(LostReason::QueueFull)))
             .chain(repeated.map(reason(LostReason::Repeated)))
             .collect()
     }
 
     fn give_up_before_nanos(&self) -> u64 {
-        match self.patience {
+        match self.partner_timeout {
             _ if self.ended => u64::MAX,
-            Some(patience) => monotonic_nanos().saturating_sub(patience.as_nanos() as u64),
+            Some(partner_timeout) => monotonic_nanos().saturating_sub(partner_timeout.as_nanos() as u64),
             None => 0,
         }
     }

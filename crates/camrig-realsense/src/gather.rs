@@ -91,7 +91,7 @@ mod tests {
 
     /// Adds frames as `(stream, clock, milliseconds)` to a gatherer for 30 frames per second, and returns the
     /// milliseconds of each frameset. The frames arrive 1 ns apart.
-    fn gather(frames: &[(Stream, Clock, u64)], patience_nanos: Option<u64>) -> Vec<Vec<u64>> {
+    fn gather(frames: &[(Stream, Clock, u64)], timeout_nanos: Option<u64>) -> Vec<Vec<u64>> {
         let mut gatherer = Gatherer::new([Stream::COLOR, Stream::DEPTH], 30);
         let mut framesets = Vec::new();
         let numbers = |together: Together<u64>| together.iter().map(|waiting| waiting.frame).collect();
@@ -99,7 +99,7 @@ mod tests {
             let timestamp = Timestamp { clock, nanos: millis * 1_000_000 };
             gatherer.put(stream, Waiting { timestamp, arrival_nanos, frame: millis }).unwrap();
             let give_up_before =
-                patience_nanos.map_or(0, |patience| (arrival_nanos + 1).saturating_sub(patience));
+                timeout_nanos.map_or(0, |timeout| (arrival_nanos + 1).saturating_sub(timeout));
             framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before, |_| true)).map(numbers));
         }
         framesets.extend(std::iter::from_fn(|| gatherer.take(u64::MAX, |_| true)).map(numbers));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_the_wait_for_a_silent_stream() {
+    fn the_timeout_ends_the_wait_for_a_silent_stream() {
         let frames: Vec<_> = (0..4).map(|index| (DEPTH, GLOBAL, index * 33)).collect();
         // The last frame has not waited long enough when the next one would arrive, and leaves at the end.
         assert_eq!(gather(&frames, Some(2)), [[0], [33], [66], [99]]);

@@ -19,17 +19,17 @@ pub(crate) struct Sink {
     /// Whether the callback waits for a free place, which also pauses a player without real time, or drops the frame.
     pub(crate) wait: bool,
     /// Counts the dropped frames.
-    pub(crate) overflow: Arc<Overflow>,
+    pub(crate) dropped: Arc<DroppedFrames>,
 }
 
 /// Number of dropped frames of each stream, by librealsense's number of the stream.
 #[derive(Debug, Default)]
-pub(crate) struct Overflow([AtomicU64; STREAM_KINDS]);
+pub(crate) struct DroppedFrames([AtomicU64; STREAM_KINDS]);
 
 /// Number of counters: librealsense's kinds of streams and some spare ones, with two indices each.
 const STREAM_KINDS: usize = 2 * 16;
 
-impl Overflow {
+impl DroppedFrames {
     fn count(&self, stream: rs2::rs2_stream, index: c_int) {
         let kind = 2 * stream as usize + usize::from(index == 2);
         if let Some(count) = self.0.get(kind) {
@@ -68,7 +68,7 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     if sink.wait {
         drop(sender.send(arrived));
     } else if let Err(TrySendError::Full(_)) = sender.try_send(arrived) {
-        sink.overflow.count(stream, index);
+        sink.dropped.count(stream, index);
     }
 }
 
@@ -80,8 +80,8 @@ pub(crate) struct RawFrame(NonNull<rs2::rs2_frame>);
 unsafe impl Send for RawFrame {}
 
 impl RawFrame {
-    /// Keeps a frame, which then no longer counts towards librealsense's limit of frames in use (16 per stream, 32 for a
-    /// file); its memory is still recycled.
+    /// Keeps a frame, which then no longer counts towards librealsense's limit of frames in use (16 per stream, 32
+    /// for a file); its memory is still recycled.
     ///
     /// # Safety
     /// The frame is alive, and the reference to it is the caller's.

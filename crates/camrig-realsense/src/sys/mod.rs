@@ -1,9 +1,9 @@
 //! The calls of librealsense that realsense-rust lacks, and all of this crate's `unsafe`.
 //!
 //! realsense-rust wraps contexts, devices, sensors, profiles and frames, and is used wherever possible. It has no call
-//! to open and start a sensor, to pause a player or to keep a frame, and it does not expose its pointers. So this module
-//! creates devices and sensors itself and returns realsense-rust's views of them. It depends on no options and no
-//! framesets and makes no decisions: it only ensures soundness.
+//! to open and start a sensor, to pause a player or to keep a frame, and it does not expose its pointers. So this
+//! module creates devices and sensors itself and returns realsense-rust's views of them. It depends on no options and
+//! no framesets and makes no decisions: it only ensures soundness.
 #![allow(unsafe_code)]
 
 mod block;
@@ -24,7 +24,7 @@ use realsense_sys as rs2;
 use crate::tests::software::Plugged;
 pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
-pub(crate) use frame::{Arrived, Image, Measured, Overflow, Pixels, RawFrame, Sink};
+pub(crate) use frame::{Arrived, DroppedFrames, Image, Measured, Pixels, RawFrame, Sink};
 pub(crate) use option::{OptionKind, OptionRange, OptionsView};
 pub(crate) use profile::ProfileData;
 pub(crate) use sensor::{OpenSensor, format_name};

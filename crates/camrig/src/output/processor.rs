@@ -121,24 +121,24 @@ impl ProcessorOutput {
         self.publisher.publish(loan);
     }
 
-    /// Passes on a frameset as it is, under the next sequence number of this actor.
+    /// Forwards an unmodified frameset with the next sequence number of this actor.
     ///
-    /// Readers in this process share the frames: nothing is copied, and the frameset is held where it is until they
-    /// drop it. With a reader in another process the frames are copied once, into a slot of this actor's, which all
-    /// readers share; the report and the status count such framesets as `copied`. As many framesets as the actor has
-    /// slots can be passed on and not dropped; one more counts as dropped.
+    /// Readers in this process share the frames: nothing is copied, and the frameset is kept in place until they
+    /// drop it. If a reader is in another process, the frames are copied once, into a slot of this actor that all
+    /// readers share; the report and the status count such framesets as `copied`. As many forwarded framesets as
+    /// the actor has slots can be alive at the same time; further ones count as dropped.
     ///
     /// # Errors
-    /// When framesets of too many cameras are passed on.
+    /// If the limit of cameras is exceeded.
     pub fn forward(&mut self, frameset: &FrameSet) -> Result<(), OutputError> {
         self.publisher.forward(frameset, frameset.header().matched)
     }
 
-    /// Passes on the framesets of a match, one after another, each as [`Self::forward`] does, under the match's number:
-    /// see [`FrameSetHeader::matched`](crate::frame::FrameSetHeader::matched).
+    /// Forwards the framesets of a match, one after another, each as by [`Self::forward`], with the match's
+    /// number: see [`FrameSetHeader::matched`](crate::frame::FrameSetHeader::matched).
     ///
     /// # Errors
-    /// When framesets of too many cameras are passed on.
+    /// If the limit of cameras is exceeded.
     pub fn forward_match(&mut self, matched: &Match) -> Result<(), OutputError> {
         let number = Some(matched.number());
         matched.framesets().iter().try_for_each(|frameset| self.publisher.forward(frameset, number))
