@@ -4,7 +4,7 @@
 
 import { chromium } from "playwright-core";
 
-import { Rig, pause, until } from "./rig.mjs";
+import { Rig, until } from "./rig.mjs";
 
 const PICTURE = new URL("../../view.png", import.meta.url).pathname;
 
@@ -15,7 +15,7 @@ const cameras = names.map((name) => {
   return `[camera.${name}]
 driver = "synthetic"
 device_timeout_millis = 3600000
-options = { ${model}depth = "848x480@15", color = "848x480@15"${unplug} }\n`;
+options = { ${model}depth = "848x480@30", color = "848x480@30"${unplug} }\n`;
 });
 const rig = await Rig.start(`${cameras.join("")}
 [processor.view]
@@ -35,7 +35,9 @@ try {
   const box = await depth.boundingBox();
   await depth.hover({ position: { x: box.width * 0.55, y: box.height * 0.75 } });
   await until("a depth", async () => await page.locator("output:visible").count());
-  await pause(500);
+  // Rates count from the last second: those of the first seconds are too low.
+  const rates = page.locator('.tile:not([data-camera="5"]) .rate');
+  await until("30 fps", async () => (await rates.allTextContents()).every((rate) => rate === "30 fps"));
   await page.screenshot({ path: PICTURE });
 } finally {
   await browser.close();
