@@ -1,8 +1,8 @@
-//! What is done to a camera's frames before anyone sees them: librealsense's own filters, and alignment.
+//! Processing of a camera's frames: librealsense's own filters, and alignment.
 //!
-//! They run in the order that librealsense recommends: decimation, threshold, then in the domain of disparity
-//! the spatial and the temporal filter, hole filling, and alignment last. What then comes out has another
-//! size, lens or place than what the sensor gave, and the camera's streams are told so.
+//! They run in the order that librealsense recommends: decimation, threshold, then in the disparity domain the spatial
+//! and the temporal filter, hole filling, and alignment last. The result may have another size, lens or viewpoint than
+//! the sensor, and the camera's streams are described accordingly.
 
 use std::collections::BTreeMap;
 
@@ -75,16 +75,16 @@ impl Processing {
 /// The frames of an instant.
 pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
 
-/// The blocks that do what was asked for.
+/// The blocks of the filters and the alignment.
 pub(crate) struct Chain {
     blocks: Vec<Block>,
-    /// How much smaller each side of depth becomes.
+    /// The factor by which each side of depth is reduced.
     magnitude: u32,
     align: Option<(Align, Aligner)>,
 }
 
 impl Chain {
-    /// Refuses options that a filter does not have, or that it cannot be set to. It needs no camera.
+    /// Creates the blocks; refuses options that a filter does not have, or invalid values. It needs no camera.
     pub(crate) fn new(processing: &Processing) -> Result<Self, DriverError> {
         let Filters { decimation, threshold, spatial, temporal, hole_filling } = &processing.filters;
         let in_disparity = (spatial.is_some() || temporal.is_some()).then(BTreeMap::new);
@@ -115,7 +115,7 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The stream in whose place and time the others' places are told: that of depth, as it comes out.
+    /// Returns the stream whose viewpoint the others' positions refer to: that of the processed depth.
     pub(crate) fn place_of_depth(&self) -> Stream {
         match self.align {
             Some((Align::DepthToColor, _)) => Stream::COLOR,
@@ -123,7 +123,7 @@ impl Chain {
         }
     }
 
-    /// Changes what is known of `streams` to what comes out.
+    /// Updates the descriptions of `streams` to the processed frames.
     pub(crate) fn tell(&self, streams: &mut [StreamInfo]) {
         let find = |streams: &[StreamInfo], stream| streams.iter().position(|own| own.stream == stream);
         let Some(depth) = find(streams, Stream::DEPTH) else { return };
@@ -143,8 +143,8 @@ impl Chain {
         (streams[from].intrinsics, streams[from].to_depth) = (intrinsics, to_depth);
     }
 
-    /// Does it all. A frame whose partner is missing cannot be aligned and is left out, which shows as a gap in
-    /// its numbers.
+    /// Processes frames. A frame without its partner cannot be aligned and is dropped, which leaves a gap in its
+    /// numbers.
     pub(crate) fn apply(&self, frames: Frames) -> Result<Frames, Fault> {
         if self.blocks.is_empty() && self.align.is_none() {
             return Ok(frames);
@@ -182,7 +182,7 @@ impl Chain {
 fn set(filter: &str, block: &Block, settings: &BTreeMap<String, Setting>) -> Result<(), DriverError> {
     let owner = format!("filter `{filter}`");
     let mut kinds = block.options().kinds().map_err(|fault| cannot_be_made(filter, &fault))?;
-    // What a filter is applied to, and how many results it may have at once, is our business.
+    // The driver itself selects the streams of a filter, and the number of results in use.
     kinds.retain(|kind| !kind.name().starts_with("stream_") && kind.name() != "frames_queue_size");
     for (name, setting) in settings {
         let kind = kinds.iter().find(|kind| kind.name() == *name).copied().ok_or_else(|| {
@@ -201,7 +201,7 @@ fn cannot_be_made(filter: &str, fault: &Fault) -> DriverError {
     DriverError::new(format!("filter `{filter}` cannot be made: {fault}"))
 }
 
-/// What librealsense's decimation does: each side is divided, and then filled up to a multiple of four pixels.
+/// Applies the effect of librealsense's decimation: each side is divided, and then rounded up to a multiple of four.
 fn decimate(depth: &mut StreamInfo, magnitude: u32) {
     let side = |pixels: u32| (pixels / magnitude).next_multiple_of(4);
     let Some((width, height)) = depth.payload.size() else { return };

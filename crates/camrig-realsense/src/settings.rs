@@ -1,7 +1,7 @@
-//! What a topology sets on a live camera: librealsense's options by name, and presets.
+//! The settings of a live camera: librealsense's options by name, and presets.
 //!
-//! All of it is checked against the device before anything is set: whether it has the option, whether that can
-//! be set and to what. Models differ in what they have, and the errors say why.
+//! All of them are checked against the device before any is applied: whether it has the option, whether the option
+//! can be set, and its range. Models differ in their options, and the errors give the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,23 +19,23 @@ use crate::options::HardwareSync;
 use crate::profiles::{Candidate, list};
 use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 
-/// The largest preset, in bytes. They have some kilobytes.
+/// Maximum size of a preset, in bytes. Presets have some kilobytes.
 const PRESET_BYTES_MAX: u64 = 1 << 20;
 
-/// The most values with names that are looked at.
+/// Maximum number of named values that are read.
 const NAMED_VALUES_MAX: usize = 64;
 
-/// The highest number that an on-or-off option goes to: some have a third state or a fourth, such as automatic.
+/// Maximum value of an on-or-off option: some have a third or fourth state, such as automatic.
 const SWITCH_MAX: f32 = 3.0;
 
-/// The option that `sync` is about.
+/// The option that `sync` sets.
 const SYNC_MODE: &str = "inter_cam_sync_mode";
 
-/// What an option is set to.
+/// The value of a setting.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
 #[schemars(untagged)]
 pub enum Setting {
-    /// A number, in the unit that librealsense has for the option.
+    /// A number, in librealsense's unit of the option.
     Number(f64),
     /// On or off.
     Switch(bool),
@@ -43,7 +43,7 @@ pub enum Setting {
     Name(String),
 }
 
-/// As it stands in a topology.
+/// Formats as in a topology.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,27 +84,27 @@ impl<'de> Deserialize<'de> for Setting {
     }
 }
 
-/// Everything that is to be set.
+/// All settings of a camera.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     /// A file that realsense-viewer exported.
     pub(crate) preset: Option<PathBuf>,
-    /// Of the depth sensor, or of whichever else has the option.
+    /// For the depth sensor, or for another one that has the option.
     pub(crate) of_depth: BTreeMap<String, Setting>,
-    /// Of the sensor that gives color.
+    /// For the color sensor.
     pub(crate) of_color: BTreeMap<String, Setting>,
     pub(crate) sync: Option<HardwareSync>,
 }
 
 impl Settings {
-    /// Checks what can be checked without a device.
+    /// Checks the settings as far as possible without a device.
     pub(crate) fn check(&self) -> Result<(), DriverError> {
         for name in self.of_depth.keys().chain(self.of_color.keys()) {
             if OptionKind::named(name).is_none() {
                 return Err(DriverError::new(format!("librealsense has no option `{name}`{}", near(name))));
             }
             if name == SYNC_MODE {
-                // A rig has one master, and its order of starting is ours.
+                // A rig has one master, and the driver determines the order of starts.
                 return Err(DriverError::new(format!(
                     "`{SYNC_MODE}` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`"
                 )));
@@ -113,7 +113,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What there is to do on this camera, which has the model `model`; nothing is done yet.
+    /// Resolves the settings for this camera of model `model`, without applying them.
     pub(crate) fn resolve(
         &self,
         camera: &Subject,
@@ -153,18 +153,18 @@ impl Settings {
             }
             assignments.push(assignment);
         }
-        // What a visual preset sets is overwritten by the rest, and a manual exposure switches the automatic one
-        // off, which may be wanted nevertheless.
+        // A visual preset comes first, because it overwrites others; automatic modes come last, because setting a
+        // manual exposure disables the automatic one.
         assignments
             .sort_by_key(|it| (it.kind != OptionKind::VISUAL_PRESET, it.name.starts_with("enable_auto_")));
         Ok(Resolved { preset, assignments })
     }
 }
 
-/// What is set on which sensor.
+/// The resolved settings of each sensor.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// The path and the text.
+    /// Its path and text.
     preset: Option<(PathBuf, String)>,
     assignments: Vec<Assignment>,
 }
@@ -178,7 +178,7 @@ struct Assignment {
 }
 
 impl Resolved {
-    /// Sets all of it.
+    /// Applies all settings.
     pub(crate) fn apply(
         &self,
         camera: &Subject,
@@ -199,7 +199,7 @@ impl Resolved {
     }
 }
 
-/// Looks at one camera's sensors.
+/// Resolves options of one camera's sensors.
 struct Resolver<'a> {
     camera: &'a Subject,
     model: &'a str,
@@ -207,7 +207,7 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// The option called `name` of the first of `sensors` that has it.
+    /// Returns the assignment of option `name` to the first of `sensors` that has it.
     fn assign(
         &self,
         sensors: impl Iterator<Item = usize> + Clone,
@@ -241,7 +241,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The number that an option of `owner`'s has to be set to.
+/// Returns the number to which an option of `owner` has to be set.
 pub(crate) fn value(
     owner: &dyn fmt::Display,
     options: OptionsView<'_>,
@@ -278,12 +278,12 @@ pub(crate) fn value(
     }
 }
 
-/// A value's name, however it is written.
+/// Normalises the name of a value.
 fn plain(name: &str) -> String {
     name.to_lowercase().replace(['-', '_'], " ")
 }
 
-/// Why a model does not have an option, where that is known.
+/// Returns the reason why a model does not have an option, if known.
 fn why_not(model: &str, option: &str) -> Option<&'static str> {
     let is_laser = option.starts_with("laser_") || option.starts_with("emitter_");
     match option {
@@ -294,7 +294,7 @@ fn why_not(model: &str, option: &str) -> Option<&'static str> {
     }
 }
 
-/// Options that are called nearly so.
+/// Returns a suggestion of an option with a similar name.
 pub(crate) fn near(name: &str) -> String {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
     let nearest = OptionKind::all().map(OptionKind::name).min_by_key(distance);
@@ -302,7 +302,7 @@ pub(crate) fn near(name: &str) -> String {
     near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default()
 }
 
-/// The text of a preset, if it is JSON.
+/// Reads a preset, which has to be JSON.
 fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
     let name = path.display();
     let error = |fact: String| DriverError::new(format!("preset `{name}` {fact}"));

@@ -1,4 +1,4 @@
-//! How chunks are compressed, and the writer that does it.
+//! Compression of chunks, and the writer that performs it.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -8,10 +8,10 @@ use mcap::{McapError, WriteOptions, Writer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Small writes are gathered; a chunk's content goes by in one.
+/// Buffer size for small writes; a chunk's content bypasses the buffer.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How chunks are compressed; nothing is lost.
+/// Lossless compression of chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compression {
@@ -24,7 +24,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// By MCAP's name for it.
+    /// Returns the compression with this MCAP name.
     pub(crate) fn of_name(name: &[u8]) -> Self {
         match name {
             b"lz4" => Self::Lz4,
@@ -33,7 +33,7 @@ impl Compression {
         }
     }
 
-    /// A writer into an empty file. A chunk ends when it is flushed, and is written when it is whole.
+    /// Creates a writer for an empty file. A chunk ends when it is flushed, and is written as a whole.
     pub(crate) fn writer(self, file: File) -> io::Result<Output> {
         let compression = match self {
             Self::None => None,
@@ -44,7 +44,7 @@ impl Compression {
             .profile("camrig")
             .library(concat!("camrig ", env!("CARGO_PKG_VERSION")))
             .compression(compression)
-            // Fastest: the recorder has to keep up.
+            // The fastest level, so that the recorder keeps up.
             .compression_level(1)
             .compression_threads(0)
             .chunk_size(None)
@@ -56,10 +56,10 @@ impl Compression {
     }
 }
 
-/// A recording that is being written.
+/// A recording in the process of being written.
 pub(crate) type Output = Writer<NoSeek<BufWriter<File>>>;
 
-/// The system's error, where it is one.
+/// Extracts the system's error, if there is one.
 pub(crate) fn into_io(error: McapError) -> io::Error {
     match error {
         McapError::Io(error) => error,

@@ -1,4 +1,4 @@
-//! A camera of your own: a driver for what camrig does not know. This one shows a test pattern.
+//! A custom camera driver, which generates a test pattern.
 //!
 //! `cargo run -p custom-camera -- run examples/custom-camera/custom-camera.toml --framesets 30`
 
@@ -8,8 +8,8 @@ use camrig::frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamPr
 use camrig::{monotonic_nanos, prelude::*};
 use serde::Deserialize;
 
-/// What a topology gives as `options`. It is checked before anything starts: a wrong key or value is shown
-/// with its line and the choices.
+/// The `options` in the topology. They are checked before anything is started: a wrong key or value is reported with
+/// its line and the valid choices.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ impl Driver for TestPattern {
         Ok(Self { stream, width: profile.width(), number: 0, started: Instant::now() })
     }
 
-    /// Says once what every frameset has in common. The streams tell camrig how large its slots must be.
+    /// Returns the common properties of all framesets. The streams determine the size of the slots.
     fn info(&self) -> CameraInfo {
         let streams = vec![self.stream];
         CameraInfo { model: "test pattern".to_owned(), streams, ..CameraInfo::default() }
@@ -47,7 +47,7 @@ impl Driver for TestPattern {
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         let due = Duration::from_secs(self.number) / self.stream.frames_per_second;
         let wait = due.saturating_sub(self.started.elapsed());
-        // Never wait longer than asked: in between, the camera is told to stop.
+        // Never wait longer than requested: the camera may have to stop.
         std::thread::sleep(wait.min(timeout));
         if wait > timeout {
             return Ok(Captured::Nothing);
@@ -55,9 +55,9 @@ impl Driver for TestPattern {
         let timestamp = Timestamp { clock: Clock::Hardware, nanos: due.as_nanos() as u64 };
         let header = self.stream.header(self.number, timestamp);
         let loan = output.loan(monotonic_nanos(), [header].into_iter().collect());
-        // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
+        // No loan: all slots are in use. camrig has counted the frameset as dropped.
         if let Some(mut loan) = loan? {
-            // Drawn where the readers will see it, in whatever process they are: nothing is copied.
+            // Drawn directly into the memory of the readers, in whatever process they are, without a copy.
             draw(loan.frame_mut(0), self.width, self.number as u8);
             output.publish(loan);
         }

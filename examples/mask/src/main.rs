@@ -1,4 +1,4 @@
-//! Two more ways to process: a processor that publishes what it makes, and an actix actor.
+//! Two more kinds of processing: a processor that publishes its output, and an actix actor.
 //!
 //! `cargo run -p mask -- run examples/mask/mask.toml --framesets 30`
 
@@ -9,13 +9,13 @@ use camrig::frame::Stream;
 use camrig::prelude::*;
 use serde::Deserialize;
 
-/// A processor with options. They are checked before anything starts: a wrong key or value is shown with its
-/// line and the choices.
+/// A processor with options. They are checked before anything is started: a wrong key or value is reported with its
+/// line and the valid choices.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct Mask {
-    /// Depth beyond this is taken away.
+    /// Depth beyond this distance is removed.
     far_meters: f32,
 }
 
@@ -24,9 +24,9 @@ impl Processor for Mask {
         let (Some(depth), Some(frame)) = (frames.depth(), frames.frame(Stream::DEPTH)) else {
             return Err(format!("camera `{}` has no depth to mask", frames.camera()).into());
         };
-        // What is derived keeps the camera, arrival and timestamp of what it was made from.
+        // Derived frames keep camera, arrival time and timestamp of their origin.
         let headers = [*frame.header()].into_iter().collect();
-        // No loan: readers hold every slot. camrig has counted the frameset as dropped; go on.
+        // No loan: all slots are in use. camrig has counted the frameset as dropped.
         if let Some(mut loan) = output.derive(frames, headers)? {
             let far = (self.far_meters / depth.unit_meters()) as u16;
             let masked = loan.frame_mut(0);
@@ -42,7 +42,7 @@ impl Processor for Mask {
     }
 }
 
-/// What a `Processor` cannot do is act while nothing arrives. This actor can: it has a timer.
+/// A `Processor` cannot act while no framesets arrive. This actor can: it has a timer.
 struct Watch {
     silence: Duration,
     last: Instant,
@@ -62,7 +62,7 @@ impl Actor for Watch {
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(Duration::from_millis(100), |watch, context| {
             if !context.connected() {
-                // All inputs have ended. Actix keeps an actor that has a timer, so this one says it itself.
+                // All inputs have ended. Actix keeps an actor with a timer running, so it stops itself.
                 context.stop();
             } else if !watch.silent && watch.last.elapsed() > watch.silence {
                 watch.silent = true;
@@ -72,7 +72,7 @@ impl Actor for Watch {
     }
 }
 
-/// Framesets come as messages, the next one when this one is answered.
+/// Framesets arrive as messages, the next one after the response to this one.
 impl Handler<FrameSet> for Watch {
     type Result = Result<(), ProcessorError>;
 

@@ -1,8 +1,8 @@
-//! `recording export`: frames as image files, for programs that know no recordings.
+//! `recording export`: frames as image files, for programs without support for recordings.
 //!
-//! A folder for each camera, with `camera.json`, which is calibration and depth unit, `framesets.jsonl`,
-//! which has a line for each frameset, and a folder for each stream, whose files are named by the frameset's
-//! number. Motion is in CSV files, whatever the format of images is.
+//! A folder per camera, with `camera.json`, which contains calibration and depth unit, `framesets.jsonl`, which has one
+//! line per frameset, and a folder per stream, with files named by frameset number. Motion is exported as CSV files,
+//! independent of the image format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ pub(super) struct ExportArgs {
     every: u64,
 }
 
-/// How frames are written.
+/// File format of exported frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// 8 bits a channel; depth with 16 bits, in its own unit
@@ -102,7 +102,7 @@ struct Shown(Vec<(camrig::frame::FrameHeader, Vec<u8>)>);
 impl Shown {
     fn new(frameset: &ReadFrameSet) -> Result<Self, FrameSetError> {
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
-        // The sizes are what a file says.
+        // The sizes come from a file and are unverified.
         camrig::frame::Layout::of(&headers)?;
         let frames = frameset.record.frames.iter().zip(&frameset.images).zip(headers);
         let frames = frames.map(|((frame, message), header)| {
@@ -116,11 +116,11 @@ impl Shown {
 
 impl Shown {
     fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        // Each was made as long as its header says.
+        // Each was created with the length given by its header.
         self.0.iter().filter_map(|(header, pixels)| Frame::new(header, pixels).ok())
     }
 
-    /// The frameset's points as a file: those that were recorded, or made from its depth. None without either.
+    /// Returns the frameset's points as a file, either recorded or computed from its depth; `None` without either.
     fn ply(
         &self,
         cloud: &Result<PointCloud, PointsError>,
@@ -155,7 +155,7 @@ enum PointsError {
 /// Creates the converter of a camera's depth to points.
 fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
     let depth = info.stream_of(Role::Depth).ok_or(PointsError::NoDepth)?;
-    // What a file says is not trusted with an amount of memory.
+    // Sizes in a file must not determine the memory consumption.
     let fits = |lens: &Intrinsics| depth.payload.size() == Some((lens.width, lens.height));
     if !depth.intrinsics.as_ref().is_some_and(fits) {
         return Err(PointsError::NoCalibration);
@@ -165,13 +165,13 @@ fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
     Ok(PointCloud::new(depth, color)?)
 }
 
-/// Where the frames of a camera go.
+/// Destination of a camera's frames.
 struct CameraFolder {
     path: PathBuf,
     list: BufWriter<File>,
     format: Format,
     depth_unit_meters: f32,
-    /// What makes points of depth; none where it is not asked for, and why it cannot be where it is.
+    /// The converter from depth to points, or the reason why it is unavailable; `None` if not requested.
     points: Option<Result<PointCloud, PointsError>>,
     every: u64,
     seen: u64,
@@ -180,7 +180,7 @@ struct CameraFolder {
 
 impl CameraFolder {
     fn make(output: &Path, camera: &RecordedCamera, args: &ExportArgs) -> io::Result<Self> {
-        // A name comes from a file, and is not trusted with the choice of a folder.
+        // A name from a file must not select another folder.
         let plain = |part: &str| !matches!(part, "" | "." | "..");
         if !camera.name.split('/').all(plain) {
             return Err(io::Error::other(format!("`{}` is not the name of a folder", camera.name)));
@@ -243,7 +243,8 @@ impl CameraFolder {
     }
 }
 
-/// The extension of a file in this encoding. The name comes from a file, and is not trusted with more than that.
+/// Returns the file extension for this encoding. The encoding comes from a file and must not affect the rest of the
+/// path.
 fn extension_of(encoding: &str) -> &str {
     let plain = encoding.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if plain && !encoding.is_empty() { encoding } else { "bin" }

@@ -1,4 +1,4 @@
-//! What a frame's message shows: its pixels, where a reader wants them.
+//! Decoding of a frame's message to pixels.
 
 use bytes::Bytes;
 use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, Payload, PixelFormat};
@@ -14,10 +14,10 @@ use super::error::{FrameError, FrameFault};
 use crate::format::{FrameRecord, JPEG, RAW};
 use crate::{motion, npy};
 
-/// The data of a frame's message, as stored; the memory is the message's.
+/// Returns the data of a frame's message as stored; it shares the memory of the message.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the message is invalid.
 pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, FrameError> {
     let invalid = |error: String| FrameError::new(frame.stream, FrameFault::Message(error));
     match frame.coding.as_str() {
@@ -42,11 +42,10 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
     }
 }
 
-/// Checks that a frame has the pixels that it says it has. Whether they are what was written is checked by
-/// chunk.
+/// Checks that a frame has the size given by its header. Its integrity is checked per chunk.
 ///
 /// # Errors
-/// What is wrong with them.
+/// If the size does not match.
 pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), FrameError> {
     let size_bytes = frame.payload.size_bytes();
     if frame.coding == RAW && data.len() as u64 != size_bytes {
@@ -59,26 +58,26 @@ fn size_fault(frame: &FrameRecord, found: usize, expected: u64) -> FrameError {
     FrameError::new(frame.stream, FrameFault::Size { found: found as u64, expected })
 }
 
-/// The format of what was stored in JPEG: gray stays gray, everything else becomes RGB.
+/// Returns the decoded format of an image stored as JPEG: gray stays gray, everything else becomes RGB.
 pub(super) fn decoded_format(recorded: &Payload) -> PixelFormat {
     if recorded.pixel_format() == Some(PixelFormat::Y8) { PixelFormat::Y8 } else { PixelFormat::Rgb8 }
 }
 
-/// The header of a frame as a reader sees it.
+/// Returns the header of a frame as seen by a reader.
 pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
     let header = frame.header();
     if frame.coding == RAW {
         return header;
     }
     let (width, height) = header.payload.size().unwrap_or_default();
-    // Sizes that make no sense are refused when the frame is laid out.
+    // Invalid sizes are rejected by the layout of the frameset.
     FrameHeader { payload: Payload::image(decoded_format(&header.payload), width, height), ..header }
 }
 
-/// Writes the pixels of a frame, as [`shown_header`] describes them, into `pixels`.
+/// Writes the pixels of a frame, as described by [`shown_header`], into `pixels`.
 ///
 /// # Errors
-/// What is wrong with them.
+/// If they are invalid.
 pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), FrameError> {
     if frame.coding == RAW {
         if data.len() != pixels.len() {

@@ -1,4 +1,4 @@
-//! What a recorder can be asked for, and what of it makes no sense.
+//! Options of the recorder and their validation.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compression::Compression;
 
-/// The least memory: a frameset of a common camera has to fit several times.
+/// Limits of the memory: a frameset of a common camera must fit several times.
 const MEMORY_MIB: std::ops::RangeInclusive<u64> = 16..=65_536;
 
 /// The options of `record`, checked. `camrig list` shows them with their defaults.
@@ -18,7 +18,7 @@ const MEMORY_MIB: std::ops::RangeInclusive<u64> = 16..=65_536;
 pub(crate) struct RecordOptions {
     pub(crate) file: PathBuf,
     pub(crate) files: Files,
-    /// None for pixels as they are.
+    /// `None` for raw pixels.
     pub(crate) jpeg_quality: Option<u8>,
     pub(crate) compression: Compression,
     pub(crate) split_bytes: Option<u64>,
@@ -89,13 +89,13 @@ impl OptionsAsWritten {
         Compression::None
     }
 
-    /// More than a second of six cameras of 848x480 with color in JPEG.
+    /// More than one second of six cameras of 848x480 with color as JPEG.
     const fn default_memory_mib() -> u64 {
         256
     }
 }
 
-/// Where the loss cannot be seen.
+/// High enough that the loss is not visible.
 const DEFAULT_JPEG_QUALITY: u8 = 90;
 
 impl TryFrom<OptionsAsWritten> for RecordOptions {

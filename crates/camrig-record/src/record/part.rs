@@ -1,7 +1,7 @@
 //! One file of a recording: definitions, framesets, index.
 //!
-//! A chunk is written when it is whole, and everything that it needs is in the file then: whatever ends the
-//! recorder, the file is readable up to its last whole chunk. It deliberately knows no thread.
+//! A chunk is written as a whole, when everything that it depends on is already in the file: if the recorder crashes,
+//! the file is readable up to its last complete chunk. This module has no knowledge of threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,21 +24,21 @@ use crate::format::{
 };
 use crate::images;
 
-/// The room that the index takes of a file with one camera more, and with one chunk more.
+/// Size of the index per additional camera and per additional chunk.
 const INDEX_BYTES_PER_CAMERA: u64 = 64 << 10;
 const INDEX_BYTES_PER_CHUNK: u64 = 256;
 
-/// What a chunk takes beside its messages' bytes, also when it does not compress: one byte in 255.
+/// Returns the maximum size of a chunk, including the overhead of incompressible data: one byte in 255.
 fn chunk_bytes(message_bytes: u64) -> u64 {
     message_bytes + message_bytes / 255 + (16 << 10)
 }
 
-/// A schema of which programs know the name only.
+/// A schema without a description, known only by its name.
 fn named(name: &str) -> foxglove::Schema {
     foxglove::Schema::new(name, "", b"".as_slice())
 }
 
-/// The encoding of the messages of a stream whose schema has no description.
+/// Returns the encoding of the messages of a stream whose schema has no description.
 fn encoding_of(info: &CameraInfo, stream: Stream) -> &str {
     match info.stream(stream).map(|info| &info.payload) {
         Some(Payload::Message { encoding, .. }) => encoding.as_str(),
@@ -46,7 +46,7 @@ fn encoding_of(info: &CameraInfo, stream: Stream) -> &str {
     }
 }
 
-/// How a part is made.
+/// Parameters of a part.
 #[derive(Clone, Copy)]
 pub(crate) struct PartOptions {
     /// 1 for the first file of a recording.
@@ -54,7 +54,7 @@ pub(crate) struct PartOptions {
     pub(crate) compression: Compression,
 }
 
-/// A file that is being written.
+/// A file in the process of being written.
 pub(crate) struct Part {
     path: PathBuf,
     options: PartOptions,
@@ -76,7 +76,7 @@ struct Channels {
 }
 
 impl Part {
-    /// Makes the first file of this name that does not exist.
+    /// Creates the first file of this name that does not exist.
     pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, WriteError> {
         let (file, path) = disk::create(path)?;
         let fail = |error| WriteError::write(&path, error);
@@ -105,15 +105,15 @@ impl Part {
         self.size_bytes
     }
 
-    /// The `log_time` of the first frameset.
+    /// Returns the `log_time` of the first frameset.
     pub(crate) fn began(&self) -> Option<u64> {
         self.began
     }
 
-    /// Writes a frameset and the gaps before it. `origin` is when the recording began.
+    /// Writes a frameset and the preceding gaps. `origin` is the start time of the recording.
     ///
     /// # Errors
-    /// When the disk is full or fails: the file ends with what it held before.
+    /// If the disk is full or fails: the file ends with its previous content.
     pub(super) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), WriteError> {
         self.try_write(encoded, origin).map_err(|error| WriteError::write(&self.path, error))
     }
@@ -141,7 +141,7 @@ impl Part {
         let publish_time = frameset.as_ref().map_or(time, |messages| messages.publish_time);
         let header = |channel_id: u16| MessageHeader {
             channel_id,
-            // The frameset has the whole number.
+            // The frameset message contains the full number.
             sequence: sequence as u32,
             log_time: time,
             publish_time,
@@ -162,7 +162,7 @@ impl Part {
         self.end_chunk()
     }
 
-    /// Writes what has to be known before a camera's first frameset, as a chunk of its own.
+    /// Writes the definitions required before a camera's first frameset, as a separate chunk.
     fn define(
         &mut self,
         source: &Arc<Source>,
@@ -211,7 +211,7 @@ impl Part {
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
             let mut add = |what: &str, schema: Option<foxglove::Schema>| {
                 let schema = schema.ok_or(McapError::InvalidSchemaId)?;
-                // The encoding of the messages follows from that of their schema, where it has one.
+                // The encoding of the messages is determined by that of their schema, if it has one.
                 let encoding = match schema.encoding.as_str() {
                     "jsonschema" => "json",
                     "" => encoding_of(info, which),
@@ -257,10 +257,10 @@ impl Part {
         Ok(())
     }
 
-    /// Writes the index. Where even that fails, the file ends with its last whole chunk.
+    /// Writes the index. If this fails, the file ends with its last complete chunk.
     pub(crate) fn finish(mut self) -> Result<(), WriteError> {
         let finished = self.writer.finish().map_err(into_io).map(drop);
-        // What could not be written may not follow later.
+        // Data that could not be written must not be written later.
         let (file, _) = self.writer.into_inner().into_inner().into_parts();
         drop(file);
         let size_bytes = match finished {

@@ -1,16 +1,16 @@
 //! The driver `replay`: a camera of a recording as a camera of a topology.
 //!
-//! Framesets come as they were: numbers, timestamps with their clocks, metadata, pixels; only color that was
-//! stored in JPEG is what JPEG left of it, as RGB. Sequence and arrival are new, as of any camera. A match's
-//! number is not restored: a camera has matched nothing, and matching again by the recorded timestamps gives
-//! the same matches. With `repeat`, each round has the numbers and timestamps of the first.
+//! Framesets are published as recorded: frame numbers, timestamps with their clocks, metadata, pixels; only color
+//! stored as JPEG is decoded to RGB, with its losses. Sequence number and arrival time are new, as for any camera.
+//! The number of a match is not restored: cameras do not match, and matching the recorded timestamps again gives the
+//! same matches. With `repeat`, each round has the numbers and timestamps of the first.
 //!
-//! Each camera opens the file by itself and reads nothing of the others. They keep their mutual timing
-//! because each counts from the same instant of the recording, and starts when the rig does: what they are
-//! apart is how far apart their processes hear of the start, and how late the system wakes them.
+//! Each camera opens the file itself and reads nothing of the others. They keep their relative timing because each
+//! uses the same instant of the recording as its reference, and starts when the rig does: the error is the difference
+//! between the times at which their processes receive the start message and are scheduled by the system.
 //!
-//! It deliberately knows no reader: who cannot keep up loses framesets by his link, or holds up the replay if
-//! he asks to `block`.
+//! This module has no knowledge of readers: a slow reader loses framesets according to its link's policy, or slows
+//! down the replay if the policy is `block`.
 
 mod options;
 mod reader;
@@ -35,9 +35,9 @@ use crate::read::{
 pub struct Replay {
     options: ReplayOptions,
     reader: Reader,
-    /// The `log_time` at which the replay begins.
+    /// The `log_time` at which the replay starts.
     begin_nanos: u64,
-    /// How long one round takes, in time of the recording.
+    /// Duration of one round, in time of the recording.
     round_nanos: u64,
     round: u64,
     next: Option<ReadFrameSet>,
@@ -67,7 +67,7 @@ impl Driver for Replay {
         let begin_nanos = recorded.start.saturating_add(wanted.start);
         let end_nanos = recorded.start.saturating_add(wanted.end);
         reader.rewind(begin_nanos..end_nanos);
-        // The next round begins one frame after the last frameset of any camera.
+        // The next round starts one frame interval after the last frameset of any camera.
         let frame_nanos = 1_000_000_000 / u64::from(reader.frames_per_second());
         let last_nanos = recorded.end.saturating_add(frame_nanos).min(end_nanos);
         let mut replay = Self {
@@ -116,7 +116,7 @@ impl Driver for Replay {
 }
 
 impl Replay {
-    /// To the next frameset, of the next round if this one is at its end.
+    /// Advances to the next frameset, which is the first one of the next round at the end of this one.
     fn advance(&mut self) {
         self.next = self.reader.next();
         if self.next.is_none() && self.options.repeat && self.round_nanos > 0 {
@@ -126,13 +126,14 @@ impl Replay {
         }
     }
 
-    /// When it is time for a frameset, after the start of the rig: the same clock for all cameras.
+    /// Returns the publication time of a frameset, relative to the start of the rig: the same clock for all
+    /// cameras.
     fn due(&self, log_time: u64) -> Duration {
         let nanos = log_time.saturating_sub(self.begin_nanos) + self.round.saturating_mul(self.round_nanos);
         Duration::from_nanos((nanos as f64 / self.options.speed) as u64)
     }
 
-    /// Waits until it is time for a frameset, at most `timeout`; false when the time has not come by then.
+    /// Waits for the publication time of a frameset, at most `timeout`; returns false if it has not been reached.
     fn wait(&self, log_time: u64, timeout: Duration) -> bool {
         if !self.options.paced {
             return true;
@@ -166,7 +167,7 @@ impl From<OutputError> for NotPublished {
     }
 }
 
-/// Publishes a frameset, its pixels decoded where its readers see them.
+/// Publishes a frameset; pixels are decoded directly into the memory of its readers.
 fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), NotPublished> {
     let arrival_nanos = monotonic_nanos();
     let frames: &[FrameRecord] = &frameset.record.frames;

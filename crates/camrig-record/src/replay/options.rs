@@ -1,4 +1,4 @@
-//! What a replayed camera can be asked for, and what of it makes no sense.
+//! Options of a replayed camera and their validation.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use camrig::DriverError;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// A thousand times faster or slower than it was: beyond that nobody watches.
+/// Range of the speed factor: larger values are of no practical use.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
-/// The longest time that an option can give.
+/// Maximum duration in an option.
 const MAX_SECONDS: f64 = 1e8;
 
 /// The options of [`Replay`](super::Replay). `camrig list` shows them with their defaults.

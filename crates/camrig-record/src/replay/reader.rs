@@ -1,6 +1,6 @@
-//! The framesets of one camera, from the first file of a recording to the last.
+//! Reads the framesets of one camera, from the first file of a recording to the last.
 //!
-//! It deliberately knows no time but the recording's own.
+//! It has no clock; all times are those of the recording.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use camrig::frame::Role;
 
 use crate::read::{Parts, ReadError, ReadFrameSet, RecordedCamera, framesets};
 
-/// The most damage that is told of one replay.
+/// Maximum number of warnings about damage in one replay.
 const MAX_WARNINGS: u32 = 20;
 
-/// Where a camera's framesets come from.
+/// Source of a camera's framesets.
 pub(super) struct Reader {
     parts: Parts,
     camera: RecordedCamera,
     /// By `log_time`.
     range: Range<u64>,
-    /// The chunk to be read next.
+    /// Index of the next chunk.
     part: usize,
     chunk: usize,
-    /// What is left of the last chunk.
+    /// Remaining framesets of the last chunk.
     framesets: VecDeque<ReadFrameSet>,
     /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged.
     unreadable: u64,
@@ -33,7 +33,7 @@ impl Reader {
     /// Opens the file, and the files that continue it.
     ///
     /// # Errors
-    /// Why the file cannot be read, or which cameras it has.
+    /// If the file cannot be read, or does not contain the camera.
     pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
         let parts = Parts::open(file)?;
         for part in parts.files().iter().filter(|part| !part.index().whole) {
@@ -58,14 +58,14 @@ impl Reader {
         &self.camera
     }
 
-    /// When the recording begins and ends, by `log_time`, whatever its cameras.
+    /// Returns the start and end of the recording across all cameras, by `log_time`.
     pub(super) fn range(&self) -> Range<u64> {
         let files = self.parts.files();
         let ends = files.iter().flat_map(|part| &part.index().chunks).map(|chunk| chunk.end_time);
         files[0].began_nanos()..ends.max().unwrap_or(0)
     }
 
-    /// The highest rate of any camera of the recording, in frames per second.
+    /// Returns the highest frame rate of any camera of the recording, in frames per second.
     pub(super) fn frames_per_second(&self) -> u32 {
         let cameras = self.parts.cameras().into_iter();
         let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
@@ -77,14 +77,14 @@ impl Reader {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// Begins anew, with the first frameset at or after the start of `range`.
+    /// Restarts with the first frameset at or after the start of `range`.
     pub(super) fn rewind(&mut self, range: Range<u64>) {
         self.range = range;
         (self.part, self.chunk) = (0, 0);
         self.framesets.clear();
     }
 
-    /// The next frameset; none at the end. What is damaged is told and passed over.
+    /// Returns the next frameset; `None` at the end. Damaged ones are reported and skipped.
     pub(super) fn next(&mut self) -> Option<ReadFrameSet> {
         loop {
             if let Some(frameset) = self.framesets.pop_front() {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(sequences(&mut reader), [1, 2, 5]);
         reader.rewind(ORIGIN + 20 * PERIOD..u64::MAX);
         assert_eq!(sequences(&mut reader), [0; 0]);
-        // Twice the same: a rewind begins anew.
+        // Twice the same result: rewinding restarts the reader.
         for _ in 0..2 {
             reader.rewind(ORIGIN + 8 * PERIOD..u64::MAX);
             assert_eq!(sequences(&mut reader), [8, 9]);
@@ -169,7 +169,7 @@ mod tests {
         }
         let error = Reader::open(&path, "rear").err().unwrap().to_string();
         assert!(error.ends_with("has no camera `rear`; expected one of: `front`, `late`"), "{error}");
-        // A later file alone is what it holds.
+        // A later file on its own contains only its own framesets.
         let third = folder.path().join("rig-3.mcap");
         assert_eq!(sequences(&mut Reader::open(&third, "late").unwrap()), [3]);
     }

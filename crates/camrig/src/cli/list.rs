@@ -16,15 +16,15 @@ pub(super) struct ListArgs {
     json: bool,
 }
 
-/// Everything that a topology can name, as JSON: fields may be added, none is renamed.
+/// Everything that a topology can refer to, as JSON: fields may be added but are never renamed.
 #[derive(Debug, Serialize)]
 #[allow(clippy::struct_field_names)] // `camrig_list` is how a reader knows it.
 struct List {
-    /// The version of this contract.
+    /// The version of this format.
     camrig_list: u32,
     drivers: Vec<Driver>,
     kinds: Vec<Kind>,
-    /// Drivers that this build lacks, with the reason.
+    /// Drivers that are not included in this build, with the reason.
     absent: Vec<(String, String)>,
 }
 
@@ -37,7 +37,7 @@ struct Driver {
 #[derive(Debug, Serialize)]
 struct Kind {
     name: String,
-    /// Whether it is called with matches.
+    /// Whether it processes matches.
     takes_matches: bool,
     options: Vec<OptionDescription>,
 }
@@ -84,7 +84,7 @@ impl List {
     }
 }
 
-/// One line an option: its name, type and unit, default, and what it does.
+/// Formats one line per option: name, type and unit, default, and description.
 fn describe(options: &[OptionDescription]) -> String {
     if options.is_empty() {
         return "  no options\n".to_owned();

@@ -1,7 +1,7 @@
-//! Compares a TOML value with a JSON schema, and says of every difference where it is.
+//! Compares a TOML value with a JSON schema, and reports each difference with its location.
 //!
-//! It reads the part of JSON Schema that schemars writes for types that serde reads: types, bounds of numbers,
-//! choices of strings, properties and items. It accepts what it does not read: the type itself decides then.
+//! It supports the part of JSON Schema that schemars generates for types that serde deserializes: types, bounds of
+//! numbers, choices of strings, properties and items. Unsupported parts are accepted: the type itself checks them.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// Bounds of the integer formats that schemars names and does not bound itself.
+/// Bounds of the integer formats for which schemars generates a name but no bounds.
 const INTEGER_FORMATS: [(&str, i128, i128); 8] = [
     ("int8", i8::MIN as i128, i8::MAX as i128),
     ("int16", i16::MIN as i128, i16::MAX as i128),
@@ -24,19 +24,19 @@ const INTEGER_FORMATS: [(&str, i128, i128); 8] = [
 /// One difference between a value and its schema.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Mismatch {
-    /// Where it is in the file, in bytes.
+    /// Location in the file, in bytes.
     pub(crate) span: std::ops::Range<usize>,
-    /// The innermost option that it is about; `None` for the options as a whole.
+    /// The innermost option concerned; `None` for the options as a whole.
     pub(crate) option: Option<String>,
     pub(crate) fact: Fact,
 }
 
-/// What is different.
+/// Kind of a difference.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fact {
-    /// There is no option of this name.
+    /// There is no option with this name.
     Unknown { name: String, known: Vec<String> },
-    /// There must be an option of this name.
+    /// An option with this name is required.
     Missing { name: String },
     /// The string is not one of the choices.
     NotAChoice { written: String, choices: Vec<String> },
@@ -80,7 +80,7 @@ impl Checker {
         }
     }
 
-    /// One of some strings.
+    /// Checks that a value is one of several strings.
     fn choice(&mut self, choices: &[&str], option: Option<&str>, value: &Spanned<DeValue<'_>>) {
         match value.get_ref() {
             DeValue::String(written) if choices.contains(&written.as_ref()) => {}
@@ -96,7 +96,7 @@ impl Checker {
         }
     }
 
-    /// A value of the types that `schema` names itself.
+    /// Checks a value against the types in `schema` itself.
     fn plain(&mut self, schema: &Value, option: Option<&str>, value: &Spanned<DeValue<'_>>) {
         let types = types(schema);
         if !types.is_empty() && !types.iter().any(|name| is_of_type(value.get_ref(), name, schema)) {
@@ -149,7 +149,7 @@ impl Checker {
     }
 }
 
-/// Returns the types that `schema` names, without `null`: TOML has no such value.
+/// Returns the types in `schema`, without `null`, which TOML does not have.
 pub(super) fn types(schema: &Value) -> Vec<&str> {
     let named = match schema.get("type") {
         Some(Value::String(name)) => vec![name.as_str()],
@@ -159,13 +159,13 @@ pub(super) fn types(schema: &Value) -> Vec<&str> {
     named.into_iter().filter(|&name| name != "null").collect()
 }
 
-/// Returns the schemas of which one has to fit, without that of `null`; empty when there is no such list.
+/// Returns the alternatives of a schema, without `null`; empty if there are none.
 pub(super) fn alternatives(schema: &Value) -> Vec<&Value> {
     let lists = ["anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array());
     lists.flatten().filter(|one| one.get("type").is_none_or(|name| name != "null")).collect()
 }
 
-/// Returns the strings of which the value has to be one; empty when it can be another value as well.
+/// Returns the permitted strings; empty if other values are also permitted.
 pub(super) fn choices(schema: &Value) -> Vec<&str> {
     if let Some(listed) = schema.get("enum").and_then(Value::as_array) {
         return listed.iter().filter_map(Value::as_str).collect();
@@ -222,7 +222,7 @@ fn number_bounds(schema: &Value) -> (Option<f64>, Option<f64>) {
     (bound("minimum"), bound("maximum"))
 }
 
-/// Returns the kind of value that `schema` wants, with its article.
+/// Returns the expected kind of value, with its article.
 fn wanted(schema: &Value) -> String {
     let own = types(schema).into_iter().map(|name| wanted_type(schema, name));
     let of_alternatives = alternatives(schema).into_iter().map(wanted);
@@ -236,7 +236,7 @@ fn wanted_type(schema: &Value, name: &str) -> String {
     match name {
         "integer" => {
             let bounds = integer_bounds(schema);
-            // The bounds of 64 bits say nothing to a reader.
+            // The bounds of 64 bits are of no use in a message.
             let least = Some(*bounds.start()).filter(|&least| least > i128::from(i64::MIN));
             let most = Some(*bounds.end()).filter(|&most| most < i128::from(i64::MAX));
             bounded("an integer", least, most)
@@ -260,7 +260,7 @@ fn bounded<N: std::fmt::Display>(what: &str, least: Option<N>, most: Option<N>) 
     }
 }
 
-/// Returns what a value is, for messages.
+/// Describes a value for messages.
 fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("string {text:?}"),
@@ -283,7 +283,7 @@ mod tests {
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)] // Only its shape matters.
+    #[allow(dead_code)] // Only the schema is used.
     struct Rich {
         name: String,
         mode: Option<Mode>,
@@ -320,7 +320,7 @@ mod tests {
         rate: u32,
     }
 
-    /// Every difference: the text at its place, its option, and the fact.
+    /// Returns every difference: the text at its location, its option, and its kind.
     fn differences(text: &str) -> Vec<String> {
         let value = DeValue::parse(text).unwrap();
         let line = |Mismatch { span, option, fact }: Mismatch| {
@@ -333,7 +333,7 @@ mod tests {
             format!("{} [{}] {fact}", &text[span], option.unwrap_or_default())
         };
         let mut differences = OptionsSchema::of::<Rich>().check(&value);
-        // Tables have no order.
+        // The order within a table is arbitrary.
         differences.sort_by_key(|it| (it.span.start, it.span.end));
         differences.into_iter().map(line).collect()
     }

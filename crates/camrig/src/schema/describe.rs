@@ -1,4 +1,4 @@
-//! Reads options out of a schema, for people.
+//! Extracts descriptions of options from a schema, for display.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::UNIT;
 use super::check::{alternatives, choices, types};
 
-/// One option, as `camrig list` shows it.
+/// Description of one option for `camrig list`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct OptionDescription {
     pub(crate) name: String,
@@ -16,13 +16,13 @@ pub(crate) struct OptionDescription {
     /// The unit of a number, such as `ms`.
     pub(crate) unit: Option<String>,
     pub(crate) required: bool,
-    /// The value that holds without the option; `None` where there is no such value.
+    /// The default value; `None` if there is none.
     pub(crate) default: Option<Value>,
     /// The first paragraph of its documentation, on one line.
     pub(crate) description: String,
 }
 
-/// Returns the properties of `schema`, in its order.
+/// Returns the properties of `schema`, in order.
 pub(super) fn options(schema: &Value) -> Vec<OptionDescription> {
     let required = |name: &str| {
         let names = schema.get("required").and_then(Value::as_array);
@@ -40,7 +40,7 @@ pub(super) fn options(schema: &Value) -> Vec<OptionDescription> {
     properties.into_iter().flatten().map(option).collect()
 }
 
-/// Returns the type of a value, in the words of TOML.
+/// Returns the type of a value in TOML's terms.
 fn takes(schema: &Value) -> String {
     let choices = choices(schema);
     if !choices.is_empty() {
@@ -74,7 +74,7 @@ mod tests {
     use crate::processor::NoOptions;
     use crate::schema::OptionsSchema;
 
-    /// Returns `name: type (unit) = default: description`, with `!` at what is required.
+    /// Returns `name: type (unit) = default: description`, with `!` for required options.
     fn lines<O: JsonSchema>() -> Vec<String> {
         let line = |option: OptionDescription| {
             let mark = if option.required { "!" } else { "" };
@@ -87,7 +87,7 @@ mod tests {
 
     #[derive(Default, Deserialize, Serialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
-    #[allow(dead_code)] // Only its shape matters.
+    #[allow(dead_code)] // Only the schema is used.
     enum Mode {
         #[default]
         Fast,

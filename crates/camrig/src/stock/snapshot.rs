@@ -1,11 +1,10 @@
-//! The stock processor `snapshot`: every n-th frameset of each camera as PNG, PLY and CSV files, to look at.
+//! The stock processor `snapshot`: every n-th frameset of each camera as PNG, PLY and CSV files for viewing.
 //!
-//! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors
-//! of [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the depth units as they came; of
-//! the points that `pointcloud` makes, `CAMERA-SEQUENCE-points.ply`; of motion `CAMERA-SEQUENCE-accel.csv` and
-//! `CAMERA-SEQUENCE-gyro.csv`.
-//! What a frameset lacks has no file. A file that exists is replaced: a camera that is started again counts
-//! from 0. It deliberately keeps no calibration and no time: it is for looking, not for replaying.
+//! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors of
+//! [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the raw depth units; for the points of
+//! `pointcloud`, `CAMERA-SEQUENCE-points.ply`; for motion, `CAMERA-SEQUENCE-accel.csv` and `CAMERA-SEQUENCE-gyro.csv`.
+//! Missing frames have no file. An existing file is replaced: a restarted camera counts from 0. Calibration and time
+//! are not stored: the files are for viewing, not for replay.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -57,12 +56,12 @@ struct OptionsAsWritten {
 }
 
 impl OptionsAsWritten {
-    /// Once a second for most cameras.
+    /// Once per second for most cameras.
     const fn default_every() -> NonZeroU64 {
         NonZeroU64::new(30).expect("30 is not 0")
     }
 
-    /// About where a D405 and a D435 begin to see.
+    /// About the minimum distance of a D405 and a D435.
     const fn default_min_meters() -> f64 {
         0.1
     }
@@ -94,12 +93,12 @@ impl TryFrom<OptionsAsWritten> for Options {
 /// Writes every n-th frameset of each camera into a folder, the first one included.
 pub(crate) struct Snapshot {
     options: Options,
-    /// How many framesets of each camera came.
+    /// Number of framesets received from each camera.
     seen: BTreeMap<String, u64>,
 }
 
 impl Snapshot {
-    /// Makes the folder if it is not there.
+    /// Creates the folder if it does not exist.
     pub(crate) fn new(options: Options) -> Result<Self, ProcessorError> {
         let folder = &options.folder;
         fs::create_dir_all(folder)
@@ -107,7 +106,7 @@ impl Snapshot {
         Ok(Self { options, seen: BTreeMap::new() })
     }
 
-    /// Counts a frameset. True when it is to be written.
+    /// Counts a frameset. Returns true if it is to be written.
     fn count(&mut self, camera: &str) -> bool {
         let Some(seen) = self.seen.get_mut(camera) else {
             self.seen.insert(camera.to_owned(), 1);
@@ -123,12 +122,12 @@ impl Processor for Snapshot {
         if !self.count(frames.camera()) {
             return Ok(());
         }
-        // The actor's name is its own in this rig, and the process's number tells rigs apart.
+        // The actor's name is unique in this rig, and the process ID distinguishes rigs.
         let part = self.options.folder.join(format!(".{}-{}.part", output.name(), std::process::id()));
         let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
             let name = format!("{}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
-            // The name of a camera came over a link, and is not trusted with the choice of a folder.
+            // A camera's name comes from a link: it must not select another folder.
             if path.file_name() != Some(OsStr::new(&name)) {
                 return Err(format!("`{name}` is not the name of a file").into());
             }
@@ -155,12 +154,12 @@ impl Processor for Snapshot {
     }
 }
 
-/// Writes a file under the name `part`, then renames it to `path`: whoever looks at the folder never sees half
-/// of it. It is not forced to the disk, so it may be short after a loss of power.
+/// Writes a file under the name `part`, then renames it to `path`, so that no incomplete file is ever visible. It is
+/// not synced to disk, so it may be truncated after a power loss.
 fn write_whole(path: &Path, part: &Path, content: &[u8]) -> io::Result<()> {
     let written = fs::write(part, content).and_then(|()| fs::rename(part, path));
     if written.is_err() {
-        // The error to tell is the first one.
+        // The first error is the one to report.
         let _ = fs::remove_file(part);
     }
     written
@@ -206,7 +205,7 @@ mod tests {
         for arrival in 0..5 {
             snapshot.process(&front.frameset(arrival, &[COLOR_PIXELS]), &mut output).unwrap();
         }
-        // The first one that arrives is written, whatever its number.
+        // The first frameset to arrive is written, whatever its number.
         left.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]);
         snapshot.process(&left.frameset(1, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut output).unwrap();
         let names = [

@@ -1,6 +1,6 @@
-//! What actors make together: links, circles, processes, claims of devices.
+//! Relations between actors: links, cycles, processes, device claims.
 //!
-//! It deliberately knows no table of the file: it sees [`Draft`]s, and where they came from only as spans.
+//! This module has no knowledge of the file's tables: it operates on [`Draft`]s, which refer to the file only by spans.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use super::problem::{Problems, did_you_mean, quote};
 use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 use crate::ids::{ActorId, ProcessId};
 
-/// Two cameras cannot have the same device, or write the same file.
+/// Checks that no two cameras use the same device, or write the same file.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
     let mut claims = BTreeMap::new();
     for draft in drafts {
@@ -25,14 +25,14 @@ pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
     }
 }
 
-/// The links that the inputs ask for, reader by reader.
+/// Creates the links for all inputs, reader by reader.
 pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
     let mut ids = BTreeMap::new();
     for (index, draft) in drafts.iter().enumerate() {
         ids.entry(draft.name.as_str()).or_insert(ActorId::new(index));
     }
     let mut links = Vec::new();
-    // Where each link is asked for.
+    // Location in the file of each link's input.
     let mut spans = Vec::new();
     for (index, draft) in drafts.iter().enumerate() {
         for input in &draft.inputs {
@@ -56,7 +56,7 @@ pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
     links
 }
 
-/// No processor may wait for itself, however many stand between.
+/// Checks that no processor depends on its own output, directly or indirectly.
 fn check_circles(drafts: &[Draft], links: &[LinkSpec], spans: &[Span], problems: &mut Problems) {
     let mut reported = vec![false; drafts.len()];
     for start in 0..drafts.len() {
@@ -77,7 +77,7 @@ fn check_circles(drafts: &[Draft], links: &[LinkSpec], spans: &[Span], problems:
     }
 }
 
-/// The links, each by its place in `links`, along which framesets would come back to `start` soonest.
+/// Returns the shortest cycle of links, as indices into `links`, that leads back to `start`.
 fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Option<Vec<usize>> {
     // The link by which each actor was first reached.
     let mut reached_by: Vec<Option<usize>> = vec![None; actor_count];
@@ -98,7 +98,7 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
     Some(circle)
 }
 
-/// The names of the processes, and for each actor the place of its own among them.
+/// Returns the names of the processes, and for each actor the index of its own.
 pub(super) fn place(
     drafts: &[Draft],
     placement: Placement,
@@ -120,7 +120,7 @@ pub(super) fn place(
     (processes, homes)
 }
 
-/// A process has one listener for the notifiers of all its links from other processes.
+/// Checks the number of links into a process, which has one listener for the notifiers of all of them.
 pub(super) fn check_listeners(
     drafts: &[Draft],
     links: &[LinkSpec],

@@ -1,7 +1,7 @@
-//! Reading one table of a topology file, key by key.
+//! Reads one table of a topology file, key by key.
 //!
-//! It knows what types of values look like and how to say that one is wrong. It deliberately knows no actor:
-//! which keys a table has, and what they mean together, is the business of `parse`.
+//! This module checks the types of values and reports invalid ones. It has no knowledge of actors: the keys of each
+//! table and their meaning are defined in `parse`.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
 use crate::registry::{CameraOptions, OptionsError};
 use crate::schema::{Fact, Mismatch};
 
-/// Options that were checked, or that nothing is there to check.
+/// Options that have been checked, or cannot be checked.
 pub(super) struct Options {
     pub(super) text: String,
-    /// Where they are named, or else where their actor is.
+    /// Location of the options, or else of their actor.
     pub(super) span: Span,
-    /// Those of a camera, if they are right.
+    /// Parsed options of a camera, if valid.
     pub(super) camera: Option<Arc<dyn CameraOptions>>,
 }
 
-/// A table of the file, from which each key is taken once: what is left in the end is unknown.
+/// A table of the file from which each key is taken once: the remaining keys are unknown.
 pub(super) struct Section<'p, 'i> {
-    /// ``camera `left` ``; none for the file itself.
+    /// ``camera `left` ``; `None` for the file itself.
     pub(super) subject: Option<String>,
-    /// Where it is named.
+    /// Location of its name.
     pub(super) span: Span,
     pub(super) table: DeTable<'i>,
     pub(super) problems: &'p mut Problems,
 }
 
 impl<'i> Section<'_, 'i> {
-    /// ``camera `left` ``, or the file itself.
+    /// Returns ``camera `left` ``, or the file itself.
     fn subject(&self) -> &str {
         self.subject.as_deref().unwrap_or("topology")
     }
 
-    /// `` `slots` of camera `left` ``
+    /// Returns `` `slots` of camera `left` ``.
     fn describe(&self, key: &str) -> String {
         match &self.subject {
             Some(subject) => format!("{} of {subject}", quote(key)),
@@ -48,7 +48,7 @@ impl<'i> Section<'_, 'i> {
         }
     }
 
-    /// The value of `key`, if `read` finds it to be `wanted`.
+    /// Takes the value of `key` if `read` accepts it; otherwise reports that `wanted` is expected.
     fn take<T>(
         &mut self,
         key: &str,
@@ -71,12 +71,12 @@ impl<'i> Section<'_, 'i> {
         self.take(key, "a string", into_string)
     }
 
-    /// A string that may be there.
+    /// Takes an optional string.
     pub(super) fn optional(&mut self, key: &str) -> Option<Spanned<String>> {
         self.string(key)
     }
 
-    /// A string that must be there; `label` says what it could be.
+    /// Takes a required string; `label` describes the valid values.
     pub(super) fn required(&mut self, key: &str, label: impl FnOnce() -> String) -> Option<Spanned<String>> {
         if !self.table.contains_key(key) {
             self.missing(key, &label());
@@ -89,7 +89,7 @@ impl<'i> Section<'_, 'i> {
         self.problems.add(self.span.clone(), title, label);
     }
 
-    /// What was `written` is not the name of any `what`.
+    /// Reports that `written` is not the name of a `what`.
     pub(super) fn unknown<'a>(
         &mut self,
         written: &Spanned<String>,
@@ -120,7 +120,7 @@ impl<'i> Section<'_, 'i> {
             value => Err(value),
         })?;
         let integer = written.get_ref();
-        // A number too large for its type is out of range, too.
+        // A number too large for its type is also out of range.
         let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
@@ -130,7 +130,7 @@ impl<'i> Section<'_, 'i> {
         number
     }
 
-    /// A table below `key`, as a section of its own.
+    /// Takes a table below `key`, as a section of its own.
     pub(super) fn table(&mut self, key: &str, wanted: &str) -> Option<Section<'_, 'i>> {
         let table = self.take(key, wanted, into_table)?;
         let (subject, span) = (Some(self.describe(key)), table.span());
@@ -143,7 +143,7 @@ impl<'i> Section<'_, 'i> {
         Some(process.into_inner())
     }
 
-    /// The names of the inputs; whether they exist shows when all actors are known.
+    /// Takes the names of the inputs; whether they exist can only be checked when all actors are known.
     pub(super) fn inputs(&mut self) -> Vec<Spanned<String>> {
         const WANTED: &str = "an array of names of actors";
         if !self.table.contains_key("inputs") {
@@ -179,7 +179,7 @@ impl<'i> Section<'_, 'i> {
         inputs
     }
 
-    /// Takes the options, and lets `check` read them; `taker` is who takes them, such as ``driver `realsense` ``.
+    /// Takes the options, and parses them with `check`; `taker` is their consumer, such as ``driver `realsense` ``.
     pub(super) fn options(
         &mut self,
         taker: &str,
@@ -208,7 +208,7 @@ impl<'i> Section<'_, 'i> {
         Options { text, span, camera }
     }
 
-    /// Reports everything for which `options` are refused. `at` is where they are named.
+    /// Reports all problems of `options`. `at` is their location.
     fn refuse_options(
         &mut self,
         taker: &str,
@@ -260,13 +260,13 @@ impl<'i> Section<'_, 'i> {
         self.problems.add(span, title, label);
     }
 
-    /// ``option `serial` of camera `left` ``, or the camera where no option is meant.
+    /// Returns ``option `serial` of camera `left` ``, or the camera if no option is concerned.
     fn subject_of_option(&self, option: Option<&str>) -> String {
         let subject = self.subject();
         option.map_or_else(|| subject.to_owned(), |option| format!("option {} of {subject}", quote(option)))
     }
 
-    /// An array of names; what is none is reported as `what`.
+    /// Takes an array of names; invalid elements are reported as `what`.
     pub(super) fn names(&mut self, key: &str, what: &str) -> Option<Vec<Spanned<String>>> {
         let wanted = format!("an array of {what}");
         let array = self.take(key, &wanted, |value| match value {
@@ -287,7 +287,7 @@ impl<'i> Section<'_, 'i> {
         Some(names)
     }
 
-    /// The tables below `[role]`: their names, where these are, and their keys.
+    /// Returns the tables below `[role]`: names, locations, and keys.
     pub(super) fn named_tables(&mut self, role: &str) -> Vec<(String, Span, DeTable<'i>)> {
         let wanted = format!("a table for each {role}, as in `[{role}.NAME]`");
         let Some(tables) = self.take(role, &wanted, into_table) else { return Vec::new() };
@@ -311,7 +311,7 @@ impl<'i> Section<'_, 'i> {
         named
     }
 
-    /// Reports every key that nobody has taken; `keys` are all that there are.
+    /// Reports every key that was not taken; `keys` are the valid ones.
     pub(super) fn finish(mut self, keys: &[&str]) {
         for (key, _) in std::mem::take(&mut self.table) {
             let title = match &self.subject {
@@ -323,13 +323,13 @@ impl<'i> Section<'_, 'i> {
     }
 }
 
-/// The innermost option whose value lies around `span`.
+/// Returns the innermost option whose value contains `span`.
 fn option_at<'o>(options: &'o Spanned<DeValue<'_>>, span: &Span) -> Option<&'o str> {
     let around =
         |value: &Spanned<DeValue<'_>>| value.span().start <= span.start && span.end <= value.span().end;
     let mut tables = vec![options.get_ref().as_table()?];
     let mut innermost: Option<(usize, &str)> = None;
-    // Every table is looked into: one that is written with dotted keys does not lie around its own values.
+    // Every table is searched: the span of one written with dotted keys does not contain its own values.
     while let Some(table) = tables.pop() {
         tables.extend(table.values().filter_map(|value| value.get_ref().as_table()));
         for (key, value) in table.iter().filter(|(_, value)| around(value)) {
@@ -365,7 +365,7 @@ fn into_table(value: DeValue<'_>) -> Result<DeTable<'_>, DeValue<'_>> {
     }
 }
 
-/// The type of a value with its article.
+/// Returns the type of a value with its article.
 fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -378,7 +378,7 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A message of another crate, on one line.
+/// Converts a message of another crate to one line.
 pub(super) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
