@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -49,14 +51,20 @@ impl StatusSocket {
         &self.name
     }
 
-    /// Sends `status` to each client, on a thread of its own, until `status` returns `None`.
+    /// Sends `status` to each client, on a thread of its own, until `status` returns `None` or the returned value
+    /// drops.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn serve(self, status: impl Fn() -> Option<RigStatus> + Send + 'static) -> Result<()> {
+    pub fn serve(self, status: impl Fn() -> Option<RigStatus> + Send + 'static) -> Result<Serving> {
+        let serving = Serving { name: self.name.clone(), ended: Arc::default() };
+        let ended = Arc::clone(&serving.ended);
         let serve = move || {
             // `accept` fails for a while when the system has no file descriptor left.
             for stream in self.listener.incoming() {
+                if ended.load(Ordering::Acquire) {
+                    return;
+                }
                 let Ok(stream) = stream else {
                     thread::sleep(TIMEOUT);
                     continue;
@@ -69,7 +77,29 @@ impl StatusSocket {
                 let _ = answer(&stream, &status);
             }
         };
-        thread::Builder::new().name("status".to_owned()).spawn(serve).map(drop)
+        thread::Builder::new().name("status".to_owned()).spawn(serve)?;
+        Ok(serving)
+    }
+}
+
+/// A socket that is answered, until this drops.
+pub struct Serving {
+    name: String,
+    ended: Arc<AtomicBool>,
+}
+
+impl Serving {
+    /// Its name, by which other processes [`read`] it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        // Wakes the thread, which waits for a connection; an error means that it has ended.
+        drop(address(&self.name).and_then(|address| UnixStream::connect_addr(&address)));
     }
 }
 
@@ -137,7 +167,8 @@ mod tests {
         let name = socket.name().to_owned();
         assert!(names().unwrap().contains(&name));
         let (sender, statuses) = sync_channel(2);
-        socket.serve(move || statuses.recv().ok()).unwrap();
+        let serving = socket.serve(move || statuses.recv().ok()).unwrap();
+        assert_eq!(serving.name(), name);
         for produced in [1, 2] {
             let actor = crate::ActorStatus { produced, ..crate::ActorStatus::default() };
             let status = RigStatus { actors: vec![actor], ..RigStatus::default() };
@@ -153,13 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_gone_when_it_is_no_longer_served() {
+        let socket = StatusSocket::open().unwrap();
+        let name = socket.name().to_owned();
+        let serving = socket.serve(|| Some(RigStatus::default())).unwrap();
+        assert_eq!(read(&name).unwrap(), RigStatus::default());
+        drop(serving);
+        while names().unwrap().contains(&name) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
     fn a_client_that_does_not_read_delays_others_by_a_bounded_time() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
         // Larger than the kernel's buffer of a socket.
         let status = RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() };
         let sent = status.clone();
-        socket.serve(move || Some(sent.clone())).unwrap();
+        let _serving = socket.serve(move || Some(sent.clone())).unwrap();
         let _silent = UnixStream::connect_addr(&address(&name).unwrap()).unwrap();
         // The first read may time out itself while the server waits for the silent client.
         assert!((0..3).any(|_| read(&name).is_ok_and(|read| read == status)));

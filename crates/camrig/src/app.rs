@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
-use camrig_ipc::handshake;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -18,9 +17,6 @@ use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
-use crate::stock;
-use crate::synthetic::{self, Synthetic};
-use crate::worker;
 
 /// A camrig program: drivers and processors registered by name, and a command line that runs topologies of
 /// them.
@@ -54,15 +50,12 @@ impl App {
     /// `stats` and `verify`.
     #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
     pub fn new() -> Self {
-        let mut registry = Registry::default();
-        registry.add_driver::<Synthetic>(synthetic::DRIVER);
-        stock::register(&mut registry);
+        let mut registry = Registry::new();
         registry.set_demo(DEMO);
         Self { registry, commands: Vec::new() }
     }
 
-    /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
-    /// replaced.
+    /// As [`Registry::with_driver`].
     #[must_use]
     pub fn driver<D: Driver>(mut self, name: &str) -> Self {
         self.registry.add_driver::<D>(name);
@@ -77,8 +70,7 @@ impl App {
         self
     }
 
-    /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
-    /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
+    /// As [`Registry::with_processor`].
     #[must_use]
     pub fn processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
     where
@@ -91,10 +83,7 @@ impl App {
         self
     }
 
-    /// Registers an actix actor under the name that topologies give as `kind`. It is sent one frameset at a
-    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`.
-    /// After the last frameset it has a second to finish what it is doing; timers, and addresses of its own
-    /// that it keeps, do not hold up the end for longer.
+    /// As [`Registry::with_actor`].
     #[must_use]
     pub fn actor<O, A, F>(mut self, kind: &str, build: F) -> Self
     where
@@ -143,13 +132,10 @@ impl App {
     /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
     /// Ctrl-C.
     pub fn main(self) -> ExitCode {
-        let registry = Arc::new(self.registry);
-        match handshake::accept() {
-            Some(Ok(greeting)) => return worker::run(&registry, greeting),
-            // The supervisor is gone, or will learn of this end: nobody else is to be told.
-            Some(Err(_)) => return ExitCode::FAILURE,
-            None => {}
+        if let Some(code) = self.registry.serve_worker() {
+            return code;
         }
+        let registry = Arc::new(self.registry);
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
         cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry)

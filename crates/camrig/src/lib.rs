@@ -9,6 +9,7 @@ mod clock;
 mod control;
 mod driver;
 mod error;
+mod exit;
 mod failure;
 mod frameset;
 #[cfg(any(test, fuzzing))]
@@ -24,10 +25,11 @@ mod matching;
 mod output;
 mod plan;
 mod processor;
+mod registering;
 mod registry;
 mod report;
+mod rig;
 mod schema;
-mod status;
 mod stock;
 mod supervisor;
 mod synthetic;
@@ -47,18 +49,25 @@ pub use camrig_image::{Colorizer, Picture};
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
+pub use camrig_status as status;
 pub use clap;
 pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
+pub use exit::Exit;
 pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use registry::Registry;
+pub use report::{ActorReport, LinkReport, ProcessReport, Report};
+pub use rig::{Rig, RigHandle, RunningRig, StartError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
 pub use synthetic::{Synthetic, SyntheticOptions};
+pub use toml;
+pub use topology::{ActorTable, Placement, Problems, TopologyBuilder};
 
 /// What a program that uses camrig needs.
 pub mod prelude {

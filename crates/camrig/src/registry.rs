@@ -25,9 +25,9 @@ use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::schema::{Mismatch, OptionsSchema};
 
-/// Everything that was registered, by name.
+/// The drivers and kinds of processors that a topology can name.
 #[derive(Clone, Default)]
-pub(crate) struct Registry {
+pub struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
     absent: BTreeMap<String, Absent>,

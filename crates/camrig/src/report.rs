@@ -8,72 +8,95 @@ use camrig_status::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::exit::Exit;
 use crate::matching::MatchStatus;
 
-/// The report of a run.
+/// The report of a run. Written as JSON it is a contract: fields may be added, none is renamed.
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names)] // `camrig_report` identifies the file to a reader.
-pub(crate) struct Report {
+pub struct Report {
     /// The version of this contract.
-    pub(crate) camrig_report: u32,
-    pub(crate) topology: String,
+    pub camrig_report: u32,
+    /// The topology, as messages call it.
+    pub topology: String,
     /// Time from the start of the cameras to the end of the last actor, in seconds.
-    pub(crate) seconds: f64,
-    /// The reason for the end, in words.
-    pub(crate) exit: String,
-    pub(crate) actors: Vec<ActorReport>,
-    pub(crate) links: Vec<LinkReport>,
-    pub(crate) matching: Vec<MatchingStatus>,
-    pub(crate) processes: Vec<ProcessReport>,
+    pub seconds: f64,
+    /// The reason for the end.
+    pub exit: Exit,
+    /// In the order of the topology.
+    pub actors: Vec<ActorReport>,
+    /// In the order of the topology.
+    pub links: Vec<LinkReport>,
+    /// One for each processor with `match`.
+    pub matching: Vec<MatchingStatus>,
+    /// The supervisor's own first.
+    pub processes: Vec<ProcessReport>,
 }
 
+/// An actor in a report.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ActorReport {
-    pub(crate) name: String,
-    pub(crate) role: ActorRole,
-    pub(crate) process: String,
+pub struct ActorReport {
+    /// The name in the topology.
+    pub name: String,
+    /// Camera or processor.
+    pub role: ActorRole,
+    /// The process that hosted it.
+    pub process: String,
     /// The last state.
-    pub(crate) state: ActorState,
+    pub state: ActorState,
     /// The number of changes to each state. States without a change are omitted.
-    pub(crate) changes: BTreeMap<ActorState, u64>,
-    pub(crate) produced: u64,
+    pub changes: BTreeMap<ActorState, u64>,
+    /// Framesets that it produced, dropped ones included.
+    pub produced: u64,
     /// Framesets that were copied into shared memory because a reader in another process needs them there.
     #[serde(default)]
-    pub(crate) copied: u64,
+    pub copied: u64,
     /// Framesets that the device, its library or its driver lost before the camera actor got them.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Lost framesets by reason. Reasons without a frameset are omitted.
-    pub(crate) lost_by_reason: BTreeMap<LostReason, u64>,
-    pub(crate) restarts: u64,
-    pub(crate) errors: Vec<String>,
+    pub lost_by_reason: BTreeMap<LostReason, u64>,
+    /// The number of restarts.
+    pub restarts: u64,
+    /// The newest failures.
+    pub errors: Vec<String>,
 }
 
-/// `produced = delivered + sum(dropped) + in_flight`.
+/// A link in a report: `produced = delivered + sum(dropped) + in_flight`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LinkReport {
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) placement: LinkPlacement,
-    pub(crate) produced: u64,
-    pub(crate) delivered: u64,
+pub struct LinkReport {
+    /// The producer.
+    pub from: String,
+    /// The reader.
+    pub to: String,
+    /// Whether both ends were in the same process.
+    pub placement: LinkPlacement,
+    /// Framesets that the producer made for it.
+    pub produced: u64,
+    /// Framesets that reached the reader.
+    pub delivered: u64,
     /// By reason. Reasons without a frameset are omitted.
-    pub(crate) dropped: BTreeMap<DropReason, u64>,
-    pub(crate) in_flight: u64,
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Framesets that were still on the way.
+    pub in_flight: u64,
     /// Delivered framesets per second of the run.
-    pub(crate) rate_hz: f64,
+    pub rate_hz: f64,
     /// Time from arrival in the camera actor to the call of the processor, in microseconds.
-    pub(crate) latency_us: Latency,
+    pub latency_us: Latency,
 }
 
+/// A process in a report.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ProcessReport {
-    pub(crate) name: String,
-    pub(crate) pid: u32,
-    pub(crate) cpu_seconds: f64,
+pub struct ProcessReport {
+    /// The name in the topology.
+    pub name: String,
+    /// The process id.
+    pub pid: u32,
+    /// Processor time, in seconds.
+    pub cpu_seconds: f64,
     /// The maximum of samples taken once a second.
-    pub(crate) private_bytes_peak: u64,
+    pub private_bytes_peak: u64,
     /// The maximum of samples taken once a second.
-    pub(crate) shared_bytes: u64,
+    pub shared_bytes: u64,
 }
 
 /// Returns the matching of a processor in a run of `seconds`.

@@ -109,11 +109,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether it has said hello.
-    pub(crate) fn is_there(&self) -> bool {
-        self.orders.is_some()
-    }
-
     /// Gives an order. A worker that is gone takes none, and one that has not taken any for so long is ended: its
     /// end is an event of its own.
     pub(crate) fn order(&self, order: WorkerCommand) {

@@ -4,9 +4,11 @@
 //! of the program's own commands.
 
 mod devices;
+mod drive;
 mod list;
 mod memory;
 mod plan;
+mod progress;
 mod top;
 
 use std::io::{IsTerminal, Write};
@@ -17,11 +19,12 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::exit::Exit;
 use crate::ids::ProcessId;
 use crate::logging;
 use crate::registry::Registry;
-use crate::status::Progress;
-use crate::supervisor::{self, End, RunLimits};
+use crate::rig::Rig;
+use crate::supervisor::RunLimits;
 use crate::topology::{MAIN, Placement, Problems, Role, Topology};
 
 /// The name of the built-in topology.
@@ -256,15 +259,15 @@ fn run_topology(
     };
     plan::warn(&topology, registry);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
-    let outcome = match supervisor::run(&topology, registry, &limits, Progress::new()) {
-        Ok(outcome) => outcome,
+    let run = match drive::drive(&Rig::new(topology, registry, limits)) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("error: the rig cannot be started: {error}");
             return ExitCode::from(code::SOFTWARE);
         }
     };
     if let Some((path, mut file)) = report {
-        let written = serde_json::to_writer_pretty(&mut file, &outcome.report)
+        let written = serde_json::to_writer_pretty(&mut file, &run)
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(file));
         if let Err(error) = written {
@@ -272,11 +275,11 @@ fn run_topology(
             return ExitCode::from(code::CANT_CREATE);
         }
     }
-    match outcome.end {
-        End::Asked | End::Inputs => ExitCode::SUCCESS,
-        End::Failed => ExitCode::from(code::SOFTWARE),
-        End::Unavailable => ExitCode::from(code::UNAVAILABLE),
-        End::Interrupted => ExitCode::from(code::INTERRUPTED),
+    match run.exit {
+        Exit::Asked | Exit::Inputs => ExitCode::SUCCESS,
+        Exit::Failed => ExitCode::from(code::SOFTWARE),
+        Exit::Unavailable => ExitCode::from(code::UNAVAILABLE),
+        Exit::Interrupted => ExitCode::from(code::INTERRUPTED),
     }
 }
 

@@ -1,15 +1,15 @@
-//! How a rig is now, for whoever asks.
+//! The status of a run.
 
 use camrig_status::{MatchingStatus, RigStatus};
 
-use super::Run;
+use super::shell::Shell;
 use crate::gauge::Doing;
 use crate::ids::{ActorId, ProcessId};
 use crate::report;
 use crate::usage::{self, Usage};
 
-impl Run<'_> {
-    /// Looks at what every process uses, and at every count.
+impl Shell {
+    /// Reads what every process uses, and every count.
     pub(super) fn note_usage(&mut self) {
         let mut usages = Vec::new();
         for process in &mut self.processes {
@@ -23,24 +23,24 @@ impl Run<'_> {
             }
             usages.push(now);
         }
-        self.gauge.note(&self.rig, usages);
+        self.gauge.note(&self.wiring, usages);
     }
 
     /// Everything that is known at this moment.
     pub(super) fn status(&self) -> RigStatus {
-        let seconds = self.going_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let seconds = self.core.seconds();
         let doing = |id: ActorId| Doing {
-            state: self.actors[id.index()].state,
-            error: self.actors[id.index()].errors.back().map(String::as_str),
+            state: self.core.actor(id).state,
+            error: self.core.actor(id).errors.back().map(String::as_str),
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
-        let status = self.gauge.status(self.topology, &self.rig, seconds, doing, pid);
+        let status = self.gauge.status(&self.topology, &self.wiring, seconds, doing, pid);
         RigStatus { matching: self.matching(seconds), ..status }
     }
 
     /// What the matching of each processor that has one came to in so many seconds.
     pub(super) fn matching(&self, seconds: f64) -> Vec<MatchingStatus> {
-        let actors = self.topology.actors().iter().zip(&self.rig.match_stats);
+        let actors = self.topology.actors().iter().zip(&self.wiring.match_stats);
         let stats = actors.filter_map(|(spec, stats)| Some((&spec.name, stats.as_ref()?)));
         stats.map(|(name, stats)| report::matching(name, &stats.status(), seconds)).collect()
     }

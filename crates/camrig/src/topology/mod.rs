@@ -8,6 +8,7 @@
 //! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
 //! `matching` says what a match of several cameras is, `metrics` where numbers are served, and `problem` says what is wrong.
 
+mod builder;
 mod graph;
 mod matching;
 mod metrics;
@@ -28,8 +29,9 @@ use camrig_ipc::Overflow;
 use camrig_status::ActorRole;
 use serde::{Deserialize, Serialize};
 
+pub use self::builder::{ActorTable, TopologyBuilder};
 pub(crate) use self::metrics::MetricsSpec;
-pub(crate) use self::problem::Problems;
+pub use self::problem::Problems;
 use self::problem::Source;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
@@ -95,7 +97,7 @@ type Span = Range<usize>;
 
 /// Where actors live that do not say so themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Placement {
+pub enum Placement {
     /// Every actor in this process, on a thread of its own
     InProcess,
     /// Every actor in a process of its own

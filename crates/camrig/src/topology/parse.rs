@@ -45,7 +45,7 @@ const RESTART_KEYS: &[&str] = &["max", "window", "backoff_millis", "backoff_max_
 const PLACEMENTS: &[(&str, Placement)] =
     &[("multi-process", Placement::MultiProcess), ("in-process", Placement::InProcess)];
 
-const OVERFLOWS: &[(&str, Overflow)] = &[
+pub(super) const OVERFLOWS: &[(&str, Overflow)] = &[
     ("drop-oldest", Overflow::DropOldest),
     ("drop-newest", Overflow::DropNewest),
     ("block", Overflow::Block),

@@ -56,7 +56,7 @@ struct Problem {
 
 /// All problems of a topology, in the order of its file.
 #[derive(Debug)]
-pub(crate) struct Problems {
+pub struct Problems {
     source: Arc<Source>,
     list: Vec<Problem>,
 }
@@ -104,12 +104,12 @@ impl Problems {
     }
 
     /// Returns whether all problems are unavailable devices: trying again later may help.
-    pub(crate) fn is_unavailable(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         self.list.iter().all(|problem| problem.unavailable)
     }
 
     /// Renders the text for the user; `styled` for a terminal.
-    pub(crate) fn render(&self, styled: bool) -> String {
+    pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut texts: Vec<String> = self
             .list

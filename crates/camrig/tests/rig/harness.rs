@@ -330,9 +330,11 @@ impl Rig {
 
     /// Returns the supervisor's running workers; quicker than [`workers`](Self::workers), but without orphans.
     pub(crate) fn children(&self) -> Vec<Worker> {
-        let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|pid| Worker::of(pid.parse().ok()?)).collect()
+        // A process is listed with the thread that started it.
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids = children.collect::<Vec<_>>().concat();
+        pids.split_whitespace().filter_map(|pid| Worker::of(pid.parse().ok()?)).collect()
     }
 
     /// Returns all running workers of this rig.

@@ -16,20 +16,20 @@ const LINE_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Progress {
     /// `None` if stderr is not a terminal.
     table: Option<Footer>,
-    /// Time of the next output; `None` after [`Self::end`].
-    due: Option<Instant>,
+    /// Time of the next output.
+    due: Instant,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
         let table = std::io::stderr().is_terminal().then(Footer::default);
         let first = if table.is_some() { Duration::ZERO } else { LINE_INTERVAL };
-        Self { table, due: Some(Instant::now() + first) }
+        Self { table, due: Instant::now() + first }
     }
 
-    /// Returns whether the next output is due.
-    pub(crate) fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= Instant::now())
+    /// Returns the time until the next output is due.
+    pub(crate) fn due_in(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
     }
 
     pub(crate) fn show(&mut self, status: &RigStatus) {
@@ -40,13 +40,12 @@ impl Progress {
             eprintln!("{}", line(status));
             LINE_INTERVAL
         };
-        self.due = Some(Instant::now() + interval);
+        self.due = Instant::now() + interval;
     }
 
-    /// Stops the output and removes the table from the terminal.
+    /// Removes the table from the terminal.
     pub(crate) fn end(&mut self) {
         self.table.iter_mut().for_each(Footer::clear);
-        self.due = None;
     }
 }
 

@@ -1,0 +1,79 @@
+//! Registering drivers and processors, and serving as a worker.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler};
+use camrig_ipc::handshake;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::driver::Driver;
+use crate::frameset::FrameSet;
+use crate::output::ProcessorOutput;
+use crate::processor::{Input, Processor, ProcessorError};
+use crate::registry::Registry;
+use crate::stock;
+use crate::synthetic::{self, Synthetic};
+use crate::worker;
+
+impl Registry {
+    /// Has the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `snapshot`, `stats` and
+    /// `verify`.
+    pub fn new() -> Self {
+        let mut registry = Self::default();
+        registry.add_driver::<Synthetic>(synthetic::DRIVER);
+        stock::register(&mut registry);
+        registry
+    }
+
+    /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
+    /// replaced.
+    #[must_use]
+    pub fn with_driver<D: Driver>(mut self, name: &str) -> Self {
+        self.add_driver::<D>(name);
+        self
+    }
+
+    /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
+    /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
+    #[must_use]
+    pub fn with_processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
+    where
+        O: DeserializeOwned + JsonSchema + 'static,
+        I: Input,
+        P: Processor<I>,
+        F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
+    {
+        self.add_processor(kind, build);
+        self
+    }
+
+    /// Registers an actix actor under the name that topologies give as `kind`. It is sent one frameset at a
+    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`.
+    /// After the last frameset it has a second to finish what it is doing; timers, and addresses of its own
+    /// that it keeps, do not hold up the end for longer.
+    #[must_use]
+    pub fn with_actor<O, A, F>(mut self, kind: &str, build: F) -> Self
+    where
+        O: DeserializeOwned + JsonSchema + 'static,
+        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
+    {
+        self.add_actor(kind, build);
+        self
+    }
+
+    /// Serves as a worker when this process was started as one, and returns the exit code then; `None` in any other
+    /// process.
+    ///
+    /// Workers are this program, started again. So a program whose rigs have processes of their own calls this first in
+    /// its `main`, before any thread is started, with everything registered.
+    pub fn serve_worker(&self) -> Option<ExitCode> {
+        Some(match handshake::accept()? {
+            Ok(greeting) => worker::run(&Arc::new(self.clone()), greeting),
+            // The supervisor is gone, or learns of this end: there is nobody else to tell.
+            Err(_) => ExitCode::FAILURE,
+        })
+    }
+}

@@ -1,0 +1,538 @@
+//! The decisions of the supervisor: an event and the time in, commands out.
+//!
+//! It owns the state of every actor and process, restart policies, stall time-outs, and the order in which a rig goes,
+//! stops and ends. It deliberately does no I/O, starts no thread and reads no clock: `shell` turns what happens
+//! into events and carries out the commands, in their order. So every sequence of events can be tried out
+//! (`properties`).
+//!
+//! Events may come late, twice or from the wrong process: what an actor without an instance reports is ignored.
+//!
+//! * this module: events, commands, and the course of a run
+//! * `policy`: whether an actor that failed is restarted
+//! * `recovery`: failures, ends of processes, and what follows
+//! * `health`: actors that neither fail nor do anything
+//! * `ending`: the end of all processes
+
+mod ending;
+mod health;
+mod notice;
+mod policy;
+#[cfg(test)]
+mod properties;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use camrig_status::ActorState as State;
+
+use self::health::Watch;
+pub(super) use self::notice::Notice;
+use self::policy::Ladder;
+use super::RunLimits;
+use crate::control::ActorCommand;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::ids::{ActorId, ProcessId};
+use crate::topology::{RestartPolicy, Role, Topology};
+
+/// Maximum time between two observations.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Minimum time between two observations while a restart is due: it may have to wait for others of its process, or for
+/// a link to be settled.
+const DUE_TICK: Duration = Duration::from_millis(5);
+
+/// A rig without cameras in which nothing moves for this time, and no processor is in a call, has an actor that will
+/// never end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the decisions depend on beside events: the fixed part of a rig.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) actors: Vec<ActorSetup>,
+    /// The names of the processes, the supervisor's own first.
+    pub(super) processes: Vec<String>,
+    pub(super) limits: RunLimits,
+}
+
+/// The fixed part of an actor.
+#[derive(Clone, Debug)]
+pub(super) struct ActorSetup {
+    pub(super) name: String,
+    pub(super) is_camera: bool,
+    pub(super) process: ProcessId,
+    pub(super) restart: RestartPolicy,
+    /// `None`: it never counts as stalled.
+    pub(super) stall_timeout: Option<Duration>,
+}
+
+impl Setup {
+    pub(super) fn new(topology: &Topology, limits: RunLimits) -> Self {
+        let actors = topology.actors().iter().map(|spec| ActorSetup {
+            name: spec.name.clone(),
+            is_camera: matches!(spec.role, Role::Camera { .. }),
+            process: spec.process,
+            restart: spec.restart,
+            stall_timeout: spec.stall_timeout,
+        });
+        Self { actors: actors.collect(), processes: topology.processes().to_vec(), limits }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// The counters were read; comes at least every [`Core::pause`].
+    Observed(Observation),
+    /// A process reports that an actor is built and its device open.
+    Ready(ProcessId, ActorId),
+    /// A process reports that an actor ended without an error.
+    Finished(ProcessId, ActorId),
+    /// A process reports that an actor failed.
+    Failed(ProcessId, ActorId, Failure),
+    /// A worker process takes commands.
+    Connected(ProcessId),
+    /// A worker process could not be started.
+    NotStarted(ProcessId, String),
+    /// A worker process ended, in these words.
+    Exited(ProcessId, String),
+    /// Stop in order.
+    Stop,
+    /// Stop in order; when that was asked for before, end at once.
+    Interrupt,
+    /// The rig cannot be started: end the processes that were.
+    Abandon { started: Vec<ProcessId> },
+}
+
+/// Counters at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observation {
+    /// By actor.
+    pub(super) actors: Vec<Activity>,
+    /// Framesets that were delivered or dropped, over all links.
+    pub(super) settled_framesets: u64,
+    /// Processes at a link whose accounts are not settled after the death of an end.
+    pub(super) unsettled: BTreeSet<ProcessId>,
+}
+
+/// What the counters show of an actor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Activity {
+    /// Framesets that it has produced, or, of a processor, that were delivered to it.
+    pub(super) progress: u64,
+    /// How long it has been in its present call; `None` outside of one.
+    pub(super) called_for: Option<Duration>,
+    /// Whether it waits for readers that asked it to.
+    pub(super) is_blocked: bool,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Start a worker process.
+    StartProcess(ProcessId),
+    /// Hand a process its actors and start them: those to reset first are marked.
+    Begin { process: ProcessId, actors: Vec<(ActorId, bool)>, go: bool, stop_cameras: bool },
+    /// Let framesets flow, in every process that takes commands.
+    Go,
+    /// Stop the cameras, in every process that takes commands.
+    StopCameras,
+    /// For one actor, in its process.
+    Actor(ActorId, ActorCommand),
+    /// End the links of an actor whose process cannot.
+    EndLinks(ActorId),
+    /// A process is gone: account for what died with it.
+    Release(ProcessId),
+    /// End a process in order: all its actors have ended.
+    Exit(ProcessId),
+    /// End a process at once.
+    Kill(ProcessId),
+    /// Show the new state of an actor.
+    SetState(ActorId, State),
+    /// Count a restart of an actor.
+    CountRestart(ActorId),
+    /// Read what each process uses, before they end.
+    MeasureUsage,
+    /// Log it.
+    Log(Notice),
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Actors have not all ended.
+    Active,
+    /// Processes end; those that have not by then are killed.
+    Ending { deadline: Instant },
+    /// Every worker process is gone.
+    Over,
+}
+
+/// The state of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProcessState {
+    Down,
+    /// It was started and does not take commands yet.
+    Starting,
+    Up,
+}
+
+/// An actor's changing part.
+#[derive(Debug)]
+pub(super) struct Actor {
+    pub(super) state: State,
+    /// The number of changes to each state.
+    pub(super) changes: BTreeMap<State, u64>,
+    /// The newest of its failures.
+    pub(super) errors: VecDeque<String>,
+    /// Whether its last failure was a missing device.
+    unavailable: bool,
+    ladder: Ladder,
+    watch: Watch,
+    /// When its next instance is due; `None` while it has one.
+    due: Option<Due>,
+}
+
+/// When the next instance of an actor is due.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Instant,
+    /// Whether its device is reset first.
+    reset: bool,
+}
+
+/// The supervisor's state.
+#[derive(Debug)]
+pub(super) struct Core {
+    setup: Setup,
+    actors: Vec<Actor>,
+    processes: Vec<ProcessState>,
+    observed: Observation,
+    phase: Phase,
+    /// The time of the event at hand.
+    now: Instant,
+    going_since: Option<Instant>,
+    /// When the last actor had ended.
+    ended_at: Option<Instant>,
+    stopping: bool,
+    /// Whether the end, when it comes, is one that was asked for.
+    asked: bool,
+    interrupted: bool,
+    /// What was settled when it last grew, and when that was.
+    drained: (u64, Instant),
+    commands: Vec<Command>,
+}
+
+impl Core {
+    /// A rig that is not started.
+    pub(super) fn new(setup: Setup, now: Instant) -> Self {
+        let actor = |setup: &ActorSetup| Actor {
+            state: State::default(),
+            changes: BTreeMap::new(),
+            errors: VecDeque::new(),
+            unavailable: false,
+            ladder: Ladder::new(setup.restart, setup.is_camera),
+            watch: Watch::begin(now),
+            due: None,
+        };
+        Self {
+            actors: setup.actors.iter().map(actor).collect(),
+            processes: vec![ProcessState::Down; setup.processes.len()],
+            observed: Observation {
+                actors: vec![Activity::default(); setup.actors.len()],
+                ..Observation::default()
+            },
+            phase: Phase::Active,
+            now,
+            going_since: None,
+            ended_at: None,
+            stopping: false,
+            asked: setup.limits.framesets.is_some(),
+            interrupted: false,
+            drained: (0, now),
+            commands: Vec::new(),
+            setup,
+        }
+    }
+
+    /// Starts every process, and the actors of the supervisor's own.
+    pub(super) fn begin(&mut self, now: Instant) -> Vec<Command> {
+        self.now = now;
+        for process in (1..self.processes.len()).map(ProcessId::new) {
+            self.start_process(process);
+        }
+        self.begin_actors(ProcessId::MAIN);
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Takes what happened at `now`, and returns what is to be done.
+    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Command> {
+        self.now = now;
+        match self.phase {
+            Phase::Active => self.on_active(event),
+            Phase::Ending { deadline } => self.on_ending(&event, deadline),
+            Phase::Over => {}
+        }
+        if self.phase == Phase::Active && (self.interrupted || self.actors.iter().all(Actor::has_ended)) {
+            self.end_processes();
+        }
+        std::mem::take(&mut self.commands)
+    }
+
+    fn on_active(&mut self, event: Event) {
+        match event {
+            Event::Observed(observation) => self.on_observed(observation),
+            Event::Ready(process, id) => {
+                if self.has_instance(process, id) && is_beginning(self.actor(id).state) {
+                    self.on_ready(id);
+                }
+            }
+            Event::Finished(process, id) => {
+                if self.has_instance(process, id) {
+                    self.set_state(id, State::Finished);
+                }
+            }
+            Event::Failed(process, id, failure) => {
+                if self.has_instance(process, id) {
+                    self.fail(id, failure);
+                }
+            }
+            Event::Connected(process) => {
+                if self.process(process) == Some(ProcessState::Starting) {
+                    self.begin_actors(process);
+                }
+            }
+            Event::NotStarted(process, error) => {
+                if self.process(process) == Some(ProcessState::Starting) {
+                    self.processes[process.index()] = ProcessState::Down;
+                    self.fail_process(process, &format!("cannot be started: {error}"));
+                }
+            }
+            Event::Exited(process, how) => self.on_exited(process, &how),
+            Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
+            Event::Stop | Event::Interrupt => self.stop_as_asked(),
+            Event::Abandon { started } => {
+                for process in (1..self.processes.len()).map(ProcessId::new) {
+                    if !started.contains(&process) {
+                        self.processes[process.index()] = ProcessState::Down;
+                    }
+                }
+                self.end_processes();
+            }
+        }
+    }
+
+    fn on_observed(&mut self, observation: Observation) {
+        self.observed = observation;
+        self.observed.actors.resize(self.actors.len(), Activity::default());
+        self.go_when_ready();
+        self.look_after_actors();
+        self.begin_what_is_due();
+        let going = self.going_since.map(|since| self.now.saturating_duration_since(since));
+        if self.setup.limits.time.is_some_and(|limit| going.is_some_and(|going| going >= limit)) {
+            self.stop_as_asked();
+        }
+        self.look_at_drain();
+    }
+
+    /// Maximum time until the next observation.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        let dues = self.actors.iter().filter_map(|actor| actor.due);
+        let next = dues.map(|due| due.at.saturating_duration_since(now)).min();
+        next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
+    }
+
+    /// Whether every worker process is gone, and nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Whether the rig stops, or its actors have ended.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping || self.phase != Phase::Active
+    }
+
+    /// Seconds from the moment in which every actor was ready to the end of the last one, or to the last event.
+    pub(super) fn seconds(&self) -> f64 {
+        let end = self.ended_at.unwrap_or(self.now);
+        self.going_since.map_or(0.0, |since| end.saturating_duration_since(since).as_secs_f64())
+    }
+
+    pub(super) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub(super) fn actor(&self, id: ActorId) -> &Actor {
+        &self.actors[id.index()]
+    }
+
+    /// Whether a process takes commands.
+    pub(super) fn is_up(&self, process: ProcessId) -> bool {
+        self.process(process) == Some(ProcessState::Up)
+    }
+
+    /// Why the run ended, as far as it has.
+    pub(super) fn exit(&self) -> Exit {
+        let failed = || self.actors.iter().filter(|actor| actor.state == State::Failed);
+        match (
+            self.interrupted,
+            failed().next().is_some(),
+            failed().any(|actor| actor.unavailable),
+            self.asked,
+        ) {
+            (true, ..) => Exit::Interrupted,
+            (_, true, true, _) => Exit::Unavailable,
+            (_, true, false, _) => Exit::Failed,
+            (.., true) => Exit::Asked,
+            (.., false) => Exit::Inputs,
+        }
+    }
+
+    fn process(&self, process: ProcessId) -> Option<ProcessState> {
+        self.processes.get(process.index()).copied()
+    }
+
+    /// Whether an actor lives in this process now: reports of any other are late or wrong.
+    fn has_instance(&self, process: ProcessId, id: ActorId) -> bool {
+        let Some(actor) = self.actors.get(id.index()) else { return false };
+        self.process_of(id) == process && self.is_up(process) && !actor.has_ended() && actor.due.is_none()
+    }
+
+    fn start_process(&mut self, process: ProcessId) {
+        self.processes[process.index()] = ProcessState::Starting;
+        self.commands.push(Command::StartProcess(process));
+    }
+
+    /// Hands a process the actors that have not ended.
+    fn begin_actors(&mut self, process: ProcessId) {
+        self.processes[process.index()] = ProcessState::Up;
+        let living: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
+        let actors = living.into_iter().map(|id| (id, self.take_due(id))).collect();
+        self.commands.push(Command::Begin {
+            process,
+            actors,
+            go: self.going_since.is_some(),
+            stop_cameras: self.stopping,
+        });
+    }
+
+    /// An instance of an actor begins; returns whether its device is reset first.
+    fn take_due(&mut self, id: ActorId) -> bool {
+        let now = self.now;
+        let actor = self.actor_mut(id);
+        actor.watch = Watch::begin(now);
+        actor.due.take().is_some_and(|due| due.reset)
+    }
+
+    fn on_ready(&mut self, id: ActorId) {
+        let going = self.going_since.is_some();
+        if going && self.actor(id).state.is_between_instances() {
+            self.commands.push(Command::CountRestart(id));
+            self.log(Notice::RunsAgain(id));
+        }
+        self.actor_mut(id).watch = Watch::begin(self.now);
+        self.set_state(id, if going { State::Running } else { State::Ready });
+    }
+
+    fn go_when_ready(&mut self) {
+        let waiting = |actor: &Actor| actor.state == State::Starting;
+        if self.going_since.is_some() || self.stopping || self.actors.iter().any(waiting) {
+            return;
+        }
+        for id in self.ids() {
+            if self.actor(id).state == State::Ready {
+                self.actor_mut(id).watch = Watch::begin(self.now);
+                self.set_state(id, State::Running);
+            }
+        }
+        self.going_since = Some(self.now);
+        self.commands.push(Command::Go);
+    }
+
+    fn stop_as_asked(&mut self) {
+        self.asked = true;
+        self.stop();
+    }
+
+    /// Stops the cameras; everything else ends when it has no more input.
+    fn stop(&mut self) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        self.commands.push(Command::StopCameras);
+        // Between two instances: a camera ends there, a processor is restarted, for what is in flight.
+        for id in self.ids() {
+            if !self.actor(id).state.is_between_instances() {
+                continue;
+            }
+            let now = self.now;
+            if self.is_camera(id) {
+                self.give_up(id);
+            } else if let Some(due) = &mut self.actor_mut(id).due {
+                due.at = now;
+            }
+        }
+    }
+
+    /// Gives up the rest of a rig that should end and in which nothing moves.
+    fn look_at_drain(&mut self) {
+        let ended = self.actors.iter().filter(|actor| actor.has_ended()).count() as u64;
+        let settled = self.observed.settled_framesets + ended;
+        if !self.is_draining() || settled != self.drained.0 || self.some_are_in_a_call() {
+            self.drained = (settled, self.now);
+        } else if self.now.saturating_duration_since(self.drained.1) >= DRAIN_TIMEOUT {
+            self.give_up_on_the_rest();
+        }
+    }
+
+    /// Whether no camera will produce another frameset, so that everything left has to end.
+    fn is_draining(&self) -> bool {
+        self.stopping || self.ids().all(|id| !self.is_camera(id) || self.actor(id).has_ended())
+    }
+
+    fn set_state(&mut self, id: ActorId, state: State) {
+        let actor = self.actor_mut(id);
+        if actor.state != state {
+            *actor.changes.entry(state).or_default() += 1;
+        }
+        actor.state = state;
+        self.commands.push(Command::SetState(id, state));
+    }
+
+    fn log(&mut self, notice: Notice) {
+        self.commands.push(Command::Log(notice));
+    }
+
+    fn actor_mut(&mut self, id: ActorId) -> &mut Actor {
+        &mut self.actors[id.index()]
+    }
+
+    fn is_camera(&self, id: ActorId) -> bool {
+        self.setup.actors[id.index()].is_camera
+    }
+
+    fn process_of(&self, id: ActorId) -> ProcessId {
+        self.setup.actors[id.index()].process
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ActorId> + use<> {
+        (0..self.actors.len()).map(ActorId::new)
+    }
+
+    fn actors_of(&self, process: ProcessId) -> impl Iterator<Item = ActorId> {
+        self.ids().filter(move |&id| self.process_of(id) == process)
+    }
+}
+
+/// Whether an actor has an instance that is not ready, or waits for one.
+fn is_beginning(state: State) -> bool {
+    state == State::Starting || state.is_between_instances()
+}
+
+impl Actor {
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.has_ended()
+    }
+}

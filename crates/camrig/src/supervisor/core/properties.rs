@@ -1,0 +1,392 @@
+//! Random sequences of faults, restarts, stops, late and duplicate reports against the core.
+//!
+//! A world of processes and actors carries out every command, and checks on the way that it may be given: no actor
+//! has two instances, one that was given up gets no command, restarts stay below their limit, cameras stop before
+//! processes end. What a world that has ended its part does to the rest is the test's choice: it answers, or never
+//! does anything but die when it is killed. The run has to end either way, for the right reason.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::supervisor::core::policy::Decision;
+
+/// Observations within which every run has to end, in steps of [`STEP`].
+const OBSERVATIONS_MAX: usize = 2_000;
+
+/// Time between two observations at the end.
+const STEP: Duration = Duration::from_millis(500);
+
+/// An actor's instance in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instance {
+    None,
+    Beginning,
+    Ready,
+}
+
+/// A process in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Process {
+    Down,
+    Started,
+    Connected,
+}
+
+/// A thing that happens, at a place that is taken modulo those that there are.
+#[derive(Clone, Copy, Debug)]
+struct Act {
+    kind: u8,
+    place: usize,
+    flag: bool,
+    millis: u64,
+}
+
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+struct World {
+    core: Core,
+    now: Instant,
+    processes: Vec<Process>,
+    killed: BTreeSet<ProcessId>,
+    instances: Vec<Instance>,
+    states: Vec<State>,
+    /// When it was decided to restart each actor.
+    restarts: Vec<Vec<Instant>>,
+    given_up: Vec<bool>,
+    progress: Vec<u64>,
+    went: bool,
+    stopped: bool,
+    asked: bool,
+    interrupted: bool,
+    ended: bool,
+}
+
+impl World {
+    fn new(setup: Setup) -> Self {
+        let (now, actors, processes) = (Instant::now(), setup.actors.len(), setup.processes.len());
+        let mut world = Self {
+            core: Core::new(setup, now),
+            now,
+            processes: vec![Process::Down; processes],
+            killed: BTreeSet::new(),
+            instances: vec![Instance::None; actors],
+            states: vec![State::Starting; actors],
+            restarts: vec![Vec::new(); actors],
+            given_up: vec![false; actors],
+            progress: vec![0; actors],
+            went: false,
+            stopped: false,
+            asked: false,
+            interrupted: false,
+            ended: false,
+        };
+        let commands = world.core.begin(now);
+        world.carry_out(commands);
+        world
+    }
+
+    fn setup(&self, id: ActorId) -> &ActorSetup {
+        &self.core.setup.actors[id.index()]
+    }
+
+    fn all_have_ended(&self) -> bool {
+        self.states.iter().all(|state| state.has_ended())
+    }
+
+    /// Gives the core an event that is true in this world.
+    fn tell(&mut self, event: Event) {
+        let active = !self.ended && !self.all_have_ended();
+        match event {
+            Event::Interrupt if active && self.asked && self.stopped => self.interrupted = true,
+            Event::Stop | Event::Interrupt if active => self.asked = true,
+            _ => {}
+        }
+        let commands = self.core.on(event, self.now);
+        self.carry_out(commands);
+    }
+
+    /// Gives the core an event that is late, doubled or from the wrong process.
+    fn mislead(&mut self, event: Event) {
+        let text = format!("{event:?}");
+        assert_eq!(self.core.on(event, self.now), [], "after {text}");
+    }
+
+    fn observe(&mut self, called_for: Option<Duration>, unsettled: BTreeSet<ProcessId>) {
+        let activity = |&progress: &u64| Activity { progress, called_for, is_blocked: false };
+        let actors = self.progress.iter().map(activity).collect();
+        let settled_framesets = self.progress.iter().sum();
+        self.tell(Event::Observed(Observation { actors, settled_framesets, unsettled }));
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            self.carry_out_one(command);
+        }
+    }
+
+    fn carry_out_one(&mut self, command: Command) {
+        match command {
+            Command::StartProcess(process) => {
+                assert_eq!(self.processes[process.index()], Process::Down, "{process:?} is started twice");
+                assert!(process != ProcessId::MAIN && !self.ended, "{process:?} is started");
+                self.processes[process.index()] = Process::Started;
+            }
+            Command::Begin { process, actors, go, stop_cameras } => {
+                assert_eq!((go, stop_cameras), (self.went, self.stopped));
+                self.processes[process.index()] = Process::Connected;
+                for (id, reset) in actors {
+                    self.begin(id, process, reset);
+                }
+            }
+            Command::Go => {
+                assert!(!self.went && !self.stopped, "goes twice, or after the stop");
+                assert!(!self.states.contains(&State::Starting) && !self.states.contains(&State::Ready));
+                self.went = true;
+            }
+            Command::StopCameras => {
+                assert!(!self.stopped, "stops twice");
+                self.stopped = true;
+            }
+            Command::Actor(id, ActorCommand::Restart { reset }) => {
+                self.begin(id, self.setup(id).process, reset);
+            }
+            Command::Actor(id, command) => {
+                self.check_alive(id);
+                if command == ActorCommand::GiveUp {
+                    self.give_up(id);
+                }
+            }
+            Command::EndLinks(id) => self.give_up(id),
+            Command::Release(process) => {
+                assert_eq!(self.processes[process.index()], Process::Down);
+            }
+            Command::Exit(process) => {
+                let mut actors = self.core.actors_of(process);
+                assert!(actors.all(|id| self.states[id.index()] == State::Finished), "{process:?} exits");
+                assert!(self.ended);
+                drop(actors);
+                // It does as it is told.
+                self.killed.insert(process);
+            }
+            Command::Kill(process) => {
+                assert_ne!(self.processes[process.index()], Process::Down);
+                self.killed.insert(process);
+            }
+            Command::SetState(id, state) => self.set_state(id, state),
+            Command::CountRestart(id) => assert!(self.states[id.index()].is_between_instances()),
+            Command::MeasureUsage => {
+                assert!(!self.ended && (self.all_have_ended() || self.interrupted), "ends too early");
+                self.ended = true;
+            }
+            Command::Log(Notice::Failed { decision: Decision::Restart { reset, .. }, actor, .. }) => {
+                assert!(!reset || self.setup(actor).is_camera);
+            }
+            Command::Log(notice) => assert!(!notice.text(&self.core.setup).is_empty()),
+        }
+    }
+
+    fn begin(&mut self, id: ActorId, process: ProcessId, reset: bool) {
+        self.check_alive(id);
+        assert_eq!(self.setup(id).process, process);
+        assert_eq!(self.processes[process.index()], Process::Connected);
+        assert_eq!(self.instances[id.index()], Instance::None, "{id:?} has two instances");
+        assert!(!reset || self.setup(id).is_camera);
+        self.instances[id.index()] = Instance::Beginning;
+    }
+
+    fn check_alive(&self, id: ActorId) {
+        assert!(!self.given_up[id.index()], "{id:?} was given up and gets a command");
+        assert_ne!(self.states[id.index()], State::Finished);
+    }
+
+    fn give_up(&mut self, id: ActorId) {
+        self.given_up[id.index()] = true;
+        self.instances[id.index()] = Instance::None;
+    }
+
+    fn set_state(&mut self, id: ActorId, state: State) {
+        assert!(!self.states[id.index()].has_ended(), "{id:?} has ended");
+        if state == State::Restarting {
+            let (window, max) = (self.setup(id).restart.window, self.setup(id).restart.max);
+            let restarts = &mut self.restarts[id.index()];
+            restarts.push(self.now);
+            let recent = restarts.iter().filter(|&&at| self.now.duration_since(at) < window).count();
+            assert!(recent <= max, "{id:?} is restarted {recent} times");
+        }
+        self.states[id.index()] = state;
+    }
+
+    /// A process ends, and its actors with it.
+    fn die(&mut self, process: ProcessId) {
+        self.processes[process.index()] = Process::Down;
+        self.killed.remove(&process);
+        for id in self.core.actors_of(process).collect::<Vec<_>>() {
+            self.instances[id.index()] = Instance::None;
+        }
+        self.tell(Event::Exited(process, "was killed".to_owned()));
+    }
+
+    /// A report of an actor: a true one when its instance can make it, a misleading one otherwise.
+    fn report(&mut self, id: ActorId, event: impl Fn(ProcessId, ActorId) -> Event, after: Instance) {
+        let process = self.setup(id).process;
+        let instance = self.instances[id.index()];
+        let is_ready = after == Instance::Ready;
+        let possible = !self.ended
+            && match instance {
+                Instance::None => false,
+                Instance::Beginning => true,
+                Instance::Ready => !is_ready,
+            };
+        if possible {
+            self.instances[id.index()] = after;
+            self.tell(event(process, id));
+        } else {
+            self.mislead(event(process, id));
+        }
+    }
+
+    fn act(&mut self, Act { kind, place, flag, millis }: Act) {
+        let id = ActorId::new(place % self.instances.len());
+        let process = ProcessId::new(place % self.processes.len());
+        let failure = Failure { unavailable: flag, ..Failure::new("broken") };
+        match kind {
+            0..=4 => {
+                self.now += Duration::from_millis(millis);
+                for (progress, instance) in self.progress.iter_mut().zip(&self.instances) {
+                    *progress += u64::from(flag && *instance == Instance::Ready);
+                }
+                let unsettled = if flag { BTreeSet::from([process]) } else { BTreeSet::new() };
+                self.observe((kind == 0).then_some(Duration::from_secs(60)), unsettled);
+            }
+            5..=8 => self.report(id, Event::Ready, Instance::Ready),
+            9 => self.report(id, Event::Finished, Instance::None),
+            10 | 11 => {
+                self.report(id, |process, id| Event::Failed(process, id, failure.clone()), Instance::None);
+            }
+            12..=14 => match self.processes[process.index()] {
+                Process::Started => self.tell(Event::Connected(process)),
+                _ => self.mislead(Event::Connected(process)),
+            },
+            15 => match self.processes[process.index()] {
+                Process::Started if flag => {
+                    self.processes[process.index()] = Process::Down;
+                    self.killed.remove(&process);
+                    self.tell(Event::NotStarted(process, "no memory".to_owned()));
+                }
+                Process::Started => {}
+                _ => self.mislead(Event::NotStarted(process, "no memory".to_owned())),
+            },
+            16 => match self.processes[process.index()] {
+                Process::Down => self.mislead(Event::Exited(process, "was killed".to_owned())),
+                _ if process == ProcessId::MAIN => {
+                    self.mislead(Event::Exited(process, "was killed".to_owned()));
+                }
+                _ => self.die(process),
+            },
+            17 => {
+                let mut others = (0..self.processes.len()).map(ProcessId::new);
+                if let Some(wrong) = others.find(|&other| other != self.setup(id).process) {
+                    self.mislead(Event::Finished(wrong, id));
+                }
+                let nobody = ActorId::new(self.instances.len());
+                self.mislead(Event::Ready(process, nobody));
+            }
+            18 => self.killed.clone().into_iter().for_each(|process| self.die(process)),
+            19 => self.tell(Event::Stop),
+            _ => self.tell(Event::Interrupt),
+        }
+    }
+
+    /// Ends the run: the world reports what it should, or nothing at all.
+    fn end(&mut self, answers: bool) {
+        self.tell(Event::Stop);
+        for _ in 0..OBSERVATIONS_MAX {
+            if self.core.is_over() {
+                return self.check_end();
+            }
+            self.now += STEP;
+            self.observe(None, BTreeSet::new());
+            self.killed.clone().into_iter().for_each(|process| self.die(process));
+            for process in (0..self.processes.len()).map(ProcessId::new).filter(|_| answers) {
+                if self.processes[process.index()] == Process::Started {
+                    self.tell(Event::Connected(process));
+                }
+            }
+            for id in (0..self.instances.len()).map(ActorId::new).filter(|_| answers) {
+                if !self.ended && self.instances[id.index()] != Instance::None {
+                    self.report(id, Event::Finished, Instance::None);
+                }
+            }
+        }
+        panic!("it never ends: {:?}", self.core);
+    }
+
+    fn check_end(&self) {
+        assert!(self.processes[1..].iter().all(|process| *process == Process::Down));
+        let failed = self.states.contains(&State::Failed);
+        match self.core.exit() {
+            Exit::Interrupted => assert!(self.interrupted),
+            Exit::Failed | Exit::Unavailable => assert!(failed && !self.interrupted),
+            Exit::Asked => assert!(!failed && self.asked && !self.interrupted),
+            Exit::Inputs => assert!(!failed && !self.asked && !self.interrupted),
+        }
+        for (id, actor) in self.core.actors.iter().enumerate() {
+            assert_eq!(actor.state, self.states[id]);
+            assert!(actor.errors.len() <= recovery::ERRORS_MAX);
+        }
+    }
+}
+
+fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
+    let actor = (any::<bool>(), 0..processes, 0_usize..4, any::<bool>());
+    let actor = actor.prop_map(|(is_camera, process, max, may_stall)| ActorSetup {
+        name: "actor".to_owned(),
+        is_camera,
+        process: ProcessId::new(process),
+        restart: RestartPolicy {
+            max,
+            window: Duration::from_secs(5),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(400),
+            device_timeout: Duration::from_secs(3),
+        },
+        stall_timeout: may_stall.then_some(Duration::from_secs(1)),
+    });
+    prop::collection::vec(actor, 1..6)
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    (1_usize..4).prop_flat_map(|processes| {
+        let names = (0..processes).map(|process| format!("p{process}")).collect::<Vec<_>>();
+        let time = prop_oneof![Just(None)];
+        (actors(processes), time).prop_map(move |(actors, time)| Setup {
+            actors,
+            processes: names.clone(),
+            limits: RunLimits { time, framesets: None },
+        })
+    })
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    // The last kinds end a run, so that they are rare.
+    let kind = prop_oneof![40 => 0_u8..19, 1 => 19_u8..21];
+    let act = (kind, any::<usize>(), any::<bool>(), 0_u64..2_000);
+    prop::collection::vec(
+        act.prop_map(|(kind, place, flag, millis)| Act { kind, place, flag, millis }),
+        0..200,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5_000) })]
+
+    #[test]
+    fn every_run_ends_in_order(setup in setups(), acts in acts(), answers: bool) {
+        let mut world = World::new(setup);
+        for act in acts {
+            world.act(act);
+        }
+        world.end(answers);
+    }
+}

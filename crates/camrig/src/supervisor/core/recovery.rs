@@ -1,0 +1,120 @@
+//! What follows when an actor fails or a process ends: a restart, or the end of its links.
+//!
+//! An actor's links outlive its instances. Between two of them its readers wait, and what it would have read is
+//! dropped and counted; when it has failed for good its links end. No other actor waits for it.
+
+use camrig_status::ActorState as State;
+
+use super::policy::Decision;
+use super::{Command, Core, Due, Notice, ProcessState};
+use crate::control::ActorCommand;
+use crate::failure::Failure;
+use crate::ids::{ActorId, ProcessId};
+
+/// Maximum number of failures of one actor that the report lists; older ones were logged.
+pub(super) const ERRORS_MAX: usize = 32;
+
+impl Core {
+    /// An actor failed: decides what becomes of it.
+    pub(super) fn fail(&mut self, id: ActorId, failure: Failure) {
+        let now = self.now;
+        let Failure { message, unavailable, in_vain } = failure;
+        let decision = if self.going_since.is_none() || self.stopping || in_vain {
+            // What never worked will not work the next time either; what is stopping need not.
+            Decision::GiveUp(None)
+        } else {
+            self.actor_mut(id).ladder.decide(now, unavailable)
+        };
+        let waits_again = self.actor(id).state == State::WaitingForDevice
+            && matches!(decision, Decision::WaitForDevice { .. });
+        if !waits_again {
+            self.log(Notice::Failed { actor: id, message: message.clone(), decision: decision.clone() });
+        }
+        let actor = self.actor_mut(id);
+        actor.unavailable = unavailable;
+        if !waits_again {
+            actor.errors.push_back(message);
+            if actor.errors.len() > ERRORS_MAX {
+                actor.errors.pop_front();
+            }
+        }
+        match decision {
+            Decision::Restart { pause, reset } => {
+                actor.due = Some(Due { at: now + pause, reset });
+                self.set_state(id, State::Restarting);
+            }
+            Decision::WaitForDevice { pause } => {
+                actor.due = Some(Due { at: now + pause, reset: false });
+                self.set_state(id, State::WaitingForDevice);
+            }
+            Decision::GiveUp(_) => {
+                self.give_up(id);
+                // A rig goes on with one camera less, but not without a processor that it was built for, and not
+                // when it never got going.
+                if self.going_since.is_none() || !self.is_camera(id) {
+                    self.stop();
+                }
+            }
+        }
+    }
+
+    /// An actor has failed for good: its links end.
+    pub(super) fn give_up(&mut self, id: ActorId) {
+        self.actor_mut(id).due = None;
+        self.set_state(id, State::Failed);
+        self.commands.push(if self.is_up(self.process_of(id)) {
+            Command::Actor(id, ActorCommand::GiveUp)
+        } else {
+            Command::EndLinks(id)
+        });
+    }
+
+    /// A process is gone, and its actors have failed.
+    pub(super) fn on_exited(&mut self, process: ProcessId, how: &str) {
+        if !self.release(process) {
+            return;
+        }
+        // Those that were given up may have died before they learned of it.
+        let ended: Vec<_> = self.actors_of(process).filter(|&id| self.actor(id).has_ended()).collect();
+        self.commands.extend(ended.into_iter().map(Command::EndLinks));
+        self.fail_process(process, how);
+    }
+
+    /// Fails every actor of a process that is gone.
+    pub(super) fn fail_process(&mut self, process: ProcessId, how: &str) {
+        let message = format!("process `{}` {how}", self.setup.processes[process.index()]);
+        let left: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
+        for id in left {
+            // The failure of one may have ended another.
+            if !self.actor(id).has_ended() {
+                self.fail(id, Failure::new(&message));
+            }
+        }
+    }
+
+    /// Begins the next instance of every actor whose pause is over.
+    pub(super) fn begin_what_is_due(&mut self) {
+        for process in (0..self.processes.len()).map(ProcessId::new) {
+            let now = self.now;
+            let is_due = |id: &ActorId| self.actor(*id).due.is_some_and(|due| due.at <= now);
+            let living = self.actors_of(process).filter(|&id| !self.actor(id).has_ended());
+            let (due, waiting): (Vec<_>, Vec<_>) = living.partition(is_due);
+            match self.processes[process.index()] {
+                ProcessState::Up => {
+                    for id in due {
+                        let reset = self.take_due(id);
+                        self.commands.push(Command::Actor(id, ActorCommand::Restart { reset }));
+                    }
+                }
+                // They begin together, when nothing of the process before is left to account for.
+                ProcessState::Down => {
+                    let settled = !self.observed.unsettled.contains(&process);
+                    if !due.is_empty() && waiting.is_empty() && settled {
+                        self.start_process(process);
+                    }
+                }
+                ProcessState::Starting => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Around the core: messages and counters become events, and commands are carried out.
+//!
+//! It deliberately decides nothing about a run.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use camrig_http::Server;
+use camrig_status::socket::{Serving, StatusSocket};
+use ipc_channel::ipc::IpcSender;
+
+use super::core::{Activity, Command, Core, Event, Observation, Setup};
+use super::progress::{Progress, Stage};
+use super::{Message, RunLimits};
+use crate::clock::monotonic_nanos;
+use crate::control::{ActorCommand, ActorEvent, Part, WorkerCommand};
+use crate::gauge::Gauge;
+use crate::host::{Host, Hosted};
+use crate::ids::{ActorId, ProcessId};
+use crate::registry::Registry;
+use crate::report::Report;
+use crate::topology::{MetricsSpec, Topology};
+use crate::usage::Usage;
+use crate::wiring::{Beginning, Rig as Wiring};
+use crate::workers::{Worker, WorkerEvent};
+
+/// How often it reads what processes use.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A process of the rig: first the supervisor's own, which has no worker, then the others.
+#[derive(Default)]
+pub(super) struct Process {
+    /// `None` while it is not there.
+    worker: Option<Worker>,
+    pub(super) pid: u32,
+    /// Where it takes commands, until it begins.
+    connected: Option<IpcSender<WorkerCommand>>,
+    /// Why it was killed.
+    fault: Option<String>,
+    /// Maximum use that was seen; processor time of all workers that were this process.
+    pub(super) usage: Usage,
+    /// Processor time of those that are gone.
+    pub(super) spent_seconds: f64,
+    /// The signal that has stopped it, as long as it is stopped.
+    stopped_by: Option<String>,
+}
+
+/// A run in progress, and what the supervisor holds for it.
+pub(super) struct Shell {
+    pub(super) topology: Arc<Topology>,
+    registry: Arc<Registry>,
+    pub(super) core: Core,
+    pub(super) wiring: Wiring,
+    pub(super) gauge: Gauge,
+    pub(super) processes: Vec<Process>,
+    /// The actors of this process.
+    hosted: Option<Hosted>,
+    /// Whether everything was started; until then a failure to start something is that of the rig.
+    begun: bool,
+    start_error: Option<io::Error>,
+    sender: SyncSender<Message>,
+    messages: Receiver<Message>,
+    metrics: Option<Server>,
+    socket: Serving,
+}
+
+impl Shell {
+    /// Starts every process, and the actors of this one.
+    ///
+    /// # Errors
+    /// When the system has no processes or descriptors left. Nothing is left running.
+    pub(super) fn start(
+        topology: Arc<Topology>,
+        registry: &Arc<Registry>,
+        limits: RunLimits,
+        sender: SyncSender<Message>,
+        messages: Receiver<Message>,
+    ) -> io::Result<Self> {
+        let socket = StatusSocket::open()?;
+        let wiring = Wiring::new(&topology, socket.name(), limits.framesets)?;
+        let metrics = topology.metrics().map(|metrics| serve_metrics(metrics, socket.name())).transpose()?;
+        let asked = sender.clone();
+        let socket = socket.serve(move || {
+            let (answer, status) = sync_channel(1);
+            // `None` means that the run is over.
+            asked.send(Message::Status(answer)).ok()?;
+            status.recv().ok()
+        })?;
+        let mut shell = Self {
+            core: Core::new(Setup::new(&topology, limits), Instant::now()),
+            processes: topology.processes().iter().map(|_| Process::default()).collect(),
+            topology,
+            registry: Arc::clone(registry),
+            wiring,
+            gauge: Gauge::default(),
+            hosted: None,
+            begun: false,
+            start_error: None,
+            sender,
+            messages,
+            metrics,
+            socket,
+        };
+        shell.process_mut(ProcessId::MAIN).pid = std::process::id();
+        shell.begin()?;
+        Ok(shell)
+    }
+
+    /// Where the rig's numbers are served.
+    pub(super) fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Server::address)
+    }
+
+    /// The name of the status socket.
+    pub(super) fn name(&self) -> &str {
+        self.socket.name()
+    }
+
+    /// Drives the run to its end.
+    pub(super) fn drive(mut self, progress: &Progress) -> Report {
+        let over = Over(progress);
+        let mut usage_at = Instant::now();
+        while !self.core.is_over() {
+            if self.core.is_stopping() {
+                progress.set(Stage::Stopping);
+            }
+            self.step();
+            if usage_at.elapsed() >= USAGE_INTERVAL && !self.core.is_stopping() {
+                usage_at = Instant::now();
+                self.note_usage();
+            }
+        }
+        self.settle_links();
+        progress.set_last_status(self.status());
+        let report = self.report();
+        // The address and the socket are free before anybody learns that the run is over.
+        drop(self);
+        drop(over);
+        report
+    }
+
+    /// Carries out what a run begins with. A failure ends everything again.
+    fn begin(&mut self) -> io::Result<()> {
+        for command in self.core.begin(Instant::now()) {
+            self.carry_out(command);
+            if let Some(error) = self.start_error.take() {
+                self.abandon();
+                return Err(error);
+            }
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Ends the workers that were started.
+    fn abandon(&mut self) {
+        let processes = self.processes.iter().enumerate();
+        let started = processes.filter(|(_, process)| process.worker.is_some());
+        let started = started.map(|(index, _)| ProcessId::new(index)).collect();
+        self.decide(Event::Abandon { started });
+        while !self.core.is_over() {
+            self.step();
+        }
+    }
+
+    /// Waits for a message until the next observation is due, and takes both.
+    fn step(&mut self) {
+        let pause = self.core.pause(Instant::now());
+        if let Ok(message) = self.messages.recv_timeout(pause) {
+            self.take(message);
+        }
+        self.note_stopped_processes();
+        self.settle_links();
+        let observation = self.observe();
+        self.decide(Event::Observed(observation));
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            // The asking thread may have gone.
+            Message::Status(answer) => drop(answer.try_send(self.status())),
+            Message::Actor(event) => self.decide(actor_event(ProcessId::MAIN, event)),
+            Message::Worker(process, WorkerEvent::Actor(event)) => self.decide(actor_event(process, event)),
+            Message::Worker(process, WorkerEvent::Hello(orders)) => self.connect(process, orders),
+            Message::Worker(process, WorkerEvent::Exited(how)) => {
+                let fault = self.process_mut(process).fault.take();
+                self.decide(Event::Exited(process, fault.unwrap_or(how)));
+            }
+            Message::Stop => self.decide(Event::Stop),
+            Message::Interrupt => self.decide(Event::Interrupt),
+        }
+    }
+
+    fn decide(&mut self, event: Event) {
+        for command in self.core.on(event, Instant::now()) {
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::StartProcess(process) => self.start_process(process),
+            Command::Begin { process, actors, go, stop_cameras } => {
+                self.begin_actors(process, &actors, go, stop_cameras);
+            }
+            Command::Go => {
+                self.tell_all(|| WorkerCommand::Go);
+                self.hosted.iter().for_each(Hosted::go);
+            }
+            Command::StopCameras => {
+                self.tell_all(|| WorkerCommand::StopCameras);
+                self.hosted.iter().for_each(Hosted::stop_cameras);
+            }
+            Command::Actor(id, command) => self.tell_actor(id, command),
+            Command::EndLinks(id) => self.end_links(id),
+            Command::Release(process) => self.release(process),
+            Command::Exit(process) => self.tell(process, WorkerCommand::Exit),
+            Command::Kill(process) => self.kill(process),
+            Command::SetState(id, state) => {
+                self.wiring.actor_counters[id.index()].set_state(state as u32);
+            }
+            Command::CountRestart(id) => self.wiring.actor_counters[id.index()].count_restart(),
+            Command::MeasureUsage => self.note_usage(),
+            Command::Log(notice) => log::log!(notice.level(), "{}", notice.text(self.core.setup())),
+        }
+    }
+
+    fn start_process(&mut self, process: ProcessId) {
+        let name = self.topology.process(process);
+        match Worker::start(process, name, self.sender.clone()) {
+            Ok(worker) => {
+                let started = self.process_mut(process);
+                started.pid = worker.pid();
+                started.worker = Some(worker);
+            }
+            Err(error) if self.begun => self.decide(Event::NotStarted(process, error.to_string())),
+            Err(error) => {
+                let text = format!("process `{name}` cannot be started: {error}");
+                self.start_error = Some(io::Error::other(text));
+            }
+        }
+    }
+
+    /// A worker takes commands from now on.
+    fn connect(&mut self, process: ProcessId, commands: IpcSender<WorkerCommand>) {
+        self.process_mut(process).connected = Some(commands);
+        self.decide(Event::Connected(process));
+    }
+
+    fn begin_actors(&mut self, process: ProcessId, actors: &[(ActorId, bool)], go: bool, stop_cameras: bool) {
+        let begun = self.beginning_of(process, actors).and_then(|Beginning { parts, others }| {
+            if process == ProcessId::MAIN {
+                self.host(parts)?;
+            } else {
+                let first = parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]);
+                let go = go.then_some(WorkerCommand::Go);
+                let stop_cameras = stop_cameras.then_some(WorkerCommand::StopCameras);
+                self.greet(process, first.chain(go).chain(stop_cameras).collect())?;
+            }
+            Ok(others)
+        });
+        match begun {
+            Ok(others) => others.into_iter().for_each(|(process, command)| self.tell(process, command)),
+            Err(error) if process == ProcessId::MAIN => self.start_error = Some(error),
+            Err(error) => {
+                // Its exit is an event like any other, but this is why.
+                self.process_mut(process).fault = Some(format!("cannot begin: {error}"));
+                self.kill(process);
+            }
+        }
+    }
+
+    /// Gives a worker its first commands.
+    fn greet(&mut self, process: ProcessId, first: Vec<WorkerCommand>) -> io::Result<()> {
+        let process = self.process_mut(process);
+        // Without a worker or its channel it is gone, which is an event of its own.
+        process
+            .worker
+            .as_mut()
+            .zip(process.connected.take())
+            .map_or(Ok(()), |(worker, commands)| worker.greet(commands, first))
+    }
+
+    /// What `process` is told to host these actors, some of which are to be reset first.
+    fn beginning_of(&mut self, process: ProcessId, actors: &[(ActorId, bool)]) -> io::Result<Beginning> {
+        let core = &self.core;
+        let alive = |id: ActorId| !core.actor(id).has_ended();
+        let mut beginning = self.wiring.begin(&self.topology, process, alive, |id| core.is_up(id))?;
+        for part in &mut beginning.parts {
+            if let Part::Actor(part, _) = part {
+                part.reset = actors.contains(&(part.id, true));
+            }
+        }
+        Ok(beginning)
+    }
+
+    /// Starts the actors of this process.
+    fn host(&mut self, parts: Vec<Part>) -> io::Result<()> {
+        let mut own = Host::default();
+        for part in parts {
+            own.add(part).map_err(io::Error::other)?;
+        }
+        let events = self.sender.clone();
+        // An error means that the run is over.
+        let report = move |event| drop(events.send(Message::Actor(event)));
+        self.hosted = Some(own.start(&self.registry, report)?);
+        Ok(())
+    }
+
+    fn kill(&self, process: ProcessId) {
+        self.processes[process.index()].worker.iter().for_each(Worker::kill);
+    }
+
+    /// Gives a command to a worker; one that is gone takes none.
+    fn tell(&self, process: ProcessId, command: WorkerCommand) {
+        match (&self.processes[process.index()].worker, &self.hosted, command) {
+            (Some(worker), _, command) => worker.order(command),
+            (None, Some(hosted), WorkerCommand::Actor(id, command)) if process == ProcessId::MAIN => {
+                hosted.tell(id, command);
+            }
+            (None, Some(hosted), WorkerCommand::Relink { link, announcements, absence })
+                if process == ProcessId::MAIN =>
+            {
+                hosted.relink(link, announcements, absence);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_actor(&self, id: ActorId, command: ActorCommand) {
+        self.tell(self.topology.actor(id).process, WorkerCommand::Actor(id, command));
+    }
+
+    fn tell_all(&self, command: impl Fn() -> WorkerCommand) {
+        let workers = self.processes.iter().filter_map(|process| process.worker.as_ref());
+        workers.for_each(|worker| worker.order(command()));
+    }
+
+    /// In the place of an actor that has ended: its links end.
+    fn end_links(&self, id: ActorId) {
+        for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
+            if spec.from == id {
+                link.end();
+            }
+            if spec.to == id {
+                link.link_state.set_reader_ended();
+            }
+        }
+    }
+
+    /// Notes that a process is gone: nothing is queued for its readers any more, and what it had on its way is
+    /// accounted for.
+    fn release(&mut self, process: ProcessId) {
+        let gone = self.process_mut(process);
+        gone.worker = None;
+        gone.connected = None;
+        gone.stopped_by = None;
+        gone.spent_seconds = gone.usage.cpu_seconds;
+        for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
+            let [from, to] = self.topology.ends(spec);
+            if from == process {
+                link.producer_died();
+            }
+            if to == process {
+                link.reader_died();
+            }
+        }
+        self.settle_links();
+    }
+
+    /// Accounts for what died with processes, as far as the living ends let it be seen at this moment.
+    fn settle_links(&mut self) {
+        for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
+            if link.has_deaths() {
+                link.settle(self.wiring.actor_counters[spec.from.index()].produced());
+            }
+        }
+    }
+
+    /// Reads the counters.
+    fn observe(&self) -> Observation {
+        let mut observation = Observation::default();
+        let mut delivered = vec![0; self.topology.actors().len()];
+        for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
+            let counts = link.link_state.counts();
+            delivered[spec.to.index()] += counts.delivered;
+            observation.settled_framesets += counts.delivered + counts.dropped.iter().sum::<u64>();
+            if link.has_deaths() {
+                observation.unsettled.extend(self.topology.ends(spec));
+            }
+        }
+        let nanos = monotonic_nanos();
+        let activity = |(index, delivered): (usize, u64)| {
+            let counters = &self.wiring.actor_counters[index];
+            let is_camera = self.core.setup().actors[index].is_camera;
+            let called_for = |at| Duration::from_nanos(nanos.saturating_sub(at));
+            Activity {
+                progress: if is_camera { counters.produced() } else { delivered },
+                called_for: counters.called_at_nanos().map(called_for),
+                is_blocked: counters.is_blocked(),
+            }
+        };
+        observation.actors = delivered.into_iter().enumerate().map(activity).collect();
+        observation
+    }
+
+    /// Notices processes that are stopped. They may be continued: only what their actors do not do meanwhile is a
+    /// failure.
+    fn note_stopped_processes(&mut self) {
+        for (process, name) in self.processes.iter_mut().zip(self.topology.processes()) {
+            let Some(worker) = &process.worker else { continue };
+            let stopped_by = worker.stopped_by();
+            match (&process.stopped_by, &stopped_by) {
+                (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
+                (Some(_), None) => log::warn!("process `{name}` goes on"),
+                _ => {}
+            }
+            process.stopped_by = stopped_by;
+        }
+    }
+
+    fn process_mut(&mut self, process: ProcessId) -> &mut Process {
+        &mut self.processes[process.index()]
+    }
+}
+
+/// Tells waiting threads that the run is over, also when the supervisor panics.
+struct Over<'a>(&'a Progress);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.set(Stage::Over);
+    }
+}
+
+fn actor_event(process: ProcessId, event: ActorEvent) -> Event {
+    match event {
+        ActorEvent::Ready { actor } => Event::Ready(process, actor),
+        ActorEvent::Finished { actor } => Event::Finished(process, actor),
+        ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
+    }
+}
+
+/// Serves the rig's numbers.
+fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> io::Result<Server> {
+    let MetricsSpec { listen, access } = metrics;
+    Server::start("metrics", *listen, access.clone(), camrig_http::routes(rig)).map_err(|error| {
+        io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
+    })
+}

@@ -1,0 +1,214 @@
+//! Rigs as values inside a program: at once, one after another, stopped, waited for, dropped, refused.
+//!
+//! This binary serves as their workers, so it has a `main` of its own.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use camrig::prelude::*;
+use camrig::status::{ActorState, RigStatus, socket};
+use camrig::toml::Table;
+use camrig::{ActorTable, Exit, Overflow, Registry, Report, Rig, RunningRig, StartError, TopologyBuilder};
+use libtest_mimic::{Arguments, Trial};
+
+/// A rig that takes longer will never end.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
+
+fn main() -> ExitCode {
+    if let Some(code) = registry().serve_worker() {
+        return code;
+    }
+    let tests: [(&str, fn()); 8] = [
+        ("a_rig_ends_at_its_limit_with_a_report", a_rig_ends_at_its_limit_with_a_report),
+        ("two_rigs_run_at_once", two_rigs_run_at_once),
+        ("one_rig_runs_after_another", one_rig_runs_after_another),
+        ("a_stop_ends_a_rig_in_order", a_stop_ends_a_rig_in_order),
+        ("an_interrupt_ends_a_rig_that_stops", an_interrupt_ends_a_rig_that_stops),
+        ("a_dropped_rig_leaves_nothing", a_dropped_rig_leaves_nothing),
+        ("a_wrong_topology_starts_nothing", a_wrong_topology_starts_nothing),
+        ("a_taken_address_starts_nothing", a_taken_address_starts_nothing),
+    ];
+    let trials = tests.into_iter().map(|(name, run)| {
+        Trial::test(name, move || {
+            let (done, ended) = sync_channel(1);
+            let test = std::thread::spawn(move || {
+                run();
+                done.send(()).unwrap();
+            });
+            match ended.recv_timeout(WATCHDOG) {
+                Err(RecvTimeoutError::Timeout) => Err("never ends".into()),
+                _ => test.join().map_err(|_| "failed".into()),
+            }
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// A processor that never returns.
+struct Stuck;
+
+impl Processor for Stuck {
+    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Everything that the rigs here name.
+fn registry() -> Registry {
+    Registry::new().with_processor("stuck", |_: NoOptions| Ok(Stuck))
+}
+
+/// Two cameras that wait for their reader, in this placement.
+fn rig(name: &str, placement: &str) -> Rig {
+    let camera = |name| ActorTable::camera(name, "synthetic").option("paced", false);
+    let topology = TopologyBuilder::new(name)
+        .set("placement", placement)
+        .actor(camera("left"))
+        .actor(camera("right"))
+        .actor(ActorTable::processor("check", "verify").inputs(["left", "right"]).overflow(Overflow::Block));
+    Rig::build(&topology, &registry()).unwrap()
+}
+
+/// What a report says of each link: produced, delivered, in flight.
+fn links(report: &Report) -> Vec<(u64, u64, u64)> {
+    report.links.iter().map(|link| (link.produced, link.delivered, link.in_flight)).collect()
+}
+
+fn assert_finished(report: &Report, name: &str, exit: Exit) {
+    assert_eq!((report.topology.as_str(), report.exit), (name, exit));
+    let ended: Vec<_> =
+        report.actors.iter().map(|actor| (actor.name.as_str(), actor.state, actor.errors.len())).collect();
+    let finished = |name| (name, ActorState::Finished, 0);
+    assert_eq!(ended, [finished("left"), finished("right"), finished("check")]);
+    assert!(links(report).iter().all(|&(produced, delivered, rest)| produced == delivered && rest == 0));
+}
+
+fn is_gone(pid: u32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Waits until every link has delivered.
+fn wait_until_it_flows(rig: &RunningRig) -> RigStatus {
+    loop {
+        let status = rig.status();
+        if status.links.iter().all(|link| link.delivered > 0) {
+            return status;
+        }
+        assert!(!rig.wait_timeout(Duration::from_millis(2)), "it ended: {status:?}");
+    }
+}
+
+/// The processes of a rig beside this one, and its socket, are gone.
+fn assert_nothing_left(status: &RigStatus, name: &str) {
+    let own = std::process::id();
+    assert!(status.processes.iter().all(|process| process.pid == own || is_gone(process.pid)), "{status:?}");
+    while socket::names().unwrap().iter().any(|other| other == name) {
+        std::thread::yield_now();
+    }
+}
+
+fn a_rig_ends_at_its_limit_with_a_report() {
+    for placement in PLACEMENTS {
+        let running = rig("limited", placement).stop_after_framesets(5).start().unwrap();
+        let (name, handle) = (running.socket().to_owned(), running.handle());
+        let report = running.wait();
+        assert_finished(&report, "limited", Exit::Asked);
+        assert_eq!(links(&report), [(5, 5, 0), (5, 5, 0)]);
+        let last = handle.status();
+        assert_eq!(last.actors.iter().map(|actor| actor.produced).sum::<u64>(), 10);
+        assert!(handle.wait_timeout(Duration::ZERO));
+        // Late calls change nothing.
+        handle.stop();
+        handle.interrupt();
+        assert_nothing_left(&last, &name);
+    }
+}
+
+fn two_rigs_run_at_once() {
+    let rigs = PLACEMENTS.map(|placement| (placement, rig(placement, placement).start().unwrap()));
+    let statuses = rigs.each_ref().map(|(_, rig)| wait_until_it_flows(rig));
+    assert_eq!(statuses.map(|status| status.processes.len()), [1, 4]);
+    let [(_, first), second] = rigs;
+    first.stop();
+    assert_finished(&first.wait(), "in-process", Exit::Asked);
+    // The other one goes on.
+    let before = second.1.status().links[0].delivered;
+    while second.1.status().links[0].delivered == before {
+        assert!(!second.1.wait_timeout(Duration::from_millis(2)));
+    }
+    second.1.stop();
+    assert_finished(&second.1.wait(), second.0, Exit::Asked);
+}
+
+fn one_rig_runs_after_another() {
+    let rigs = PLACEMENTS.map(|placement| rig(placement, placement).stop_after_framesets(2));
+    for (rig, name) in rigs.iter().zip(PLACEMENTS).cycle().take(6) {
+        let report = rig.start().unwrap().wait();
+        assert_finished(&report, name, Exit::Asked);
+        assert_eq!(links(&report), [(2, 2, 0), (2, 2, 0)]);
+    }
+}
+
+fn a_stop_ends_a_rig_in_order() {
+    for placement in PLACEMENTS {
+        let running = rig("stopped", placement).start().unwrap();
+        let status = wait_until_it_flows(&running);
+        assert_eq!(socket::read(running.socket()).unwrap().topology, "stopped");
+        let (name, other) = (running.socket().to_owned(), running.handle());
+        std::thread::spawn(move || other.stop());
+        assert_finished(&running.wait(), "stopped", Exit::Asked);
+        assert_nothing_left(&status, &name);
+    }
+}
+
+fn an_interrupt_ends_a_rig_that_stops() {
+    let topology = TopologyBuilder::new("stuck")
+        .actor(ActorTable::camera("left", "synthetic"))
+        .actor(ActorTable::processor("stuck", "stuck").inputs(["left"]));
+    let running = Rig::build(&topology, &registry()).unwrap().start().unwrap();
+    let status = wait_until_it_flows(&running);
+    let handle = running.handle();
+    handle.stop();
+    handle.interrupt();
+    let name = running.socket().to_owned();
+    assert_eq!(running.wait().exit, Exit::Interrupted);
+    assert_nothing_left(&status, &name);
+}
+
+fn a_dropped_rig_leaves_nothing() {
+    for placement in PLACEMENTS {
+        let running = rig("dropped", placement).start().unwrap();
+        let (status, name) = (wait_until_it_flows(&running), running.socket().to_owned());
+        drop(running);
+        assert_nothing_left(&status, &name);
+    }
+}
+
+fn a_wrong_topology_starts_nothing() {
+    let registry = registry();
+    let topology = TopologyBuilder::new("wrong").actor(ActorTable::camera("left", "synthetik"));
+    let problems = Rig::build(&topology, &registry).map(drop).unwrap_err();
+    assert!(
+        problems.to_string().starts_with("error: camera `left` has unknown driver `synthetik`"),
+        "{problems}"
+    );
+    let missing = Rig::read("/nowhere/rig.toml", &registry).map(drop).unwrap_err();
+    assert_eq!(missing.to_string(), "error: topology `/nowhere/rig.toml` does not exist");
+}
+
+fn a_taken_address_starts_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let listen = Table::from_iter([("listen".to_owned(), address.clone().into())]);
+    let topology =
+        TopologyBuilder::new("taken").set("metrics", listen).actor(ActorTable::camera("left", "synthetic"));
+    let error = Rig::build(&topology, &registry()).unwrap().start().map(drop).unwrap_err();
+    let StartError::System(error) = error else { panic!("{error}") };
+    assert!(error.to_string().starts_with(&format!("metrics cannot be served at {address}: ")), "{error}");
+}
