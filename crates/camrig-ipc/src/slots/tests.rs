@@ -112,8 +112,8 @@ fn a_larger_pool_waits_for_the_slots_of_the_smaller_one() {
 #[test]
 fn slots_are_whole_pages_behind_their_headers() {
     assert_eq!(pool().pixel_bytes(), 4096);
-    assert_eq!(SlotPool::size_bytes(SLOTS, 1), SLOTS * (4096 + 4096));
-    assert_eq!(SlotPool::size_bytes(SLOTS, 4097), SLOTS * (4096 + 8192));
+    assert_eq!(SlotPool::size_bytes(SLOTS, 1), SLOTS * (HEADER_BYTES + 4096));
+    assert_eq!(SlotPool::size_bytes(SLOTS, 4097), SLOTS * (HEADER_BYTES + 8192));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{PixelFormat, Stream};
+use camrig_frame::{CameraInfo, PixelFormat, Stream};
 use camrig_ipc::{LinkState, MatchCamera};
 
 use super::*;
@@ -127,4 +127,28 @@ fn a_match_is_published_under_its_number() {
     output.forward(&published[1]).unwrap();
     assert_eq!(link.take().map(|frames| frames.header().matched), Some(Some(1)));
     assert_eq!(second.framesets()[0].header().matched, None);
+}
+
+#[test]
+fn a_frameset_made_from_a_match_has_its_number_its_latest_arrival_and_its_origins() {
+    let (mut left, mut right) = (camera("left"), camera("right"));
+    let mut matching = matching(&["left", "right"], false);
+    for nanos in [0, 100 * MILLIS] {
+        matching.push(left.frameset(nanos, &[&[0, 0]])).unwrap();
+        matching.push(right.frameset(nanos + MILLIS, &[&[0, 0]])).unwrap();
+    }
+    matching.end("left");
+    matching.end("right");
+    matching.next().unwrap();
+    let second = matching.next().unwrap();
+    let (mut output, link) = testing::output_with_reader("fusion", &[]);
+    let volume = Arc::new(CameraInfo { name: "volume".to_owned(), ..CameraInfo::default() });
+    let headers = second.framesets()[0].header().frames.clone();
+    output.derive_match(&volume, &second, headers).map(|loan| output.publish(loan.unwrap())).unwrap();
+    let made = link.take().unwrap();
+    assert_eq!((made.camera(), made.producer(), made.sequence()), ("volume", "fusion", 0));
+    assert_eq!((made.header().matched, made.arrival_nanos()), (Some(1), 101 * MILLIS));
+    let origins: Vec<_> =
+        made.origins().iter().map(|origin| (origin.camera.to_string(), origin.sequence)).collect();
+    assert_eq!(origins, [("left".to_owned(), 1), ("right".to_owned(), 1)]);
 }

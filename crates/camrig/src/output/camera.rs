@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Frame, FrameHeader, Layout, Origins, Stream};
+use camrig_frame::{CameraInfo, FrameHeader, Layout, Origins, Stream};
 use camrig_ipc::LostReason;
 
 use super::publisher::{Lent, Origin, Publisher};
@@ -66,9 +66,6 @@ impl CameraOutput {
         held: Box<dyn HeldFrames>,
     ) -> Result<(), OutputError> {
         Layout::of(&frames)?;
-        for (index, header) in frames.iter().enumerate() {
-            Frame::new(header, held.pixels(index))?;
-        }
         self.note_numbers(&frames);
         self.publisher.publish_held(self.origin(arrival_nanos), frames, held)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, FrameSetHeader, Layout, Origins};
+use camrig_frame::{CameraInfo, Frame, FrameSetHeader, Layout, Origins};
 use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SOURCES, Overflow, SlotPool};
 
 use super::{FrameHeaders, Loan, OutputError};
@@ -140,14 +140,16 @@ impl Publisher {
         held: Box<dyn HeldFrames>,
     ) -> Result<(), OutputError> {
         if self.needs_slots() {
-            let count = frames.len();
             if let Lent::Slot(mut loan) = self.loan(origin, frames)? {
-                (0..count).for_each(|index| loan.frame_mut(index).copy_from_slice(held.pixels(index)));
+                copy(held.as_ref(), &mut loan)?;
                 self.counters.count_copied();
                 drop(held);
                 self.publish(loan);
             }
             return Ok(());
+        }
+        for (index, header) in frames.iter().enumerate() {
+            Frame::new(header, held.pixels(index))?;
         }
         if !self.wait_for(|publisher| publisher.held.load(Ordering::Acquire) < publisher.slots) {
             self.drop_for_want_of_a_slot();
@@ -317,4 +319,14 @@ impl Publisher {
         let blocking = self.links.iter().filter(|link| link.overflow() == Overflow::Block);
         blocking.map(|link| link.link_state()).find(|link_state| !link_state.reader_gone())
     }
+}
+
+/// Copies frames into a slot. Each is asked for once.
+fn copy(held: &dyn HeldFrames, loan: &mut Loan) -> Result<(), OutputError> {
+    for index in 0..loan.slot.header().frames.len() {
+        let pixels = held.pixels(index);
+        Frame::new(&loan.slot.header().frames[index], pixels)?;
+        loan.frame_mut(index).copy_from_slice(pixels);
+    }
+    Ok(())
 }

@@ -36,6 +36,25 @@ fn halves(placement: Placement) {
     assert_eq!(ended.report().actor("halver").produced, FRAMESETS);
 }
 
+/// Two cameras without losses, whose matches become framesets of a processor's own.
+fn mosaics(placement: Placement) {
+    let camera = |name: &str| {
+        format!(
+            "[camera.{name}]\ndriver = 'synthetic'\nprocess = '{name}'\n\
+             options = {{ model = 'any', paced = false, color = 'off', depth = '64x48@30' }}\n"
+        )
+    };
+    let topology = camera("left")
+        + &camera("right")
+        + "[processor.mosaic]\nkind = 'mosaic'\nprocess = 'right'\ninputs = ['left', 'right']\n\
+           overflow = 'block'\nmatch = { window_millis = 14, clock = 'hardware' }\n"
+        + &processor("check", "check-mosaic", "main", "mosaic", "{}");
+    let ended = run(&topology, placement);
+    assert_eq!(ended.stdout, "check: 200 mosaics\n");
+    // It writes into its slots.
+    assert_eq!(ended.report().actor("mosaic").copied, 0);
+}
+
 /// Checks that `verify` prints equal digests for the framesets read from `camera` and from the end of a chain. A digest
 /// covers the camera's name and the order of its framesets.
 fn assert_same_from_both_ends(ended: &Ended) {
@@ -69,6 +88,7 @@ fn relay(placement: Placement, timer: bool) {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "forwarding::a_processor_derives_framesets", halves);
+    conformance(trials, "forwarding::a_processor_publishes_framesets_of_its_own", mosaics);
     conformance(trials, "forwarding::a_chain_of_three", chain);
     conformance(trials, "forwarding::an_actix_actor", |placement| relay(placement, false));
     conformance(trials, "forwarding::an_actix_actor_with_a_timer", |placement| relay(placement, true));

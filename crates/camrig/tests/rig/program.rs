@@ -3,6 +3,7 @@
 //! They print their observations as one line each; a violated condition is an error, which fails the rig.
 
 mod fault;
+mod mosaic;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 pub(crate) use self::fault::FILE;
 use self::fault::{At, Fault};
+use self::mosaic::{CheckMosaic, Mosaic};
 use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};
 
 /// The environment variable with the name of a process whose worker exits before it connects.
@@ -51,6 +53,8 @@ pub(crate) fn main() -> ExitCode {
         .processor("keep", |options: KeepOptions| Ok(Keep { options, kept: Vec::new(), checks: 0 }))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
+        .processor("mosaic", |_: NoOptions| Ok(Mosaic::new()))
+        .processor("check-mosaic", |_: NoOptions| Ok(CheckMosaic::default()))
         .processor("pass-on", |_: NoOptions| Ok(Forward))
         .processor("fuse", |_: NoOptions| Ok(Fuse::default()))
         .processor("faulty", |fault: Fault| {
