@@ -1,9 +1,13 @@
 #![doc = include_str!("../guide.md")]
 #![forbid(unsafe_code)]
+// Some functions are only for the commands of the program.
+#![cfg_attr(not(feature = "program"), allow(dead_code))]
 
 mod actors;
+#[cfg(feature = "program")]
 mod app;
 mod calling;
+#[cfg(feature = "program")]
 mod cli;
 mod clock;
 mod control;
@@ -22,6 +26,7 @@ mod link;
 mod logging;
 mod losses;
 mod matching;
+mod metrics;
 mod output;
 mod plan;
 mod processor;
@@ -43,6 +48,7 @@ mod wiring;
 mod worker;
 mod workers;
 
+#[cfg(feature = "program")]
 pub use app::App;
 pub use camrig_frame as frame;
 pub use camrig_image::{Colorizer, Picture};
@@ -50,7 +56,9 @@ pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };
 pub use camrig_status as status;
+#[cfg(feature = "program")]
 pub use clap;
+#[cfg(feature = "program")]
 pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError, UsbDemand};
@@ -73,8 +81,10 @@ pub use topology::{ActorTable, Placement, Problems, TopologyBuilder};
 pub mod prelude {
     pub use std::process::ExitCode;
 
+    #[cfg(feature = "program")]
+    pub use crate::App;
     pub use crate::{
-        App, CameraOutput, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Processor,
-        ProcessorError, ProcessorOutput, schemars::JsonSchema,
+        CameraOutput, Captured, Driver, DriverError, FrameSet, Match, NoOptions, Processor, ProcessorError,
+        ProcessorOutput, schemars::JsonSchema,
     };
 }

@@ -1,6 +1,7 @@
 //! Log lines that name their process and actor, and the location of an actor's panic.
 
 use std::cell::RefCell;
+#[cfg(feature = "program")]
 use std::io::Write;
 use std::sync::OnceLock;
 
@@ -11,10 +12,25 @@ thread_local! {
     static PANIC_LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Starts logging to stderr for the process called `process`: `warn` and above unless `RUST_LOG` is set.
+/// Names the process in log lines and records the locations of actors' panics. A program also logs to stderr: `warn`
+/// and above unless `RUST_LOG` is set.
 pub(crate) fn init(process: &str) {
     // A second call keeps the first name and logger: a process may host several rigs.
     let _ = PROCESS.set(process.to_owned());
+    #[cfg(feature = "program")]
+    start_logger();
+    let default_hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if ACTOR.with_borrow(Option::is_none) {
+            return default_hook(panic);
+        }
+        // The supervisor's report of the actor's failure contains this location.
+        PANIC_LOCATION.set(panic.location().map(|location| format!(" at {location}")));
+    }));
+}
+
+#[cfg(feature = "program")]
+fn start_logger() {
     let environment = env_logger::Env::default().default_filter_or("warn");
     let _ = env_logger::Builder::from_env(environment)
         .format(|line, record| {
@@ -27,14 +43,6 @@ pub(crate) fn init(process: &str) {
             writeln!(line, "{} {style}{level:5}{style:#} {place}: {}", line.timestamp_millis(), record.args())
         })
         .try_init();
-    let default_hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if ACTOR.with_borrow(Option::is_none) {
-            return default_hook(panic);
-        }
-        // The supervisor's report of the actor's failure contains this location.
-        PANIC_LOCATION.set(panic.location().map(|location| format!(" at {location}")));
-    }));
 }
 
 /// Sets the name of the actor that runs on this thread.
@@ -47,6 +55,7 @@ pub(crate) fn take_panic_location() -> String {
     PANIC_LOCATION.take().unwrap_or_default()
 }
 
+#[cfg(feature = "program")]
 fn process_name() -> &'static str {
     PROCESS.get().map_or("main", String::as_str)
 }

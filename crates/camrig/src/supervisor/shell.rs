@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use camrig_http::Server;
 use camrig_status::socket::{Serving, StatusSocket};
 use ipc_channel::ipc::IpcSender;
 
@@ -20,9 +19,10 @@ use crate::control::{ActorCommand, ActorEvent, Part, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::ids::{ActorId, ProcessId};
+use crate::metrics::MetricsServer;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::topology::{MetricsSpec, Topology};
+use crate::topology::Topology;
 use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig as Wiring};
 use crate::workers::{Worker, WorkerEvent};
@@ -63,7 +63,7 @@ pub(super) struct Shell {
     start_error: Option<io::Error>,
     sender: SyncSender<Message>,
     messages: Receiver<Message>,
-    metrics: Option<Server>,
+    metrics: Option<MetricsServer>,
     socket: Serving,
 }
 
@@ -81,7 +81,7 @@ impl Shell {
     ) -> io::Result<Self> {
         let socket = StatusSocket::open()?;
         let wiring = Wiring::new(&topology, socket.name(), limits.framesets)?;
-        let metrics = topology.metrics().map(|metrics| serve_metrics(metrics, socket.name())).transpose()?;
+        let metrics = topology.metrics().map(|spec| MetricsServer::start(spec, socket.name())).transpose()?;
         let asked = sender.clone();
         let socket = socket.serve(move || {
             let (answer, status) = sync_channel(1);
@@ -111,7 +111,7 @@ impl Shell {
 
     /// Where the rig's numbers are served.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(Server::address)
+        self.metrics.as_ref().map(MetricsServer::address)
     }
 
     /// The name of the status socket.
@@ -442,12 +442,4 @@ fn actor_event(process: ProcessId, event: ActorEvent) -> Event {
         ActorEvent::Finished { actor } => Event::Finished(process, actor),
         ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
     }
-}
-
-/// Serves the rig's numbers.
-fn serve_metrics(metrics: &MetricsSpec, rig: &str) -> io::Result<Server> {
-    let MetricsSpec { listen, access } = metrics;
-    Server::start("metrics", *listen, access.clone(), camrig_http::routes(rig)).map_err(|error| {
-        io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
-    })
 }

@@ -1,21 +1,12 @@
 //! The table `[metrics]`: the address of the metrics server.
 
-use std::net::SocketAddr;
-
-use camrig_http::Access;
 use toml::Spanned;
 
 use super::problem::quote;
 use super::section::Section;
+use crate::metrics::MetricsSpec;
 
 const METRICS_KEYS: &[&str] = &["listen", "token"];
-
-/// Address and access rules of the metrics server.
-#[derive(Clone, Debug)]
-pub(crate) struct MetricsSpec {
-    pub(crate) listen: SocketAddr,
-    pub(crate) access: Access,
-}
 
 /// Parses the table, if the file contains a valid one.
 pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
@@ -30,8 +21,8 @@ pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
                 let label = "it has to be an address and a port, such as `127.0.0.1:9464`";
                 section.problems.add(written.span(), title, label);
             }
-            Ok(listen) => match Access::new(listen, token.as_deref()) {
-                Ok(access) => spec = Some(MetricsSpec { listen, access }),
+            Ok(listen) => match MetricsSpec::new(listen, token.as_deref()) {
+                Ok(valid) => spec = Some(valid),
                 Err(error) => section.problems.add(written.span(), format!("`metrics`: {error}"), ""),
             },
         }

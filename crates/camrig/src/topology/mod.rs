@@ -30,11 +30,11 @@ use camrig_status::ActorRole;
 use serde::{Deserialize, Serialize};
 
 pub use self::builder::{ActorTable, TopologyBuilder};
-pub(crate) use self::metrics::MetricsSpec;
 pub use self::problem::Problems;
 use self::problem::Source;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
+use crate::metrics::MetricsSpec;
 use crate::plan::Budgets;
 use crate::registry::{CameraOptions, Registry};
 
@@ -96,7 +96,8 @@ pub(crate) const MAIN: &str = "main";
 type Span = Range<usize>;
 
 /// Where actors live that do not say so themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 pub enum Placement {
     /// Every actor in this process, on a thread of its own
     InProcess,

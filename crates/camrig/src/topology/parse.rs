@@ -13,7 +13,7 @@ use toml::de::DeTable;
 
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{MatchDraft, draft_matching, make_room_for_matches, specify};
-use super::metrics::{MetricsSpec, metrics};
+use super::metrics::metrics;
 use super::problem::{Problems, Source, quote, there_are};
 use super::section::{Options, Section, one_line};
 use super::{
@@ -21,6 +21,7 @@ use super::{
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
     RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
 };
+use crate::metrics::MetricsSpec;
 use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 

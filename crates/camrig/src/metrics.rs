@@ -1,0 +1,81 @@
+//! Serves a rig's `/status` and `/metrics`, in builds with the feature `metrics`.
+
+#[cfg(feature = "metrics")]
+mod server {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use camrig_http::{Access, AccessError, Server};
+
+    /// The address and the access rule of the metrics of a topology.
+    #[derive(Clone, Debug)]
+    pub(crate) struct MetricsSpec {
+        listen: SocketAddr,
+        access: Access,
+    }
+
+    impl MetricsSpec {
+        /// Checks an address and a token.
+        ///
+        /// # Errors
+        /// When other machines can reach the address and there is no token, or the token is malformed.
+        pub(crate) fn new(listen: SocketAddr, token: Option<&str>) -> Result<Self, AccessError> {
+            Ok(Self { listen, access: Access::new(listen, token)? })
+        }
+    }
+
+    /// A server of metrics, until it is dropped.
+    pub(crate) struct MetricsServer(Server);
+
+    impl MetricsServer {
+        /// Serves the metrics of the rig whose status socket is `rig`.
+        ///
+        /// # Errors
+        /// When the address is in use or does not belong to this machine.
+        pub(crate) fn start(MetricsSpec { listen, access }: &MetricsSpec, rig: &str) -> io::Result<Self> {
+            let server = Server::start("metrics", *listen, access.clone(), camrig_http::routes(rig));
+            server.map(Self).map_err(|error| {
+                io::Error::new(error.kind(), format!("metrics cannot be served at {listen}: {error}"))
+            })
+        }
+
+        /// Returns the address on which it listens.
+        pub(crate) fn address(&self) -> SocketAddr {
+            self.0.address()
+        }
+    }
+}
+
+/// A build without a server: no value of these types exists.
+#[cfg(not(feature = "metrics"))]
+mod server {
+    use std::io;
+    use std::net::SocketAddr;
+
+    #[derive(Clone, Debug)]
+    pub(crate) enum MetricsSpec {}
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("this program has no metrics server: build camrig with its feature `metrics`")]
+    pub(crate) struct NoServer;
+
+    impl MetricsSpec {
+        pub(crate) fn new(_: SocketAddr, _: Option<&str>) -> Result<Self, NoServer> {
+            Err(NoServer)
+        }
+    }
+
+    pub(crate) enum MetricsServer {}
+
+    impl MetricsServer {
+        pub(crate) fn start(spec: &MetricsSpec, _: &str) -> io::Result<Self> {
+            match *spec {}
+        }
+
+        pub(crate) fn address(&self) -> SocketAddr {
+            match *self {}
+        }
+    }
+}
+
+pub(crate) use self::server::{MetricsServer, MetricsSpec};
