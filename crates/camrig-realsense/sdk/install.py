@@ -220,7 +220,7 @@ def wheel_for_this_machine() -> Wheel:
     wheel = WHEELS.get(machine)
     if system != "Linux" or wheel is None:
         choices = ", ".join(f"`Linux {known}`" for known in WHEELS)
-        raise SdkError(f"`{system} {machine}` has no wheel of librealsense {VERSION}; there are: {choices}")
+        raise SdkError(f"`{system} {machine}` has no wheel of librealsense {VERSION}; expected one of: {choices}")
     require_glibc(wheel.oldest_glibc)
     return wheel
 

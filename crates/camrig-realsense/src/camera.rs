@@ -137,7 +137,7 @@ impl Camera {
             SourceRequest::Live(_) => choose_live(&subject, &candidates, &request.streams)?,
             SourceRequest::File(_) => {
                 for what in &left_out {
-                    log::warn!("{subject}: {what} is left out: its format or size is unknown");
+                    log::warn!("{subject}: {what} is ignored: its format or size is unknown");
                 }
                 choose_recorded(&subject, &candidates, &left_out, &request.streams)?
             }

@@ -137,7 +137,7 @@ impl Options {
     /// The live camera that is meant, if one is.
     pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
         if self.any == Some(false) {
-            return Err(DriverError::new("`any` is true or left out"));
+            return Err(DriverError::new("`any` must be true or omitted"));
         }
         let text =
             |key: &str, text: &Option<String>, selection: fn(String) -> Selection| match text.as_deref() {
@@ -250,17 +250,17 @@ mod tests {
                 "port = '2-1'\nany = true",
                 "`port` and `any` exclude each other: one of them says which camera is meant",
             ),
-            ("any = false", "`any` is true or left out"),
+            ("any = false", "`any` must be true or omitted"),
             ("file = 'a.bag'\nallow_usb2 = true", "`allow_usb2` is for a live camera, not for a `file`"),
             ("serial = ' '", "`serial` is empty"),
             (
                 "serial = '1'",
-                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
                  each such as \"640x480@30\"",
             ),
             (
                 "file = 'a.bag'\naccel = 100\ngyro = 200",
-                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
                  each such as \"640x480@30\"",
             ),
             (
@@ -310,7 +310,7 @@ mod tests {
             ),
             (
                 "file = 'a.bag'\nfilters.hole_filling = { holes_fill = 'all' }",
-                "option `holes_fill` of filter `hole_filling` is \"all\": there are: \"fill from left\", \
+                "option `holes_fill` of filter `hole_filling` is \"all\": expected one of: \"fill from left\", \
                  \"farest from around\", \"nearest from around\"",
             ),
             ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),

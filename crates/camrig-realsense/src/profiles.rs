@@ -96,7 +96,7 @@ fn nearest(request: &StreamRequest, profiles: impl Iterator<Item = StreamProfile
         (distance, rate_distance, it.width(), it.frames_per_second())
     });
     profiles.dedup();
-    let which = if profiles.len() > NEAREST { "the nearest are" } else { "there are" };
+    let which = if profiles.len() > NEAREST { "the nearest are" } else { "expected one of" };
     format!("{which}: {}", list(profiles.iter().take(NEAREST).map(|it| shown(request.stream, *it))))
 }
 

@@ -99,7 +99,7 @@ impl Request {
         let no_images = streams.iter().all(|it| is_motion(it.stream));
         if no_images && (is_live || !streams.is_empty()) {
             return Err(DriverError::new(
-                "no stream of images is given; there are: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
                  \"640x480@30\"",
             ));
         }

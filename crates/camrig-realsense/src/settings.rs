@@ -273,7 +273,7 @@ pub(crate) fn value(
                 return refuse(&numbers);
             }
             let names = list(named.iter().map(|(own, _)| format!("\"{}\"", plain(own))));
-            refuse(&format!("there are: {names}"))
+            refuse(&format!("expected one of: {names}"))
         }
     }
 }

@@ -42,7 +42,7 @@ error: unknown option `colour` of camera `a`
  --> {path}:3:13
   |
 3 | options = {{ colour = \"64x48@30\" }}
-  |             ^^^^^^ did you mean `color`? there are: `color`
+  |             ^^^^^^ did you mean `color`? expected one of: `color`
 "
     );
     says(&["run", path], "", &stderr, 78);

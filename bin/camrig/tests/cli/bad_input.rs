@@ -165,31 +165,31 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `metrics`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `usb`, `metrics`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1
   |
 5 | proces = "eye"
-  | ^^^^^^ did you mean `process`? there are: `driver`, `process`, `slots`, `restart`, `stall_timeout_millis`, `device_timeout_millis`, `options`
+  | ^^^^^^ did you mean `process`? expected one of: `driver`, `process`, `slots`, `restart`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown option `sead` of camera `c`
  --> t.toml:6:13
   |
 6 | options = { sead = 1 }
-  |             ^^^^ did you mean `seed`? there are: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `wedge_until_reset`, `drop_rate` and 3 more
+  |             ^^^^ did you mean `seed`? expected one of: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `wedge_until_reset`, `drop_rate` and 3 more
 
 error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
    |
 11 | overflo = "block"
-   | ^^^^^^^ did you mean `overflow`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
+   | ^^^^^^^ did you mean `overflow`? expected one of: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 
 error: unknown option `every_second` of processor `p`
   --> t.toml:12:13
    |
 12 | options = { every_second = 1 }
-   |             ^^^^^^^^^^^^ did you mean `every_seconds`? there are: `every_seconds`
+   |             ^^^^^^^^^^^^ did you mean `every_seconds`? expected one of: `every_seconds`
 "#,
     );
 }
@@ -214,31 +214,31 @@ error: unknown placement `everywhere`
  --> t.toml:1:13
   |
 1 | placement = "everywhere"
-  |             ^^^^^^^^^^^^ there are: `multi-process`, `in-process`
+  |             ^^^^^^^^^^^^ expected one of: `multi-process`, `in-process`
 
 error: camera `c` has unknown driver `sinthetic`
  --> t.toml:4:10
   |
 4 | driver = "sinthetic"
-  |          ^^^^^^^^^^^ did you mean `synthetic`? there are: `replay`, `synthetic`, `realsense`
+  |          ^^^^^^^^^^^ did you mean `synthetic`? expected one of: `replay`, `synthetic`, `realsense`
 
 error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |        ^^^^^^^^^^^^ expected one of: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
   |
 8 | inputs = ["d"]
-  |           ^^^ did you mean `c`? there are: `c`
+  |           ^^^ did you mean `c`? expected one of: `c`
 
 error: processor `p` has unknown overflow `drop`
  --> t.toml:9:12
   |
 9 | overflow = "drop"
-  |            ^^^^^^ there are: `drop-oldest`, `drop-newest`, `block`
+  |            ^^^^^^ expected one of: `drop-oldest`, `drop-newest`, `block`
 "#,
     );
 }
@@ -261,13 +261,13 @@ error: camera `c` has no `driver`
  --> t.toml:1:9
   |
 1 | [camera.c]
-  |         ^ there are: `replay`, `synthetic`
+  |         ^ expected one of: `replay`, `synthetic`
 
 error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ there are: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |            ^ expected one of: `match`, `pointcloud`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12
@@ -332,37 +332,37 @@ error: `driver` of camera `c` is an integer
  --> t.toml:2:10
   |
 2 | driver = 435
-  |          ^^^ it has to be a string
+  |          ^^^ must be a string
 
 error: `slots` of camera `c` is a float
  --> t.toml:3:9
   |
 3 | slots = 2.5
-  |         ^^^ it has to be an integer, 2 to 64
+  |         ^^^ must be an integer, 2 to 64
 
 error: `options` of camera `c` is a string
  --> t.toml:4:11
   |
 4 | options = "fast"
-  |           ^^^^^^ it has to be a table
+  |           ^^^^^^ must be a table
 
 error: option `depth` of camera `d` is integer `640`
  --> t.toml:8:21
   |
 8 | options = { depth = 640 }
-  |                     ^^^ it has to be a string
+  |                     ^^^ must be a string
 
 error: option `model` of camera `e` has unknown value `d455`
   --> t.toml:12:21
    |
 12 | options = { model = "d455" }
-   |                     ^^^^^^ did you mean `d405`? there are: `d405`, `d435`, `d435i`, `any`
+   |                     ^^^^^^ did you mean `d405`? expected one of: `d405`, `d435`, `d435i`, `any`
 
 error: `inputs` of processor `p` is a string
   --> t.toml:16:10
    |
 16 | inputs = "c"
-   |          ^^^ it has to be an array of names of actors
+   |          ^^^ must be an array of names of actors
 "#,
     );
 }

@@ -50,25 +50,25 @@ error: `slots` of camera `a` is out of range
  --> t.toml:3:9
   |
 3 | slots = 0
-  |         ^ it has to be 2 to 64
+  |         ^ must be 2 to 64
 
 error: `slots` of camera `b` is out of range
  --> t.toml:7:9
   |
 7 | slots = -1
-  |         ^^ it has to be 2 to 64
+  |         ^^ must be 2 to 64
 
 error: `slots` of camera `c` is out of range
   --> t.toml:11:9
    |
 11 | slots = 100000000000000000000
-   |         ^^^^^^^^^^^^^^^^^^^^^ it has to be 2 to 64
+   |         ^^^^^^^^^^^^^^^^^^^^^ must be 2 to 64
 
 error: `queue` of processor `p` is out of range
   --> t.toml:16:9
    |
 16 | queue = 0
-   |         ^ it has to be 1 to 32
+   |         ^ must be 1 to 32
 ",
     );
 }
@@ -90,19 +90,19 @@ error: `cautious_megabits` of `usb` is out of range
  --> t.toml:2:21
   |
 2 | cautious_megabits = 0
-  |                     ^ it has to be 1 to 80000
+  |                     ^ must be 1 to 80000
 
 error: `optimistic_megabits` of `usb` is a string
  --> t.toml:3:23
   |
 3 | optimistic_megabits = "3200"
-  |                       ^^^^^^ it has to be an integer, 1 to 80000
+  |                       ^^^^^^ must be an integer, 1 to 80000
 
 error: unknown key `cautious` of `usb`
  --> t.toml:4:1
   |
 4 | cautious = 1200
-  | ^^^^^^^^ there are: `cautious_megabits`, `optimistic_megabits`
+  | ^^^^^^^^ expected one of: `cautious_megabits`, `optimistic_megabits`
 "#,
     );
 }
@@ -185,13 +185,13 @@ error: option `drop_rate` of camera `lossy` is number `-0.5`
   --> t.toml:27:25
    |
 27 | options = { drop_rate = -0.5 }
-   |                         ^^^^ it has to be a number, 0 to 0.99
+   |                         ^^^^ must be a number, 0 to 0.99
 
 error: option `every` of processor `pictures` is integer `0`
   --> t.toml:32:35
    |
 32 | options = { folder = ".", every = 0 }
-   |                                   ^ it has to be an integer, 1 or more
+   |                                   ^ must be an integer, 1 or more
 "#,
     );
 }
@@ -263,7 +263,7 @@ error: driver `realsense` is not in this build: it was built without librealsens
  --> t.toml:2:10
   |
 2 | driver = "realsense"
-  |          ^^^^^^^^^^^ there are: `replay`, `synthetic`
+  |          ^^^^^^^^^^^ expected one of: `replay`, `synthetic`
 "#,
     );
 }

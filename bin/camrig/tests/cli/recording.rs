@@ -352,7 +352,7 @@ fn the_commands_record_and_replay() {
     assert!(twice[0].starts_with("verify: front: 10 framesets, digest "), "{}", twice[0]);
     let (stdout, stderr, status) = folder.run(&["replay", "rig.mcap", "check.toml", "--speed", "0"]);
     assert_eq!((stdout.as_str(), status), ("", Some(78)), "{stderr}");
-    assert!(stderr.contains("it has to be a number, 0.001 to 1000"), "{stderr}");
+    assert!(stderr.contains("must be a number, 0.001 to 1000"), "{stderr}");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_wrong_profile_is_refused_with_the_nearest() {
     let any = || Options { any: Some(true), ..Options::default() };
     assert_eq!(
         refusal(&depth("640x480@30", any()), &[SCENE]).to_string(),
-        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+        "camera `000000000042` has no depth stream 640x480@30 in z16; expected one of: 64x48@60",
     );
     let also = &[
         (1280, 720, 30),
@@ -190,7 +190,7 @@ fn usb_2_is_refused_unless_it_is_accepted() {
     let accepted = Options { allow_usb2: Some(true), ..any() };
     assert_eq!(
         refusal(&depth("640x480@30", accepted), &[slow]).to_string(),
-        "camera `000000000042` has no depth stream 640x480@30 in z16; there are: 64x48@60",
+        "camera `000000000042` has no depth stream 640x480@30 in z16; expected one of: 64x48@60",
     );
 }
 

@@ -166,7 +166,10 @@ fn what_the_camera_cannot_measure_is_refused() {
     let refused = |more: &str, scene| {
         refusal(&options(&format!("any = true\ndepth = '64x48@60'\n{more}")), &[scene]).to_string()
     };
-    assert_eq!(refused("gyro = 100", D435I), "camera `000000000045` has no gyro stream 100; there are: 200",);
+    assert_eq!(
+        refused("gyro = 100", D435I),
+        "camera `000000000045` has no gyro stream 100; expected one of: 200",
+    );
     assert_eq!(
         refused("accel = 100", SCENE),
         "camera `000000000042` has no accel stream: its model has no such motion sensor",

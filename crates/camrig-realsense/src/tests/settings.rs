@@ -95,7 +95,7 @@ fn options_that_a_camera_does_not_have_are_refused() {
         (
             D435,
             "set = { visual_preset = 'best' }",
-            "option `visual_preset` of camera `000000000043` is \"best\": there are: \"custom\", \"default\", \
+            "option `visual_preset` of camera `000000000043` is \"best\": expected one of: \"custom\", \"default\", \
              \"hand\", \"high accuracy\", \"high density\", \"medium density\"",
         ),
         (

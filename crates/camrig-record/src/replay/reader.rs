@@ -118,7 +118,7 @@ impl Reader {
                         if self.warnings < MAX_WARNINGS {
                             self.warnings += 1;
                             let (path, offset) = (recording.path().display(), chunk.offset);
-                            log::warn!("`{path}` is damaged at byte {offset}: {what}; it is passed over");
+                            log::warn!("`{path}` is damaged at byte {offset}: {what}; skipping it");
                         }
                     }
                 }

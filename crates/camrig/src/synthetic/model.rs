@@ -181,7 +181,11 @@ impl Model {
             return Ok(());
         }
         let rates: Vec<_> = rates.iter().map(u32::to_string).collect();
-        Err(format!("model `{}` has no {stream} rate {rate}; there are: {}", self.option(), rates.join(", ")))
+        Err(format!(
+            "model `{}` has no {stream} rate {rate}; expected one of: {}",
+            self.option(),
+            rates.join(", ")
+        ))
     }
 
     /// Returns the description of one stream. All streams share one viewpoint.

@@ -390,7 +390,7 @@ mod tests {
             ),
             ("accel = 100", "model `d435` has no motion sensors; `d435i` and `any` have"),
             ("model = 'd405'\ngyro = 200", "model `d405` has no motion sensors; `d435i` and `any` have"),
-            ("model = 'd435i'\ngyro = 100", "model `d435i` has no gyro rate 100; there are: 200, 400"),
+            ("model = 'd435i'\ngyro = 100", "model `d435i` has no gyro rate 100; expected one of: 200, 400"),
             (
                 "model = 'any'\naccel = 0",
                 "accel: frame rate 0 is out of range; it is 1 to 1000 frames per second",

@@ -18,7 +18,7 @@ pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
         match written.get_ref().parse() {
             Err(_) => {
                 let title = format!("`listen` of `metrics` is {}", quote(written.get_ref()));
-                let label = "it has to be an address and a port, such as `127.0.0.1:9464`";
+                let label = "must be an address and a port, such as `127.0.0.1:9464`";
                 section.problems.add(written.span(), title, label);
             }
             Ok(listen) => match MetricsSpec::new(listen, token.as_deref()) {

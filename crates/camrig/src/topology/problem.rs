@@ -156,14 +156,14 @@ pub(super) fn quote(name: &str) -> String {
     quoted
 }
 
-/// Formats the choices, as ``there are: `left`, `right` ``.
+/// Formats the choices, as ``expected one of: `left`, `right` ``.
 pub(super) fn there_are<'a>(known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known = known.into_iter();
     let shown: Vec<_> = known.by_ref().take(CHOICES_SHOWN_MAX).map(quote).collect();
     if shown.is_empty() {
         return "there are none".to_owned();
     }
-    let mut text = format!("there are: {}", shown.join(", "));
+    let mut text = format!("expected one of: {}", shown.join(", "));
     if let more @ 1.. = known.count() {
         // Writing to a string cannot fail.
         let _ = write!(text, " and {more} more");
@@ -171,7 +171,7 @@ pub(super) fn there_are<'a>(known: impl IntoIterator<Item = &'a str>) -> String 
     text
 }
 
-/// Formats the nearest choice, if one is near, and all choices, as ``did you mean `left`? there are: `left`, `right`
+/// Formats the nearest choice, if one is near, and all choices, as ``did you mean `left`? expected one of: `left`, `right`
 /// ``.
 pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.into_iter().collect();

@@ -61,7 +61,7 @@ impl<'i> Section<'_, 'i> {
             Ok(value) => Some(Spanned::new(span, value)),
             Err(value) => {
                 let title = format!("{} is {}", self.describe(key), type_of(&value));
-                self.problems.add(span, title, format!("it has to be {wanted}"));
+                self.problems.add(span, title, format!("must be {wanted}"));
                 None
             }
         }
@@ -125,7 +125,7 @@ impl<'i> Section<'_, 'i> {
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let title = format!("{} is out of range", self.describe(key));
-            self.problems.add(written.span(), title, format!("it has to be {wanted}"));
+            self.problems.add(written.span(), title, format!("must be {wanted}"));
         }
         number
     }
@@ -168,7 +168,7 @@ impl<'i> Section<'_, 'i> {
             match into_string(input.into_inner()) {
                 Err(value) => {
                     let title = format!("an input of {subject} is {}", type_of(&value));
-                    self.problems.add(span, title, "it has to be the name of an actor");
+                    self.problems.add(span, title, "must be the name of an actor");
                 }
                 Ok(name) if inputs.iter().any(|input| *input.get_ref() == name) => {
                     self.problems.add(span, format!("{subject} reads {} twice", quote(&name)), "");
@@ -191,7 +191,7 @@ impl<'i> Section<'_, 'i> {
         };
         if !value.get_ref().is_table() {
             let title = format!("{} is {}", self.describe("options"), type_of(value.get_ref()));
-            self.problems.add(value.span(), title, "it has to be a table");
+            self.problems.add(value.span(), title, "must be a table");
             return Options { text: String::new(), span, camera: None };
         }
         let checked = check(&value).and_then(|camera| {
@@ -254,7 +254,7 @@ impl<'i> Section<'_, 'i> {
             }
             Fact::Unexpected { found, wanted } => {
                 let subject = self.subject_of_option(option.as_deref());
-                (format!("{subject} is {}", one_line(&found)), format!("it has to be {wanted}"))
+                (format!("{subject} is {}", one_line(&found)), format!("must be {wanted}"))
             }
         };
         self.problems.add(span, title, label);
@@ -280,7 +280,7 @@ impl<'i> Section<'_, 'i> {
                 Ok(name) => names.push(Spanned::new(span, name)),
                 Err(value) => {
                     let title = format!("{} has {}", self.describe(key), type_of(&value));
-                    self.problems.add(span, title, format!("it has to be {wanted}"));
+                    self.problems.add(span, title, format!("must be {wanted}"));
                 }
             }
         }
@@ -304,7 +304,7 @@ impl<'i> Section<'_, 'i> {
                 Ok(table) => named.push((name, span, table)),
                 Err(value) => {
                     let title = format!("{role} {} is {}", quote(&name), type_of(&value));
-                    self.problems.add(value_span, title, "it has to be a table");
+                    self.problems.add(value_span, title, "must be a table");
                 }
             }
         }

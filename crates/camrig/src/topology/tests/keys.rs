@@ -88,19 +88,19 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? there are: `placement`, `usb`, `metrics`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `usb`, `metrics`, `camera`, `processor`
 
 error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
   |
 4 | inputs = []
-  | ^^^^^^ there are: `driver`, `process`, `slots`, `restart`, `stall_timeout_millis`, `device_timeout_millis`, `options`
+  | ^^^^^^ expected one of: `driver`, `process`, `slots`, `restart`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown key `qeue` of processor `p`
  --> t.toml:9:1
   |
 9 | qeue = 2
-  | ^^^^ did you mean `queue`? there are: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
+  | ^^^^ did you mean `queue`? expected one of: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `stall_timeout_millis`, `options`
 "#,
     );
 }
@@ -123,43 +123,43 @@ error: `placement` is a boolean
  --> t.toml:1:13
   |
 1 | placement = true
-  |             ^^^^ it has to be a string
+  |             ^^^^ must be a string
 
 error: `processor` is an array
  --> t.toml:2:13
   |
 2 | processor = []
-  |             ^^ it has to be a table for each processor, as in `[processor.NAME]`
+  |             ^^ must be a table for each processor, as in `[processor.NAME]`
 
 error: camera `left` is an integer
  --> t.toml:4:8
   |
 4 | left = 1
-  |        ^ it has to be a table
+  |        ^ must be a table
 
 error: `driver` of camera `right` is an integer
  --> t.toml:6:10
   |
 6 | driver = 3
-  |          ^ it has to be a string
+  |          ^ must be a string
 
 error: `process` of camera `right` is an array
  --> t.toml:7:11
   |
 7 | process = []
-  |           ^^ it has to be a string
+  |           ^^ must be a string
 
 error: `slots` of camera `right` is a string
  --> t.toml:8:9
   |
 8 | slots = "4"
-  |         ^^^ it has to be an integer, 2 to 64
+  |         ^^^ must be an integer, 2 to 64
 
 error: `options` of camera `right` is a float
  --> t.toml:9:11
   |
 9 | options = 1.5
-  |           ^^^ it has to be a table
+  |           ^^^ must be a table
 "#,
     );
 }
@@ -175,13 +175,13 @@ error: camera `left` has no `driver`
  --> t.toml:1:9
   |
 1 | [camera.left]
-  |         ^^^^ there are: `even`
+  |         ^^^^ expected one of: `even`
 
 error: processor `p` has no `kind`
  --> t.toml:2:12
   |
 2 | [processor.p]
-  |            ^ there are: `idle`
+  |            ^ expected one of: `idle`
 
 error: processor `p` has no `inputs`
  --> t.toml:2:12

@@ -116,25 +116,25 @@ fn errors_name_the_choices() {
     );
     refused(
         &matching("10"),
-        "`match` of processor `m` is an integer; it has to be a table, as in `{ window_millis = 10 }`",
+        "`match` of processor `m` is an integer; must be a table, as in `{ window_millis = 10 }`",
     );
     refused(
         &matching("{ window_millis = 0, missing = 'some', clock = 'wall', queue = 33, wiat = 1 }"),
-        "`window_millis` of `match` of processor `m` is out of range; it has to be 1 to 10000; \
-         `match` of processor `m` has unknown missing `some`; there are: `drop`, `partial`; \
-         `match` of processor `m` has unknown clock `wall`; there are: `hardware`, `global`, `system`, `estimated`; \
-         `queue` of `match` of processor `m` is out of range; it has to be 1 to 32; \
+        "`window_millis` of `match` of processor `m` is out of range; must be 1 to 10000; \
+         `match` of processor `m` has unknown missing `some`; expected one of: `drop`, `partial`; \
+         `match` of processor `m` has unknown clock `wall`; expected one of: `hardware`, `global`, `system`, `estimated`; \
+         `queue` of `match` of processor `m` is out of range; must be 1 to 32; \
          unknown key `wiat` of `match` of processor `m`; \
-         did you mean `wait`? there are: `window_millis`, `wait`, `missing`, `clock`, `queue`",
+         did you mean `wait`? expected one of: `window_millis`, `wait`, `missing`, `clock`, `queue`",
     );
     refused(
         &matching("{ window_millis = 1, wait = ['a', 'cc', 3] }"),
-        "processor `m` waits for unknown camera `cc`; there are: `a`, `b`; \
-         `wait` of `match` of processor `m` has an integer; it has to be an array of names of cameras",
+        "processor `m` waits for unknown camera `cc`; expected one of: `a`, `b`; \
+         `wait` of `match` of processor `m` has an integer; must be an array of names of cameras",
     );
     refused(
         &matching("{ window_millis = 1, wait = [] }"),
-        "processor `m` waits for no camera; there are: `a`, `b`",
+        "processor `m` waits for no camera; expected one of: `a`, `b`",
     );
     refused(
         "[processor.m]\nkind = 'idle'\ninputs = ['a', 'both']\nmatch.window_millis = 1",

@@ -64,7 +64,7 @@ error: unknown option `sreial` of camera `a`
  --> t.toml:3:13
   |
 3 | options = { sreial = 2 }
-  |             ^^^^^^ did you mean `serial`? there are: `serial`, `mode`
+  |             ^^^^^^ did you mean `serial`? expected one of: `serial`, `mode`
 
 error: camera `b` has no option `serial`
  --> t.toml:6:11
@@ -76,19 +76,19 @@ error: option `serial` of camera `c` is string "2, expected 3"
   --> t.toml:10:10
    |
 10 | serial = "2, expected 3"
-   |          ^^^^^^^^^^^^^^^ it has to be an integer, 0 or more
+   |          ^^^^^^^^^^^^^^^ must be an integer, 0 or more
 
 error: option `serial` of camera `d` is integer `-2`
   --> t.toml:13:18
    |
 13 | options.serial = -2
-   |                  ^^ it has to be an integer, 0 or more
+   |                  ^^ must be an integer, 0 or more
 
 error: option `mode` of camera `e` has unknown value `exakt`
   --> t.toml:16:32
    |
 16 | options = { serial = 2, mode = "exakt" }
-   |                                ^^^^^^^ did you mean `exact`? there are: `fast`, `exact`
+   |                                ^^^^^^^ did you mean `exact`? expected one of: `fast`, `exact`
 
 error: camera `f` has no option `serial`
   --> t.toml:17:9
@@ -126,19 +126,19 @@ error: option `serial` of camera `a` is string "2"
  --> t.toml:4:10
   |
 4 | serial = "2"
-  |          ^^^ it has to be an integer, 0 or more
+  |          ^^^ must be an integer, 0 or more
 
 error: option `mode` of camera `a` is integer `1`
  --> t.toml:5:8
   |
 5 | mode = 1
-  |        ^ it has to be a string
+  |        ^ must be a string
 
 error: unknown option `shutter` of camera `a`
  --> t.toml:6:1
   |
 6 | shutter = 3
-  | ^^^^^^^ there are: `serial`, `mode`
+  | ^^^^^^^ expected one of: `serial`, `mode`
 "#,
     );
 }

@@ -24,7 +24,7 @@ error: `listen` of `metrics` is `9464`
  --> t.toml:2:10
   |
 2 | listen = "9464"
-  |          ^^^^^^ it has to be an address and a port, such as `127.0.0.1:9464`
+  |          ^^^^^^ must be an address and a port, such as `127.0.0.1:9464`
 "#,
         ),
         (
@@ -44,7 +44,7 @@ error: unknown key `port` of `metrics`
  --> t.toml:3:1
   |
 3 | port = 1
-  | ^^^^ there are: `listen`, `token`
+  | ^^^^ expected one of: `listen`, `token`
 ",
         ),
     ] {
@@ -73,7 +73,7 @@ error: `inputs` of processor `a` is a string
  --> t.toml:6:10
   |
 6 | inputs = "left"
-  |          ^^^^^^ it has to be an array of names of actors
+  |          ^^^^^^ must be an array of names of actors
 
 error: processor `b` has no inputs
  --> t.toml:9:10
@@ -85,7 +85,7 @@ error: an input of processor `c` is an integer
   --> t.toml:12:19
    |
 12 | inputs = ["left", 3, "left", "c", "lefft"]
-   |                   ^ it has to be the name of an actor
+   |                   ^ must be the name of an actor
 
 error: processor `c` reads `left` twice
   --> t.toml:12:22
@@ -103,7 +103,7 @@ error: processor `c` reads unknown actor `lefft`
   --> t.toml:12:35
    |
 12 | inputs = ["left", 3, "left", "c", "lefft"]
-   |                                   ^^^^^^^ did you mean `left`? there are: `left`, `a`, `b`
+   |                                   ^^^^^^^ did you mean `left`? expected one of: `left`, `a`, `b`
 "#,
     );
 }
@@ -125,19 +125,19 @@ error: camera `left` has unknown driver `evn`
  --> t.toml:2:10
   |
 2 | driver = "evn"
-  |          ^^^^^ did you mean `even`? there are: `even`, `realsense`
+  |          ^^^^^ did you mean `even`? expected one of: `even`, `realsense`
 
 error: driver `realsense` is not in this build: it was built without the feature `realsense`
  --> t.toml:4:10
   |
 4 | driver = "realsense"
-  |          ^^^^^^^^^^^ there are: `even`
+  |          ^^^^^^^^^^^ expected one of: `even`
 
 error: processor `p` has unknown kind `record`
  --> t.toml:7:8
   |
 7 | kind = "record"
-  |        ^^^^^^^^ there are: `idle`
+  |        ^^^^^^^^ expected one of: `idle`
 "#,
     );
 }
@@ -159,13 +159,13 @@ error: unknown placement `multiprocess`
  --> t.toml:1:13
   |
 1 | placement = "multiprocess"
-  |             ^^^^^^^^^^^^^^ did you mean `multi-process`? there are: `multi-process`, `in-process`
+  |             ^^^^^^^^^^^^^^ did you mean `multi-process`? expected one of: `multi-process`, `in-process`
 
 error: processor `p` has unknown overflow `drop`
  --> t.toml:8:12
   |
 8 | overflow = "drop"
-  |            ^^^^^^ there are: `drop-oldest`, `drop-newest`, `block`
+  |            ^^^^^^ expected one of: `drop-oldest`, `drop-newest`, `block`
 "#,
     );
 }
@@ -192,25 +192,25 @@ error: `slots` of camera `left` is out of range
  --> t.toml:3:9
   |
 3 | slots = 1
-  |         ^ it has to be 2 to 64
+  |         ^ must be 2 to 64
 
 error: `slots` of camera `right` is out of range
  --> t.toml:7:9
   |
 7 | slots = 0x41
-  |         ^^^^ it has to be 2 to 64
+  |         ^^^^ must be 2 to 64
 
 error: `queue` of processor `p` is out of range
   --> t.toml:12:9
    |
 12 | queue = -1
-   |         ^^ it has to be 1 to 32
+   |         ^^ must be 1 to 32
 
 error: `slots` of processor `p` is out of range
   --> t.toml:13:9
    |
 13 | slots = 99999999999999999999999
-   |         ^^^^^^^^^^^^^^^^^^^^^^^ it has to be 2 to 64
+   |         ^^^^^^^^^^^^^^^^^^^^^^^ must be 2 to 64
 ",
     );
 }
