@@ -1,7 +1,8 @@
-//! A rig as a value: checked, started, asked, stopped, waited for.
+//! A rig as a value: check, start, query, stop, wait.
 //!
-//! A program of its own runs rigs with this; [`App`](crate::App) is such a program. Nothing here prints, logs to a
-//! terminal, handles signals or ends the process, and a process can have several rigs, also at once.
+//! Programs run rigs with this interface; [`App`](crate::App) is such a program. This module prints nothing, does not
+//! log to a terminal, handles no signals and does not end the process. A process can have several rigs at the same
+//! time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +18,10 @@ use crate::report::Report;
 use crate::supervisor::{self, Control, Run, RunLimits, Stage};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
-/// Time between two looks of an unbounded wait.
+/// Polling interval of an unbounded wait.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A topology that was checked, and is not started.
+/// A checked topology that has not been started.
 ///
 /// ```no_run
 /// use camrig::{Registry, Rig};
@@ -40,27 +41,27 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Reads and checks the topology file at `path`. `registry` has the drivers and processors that it may name.
+    /// Reads and checks the topology file at `path`. `registry` contains the available drivers and processors.
     ///
     /// # Errors
-    /// Every problem of the file.
+    /// All problems of the file.
     pub fn read(path: impl AsRef<Path>, registry: &Registry) -> Result<Self, Problems> {
         let topology = Topology::read(path.as_ref(), None, registry)?;
         Ok(Self::new(topology, registry, RunLimits::default()))
     }
 
-    /// Checks a topology that was built in code, by the same rules as a file.
+    /// Checks a topology that was built in code, with the same rules as for a file.
     ///
     /// # Errors
-    /// Every problem; they show the topology as a file would hold it.
+    /// All problems; they show the topology in the form of a file.
     pub fn build(topology: &TopologyBuilder, registry: &Registry) -> Result<Self, Problems> {
         Self::parse(topology.name(), &topology.to_toml(), None, registry)
     }
 
-    /// Checks the text of a topology, which messages call `name`. A `placement` overrides that of the text.
+    /// Checks the text of a topology, which messages call `name`. `placement` overrides that of the text.
     ///
     /// # Errors
-    /// Every problem of the text.
+    /// All problems of the text.
     pub fn parse(
         name: &str,
         text: &str,
@@ -89,11 +90,11 @@ impl Rig {
         self
     }
 
-    /// Checks that the device of every camera is there, and starts the rig. Returns as soon as every process is
-    /// started; the rig goes on by itself.
+    /// Checks that the devices of all cameras are connected, and starts the rig. Returns as soon as every process
+    /// has been started; the rig continues in the background.
     ///
     /// # Errors
-    /// When a device is missing, or the system lacks what a rig is made of. Nothing is left running.
+    /// If a device is missing, or the system lacks resources. No process is left running.
     pub fn start(&self) -> Result<RunningRig, StartError> {
         self.topology.probe().map_err(StartError::Devices)?;
         Ok(self.start_without_probe()?)
@@ -107,28 +108,28 @@ impl Rig {
     }
 }
 
-/// Why a rig was not started.
+/// An error of starting a rig.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Devices of cameras that cannot be used.
+    /// Devices of cameras that are not available.
     #[error("{0}")]
     Devices(Problems),
-    /// Processes, descriptors, memory or an address that the system does not give.
+    /// Processes, file descriptors, memory or an address that the system does not provide.
     #[error("the rig cannot be started: {0}")]
     System(#[from] io::Error),
 }
 
-/// A rig that runs. When it drops, the rig is stopped in order and waited for.
+/// A running rig. Dropping it stops the rig in order and waits for its end.
 pub struct RunningRig {
     handle: RigHandle,
-    /// `None` once it was waited for.
+    /// `None` after waiting for it.
     thread: Option<JoinHandle<Report>>,
     metrics: Option<SocketAddr>,
     name: String,
 }
 
 impl RunningRig {
-    /// Returns the status of the moment; of a rig that has ended, its last one.
+    /// Returns the current status, or the last one if the rig has ended.
     pub fn status(&self) -> RigStatus {
         self.handle.status()
     }
@@ -141,7 +142,7 @@ impl RunningRig {
     /// Waits until the rig has ended, by itself or because it was stopped, and returns its report.
     ///
     /// # Panics
-    /// When the supervisor panicked.
+    /// If the supervisor panicked.
     pub fn wait(mut self) -> Report {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(report)) => report,
@@ -160,7 +161,7 @@ impl RunningRig {
         self.handle.clone()
     }
 
-    /// Returns where `/status` and `/metrics` are served, if the topology asks for that.
+    /// Returns the address that serves `/status` and `/metrics`, if configured.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
     }
@@ -170,7 +171,7 @@ impl RunningRig {
         &self.name
     }
 
-    /// Waits for another stage than `seen`, for at most `timeout`.
+    /// Waits until the stage differs from `seen`, for at most `timeout`.
     pub(crate) fn wait_for_stage(&self, seen: Stage, timeout: Duration) -> Stage {
         self.handle.control.wait(seen, timeout)
     }
@@ -180,13 +181,13 @@ impl Drop for RunningRig {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             self.handle.stop();
-            // A panic of the supervisor was printed, and is no reason for another one.
+            // The panic of the supervisor was already printed; do not panic again.
             let _ = thread.join();
         }
     }
 }
 
-/// Asks and stops a running rig, from any thread.
+/// Queries and stops a running rig, from any thread.
 #[derive(Clone)]
 pub struct RigHandle {
     control: Control,
@@ -203,8 +204,8 @@ impl RigHandle {
         self.control.stop();
     }
 
-    /// Stops the rig in order; when that was asked for before, ends all its workers at once. Actors in this process
-    /// end as soon as they can then, and are not waited for.
+    /// Stops the rig in order; if that was already requested, kills all its workers. Actors in this process then
+    /// end as soon as possible, without being waited for.
     pub fn interrupt(&self) {
         self.control.interrupt();
     }

@@ -1,14 +1,14 @@
 //! The supervisor: one run of a rig, from a checked topology to its report.
 //!
-//! It starts workers, hands every process its parts, lets framesets flow when all actors are ready, restarts
-//! what fails, and ends the run in order: cameras first, then whatever is in flight, then every process.
+//! It starts workers, sends every process its parts, starts the flow of framesets when all actors are ready, restarts
+//! failed actors, and ends the run in order: cameras first, then what is in flight, then every process.
 //!
-//! * `core`: decides: events and the time in, commands out
-//! * `shell`: turns messages and counters into events, and carries out the commands, on a thread of its own
-//! * `progress`: how far a run is, for other threads
-//! * `status`, `outcome`: what is known of a run while it lasts, and at its end
+//! * `core`: decisions: from events and the time to commands
+//! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
+//! * `progress`: the stage of a run, for other threads
+//! * `status`, `outcome`: the status of a run while it lasts, and its report
 //!
-//! It prints nothing, installs no signal handler and never sees a frameset. A process can have several.
+//! It prints nothing, installs no signal handlers and never accesses framesets. A process can have several.
 
 mod core;
 mod outcome;
@@ -35,10 +35,10 @@ use crate::report::Report;
 use crate::topology::Topology;
 use crate::workers::WorkerEvent;
 
-/// Maximum number of messages that wait for the supervisor; senders of more wait.
+/// Maximum number of pending messages to the supervisor; senders block when it is reached.
 const MESSAGES: usize = 1024;
 
-/// When a run stops by itself.
+/// Limits at which a run stops by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RunLimits {
     /// Maximum time after all actors are ready.
@@ -47,7 +47,7 @@ pub(crate) struct RunLimits {
     pub(crate) framesets: Option<u64>,
 }
 
-/// What reaches the supervisor.
+/// A message to the supervisor.
 enum Message {
     /// A request for the status.
     Status(SyncSender<RigStatus>),
@@ -64,12 +64,12 @@ impl From<(ProcessId, WorkerEvent)> for Message {
     }
 }
 
-/// A run that was started.
+/// A started run.
 pub(crate) struct Run {
     pub(crate) control: Control,
     /// The thread that drives the run, and returns its report.
     pub(crate) thread: JoinHandle<Report>,
-    /// Where the rig's numbers are served, if the topology asks for that.
+    /// The address of the metrics server, if configured.
     pub(crate) metrics: Option<SocketAddr>,
     /// The name of the rig's status socket.
     pub(crate) name: String,
@@ -78,7 +78,7 @@ pub(crate) struct Run {
 /// Starts a rig: every process, and the actors of this one.
 ///
 /// # Errors
-/// When the system lacks what a rig is made of: processes, descriptors. Nothing is left running.
+/// If the system lacks processes or file descriptors. No process is left running.
 pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: RunLimits) -> io::Result<Run> {
     let (sender, messages) = sync_channel(MESSAGES);
     let control = Control { messages: sender.clone(), progress: Arc::default() };
@@ -86,12 +86,12 @@ pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: R
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
     let thread = std::thread::Builder::new().name("supervisor".to_owned());
-    // Without a thread the shell drops, and ends what it has started.
+    // If the thread cannot be created, the shell is dropped, and ends everything it has started.
     let thread = thread.spawn(move || shell.drive(&progress))?;
     Ok(Run { control, thread, metrics, name })
 }
 
-/// Asks and tells the supervisor of a run, from any thread.
+/// Queries and controls the supervisor of a run, from any thread.
 #[derive(Clone)]
 pub(crate) struct Control {
     messages: SyncSender<Message>,
@@ -99,28 +99,28 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Stops the run in order; a second time it changes nothing.
+    /// Stops the run in order; further calls have no effect.
     pub(crate) fn stop(&self) {
         // An error means that the run is over.
         let _ = self.messages.send(Message::Stop);
     }
 
-    /// Stops the run in order; when that was asked for before, ends it at once.
+    /// Stops the run in order; if that was already requested, ends it immediately.
     pub(crate) fn interrupt(&self) {
         let _ = self.messages.send(Message::Interrupt);
     }
 
-    /// The status of the moment, or the last one of a run that is over.
+    /// Returns the current status, or the last one if the run is over.
     pub(crate) fn status(&self) -> RigStatus {
         self.ask().unwrap_or_else(|| self.progress.last_status())
     }
 
-    /// Waits until the run is at another stage than `seen`, for at most `timeout`; returns its stage.
+    /// Waits until the run's stage differs from `seen`, for at most `timeout`; returns its stage.
     pub(crate) fn wait(&self, seen: Stage, timeout: Duration) -> Stage {
         self.progress.wait(seen, timeout)
     }
 
-    /// `None` when the run is over.
+    /// Returns `None` if the run is over.
     fn ask(&self) -> Option<RigStatus> {
         let (answer, status) = sync_channel(1);
         self.messages.send(Message::Status(answer)).ok()?;

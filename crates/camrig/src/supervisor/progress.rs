@@ -1,23 +1,23 @@
-//! How far a run is, for threads that wait for it.
+//! The stage of a run, for threads that wait for it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camrig_status::RigStatus;
 
-/// How far a run is.
+/// Stage of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It starts, or framesets flow.
+    /// It is starting, or framesets flow.
     #[default]
     Active,
     /// No camera will produce another frameset.
     Stopping,
-    /// Every worker is gone.
+    /// All workers have ended.
     Over,
 }
 
-/// How far a run is, and its last status.
+/// The stage of a run, and its last status.
 #[derive(Default)]
 pub(super) struct Progress {
     now: Mutex<(Stage, RigStatus)>,
@@ -41,7 +41,7 @@ impl Progress {
         self.lock().1.clone()
     }
 
-    /// Waits for another stage than `seen`, for at most `timeout`; returns the stage.
+    /// Waits until the stage differs from `seen`, for at most `timeout`; returns the stage.
     pub(super) fn wait(&self, seen: Stage, timeout: Duration) -> Stage {
         let waited = self.changed.wait_timeout_while(self.lock(), timeout, |now| now.0 == seen);
         waited.unwrap_or_else(PoisonError::into_inner).0.0

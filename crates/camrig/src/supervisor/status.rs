@@ -9,7 +9,7 @@ use crate::report;
 use crate::usage::{self, Usage};
 
 impl Shell {
-    /// Reads what every process uses, and every count.
+    /// Reads the usage of every process, and all counts.
     pub(super) fn note_usage(&mut self) {
         let mut usages = Vec::new();
         for process in &mut self.processes {
@@ -26,7 +26,7 @@ impl Shell {
         self.gauge.note(&self.wiring, usages);
     }
 
-    /// Everything that is known at this moment.
+    /// Returns the current status.
     pub(super) fn status(&self) -> RigStatus {
         let seconds = self.core.seconds();
         let doing = |id: ActorId| Doing {
@@ -38,7 +38,7 @@ impl Shell {
         RigStatus { matching: self.matching(seconds), ..status }
     }
 
-    /// What the matching of each processor that has one came to in so many seconds.
+    /// Returns the matching results of each matching processor, with rates over this number of seconds.
     pub(super) fn matching(&self, seconds: f64) -> Vec<MatchingStatus> {
         let actors = self.topology.actors().iter().zip(&self.wiring.match_stats);
         let stats = actors.filter_map(|(spec, stats)| Some((&spec.name, stats.as_ref()?)));

@@ -1,4 +1,4 @@
-//! The end of a run: every worker process exits, by itself when all its actors have finished, by force otherwise.
+//! The end of a run: every worker process exits, by itself after all its actors have finished, otherwise by force.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use camrig_status::ActorState as State;
 use super::{Command, Core, Event, Phase, ProcessState};
 use crate::ids::ProcessId;
 
-/// How long a worker may take to exit when it has nothing left to do, and how long a killed one is waited for before
-/// it is killed again.
+/// Time limit for the exit of a worker whose actors have ended, and for the end of a killed one before it is killed
+/// again.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Core {
@@ -41,7 +41,7 @@ impl Core {
         }
     }
 
-    /// Notes that a worker process is gone; `false` when it was not there.
+    /// Notes that a worker process has ended; returns `false` if it was not running.
     pub(super) fn release(&mut self, process: ProcessId) -> bool {
         let is_worker = process != ProcessId::MAIN;
         if !is_worker || self.process(process).is_none_or(|state| state == ProcessState::Down) {
@@ -63,7 +63,7 @@ impl Core {
         }
     }
 
-    /// The worker processes that are not gone.
+    /// Returns the worker processes that have not ended.
     fn workers(&self) -> Vec<ProcessId> {
         let processes = (1..self.processes.len()).map(ProcessId::new);
         processes.filter(|&process| self.process(process) != Some(ProcessState::Down)).collect()

@@ -1,7 +1,7 @@
-//! Actors that neither fail nor do anything: a camera that delivers nothing, a processor that does not return.
+//! Actors that make no progress without failing: a camera that delivers no framesets, a processor that does not return.
 //!
-//! A camera that only waits for readers that asked it to is healthy, and so is a processor without input. What
-//! can be done depends on where the actor lives: a thread cannot be killed, a process can.
+//! A camera that only waits for blocking readers is healthy, and so is a processor without input. The possible reaction
+//! depends on the actor's placement: a thread cannot be killed, a process can.
 
 use std::time::{Duration, Instant};
 
@@ -15,19 +15,19 @@ use crate::ids::{ActorId, ProcessId};
 /// Maximum time for building an actor, or opening its device.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Framesets after which a restart counts as successful.
+/// Number of framesets after which a restart counts as successful.
 const SUCCESS_FRAMESETS: u64 = 2;
 
-/// What was last seen of an actor's present instance.
+/// Last observation of an actor's current instance.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Framesets at its first observation.
+    /// Number of framesets at its first observation.
     began_with: Option<u64>,
-    /// Framesets when it was last seen to do something.
+    /// Number of framesets at its last observed activity.
     seen: u64,
-    /// When it was last seen to do something, or was interrupted.
+    /// Time of its last observed activity, or of its interruption.
     since: Instant,
-    /// Whether everything that can be done was done.
+    /// If true, all possible reactions have been tried.
     given_up: bool,
 }
 
@@ -38,13 +38,13 @@ impl Watch {
 }
 
 impl Core {
-    /// Looks at every actor, and does what can be done for those that need it.
+    /// Checks every actor, and reacts to those that make no progress.
     pub(super) fn look_after_actors(&mut self) {
         for id in self.ids() {
             let actor = self.actor(id);
             match actor.state {
                 state if is_beginning(state) && actor.due.is_none() => self.look_at_beginning(id),
-                // A camera that is told to stop has nothing to deliver.
+                // A camera that is being stopped has nothing to deliver.
                 State::Running | State::Stalled if !(self.stopping && self.is_camera(id)) => {
                     self.look_at_instance(id);
                 }
@@ -53,8 +53,8 @@ impl Core {
         }
     }
 
-    /// Whether a processor is in a call, its last one included, and not known to have stalled there: then it has
-    /// as long as its time-out says. One that only waits for its readers in there does nothing.
+    /// Returns whether a processor is in a call, including its last one, and not known to be stalled: its stall
+    /// timeout then applies. A processor that is waiting for its readers does not count.
     pub(super) fn some_are_in_a_call(&self) -> bool {
         let in_a_call = |id: ActorId| {
             let (actor, activity) = (self.actor(id), &self.observed.actors[id.index()]);
@@ -64,7 +64,7 @@ impl Core {
         self.ids().any(in_a_call)
     }
 
-    /// An actor that takes too long to begin.
+    /// Checks an actor that has not finished starting.
     fn look_at_beginning(&mut self, id: ActorId) {
         let watch = &self.actor(id).watch;
         if watch.given_up || self.now.saturating_duration_since(watch.since) < BEGIN_TIMEOUT {
@@ -108,7 +108,7 @@ impl Core {
         }
     }
 
-    /// A camera delivers nothing: it is interrupted, and when it does not even fail then, its process is replaced.
+    /// A camera delivers no framesets: it is interrupted; if it does not even fail then, its process is replaced.
     fn rouse_camera(&mut self, id: ActorId, timeout: Duration) {
         if self.actor(id).state == State::Running {
             self.log(Notice::DeliversNothing { actor: id, timeout });
@@ -128,8 +128,8 @@ impl Core {
         self.replace(id);
     }
 
-    /// Gives up actors that will not end by themselves: cameras first, since their readers only wait for the end of
-    /// their links. A thread of a process with others cannot be ended; its process will be.
+    /// Gives up actors that will not end by themselves: cameras first, since their readers only wait for the end
+    /// of their links. A thread of a shared process cannot be ended; its process will be.
     pub(super) fn give_up_on_the_rest(&mut self) {
         let left = self.ids().filter(|&id| !self.actor(id).has_ended());
         let (cameras, others): (Vec<_>, Vec<_>) = left.partition(|&id| self.is_camera(id));
@@ -143,8 +143,8 @@ impl Core {
         }
     }
 
-    /// Kills the process of an actor that has one of its own: its exit is a failure like any other. Returns whether it
-    /// has.
+    /// Kills the process of an actor that has its own: its exit is a failure like any other. Returns whether it
+    /// has its own.
     fn replace(&mut self, id: ActorId) -> bool {
         self.actor_mut(id).watch.given_up = true;
         let process = self.process_of(id);
@@ -155,7 +155,7 @@ impl Core {
         alone
     }
 
-    /// Whether an actor is the only one in its process that has not ended, and that is not the supervisor's.
+    /// Returns whether an actor is the only one in its process that has not ended, and the process is a worker.
     fn lives_alone(&self, id: ActorId) -> bool {
         let process = self.process_of(id);
         let mut others = self.actors_of(process).filter(|&other| other != id);

@@ -1,16 +1,15 @@
-//! The decisions of the supervisor: an event and the time in, commands out.
+//! The decisions of the supervisor: from an event and the time to commands.
 //!
-//! It owns the state of every actor and process, restart policies, stall time-outs, and the order in which a rig goes,
-//! stops and ends. It deliberately does no I/O, starts no thread and reads no clock: `shell` turns what happens
-//! into events and carries out the commands, in their order. So every sequence of events can be tried out
-//! (`properties`).
+//! It contains the state of every actor and process, restart policies, stall timeouts, and the order in which a rig
+//! starts, stops and ends. It performs no I/O, starts no threads and reads no clock: `shell` generates the events and
+//! executes the commands, in order. Any sequence of events can therefore be tested (`properties`).
 //!
-//! Events may come late, twice or from the wrong process: what an actor without an instance reports is ignored.
+//! Events may be late, duplicated or from the wrong process: reports of an actor without an instance are ignored.
 //!
 //! * this module: events, commands, and the course of a run
-//! * `policy`: whether an actor that failed is restarted
-//! * `recovery`: failures, ends of processes, and what follows
-//! * `health`: actors that neither fail nor do anything
+//! * `policy`: whether a failed actor is restarted
+//! * `recovery`: failures, ends of processes, and their consequences
+//! * `health`: actors that make no progress without failing
 //! * `ending`: the end of all processes
 
 mod ending;
@@ -39,15 +38,15 @@ use crate::topology::{RestartPolicy, Role, Topology};
 /// Maximum time between two observations.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Minimum time between two observations while a restart is due: it may have to wait for others of its process, or for
-/// a link to be settled.
+/// Minimum time between two observations while a restart is due: it may have to wait for others in its process, or
+/// for a link to be settled.
 const DUE_TICK: Duration = Duration::from_millis(5);
 
-/// A rig without cameras in which nothing moves for this time, and no processor is in a call, has an actor that will
-/// never end.
+/// Timeout of a rig without running cameras: if nothing progresses for this time, and no processor is in a call, some
+/// actor will never end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the decisions depend on beside events: the fixed part of a rig.
+/// The static properties of a rig on which decisions depend.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) actors: Vec<ActorSetup>,
@@ -56,7 +55,7 @@ pub(super) struct Setup {
     pub(super) limits: RunLimits,
 }
 
-/// The fixed part of an actor.
+/// The static properties of an actor.
 #[derive(Clone, Debug)]
 pub(super) struct ActorSetup {
     pub(super) name: String,
@@ -80,92 +79,92 @@ impl Setup {
     }
 }
 
-/// What happened.
+/// An input of the supervisor.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// The counters were read; comes at least every [`Core::pause`].
+    /// The counters were read; occurs at least every [`Core::pause`].
     Observed(Observation),
-    /// A process reports that an actor is built and its device open.
+    /// A process reports that an actor has been built and its device is open.
     Ready(ProcessId, ActorId),
     /// A process reports that an actor ended without an error.
     Finished(ProcessId, ActorId),
     /// A process reports that an actor failed.
     Failed(ProcessId, ActorId, Failure),
-    /// A worker process takes commands.
+    /// A worker process accepts commands.
     Connected(ProcessId),
     /// A worker process could not be started.
     NotStarted(ProcessId, String),
-    /// A worker process ended, in these words.
+    /// A worker process ended, with this description.
     Exited(ProcessId, String),
     /// Stop in order.
     Stop,
-    /// Stop in order; when that was asked for before, end at once.
+    /// Stop in order; if that was already requested, end immediately.
     Interrupt,
-    /// The rig cannot be started: end the processes that were.
+    /// The rig cannot be started: end the processes that have been started.
     Abandon { started: Vec<ProcessId> },
 }
 
-/// Counters at one moment.
+/// Counters at one point in time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observation {
     /// By actor.
     pub(super) actors: Vec<Activity>,
-    /// Framesets that were delivered or dropped, over all links.
+    /// Number of framesets delivered or dropped, over all links.
     pub(super) settled_framesets: u64,
-    /// Processes at a link whose accounts are not settled after the death of an end.
+    /// Processes with a link whose counts are not settled after the death of an end.
     pub(super) unsettled: BTreeSet<ProcessId>,
 }
 
-/// What the counters show of an actor.
+/// Observed activity of an actor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Activity {
-    /// Framesets that it has produced, or, of a processor, that were delivered to it.
+    /// Number of framesets produced, or for a processor, delivered to it.
     pub(super) progress: u64,
-    /// How long it has been in its present call; `None` outside of one.
+    /// Duration of its current call; `None` if there is none.
     pub(super) called_for: Option<Duration>,
-    /// Whether it waits for readers that asked it to.
+    /// Whether it waits for blocking readers.
     pub(super) is_blocked: bool,
 }
 
-/// What is to be done, in this order.
+/// Output of the supervisor, to be executed in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// Start a worker process.
     StartProcess(ProcessId),
-    /// Hand a process its actors and start them: those to reset first are marked.
+    /// Send a process its actors and start them; the flag requests a reset of the device first.
     Begin { process: ProcessId, actors: Vec<(ActorId, bool)>, go: bool, stop_cameras: bool },
-    /// Let framesets flow, in every process that takes commands.
+    /// Start the flow of framesets, in every process that accepts commands.
     Go,
-    /// Stop the cameras, in every process that takes commands.
+    /// Stop the cameras, in every process that accepts commands.
     StopCameras,
     /// For one actor, in its process.
     Actor(ActorId, ActorCommand),
-    /// End the links of an actor whose process cannot.
+    /// End the links of an actor whose process cannot do so.
     EndLinks(ActorId),
-    /// A process is gone: account for what died with it.
+    /// A process has ended: settle its counts.
     Release(ProcessId),
     /// End a process in order: all its actors have ended.
     Exit(ProcessId),
-    /// End a process at once.
+    /// Kill a process.
     Kill(ProcessId),
     /// Show the new state of an actor.
     SetState(ActorId, State),
-    /// Count a restart of an actor.
+    /// Increment the restart count of an actor.
     CountRestart(ActorId),
-    /// Read what each process uses, before they end.
+    /// Measure the usage of each process, before they end.
     MeasureUsage,
-    /// Log it.
+    /// Log this message.
     Log(Notice),
 }
 
-/// How far a run is.
+/// Phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Actors have not all ended.
+    /// Some actors have not ended.
     Active,
-    /// Processes end; those that have not by then are killed.
+    /// Processes end; those still running at the deadline are killed.
     Ending { deadline: Instant },
-    /// Every worker process is gone.
+    /// All worker processes have ended.
     Over,
 }
 
@@ -173,32 +172,32 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProcessState {
     Down,
-    /// It was started and does not take commands yet.
+    /// It was started and does not accept commands yet.
     Starting,
     Up,
 }
 
-/// An actor's changing part.
+/// The changing state of an actor.
 #[derive(Debug)]
 pub(super) struct Actor {
     pub(super) state: State,
     /// The number of changes to each state.
     pub(super) changes: BTreeMap<State, u64>,
-    /// The newest of its failures.
+    /// Its most recent failures.
     pub(super) errors: VecDeque<String>,
     /// Whether its last failure was a missing device.
     unavailable: bool,
     ladder: Ladder,
     watch: Watch,
-    /// When its next instance is due; `None` while it has one.
+    /// Start of its next instance; `None` while it has one.
     due: Option<Due>,
 }
 
-/// When the next instance of an actor is due.
+/// The pending start of an actor's next instance.
 #[derive(Clone, Copy, Debug)]
 struct Due {
     at: Instant,
-    /// Whether its device is reset first.
+    /// If true, its device is reset first.
     reset: bool,
 }
 
@@ -210,22 +209,22 @@ pub(super) struct Core {
     processes: Vec<ProcessState>,
     observed: Observation,
     phase: Phase,
-    /// The time of the event at hand.
+    /// Time of the current event.
     now: Instant,
     going_since: Option<Instant>,
-    /// When the last actor had ended.
+    /// Time at which the last actor ended.
     ended_at: Option<Instant>,
     stopping: bool,
-    /// Whether the end, when it comes, is one that was asked for.
+    /// Whether the end was requested.
     asked: bool,
     interrupted: bool,
-    /// What was settled when it last grew, and when that was.
+    /// Number of settled framesets, and the time of its last increase.
     drained: (u64, Instant),
     commands: Vec<Command>,
 }
 
 impl Core {
-    /// A rig that is not started.
+    /// Creates the state of a rig that has not been started.
     pub(super) fn new(setup: Setup, now: Instant) -> Self {
         let actor = |setup: &ActorSetup| Actor {
             state: State::default(),
@@ -256,7 +255,7 @@ impl Core {
         }
     }
 
-    /// Starts every process, and the actors of the supervisor's own.
+    /// Starts every process, and the actors in the supervisor's process.
     pub(super) fn begin(&mut self, now: Instant) -> Vec<Command> {
         self.now = now;
         for process in (1..self.processes.len()).map(ProcessId::new) {
@@ -266,7 +265,7 @@ impl Core {
         std::mem::take(&mut self.commands)
     }
 
-    /// Takes what happened at `now`, and returns what is to be done.
+    /// Handles an event at the time `now`, and returns the resulting commands.
     pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Command> {
         self.now = now;
         match self.phase {
@@ -336,24 +335,25 @@ impl Core {
         self.look_at_drain();
     }
 
-    /// Maximum time until the next observation.
+    /// Returns the maximum time until the next observation.
     pub(super) fn pause(&self, now: Instant) -> Duration {
         let dues = self.actors.iter().filter_map(|actor| actor.due);
         let next = dues.map(|due| due.at.saturating_duration_since(now)).min();
         next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
     }
 
-    /// Whether every worker process is gone, and nothing is left to do.
+    /// Returns whether all worker processes have ended, and nothing is left to do.
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
 
-    /// Whether the rig stops, or its actors have ended.
+    /// Returns whether the rig is stopping, or its actors have ended.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping || self.phase != Phase::Active
     }
 
-    /// Seconds from the moment in which every actor was ready to the end of the last one, or to the last event.
+    /// Returns the seconds from the time at which every actor was ready to the end of the last one, or to the
+    /// last event.
     pub(super) fn seconds(&self) -> f64 {
         let end = self.ended_at.unwrap_or(self.now);
         self.going_since.map_or(0.0, |since| end.saturating_duration_since(since).as_secs_f64())
@@ -367,12 +367,12 @@ impl Core {
         &self.actors[id.index()]
     }
 
-    /// Whether a process takes commands.
+    /// Returns whether a process accepts commands.
     pub(super) fn is_up(&self, process: ProcessId) -> bool {
         self.process(process) == Some(ProcessState::Up)
     }
 
-    /// Why the run ended, as far as it has.
+    /// Returns the reason for the end of the run, as far as known.
     pub(super) fn exit(&self) -> Exit {
         let failed = || self.actors.iter().filter(|actor| actor.state == State::Failed);
         match (
@@ -393,7 +393,7 @@ impl Core {
         self.processes.get(process.index()).copied()
     }
 
-    /// Whether an actor lives in this process now: reports of any other are late or wrong.
+    /// Returns whether an actor currently has an instance in this process: reports of others are late or wrong.
     fn has_instance(&self, process: ProcessId, id: ActorId) -> bool {
         let Some(actor) = self.actors.get(id.index()) else { return false };
         self.process_of(id) == process && self.is_up(process) && !actor.has_ended() && actor.due.is_none()
@@ -404,7 +404,7 @@ impl Core {
         self.commands.push(Command::StartProcess(process));
     }
 
-    /// Hands a process the actors that have not ended.
+    /// Sends a process the actors that have not ended.
     fn begin_actors(&mut self, process: ProcessId) {
         self.processes[process.index()] = ProcessState::Up;
         let living: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
@@ -417,7 +417,7 @@ impl Core {
         });
     }
 
-    /// An instance of an actor begins; returns whether its device is reset first.
+    /// Notes the start of an instance of an actor; returns whether its device is reset first.
     fn take_due(&mut self, id: ActorId) -> bool {
         let now = self.now;
         let actor = self.actor_mut(id);
@@ -462,7 +462,7 @@ impl Core {
         }
         self.stopping = true;
         self.commands.push(Command::StopCameras);
-        // Between two instances: a camera ends there, a processor is restarted, for what is in flight.
+        // Between two instances: a camera ends, a processor is restarted to process what is in flight.
         for id in self.ids() {
             if !self.actor(id).state.is_between_instances() {
                 continue;
@@ -476,7 +476,7 @@ impl Core {
         }
     }
 
-    /// Gives up the rest of a rig that should end and in which nothing moves.
+    /// Gives up the remaining actors of a stopping rig that makes no progress.
     fn look_at_drain(&mut self) {
         let ended = self.actors.iter().filter(|actor| actor.has_ended()).count() as u64;
         let settled = self.observed.settled_framesets + ended;
@@ -487,7 +487,7 @@ impl Core {
         }
     }
 
-    /// Whether no camera will produce another frameset, so that everything left has to end.
+    /// Returns whether no camera will produce another frameset, so that all remaining actors must end.
     fn is_draining(&self) -> bool {
         self.stopping || self.ids().all(|id| !self.is_camera(id) || self.actor(id).has_ended())
     }
@@ -526,7 +526,7 @@ impl Core {
     }
 }
 
-/// Whether an actor has an instance that is not ready, or waits for one.
+/// Returns whether an actor has an instance that is not ready, or waits for one.
 fn is_beginning(state: State) -> bool {
     state == State::Starting || state.is_between_instances()
 }

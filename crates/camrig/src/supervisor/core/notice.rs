@@ -1,4 +1,4 @@
-//! What the supervisor logs.
+//! Log messages of the supervisor.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::policy::Decision;
 use super::{ActorSetup, Setup};
 use crate::ids::ActorId;
 
-/// A line for the log.
+/// A log message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) enum Notice {
     Failed {
@@ -22,9 +22,9 @@ pub(in crate::supervisor) enum Notice {
         actor: ActorId,
         timeout: Duration,
     },
-    /// A camera is stalled, and nothing can be done.
+    /// A camera is stalled, and there is no possible reaction.
     DoesNotReact(ActorId),
-    /// A processor is stalled; `alone` when it has a process of its own.
+    /// A processor is stalled; `alone` if it has its own process.
     DoesNotReturn {
         actor: ActorId,
         timeout: Duration,
@@ -41,7 +41,7 @@ impl Notice {
         }
     }
 
-    /// The line, without time and level.
+    /// Formats the message, without time and level.
     pub(in crate::supervisor) fn text(&self, setup: &Setup) -> String {
         let subject = |actor| subject(setup, actor);
         let process = |actor: ActorId| {
@@ -88,7 +88,7 @@ impl Notice {
     }
 }
 
-/// The actor with its role.
+/// Returns the actor with its role.
 fn subject(setup: &Setup, actor: ActorId) -> String {
     let ActorSetup { name, is_camera, .. } = &setup.actors[actor.index()];
     format!("{} `{name}`", if *is_camera { "camera" } else { "processor" })

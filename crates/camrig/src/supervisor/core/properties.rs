@@ -1,9 +1,9 @@
-//! Random sequences of faults, restarts, stops, late and duplicate reports against the core.
+//! Property tests of the core with random sequences of faults, restarts, stops, late and duplicate reports.
 //!
-//! A world of processes and actors carries out every command, and checks on the way that it may be given: no actor
-//! has two instances, one that was given up gets no command, restarts stay below their limit, cameras stop before
-//! processes end. What a world that has ended its part does to the rest is the test's choice: it answers, or never
-//! does anything but die when it is killed. The run has to end either way, for the right reason.
+//! A model of processes and actors executes every command, and checks that it is valid: no actor has two instances, an
+//! actor that was given up gets no commands, restarts stay below their limit, cameras stop before processes end. At
+//! the end, depending on the test, the model either responds to commands, or only ends when killed. The run must end
+//! in both cases, with the correct reason.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::supervisor::core::policy::Decision;
 
-/// Observations within which every run has to end, in steps of [`STEP`].
+/// Number of observations within which every run must end, in steps of [`STEP`].
 const OBSERVATIONS_MAX: usize = 2_000;
 
 /// Time between two observations at the end.
 const STEP: Duration = Duration::from_millis(500);
 
-/// An actor's instance in the world.
+/// An actor's instance in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instance {
     None,
@@ -26,7 +26,7 @@ enum Instance {
     Ready,
 }
 
-/// A process in the world.
+/// A process in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
     Down,
@@ -34,7 +34,7 @@ enum Process {
     Connected,
 }
 
-/// A thing that happens, at a place that is taken modulo those that there are.
+/// An event, with an index that is taken modulo the number of candidates.
 #[derive(Clone, Copy, Debug)]
 struct Act {
     kind: u8,
@@ -51,7 +51,7 @@ struct World {
     killed: BTreeSet<ProcessId>,
     instances: Vec<Instance>,
     states: Vec<State>,
-    /// When it was decided to restart each actor.
+    /// Times at which restarts of each actor were decided.
     restarts: Vec<Vec<Instant>>,
     given_up: Vec<bool>,
     progress: Vec<u64>,
@@ -94,7 +94,7 @@ impl World {
         self.states.iter().all(|state| state.has_ended())
     }
 
-    /// Gives the core an event that is true in this world.
+    /// Sends the core an event that is true in this model.
     fn tell(&mut self, event: Event) {
         let active = !self.ended && !self.all_have_ended();
         match event {
@@ -106,7 +106,7 @@ impl World {
         self.carry_out(commands);
     }
 
-    /// Gives the core an event that is late, doubled or from the wrong process.
+    /// Sends the core an event that is late, duplicated or from the wrong process.
     fn mislead(&mut self, event: Event) {
         let text = format!("{event:?}");
         assert_eq!(self.core.on(event, self.now), [], "after {text}");
@@ -166,7 +166,7 @@ impl World {
                 assert!(actors.all(|id| self.states[id.index()] == State::Finished), "{process:?} exits");
                 assert!(self.ended);
                 drop(actors);
-                // It does as it is told.
+                // It obeys the command.
                 self.killed.insert(process);
             }
             Command::Kill(process) => {
@@ -227,7 +227,7 @@ impl World {
         self.tell(Event::Exited(process, "was killed".to_owned()));
     }
 
-    /// A report of an actor: a true one when its instance can make it, a misleading one otherwise.
+    /// Sends a report of an actor: a true one if its instance can send it, otherwise a misleading one.
     fn report(&mut self, id: ActorId, event: impl Fn(ProcessId, ActorId) -> Event, after: Instance) {
         let process = self.setup(id).process;
         let instance = self.instances[id.index()];
@@ -298,7 +298,7 @@ impl World {
         }
     }
 
-    /// Ends the run: the world reports what it should, or nothing at all.
+    /// Ends the run: the model sends the expected reports, or nothing at all.
     fn end(&mut self, answers: bool) {
         self.tell(Event::Stop);
         for _ in 0..OBSERVATIONS_MAX {
@@ -369,7 +369,7 @@ fn setups() -> impl Strategy<Value = Setup> {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    // The last kinds end a run, so that they are rare.
+    // The last kinds end a run and are therefore rare.
     let kind = prop_oneof![40 => 0_u8..19, 1 => 19_u8..21];
     let act = (kind, any::<usize>(), any::<bool>(), 0_u64..2_000);
     prop::collection::vec(

@@ -1,7 +1,7 @@
-//! What follows when an actor fails or a process ends: a restart, or the end of its links.
+//! Consequences of the failure of an actor or the end of a process: a restart, or the end of its links.
 //!
-//! An actor's links outlive its instances. Between two of them its readers wait, and what it would have read is
-//! dropped and counted; when it has failed for good its links end. No other actor waits for it.
+//! An actor's links outlive its instances. Between two instances, its readers wait, and framesets sent to it are
+//! dropped and counted; after a permanent failure, its links end. No other actor waits for it.
 
 use camrig_status::ActorState as State;
 
@@ -11,16 +11,16 @@ use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 
-/// Maximum number of failures of one actor that the report lists; older ones were logged.
+/// Maximum number of failures per actor in the report; older ones have been logged.
 pub(super) const ERRORS_MAX: usize = 32;
 
 impl Core {
-    /// An actor failed: decides what becomes of it.
+    /// Handles the failure of an actor and decides how to react.
     pub(super) fn fail(&mut self, id: ActorId, failure: Failure) {
         let now = self.now;
         let Failure { message, unavailable, in_vain } = failure;
         let decision = if self.going_since.is_none() || self.stopping || in_vain {
-            // What never worked will not work the next time either; what is stopping need not.
+            // An actor that never worked will not work the next time either; one that is stopping need not.
             Decision::GiveUp(None)
         } else {
             self.actor_mut(id).ladder.decide(now, unavailable)
@@ -49,8 +49,8 @@ impl Core {
             }
             Decision::GiveUp(_) => {
                 self.give_up(id);
-                // A rig goes on with one camera less, but not without a processor that it was built for, and not
-                // when it never got going.
+                // A rig continues with one camera less, but not without one of its processors, and
+                // not if it was never fully started.
                 if self.going_since.is_none() || !self.is_camera(id) {
                     self.stop();
                 }
@@ -58,7 +58,7 @@ impl Core {
         }
     }
 
-    /// An actor has failed for good: its links end.
+    /// Handles the permanent failure of an actor: its links end.
     pub(super) fn give_up(&mut self, id: ActorId) {
         self.actor_mut(id).due = None;
         self.set_state(id, State::Failed);
@@ -69,30 +69,30 @@ impl Core {
         });
     }
 
-    /// A process is gone, and its actors have failed.
+    /// Handles the end of a process: its actors have failed.
     pub(super) fn on_exited(&mut self, process: ProcessId, how: &str) {
         if !self.release(process) {
             return;
         }
-        // Those that were given up may have died before they learned of it.
+        // Actors that were given up may have ended before they received the command.
         let ended: Vec<_> = self.actors_of(process).filter(|&id| self.actor(id).has_ended()).collect();
         self.commands.extend(ended.into_iter().map(Command::EndLinks));
         self.fail_process(process, how);
     }
 
-    /// Fails every actor of a process that is gone.
+    /// Fails every actor of a process that has ended.
     pub(super) fn fail_process(&mut self, process: ProcessId, how: &str) {
         let message = format!("process `{}` {how}", self.setup.processes[process.index()]);
         let left: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
         for id in left {
-            // The failure of one may have ended another.
+            // The failure of one actor may have ended another.
             if !self.actor(id).has_ended() {
                 self.fail(id, Failure::new(&message));
             }
         }
     }
 
-    /// Begins the next instance of every actor whose pause is over.
+    /// Starts the next instance of every actor whose pause is over.
     pub(super) fn begin_what_is_due(&mut self) {
         for process in (0..self.processes.len()).map(ProcessId::new) {
             let now = self.now;
@@ -106,7 +106,7 @@ impl Core {
                         self.commands.push(Command::Actor(id, ActorCommand::Restart { reset }));
                     }
                 }
-                // They begin together, when nothing of the process before is left to account for.
+                // They start together, after everything of the previous process has been settled.
                 ProcessState::Down => {
                     let settled = !self.observed.unsettled.contains(&process);
                     if !due.is_empty() && waiting.is_empty() && settled {
