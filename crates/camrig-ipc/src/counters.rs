@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
-use crate::region::{Region, Shared};
+use crate::channel::SharedMemory;
+use crate::region::{Mapped, Shared};
 
 /// Why a frameset was lost before its camera actor saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl LostReason {
 
 /// How an actor is, in shared memory, so that its supervisor sees it, and its counts survive its process.
 pub struct ActorCounters {
-    region: Region,
+    cells: Mapped<ActorCells>,
 }
 
 #[repr(C, align(64))]
@@ -62,7 +62,11 @@ struct ActorCells {
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
-unsafe impl Shared for ActorCells {}
+unsafe impl Shared for ActorCells {
+    const NAME: &'static str = "an actor's counters";
+    const MAGIC: [u8; 8] = *b"camrigAC";
+    const VERSION: u32 = 1;
+}
 
 impl ActorCounters {
     /// Counters that are all zero.
@@ -70,27 +74,27 @@ impl ActorCounters {
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::zeroed(size_of::<ActorCells>())? })
+        Ok(Self { cells: Mapped::new()? })
     }
 
     /// The same counters, received from another process.
     ///
     /// # Errors
     /// When the memory is too small to hold these counters.
-    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<ActorCells>())? })
+    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { cells: Mapped::received(memory)? })
     }
 
     /// Another handle to the counters, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
-        self.region.share()
+    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
+        self.cells.share()
     }
 
     fn cells(&self) -> &ActorCells {
-        self.region.cell()
+        &self.cells
     }
 
     /// Counts a frameset. Always before any link counts it.
@@ -171,5 +175,24 @@ impl ActorCounters {
     /// How often the actor was restarted.
     pub fn restarts(&self) -> u32 {
         self.cells().restarts.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        use std::mem::offset_of;
+        crate::protocol::assert_documented(&[
+            (offset_of!(ActorCells, produced), "produced: u64"),
+            (offset_of!(ActorCells, lost), "lost: [u64]"),
+            (offset_of!(ActorCells, called_at_nanos), "called_at_nanos: u64"),
+            (offset_of!(ActorCells, blocked), "blocked: u32"),
+            (offset_of!(ActorCells, generations), "generations: u32"),
+            (offset_of!(ActorCells, state), "state: u32"),
+            (offset_of!(ActorCells, restarts), "restarts: u32"),
+        ]);
     }
 }

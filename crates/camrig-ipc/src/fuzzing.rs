@@ -9,6 +9,7 @@ use camrig_frame::Layout;
 
 use crate::handshake::{Handshake, tell};
 use crate::header::{HEADER_BYTES, decode, encode};
+use crate::protocol;
 
 /// A slot's header: refused, or read the same again; and its layout is refused, or lies within its size.
 ///
@@ -31,7 +32,7 @@ pub fn header(bytes: &[u8]) {
     assert_eq!(end, layout.size_bytes());
 }
 
-/// What a started process says to its starter, who has to come to an end.
+/// What a started process says to its starter after its hello, who has to come to an end.
 ///
 /// # Panics
 /// When the process was greeted although it has no socket.
@@ -39,6 +40,9 @@ pub fn handshake(bytes: &[u8]) {
     // More than the socket pair holds would block, and is more than the starter reads.
     let Some(said) = bytes.get(..bytes.len().min(1 << 14)) else { return };
     let Ok((ours, mut theirs)) = UnixStream::pair() else { return };
+    if theirs.write_all(&protocol::hello()).is_err() {
+        return;
+    }
     let (first, rest) = said.split_at(said.len().min(1));
     // A descriptor, for which is listened, comes with the first byte.
     let begun = if first.is_empty() { Ok(()) } else { tell(&theirs, first, theirs.as_fd()) };

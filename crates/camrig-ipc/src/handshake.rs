@@ -9,7 +9,8 @@
 //! descriptor of a connection that is refused.
 //!
 //! Nobody but their own user can reach the socket; and of what that user's other programs send there nothing is
-//! believed. The socket pair also carries a secret to the started process, which the greeting repeats, and its
+//! believed. Each side begins with a magic number and the version of its protocol, and refuses another version.
+//! The socket pair also carries a secret to the started process, which the greeting repeats, and its
 //! answer: a stranger who connects first, whatever he says or does not say, makes this handshake fail within a
 //! bounded time, with a reason, and is not obeyed.
 //!
@@ -28,7 +29,6 @@ use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use rustix::cmsg_space;
 use rustix::io::{Errno, retry_on_intr};
@@ -39,6 +39,9 @@ use rustix::net::{
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::channel::into_io;
+use crate::protocol::{self, HELLO_BYTES};
 
 /// Says to a process that it was started to be greeted, and where to make its socket.
 const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
@@ -109,6 +112,7 @@ impl Handshake {
         let mut secret = Secret::default();
         File::open("/dev/urandom")?.read_exact(&mut secret)?;
         // It fits into the socket pair's buffer, so that nobody has to read it yet.
+        socket.write_all(&protocol::hello())?;
         socket.write_all(&secret)?;
         socket.write_all(&(bound.as_millis() as u64).to_le_bytes())?;
         command.env(FOLDER_VARIABLE, &folder.0).env("TMPDIR", &folder.0).stdin(OwnedFd::from(theirs));
@@ -135,6 +139,7 @@ impl Handshake {
     pub fn greet<T: Serialize>(self, greeting: T) -> Result<Lifeline> {
         // The process gives up first, and says why.
         self.socket.set_read_timeout(Some(self.bound * 2))?;
+        self.check_hello()?;
         let (first, listener) = self.listener()?;
         let mut said = BufReader::new(first.chain(&self.socket).take(SAID_BYTES_MAX));
         let name = self.line(&mut said)?;
@@ -150,7 +155,7 @@ impl Handshake {
         let sealed = Sealed { secret: self.secret, greeting };
         let sent = IpcSender::connect(name)
             .map_err(no_descriptor)
-            .and_then(|sender| sender.send(sealed).map_err(unsent));
+            .and_then(|sender| sender.send(sealed).map_err(into_io));
         // A process that is gone, or has closed its socket, says why; what is lacking here it would wait for.
         if let Err(error) = sent
             && !is_closed(&error)
@@ -163,7 +168,14 @@ impl Handshake {
         }
     }
 
-    /// The first byte of what the process says, and the socket if that is the beginning of its name; none comes
+    /// Reads the first bytes that the process sends, and checks that it speaks this version of the protocol.
+    fn check_hello(&self) -> Result<()> {
+        let mut hello = [0; HELLO_BYTES];
+        (&self.socket).read_exact(&mut hello).map_err(|error| self.unheard(error))?;
+        protocol::check(&hello, "the process")
+    }
+
+    /// The first byte of what the process says next, and the socket if that is the beginning of its name; none comes
     /// with a reason why there is none.
     fn listener(&self) -> Result<(Cursor<[u8; 1]>, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -223,14 +235,6 @@ fn is_closed(error: &Error) -> bool {
     matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
-/// Why ipc-channel could not send.
-fn unsent(error: IpcError) -> Error {
-    match error {
-        IpcError::Io(error) => error,
-        error => Error::other(error),
-    }
-}
-
 /// Without a descriptor left, ipc-channel complains of a bad one.
 fn no_descriptor(error: Error) -> Error {
     match Errno::from_io_error(&error) {
@@ -256,6 +260,7 @@ fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: &Folder) 
     close_inherited_memory();
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    socket.write_all(&protocol::hello())?;
     let greeted = meet(folder, &mut socket);
     let answer = greeted.as_ref().err().map_or_else(|| GREETED.to_owned(), Error::to_string);
     writeln!(socket, "{}", answer.lines().next().unwrap_or_default())?;
@@ -266,7 +271,9 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     folder: &Folder,
     socket: &mut UnixStream,
 ) -> Result<T> {
-    let (mut secret, mut bound) = (Secret::default(), [0; 8]);
+    let (mut hello, mut secret, mut bound) = ([0; HELLO_BYTES], Secret::default(), [0; 8]);
+    socket.read_exact(&mut hello)?;
+    protocol::check(&hello, "the process that started it")?;
     socket.read_exact(&mut secret)?;
     socket.read_exact(&mut bound)?;
     let bound = Duration::from_millis(u64::from_le_bytes(bound));
@@ -291,7 +298,7 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     match heard.recv_timeout(bound) {
         Ok(Ok((_, Sealed { secret: theirs, greeting }))) if theirs == secret => Ok(greeting),
         Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "nobody greeted it")),
-        _ => Err(Error::other("a stranger connected to its socket")),
+        _ => Err(Error::other("a peer connected to its socket")),
     }
 }
 

@@ -9,23 +9,37 @@ use camrig_frame::FrameSetHeader;
 /// a message with every kind of metadata, and all origins) takes about 7.5 kB.
 pub(crate) const HEADER_BYTES: usize = 8192;
 
-const PREFIX_BYTES: usize = 4;
+/// The first bytes of a slot's header.
+const MAGIC: [u8; 4] = *b"cmfs";
+
+/// The version of the header's layout: changed with every change of a field.
+const VERSION: u32 = 1;
+
+/// The magic number, the version, and the header's length, which are 32-bit little-endian numbers.
+const PREFIX_BYTES: usize = 12;
 
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<HEADER_BYTES>()
 }
 
-/// Writes a length and the header.
+/// Writes the magic number, the version, the length, and the header.
 pub(crate) fn encode(header: &FrameSetHeader, room: &mut [u8]) {
     let len = bincode::serde::encode_into_slice(header, &mut room[PREFIX_BYTES..], config())
         .expect("a header always fits: its frames and metadata are bounded by their types");
-    room[..PREFIX_BYTES].copy_from_slice(&(len as u32).to_le_bytes());
+    let (magic, version, len) = (MAGIC, VERSION.to_le_bytes(), (len as u32).to_le_bytes());
+    room[..PREFIX_BYTES].copy_from_slice([magic, version, len].as_flattened());
 }
 
 /// Reads what `encode` wrote; `None` for anything else.
 pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
     let (prefix, rest) = room.split_first_chunk::<PREFIX_BYTES>()?;
-    let shared = rest.get(..u32::from_le_bytes(*prefix) as usize)?;
+    let prefix = *prefix;
+    let [magic, version, len] =
+        [0, 4, 8].map(|at| [prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
+    if magic != MAGIC || u32::from_le_bytes(version) != VERSION {
+        return None;
+    }
+    let shared = rest.get(..u32::from_le_bytes(len) as usize)?;
     // A private copy, no longer than the header: whoever writes the slot cannot change what was checked.
     let mut copy = [0; HEADER_BYTES];
     let bytes = &mut copy[..shared.len()];
@@ -84,7 +98,7 @@ mod tests {
     fn a_flipped_or_cut_header_is_refused_or_another_header_but_never_a_panic() {
         let mut room = [0; HEADER_BYTES];
         encode(&largest(), &mut room);
-        let len = PREFIX_BYTES + u32::from_le_bytes([room[0], room[1], room[2], room[3]]) as usize;
+        let len = PREFIX_BYTES + u32::from_le_bytes([room[8], room[9], room[10], room[11]]) as usize;
         let mut refused = 0;
         for index in 0..len {
             for bit in 0..8 {
@@ -100,8 +114,14 @@ mod tests {
         assert!(refused > 0);
         // One byte less than the prefix says.
         let mut cut = room;
-        cut[..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
+        cut[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
         assert_eq!(decode(&cut), None);
+        // The magic number, and the version.
+        for index in 0..8 {
+            let mut other = room;
+            other[index] ^= 1;
+            assert_eq!(decode(&other), None);
+        }
         assert_eq!(decode(&[0xff; HEADER_BYTES]), None);
         assert_eq!(decode(&[0; HEADER_BYTES]), None);
     }

@@ -12,9 +12,12 @@
 //! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
 //! * [`Notifier`], [`Listener`]: waking a process
 //! * [`handshake`]: how a process meets the one that started it
+//! * [`protocol`]: everything that crosses the boundary between processes, with its versions
+//! * [`Sender`], [`Receiver`], [`SharedMemory`]: ipc-channel's, of which no other crate knows
 //!
 //! It deliberately knows no actor, no topology and no thread: whoever owns an end decides when to call it.
 
+mod channel;
 mod counters;
 mod futex;
 #[cfg(any(test, fuzzing))]
@@ -25,6 +28,7 @@ mod latency;
 mod link_state;
 mod matching;
 mod notifier;
+pub mod protocol;
 mod reader;
 mod reasons;
 mod region;
@@ -33,11 +37,12 @@ mod schedules;
 mod slots;
 mod sync;
 
+pub use channel::{ReceiveError, Receiver, Sender, SharedMemory, channel};
 pub use counters::{ActorCounters, LostReason};
 pub use latency::{Latency, LatencyHistogram};
 pub use link_state::{Absence, Counts, Deaths, DropReason, LinkState, MAX_SLOTS, Overflow, Step};
 pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounters, MatchCounts, Unmatched};
 pub use notifier::{Listener, Notifier};
-pub use reader::{Announcement, Lease, LinkReader, MAX_SOURCES, Refused};
+pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::{MemoryError, prepare};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};

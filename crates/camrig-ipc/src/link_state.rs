@@ -33,10 +33,10 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
+use crate::channel::SharedMemory;
 use crate::futex;
 use crate::latency::{Latency, LatencyCells, LatencyHistogram};
 #[cfg(not(shuttle))]
@@ -90,7 +90,11 @@ struct ReaderCells {
 
 // SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
 #[cfg(not(shuttle))]
-unsafe impl Shared for Cells {}
+unsafe impl Shared for Cells {
+    const NAME: &'static str = "a link state";
+    const MAGIC: [u8; 8] = *b"camrigLS";
+    const VERSION: u32 = 1;
+}
 
 /// The reader will never take another frameset.
 const ENDED: u32 = 1;
@@ -171,7 +175,7 @@ impl LinkState {
     ///
     /// # Errors
     /// When the memory is too small to be a link state.
-    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
         Mapped::received(memory).map(Self)
     }
 
@@ -179,7 +183,7 @@ impl LinkState {
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
         self.0.share()
     }
 
@@ -576,5 +580,34 @@ mod tests {
         assert!(!link_state.notify());
         link_state.clear_notified();
         assert!(link_state.notify());
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod layout {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let reader = offset_of!(Cells, reader);
+        crate::protocol::assert_documented(&[
+            (offset_of!(Cells, produced), "produced: u64"),
+            (offset_of!(Cells, ended), "ended: u32"),
+            (offset_of!(Cells, announced), "announced: u32"),
+            (offset_of!(Cells, step), "step: u32"),
+            (offset_of!(Cells, dropped), "dropped: [u64]"),
+            (reader + offset_of!(ReaderCells, delivered), "delivered: u64"),
+            (reader + offset_of!(ReaderCells, gone), "gone: u32"),
+            (reader + offset_of!(ReaderCells, step), "step: u32"),
+            (reader + offset_of!(ReaderCells, progress), "progress: u32"),
+            (reader + offset_of!(ReaderCells, awaited), "awaited: u32"),
+            (reader + offset_of!(ReaderCells, rung), "rung: u32"),
+            (reader + offset_of!(ReaderCells, heard), "heard: u32"),
+            (offset_of!(Cells, slots), "slots: [u64; 64]"),
+            (offset_of!(Cells, latency), "max_micros: u64`, `sum_micros: u64`, `buckets: [u32; 528]"),
+        ]);
+        assert_eq!(DropReason::ALL.len(), 6);
     }
 }

@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
+use crate::channel::SharedMemory;
 use crate::latency::{Latency, LatencyCells};
-use crate::region::{Region, Shared};
+use crate::region::{Mapped, Shared};
 
 /// The most cameras of a match.
 pub const MAX_MATCH_CAMERAS: usize = 64;
@@ -75,11 +75,15 @@ struct CameraCells {
 }
 
 // SAFETY: every field is an atomic, an array of atomics, or padding; aligned to 64.
-unsafe impl Shared for MatchCells {}
+unsafe impl Shared for MatchCells {
+    const NAME: &'static str = "the counters of a matching";
+    const MAGIC: [u8; 8] = *b"camrigMC";
+    const VERSION: u32 = 1;
+}
 
 /// The counts of one processor's matching. Its cameras are known by their place in the processor's list.
 pub struct MatchCounters {
-    region: Region,
+    cells: Mapped<MatchCells>,
 }
 
 /// What a matching came to.
@@ -124,27 +128,27 @@ impl MatchCounters {
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::zeroed(size_of::<MatchCells>())? })
+        Ok(Self { cells: Mapped::new()? })
     }
 
     /// The same counters, received from another process.
     ///
     /// # Errors
     /// When the memory is too small to hold these counters.
-    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<MatchCells>())? })
+    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { cells: Mapped::received(memory)? })
     }
 
     /// Another handle to the counters, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
-        self.region.share()
+    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
+        self.cells.share()
     }
 
     fn cells(&self) -> &MatchCells {
-        self.region.cell()
+        &self.cells
     }
 
     /// Counts a match of the framesets of these cameras.

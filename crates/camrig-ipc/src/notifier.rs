@@ -7,9 +7,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ipc_channel::ipc::IpcSharedMemory;
-
-use crate::region::{Region, Shared};
+use crate::channel::SharedMemory;
+use crate::region::{Mapped, Shared};
 use crate::{MemoryError, futex};
 
 /// A sleeper looks again after this time, should a ring ever be lost with the process that rang.
@@ -23,11 +22,15 @@ struct NotifierCells {
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
-unsafe impl Shared for NotifierCells {}
+unsafe impl Shared for NotifierCells {
+    const NAME: &'static str = "a notifier";
+    const MAGIC: [u8; 8] = *b"camrigNO";
+    const VERSION: u32 = 1;
+}
 
 /// Wakes a process.
 pub struct Notifier {
-    region: Region,
+    cells: Mapped<NotifierCells>,
 }
 
 impl Notifier {
@@ -36,28 +39,28 @@ impl Notifier {
     /// # Errors
     /// When the system has no memory or descriptors left.
     pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::zeroed(size_of::<NotifierCells>())? })
+        Ok(Self { cells: Mapped::new()? })
     }
 
     /// The same notifier, received from another process.
     ///
     /// # Errors
     /// When the memory is too small to be a notifier.
-    pub fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { region: Region::received(memory, size_of::<NotifierCells>())? })
+    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self { cells: Mapped::received(memory)? })
     }
 
     /// Another handle to the notifier, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
-        self.region.share()
+    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
+        self.cells.share()
     }
 
     /// Wakes the process.
     pub fn notify(&self) {
-        let cells: &NotifierCells = self.region.cell();
+        let cells: &NotifierCells = &self.cells;
         cells.rings.fetch_add(1, Ordering::SeqCst);
         if cells.asleep.load(Ordering::SeqCst) != 0 {
             futex::wake(&cells.rings);
@@ -79,7 +82,7 @@ impl Listener {
 
     /// Waits until the notifier has been rung since the last call, at most a second.
     pub fn wait(&mut self) {
-        let cells: &NotifierCells = self.notifier.region.cell();
+        let cells: &NotifierCells = &self.notifier.cells;
         if cells.rings.load(Ordering::SeqCst) == self.heard {
             cells.asleep.store(1, Ordering::SeqCst);
             // Looks at the word once more, in the kernel: who rings from here on sees `asleep`.

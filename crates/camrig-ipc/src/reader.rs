@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
-use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory};
-use ipc_channel::{IpcError, TryRecvError};
-use serde::{Deserialize, Serialize};
 
 use crate::MemoryError;
+use crate::channel::{ReceiveError, Receiver, SharedMemory};
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
+use crate::protocol::Announcement;
 use crate::region::Region;
 
 /// The pools that a reader keeps although no frameset of them is queued: those that were announced last. The
@@ -30,20 +29,6 @@ const ANNOUNCEMENTS_MAX: u32 = 4 * UNHEARD_MAX;
 
 /// The most cameras whose framesets one producer can pass on.
 pub const MAX_SOURCES: usize = 256;
-
-/// What a producer tells each reader once, before the first frameset that needs it.
-#[derive(Serialize, Deserialize)]
-pub struct Announcement(pub(crate) News);
-
-#[derive(Serialize, Deserialize)]
-pub(crate) enum News {
-    /// A life of the producer begins: what is queued belongs to the one before, what is announced to this one.
-    Begin,
-    /// A pool of slots, which replaces the one before.
-    Pool { generation: u16, slots: u32, pixel_bytes: u64, memory: IpcSharedMemory },
-    /// The next camera: headers name it by its place in this order.
-    Source(CameraInfo),
-}
 
 /// What a producer announced in one of its lives.
 #[derive(Default)]
@@ -61,7 +46,7 @@ struct ReaderPool {
 }
 
 impl ReaderPool {
-    fn new(generation: u16, slots: u32, pixel_bytes: u64, memory: IpcSharedMemory) -> Result<Self, Refused> {
+    fn new(generation: u16, slots: u32, pixel_bytes: u64, memory: SharedMemory) -> Result<Self, Refused> {
         let (slots, pixel_bytes) = (slots as usize, usize::try_from(pixel_bytes).unwrap_or(usize::MAX));
         if slots == 0 || slots > MAX_SLOTS || pixel_bytes > MAX_FRAMESET_BYTES.next_multiple_of(4096) {
             return Err(Refused::Pool { slots, pixel_bytes });
@@ -108,7 +93,7 @@ pub enum Refused {
 /// The reader's end of one link from another process.
 pub struct LinkReader {
     link_state: Arc<LinkState>,
-    announcements: IpcReceiver<Announcement>,
+    announcements: Receiver<Announcement>,
     /// How many announcements were counted when they were last asked for.
     heard: Option<u32>,
     /// What the producer announced in its present life.
@@ -119,7 +104,7 @@ pub struct LinkReader {
 
 impl LinkReader {
     /// The reader's end of a link.
-    pub fn new(link_state: Arc<LinkState>, announcements: IpcReceiver<Announcement>) -> Self {
+    pub fn new(link_state: Arc<LinkState>, announcements: Receiver<Announcement>) -> Self {
         Self { link_state, announcements, heard: None, life: Life::default(), past: Vec::new() }
     }
 
@@ -191,17 +176,17 @@ impl LinkReader {
         // as well.
         self.heard = Some(announced);
         for _ in 0..ANNOUNCEMENTS_MAX {
-            let Announcement(news) = match self.announcements.try_recv() {
-                Ok(announcement) => announcement,
-                Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Disconnected)) => {
+            let news = match self.announcements.try_receive() {
+                Ok(Some(announcement)) => announcement,
+                Ok(None) | Err(ReceiveError::Disconnected) => {
                     self.link_state.set_heard(announced);
                     return Ok(());
                 }
-                Err(error) => return Err(Refused::Unreadable(error.to_string())),
+                Err(ReceiveError::Unreadable(reason)) => return Err(Refused::Unreadable(reason)),
             };
             match news {
-                News::Begin => self.past.push(std::mem::take(&mut self.life)),
-                News::Pool { generation, slots, pixel_bytes, memory } => {
+                Announcement::Begin => self.past.push(std::mem::take(&mut self.life)),
+                Announcement::Pool { generation, slots, pixel_bytes, memory } => {
                     let pools = &mut self.life.pools;
                     // Never two of a kind, however often one is announced.
                     let known = pools.iter().position(|pool| pool.generation == generation);
@@ -211,8 +196,10 @@ impl LinkReader {
                     };
                     pools.push(pool);
                 }
-                News::Source(_) if self.life.sources.len() == MAX_SOURCES => return Err(Refused::Sources),
-                News::Source(info) => self.life.sources.push(Arc::new(info)),
+                Announcement::Source(_) if self.life.sources.len() == MAX_SOURCES => {
+                    return Err(Refused::Sources);
+                }
+                Announcement::Source(info) => self.life.sources.push(Arc::new(info)),
             }
             self.forget();
         }

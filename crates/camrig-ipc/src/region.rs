@@ -7,10 +7,12 @@ use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use ipc_channel::ipc::IpcSharedMemory;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+
+use crate::channel::{self, SharedMemory};
 
 /// From this size on, what the system has left is looked up before it is asked for.
 const LARGE_BYTES: usize = 1 << 20;
@@ -30,6 +32,24 @@ pub enum MemoryError {
         /// What it should have.
         need: usize,
     },
+    /// A peer sent something else.
+    #[error("shared memory begins with {found:#018x}, which is not the magic number of {structure}")]
+    Magic {
+        /// The structure that was expected.
+        structure: &'static str,
+        /// The first eight bytes, as a little-endian number.
+        found: u64,
+    },
+    /// A peer of another version sent a structure of another layout.
+    #[error("{structure} of layout version {found} was sent, but this program reads version {known}")]
+    Version {
+        /// The structure.
+        structure: &'static str,
+        /// The version of the memory that was sent.
+        found: u32,
+        /// The version that this program reads.
+        known: u32,
+    },
     /// The system refused.
     #[error("shared memory cannot be protected: {0}")]
     Protect(std::io::Error),
@@ -47,28 +67,68 @@ pub enum MemoryError {
 ///
 /// # Safety
 /// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of
-/// processes may touch it at once; its alignment is at most that of a page.
-pub(crate) unsafe trait Shared {}
+/// processes may touch it at once; its alignment is at most [`HEAD_BYTES`].
+pub(crate) unsafe trait Shared {
+    /// What messages call it, with an article.
+    const NAME: &'static str;
+    /// The first eight bytes of its memory.
+    const MAGIC: [u8; 8];
+    /// The version of its layout: changed with every change of a field.
+    const VERSION: u32;
+}
 
-/// A structure at the start of a region of its own.
-#[cfg_attr(shuttle, allow(dead_code))]
+/// The bytes before a structure: its magic number, the version of its layout, and zeroes.
+pub(crate) const HEAD_BYTES: usize = 64;
+
+#[repr(C, align(64))]
+struct Head {
+    magic: AtomicU64,
+    version: AtomicU32,
+}
+
+/// A structure in a region of its own, behind its [`Head`].
+#[repr(C)]
+struct Headed<T> {
+    head: Head,
+    body: T,
+}
+
+const _: () = assert!(size_of::<Head>() == HEAD_BYTES);
+
+/// A structure in a region of its own.
 pub(crate) struct Mapped<T>(Region, PhantomData<T>);
 
-#[cfg_attr(shuttle, allow(dead_code))]
 impl<T: Shared> Mapped<T> {
     /// A structure of zeroes.
     pub(crate) fn new() -> Result<Self, MemoryError> {
-        Ok(Self(Region::zeroed(size_of::<T>())?, PhantomData))
+        let mapped = Self(Region::zeroed(size_of::<Headed<T>>())?, PhantomData);
+        let head = &mapped.headed().head;
+        head.version.store(T::VERSION, Ordering::Relaxed);
+        head.magic.store(u64::from_le_bytes(T::MAGIC), Ordering::Relaxed);
+        Ok(mapped)
     }
 
     /// The same structure, received from another process.
-    pub(crate) fn received(memory: IpcSharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self(Region::received(memory, size_of::<T>())?, PhantomData))
+    pub(crate) fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
+        let mapped = Self(Region::received(memory, size_of::<Headed<T>>())?, PhantomData);
+        let head = &mapped.headed().head;
+        let (magic, version) = (head.magic.load(Ordering::Relaxed), head.version.load(Ordering::Relaxed));
+        if magic != u64::from_le_bytes(T::MAGIC) {
+            return Err(MemoryError::Magic { structure: T::NAME, found: magic });
+        }
+        if version != T::VERSION {
+            return Err(MemoryError::Version { structure: T::NAME, found: version, known: T::VERSION });
+        }
+        Ok(mapped)
     }
 
     /// Another handle to the same memory, to be sent to another process.
-    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+    pub(crate) fn share(&self) -> Result<SharedMemory, MemoryError> {
         self.0.share()
+    }
+
+    fn headed(&self) -> &Headed<T> {
+        self.0.structure()
     }
 }
 
@@ -76,19 +136,19 @@ impl<T: Shared> Deref for Mapped<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.cell()
+        &self.headed().body
     }
 }
 
 /// One mapping of one shared-memory object.
 pub(crate) struct Region {
-    memory: IpcSharedMemory,
+    memory: SharedMemory,
     base: NonNull<u8>,
     len: usize,
 }
 
 // SAFETY: `base` points into the mapping that `memory` owns; the mapping does not move and lives as long as
-// this value. Access goes through `cell` (atomics) and `bytes`/`bytes_mut` (unsafe, exclusive by protocol).
+// this value. Access goes through `structure` (atomics) and `bytes`/`bytes_mut` (unsafe, exclusive by protocol).
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -97,13 +157,13 @@ impl Region {
     /// `len` zeroed bytes, every page present. `len` is above zero.
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
         can_be_had(len).map_err(|error| MemoryError::Exhausted { need: len, error })?;
-        let region = Self::map(IpcSharedMemory::from_byte(0, len));
+        let region = Self::map(channel::zeroed(len));
         debug_assert_eq!(region.len, len);
         Ok(region)
     }
 
     /// Memory that a peer sent, which must have at least `need` bytes; all of their pages are present.
-    pub(crate) fn received(memory: IpcSharedMemory, need: usize) -> Result<Self, MemoryError> {
+    pub(crate) fn received(memory: SharedMemory, need: usize) -> Result<Self, MemoryError> {
         let region = Self::map(memory);
         if region.len < need || need == 0 {
             return Err(MemoryError::TooSmall { have: region.len, need });
@@ -114,9 +174,9 @@ impl Region {
         Ok(region)
     }
 
-    fn map(mut memory: IpcSharedMemory) -> Self {
+    fn map(mut memory: SharedMemory) -> Self {
         // SAFETY: only the address is taken; the slice is gone before anyone else sees the mapping.
-        let bytes = unsafe { memory.deref_mut() };
+        let bytes = unsafe { memory.0.deref_mut() };
         let len = bytes.len();
         // A slice's pointer is never null, not even an empty one's.
         let base = NonNull::from(bytes).cast();
@@ -132,16 +192,17 @@ impl Region {
     }
 
     /// Another handle to the same memory, to be sent to another process.
-    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+    pub(crate) fn share(&self) -> Result<SharedMemory, MemoryError> {
         can_be_mapped(self.len).map_err(|error| MemoryError::Exhausted { need: self.len, error })?;
         Ok(self.memory.clone())
     }
 
-    /// The structure of atomics at the start of the region.
-    pub(crate) fn cell<T: Shared>(&self) -> &T {
-        assert!(size_of::<T>() <= self.len);
-        // SAFETY: in bounds by the assertion; mappings are page aligned; `T: Shared` allows any content and
-        // concurrent access.
+    /// The structure of atomics at the start of the region, behind its head.
+    fn structure<T: Shared>(&self) -> &Headed<T> {
+        const { assert!(align_of::<T>() <= HEAD_BYTES) };
+        assert!(size_of::<Headed<T>>() <= self.len);
+        // SAFETY: in bounds by the assertion; mappings are page aligned; `T: Shared` and the head allow any content
+        // and concurrent access.
         unsafe { self.base.cast().as_ref() }
     }
 
@@ -187,8 +248,8 @@ fn can_be_mapped(len: usize) -> std::io::Result<()> {
 /// When the system has no descriptors left.
 pub fn prepare() -> std::io::Result<()> {
     can_be_mapped(1)?;
-    let (sender, _receiver) = ipc_channel::ipc::channel()?;
-    sender.send(()).map_err(std::io::Error::other)
+    let (sender, _receiver) = channel::channel()?;
+    sender.send(())
 }
 
 /// Whether there is memory left as well: what is promised but not there kills the process at first touch.
@@ -208,4 +269,56 @@ fn available_bytes() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::{ActorCounters, LinkState, MatchCounters, Notifier};
+
+    /// Whether memory of this structure is accepted whose byte at `index` is another one.
+    fn accepts(
+        share: impl Fn() -> SharedMemory,
+        received: &dyn Fn(SharedMemory) -> Result<(), MemoryError>,
+        index: usize,
+    ) -> Result<(), String> {
+        let mut bytes = share().0.to_vec();
+        bytes[index] ^= 2;
+        received(SharedMemory::of(&bytes)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_structure_is_refused_with_another_magic_number_version_or_size() {
+        type Received<'a> = &'a dyn Fn(SharedMemory) -> Result<(), MemoryError>;
+        let share = [
+            LinkState::new().unwrap().share().unwrap(),
+            ActorCounters::new().unwrap().share().unwrap(),
+            MatchCounters::new().unwrap().share().unwrap(),
+            Notifier::new().unwrap().share().unwrap(),
+        ];
+        let received: [Received<'_>; 4] = [
+            &|memory| LinkState::received(memory).map(drop),
+            &|memory| ActorCounters::received(memory).map(drop),
+            &|memory| MatchCounters::received(memory).map(drop),
+            &|memory| Notifier::received(memory).map(drop),
+        ];
+        let names = ["a link state", "an actor's counters", "the counters of a matching", "a notifier"];
+        for (index, (received, name)) in received.into_iter().zip(names).enumerate() {
+            let memory = || share[index].clone();
+            received(memory()).unwrap();
+            // Each accepts its own only.
+            for other in share.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other)
+            {
+                assert!(received(other.clone()).is_err(), "{name}");
+            }
+            let magic = accepts(memory, received, 7).unwrap_err();
+            assert!(magic.ends_with(&format!(", which is not the magic number of {name}")), "{magic}");
+            let version = format!("{name} of layout version 3 was sent, but this program reads version 1");
+            assert_eq!(accepts(memory, received, 8), Err(version));
+            assert_eq!(accepts(memory, received, HEAD_BYTES), Ok(()));
+            let bytes = memory().0.to_vec();
+            let cut = received(SharedMemory::of(&bytes[..bytes.len() - 64])).unwrap_err();
+            assert!(matches!(cut, MemoryError::TooSmall { have, need } if have + 64 == need), "{cut}");
+        }
+    }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
-use ipc_channel::ipc::{IpcSender, channel};
 use shuttle::thread;
 
-use crate::{Announcement, Deaths, LinkReader, LinkState, LinkWriter, Loan, Notifier, Overflow, SlotPool};
+use crate::channel::{Sender, channel};
+use crate::protocol::Announcement;
+use crate::{Deaths, LinkReader, LinkState, LinkWriter, Loan, Notifier, Overflow, SlotPool};
 
 const SCHEDULES: usize = 3_000;
 /// How many switches of threads a schedule makes where it hurts most.
@@ -28,7 +29,7 @@ fn try_out(scene: impl Fn() + Send + Sync + 'static) {
 }
 
 /// A link whose producer has announced everything.
-fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, IpcSender<Announcement>) {
+fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, Sender<Announcement>) {
     let link_state = Arc::new(LinkState::new().unwrap());
     let (announcements, heard) = channel().unwrap();
     let notifier = Notifier::new().unwrap();

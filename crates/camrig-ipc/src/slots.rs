@@ -14,12 +14,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
-use ipc_channel::ipc::IpcSender;
 
 use crate::Notifier;
+use crate::channel::Sender;
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
-use crate::reader::{Announcement, News, POOLS_KEPT, UNHEARD_MAX};
+use crate::protocol::Announcement;
+use crate::reader::{POOLS_KEPT, UNHEARD_MAX};
 use crate::region::{MemoryError, Region};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
@@ -115,8 +116,8 @@ impl SlotPool {
     }
 
     /// What a reader needs to know before the first frameset of this pool.
-    fn news(&self) -> Result<News, MemoryError> {
-        Ok(News::Pool {
+    fn news(&self) -> Result<Announcement, MemoryError> {
+        Ok(Announcement::Pool {
             generation: self.generation,
             slots: self.slots() as u32,
             pixel_bytes: self.pixel_bytes as u64,
@@ -242,7 +243,7 @@ pub struct LinkWriter {
 
 /// What the reader has to know, and how much of it it was told.
 struct Told {
-    announcements: IpcSender<Announcement>,
+    announcements: Sender<Announcement>,
     /// Whether it was told that this life began.
     begun: bool,
     sources: Vec<Arc<CameraInfo>>,
@@ -260,14 +261,14 @@ impl Told {
     }
 
     /// What it has to be told next.
-    fn next(&mut self) -> Result<Option<News>, MemoryError> {
+    fn next(&mut self) -> Result<Option<Announcement>, MemoryError> {
         if !self.begun {
             self.begun = true;
-            return Ok(Some(News::Begin));
+            return Ok(Some(Announcement::Begin));
         }
         if let Some(info) = self.sources.get(self.next_source) {
             self.next_source += 1;
-            return Ok(Some(News::Source((**info).clone())));
+            return Ok(Some(Announcement::Source((**info).clone())));
         }
         for (pool, told) in self.pools.iter_mut().filter(|(_, told)| !told) {
             let news = pool.upgrade().map(|pool| pool.news()).transpose()?;
@@ -286,7 +287,7 @@ impl LinkWriter {
     pub fn new(
         link_state: Arc<LinkState>,
         notifier: Notifier,
-        announcements: IpcSender<Announcement>,
+        announcements: Sender<Announcement>,
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
@@ -358,11 +359,7 @@ impl LinkWriter {
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left. The reader stays away.
-    pub fn relink(
-        &self,
-        announcements: IpcSender<Announcement>,
-        absence: Absence,
-    ) -> Result<(), MemoryError> {
+    pub fn relink(&self, announcements: Sender<Announcement>, absence: Absence) -> Result<(), MemoryError> {
         let mut told = self.told();
         told.announcements = announcements;
         told.begun = true;
@@ -370,7 +367,7 @@ impl LinkWriter {
         told.pools.iter_mut().for_each(|(_, told)| *told = false);
         told.unheard = 0;
         // Whatever the one before has not heard: nobody has told this one anything.
-        self.tell(&mut told, News::Begin);
+        self.tell(&mut told, Announcement::Begin);
         self.catch_up(&mut told)?;
         self.link_state.set_reader_back(absence);
         Ok(())
@@ -424,8 +421,8 @@ impl LinkWriter {
     }
 
     /// Tells and wakes the reader. One that is gone hears nothing, and needs nothing.
-    fn tell(&self, told: &mut Told, news: News) {
-        if !self.link_state.reader_ended() && told.announcements.send(Announcement(news)).is_ok() {
+    fn tell(&self, told: &mut Told, news: Announcement) {
+        if !self.link_state.reader_ended() && told.announcements.send(news).is_ok() {
             told.unheard += 1;
             self.link_state.count_announced();
             self.notifier.notify();

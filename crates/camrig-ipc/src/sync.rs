@@ -31,11 +31,11 @@ impl<T: Default> Mapped<T> {
         Ok(Self(Box::default()))
     }
 
-    pub(crate) fn received(_: ipc_channel::ipc::IpcSharedMemory) -> Result<Self, crate::MemoryError> {
+    pub(crate) fn received(_: crate::channel::SharedMemory) -> Result<Self, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 
-    pub(crate) fn share(&self) -> Result<ipc_channel::ipc::IpcSharedMemory, crate::MemoryError> {
+    pub(crate) fn share(&self) -> Result<crate::channel::SharedMemory, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 }

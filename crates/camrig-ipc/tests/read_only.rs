@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
 use camrig_ipc::handshake::{self, Handshake};
-use camrig_ipc::{Announcement, Deaths, LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool};
-use ipc_channel::ipc::{IpcReceiver, IpcSharedMemory, channel};
+use camrig_ipc::protocol::Announcement;
+use camrig_ipc::{
+    Deaths, LinkReader, LinkState, LinkWriter, Notifier, Overflow, Receiver, SharedMemory, SlotPool, channel,
+};
 use libtest_mimic::{Arguments, Trial};
 
-type Greeting = (IpcSharedMemory, IpcReceiver<Announcement>);
+type Greeting = (SharedMemory, Receiver<Announcement>);
 
 const SIGSEGV: i32 = 11;
 const PIXEL: u8 = 7;

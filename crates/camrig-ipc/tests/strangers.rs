@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -20,11 +22,17 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 /// For who will wait in vain.
 const SHORT: Duration = Duration::from_millis(500);
 
-const A_STRANGER: &str = "a stranger connected to its socket";
+const A_STRANGER: &str = "a peer connected to its socket";
 const NOBODY: &str = "nobody greeted it within 0.5 s";
 const GREETING: &str = "hello";
 
+/// Makes the process one that does not speak this version of the protocol: its first bytes, as numbers.
+const HELLO_VARIABLE: &str = "CAMRIG_TEST_HELLO";
+
 fn main() -> ExitCode {
+    if let Ok(hello) = std::env::var(HELLO_VARIABLE) {
+        return say(&hello);
+    }
     match handshake::accept::<String>() {
         Some(Ok(greeting)) => {
             println!("{greeting}");
@@ -56,6 +64,23 @@ fn main() -> ExitCode {
         }),
         test("a_process_that_nobody_greets_ends", nobody_greets),
         test("a_stranger_who_comes_later_is_not_heard", comes_later),
+        test("a_process_of_another_version_is_refused", || {
+            is_refused(
+                OTHER_VERSION,
+                "the process speaks version 2 of camrig's protocol, this program speaks version 1",
+            );
+        }),
+        test("a_process_that_is_no_worker_is_refused", || {
+            is_refused(*b"hello, world", "the process does not speak camrig's protocol");
+        }),
+        test("a_process_that_says_too_little_has_ended", says_too_little),
+        test("a_starter_of_another_version_is_refused", || {
+            let reason = "the process that started it speaks version 2 of camrig's protocol, this program speaks version 1";
+            refuses_its_starter(&OTHER_VERSION, reason);
+        }),
+        test("a_starter_that_is_none_is_refused", || {
+            refuses_its_starter(&[0xff; 64], "the process that started it does not speak camrig's protocol");
+        }),
     ];
     // One after the other: a test counts the descriptors of this process.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -176,6 +201,60 @@ fn refused(strangers: &[Stranger], reason: &str) {
     assert_eq!(greet(handshake).err().as_deref(), Some(reason));
     assert_eq!(guest.end(), (Some(1), String::new()));
     drop(connected);
+}
+
+const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x02\0\0\0";
+
+/// In a process that speaks no or another protocol: says this, and waits for the end of its starter.
+fn say(hello: &str) -> ExitCode {
+    let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let hello: Vec<u8> = hello.split(' ').map(|number| number.parse().unwrap()).collect();
+    socket.write_all(&hello).unwrap();
+    // Up to the end, or an error, which is one as well.
+    let _ = socket.read_to_end(&mut Vec::new());
+    ExitCode::SUCCESS
+}
+
+fn greeted_by_one_who_says(hello: &[u8]) -> (Result<Lifeline, std::io::Error>, Child) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let handshake = Handshake::prepare_within(&mut command, WATCHDOG).unwrap();
+    let numbers: Vec<String> = hello.iter().map(u8::to_string).collect();
+    let child = command.env(HELLO_VARIABLE, numbers.join(" ")).spawn().unwrap();
+    drop(command);
+    (handshake.greet(GREETING.to_owned()), child)
+}
+
+fn is_refused(hello: [u8; 12], reason: &str) {
+    let (greeted, mut child) = greeted_by_one_who_says(&hello);
+    assert_eq!(greeted.map_err(|error| error.to_string()).err().as_deref(), Some(reason));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn says_too_little() {
+    let mut command = Command::new("true");
+    let handshake = Handshake::prepare_within(&mut command, WATCHDOG).unwrap();
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let error = handshake.greet(GREETING.to_owned()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A worker whose starter begins with `hello` says its own, and why it ends.
+fn refuses_its_starter(hello: &[u8], reason: &str) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(hello).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let folder = std::env::temp_dir().join(format!("camrig-strangers-{}", std::process::id()));
+    command.env("CAMRIG_HANDSHAKE", &folder).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut said = Vec::new();
+    // What is left of our words makes an error of the end.
+    let _ = ours.read_to_end(&mut said);
+    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{1}\0\0\0{reason}\n"));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!folder.exists());
 }
 
 fn nobody_greets() {

@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::task::JoinHandle;
 
 use crate::error::ProcessorError;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::output::ProcessorOutput;
@@ -41,7 +41,7 @@ pub(crate) fn start_processor<I: Input>(
     // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
     let ended = actix::spawn(context.into_future(actor));
     Box::pin(async move {
-        ended.await.map_err(Failure::of_task)?;
+        ended.await.map_err(failure::of_task)?;
         error.take().map_or(Ok(()), |error| Err(Failure::new(error)))
     })
 }
@@ -105,8 +105,8 @@ where
     // then it is stopped, by the drop of its context.
     drop(address);
     if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
-        return ended.map_err(Failure::of_task);
+        return ended.map_err(failure::of_task);
     }
     ended.abort();
-    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(Failure::of_task(error)) })
+    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(failure::of_task(error)) })
 }

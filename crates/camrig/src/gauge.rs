@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use camrig_ipc::DropReason;
 use camrig_status::{
-    ActorRole, ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
+    ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
 };
 
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::rounded;
-use crate::topology::{Role, Topology};
+use crate::topology::{Role, Topology, shown_role};
 use crate::usage::Usage;
 use crate::wiring::Rig;
 
@@ -117,7 +117,7 @@ impl Gauge {
         let (Role::Camera { driver: kind } | Role::Processor { kind }) = &spec.role;
         ActorStatus {
             name: spec.name.clone(),
-            role: ActorRole::from(&spec.role),
+            role: shown_role(&spec.role),
             kind: kind.clone(),
             process: topology.process(spec.process).to_owned(),
             state: doing.state,

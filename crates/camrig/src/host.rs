@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use camrig_ipc::protocol::Announcement;
 use camrig_ipc::{
-    Absence, ActorCounters, Announcement, LinkReader, LinkState, LinkWriter, Listener, MemoryError, Notifier,
+    Absence, ActorCounters, LinkReader, LinkState, LinkWriter, Listener, MemoryError, Notifier, Sender,
 };
-use ipc_channel::ipc::IpcSender;
 use tokio::sync::Notify;
 
 use crate::actors::{CameraLife, CameraLimits, run_camera, run_processor};
@@ -72,15 +72,15 @@ impl Host {
     /// When shared memory is not what it should be.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
-            Part::Actor(part, counters) => {
+            Part::Actor { actor: part, counters } => {
                 let wake = Arc::new(Notify::new());
                 let counters = Arc::new(ActorCounters::received(counters)?);
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters));
                 let wired = Wired { counters, wake, inputs, outputs: Vec::new(), part };
                 self.actors.insert(wired.part.id, wired);
             }
-            Part::Matching(actor, spec, counts) => {
-                let stats = Arc::new(MatchStats::received(&spec, counts)?);
+            Part::Matching { actor, spec, counters } => {
+                let stats = Arc::new(MatchStats::received(&spec, counters)?);
                 self.actor(actor).inputs.match_by(Matching::new(spec, stats));
             }
             Part::Local { from, to, link_state, overflow, queue } => {
@@ -188,7 +188,7 @@ impl Wired {
                 counters: Arc::clone(&counters),
             });
             limits.interrupt.store(false, Ordering::Release);
-            let life = part.live_once(registry, publisher, (&inputs, &status), limits, reset, || {
+            let life = live_once(&part, registry, publisher, (&inputs, &status), limits, reset, || {
                 events(ActorEvent::Ready { actor });
                 // Framesets flow to a processor by themselves.
                 if matches!(part.role, Role::Camera { .. }) {
@@ -215,35 +215,33 @@ impl Wired {
     }
 }
 
-impl ActorPart {
-    /// One life: from build to end. `ready` is called when it is built, and returns when it may go on.
-    fn live_once(
-        &self,
-        registry: &Registry,
-        publisher: Publisher,
-        (inputs, status): (&Inputs, &InputStatus),
-        limits: &CameraLimits,
-        reset: bool,
-        ready: impl FnOnce(),
-    ) -> Result<(), Failure> {
-        let unknown = || Failure::new("is not registered in this program");
-        match &self.role {
-            Role::Camera { driver } => {
-                let entry = registry.driver(driver).ok_or_else(unknown)?;
-                let life = CameraLife {
-                    name: &self.name,
-                    driver_name: driver,
-                    driver: entry.as_ref(),
-                    options: &self.options,
-                    reset,
-                };
-                run_camera(&life, publisher, limits.clone(), ready)
-            }
-            Role::Processor { kind } => {
-                let entry = registry.kind(kind).ok_or_else(unknown)?;
-                let output = ProcessorOutput::new(publisher, status.clone());
-                run_processor(entry.as_ref(), &self.options, output, inputs.clone(), ready)
-            }
+/// One life: from build to end. `ready` is called when it is built, and returns when it may go on.
+fn live_once(
+    part: &ActorPart,
+    registry: &Registry,
+    publisher: Publisher,
+    (inputs, status): (&Inputs, &InputStatus),
+    limits: &CameraLimits,
+    reset: bool,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    let unknown = || Failure::new("is not registered in this program");
+    match &part.role {
+        Role::Camera { driver } => {
+            let entry = registry.driver(driver).ok_or_else(unknown)?;
+            let life = CameraLife {
+                name: &part.name,
+                driver_name: driver,
+                driver: entry.as_ref(),
+                options: &part.options,
+                reset,
+            };
+            run_camera(&life, publisher, limits.clone(), ready)
+        }
+        Role::Processor { kind } => {
+            let entry = registry.kind(kind).ok_or_else(unknown)?;
+            let output = ProcessorOutput::new(publisher, status.clone());
+            run_processor(entry.as_ref(), &part.options, output, inputs.clone(), ready)
         }
     }
 }
@@ -273,7 +271,7 @@ impl Hosted {
     }
 
     /// Goes on with another reader of a link to another process.
-    pub(crate) fn relink(&self, link: LinkId, announcements: IpcSender<Announcement>, absence: Absence) {
+    pub(crate) fn relink(&self, link: LinkId, announcements: Sender<Announcement>, absence: Absence) {
         if let Some(writer) = self.writers.get(&link)
             && let Err(error) = writer.relink(announcements, absence)
         {

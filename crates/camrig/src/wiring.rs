@@ -6,8 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::{Absence, ActorCounters, Announcement, Deaths, LinkState, MemoryError, Notifier};
-use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory, channel};
+use camrig_ipc::protocol::Announcement;
+use camrig_ipc::{Absence, ActorCounters, Deaths, LinkState, Notifier, Receiver, Sender, channel};
 
 use crate::control::{ActorPart, Part, WorkerCommand};
 use crate::ids::{ActorId, LinkId, ProcessId};
@@ -45,9 +45,9 @@ pub(crate) struct RigLink {
 struct Remote {
     /// Wakes the reader's process.
     notifier: Arc<Notifier>,
-    announcements: IpcSender<Announcement>,
-    /// Where the reader's process will hear; none once it was sent there.
-    heard: Option<IpcReceiver<Announcement>>,
+    announcements: Sender<Announcement>,
+    /// The reader's end; `None` once it was sent to the reader's process.
+    receiver: Option<Receiver<Announcement>>,
 }
 
 impl RigLink {
@@ -55,6 +55,91 @@ impl RigLink {
     pub(crate) fn end(&self) {
         self.link_state.end();
         self.remote.iter().for_each(|remote| remote.notifier.notify());
+    }
+
+    /// Adds the parts of those ends that live in the process that begins. Returns the command that the process of
+    /// a living producer gets when the reader is another one than before.
+    fn begin(
+        &mut self,
+        spec: &LinkSpec,
+        ends: &Ends<'_>,
+        parts: &mut Vec<Part>,
+    ) -> io::Result<Option<WorkerCommand>> {
+        if self.remote.is_none() {
+            parts.extend(self.local_part(spec, ends)?);
+            return Ok(None);
+        }
+        if ends.from == End::Here {
+            parts.extend(self.output_part(spec, ends)?);
+        }
+        if ends.to != End::Here {
+            return Ok(None);
+        }
+        let relink = self.renew_reader(ends)?;
+        parts.extend(self.input_part(spec, ends)?);
+        Ok(relink)
+    }
+
+    /// The part of a link within the process. A producer goes on counting for a reader that has ended.
+    fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
+        if ends.to == End::Here {
+            self.link_state.set_reader_back(self.absence);
+        }
+        if ends.from != End::Here {
+            return Ok(None);
+        }
+        Ok(Some(Part::Local {
+            from: spec.from,
+            to: (ends.to == End::Here).then_some(spec.to),
+            link_state: self.link_state.share().map_err(io::Error::other)?,
+            overflow: spec.overflow,
+            queue: spec.queue,
+        }))
+    }
+
+    /// The part of the producer's process.
+    fn output_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        let part = Part::Output {
+            from: spec.from,
+            link: ends.id,
+            link_state: self.link_state.share().map_err(io::Error::other)?,
+            notifier: remote.notifier.share().map_err(io::Error::other)?,
+            announcements: remote.announcements.clone(),
+            overflow: spec.overflow,
+            queue: spec.queue,
+        };
+        // A reader that is there receives this producer's announcements. Its absence was to end with the relink of
+        // the producer before, which may have died without it.
+        if ends.to == End::There {
+            self.link_state.set_reader_back(self.absence);
+        }
+        Ok(Some(part))
+    }
+
+    /// Makes another channel where the reader's end of the one before died with its process, and returns the command
+    /// that tells a living producer of it.
+    fn renew_reader(&mut self, ends: &Ends<'_>) -> io::Result<Option<WorkerCommand>> {
+        let Some(remote) = self.remote.as_mut().filter(|remote| remote.receiver.is_none()) else {
+            return Ok(None);
+        };
+        let (announcements, receiver) = channel()?;
+        remote.announcements = announcements.clone();
+        remote.receiver = Some(receiver);
+        if ends.from == End::There {
+            return Ok(Some(WorkerCommand::Relink { link: ends.id, announcements, absence: self.absence }));
+        }
+        // The next instance of the producer announces everything first.
+        self.link_state.set_reader_back(self.absence);
+        Ok(None)
+    }
+
+    /// The part of the reader's process.
+    fn input_part(&mut self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
+        let link_state = self.link_state.share().map_err(io::Error::other)?;
+        let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
+        let from = ends.producer.to_owned();
+        Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
     }
 
     /// Whether an end has died and the link state is not settled.
@@ -72,7 +157,7 @@ impl RigLink {
         self.deaths.reader = true;
         self.absence = self.link_state.set_reader_away();
         if let Some(remote) = &mut self.remote {
-            remote.heard = None;
+            remote.receiver = None;
         }
     }
 
@@ -85,11 +170,31 @@ impl RigLink {
     }
 }
 
-/// What a process that begins has to be told, and who else has to be told of it.
+/// The parts of a process that begins, and the commands to other processes that follow from them.
+#[derive(Default)]
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
-    /// Orders to other processes.
     pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
+}
+
+/// How the ends of a link relate to a process that begins.
+struct Ends<'a> {
+    id: LinkId,
+    /// The producer's name.
+    producer: &'a str,
+    from: End,
+    to: End,
+}
+
+/// Where the actor at the end of a link is, as seen from a process that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is about to begin with the process.
+    Here,
+    /// It is in another process, which takes commands.
+    There,
+    /// It has ended, or its process takes no commands.
+    Gone,
 }
 
 impl Rig {
@@ -121,8 +226,9 @@ impl Rig {
                     None => Arc::new(Notifier::new().map_err(|error| unlinked(topology, link, &error))?),
                 };
                 notifiers[to.process.index()] = Some(Arc::clone(&notifier));
-                let (announcements, heard) = channel().map_err(|error| unlinked(topology, link, &error))?;
-                remote = Some(Remote { notifier, announcements, heard: Some(heard) });
+                let (announcements, receiver) =
+                    channel().map_err(|error| unlinked(topology, link, &error))?;
+                remote = Some(Remote { notifier, announcements, receiver: Some(receiver) });
             }
             links.push(RigLink {
                 link_state,
@@ -134,11 +240,11 @@ impl Rig {
         Ok(Self { actor_counters, match_stats, links, notifiers, name: name.to_owned(), framesets })
     }
 
-    /// What `process` has to be told to host those of its actors that are `alive`, and what others have to be
-    /// told then. `is_there` says of a process whether it hears orders.
+    /// Returns the parts of the actors of `process` that are `alive`, and the commands to other processes that follow
+    /// from them. `is_there` says whether a process takes commands.
     ///
     /// # Errors
-    /// When the system has no descriptors left. The process has to end then, and to be begun again.
+    /// When the system has no descriptors left. The process has to end then, and to be started again.
     pub(crate) fn begin(
         &mut self,
         topology: &Topology,
@@ -146,77 +252,38 @@ impl Rig {
         alive: impl Fn(ActorId) -> bool,
         is_there: impl Fn(ProcessId) -> bool,
     ) -> io::Result<Beginning> {
-        let lives_here = |actor: ActorId| topology.actor(actor).process == process && alive(actor);
-        let mut parts = Vec::new();
+        let mut beginning = Beginning::default();
         for actor in topology.actors_of(process).filter(|&actor| alive(actor)) {
-            parts.push(self.actor_part(topology, actor)?);
-            parts.extend(self.matching_part(topology, actor)?);
+            beginning.parts.push(self.actor_part(topology, actor)?);
+            beginning.parts.extend(self.matching_part(topology, actor)?);
         }
-        if let Some(notifier) = &self.notifiers[process.index()] {
-            let notifier = notifier.share().map_err(|error| {
-                let name = topology.process(process);
-                io::Error::other(format!("process `{name}` cannot be wired: {error}"))
-            })?;
-            parts.push(Part::Listener(notifier));
-        }
-        let mut others = Vec::new();
+        beginning.parts.extend(self.listener_part(topology, process)?);
+        let end = |actor: ActorId| match topology.actor(actor).process {
+            _ if !alive(actor) => End::Gone,
+            its_own if its_own == process => End::Here,
+            its_own if is_there(its_own) => End::There,
+            _ => End::Gone,
+        };
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
-            let (writes, reads) = (lives_here(spec.from), lives_here(spec.to));
-            let refused = |error: MemoryError| unlinked(topology, spec, &error);
-            let Some(remote) = &mut link.remote else {
-                if reads {
-                    link.link_state.set_reader_back(link.absence);
-                }
-                // A producer goes on counting for a reader that has ended.
-                if writes {
-                    parts.push(local_part(spec, link.link_state.share().map_err(refused)?, reads));
-                }
-                continue;
+            let ends = Ends {
+                id: LinkId::new(number),
+                producer: &topology.actor(spec.from).name,
+                from: end(spec.from),
+                to: end(spec.to),
             };
-            if writes {
-                parts.push(Part::Output {
-                    from: spec.from,
-                    link: LinkId::new(number),
-                    link_state: link.link_state.share().map_err(refused)?,
-                    notifier: remote.notifier.share().map_err(refused)?,
-                    announcements: remote.announcements.clone(),
-                    overflow: spec.overflow,
-                    queue: spec.queue,
-                });
-                // A reader that is there hears this producer. It was to be back when the one before would hear
-                // of it, which may have died without.
-                if is_there(topology.actor(spec.to).process) {
-                    link.link_state.set_reader_back(link.absence);
-                }
-            }
-            if reads {
-                if remote.heard.is_none() {
-                    let (announcements, heard) =
-                        channel().map_err(|error| unlinked(topology, spec, &error))?;
-                    remote.announcements = announcements.clone();
-                    remote.heard = Some(heard);
-                    let producer = topology.actor(spec.from).process;
-                    if alive(spec.from) && is_there(producer) {
-                        others.push((
-                            producer,
-                            WorkerCommand::Relink {
-                                link: LinkId::new(number),
-                                announcements,
-                                absence: link.absence,
-                            },
-                        ));
-                    } else {
-                        // Whoever produces next tells the reader everything first.
-                        link.link_state.set_reader_back(link.absence);
-                    }
-                }
-                let (from, to) = (topology.actor(spec.from).name.clone(), spec.to);
-                let link_state = link.link_state.share().map_err(refused)?;
-                let input = |announcements| Part::Input { from, to, link_state, announcements };
-                parts.extend(remote.heard.take().map(input));
-            }
+            let relink = link.begin(spec, &ends, &mut beginning.parts);
+            let relink = relink.map_err(|error| unlinked(topology, spec, &error))?;
+            beginning.others.extend(relink.map(|command| (topology.actor(spec.from).process, command)));
         }
-        Ok(Beginning { parts, others })
+        Ok(beginning)
+    }
+
+    fn listener_part(&self, topology: &Topology, process: ProcessId) -> io::Result<Option<Part>> {
+        let Some(notifier) = &self.notifiers[process.index()] else { return Ok(None) };
+        let notifier = notifier.share().map_err(|error| {
+            io::Error::other(format!("process `{}` cannot be wired: {error}", topology.process(process)))
+        })?;
+        Ok(Some(Part::Listener(notifier)))
     }
 
     fn matching_part(&self, topology: &Topology, actor: ActorId) -> io::Result<Option<Part>> {
@@ -225,14 +292,14 @@ impl Rig {
         else {
             return Ok(None);
         };
-        let counts = stats.share().map_err(|error| unwired(spec, &error))?;
-        Ok(Some(Part::Matching(actor, matching, counts)))
+        let counters = stats.share().map_err(|error| unwired(spec, &error))?;
+        Ok(Some(Part::Matching { actor, spec: matching, counters }))
     }
 
     fn actor_part(&self, topology: &Topology, actor: ActorId) -> io::Result<Part> {
         let spec = topology.actor(actor);
         let counters = self.actor_counters[actor.index()].share().map_err(|error| unwired(spec, &error))?;
-        let part = ActorPart {
+        let actor = ActorPart {
             id: actor,
             name: spec.name.clone(),
             rig: self.name.clone(),
@@ -242,17 +309,7 @@ impl Rig {
             reset: false,
             framesets: self.framesets,
         };
-        Ok(Part::Actor(part, counters))
-    }
-}
-
-fn local_part(link: &LinkSpec, link_state: IpcSharedMemory, reads: bool) -> Part {
-    Part::Local {
-        from: link.from,
-        to: reads.then_some(link.to),
-        link_state,
-        overflow: link.overflow,
-        queue: link.queue,
+        Ok(Part::Actor { actor, counters })
     }
 }
 

@@ -6,18 +6,18 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ipc_channel::IpcError;
+use camrig_ipc::ReceiveError;
 
-use crate::control::{ActorEvent, Greeting, WorkerCommand};
+use crate::control::{ActorEvent, Setup, WorkerCommand};
 use crate::host::{Host, Hosted};
 use crate::logging;
 use crate::registry::Registry;
 
 /// Lives as a worker until the supervisor orders the end, or is gone.
-pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
-    let Greeting { process, orders, events } = greeting;
+pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
+    let Setup { process, commands, events } = setup;
     logging::init(&process);
-    // Actors report from their own threads; `IpcSender` is not `Sync`.
+    // Actors report from their own threads; a sender is not `Sync`.
     let events = Arc::new(Mutex::new(events));
     let report = move |event: ActorEvent| {
         // Fails only when the supervisor is gone, which ends this process anyway.
@@ -26,7 +26,7 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
     let mut host = Host::default();
     let mut hosted = None;
     loop {
-        match orders.recv() {
+        match commands.receive() {
             Ok(WorkerCommand::Host(part)) => {
                 if let Err(error) = host.add(part) {
                     log::error!("this process cannot be wired: {error}");
@@ -54,9 +54,9 @@ pub(crate) fn run(registry: &Arc<Registry>, greeting: Greeting) -> ExitCode {
             }
             Ok(WorkerCommand::Exit) => std::process::exit(0),
             // The supervisor is gone: end at once, whatever the actors do.
-            Err(IpcError::Disconnected) => std::process::exit(1),
+            Err(ReceiveError::Disconnected) => std::process::exit(1),
             Err(error) => {
-                log::error!("an order of the supervisor cannot be read: {error}");
+                log::error!("a command of the supervisor is lost: {error}");
                 std::process::exit(1);
             }
         }

@@ -9,17 +9,17 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig_ipc::handshake::Handshake;
-use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use camrig_ipc::{Receiver, Sender, channel};
 use nix::sys::signal::Signal;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::control::{ActorEvent, Greeting, WorkerCommand};
+use crate::control::{ActorEvent, Setup, WorkerCommand};
 use crate::ids::ProcessId;
 
 /// What a worker tells the supervisor, and its end.
 pub(crate) enum WorkerEvent {
     /// It is there.
-    Hello(IpcSender<WorkerCommand>),
+    Hello(Sender<WorkerCommand>),
     /// Something happened to one of its actors.
     Actor(ActorEvent),
     /// It ended, for this reason; always the last event.
@@ -49,7 +49,7 @@ impl Worker {
     ) -> std::io::Result<Self> {
         let (orders, ordered) = channel()?;
         let (told, answers) = channel()?;
-        let greeting = Greeting { process: process.to_owned(), orders: ordered, events: told };
+        let greeting = Setup { process: process.to_owned(), commands: ordered, events: told };
         let mut command = Command::new("/proc/self/exe");
         // The same file, also when it was replaced meanwhile; the name and arguments are for `ps`.
         command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
@@ -71,7 +71,9 @@ impl Worker {
             let status = lock(&watched).wait();
             tell(WorkerEvent::Exited(match unmet {
                 // Otherwise its status tells how it ended.
-                Some(error) if error.kind() != ErrorKind::UnexpectedEof => format!("cannot be met: {error}"),
+                Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
+                    format!("cannot be connected: {error}")
+                }
                 _ => describe(status),
             }));
         })?;
@@ -89,7 +91,7 @@ impl Worker {
     /// When the system has no room for a thread.
     pub(crate) fn greet(
         &mut self,
-        orders: IpcSender<WorkerCommand>,
+        orders: Sender<WorkerCommand>,
         first: Vec<WorkerCommand>,
     ) -> std::io::Result<()> {
         let (sender, given) = sync_channel(first.len() + ORDERS);
@@ -148,8 +150,8 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
 }
 
 /// Passes on what the worker says, until it is gone or nobody is left to hear.
-fn listen(answers: &IpcReceiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) -> bool {
-    while let Ok(event) = answers.recv() {
+fn listen(answers: &Receiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) -> bool {
+    while let Ok(event) = answers.receive() {
         if !tell(WorkerEvent::Actor(event)) {
             return false;
         }

@@ -11,13 +11,12 @@ use std::mem::{forget, take};
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
-use ipc_channel::ipc::{IpcSender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    ActorCounters, Announcement, Lease, LinkReader, LinkWriter, Loan, Notifier, Published, SlotPool,
-};
+use crate::channel::{Sender, channel};
+use crate::protocol::Announcement;
+use crate::{ActorCounters, Lease, LinkReader, LinkWriter, Loan, Notifier, Published, SlotPool};
 
 const SLOTS: usize = 4;
 const READERS: usize = 2;
@@ -132,7 +131,7 @@ struct Producer {
 /// A link as its supervisor sees it, its reader's process, and what it must have counted.
 struct Link {
     state: LinkState,
-    announcements: IpcSender<Announcement>,
+    announcements: Sender<Announcement>,
     overflow: Overflow,
     capacity: usize,
     reader: Option<Reader>,

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use camrig_frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, Timestamp};
-use ipc_channel::ipc::{IpcSender, channel};
 
 use super::*;
+use crate::channel::{Sender, channel};
 use crate::{ActorCounters, Notifier};
 
 const SLOTS: u32 = 2;
@@ -14,7 +14,7 @@ const SLOT_BYTES: usize = HEADER_BYTES + PIXEL_BYTES as usize;
 /// A link whose producer says what it wants.
 struct Wild {
     link_state: Arc<LinkState>,
-    announcements: IpcSender<Announcement>,
+    announcements: Sender<Announcement>,
     reader: LinkReader,
     memory: Region,
 }
@@ -40,12 +40,12 @@ impl Wild {
         wild
     }
 
-    fn pool(&self, slots: u32, pixel_bytes: u64) -> News {
-        News::Pool { generation: 0, slots, pixel_bytes, memory: self.memory.share().unwrap() }
+    fn pool(&self, slots: u32, pixel_bytes: u64) -> Announcement {
+        Announcement::Pool { generation: 0, slots, pixel_bytes, memory: self.memory.share().unwrap() }
     }
 
-    fn tell(&self, news: News) {
-        self.announcements.send(Announcement(news)).unwrap();
+    fn tell(&self, news: Announcement) {
+        self.announcements.send(news).unwrap();
         self.link_state.count_announced();
     }
 
@@ -71,8 +71,8 @@ impl Wild {
     }
 }
 
-fn source() -> News {
-    News::Source(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() })
+fn source() -> Announcement {
+    Announcement::Source(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() })
 }
 
 /// A header that is in order.
@@ -114,11 +114,13 @@ fn wild_pools_are_refused() {
 #[test]
 fn an_announcement_that_is_none_is_refused() {
     let wild = Wild::announced();
-    wild.announcements.clone().to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
+    wild.announcements.clone().0.to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
     wild.link_state.count_announced();
     wild.write(0, &header());
     wild.queue(0, 0, 3);
-    wild.assert_refused("an announcement cannot be read: IPC error Error in decoding or encoding: Serialization/Deserialization error..");
+    wild.assert_refused(
+        "an announcement cannot be read: Error in decoding or encoding: Serialization/Deserialization error.",
+    );
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn more_cameras_than_any_rig_has_are_refused() {
 #[test]
 fn more_announcements_than_any_producer_makes_are_refused() {
     let wild = Wild::announced();
-    (0..ANNOUNCEMENTS_MAX).for_each(|_| wild.tell(News::Begin));
+    (0..ANNOUNCEMENTS_MAX).for_each(|_| wild.tell(Announcement::Begin));
     wild.write(0, &header());
     wild.queue(0, 0, 3);
     wild.assert_refused("more than 64 announcements came at once");
@@ -209,7 +211,7 @@ fn wild_headers_are_refused() {
 
 #[test]
 fn too_little_memory_is_refused() {
-    let little = || IpcSharedMemory::from_bytes(&[0; 8]);
+    let little = || SharedMemory::of(&[0; 8]);
     for error in [
         LinkState::received(little()).err(),
         ActorCounters::received(little()).err(),
@@ -217,5 +219,5 @@ fn too_little_memory_is_refused() {
     ] {
         assert!(matches!(error, Some(MemoryError::TooSmall { have: 8, .. })));
     }
-    assert!(LinkState::received(IpcSharedMemory::from_bytes(&[])).is_err());
+    assert!(LinkState::received(SharedMemory::of(&[])).is_err());
 }

@@ -1,8 +1,8 @@
 //! Tests who may have a slot, and when it is free again.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+use crate::channel::channel;
 use camrig_frame::{FrameHeader, PixelFormat, Stream};
-use ipc_channel::ipc::channel;
 
 use super::*;
 use crate::{ActorCounters, LinkReader};

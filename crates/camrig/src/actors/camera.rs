@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use super::on_this_thread;
 use crate::driver::{Captured, DriverError};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, OpenCamera};
 
@@ -116,6 +116,6 @@ pub(crate) fn run_camera(
             }
         }
         drop(address);
-        ended.await.map_err(Failure::of_task)
+        ended.await.map_err(failure::of_task)
     })
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 
 pub(crate) use self::camera::{CameraLife, CameraLimits, run_camera};
 pub(crate) use self::processor::run_processor;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// Runs an actor's whole life in an actix system of its own. Panics outside of its task are failures too.
 fn on_this_thread(life: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -25,5 +25,5 @@ fn on_this_thread(life: impl Future<Output = Result<(), Failure>>) -> Result<(),
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     let system = System::with_tokio_rt(|| runtime);
     let life = AssertUnwindSafe(|| system.block_on(life));
-    std::panic::catch_unwind(life).unwrap_or_else(|panic| Err(Failure::of_panic(&panic)))
+    std::panic::catch_unwind(life).unwrap_or_else(|panic| Err(failure::of_panic(&*panic)))
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, FrameSetHeader, PixelFormat, Stream, StreamInfo, Timestamp};
-use camrig_ipc::{DropReason, LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool};
-use ipc_channel::ipc::channel;
+use camrig_ipc::{DropReason, LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool, channel};
 use tokio::sync::Notify;
 
 use super::*;

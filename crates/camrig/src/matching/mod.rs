@@ -273,7 +273,7 @@ impl Matching {
 
     /// Checks that every camera seen so far uses the declared clock.
     fn check_clocks(&self) -> Result<(), MatchError> {
-        let Some(declared) = self.spec.clock.of_all() else { return Ok(()) };
+        let Some(declared) = spec::clock_of_all(self.spec.clock) else { return Ok(()) };
         let seen = self.spec.cameras.iter().zip(&self.cameras);
         let seen: Vec<_> =
             seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.timestamp_clock?))).collect();

@@ -1,7 +1,6 @@
 //! The counters of one matching, in shared memory, with the names of its cameras.
 
-use camrig_ipc::{MatchCamera, MatchCounters, MatchCounts, MemoryError};
-use ipc_channel::ipc::IpcSharedMemory;
+use camrig_ipc::{MatchCamera, MatchCounters, MatchCounts, MemoryError, SharedMemory};
 
 use super::spec::MatchSpec;
 
@@ -26,7 +25,7 @@ impl MatchStats {
         Ok(Self::of(spec, MatchCounters::new()?))
     }
 
-    pub(crate) fn received(spec: &MatchSpec, memory: IpcSharedMemory) -> Result<Self, MemoryError> {
+    pub(crate) fn received(spec: &MatchSpec, memory: SharedMemory) -> Result<Self, MemoryError> {
         Ok(Self::of(spec, MatchCounters::received(memory)?))
     }
 
@@ -34,7 +33,7 @@ impl MatchStats {
         Self { cameras: spec.cameras.iter().map(|camera| camera.name.clone()).collect(), counters }
     }
 
-    pub(crate) fn share(&self) -> Result<IpcSharedMemory, MemoryError> {
+    pub(crate) fn share(&self) -> Result<SharedMemory, MemoryError> {
         self.counters.share()
     }
 

@@ -1,11 +1,12 @@
 //! The report of a run.
 
 use camrig_ipc::{DropReason, LostReason};
-use camrig_status::{ActorRole, LinkPlacement};
+use camrig_status::LinkPlacement;
 
 use super::shell::Shell;
 use crate::ids::ActorId;
 use crate::report::{ActorReport, LinkReport, ProcessReport, Report, by_reason, rate_hz, rounded};
+use crate::topology::shown_role;
 
 impl Shell {
     /// The report, when every worker has exited.
@@ -24,7 +25,7 @@ impl Shell {
                 .map(|id| (topology.actor(id), self.core.actor(id), &self.wiring.actor_counters[id.index()]))
                 .map(|(spec, actor, counters)| ActorReport {
                     name: spec.name.clone(),
-                    role: ActorRole::from(&spec.role),
+                    role: shown_role(&spec.role),
                     process: topology.process(spec.process).to_owned(),
                     state: actor.state,
                     changes: actor.changes.clone(),

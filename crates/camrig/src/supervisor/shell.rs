@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use camrig_ipc::Sender;
 use camrig_status::socket::{Serving, StatusSocket};
-use ipc_channel::ipc::IpcSender;
 
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
@@ -37,7 +37,7 @@ pub(super) struct Process {
     worker: Option<Worker>,
     pub(super) pid: u32,
     /// Where it takes commands, until it begins.
-    connected: Option<IpcSender<WorkerCommand>>,
+    connected: Option<Sender<WorkerCommand>>,
     /// Why it was killed.
     fault: Option<String>,
     /// Maximum use that was seen; processor time of all workers that were this process.
@@ -245,7 +245,7 @@ impl Shell {
     }
 
     /// A worker takes commands from now on.
-    fn connect(&mut self, process: ProcessId, commands: IpcSender<WorkerCommand>) {
+    fn connect(&mut self, process: ProcessId, commands: Sender<WorkerCommand>) {
         self.process_mut(process).connected = Some(commands);
         self.decide(Event::Connected(process));
     }
@@ -290,7 +290,7 @@ impl Shell {
         let alive = |id: ActorId| !core.actor(id).has_ended();
         let mut beginning = self.wiring.begin(&self.topology, process, alive, |id| core.is_up(id))?;
         for part in &mut beginning.parts {
-            if let Part::Actor(part, _) = part {
+            if let Part::Actor { actor: part, .. } = part {
                 part.reset = actors.contains(&(part.id, true));
             }
         }

@@ -15,6 +15,14 @@ use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
 
 const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
 
+/// The names of the clocks.
+const CLOCKS: &[(&str, MatchClock)] = &[
+    ("hardware", MatchClock::Hardware),
+    ("global", MatchClock::Global),
+    ("system", MatchClock::System),
+    ("estimated", MatchClock::Estimated),
+];
+
 /// Whether a match may lack cameras that it waits for.
 const MISSING: &[(&str, bool)] = &[("drop", false), ("partial", true)];
 
@@ -45,7 +53,7 @@ pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>
         window_millis: section.number("window_millis", range).unwrap_or(1),
         wait: section.names("wait", "names of cameras"),
         partial: section.one_of("missing", MISSING).unwrap_or_default(),
-        clock: section.one_of("clock", MatchClock::NAMES).unwrap_or_default(),
+        clock: section.one_of("clock", CLOCKS).unwrap_or_default(),
         queue: section.number("queue", 1..=QUEUE_MAX).unwrap_or(MATCH_QUEUE_DEFAULT),
     };
     section.finish(KEYS);

@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use camrig_ipc::Overflow;
 use camrig_status::ActorRole;
-use serde::{Deserialize, Serialize};
 
 pub use self::builder::{ActorTable, TopologyBuilder};
 pub use self::problem::Problems;
@@ -37,6 +36,7 @@ use crate::matching::MatchSpec;
 use crate::metrics::MetricsSpec;
 use crate::plan::Budgets;
 use crate::registry::{CameraOptions, Registry};
+pub(crate) use camrig_ipc::protocol::Role;
 
 /// The largest topology file, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -105,26 +105,11 @@ pub enum Placement {
     MultiProcess,
 }
 
-/// What kind of actor it is, and who makes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Role {
-    Camera { driver: String },
-    Processor { kind: String },
-}
-
-impl Role {
-    /// `camera` or `processor`.
-    pub(crate) fn name(&self) -> &'static str {
-        ActorRole::from(self).name()
-    }
-}
-
-impl From<&Role> for ActorRole {
-    fn from(role: &Role) -> Self {
-        match role {
-            Role::Camera { .. } => Self::Camera,
-            Role::Processor { .. } => Self::Processor,
-        }
+/// Returns the role of an actor as statuses and reports show it.
+pub(crate) fn shown_role(role: &Role) -> ActorRole {
+    match role {
+        Role::Camera { .. } => ActorRole::Camera,
+        Role::Processor { .. } => ActorRole::Processor,
     }
 }
 

@@ -43,7 +43,7 @@ enum Corruption {
 
 /// Offset of a link state's slot words. Each has 2 bits of state (1 is queued), 16 bits of the pool's generation, and
 /// the sequence number.
-const WORDS_AT: u64 = 192;
+const WORDS_AT: u64 = 64 + 192;
 
 /// Size of a slot's header, before its pixels.
 const HEADER_BYTES: u64 = 4096;

@@ -5,10 +5,11 @@
 //! `camrig-ipc/tests/unknown_peers.rs` tests the handshake's answer to every kind of message.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use ipc_channel::ipc::IpcSender;
 use libtest_mimic::Trial;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, connect, send, socket};
 use rustix::process::{Pid, Signal};
 
 use crate::endings::{STEADY, started, wait_for_more};
@@ -32,21 +33,34 @@ enum Peer {
 }
 
 /// The open connection of a peer that does not hang up.
-type Held = Option<IpcSender<u8>>;
+type Held = Option<OwnedFd>;
 
 impl Peer {
     /// Connects and sends its message; `None` when the socket no longer exists.
     fn connect(self, socket: &str) -> Option<Held> {
-        let socket = socket.to_owned();
+        let connection = connected(socket)?;
         match self {
             // A string that claims to be longer than its message.
-            Self::Garbage => IpcSender::connect(socket).ok()?.send([0xff_u8; 32]).ok()?,
-            Self::HangsUp => drop(IpcSender::<u8>::connect(socket).ok()?),
-            Self::Greets => IpcSender::connect(socket).ok()?.send(([0_u8; 16], "front")).ok()?,
-            Self::Silent => return IpcSender::connect(socket).ok().map(Some),
+            Self::Garbage => say(&connection, &[0xff; 32])?,
+            Self::HangsUp => {}
+            Self::Greets => say(&connection, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05front")?,
+            Self::Silent => return Some(Some(connection)),
         }
         Some(None)
     }
+}
+
+fn connected(path: &str) -> Option<OwnedFd> {
+    let connection = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    connect(&connection, &SocketAddrUnix::new(path).unwrap()).ok()?;
+    Some(connection)
+}
+
+/// Sends a message as ipc-channel does: the sizes of the packet and of the message, and the message.
+fn say(connection: &OwnedFd, message: &[u8]) -> Option<()> {
+    let sizes = [size_of::<[usize; 2]>() + message.len(), message.len()].map(usize::to_ne_bytes);
+    let packet = [sizes.as_flattened(), message].concat();
+    send(connection, &packet, SendFlags::NOSIGNAL).ok().map(drop)
 }
 
 /// Returns the folder in which a worker creates its socket, from its environment.

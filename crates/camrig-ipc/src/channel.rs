@@ -1,0 +1,146 @@
+//! Channels and shared memory that can be sent to another process: ipc-channel's, of which no other crate knows.
+
+use std::io;
+
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::{IpcError, TryRecvError};
+use serde::{Deserialize, Serialize};
+
+/// Makes a channel. Either end can be sent to another process, inside a message of another channel.
+///
+/// # Errors
+/// When the system has no descriptors left.
+pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)>
+where
+    T: Serialize + for<'de> Deserialize<'de>,
+{
+    let (sender, receiver) = ipc::channel()?;
+    Ok((Sender(sender), Receiver(receiver)))
+}
+
+/// The sending end of a channel.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent, bound = "")]
+pub struct Sender<T>(pub(crate) IpcSender<T>);
+
+impl<T: Serialize> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Serialize> Sender<T> {
+    /// Sends a message. Waits while the channel is full.
+    ///
+    /// # Errors
+    /// When the receiving end is gone, or the system refuses, as without a descriptor for what the message carries.
+    pub fn send(&self, message: T) -> io::Result<()> {
+        self.0.send(message).map_err(into_io)
+    }
+}
+
+/// The receiving end of a channel.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent, bound = "")]
+pub struct Receiver<T>(pub(crate) IpcReceiver<T>);
+
+/// Why nothing was received.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// Every sending end is gone, and every message was received.
+    #[error("every sender of the channel is gone")]
+    Disconnected,
+    /// The message is not one of the channel's type, or the system has no descriptor for what it carries.
+    #[error("a message cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl<T: for<'de> Deserialize<'de> + Serialize> Receiver<T> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// When no message will come, or the next one cannot be read.
+    pub fn receive(&self) -> Result<T, ReceiveError> {
+        self.0.recv().map_err(ReceiveError::from)
+    }
+
+    /// Returns the next message; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// When no message will come, or the next one cannot be read.
+    pub fn try_receive(&self) -> Result<Option<T>, ReceiveError> {
+        match self.0.try_recv() {
+            Ok(message) => Ok(Some(message)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::IpcError(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl From<IpcError> for ReceiveError {
+    fn from(error: IpcError) -> Self {
+        match error {
+            IpcError::Disconnected => Self::Disconnected,
+            error => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// Converts an error of ipc-channel.
+pub(crate) fn into_io(error: IpcError) -> io::Error {
+    match error {
+        IpcError::Io(error) => error,
+        IpcError::Disconnected => io::ErrorKind::BrokenPipe.into(),
+        IpcError::SerializationError(error) => io::Error::other(error),
+    }
+}
+
+/// Shared memory on its way to another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SharedMemory(pub(crate) IpcSharedMemory);
+
+/// Memory of `len` zeroed bytes.
+pub(crate) fn zeroed(len: usize) -> SharedMemory {
+    SharedMemory(IpcSharedMemory::from_byte(0, len))
+}
+
+#[cfg(test)]
+impl SharedMemory {
+    /// Memory with this content.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(IpcSharedMemory::from_bytes(bytes))
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_in_order_and_end_with_the_last_sender() {
+        let (sender, receiver) = channel().unwrap();
+        sender.send(1).unwrap();
+        sender.clone().send(2).unwrap();
+        assert_eq!((receiver.receive().unwrap(), receiver.try_receive().unwrap()), (1, Some(2)));
+        assert_eq!(receiver.try_receive().unwrap(), None);
+        drop(sender);
+        assert!(matches!(receiver.receive(), Err(ReceiveError::Disconnected)));
+    }
+
+    #[test]
+    fn a_message_of_another_type_is_unreadable() {
+        let (sender, receiver) = channel::<(Sender<u8>, Receiver<String>)>().unwrap();
+        let (one, other) = (channel::<u8>().unwrap(), channel::<String>().unwrap());
+        sender.send((one.0, other.1)).unwrap();
+        let (bytes, texts) = receiver.receive().unwrap();
+        bytes.send(200).unwrap();
+        assert_eq!(one.1.receive().unwrap(), 200);
+        drop(other.0);
+        assert!(matches!(texts.receive(), Err(ReceiveError::Disconnected)));
+        let (raw, wrong) = ipc::channel::<u8>().unwrap();
+        raw.send(7).unwrap();
+        let wrong = Receiver::<String>(wrong.to_opaque().to());
+        assert!(matches!(wrong.receive(), Err(ReceiveError::Unreadable(_))));
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../../PROTOCOL.md")]
+
+mod hello;
+mod ids;
+mod messages;
+mod parts;
+
+pub use self::hello::MAGIC;
+pub(crate) use self::hello::{HELLO_BYTES, check, hello};
+pub use self::ids::{ActorId, LinkId, ProcessId};
+pub use self::messages::{ActorCommand, ActorEvent, Announcement, Failure, Setup, WorkerCommand};
+pub use self::parts::{ActorPart, MatchClock, MatchSpec, MatchedCamera, Part, Role};
+
+/// Asserts that the documentation has each of these fields at its offset.
+#[cfg(test)]
+pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
+    let documentation = include_str!("../../PROTOCOL.md");
+    for (offset, field) in fields {
+        assert!(documentation.contains(&format!("| {offset} | `{field}")), "`{field}` is at {offset}");
+    }
+}
+
+/// The version of the handshake and of all messages: changed with every change of one of them.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,159 @@
+//! The parts of a rig that one process hosts.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ActorId, Announcement, LinkId};
+use crate::channel::{Receiver, Sender, SharedMemory};
+use crate::link_state::Overflow;
+
+/// One part of what a process hosts. Parts are small, because a message carries at most 64 descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Part {
+    /// An actor; always before its links.
+    Actor {
+        /// The actor.
+        actor: ActorPart,
+        /// Its [`ActorCounters`](crate::ActorCounters).
+        counters: SharedMemory,
+    },
+    /// How an actor's inputs are matched; before its links.
+    Matching {
+        /// The actor.
+        actor: ActorId,
+        /// The rules.
+        spec: MatchSpec,
+        /// The [`MatchCounters`](crate::MatchCounters).
+        counters: SharedMemory,
+    },
+    /// A link between two actors of this process.
+    Local {
+        /// The producer.
+        from: ActorId,
+        /// The reader; `None` when it has ended, and the producer only counts.
+        to: Option<ActorId>,
+        /// The [`LinkState`](crate::LinkState), whose slot states are not used.
+        link_state: SharedMemory,
+        /// What happens when the queue is full.
+        overflow: Overflow,
+        /// The maximum number of queued framesets.
+        queue: usize,
+    },
+    /// The producer's end of a link to another process.
+    Output {
+        /// The producer.
+        from: ActorId,
+        /// The link, by which [`WorkerCommand::Relink`](super::WorkerCommand::Relink) names it.
+        link: LinkId,
+        /// The [`LinkState`](crate::LinkState).
+        link_state: SharedMemory,
+        /// The [`Notifier`](crate::Notifier) that wakes the reader's process.
+        notifier: SharedMemory,
+        /// Takes the producer's announcements.
+        announcements: Sender<Announcement>,
+        /// What happens when the queue is full.
+        overflow: Overflow,
+        /// The maximum number of queued framesets.
+        queue: usize,
+    },
+    /// The reader's end of a link from another process.
+    Input {
+        /// The producer's name.
+        from: String,
+        /// The reader.
+        to: ActorId,
+        /// The [`LinkState`](crate::LinkState).
+        link_state: SharedMemory,
+        /// Delivers the producer's announcements.
+        announcements: Receiver<Announcement>,
+    },
+    /// The [`Notifier`](crate::Notifier) that the producers of all those inputs ring.
+    Listener(SharedMemory),
+}
+
+/// An actor, without its links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorPart {
+    /// Names it in commands and events.
+    pub id: ActorId,
+    /// Its name in the topology.
+    pub name: String,
+    /// The name of the rig's status socket.
+    pub rig: String,
+    /// Whether it is a camera or a processor, and which.
+    pub role: Role,
+    /// Its options, as the text of a TOML table.
+    pub options: String,
+    /// The number of slots of its pool, and so the maximum number of its framesets that are alive at once.
+    pub slots: usize,
+    /// Whether its device is reset before its first instance opens it.
+    pub reset: bool,
+    /// The number of framesets after which a camera ends; `None` for no limit.
+    pub framesets: Option<u64>,
+}
+
+/// The kind of an actor, by the name under which its program registered it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// A camera.
+    Camera {
+        /// Its driver.
+        driver: String,
+    },
+    /// A processor.
+    Processor {
+        /// Its kind.
+        kind: String,
+    },
+}
+
+impl Role {
+    /// Returns `camera` or `processor`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Camera { .. } => "camera",
+            Self::Processor { .. } => "processor",
+        }
+    }
+}
+
+/// The clock by which framesets are matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MatchClock {
+    /// One hardware clock that all cameras share.
+    Hardware,
+    /// The cameras' clocks, each mapped to the host's wall clock by its library.
+    #[default]
+    Global,
+    /// The host's wall clock on arrival.
+    System,
+    /// Each camera's own clock, of any kind, mapped to the host's monotonic clock by the reader.
+    Estimated,
+}
+
+/// The matching settings of one processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchSpec {
+    /// The largest spread of a match: the time from its earliest frameset to its latest.
+    pub window_nanos: u64,
+    /// Whether a match may lack cameras that matches wait for.
+    pub partial: bool,
+    /// The clock of the timestamps.
+    pub clock: MatchClock,
+    /// Maximum number of queued framesets of each camera.
+    pub queue: usize,
+    /// Whether producers wait while a queue is full, so that no camera needs to be given up to make room.
+    pub blocks: bool,
+    /// The cameras, in the order of the counters.
+    pub cameras: Vec<MatchedCamera>,
+}
+
+/// A camera whose framesets are matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchedCamera {
+    /// Its name.
+    pub name: String,
+    /// The input that delivers its framesets.
+    pub input: String,
+    /// Whether matches wait for it.
+    pub awaited: bool,
+}
