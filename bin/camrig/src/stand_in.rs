@@ -1,7 +1,7 @@
-//! What can be known of RealSense cameras without librealsense: what they take of USB and of memory.
+//! USB and memory requirements of RealSense cameras, without librealsense.
 //!
-//! `camrig plan` is for before there are cameras, and so for programs without their driver. This reads those few
-//! of the driver's options that say which camera runs which streams, and leaves the others to the driver.
+//! `camrig plan` is used before cameras are available, and therefore in programs without their driver. This type parses
+//! only the driver options that determine the streams of each camera, and leaves the others to the driver.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
 use camrig::{CameraOutput, Captured, DeviceProfile, Driver, DriverError, UsbDemand};
 use serde::Deserialize;
 
-/// Stands in for the driver `realsense`. There is never one of it.
+/// Stand-in for the driver `realsense`. It is never instantiated.
 pub(crate) enum RealSense {}
 
 /// Some options of the driver `realsense`; any others are accepted.
@@ -39,7 +39,7 @@ impl Driver for RealSense {
         }
         let motion = |rate: Option<u32>| rate.and_then(|rate| StreamProfile::of_motion(rate).ok());
         let streams = [
-            // Whatever it is converted to: that is what comes over USB.
+            // Independent of the color format: this is what is transferred over USB.
             (Stream::COLOR, PixelFormat::Yuyv.into(), options.color),
             (Stream::DEPTH, PixelFormat::Z16.into(), options.depth),
             (Stream::INFRARED_1, PixelFormat::Y8.into(), options.infrared_1),

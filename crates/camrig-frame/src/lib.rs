@@ -1,17 +1,16 @@
-//! What a depth camera sees: streams, frames, framesets, calibration.
+//! The data model of camrig: streams, frames, framesets, calibration.
 //!
-//! This crate is the vocabulary of camrig and a good place to start reading. It holds plain data and
-//! arithmetic only: it deliberately knows no actor, no file, no process, no shared memory and no
-//! librealsense, and it contains no `unsafe`.
+//! A good place to start reading. This crate contains only plain data and arithmetic: it has no knowledge of actors,
+//! files, processes, shared memory or librealsense, and contains no `unsafe`.
 //!
-//! * [`Stream`], [`Role`]: the open name of a stream, and what its frames are for
-//! * [`Payload`], [`PixelFormat`]: what a frame holds: image, encoded image, points, motion, tensor or message
+//! * [`Stream`], [`Role`]: the name of a stream, which is freely chosen, and the role of its frames
+//! * [`Payload`], [`PixelFormat`]: the content of a frame: image, encoded image, points, motion, tensor or message
 //! * [`StreamProfile`]: size and rate of a stream, written `640x480@30`
 //! * [`FrameHeader`], [`FrameSetHeader`]: everything about a frame or frameset except its content
 //! * [`Frame`], [`DepthView`], [`ColorView`], [`PointsView`], [`MotionView`], [`TensorView`], [`MessageView`]:
 //!   checked access to a frame's content
-//! * [`PointCloud`], [`Intrinsics`], [`Extrinsics`]: where in space pixels are
-//! * [`CameraInfo`], [`StreamInfo`]: what stays the same from frameset to frameset: identity, calibration, streams
+//! * [`PointCloud`], [`Intrinsics`], [`Extrinsics`]: conversion between pixels and 3D points
+//! * [`CameraInfo`], [`StreamInfo`]: static properties of a camera: identity, calibration, streams
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -42,8 +41,8 @@ pub use stream::{
 };
 pub use view::{ColorView, DepthView, Frame, FrameError, Memory, MessageView, TensorView};
 
-/// The most frames that a frameset can hold. Headers are moved as a whole, so this is no larger than needed.
+/// Maximum number of frames in a frameset. Headers are moved as a whole, so this is no larger than needed.
 pub const MAX_FRAMES: usize = 10;
 
-/// The most origins that a frameset can name: as many as a processor has inputs.
+/// Maximum number of origins of a frameset, which is the maximum number of a processor's inputs.
 pub const MAX_ORIGINS: usize = 16;

@@ -1,4 +1,4 @@
-//! What a camera driver is.
+//! The trait of camera drivers.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use serde::de::DeserializeOwned;
 pub use crate::error::DriverError;
 use crate::output::{CameraOutput, OutputError};
 
-/// How a camera gets framesets. Registered with [`App::driver`](crate::App::driver).
+/// A source of framesets for a camera. Registered with [`App::driver`](crate::App::driver).
 ///
-/// A driver lives on its camera's own thread, from [`Driver::open`] to its drop; it need not be `Send`.
+/// A driver stays on its camera's own thread, from [`Driver::open`] until it is dropped; it need not be `Send`.
 pub trait Driver: Sized + 'static {
     /// The type of a camera's `options`.
     ///
     /// Its schema describes them: `camrig list` shows the names, types, defaults and documentation of its fields,
-    /// and a topology is checked against it. `#[serde(deny_unknown_fields)]` turns typing errors into messages.
+    /// and a topology is checked against it. `#[serde(deny_unknown_fields)]` detects misspelled names.
     ///
     /// ```
     /// use camrig::prelude::*;
@@ -35,62 +35,62 @@ pub trait Driver: Sized + 'static {
     /// ```
     type Options: DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
-    /// Checks options without looking at any device: ranges, profiles that the model does not have.
+    /// Checks options without accessing any device: ranges, profiles that the model does not have.
     ///
     /// # Errors
-    /// A message that names the fact and the choices.
+    /// A message with the fact and the choices.
     fn check(options: &Self::Options) -> Result<(), DriverError> {
         let _ = options;
         Ok(())
     }
 
-    /// What these options claim, such as `serial 943222071836`, or a file that is written: no two cameras can
-    /// claim the same.
+    /// Returns the exclusive resources that these options use, such as `serial 943222071836`, or an output file: no two
+    /// cameras can use the same.
     fn claims(options: &Self::Options) -> Vec<String> {
         let _ = options;
         Vec::new()
     }
 
-    /// What a camera with these options takes of USB while it runs, for `camrig plan`; none when it takes
-    /// nothing, as a recorded file. Looks at no device.
+    /// Returns the USB bandwidth that a camera with these options needs, for `camrig plan`; `None` if it needs none,
+    /// such as a recorded file. Accesses no device.
     fn usb(options: &Self::Options) -> Option<UsbDemand> {
         let _ = options;
         None
     }
 
-    /// Checks that the device or file is there and fits the options, without starting it.
+    /// Checks that the device or file exists and fits the options, without starting it.
     ///
     /// # Errors
-    /// A message that names the fact and the choices.
+    /// A message with the fact and the choices.
     fn probe(options: &Self::Options) -> Result<(), DriverError> {
         let _ = options;
         Ok(())
     }
 
-    /// Opens the device for the camera called `name`, without letting framesets flow yet.
+    /// Opens the device for the camera called `name`, without starting it.
     ///
     /// # Errors
-    /// Why the device cannot be opened.
+    /// If the device cannot be opened.
     fn open(name: &str, options: Self::Options) -> Result<Self, DriverError>;
 
-    /// What the camera is. Its `streams` say how large the slots have to be. `name` and `driver` are filled
-    /// in by the camera actor.
+    /// Returns the description of the camera. Its `streams` determine the size of the slots. The camera actor sets
+    /// `name` and `driver`.
     fn info(&self) -> CameraInfo;
 
-    /// Lets framesets flow. Called once, when every actor of the rig is ready.
+    /// Starts framesets. Called once, when every actor of the rig is ready.
     ///
     /// # Errors
-    /// Why the device cannot be started.
+    /// If the device cannot be started.
     fn start(&mut self) -> Result<(), DriverError> {
         Ok(())
     }
 
-    /// Resets the device that these options name, as if it had been unplugged and plugged in again. The
-    /// supervisor asks for it when a restart of the camera did not help; [`Driver::open`] follows, and may find
-    /// the device [unavailable](DriverError::unavailable) for some time.
+    /// Resets the device that these options select, as if it had been unplugged and plugged in again. The supervisor
+    /// calls it if a restart of the camera did not help; [`Driver::open`] follows, and may find the device
+    /// [unavailable](DriverError::unavailable) for some time.
     ///
     /// # Errors
-    /// Why the device cannot be reset. It is logged, and the device opened as it is.
+    /// If the device cannot be reset. The error is logged, and the device opened without a reset.
     fn reset(name: &str, options: &Self::Options) -> Result<(), DriverError> {
         let _ = (name, options);
         Ok(())
@@ -99,30 +99,30 @@ pub trait Driver: Sized + 'static {
     /// Waits at most `timeout` for the next frameset and publishes it through `output`.
     ///
     /// # Errors
-    /// Why the camera cannot go on.
+    /// If the camera cannot continue.
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 
-    /// The devices of this driver that are attached; none when the driver has no devices to attach.
+    /// Returns the attached devices of this driver; `None` if the driver has no devices to attach.
     ///
     /// # Errors
-    /// Why they cannot be listed.
+    /// If they cannot be listed.
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {
         Ok(None)
     }
 }
 
-/// What [`Driver::capture`] came to.
+/// Outcome of [`Driver::capture`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Captured {
     /// One frameset was published, or counted as dropped.
     FrameSet,
-    /// No frameset came in time.
+    /// No frameset arrived in time.
     Nothing,
-    /// There will never be another one: the end of a file.
+    /// There will be no more framesets, as at the end of a file.
     End,
 }
 
-/// An attached device, as `camrig devices` shows it.
+/// An attached device, as shown by `camrig devices`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// The model, such as `Intel RealSense D435`.
@@ -133,25 +133,25 @@ pub struct Device {
     pub firmware: String,
     /// The USB connection, such as `3.2`.
     pub usb_type: String,
-    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty where it is not known.
+    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty if unknown.
     pub usb_port: String,
-    /// What each of its streams can be; empty where it is not known.
+    /// The profiles of its streams; empty if unknown.
     pub profiles: Vec<DeviceProfile>,
 }
 
-/// A stream as a device can deliver it.
+/// A profile of a device's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceProfile {
-    /// Which stream.
+    /// The stream.
     pub stream: Stream,
     /// How its frames are stored.
     pub format: Format,
-    /// Its size and rate; of motion [`StreamProfile::of_motion`].
+    /// Its size and rate; for motion see [`StreamProfile::of_motion`].
     pub profile: StreamProfile,
 }
 
 impl DeviceProfile {
-    /// The profile of a declared stream; `None` where its frames have no size in pixels.
+    /// Returns the profile of a declared stream; `None` if its frames have no size in pixels.
     pub fn of(info: &StreamInfo) -> Option<Self> {
         Some(Self { stream: info.stream, format: info.format(), profile: info.profile()? })
     }
@@ -162,18 +162,18 @@ impl DeviceProfile {
     }
 }
 
-/// What a camera takes of USB, as far as its options say.
+/// The USB demand of a camera, according to its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsbDemand {
-    /// The serial number, where the options choose the device by it.
+    /// The serial number, if the options select the device by it.
     pub serial: Option<String>,
-    /// The physical port, such as `2-1.3`, where the options choose the device by it.
+    /// The physical port, such as `2-1.3`, if the options select the device by it.
     pub port: Option<String>,
-    /// A word of the model's name, such as `D435`, where the options choose the device by it.
+    /// A word of the model's name, such as `D435`, if the options select the device by it.
     pub name: Option<String>,
-    /// The streams that run.
+    /// The running streams.
     pub streams: Vec<DeviceProfile>,
-    /// What each stream of the model could be instead, where that is known without the device; or empty.
+    /// The profiles of the model's streams, if known without the device; otherwise empty.
     pub profiles: Vec<DeviceProfile>,
 }
 

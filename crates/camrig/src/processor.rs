@@ -1,4 +1,4 @@
-//! What a user writes to look at framesets.
+//! The interface of user-defined processors.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,17 +8,17 @@ use crate::frameset::FrameSet;
 use crate::inputs::Next;
 use crate::output::ProcessorOutput;
 
-/// A processor: called with each frameset of each of its inputs, one at a time, always on the same thread.
+/// A processor: called with each frameset of its inputs, one at a time, always on the same thread.
 ///
-/// A `Processor<Match>` is called with each [`Match`](crate::Match) instead: one frameset of each camera, all of
-/// the same instant. Its topology says with `match` what that is. A plain `Processor` whose topology has `match`
-/// is called with the framesets of each match, one after another.
+/// A `Processor<Match>` is called with each [`Match`](crate::Match) instead: one frameset of each camera, all
+/// captured at the same time. Its topology defines with `match` what that means. A plain `Processor` whose topology
+/// contains `match` is called with the framesets of each match, one after another.
 ///
-/// Registered with [`App::processor`](crate::App::processor). Whoever needs timers, own messages or
-/// asynchronous work registers an actix actor with [`App::actor`](crate::App::actor) instead.
+/// Register it with [`App::processor`](crate::App::processor). For timers, custom messages or asynchronous work,
+/// register an actix actor with [`App::actor`](crate::App::actor) instead.
 pub trait Processor<I: Input = FrameSet>: 'static {
-    /// Looks at one frameset, or one match. What it publishes through `output` reaches the processors that name
-    /// this one as an input.
+    /// Processes one frameset, or one match. Its output, published through `output`, is sent to the processors
+    /// that have this one as an input.
     ///
     /// # Errors
     /// An error fails the processor.
@@ -34,12 +34,12 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     }
 }
 
-/// What a processor can be called with: a [`FrameSet`] or a [`Match`](crate::Match).
+/// The input type of a processor: a [`FrameSet`] or a [`Match`](crate::Match).
 pub trait Input: Next {}
 
 impl<I: Next> Input for I {}
 
-/// The options of a driver or processor that has none: anything in `options` is refused.
+/// The options of a driver or processor without options: anything in `options` is rejected.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}

@@ -1,8 +1,8 @@
 //! Options described by their types, as JSON schemas.
 //!
-//! A type of options derives [`JsonSchema`]; everything that is known of options comes from that one schema:
-//! `camrig list` shows it, `camrig schema` prints it, and a topology is checked against it. This module knows
-//! no actor, no registry and no text of problems.
+//! The type of the options derives [`JsonSchema`], and this schema is the only source of their description: `camrig
+//! list` shows it, `camrig schema` prints it, and a topology is checked against it. This module has no knowledge of
+//! actors, the registry and the texts of problems.
 
 mod check;
 mod describe;
@@ -16,7 +16,7 @@ use toml::de::DeValue;
 pub(crate) use self::check::{Fact, Mismatch};
 pub(crate) use self::describe::OptionDescription;
 
-/// The key of a schema that names the unit of a number: `#[schemars(extend("x-unit" = "ms"))]`.
+/// Schema key for the unit of a number: `#[schemars(extend("x-unit" = "ms"))]`.
 const UNIT: &str = "x-unit";
 
 /// The options of a driver or a kind of processor.
@@ -26,7 +26,7 @@ pub(crate) struct OptionsSchema {
 }
 
 impl OptionsSchema {
-    /// Returns the schema of `O`, in draft 7, with the schemas of all parts in their places.
+    /// Returns the schema of `O`, in draft 7, with all referenced schemas inlined.
     pub(crate) fn of<O: JsonSchema>() -> Self {
         let settings = SchemaSettings::draft07().with(|settings| {
             settings.inline_subschemas = true;
@@ -45,8 +45,8 @@ impl OptionsSchema {
         self.json.get("properties").and_then(|properties| properties.get(name)).is_some()
     }
 
-    /// Returns everything in `options` that does not fit the schema. What no schema can say, such as the form
-    /// of a string, is left to the type.
+    /// Returns all parts of `options` that do not match the schema. Constraints that a schema cannot express,
+    /// such as the syntax of a string, are checked by the type.
     pub(crate) fn check(&self, options: &Spanned<DeValue<'_>>) -> Vec<Mismatch> {
         check::check(&self.json, options)
     }

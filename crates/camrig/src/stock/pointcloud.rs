@@ -1,8 +1,8 @@
-//! The stock processor `pointcloud`: each depth image as points in space, published as a frame of points.
+//! The stock processor `pointcloud`: converts each depth image to 3D points, published as a frame of points.
 //!
-//! It publishes one frame of the stream `points`, in rows as the depth image: in metres, in the coordinates of
-//! depth, with the color that the color image shows there. It leaves out the images that the points were made
-//! from: a processor that needs them reads the camera too.
+//! It publishes one frame of the stream `points`, in rows like the depth image: in metres, in the coordinates of
+//! depth, with the colors of the color image. The original images are not forwarded: a processor that needs them
+//! reads the camera too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Default for Options {
 /// Publishes the points of every frameset that has depth.
 pub(crate) struct Pointcloud {
     options: Options,
-    /// What is known of each camera, as long as it stays the same.
+    /// Converter of each camera, valid while its description is unchanged.
     cameras: BTreeMap<String, (Arc<CameraInfo>, PointCloud)>,
 }
 
@@ -41,7 +41,7 @@ impl Pointcloud {
         Self { options, cameras: BTreeMap::new() }
     }
 
-    /// The points of this camera, as it is calibrated now.
+    /// Returns the converter for the camera's current calibration.
     fn cloud(&mut self, info: &Arc<CameraInfo>) -> Result<&PointCloud, ProcessorError> {
         let known = self.cameras.get(&info.name).is_some_and(|(known, _)| known == info);
         if !known {
@@ -62,7 +62,7 @@ impl Processor for Pointcloud {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let of_camera = |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
         let cloud = self.cloud(frames.info()).map_err(of_camera)?;
-        // A camera may lose a frame of one stream: no depth, no points.
+        // A camera may lose a frame of one stream: without depth there are no points.
         let Some(depth) = frames.depth() else { return Ok(()) };
         let header = PointCloud::header(depth.frame().header());
         if let Some(mut loan) = output.derive(frames, [header].into_iter().collect())? {
@@ -84,7 +84,7 @@ mod tests {
     use crate::synthetic::tests::Rig;
     use crate::testing::{self, TestCamera};
 
-    /// What `pointcloud` makes of a frameset of a synthetic camera.
+    /// Returns the output of `pointcloud` for a frameset of a synthetic camera.
     fn points(camera: &str, options: &str) -> (FrameSet, Vec<Option<Point>>) {
         let frames = Rig::called("front", camera).frameset();
         let mut pointcloud = Pointcloud::new(toml::from_str(options).unwrap());
@@ -105,7 +105,8 @@ mod tests {
         let pixels = (0..240).flat_map(|y| (0..424).map(move |x| (x, y)));
         for ((x, y), point) in pixels.zip(&colored) {
             assert_eq!(point.map(|point| point.meters[2]), depth.meters(x, y), "column {x}, row {y}");
-            // Half a pixel is not exact in an `f32`, but half a thousandth off is never another pixel.
+            // Half a pixel is not exact in an `f32`, but an error of half a thousandth never reaches
+            // another pixel.
             if let Some(point) = point {
                 assert_eq!(point.rgb, color.rgb(x, y), "column {x}, row {y}");
             }
@@ -119,7 +120,7 @@ mod tests {
     fn a_d435_sees_color_only_in_the_middle() {
         let (frames, points) = points("depth = '640x480@30'\ncolor = '1920x1080@30'", "");
         let depth = frames.depth().unwrap();
-        // 69 x 42 degrees through a lens of 87 x 58, of which 4:3 is cut out:
+        // 69 x 42 degrees through a lens of 87 x 58, cropped to 4:3:
         // 319.5 +- 449.6 * tan 34.5, 239.5 +- 433.0 * tan 21.
         let shown = |x, y| (11..=628).contains(&x) && (74..=405).contains(&y);
         let pixels = (0..480).flat_map(|y| (0..640).map(move |x| (x, y)));

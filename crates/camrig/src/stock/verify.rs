@@ -1,10 +1,10 @@
-//! The stock processor `verify`: nothing arrives but what the camera saw.
+//! The stock processor `verify`: checks that framesets arrive unchanged.
 //!
-//! It renders each synthetic frameset again, from what travels with it, and compares every byte, so that no
-//! camera's pixels ever appear under another's name, no frame twice and none torn. Of cameras whose content
-//! nobody can know it digests what it sees: equal digests from two placements mean equal framesets.
-//! Samples of motion are compared too (`motion`).
-//! It deliberately knows nothing of slots, links and placements: it sees what any processor sees.
+//! It renders each synthetic frameset again from its metadata, and compares every byte, which detects pixels under
+//! the name of another camera, duplicate frames and torn frames. For cameras with unpredictable content, it computes
+//! a digest: equal digests from two placements mean equal framesets. Motion samples are compared as well (`motion`).
+//!
+//! It has no knowledge of slots, links and placements, only the interface of any processor.
 
 mod motion;
 
@@ -37,26 +37,26 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Compares framesets with what they have to be.
+/// Compares framesets with their expected content.
 pub(crate) struct Verify {
     options: VerifyOptions,
     cameras: BTreeMap<String, Camera>,
-    /// Where frames are rendered again; kept, so that it is allocated once.
+    /// Buffer for rendering frames, allocated once.
     rendered: Vec<u8>,
 }
 
-/// What is known of one camera.
+/// State of one camera.
 struct Camera {
     info: Arc<CameraInfo>,
-    /// What it sees; none when content is not compared.
+    /// The rendered scene; `None` if content is not compared.
     scene: Option<Scene>,
-    /// By producer: each actor that passes its framesets on counts them anew.
+    /// By producer: each actor that forwards the framesets numbers them itself.
     last: BTreeMap<String, Place>,
     framesets: u64,
     digest: Digest,
 }
 
-/// Where a frameset stands among those of its camera.
+/// Position of a frameset in its camera's sequence.
 #[derive(Clone, Copy)]
 struct Place {
     sequence: u64,
@@ -64,7 +64,7 @@ struct Place {
     arrival_nanos: u64,
 }
 
-/// Why framesets are not what they have to be.
+/// A frameset that differs from the expectation.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(
@@ -105,7 +105,7 @@ impl Verify {
         Self { options, cameras: BTreeMap::new(), rendered: Vec::new() }
     }
 
-    /// Makes sure that `cameras` knows the camera behind `frames`, and that it is the one it was.
+    /// Registers the camera of `frames` in `cameras`, and checks that it is unchanged.
     fn meet(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let info = frames.info();
         let known = self.cameras.get_mut(frames.camera());
@@ -118,7 +118,7 @@ impl Verify {
                     now: info.serial.clone(),
                 });
             }
-            // The same device with other streams: it was opened anew.
+            // The same device with other streams: it was reopened.
             Some(camera) => {
                 camera.scene = self.options.content.then(|| scene(info)).transpose()?;
                 camera.info = Arc::clone(info);
@@ -166,7 +166,7 @@ impl Verify {
         Ok(())
     }
 
-    /// What is to be said at the end, a line for each camera, sorted by name.
+    /// Returns the final report: one line per camera, sorted by name.
     fn report(&self) -> impl Iterator<Item = String> {
         self.cameras.iter().map(|(name, camera)| {
             let mut line = format!("{name}: {} framesets", camera.framesets);
@@ -197,8 +197,8 @@ impl Processor for Verify {
 }
 
 impl Camera {
-    /// Sequences increase. Only a camera that was opened anew counts from the beginning again: its numbers
-    /// too, and later.
+    /// Checks that sequence numbers increase. Only a reopened camera restarts from the beginning: its frame
+    /// numbers restart as well, and its time is later.
     fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let number = frames.header().frames.first().map_or(0, |frame| frame.number);
         let place = Place { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
@@ -224,15 +224,16 @@ fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
     })
 }
 
-/// Checks that the frames are one of each stream that the camera has, as large as it says, of one instant; those
-/// of motion may be missing or shorter, and have numbers of their own.
+/// Checks that there is one frame per stream of the camera, with the declared sizes and a common capture time; frames
+/// of motion may be missing or shorter, and have their own numbers.
 fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     let headers = &frames.header().frames;
     let found = headers.iter().map(|frame| (frame.stream, frame.payload));
     let expected = frames.info().streams.iter().filter_map(|info| {
         let mut payload = info.payload;
         if info.role == Role::Motion {
-            // A frameset between two samples has no frame of motion; a frame has at most as many as declared.
+            // A frameset between two samples has no motion frame; a frame has at most the declared number
+            // of samples.
             let (width, _) = headers.iter().find(|frame| frame.stream == info.stream)?.payload.size()?;
             payload = Payload::Motion { samples: width.min(payload.size()?.0) };
         }
@@ -258,7 +259,7 @@ fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
     }
 }
 
-/// Frames as stream, format, size and bytes a row.
+/// Describes frames by stream, format, size and bytes per row.
 fn describe(frames: impl Iterator<Item = (Stream, Payload)>) -> String {
     let frame = |(stream, payload): (Stream, Payload)| match payload.stride_bytes() {
         Some(stride_bytes) => format!("{stream} {payload} in rows of {stride_bytes} bytes"),
@@ -268,7 +269,7 @@ fn describe(frames: impl Iterator<Item = (Stream, Payload)>) -> String {
     if frames.is_empty() { "no frames".to_owned() } else { frames.join(", ") }
 }
 
-/// Renders a frame again into `rendered`, and compares.
+/// Renders a frame into `rendered`, and compares it.
 fn check_pixels(
     frames: &FrameSet,
     frame: &Frame<'_>,
@@ -300,10 +301,10 @@ fn check_pixels(
     })
 }
 
-/// A digest of everything that is the same in every placement: all but the arrival.
+/// A digest of everything that is the same in every placement: all except the arrival time.
 ///
-/// FNV-1a over words of 8 bytes, with a rotation, because a product carries no bit downwards. It finds
-/// accidents, not forgeries.
+/// FNV-1a over words of 8 bytes, with a rotation because multiplication does not propagate bits downwards. It detects
+/// accidental differences, not deliberate ones.
 struct Digest(u64);
 
 impl Default for Digest {
@@ -330,7 +331,7 @@ impl Digest {
                 self.word(key.number() as u64);
                 self.word(value as u64);
             }
-            // Row by row: padding is no pixel.
+            // Row by row, to exclude the padding.
             frame.rows().for_each(|row| self.bytes(row));
         }
     }
@@ -363,7 +364,7 @@ mod tests {
 
     const TINY: &str = "model = 'any'\ndepth = '64x48@30'\ncolor = '32x24@30'\npaced = false\n";
 
-    /// A frameset as it can be taken apart and put together wrongly.
+    /// A frameset that tests can take apart and reassemble incorrectly.
     #[derive(Clone)]
     struct Parts {
         info: CameraInfo,
@@ -458,7 +459,7 @@ mod tests {
             |parts| parts.header.frames[1].payload = Payload::image(PixelFormat::Yuyv, 64, 48),
             |parts| parts.pixels.0[0][0] ^= 1,
             |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
-            // Highest bits of two words, which cancel out in a plain FNV.
+            // The highest bits of two words, which cancel out in plain FNV.
             |parts| [7, 15].into_iter().for_each(|byte| parts.pixels.0[1][byte] ^= 0x80),
         ];
         for (index, change) in changes.into_iter().enumerate() {
@@ -516,7 +517,7 @@ mod tests {
         let (again, old) = (all[2].clone().frameset(), all[1].clone().frameset());
         assert_eq!(fault([again.clone(), again.clone()]), "frameset 2 of `front` came after frameset 2");
         assert_eq!(fault([again.clone(), old]), "frameset 1 of `front` came after frameset 2");
-        // Two framesets under one sequence number are no new start: the device's number goes on.
+        // Two framesets with the same sequence number are not a restart: the device's number continues.
         let doubled = all[2].with(|parts| {
             parts.header = FrameSetHeader { sequence: 1, ..parts.header.clone() };
         });
