@@ -332,7 +332,8 @@ fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>
     for column in table.column_iter_mut() {
         column.set_padding((0, COLUMN_GAP));
     }
-    table.trim_fmt() + "\n"
+    let text = table.trim_fmt();
+    if text.is_empty() { text } else { text + "\n" }
 }
 
 /// Prints a result as JSON.

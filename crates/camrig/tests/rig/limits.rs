@@ -119,7 +119,7 @@ fn no_memory_for_slots() {
     ended.assert_said(
         70,
         &["ERROR main: camera `front` failed: 64 slots of 7875 KiB cannot be made: there is no shared memory of \
-           504320 KiB to be had: Cannot allocate memory (os error 12)"],
+           504576 KiB to be had: Cannot allocate memory (os error 12)"],
     );
 }
 
