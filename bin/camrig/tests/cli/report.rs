@@ -49,7 +49,9 @@ fn shape(value: &Value) -> String {
         };
         format!("{key} {kind}")
     });
-    entries.collect::<Vec<_>>().join(", ")
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_unstable();
+    entries.join(", ")
 }
 
 /// Checks a report of the demo, in any placement.
