@@ -11,6 +11,7 @@ macro_rules! chapters {
 chapters! {
     readme: "../README.md"
     drivers: "src/drivers.md"
+    embedding: "src/embedding.md"
     imu: "src/imu.md"
     matching: "src/matching.md"
     point_clouds: "src/point-clouds.md"
