@@ -67,6 +67,12 @@ test-looking:
     node --test crates/camrig-view/tests/browser/page.test.mjs
     node --test crates/camrig-view/tests/browser/frozen.test.mjs
 
+# Check the schema of topologies with the checker that editors use; needs npm
+test-schema:
+    cargo build
+    npm install --silent --no-audit --no-fund --no-package-lock --prefix target/schema @taplo/cli@0.7
+    bin/camrig/tests/schema/run target/debug/camrig target/schema/node_modules/.bin/taplo
+
 # Render README's picture of the page
 picture:
     cargo build --release

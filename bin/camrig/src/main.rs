@@ -15,11 +15,13 @@ fn main() -> ExitCode {
 
 #[cfg(feature = "realsense")]
 fn with_realsense(app: App) -> App {
-    app.driver::<camrig_realsense::RealSense>("realsense")
+    use camrig_realsense::{Options, RealSense};
+    app.driver::<RealSense>("realsense").usb::<RealSense>("realsense", Options::usb_demand)
 }
 
 #[cfg(not(feature = "realsense"))]
 fn with_realsense(app: App) -> App {
     let reason = "it was built without librealsense; build it with `--features realsense`";
     app.absent_driver::<stand_in::RealSense>("realsense", reason)
+        .usb::<stand_in::RealSense>("realsense", stand_in::Options::usb_demand)
 }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use camrig::frame::{CameraInfo, Format, PixelFormat, Stream, StreamProfile};
-use camrig::{CameraOutput, Captured, DeviceProfile, Driver, DriverError, UsbDemand};
+use camrig::{CameraOutput, Captured, DeviceProfile, Driver, DriverError};
+use camrig_usb::UsbDemand;
 use serde::Deserialize;
 
 /// Stand-in for the driver `realsense`. It is never instantiated.
@@ -30,35 +31,42 @@ pub(crate) struct Options {
     gyro: Option<u32>,
 }
 
-impl Driver for RealSense {
-    type Options = Options;
-
-    fn usb(options: &Options) -> Option<UsbDemand> {
-        if options.file.is_some() {
+impl Options {
+    /// Returns what a live camera with these options needs of USB.
+    pub(crate) fn usb_demand(&self) -> Option<UsbDemand> {
+        if self.file.is_some() {
             return None;
         }
         let motion = |rate: Option<u32>| rate.and_then(|rate| StreamProfile::of_motion(rate).ok());
         let streams = [
-            // Independent of the color format: this is what is transferred over USB.
-            (Stream::COLOR, PixelFormat::Yuyv.into(), options.color),
-            (Stream::DEPTH, PixelFormat::Z16.into(), options.depth),
-            (Stream::INFRARED_1, PixelFormat::Y8.into(), options.infrared_1),
-            (Stream::INFRARED_2, PixelFormat::Y8.into(), options.infrared_2),
-            (Stream::ACCEL, Format::Motion, motion(options.accel)),
-            (Stream::GYRO, Format::Motion, motion(options.gyro)),
+            // Whatever it is converted to: that is what comes over USB.
+            (Stream::COLOR, PixelFormat::Yuyv.into(), self.color),
+            (Stream::DEPTH, PixelFormat::Z16.into(), self.depth),
+            (Stream::INFRARED_1, PixelFormat::Y8.into(), self.infrared_1),
+            (Stream::INFRARED_2, PixelFormat::Y8.into(), self.infrared_2),
+            (Stream::ACCEL, Format::Motion, motion(self.accel)),
+            (Stream::GYRO, Format::Motion, motion(self.gyro)),
         ];
         let stream = |(stream, format, profile): (_, _, Option<_>)| {
             profile.map(|profile| DeviceProfile { stream, format, profile })
         };
-        let name = options.name.as_deref().map(|name| name.rsplit(' ').next().unwrap_or_default());
-        let name = name.or_else(|| (options.any == Some(true)).then_some("RealSense"));
+        let name = self.name.as_deref().map(|name| name.rsplit(' ').next().unwrap_or_default());
+        let name = name.or_else(|| (self.any == Some(true)).then_some("RealSense"));
         Some(UsbDemand {
-            serial: options.serial.clone(),
-            port: options.port.clone(),
+            serial: self.serial.clone(),
+            port: self.port.clone(),
             name: name.map(str::to_owned),
             streams: streams.into_iter().filter_map(stream).collect(),
             ..UsbDemand::default()
         })
+    }
+}
+
+impl Driver for RealSense {
+    type Options = Options;
+
+    fn streams(options: &Options) -> Vec<DeviceProfile> {
+        options.usb_demand().map(|demand| demand.streams).unwrap_or_default()
     }
 
     fn open(_: &str, _: Options) -> Result<Self, DriverError> {

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod camera;
+mod device;
 mod format;
 mod header;
 mod layout;
@@ -28,6 +29,7 @@ mod stream;
 mod view;
 
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
+pub use device::{Device, DeviceProfile};
 pub use format::{Codec, DType, Encoding, Format, JSON, MJPEG, PixelFormat, SchemaName};
 pub use header::{Clock, FrameHeader, FrameSetHeader, MAX_ORIGIN_BYTES, Origin, Origins, Timestamp};
 pub use layout::{FRAME_ALIGN_BYTES, Layout, LayoutError, MAX_FRAMESET_BYTES};

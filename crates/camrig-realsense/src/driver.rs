@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
 use camrig::{
     CameraOutput, Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason,
-    UsbDemand, monotonic_nanos,
+    monotonic_nanos,
 };
 
 use crate::camera::{Camera, Event};
@@ -20,7 +20,7 @@ use crate::motion::Motion;
 use crate::options::{HardwareSync, Options};
 use crate::profiles::is_motion;
 use crate::recording;
-use crate::request::{Request, Selection, SourceRequest, StreamRequest};
+use crate::request::{Request, SourceRequest};
 use crate::sys::Pixels;
 
 /// Interval at which the end of a file, and frames without a partner, are checked.
@@ -64,21 +64,8 @@ impl Driver for RealSense {
         camera.into_iter().chain(file).chain(master).collect()
     }
 
-    fn usb(options: &Options) -> Option<UsbDemand> {
-        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(options) else {
-            return None;
-        };
-        let stream = |it: &StreamRequest| {
-            it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
-        };
-        let streams = streams.iter().filter_map(stream).collect();
-        let demand = UsbDemand { streams, ..UsbDemand::default() };
-        Some(match live.selection {
-            Selection::Serial(serial) => UsbDemand { serial: Some(serial), ..demand },
-            Selection::Port(port) => UsbDemand { port: Some(port), ..demand },
-            Selection::Name(name) => UsbDemand { name: name.rsplit(' ').next().map(str::to_owned), ..demand },
-            Selection::Any => UsbDemand { name: Some("RealSense".to_owned()), ..demand },
-        })
+    fn streams(options: &Options) -> Vec<DeviceProfile> {
+        options.usb_demand().map(|demand| demand.streams).unwrap_or_default()
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use camrig::DriverError;
 use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
+use camrig::{DeviceProfile, DriverError};
+use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::filters::{Align, Filters};
-use crate::request::{FileRequest, LiveRequest, Selection, StreamRequest};
+use crate::request::{FileRequest, LiveRequest, Request, Selection, SourceRequest, StreamRequest};
 use crate::settings::{Setting, Settings};
 
 /// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
@@ -88,6 +89,24 @@ pub enum HardwareSync {
 }
 
 impl Options {
+    /// Returns what a live camera with these options needs of USB; `None` of a file. Looks at no device.
+    pub fn usb_demand(&self) -> Option<UsbDemand> {
+        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(self) else {
+            return None;
+        };
+        let stream = |it: &StreamRequest| {
+            it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
+        };
+        let streams = streams.iter().filter_map(stream).collect();
+        let demand = UsbDemand { streams, ..UsbDemand::default() };
+        Some(match live.selection {
+            Selection::Serial(serial) => UsbDemand { serial: Some(serial), ..demand },
+            Selection::Port(port) => UsbDemand { port: Some(port), ..demand },
+            Selection::Name(name) => UsbDemand { name: name.rsplit(' ').next().map(str::to_owned), ..demand },
+            Selection::Any => UsbDemand { name: Some("RealSense".to_owned()), ..demand },
+        })
+    }
+
     /// What is asked of the live camera that is meant.
     pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
         if self.real_time.is_some() || self.repeat.is_some() {
@@ -190,7 +209,6 @@ impl Options {
 mod tests {
     use super::*;
     use crate::filters::Processing;
-    use crate::request::{Request, SourceRequest};
 
     fn request(options: &str) -> Result<Request, String> {
         let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;

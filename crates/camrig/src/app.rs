@@ -8,15 +8,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{self, Act, MadeTopology, OwnCommand};
+use crate::cli::{self, Act, MadeTopology, OwnCommand, UsbDemands};
 use crate::driver::Driver;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
+use crate::synthetic::{self, Synthetic, SyntheticOptions};
 
 /// A camrig program: drivers and processors registered by name, and a command line that runs topologies of
 /// them.
@@ -40,6 +42,7 @@ use crate::registry::Registry;
 pub struct App {
     registry: Registry,
     commands: Vec<OwnCommand>,
+    usb: UsbDemands,
 }
 
 /// The topology that `demo` names, unless the program has another one.
@@ -52,7 +55,9 @@ impl App {
     pub fn new() -> Self {
         let mut registry = Registry::new();
         registry.set_demo(DEMO);
-        Self { registry, commands: Vec::new() }
+        let mut usb = UsbDemands::default();
+        usb.add::<Synthetic>(synthetic::DRIVER, SyntheticOptions::usb_demand);
+        Self { registry, commands: Vec::new(), usb }
     }
 
     /// As [`Registry::with_driver`].
@@ -62,8 +67,16 @@ impl App {
         self
     }
 
+    /// Tells `camrig plan` what a camera of the driver called `name` needs of USB. `demand` looks at no device, and
+    /// returns `None` where a camera needs nothing, as a recorded file.
+    #[must_use]
+    pub fn usb<D: Driver>(mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) -> Self {
+        self.usb.add::<D>(name, demand);
+        self
+    }
+
     /// Says of a driver why this build does not have it, for whoever asks for it. `D` stands in for it where
-    /// only options are looked at: `camrig plan` asks its [`Driver::usb`]. It opens nothing.
+    /// only options are looked at: `camrig plan` asks [`App::usb`]. It opens nothing.
     #[must_use]
     pub fn absent_driver<D: Driver>(mut self, name: &str, reason: &str) -> Self {
         self.registry.add_absent_driver::<D>(name, reason);
@@ -138,6 +151,6 @@ impl App {
         let registry = Arc::new(self.registry);
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
-        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry)
+        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry, &self.usb)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, Format, Stream, StreamInfo, StreamProfile};
+use camrig_frame::CameraInfo;
+pub use camrig_frame::{Device, DeviceProfile};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use crate::error::DriverError;
@@ -51,11 +51,11 @@ pub trait Driver: Sized + 'static {
         Vec::new()
     }
 
-    /// Returns the USB bandwidth that a camera with these options needs, for `camrig plan`; `None` if it needs none,
-    /// such as a recorded file. Accesses no device.
-    fn usb(options: &Self::Options) -> Option<UsbDemand> {
+    /// Returns the streams that a camera with these options sends, as far as they are known without the device: the
+    /// memory that they take is known before anything starts then.
+    fn streams(options: &Self::Options) -> Vec<DeviceProfile> {
         let _ = options;
-        None
+        Vec::new()
     }
 
     /// Checks that the device or file exists and fits the options, without starting it.
@@ -120,61 +120,6 @@ pub enum Captured {
     Nothing,
     /// There will be no more framesets, as at the end of a file.
     End,
-}
-
-/// An attached device, as shown by `camrig devices`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Device {
-    /// The model, such as `Intel RealSense D435`.
-    pub model: String,
-    /// The serial number.
-    pub serial: String,
-    /// The firmware's version.
-    pub firmware: String,
-    /// The USB connection, such as `3.2`.
-    pub usb_type: String,
-    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty if unknown.
-    pub usb_port: String,
-    /// The profiles of its streams; empty if unknown.
-    pub profiles: Vec<DeviceProfile>,
-}
-
-/// A profile of a device's stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct DeviceProfile {
-    /// The stream.
-    pub stream: Stream,
-    /// How its frames are stored.
-    pub format: Format,
-    /// Its size and rate; for motion see [`StreamProfile::of_motion`].
-    pub profile: StreamProfile,
-}
-
-impl DeviceProfile {
-    /// Returns the profile of a declared stream; `None` if its frames have no size in pixels.
-    pub fn of(info: &StreamInfo) -> Option<Self> {
-        Some(Self { stream: info.stream, format: info.format(), profile: info.profile()? })
-    }
-
-    /// Whether its frames are samples of motion.
-    pub fn is_motion(&self) -> bool {
-        self.format.role() == camrig_frame::Role::Motion
-    }
-}
-
-/// The USB demand of a camera, according to its options.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsbDemand {
-    /// The serial number, if the options select the device by it.
-    pub serial: Option<String>,
-    /// The physical port, such as `2-1.3`, if the options select the device by it.
-    pub port: Option<String>,
-    /// A word of the model's name, such as `D435`, if the options select the device by it.
-    pub name: Option<String>,
-    /// The running streams.
-    pub streams: Vec<DeviceProfile>,
-    /// The profiles of the model's streams, if known without the device; otherwise empty.
-    pub profiles: Vec<DeviceProfile>,
 }
 
 impl From<OutputError> for DriverError {

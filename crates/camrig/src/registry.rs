@@ -4,6 +4,7 @@
 //! host can build actors without knowing them. Options are read once for each use: [`DriverEntry::check`] gives
 //! the typed options, of which claims and the device are then asked. It knows no process and no link.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,7 +19,7 @@ use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
 use crate::calling::{self, Instance};
-use crate::driver::{Captured, Device, Driver, DriverError, UsbDemand};
+use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::output::{CameraOutput, ProcessorOutput};
@@ -162,8 +163,10 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn claims(&self) -> Vec<String>;
     /// Checks that the device is there.
     fn probe(&self) -> Result<(), DriverError>;
-    /// Returns what a camera with these options takes of USB.
-    fn usb(&self) -> Option<UsbDemand>;
+    /// Returns the streams that are known without the device.
+    fn streams(&self) -> Vec<DeviceProfile>;
+    /// Returns the options themselves, of the driver's type.
+    fn typed(&self) -> &dyn Any;
 }
 
 impl fmt::Debug for dyn CameraOptions {
@@ -233,8 +236,12 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::probe(&self.0)
     }
 
-    fn usb(&self) -> Option<UsbDemand> {
-        D::usb(&self.0)
+    fn streams(&self) -> Vec<DeviceProfile> {
+        D::streams(&self.0)
+    }
+
+    fn typed(&self) -> &dyn Any {
+        &self.0
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
+use camrig_usb::UsbTree;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -16,7 +17,6 @@ use crate::frameset::FrameSet;
 use crate::link::{LocalLink, ProducerEnd};
 use crate::matching::MatchStats;
 use crate::output::{CameraOutput, InputStatus, ProcessorOutput, Publisher, Wiring};
-use crate::usb::UsbTree;
 
 /// As many framesets of one camera as a test can hold at once.
 const SLOTS: usize = 8;

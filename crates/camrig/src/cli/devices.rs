@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use camrig_frame::{Format, Stream, StreamProfile};
+use camrig_usb::{USB_TREE, UsbTree};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,7 +18,6 @@ use super::{code, counted, show, show_json, table};
 use crate::driver::Device;
 use crate::registry::Registry;
 use crate::schema::OptionsSchema;
-use crate::usb::{USB_TREE, UsbTree};
 
 /// The preferred profile: the native resolution of D400 cameras.
 const PREFERRED: (u32, u32, u32) = (848, 480, 30);

@@ -36,7 +36,10 @@ pub(super) fn describe(topology: &Topology) -> String {
 
 /// Returns the maximum size of this actor's framesets; `None` if it depends on the first one.
 fn frameset_bytes(actor: &ActorSpec) -> Option<usize> {
-    let streams = actor.camera_options.as_ref()?.usb()?.streams;
+    let streams = actor.camera_options.as_ref()?.streams();
+    if streams.is_empty() {
+        return None;
+    }
     let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
     let streams: Vec<_> = streams.into_iter().filter_map(info).collect();
     Some(Layout::of(&largest_frames(&streams)).ok()?.size_bytes())

@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use self::plan::UsbDemands;
 use crate::exit::Exit;
 use crate::ids::ProcessId;
 use crate::logging;
 use crate::registry::Registry;
 use crate::rig::Rig;
 use crate::supervisor::RunLimits;
-use crate::topology::{MAIN, Placement, Problems, Role, Topology};
+use crate::topology::{MAIN, Placement, Problems, Role, Topology, schema};
 
 /// The name of the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -67,6 +68,8 @@ enum Command {
     Init(devices::InitArgs),
     /// List drivers and kinds of processors with their options
     List(list::ListArgs),
+    /// Print the JSON schema of topologies, with which editors complete and check them
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +185,7 @@ impl OwnCommand {
 }
 
 /// Parses the command line of the program called `name`, and runs the command. Prints help and errors.
-pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> ExitCode {
+pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
     // clap needs a static name, which is leaked once per process.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let command = Cli::command().name(name).subcommands(own.iter().map(OwnCommand::command));
@@ -192,8 +195,8 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> 
             Some((own, matches))
         });
         match chosen {
-            Some((own, matches)) => run_own(own, matches, registry),
-            None => Ok(run(Cli::from_arg_matches(&matches)?, registry)),
+            Some((own, matches)) => run_own(own, matches, registry, usb),
+            None => Ok(run(Cli::from_arg_matches(&matches)?, registry, usb)),
         }
     });
     done.unwrap_or_else(|error| {
@@ -204,16 +207,20 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>) -> 
 }
 
 /// Runs the command.
-fn run(cli: Cli, registry: &Arc<Registry>) -> ExitCode {
+fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
-        Command::Run(args) => run_topology(args.topology.read(registry), &args.how, registry),
+        Command::Run(args) => run_topology(args.topology.read(registry), &args.how, registry, usb),
         Command::Top(args) => top::run(&args),
         Command::Check(args) => check(&args, registry),
-        Command::Plan(args) => plan::run(&args, registry),
+        Command::Plan(args) => plan::run(&args, registry, usb),
         Command::Devices(args) => devices::run(&args, registry),
         Command::Init(args) => devices::init(&args, registry),
         Command::List(args) => list::run(&args, registry),
+        Command::Schema => {
+            show_json(&schema(registry));
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -221,6 +228,7 @@ fn run_own(
     own: &OwnCommand,
     matches: &ArgMatches,
     registry: &Arc<Registry>,
+    usb: &UsbDemands,
 ) -> Result<ExitCode, clap::Error> {
     logging::init(MAIN);
     let make = match &own.act {
@@ -230,7 +238,7 @@ fn run_own(
     let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
     Ok(match make(matches) {
         Ok(MadeTopology { name, text }) => {
-            run_topology(Topology::parse(&name, &text, place.placement, registry), &how, registry)
+            run_topology(Topology::parse(&name, &text, place.placement, registry), &how, registry, usb)
         }
         Err(code) => code,
     })
@@ -240,6 +248,7 @@ fn run_topology(
     topology: Result<Topology, Problems>,
     args: &RunOptions,
     registry: &Arc<Registry>,
+    usb: &UsbDemands,
 ) -> ExitCode {
     let topology = match topology.and_then(|topology| {
         topology.probe()?;
@@ -257,7 +266,7 @@ fn run_topology(
         Some((path, Ok(file))) => Some((path, file)),
         None => None,
     };
-    plan::warn(&topology, registry);
+    plan::warn(&topology, registry, usb);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
     let run = match drive::drive(&Rig::new(topology, registry, limits)) {
         Ok(report) => report,

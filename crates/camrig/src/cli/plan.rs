@@ -1,17 +1,20 @@
 //! `camrig plan`: the USB bandwidth of each camera and controller, from the topology, the drivers and the machine.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use camrig_usb::{
+    Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, USB_TREE, UsbCamera, UsbDemand,
+    UsbSettings, UsbTree, Verdict,
+};
 use clap::Args;
 
 use super::{TopologyArgs, code, counted, refuse, show, show_json, table};
-use crate::driver::{Device, UsbDemand};
-use crate::plan::{self, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict};
+use crate::driver::{Device, Driver};
 use crate::registry::Registry;
 use crate::topology::{Role, Topology};
-use crate::usb::{USB_TREE, UsbSettings, UsbTree};
 
 /// Maximum number of assumed controllers.
 const CONTROLLERS_MAX: i64 = 64;
@@ -38,12 +41,34 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
+/// What the cameras of each driver need of USB.
+#[derive(Default)]
+pub(crate) struct UsbDemands {
+    of_drivers: BTreeMap<String, DemandOf>,
+}
+
+/// Returns the demand of options, which are of the driver's type.
+type DemandOf = Box<dyn Fn(&dyn Any) -> Option<UsbDemand>>;
+
+impl UsbDemands {
+    /// Notes how the demand follows from the options of the driver called `name`.
+    pub(crate) fn add<D: Driver>(&mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) {
+        let of_typed = move |options: &dyn Any| options.downcast_ref().and_then(demand);
+        self.of_drivers.insert(name.to_owned(), Box::new(of_typed));
+    }
+
+    /// Returns the demand of `options`; `None` where a camera needs nothing of USB, or nothing is known.
+    fn of(&self, driver: &str, options: &dyn Any) -> Option<UsbDemand> {
+        self.of_drivers.get(driver)?(options)
+    }
+}
+
 fn budget() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=MEGABITS_MAX as i64)
 }
 
 /// Runs the command `plan`: exits 0 if everything fits, and 1 otherwise.
-pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
+pub(super) fn run(args: &PlanArgs, registry: &Registry, usb: &UsbDemands) -> ExitCode {
     // The demand of a camera follows from its options alone, without its driver.
     let registry = &registry.with_stand_ins();
     let topology = match args.topology.read(registry) {
@@ -55,7 +80,7 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
         cautious_megabits: args.cautious.unwrap_or(of_file.cautious_megabits),
         optimistic_megabits: args.optimistic.unwrap_or(of_file.optimistic_megabits),
     };
-    let plan = match make(args, &topology, registry, budgets) {
+    let plan = match make(args, &topology, registry, usb, budgets) {
         Ok(plan) => plan,
         Err(message) => {
             eprintln!("error: {message}");
@@ -75,32 +100,38 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
 }
 
 /// Prints warnings about the USB bandwidth of the attached cameras before a run.
-pub(super) fn warn(topology: &Topology, registry: &Registry) {
-    for warning in warnings(topology, registry, Path::new(USB_TREE)) {
+pub(super) fn warn(topology: &Topology, registry: &Registry, usb: &UsbDemands) {
+    for warning in warnings(topology, registry, usb, Path::new(USB_TREE)) {
         eprintln!("warning: {warning}");
     }
 }
 
-fn warnings(topology: &Topology, registry: &Registry, folder: &Path) -> Vec<String> {
+fn warnings(topology: &Topology, registry: &Registry, usb: &UsbDemands, folder: &Path) -> Vec<String> {
     // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
-    let mut cameras = find(topology, registry, &tree, true);
+    let mut cameras = find(topology, registry, usb, &tree, true);
     // Cameras that are not attached, such as synthetic ones, need no bandwidth.
     cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
     let settings = UsbSettings::read(folder);
-    let plan = plan::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
+    let plan = camrig_usb::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
     overloads(&plan).chain(plan.warnings.iter().cloned()).collect()
 }
 
-fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budgets) -> Result<Plan, String> {
+fn make(
+    args: &PlanArgs,
+    topology: &Topology,
+    registry: &Registry,
+    usb: &UsbDemands,
+    budgets: Budgets,
+) -> Result<Plan, String> {
     if let Some(controllers) = args.controllers {
         let deal = |(number, (name, _, demand))| {
             let place = Place::Assumed(number % controllers as usize);
             UsbCamera { name, demand, place, rivals: Vec::new() }
         };
-        let cameras: Vec<_> = demands(topology).enumerate().map(deal).collect();
+        let cameras: Vec<_> = demands(topology, usb).enumerate().map(deal).collect();
         let (tree, settings) = Default::default();
-        return Ok(plan::plan(topology.name(), &cameras, &tree, &settings, budgets));
+        return Ok(camrig_usb::plan(topology.name(), &cameras, &tree, &settings, budgets));
     }
     let (folder, tree) = match &args.usb_tree {
         Some(folder) => {
@@ -110,8 +141,8 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
         None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
     };
     // A given tree is of another machine, so this machine's drivers are not asked for their devices.
-    let cameras = find(topology, registry, &tree, args.usb_tree.is_none());
-    let mut plan = plan::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
+    let cameras = find(topology, registry, usb, &tree, args.usb_tree.is_none());
+    let mut plan = camrig_usb::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
     let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
     if !assumed.is_empty() {
@@ -124,10 +155,13 @@ fn make(args: &PlanArgs, topology: &Topology, registry: &Registry, budgets: Budg
 }
 
 /// Returns the name, driver and demand of each camera that uses USB.
-fn demands(topology: &Topology) -> impl Iterator<Item = (String, &str, UsbDemand)> {
+fn demands<'t>(
+    topology: &'t Topology,
+    usb: &UsbDemands,
+) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
-        let mut demand = actor.camera_options.as_ref()?.usb()?;
+        let mut demand = usb.of(driver, actor.camera_options.as_ref()?.typed())?;
         // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
         demand.streams.retain(|it| !it.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))
@@ -135,7 +169,13 @@ fn demands(topology: &Topology) -> impl Iterator<Item = (String, &str, UsbDemand
 }
 
 /// Looks for each camera in the tree, with the help of its driver if `ask_drivers`.
-fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: bool) -> Vec<UsbCamera> {
+fn find(
+    topology: &Topology,
+    registry: &Registry,
+    usb: &UsbDemands,
+    tree: &UsbTree,
+    ask_drivers: bool,
+) -> Vec<UsbCamera> {
     let mut attached: BTreeMap<&str, Vec<Device>> = BTreeMap::new();
     let mut find = |(name, driver, mut demand): (String, _, UsbDemand)| {
         let devices = attached.entry(driver).or_insert_with(|| {
@@ -148,7 +188,7 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
             }
             .unwrap_or_default()
         });
-        let mut ports = plan::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
+        let mut ports = camrig_usb::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
         let port = ports.next();
         let is_meant = |device: &&Device| {
             demand.serial.as_ref() == Some(&device.serial) || port.as_ref() == Some(&device.usb_port)
@@ -163,7 +203,7 @@ fn find(topology: &Topology, registry: &Registry, tree: &UsbTree, ask_drivers: b
             rivals: ports.collect(),
         }
     };
-    demands(topology).map(&mut find).collect()
+    demands(topology, usb).map(&mut find).collect()
 }
 
 /// Returns a sentence for each controller that does not fit.
@@ -233,7 +273,7 @@ fn describe_controllers(controllers: &[ControllerPlan]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::Synthetic;
+    use crate::synthetic::{Synthetic, SyntheticOptions};
     use crate::testing::{TestFolder, usb_tree};
 
     #[test]
@@ -249,6 +289,8 @@ mod tests {
         );
         let mut registry = Registry::default();
         registry.add_driver::<Synthetic>("synthetic");
+        let mut usb = UsbDemands::default();
+        usb.add::<Synthetic>("synthetic", SyntheticOptions::usb_demand);
         let warnings = |budget: &str| {
             let camera = |name: &str, serial: &str| {
                 format!(
@@ -258,7 +300,7 @@ mod tests {
             };
             let cameras = [camera("left", "1"), camera("right", "2"), camera("absent", "3")].concat();
             let topology = Topology::parse("t.toml", &format!("{budget}{cameras}"), None, &registry);
-            warnings(&topology.unwrap(), &registry, folder.path())
+            warnings(&topology.unwrap(), &registry, &usb, folder.path())
         };
         assert_eq!(
             warnings(""),
@@ -268,6 +310,6 @@ mod tests {
         assert!(warnings("usb = { cautious_megabits = 3200 }\n").is_empty());
         let folder = TestFolder::new("plan-no-usb");
         let topology = Topology::parse("t.toml", "[camera.c]\ndriver = 'synthetic'", None, &registry);
-        assert!(super::warnings(&topology.unwrap(), &registry, folder.path()).is_empty());
+        assert!(super::warnings(&topology.unwrap(), &registry, &usb, folder.path()).is_empty());
     }
 }

@@ -25,14 +25,24 @@ pub(crate) struct OptionsSchema {
     json: Value,
 }
 
+/// Returns the schema of `T`, in draft 7, with the schemas of all parts in their places.
+pub(crate) fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
 impl OptionsSchema {
-    /// Returns the schema of `O`, in draft 7, with all referenced schemas inlined.
+    /// Returns the schema of `O`.
     pub(crate) fn of<O: JsonSchema>() -> Self {
-        let settings = SchemaSettings::draft07().with(|settings| {
-            settings.inline_subschemas = true;
-            settings.meta_schema = None;
-        });
-        Self { json: settings.into_generator().into_root_schema_for::<O>().to_value() }
+        Self { json: schema_of::<O>() }
+    }
+
+    /// Returns the schema itself.
+    pub(crate) fn into_json(self) -> Value {
+        self.json
     }
 
     /// Returns every option, in the order of the type's fields.

@@ -35,7 +35,7 @@ use self::motion::Samples;
 pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
-use crate::driver::{Captured, DeviceProfile, Driver, DriverError, UsbDemand};
+use crate::driver::{Captured, DeviceProfile, Driver, DriverError};
 use crate::output::{CameraOutput, FrameHeaders};
 
 /// The name of this driver in topologies; [`Scene::of`] recognises its framesets by it.
@@ -74,15 +74,8 @@ impl Driver for Synthetic {
         options.given_serial().map(|serial| format!("serial {serial}")).into_iter().collect()
     }
 
-    /// Returns the demand of the imitated camera, so that planning can be tested too.
-    fn usb(options: &SyntheticOptions) -> Option<UsbDemand> {
-        Some(UsbDemand {
-            serial: options.given_serial(),
-            port: None,
-            name: None,
-            streams: options.streams().iter().filter_map(DeviceProfile::of).collect(),
-            profiles: options.profiles(),
-        })
+    fn streams(options: &SyntheticOptions) -> Vec<DeviceProfile> {
+        options.streams().iter().filter_map(DeviceProfile::of).collect()
     }
 
     fn open(name: &str, options: SyntheticOptions) -> Result<Self, DriverError> {

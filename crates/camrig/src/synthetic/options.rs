@@ -5,6 +5,7 @@ use std::time::Duration;
 use camrig_frame::{
     MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
 };
+use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -261,6 +262,19 @@ impl SyntheticOptions {
         let images = images.map(|(stream, format, profile)| self.model.stream_info(stream, format, profile));
         let motion = self.motion().map(|(stream, rate)| Model::motion_info(stream, rate));
         images.chain(motion).collect()
+    }
+
+    /// Returns the USB demand of the imitated camera, so that planning can be tested too.
+    // `camrig plan` asks all drivers so.
+    #[allow(clippy::unnecessary_wraps)]
+    pub(crate) fn usb_demand(&self) -> Option<UsbDemand> {
+        Some(UsbDemand {
+            serial: self.given_serial(),
+            port: None,
+            name: None,
+            streams: self.streams().iter().filter_map(DeviceProfile::of).collect(),
+            profiles: self.profiles(),
+        })
     }
 
     /// What each stream of images could be instead; empty for a model of any size and rate.

@@ -13,7 +13,7 @@ use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, R
 use crate::ids::ActorId;
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
 
-const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
+pub(super) const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
 
 /// The names of the clocks.
 const CLOCKS: &[(&str, MatchClock)] = &[

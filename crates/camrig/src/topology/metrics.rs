@@ -6,7 +6,7 @@ use super::problem::quote;
 use super::section::Section;
 use crate::metrics::MetricsSpec;
 
-const METRICS_KEYS: &[&str] = &["listen", "token"];
+pub(super) const METRICS_KEYS: &[&str] = &["listen", "token"];
 
 /// Parses the table, if the file contains a valid one.
 pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {

@@ -14,6 +14,7 @@ mod matching;
 mod metrics;
 mod parse;
 mod problem;
+mod schema;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -27,14 +28,16 @@ use std::time::Duration;
 
 use camrig_ipc::Overflow;
 use camrig_status::ActorRole;
+use camrig_usb::Budgets;
 
 pub use self::builder::{ActorTable, TopologyBuilder};
 pub use self::problem::Problems;
 use self::problem::Source;
+#[cfg(feature = "program")]
+pub(crate) use self::schema::schema;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
 use crate::metrics::MetricsSpec;
-use crate::plan::Budgets;
 use crate::registry::{CameraOptions, Registry};
 pub(crate) use camrig_ipc::protocol::Role;
 
@@ -71,6 +74,9 @@ pub(crate) const SLOTS_MIN: usize = 2;
 
 /// How often an actor is restarted within the window of its policy, unless the file says otherwise.
 const RESTARTS_DEFAULT: usize = 5;
+
+/// The most restarts within the window of a policy.
+const RESTARTS_MAX: usize = 1_000;
 
 /// The window of a restart policy, in seconds, unless the file says otherwise.
 const WINDOW_SECONDS_DEFAULT: usize = 60;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_ipc::{MAX_SLOTS, Overflow};
+use camrig_usb::{Budgets, MEGABITS_MAX};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -19,17 +20,16 @@ use super::section::{Options, Section, one_line};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
-    RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
+    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
 };
 use crate::metrics::MetricsSpec;
-use crate::plan::{Budgets, MEGABITS_MAX};
 use crate::registry::Registry;
 
-const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "camera", "processor"];
-const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
-const CAMERA_KEYS: &[&str] =
+pub(super) const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "camera", "processor"];
+pub(super) const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
+pub(super) const CAMERA_KEYS: &[&str] =
     &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
-const PROCESSOR_KEYS: &[&str] = &[
+pub(super) const PROCESSOR_KEYS: &[&str] = &[
     "kind",
     "process",
     "inputs",
@@ -41,7 +41,7 @@ const PROCESSOR_KEYS: &[&str] = &[
     "stall_timeout_millis",
     "options",
 ];
-const RESTART_KEYS: &[&str] = &["max", "window", "backoff_millis", "backoff_max_millis"];
+pub(super) const RESTART_KEYS: &[&str] = &["max", "window", "backoff_millis", "backoff_max_millis"];
 
 const PLACEMENTS: &[(&str, Placement)] =
     &[("multi-process", Placement::MultiProcess), ("in-process", Placement::InProcess)];
@@ -265,7 +265,7 @@ fn restart_policy(section: &mut Section<'_, '_>) -> RestartPolicy {
         return policy;
     };
     let given = |number: Option<usize>, default: usize| number.unwrap_or(default);
-    policy.max = given(restart.number("max", 0..=1_000), RESTARTS_DEFAULT);
+    policy.max = given(restart.number("max", 0..=RESTARTS_MAX), RESTARTS_DEFAULT);
     let seconds = given(restart.number("window", 1..=TIME_MILLIS_MAX / 1_000), WINDOW_SECONDS_DEFAULT);
     policy.window = Duration::from_secs(seconds as u64);
     let backoff = given(restart.number("backoff_millis", 1..=TIME_MILLIS_MAX), BACKOFF_MILLIS_DEFAULT);

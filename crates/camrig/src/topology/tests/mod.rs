@@ -90,7 +90,7 @@ impl Handler<FrameSet> for Idle {
     }
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
     registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");

@@ -3,7 +3,18 @@
 use camrig_frame::{PixelFormat, Stream};
 
 use super::*;
-use crate::testing::{TestFolder, usb_tree};
+
+/// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
+fn usb_tree(folder: &tempfile::TempDir, devices: &[(&str, &str, &str, &str)]) -> UsbTree {
+    for (port, speed, version, serial) in devices {
+        let device = folder.path().join(port);
+        std::fs::create_dir_all(&device).unwrap();
+        for (name, text) in [("speed", speed), ("version", version), ("serial", serial)] {
+            std::fs::write(device.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+    UsbTree::read(folder.path()).unwrap()
+}
 
 fn stream(stream: Stream, format: PixelFormat, profile: &str) -> DeviceProfile {
     DeviceProfile { stream, format: format.into(), profile: profile.parse().unwrap() }
@@ -95,7 +106,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
 
 #[test]
 fn a_camera_is_found_by_port_by_serial_and_by_what_its_driver_sees() {
-    let folder = TestFolder::new("plan-find");
+    let folder = tempfile::tempdir().unwrap();
     let tree = usb_tree(&folder, &[("usb2", "5000", "3.10", "pci"), ("2-1", "5000", "3.20", "asic")]);
     let device = Device { serial: "optical".into(), usb_port: "2-1".into(), ..Device::default() };
     let by = |port: Option<&str>, serial: Option<&str>| UsbDemand {
@@ -117,7 +128,7 @@ fn a_camera_is_found_by_port_by_serial_and_by_what_its_driver_sees() {
 
 #[test]
 fn a_camera_is_found_by_its_name() {
-    let folder = TestFolder::new("plan-name");
+    let folder = tempfile::tempdir().unwrap();
     let devices = [("usb2", "pci"), ("2-1", "1"), ("2-2", "2"), ("2-3", "3"), ("2-4", "4")];
     usb_tree(&folder, &devices.map(|(port, serial)| (port, "5000", "3.20", serial)));
     for (port, product) in [

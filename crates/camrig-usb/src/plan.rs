@@ -1,16 +1,16 @@
 //! The USB budget of a rig: the data rate that its cameras need on each controller, compared with what is available.
 //!
 //! Several cameras on one controller are the usual reason why a rig loses frames or fails to start, and this can be
-//! predicted before the start. This module only adds up and evaluates: it reads no files (`usb` does), queries no
+//! predicted before the start. This module only adds up and evaluates: it reads no files (`tree` does), queries no
 //! drivers and prints nothing (the command line does).
 
 use std::collections::BTreeMap;
 
-use camrig_frame::StreamProfile;
+use camrig_frame::{Device, DeviceProfile, StreamProfile};
 use serde::Serialize;
 
-use crate::driver::{Device, DeviceProfile, UsbDemand};
-use crate::usb::{UsbDevice, UsbSettings, UsbTree};
+use crate::demand::UsbDemand;
+use crate::tree::{UsbDevice, UsbSettings, UsbTree};
 
 /// Minimum data rate of a USB 3 link. Budgets are for such a link: a faster link does not help cameras that are no
 /// faster; a slower one has a proportional budget.
@@ -34,15 +34,15 @@ const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
 ];
 
 /// Maximum budget: USB4's fastest link.
-pub(crate) const MEGABITS_MAX: usize = 80_000;
+pub const MEGABITS_MAX: usize = 80_000;
 
 /// The available data rate of one controller on a link of 5 Gb/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Budgets {
+pub struct Budgets {
     /// Works on nearly any machine.
-    pub(crate) cautious_megabits: u32,
+    pub cautious_megabits: u32,
     /// Works with good controllers, hubs and cables.
-    pub(crate) optimistic_megabits: u32,
+    pub optimistic_megabits: u32,
 }
 
 impl Default for Budgets {
@@ -53,17 +53,20 @@ impl Default for Budgets {
 
 /// A camera of the rig that is connected by USB.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UsbCamera {
-    pub(crate) name: String,
-    pub(crate) demand: UsbDemand,
-    pub(crate) place: Place,
+pub struct UsbCamera {
+    /// Name of the camera.
+    pub name: String,
+    /// What it needs.
+    pub demand: UsbDemand,
+    /// Where it is connected.
+    pub place: Place,
     /// Ports of other devices that also match.
-    pub(crate) rivals: Vec<String>,
+    pub rivals: Vec<String>,
 }
 
 /// Location of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// On the assumed controller with this number.
     Assumed(usize),
     /// At this port.
@@ -73,7 +76,7 @@ pub(crate) enum Place {
 /// Returns the devices in `tree`, which has the ports, that match the camera with this demand: one, unless it is
 /// selected by name. `attached` are the devices reported by its driver, with models and serial numbers; a D400's USB
 /// descriptor has different serial numbers.
-pub(crate) fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device]) -> Vec<&'t UsbDevice> {
+pub fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device]) -> Vec<&'t UsbDevice> {
     let at_port = |port: &str| tree.at_port(port);
     let seen = |is_meant: &dyn Fn(&Device) -> bool| -> Vec<_> {
         attached
@@ -111,51 +114,66 @@ fn is_called(what: &str, name: &str) -> bool {
 /// A plan, as JSON: fields may be added but are never renamed.
 #[derive(Debug, Serialize)]
 #[allow(clippy::struct_field_names)] // `camrig_plan` is how a reader knows it.
-pub(crate) struct Plan {
+pub struct Plan {
     /// Version of this format.
-    pub(crate) camrig_plan: u32,
-    pub(crate) topology: String,
+    pub camrig_plan: u32,
+    /// Name of the topology.
+    pub topology: String,
     /// Whether every controller is within its cautious budget.
-    pub(crate) fits: bool,
+    pub fits: bool,
     /// Total of all cameras.
-    pub(crate) need_megabits: u64,
-    pub(crate) controllers: Vec<ControllerPlan>,
-    pub(crate) cameras: Vec<CameraPlan>,
+    pub need_megabits: u64,
+    /// Each controller that has cameras.
+    pub controllers: Vec<ControllerPlan>,
+    /// Each camera that uses USB.
+    pub cameras: Vec<CameraPlan>,
     /// Other limits of the rig, as messages.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
+/// One controller, and what its cameras need.
 #[derive(Debug, Serialize)]
-pub(crate) struct ControllerPlan {
+pub struct ControllerPlan {
     /// Its address, or `assumed 1`.
-    pub(crate) controller: String,
+    pub controller: String,
     /// Its bus, such as `usb2`; empty if the controller is assumed.
-    pub(crate) bus: String,
-    pub(crate) link_megabits: u32,
-    pub(crate) cameras: Vec<String>,
-    pub(crate) need_megabits: u64,
-    pub(crate) cautious_megabits: u64,
-    pub(crate) optimistic_megabits: u64,
-    pub(crate) verdict: Verdict,
+    pub bus: String,
+    /// Speed of its link.
+    pub link_megabits: u32,
+    /// Names of its cameras.
+    pub cameras: Vec<String>,
+    /// Data rate of its cameras.
+    pub need_megabits: u64,
+    /// Cautious budget of its link.
+    pub cautious_megabits: u64,
+    /// Optimistic budget of its link.
+    pub optimistic_megabits: u64,
+    /// The data rate compared with the budgets.
+    pub verdict: Verdict,
     /// The largest profile that all streams of these cameras can have at the same time, within the cautious
     /// budget and no faster than requested.
-    pub(crate) largest_profile: Option<StreamProfile>,
+    pub largest_profile: Option<StreamProfile>,
 }
 
+/// One camera, and what it needs.
 #[derive(Debug, Serialize)]
-pub(crate) struct CameraPlan {
-    pub(crate) name: String,
-    pub(crate) serial: Option<String>,
+pub struct CameraPlan {
+    /// Name of the camera.
+    pub name: String,
+    /// Serial number, if its options select the device by it.
+    pub serial: Option<String>,
     /// `None` if it is not connected.
-    pub(crate) port: Option<String>,
-    pub(crate) streams: Vec<DeviceProfile>,
-    pub(crate) need_megabits: u64,
+    pub port: Option<String>,
+    /// Streams that run.
+    pub streams: Vec<DeviceProfile>,
+    /// Data rate of these streams.
+    pub need_megabits: u64,
 }
 
 /// A data rate compared with the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Within the cautious budget.
     Fits,
     /// Above the cautious budget, within the optimistic one.
@@ -166,7 +184,7 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// `fits`, `risky`, `too-much`.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Fits => "fits",
             Self::Risky => "risky",
@@ -176,7 +194,7 @@ impl Verdict {
 }
 
 /// Evaluates the cameras of `topology`; those with ports are in `tree`.
-pub(crate) fn plan(
+pub fn plan(
     topology: &str,
     cameras: &[UsbCamera],
     tree: &UsbTree,

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Path of the tree on Linux.
-pub(crate) const USB_TREE: &str = "/sys/bus/usb/devices";
+pub const USB_TREE: &str = "/sys/bus/usb/devices";
 
 /// Maximum number of devices that are read: 16 controllers with two full buses each.
 const DEVICES_MAX: usize = 16 * 2 * 127;
@@ -22,23 +22,23 @@ const RULES_FOLDERS: [&str; 4] =
 
 /// Every device on USB, hubs and root hubs included.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct UsbTree {
+pub struct UsbTree {
     devices: Vec<UsbDevice>,
 }
 
 /// One device on USB.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct UsbDevice {
+pub struct UsbDevice {
     /// The path from the root hub, such as `2-1.3`; `usb2` for the root hub itself.
-    pub(crate) port: String,
+    pub port: String,
     /// The serial number of its descriptor; for a root hub, the address of its controller.
-    pub(crate) serial: String,
+    pub serial: String,
     /// The product name of its descriptor, such as `Intel(R) RealSense(TM) Depth Camera 435`.
-    pub(crate) product: String,
+    pub product: String,
     /// Speed of the connection.
-    pub(crate) megabits: u32,
+    pub megabits: u32,
     /// Supported USB version, such as 2.1 for the slow half of a USB 3 hub; 0 if unknown.
-    pub(crate) version: f32,
+    pub version: f32,
 }
 
 impl UsbTree {
@@ -46,7 +46,7 @@ impl UsbTree {
     ///
     /// # Errors
     /// If the folder does not exist.
-    pub(crate) fn read(folder: &Path) -> std::io::Result<Self> {
+    pub fn read(folder: &Path) -> std::io::Result<Self> {
         let mut devices = Vec::new();
         for entry in fs::read_dir(folder)?.flatten().take(DEVICES_MAX) {
             let port = entry.file_name().to_string_lossy().into_owned();
@@ -73,31 +73,33 @@ impl UsbTree {
     }
 
     /// Returns whether there are no USB devices at all.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.devices.is_empty()
     }
 
-    pub(crate) fn at_port(&self, port: &str) -> Option<&UsbDevice> {
+    /// Returns the device at `port`.
+    pub fn at_port(&self, port: &str) -> Option<&UsbDevice> {
         self.devices.iter().find(|device| device.port == port)
     }
 
-    pub(crate) fn with_serial(&self, serial: &str) -> Option<&UsbDevice> {
+    /// Returns the device with the serial number `serial` in its descriptor.
+    pub fn with_serial(&self, serial: &str) -> Option<&UsbDevice> {
         self.devices.iter().find(|device| device.serial == serial)
     }
 
     /// Returns all devices, ordered by port.
-    pub(crate) fn devices(&self) -> impl Iterator<Item = &UsbDevice> {
+    pub fn devices(&self) -> impl Iterator<Item = &UsbDevice> {
         self.devices.iter()
     }
 
     /// Returns the root hub to which `device` is connected, directly or through hubs.
-    pub(crate) fn root_of(&self, device: &UsbDevice) -> Option<&UsbDevice> {
+    pub fn root_of(&self, device: &UsbDevice) -> Option<&UsbDevice> {
         let bus = device.port.split('-').next()?;
         self.at_port(&format!("usb{bus}"))
     }
 
     /// Returns the hubs between `device` and its root hub, starting with the one nearest to the device.
-    pub(crate) fn hubs_above<'a>(&'a self, device: &'a UsbDevice) -> impl Iterator<Item = &'a UsbDevice> {
+    pub fn hubs_above<'a>(&'a self, device: &'a UsbDevice) -> impl Iterator<Item = &'a UsbDevice> {
         let above = |port: &&'a str| port.rsplit_once('.').map(|(above, _)| above);
         let paths = std::iter::successors(Some(device.port.as_str()), move |port| above(port)).skip(1);
         paths.filter_map(|port| self.at_port(port))
@@ -106,17 +108,17 @@ impl UsbTree {
 
 /// Settings of the machine that concern USB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct UsbSettings {
+pub struct UsbSettings {
     /// Memory limit of all programs' own transfers in MB; 0: no limit, `None`: unknown.
-    pub(crate) usbfs_memory_mb: Option<u32>,
+    pub usbfs_memory_mb: Option<u32>,
     /// Whether udev has a rule for RealSense cameras; `None`: unknown.
-    pub(crate) udev_rules: Option<bool>,
+    pub udev_rules: Option<bool>,
 }
 
 impl UsbSettings {
     /// Reads the settings of the machine whose USB tree is at `folder`; all are unknown if `folder` is a copy of
     /// only the tree.
-    pub(crate) fn read(folder: &Path) -> Self {
+    pub fn read(folder: &Path) -> Self {
         let Some(root) = folder.to_str().and_then(|path| path.strip_suffix(USB_TREE)) else {
             return Self::default();
         };

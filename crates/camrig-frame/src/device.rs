@@ -1,0 +1,45 @@
+//! Devices as drivers list them.
+
+use serde::Serialize;
+
+use crate::{Format, Role, Stream, StreamInfo, StreamProfile};
+
+/// An attached device, as `camrig devices` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// The model, such as `Intel RealSense D435`.
+    pub model: String,
+    /// The serial number.
+    pub serial: String,
+    /// The firmware's version.
+    pub firmware: String,
+    /// The USB connection, such as `3.2`.
+    pub usb_type: String,
+    /// The physical USB port as a path from the root hub, such as `2-1.3`; empty where it is not known.
+    pub usb_port: String,
+    /// What each of its streams can be; empty where it is not known.
+    pub profiles: Vec<DeviceProfile>,
+}
+
+/// A stream as a device can deliver it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceProfile {
+    /// Which stream.
+    pub stream: Stream,
+    /// How its frames are stored.
+    pub format: Format,
+    /// Its size and rate; of motion [`StreamProfile::of_motion`].
+    pub profile: StreamProfile,
+}
+
+impl DeviceProfile {
+    /// The profile of a declared stream; `None` where its frames have no size in pixels.
+    pub fn of(info: &StreamInfo) -> Option<Self> {
+        Some(Self { stream: info.stream, format: info.format(), profile: info.profile()? })
+    }
+
+    /// Whether its frames are samples of motion.
+    pub fn is_motion(&self) -> bool {
+        self.format.role() == Role::Motion
+    }
+}

@@ -1,0 +1,266 @@
+//! The JSON schema of a whole topology, with which editors complete and check one.
+//!
+//! It says of each key what `parse` reads: tests compare the keys. What keys mean together, such as an input that no
+//! actor is called by, only `camrig check` knows. It is of draft 7, which editors know best.
+
+use std::collections::BTreeMap;
+
+use camrig_ipc::MAX_SLOTS;
+use camrig_usb::{Budgets, MEGABITS_MAX};
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+use super::{
+    BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
+    DEVICE_TIMEOUT_MILLIS_DEFAULT, INPUTS_MAX, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, NAME_BYTES_MAX,
+    PROCESSOR_STALL_MILLIS_DEFAULT, QUEUE_DEFAULT, QUEUE_MAX, RESTARTS_DEFAULT, RESTARTS_MAX, SLOTS_MIN,
+    TIME_MILLIS_MAX, WINDOW_SECONDS_DEFAULT,
+};
+use crate::registry::Registry;
+use crate::schema::schema_of;
+
+/// The cameras and processors of a rig, and the process of each of them.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // Only its shape matters, as of all types here.
+struct File {
+    /// The process of actors that name none: each has a process of its own, or all are in this one.
+    #[schemars(extend("default" = "multi-process"))]
+    placement: Option<Placement>,
+    /// The bandwidth that USB controllers have, for `camrig plan`.
+    usb: Option<Usb>,
+    /// An HTTP server for the rig's numbers.
+    metrics: Option<Metrics>,
+    /// The cameras by name.
+    camera: BTreeMap<String, Camera>,
+    /// The processors by name.
+    processor: Option<BTreeMap<String, Processor>>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum Placement {
+    MultiProcess,
+    InProcess,
+}
+
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Usb {
+    /// What nearly any controller carries over a link of 5 Gb/s.
+    #[schemars(range(min = 1, max = MEGABITS_MAX), extend("default" = Budgets::default().cautious_megabits, "x-unit" = "Mb/s"))]
+    cautious_megabits: Option<u32>,
+    /// What a good controller carries over a link of 5 Gb/s.
+    #[schemars(range(min = 1, max = MEGABITS_MAX), extend("default" = Budgets::default().optimistic_megabits, "x-unit" = "Mb/s"))]
+    optimistic_megabits: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Metrics {
+    /// The address and port, such as `127.0.0.1:9464`.
+    listen: String,
+    /// A secret that is needed where other machines can reach `listen`.
+    token: Option<String>,
+}
+
+/// One camera.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Camera {
+    /// The driver that opens it.
+    driver: String,
+    /// The process that it lives in; actors with the same word share one, and `main` is the supervisor's.
+    process: Option<String>,
+    /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
+    #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
+    slots: Option<u32>,
+    restart: Option<Restart>,
+    /// The longest time without a frameset, after which it is restarted; 0 never restarts it.
+    #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = CAMERA_STALL_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    stall_timeout_millis: Option<u64>,
+    /// The longest time that its device may be missing.
+    #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = DEVICE_TIMEOUT_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    device_timeout_millis: Option<u64>,
+    /// The options of its driver.
+    options: Option<Map<String, Value>>,
+}
+
+/// One processor.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Processor {
+    /// The kind of processor.
+    kind: String,
+    /// The process that it lives in; actors with the same word share one, and `main` is the supervisor's.
+    process: Option<String>,
+    /// The cameras and processors whose framesets it gets.
+    #[schemars(length(min = 1, max = INPUTS_MAX))]
+    inputs: Vec<String>,
+    /// What happens to framesets for which its queue has no room.
+    #[schemars(extend("default" = "drop-oldest"))]
+    overflow: Option<Overflow>,
+    /// The most framesets that wait for it, per input.
+    #[schemars(range(min = 1, max = QUEUE_MAX), extend("default" = QUEUE_DEFAULT))]
+    queue: Option<u32>,
+    r#match: Option<Match>,
+    /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
+    #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
+    slots: Option<u32>,
+    restart: Option<Restart>,
+    /// The longest time in one call, after which it is replaced; 0 never replaces it.
+    #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = PROCESSOR_STALL_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    stall_timeout_millis: Option<u64>,
+    /// The options of its kind.
+    options: Option<Map<String, Value>>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum Overflow {
+    /// The oldest frameset in the queue is dropped.
+    DropOldest,
+    /// The new frameset is dropped.
+    DropNewest,
+    /// The producer waits.
+    Block,
+}
+
+/// How often a failed actor is restarted.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Restart {
+    /// The most restarts within the window; 0 makes every failure final.
+    #[schemars(range(max = RESTARTS_MAX), extend("default" = RESTARTS_DEFAULT))]
+    max: Option<u32>,
+    /// The window in which restarts count.
+    #[schemars(range(min = 1, max = TIME_MILLIS_MAX / 1_000), extend("default" = WINDOW_SECONDS_DEFAULT, "x-unit" = "s"))]
+    window: Option<u64>,
+    /// The pause before the first restart; it doubles with each restart in a row.
+    #[schemars(range(min = 1, max = TIME_MILLIS_MAX), extend("default" = BACKOFF_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    backoff_millis: Option<u64>,
+    /// The longest pause.
+    #[schemars(range(min = 1, max = TIME_MILLIS_MAX), extend("default" = BACKOFF_MAX_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    backoff_max_millis: Option<u64>,
+}
+
+/// Calls the processor with framesets of several cameras that were taken at the same instant.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Match {
+    /// The largest time from the earliest frameset of a match to its latest.
+    #[schemars(range(min = 1, max = MATCH_WINDOW_MILLIS_MAX), extend("x-unit" = "ms"))]
+    window_millis: u64,
+    /// The cameras that a match waits for; all of them if it is not given.
+    wait: Option<Vec<String>>,
+    /// Whether a match without one of these cameras is dropped, or delivered without it.
+    #[schemars(extend("default" = "drop"))]
+    missing: Option<Missing>,
+    /// The clock of the timestamps.
+    #[schemars(extend("default" = "global"))]
+    clock: Option<Clock>,
+    /// The most framesets of each camera that wait for the others.
+    #[schemars(range(min = 1, max = QUEUE_MAX), extend("default" = MATCH_QUEUE_DEFAULT))]
+    queue: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum Missing {
+    Drop,
+    Partial,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum Clock {
+    Global,
+    Hardware,
+    System,
+    Estimated,
+}
+
+/// Returns the schema of topologies of the drivers and kinds in `registry`.
+pub(crate) fn schema(registry: &Registry) -> Value {
+    let mut file = schema_of::<File>();
+    file["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    file["title"] = json!("camrig topology");
+    let drivers = registry.drivers().map(|(name, entry)| (name, entry.schema().into_json()));
+    let kinds = registry.kinds().map(|(name, entry)| (name, entry.schema().into_json()));
+    describe_actors(&mut file["properties"]["camera"], "driver", drivers.collect());
+    describe_actors(&mut file["properties"]["processor"], "kind", kinds.collect());
+    file
+}
+
+/// Says which names actors can have, and which options each maker of actors takes.
+fn describe_actors(actors: &mut Value, key: &str, makers: Vec<(&str, Value)>) {
+    actors["propertyNames"] =
+        json!({ "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": NAME_BYTES_MAX });
+    let actor = &mut actors["additionalProperties"];
+    let names: Vec<_> = makers.iter().map(|(name, _)| *name).collect();
+    actor["properties"][key]["enum"] = json!(names);
+    let of_maker = |(name, options): (&str, Value)| {
+        let mut then = json!({ "properties": { "options": options } });
+        if options.get("required").is_some() {
+            then["required"] = json!(["options"]);
+        }
+        json!({ "if": { "properties": { key: { "const": name } }, "required": [key] }, "then": then })
+    };
+    actor["allOf"] = makers.into_iter().map(of_maker).collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::parse::{CAMERA_KEYS, FILE_KEYS, PROCESSOR_KEYS, RESTART_KEYS, USB_KEYS};
+    use crate::topology::tests::registry;
+    use crate::topology::{matching, metrics};
+
+    /// The keys of a table, in order.
+    fn keys(table: &Value) -> Vec<&str> {
+        let mut keys: Vec<_> = table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn sorted<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys
+    }
+
+    #[test]
+    fn it_has_the_keys_that_are_read() {
+        let file = schema(&registry());
+        let camera = &file["properties"]["camera"]["additionalProperties"];
+        let processor = &file["properties"]["processor"]["additionalProperties"];
+        assert_eq!(keys(&file), sorted(FILE_KEYS));
+        assert_eq!(keys(&file["properties"]["usb"]["anyOf"][0]), sorted(USB_KEYS));
+        assert_eq!(keys(&file["properties"]["metrics"]["anyOf"][0]), sorted(metrics::METRICS_KEYS));
+        assert_eq!(keys(camera), sorted(CAMERA_KEYS));
+        assert_eq!(keys(processor), sorted(PROCESSOR_KEYS));
+        assert_eq!(keys(&camera["properties"]["restart"]["anyOf"][0]), sorted(RESTART_KEYS));
+        assert_eq!(keys(&processor["properties"]["match"]["anyOf"][0]), sorted(matching::KEYS));
+    }
+
+    #[test]
+    fn options_are_those_of_the_driver() {
+        let file = schema(&registry());
+        let camera = &file["properties"]["camera"]["additionalProperties"];
+        assert_eq!(camera["properties"]["driver"]["enum"], json!(["even"]));
+        let even = &camera["allOf"][0];
+        assert_eq!(even["if"]["properties"]["driver"]["const"], "even");
+        assert_eq!(even["then"]["required"], json!(["options"]));
+        assert_eq!(keys(&even["then"]["properties"]["options"]), ["mode", "serial"]);
+    }
+}
