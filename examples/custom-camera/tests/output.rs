@@ -20,8 +20,8 @@ fn says(args: &[&str], stdout: &str, stderr: &str, status: i32) {
 #[test]
 fn every_placement_gives_the_same_pixels() {
     let digests = "\
-verify: large: 3 framesets, digest c8d8432f517d08fd
-verify: small: 3 framesets, digest 2d7caf9492479257
+verify: large: 3 framesets, digest 2aa901397653bee2
+verify: small: 3 framesets, digest 0ecc7ea1886cb872
 ";
     let run = ["run", "custom-camera.toml", "--framesets", "3"];
     says(&run, digests, "", 0);
@@ -38,6 +38,12 @@ fn its_options_are_checked_as_those_of_a_stock_driver() {
     let path = topology.to_str().unwrap();
     let stderr = format!(
         "\
+error: camera `a` has no option `color`
+ --> {path}:3:11
+  |
+3 | options = {{ colour = \"64x48@30\" }}
+  |           ^^^^^^^^^^^^^^^^^^^^^^^ driver `test-pattern` needs it
+
 error: unknown option `colour` of camera `a`
  --> {path}:3:13
   |
@@ -51,5 +57,5 @@ error: unknown option `colour` of camera `a`
 #[test]
 fn list_shows_the_driver() {
     let listed = String::from_utf8(program(&["list"]).stdout).unwrap();
-    assert!(listed.contains("driver test-pattern\n  color  string, required\n"), "{listed}");
+    assert!(listed.contains("driver test-pattern\n  color  string  required  Width, height"), "{listed}");
 }
