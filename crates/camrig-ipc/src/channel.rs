@@ -1,4 +1,4 @@
-//! Channels and shared memory that can be sent to another process: ipc-channel's, of which no other crate knows.
+//! Channels and shared memory that can be sent to another process. They wrap ipc-channel, which no other crate uses.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use ipc_channel::ipc::{self, IpcReceiver, IpcSender, IpcSharedMemory};
 use ipc_channel::{IpcError, TryRecvError};
 use serde::{Deserialize, Serialize};
 
-/// Makes a channel. Either end can be sent to another process, inside a message of another channel.
+/// Creates a channel. Either end can be sent to another process, inside a message of another channel.
 ///
 /// # Errors
-/// When the system has no descriptors left.
+/// If there are not enough file descriptors.
 pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)>
 where
     T: Serialize + for<'de> Deserialize<'de>,
@@ -33,7 +33,7 @@ impl<T: Serialize> Sender<T> {
     /// Sends a message. Waits while the channel is full.
     ///
     /// # Errors
-    /// When the receiving end is gone, or the system refuses, as without a descriptor for what the message carries.
+    /// If the receiving end is closed, or the system fails, for example without a file descriptor for the message.
     pub fn send(&self, message: T) -> io::Result<()> {
         self.0.send(message).map_err(into_io)
     }
@@ -44,13 +44,13 @@ impl<T: Serialize> Sender<T> {
 #[serde(transparent, bound = "")]
 pub struct Receiver<T>(pub(crate) IpcReceiver<T>);
 
-/// Why nothing was received.
+/// An error of receiving.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// Every sending end is gone, and every message was received.
+    /// All sending ends are closed, and all messages were received.
     #[error("every sender of the channel is gone")]
     Disconnected,
-    /// The message is not one of the channel's type, or the system has no descriptor for what it carries.
+    /// The message is not of the channel's type, or there is no file descriptor for it.
     #[error("a message cannot be read: {0}")]
     Unreadable(String),
 }
@@ -59,15 +59,15 @@ impl<T: for<'de> Deserialize<'de> + Serialize> Receiver<T> {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// When no message will come, or the next one cannot be read.
+    /// If there will be no more messages, or the next one is invalid.
     pub fn receive(&self) -> Result<T, ReceiveError> {
         self.0.recv().map_err(ReceiveError::from)
     }
 
-    /// Returns the next message; `None` when there is none yet.
+    /// Returns the next message; `None` if there is none yet.
     ///
     /// # Errors
-    /// When no message will come, or the next one cannot be read.
+    /// If there will be no more messages, or the next one is invalid.
     pub fn try_receive(&self) -> Result<Option<T>, ReceiveError> {
         match self.0.try_recv() {
             Ok(message) => Ok(Some(message)),
@@ -95,19 +95,19 @@ pub(crate) fn into_io(error: IpcError) -> io::Error {
     }
 }
 
-/// Shared memory on its way to another process.
+/// Shared memory that can be sent to another process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SharedMemory(pub(crate) IpcSharedMemory);
 
-/// Memory of `len` zeroed bytes.
+/// Creates zeroed memory of `len` bytes.
 pub(crate) fn zeroed(len: usize) -> SharedMemory {
     SharedMemory(IpcSharedMemory::from_byte(0, len))
 }
 
 #[cfg(test)]
 impl SharedMemory {
-    /// Memory with this content.
+    /// Creates memory with this content.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(IpcSharedMemory::from_bytes(bytes))
     }

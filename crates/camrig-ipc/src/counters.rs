@@ -1,4 +1,4 @@
-//! How an actor is: what it has produced, what it is doing, and what its supervisor makes of it.
+//! The counters and the state of an actor.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use crate::MemoryError;
 use crate::channel::SharedMemory;
 use crate::region::{Mapped, Shared};
 
-/// Why a frameset was lost before its camera actor saw it.
+/// Reason for the loss of a frameset before its camera actor received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LostReason {
-    /// The device or its library lost it: a gap in its numbers that nothing else explains.
+    /// The device or its library lost it: a gap in its numbers without another explanation.
     Device,
-    /// The driver had as many in its queue as it takes: the camera actor was late.
+    /// The driver's queue was full: the camera actor was late.
     QueueFull,
-    /// It could not be made without a partner that did not come, such as color that it is aligned to.
+    /// A required partner frame is missing, such as the color frame to align to.
     NoPartner,
-    /// It came again, and was left out: its number and its time were those of the one before.
+    /// It was a duplicate: number and time were those of the previous one.
     Repeated,
     /// The driver could not make it from its source, such as a damaged part of a recording.
     Unreadable,
@@ -42,7 +42,7 @@ impl LostReason {
     }
 }
 
-/// How an actor is, in shared memory, so that its supervisor sees it, and its counts survive its process.
+/// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
 pub struct ActorCounters {
     cells: Mapped<ActorCells>,
 }
@@ -51,7 +51,7 @@ pub struct ActorCounters {
 struct ActorCells {
     produced: AtomicU64,
     lost: [AtomicU64; LostReason::ALL.len()],
-    /// When the call began that the actor is in, in nanoseconds; 0 while it is in none.
+    /// Start time of the current call in nanoseconds; 0 if there is none.
     called_at_nanos: AtomicU64,
     /// 1 while the actor waits for its readers.
     blocked: AtomicU32,
@@ -69,26 +69,26 @@ unsafe impl Shared for ActorCells {
 }
 
 impl ActorCounters {
-    /// Counters that are all zero.
+    /// Creates zeroed counters.
     ///
     /// # Errors
-    /// When the system has no memory or descriptors left.
+    /// If there is not enough memory, or no file descriptor.
     pub fn new() -> Result<Self, MemoryError> {
         Ok(Self { cells: Mapped::new()? })
     }
 
-    /// The same counters, received from another process.
+    /// Maps counters received from another process.
     ///
     /// # Errors
-    /// When the memory is too small to hold these counters.
+    /// If the memory is too small.
     pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
         Ok(Self { cells: Mapped::received(memory)? })
     }
 
-    /// Another handle to the counters, to be sent to another process.
+    /// Returns another handle to the counters, for sending to another process.
     ///
     /// # Errors
-    /// When the system has no descriptors or addresses left.
+    /// If there are no file descriptors or addresses left.
     pub fn share(&self) -> Result<SharedMemory, MemoryError> {
         self.cells.share()
     }
@@ -97,12 +97,12 @@ impl ActorCounters {
         &self.cells
     }
 
-    /// Counts a frameset. Always before any link counts it.
+    /// Counts a frameset. Must be called before any link counts it.
     pub fn count_produced(&self) {
         self.cells().produced.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts framesets that were lost before the actor saw them.
+    /// Counts framesets that were lost before the actor received them.
     pub fn count_lost(&self, reason: LostReason, framesets: u64) {
         self.cells().lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
     }
@@ -117,62 +117,62 @@ impl ActorCounters {
         self.cells().copied.load(Ordering::SeqCst)
     }
 
-    /// Framesets so far, in all lives of the actor.
+    /// Returns the number of framesets produced by all instances of the actor.
     pub fn produced(&self) -> u64 {
         self.cells().produced.load(Ordering::SeqCst)
     }
 
-    /// Framesets lost so far before the actor saw them.
+    /// Returns the number of framesets lost before the actor received them.
     pub fn lost(&self) -> u64 {
         self.lost_by_reason().iter().sum()
     }
 
-    /// As [`Self::lost`], in the order of [`LostReason::ALL`].
+    /// Like [`Self::lost`], in the order of [`LostReason::ALL`].
     pub fn lost_by_reason(&self) -> [u64; LostReason::ALL.len()] {
         LostReason::ALL.map(|reason| self.cells().lost[reason as usize].load(Ordering::SeqCst))
     }
 
-    /// A number that none of the actor's pools had before, in any of its lives (until 65536 were made).
+    /// Returns a number that none of the actor's pools has used, in any of its instances (for the first 65536).
     pub fn next_generation(&self) -> u16 {
         self.cells().generations.fetch_add(1, Ordering::SeqCst) as u16
     }
 
-    /// Notes that the actor was called with a frameset at `now_nanos`, or that it has returned (none).
+    /// Sets the start time of the current call with a frameset, or `None` after it has returned.
     pub fn set_called_at(&self, now_nanos: Option<u64>) {
         self.cells().called_at_nanos.store(now_nanos.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// When the call began that the actor is in; none while it is in none.
+    /// Returns the start time of the current call; `None` if there is none.
     pub fn called_at_nanos(&self) -> Option<u64> {
         Some(self.cells().called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
     }
 
-    /// Notes whether the actor waits for its readers: that it does nothing else is not its fault.
+    /// Sets whether the actor waits for its readers, which excuses its inactivity.
     pub fn set_blocked(&self, blocked: bool) {
         self.cells().blocked.store(blocked.into(), Ordering::Relaxed);
     }
 
-    /// Whether the actor waits for its readers.
+    /// Returns whether the actor waits for its readers.
     pub fn is_blocked(&self) -> bool {
         self.cells().blocked.load(Ordering::Relaxed) != 0
     }
 
-    /// Notes what the supervisor makes of the actor; the numbers are the supervisor's.
+    /// Sets the supervisor's state of the actor; the numbers are defined by the supervisor.
     pub fn set_state(&self, state: u32) {
         self.cells().state.store(state, Ordering::SeqCst);
     }
 
-    /// What the supervisor makes of the actor.
+    /// Returns the supervisor's state of the actor.
     pub fn state(&self) -> u32 {
         self.cells().state.load(Ordering::SeqCst)
     }
 
-    /// Counts a life of the actor that ended and was followed by another.
+    /// Counts a restart of the actor.
     pub fn count_restart(&self) {
         self.cells().restarts.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How often the actor was restarted.
+    /// Returns the number of restarts of the actor.
     pub fn restarts(&self) -> u32 {
         self.cells().restarts.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! What fuzzing tries out, on any bytes: for `fuzz/`, and for the tests that repeat its corpus.
+//! Functions under fuzzing, which accept arbitrary bytes: for `fuzz/`, and for the tests that replay its corpus.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -11,10 +11,10 @@ use crate::handshake::{Handshake, tell};
 use crate::header::{HEADER_BYTES, decode, encode};
 use crate::protocol;
 
-/// A slot's header: refused, or read the same again; and its layout is refused, or lies within its size.
+/// A slot's header is rejected, or survives a round trip; its layout is rejected, or is within its size.
 ///
 /// # Panics
-/// When that is not so.
+/// If this is violated.
 pub fn header(bytes: &[u8]) {
     let mut room = [0; HEADER_BYTES];
     let len = bytes.len().min(room.len());
@@ -32,19 +32,19 @@ pub fn header(bytes: &[u8]) {
     assert_eq!(end, layout.size_bytes());
 }
 
-/// What a started process says to its starter after its hello, who has to come to an end.
+/// The first bytes of a started process on its socket; the handshake must terminate.
 ///
 /// # Panics
-/// When the process was greeted although it has no socket.
+/// If the process is accepted although it has no socket.
 pub fn handshake(bytes: &[u8]) {
-    // More than the socket pair holds would block, and is more than the starter reads.
+    // More than the capacity of the socket pair would block, and is more than the starter reads.
     let Some(said) = bytes.get(..bytes.len().min(1 << 14)) else { return };
     let Ok((ours, mut theirs)) = UnixStream::pair() else { return };
     if theirs.write_all(&protocol::hello()).is_err() {
         return;
     }
     let (first, rest) = said.split_at(said.len().min(1));
-    // A descriptor, for which is listened, comes with the first byte.
+    // A descriptor, which the starter expects, comes with the first byte.
     let begun = if first.is_empty() { Ok(()) } else { tell(&theirs, first, theirs.as_fd()) };
     if begun.and_then(|()| theirs.write_all(rest)).and_then(|()| theirs.shutdown(Shutdown::Write)).is_ok() {
         assert!(Handshake::with(ours).greet(()).is_err());

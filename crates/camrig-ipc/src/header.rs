@@ -1,18 +1,18 @@
 //! The frameset header as bytes in a slot.
 //!
-//! The only user of bincode. A header is encoded in place and decoded from a private copy, because a slot's
-//! producer could write while we read; what comes out is checked by the caller before any pixel is touched.
+//! The only user of bincode. A header is encoded in place and decoded from a private copy, because a slot's producer
+//! could write while it is read; the caller checks the result before it accesses any pixels.
 
 use camrig_frame::FrameSetHeader;
 
-/// The room for a header at the start of each slot. The largest possible header (as many frames as there can be, each
-/// a message with every kind of metadata, and all origins) takes about 7.5 kB.
+/// Size of the header at the start of each slot. The largest possible header (the maximum number of frames, each a
+/// message with all kinds of metadata, and all origins) takes about 7.5 kB.
 pub(crate) const HEADER_BYTES: usize = 8192;
 
 /// The first bytes of a slot's header.
 const MAGIC: [u8; 4] = *b"cmfs";
 
-/// The version of the header's layout: changed with every change of a field.
+/// Version of the header's layout: must be incremented with every change of a field.
 const VERSION: u32 = 1;
 
 /// The magic number, the version, and the header's length, which are 32-bit little-endian numbers.
@@ -30,7 +30,7 @@ pub(crate) fn encode(header: &FrameSetHeader, room: &mut [u8]) {
     room[..PREFIX_BYTES].copy_from_slice([magic, version, len].as_flattened());
 }
 
-/// Reads what `encode` wrote; `None` for anything else.
+/// Decodes the output of `encode`; returns `None` for anything else.
 pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
     let (prefix, rest) = room.split_first_chunk::<PREFIX_BYTES>()?;
     let prefix = *prefix;
@@ -40,7 +40,7 @@ pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
         return None;
     }
     let shared = rest.get(..u32::from_le_bytes(len) as usize)?;
-    // A private copy, no longer than the header: whoever writes the slot cannot change what was checked.
+    // A private copy, no longer than the header: the writer of the slot cannot change what was checked.
     let mut copy = [0; HEADER_BYTES];
     let bytes = &mut copy[..shared.len()];
     bytes.copy_from_slice(shared);
@@ -105,7 +105,7 @@ mod tests {
                 let mut wild = room;
                 wild[index] ^= 1 << bit;
                 match decode(&wild) {
-                    // A bit that was flipped shows: in what is read, or because nothing is.
+                    // A flipped bit is visible in the result, or the header is rejected.
                     Some(header) => assert_ne!(header, largest(), "bit {bit} of byte {index}"),
                     None => refused += 1,
                 }

@@ -1,15 +1,14 @@
 //! Framesets between processes: slots, leases, link states and notifiers, on ipc-channel.
 //!
-//! A producer owns a pool of *slots*, one shared-memory region that is made, pre-faulted and sent to each
-//! reader once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in
-//! the [`LinkState`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees
-//! it when the lease drops. A [`Notifier`] wakes a sleeping reader; nothing else travels.
-//!
+//! A producer owns a pool of *slots*: one shared-memory region that is created, pre-faulted and sent to each reader
+//! once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in the
+//! [`LinkState`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees it when the
+//! lease is dropped. A [`Notifier`] wakes a sleeping reader; nothing else is sent per frameset.
 //! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
-//! * [`LinkState`]: the accounting of one link and who holds which slot; [`Latency`], [`ActorCounters`],
-//!   [`MatchCounters`]: counts beside it
+//! * [`LinkState`]: the counters and slot states of one link; [`Latency`], [`ActorCounters`], [`MatchCounters`]: other
+//!   counters
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
-//! * [`LinkReader`], [`Lease`]: the reader's end, which trusts nothing that it reads
+//! * [`LinkReader`], [`Lease`]: the reader's end, which validates everything that it reads
 //! * [`Notifier`], [`Listener`]: waking a process
 //! * [`handshake`]: how a process meets the one that started it
 //! * [`protocol`]: everything that crosses the boundary between processes, with its versions

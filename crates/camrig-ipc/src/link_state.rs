@@ -1,13 +1,13 @@
-//! The link state of a link: what became of every frameset, and who holds which slot.
+//! The link state of a link: its counters, and the state of each slot.
 //!
-//! It is a small shared-memory region of atomics, made by the supervisor and mapped by both ends, so that
-//! the accounting survives the death of either. A link within one process uses the same link state for its
-//! counts and leaves the slot states alone.
+//! It is a small shared-memory region of atomics, created by the supervisor and mapped by both ends, so that the
+//! accounting survives the death of either. A link within one process uses its counters and leaves the slot states
+//! unused.
 //!
 //! # Slot states
 //!
-//! For each slot of the producer there is one word per link: a state, the pool's generation, and the
-//! sequence number of the frameset.
+//! For each slot of the producer there is one word per link: a state, the pool's generation, and the sequence number of
+//! the frameset.
 //!
 //! ```text
 //!           publish (producer)          take (reader)
@@ -17,11 +17,11 @@
 //!    +-----------------------------+----------------------+
 //! ```
 //!
-//! The word changes by compare-and-swap wherever both ends may act, and holds the sequence number, so that
-//! a slot that was taken back and published again is never mistaken for its earlier self. The queue has no
-//! other form: its order is that of the sequence numbers.
+//! Where both ends may act, the word changes by compare-and-swap. It contains the sequence number, so that a slot that
+//! was taken back and published again is never mistaken for the earlier frameset. There is no other queue: its order is
+//! that of the sequence numbers.
 //!
-//! It deliberately knows no pixels: where a slot's bytes lie is the pool's business.
+//! This module does not depend on pixels: the pool knows where a slot's bytes are.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
 mod overflow;
@@ -47,14 +47,14 @@ pub use self::overflow::{DropReason, Overflow};
 pub(crate) use self::word::Taken;
 use self::word::{State, Word};
 
-/// The most slots that a producer can have. To try out how the ends may meet, few are enough.
+/// Maximum number of slots of a producer. A few are enough to test the orders of steps.
 pub const MAX_SLOTS: usize = if cfg!(shuttle) { 4 } else { 64 };
 
-/// How often a producer lets others run before it sleeps: a quick reader is not worth being woken by.
+/// Number of times a producer yields before it sleeps: a quick reader frees a slot sooner than a wake-up takes.
 const YIELDS: u32 = 20;
 
-/// How often counts are read again when a frameset was produced meanwhile. A producer that is quicker than
-/// that makes `in_flight` too high by what it produced, never the sum wrong.
+/// Maximum number of reads of the counts while framesets are being produced. A quicker producer makes `in_flight` too
+/// high by the framesets produced meanwhile, but the sum always holds.
 const COUNT_TRIES: u32 = 8;
 
 #[repr(C, align(64))]
@@ -70,21 +70,21 @@ struct Cells {
     latency: LatencyCells,
 }
 
-/// What the reader writes lies on cache lines of its own.
+/// The fields that the reader writes, on cache lines of their own.
 #[repr(C, align(64))]
 struct ReaderCells {
     delivered: AtomicU64,
-    /// 0 while the reader takes framesets, [`ENDED`] or [`AWAY`] otherwise; beside that, how often it was away.
+    /// 0 while the reader takes framesets, otherwise [`ENDED`] or [`AWAY`]; the other bits count its absences.
     gone: AtomicU32,
     /// Odd while the reader changes counts and words together.
     step: AtomicU32,
-    /// Changes when the reader took all that was queued while the producer waits for that.
+    /// Changes when the reader has emptied the queue while the producer waits for that.
     progress: FutexWord,
     /// 1 while the producer waits for progress.
     awaited: AtomicU32,
-    /// 1 while a wake-up is on its way to the reader.
+    /// 1 while a wake-up of the reader is pending.
     rung: AtomicU32,
-    /// How many announcements were counted when the reader had last heard all that there were.
+    /// Number of announcements sent when the reader had last received all of them.
     heard: AtomicU32,
 }
 
@@ -100,10 +100,10 @@ unsafe impl Shared for Cells {
 const ENDED: u32 = 1;
 /// The reader takes nothing until it is back.
 const AWAY: u32 = 2;
-/// The bits of either.
+/// Mask of both.
 const STATE: u32 = 3;
 
-/// One absence of a reader: told from every other one, so that nobody ends another by mistake.
+/// One absence of a reader, distinguished from all others, so that only its own owner can end it.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Absence(u32);
 
@@ -132,9 +132,9 @@ impl Default for Cells {
     }
 }
 
-/// While it lives, counts and words need not agree: one end is between the two.
+/// Marks that one end is between changing a count and a word, so that they need not agree.
 ///
-/// An end that dies in between leaves its step unfinished, which [`LinkState::settle`] makes good.
+/// A step of an end that dies stays unfinished; [`LinkState::settle`] corrects it.
 pub struct Step<'a>(&'a AtomicU32);
 
 impl<'a> Step<'a> {
@@ -150,20 +150,20 @@ impl Drop for Step<'_> {
     }
 }
 
-/// Which ends of a link have died.
+/// The ends of a link that have died.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deaths {
-    /// The producer's process has.
+    /// Whether the producer's process died.
     pub producer: bool,
-    /// The reader's process has.
+    /// Whether the reader's process died.
     pub reader: bool,
 }
 
-/// One link's accounting and slot states; see the module for the protocol.
+/// Counters and slot states of one link; the module describes the protocol.
 pub struct LinkState(Mapped<Cells>);
 
 impl LinkState {
-    /// A link state that says: nothing produced, every slot free.
+    /// Creates a link state with zero counts and free slots.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -171,7 +171,7 @@ impl LinkState {
         Mapped::new().map(Self)
     }
 
-    /// The same link state, received from another process.
+    /// Maps a link state received from another process.
     ///
     /// # Errors
     /// When the memory is too small to be a link state.
@@ -179,7 +179,7 @@ impl LinkState {
         Mapped::received(memory).map(Self)
     }
 
-    /// Another handle to the link state, to be sent to another process.
+    /// Returns another handle to the link state, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -191,19 +191,19 @@ impl LinkState {
         &self.0
     }
 
-    /// Counts a frameset that the producer made. Always before its delivery or drop is counted.
+    /// Counts a frameset of the producer, always before its delivery or drop is counted.
     pub fn count_produced(&self) {
         self.cells().produced.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts a frameset that reached the reader's processor, `latency` after it arrived in the camera actor.
+    /// Counts a frameset delivered to the reader's processor, `latency` after it arrived in the camera actor.
     pub fn count_delivered(&self, latency: Duration) {
         let cells = self.cells();
         cells.latency.count(latency);
         cells.reader.delivered.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts a frameset that will never reach the reader.
+    /// Counts a frameset that is not delivered.
     pub fn count_dropped(&self, reason: DropReason) {
         self.cells().dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
     }
@@ -215,58 +215,58 @@ impl LinkState {
         self.count_dropped(reason);
     }
 
-    /// Says that nothing more will be produced on this link. The reader is to be woken, whoever rang before.
+    /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.
     pub fn end(&self) {
         self.cells().ended.store(1, Ordering::SeqCst);
         self.notify();
     }
 
-    /// Whether nothing more will be produced on this link.
+    /// Returns whether nothing more will be produced on this link.
     pub fn ended(&self) -> bool {
         self.cells().ended.load(Ordering::SeqCst) != 0
     }
 
-    /// Counts an announcement that was sent, so that the reader need not ask the channel in vain. The reader
-    /// is to be woken, whoever rang before.
+    /// Counts a sent announcement, so that the reader polls the channel only if necessary. The reader has to be
+    /// woken, even if it was before.
     pub(crate) fn count_announced(&self) {
         self.cells().announced.fetch_add(1, Ordering::SeqCst);
         self.notify();
     }
 
-    /// How many announcements were sent.
+    /// Returns the number of sent announcements.
     pub(crate) fn announced(&self) -> u32 {
         self.cells().announced.load(Ordering::SeqCst)
     }
 
-    /// Notes that the reader has heard everything that had been announced when so many announcements were counted.
+    /// Records that the reader has received the first `announced` announcements.
     pub(crate) fn set_heard(&self, announced: u32) {
         self.cells().reader.heard.store(announced, Ordering::SeqCst);
         self.note_progress();
     }
 
-    /// Whether the reader has heard everything that was announced.
+    /// Returns whether the reader has received all announcements.
     pub(crate) fn has_heard_all(&self) -> bool {
         self.cells().reader.heard.load(Ordering::SeqCst) == self.announced()
     }
 
-    /// The producer's part of the way of a frameset, from its count to its word, is one step.
+    /// Begins the producer's step of a frameset, from its count to its word.
     pub fn producer_step(&self) -> Step<'_> {
         Step::begin(&self.cells().step)
     }
 
-    /// The reader's part of the way of a frameset, from its word to its count, is one step.
+    /// Begins the reader's step of a frameset, from its word to its count.
     pub fn reader_step(&self) -> Step<'_> {
         Step::begin(&self.cells().reader.step)
     }
 
-    /// Says that the reader will take nothing more.
+    /// Marks that the reader will take nothing more.
     pub fn set_reader_ended(&self) {
         self.change_presence(|presence| presence & !STATE | ENDED);
         self.note_progress();
     }
 
-    /// Says that the reader takes nothing until it is back: whatever is produced meanwhile is dropped. A reader
-    /// that has ended does not go away. Only who knows of this absence can [end it](Self::set_reader_back).
+    /// Marks the reader as absent: framesets are dropped until it is back. A reader that has ended stays ended. Only
+    /// the returned absence can [end it](Self::set_reader_back).
     pub fn set_reader_away(&self) -> Absence {
         let presence = self.change_presence(|presence| match presence & STATE {
             ENDED => presence,
@@ -276,11 +276,11 @@ impl LinkState {
         Absence(presence)
     }
 
-    /// Says that the reader takes framesets again, unless it has ended or gone away once more since.
+    /// Marks the reader as present, unless it has ended or become absent again since.
     pub fn set_reader_back(&self, absence: Absence) {
         let Absence(away) = absence;
         if away & STATE == AWAY {
-            // Fails when it is not this absence that it would end.
+            // Fails if another absence has begun.
             let _ = self.cells().reader.gone.compare_exchange(
                 away,
                 away & !STATE,
@@ -302,8 +302,7 @@ impl LinkState {
         }
     }
 
-    /// Waits until the reader has taken all that was queued, or `timeout` has passed, or `is_there` says that
-    /// what the producer waits for is there already.
+    /// Waits until the reader has emptied the queue, `timeout` has passed, or `is_there` returns true.
     pub fn await_progress(&self, timeout: Duration, is_there: impl Fn() -> bool) {
         for _ in 0..YIELDS {
             if is_there() {
@@ -314,14 +313,14 @@ impl LinkState {
         let reader = &self.cells().reader;
         let seen = reader.progress.load(Ordering::SeqCst);
         reader.awaited.store(1, Ordering::SeqCst);
-        // After `awaited`: whatever the reader does from here on wakes us.
+        // After `awaited` is set, every step of the reader wakes the producer.
         if !is_there() {
             futex::sleep(&reader.progress, seen, timeout);
         }
         reader.awaited.store(0, Ordering::SeqCst);
     }
 
-    /// Wakes a producer that waits for its reader: it took the last frameset, or is gone.
+    /// Wakes a producer that waits for its reader, which has emptied the queue or is gone.
     pub fn note_progress(&self) {
         let reader = &self.cells().reader;
         if reader.awaited.load(Ordering::SeqCst) != 0 {
@@ -329,28 +328,29 @@ impl LinkState {
         }
     }
 
-    /// Whether the reader takes nothing, for good or for now.
+    /// Returns whether the reader is absent or has ended.
     pub fn reader_gone(&self) -> bool {
         self.cells().reader.gone.load(Ordering::SeqCst) & STATE != 0
     }
 
-    /// Whether the reader will never take another frameset.
+    /// Returns whether the reader has ended.
     pub fn reader_ended(&self) -> bool {
         self.cells().reader.gone.load(Ordering::SeqCst) & STATE == ENDED
     }
 
-    /// Takes back everything that is still queued for a reader that is gone.
+    /// Takes back all framesets that are queued for a reader that is gone.
     pub fn take_back_all(&self) {
         while self.take_back_oldest(DropReason::ReaderGone) {}
     }
 
-    /// In the place of ends whose processes died: makes words and counts agree again. What a dead reader held
-    /// is free again, what it had not begun is dropped; what a dead producer had queued is still delivered;
-    /// what was on its way in a dead process is dropped. `produced` is what the producer's [`ActorCounters`](crate::ActorCounters)
-    /// says.
+    /// Reconciles slot states and counters of dead endpoints. A dead reader's slots are freed, and its queued
+    /// framesets are dropped; a dead producer's queued framesets are still delivered; framesets between a count and a
+    /// word in a dead process are dropped. `produced` is the count of the producer's
+    /// [`ActorCounters`](crate::ActorCounters).
     ///
-    /// False when the living end is in the middle of a step: then nothing has been settled, ask again. Safe
-    /// only for ends that are dead: a living reader would go on reading. A dead reader has to be gone or away.
+    /// Returns false if the living end is in the middle of a step: then nothing was settled, and the caller has to
+    /// try again. Only for dead ends: a living reader would continue to read. A dead reader has to be marked as
+    /// absent or ended.
     pub fn settle(&self, deaths: Deaths, produced: u64) -> bool {
         let cells = self.cells();
         let Deaths { producer, reader } = deaths;
@@ -375,11 +375,11 @@ impl LinkState {
         if living.map(|step| step.load(Ordering::SeqCst)) != step {
             return false;
         }
-        // Framesets that the producer had counted for itself, but not for this link yet.
+        // Framesets that the producer had counted for itself, but not yet for this link.
         let missing = if producer { produced.saturating_sub(self.counts().produced) } else { 0 };
         cells.produced.fetch_add(missing, Ordering::SeqCst);
         cells.dropped[DropReason::ProcessDied as usize].fetch_add(in_flight + missing, Ordering::SeqCst);
-        // Steps that were cut short are over.
+        // Interrupted steps are finished.
         if producer {
             cells.step.store(0, Ordering::SeqCst);
         }
@@ -389,34 +389,34 @@ impl LinkState {
         true
     }
 
-    /// Notes that the reader is to be woken; false when a wake-up is on its way already.
+    /// Marks that the reader has to be woken; returns false if a wake-up is pending already.
     pub fn notify(&self) -> bool {
         self.cells().reader.rung.swap(1, Ordering::SeqCst) == 0
     }
 
-    /// Whether a wake-up is on its way, or was not heard yet.
+    /// Returns whether a wake-up is pending.
     pub fn is_notified(&self) -> bool {
         self.cells().reader.rung.load(Ordering::SeqCst) != 0
     }
 
-    /// Notes that the reader is awake. Whatever was published before a later `ring` that returns true is
-    /// seen by a look at the queue after this call.
+    /// Marks that the reader is awake. A read of the queue after this call sees everything that was published before
+    /// a later `notify` that returns true.
     pub fn clear_notified(&self) {
         self.cells().reader.rung.store(0, Ordering::SeqCst);
     }
 
-    /// The counts of this moment, in flight being what is neither delivered nor dropped yet.
+    /// Returns the current counts; in flight are the framesets neither delivered nor dropped yet.
     pub fn counts(&self) -> Counts {
         let cells = self.cells();
         let mut tries = COUNT_TRIES;
         let (produced, delivered, dropped) = loop {
             let before = cells.produced.load(Ordering::SeqCst);
-            // Delivered and dropped before produced: whatever they hold was counted as produced first.
+            // Delivered and dropped are read before produced, because their framesets were counted as produced before.
             let delivered = cells.reader.delivered.load(Ordering::SeqCst);
             let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
             let produced = cells.produced.load(Ordering::SeqCst);
             tries -= 1;
-            // What was produced meanwhile may be delivered as well, and would look as if it were in flight.
+            // A frameset produced meanwhile may be delivered too, and would count as in flight.
             if produced == before || tries == 0 {
                 break (produced, delivered, dropped);
             }
@@ -425,17 +425,17 @@ impl LinkState {
         Counts { produced, delivered, dropped, in_flight }
     }
 
-    /// How long framesets took from the camera actor to the call of the processor.
+    /// Returns the latencies from the camera actor to the call of the processor.
     pub fn latency(&self) -> Latency {
         self.cells().latency.sum_up()
     }
 
-    /// How many framesets took how long.
+    /// Returns the histogram of the latencies.
     pub fn latency_histogram(&self) -> LatencyHistogram {
         self.cells().latency.histogram()
     }
 
-    /// The producer's slots that wait for the reader or are read by it: a bit for each, the first one lowest.
+    /// Returns the producer's slots that are queued or being read, as a bit mask with the first slot lowest.
     pub fn slots_in_use(&self) -> u64 {
         self.words().fold(0, |bits, (slot, _)| bits | 1 << slot)
     }
@@ -445,12 +445,12 @@ impl LinkState {
         Word::of(word).is_none_or(|word| word.state != State::Queued && word.state != State::Reading)
     }
 
-    /// How many framesets wait for the reader.
+    /// Returns the number of queued framesets.
     pub fn queued(&self) -> usize {
         self.words().filter(|(_, word)| word.state == State::Queued).count()
     }
 
-    /// The generations of the pools whose framesets wait for the reader, or are read.
+    /// Returns the generations of the pools with queued framesets or framesets being read.
     pub(crate) fn generations(&self) -> Vec<u16> {
         self.words().map(|(_, word)| word.generation).collect()
     }
@@ -461,7 +461,7 @@ impl LinkState {
         self.cells().slots[slot].store(word, Ordering::SeqCst);
     }
 
-    /// Takes back the oldest queued frameset, counting why; false when there is none.
+    /// Takes back the oldest queued frameset and counts the reason; returns false if none is queued.
     pub(crate) fn take_back_oldest(&self, reason: DropReason) -> bool {
         while let Some((slot, word)) = self.oldest_queued() {
             if self.cells().slots[slot]
@@ -475,7 +475,7 @@ impl LinkState {
         false
     }
 
-    /// The reader's step from queued to reading: the oldest queued frameset is now its own.
+    /// Takes the oldest queued frameset: its slot changes from queued to reading.
     pub(crate) fn take(&self) -> Option<Taken> {
         while let Some((slot, word)) = self.oldest_queued() {
             let reading = Word { state: State::Reading, ..word }.bits();
@@ -483,8 +483,7 @@ impl LinkState {
                 .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
             {
-                // Not at every step: a producer that is woken for one frameset at a time costs its reader a
-                // switch of processes each.
+                // Not for every frameset: if a producer is woken for each one, each costs the reader a context switch.
                 if self.queued() == 0 {
                     self.note_progress();
                 }
@@ -494,14 +493,14 @@ impl LinkState {
         None
     }
 
-    /// The reader's step from reading to free.
+    /// Frees a slot that was being read.
     pub(crate) fn release(&self, slot: usize) {
         self.cells().slots[slot].store(0, Ordering::Release);
     }
 
     fn oldest_queued(&self) -> Option<(usize, Word)> {
-        // Looks twice: while the first look passes over the words, the producer may queue a frameset behind it
-        // and a later one before it. Whatever is older than what it found is there when the second begins.
+        // Scans twice: during the first scan the producer may queue a frameset behind the scan and a later one before
+        // it. Every frameset older than the one found is queued when the second scan begins.
         self.look_for_oldest()?;
         self.look_for_oldest()
     }
@@ -522,16 +521,16 @@ impl fmt::Debug for LinkState {
     }
 }
 
-/// What became of the framesets of a link: `produced = delivered + sum(dropped) + in_flight`.
+/// The counts of a link's framesets: `produced = delivered + sum(dropped) + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Framesets that the producer made while the link existed.
+    /// Framesets produced while the link existed.
     pub produced: u64,
-    /// Framesets that reached the reader's processor.
+    /// Framesets delivered to the reader's processor.
     pub delivered: u64,
-    /// Framesets that never will, in the order of [`DropReason::ALL`].
+    /// Framesets that will not be delivered, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
-    /// Framesets that are still on the way.
+    /// Framesets in transit.
     pub in_flight: u64,
 }
 

@@ -1,7 +1,7 @@
-//! Waking a process: one word of shared memory per process, which every link into it can ring.
+//! Wake-up of a process: one counter in shared memory per process, which every link into it can increment.
 //!
-//! A ring says only that something is there; the link states say where. It costs a system call when the process
-//! sleeps, and none when it is awake. It deliberately knows no link.
+//! A notification only says that something has changed; the link states contain what. It costs a system call if the
+//! process sleeps, and none if it is awake. This module does not depend on links.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use crate::channel::SharedMemory;
 use crate::region::{Mapped, Shared};
 use crate::{MemoryError, futex};
 
-/// A sleeper looks again after this time, should a ring ever be lost with the process that rang.
+/// Maximum sleep; guards against a wake-up that is lost because the notifying process died.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[repr(C, align(64))]
@@ -34,7 +34,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier that has not been notified.
+    /// Creates a notifier without notifications.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -42,7 +42,7 @@ impl Notifier {
         Ok(Self { cells: Mapped::new()? })
     }
 
-    /// The same notifier, received from another process.
+    /// Maps a notifier received from another process.
     ///
     /// # Errors
     /// When the memory is too small to be a notifier.
@@ -50,7 +50,7 @@ impl Notifier {
         Ok(Self { cells: Mapped::received(memory)? })
     }
 
-    /// Another handle to the notifier, to be sent to another process.
+    /// Returns another handle to the notifier, to be sent to another process.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -68,24 +68,24 @@ impl Notifier {
     }
 }
 
-/// Where a process hears its notifier. One thread listens.
+/// The receiving end of a process's notifier, for one thread.
 pub struct Listener {
     notifier: Notifier,
     heard: u32,
 }
 
 impl Listener {
-    /// Listens to a notifier, from its first ring on.
+    /// Creates a listener that receives all notifications.
     pub fn new(notifier: Notifier) -> Self {
         Self { notifier, heard: 0 }
     }
 
-    /// Waits until the notifier has been rung since the last call, at most a second.
+    /// Waits for a notification since the last call, but at most one second.
     pub fn wait(&mut self) {
         let cells: &NotifierCells = &self.notifier.cells;
         if cells.rings.load(Ordering::SeqCst) == self.heard {
             cells.asleep.store(1, Ordering::SeqCst);
-            // Looks at the word once more, in the kernel: who rings from here on sees `asleep`.
+            // The kernel compares the counter again: a notification from here on sees `asleep`.
             futex::sleep(&cells.rings, self.heard, LOOK);
             cells.asleep.store(0, Ordering::SeqCst);
         }

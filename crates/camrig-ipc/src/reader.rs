@@ -1,8 +1,8 @@
-//! The reader's end: takes queued slots as leases, and trusts nothing that it reads.
+//! The reader's end: takes queued slots as leases, and validates everything that it reads.
 //!
-//! A lease is the right to read one slot. The link state's word for the slot says *reading* from the moment it is
-//! taken until the lease drops, and the producer writes only slots that every word calls free. Headers are
-//! copied out and checked before a pixel is touched; the mapping of the pixels is read-only.
+//! A lease is the right to read one slot. The link state's word of the slot is *reading* from the take until the
+//! lease is dropped, and the producer writes only slots that are free in every word. Headers are copied and checked
+//! before any pixel is accessed; the mapping of the pixels is read-only.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
 use crate::protocol::Announcement;
 use crate::region::Region;
 
-/// The pools that a reader keeps although no frameset of them is queued: those that were announced last. The
-/// producer may have a slot on loan from any, and announces the pool again when the reader has forgotten it.
+/// Number of the newest pools that a reader keeps without queued framesets. The producer may have lent a slot of any,
+/// and announces a pool again if the reader has discarded it.
 pub(crate) const POOLS_KEPT: usize = 2;
 
-/// The most announcements that a producer makes before its reader has heard all of them, so that a reader that is
-/// stopped or slow blocks nobody: the channel holds some hundred.
+/// Maximum unacknowledged announcements per link, so that a stopped or slow reader blocks no producer: the channel
+/// holds some hundred.
 pub(crate) const UNHEARD_MAX: u32 = 16;
 
-/// The most announcements that are heard at a time: no producer has so many unheard, however often it dies.
+/// Maximum number of announcements received at a time: no producer has as many unacknowledged, however often it dies.
 const ANNOUNCEMENTS_MAX: u32 = 4 * UNHEARD_MAX;
 
-/// The most cameras whose framesets one producer can pass on.
+/// Maximum number of cameras whose framesets one producer can publish.
 pub const MAX_SOURCES: usize = 256;
 
-/// What a producer announced in one of its lives.
+/// The announcements of one instance of the producer.
 #[derive(Default)]
 struct Life {
     sources: Vec<Arc<CameraInfo>>,
     pools: Vec<Arc<ReaderPool>>,
 }
 
-/// A producer's pool, as a reader maps it.
+/// A producer's pool, mapped by a reader.
 struct ReaderPool {
     region: Region,
     slots: usize,
@@ -56,36 +56,36 @@ impl ReaderPool {
     }
 }
 
-/// Why a link was closed by its reader.
+/// The reason why a reader closed its link.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The announced pool makes no sense.
+    /// The announced pool is invalid.
     #[error("a pool of {slots} slots of {pixel_bytes} bytes was announced")]
     Pool {
-        /// How many slots.
+        /// Number of slots.
         slots: usize,
-        /// How large each.
+        /// Size of each slot's pixels.
         pixel_bytes: usize,
     },
-    /// An announcement cannot be read, such as for want of a descriptor for what it brings.
+    /// An announcement cannot be read, for example because no descriptor is left.
     #[error("an announcement cannot be read: {0}")]
     Unreadable(String),
     /// The shared memory cannot be used.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// More was announced than any producer has to say.
+    /// More announcements arrived than any producer sends.
     #[error("more than {ANNOUNCEMENTS_MAX} announcements came at once")]
     TooMany,
     /// More cameras were announced than any rig has.
     #[error("more than {MAX_SOURCES} cameras were announced")]
     Sources,
-    /// A frameset of a pool or camera that was never announced.
+    /// A frameset belongs to a pool or camera that was not announced.
     #[error("a frameset came without an announcement of its {0}")]
     Unannounced(&'static str),
     /// A slot that the pool does not have.
     #[error("slot {0} of a pool of {1} slots was queued")]
     Slot(usize, usize),
-    /// The header is not one, or not that of the frameset that was queued, or larger than its slot.
+    /// The header is invalid, belongs to another frameset, or describes more pixels than the slot has.
     #[error("the header in slot {0} is not that of a frameset")]
     Header(usize),
 }
@@ -94,29 +94,29 @@ pub enum Refused {
 pub struct LinkReader {
     link_state: Arc<LinkState>,
     announcements: Receiver<Announcement>,
-    /// How many announcements were counted when they were last asked for.
+    /// The number of announcements at the last receive.
     heard: Option<u32>,
-    /// What the producer announced in its present life.
+    /// The announcements of the producer's current instance.
     life: Life,
-    /// Its earlier lives, as long as framesets of them are queued.
+    /// Those of earlier instances with queued framesets.
     past: Vec<Life>,
 }
 
 impl LinkReader {
-    /// The reader's end of a link.
+    /// Creates the reader's end of a link.
     pub fn new(link_state: Arc<LinkState>, announcements: Receiver<Announcement>) -> Self {
         Self { link_state, announcements, heard: None, life: Life::default(), past: Vec::new() }
     }
 
-    /// The link's accounting.
+    /// Returns the link state.
     pub fn link_state(&self) -> &Arc<LinkState> {
         &self.link_state
     }
 
-    /// Takes the oldest queued frameset; none when none is queued.
+    /// Takes the oldest queued frameset; `None` if none is queued.
     ///
     /// # Errors
-    /// When what was queued is not a frameset: it is counted as refused, and the link should be closed.
+    /// If the queued slot is invalid: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
         let heard = self.hear();
         if !self.past.is_empty() {
@@ -166,14 +166,14 @@ impl LinkReader {
         pools.find(|(_, pool)| pool.generation == generation)
     }
 
-    /// Hears whatever was announced and not heard yet.
+    /// Receives all new announcements.
     fn hear(&mut self) -> Result<(), Refused> {
         let announced = self.link_state.announced();
         if self.heard == Some(announced) {
             return Ok(());
         }
-        // What was counted was sent before. A producer that died between the two sent one more, which is heard
-        // as well.
+        // Announcements are sent before they are counted. A producer that died in between sent one more, which is
+        // received too.
         self.heard = Some(announced);
         for _ in 0..ANNOUNCEMENTS_MAX {
             let news = match self.announcements.try_receive() {
@@ -188,7 +188,7 @@ impl LinkReader {
                 Announcement::Begin => self.past.push(std::mem::take(&mut self.life)),
                 Announcement::Pool { generation, slots, pixel_bytes, memory } => {
                     let pools = &mut self.life.pools;
-                    // Never two of a kind, however often one is announced.
+                    // A repeated announcement replaces the earlier one.
                     let known = pools.iter().position(|pool| pool.generation == generation);
                     let pool = match known {
                         Some(known) => pools.remove(known),
@@ -206,7 +206,7 @@ impl LinkReader {
         Err(Refused::TooMany)
     }
 
-    /// Forgets pools of which nothing is queued any more, and lives without pools.
+    /// Discards pools without queued framesets, and instances without pools.
     fn forget(&mut self) {
         let in_use = self.link_state.generations();
         let is_in_use = |pool: &Arc<ReaderPool>| in_use.contains(&pool.generation);
@@ -231,17 +231,17 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The camera that took the frameset.
+    /// Returns the camera of the frameset.
     pub fn info(&self) -> &Arc<CameraInfo> {
         &self.info
     }
 
-    /// What is known of the frameset beside its pixels.
+    /// Returns the frameset's header.
     pub fn header(&self) -> &FrameSetHeader {
         &self.header
     }
 
-    /// The pixels of the frame at `index` of the header.
+    /// Returns the pixels of the frame at `index` of the header.
     ///
     /// # Panics
     /// When there is no such frame.
@@ -254,7 +254,7 @@ impl Lease {
 
 #[cfg(test)]
 impl Lease {
-    /// Goes as it goes with a process that dies: nobody learns of it.
+    /// Leaks the slot, like a process that dies.
     pub(crate) fn forget(mut self) {
         self.link_state = Arc::new(LinkState::new().unwrap());
     }

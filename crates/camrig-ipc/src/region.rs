@@ -1,6 +1,6 @@
-//! Mapped shared memory: the one place that turns addresses into references.
+//! Mapped shared memory: the only module that turns addresses into references.
 //!
-//! It knows neither slots nor link states; their modules say who may touch which bytes when.
+//! It depends on neither slots nor link states; their modules define who may access which bytes when.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -14,11 +14,11 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 
 use crate::channel::{self, SharedMemory};
 
-/// From this size on, what the system has left is looked up before it is asked for.
+/// From this size on, the available memory is checked before an allocation.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// So many descriptors have to be left before one is taken: memory that is sent takes another one until it has
-/// gone, a message has two such at most, and other threads may take some meanwhile.
+/// Free descriptors required before allocating one: memory that is being sent needs another one until it has arrived, a
+/// message contains at most two such, and other threads may allocate some meanwhile.
 const DESCRIPTORS_LEFT: usize = 5;
 
 /// Why shared memory cannot be used.
@@ -27,9 +27,9 @@ pub enum MemoryError {
     /// A peer sent less memory than its announcement needs.
     #[error("shared memory has {have} bytes, but {need} were announced")]
     TooSmall {
-        /// What it has.
+        /// The actual size.
         have: usize,
-        /// What it should have.
+        /// The announced size.
         need: usize,
     },
     /// A peer sent something else.
@@ -50,20 +50,20 @@ pub enum MemoryError {
         /// The version that this program reads.
         known: u32,
     },
-    /// The system refused.
+    /// The system refused to protect the memory.
     #[error("shared memory cannot be protected: {0}")]
     Protect(std::io::Error),
-    /// The system has none left.
+    /// The system has no memory, descriptors or addresses left.
     #[error("there is no shared memory of {} KiB to be had: {error}", need.div_ceil(1024))]
     Exhausted {
-        /// How many bytes were asked for.
+        /// The requested size in bytes.
         need: usize,
-        /// What there is too little of.
+        /// The missing resource.
         error: std::io::Error,
     },
 }
 
-/// A structure that lives in shared memory.
+/// A structure in shared memory.
 ///
 /// # Safety
 /// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of
@@ -99,7 +99,7 @@ const _: () = assert!(size_of::<Head>() == HEAD_BYTES);
 pub(crate) struct Mapped<T>(Region, PhantomData<T>);
 
 impl<T: Shared> Mapped<T> {
-    /// A structure of zeroes.
+    /// Allocates a structure of zeros.
     pub(crate) fn new() -> Result<Self, MemoryError> {
         let mapped = Self(Region::zeroed(size_of::<Headed<T>>())?, PhantomData);
         let head = &mapped.headed().head;
@@ -108,7 +108,7 @@ impl<T: Shared> Mapped<T> {
         Ok(mapped)
     }
 
-    /// The same structure, received from another process.
+    /// Maps a structure received from another process.
     pub(crate) fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
         let mapped = Self(Region::received(memory, size_of::<Headed<T>>())?, PhantomData);
         let head = &mapped.headed().head;
@@ -122,7 +122,7 @@ impl<T: Shared> Mapped<T> {
         Ok(mapped)
     }
 
-    /// Another handle to the same memory, to be sent to another process.
+    /// Returns another handle to the same memory, to be sent to another process.
     pub(crate) fn share(&self) -> Result<SharedMemory, MemoryError> {
         self.0.share()
     }
@@ -154,7 +154,7 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// `len` zeroed bytes, every page present. `len` is above zero.
+    /// Allocates `len` zeroed bytes with every page present. `len` is greater than zero.
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
         can_be_had(len).map_err(|error| MemoryError::Exhausted { need: len, error })?;
         let region = Self::map(channel::zeroed(len));
@@ -162,7 +162,7 @@ impl Region {
         Ok(region)
     }
 
-    /// Memory that a peer sent, which must have at least `need` bytes; all of their pages are present.
+    /// Maps memory from a peer, which must have at least `need` bytes, with all pages present.
     pub(crate) fn received(memory: SharedMemory, need: usize) -> Result<Self, MemoryError> {
         let region = Self::map(memory);
         if region.len < need || need == 0 {
@@ -183,7 +183,7 @@ impl Region {
         Self { memory, base, len }
     }
 
-    /// Forbids this mapping to write, for good: a reader cannot corrupt its producer by mistake.
+    /// Makes this mapping permanently read-only, so that a reader cannot corrupt its producer by mistake.
     pub(crate) fn read_only(self) -> Result<Self, MemoryError> {
         // SAFETY: the range is this mapping, and nobody holds a `&mut` into it: it was just received.
         unsafe { mprotect(self.base.as_ptr().cast(), self.len, MprotectFlags::READ) }
@@ -206,7 +206,7 @@ impl Region {
         unsafe { self.base.cast().as_ref() }
     }
 
-    /// Bytes that nobody writes while the slice lives.
+    /// Returns bytes that are not written while the slice lives.
     ///
     /// # Safety
     /// The slot protocol gives the caller a share of `range`: no process writes it meanwhile.
@@ -216,7 +216,7 @@ impl Region {
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len()) }
     }
 
-    /// Bytes that nobody else touches while the slice lives.
+    /// Returns bytes that nothing else accesses while the slice lives.
     ///
     /// # Safety
     /// The slot protocol gives `range` to the caller alone, and the mapping is writable.
@@ -228,7 +228,7 @@ impl Region {
     }
 }
 
-/// Whether the system has descriptors and addresses left for `len` bytes: ipc-channel panics where it has none.
+/// Checks that the system has descriptors and addresses left for `len` bytes, because ipc-channel panics without them.
 fn can_be_mapped(len: usize) -> std::io::Result<()> {
     let probes: [_; DESCRIPTORS_LEFT] =
         std::array::from_fn(|_| memfd_create("camrig-probe", MemfdFlags::CLOEXEC));
@@ -241,8 +241,8 @@ fn can_be_mapped(len: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes ipc-channel ready while there are descriptors: it looks a limit up when it first sends or receives, on
-/// a socket of its own, and panics where it gets none.
+/// Initialises ipc-channel while descriptors are available: its first send or receive reads a limit with a socket of
+/// its own, and panics if it cannot create one.
 ///
 /// # Errors
 /// When the system has no descriptors left.
@@ -252,7 +252,7 @@ pub fn prepare() -> std::io::Result<()> {
     sender.send(())
 }
 
-/// Whether there is memory left as well: what is promised but not there kills the process at first touch.
+/// Checks that memory is available too: overcommitted memory kills the process on first access.
 fn can_be_had(len: usize) -> std::io::Result<()> {
     can_be_mapped(len)?;
     if len >= LARGE_BYTES
@@ -264,7 +264,7 @@ fn can_be_had(len: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the kernel believes that it can give without swapping; none when it does not say.
+/// Returns the memory that the kernel can provide without swapping; `None` if unknown.
 fn available_bytes() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

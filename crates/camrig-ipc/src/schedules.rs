@@ -1,9 +1,9 @@
-//! The two ends of a link, and the supervisor between their lives, in every order of steps that shuttle comes up
-//! with: `RUSTFLAGS="--cfg shuttle" cargo test -p camrig-ipc --lib schedules`.
+//! The two ends of a link, and the supervisor between their instances, in every order of steps that shuttle generates:
+//! `RUSTFLAGS="--cfg shuttle" cargo test -p camrig-ipc --lib schedules`.
 //!
-//! The code is that of a rig; only its atomics and locks are shuttle's. What it does not try out is what a weaker
-//! memory than sequential consistency allows.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+//! The code is that of a rig; only its atomics and locks are shuttle's. Effects of memory orderings weaker than
+//! sequential consistency are not tested.
+#![allow(clippy::unwrap_used)] // An error fails the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::protocol::Announcement;
 use crate::{Deaths, LinkReader, LinkState, LinkWriter, Loan, Notifier, Overflow, SlotPool};
 
 const SCHEDULES: usize = 3_000;
-/// How many switches of threads a schedule makes where it hurts most.
+/// Number of thread switches of a schedule at the most critical points.
 const DEPTH: usize = 4;
 const SLOTS: usize = 3;
 const FRAMESETS: u64 = 5;
@@ -28,7 +28,7 @@ fn try_out(scene: impl Fn() + Send + Sync + 'static) {
     shuttle::check_pct(move || scene(), SCHEDULES, DEPTH);
 }
 
-/// A link whose producer has announced everything.
+/// Creates a link whose producer has announced everything.
 fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, Sender<Announcement>) {
     let link_state = Arc::new(LinkState::new().unwrap());
     let (announcements, heard) = channel().unwrap();
@@ -51,14 +51,14 @@ fn loan(pool: &Arc<SlotPool>, number: u64) -> Option<Loan> {
     let frames = [frame].into_iter().collect();
     let header = FrameSetHeader::new(0, frames);
     let mut loan = pool.lend(&header).unwrap()?;
-    // In two parts: whoever reads the slot meanwhile sees it.
+    // In two parts: a concurrent reader of the slot would notice.
     loan.frame_mut(0)[..32].fill(number as u8);
     thread::yield_now();
     loan.frame_mut(0)[32..].fill(number as u8);
     Some(loan)
 }
 
-/// Publishes until so many framesets are published.
+/// Publishes this number of framesets.
 fn produce(pool: &Arc<SlotPool>, writer: &Arc<LinkWriter>, sequences: std::ops::Range<u64>) {
     for sequence in sequences {
         let loan = loop {
@@ -87,14 +87,14 @@ fn take(reader: &mut LinkReader, next: &mut u64) -> bool {
     true
 }
 
-/// Checks that everything is accounted for, and nothing is under way.
+/// Checks that all framesets are accounted for, and none is in flight.
 fn assert_settled(link_state: &LinkState, produced: u64) {
     let counts = link_state.counts();
     let sum = counts.delivered + counts.dropped.iter().sum::<u64>();
     assert_eq!((counts.produced, sum, counts.in_flight, link_state.queued()), (produced, produced, 0, 0));
 }
 
-/// Listens as a rig's inputs do: it looks only when it was rung for, or when the last look found something.
+/// Reads like a rig's inputs: checks only after a notification, or after the previous check found something.
 fn read_to_the_end(reader: &mut LinkReader, next: &mut u64) {
     let mut busy = true;
     loop {
@@ -151,7 +151,7 @@ fn a_reader_that_goes_leaves_nothing_queued() {
     });
 }
 
-/// The supervisor settles until it can, beside the living end.
+/// Retries to settle, like the supervisor, concurrently with the running end.
 fn settle(link_state: &LinkState, deaths: Deaths, produced: u64) {
     while !link_state.settle(deaths, produced) {
         thread::yield_now();
@@ -163,7 +163,7 @@ fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
     try_out(|| {
         let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
         let link_state = Arc::clone(reader.link_state());
-        // It dies with a frameset that it has taken and not counted, and with another that it still reads.
+        // It dies with one frameset taken but not counted, and another one being read.
         produce(&pool, &writer, 0..2);
         reader.take().unwrap().unwrap().forget();
         link_state.count_delivered(Duration::ZERO);
@@ -191,7 +191,7 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
     try_out(|| {
         let (writer, mut reader, pool, announcements) = link(Overflow::DropOldest);
         let link_state = Arc::clone(reader.link_state());
-        // It dies when it has counted a frameset that it has not queued, and not counted another.
+        // It dies after counting one frameset without queueing it, and without counting another one.
         produce(&pool, &writer, 0..2);
         std::mem::forget(link_state.producer_step());
         link_state.count_produced();
@@ -219,7 +219,7 @@ fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
 
 #[test]
 fn the_oldest_is_taken_first_however_the_look_meets_the_queueing() {
-    // All orders that there are: it is few steps.
+    // All possible orders: there are few steps.
     let scene = || {
         let link_state = Arc::new(LinkState::new().unwrap());
         let producer = {
@@ -246,7 +246,8 @@ fn a_frameset_is_taken_or_taken_back_but_never_both() {
             let link_state = Arc::clone(&link_state);
             thread::spawn(move || {
                 let back = link_state.take_back_oldest(crate::DropReason::DropOldest);
-                // The same slot again, if it is free: the reader must not take it for the one before.
+                // The same slot again, if it is free: the reader must not mistake it for the previous
+                // frameset.
                 if link_state.slot_is_free(0) {
                     link_state.publish(0, 0, 1);
                 }

@@ -4,10 +4,11 @@
 //!
 //! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
 //! that is what a [`Loan`] stands for. Publishing turns the loan into shares: a [`Published`] handle is the
-//! producer's own, for readers in its process, and each link state's word is one from the moment a [`LinkWriter`] queues
-//! the slot until its reader frees it. Shares only read. The slot is lent again only when the flag is clear and the word
-//! of every link is free that the pool was announced on, which comes before anything is queued there. A pool that
-//! takes the place of a smaller one has its flags and its links, because a word stands for the slot of either.
+//! producer's own, for readers in its process, and each link state's word is one from the moment a [`LinkWriter`]
+//! queues the slot until its reader frees it. Shares only read. The slot is lent again only when the flag is clear
+//! and the word of every link is free that the pool was announced on, which comes before anything is queued there. A
+//! pool that takes the place of a smaller one has its flags and its links, because a word stands for the slot of
+//! either.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -68,8 +69,8 @@ impl Slots {
 }
 
 impl SlotPool {
-    /// A pool of `slots` slots for up to `pixel_bytes` of pixels each, every page present. The `generation`
-    /// tells this pool from earlier ones of the same producer.
+    /// Creates a pool of `slots` slots for up to `pixel_bytes` of pixels each, with every page present. The
+    /// `generation` distinguishes this pool from earlier ones of the same producer.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -82,8 +83,8 @@ impl SlotPool {
         Self::with(pixel_bytes, generation, Arc::new(Slots { busy, links: Mutex::default() }))
     }
 
-    /// A pool of as many slots for more pixels, to be used instead of this one from now on. What is still in a
-    /// slot of this one keeps that of the other from being lent.
+    /// Creates a pool of as many slots for more pixels, which replaces this one. A slot that is still held in this pool
+    /// cannot be lent by the other.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -100,22 +101,22 @@ impl SlotPool {
         }))
     }
 
-    /// What a pool of `slots` slots for up to `pixel_bytes` of pixels each takes of memory, in bytes.
+    /// Returns the size in bytes of a pool of `slots` slots for up to `pixel_bytes` of pixels each.
     pub fn size_bytes(slots: usize, pixel_bytes: usize) -> usize {
         slots * (HEADER_BYTES + pixel_bytes.next_multiple_of(PAGE_BYTES))
     }
 
-    /// The most bytes of pixels that one slot holds.
+    /// Returns the capacity of one slot for pixels, in bytes.
     pub fn pixel_bytes(&self) -> usize {
         self.pixel_bytes
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.slots.busy.len()
     }
 
-    /// What a reader needs to know before the first frameset of this pool.
+    /// Returns the announcement of this pool, which a reader needs before its first frameset.
     fn news(&self) -> Result<Announcement, MemoryError> {
         Ok(Announcement::Pool {
             generation: self.generation,
@@ -128,7 +129,7 @@ impl SlotPool {
     /// Lends a free slot for a frameset with this header. Returns `None` when every slot is held.
     ///
     /// # Errors
-    /// When the header contradicts itself. It must also fit: see [`Self::pixel_bytes`].
+    /// If the header is inconsistent. It must also fit: see [`Self::pixel_bytes`].
     ///
     /// # Panics
     /// When the frameset is larger than a slot.
@@ -144,7 +145,7 @@ impl SlotPool {
     }
 }
 
-/// A slot held by this process, with what is in it.
+/// A slot held by this process, with its header and layout.
 struct Share {
     pool: Arc<SlotPool>,
     slot: usize,
@@ -166,16 +167,16 @@ impl Drop for Share {
     }
 }
 
-/// A slot to write a frameset into. Dropped without being published, it is free again.
+/// A slot to write a frameset into. If it is dropped unpublished, the slot is free again.
 pub struct Loan(Share);
 
 impl Loan {
-    /// The header that the loan was asked with.
+    /// Returns the header that was passed to `lend`.
     pub fn header(&self) -> &FrameSetHeader {
         &self.0.header
     }
 
-    /// The pixels of the frame at `index` of the header, to be written: they hold anything at first.
+    /// Returns the pixels of the frame at `index` of the header, to be written: their initial content is undefined.
     ///
     /// # Panics
     /// When there is no such frame.
@@ -199,16 +200,16 @@ impl Loan {
     }
 }
 
-/// A published frameset, as the producer's own process reads it.
+/// A published frameset, for readers in the producer's own process.
 pub struct Published(Share);
 
 impl Published {
-    /// What is known of the frameset beside its pixels.
+    /// Returns the frameset's header.
     pub fn header(&self) -> &FrameSetHeader {
         &self.0.header
     }
 
-    /// The pixels of the frame at `index` of the header.
+    /// Returns the pixels of the frame at `index` of the header.
     ///
     /// # Panics
     /// When there is no such frame.
@@ -221,18 +222,18 @@ impl Published {
 
 #[cfg(all(test, not(shuttle)))]
 impl Published {
-    /// The slot, and the generation of its pool.
+    /// Returns the slot, and the generation of its pool.
     pub(crate) fn place(&self) -> (usize, u16) {
         (self.0.slot, self.0.pool.generation)
     }
 
-    /// Whether a reader could do something with it.
+    /// Returns whether a reader has received the announcements for it.
     pub(crate) fn is_known_to(&self, writer: &LinkWriter) -> bool {
         writer.knows(&self.0.pool).is_ok_and(|all| all)
     }
 }
 
-/// The producer's end of one link to another process. It outlives the producer's lives and the reader's.
+/// The producer's end of one link to another process. It outlives instances of the producer and of the reader.
 pub struct LinkWriter {
     link_state: Arc<LinkState>,
     notifier: Notifier,
@@ -241,17 +242,17 @@ pub struct LinkWriter {
     capacity: usize,
 }
 
-/// What the reader has to know, and how much of it it was told.
+/// The announcements that the reader needs, and those that were sent.
 struct Told {
     announcements: Sender<Announcement>,
-    /// Whether it was told that this life began.
+    /// Whether the begin of this instance was announced.
     begun: bool,
     sources: Vec<Arc<CameraInfo>>,
-    /// The first of them that it was not told of.
+    /// The index of the first source that was not announced.
     next_source: usize,
-    /// Those that it has not forgotten, or is to be told of, and whether it was.
+    /// The pools that the reader keeps or needs, each with whether it was announced.
     pools: Vec<(Weak<SlotPool>, bool)>,
-    /// Announcements since it was last seen to have heard all.
+    /// Number of announcements since the reader had received all of them.
     unheard: u32,
 }
 
@@ -260,7 +261,7 @@ impl Told {
         self.begun && self.next_source == self.sources.len() && self.pools.iter().all(|(_, told)| *told)
     }
 
-    /// What it has to be told next.
+    /// Returns the next announcement.
     fn next(&mut self) -> Result<Option<Announcement>, MemoryError> {
         if !self.begun {
             self.begun = true;
@@ -273,7 +274,7 @@ impl Told {
         for (pool, told) in self.pools.iter_mut().filter(|(_, told)| !told) {
             let news = pool.upgrade().map(|pool| pool.news()).transpose()?;
             *told = true;
-            // Nothing will come of a pool that is gone.
+            // A pool that no longer exists has no framesets.
             if news.is_some() {
                 return Ok(news);
             }
@@ -283,7 +284,7 @@ impl Told {
 }
 
 impl LinkWriter {
-    /// The producer's end of a link whose reader queues at most `capacity` framesets.
+    /// Creates the producer's end of a link whose reader queues at most `capacity` framesets.
     pub fn new(
         link_state: Arc<LinkState>,
         notifier: Notifier,
@@ -302,29 +303,28 @@ impl LinkWriter {
         Self { link_state, notifier, told: Mutex::new(told), overflow, capacity }
     }
 
-    /// The link's accounting.
+    /// Returns the link state.
     pub fn link_state(&self) -> &Arc<LinkState> {
         &self.link_state
     }
 
-    /// What happens when the reader's queue is full.
+    /// Returns the behaviour for a full queue.
     pub fn overflow(&self) -> Overflow {
         self.overflow
     }
 
-    /// Begins a life of the producer: the reader forgets the cameras of the one before.
+    /// Begins an instance of the producer: the reader discards the cameras of the previous one.
     pub fn begin(&self) {
         let mut told = self.told();
         told.begun = false;
         told.sources.clear();
         told.next_source = 0;
         told.pools.clear();
-        // Without a pool there is nothing that the system could lack.
+        // This cannot fail, because no pool is announced.
         let _ = self.catch_up(&mut told);
     }
 
-    /// Tells the reader of a pool that it does not know, so that it has mapped and pre-faulted it when the first
-    /// frameset comes.
+    /// Announces a pool to the reader, so that the pool is mapped and pre-faulted before its first frameset.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.
@@ -332,8 +332,8 @@ impl LinkWriter {
         self.knows(pool).map(drop)
     }
 
-    /// Whether the reader was told of a pool, and of all cameras. One that has to hear what it was told before is
-    /// told no more.
+    /// Announces a pool if necessary, and returns whether it and all cameras were announced. Nothing is announced to
+    /// a reader with too many unreceived announcements.
     fn knows(&self, pool: &Arc<SlotPool>) -> Result<bool, MemoryError> {
         let mut told = self.told();
         if !told.pools.iter().any(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pool))) {
@@ -346,19 +346,18 @@ impl LinkWriter {
         self.catch_up(&mut told)
     }
 
-    /// Tells the reader of the next camera whose framesets will come; the first has number 0.
+    /// Announces the next camera whose framesets will follow; the first has number 0.
     pub fn announce_source(&self, info: &Arc<CameraInfo>) {
         let mut told = self.told();
         told.sources.push(Arc::clone(info));
-        // What a pool lacks is said when a frameset is published.
+        // An error for a pool is reported when a frameset is published.
         let _ = self.catch_up(&mut told);
     }
 
-    /// Goes on with another reader in the place of the one before, whose `absence` ends: it is told everything
-    /// that it has to know.
+    /// Continues with a new reader, which ends the `absence` of the previous one, and announces everything to it.
     ///
     /// # Errors
-    /// When the system has no descriptors or addresses left. The reader stays away.
+    /// If the system has no descriptors or addresses left. The reader stays absent.
     pub fn relink(&self, announcements: Sender<Announcement>, absence: Absence) -> Result<(), MemoryError> {
         let mut told = self.told();
         told.announcements = announcements;
@@ -366,28 +365,28 @@ impl LinkWriter {
         told.next_source = 0;
         told.pools.iter_mut().for_each(|(_, told)| *told = false);
         told.unheard = 0;
-        // Whatever the one before has not heard: nobody has told this one anything.
+        // The new reader has received nothing, whatever the previous one did not receive.
         self.tell(&mut told, Announcement::Begin);
         self.catch_up(&mut told)?;
         self.link_state.set_reader_back(absence);
         Ok(())
     }
 
-    /// Whether the next frameset would be queued without dropping one. A reader that has to hear of this life
-    /// first has no room.
+    /// Returns whether the next frameset would be queued without dropping one. A reader that has not received this
+    /// instance's announcements has no room.
     pub fn has_room(&self) -> bool {
         self.link_state.reader_gone()
             || self.link_state.queued() < self.capacity
                 && self.catch_up(&mut self.told()).is_ok_and(|all| all)
     }
 
-    /// Says that nothing more will come.
+    /// Marks the link as ended by the producer.
     pub fn end(&self) {
         self.link_state.end();
         self.notifier.notify();
     }
 
-    /// Takes back the oldest frameset that still waits, if the policy allows that.
+    /// Takes back the oldest queued frameset if the policy is `DropOldest`.
     pub fn take_back_oldest(&self) -> bool {
         let _step = self.link_state.producer_step();
         self.take_back()
@@ -402,8 +401,9 @@ impl LinkWriter {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the reader what it was not told yet, as far as it listens; whether that was all. It has to hear all of
-    /// a life before it is told of the next one: only the memory of these two waits in the channel.
+    /// Sends outstanding announcements as far as the reader receives them; returns whether all were sent. The reader
+    /// has to receive all announcements of an instance before those of the next one: so the channel holds the memory
+    /// of at most two instances.
     fn catch_up(&self, told: &mut Told) -> Result<bool, MemoryError> {
         if told.is_all() {
             return Ok(true);
@@ -420,7 +420,7 @@ impl LinkWriter {
         Ok(told.is_all())
     }
 
-    /// Tells and wakes the reader. One that is gone hears nothing, and needs nothing.
+    /// Sends an announcement and wakes the reader, unless it has ended.
     fn tell(&self, told: &mut Told, news: Announcement) {
         if !self.link_state.reader_ended() && told.announcements.send(news).is_ok() {
             told.unheard += 1;
@@ -437,7 +437,7 @@ impl LinkWriter {
         let step = self.link_state.producer_step();
         self.link_state.count_produced();
         if knows.is_err() {
-            // The reader could do nothing with it.
+            // The reader could not map it.
             self.link_state.count_dropped(DropReason::NoSlot);
             return;
         }
@@ -447,7 +447,7 @@ impl LinkWriter {
             return;
         }
         if knows.is_ok_and(|all| !all) {
-            // Nor with this, until it goes on.
+            // The reader cannot map it until it receives announcements again.
             self.link_state.count_dropped(DropReason::DropNewest);
             return;
         }
@@ -456,11 +456,11 @@ impl LinkWriter {
                 self.link_state.count_dropped(DropReason::DropNewest);
                 return;
             }
-            // There is nothing to take back when the reader has just taken it all: then there is room.
+            // If the reader has just emptied the queue, there is nothing to take back, but room.
             self.take_back();
         }
         self.link_state.publish(*slot, pool.generation, header.sequence);
-        // A reader that went since the look above may have swept before this frameset was there.
+        // A reader that left since the check above may have emptied its queue before this frameset was in it.
         if self.link_state.reader_gone() {
             self.link_state.take_back_all();
         }

@@ -1,8 +1,8 @@
-//! A reader's process that writes where it may only read: it dies, and its producer's pixels are what they were.
+//! A reader's process that writes to read-only memory: it is killed, and its producer's pixels are unchanged.
 //!
-//! This binary is that process, when a handshake has started it; otherwise it is the test.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
-#![allow(unsafe_code)] // It does what nobody may.
+//! If a handshake has started it, this binary is that process; otherwise it runs the test.
+#![allow(clippy::unwrap_used)] // An error fails the test.
+#![allow(unsafe_code)] // The test violates the memory protection.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
@@ -32,13 +32,13 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
 }
 
-/// Returns when it was not stopped, or found something else than it should.
+/// Only returns if the write was not prevented, or an unexpected value was found.
 fn write_where_it_may_not((link_state, announcements): Greeting) -> ExitCode {
     let mut reader = LinkReader::new(Arc::new(LinkState::received(link_state).unwrap()), announcements);
     let lease = reader.take().unwrap().unwrap();
     if lease.frame(0).iter().all(|&pixel| pixel == PIXEL) {
         let pixel = lease.frame(0).as_ptr().cast_mut();
-        // SAFETY: none. That it cannot be done is what is tested.
+        // SAFETY: none. The test checks that the write is prevented.
         unsafe { pixel.write_volatile(!PIXEL) };
     }
     ExitCode::FAILURE
@@ -74,7 +74,7 @@ fn corrupts_nothing() {
 
     assert!(published.frame(0).iter().all(|&pixel| pixel == PIXEL));
     drop(published);
-    // Its lease holds the slot until the supervisor gives it back.
+    // Its lease holds the slot until the supervisor reclaims it.
     assert!(pool.lend(&header).unwrap().is_none());
     link_state.set_reader_away();
     assert!(link_state.settle(Deaths { reader: true, producer: false }, 1));

@@ -1,8 +1,8 @@
-//! Processes that meet their starter while somebody else gets in between: nobody hangs, nobody is hijacked.
+//! Handshakes with an unknown peer in between: no process hangs, and none is hijacked.
 //!
-//! This binary is the process that is greeted, when a handshake has started it; otherwise it is the tests. A
-//! stranger is as strong as one can be: of the same user, and there before the starter.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+//! If a handshake has started it, this binary is the started process; otherwise it runs the tests. The unknown peer
+//! is as powerful as possible: it has the same user, and connects before the starter.
+#![allow(clippy::unwrap_used)] // An error fails the test.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};
@@ -16,17 +16,17 @@ use camrig_ipc::handshake::{self, Handshake, Lifeline};
 use ipc_channel::ipc::IpcSender;
 use libtest_mimic::{Arguments, Trial};
 
-/// Whoever waits for longer than this waits for something that will not come.
+/// Upper bound for any wait; longer means that the event will not happen.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// For who will wait in vain.
+/// Timeout for waits that are expected to fail.
 const SHORT: Duration = Duration::from_millis(500);
 
 const A_STRANGER: &str = "a peer connected to its socket";
 const NOBODY: &str = "nobody greeted it within 0.5 s";
 const GREETING: &str = "hello";
 
-/// Makes the process one that does not speak this version of the protocol: its first bytes, as numbers.
+/// Makes the process speak another protocol or version: its first bytes, as numbers.
 const HELLO_VARIABLE: &str = "CAMRIG_TEST_HELLO";
 
 fn main() -> ExitCode {
@@ -82,25 +82,25 @@ fn main() -> ExitCode {
             refuses_its_starter(&[0xff; 64], "the process that started it does not speak camrig's protocol");
         }),
     ];
-    // One after the other: a test counts the descriptors of this process.
+    // Sequentially: a test counts the file descriptors of this process.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Somebody who connects to the socket of a started process.
+/// An unknown peer that connects to the socket of a started process.
 #[derive(Clone, Copy)]
 enum Stranger {
     Garbage,
     HangsUp,
-    /// With a greeting that lacks only the secret.
+    /// Sends a greeting that lacks only the secret.
     Greets,
     Silent,
-    /// Silent as well, as soon as there is room for him.
+    /// Also silent, but connects as soon as there is room.
     Pushing,
 }
 
 impl Stranger {
-    /// Connects, and says what he has to say. Who comes when the socket is gone was not the first.
+    /// Connects and sends its data. Returns `None` if the socket no longer exists, because another peer was first.
     fn connect(self, socket: &Path) -> Option<IpcSender<u8>> {
         let socket = socket.to_str().unwrap().to_owned();
         match self {
@@ -119,7 +119,7 @@ impl Stranger {
     }
 }
 
-/// A process that was started and is not greeted yet.
+/// A process that was started and has not been greeted yet.
 struct Guest {
     child: Child,
     folder: PathBuf,
@@ -146,7 +146,7 @@ fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Guest {
-    /// Its socket, once it listens there: before that it is in the file system already, and refuses everybody.
+    /// Returns its socket when it listens: before, the file already exists, but connections are refused.
     fn socket(&self) -> PathBuf {
         wait_for("the socket", || {
             let mut folders = std::fs::read_dir(&self.folder).ok()?.flatten();
@@ -154,7 +154,7 @@ impl Guest {
         })
     }
 
-    /// Its exit code and what it said, once it has ended by itself; its folder is gone then.
+    /// Returns its exit code and output after it has ended by itself; its folder has then been removed.
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("the end of the process", || self.child.try_wait().unwrap());
         let said = std::io::read_to_string(self.child.stdout.take().unwrap()).unwrap();
@@ -163,7 +163,7 @@ impl Guest {
     }
 }
 
-/// Whether the kernel's list of Unix sockets has the flag of a listener (`__SO_ACCEPTCON`) for this path.
+/// Returns whether the kernel's list of Unix sockets contains a listener (`__SO_ACCEPTCON`) for this path.
 fn listens(socket: &Path) -> bool {
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
     let socket = socket.to_str().unwrap();
@@ -205,12 +205,12 @@ fn refused(strangers: &[Stranger], reason: &str) {
 
 const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x02\0\0\0";
 
-/// In a process that speaks no or another protocol: says this, and waits for the end of its starter.
+/// Runs a process that speaks no protocol or another one: sends these bytes, and waits for the end of its starter.
 fn say(hello: &str) -> ExitCode {
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
     let hello: Vec<u8> = hello.split(' ').map(|number| number.parse().unwrap()).collect();
     socket.write_all(&hello).unwrap();
-    // Up to the end, or an error, which is one as well.
+    // Until the end, or an error, which also means the end.
     let _ = socket.read_to_end(&mut Vec::new());
     ExitCode::SUCCESS
 }
@@ -240,7 +240,7 @@ fn says_too_little() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// A worker whose starter begins with `hello` says its own, and why it ends.
+/// A worker whose starter sends `hello` sends its own hello, and the reason why it exits.
 fn refuses_its_starter(hello: &[u8], reason: &str) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.write_all(hello).unwrap();
@@ -250,7 +250,7 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let mut child = command.spawn().unwrap();
     drop(command);
     let mut said = Vec::new();
-    // What is left of our words makes an error of the end.
+    // Unread bytes of this side turn the end into an error.
     let _ = ours.read_to_end(&mut said);
     assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{1}\0\0\0{reason}\n"));
     assert_eq!(child.wait().unwrap().code(), Some(1));
@@ -267,7 +267,7 @@ fn comes_later() {
     let (handshake, guest) = start(WATCHDOG);
     let socket = guest.socket();
     let lifeline = greet(handshake).unwrap();
-    // The socket may be gone already.
+    // The socket may already have been removed.
     Stranger::Greets.connect(&socket);
     assert_eq!(guest.end(), (Some(0), format!("{GREETING}\n")));
     drop(lifeline);

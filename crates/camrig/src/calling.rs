@@ -1,7 +1,7 @@
 //! Processors and actors of the user's own, called with their inputs.
 //!
-//! A [`Processor`] handles its inputs as a stream, called directly. An actor of the user's own is sent each
-//! frameset as a message and answers, possibly later, when it is ready for the next one.
+//! A [`Processor`] handles its inputs as a stream, called directly. A user-defined actor is sent each frameset as a
+//! message and responds, possibly later, when it is ready for the next one.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use crate::inputs::Inputs;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor};
 
-/// How long an actor that has no more input may go on with what it is doing before it is stopped.
+/// Time that an actor without further input may continue its work before it is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A processor or an actor that runs on this thread: ready when it has ended.
+/// A processor or an actor that runs on this thread: completes when it has ended.
 pub(crate) type Instance = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// Starts a processor on this thread, which must run an actix system.
@@ -38,7 +38,7 @@ pub(crate) fn start_processor<I: Input>(
     });
     let mut context = Context::<ProcessorActor<I>>::new();
     context.add_stream(input);
-    // Not `Actor::start`: the task's handle tells how the actor ended, a panic included.
+    // Not `Actor::start`: the task's handle reports how the actor ended, including a panic.
     let ended = actix::spawn(context.into_future(actor));
     Box::pin(async move {
         ended.await.map_err(failure::of_task)?;
@@ -49,7 +49,7 @@ pub(crate) fn start_processor<I: Input>(
 /// Starts an actor on this thread, which must run an actix system.
 ///
 /// # Errors
-/// When the system has no room for a thread that waits for the actor's inputs.
+/// If a thread for receiving the actor's inputs cannot be created.
 pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Result<Instance, ProcessorError>
 where
     A: Actor<Context = Context<A>> + Handler<FrameSet>,
@@ -64,7 +64,7 @@ where
 struct ProcessorActor<I> {
     processor: Box<dyn Processor<I>>,
     output: ProcessorOutput,
-    /// What made it stop, if something did: a stream has no caller to return it to.
+    /// The error that stopped it, if any: a stream has no caller to return it to.
     error: Rc<RefCell<Option<ProcessorError>>>,
 }
 
@@ -89,7 +89,7 @@ impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
     }
 }
 
-/// Gives an actor one frameset after another until the inputs or the actor end.
+/// Sends an actor one frameset after another until the inputs or the actor end.
 async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) -> Result<(), Failure>
 where
     A: Actor<Context = Context<A>> + Handler<FrameSet>,
@@ -97,12 +97,12 @@ where
     while let Some(frameset) = inputs.next().await.map_err(Failure::new)? {
         match address.send(frameset).await {
             Ok(answer) => answer.map_err(Failure::new)?,
-            // The actor stopped by itself, or panicked: its task knows.
+            // The actor stopped or panicked: its task has the reason.
             Err(MailboxError::Closed | MailboxError::Timeout) => break,
         }
     }
-    // An actor whose last address is gone stops when it has done what it was doing, which a timer never has:
-    // then it is stopped, by the drop of its context.
+    // An actor without any address stops after finishing its work, which never happens with a timer: it is then
+    // stopped by dropping its context.
     drop(address);
     if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
         return ended.map_err(failure::of_task);

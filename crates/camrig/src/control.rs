@@ -1,3 +1,3 @@
-//! What crosses the boundary between processes: see [`camrig_ipc::protocol`].
+//! Messages between processes: see [`camrig_ipc::protocol`].
 
 pub(crate) use camrig_ipc::protocol::{ActorCommand, ActorEvent, ActorPart, Part, Setup, WorkerCommand};

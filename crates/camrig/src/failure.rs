@@ -1,4 +1,4 @@
-//! How an actor failed, made of what its thread or its driver says.
+//! Failures of actors, derived from the errors of their threads and drivers.
 
 use std::any::Any;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 use crate::error::DriverError;
 use crate::logging;
 
-/// Returns the failure of a task that did not end by itself.
+/// Returns the failure of a task that panicked or was cancelled.
 pub(crate) fn of_task(error: JoinError) -> Failure {
     match error.try_into_panic() {
         Ok(panic) => of_panic(&*panic),

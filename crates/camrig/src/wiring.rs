@@ -1,7 +1,7 @@
-//! What the actors of a topology are connected with: link states, counters, notifiers and channels, and the parts of each
-//! process that are made of them, at the start and whenever a process takes the place of one that died.
+//! The connections of a topology's actors: link states, counters, notifiers and channels, and the parts of each process
+//! that contain them, at the start and whenever a process replaces one that crashed.
 //!
-//! It deliberately starts nothing: parts go to hosts, and what the supervisor keeps sees every count.
+//! This module starts no processes: parts are passed to hosts, and the supervisor keeps access to all counts.
 
 use std::io;
 use std::sync::Arc;
@@ -14,51 +14,51 @@ use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
 use crate::topology::{ActorSpec, LinkSpec, Topology};
 
-/// What the supervisor keeps of a rig: every count, whoever lives or dies.
+/// The supervisor's view of a rig: all counts, independent of the processes.
 pub(crate) struct Rig {
     /// By actor.
     pub(crate) actor_counters: Vec<ActorCounters>,
-    /// By actor: those whose inputs are matched.
+    /// By actor; `None` unless its inputs are matched.
     pub(crate) match_stats: Vec<Option<MatchStats>>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
-    /// By process; none where no link comes from another process.
+    /// By process; `None` if no link comes from another process.
     notifiers: Vec<Option<Arc<Notifier>>>,
     /// The name of its status socket.
     name: String,
-    /// A camera ends after so many framesets.
+    /// A camera ends after this number of framesets.
     framesets: Option<u64>,
 }
 
-/// A link as the supervisor sees it.
+/// The supervisor's view of a link.
 pub(crate) struct RigLink {
     pub(crate) link_state: LinkState,
-    /// Which ends have died, as long as the link state is not settled.
+    /// The ends that have died, until the link state is settled.
     deaths: Deaths,
-    /// That of the reader's process that died last.
+    /// Absence of the reader's process that died last.
     absence: Absence,
-    /// None for a link within one process.
+    /// `None` for a link within one process.
     remote: Option<Remote>,
 }
 
-/// What a link between two processes has beside its link state.
+/// Additional state of a link between two processes.
 struct Remote {
     /// Wakes the reader's process.
     notifier: Arc<Notifier>,
     announcements: Sender<Announcement>,
-    /// The reader's end; `None` once it was sent to the reader's process.
+    /// The reader's end; `None` once it has been sent to the reader's process.
     receiver: Option<Receiver<Announcement>>,
 }
 
 impl RigLink {
-    /// In the place of a producer that died: nothing more will come.
+    /// Marks the end of the link in place of a crashed producer.
     pub(crate) fn end(&self) {
         self.link_state.end();
         self.remote.iter().for_each(|remote| remote.notifier.notify());
     }
 
-    /// Adds the parts of those ends that live in the process that begins. Returns the command that the process of
-    /// a living producer gets when the reader is another one than before.
+    /// Adds the parts of the ends in the starting process. Returns the command for the process of a running
+    /// producer if the reader was replaced.
     fn begin(
         &mut self,
         spec: &LinkSpec,
@@ -80,7 +80,7 @@ impl RigLink {
         Ok(relink)
     }
 
-    /// The part of a link within the process. A producer goes on counting for a reader that has ended.
+    /// Creates the part of a link within the process. A producer continues to count for a reader that has ended.
     fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
         if ends.to == End::Here {
             self.link_state.set_reader_back(self.absence);
@@ -97,7 +97,7 @@ impl RigLink {
         }))
     }
 
-    /// The part of the producer's process.
+    /// Creates the part of the producer's process.
     fn output_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
         let Some(remote) = &self.remote else { return Ok(None) };
         let part = Part::Output {
@@ -109,16 +109,16 @@ impl RigLink {
             overflow: spec.overflow,
             queue: spec.queue,
         };
-        // A reader that is there receives this producer's announcements. Its absence was to end with the relink of
-        // the producer before, which may have died without it.
+        // A running reader receives this producer's announcements. Its absence would have ended with the
+        // relink of the previous producer, which may have crashed before it.
         if ends.to == End::There {
             self.link_state.set_reader_back(self.absence);
         }
         Ok(Some(part))
     }
 
-    /// Makes another channel where the reader's end of the one before died with its process, and returns the command
-    /// that tells a living producer of it.
+    /// Creates another channel if the reader's end of the previous one was lost with its process, and returns the
+    /// command that announces it to a running producer.
     fn renew_reader(&mut self, ends: &Ends<'_>) -> io::Result<Option<WorkerCommand>> {
         let Some(remote) = self.remote.as_mut().filter(|remote| remote.receiver.is_none()) else {
             return Ok(None);
@@ -134,7 +134,7 @@ impl RigLink {
         Ok(None)
     }
 
-    /// The part of the reader's process.
+    /// Creates the part of the reader's process.
     fn input_part(&mut self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
         let link_state = self.link_state.share().map_err(io::Error::other)?;
         let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
@@ -142,17 +142,18 @@ impl RigLink {
         Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
     }
 
-    /// Whether an end has died and the link state is not settled.
+    /// Returns whether an end has died and the link state is not settled.
     pub(crate) fn has_deaths(&self) -> bool {
         self.deaths != Deaths::default()
     }
 
-    /// The producer's process is gone.
+    /// Notes that the producer's process has ended.
     pub(crate) fn producer_died(&mut self) {
         self.deaths.producer = true;
     }
 
-    /// The reader's process is gone: nothing is queued for it any more, and another one hears elsewhere.
+    /// Notes that the reader's process has ended: nothing more is queued for it, and its successor uses another
+    /// channel.
     pub(crate) fn reader_died(&mut self) {
         self.deaths.reader = true;
         self.absence = self.link_state.set_reader_away();
@@ -161,8 +162,8 @@ impl RigLink {
         }
     }
 
-    /// Makes good what died with an end, or leaves it for another try. `produced` is what the producer has
-    /// made.
+    /// Settles the link state after an end has died, or leaves it for a later attempt. `produced` is the number of
+    /// framesets produced.
     pub(crate) fn settle(&mut self, produced: u64) {
         if self.link_state.settle(self.deaths, produced) {
             self.deaths = Deaths::default();
@@ -170,14 +171,14 @@ impl RigLink {
     }
 }
 
-/// The parts of a process that begins, and the commands to other processes that follow from them.
+/// The parts of a starting process, and the resulting commands to other processes.
 #[derive(Default)]
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
     pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
 }
 
-/// How the ends of a link relate to a process that begins.
+/// The ends of a link relative to a starting process.
 struct Ends<'a> {
     id: LinkId,
     /// The producer's name.
@@ -186,22 +187,22 @@ struct Ends<'a> {
     to: End,
 }
 
-/// Where the actor at the end of a link is, as seen from a process that begins.
+/// Location of the actor at the end of a link, relative to a starting process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It is about to begin with the process.
+    /// In the starting process.
     Here,
-    /// It is in another process, which takes commands.
+    /// In another process that accepts commands.
     There,
-    /// It has ended, or its process takes no commands.
+    /// Ended, or in a process that does not accept commands.
     Gone,
 }
 
 impl Rig {
-    /// Makes everything that the actors of a topology are connected with.
+    /// Creates all connections of a topology's actors.
     ///
     /// # Errors
-    /// When the system has no descriptors or memory left.
+    /// If there are not enough file descriptors or memory.
     pub(crate) fn new(topology: &Topology, name: &str, framesets: Option<u64>) -> io::Result<Self> {
         camrig_ipc::prepare()?;
         let actor_counters = topology
@@ -240,11 +241,11 @@ impl Rig {
         Ok(Self { actor_counters, match_stats, links, notifiers, name: name.to_owned(), framesets })
     }
 
-    /// Returns the parts of the actors of `process` that are `alive`, and the commands to other processes that follow
-    /// from them. `is_there` says whether a process takes commands.
+    /// Returns the parts of the `alive` actors of `process`, and the resulting commands to other processes.
+    /// `is_there` returns whether a process accepts commands.
     ///
     /// # Errors
-    /// When the system has no descriptors left. The process has to end then, and to be started again.
+    /// If there are not enough file descriptors. The process must then be ended and restarted.
     pub(crate) fn begin(
         &mut self,
         topology: &Topology,

@@ -1,7 +1,7 @@
-//! A worker: a process that the supervisor started to host some of the actors.
+//! A worker: a process started by the supervisor to host some of the actors.
 //!
-//! It hears orders on one channel and knows nothing else of the rig. When that channel closes, the
-//! supervisor is gone, and so is the worker: no orphan outlives its rig.
+//! It receives orders on one channel and has no other knowledge of the rig. If that channel closes, the supervisor has
+//! ended, and the worker exits: no orphan outlives its rig.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,14 @@ use crate::host::{Host, Hosted};
 use crate::logging;
 use crate::registry::Registry;
 
-/// Lives as a worker until the supervisor orders the end, or is gone.
+/// Runs as a worker until the supervisor orders the end, or has ended.
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     let Setup { process, commands, events } = setup;
     logging::init(&process);
     // Actors report from their own threads; a sender is not `Sync`.
     let events = Arc::new(Mutex::new(events));
     let report = move |event: ActorEvent| {
-        // Fails only when the supervisor is gone, which ends this process anyway.
+        // Only fails if the supervisor has ended, which ends this process anyway.
         let _ = events.lock().unwrap_or_else(PoisonError::into_inner).send(event);
     };
     let mut host = Host::default();
@@ -53,7 +53,7 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
                 }
             }
             Ok(WorkerCommand::Exit) => std::process::exit(0),
-            // The supervisor is gone: end at once, whatever the actors do.
+            // The supervisor has ended: exit immediately, whatever the actors do.
             Err(ReceiveError::Disconnected) => std::process::exit(1),
             Err(error) => {
                 log::error!("a command of the supervisor is lost: {error}");

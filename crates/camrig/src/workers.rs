@@ -1,6 +1,6 @@
-//! Worker processes, from the supervisor's side: started, told, watched, ended.
+//! Worker processes from the supervisor's side: start, commands, monitoring, termination.
 //!
-//! It deliberately knows no actor: what a worker says is passed on, and that it ended is said once.
+//! This module has no knowledge of actors: it forwards a worker's messages, and reports its end once.
 
 use std::io::ErrorKind;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,32 +16,32 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use crate::control::{ActorEvent, Setup, WorkerCommand};
 use crate::ids::ProcessId;
 
-/// What a worker tells the supervisor, and its end.
+/// A message of a worker, or its end.
 pub(crate) enum WorkerEvent {
-    /// It is there.
+    /// The worker is ready.
     Hello(Sender<WorkerCommand>),
-    /// Something happened to one of its actors.
+    /// An event of one of its actors.
     Actor(ActorEvent),
-    /// It ended, for this reason; always the last event.
+    /// The worker ended for this reason; always the last event.
     Exited(String),
 }
 
-/// A process that the supervisor started.
+/// A process started by the supervisor.
 pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
     orders: Option<SyncSender<WorkerCommand>>,
 }
 
-/// Orders beside those that it begins with that a worker need not have taken yet: the channel to it holds some
-/// hundred more. Each may hold a descriptor.
+/// Maximum number of pending orders of a worker in addition to the initial ones: the channel to it buffers some hundred
+/// more. Each may contain a file descriptor.
 const ORDERS: usize = 64;
 
 impl Worker {
-    /// Starts the same program as a worker called `process`; everything that it says goes to `events`.
+    /// Starts the same program as a worker called `process`; its messages are sent to `events`.
     ///
     /// # Errors
-    /// When the system cannot start another process.
+    /// If the process cannot be created.
     pub(crate) fn start<E: From<(ProcessId, WorkerEvent)> + Send + 'static>(
         id: ProcessId,
         process: &str,
@@ -51,9 +51,9 @@ impl Worker {
         let (told, answers) = channel()?;
         let greeting = Setup { process: process.to_owned(), commands: ordered, events: told };
         let mut command = Command::new("/proc/self/exe");
-        // The same file, also when it was replaced meanwhile; the name and arguments are for `ps`.
+        // The running executable, even if its file was replaced; name and arguments are for `ps`.
         command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
-        // Ctrl-C on the terminal reaches the supervisor only: it stops the rig in order.
+        // Ctrl-C in the terminal only reaches the supervisor, which stops the rig in an orderly way.
         command.process_group(0);
         let handshake = Handshake::prepare(&mut command)?;
         let child = command.spawn()?;
@@ -62,7 +62,7 @@ impl Worker {
         let child = Arc::new(Mutex::new(child));
         let (watched, process) = (Arc::clone(&child), process.to_owned());
         std::thread::Builder::new().name(process.clone()).spawn(move || {
-            // An error of `tell` means that nobody is left to hear: the supervisor is ending.
+            // If `tell` fails, there is no receiver: the supervisor is ending.
             let tell = |event| events.send(E::from((id, event))).is_ok();
             let met = handshake.greet(greeting).map(|_lifeline| {
                 let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
@@ -70,7 +70,7 @@ impl Worker {
             let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
             let status = lock(&watched).wait();
             tell(WorkerEvent::Exited(match unmet {
-                // Otherwise its status tells how it ended.
+                // Otherwise its exit status shows how it ended.
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
                     format!("cannot be connected: {error}")
                 }
@@ -84,11 +84,11 @@ impl Worker {
         self.pid
     }
 
-    /// Notes where the worker hears orders, and gives it the first ones. Whatever it does, giving an order never
-    /// waits: a thread of its own does.
+    /// Sets the worker's command channel and sends the initial orders. Sending an order never blocks, whatever
+    /// the worker does, because a separate thread sends it.
     ///
     /// # Errors
-    /// When the system has no room for a thread.
+    /// If a thread cannot be created.
     pub(crate) fn greet(
         &mut self,
         orders: Sender<WorkerCommand>,
@@ -99,7 +99,8 @@ impl Worker {
         std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
             while let Ok(order) = given.recv() {
                 if orders.send(order).is_err() {
-                    // It is gone, or would miss an order: its end is an event of its own.
+                    // It has ended, or would miss an order: its end is reported as a separate
+                    // event.
                     return drop(lock(&child).kill());
                 }
             }
@@ -111,8 +112,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives an order. A worker that is gone takes none, and one that has not taken any for so long is ended: its
-    /// end is an event of its own.
+    /// Sends an order. A worker that has ended receives none, and one whose queue is full is killed: its end is
+    /// reported as a separate event.
     pub(crate) fn order(&self, order: WorkerCommand) {
         if let Some(orders) = &self.orders
             && orders.try_send(order).is_err()
@@ -121,24 +122,24 @@ impl Worker {
         }
     }
 
-    /// The signal that has stopped it, as long as it is stopped.
+    /// Returns the signal that has stopped it, while it is stopped.
     pub(crate) fn stopped_by(&self) -> Option<String> {
         let pid = WaitId::Pid(Pid::from_raw(self.pid as i32)?);
-        // Only looked at: its end stays to be waited for.
+        // Only a query: its end can still be waited for.
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error means that it has ended.
         let signal = waitid(pid, options).ok().flatten()?.stopping_signal()?;
         Some(format!("{signal}{}", signal_name(signal)))
     }
 
-    /// Ends the process at once.
+    /// Kills the process.
     pub(crate) fn kill(&self) {
-        // Fails only when it has ended already.
+        // Only fails if it has already ended.
         let _ = lock(&self.child).kill();
     }
 }
 
-/// A supervisor that ends for whatever reason leaves no worker behind.
+/// Ensures that a supervisor leaves no worker behind, however it ends.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
@@ -149,7 +150,7 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes on what the worker says, until it is gone or nobody is left to hear.
+/// Forwards the worker's messages until it has ended or there is no receiver.
 fn listen(answers: &Receiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) -> bool {
     while let Ok(event) = answers.receive() {
         if !tell(WorkerEvent::Actor(event)) {
@@ -159,12 +160,12 @@ fn listen(answers: &Receiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) ->
     true
 }
 
-/// Returns ` (SIGKILL)` for 9; nothing for a number that the system does not name, such as a real-time signal.
+/// Returns ` (SIGKILL)` for 9; empty for a signal without a name, such as a real-time signal.
 fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map(|signal| format!(" ({signal})")).unwrap_or_default()
 }
 
-/// How a process ended, in words.
+/// Describes how a process ended.
 fn describe(status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.signal(), status.code()) {

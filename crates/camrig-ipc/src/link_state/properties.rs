@@ -1,11 +1,11 @@
-//! Whatever the ends of links do, in whatever order, and wherever they die: the accounting is exact, and no slot
-//! has two owners.
+//! Property tests: for any sequence of operations and crashes of the ends of links, the accounting is exact, and no
+//! slot has two owners.
 //!
-//! One producer and two readers act by turns, through the ends that a rig has. A death leaves an end where it was,
-//! also between a word and its count; then the supervisor's part follows, and perhaps another life. Who owns a
-//! slot shows in its pixels: each loan is filled with a stamp of its own at once, so that a slot with two owners
-//! shows the wrong one.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+//! One producer and two readers take turns, through the ends used in a rig. A crash leaves an end in its current
+//! state, even between a word and its count; it is followed by the supervisor's cleanup, and possibly by a new
+//! instance. The owner of a slot is visible in its pixels: each loan is immediately filled with a unique stamp, so
+//! that a slot with two owners contains the wrong one.
+#![allow(clippy::unwrap_used)] // An error fails the test.
 
 use std::mem::{forget, take};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const READERS: usize = 2;
 const SMALL: u32 = 64;
 const LARGE: u32 = 96;
 
-/// Something that one of the ends does, or that happens to it.
+/// An operation of one of the ends, or an event.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Lend {
@@ -53,7 +53,7 @@ enum Act {
     Resume {
         reader: usize,
     },
-    /// Another life of the producer in the same process.
+    /// Another instance of the producer in the same process.
     BeginAgain,
     ProducerDies {
         link: usize,
@@ -63,11 +63,11 @@ enum Act {
         reader: usize,
         at: ReaderAt,
     },
-    /// The supervisor notices who died, and the dead begin another life.
+    /// The supervisor cleans up after the crashed ends, which start new instances.
     Revive,
 }
 
-/// How far a producer came with a frameset on a link.
+/// Progress of a producer with a frameset on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ProducerAt {
     Between,
@@ -79,7 +79,7 @@ enum ProducerAt {
     Queued,
 }
 
-/// How far a reader came with a frameset.
+/// Progress of a reader with a frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReaderAt {
     Between,
@@ -128,7 +128,7 @@ struct Producer {
     published: Vec<Published>,
 }
 
-/// A link as its supervisor sees it, its reader's process, and what it must have counted.
+/// A link as seen by its supervisor, its reader's process, and the expected counts.
 struct Link {
     state: LinkState,
     announcements: Sender<Announcement>,
@@ -186,7 +186,7 @@ impl Link {
         ))
     }
 
-    /// As `Inputs` of a rig do it: one step, from the word to the count.
+    /// Like `Inputs` of a rig: one step, from the word to the count.
     fn take(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return false };
         let link_state = Arc::clone(reader.end.link_state());
@@ -207,13 +207,13 @@ impl Link {
             forget(self.state.reader_step());
         }
         if at >= ReaderAt::Taken && !self.state.reader_gone() && self.state.take().is_some() {
-            // Nobody counts it.
+            // It is never counted.
             if at == ReaderAt::Counted {
                 self.state.count_delivered(Duration::ZERO);
                 self.delivered += 1;
             }
         }
-        // Clones are one lease.
+        // Clones share one lease.
         reader.leases.into_iter().filter_map(Arc::into_inner).for_each(Lease::forget);
         self.deaths.reader = true;
     }
@@ -298,7 +298,7 @@ impl Rig {
         }
     }
 
-    /// As an output does it.
+    /// Like an output.
     fn lend(&mut self, width: u32) {
         let Some(producer) = &mut self.producer else { return };
         self.stamp += 1;
@@ -389,7 +389,7 @@ impl Rig {
         }
     }
 
-    /// As the supervisor does it.
+    /// Like the supervisor.
     fn bury(&mut self) {
         for link in &mut self.links {
             if link.deaths.reader {
@@ -425,7 +425,7 @@ impl Rig {
         }
     }
 
-    /// Checks what has to hold whenever nobody is in a step.
+    /// Checks the invariants that hold between steps.
     fn check(&self) {
         for (number, link) in self.links.iter().enumerate() {
             let counts = link.state.counts();
@@ -448,7 +448,7 @@ impl Rig {
         published.for_each(|published| assert_stamped(published.header(), published.frame(0)));
     }
 
-    /// Nothing more is produced, and what is there is read: nothing is in flight, and every slot is free.
+    /// Stops production and reads everything: then nothing is in flight, and every slot is free.
     fn drain(&mut self) {
         self.revive();
         for link in &mut self.links {
@@ -468,7 +468,7 @@ impl Rig {
     }
 }
 
-/// Whether a producer whose readers ask it to block would publish now, or wait.
+/// Returns whether a producer with blocking readers would publish now rather than wait.
 fn has_room(writers: &[Arc<LinkWriter>]) -> bool {
     writers.iter().all(|writer| writer.overflow() != Overflow::Block || writer.has_room())
 }

@@ -1,10 +1,10 @@
-//! The first bytes that both sides of a handshake send: they say what protocol follows, in which version.
+//! The first bytes sent by both sides of a handshake: they identify the protocol and its version.
 
 use std::io::{Error, ErrorKind};
 
 use super::VERSION;
 
-/// The first bytes that both sides of a handshake send.
+/// The first bytes sent by both sides of a handshake.
 pub const MAGIC: [u8; 8] = *b"camrig\r\n";
 
 /// The magic number, and the version as a 32-bit little-endian number.
@@ -20,7 +20,7 @@ pub(crate) fn hello() -> [u8; HELLO_BYTES] {
 
 /// Checks the hello of `peer`.
 ///
-/// # Errors
+/// If it is not a hello, or has another version.
 /// When it is not one, or of another version.
 pub(crate) fn check(hello: &[u8; HELLO_BYTES], peer: &str) -> Result<(), Error> {
     let (magic, version) = hello.split_at(MAGIC.len());

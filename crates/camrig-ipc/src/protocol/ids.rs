@@ -1,6 +1,6 @@
 //! Identifiers of a rig's actors, processes and links.
 //!
-//! Each is a place in a list that the supervisor keeps, of a type of its own, so that none is taken for another.
+//! Each is an index into a list of the supervisor, with its own type, so that they cannot be mixed up.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ macro_rules! id {
         pub struct $name(pub u32);
 
         impl $name {
-            /// The identifier of the element at `index`.
+                        /// Creates the identifier of the element at `index`.
             pub fn new(index: usize) -> Self {
                 Self(index as u32)
             }
 
-            /// The place in the list, as an index.
+                        /// Returns the index into the list.
             pub fn index(self) -> usize {
                 self.0 as usize
             }
@@ -26,17 +26,17 @@ macro_rules! id {
 }
 
 id! {
-    /// An actor's place in the supervisor's list of actors.
+        /// Index into the supervisor's list of actors.
     ActorId
 }
 
 id! {
-    /// A process's place in the supervisor's list of processes.
+        /// Index into the supervisor's list of processes.
     ProcessId
 }
 
 id! {
-    /// A link's place in the supervisor's list of links.
+        /// Index into the supervisor's list of links.
     LinkId
 }
 

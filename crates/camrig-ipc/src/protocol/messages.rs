@@ -106,7 +106,7 @@ pub enum Announcement {
     /// An instance of the producer begins: queued framesets belong to the one before, later announcements to this
     /// one.
     Begin,
-    /// A pool of slots, which replaces the one before.
+    /// A pool of slots, which replaces the previous one.
     Pool {
         /// Tells it from every other pool of the producer; the words of its slots hold this number.
         generation: u16,

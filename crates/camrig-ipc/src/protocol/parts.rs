@@ -6,7 +6,7 @@ use super::{ActorId, Announcement, LinkId};
 use crate::channel::{Receiver, Sender, SharedMemory};
 use crate::link_state::Overflow;
 
-/// One part of what a process hosts. Parts are small, because a message carries at most 64 descriptors.
+/// One part of a process. Parts are small because a message carries at most 64 file descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Part {
     /// An actor; always before its links.
@@ -16,7 +16,7 @@ pub enum Part {
         /// Its [`ActorCounters`](crate::ActorCounters).
         counters: SharedMemory,
     },
-    /// How an actor's inputs are matched; before its links.
+    /// The matching of an actor's inputs; before its links.
     Matching {
         /// The actor.
         actor: ActorId,
@@ -29,11 +29,11 @@ pub enum Part {
     Local {
         /// The producer.
         from: ActorId,
-        /// The reader; `None` when it has ended, and the producer only counts.
+        /// The reader; `None` if it has ended, and the producer only counts.
         to: Option<ActorId>,
-        /// The [`LinkState`](crate::LinkState), whose slot states are not used.
+        /// The [`LinkState`](crate::LinkState); its slot states are not used.
         link_state: SharedMemory,
-        /// What happens when the queue is full.
+        /// Overflow policy of the queue.
         overflow: Overflow,
         /// The maximum number of queued framesets.
         queue: usize,
@@ -42,7 +42,7 @@ pub enum Part {
     Output {
         /// The producer.
         from: ActorId,
-        /// The link, by which [`WorkerCommand::Relink`](super::WorkerCommand::Relink) names it.
+        /// The link, as named in [`WorkerCommand::Relink`](super::WorkerCommand::Relink).
         link: LinkId,
         /// The [`LinkState`](crate::LinkState).
         link_state: SharedMemory,
@@ -50,7 +50,7 @@ pub enum Part {
         notifier: SharedMemory,
         /// Takes the producer's announcements.
         announcements: Sender<Announcement>,
-        /// What happens when the queue is full.
+        /// Overflow policy of the queue.
         overflow: Overflow,
         /// The maximum number of queued framesets.
         queue: usize,
@@ -66,32 +66,32 @@ pub enum Part {
         /// Delivers the producer's announcements.
         announcements: Receiver<Announcement>,
     },
-    /// The [`Notifier`](crate::Notifier) that the producers of all those inputs ring.
+    /// The [`Notifier`](crate::Notifier) that the producers of all these inputs notify.
     Listener(SharedMemory),
 }
 
 /// An actor, without its links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorPart {
-    /// Names it in commands and events.
+    /// Identifies it in commands and events.
     pub id: ActorId,
     /// Its name in the topology.
     pub name: String,
     /// The name of the rig's status socket.
     pub rig: String,
-    /// Whether it is a camera or a processor, and which.
+    /// Camera or processor, with its driver or kind.
     pub role: Role,
     /// Its options, as the text of a TOML table.
     pub options: String,
-    /// The number of slots of its pool, and so the maximum number of its framesets that are alive at once.
+    /// Number of slots of its pool, which is the maximum number of its framesets in use at the same time.
     pub slots: usize,
-    /// Whether its device is reset before its first instance opens it.
+    /// If true, its device is reset before its first instance opens it.
     pub reset: bool,
     /// The number of framesets after which a camera ends; `None` for no limit.
     pub framesets: Option<u64>,
 }
 
-/// The kind of an actor, by the name under which its program registered it.
+/// Type of an actor, with the name under which its program registered it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// A camera.
@@ -133,15 +133,15 @@ pub enum MatchClock {
 /// The matching settings of one processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchSpec {
-    /// The largest spread of a match: the time from its earliest frameset to its latest.
+    /// Maximum spread of a match: the time from its earliest frameset to its latest.
     pub window_nanos: u64,
-    /// Whether a match may lack cameras that matches wait for.
+    /// If true, a match may lack cameras that matches wait for.
     pub partial: bool,
     /// The clock of the timestamps.
     pub clock: MatchClock,
     /// Maximum number of queued framesets of each camera.
     pub queue: usize,
-    /// Whether producers wait while a queue is full, so that no camera needs to be given up to make room.
+    /// If true, producers wait while a queue is full, so that no frameset must be discarded to make room.
     pub blocks: bool,
     /// The cameras, in the order of the counters.
     pub cameras: Vec<MatchedCamera>,
@@ -154,6 +154,6 @@ pub struct MatchedCamera {
     pub name: String,
     /// The input that delivers its framesets.
     pub input: String,
-    /// Whether matches wait for it.
+    /// If true, matches wait for it.
     pub awaited: bool,
 }

@@ -1,5 +1,5 @@
-//! A producer gone wild: whatever it announces, queues or writes, its reader refuses it, counts it and goes on.
-#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+//! A faulty producer: whatever it announces, queues or writes, its reader rejects it, counts it and continues.
+#![allow(clippy::unwrap_used)] // An error fails the test.
 
 use camrig_frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, Timestamp};
 
@@ -11,7 +11,7 @@ const SLOTS: u32 = 2;
 const PIXEL_BYTES: u64 = 4096;
 const SLOT_BYTES: usize = HEADER_BYTES + PIXEL_BYTES as usize;
 
-/// A link whose producer says what it wants.
+/// A link with a producer that can send anything.
 struct Wild {
     link_state: Arc<LinkState>,
     announcements: Sender<Announcement>,
@@ -32,7 +32,7 @@ impl Wild {
         }
     }
 
-    /// A link that is well so far.
+    /// Creates a link without faults so far.
     fn announced() -> Self {
         let wild = Self::new();
         wild.tell(source());
@@ -51,7 +51,7 @@ impl Wild {
 
     fn write(&self, slot: usize, header: &FrameSetHeader) {
         let start = slot * SLOT_BYTES;
-        // SAFETY: the reader does not read: this thread is the only one.
+        // SAFETY: the reader is not reading: this is the only thread.
         header::encode(header, unsafe { self.memory.bytes_mut(start..start + HEADER_BYTES) });
     }
 
@@ -60,7 +60,7 @@ impl Wild {
         self.link_state.publish(slot, generation, sequence);
     }
 
-    /// Checks that what is queued is refused for this reason, counted, and holds no slot.
+    /// Checks that the queued item is rejected for this reason, counted, and holds no slot.
     fn assert_refused(mut self, reason: &str) {
         let refused = self.reader.take().err().map(|refused| refused.to_string());
         assert_eq!(refused.as_deref(), Some(reason));
@@ -75,7 +75,7 @@ fn source() -> Announcement {
     Announcement::Source(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() })
 }
 
-/// A header that is in order.
+/// Returns a valid header.
 fn header() -> FrameSetHeader {
     let frame = FrameHeader {
         number: 7,
@@ -188,7 +188,7 @@ fn wild_headers_are_refused() {
         (image(PixelFormat::Y8, 64, u32::MAX, 64), not_one),
         (image(PixelFormat::Y8, 64, 64, 63), not_one),
         (image(PixelFormat::Y8, 64, 64, u32::MAX), not_one),
-        // In order by itself, but one row more than the slot has room for.
+        // Valid by itself, but one row more than the slot's size.
         (image(PixelFormat::Y8, 64, 65, 64), not_one),
         (image(PixelFormat::Rgb8, 64, 64, 64), not_one),
         (FrameSetHeader { sequence: 2, ..header() }, not_one),

@@ -1,4 +1,4 @@
-//! A camera as an actor: it is asked to capture for a while, again and again.
+//! A camera as an actor: it is repeatedly asked to capture for some time.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::failure::{self, Failure};
 use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, OpenCamera};
 
-/// How long a camera captures before it looks at its mailbox, and waits before it looks whether to stop.
+/// Interval at which a camera checks its mailbox, and checks whether to stop.
 const CAPTURE_TIME: Duration = Duration::from_millis(100);
 
-/// When a camera stops beside the end of its device.
+/// Conditions that stop a camera, in addition to the end of its device.
 #[derive(Clone)]
 pub(crate) struct CameraLimits {
-    /// Set by whoever wants it to stop.
+    /// Set to request a stop.
     pub(crate) stop: Arc<AtomicBool>,
-    /// Set by whoever found that it delivers nothing.
+    /// Set when the camera was found to deliver nothing.
     pub(crate) interrupt: Arc<AtomicBool>,
-    /// After so many framesets.
+    /// Stop after this number of framesets.
     pub(crate) framesets: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Actor for CameraActor {
     type Context = Context<Self>;
 }
 
-/// Asks a camera for its framesets of the next [`CAPTURE_TIME`]; it breaks when there will be no more.
+/// Asks a camera for its framesets of the next [`CAPTURE_TIME`]; breaks when there will be no more.
 struct Capture;
 
 impl Message for Capture {
@@ -75,17 +75,17 @@ impl Handler<Capture> for CameraActor {
     }
 }
 
-/// What a life of a camera begins with.
+/// Parameters of an instance of a camera.
 pub(crate) struct CameraLife<'a> {
     pub(crate) name: &'a str,
     pub(crate) driver_name: &'a str,
     pub(crate) driver: &'a dyn DriverEntry,
     pub(crate) options: &'a str,
-    /// Whether the device is reset before it is opened.
+    /// If true, the device is reset before it is opened.
     pub(crate) reset: bool,
 }
 
-/// A life of a camera, from open to end, on the calling thread. `ready` is called once, when the device is
+/// Runs an instance of a camera, from open to end, on the calling thread. `ready` is called once, when the device is
 /// open, and returns when framesets may flow.
 pub(crate) fn run_camera(
     life: &CameraLife<'_>,
@@ -96,7 +96,7 @@ pub(crate) fn run_camera(
     on_this_thread(async {
         let CameraLife { name, driver_name, driver, options, reset } = *life;
         if reset && let Err(error) = driver.reset(name, options) {
-            // It may be missing, or be there as it was: opening it tells.
+            // It may be missing, or unchanged: opening it will show.
             log::warn!("{error}; it is opened again without a reset");
         }
         let mut camera = driver.open(name, options)?;
@@ -109,7 +109,7 @@ pub(crate) fn run_camera(
         let context = Context::new();
         let address = context.address();
         let ended = actix::spawn(context.into_future(CameraActor { camera, output, limits }));
-        // No answer means that the actor panicked: its task knows.
+        // No response means that the actor panicked: its task has the reason.
         while let Ok(captured) = address.send(Capture).await {
             if captured?.is_break() {
                 break;

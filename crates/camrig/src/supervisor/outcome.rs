@@ -9,7 +9,7 @@ use crate::report::{ActorReport, LinkReport, ProcessReport, Report, by_reason, r
 use crate::topology::shown_role;
 
 impl Shell {
-    /// The report, when every worker has exited.
+    /// Returns the report, after every worker has exited.
     pub(super) fn report(&self) -> Report {
         let topology = &self.topology;
         let seconds = self.core.seconds();

@@ -1,6 +1,6 @@
-//! Around the core: messages and counters become events, and commands are carried out.
+//! The I/O around the core: turns messages and counters into events, and executes commands.
 //!
-//! It deliberately decides nothing about a run.
+//! It makes no decisions about a run.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,28 +27,28 @@ use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig as Wiring};
 use crate::workers::{Worker, WorkerEvent};
 
-/// How often it reads what processes use.
+/// Interval at which the usage of processes is measured.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A process of the rig: first the supervisor's own, which has no worker, then the others.
+/// A process of the rig: first the supervisor's, which has no worker, then the others.
 #[derive(Default)]
 pub(super) struct Process {
-    /// `None` while it is not there.
+    /// `None` while it is not running.
     worker: Option<Worker>,
     pub(super) pid: u32,
-    /// Where it takes commands, until it begins.
+    /// Its command channel, until its start.
     connected: Option<Sender<WorkerCommand>>,
-    /// Why it was killed.
+    /// Reason for killing it.
     fault: Option<String>,
-    /// Maximum use that was seen; processor time of all workers that were this process.
+    /// Maximum usage observed; processor time of all workers that were this process.
     pub(super) usage: Usage,
-    /// Processor time of those that are gone.
+    /// Processor time of those that have ended.
     pub(super) spent_seconds: f64,
-    /// The signal that has stopped it, as long as it is stopped.
+    /// The signal that has stopped it, while it is stopped.
     stopped_by: Option<String>,
 }
 
-/// A run in progress, and what the supervisor holds for it.
+/// A run in progress, and its resources.
 pub(super) struct Shell {
     pub(super) topology: Arc<Topology>,
     registry: Arc<Registry>,
@@ -58,7 +58,7 @@ pub(super) struct Shell {
     pub(super) processes: Vec<Process>,
     /// The actors of this process.
     hosted: Option<Hosted>,
-    /// Whether everything was started; until then a failure to start something is that of the rig.
+    /// Whether everything has been started; until then a failure to start a process fails the rig.
     begun: bool,
     start_error: Option<io::Error>,
     sender: SyncSender<Message>,
@@ -71,7 +71,7 @@ impl Shell {
     /// Starts every process, and the actors of this one.
     ///
     /// # Errors
-    /// When the system has no processes or descriptors left. Nothing is left running.
+    /// If there are not enough processes or file descriptors. No process is left running.
     pub(super) fn start(
         topology: Arc<Topology>,
         registry: &Arc<Registry>,
@@ -109,12 +109,12 @@ impl Shell {
         Ok(shell)
     }
 
-    /// Where the rig's numbers are served.
+    /// Returns the address of the metrics server.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(MetricsServer::address)
     }
 
-    /// The name of the status socket.
+    /// Returns the name of the status socket.
     pub(super) fn name(&self) -> &str {
         self.socket.name()
     }
@@ -136,13 +136,13 @@ impl Shell {
         self.settle_links();
         progress.set_last_status(self.status());
         let report = self.report();
-        // The address and the socket are free before anybody learns that the run is over.
+        // The address and the socket are released before other threads see that the run is over.
         drop(self);
         drop(over);
         report
     }
 
-    /// Carries out what a run begins with. A failure ends everything again.
+    /// Executes the initial commands. If one fails, ends everything again.
     fn begin(&mut self) -> io::Result<()> {
         for command in self.core.begin(Instant::now()) {
             self.carry_out(command);
@@ -180,7 +180,7 @@ impl Shell {
 
     fn take(&mut self, message: Message) {
         match message {
-            // The asking thread may have gone.
+            // The requesting thread may have ended.
             Message::Status(answer) => drop(answer.try_send(self.status())),
             Message::Actor(event) => self.decide(actor_event(ProcessId::MAIN, event)),
             Message::Worker(process, WorkerEvent::Actor(event)) => self.decide(actor_event(process, event)),
@@ -244,7 +244,7 @@ impl Shell {
         }
     }
 
-    /// A worker takes commands from now on.
+    /// Handles a worker that is ready for commands.
     fn connect(&mut self, process: ProcessId, commands: Sender<WorkerCommand>) {
         self.process_mut(process).connected = Some(commands);
         self.decide(Event::Connected(process));
@@ -266,17 +266,17 @@ impl Shell {
             Ok(others) => others.into_iter().for_each(|(process, command)| self.tell(process, command)),
             Err(error) if process == ProcessId::MAIN => self.start_error = Some(error),
             Err(error) => {
-                // Its exit is an event like any other, but this is why.
+                // Its exit will be reported as an event; this is the reason.
                 self.process_mut(process).fault = Some(format!("cannot begin: {error}"));
                 self.kill(process);
             }
         }
     }
 
-    /// Gives a worker its first commands.
+    /// Sends a worker its first commands.
     fn greet(&mut self, process: ProcessId, first: Vec<WorkerCommand>) -> io::Result<()> {
         let process = self.process_mut(process);
-        // Without a worker or its channel it is gone, which is an event of its own.
+        // Without a worker or its channel it has ended, which is reported as a separate event.
         process
             .worker
             .as_mut()
@@ -284,7 +284,7 @@ impl Shell {
             .map_or(Ok(()), |(worker, commands)| worker.greet(commands, first))
     }
 
-    /// What `process` is told to host these actors, some of which are to be reset first.
+    /// Returns the messages that make `process` host these actors, some of them with a reset first.
     fn beginning_of(&mut self, process: ProcessId, actors: &[(ActorId, bool)]) -> io::Result<Beginning> {
         let core = &self.core;
         let alive = |id: ActorId| !core.actor(id).has_ended();
@@ -314,7 +314,7 @@ impl Shell {
         self.processes[process.index()].worker.iter().for_each(Worker::kill);
     }
 
-    /// Gives a command to a worker; one that is gone takes none.
+    /// Sends a command to a worker; one that has ended receives none.
     fn tell(&self, process: ProcessId, command: WorkerCommand) {
         match (&self.processes[process.index()].worker, &self.hosted, command) {
             (Some(worker), _, command) => worker.order(command),
@@ -339,7 +339,7 @@ impl Shell {
         workers.for_each(|worker| worker.order(command()));
     }
 
-    /// In the place of an actor that has ended: its links end.
+    /// Ends the links of an actor that has ended.
     fn end_links(&self, id: ActorId) {
         for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
             if spec.from == id {
@@ -351,8 +351,8 @@ impl Shell {
         }
     }
 
-    /// Notes that a process is gone: nothing is queued for its readers any more, and what it had on its way is
-    /// accounted for.
+    /// Notes that a process has ended: nothing more is queued for its readers, and framesets in flight to or from
+    /// it are accounted for.
     fn release(&mut self, process: ProcessId) {
         let gone = self.process_mut(process);
         gone.worker = None;
@@ -371,7 +371,7 @@ impl Shell {
         self.settle_links();
     }
 
-    /// Accounts for what died with processes, as far as the living ends let it be seen at this moment.
+    /// Accounts for framesets lost with processes, as far as the state of the running ends currently allows.
     fn settle_links(&mut self) {
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             if link.has_deaths() {
@@ -407,8 +407,8 @@ impl Shell {
         observation
     }
 
-    /// Notices processes that are stopped. They may be continued: only what their actors do not do meanwhile is a
-    /// failure.
+    /// Detects processes that are stopped by a signal. They may be continued: only the missing progress of their
+    /// actors is a failure.
     fn note_stopped_processes(&mut self) {
         for (process, name) in self.processes.iter_mut().zip(self.topology.processes()) {
             let Some(worker) = &process.worker else { continue };
@@ -427,7 +427,7 @@ impl Shell {
     }
 }
 
-/// Tells waiting threads that the run is over, also when the supervisor panics.
+/// Notifies waiting threads that the run is over, even if the supervisor panics.
 struct Over<'a>(&'a Progress);
 
 impl Drop for Over<'_> {
