@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Fallible;
-use crate::bars::Bar;
 use crate::candidates::Candidate;
 use crate::load::Load;
 use crate::measure::{Measured, Plan, Sample};
@@ -125,7 +124,7 @@ impl Results {
         self.entries.iter().filter(move |entry| entry.load == load)
     }
 
-    pub(crate) fn to_json(&self, bars: &[Bar]) -> Fallible<String> {
+    pub(crate) fn to_json(&self, bars: &impl Serialize) -> Fallible<String> {
         let medians: Vec<_> = self
             .entries
             .iter()

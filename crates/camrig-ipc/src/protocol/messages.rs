@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use camrig_frame::CameraInfo;
 use serde::{Deserialize, Serialize};
 
-use super::{ActorId, LinkId, Part};
-use crate::channel::{Receiver, Sender, SharedMemory};
+use super::{ActorId, Announcement, LinkId, Part};
+use crate::channel::{Receiver, Sender};
 use crate::link_state::Absence;
 
 /// The greeting of a worker: the only message of the channel that the handshake makes.
@@ -98,25 +97,4 @@ impl Failure {
     pub fn new(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), unavailable: false, in_vain: false }
     }
-}
-
-/// What a producer tells each reader of another process once, before the first frameset that needs it.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Announcement {
-    /// An instance of the producer begins: queued framesets belong to the one before, later announcements to this
-    /// one.
-    Begin,
-    /// A pool of slots, which replaces the previous one.
-    Pool {
-        /// Tells it from every other pool of the producer; the words of its slots hold this number.
-        generation: u16,
-        /// The number of slots.
-        slots: u32,
-        /// The bytes of each slot behind its header.
-        pixel_bytes: u64,
-        /// The slots, one behind the other.
-        memory: SharedMemory,
-    },
-    /// The next camera: headers name it by its place in the order of these announcements.
-    Source(CameraInfo),
 }

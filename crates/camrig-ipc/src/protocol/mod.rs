@@ -1,14 +1,16 @@
 #![doc = include_str!("../../PROTOCOL.md")]
 
+mod announcement;
 mod hello;
 mod ids;
 mod messages;
 mod parts;
 
+pub use self::announcement::Announcement;
 pub use self::hello::MAGIC;
 pub(crate) use self::hello::{HELLO_BYTES, check, hello};
 pub use self::ids::{ActorId, LinkId, ProcessId};
-pub use self::messages::{ActorCommand, ActorEvent, Announcement, Failure, Setup, WorkerCommand};
+pub use self::messages::{ActorCommand, ActorEvent, Failure, Setup, WorkerCommand};
 pub use self::parts::{ActorPart, MatchClock, MatchSpec, MatchedCamera, Part, Role};
 
 /// Asserts that the documentation has each of these fields at its offset.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-use super::error::WriteError;
+use super::error::{MAX_FILES, WriteError};
 
 /// Size of a reservation, so that reservations are rare.
 const STEP_BYTES: u64 = 16 << 20;
@@ -18,9 +18,6 @@ const STEP_BYTES: u64 = 16 << 20;
 /// If more than this is free, no space is reserved: on a file system in memory a reservation costs a seventh of a plain
 /// write. If all of it is used before the next chunk, the file loses its index.
 const AMPLE_BYTES: u64 = 1 << 30;
-
-/// Maximum number of files of one name.
-pub(super) const MAX_FILES: u32 = 100_000;
 
 /// Creates the first file of this name that does not exist, such as `rig.mcap` or `rig-2.mcap`, and its folder.
 ///

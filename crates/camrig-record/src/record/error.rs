@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::MAX_FILES;
+/// Maximum number of files of one name.
+pub(super) const MAX_FILES: u32 = 100_000;
 
 /// A file of a recording that cannot be created or written.
 #[derive(Debug, thiserror::Error)]

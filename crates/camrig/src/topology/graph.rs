@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use camrig_ipc::MAX_SLOTS;
 
-use super::parse::Draft;
+use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 use crate::ids::{ActorId, ProcessId};

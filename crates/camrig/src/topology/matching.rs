@@ -4,12 +4,11 @@
 //! its inputs pass on. So the cameras are known when all links are.
 
 use camrig_ipc::{MAX_MATCH_CAMERAS, Overflow};
-use toml::Spanned;
 
-use super::parse::Draft;
+use super::draft::{Draft, MatchDraft};
 use super::problem::{Problems, did_you_mean, quote, there_are};
 use super::section::Section;
-use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role, Span};
+use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role};
 use crate::ids::ActorId;
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
 
@@ -25,17 +24,6 @@ const CLOCKS: &[(&str, MatchClock)] = &[
 
 /// Whether a match may lack cameras that it waits for.
 const MISSING: &[(&str, bool)] = &[("drop", false), ("partial", true)];
-
-/// What `match` says by itself.
-pub(super) struct MatchDraft {
-    span: Span,
-    window_millis: usize,
-    /// None for all cameras.
-    wait: Option<Vec<Spanned<String>>>,
-    partial: bool,
-    clock: MatchClock,
-    pub(super) queue: usize,
-}
 
 /// Reads `match`, which has to be there for a `kind` that takes matches.
 pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>) -> Option<MatchDraft> {

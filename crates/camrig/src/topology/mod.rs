@@ -9,6 +9,7 @@
 //! `matching` says what a match of several cameras is, `metrics` where numbers are served, and `problem` says what is wrong.
 
 mod builder;
+mod draft;
 mod graph;
 mod matching;
 mod metrics;

@@ -12,15 +12,16 @@ use camrig_usb::{Budgets, MEGABITS_MAX};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
-use super::matching::{MatchDraft, draft_matching, make_room_for_matches, specify};
+use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::problem::{Problems, Source, quote, there_are};
-use super::section::{Options, Section, one_line};
+use super::section::{Section, one_line};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
-    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, Span, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
+    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
 };
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
@@ -103,24 +104,6 @@ pub(super) fn parse(
         options_span: draft.options.span,
     });
     Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
-}
-
-/// What the table of one actor says by itself.
-pub(super) struct Draft {
-    pub(super) name: String,
-    /// Where it is named.
-    pub(super) span: Span,
-    pub(super) role: Role,
-    pub(super) process: Option<String>,
-    pub(super) slots: Option<usize>,
-    pub(super) restart: RestartPolicy,
-    pub(super) stall_timeout: Option<Duration>,
-    pub(super) inputs: Vec<Spanned<String>>,
-    pub(super) overflow: Overflow,
-    /// Where the file says it.
-    pub(super) queue: Option<usize>,
-    pub(super) matching: Option<MatchDraft>,
-    pub(super) options: Options,
 }
 
 /// What the file says.

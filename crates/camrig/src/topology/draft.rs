@@ -1,0 +1,39 @@
+//! The tables of actors as the file has them, before their names are resolved.
+
+use std::time::Duration;
+
+use camrig_ipc::Overflow;
+use toml::Spanned;
+
+use super::section::Options;
+use super::{RestartPolicy, Role, Span};
+use crate::matching::MatchClock;
+
+/// The table of one actor.
+pub(super) struct Draft {
+    pub(super) name: String,
+    /// Where it is named.
+    pub(super) span: Span,
+    pub(super) role: Role,
+    pub(super) process: Option<String>,
+    pub(super) slots: Option<usize>,
+    pub(super) restart: RestartPolicy,
+    pub(super) stall_timeout: Option<Duration>,
+    pub(super) inputs: Vec<Spanned<String>>,
+    pub(super) overflow: Overflow,
+    /// Where the file says it.
+    pub(super) queue: Option<usize>,
+    pub(super) matching: Option<MatchDraft>,
+    pub(super) options: Options,
+}
+
+/// The key `match` of a processor.
+pub(super) struct MatchDraft {
+    pub(super) span: Span,
+    pub(super) window_millis: usize,
+    /// `None` for all cameras.
+    pub(super) wait: Option<Vec<Spanned<String>>>,
+    pub(super) partial: bool,
+    pub(super) clock: MatchClock,
+    pub(super) queue: usize,
+}
