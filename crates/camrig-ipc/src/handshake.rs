@@ -26,6 +26,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ const SAID_BYTES_MAX: u64 = 4096;
 
 /// What a process says that was greeted by its starter; anything else is a reason.
 const GREETED: &str = "greeted";
+
+/// Whether this process has called [`accept`].
+static ACCEPTED: AtomicBool = AtomicBool::new(false);
 
 /// Tells the starter from strangers.
 type Secret = [u8; 16];
@@ -253,7 +257,13 @@ fn no_descriptor(error: Error) -> Error {
 /// starter has been told.
 pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Result<T>> {
     let folder = Folder(std::env::var_os(FOLDER_VARIABLE)?.into());
+    ACCEPTED.store(true, Ordering::Relaxed);
     Some(accept_in(&folder))
+}
+
+/// Returns whether this process was started to be greeted and has not called [`accept`].
+pub fn is_unanswered() -> bool {
+    std::env::var_os(FOLDER_VARIABLE).is_some() && !ACCEPTED.load(Ordering::Relaxed)
 }
 
 fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: &Folder) -> Result<T> {

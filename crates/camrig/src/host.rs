@@ -131,11 +131,13 @@ impl Host {
         let mut hosted =
             Hosted { gate: Arc::default(), stop: Arc::default(), actors: BTreeMap::new(), writers };
         if let Some(mut listener) = listener {
+            let gate = Arc::downgrade(&hosted.gate);
             let mut readers = actors.values_mut().filter(|actor| actor.inputs.some_and_all_remote().0);
             match (readers.next(), readers.next()) {
                 (Some(only), None) if only.inputs.some_and_all_remote().1 => only.inputs.listen(listener),
                 _ => threads::spawn("notifiers", move || {
-                    loop {
+                    // Every actor's thread holds the gate.
+                    while gate.strong_count() > 0 {
                         listener.wait();
                         let rung = sleepers.iter().filter(|(link_state, _)| link_state.is_notified());
                         rung.for_each(|(_, wake)| wake.notify_one());

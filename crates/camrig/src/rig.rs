@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use camrig_ipc::handshake;
 use camrig_status::RigStatus;
 
 use crate::registry::Registry;
@@ -96,6 +97,10 @@ impl Rig {
     /// # Errors
     /// If a device is missing, or the system lacks resources. No process is left running.
     pub fn start(&self) -> Result<RunningRig, StartError> {
+        // Otherwise each worker would start the rig again, with workers of its own.
+        if handshake::is_unanswered() {
+            return Err(StartError::Unserved);
+        }
         self.topology.probe().map_err(StartError::Devices)?;
         Ok(self.start_without_probe()?)
     }
@@ -114,6 +119,9 @@ pub enum StartError {
     /// Devices of cameras that are not available.
     #[error("{0}")]
     Devices(Problems),
+    /// This process is a worker of such a rig: its `main` does not begin with [`Registry::serve_worker`].
+    #[error("this process was started as a worker: call `Registry::serve_worker` first in `main`")]
+    Unserved,
     /// Processes, file descriptors, memory or an address that the system does not provide.
     #[error("the rig cannot be started: {0}")]
     System(#[from] io::Error),

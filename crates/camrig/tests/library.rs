@@ -16,13 +16,19 @@ use libtest_mimic::{Arguments, Trial};
 /// A rig that takes longer will never end.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
+/// Makes this program one that forgets to serve as a worker.
+const FORGETS: &str = "CAMRIG_TEST_FORGETS";
+
 const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
 
 fn main() -> ExitCode {
+    if std::env::var_os(FORGETS).is_some() {
+        return forget();
+    }
     if let Some(code) = registry().serve_worker() {
         return code;
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_rig_ends_at_its_limit_with_a_report", a_rig_ends_at_its_limit_with_a_report),
         ("two_rigs_run_at_once", two_rigs_run_at_once),
         ("one_rig_runs_after_another", one_rig_runs_after_another),
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
         ("a_dropped_rig_leaves_nothing", a_dropped_rig_leaves_nothing),
         ("a_wrong_topology_starts_nothing", a_wrong_topology_starts_nothing),
         ("a_taken_address_starts_nothing", a_taken_address_starts_nothing),
+        ("a_program_that_serves_no_worker_ends", a_program_that_serves_no_worker_ends),
     ];
     let trials = tests.into_iter().map(|(name, run)| {
         Trial::test(name, move || {
@@ -200,6 +207,31 @@ fn a_wrong_topology_starts_nothing() {
     );
     let missing = Rig::read("/nowhere/rig.toml", &registry).map(drop).unwrap_err();
     assert_eq!(missing.to_string(), "error: topology `/nowhere/rig.toml` does not exist");
+}
+
+/// A program that starts a rig of several processes and does not serve as their worker.
+fn forget() -> ExitCode {
+    match rig("forgotten", "multi-process").start() {
+        Ok(running) => {
+            println!("{}", running.wait().exit);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn a_program_that_serves_no_worker_ends() {
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program).env(FORGETS, "1").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "an actor failed\n");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let unserved = "this process was started as a worker: call `Registry::serve_worker` first in `main`";
+    // Several workers write at once: their line ends may come later.
+    assert_eq!((stderr.replace(unserved, "").trim(), stderr.contains(unserved)), ("", true), "{stderr}");
+    assert!(output.status.success());
 }
 
 fn a_taken_address_starts_nothing() {

@@ -93,3 +93,71 @@ fn subject(setup: &Setup, actor: ActorId) -> String {
     let ActorSetup { name, is_camera, .. } = &setup.actors[actor.index()];
     format!("{} `{name}`", if *is_camera { "camera" } else { "processor" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ProcessId;
+    use crate::supervisor::RunLimits;
+    use crate::topology::RestartPolicy;
+
+    fn setup() -> Setup {
+        let actor = |name: &str, is_camera| ActorSetup {
+            name: name.to_owned(),
+            is_camera,
+            process: ProcessId::new(1),
+            restart: RestartPolicy {
+                max: 1,
+                window: Duration::ZERO,
+                backoff: Duration::ZERO,
+                backoff_max: Duration::ZERO,
+                device_timeout: Duration::ZERO,
+            },
+            stall_timeout: None,
+        };
+        Setup {
+            actors: vec![actor("left", true), actor("sum", false)],
+            processes: vec!["main".to_owned(), "eye".to_owned()],
+            limits: RunLimits::default(),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_logged_with_what_follows() {
+        let text = |decision| {
+            let notice = Notice::Failed { actor: ActorId(0), message: "broken".to_owned(), decision };
+            assert_eq!(notice.level(), Level::Error);
+            notice.text(&setup())
+        };
+        let pause = Duration::ZERO;
+        assert_eq!(
+            text(Decision::Restart { pause, reset: false }),
+            "camera `left` failed: broken; it is restarted"
+        );
+        assert_eq!(
+            text(Decision::Restart { pause, reset: true }),
+            "camera `left` failed: broken; its device is reset, and it is restarted"
+        );
+        assert_eq!(text(Decision::GiveUp(None)), "camera `left` failed: broken");
+        assert_eq!(
+            text(Decision::GiveUp(Some("too often".to_owned()))),
+            "camera `left` failed for good: broken; too often"
+        );
+    }
+
+    #[test]
+    fn a_stall_is_logged_with_what_can_be_done() {
+        let text = |alone, stopping| {
+            let timeout = Duration::from_millis(5);
+            Notice::DoesNotReturn { actor: ActorId(1), timeout, alone, stopping }.text(&setup())
+        };
+        let fact = "processor `sum` has not returned from a call for 5 ms";
+        assert_eq!(text(true, false), format!("{fact}; its process is replaced"));
+        assert_eq!(text(true, true), format!("{fact}; its process is killed"));
+        assert_eq!(text(false, false), format!("{fact}, and shares process `eye` with others"));
+        assert_eq!(
+            Notice::DoesNotReact(ActorId(0)).text(&setup()),
+            "camera `left` does not react, and shares process `eye` with others"
+        );
+    }
+}
