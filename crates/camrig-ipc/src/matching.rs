@@ -34,12 +34,24 @@ pub enum Unmatched {
     Unsettled,
     /// It still waited when the processor failed.
     LeftOver,
+    /// Its timestamp is of another clock than the one that is compared.
+    OtherClock,
+    /// Its timestamp leapt: its frame number does not explain it.
+    TimeLeap,
 }
 
 impl Unmatched {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Missing, Self::PassedOver, Self::TooSoon, Self::Late, Self::Unsettled, Self::LeftOver];
+    pub const ALL: [Self; 8] = [
+        Self::Missing,
+        Self::PassedOver,
+        Self::TooSoon,
+        Self::Late,
+        Self::Unsettled,
+        Self::LeftOver,
+        Self::OtherClock,
+        Self::TimeLeap,
+    ];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -50,6 +62,8 @@ impl Unmatched {
             Self::Late => "late",
             Self::Unsettled => "unsettled",
             Self::LeftOver => "left-over",
+            Self::OtherClock => "other-clock",
+            Self::TimeLeap => "time-leap",
         }
     }
 }

@@ -150,7 +150,7 @@ impl InputLinks {
             };
             let mut has_room_again = false;
             for input in self.links.iter().filter(|input| input.ended) {
-                has_room_again |= matching.end(&input.from);
+                has_room_again |= matching.end(&input.from).inspect_err(|_| self.unmatchable = true)?;
             }
             if let Some(matched) = matching.next() {
                 return Ok(Look::Found(matched));
@@ -409,8 +409,12 @@ mod tests {
                 Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))
             };
             let (left, right) = (link(), link());
-            let camera_of =
-                |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+            let camera_of = |name: &str| MatchedCamera {
+                name: name.into(),
+                input: name.into(),
+                awaited: true,
+                required: true,
+            };
             let spec = MatchSpec {
                 window_nanos: 1,
                 partial: false,

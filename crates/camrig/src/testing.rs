@@ -65,9 +65,14 @@ impl TestCamera {
     /// # Panics
     /// When the pixels are not as many as the profiles say, or the test holds all slots.
     pub(crate) fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
+        self.stamped(Timestamp { clock: Clock::System, nanos: arrival_nanos }, pixels)
+    }
+
+    /// The next frameset, with a timestamp of any clock, at which it arrives too.
+    pub(crate) fn stamped(&mut self, timestamp: Timestamp, pixels: &[&[u8]]) -> FrameSet {
+        let arrival_nanos = timestamp.nanos;
         assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
         let number = self.output.produced();
-        let timestamp = Timestamp { clock: Clock::System, nanos: arrival_nanos };
         let headers = self.info.streams.iter().map(|stream| stream.header(number, timestamp)).collect();
         let mut loan = self.output.loan(arrival_nanos, headers).unwrap().expect("a slot that no test holds");
         for (index, pixels) in pixels.iter().enumerate() {

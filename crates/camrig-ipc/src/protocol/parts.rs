@@ -156,4 +156,6 @@ pub struct MatchedCamera {
     pub input: String,
     /// If true, matches wait for it.
     pub awaited: bool,
+    /// Whether it is in every match.
+    pub required: bool,
 }

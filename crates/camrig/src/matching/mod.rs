@@ -6,6 +6,7 @@
 //!
 //! * `window`: decides from times alone which framesets form a match
 //! * `clock`: reads a camera's clock, or maps it to the host's clock
+//! * `timeline`: tells timestamps that leap
 //! * `spec`, `stats`: the settings in a topology, and the counters
 //! * this module: takes framesets, returns matches, counts both
 //!
@@ -43,6 +44,7 @@ mod spec;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod window;
 #[cfg(test)]
 mod window_tests;
@@ -52,15 +54,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use camrig_frame::{Clock, Role};
-use camrig_ipc::Unmatched;
+use camrig_ipc::{MAX_MATCH_CAMERAS, Unmatched};
 
 use self::clock::CameraClock;
 pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera};
 pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;
+use self::timeline::{Check, Timeline};
 use self::window::{Decision, Item, LaneRules, Rules, Window};
 use crate::frameset::FrameSet;
+
+/// A camera that stamps by another clock for longer, by its frame rate, keeps it: the library that maps a camera's clock
+/// to the host's needs a second or two, and stamps by the host's clock until then.
+const OTHER_CLOCK_SECONDS: u64 = 3;
+
+/// Frame rate of a camera whose streams have none, in frames per second.
+const RATE_DEFAULT: u32 = 30;
 
 /// One frameset of each of several cameras, taken at the same instant.
 ///
@@ -143,17 +154,54 @@ pub(crate) struct Matching {
 
 struct CameraState {
     clock: CameraClock,
+    /// Checks timestamps of a clock that the cameras share; `None` where each camera's own clock is estimated.
+    timeline: Option<Timeline>,
     /// The clock of its timestamps; `None` before its first frameset.
     timestamp_clock: Option<Clock>,
+    /// Its newest timestamp, used or not.
+    newest_nanos: Option<u64>,
+    rate: u32,
+    /// Framesets of another clock than the declared one since the last one of that.
+    other_clock: u64,
+    /// Whether it has had a frameset of the declared clock.
+    has_declared_clock: bool,
+    /// Whether the log says that its timestamps mix clocks.
+    mix_is_logged: bool,
+    /// Leaps of its timestamps.
+    leaps: u64,
+}
+
+impl CameraState {
+    fn new(estimated: bool) -> Self {
+        Self {
+            clock: CameraClock::new(estimated),
+            timeline: (!estimated).then(|| Timeline::new(RATE_DEFAULT)),
+            timestamp_clock: None,
+            newest_nanos: None,
+            rate: RATE_DEFAULT,
+            other_clock: 0,
+            has_declared_clock: false,
+            mix_is_logged: false,
+            leaps: 0,
+        }
+    }
+
+    /// Whether it has stamped by another clock for so long that it keeps it.
+    fn keeps_other_clock(&self) -> bool {
+        self.other_clock >= OTHER_CLOCK_SECONDS * u64::from(self.rate)
+    }
 }
 
 impl Matching {
     pub(crate) fn new(spec: MatchSpec, stats: Arc<MatchStats>) -> Self {
         let rules = Rules { window_nanos: spec.window_nanos, partial: spec.partial, depth: spec.queue };
-        let sources = spec.cameras.iter().map(|camera| LaneRules { awaited: camera.awaited, gap_nanos: 0 });
+        let sources = spec.cameras.iter().map(|camera| LaneRules {
+            awaited: camera.awaited,
+            required: camera.required,
+            gap_nanos: 0,
+        });
         let estimated = spec.clock == MatchClock::Estimated;
-        let camera =
-            |_: &MatchedCamera| CameraState { clock: CameraClock::new(estimated), timestamp_clock: None };
+        let camera = |_: &MatchedCamera| CameraState::new(estimated);
         Self {
             cameras: spec.cameras.iter().map(camera).collect(),
             window: Window::new(rules, sources),
@@ -185,16 +233,19 @@ impl Matching {
             let (camera, sequence) = (frames.camera().to_owned(), frames.sequence());
             return Err(MatchError::NoFrames { camera, sequence });
         };
-        let clock = frame.timestamp.clock;
-        if self.cameras[lane].timestamp_clock.replace(clock) != Some(clock) {
-            if let Err(error) = self.check_clocks() {
-                self.stats.counters.count_unmatched(lane, Unmatched::LeftOver);
-                return Err(error);
-            }
-            self.window.set_gap(lane, gap_nanos(&frames, clock));
+        let (timestamp, number) = (frame.timestamp, frame.number);
+        self.note_clock(lane, timestamp.clock, &frames);
+        if spec::clock_of_all(self.spec.clock).is_some_and(|declared| declared != timestamp.clock) {
+            return self.leave_out_other_clock(lane, number);
         }
         let camera = &mut self.cameras[lane];
-        let reading = camera.clock.read(frame.timestamp, frame.number, frames.arrival_nanos());
+        (camera.other_clock, camera.has_declared_clock) = (0, true);
+        if self.leaps(lane, timestamp.nanos, number) {
+            self.leave_out(lane, Unmatched::TimeLeap, number);
+            return Ok(());
+        }
+        let camera = &mut self.cameras[lane];
+        let reading = camera.clock.read(timestamp, number, frames.arrival_nanos());
         if reading.restarted {
             self.stats.counters.count_epoch(lane);
         }
@@ -206,10 +257,112 @@ impl Matching {
         Ok(())
     }
 
+    /// Notes the clock of a camera's next timestamp, and what follows from it. Logs a mix of clocks once.
+    fn note_clock(&mut self, lane: usize, clock: Clock, frames: &FrameSet) {
+        let camera = &mut self.cameras[lane];
+        let before = camera.timestamp_clock.replace(clock);
+        if before == Some(clock) {
+            return;
+        }
+        let rate = rate(frames);
+        if before.is_none() {
+            camera.rate = rate.unwrap_or(RATE_DEFAULT);
+            camera.timeline = camera.timeline.take().map(|_| Timeline::new(camera.rate));
+        }
+        self.window.set_gap(lane, gap_nanos(rate, clock));
+        // Its first timestamps may be of another clock: its library needs time to map its clock.
+        let settles = spec::clock_of_all(self.spec.clock).is_some_and(|_| !camera.has_declared_clock);
+        if let Some(before) =
+            before.filter(|_| !settles && !std::mem::replace(&mut camera.mix_is_logged, true))
+        {
+            log::warn!("camera `{}` mixes clocks: `{before}` and `{clock}`", self.spec.cameras[lane].name);
+        }
+    }
+
+    /// Returns whether a camera's timestamp leaps, and logs where leaps begin and end.
+    fn leaps(&mut self, lane: usize, nanos: u64, number: u64) -> bool {
+        let others = self.cameras.iter().enumerate().filter(|(other, _)| *other != lane);
+        let others: ArrayVec<u64, MAX_MATCH_CAMERAS> =
+            others.filter_map(|(_, camera)| camera.newest_nanos).take(MAX_MATCH_CAMERAS).collect();
+        let camera = &mut self.cameras[lane];
+        camera.newest_nanos = Some(nanos);
+        let Some(timeline) = &mut camera.timeline else { return false };
+        let check = timeline.check(nanos, number, &others);
+        let name = &self.spec.cameras[lane].name;
+        match check {
+            Check::Leapt { by_nanos } => {
+                camera.leaps += 1;
+                // A camera may leap back and forth: the 1st, 2nd, 4th, 8th leap is logged.
+                if camera.leaps.is_power_of_two() {
+                    log::warn!(
+                        "camera `{name}`: the timestamp of frame {number} leaps by {:+.3} s (leap {}); framesets are \
+                         left out as `{}` until it returns",
+                        by_nanos as f64 * 1e-9,
+                        camera.leaps,
+                        Unmatched::TimeLeap,
+                    );
+                }
+            }
+            Check::Returned(framesets) if camera.leaps.is_power_of_two() => {
+                log::warn!("camera `{name}`: timestamps are back after {framesets} framesets");
+            }
+            Check::Fits | Check::Returned(_) | Check::Restarted | Check::StillLeapt => {}
+        }
+        matches!(check, Check::Leapt { .. } | Check::StillLeapt)
+    }
+
+    /// Counts a frameset whose time is not known, and lets the others go on for as long as its number says.
+    fn leave_out(&mut self, lane: usize, reason: Unmatched, number: u64) {
+        self.stats.counters.count_unmatched(lane, reason);
+        let earliest =
+            self.cameras[lane].timeline.as_ref().and_then(|timeline| timeline.earliest_nanos(number));
+        if let Some(earliest_nanos) = earliest {
+            self.window.skip(lane, earliest_nanos);
+        }
+    }
+
+    /// Counts a frameset of another clock than the declared one. A camera that keeps it is named once, and is an error
+    /// where every match requires it.
+    fn leave_out_other_clock(&mut self, lane: usize, number: u64) -> Result<(), MatchError> {
+        let camera = &mut self.cameras[lane];
+        let kept = camera.keeps_other_clock();
+        camera.other_clock += 1;
+        let keeps = camera.keeps_other_clock();
+        self.leave_out(lane, Unmatched::OtherClock, number);
+        if keeps && !kept { self.refuse_other_clock(lane) } else { Ok(()) }
+    }
+
+    /// Names the cameras' clocks: as an error where every match requires this camera, otherwise in the log.
+    fn refuse_other_clock(&mut self, lane: usize) -> Result<(), MatchError> {
+        let Some(declared) = spec::clock_of_all(self.spec.clock) else { return Ok(()) };
+        let seen = self.spec.cameras.iter().zip(&self.cameras);
+        let seen = seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.timestamp_clock?)));
+        let error = MatchError::Clocks { declared, seen: seen.collect() };
+        if self.spec.cameras[lane].required {
+            return Err(error);
+        }
+        log::error!("{error}; matches go on without camera `{}`", self.spec.cameras[lane].name);
+        self.window.stop_waiting_for(lane);
+        Ok(())
+    }
+
     /// Marks an input as ended; returns false when it was marked before.
-    pub(crate) fn end(&mut self, input: &str) -> bool {
+    ///
+    /// # Errors
+    /// When a camera that every match requires had timestamps of another clock only.
+    pub(crate) fn end(&mut self, input: &str) -> Result<bool, MatchError> {
         let lanes: Vec<_> = self.lanes_of(input).collect();
-        lanes.into_iter().fold(false, |first, lane| self.window.end(lane) | first)
+        let mut first = false;
+        for lane in lanes {
+            if self.window.end(lane) {
+                first = true;
+                let camera = &self.cameras[lane];
+                if camera.other_clock > 0 && !camera.has_declared_clock && !camera.keeps_other_clock() {
+                    self.refuse_other_clock(lane)?;
+                }
+            }
+        }
+        Ok(first)
     }
 
     /// Stops waiting for the cameras that hold up the next match, until they catch up.
@@ -270,25 +423,17 @@ impl Matching {
         let lanes = self.spec.cameras.iter().enumerate();
         lanes.filter(move |(_, camera)| camera.input == input).map(|(lane, _)| lane)
     }
+}
 
-    /// Checks that every camera seen so far uses the declared clock.
-    fn check_clocks(&self) -> Result<(), MatchError> {
-        let Some(declared) = spec::clock_of_all(self.spec.clock) else { return Ok(()) };
-        let seen = self.spec.cameras.iter().zip(&self.cameras);
-        let seen: Vec<_> =
-            seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.timestamp_clock?))).collect();
-        if seen.iter().all(|(_, clock)| *clock == declared) {
-            return Ok(());
-        }
-        Err(MatchError::Clocks { declared, seen })
-    }
+/// Returns the highest frame rate of a camera's images, in frames per second; `None` where it has no images.
+fn rate(frames: &FrameSet) -> Option<u32> {
+    let images = frames.info().streams.iter().filter(|info| info.role != Role::Motion);
+    images.map(|info| info.frames_per_second).max()
 }
 
 /// Returns the smallest distance between a camera's framesets: half their nominal interval, or 0 when timestamps are
 /// arrival times.
-fn gap_nanos(frames: &FrameSet, clock: Clock) -> u64 {
-    let images = frames.info().streams.iter().filter(|info| info.role != Role::Motion);
-    let rate = images.map(|info| info.frames_per_second).max();
+fn gap_nanos(rate: Option<u32>, clock: Clock) -> u64 {
     match (clock, rate) {
         (Clock::System, _) | (_, None) => 0,
         (_, Some(rate)) => 500_000_000 / u64::from(rate),

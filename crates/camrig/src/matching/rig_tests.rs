@@ -96,7 +96,11 @@ struct Outcome {
 
 fn run(rules: Rules, cameras: &[SimulatedCamera], arrivals: Vec<Arrival>) -> Outcome {
     let gap_nanos = |camera: &SimulatedCamera| SECOND * camera.every / RATE / 2;
-    let lane_rules = |camera: &SimulatedCamera| LaneRules { awaited: true, gap_nanos: gap_nanos(camera) };
+    let lane_rules = |camera: &SimulatedCamera| LaneRules {
+        awaited: true,
+        required: !rules.partial,
+        gap_nanos: gap_nanos(camera),
+    };
     let mut window = Window::new(rules, cameras.iter().map(lane_rules));
     let mut clocks: Vec<_> = cameras.iter().map(|_| CameraClock::new(true)).collect();
     let (mut outcome, mut last_trigger) = (Outcome::default(), None);
@@ -198,7 +202,7 @@ fn framesets_that_arrive_in_another_order_than_taken() {
     // The estimator counts the minimum latency as offset; here exact times are used instead.
     let arrivals = arrivals(&cameras, 600, &mut Random::new(5));
     let (mut window, mut found) =
-        (Window::new(RULES, [LaneRules { awaited: true, gap_nanos: 16 * MILLIS }; 4]), 0);
+        (Window::new(RULES, [LaneRules { awaited: true, required: true, gap_nanos: 16 * MILLIS }; 4]), 0);
     for arrival in &arrivals {
         let nanos = START + arrival.trigger * SECOND / RATE + cameras[arrival.lane].skew_nanos;
         window.push(arrival.lane, nanos, arrival.trigger);
@@ -218,6 +222,33 @@ fn a_camera_at_half_the_rate() {
     assert!(outcome.unmatched["missing"] > 0, "{outcome:?}");
     let partial = finds_all(Rules { partial: true, ..RULES }, &cameras, HOUR / 6);
     assert!(partial.right[&2] >= HOUR / 6 * RATE / 2 - RATE, "{partial:?}");
+}
+
+/// Cameras half an interval apart, where each frameset fits two of the other camera nearly as well.
+#[test]
+fn complete_matches_are_not_split_where_cameras_may_be_missing() {
+    let half = SECOND / RATE / 2;
+    let cameras = [CAMERA, SimulatedCamera { skew_nanos: half, ..CAMERA }];
+    let rules = Rules { window_nanos: 23 * MILLIS, partial: true, depth: DEPTH };
+    let arrivals = arrivals(&cameras, 600, &mut Random::new(3));
+    let sizes = sizes(rules, &cameras, &arrivals);
+    assert!(sizes[&2] >= 599 * RATE && sizes.get(&1).copied().unwrap_or(0) < RATE / 2, "{sizes:?}");
+}
+
+/// Returns how many matches have so many cameras, by the cameras' true clocks.
+fn sizes(rules: Rules, cameras: &[SimulatedCamera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
+    let lane_rules = LaneRules { awaited: true, required: false, gap_nanos: SECOND / RATE / 2 };
+    let mut window = Window::new(rules, cameras.iter().map(|_| lane_rules));
+    let mut sizes = BTreeMap::new();
+    for arrival in arrivals {
+        window.push(arrival.lane, arrival.timestamp.nanos, ());
+        while let Some(decided) = window.pop() {
+            if let Decision::Match(set) = decided {
+                *sizes.entry(set.len()).or_default() += 1;
+            }
+        }
+    }
+    sizes
 }
 
 #[test]

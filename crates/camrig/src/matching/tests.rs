@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream};
+use camrig_frame::{CameraInfo, PixelFormat, Stream, Timestamp};
 use camrig_ipc::{LinkState, MatchCamera};
 
 use super::*;
@@ -16,7 +16,12 @@ fn camera(name: &str) -> TestCamera {
 
 /// Matches these cameras, each an input of its own, by the host's wall clock, which [`TestCamera`]s use.
 fn matching(cameras: &[&str], partial: bool) -> Matching {
-    let camera = |name: &&str| MatchedCamera { name: (*name).into(), input: (*name).into(), awaited: true };
+    let camera = |name: &&str| MatchedCamera {
+        name: (*name).into(),
+        input: (*name).into(),
+        awaited: true,
+        required: !partial,
+    };
     let spec = MatchSpec {
         window_nanos: 10 * MILLIS,
         partial,
@@ -42,7 +47,7 @@ fn a_match_is_one_frameset_of_each_camera() {
     matching.push(right.frameset(102 * MILLIS, &[&[2, 0]])).unwrap();
     // The next frameset of `left` could match that of `right`.
     assert!(matching.next().is_none());
-    matching.end("left");
+    matching.end("left").unwrap();
     let matched = matching.next().unwrap();
     assert!(matching.next().is_none());
     assert_eq!(
@@ -62,8 +67,8 @@ fn a_match_is_one_frameset_of_each_camera() {
     drop(matching);
     let status = stats.status();
     assert_eq!((status.counts.matches, status.counts.partial, status.counts.spread.max), (1, 0, 2000));
-    let left = MatchCamera { matched: 1, unmatched: [1, 0, 0, 0, 0, 0], ..MatchCamera::default() };
-    let right = MatchCamera { matched: 1, unmatched: [2, 0, 0, 0, 0, 0], ..MatchCamera::default() };
+    let left = MatchCamera { matched: 1, unmatched: [1, 0, 0, 0, 0, 0, 0, 0], ..MatchCamera::default() };
+    let right = MatchCamera { matched: 1, unmatched: [2, 0, 0, 0, 0, 0, 0, 0], ..MatchCamera::default() };
     assert_eq!(status.cameras, [("left", left), ("right", right)]);
 }
 
@@ -77,7 +82,7 @@ fn a_stopped_reader_leaves_queued_framesets_unmatched() {
     }
     assert!(!matching.has_room("left") && matching.has_room("right"));
     matching.forget();
-    assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 3], [0; 6]]);
+    assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 3, 0, 0], [0; 8]]);
     assert!(matching.has_room("left") && matching.next().is_none());
 
     // A silent camera is given up: the others are matched without it, until its next frameset.
@@ -94,14 +99,121 @@ fn errors_name_the_frameset_or_clock_that_cannot_be_matched() {
     let mut matching = matching(&["left"], false);
     let error = matching.push(camera("other").frameset(0, &[&[0, 0]])).unwrap_err();
     assert_eq!(error.to_string(), "a frameset of camera `other` came from `other`, which does not read it");
+}
+
+/// The time of a frame of a camera at 30 frames per second.
+fn time(number: u64) -> u64 {
+    10_000_000 * MILLIS + number * 1000 * MILLIS / 30
+}
+
+/// Pushes the next frameset of `camera`, taken at `nanos` of `clock`.
+fn push(
+    matching: &mut Matching,
+    camera: &mut TestCamera,
+    clock: Clock,
+    nanos: u64,
+) -> Result<(), MatchError> {
+    matching.push(camera.stamped(Timestamp { clock, nanos }, &[&[0, 0]]))
+}
+
+fn matches(matching: &mut Matching) -> usize {
+    std::iter::from_fn(|| matching.next()).count()
+}
+
+#[test]
+fn framesets_of_another_clock_are_counted_until_the_library_has_mapped_the_cameras_clock() {
+    let (mut left, mut right) = (camera("left"), camera("right"));
+    let mut matching = matching(&["left", "right"], false);
     matching.spec.clock = MatchClock::Global;
-    let error = matching.push(camera("left").frameset(0, &[&[0, 0]])).unwrap_err();
+    let mut found = 0;
+    for number in 0..60 {
+        let clock = if number < 20 { Clock::System } else { Clock::Global };
+        push(&mut matching, &mut left, clock, time(number)).unwrap();
+        while !matching.has_room("right") {
+            assert!(number < 20, "`right` waits for `left` only as long as that has another clock");
+            matching.give_up();
+            found += matches(&mut matching);
+        }
+        push(&mut matching, &mut right, Clock::Global, time(number) + MILLIS).unwrap();
+        found += matches(&mut matching);
+    }
+    let [left, right] = unmatched(matching.stats()).try_into().unwrap();
+    assert_eq!((found, left), (40, [0, 0, 0, 0, 0, 0, 20, 0]));
+    assert_eq!(right.iter().sum::<u64>(), 20);
+}
+
+#[test]
+fn a_camera_that_keeps_another_clock_is_an_error_where_every_match_requires_it() {
+    let expected = "`match` compares `global` clocks, but `left` stamps by `system`, `right` stamps by `global`; declare \
+                    the clock that all of them have, or `clock = \"estimated\"`";
+    for partial in [false, true] {
+        let (mut left, mut right) = (camera("left"), camera("right"));
+        let mut matching = matching(&["left", "right"], partial);
+        matching.spec.clock = MatchClock::Global;
+        push(&mut matching, &mut right, Clock::Global, time(0)).unwrap();
+        for number in 0..89 {
+            push(&mut matching, &mut left, Clock::System, time(number)).unwrap();
+        }
+        let last = push(&mut matching, &mut left, Clock::System, time(89));
+        if partial {
+            last.unwrap();
+            // Nothing waits for it any more.
+            assert_eq!(matches(&mut matching), 1);
+        } else {
+            assert_eq!(last.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(unmatched(matching.stats())[0], [0, 0, 0, 0, 0, 0, 90, 0]);
+    }
+}
+
+#[test]
+fn a_camera_that_ends_with_another_clock_is_the_same_error() {
+    let (mut left, mut matching) = (camera("left"), matching(&["left"], false));
+    matching.spec.clock = MatchClock::Global;
+    push(&mut matching, &mut left, Clock::System, time(0)).unwrap();
     assert_eq!(
-        error.to_string(),
+        matching.end("left").unwrap_err().to_string(),
         "`match` compares `global` clocks, but `left` stamps by `system`; declare the clock that all of them \
          have, or `clock = \"estimated\"`"
     );
-    assert_eq!(unmatched(matching.stats()), [[0, 0, 0, 0, 0, 1]]);
+}
+
+#[test]
+fn a_timestamp_that_leaps_holds_up_nothing() {
+    for (leap_seconds, from, to) in
+        [(4292_i64, 20, 40), (2, 20, 40), (-2, 20, 40), (4292, 20, 21), (2, 20, 100)]
+    {
+        let (mut left, mut right) = (camera("left"), camera("right"));
+        let mut matching = matching(&["left", "right"], false);
+        matching.spec.clock = MatchClock::Global;
+        let mut found = 0;
+        for number in 0..100 {
+            let leap = if (from..to).contains(&number) { leap_seconds * 1000 * MILLIS as i64 } else { 0 };
+            let nanos = time(number).saturating_add_signed(leap);
+            assert!(matching.has_room("left") && matching.has_room("right"), "{leap_seconds} s at {number}");
+            push(&mut matching, &mut left, Clock::Global, nanos).unwrap();
+            push(&mut matching, &mut right, Clock::Global, time(number) + MILLIS).unwrap();
+            found += matches(&mut matching);
+        }
+        let lost = to - from;
+        assert_eq!(found as u64, 100 - lost, "{leap_seconds} s");
+        assert_eq!(unmatched(matching.stats())[0], [0, 0, 0, 0, 0, 0, 0, lost], "{leap_seconds} s");
+    }
+}
+
+#[test]
+fn a_timestamp_that_leaps_back_and_forth_loses_what_leaps() {
+    let (mut left, mut right) = (camera("left"), camera("right"));
+    let mut matching = matching(&["left", "right"], true);
+    matching.spec.clock = MatchClock::Global;
+    let mut complete = 0;
+    for number in 0..100 {
+        let leap = if number % 3 == 1 { 7_000 * MILLIS } else { 0 };
+        push(&mut matching, &mut left, Clock::Global, time(number) + leap).unwrap();
+        push(&mut matching, &mut right, Clock::Global, time(number) + MILLIS).unwrap();
+        complete += std::iter::from_fn(|| matching.next()).filter(Match::is_complete).count();
+    }
+    assert_eq!((complete, unmatched(matching.stats())[0]), (67, [0, 0, 0, 0, 0, 0, 0, 33]));
 }
 
 #[test]

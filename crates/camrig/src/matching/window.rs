@@ -13,9 +13,11 @@
 //!
 //! * If the best set contains the earliest item, it is a match.
 //! * Otherwise the items before the best set fit nothing better: they are passed over if every awaited camera has to
-//!   be in a match, and matched among themselves if cameras may be missing.
-//! * If every awaited camera has to be in a match, and one has no item within the window, the earliest item is
-//!   unmatched.
+//!   be in a match, and matched among themselves if cameras may be missing. In that case a complete set of first items
+//!   is a match unless the best set has at most half its spread: two cameras half an interval apart would otherwise
+//!   lose their pairs to partial matches.
+//! * If a camera that every match requires has no item within the window, or no awaited camera has one, the earliest
+//!   item is unmatched.
 //!
 //! # Waiting
 //!
@@ -47,6 +49,8 @@ pub(super) struct Rules {
 pub(super) struct LaneRules {
     /// Whether matches wait for its items.
     pub(super) awaited: bool,
+    /// Whether every match has an item of it. Such a camera is awaited too.
+    pub(super) required: bool,
     /// The smallest distance between its items.
     pub(super) gap_nanos: u64,
 }
@@ -80,6 +84,8 @@ struct Lane<T> {
     rules: LaneRules,
     items: VecDeque<Item<T>>,
     last_nanos: Option<u64>,
+    /// The next item is not earlier, as far as items that were left out tell.
+    floor_nanos: u64,
     ended: bool,
     given_up: bool,
 }
@@ -99,13 +105,21 @@ enum Step {
 
 impl<T> Lane<T> {
     fn new(rules: LaneRules) -> Self {
-        Self { rules, items: VecDeque::new(), last_nanos: None, ended: false, given_up: false }
+        Self {
+            rules,
+            items: VecDeque::new(),
+            last_nanos: None,
+            floor_nanos: 0,
+            ended: false,
+            given_up: false,
+        }
     }
 
     /// Returns the earliest time of the next item to come; `None` when no item is waited for.
     fn next_nanos(&self, depth: usize) -> Option<u64> {
         let waits = self.rules.awaited && !self.ended && !self.given_up && self.items.len() < depth;
-        waits.then(|| self.last_nanos.map_or(0, |last| last.saturating_add(self.rules.gap_nanos)))
+        let next = self.last_nanos.map_or(0, |last| last.saturating_add(self.rules.gap_nanos));
+        waits.then(|| next.max(self.floor_nanos))
     }
 }
 
@@ -118,6 +132,19 @@ impl<T> Window<T> {
     /// Sets the smallest distance between a camera's items, once it is known.
     pub(super) fn set_gap(&mut self, lane: usize, gap_nanos: u64) {
         self.lanes[lane].rules.gap_nanos = gap_nanos;
+    }
+
+    /// Notes that an item of a camera was left out: the next one is not earlier than `earliest_nanos`.
+    pub(super) fn skip(&mut self, lane: usize, earliest_nanos: u64) {
+        let floor_nanos = &mut self.lanes[lane].floor_nanos;
+        *floor_nanos = earliest_nanos.max(*floor_nanos);
+        self.decide();
+    }
+
+    /// Stops waiting for a camera until its next item.
+    pub(super) fn stop_waiting_for(&mut self, lane: usize) {
+        self.lanes[lane].given_up = true;
+        self.decide();
     }
 
     /// Returns whether one more item of this camera can be queued without giving up another camera.
@@ -138,6 +165,7 @@ impl<T> Window<T> {
             }
         }
         self.lanes[lane].last_nanos = Some(nanos);
+        self.lanes[lane].floor_nanos = 0;
         if nanos < self.frontier_nanos {
             return self.decided.push_back(Decision::Unmatched(lane, Unmatched::Late, value));
         }
@@ -298,14 +326,22 @@ fn step<T>(
     }
     let is_near = |lane: &usize| waiting[*lane].front().is_some_and(|item| item.nanos <= end_nanos);
     let near: Vec<usize> = lanes.clone().filter(is_near).collect();
-    let lacks = |lane: usize| lane_rules[lane].awaited && !near.contains(&lane);
-    if !rules.partial && lanes.clone().any(lacks) {
+    let is_absent = |lane: &usize| !near.contains(lane);
+    // At least one awaited camera is in every match: the others only join.
+    let only_joins = near.iter().all(|&lane| !lane_rules[lane].awaited);
+    if only_joins || lanes.clone().filter(is_absent).any(|lane| lane_rules[lane].required) {
         return Step::Drop;
     }
+    let is_complete = !lanes.filter(is_absent).any(|lane| lane_rules[lane].awaited);
 
     let pivot_nanos = near.iter().map(|&lane| waiting[lane][0].nanos).max().unwrap_or(first_nanos);
     let mut at = vec![0; waiting.len()];
-    let (mut best, mut best_nanos) = (at.clone(), pivot_nanos - first_nanos);
+    let first_spread_nanos = pivot_nanos - first_nanos;
+    let (mut best, mut best_nanos) = (at.clone(), first_spread_nanos);
+    if rules.partial && is_complete {
+        // To pass over items of a complete match makes a partial one of them: worth it for half the spread only.
+        best_nanos = best_nanos.min(first_spread_nanos / 2 + 1);
+    }
     let mut latest_nanos = pivot_nanos;
     loop {
         let (nanos, lane) = near

@@ -10,13 +10,18 @@ use super::window::{Decision, LaneRules, Rules, Window};
 /// A match as its items' cameras and times.
 type Set = Vec<(usize, u64)>;
 
-fn lane_rules(gap_nanos: u64) -> LaneRules {
-    LaneRules { awaited: true, gap_nanos }
+fn lane_rules(gap_nanos: u64, required: bool) -> LaneRules {
+    LaneRules { awaited: true, required, gap_nanos }
 }
 
 /// Returns all matches and reasons for these cameras' times, pushed in this order of cameras.
-fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) -> (Vec<Set>, Vec<Unmatched>) {
-    let mut window = Window::new(rules, times.iter().map(|_| lane_rules(gap_nanos)));
+fn matched(
+    rules: Rules,
+    lane_rules: LaneRules,
+    times: &[Vec<u64>],
+    order: &[usize],
+) -> (Vec<Set>, Vec<Unmatched>) {
+    let mut window = Window::new(rules, times.iter().map(|_| lane_rules));
     let mut left: Vec<VecDeque<u64>> = times.iter().map(|times| times.iter().copied().collect()).collect();
     let mut push = |window: &mut Window<()>, lane: usize| match left[lane].pop_front() {
         Some(nanos) => {
@@ -59,13 +64,18 @@ fn matched(rules: Rules, gap_nanos: u64, times: &[Vec<u64>], order: &[usize]) ->
 }
 
 /// Finds the same matches by trying every set, with all times known in advance.
-fn by_brute_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>>) -> Vec<Set> {
+fn by_brute_force(
+    window_nanos: u64,
+    partial: bool,
+    required: bool,
+    mut times: Vec<VecDeque<u64>>,
+) -> Vec<Set> {
     let mut sets = Vec::new();
     while let Some(first) = times.iter().filter_map(VecDeque::front).min().copied() {
         let near: Vec<usize> = (0..times.len())
             .filter(|&lane| times[lane].front().is_some_and(|nanos| *nanos <= first + window_nanos))
             .collect();
-        if !partial && near.len() < times.len() {
+        if required && near.len() < times.len() {
             let lane = near.iter().find(|&&lane| times[lane][0] == first).unwrap();
             times[*lane].pop_front();
             continue;
@@ -91,7 +101,11 @@ fn by_brute_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>
             break;
         }
         assert!(pivot_nanos <= first + window_nanos);
-        let (_, best) = best.unwrap();
+        let (spread, mut best) = best.unwrap();
+        let first_spread = pivot_nanos - first;
+        if partial && near.len() == times.len() && spread > first_spread / 2 {
+            best.fill(0);
+        }
         if best.iter().all(|&at| at == 0) {
             sets.push(near.iter().map(|&lane| (lane, times[lane].pop_front().unwrap())).collect());
             continue;
@@ -101,7 +115,7 @@ fn by_brute_force(window_nanos: u64, partial: bool, mut times: Vec<VecDeque<u64>
             passed[lane] = times[lane].drain(..at).collect();
         }
         if partial {
-            sets.extend(by_brute_force(window_nanos, true, passed));
+            sets.extend(by_brute_force(window_nanos, true, required, passed));
         }
     }
     sets
@@ -131,22 +145,24 @@ proptest! {
         gap in 0_u64..12,
         window_nanos in 0_u64..40,
         partial: bool,
+        named: bool,
         order in prop::collection::vec(0_usize..12, 0..40),
     ) {
         let rules = Rules { window_nanos, partial, depth: 8 };
         // The times have to keep the gap.
         let apart = times.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).min();
         let gap = gap.min(apart.unwrap_or(gap));
-        let (sets, unmatched) = matched(rules, gap, &times, &order);
+        let required = !partial || named;
+        let (sets, unmatched) = matched(rules, lane_rules(gap, required), &times, &order);
         let whole = times.iter().map(|times| times.iter().copied().collect()).collect();
-        prop_assert_eq!(&sets, &by_brute_force(window_nanos, partial, whole));
+        prop_assert_eq!(&sets, &by_brute_force(window_nanos, partial, required, whole));
 
         let in_sets: usize = sets.iter().map(Vec::len).sum();
         prop_assert_eq!(in_sets + unmatched.len(), times.iter().map(Vec::len).sum::<usize>());
         for set in &sets {
             let nanos = || set.iter().map(|(_, nanos)| *nanos);
             prop_assert!(nanos().max().unwrap() - nanos().min().unwrap() <= window_nanos);
-            prop_assert!(partial || set.len() == times.len());
+            prop_assert!(!required || set.len() == times.len());
         }
     }
 
@@ -159,6 +175,7 @@ proptest! {
         orders in prop::collection::vec(prop::collection::vec(0_usize..12, 0..40), 2),
     ) {
         let rules = Rules { window_nanos, partial, depth };
-        prop_assert_eq!(matched(rules, 0, &times, &orders[0]), matched(rules, 0, &times, &orders[1]));
+        let of = |order: &[usize]| matched(rules, lane_rules(0, !partial), &times, order);
+        prop_assert_eq!(of(&orders[0]), of(&orders[1]));
     }
 }

@@ -52,7 +52,8 @@ mod tests {
     fn every_count_has_its_place() {
         let clock = ClockEstimate { offset_nanos: 1_234_567, drift_ppb: -40_200, uncertainty_nanos: 12_000 };
         let left = MatchCamera { matched: 300, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
-        let right = MatchCamera { matched: 299, unmatched: [3, 0, 0, 1, 0, 0], ..MatchCamera::default() };
+        let right =
+            MatchCamera { matched: 299, unmatched: [3, 0, 0, 1, 0, 0, 0, 0], ..MatchCamera::default() };
         let spread = Latency { p50: 4010, p99: 4100, max: 5000 };
         let status = MatchStatus {
             counts: MatchCounts { matches: 300, partial: 1, spread },

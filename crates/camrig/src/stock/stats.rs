@@ -383,7 +383,12 @@ stats: front     2.0 Hz        2 framesets
     fn its_own_matching_has_lines_too() {
         let (mut front, mut left) = (camera("front"), camera("left"));
         let inputs = [("front", front.link_state()), ("left", left.link_state())];
-        let camera = |name: &str| MatchedCamera { name: name.into(), input: name.into(), awaited: true };
+        let camera = |name: &str| MatchedCamera {
+            name: name.into(),
+            input: name.into(),
+            awaited: true,
+            required: true,
+        };
         let spec = MatchSpec {
             window_nanos: 10 * MILLIS,
             partial: false,

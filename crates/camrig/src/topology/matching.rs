@@ -95,7 +95,12 @@ fn specify_one(
                 );
                 problems.add(matching.span.clone(), title, "a match has one frameset of each camera");
             } else {
-                cameras.push(MatchedCamera { name: name.clone(), input: input.clone(), awaited: true });
+                cameras.push(MatchedCamera {
+                    name: name.clone(),
+                    input: input.clone(),
+                    awaited: true,
+                    required: false,
+                });
             }
         }
     }
@@ -120,6 +125,9 @@ fn specify_one(
             camera.awaited = wait.iter().any(|waited| *waited.get_ref() == camera.name);
         }
     }
+    // Cameras that the file names are in every match, and so is each camera where none may be missing.
+    let all_required = !matching.partial || matching.wait.is_some();
+    cameras.iter_mut().for_each(|camera| camera.required = camera.awaited && all_required);
     Some(MatchSpec {
         window_nanos: matching.window_millis as u64 * 1_000_000,
         partial: matching.partial,
