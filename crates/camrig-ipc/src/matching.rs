@@ -260,7 +260,7 @@ mod tests {
         counters.set_clock(63, clock);
         let spread = Latency { p50: 0, p99: 12, max: 12 };
         assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
-        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0], ..MatchCamera::default() };
+        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0, 0, 0], ..MatchCamera::default() };
         assert_eq!(seen.camera(0), first);
         let last = MatchCamera { matched: 2, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
         assert_eq!(seen.camera(63), last);

@@ -249,8 +249,8 @@ fn a_frameset_made_from_a_match_has_its_number_its_latest_arrival_and_its_origin
         matching.push(left.frameset(nanos, &[&[0, 0]])).unwrap();
         matching.push(right.frameset(nanos + MILLIS, &[&[0, 0]])).unwrap();
     }
-    matching.end("left");
-    matching.end("right");
+    matching.end("left").unwrap();
+    matching.end("right").unwrap();
     matching.next().unwrap();
     let second = matching.next().unwrap();
     let (mut output, link) = testing::output_with_reader("fusion", &[]);

@@ -135,9 +135,9 @@ mod tests {
 
     fn timeline(frames: u64) -> Timeline {
         let mut timeline = Timeline::new(10);
-        (0..frames).for_each(|number| {
-            assert_eq!(timeline.check(time(number), number, &[time(number)]), Check::Fits)
-        });
+        for number in 0..frames {
+            assert_eq!(timeline.check(time(number), number, &[time(number)]), Check::Fits);
+        }
         timeline
     }
 

@@ -127,7 +127,9 @@ fn specify_one(
     }
     // Cameras that the file names are in every match, and so is each camera where none may be missing.
     let all_required = !matching.partial || matching.wait.is_some();
-    cameras.iter_mut().for_each(|camera| camera.required = camera.awaited && all_required);
+    for camera in &mut cameras {
+        camera.required = camera.awaited && all_required;
+    }
     Some(MatchSpec {
         window_nanos: matching.window_millis as u64 * 1_000_000,
         partial: matching.partial,
