@@ -37,8 +37,8 @@ enum Pixels {
 
 /// Frames that remain in the memory of the camera's library as long as a frameset refers to them.
 pub trait HeldFrames: Send + Sync {
-    /// Returns the content of the frame at `index` of the header. Its length must match the header, which is
-    /// checked when the frameset is published.
+    /// Returns the content of the frame at `index` of the header: exactly as many bytes as the header says. A frame of
+    /// another length is refused when it is copied, and missing for readers in the same process.
     fn pixels(&self, index: usize) -> &[u8];
 }
 
@@ -197,8 +197,7 @@ impl FrameSet {
     }
 
     fn frame_at<'a>(&'a self, index: usize, header: &'a FrameHeader) -> Option<Frame<'a>> {
-        // The lengths were checked when it was published; if a library changes them, the frame is no longer
-        // available.
+        // Only a driver's own memory can have another length.
         Frame::new(header, self.memory(index)).ok()
     }
 

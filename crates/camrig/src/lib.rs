@@ -64,7 +64,7 @@ pub use exit::Exit;
 pub use frameset::{FrameSet, HeldFrames};
 pub use matching::{Match, MatchStatus};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
-pub use processor::{Input, NoOptions, Processor, ProcessorError};
+pub use processor::{Declared, Input, NoOptions, Processor, ProcessorError};
 pub use registry::Registry;
 pub use report::{ActorReport, LinkReport, ProcessReport, Report};
 pub use rig::{Rig, RigHandle, RunningRig, StartError};

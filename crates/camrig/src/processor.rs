@@ -1,5 +1,6 @@
 //! The interface of user-defined processors.
 
+use camrig_frame::StreamInfo;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -7,6 +8,9 @@ pub use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 use crate::inputs::Next;
 use crate::output::ProcessorOutput;
+
+/// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
+pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
 
 /// A processor: called with each frameset of its inputs, one at a time, always on the same thread.
 ///
@@ -23,6 +27,22 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     /// # Errors
     /// An error fails the processor.
     fn process(&mut self, input: &I, output: &mut ProcessorOutput) -> Result<(), ProcessorError>;
+
+    /// Declares the streams of the framesets that the processor [derives](ProcessorOutput::derive) from framesets with
+    /// the streams `input`, each with its largest frame. Returns `None` when they are not known before the first one,
+    /// which is the default: what is derived is then described as its origin is. `camrig check` computes the memory
+    /// from the declaration, and readers find it in [`FrameSet::info`](crate::FrameSet::info). A processor that only
+    /// forwards declares `input` itself. Of a match it is called for each camera.
+    ///
+    /// # Errors
+    /// What the processor needs and `input` lacks, such as `it has no depth`: `camrig check` shows it.
+    fn declare(input: &[StreamInfo]) -> Declared
+    where
+        Self: Sized,
+    {
+        let _ = input;
+        Ok(None)
+    }
 
     /// Called once after the last frameset of all inputs.
     ///

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
-use camrig_frame::CameraInfo;
+use camrig_frame::{CameraInfo, StreamInfo};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -23,8 +23,11 @@ use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::output::{CameraOutput, ProcessorOutput};
-use crate::processor::{Input, Processor, ProcessorError};
+use crate::processor::{Declared, Input, Processor, ProcessorError};
 use crate::schema::{Mismatch, OptionsSchema};
+
+/// A kind's [`Processor::declare`].
+type Declare = fn(&[StreamInfo]) -> Declared;
 
 /// The drivers and kinds of processors that a topology can name.
 #[derive(Clone, Default)]
@@ -80,9 +83,12 @@ impl Registry {
         A: Actor<Context = Context<A>> + Handler<FrameSet>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, false, move |options, output, inputs| {
-            calling::start_actor(build(options, output)?, inputs)
-        });
+        self.add_kind(
+            kind,
+            false,
+            |_| Ok(None),
+            move |options, output, inputs| calling::start_actor(build(options, output)?, inputs),
+        );
     }
 
     pub(crate) fn add_processor<O, P, F, I>(&mut self, kind: &str, build: F)
@@ -92,18 +98,20 @@ impl Registry {
         P: Processor<I>,
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
-        self.add_kind(kind, I::MATCHED, move |options, output, inputs| {
-            Ok(calling::start_processor(build(options)?, output, inputs))
+        self.add_kind(kind, I::MATCHED, P::declare, move |options, output, inputs| {
+            Ok(calling::start_processor(build(options)?, output.declaring(P::declare), inputs))
         });
     }
 
-    fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, start: F)
+    fn add_kind<O, F>(&mut self, kind: &str, takes_matches: bool, declare: Declare, start: F)
     where
         O: DeserializeOwned + JsonSchema + 'static,
         F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
     {
-        self.kinds
-            .insert(kind.to_owned(), Arc::new(TypedKind { start, takes_matches, options: PhantomData }));
+        self.kinds.insert(
+            kind.to_owned(),
+            Arc::new(TypedKind { start, takes_matches, declare, options: PhantomData }),
+        );
     }
 
     pub(crate) fn driver(&self, name: &str) -> Option<&Arc<dyn DriverEntry>> {
@@ -188,6 +196,8 @@ pub(crate) trait KindEntry: Send + Sync {
     fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError>;
     /// Whether it is called with matches, so that its topology has to say what a match is.
     fn takes_matches(&self) -> bool;
+    /// The streams that it derives from framesets with these streams.
+    fn declare(&self, input: &[StreamInfo]) -> Declared;
     /// Builds the actor and starts it on the calling thread.
     fn start(
         &self,
@@ -263,6 +273,7 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
 struct TypedKind<F, O> {
     start: F,
+    declare: Declare,
     takes_matches: bool,
     options: PhantomData<fn() -> O>,
 }
@@ -278,6 +289,10 @@ where
 
     fn takes_matches(&self) -> bool {
         self.takes_matches
+    }
+
+    fn declare(&self, input: &[StreamInfo]) -> Declared {
+        (self.declare)(input)
     }
 
     fn start(

@@ -301,6 +301,13 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     });
     match checked {
         Ok(topology) => {
+            let memory = match memory::describe(&topology, registry) {
+                Ok(memory) => memory,
+                Err(what) => {
+                    eprintln!("error: {what}");
+                    return ExitCode::from(code::CONFIG);
+                }
+            };
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();
@@ -310,7 +317,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
-                memory::describe(&topology),
+                memory,
             ));
             ExitCode::SUCCESS
         }

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Name, Origins};
-use camrig_ipc::LinkState;
+use camrig_frame::{CameraInfo, Name, Origins, StreamInfo};
+use camrig_ipc::{LinkState, MAX_SOURCES};
 
 use super::publisher::{Origin, Publisher};
 use super::{FrameHeaders, LinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
 use crate::matching::{Match, MatchStats, MatchStatus};
+use crate::processor::Declared;
 
 /// Publishes a processor's framesets, and gives access to the status of its inputs.
 pub struct ProcessorOutput {
     publisher: Publisher,
     inputs: InputStatus,
+    declare: fn(&[StreamInfo]) -> Declared,
+    /// Cameras that framesets were derived from, each with the declaration of those.
+    declared: Vec<(Arc<CameraInfo>, Arc<CameraInfo>)>,
 }
 
 /// The status of a processor's inputs.
@@ -29,7 +33,12 @@ pub(crate) struct InputStatus {
 
 impl ProcessorOutput {
     pub(crate) fn new(publisher: Publisher, inputs: InputStatus) -> Self {
-        Self { publisher, inputs }
+        Self { publisher, inputs, declare: |_| Ok(None), declared: Vec::new() }
+    }
+
+    /// Describes derived framesets by these declarations.
+    pub(crate) fn declaring(self, declare: fn(&[StreamInfo]) -> Declared) -> Self {
+        Self { declare, ..self }
     }
 
     /// Returns the actor's name.
@@ -56,16 +65,37 @@ impl ProcessorOutput {
         self.inputs.matching.as_ref().map(|stats| stats.status())
     }
 
-    /// Lends a slot for a frameset made from `origin`, whose camera, arrival time and match it inherits. Returns
-    /// `None` if all slots are in use, and counts the frameset as dropped.
+    /// Lends a slot for a frameset made from `origin`, whose camera, arrival time and match it inherits. Its streams are
+    /// those that the processor [declares](crate::Processor::declare), or else those of `origin`. Returns `None` if all
+    /// slots are in use, and counts the frameset as dropped.
     ///
     /// # Errors
     /// If the headers do not form a valid frameset, or the limit of cameras is exceeded.
     pub fn derive(&mut self, origin: &FrameSet, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
-        let source = self.publisher.source(origin.info())?;
+        let source = self.source_of(origin.info())?;
         let (arrival_nanos, matched) = (origin.arrival_nanos(), origin.header().matched);
         let origins = origin.header().origins.clone();
         Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
+    }
+
+    /// Returns the number of the source of framesets that are derived from this camera's.
+    fn source_of(&mut self, camera: &Arc<CameraInfo>) -> Result<usize, OutputError> {
+        if let Some((_, declared)) = self.declared.iter().find(|(known, _)| Arc::ptr_eq(known, camera)) {
+            return self.publisher.source(declared);
+        }
+        // What the input lacks the processor reports itself when it is called.
+        let declared = match (self.declare)(&camera.streams) {
+            Ok(Some(streams)) if streams != camera.streams => {
+                Arc::new(CameraInfo { streams, ..CameraInfo::clone(camera) })
+            }
+            _ => Arc::clone(camera),
+        };
+        let source = self.publisher.source(&declared)?;
+        if self.declared.len() == MAX_SOURCES {
+            self.declared.clear();
+        }
+        self.declared.push((Arc::clone(camera), declared));
+        Ok(source)
     }
 
     /// Lends a slot for a frameset that the processor created: readers see `source` as its camera. Latency is

@@ -6,14 +6,20 @@
 //! (an `estimated` clock is estimated again there, which takes half a second). The matching itself is done by the
 //! inputs.
 
+use camrig_frame::StreamInfo;
+
 use crate::matching::Match;
 use crate::output::ProcessorOutput;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Declared, Processor, ProcessorError};
 
 /// Publishes each match.
 pub(crate) struct ForwardMatches;
 
 impl Processor<Match> for ForwardMatches {
+    fn declare(input: &[StreamInfo]) -> Declared {
+        Ok(Some(input.to_vec()))
+    }
+
     fn process(&mut self, matched: &Match, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(output.forward_match(matched)?)
     }

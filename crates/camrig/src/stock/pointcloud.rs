@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, PointCloud, Role, Stream};
+use camrig_frame::{CameraInfo, PointCloud, Role, Stream, StreamInfo};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Declared, Processor, ProcessorError};
 
 /// The options of `pointcloud`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -59,6 +59,11 @@ impl Pointcloud {
 }
 
 impl Processor for Pointcloud {
+    fn declare(input: &[StreamInfo]) -> Declared {
+        let depth = input.iter().find(|info| info.role == Role::Depth).ok_or("it has no depth")?;
+        Ok(Some(vec![PointCloud::stream(depth)]))
+    }
+
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let of_camera = |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
         let cloud = self.cloud(frames.info()).map_err(of_camera)?;

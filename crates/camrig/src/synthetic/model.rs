@@ -207,6 +207,11 @@ impl Model {
         StreamInfo { to_depth: Some(Extrinsics::IDENTITY), ..StreamInfo::motion(stream, rate) }
     }
 
+    /// Whether synthetic cameras have streams of this name.
+    pub(super) fn shows(stream: Stream) -> bool {
+        [Stream::COLOR, Stream::DEPTH, Stream::INFRARED_1, Stream::ACCEL, Stream::GYRO].contains(&stream)
+    }
+
     /// Whether a camera of this model declares such a stream.
     pub(super) fn declares(self, info: &StreamInfo) -> bool {
         match (info.payload, info.profile()) {

@@ -51,8 +51,11 @@ impl Scene {
     pub(crate) fn of(info: &CameraInfo) -> Option<Self> {
         let model = Model::named(&info.model).filter(|_| info.driver == DRIVER)?;
         let same_unit = model.depth_unit_meters().to_bits() == info.depth_unit_meters.to_bits();
-        (same_unit && info.streams.iter().all(|stream| model.declares(stream)))
-            .then(|| Self::new(model, &info.serial, &info.streams))
+        // Streams of other names were made of the camera's by a processor.
+        let own = info.streams.iter().filter(|info| Model::shows(info.stream)).copied();
+        let own: Vec<_> = own.collect();
+        (same_unit && own.iter().all(|stream| model.declares(stream)))
+            .then(|| Self::new(model, &info.serial, &own))
     }
 
     pub(super) fn new(model: Model, serial: &str, streams: &[StreamInfo]) -> Self {
@@ -172,6 +175,13 @@ impl Scene {
     /// Returns the height of a point above the floor; both in metres.
     pub(super) fn meters_above_floor(&self, point: [f64; 3]) -> f64 {
         self.world.above_floor(point.map(|part| part / self.world_scale)) * self.world_scale
+    }
+}
+
+impl Scene {
+    /// Returns whether it has images of this stream.
+    pub(crate) fn shows(&self, stream: Stream) -> bool {
+        self.views.iter().any(|view| view.stream == stream)
     }
 }
 
