@@ -51,7 +51,7 @@ test:
 
 # Run the tests of the realsense driver, with the system's librealsense or that of `just sdk`
 test-realsense:
-    cargo test -p camrig-realsense
+    cargo test -p camrig-realsense --features librealsense
     cargo test -p camrig-cli --features realsense --test realsense
 
 # Run the tests of the user interfaces: the page in Chromium, the metrics in Prometheus' parser, the screens in tmux

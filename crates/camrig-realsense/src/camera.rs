@@ -15,14 +15,13 @@ use realsense_rust::kind::Rs2Option;
 
 use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
-use crate::find::{Subject, context, describe, find, open_file};
+use crate::find::{context, describe, find, open_file};
 use crate::motion::Sample;
-use crate::profiles::{
-    Candidate, candidates, choose_live, choose_recorded, is_motion, stream_numbered, stream_of,
-};
+use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
 use crate::recording::free_path;
-use crate::request::{FileRequest, Request, SourceRequest};
-use crate::settings::Resolved;
+use crate::request::{FileRequest, Request, SourceRequest, is_motion};
+use crate::resolve::Resolved;
+use crate::subject::Subject;
 #[cfg(test)]
 use crate::sys::OptionKind;
 use crate::sys::{Arrived, Context, DroppedFrames, Fault, OpenDevice, OpenSensor, Pixels, Sink};

@@ -17,10 +17,10 @@ use crate::filters::Frames;
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::motion::Motion;
-use crate::options::{HardwareSync, Options};
-use crate::profiles::is_motion;
+use crate::options::Options;
 use crate::recording;
-use crate::request::{Request, SourceRequest};
+use crate::request::{Request, SourceRequest, is_motion};
+use crate::settings::HardwareSync;
 use crate::sys::Pixels;
 
 /// Interval at which the end of a file, and frames without a partner, are checked.
@@ -58,10 +58,7 @@ impl Driver for RealSense {
     }
 
     fn claims(options: &Options) -> Vec<String> {
-        let camera = options.selection().ok().flatten().map(|selection| selection.to_string());
-        let file = options.record_to.as_ref().map(|path| format!("file {}", path.display()));
-        let master = (options.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
-        camera.into_iter().chain(file).chain(master).collect()
+        options.claims()
     }
 
     fn streams(options: &Options) -> Vec<DeviceProfile> {

@@ -8,69 +8,14 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use camrig::DriverError;
-use camrig::frame::{Format, FrameHeader, Intrinsics, MAX_FRAMES, Payload, PixelFormat, Stream, StreamInfo};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use camrig::frame::{FrameHeader, Intrinsics, MAX_FRAMES, Payload, Stream, StreamInfo};
 
 use crate::convert::header;
-use crate::profiles::list;
-use crate::settings::{Setting, value};
+use crate::names::list;
+use crate::processing::{Align, Filters, Processing};
+use crate::resolve::value;
+use crate::settings::Setting;
 use crate::sys::{Aligner, Block, BlockKind, Fault, OptionKind, Pixels, RawFrame};
-
-/// The filters of a camera's depth, each with librealsense's options for it; `{}` are its own defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Filters {
-    /// Makes depth smaller: `{ filter_magnitude = 2 }` halves each side.
-    pub decimation: Option<BTreeMap<String, Setting>>,
-    /// Leaves out what is too near or too far: `{ min_distance = 0.1, max_distance = 4.0 }`, in metres.
-    pub threshold: Option<BTreeMap<String, Setting>>,
-    /// Smooths along rows and columns, and keeps edges.
-    pub spatial: Option<BTreeMap<String, Setting>>,
-    /// Smooths from frame to frame.
-    pub temporal: Option<BTreeMap<String, Setting>>,
-    /// Fills what has no depth from around it.
-    pub hole_filling: Option<BTreeMap<String, Setting>>,
-}
-
-/// Which of depth and color is shown as seen from the other's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Align {
-    /// Depth at the pixels of color.
-    DepthToColor,
-    /// Color at the pixels of depth.
-    ColorToDepth,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Processing {
-    pub(crate) filters: Filters,
-    pub(crate) align: Option<Align>,
-}
-
-impl Processing {
-    /// The streams that it needs, of those that come.
-    pub(crate) fn check_streams(&self, streams: &[(Stream, Option<Format>)]) -> Result<(), DriverError> {
-        let has = |stream| streams.iter().any(|(own, _)| *own == stream);
-        if self.filters != Filters::default() && !has(Stream::DEPTH) {
-            return Err(DriverError::new("`filters` are for depth, and there is no `depth` stream"));
-        }
-        if self.align.is_some() && !(has(Stream::DEPTH) && has(Stream::COLOR)) {
-            return Err(DriverError::new("`align` needs both a `depth` and a `color` stream"));
-        }
-        // Two pixels of it share their color, and alignment moves single pixels.
-        if self.align == Some(Align::ColorToDepth)
-            && streams.contains(&(Stream::COLOR, Some(PixelFormat::Yuyv.into())))
-        {
-            return Err(DriverError::new(
-                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
-            ));
-        }
-        Ok(())
-    }
-}
 
 /// The frames of an instant.
 pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
@@ -179,11 +124,17 @@ impl Chain {
     }
 }
 
+/// Returns whether this driver sets an option of a filter itself: which frames it is applied to, and how many results it
+/// may have at once.
+pub(crate) fn is_internal(kind: OptionKind) -> bool {
+    kind.name().starts_with("stream_") || kind.name() == "frames_queue_size"
+}
+
 fn set(filter: &str, block: &Block, settings: &BTreeMap<String, Setting>) -> Result<(), DriverError> {
     let owner = format!("filter `{filter}`");
     let mut kinds = block.options().kinds().map_err(|fault| cannot_be_made(filter, &fault))?;
     // The driver itself selects the streams of a filter, and the number of results in use.
-    kinds.retain(|kind| !kind.name().starts_with("stream_") && kind.name() != "frames_queue_size");
+    kinds.retain(|kind| !is_internal(*kind));
     for (name, setting) in settings {
         let kind = kinds.iter().find(|kind| kind.name() == *name).copied().ok_or_else(|| {
             let it_has = list(kinds.iter().map(|kind| format!("`{}`", kind.name())));

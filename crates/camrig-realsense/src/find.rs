@@ -8,36 +8,11 @@ use camrig::{Device, DeviceProfile, DriverError};
 use realsense_rust::device::Device as DeviceView;
 use realsense_rust::kind::Rs2CameraInfo;
 
-use crate::profiles::{Candidate, candidates, list};
+use crate::names::list;
+use crate::profiles::{Candidate, candidates};
 use crate::request::Selection;
 use crate::sys::{Context, Fault, OpenDevice};
 use crate::turn::Turns;
-
-/// The name of the device in errors.
-#[derive(Clone, Debug)]
-pub(crate) enum Subject {
-    Live(String),
-    File(String),
-}
-
-impl Subject {
-    /// Converts an error of librealsense that should not happen: the camera is in use, or the file is broken.
-    pub(crate) fn refuses(&self, fault: &Fault) -> DriverError {
-        match self {
-            Self::Live(_) => DriverError::unavailable(format!("{self} cannot be used: {fault}")),
-            Self::File(_) => DriverError::new(format!("{self} cannot be played: {fault}")),
-        }
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Live(serial) => write!(f, "camera `{serial}`"),
-            Self::File(path) => write!(f, "file `{path}`"),
-        }
-    }
-}
 
 /// Creates a context, which finds devices. For live cameras the caller has to hold the host-wide lock.
 pub(crate) fn context() -> Result<Context, DriverError> {

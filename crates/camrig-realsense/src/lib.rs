@@ -7,10 +7,13 @@
 //!
 //! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
 //!
-//! * `options`, `request`: the options of a topology, and the checked request
+//! * `options`, `settings`, `processing`: the options of a topology
+//! * `request`: the checked request; `names`: librealsense's options by name
+//! * `absent`: [`RealSense`] of a build without librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
 //! * `find`, `profiles`: selects the device and its streams
-//! * `settings`: the settings of a live camera, checked against it
+//! * `resolve`: the settings of a live camera, checked against it
+//! * `subject`: the name of a device in messages
 //! * `recording`: the file of a live camera's recording
 //! * `camera`: an open device with its streams and running sensors, and its description
 //! * `convert`: converts frames and lenses of librealsense to camrig's
@@ -21,25 +24,51 @@
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
 //! It depends on no actor, no link and no slot: framesets are published through the [`camrig::CameraOutput`].
+//!
+//! The first three lines need no librealsense and are always built; the feature `librealsense` adds the others.
 
-mod camera;
-mod convert;
-mod driver;
-mod filters;
-mod find;
-mod gather;
-mod motion;
+mod names;
 mod options;
-mod profiles;
-mod recording;
+mod processing;
 mod request;
 mod settings;
+
+#[cfg(not(feature = "librealsense"))]
+mod absent;
+#[cfg(feature = "librealsense")]
+mod camera;
+#[cfg(feature = "librealsense")]
+mod convert;
+#[cfg(feature = "librealsense")]
+mod driver;
+#[cfg(feature = "librealsense")]
+mod filters;
+#[cfg(feature = "librealsense")]
+mod find;
+#[cfg(feature = "librealsense")]
+mod gather;
+#[cfg(feature = "librealsense")]
+mod motion;
+#[cfg(feature = "librealsense")]
+mod profiles;
+#[cfg(feature = "librealsense")]
+mod recording;
+#[cfg(feature = "librealsense")]
+mod resolve;
+#[cfg(feature = "librealsense")]
+mod subject;
+#[cfg(feature = "librealsense")]
 mod sys;
 #[cfg(test)]
+#[cfg(feature = "librealsense")]
 mod tests;
+#[cfg(feature = "librealsense")]
 mod turn;
 
+#[cfg(not(feature = "librealsense"))]
+pub use absent::RealSense;
+#[cfg(feature = "librealsense")]
 pub use driver::RealSense;
-pub use filters::{Align, Filters};
-pub use options::{ColorFormat, HardwareSync, Options};
-pub use settings::Setting;
+pub use options::{ColorFormat, Options};
+pub use processing::{Align, Filters};
+pub use settings::{HardwareSync, Setting};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use camrig::frame::{FrameHeader, MotionSample, Stream, StreamInfo, StreamProfile, Timestamp};
 
-use crate::profiles::is_motion;
+use crate::request::is_motion;
 
 /// One sample of a motion sensor.
 #[derive(Clone, Copy, Debug)]

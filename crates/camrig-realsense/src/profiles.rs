@@ -6,8 +6,9 @@ use camrig::DriverError;
 use camrig::frame::{Format, Payload, PixelFormat, Stream, StreamInfo, StreamProfile};
 use realsense_sys as rs2;
 
-use crate::find::Subject;
-use crate::request::StreamRequest;
+use crate::names::list;
+use crate::request::{StreamRequest, is_motion};
+use crate::subject::Subject;
 use crate::sys::{OpenSensor, ProfileData, format_name};
 
 /// Maximum number of profiles in an error. A camera may have dozens.
@@ -148,11 +149,6 @@ pub(crate) fn choose_recorded(
     requests.iter().map(choose).collect()
 }
 
-pub(crate) fn list(choices: impl Iterator<Item = String>) -> String {
-    let choices: Vec<_> = choices.collect();
-    if choices.is_empty() { "none".to_owned() } else { choices.join(", ") }
-}
-
 pub(crate) fn stream_of(data: &ProfileData) -> Option<Stream> {
     stream_numbered(data.stream, data.index)
 }
@@ -178,11 +174,6 @@ pub(crate) fn format_of(number: rs2::rs2_format) -> Option<Format> {
         return Some(Format::Motion);
     }
     PixelFormat::named(&format_name(number)).map(Format::Image)
-}
-
-/// Whether a stream is one of motion.
-pub(crate) fn is_motion(stream: Stream) -> bool {
-    matches!(stream, Stream::ACCEL | Stream::GYRO)
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 //! It does not depend on a device: `camera` finds out whether a camera is connected, and reads the content of a file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use camrig::DriverError;
-use camrig::frame::{Format, Stream, StreamProfile};
+use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
+use camrig::{DeviceProfile, DriverError};
+use camrig_usb::UsbDemand;
 
-use crate::filters::{Chain, Processing};
-use crate::options::Options;
-use crate::profiles::is_motion;
-use crate::settings::Settings;
+use crate::options::{ColorFormat, Options};
+use crate::processing::Processing;
+use crate::settings::{HardwareSync, Settings};
 
 /// Validated options.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,275 @@ impl Request {
             let streams: Vec<_> = streams.iter().map(|it| (it.stream, it.format)).collect();
             processing.check_streams(&streams)?;
         }
-        Chain::new(&processing)?;
+        processing.check_filters()?;
         Ok(Self { source, streams, processing })
+    }
+}
+
+impl Options {
+    /// Returns what a live camera with these options needs of USB; `None` of a file. Looks at no device.
+    pub fn usb_demand(&self) -> Option<UsbDemand> {
+        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(self) else {
+            return None;
+        };
+        let stream = |it: &StreamRequest| {
+            it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
+        };
+        let streams = streams.iter().filter_map(stream).collect();
+        let demand = UsbDemand { streams, ..UsbDemand::default() };
+        Some(match live.selection {
+            Selection::Serial(serial) => UsbDemand { serial: Some(serial), ..demand },
+            Selection::Port(port) => UsbDemand { port: Some(port), ..demand },
+            Selection::Name(name) => UsbDemand { name: name.rsplit(' ').next().map(str::to_owned), ..demand },
+            Selection::Any => UsbDemand { name: Some("RealSense".to_owned()), ..demand },
+        })
+    }
+
+    /// What is asked of the live camera that is meant.
+    pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
+        if self.real_time.is_some() || self.repeat.is_some() {
+            return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
+        }
+        let settings = Settings {
+            preset: self.preset.clone(),
+            of_depth: self.set.clone().unwrap_or_default(),
+            of_color: self.set_color.clone().unwrap_or_default(),
+            sync: self.sync,
+        };
+        settings.check()?;
+        Ok(LiveRequest {
+            selection,
+            allow_usb2: self.allow_usb2.unwrap_or(false),
+            settings,
+            record_to: self.record_to.clone(),
+        })
+    }
+
+    /// What is asked of the file at `path`.
+    pub(crate) fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
+        if self.color_format.is_some() {
+            return Err(DriverError::new(
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
+            ));
+        }
+        for (key, is_given) in [
+            ("allow_usb2", self.allow_usb2.is_some()),
+            ("set", self.set.is_some()),
+            ("set_color", self.set_color.is_some()),
+            ("preset", self.preset.is_some()),
+            ("sync", self.sync.is_some()),
+            ("record_to", self.record_to.is_some()),
+        ] {
+            if is_given {
+                return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
+            }
+        }
+        Ok(FileRequest {
+            path: path.to_owned(),
+            real_time: self.real_time.unwrap_or(true),
+            repeat: self.repeat.unwrap_or(false),
+        })
+    }
+
+    /// The live camera that is meant, if one is.
+    pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
+        if self.any == Some(false) {
+            return Err(DriverError::new("`any` must be true or omitted"));
+        }
+        let text =
+            |key: &str, text: &Option<String>, selection: fn(String) -> Selection| match text.as_deref() {
+                Some(text) if text.trim().is_empty() => Err(DriverError::new(format!("`{key}` is empty"))),
+                Some(text) => Ok(Some((key.to_owned(), selection(text.trim().to_owned())))),
+                None => Ok(None),
+            };
+        let given = [
+            text("serial", &self.serial, Selection::Serial)?,
+            text("port", &self.port, Selection::Port)?,
+            text("name", &self.name, Selection::Name)?,
+            self.any.map(|_| ("any".to_owned(), Selection::Any)),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some((first, _)), Some((second, _))) => Err(DriverError::new(format!(
+                "`{first}` and `{second}` exclude each other: one of them says which camera is meant"
+            ))),
+            (first, _) => Ok(first.map(|(_, selection)| selection)),
+        }
+    }
+
+    /// The streams that are given.
+    pub(crate) fn streams(&self, live: bool) -> Result<Vec<StreamRequest>, DriverError> {
+        let motion = |key: &str, rate: Option<u32>| {
+            let profile = rate.map(StreamProfile::of_motion).transpose();
+            profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")))
+        };
+        let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
+            ColorFormat::Rgb8 => PixelFormat::Rgb8,
+            ColorFormat::Bgr8 => PixelFormat::Bgr8,
+            ColorFormat::Yuyv => PixelFormat::Yuyv,
+        };
+        let streams = [
+            (Stream::COLOR, self.color, color_format.into()),
+            (Stream::DEPTH, self.depth, PixelFormat::Z16.into()),
+            (Stream::INFRARED_1, self.infrared_1, PixelFormat::Y8.into()),
+            (Stream::INFRARED_2, self.infrared_2, PixelFormat::Y8.into()),
+            (Stream::ACCEL, motion("accel", self.accel)?, Format::Motion),
+            (Stream::GYRO, motion("gyro", self.gyro)?, Format::Motion),
+        ];
+        let request = |(stream, profile, format): (_, Option<_>, _)| {
+            Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
+        };
+        Ok(streams.into_iter().filter_map(request).collect())
+    }
+
+    /// Returns everything that no other camera can claim.
+    pub(crate) fn claims(&self) -> Vec<String> {
+        let camera = self.selection().ok().flatten().map(|selection| selection.to_string());
+        let file = self.record_to.as_ref().map(|path| format!("file {}", path.display()));
+        let master = (self.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
+        camera.into_iter().chain(file).chain(master).collect()
+    }
+}
+
+/// Whether a stream is one of motion.
+pub(crate) fn is_motion(stream: Stream) -> bool {
+    matches!(stream, Stream::ACCEL | Stream::GYRO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processing::Processing;
+
+    fn request(options: &str) -> Result<Request, String> {
+        let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;
+        Request::new(&options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_camera_is_live_or_recorded() {
+        let stream = |stream, profile: &str, format| StreamRequest {
+            stream,
+            profile: profile.parse().unwrap(),
+            format,
+        };
+        assert_eq!(
+            request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
+            Ok(Request {
+                source: SourceRequest::Live(LiveRequest {
+                    selection: Selection::Serial("1".into()),
+                    allow_usb2: false,
+                    settings: Settings::default(),
+                    record_to: None,
+                }),
+                streams: vec![
+                    stream(Stream::COLOR, "848x480@15", Some(PixelFormat::Yuyv.into())),
+                    stream(Stream::DEPTH, "640x480@30", Some(PixelFormat::Z16.into())),
+                ],
+                processing: Processing::default(),
+            }),
+        );
+        assert_eq!(
+            request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
+            Ok(Request {
+                source: SourceRequest::File(FileRequest {
+                    path: "a.bag".into(),
+                    real_time: false,
+                    repeat: false,
+                }),
+                streams: vec![stream(Stream::INFRARED_2, "640x480@30", None)],
+                processing: Processing::default(),
+            }),
+        );
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        for (options, message) in [
+            (
+                "",
+                "no camera is given: a live one by `serial`, `port`, `name` or `any = true`, or a recorded one by \
+                 `file`",
+            ),
+            (
+                "serial = '1'\nfile = 'a.bag'",
+                "a live camera and a `file` exclude each other: a camera is live or recorded",
+            ),
+            (
+                "port = '2-1'\nany = true",
+                "`port` and `any` exclude each other: one of them says which camera is meant",
+            ),
+            ("any = false", "`any` must be true or omitted"),
+            ("file = 'a.bag'\nallow_usb2 = true", "`allow_usb2` is for a live camera, not for a `file`"),
+            ("serial = ' '", "`serial` is empty"),
+            (
+                "serial = '1'",
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                 each such as \"640x480@30\"",
+            ),
+            (
+                "file = 'a.bag'\naccel = 100\ngyro = 200",
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                 each such as \"640x480@30\"",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ngyro = 0",
+                "`gyro`: frame rate 0 is out of range; it is 1 to 1000 frames per second",
+            ),
+            (
+                "serial = '1'\ndepth = '640x480@30'\nrepeat = true",
+                "`real_time` and `repeat` are for a `file`, not for a live camera",
+            ),
+            (
+                "file = 'a.bag'\ncolor_format = 'rgb8'",
+                "`color_format` is for a live camera: a `file` has the format that was recorded",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nset = { exposur = 1 }",
+                "librealsense has no option `exposur`; did you mean `exposure`?",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nset_color = { nonsense_and_more = 1 }",
+                "librealsense has no option `nonsense_and_more`",
+            ),
+            (
+                "any = true\nset = { exposure = [1] }",
+                "invalid type: sequence, expected a number, `true`, `false` or the name of a value",
+            ),
+            (
+                "any = true\ncolor = '640x480@30'\nfilters.spatial = {}",
+                "`filters` are for depth, and there is no `depth` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nalign = 'depth-to-color'",
+                "`align` needs both a `depth` and a `color` stream",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\ncolor_format = 'yuyv'\n\
+                 align = 'color-to-depth'",
+                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
+            ),
+            (
+                "file = 'a.bag'\nfilters.decimation = { filter_magnitude = 9 }",
+                "option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1",
+            ),
+            (
+                "file = 'a.bag'\nfilters.threshold = { min = 1 }",
+                "filter `threshold` has no option `min`; it has: `min_distance`, `max_distance`",
+            ),
+            (
+                "file = 'a.bag'\nfilters.hole_filling = { holes_fill = 'all' }",
+                "option `holes_fill` of filter `hole_filling` is \"all\": expected one of: \"fill from left\", \
+                 \"farest from around\", \"nearest from around\"",
+            ),
+            ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
+            ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
+            (
+                "serial = '1'\ncolor_format = 'mjpeg'",
+                "unknown variant `mjpeg`, expected one of `rgb8`, `bgr8`, `yuyv`",
+            ),
+        ] {
+            assert_eq!(request(options), Err(message.to_owned()), "{options}");
+        }
     }
 }

@@ -75,14 +75,6 @@ impl App {
         self
     }
 
-    /// Says of a driver why this build does not have it, for whoever asks for it. `D` stands in for it where
-    /// only options are looked at: `camrig plan` asks [`App::usb`]. It opens nothing.
-    #[must_use]
-    pub fn absent_driver<D: Driver>(mut self, name: &str, reason: &str) -> Self {
-        self.registry.add_absent_driver::<D>(name, reason);
-        self
-    }
-
     /// As [`Registry::with_processor`].
     #[must_use]
     pub fn processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self

@@ -34,17 +34,8 @@ type Declare = fn(&[StreamInfo]) -> Declared;
 pub struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
-    absent: BTreeMap<String, Absent>,
     /// The topology that is built in.
     demo: &'static str,
-}
-
-/// A driver that this build lacks.
-#[derive(Clone)]
-struct Absent {
-    reason: String,
-    /// Knows as much of the driver's options as can be known without it.
-    stand_in: Arc<dyn DriverEntry>,
 }
 
 impl Registry {
@@ -60,21 +51,6 @@ impl Registry {
     /// The text of the topology that is built in.
     pub(crate) fn demo(&self) -> &'static str {
         self.demo
-    }
-
-    /// Notes a driver that this build lacks, and why. `D` stands in for it where no camera is opened.
-    pub(crate) fn add_absent_driver<D: Driver>(&mut self, name: &str, reason: &str) {
-        let stand_in = Arc::new(TypedDriver::<D>(PhantomData));
-        self.absent.insert(name.to_owned(), Absent { reason: reason.to_owned(), stand_in });
-    }
-
-    /// The same with every stand-in in its place, for looking at topologies of which nothing is to be run.
-    pub(crate) fn with_stand_ins(&self) -> Self {
-        let mut registry = self.clone();
-        for (name, absent) in std::mem::take(&mut registry.absent) {
-            registry.drivers.insert(name, absent.stand_in);
-        }
-        registry
     }
 
     pub(crate) fn add_actor<O, A, F>(&mut self, kind: &str, build: F)
@@ -122,21 +98,12 @@ impl Registry {
         self.kinds.get(name)
     }
 
-    /// Why a driver is not in this build, if it is one that could be.
-    pub(crate) fn absent_driver(&self, name: &str) -> Option<&str> {
-        self.absent.get(name).map(|absent| absent.reason.as_str())
-    }
-
     pub(crate) fn drivers(&self) -> impl Iterator<Item = (&str, &dyn DriverEntry)> {
         self.drivers.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = (&str, &dyn KindEntry)> {
         self.kinds.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
-    }
-
-    pub(crate) fn absent_drivers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.absent.iter().map(|(name, absent)| (name.as_str(), absent.reason.as_str()))
     }
 }
 

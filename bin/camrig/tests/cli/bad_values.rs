@@ -251,7 +251,7 @@ error: processor `mirror` reads itself
 
 #[test]
 #[cfg(not(feature = "realsense"))]
-fn a_driver_that_this_build_does_not_have() {
+fn a_driver_whose_library_this_build_does_not_have() {
     refused(
         r#"
 [camera.c]
@@ -259,11 +259,38 @@ driver = "realsense"
 options = { serial = "943222071836", depth = "640x480@30" }
 "#,
         r#"
-error: driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
- --> t.toml:2:10
+error: camera `c`: this build has no librealsense: build it with `--features realsense` (`just sdk` installs the library)
+ --> t.toml:3:1
   |
-2 | driver = "realsense"
-  |          ^^^^^^^^^^^ expected one of: `replay`, `synthetic`
+3 | options = { serial = "943222071836", depth = "640x480@30" }
+  | ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn realsense_options_are_checked_without_the_library() {
+    refused(
+        r#"
+[camera.a]
+driver = "realsense"
+options = { serial = "1", depth = "640x480@30", set = { exposur = 1 } }
+[camera.b]
+driver = "realsense"
+options = { any = true, depth = "640x480@30", filters = { decimation = { filter_magnitude = 9 } } }
+"#,
+        r#"
+error: camera `a`: librealsense has no option `exposur`; did you mean `exposure`?
+ --> t.toml:3:1
+  |
+3 | options = { serial = "1", depth = "640x480@30", set = { exposur = 1 } }
+  | ^^^^^^^
+
+error: camera `b`: option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1
+ --> t.toml:6:1
+  |
+6 | options = { any = true, depth = "640x480@30", filters = { decimation = { filter_magnitude = 9 } } }
+  | ^^^^^^^
 "#,
     );
 }

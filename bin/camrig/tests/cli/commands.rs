@@ -24,13 +24,35 @@ fn check_counts_actors_and_memory() {
 }
 
 #[test]
-#[cfg(not(feature = "realsense"))]
 fn list_shows_every_option() {
     Test::new().args(["list"]).stdout(LIST).run();
 }
 
-#[cfg(not(feature = "realsense"))]
 const LIST: &str = r#"
+driver realsense
+  serial        string                         -  The serial number of a live camera.
+  port          string                         -  The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
+  name          string                         -  The name of a live camera, such as `Intel RealSense D435`, or its last word.
+  any           bool                           -  Whether the one live camera that is connected is meant, whichever it is.
+  file          string                         -  A `.bag` file that librealsense recorded.
+  depth         string                         -  The depth stream, such as `640x480@30`.
+  color         string                         -  The color stream.
+  infrared_1    string                         -  The left infrared stream.
+  infrared_2    string                         -  The right infrared stream.
+  accel         integer                        -  Samples of the accelerometer per second, where the camera has one. They come with framesets of images.
+  gyro          integer                        -  Samples of the gyroscope per second.
+  allow_usb2    bool                           -  Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this is true.
+  set           table                          -  What is set on a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+  set_color     table                          -  What is set for its color, where color has an own sensor; it is the depth sensor of a D405.
+  preset        string                         -  A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
+  sync          master|slave                   -  Whether a live camera gives the pulse of a hardware sync, or follows it.
+  record_to     string                         -  A `.bag` file that librealsense writes of a live camera, as it is before any filter.
+  filters       table                          -  What is done to depth: librealsense's filters.
+  align         depth-to-color|color-to-depth  -  Which of depth and color is shown as seen from the other's place.
+  color_format  rgb8|bgr8|yuyv                 -  How a live camera's color is stored; `rgb8` unless it is given.
+  real_time     bool                           -  Whether a file plays at the pace of its recording, as it does unless this is false. If false, it plays as fast as its frames are taken, and none is lost.
+  repeat        bool                           -  Whether a file starts again at its end; it does not unless this is true.
+
 driver replay
   file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.
   camera        string      -         The camera's name in the recording; the name of this camera if it is not given.
@@ -60,8 +82,6 @@ driver synthetic
   clock_skew         number (ms)          0.0           The time by which the hardware clock is ahead; negative when it is behind.
   clock_drift_ppm    number (ppm)         0.0           The rate by which the hardware clock is too fast; negative when it is too slow.
   start_delay        number (ms)          0.0           The time from the start to the first frameset.
-
-driver realsense is not in this build: it was built without librealsense; build it with `--features realsense`
 
 kind match, takes matches
   no options
@@ -104,16 +124,13 @@ kind view
 #[test]
 #[cfg(not(feature = "realsense"))]
 fn devices_names_the_missing_driver() {
-    let stdout = "
-driver `realsense` is not in this build: it was built without librealsense; build it with `--features realsense`
-";
-    Test::new().args(["devices"]).stdout(stdout).run();
-    let stdout = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
-    Test::new().args(["devices", "--json"]).stdout(stdout).run();
     let stderr = "
-error: no camera is attached: driver `realsense` is not in this build: it was built without librealsense; build it \
-with `--features realsense`
+error: driver `realsense`: this build has no librealsense: build it with `--features realsense` (`just sdk` installs \
+the library)
 ";
+    Test::new().args(["devices"]).stderr(stderr).status(69).run();
+    let stdout = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
+    Test::new().args(["devices", "--json"]).stdout(stdout).stderr(stderr).status(69).run();
     let test = Test::new().args(["init"]).stderr(stderr).status(69);
     test.run();
     assert!(!test.folder().join("rig.toml").exists());

@@ -25,11 +25,13 @@ impl OptionKind {
     pub(crate) const FILTER_MAGNITUDE: Self = Self(rs2::rs2_option_RS2_OPTION_FILTER_MAGNITUDE);
 
     /// Returns the kind with librealsense's own name, as in pyrealsense2: `enable_auto_exposure`.
+    #[cfg(test)]
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::all().find(|kind| kind.name() == name)
     }
 
     /// Returns every kind that this librealsense has.
+    #[cfg(test)]
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..rs2::rs2_option_RS2_OPTION_COUNT).map(Self)
     }

@@ -136,9 +136,6 @@ fn find_devices(registry: &Registry, folder: &Path) -> Found {
             Err(error) => found.errors.push(format!("driver `{driver}`: {error}")),
         }
     }
-    let absent = registry.absent_drivers();
-    let absent = absent.map(|(name, reason)| format!("driver `{name}` is not in this build: {reason}"));
-    found.remarks.extend(absent);
     found
 }
 

@@ -24,8 +24,6 @@ struct List {
     camrig_list: u32,
     drivers: Vec<Driver>,
     kinds: Vec<Kind>,
-    /// Drivers that are not included in this build, with the reason.
-    absent: Vec<(String, String)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,8 +61,7 @@ impl List {
             takes_matches: entry.takes_matches(),
             options: entry.schema().options(),
         });
-        let absent = registry.absent_drivers().map(|(name, reason)| (name.to_owned(), reason.to_owned()));
-        Self { camrig_list: 1, drivers: drivers.collect(), kinds: kinds.collect(), absent: absent.collect() }
+        Self { camrig_list: 1, drivers: drivers.collect(), kinds: kinds.collect() }
     }
 
     fn describe(&self) -> String {
@@ -76,11 +73,7 @@ impl List {
             let takes = if kind.takes_matches { ", takes matches" } else { "" };
             format!("kind {}{takes}\n{}", kind.name, describe(&kind.options))
         });
-        let absent = self
-            .absent
-            .iter()
-            .map(|(name, reason)| format!("driver {name} is not in this build: {reason}\n"));
-        drivers.chain(absent).chain(kinds).collect::<Vec<_>>().join("\n")
+        drivers.chain(kinds).collect::<Vec<_>>().join("\n")
     }
 }
 

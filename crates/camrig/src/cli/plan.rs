@@ -69,8 +69,6 @@ fn budget() -> clap::builder::RangedI64ValueParser<u32> {
 
 /// Runs the command `plan`: exits 0 if everything fits, and 1 otherwise.
 pub(super) fn run(args: &PlanArgs, registry: &Registry, usb: &UsbDemands) -> ExitCode {
-    // The demand of a camera follows from its options alone, without its driver.
-    let registry = &registry.with_stand_ins();
     let topology = match args.topology.read(registry) {
         Ok(topology) => topology,
         Err(problems) => return refuse(&problems),

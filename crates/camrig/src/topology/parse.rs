@@ -170,15 +170,7 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
     let driver = section.required("driver", || there_are(drivers()));
     let entry = driver.as_ref().and_then(|driver| registry.driver(driver.get_ref()));
     if let (Some(driver), None) = (&driver, entry) {
-        let written = driver.get_ref();
-        if let Some(reason) = registry.absent_driver(written) {
-            let title = format!("driver {} is not in this build: {reason}", quote(written));
-            section.problems.add(driver.span(), title, there_are(drivers()));
-        } else {
-            // What other builds have is no choice here, but may well be what was meant.
-            let known = drivers().chain(registry.absent_drivers().map(|(name, _)| name));
-            section.unknown(driver, "driver", known);
-        }
+        section.unknown(driver, "driver", drivers());
     }
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
     let options = section.options(&format!("driver {}", quote(&driver)), |options| match entry {

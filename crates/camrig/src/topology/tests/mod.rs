@@ -93,7 +93,6 @@ impl Handler<FrameSet> for Idle {
 pub(super) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add_driver::<Even>("even");
-    registry.add_absent_driver::<Even>("realsense", "it was built without the feature `realsense`");
     registry.add_actor("idle", |_: NoOptions, _| Ok(Idle));
     registry
 }

@@ -1,0 +1,201 @@
+//! The settings of a live camera, checked against it.
+//!
+//! All of them are checked before anything is set: whether the device has the option, whether it can be set and to
+//! what. Models differ in their options, and the errors say why.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use camrig::DriverError;
+use camrig::frame::Stream;
+
+use crate::names::list;
+use crate::profiles::Candidate;
+use crate::settings::{HardwareSync, SYNC_MODE, Setting, Settings, number};
+use crate::subject::Subject;
+use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
+
+/// Maximum size of a preset, in bytes. Presets have some kilobytes.
+const PRESET_BYTES_MAX: u64 = 1 << 20;
+
+/// Maximum number of named values that are read.
+const NAMED_VALUES_MAX: usize = 64;
+
+impl Settings {
+    /// Resolves the settings for this camera of model `model`, without applying them.
+    pub(crate) fn resolve(
+        &self,
+        camera: &Subject,
+        model: &str,
+        device: &OpenDevice,
+        sensors: &[OpenSensor],
+        candidates: &[Candidate],
+    ) -> Result<Resolved, DriverError> {
+        let preset = self.preset.as_deref().map(read_preset).transpose()?;
+        if preset.is_some() && !device.takes_presets() {
+            return Err(DriverError::new(format!("{camera} ({model}) takes no preset")));
+        }
+        let of = |stream| candidates.iter().find(|it| it.stream == stream).map(|it| it.sensor);
+        let (depth, color) = (of(Stream::DEPTH).unwrap_or(0), of(Stream::COLOR));
+        let resolver = Resolver { camera, model, sensors };
+        let mut assignments = Vec::new();
+        for (name, setting) in &self.of_depth {
+            let others = (0..sensors.len()).filter(|&sensor| sensor != depth);
+            assignments.push(resolver.assign(std::iter::once(depth).chain(others), name, setting)?);
+        }
+        if let Some(sync) = self.sync {
+            let mode = Setting::Number(match sync {
+                HardwareSync::Master => 1.0,
+                HardwareSync::Slave => 2.0,
+            });
+            assignments.push(resolver.assign(std::iter::once(depth), SYNC_MODE, &mode)?);
+        }
+        for (name, setting) in &self.of_color {
+            let color =
+                color.ok_or_else(|| DriverError::new(format!("{camera} ({model}) has no color stream")))?;
+            let assignment = resolver.assign(std::iter::once(color), name, setting)?;
+            if assignments.iter().any(|it| (it.sensor, it.kind) == (color, assignment.kind)) {
+                return Err(DriverError::new(format!(
+                    "option `{name}` is both in `set` and in `set_color`, and {camera} ({model}) has it once: its \
+                     color comes from the depth sensor"
+                )));
+            }
+            assignments.push(assignment);
+        }
+        // A visual preset comes first, because it overwrites others; automatic modes come last, because setting a
+        // manual exposure disables the automatic one.
+        assignments
+            .sort_by_key(|it| (it.kind != OptionKind::VISUAL_PRESET, it.name.starts_with("enable_auto_")));
+        Ok(Resolved { preset, assignments })
+    }
+}
+
+/// The resolved settings of each sensor.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// Its path and text.
+    preset: Option<(PathBuf, String)>,
+    assignments: Vec<Assignment>,
+}
+
+#[derive(Debug)]
+struct Assignment {
+    sensor: usize,
+    kind: OptionKind,
+    name: String,
+    value: f32,
+}
+
+impl Resolved {
+    /// Applies all settings.
+    pub(crate) fn apply(
+        &self,
+        camera: &Subject,
+        device: &OpenDevice,
+        sensors: &[OpenSensor],
+    ) -> Result<(), DriverError> {
+        if let Some((path, json)) = &self.preset {
+            device.load_preset(json).map_err(|fault| {
+                DriverError::new(format!("{camera} does not take the preset `{}`: {fault}", path.display()))
+            })?;
+        }
+        for Assignment { sensor, kind, name, value } in &self.assignments {
+            sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
+                DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Resolves options of one camera's sensors.
+struct Resolver<'a> {
+    camera: &'a Subject,
+    model: &'a str,
+    sensors: &'a [OpenSensor],
+}
+
+impl Resolver<'_> {
+    /// Returns the assignment of option `name` to the first of `sensors` that has it.
+    fn assign(
+        &self,
+        sensors: impl Iterator<Item = usize> + Clone,
+        name: &str,
+        setting: &Setting,
+    ) -> Result<Assignment, DriverError> {
+        let camera = self.camera;
+        let refuses = |fault| camera.refuses(&fault);
+        let mut known = Vec::new();
+        for sensor in sensors {
+            let options = self.sensors[sensor].options();
+            let kinds = options.kinds().map_err(refuses)?;
+            if let Some(&kind) = kinds.iter().find(|kind| kind.name() == name) {
+                if options.is_read_only(kind).map_err(refuses)? {
+                    return Err(DriverError::new(format!("option `{name}` of {camera} is read-only")));
+                }
+                let value = value(camera, options, kind, setting)?;
+                return Ok(Assignment { sensor, kind, name: name.to_owned(), value });
+            }
+            let writable = |kind: &OptionKind| options.is_read_only(*kind).is_ok_and(|is| !is);
+            known.extend(kinds.into_iter().filter(writable).map(OptionKind::name));
+        }
+        known.sort_unstable();
+        known.dedup();
+        let model = self.model;
+        let told = match why_not(model, name) {
+            Some(reason) => reason.to_owned(),
+            None => format!("it has: {}", list(known.iter().map(|name| format!("`{name}`")))),
+        };
+        Err(DriverError::new(format!("{camera} ({model}) has no option `{name}`: {told}")))
+    }
+}
+
+/// Returns the number that an option of `owner` has to be set to.
+pub(crate) fn value(
+    owner: &dyn fmt::Display,
+    options: OptionsView<'_>,
+    kind: OptionKind,
+    setting: &Setting,
+) -> Result<f32, DriverError> {
+    let name = kind.name();
+    let OptionRange { min, max, step } = options
+        .range(kind)
+        .map_err(|fault| DriverError::new(format!("option `{name}` of {owner} cannot be read: {fault}")))?;
+    let values = std::iter::successors(Some(min), |value| Some(value + step));
+    let values = values.take_while(|value| *value <= max && step > 0.0).take(NAMED_VALUES_MAX);
+    let named: Vec<_> = values.filter_map(|value| Some((options.value_name(kind, value)?, value))).collect();
+    number(owner, &name, (min, max, step), &named, setting)
+}
+
+/// Returns the reason why a model does not have an option, if known.
+fn why_not(model: &str, option: &str) -> Option<&'static str> {
+    let is_laser = option.starts_with("laser_") || option.starts_with("emitter_");
+    match option {
+        _ if !model.ends_with("D405") => None,
+        _ if is_laser => Some("a D405 has no laser"),
+        SYNC_MODE | "output_trigger_enabled" => Some("a D405 has no hardware sync"),
+        _ => None,
+    }
+}
+
+/// Reads a preset, which has to be JSON.
+fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
+    let name = path.display();
+    let error = |fact: String| DriverError::new(format!("preset `{name}` {fact}"));
+    let mut json = String::new();
+    let file = File::open(path).map_err(|fault| match fault.kind() {
+        std::io::ErrorKind::NotFound => error("does not exist".to_owned()),
+        _ => error(format!("cannot be read: {fault}")),
+    })?;
+    file.take(PRESET_BYTES_MAX + 1)
+        .read_to_string(&mut json)
+        .map_err(|fault| error(format!("cannot be read: {fault}")))?;
+    if json.len() as u64 > PRESET_BYTES_MAX {
+        return Err(error(format!("is larger than {} KiB", PRESET_BYTES_MAX >> 10)));
+    }
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&json)
+        .map_err(|fault| error(format!("is no JSON as realsense-viewer exports it: {fault}")))?;
+    Ok((path.to_owned(), json))
+}
