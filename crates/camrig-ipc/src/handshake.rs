@@ -1,20 +1,18 @@
-//! How a process meets the one that started it, so that neither's death leaves anything behind.
+//! The handshake between a process and the one that starts it, robust against the crash of either side.
 //!
-//! Two processes get their first ipc-channel through a socket in the file system, in a folder that
-//! ipc-channel makes below the temporary one. Here the *started* process makes it, inside a folder whose name
-//! its starter chose: both know that name before the folder exists, and whoever survives the other removes
-//! it. A socket pair in the place of the started process's stdin carries the socket's name one way, and tells
-//! each side of the other's end: no wait is in vain. It also carries a copy of the socket itself, so that the
-//! starter can connect to it even when the started process was killed in that moment: ipc-channel keeps the
-//! descriptor of a connection that is refused.
+//! Two processes get their first ipc-channel through a socket in the file system, in a folder that ipc-channel
+//! creates in the temporary folder. Here the *started* process creates it, inside a folder whose name was chosen by
+//! its starter: both know the name before the folder exists, and the one that survives removes it. A socket pair in
+//! place of the started process's stdin transfers the socket's name, and shows each side the end of the other, so
+//! that no wait is infinite. It also transfers a copy of the socket itself, so that the starter can connect even if
+//! the started process is killed at this point: ipc-channel leaks the descriptor of a refused connection.
 //!
-//! Nobody but their own user can reach the socket; and of what that user's other programs send there nothing is
-//! believed. Each side begins with a magic number and the version of its protocol, and refuses another version.
-//! The socket pair also carries a secret to the started process, which the greeting repeats, and its
-//! answer: a stranger who connects first, whatever he says or does not say, makes this handshake fail within a
-//! bounded time, with a reason, and is not obeyed.
+//! Only processes of the same user can reach the socket, and their data is not trusted. Each side starts with a magic
+//! number and the version of its protocol, and rejects other versions. The socket pair also transfers a secret to the
+//! started process, which must be part of the greeting, and its answer: if an unknown peer connects first, whatever it
+//! sends, the handshake fails within a bounded time, with a reason, and the peer is not trusted.
 //!
-//! It deliberately knows nothing of what the greeting holds.
+//! This module has no knowledge of the content of the greeting.
 #![allow(unsafe_code)] // The started process looks through its descriptors and restores TMPDIR, while it has one thread.
 
 use std::ffi::OsStr;
@@ -44,35 +42,35 @@ use serde::{Deserialize, Serialize};
 use crate::channel::into_io;
 use crate::protocol::{self, HELLO_BYTES};
 
-/// Says to a process that it was started to be greeted, and where to make its socket.
+/// The environment variable of a worker: the folder in which it creates its socket.
 const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
 
-/// The temporary folder, which `TMPDIR` does not name until the socket is made.
+/// The environment variable with the temporary folder, while `TMPDIR` has another value.
 const TMPDIR_VARIABLE: &str = "CAMRIG_TMPDIR";
 
-/// How long a started process may take to make its socket, and how long it waits to be greeted.
+/// Maximum time until a worker has created its socket, and maximum time that it waits for the greeting.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most bytes of what a started process says that are read: many times a socket's name and a reason.
+/// Maximum number of bytes that are read from a worker: many times a socket's name and a reason.
 const SAID_BYTES_MAX: u64 = 4096;
 
-/// What a process says that was greeted by its starter; anything else is a reason.
+/// The answer of a worker that its parent greeted; anything else is a reason.
 const GREETED: &str = "greeted";
 
 /// Whether this process has called [`accept`].
 static ACCEPTED: AtomicBool = AtomicBool::new(false);
 
-/// Tells the starter from strangers.
+/// Distinguishes the parent from unknown peers.
 type Secret = [u8; 16];
 
-/// A greeting, with what only the starter knows.
+/// A greeting with the secret.
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
     secret: Secret,
     greeting: T,
 }
 
-/// A process that was started, or is about to be, and has not been greeted.
+/// A worker that is about to be started, or was started and is not greeted yet.
 pub struct Handshake {
     folder: Folder,
     socket: UnixStream,
@@ -80,17 +78,17 @@ pub struct Handshake {
     bound: Duration,
 }
 
-/// What a greeted process lives by: it ends when this drops, and so when this process ends.
+/// Keeps a greeted worker running: the worker ends when this is dropped, and so when this process ends.
 pub struct Lifeline {
     _socket: UnixStream,
 }
 
-/// A folder that goes when this value does, whoever made it.
+/// A folder that is removed when this is dropped, whichever side created it.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Fails when the other side was quicker, or never made it.
+        // Fails if the other side has removed it, or never created it.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -104,7 +102,7 @@ impl Handshake {
         Self::prepare_within(command, ANSWER_TIMEOUT)
     }
 
-    /// As [`Self::prepare`], with another bound of each side's wait for the other.
+    /// Like [`Self::prepare`], with another time-out for each side's wait for the other.
     ///
     /// # Errors
     /// When the system has no descriptors left.
@@ -115,7 +113,7 @@ impl Handshake {
         let (mut socket, theirs) = UnixStream::pair()?;
         let mut secret = Secret::default();
         File::open("/dev/urandom")?.read_exact(&mut secret)?;
-        // It fits into the socket pair's buffer, so that nobody has to read it yet.
+        // It fits into the socket pair's buffer, so this does not block.
         socket.write_all(&protocol::hello())?;
         socket.write_all(&secret)?;
         socket.write_all(&(bound.as_millis() as u64).to_le_bytes())?;
@@ -127,21 +125,21 @@ impl Handshake {
         Ok(Self { folder, socket, secret, bound })
     }
 
-    /// With a process at the other end of `socket` whose folder is nowhere.
+    /// Creates a handshake with a process at the other end of `socket`, with a folder that does not exist.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn with(socket: UnixStream) -> Self {
         let folder = Folder(PathBuf::from("/proc/self/nowhere"));
         Self { folder, socket, secret: Secret::default(), bound: ANSWER_TIMEOUT }
     }
 
-    /// Waits until the process is ready to be greeted, greets it, and waits until it says so. The command has to
-    /// be dropped before: it holds the process's end of the socket pair.
+    /// Waits until the worker is ready, greets it, and waits for its answer. The command has to be dropped before,
+    /// because it holds the worker's end of the socket pair.
     ///
     /// # Errors
-    /// [`ErrorKind::UnexpectedEof`] when the process ended instead, [`ErrorKind::TimedOut`] when it has not
-    /// answered in time, and what the process says when somebody else greeted it first.
+    /// [`ErrorKind::UnexpectedEof`] if the worker ended instead, [`ErrorKind::TimedOut`] if it did not answer in
+    /// time, and the worker's reason if an unknown peer greeted it first.
     pub fn greet<T: Serialize>(self, greeting: T) -> Result<Lifeline> {
-        // The process gives up first, and says why.
+        // The worker times out first, and reports the reason.
         self.socket.set_read_timeout(Some(self.bound * 2))?;
         self.check_hello()?;
         let (first, listener) = self.listener()?;
@@ -153,14 +151,14 @@ impl Handshake {
         if !is_in(&self.folder.0, &name) {
             return Err(Error::other("its socket is not in its folder"));
         }
-        // As much room as the system allows: with the copy in our hands, no end of the process wakes who waits
-        // for a place in a queue of strangers.
+        // The backlog is as large as the system allows, because worker death does not unblock `connect`: this process
+        // holds a duplicate of the listener, whose queue unknown peers may fill.
         listen(&listener, i32::MAX)?;
         let sealed = Sealed { secret: self.secret, greeting };
         let sent = IpcSender::connect(name)
             .map_err(no_descriptor)
             .and_then(|sender| sender.send(sealed).map_err(into_io));
-        // A process that is gone, or has closed its socket, says why; what is lacking here it would wait for.
+        // A worker that has ended, or closed its socket, reports the reason; other errors are this process's own.
         if let Err(error) = sent
             && !is_closed(&error)
         {
@@ -179,13 +177,13 @@ impl Handshake {
         protocol::check(&hello, "the process")
     }
 
-    /// The first byte of what the process says next, and the socket if that is the beginning of its name; none comes
-    /// with a reason why there is none.
+    /// The first byte of the process's next message, with the socket if it is the start of its name; a
+    /// message with a reason for failure has no socket.
     fn listener(&self) -> Result<(Cursor<[u8; 1]>, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut attached = RecvAncillaryBuffer::new(&mut space);
         let mut first = [0];
-        // A process that is stopped while it waits is interrupted when it goes on.
+        // A signal may interrupt the wait of a process that is stopped and continued.
         let heard = retry_on_intr(|| {
             let heard = &mut [IoSliceMut::new(&mut first)];
             recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC)
@@ -195,7 +193,7 @@ impl Handshake {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if heard.flags.contains(ReturnFlags::CTRUNC) {
-            // There was no descriptor left for it.
+            // No descriptor was left for it.
             return Err(Errno::MFILE.into());
         }
         let listener = attached.drain().find_map(|message| match message {
@@ -205,25 +203,25 @@ impl Handshake {
         Ok((Cursor::new(first), listener))
     }
 
-    /// What the process says next.
+    /// Reads the next line of the worker.
     fn line(&self, said: &mut impl BufRead) -> Result<String> {
         let mut line = String::new();
         said.read_line(&mut line).map_err(|error| self.unheard(error))?;
         line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
-    /// Why nothing was heard.
+    /// Converts the error of a failed read.
     fn unheard(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::WouldBlock => not_within(self.bound * 2, "it did not answer"),
-            // It ended before it had read the secret.
+            // The worker ended before it had read the secret.
             ErrorKind::ConnectionReset => ErrorKind::UnexpectedEof.into(),
             _ => error,
         }
     }
 }
 
-/// Whether a path leads into a folder, and has no byte that no path has.
+/// Returns whether a path is inside a folder and has no zero byte.
 fn is_in(folder: &Path, path: &str) -> bool {
     let inside = |rest: &Path| rest.components().all(|part| matches!(part, Component::Normal(_)));
     !path.contains('\0') && Path::new(path).strip_prefix(folder).is_ok_and(inside)
@@ -233,13 +231,13 @@ fn not_within(bound: Duration, fact: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("{fact} within {} s", bound.as_secs_f64()))
 }
 
-/// Whether nothing could be sent because the other side has closed its socket.
+/// Returns whether nothing could be sent because the other side has closed its socket.
 fn is_closed(error: &Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
     matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
-/// Without a descriptor left, ipc-channel complains of a bad one.
+/// Without a free descriptor, ipc-channel reports a bad one.
 fn no_descriptor(error: Error) -> Error {
     match Errno::from_io_error(&error) {
         Some(Errno::BADF) => Errno::MFILE.into(),
@@ -247,14 +245,14 @@ fn no_descriptor(error: Error) -> Error {
     }
 }
 
-/// In a process that was started to be greeted: waits for the greeting. None in any other process.
+/// Waits for the greeting in a worker; returns `None` in any other process.
 ///
-/// From here on the process ends when its starter does. Its stdin is empty. Has to be called before any
-/// thread is started.
+/// From here on the process ends when its parent does. Its stdin is empty. Has to be called before any thread is
+/// started.
 ///
 /// # Errors
-/// When the starter is gone, the socket cannot be made, or nobody but a stranger connects to it in time. The
-/// starter has been told.
+/// If the parent has ended, the socket cannot be created, or only an unknown peer connects to it in time. The parent
+/// was informed.
 pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Result<T>> {
     let folder = Folder(std::env::var_os(FOLDER_VARIABLE)?.into());
     ACCEPTED.store(true, Ordering::Relaxed);
@@ -287,22 +285,22 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     socket.read_exact(&mut secret)?;
     socket.read_exact(&mut bound)?;
     let bound = Duration::from_millis(u64::from_le_bytes(bound));
-    // Only we can reach the socket: connecting takes the right to search its folder.
+    // Only the same user can reach the socket: connecting needs the right to search its folder.
     DirBuilder::new().mode(0o700).create(&folder.0)?;
     let (server, name) = IpcOneShotServer::<Sealed<T>>::new()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
     tell_socket(socket, &name)?;
     let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
     std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
-        // The starter says nothing more; this returns when it is gone.
+        // The parent sends nothing more; the read returns when the parent has ended.
         let _ = starter.read(&mut [0]);
         drop(Folder(path));
         std::process::exit(1);
     })?;
-    // A thread of its own: who connects may say nothing for ever, or what ipc-channel panics at.
+    // In a thread of its own, because a peer may be silent forever, or send data on which ipc-channel panics.
     let (sender, heard) = sync_channel(1);
     std::thread::Builder::new().name("greeting".to_owned()).spawn(move || {
-        // Nobody hears what comes too late.
+        // After a time-out nothing receives it.
         let _ = sender.send(server.accept());
     })?;
     match heard.recv_timeout(bound) {
@@ -312,7 +310,7 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     }
 }
 
-/// Tells the starter where the socket is that ipc-channel has made, together with a copy of it.
+/// Sends the name of ipc-channel's socket to the parent, together with a copy of the socket.
 fn tell_socket(starter: &UnixStream, name: &str) -> Result<()> {
     let mut sockets =
         descriptors().into_iter().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
@@ -327,18 +325,18 @@ fn tell_socket(starter: &UnixStream, name: &str) -> Result<()> {
     tell(starter, format!("{name}\n").as_bytes(), listener)
 }
 
-/// Says something, with a descriptor attached.
+/// Sends bytes with a descriptor attached.
 pub(crate) fn tell(socket: &UnixStream, said: &[u8], attached: BorrowedFd<'_>) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let (mut message, attached) = (SendAncillaryBuffer::new(&mut space), [attached]);
     let fits = message.push(SendAncillaryMessage::ScmRights(&attached));
     debug_assert!(fits, "there is space for one descriptor");
-    // A short message into an empty buffer is never cut.
+    // A short message into an empty buffer is never truncated.
     sendmsg(socket, &[IoSlice::new(said)], &mut message, SendFlags::empty())?;
     Ok(())
 }
 
-/// The descriptors of this process, and what they are.
+/// Returns the descriptors of this process with their targets.
 fn descriptors() -> Vec<(RawFd, PathBuf)> {
     let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let known = descriptors.filter_map(|descriptor| {
@@ -348,12 +346,12 @@ fn descriptors() -> Vec<(RawFd, PathBuf)> {
     known.collect()
 }
 
-/// Closes the starter's shared memory. It is not meant to be inherited, but ipc-channel copies its descriptors
-/// without close-on-exec: they would add up, and keep memory alive that nobody uses.
+/// Closes the parent's shared memory, which should not be inherited: ipc-channel duplicates its descriptors without
+/// close-on-exec, so they would accumulate and keep unused memory alive.
 fn close_inherited_memory() {
     let ours = std::process::id().to_string();
     let inherited = |target: &Path| {
-        // The name says how many there were before, and which process made it.
+        // The name contains a number and the ID of the process that created it.
         let name = target.to_str()?.strip_prefix("/memfd:/ipc-channel-shared-memory.")?;
         Some(name.split('.').nth(1)? != ours)
     };
@@ -363,7 +361,7 @@ fn close_inherited_memory() {
     }
 }
 
-/// What the actors of this process make of `TMPDIR` is theirs again.
+/// Restores `TMPDIR` for the actors of this process.
 fn restore_temporary_folder(folder: Option<&OsStr>) {
     // SAFETY: no other thread reads or writes the environment: `accept` is called before any is started.
     unsafe {
@@ -371,7 +369,7 @@ fn restore_temporary_folder(folder: Option<&OsStr>) {
             Some(folder) => std::env::set_var("TMPDIR", folder),
             None => std::env::remove_var("TMPDIR"),
         }
-        // What this process starts is nobody's worker.
+        // Processes that this process starts are not workers.
         std::env::remove_var(FOLDER_VARIABLE);
         std::env::remove_var(TMPDIR_VARIABLE);
     }

@@ -102,9 +102,9 @@ mod tests {
         let mut refused = 0;
         for index in 0..len {
             for bit in 0..8 {
-                let mut wild = room;
-                wild[index] ^= 1 << bit;
-                match decode(&wild) {
+                let mut flipped = room;
+                flipped[index] ^= 1 << bit;
+                match decode(&flipped) {
                     // A flipped bit is visible in the result, or the header is rejected.
                     Some(header) => assert_ne!(header, largest(), "bit {bit} of byte {index}"),
                     None => refused += 1,

@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_rings_once_until_it_is_heard() {
+    fn a_reader_is_notified_once_until_it_polls() {
         let link_state = LinkState::new().unwrap();
         assert!(link_state.notify());
         assert!(!link_state.notify());

@@ -1,7 +1,7 @@
-//! What a processor's matching came to: matches, their spread, what stayed without a match, each camera's clock.
+//! The counters of a processor's matching: matches, their spread, unmatched framesets, each camera's clock.
 //!
-//! In shared memory like the link states, so that any process of a rig can show it and it survives whoever counts.
-//! It deliberately knows no rule of matching.
+//! They are in shared memory like the link states, so that any process of a rig can read them and they survive the
+//! processes that count. This module does not depend on the rules of matching.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::channel::SharedMemory;
 use crate::latency::{Latency, LatencyCells};
 use crate::region::{Mapped, Shared};
 
-/// The most cameras of a match.
+/// Maximum number of cameras in a match.
 pub const MAX_MATCH_CAMERAS: usize = 64;
 
 /// Why a frameset that was delivered is in no match.
@@ -95,44 +95,43 @@ unsafe impl Shared for MatchCells {
     const VERSION: u32 = 1;
 }
 
-/// The counts of one processor's matching. Its cameras are known by their place in the processor's list.
+/// The counters of one processor's matching. A camera's index is its place in the processor's list.
 pub struct MatchCounters {
     cells: Mapped<MatchCells>,
 }
 
-/// What a matching came to.
+/// The counts of a matching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MatchCounts {
-    /// Matches so far.
+    /// Number of matches.
     pub matches: u64,
-    /// Those of them that lack a camera.
+    /// Number of matches that lack a camera.
     pub partial: u64,
-    /// How much later the latest frameset of a match was taken than its earliest, in microseconds.
+    /// The times from the earliest to the latest frameset of a match, in microseconds.
     pub spread: Latency,
 }
 
-/// What became of the framesets of one camera.
+/// The counts of one camera's framesets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MatchCamera {
     /// Framesets in matches.
     pub matched: u64,
-    /// Framesets that are in none, in the order of [`Unmatched::ALL`].
+    /// Unmatched framesets, in the order of [`Unmatched::ALL`].
     pub unmatched: [u64; Unmatched::ALL.len()],
-    /// How often its clock or its frame numbers started anew.
+    /// Number of restarts of its clock or its frame numbers.
     pub epochs: u64,
-    /// Its clock against the host's, where that is estimated.
+    /// The estimate of its clock, if it is estimated.
     pub clock: Option<ClockEstimate>,
 }
 
-/// A camera's clock against the host's monotonic clock.
+/// The relation of a camera's clock to the host's monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockEstimate {
-    /// What is to be added to the camera's time to get the host's, the shortest way from exposure to arrival
-    /// included.
+    /// The difference from the camera's time to the host's, including the minimum latency from exposure to arrival.
     pub offset_nanos: i64,
-    /// How much too fast the camera's clock is, in parts per billion.
+    /// By how much the camera's clock is too fast, in parts per billion.
     pub drift_ppb: i64,
-    /// The offset is known within this.
+    /// The uncertainty of the offset.
     pub uncertainty_nanos: u64,
 }
 
@@ -168,7 +167,7 @@ impl MatchCounters {
     /// Counts a match of the framesets of these cameras.
     ///
     /// # Panics
-    /// When a camera is none of [`MAX_MATCH_CAMERAS`].
+    /// If a camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn count_match(&self, cameras: impl IntoIterator<Item = usize>, spread: Duration, partial: bool) {
         let cells = self.cells();
         cells.spread.count(spread);
@@ -179,7 +178,7 @@ impl MatchCounters {
         }
     }
 
-    /// Counts a frameset of a camera that is in no match.
+    /// Counts an unmatched frameset of a camera.
     ///
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
@@ -187,7 +186,7 @@ impl MatchCounters {
         self.cells().cameras[camera].unmatched[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a new start of a camera's clock or frame numbers.
+    /// Counts a restart of a camera's clock or frame numbers.
     ///
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
@@ -195,7 +194,7 @@ impl MatchCounters {
         self.cells().cameras[camera].epochs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes what is known of a camera's clock now.
+    /// Sets the estimate of a camera's clock.
     ///
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
@@ -207,7 +206,7 @@ impl MatchCounters {
         cells.estimated.store(1, Ordering::Release);
     }
 
-    /// The counts of this moment.
+    /// Returns the current counts.
     pub fn counts(&self) -> MatchCounts {
         let cells = self.cells();
         MatchCounts {
@@ -217,7 +216,7 @@ impl MatchCounters {
         }
     }
 
-    /// The counts of one camera.
+    /// Returns the current counts of one camera.
     ///
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].

@@ -22,10 +22,10 @@ pub(crate) const POOLS_KEPT: usize = 2;
 
 /// Maximum unacknowledged announcements per link, so that a stopped or slow reader blocks no producer: the channel
 /// holds some hundred.
-pub(crate) const UNHEARD_MAX: u32 = 16;
+pub(crate) const UNACKNOWLEDGED_MAX: u32 = 16;
 
 /// Maximum number of announcements received at a time: no producer has as many unacknowledged, however often it dies.
-const ANNOUNCEMENTS_MAX: u32 = 4 * UNHEARD_MAX;
+const ANNOUNCEMENTS_MAX: u32 = 4 * UNACKNOWLEDGED_MAX;
 
 /// Maximum number of cameras whose framesets one producer can publish.
 pub const MAX_SOURCES: usize = 256;
@@ -118,13 +118,13 @@ impl LinkReader {
     /// # Errors
     /// If the queued slot is invalid: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
-        let heard = self.hear();
+        let heard = self.receive_announcements();
         if !self.past.is_empty() {
             self.forget();
         }
         let Some(taken) = self.link_state.take() else { return heard.map(|()| None) };
         // The pool of this frameset may have been announced between the two steps.
-        let lease = heard.and_then(|()| self.hear()).and_then(|()| self.lease(&taken));
+        let lease = heard.and_then(|()| self.receive_announcements()).and_then(|()| self.lease(&taken));
         if lease.is_err() {
             self.link_state.release(taken.slot);
             self.link_state.count_dropped(DropReason::Refused);
@@ -167,7 +167,7 @@ impl LinkReader {
     }
 
     /// Receives all new announcements.
-    fn hear(&mut self) -> Result<(), Refused> {
+    fn receive_announcements(&mut self) -> Result<(), Refused> {
         let announced = self.link_state.announced();
         if self.heard == Some(announced) {
             return Ok(());
@@ -267,4 +267,4 @@ impl Drop for Lease {
 }
 
 #[cfg(all(test, not(shuttle)))]
-mod wild;
+mod invalid;

@@ -31,7 +31,7 @@ fn try_out(scene: impl Fn() + Send + Sync + 'static) {
 /// Creates a link whose producer has announced everything.
 fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, Sender<Announcement>) {
     let link_state = Arc::new(LinkState::new().unwrap());
-    let (announcements, heard) = channel().unwrap();
+    let (announcements, receiver) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements.clone(), overflow, 2);
     let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
@@ -39,7 +39,7 @@ fn link(overflow: Overflow) -> (Arc<LinkWriter>, LinkReader, Arc<SlotPool>, Send
     writer.announce_source(&Arc::new(info));
     let pool = SlotPool::new(SLOTS, 64, 0).unwrap();
     writer.announce_pool(&pool).unwrap();
-    (Arc::new(writer), LinkReader::new(link_state, heard), pool, announcements)
+    (Arc::new(writer), LinkReader::new(link_state, receiver), pool, announcements)
 }
 
 fn loan(pool: &Arc<SlotPool>, number: u64) -> Option<Loan> {
@@ -175,8 +175,8 @@ fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
         };
         let absence = link_state.set_reader_away();
         settle(&link_state, Deaths { reader: true, producer: false }, 0);
-        let (announcements, heard) = channel().unwrap();
-        let mut reader = LinkReader::new(Arc::clone(&link_state), heard);
+        let (announcements, receiver) = channel().unwrap();
+        let mut reader = LinkReader::new(Arc::clone(&link_state), receiver);
         writer.relink(announcements, absence).unwrap();
         let mut next = 0;
         while take(&mut reader, &mut next) {}

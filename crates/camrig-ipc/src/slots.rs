@@ -21,7 +21,7 @@ use crate::channel::Sender;
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
 use crate::protocol::Announcement;
-use crate::reader::{POOLS_KEPT, UNHEARD_MAX};
+use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_MAX};
 use crate::region::{MemoryError, Region};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
@@ -117,7 +117,7 @@ impl SlotPool {
     }
 
     /// Returns the announcement of this pool, which a reader needs before its first frameset.
-    fn news(&self) -> Result<Announcement, MemoryError> {
+    fn announcement(&self) -> Result<Announcement, MemoryError> {
         Ok(Announcement::Pool {
             generation: self.generation,
             slots: self.slots() as u32,
@@ -237,13 +237,13 @@ impl Published {
 pub struct LinkWriter {
     link_state: Arc<LinkState>,
     notifier: Notifier,
-    told: Mutex<Told>,
+    announced: Mutex<Announced>,
     overflow: Overflow,
     capacity: usize,
 }
 
 /// The announcements that the reader needs, and those that were sent.
-struct Told {
+struct Announced {
     announcements: Sender<Announcement>,
     /// Whether the begin of this instance was announced.
     begun: bool,
@@ -253,12 +253,14 @@ struct Told {
     /// The pools that the reader keeps or needs, each with whether it was announced.
     pools: Vec<(Weak<SlotPool>, bool)>,
     /// Number of announcements since the reader had received all of them.
-    unheard: u32,
+    unacknowledged: u32,
 }
 
-impl Told {
+impl Announced {
     fn is_all(&self) -> bool {
-        self.begun && self.next_source == self.sources.len() && self.pools.iter().all(|(_, told)| *told)
+        self.begun
+            && self.next_source == self.sources.len()
+            && self.pools.iter().all(|(_, announced)| *announced)
     }
 
     /// Returns the next announcement.
@@ -271,12 +273,12 @@ impl Told {
             self.next_source += 1;
             return Ok(Some(Announcement::Source((**info).clone())));
         }
-        for (pool, told) in self.pools.iter_mut().filter(|(_, told)| !told) {
-            let news = pool.upgrade().map(|pool| pool.news()).transpose()?;
-            *told = true;
+        for (pool, announced) in self.pools.iter_mut().filter(|(_, announced)| !announced) {
+            let announcement = pool.upgrade().map(|pool| pool.announcement()).transpose()?;
+            *announced = true;
             // A pool that no longer exists has no framesets.
-            if news.is_some() {
-                return Ok(news);
+            if announcement.is_some() {
+                return Ok(announcement);
             }
         }
         Ok(None)
@@ -292,15 +294,15 @@ impl LinkWriter {
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
-        let told = Told {
+        let announced = Announced {
             announcements,
             begun: true,
             sources: Vec::new(),
             next_source: 0,
             pools: Vec::new(),
-            unheard: 0,
+            unacknowledged: 0,
         };
-        Self { link_state, notifier, told: Mutex::new(told), overflow, capacity }
+        Self { link_state, notifier, announced: Mutex::new(announced), overflow, capacity }
     }
 
     /// Returns the link state.
@@ -315,13 +317,13 @@ impl LinkWriter {
 
     /// Begins an instance of the producer: the reader discards the cameras of the previous one.
     pub fn begin(&self) {
-        let mut told = self.told();
-        told.begun = false;
-        told.sources.clear();
-        told.next_source = 0;
-        told.pools.clear();
+        let mut announced = self.announced();
+        announced.begun = false;
+        announced.sources.clear();
+        announced.next_source = 0;
+        announced.pools.clear();
         // This cannot fail, because no pool is announced.
-        let _ = self.catch_up(&mut told);
+        let _ = self.catch_up(&mut announced);
     }
 
     /// Announces a pool to the reader, so that the pool is mapped and pre-faulted before its first frameset.
@@ -335,23 +337,23 @@ impl LinkWriter {
     /// Announces a pool if necessary, and returns whether it and all cameras were announced. Nothing is announced to
     /// a reader with too many unreceived announcements.
     fn knows(&self, pool: &Arc<SlotPool>) -> Result<bool, MemoryError> {
-        let mut told = self.told();
-        if !told.pools.iter().any(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pool))) {
-            if told.pools.len() == POOLS_KEPT {
-                told.pools.remove(0);
+        let mut announced = self.announced();
+        if !announced.pools.iter().any(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pool))) {
+            if announced.pools.len() == POOLS_KEPT {
+                announced.pools.remove(0);
             }
-            told.pools.push((Arc::downgrade(pool), false));
+            announced.pools.push((Arc::downgrade(pool), false));
             pool.slots.add_link(&self.link_state);
         }
-        self.catch_up(&mut told)
+        self.catch_up(&mut announced)
     }
 
     /// Announces the next camera whose framesets will follow; the first has number 0.
     pub fn announce_source(&self, info: &Arc<CameraInfo>) {
-        let mut told = self.told();
-        told.sources.push(Arc::clone(info));
+        let mut announced = self.announced();
+        announced.sources.push(Arc::clone(info));
         // An error for a pool is reported when a frameset is published.
-        let _ = self.catch_up(&mut told);
+        let _ = self.catch_up(&mut announced);
     }
 
     /// Continues with a new reader, which ends the `absence` of the previous one, and announces everything to it.
@@ -359,15 +361,15 @@ impl LinkWriter {
     /// # Errors
     /// If the system has no descriptors or addresses left. The reader stays absent.
     pub fn relink(&self, announcements: Sender<Announcement>, absence: Absence) -> Result<(), MemoryError> {
-        let mut told = self.told();
-        told.announcements = announcements;
-        told.begun = true;
-        told.next_source = 0;
-        told.pools.iter_mut().for_each(|(_, told)| *told = false);
-        told.unheard = 0;
+        let mut announced = self.announced();
+        announced.announcements = announcements;
+        announced.begun = true;
+        announced.next_source = 0;
+        announced.pools.iter_mut().for_each(|(_, announced)| *announced = false);
+        announced.unacknowledged = 0;
         // The new reader has received nothing, whatever the previous one did not receive.
-        self.tell(&mut told, Announcement::Begin);
-        self.catch_up(&mut told)?;
+        self.announce(&mut announced, Announcement::Begin);
+        self.catch_up(&mut announced)?;
         self.link_state.set_reader_back(absence);
         Ok(())
     }
@@ -377,7 +379,7 @@ impl LinkWriter {
     pub fn has_room(&self) -> bool {
         self.link_state.reader_gone()
             || self.link_state.queued() < self.capacity
-                && self.catch_up(&mut self.told()).is_ok_and(|all| all)
+                && self.catch_up(&mut self.announced()).is_ok_and(|all| all)
     }
 
     /// Marks the link as ended by the producer.
@@ -396,34 +398,34 @@ impl LinkWriter {
         self.overflow == Overflow::DropOldest && self.link_state.take_back_oldest(DropReason::DropOldest)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn announced(&self) -> MutexGuard<'_, Announced> {
         // No code panics while it holds the lock.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends outstanding announcements as far as the reader receives them; returns whether all were sent. The reader
     /// has to receive all announcements of an instance before those of the next one: so the channel holds the memory
     /// of at most two instances.
-    fn catch_up(&self, told: &mut Told) -> Result<bool, MemoryError> {
-        if told.is_all() {
+    fn catch_up(&self, announced: &mut Announced) -> Result<bool, MemoryError> {
+        if announced.is_all() {
             return Ok(true);
         }
         if self.link_state.has_heard_all() {
-            told.unheard = 0;
-        } else if !told.begun {
+            announced.unacknowledged = 0;
+        } else if !announced.begun {
             return Ok(false);
         }
-        while told.unheard < UNHEARD_MAX {
-            let Some(news) = told.next()? else { return Ok(true) };
-            self.tell(told, news);
+        while announced.unacknowledged < UNACKNOWLEDGED_MAX {
+            let Some(announcement) = announced.next()? else { return Ok(true) };
+            self.announce(announced, announcement);
         }
-        Ok(told.is_all())
+        Ok(announced.is_all())
     }
 
     /// Sends an announcement and wakes the reader, unless it has ended.
-    fn tell(&self, told: &mut Told, news: Announcement) {
-        if !self.link_state.reader_ended() && told.announcements.send(news).is_ok() {
-            told.unheard += 1;
+    fn announce(&self, announced: &mut Announced, announcement: Announcement) {
+        if !self.link_state.reader_ended() && announced.announcements.send(announcement).is_ok() {
+            announced.unacknowledged += 1;
             self.link_state.count_announced();
             self.notifier.notify();
         }

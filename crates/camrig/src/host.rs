@@ -1,7 +1,7 @@
-//! The actors of one process: built from parts, started, restarted, told to go and to stop.
+//! The actors of one process: created from parts, started, restarted and stopped.
 //!
-//! The same code in the supervisor's process and in every worker. It deliberately does not know which of them
-//! it is in: events leave through a function.
+//! The same code runs in the supervisor's process and in every worker and does not depend on which: it reports events
+//! through a function.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,20 +28,20 @@ use crate::registry::Registry;
 use crate::threads;
 use crate::topology::Role;
 
-/// Commands that an actor may not have received yet: there is one for each failure.
+/// Maximum number of pending commands of an actor: one per failure.
 const VERDICTS: usize = 2;
 
-/// The actors of a process while parts arrive.
+/// The actors of a process while its parts arrive.
 #[derive(Default)]
 pub(crate) struct Host {
     actors: BTreeMap<ActorId, Wired>,
     listener: Option<Listener>,
-    /// Whom the notifier wakes when each of these links was rung.
+    /// The tasks to wake when the notifier receives a notification for each of these links.
     sleepers: Vec<(Arc<LinkState>, Arc<Notify>)>,
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
 }
 
-/// An actor with both ends of its links.
+/// An actor with the ends of its links.
 struct Wired {
     part: ActorPart,
     counters: Arc<ActorCounters>,
@@ -59,17 +59,17 @@ pub(crate) struct Hosted {
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
 }
 
-/// How an actor's thread is told what becomes of it.
+/// Channel to an actor's thread for the supervisor's decisions.
 struct ActorHandle {
     commands: SyncSender<ActorCommand>,
     interrupt: Arc<AtomicBool>,
 }
 
 impl Host {
-    /// Takes one part. Actors come before their links.
+    /// Adds one part. Actors must be added before their links.
     ///
     /// # Errors
-    /// When shared memory is not what it should be.
+    /// If shared memory is invalid.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), MemoryError> {
         match part {
             Part::Actor { actor: part, counters } => {
@@ -118,10 +118,10 @@ impl Host {
         self.actors.get_mut(&id).expect("the supervisor sends actors before their links")
     }
 
-    /// Starts a thread for each actor and tells `events` what becomes of them.
+    /// Starts a thread for each actor and reports its events to `events`.
     ///
     /// # Errors
-    /// When the system has no room for a thread. The process has to end then.
+    /// If a thread cannot be created. The process must then be ended.
     pub(crate) fn start(
         self,
         registry: &Arc<Registry>,
@@ -162,8 +162,8 @@ impl Host {
 }
 
 impl Wired {
-    /// One life after the other, until one ends as it should or the supervisor gives the actor up. Its links
-    /// last as long.
+    /// Runs one instance of the actor after another, until one ends normally or the supervisor gives up. Its
+    /// links exist for the whole time.
     fn live(
         self,
         registry: &Registry,
@@ -192,7 +192,7 @@ impl Wired {
             limits.interrupt.store(false, Ordering::Release);
             let life = live_once(&part, registry, publisher, (&inputs, &status), limits, reset, || {
                 events(ActorEvent::Ready { actor });
-                // Framesets flow to a processor by themselves.
+                // A processor starts to receive framesets without a command.
                 if matches!(part.role, Role::Camera { .. }) {
                     gate.wait();
                 }
@@ -217,7 +217,7 @@ impl Wired {
     }
 }
 
-/// One life: from build to end. `ready` is called when it is built, and returns when it may go on.
+/// Runs one instance from build to end. `ready` is called after the build, and returns when the instance may continue.
 fn live_once(
     part: &ActorPart,
     registry: &Registry,
@@ -249,7 +249,7 @@ fn live_once(
 }
 
 impl Hosted {
-    /// Lets framesets flow.
+    /// Starts the flow of framesets.
     pub(crate) fn go(&self) {
         self.gate.open();
     }
@@ -257,22 +257,22 @@ impl Hosted {
     /// Makes every camera end before its next frameset.
     pub(crate) fn stop_cameras(&self) {
         self.stop.store(true, Ordering::Release);
-        // A camera that still waits to go learns of the stop behind the gate.
+        // A camera that is still waiting for the start checks for the stop behind the gate.
         self.gate.open();
     }
 
-    /// Tells an actor what becomes of it.
+    /// Sends an actor the supervisor's decision.
     pub(crate) fn tell(&self, actor: ActorId, command: ActorCommand) {
         let Some(handle) = self.actors.get(&actor) else { return };
         if command == ActorCommand::Interrupt {
             handle.interrupt.store(true, Ordering::Release);
         } else {
-            // The actor's thread is gone, or it was told so often that it must know.
+            // The actor's thread has ended, or has enough pending commands to know.
             let _ = handle.commands.try_send(command);
         }
     }
 
-    /// Goes on with another reader of a link to another process.
+    /// Continues with another reader of a link to another process.
     pub(crate) fn relink(&self, link: LinkId, announcements: Sender<Announcement>, absence: Absence) {
         if let Some(writer) = self.writers.get(&link)
             && let Err(error) = writer.relink(announcements, absence)
@@ -282,7 +282,7 @@ impl Hosted {
     }
 }
 
-/// Where cameras wait until every actor of the rig is ready.
+/// Blocks cameras until every actor of the rig is ready.
 #[derive(Default)]
 struct Gate {
     open: Mutex<bool>,

@@ -5,23 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::SharedMemory;
 
-/// What a producer tells each reader of another process once, before the first frameset that needs it.
+/// Announcement of a producer to each reader in another process, sent once, before the first frameset that depends on
+/// it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Announcement {
-    /// An instance of the producer begins: queued framesets belong to the one before, later announcements to this
-    /// one.
+    /// A new instance of the producer starts: queued framesets belong to the previous one, later announcements to
+    /// this one.
     Begin,
     /// A pool of slots, which replaces the previous one.
     Pool {
-        /// Tells it from every other pool of the producer; the words of its slots hold this number.
+        /// Distinguishes it from all other pools of the producer; the words of its slots contain this number.
         generation: u16,
         /// The number of slots.
         slots: u32,
-        /// The bytes of each slot behind its header.
+        /// Size of each slot in bytes, without its header.
         pixel_bytes: u64,
-        /// The slots, one behind the other.
+        /// The slots, stored consecutively.
         memory: SharedMemory,
     },
-    /// The next camera: headers name it by its place in the order of these announcements.
+    /// The next camera: headers refer to it by its index in the order of these announcements.
     Source(CameraInfo),
 }

@@ -8,12 +8,12 @@ use super::{ActorId, Announcement, LinkId, Part};
 use crate::channel::{Receiver, Sender};
 use crate::link_state::Absence;
 
-/// The greeting of a worker: the only message of the channel that the handshake makes.
+/// The first message to a worker: the only one on the channel that the handshake creates.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// The name of the process in the topology.
     pub process: String,
-    /// Delivers the supervisor's commands. Its end means that the supervisor is gone, and ends the worker.
+    /// Delivers the supervisor's commands. If it closes, the supervisor has ended, and the worker exits.
     pub commands: Receiver<WorkerCommand>,
     /// Takes the events of the worker's actors.
     pub events: Sender<ActorEvent>,
@@ -22,13 +22,13 @@ pub struct Setup {
 /// A command of the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum WorkerCommand {
-    /// Adds a part to what the worker hosts; only before `Start`.
+    /// Adds a part to the worker; only before `Start`.
     Host(Part),
     /// Starts the actors: there are no more parts.
     Start,
     /// Lets framesets flow: every actor of the rig is ready.
     Go,
-    /// Passes a command on to an actor.
+    /// Forwards a command to an actor.
     Actor(ActorId, ActorCommand),
     /// Replaces the reader of a link from this worker, whose process was restarted.
     Relink {
@@ -36,7 +36,7 @@ pub enum WorkerCommand {
         link: LinkId,
         /// Takes the announcements to the new reader.
         announcements: Sender<Announcement>,
-        /// The absence of the reader, which ends when the new one knows everything.
+        /// The absence of the reader, which ends when the new one has received all announcements.
         absence: Absence,
     },
     /// Ends every camera before its next frameset.
@@ -48,26 +48,26 @@ pub enum WorkerCommand {
 /// A command to one actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActorCommand {
-    /// Makes a camera fail that delivers nothing.
+    /// Makes a camera fail that delivers no framesets.
     Interrupt,
-    /// Starts another instance of an actor that failed.
+    /// Starts another instance of a failed actor.
     Restart {
-        /// Whether its device is reset first.
+        /// If true, its device is reset first.
         reset: bool,
     },
-    /// Ends an actor and its links: it has failed for good.
+    /// Ends an actor and its links: it has failed permanently.
     GiveUp,
 }
 
 /// An event of an actor, for the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActorEvent {
-    /// An instance is built, its device open. A camera waits for [`WorkerCommand::Go`].
+    /// An instance has been built, and its device is open. A camera waits for [`WorkerCommand::Go`].
     Ready {
         /// The actor.
         actor: ActorId,
     },
-    /// The actor ended in order: its device or its inputs ended, or it was told to stop.
+    /// The actor ended normally: its device or its inputs ended, or it was stopped.
     Finished {
         /// The actor.
         actor: ActorId,
@@ -81,19 +81,19 @@ pub enum ActorEvent {
     },
 }
 
-/// How an actor failed.
+/// A failure of an actor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What went wrong, as one line.
+    /// The error as one line.
     pub message: String,
     /// Whether a device is missing.
     pub unavailable: bool,
-    /// Whether another instance would have nothing to do: every input has ended.
+    /// If true, another instance would have nothing to do: all inputs have ended.
     pub in_vain: bool,
 }
 
 impl Failure {
-    /// A failure that a restart may mend.
+    /// Creates a failure that a restart may fix.
     pub fn new(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), unavailable: false, in_vain: false }
     }

@@ -22,5 +22,5 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
     }
 }
 
-/// The version of the handshake and of all messages: changed with every change of one of them.
+/// Version of the handshake and of all messages: must be incremented with every change of one of them.
 pub const VERSION: u32 = 1;

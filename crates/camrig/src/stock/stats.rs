@@ -1,10 +1,8 @@
-//! The stock processor `stats`: how many framesets of each camera come, how often, how late, what is lost.
+//! The stock processor `stats`: count, rate, latency and losses of each camera's framesets.
 //!
-//! It counts what it is called with, and reads drops and latencies off the link states of its input links, and what
-//! its `match` came to, if it has one. It
-//! deliberately knows no clock of its own: rates, and the moments to report, follow the arrival times of the
-//! framesets, so that the same framesets give the same lines however late they are looked at. While nothing
-//! arrives from any camera, nothing is printed.
+//! It counts the framesets that it receives, and reads drops and latencies from the link states of its inputs, and the
+//! results of its `match`, if any. It uses no clock: rates and report times are based on the arrival times of the
+//! framesets, so that the same framesets always give the same lines. While no framesets arrive, nothing is printed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Stdout, Write};
@@ -33,7 +31,7 @@ pub(crate) struct Options {
 enum Interval {
     /// Reports at the end only.
     Never,
-    /// Reports after so many nanoseconds, at least [`Interval::SECONDS`]'s lower bound.
+    /// Reports after this number of nanoseconds, at least [`Interval::SECONDS`]'s lower bound.
     Nanos(u64),
 }
 
@@ -41,7 +39,7 @@ impl Interval {
     /// The default, in nanoseconds: a second.
     const DEFAULT: Self = Self::Nanos(1_000_000_000);
 
-    /// From as often as the fastest stream has frames, to once a day.
+    /// From the frame interval of the fastest stream to one day.
     const SECONDS: std::ops::RangeInclusive<f64> = 0.001..=86_400.0;
 }
 
@@ -51,7 +49,7 @@ impl Default for Interval {
     }
 }
 
-/// In seconds, as topologies give it.
+/// In seconds, as in topologies.
 impl Serialize for Interval {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(match self {
@@ -78,14 +76,14 @@ impl TryFrom<f64> for Interval {
     }
 }
 
-/// Prints a line for each camera at each interval, with the rate since the line before, and at the end, with
-/// the rate of the whole run. All other numbers are those of the whole run.
+/// Prints a line per camera at each interval, with the rate since the previous line, and at the end, with the rate of
+/// the whole run. All other values are totals of the run.
 pub(crate) struct Stats<W = Stdout> {
     interval: Interval,
-    /// The arrival that brings the next report, once there was an arrival.
+    /// Arrival time that triggers the next report, after the first arrival.
     due_nanos: Option<u64>,
     cameras: BTreeMap<String, Arrivals>,
-    /// The last report's matches, and when that was.
+    /// Number and time of the matches of the last report.
     matches_reported: Option<Arrival>,
     out: W,
 }
@@ -102,7 +100,7 @@ impl<W: Write> Stats<W> {
         Self { interval, due_nanos: None, cameras: BTreeMap::new(), matches_reported: None, out }
     }
 
-    /// Counts a frameset. True when a report is due with it.
+    /// Counts a frameset. Returns true if a report is due.
     fn count(&mut self, camera: &str, arrival_nanos: u64) -> bool {
         match self.cameras.get_mut(camera) {
             Some(arrivals) => arrivals.count(arrival_nanos),
@@ -111,7 +109,7 @@ impl<W: Write> Stats<W> {
         let Interval::Nanos(interval) = self.interval else { return false };
         let due = *self.due_nanos.get_or_insert(arrival_nanos.saturating_add(interval));
         let Some(late) = arrival_nanos.checked_sub(due) else { return false };
-        // In step with the first arrival, and without a report for each interval of a long silence.
+        // Aligned with the first arrival, and without a report for each interval of a long pause.
         self.due_nanos = Some((arrival_nanos - late % interval).saturating_add(interval));
         true
     }
@@ -123,12 +121,12 @@ impl<W: Write> Stats<W> {
         if let Some(matching) = output.matching() {
             report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
         }
-        // In one piece, so that the lines of several processes do not mix.
+        // One write call, so that the lines of several processes do not mix.
         let printed = self.out.write_all(report.as_bytes()).and_then(|()| self.out.flush());
         printed.map_err(|error| format!("cannot print statistics: {error}").into())
     }
 
-    /// Matches a second since the last report, or of the whole run.
+    /// Returns the matches per second since the last report, or of the whole run.
     fn rate_of_matches(&mut self, matches: u64, at_end: bool) -> Option<f64> {
         let first = self.cameras.values().map(|camera| camera.first.nanos).min()?;
         let last = self.cameras.values().map(|camera| camera.last.nanos).max()?;
@@ -153,15 +151,15 @@ impl<W: Write + 'static> Processor for Stats<W> {
     }
 }
 
-/// When the framesets of one camera arrived.
+/// Arrival times of one camera's framesets.
 struct Arrivals {
     first: Arrival,
-    /// The last one of the last report, if there was a report.
+    /// The last arrival of the last report, if any.
     reported: Option<Arrival>,
     last: Arrival,
 }
 
-/// The `number`th frameset of a camera, from 1.
+/// The `number`-th frameset of a camera, from 1.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Arrival {
     number: u64,
@@ -175,7 +173,7 @@ impl Arrivals {
     }
 
     fn count(&mut self, nanos: u64) {
-        // Two ways from one camera may bring its framesets out of order.
+        // Two paths from the same camera may deliver its framesets out of order.
         self.last = Arrival { number: self.last.number + 1, nanos: nanos.max(self.last.nanos) };
     }
 
@@ -183,7 +181,7 @@ impl Arrivals {
         self.reported = Some(self.last);
     }
 
-    /// Framesets a second since the last report; none when one alone has arrived.
+    /// Returns the framesets per second since the last report; `None` after only one arrival.
     fn rate_since_report(&self) -> Option<f64> {
         match self.reported {
             Some(reported) if reported == self.last => Some(0.0),
@@ -191,7 +189,7 @@ impl Arrivals {
         }
     }
 
-    /// Framesets a second from the first arrival to the last; none when one alone has arrived.
+    /// Returns the framesets per second from the first arrival to the last; `None` after only one arrival.
     fn rate_of_run(&self) -> Option<f64> {
         rate_hz(self.first, self.last)
     }
@@ -202,7 +200,7 @@ fn rate_hz(from: Arrival, to: Arrival) -> Option<f64> {
     (seconds > 0.0).then(|| (to.number - from.number) as f64 / seconds)
 }
 
-/// What one line says.
+/// The values of one line.
 struct Row<'a> {
     name: &'a str,
     rate_hz: Option<f64>,
@@ -210,8 +208,8 @@ struct Row<'a> {
     link: Option<&'a LinkStatus<'a>>,
 }
 
-/// A row for each input link, so that a camera that never delivers is seen, and then one for each camera that
-/// comes through another processor: the link states of its way are not at hand here.
+/// Returns a row for each input link, so that a camera that never delivers is visible, followed by one for each camera
+/// that arrives through another processor, whose link states are not available here.
 fn rows<'a>(
     cameras: &'a BTreeMap<String, Arrivals>,
     links: &'a [LinkStatus<'a>],
@@ -232,7 +230,7 @@ fn rows<'a>(
     links.iter().map(of_link).chain(passed_on).collect()
 }
 
-/// The rows as lines, with every column aligned.
+/// Formats the rows as lines with aligned columns.
 fn render(rows: &[Row<'_>]) -> String {
     let latencies: Vec<_> = rows.iter().map(|row| row.link.map_or_else(String::new, latency)).collect();
     let names_width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
@@ -290,7 +288,7 @@ mod tests {
         Stats::printing_to(Vec::new(), toml::from_str(options).unwrap())
     }
 
-    /// What was printed since the last look.
+    /// Returns the output since the previous call.
     fn printed(stats: &mut Stats<Vec<u8>>) -> String {
         String::from_utf8(std::mem::take(&mut stats.out)).unwrap()
     }
@@ -349,7 +347,7 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
             |front: &str, left: &str| format!("stats: front  {front}  {rest}stats: left   {left}  {rest}");
         assert_eq!(printed(&mut stats), lines(" 50.0 Hz        6 framesets", " 50.0 Hz        5 framesets"));
 
-        // A camera that stopped is at 0 Hz; a silence of several intervals is followed by one report.
+        // A stopped camera is at 0 Hz; a pause of several intervals is followed by one report.
         deliver(&mut stats, &mut output, &mut front, 550 * MILLIS);
         deliver(&mut stats, &mut output, &mut front, 599 * MILLIS);
         assert_eq!(printed(&mut stats), lines("  2.2 Hz        7 framesets", "  0.0 Hz        5 framesets"));

@@ -1,4 +1,4 @@
-//! What a synthetic camera can be asked for, and what of it makes no sense.
+//! Options of a synthetic camera and their validation.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use serde::{Deserialize, Serialize};
 use super::model::Model;
 use crate::driver::{DeviceProfile, DriverError};
 
-/// The longest time that an option can ask for.
+/// Maximum time in an option.
 const MAX_SECONDS: f64 = 1e6;
-/// The longest start delay.
+/// Maximum start delay.
 const MAX_START_DELAY_MILLIS: f64 = 3_600_000.0;
-/// The farthest that the hardware clock can be off, either way: what it shows when the camera starts.
+/// Maximum offset of the hardware clock in either direction, which is its value at the start of the camera.
 const MAX_SKEW_MILLIS: f64 = 60_000.0;
-/// The worst clock; a real one is off by less than 100.
+/// Maximum drift of the clock; that of a real one is less than 100.
 const MAX_DRIFT_PPM: f64 = 10_000.0;
-/// The largest share of framesets that can be lost while the camera still is a camera.
+/// Maximum share of lost framesets: some must remain.
 const MAX_DROP_RATE: f64 = 0.99;
-/// Twelve digits, as the serial numbers of D400 cameras.
+/// Twelve digits, like the serial numbers of D400 cameras.
 const SERIALS: u64 = 1_000_000_000_000;
 
-/// The options of [`Synthetic`](super::Synthetic): what the camera is, and faults of real cameras to rehearse.
+/// The options of [`Synthetic`](super::Synthetic): the camera's properties, and faults of real cameras for tests.
 ///
-/// `camrig list` shows them with their defaults. A camera that is not paced takes its seconds from the frames'
-/// times.
+/// `camrig list` shows them with their defaults. For a camera that is not paced, times refer to the timestamps of its
+/// frames.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticOptions {
@@ -108,7 +108,7 @@ impl Default for SyntheticOptions {
     }
 }
 
-/// The word for a stream that does not run.
+/// Value for a stream that is disabled.
 const OFF: &str = "off";
 
 /// The profile of a stream, or `off`.
@@ -118,7 +118,7 @@ struct Choice(Option<StreamProfile>);
 
 impl Default for Choice {
     fn default() -> Self {
-        // A constant of the right form.
+        // A constant with valid values.
         Self(StreamProfile::new(848, 480, 30).ok())
     }
 }
@@ -143,7 +143,7 @@ impl TryFrom<String> for Choice {
     }
 }
 
-/// The formats in which color is rendered.
+/// Formats for rendered color.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum ColorFormat {
@@ -243,17 +243,17 @@ impl SyntheticOptions {
         Ok(())
     }
 
-    /// The serial number that these options give, whatever the camera's name is.
+    /// Returns the serial number in these options, independent of the camera's name.
     pub(super) fn given_serial(&self) -> Option<String> {
         self.serial.clone().or_else(|| self.seed.map(serial_of))
     }
 
-    /// The serial number of the camera called `name`.
+    /// Returns the serial number of the camera called `name`.
     pub(super) fn serial(&self, name: &str) -> String {
         self.given_serial().unwrap_or_else(|| serial_of(super::hash_bytes(name.as_bytes()) % SERIALS))
     }
 
-    /// The streams that are on, in the order in which a frameset holds them.
+    /// Returns the enabled streams, in the order of a frameset.
     pub(super) fn streams(&self) -> Vec<StreamInfo> {
         let images = self
             .choices()
@@ -277,7 +277,7 @@ impl SyntheticOptions {
         })
     }
 
-    /// What each stream of images could be instead; empty for a model of any size and rate.
+    /// Returns the possible profiles of each image stream; empty for a model of any size and rate.
     pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
         let all = |(stream, format, _): (Stream, PixelFormat, Choice)| {
             let profiles = self.model.profiles(stream);
@@ -286,13 +286,13 @@ impl SyntheticOptions {
         self.choices().into_iter().flat_map(all).collect()
     }
 
-    /// The streams of motion that are on, with their samples per second.
+    /// Returns the enabled motion streams, with their samples per second.
     fn motion(&self) -> impl Iterator<Item = (Stream, u32)> {
         let rates = [(Stream::ACCEL, self.accel), (Stream::GYRO, self.gyro)];
         rates.into_iter().filter_map(|(stream, rate)| Some((stream, rate?)))
     }
 
-    /// Each stream of images, in the order in which a frameset holds them.
+    /// Returns each image stream, in the order of a frameset.
     fn choices(&self) -> [(Stream, PixelFormat, Choice); 3] {
         let color_format = match self.color_format {
             ColorFormat::Rgb8 => PixelFormat::Rgb8,
@@ -306,35 +306,35 @@ impl SyntheticOptions {
         ]
     }
 
-    /// When the camera is unplugged, in run time; [`Duration::MAX`] for never.
+    /// Returns the time at which the camera is unplugged, in run time; [`Duration::MAX`] for never.
     pub(super) fn unplug_at(&self) -> Duration {
         self.unplug_at.map_or(Duration::MAX, Duration::from_secs_f64)
     }
 
-    /// How long after that it is plugged in again; [`Duration::MAX`] for never.
+    /// Returns the time until it is plugged in again; [`Duration::MAX`] for never.
     pub(super) fn replug_after(&self) -> Duration {
         self.replug_after.map_or(Duration::MAX, Duration::from_secs_f64)
     }
 
-    /// When the camera stalls, in run time; [`Duration::MAX`] for never.
+    /// Returns the time at which the camera stalls, in run time; [`Duration::MAX`] for never.
     pub(super) fn stall_at(&self) -> Duration {
         self.stall_at.map_or(Duration::MAX, Duration::from_secs_f64)
     }
 
-    /// When the first frame comes, in run time.
+    /// Returns the time of the first frame, in run time.
     pub(super) fn start_delay_nanos(&self) -> u64 {
         nanos(self.start_delay) as u64
     }
 
-    /// What the hardware clock shows when a right clock would show `nanos` since the camera's start.
+    /// Returns the value of the hardware clock at `nanos` after the camera's start by an exact clock.
     pub(super) fn hardware_nanos(&self, true_nanos: u64) -> u64 {
         let drift = (true_nanos as f64 * self.clock_drift_ppm * 1e-6).round() as i64;
-        // Never negative: the largest skew takes back at most what the clock shows at the start.
+        // Never negative: the maximum skew is subtracted from the initial value.
         nanos(MAX_SKEW_MILLIS + self.clock_skew) as u64 + true_nanos.saturating_add_signed(drift)
     }
 }
 
-/// Nanoseconds of a number of milliseconds that was checked to be in range.
+/// Converts milliseconds, which have been checked to be in range, to nanoseconds.
 fn nanos(millis: f64) -> i64 {
     (millis * 1e6).round() as i64
 }

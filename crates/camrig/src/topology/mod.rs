@@ -1,12 +1,13 @@
-//! The topology: which cameras and processors exist, who reads whom, and in which process each of them lives.
+//! The topology: the cameras and processors of a rig, their links, and the process of each.
 //!
-//! A topology file is parsed once, by [`Topology::parse`], and every problem in it is reported at once. What
-//! comes out holds no doubt: an input is an [`ActorId`], not a name that may be missing; a link is a place in
-//! a list. It deliberately starts nothing and knows no process that runs, no device and no pixels: drivers
-//! and kinds judge their own options through the [`Registry`].
+//! A topology file is parsed once, by [`Topology::parse`], which reports all its problems at once. The result is fully
+//! resolved: an input is an [`ActorId`], not a name that may be missing; a link is an index in a list. This module
+//! starts nothing and depends on no running process, no device and no pixels: drivers and kinds check their own options
+//! through the [`Registry`].
 //!
-//! `section` reads one table, `parse` makes actors of tables, `graph` makes links and processes of actors,
-//! `matching` says what a match of several cameras is, `metrics` where numbers are served, and `problem` says what is wrong.
+//! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
+//! `matching` reads the matching of several cameras, `metrics` the address of the metrics, and `problem` renders
+//! problems.
 
 mod builder;
 mod draft;
@@ -42,67 +43,67 @@ use crate::metrics::MetricsSpec;
 use crate::registry::{CameraOptions, Registry};
 pub(crate) use camrig_ipc::protocol::Role;
 
-/// The largest topology file, in bytes.
+/// Maximum size of a topology file, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The longest name of an actor or process, in bytes. Names become thread names, process names and log lines.
+/// Maximum length of the name of an actor or process, in bytes. Names are used for threads, processes and log lines.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
 
-/// The most actors of a topology.
+/// Maximum number of actors in a topology.
 pub(crate) const ACTORS_MAX: usize = 256;
 
-/// The most inputs of one processor.
+/// Maximum number of inputs of one processor.
 pub(crate) const INPUTS_MAX: usize = 64;
 
-/// The most links from other processes into one process: each takes descriptors there, and a look at a ring.
+/// Maximum number of links from other processes into one process: each needs descriptors there, and a check at each
+/// notification.
 pub(crate) const LINKS_INTO_PROCESS_MAX: usize = 256;
 
-/// The most framesets that may wait at one input.
+/// Maximum number of queued framesets at one input.
 pub(crate) const QUEUE_MAX: usize = 32;
 
-/// Framesets that may wait at one input unless the file says otherwise: one to work on next, one to arrive.
+/// Default number of queued framesets at one input: one to process next, one to arrive.
 pub(crate) const QUEUE_DEFAULT: usize = 2;
 
-/// Framesets of each camera that may wait for a match unless the file says otherwise: a quarter of a second at
-/// 30 Hz.
+/// Default number of queued framesets of each camera that wait for a match: a quarter of a second at 30 Hz.
 pub(crate) const MATCH_QUEUE_DEFAULT: usize = 8;
 
-/// The longest window of a match.
+/// Maximum window of a match.
 pub(crate) const MATCH_WINDOW_MILLIS_MAX: usize = 10_000;
 
-/// The fewest slots: one to write into while another is read.
+/// Minimum number of slots: one to write into while another is read.
 pub(crate) const SLOTS_MIN: usize = 2;
 
-/// How often an actor is restarted within the window of its policy, unless the file says otherwise.
+/// Default maximum of restarts within the window of a restart policy.
 const RESTARTS_DEFAULT: usize = 5;
 
 /// The most restarts within the window of a policy.
 const RESTARTS_MAX: usize = 1_000;
 
-/// The window of a restart policy, in seconds, unless the file says otherwise.
+/// Default window of a restart policy, in seconds.
 const WINDOW_SECONDS_DEFAULT: usize = 60;
 
-/// The pause before the first restart in a row, and the longest one, unless the file says otherwise.
+/// Default pause before the first restart in a row, and default maximum pause.
 const BACKOFF_MILLIS_DEFAULT: usize = 100;
 const BACKOFF_MAX_MILLIS_DEFAULT: usize = 5_000;
 
-/// How long a camera may deliver nothing, and how long a processor may stay in one call.
+/// Default time for which a camera may deliver nothing, and for which a processor may stay in one call.
 const CAMERA_STALL_MILLIS_DEFAULT: usize = 5_000;
 const PROCESSOR_STALL_MILLIS_DEFAULT: usize = 30_000;
 
-/// How long a camera's device may be missing: an hour.
+/// Default time for which a camera's device may be missing: an hour.
 const DEVICE_TIMEOUT_MILLIS_DEFAULT: usize = 3_600_000;
 
-/// The longest of all these times: a day.
+/// Maximum of all these times: a day.
 const TIME_MILLIS_MAX: usize = 86_400_000;
 
-/// The supervisor's own process.
+/// The name of the supervisor's own process.
 pub(crate) const MAIN: &str = "main";
 
-/// A stretch of the file's text, in bytes.
+/// A range of the file's text, in bytes.
 type Span = Range<usize>;
 
-/// Where actors live that do not say so themselves.
+/// The placement of actors without a `process` of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 pub enum Placement {
@@ -120,16 +121,16 @@ pub(crate) fn shown_role(role: &Role) -> ActorRole {
     }
 }
 
-/// What becomes of an actor that fails.
+/// The restart policy of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RestartPolicy {
-    /// It is restarted so often within the window; with 0 every failure is for good.
+    /// Maximum number of restarts within the window; with 0 every failure is final.
     pub(crate) max: usize,
     pub(crate) window: Duration,
-    /// The pause before the first restart. It doubles from restart to restart, as long as none of them helps.
+    /// The pause before the first restart. It doubles with each restart until one succeeds.
     pub(crate) backoff: Duration,
     pub(crate) backoff_max: Duration,
-    /// How long a camera's device may be missing.
+    /// Maximum time for which a camera's device may be missing.
     pub(crate) device_timeout: Duration,
 }
 
@@ -138,36 +139,36 @@ pub(crate) struct RestartPolicy {
 pub(crate) struct ActorSpec {
     pub(crate) name: String,
     pub(crate) role: Role,
-    /// Its place in [`Topology::processes`].
+    /// Its index in [`Topology::processes`].
     pub(crate) process: ProcessId,
-    /// How many of its framesets can be alive at once.
+    /// Maximum number of its framesets in use at once.
     pub(crate) slots: usize,
     pub(crate) restart: RestartPolicy,
-    /// How long a camera may deliver nothing, or a processor stay in one call; none for ever.
+    /// Maximum time for which a camera may deliver nothing, or a processor stay in one call; `None` for no limit.
     pub(crate) stall_timeout: Option<Duration>,
-    /// How its inputs are matched, if they are.
+    /// The matching of its inputs, if they are matched.
     pub(crate) matching: Option<MatchSpec>,
-    /// Its options as they travel to a worker: the text of a TOML table, already checked.
+    /// Its checked options as they are sent to a worker: the text of a TOML table.
     pub(crate) options: String,
     /// The same of a camera, read; `None` of a processor.
     pub(crate) camera_options: Option<Arc<dyn CameraOptions>>,
-    /// Where the file speaks of its options, for problems that only show when the device is looked for.
+    /// The location of its options in the file, for problems that are found when the device is probed.
     options_span: Span,
 }
 
-/// The way from one actor's output to another's input.
+/// A link from one actor's output to another's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkSpec {
     pub(crate) from: ActorId,
     pub(crate) to: ActorId,
     pub(crate) overflow: Overflow,
-    /// Framesets that may wait at the input.
+    /// Maximum number of queued framesets at the input.
     pub(crate) queue: usize,
-    /// Framesets that the reader may hold beside the one that it looks at, until others match them.
+    /// Number of further framesets that the reader may hold until others match them.
     pub(crate) held: usize,
 }
 
-/// A topology in which everything that is named exists.
+/// A valid topology, in which every reference is resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
     source: Arc<Source>,
@@ -192,7 +193,7 @@ impl Topology {
         }
     }
 
-    /// Parses `text`, which problems show as `file`. A `placement` overrides whatever the text says.
+    /// Parses `text`, whose file name in problems is `file`. A `placement` overrides that of the text.
     pub(crate) fn parse(
         file: &str,
         text: &str,
@@ -202,7 +203,7 @@ impl Topology {
         parse::parse(Source::new(file, text), placement, registry)
     }
 
-    /// Looks for the device of every camera, without starting any.
+    /// Probes the device of every camera, without starting any.
     pub(crate) fn probe(&self) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
         for actor in &self.actors {
@@ -214,12 +215,12 @@ impl Topology {
         problems.none_yet().map(drop)
     }
 
-    /// The file's name as problems show it.
+    /// Returns the file's name in problems.
     pub(crate) fn name(&self) -> &str {
         &self.source.file
     }
 
-    /// Every actor, in the order of the file. An [`ActorId`] is a place in this list.
+    /// Returns every actor, in the order of the file. An [`ActorId`] is an index in this list.
     pub(crate) fn actors(&self) -> &[ActorSpec] {
         &self.actors
     }
@@ -228,44 +229,44 @@ impl Topology {
         &self.actors[id.index()]
     }
 
-    /// Every link. Its place in this list is its number in notifiers and reports.
+    /// Returns every link. Its index in this list is its number in announcements and reports.
     pub(crate) fn links(&self) -> &[LinkSpec] {
         &self.links
     }
 
-    /// The processes of the producer and of the reader of a link.
+    /// Returns the processes of the producer and of the reader of a link.
     pub(crate) fn ends(&self, link: &LinkSpec) -> [ProcessId; 2] {
         [self.actor(link.from).process, self.actor(link.to).process]
     }
 
-    /// What a USB controller may carry.
+    /// Returns the budgets of a USB controller.
     pub(crate) fn usb_budgets(&self) -> Budgets {
         self.usb
     }
 
-    /// Where the rig's numbers are served, if it asks for that.
+    /// Returns the settings of the metrics server, if the rig has one.
     pub(crate) fn metrics(&self) -> Option<&MetricsSpec> {
         self.metrics.as_ref()
     }
 
-    /// The name of a process.
+    /// Returns the name of a process.
     pub(crate) fn process(&self, id: ProcessId) -> &str {
         &self.processes[id.index()]
     }
 
-    /// The actors that a process hosts.
+    /// Returns the actors that a process hosts.
     pub(crate) fn actors_of(&self, process: ProcessId) -> impl Iterator<Item = ActorId> {
         let actors = self.actors.iter().enumerate();
         actors.filter(move |(_, spec)| spec.process == process).map(|(index, _)| ActorId::new(index))
     }
 
-    /// The names of the processes: first [`MAIN`], which exists even when no actor lives there.
+    /// Returns the names of the processes: first [`MAIN`], which exists even without actors.
     pub(crate) fn processes(&self) -> &[String] {
         &self.processes
     }
 }
 
-/// The text of the file, or what is wrong with it, to be said after the file's name.
+/// Reads the file's text; an error is a phrase that follows the file's name.
 fn read_text(path: &Path) -> Result<String, String> {
     let describe = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
@@ -274,7 +275,7 @@ fn read_text(path: &Path) -> Result<String, String> {
         _ => format!("cannot be read: {error}"),
     };
     let mut bytes = Vec::new();
-    // Not `metadata().len()`: a pipe has none, and a file may grow.
+    // Not `metadata().len()`: a pipe has no length, and a file may grow.
     let limit = FILE_BYTES_MAX as u64 + 1;
     File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(describe)?;
     if bytes.len() > FILE_BYTES_MAX {

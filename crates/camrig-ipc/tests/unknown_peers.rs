@@ -22,8 +22,8 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 /// Timeout for waits that are expected to fail.
 const SHORT: Duration = Duration::from_millis(500);
 
-const A_STRANGER: &str = "a peer connected to its socket";
-const NOBODY: &str = "nobody greeted it within 0.5 s";
+const UNKNOWN_PEER: &str = "a peer connected to its socket";
+const NO_GREETING: &str = "nobody greeted it within 0.5 s";
 const GREETING: &str = "hello";
 
 /// Makes the process speak another protocol or version: its first bytes, as numbers.
@@ -50,20 +50,22 @@ fn main() -> ExitCode {
     let trials = vec![
         test("a_process_that_was_killed_costs_no_descriptor", was_killed),
         test("a_process_is_greeted_by_its_starter", is_greeted),
-        test("a_stranger_with_garbage_is_refused", || refused(&[Stranger::Garbage], A_STRANGER)),
-        test("a_stranger_who_hangs_up_is_refused", || refused(&[Stranger::HangsUp], A_STRANGER)),
-        test("a_stranger_with_a_greeting_is_not_obeyed", || refused(&[Stranger::Greets], A_STRANGER)),
-        test("a_stranger_who_connects_twice_is_refused", || {
-            refused(&[Stranger::Greets, Stranger::Greets], A_STRANGER);
+        test("an_unknown_peer_with_garbage_is_refused", || refused(&[UnknownPeer::Garbage], UNKNOWN_PEER)),
+        test("an_unknown_peer_that_disconnects_is_refused", || {
+            refused(&[UnknownPeer::HangsUp], UNKNOWN_PEER);
         }),
-        test("a_silent_stranger_is_not_waited_for", || refused(&[Stranger::Silent], NOBODY)),
-        test("a_crowd_of_silent_strangers_is_not_waited_for", || {
-            let mut crowd = [Stranger::Pushing; 32];
-            crowd[0] = Stranger::Silent;
-            refused(&crowd, NOBODY);
+        test("an_unknown_peer_with_a_greeting_is_refused", || refused(&[UnknownPeer::Greets], UNKNOWN_PEER)),
+        test("an_unknown_peer_that_connects_twice_is_refused", || {
+            refused(&[UnknownPeer::Greets, UnknownPeer::Greets], UNKNOWN_PEER);
         }),
-        test("a_process_that_nobody_greets_ends", nobody_greets),
-        test("a_stranger_who_comes_later_is_not_heard", comes_later),
+        test("a_silent_unknown_peer_times_out", || refused(&[UnknownPeer::Silent], NO_GREETING)),
+        test("many_silent_unknown_peers_time_out", || {
+            let mut crowd = [UnknownPeer::Pushing; 32];
+            crowd[0] = UnknownPeer::Silent;
+            refused(&crowd, NO_GREETING);
+        }),
+        test("a_process_without_a_greeting_ends", is_not_greeted),
+        test("a_later_unknown_peer_is_ignored", comes_later),
         test("a_process_of_another_version_is_refused", || {
             is_refused(
                 OTHER_VERSION,
@@ -89,7 +91,7 @@ fn main() -> ExitCode {
 
 /// An unknown peer that connects to the socket of a started process.
 #[derive(Clone, Copy)]
-enum Stranger {
+enum UnknownPeer {
     Garbage,
     HangsUp,
     /// Sends a greeting that lacks only the secret.
@@ -99,7 +101,7 @@ enum Stranger {
     Pushing,
 }
 
-impl Stranger {
+impl UnknownPeer {
     /// Connects and sends its data. Returns `None` if the socket no longer exists, because another peer was first.
     fn connect(self, socket: &Path) -> Option<IpcSender<u8>> {
         let socket = socket.to_str().unwrap().to_owned();
@@ -194,10 +196,10 @@ fn was_killed() {
     assert_eq!(descriptors(), before);
 }
 
-fn refused(strangers: &[Stranger], reason: &str) {
-    let (handshake, guest) = start(if reason == NOBODY { SHORT } else { WATCHDOG });
+fn refused(peers: &[UnknownPeer], reason: &str) {
+    let (handshake, guest) = start(if reason == NO_GREETING { SHORT } else { WATCHDOG });
     let socket = guest.socket();
-    let connected: Vec<_> = strangers.iter().map(|stranger| stranger.connect(&socket)).collect();
+    let connected: Vec<_> = peers.iter().map(|peer| peer.connect(&socket)).collect();
     assert_eq!(greet(handshake).err().as_deref(), Some(reason));
     assert_eq!(guest.end(), (Some(1), String::new()));
     drop(connected);
@@ -245,7 +247,7 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.write_all(hello).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let folder = std::env::temp_dir().join(format!("camrig-strangers-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("camrig-unknown-peers-{}", std::process::id()));
     command.env("CAMRIG_HANDSHAKE", &folder).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
@@ -257,10 +259,10 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     assert!(!folder.exists());
 }
 
-fn nobody_greets() {
+fn is_not_greeted() {
     let (handshake, guest) = start(SHORT);
     assert_eq!(guest.end(), (Some(1), String::new()));
-    assert_eq!(greet(handshake).err().as_deref(), Some(NOBODY));
+    assert_eq!(greet(handshake).err().as_deref(), Some(NO_GREETING));
 }
 
 fn comes_later() {
@@ -268,7 +270,7 @@ fn comes_later() {
     let socket = guest.socket();
     let lifeline = greet(handshake).unwrap();
     // The socket may already have been removed.
-    Stranger::Greets.connect(&socket);
+    UnknownPeer::Greets.connect(&socket);
     assert_eq!(guest.end(), (Some(0), format!("{GREETING}\n")));
     drop(lifeline);
 }

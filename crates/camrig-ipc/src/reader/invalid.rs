@@ -12,18 +12,18 @@ const PIXEL_BYTES: u64 = 4096;
 const SLOT_BYTES: usize = HEADER_BYTES + PIXEL_BYTES as usize;
 
 /// A link with a producer that can send anything.
-struct Wild {
+struct FaultyProducer {
     link_state: Arc<LinkState>,
     announcements: Sender<Announcement>,
     reader: LinkReader,
     memory: Region,
 }
 
-impl Wild {
+impl FaultyProducer {
     fn new() -> Self {
         let link_state = Arc::new(LinkState::new().unwrap());
-        let (announcements, heard) = channel().unwrap();
-        let reader = LinkReader::new(Arc::clone(&link_state), heard);
+        let (announcements, received) = channel().unwrap();
+        let reader = LinkReader::new(Arc::clone(&link_state), received);
         Self {
             link_state,
             announcements,
@@ -34,18 +34,18 @@ impl Wild {
 
     /// Creates a link without faults so far.
     fn announced() -> Self {
-        let wild = Self::new();
-        wild.tell(source());
-        wild.tell(wild.pool(SLOTS, PIXEL_BYTES));
-        wild
+        let faulty = Self::new();
+        faulty.announce(source());
+        faulty.announce(faulty.pool(SLOTS, PIXEL_BYTES));
+        faulty
     }
 
     fn pool(&self, slots: u32, pixel_bytes: u64) -> Announcement {
         Announcement::Pool { generation: 0, slots, pixel_bytes, memory: self.memory.share().unwrap() }
     }
 
-    fn tell(&self, news: Announcement) {
-        self.announcements.send(news).unwrap();
+    fn announce(&self, announcement: Announcement) {
+        self.announcements.send(announcement).unwrap();
         self.link_state.count_announced();
     }
 
@@ -87,14 +87,14 @@ fn header() -> FrameSetHeader {
 
 #[test]
 fn what_is_in_order_is_taken() {
-    let mut wild = Wild::announced();
-    wild.write(1, &header());
-    wild.queue(1, 0, 3);
-    assert_eq!(wild.reader.take().unwrap().unwrap().header(), &header());
+    let mut faulty = FaultyProducer::announced();
+    faulty.write(1, &header());
+    faulty.queue(1, 0, 3);
+    assert_eq!(faulty.reader.take().unwrap().unwrap().header(), &header());
 }
 
 #[test]
-fn wild_pools_are_refused() {
+fn invalid_pools_are_refused() {
     for (slots, pixel_bytes, reason) in [
         (0, PIXEL_BYTES, "a pool of 0 slots of 4096 bytes was announced"),
         (65, PIXEL_BYTES, "a pool of 65 slots of 4096 bytes was announced"),
@@ -103,62 +103,62 @@ fn wild_pools_are_refused() {
         (3, PIXEL_BYTES, "shared memory has 24576 bytes, but 36864 were announced"),
         (1, 1 << 28, "shared memory has 24576 bytes, but 268443648 were announced"),
     ] {
-        let wild = Wild::new();
-        wild.tell(source());
-        wild.tell(wild.pool(slots, pixel_bytes));
-        wild.queue(0, 0, 3);
-        wild.assert_refused(reason);
+        let faulty = FaultyProducer::new();
+        faulty.announce(source());
+        faulty.announce(faulty.pool(slots, pixel_bytes));
+        faulty.queue(0, 0, 3);
+        faulty.assert_refused(reason);
     }
 }
 
 #[test]
 fn an_announcement_that_is_none_is_refused() {
-    let wild = Wild::announced();
-    wild.announcements.clone().0.to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
-    wild.link_state.count_announced();
-    wild.write(0, &header());
-    wild.queue(0, 0, 3);
-    wild.assert_refused(
+    let faulty = FaultyProducer::announced();
+    faulty.announcements.clone().0.to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
+    faulty.link_state.count_announced();
+    faulty.write(0, &header());
+    faulty.queue(0, 0, 3);
+    faulty.assert_refused(
         "an announcement cannot be read: Error in decoding or encoding: Serialization/Deserialization error.",
     );
 }
 
 #[test]
 fn a_pool_that_is_announced_again_and_again_is_mapped_once() {
-    let mut wild = Wild::announced();
-    wild.queue(0, 0, 3);
-    wild.write(0, &header());
+    let mut faulty = FaultyProducer::announced();
+    faulty.queue(0, 0, 3);
+    faulty.write(0, &header());
     for _ in 0..100 {
-        wild.tell(wild.pool(SLOTS, PIXEL_BYTES));
-        wild.reader.hear().unwrap();
+        faulty.announce(faulty.pool(SLOTS, PIXEL_BYTES));
+        faulty.reader.receive_announcements().unwrap();
     }
-    assert_eq!(wild.reader.life.pools.len(), 1);
-    assert!(wild.reader.take().unwrap().is_some());
+    assert_eq!(faulty.reader.life.pools.len(), 1);
+    assert!(faulty.reader.take().unwrap().is_some());
 }
 
 #[test]
 fn more_cameras_than_any_rig_has_are_refused() {
-    let mut wild = Wild::new();
+    let mut faulty = FaultyProducer::new();
     for _ in 0..MAX_SOURCES {
-        wild.tell(source());
-        wild.reader.hear().unwrap();
+        faulty.announce(source());
+        faulty.reader.receive_announcements().unwrap();
     }
-    wild.tell(source());
-    wild.queue(0, 0, 3);
-    wild.assert_refused("more than 256 cameras were announced");
+    faulty.announce(source());
+    faulty.queue(0, 0, 3);
+    faulty.assert_refused("more than 256 cameras were announced");
 }
 
 #[test]
 fn more_announcements_than_any_producer_makes_are_refused() {
-    let wild = Wild::announced();
-    (0..ANNOUNCEMENTS_MAX).for_each(|_| wild.tell(Announcement::Begin));
-    wild.write(0, &header());
-    wild.queue(0, 0, 3);
-    wild.assert_refused("more than 64 announcements came at once");
+    let faulty = FaultyProducer::announced();
+    (0..ANNOUNCEMENTS_MAX).for_each(|_| faulty.announce(Announcement::Begin));
+    faulty.write(0, &header());
+    faulty.queue(0, 0, 3);
+    faulty.assert_refused("more than 64 announcements came at once");
 }
 
 #[test]
-fn wild_words_are_refused() {
+fn invalid_words_are_refused() {
     for (slot, generation, sequence, reason) in [
         (2, 0, 3, "slot 2 of a pool of 2 slots was queued"),
         (63, 0, 3, "slot 63 of a pool of 2 slots was queued"),
@@ -167,20 +167,20 @@ fn wild_words_are_refused() {
         (0, 0, 4, "the header in slot 0 is not that of a frameset"),
         (0, 0, (1 << 46) - 1, "the header in slot 0 is not that of a frameset"),
     ] {
-        let wild = Wild::announced();
-        wild.write(0, &header());
-        wild.queue(slot, generation, sequence);
-        wild.assert_refused(reason);
+        let faulty = FaultyProducer::announced();
+        faulty.write(0, &header());
+        faulty.queue(slot, generation, sequence);
+        faulty.assert_refused(reason);
     }
 }
 
 #[test]
-fn wild_headers_are_refused() {
+fn invalid_headers_are_refused() {
     let not_one = "the header in slot 0 is not that of a frameset";
     let image = |format, width, height, stride_bytes| {
-        let mut wild = header();
-        wild.frames[0].payload = Payload::Image { format, width, height, stride_bytes };
-        wild
+        let mut faulty = header();
+        faulty.frames[0].payload = Payload::Image { format, width, height, stride_bytes };
+        faulty
     };
     for (header, reason) in vec![
         (image(PixelFormat::Y8, 0, 64, 64), not_one),
@@ -198,15 +198,15 @@ fn wild_headers_are_refused() {
             "a frameset came without an announcement of its camera",
         ),
     ] {
-        let wild = Wild::announced();
-        wild.write(0, &header);
-        wild.queue(0, 0, 3);
-        wild.assert_refused(reason);
+        let faulty = FaultyProducer::announced();
+        faulty.write(0, &header);
+        faulty.queue(0, 0, 3);
+        faulty.assert_refused(reason);
     }
     // No header at all.
-    let wild = Wild::announced();
-    wild.queue(0, 0, 0);
-    wild.assert_refused(not_one);
+    let faulty = FaultyProducer::announced();
+    faulty.queue(0, 0, 0);
+    faulty.assert_refused(not_one);
 }
 
 #[test]
