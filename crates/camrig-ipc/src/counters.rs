@@ -193,6 +193,7 @@ mod tests {
             (offset_of!(ActorCells, generations), "generations: u32"),
             (offset_of!(ActorCells, state), "state: u32"),
             (offset_of!(ActorCells, restarts), "restarts: u32"),
+            (offset_of!(ActorCells, copied), "copied: u64"),
         ]);
     }
 }
