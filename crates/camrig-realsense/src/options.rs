@@ -1,4 +1,4 @@
-//! What a topology says of a RealSense camera, and whether it makes sense by itself.
+//! Options of a RealSense camera in a topology, and the checks that need no device.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::processing::{Align, Filters};
 use crate::settings::{HardwareSync, Setting};
 
-/// The options of the driver `realsense`: a camera by its `serial`, its USB `port` or its `name`, whichever
-/// one is connected if there is `any`, or a recording by its `file`.
+/// The options of the driver `realsense`: a camera, selected by its `serial`, its USB `port`, its `name`, or with
+/// `any` the only connected one; or a recording, selected by its `file`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -21,9 +21,9 @@ pub struct Options {
     pub port: Option<String>,
     /// The name of a live camera, such as `Intel RealSense D435`, or its last word.
     pub name: Option<String>,
-    /// Whether the one live camera that is connected is meant, whichever it is.
+    /// Selects the only connected live camera.
     pub any: Option<bool>,
-    /// A `.bag` file that librealsense recorded.
+    /// A `.bag` file recorded by librealsense.
     pub file: Option<PathBuf>,
     /// The depth stream, such as `640x480@30`.
     pub depth: Option<StreamProfile>,
@@ -33,37 +33,36 @@ pub struct Options {
     pub infrared_1: Option<StreamProfile>,
     /// The right infrared stream.
     pub infrared_2: Option<StreamProfile>,
-    /// Samples of the accelerometer per second, where the camera has one. They come with framesets of images.
+    /// Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
     pub accel: Option<u32>,
-    /// Samples of the gyroscope per second.
+    /// Rate of the gyroscope.
     pub gyro: Option<u32>,
-    /// Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this
-    /// is true.
+    /// Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
     pub allow_usb2: Option<bool>,
-    /// What is set on a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+    /// Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
     pub set: Option<BTreeMap<String, Setting>>,
-    /// What is set for its color, where color has an own sensor; it is the depth sensor of a D405.
+    /// Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
     pub set_color: Option<BTreeMap<String, Setting>>,
-    /// A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
+    /// A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
     pub preset: Option<PathBuf>,
-    /// Whether a live camera gives the pulse of a hardware sync, or follows it.
+    /// Role of a live camera in hardware synchronization.
     pub sync: Option<HardwareSync>,
-    /// A `.bag` file that librealsense writes of a live camera, as it is before any filter.
+    /// A `.bag` file to which librealsense records a live camera, without filters.
     pub record_to: Option<PathBuf>,
-    /// What is done to depth: librealsense's filters.
+    /// The depth filters of librealsense.
     pub filters: Option<Filters>,
-    /// Which of depth and color is shown as seen from the other's place.
+    /// Aligns depth to color or color to depth.
     pub align: Option<Align>,
-    /// How a live camera's color is stored; `rgb8` unless it is given.
+    /// Color format of a live camera; `rgb8` by default.
     pub color_format: Option<ColorFormat>,
-    /// Whether a file plays at the pace of its recording, as it does unless this is false. If false, it
-    /// plays as fast as its frames are taken, and none is lost.
+    /// Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are
+    /// read, without losses.
     pub real_time: Option<bool>,
-    /// Whether a file starts again at its end; it does not unless this is true.
+    /// Restarts a file at its end; by default it does not.
     pub repeat: Option<bool>,
 }
 
-/// How the pixels of a live camera's color are stored.
+/// Color format of a live camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ColorFormat {
@@ -71,6 +70,6 @@ pub enum ColorFormat {
     Rgb8,
     /// Blue, green, red: converted by librealsense.
     Bgr8,
-    /// As it comes over USB, without a conversion.
+    /// As transferred over USB, without conversion.
     Yuyv,
 }

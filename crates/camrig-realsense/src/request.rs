@@ -134,7 +134,7 @@ impl Options {
         })
     }
 
-    /// What is asked of the live camera that is meant.
+    /// Returns the request for the selected live camera.
     pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
         if self.real_time.is_some() || self.repeat.is_some() {
             return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
@@ -154,7 +154,7 @@ impl Options {
         })
     }
 
-    /// What is asked of the file at `path`.
+    /// Returns the request for the file at `path`.
     pub(crate) fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
         if self.color_format.is_some() {
             return Err(DriverError::new(
@@ -180,7 +180,7 @@ impl Options {
         })
     }
 
-    /// The live camera that is meant, if one is.
+    /// Returns the selection of a live camera, if there is one.
     pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
         if self.any == Some(false) {
             return Err(DriverError::new("`any` must be true or omitted"));
@@ -206,7 +206,7 @@ impl Options {
         }
     }
 
-    /// The streams that are given.
+    /// Returns the configured streams.
     pub(crate) fn streams(&self, live: bool) -> Result<Vec<StreamRequest>, DriverError> {
         let motion = |key: &str, rate: Option<u32>| {
             let profile = rate.map(StreamProfile::of_motion).transpose();

@@ -102,13 +102,13 @@ impl Settings {
     }
 }
 
-/// A live camera's part in a hardware sync: librealsense's `inter_cam_sync_mode`.
+/// A live camera's role in hardware synchronization: librealsense's `inter_cam_sync_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HardwareSync {
-    /// It gives the pulse. One camera of a rig does, and starts after those that follow.
+    /// Generates the pulse. A rig has one master, which starts after the slaves.
     Master,
-    /// It takes its images by the pulse of the master.
+    /// Captures on the pulse of the master.
     Slave,
 }
 

@@ -1,7 +1,7 @@
-//! A whole camrig program: what is registered, the command line, and the exit code.
+//! A complete camrig program: registry, command line, and exit code.
 //!
-//! [`App::main`] is the supervisor's entry and the worker's as well, since both are the same program. It
-//! deliberately decides nothing about a run: that is the supervisor's.
+//! [`App::main`] is the entry point of both the supervisor and the workers, since they are the same program. It makes
+//! no decisions about a run, which are the responsibility of the supervisor.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +20,7 @@ use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
 use crate::synthetic::{self, Synthetic, SyntheticOptions};
 
-/// A camrig program: drivers and processors registered by name, and a command line that runs topologies of
-/// them.
+/// A camrig program: drivers and processors registered by name, and a command line that runs topologies of them.
 ///
 /// ```no_run
 /// use camrig::prelude::*;
@@ -45,12 +44,12 @@ pub struct App {
     usb: UsbDemands,
 }
 
-/// The topology that `demo` names, unless the program has another one.
+/// The default topology of `demo`.
 const DEMO: &str = include_str!("demo.toml");
 
 impl App {
-    /// A program with the stock driver `synthetic` and the stock processors `match`, `snapshot`,
-    /// `stats` and `verify`.
+    /// Creates a program with the stock driver `synthetic` and the stock processors `match`, `snapshot`, `stats`
+    /// and `verify`.
     #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
     pub fn new() -> Self {
         let mut registry = Registry::new();
@@ -100,15 +99,14 @@ impl App {
         self
     }
 
-    /// Replaces the topology that `demo` names on the command line; `text` is what a file would hold.
+    /// Replaces the topology that `demo` refers to on the command line; `text` is the content of a topology file.
     #[must_use]
     pub fn demo(mut self, text: &'static str) -> Self {
         self.registry.set_demo(text);
         self
     }
 
-    /// Adds a command to the command line, beside `run`, `check` and the others. It prints what it has
-    /// to say by itself.
+    /// Adds a command to the command line, in addition to `run`, `check` and the others. It prints its own output.
     #[must_use]
     pub fn command(
         mut self,
@@ -119,9 +117,8 @@ impl App {
         self
     }
 
-    /// Adds a command that makes a topology from its arguments, which is then run as `run` runs a file. It takes
-    /// the options of `run` too. When there is no topology to run, `make` says why by itself and gives the exit
-    /// code.
+    /// Adds a command that creates a topology from its arguments, which is then run as by `run`. It also accepts
+    /// the options of `run`. If there is no topology to run, `make` prints the reason and returns the exit code.
     #[must_use]
     pub fn run_command(
         mut self,
@@ -132,10 +129,10 @@ impl App {
         self
     }
 
-    /// The whole program, to be called before any thread is started: reads the command line, does what it
-    /// says, and returns the exit code: 0 stopped as asked, 1 `plan` found too little, 64 usage, 69 a camera is
-    /// unavailable, 70 an actor or worker failed for good, 73 a file cannot be written, 78 topology, 130 a second
-    /// Ctrl-C.
+    /// Runs the whole program; call it before starting any thread. Reads the command line, executes it, and
+    /// returns the exit code: 0 stopped as requested, 1 `plan` found too little bandwidth, 64 usage, 69 a camera
+    /// is unavailable, 70 an actor or worker failed permanently, 73 a file cannot be written, 78 topology, 130 a
+    /// second Ctrl-C.
     pub fn main(self) -> ExitCode {
         if let Some(code) = self.registry.serve_worker() {
             return code;

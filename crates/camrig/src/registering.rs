@@ -27,16 +27,15 @@ impl Registry {
         registry
     }
 
-    /// Registers a camera driver under the name that topologies give as `driver`. A name that exists is
-    /// replaced.
+    /// Registers a camera driver under the name used as `driver` in topologies. An existing name is replaced.
     #[must_use]
     pub fn with_driver<D: Driver>(mut self, name: &str) -> Self {
         self.add_driver::<D>(name);
         self
     }
 
-    /// Registers a processor under the name that topologies give as `kind`. It is built from its options on
-    /// the thread that will run it; an error there fails the actor. A name that exists is replaced.
+    /// Registers a processor under the name used as `kind` in topologies. It is built from its options on the
+    /// thread that will run it; an error of `build` fails the actor. An existing name is replaced.
     #[must_use]
     pub fn with_processor<O, P, F, I>(mut self, kind: &str, build: F) -> Self
     where
@@ -49,10 +48,9 @@ impl Registry {
         self
     }
 
-    /// Registers an actix actor under the name that topologies give as `kind`. It is sent one frameset at a
-    /// time, the next when its answer to the last one is there, and it is told of the end by its `stopped`.
-    /// After the last frameset it has a second to finish what it is doing; timers, and addresses of its own
-    /// that it keeps, do not hold up the end for longer.
+    /// Registers an actix actor under the name used as `kind` in topologies. It is sent one frameset at a time,
+    /// the next after its response to the previous one; its `stopped` is called at the end. After the last
+    /// frameset it has one second to finish its work; timers, and its own address, do not delay the end any longer.
     #[must_use]
     pub fn with_actor<O, A, F>(mut self, kind: &str, build: F) -> Self
     where

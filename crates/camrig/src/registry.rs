@@ -1,8 +1,8 @@
-//! What can be named in a topology: drivers and kinds of processors, each with its options.
+//! The registry of drivers and kinds of processors, each with its options.
 //!
-//! Registering erases the user's types behind small traits, so that the topology can check options and a
-//! host can build actors without knowing them. Options are read once for each use: [`DriverEntry::check`] gives
-//! the typed options, of which claims and the device are then asked. It knows no process and no link.
+//! Registration erases the user's types behind small traits, so that the topology can check options and a host can
+//! build actors without knowing them. Options are parsed once per use: [`DriverEntry::check`] returns the typed
+//! options, which provide claims and the device. This module has no knowledge of processes and links.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ type Declare = fn(&[StreamInfo]) -> Declared;
 pub struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
-    /// The topology that is built in.
+    /// The built-in topology.
     demo: &'static str,
 }
 
@@ -43,12 +43,12 @@ impl Registry {
         self.drivers.insert(name.to_owned(), Arc::new(TypedDriver::<D>(PhantomData)));
     }
 
-    /// Notes the topology that is built in.
+    /// Sets the built-in topology.
     pub(crate) fn set_demo(&mut self, text: &'static str) {
         self.demo = text;
     }
 
-    /// The text of the topology that is built in.
+    /// Returns the text of the built-in topology.
     pub(crate) fn demo(&self) -> &'static str {
         self.demo
     }
@@ -110,15 +110,15 @@ impl Registry {
 /// The reason why options are refused.
 #[derive(Debug)]
 pub(crate) enum OptionsError {
-    /// They do not fit their schema; every difference.
+    /// They do not match their schema; all differences.
     Schema(Vec<Mismatch>),
-    /// The type refuses them, with a place in the topology.
+    /// The type rejects them, with a location in the topology.
     Type(toml::de::Error),
-    /// The driver refuses them.
+    /// The driver rejects them.
     Value(DriverError),
 }
 
-/// A driver whose types are erased.
+/// A driver with erased types.
 pub(crate) trait DriverEntry: Send + Sync {
     /// Reads and checks options without a device.
     fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, OptionsError>;
@@ -132,11 +132,11 @@ pub(crate) trait DriverEntry: Send + Sync {
     fn schema(&self) -> OptionsSchema;
 }
 
-/// The checked options of one camera, whose type is erased.
+/// The checked options of one camera with an erased type.
 pub(crate) trait CameraOptions: Send + Sync {
-    /// Returns everything that no other camera can claim.
+    /// Returns everything that only this camera can claim.
     fn claims(&self) -> Vec<String>;
-    /// Checks that the device is there.
+    /// Checks that the device is connected.
     fn probe(&self) -> Result<(), DriverError>;
     /// Returns the streams that are known without the device.
     fn streams(&self) -> Vec<DeviceProfile>;
@@ -150,18 +150,18 @@ impl fmt::Debug for dyn CameraOptions {
     }
 }
 
-/// An open device whose type is erased.
+/// An open device with an erased type.
 pub(crate) trait OpenCamera {
     fn info(&self) -> CameraInfo;
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 }
 
-/// A kind of processor whose types are erased.
+/// A kind of processor with erased types.
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
     fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError>;
-    /// Whether it is called with matches, so that its topology has to say what a match is.
+    /// Returns whether it processes matches, in which case its topology must define what a match is.
     fn takes_matches(&self) -> bool;
     /// The streams that it derives from framesets with these streams.
     fn declare(&self, input: &[StreamInfo]) -> Declared;
@@ -276,7 +276,7 @@ where
     }
 }
 
-/// Reads options of a topology: by their schema first, which finds every difference, and then by their type.
+/// Parses options of a topology: first by their schema, which reports all differences, then by their type.
 fn read<O: DeserializeOwned + JsonSchema>(options: &Spanned<DeValue<'_>>) -> Result<O, OptionsError> {
     let mismatches = OptionsSchema::of::<O>().check(options);
     if !mismatches.is_empty() {
@@ -285,12 +285,12 @@ fn read<O: DeserializeOwned + JsonSchema>(options: &Spanned<DeValue<'_>>) -> Res
     O::deserialize(ValueDeserializer::from(options.clone())).map_err(OptionsError::Type)
 }
 
-/// A driver's options, which were checked once already.
+/// Parses a driver's options, which were already checked.
 fn parse_checked<O: DeserializeOwned>(options: &str) -> Result<O, DriverError> {
     parse(options).map_err(|error| DriverError::new(error.to_string()))
 }
 
-/// Options as they travel to a worker: the text of a TOML table.
+/// Parses options as transferred to a worker: the text of a TOML table.
 fn parse<O: DeserializeOwned>(options: &str) -> Result<O, toml::de::Error> {
     toml::from_str(options)
 }

@@ -1,8 +1,8 @@
-//! From the text of a topology to a [`Topology`], or to everything that is wrong with it.
+//! Converts the text of a topology to a [`Topology`], or to a list of all its problems.
 //!
-//! Two steps: what each actor's table says by itself becomes a [`Draft`]; then the drafts are linked and
-//! placed. Where a value is refused a default stands in for it, so that the rest can still be checked: a
-//! topology is made only when there was no problem at all.
+//! There are two steps: each actor's table is converted to a [`Draft`]; then the drafts are linked and placed. An
+//! invalid value is replaced by a default, so that the rest can still be checked: a topology is only created if there
+//! were no problems.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(super) fn parse(
     let (document, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
         let span = error.span().unwrap_or_default();
-        // `in-process` without quotes is taken for `inf`, and the message alone would puzzle.
+        // `in-process` without quotes is parsed as `inf`, and the message alone would be confusing.
         let word = source.text.get(span.clone()).is_some_and(|text| text.starts_with(char::is_alphabetic));
         let unquoted = word && error.message().starts_with("invalid");
         let title = match (error.message(), source.text.get(span.clone())) {
@@ -71,14 +71,14 @@ pub(super) fn parse(
         };
         problems.add(span, title, if unquoted { "a string needs quotes" } else { "" });
     }
-    // With broken syntax whatever else would be found is a guess at what the writer meant.
+    // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
     let Drafts { actors: drafts, placement: file_placement, usb, metrics } =
         draft_all(document.into_inner(), registry, &mut problems);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
         problems.add(draft.span.clone(), title, format!("it can have at most {ACTORS_MAX}"));
-        // How so many are linked is not worth the time that it takes to check.
+        // With too many actors, checking the links would take too long.
         problems = problems.none_yet()?;
     }
     check_claims(&drafts, &mut problems);
@@ -106,9 +106,9 @@ pub(super) fn parse(
     Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
 }
 
-/// What the file says.
+/// Content of the file.
 struct Drafts {
-    /// In the order of the file.
+    /// In file order.
     actors: Vec<Draft>,
     placement: Placement,
     usb: Budgets,
@@ -123,7 +123,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
     let cameras = file.named_tables("camera");
     let processors = file.named_tables("processor");
     file.finish(FILE_KEYS);
-    // A misspelt `[camera.NAME]` was just reported as such.
+    // A misspelled `[camera.NAME]` has already been reported.
     if cameras.is_empty() && problems.is_empty() {
         problems.add_file("has no cameras; it needs at least one `[camera.NAME]`");
     }
@@ -135,7 +135,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
     }
     for (name, span, table) in processors {
         if let Some(camera) = drafts.iter().find(|draft| draft.name == name) {
-            // The later of the two is where the writer has to look.
+            // Report the later one, where the writer has to look.
             let later = if camera.span.start < span.start { &span } else { &camera.span };
             let title = format!("a camera and a processor are both called {}", quote(&name));
             problems.add(later.clone(), title, "actors need names of their own");
@@ -226,7 +226,7 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
     draft
 }
 
-/// What becomes of the actor when it fails.
+/// Returns the actor's restart policy.
 fn restart_policy(section: &mut Section<'_, '_>) -> RestartPolicy {
     let mut policy = RestartPolicy {
         max: RESTARTS_DEFAULT,
@@ -245,14 +245,14 @@ fn restart_policy(section: &mut Section<'_, '_>) -> RestartPolicy {
     policy.window = Duration::from_secs(seconds as u64);
     let backoff = given(restart.number("backoff_millis", 1..=TIME_MILLIS_MAX), BACKOFF_MILLIS_DEFAULT);
     policy.backoff = millis(backoff);
-    // Who gives only a long pause means it.
+    // If only the maximum pause is given, it takes precedence.
     let longest = restart.number("backoff_max_millis", 1..=TIME_MILLIS_MAX);
     policy.backoff_max = millis(given(longest, BACKOFF_MAX_MILLIS_DEFAULT).max(backoff));
     restart.finish(RESTART_KEYS);
     policy
 }
 
-/// None for 0: such an actor may take as long as it likes.
+/// Returns `None` for 0: there is no time limit.
 fn stall_timeout(section: &mut Section<'_, '_>, default: usize) -> Option<Duration> {
     let given = section.number("stall_timeout_millis", 0..=TIME_MILLIS_MAX).unwrap_or(default);
     (given > 0).then(|| millis(given))
