@@ -271,7 +271,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     let describe = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::IsADirectory => "is a directory, not a file".to_owned(),
-        io::ErrorKind::PermissionDenied => "is not yours to read".to_owned(),
+        io::ErrorKind::PermissionDenied => "is not readable: permission denied".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     let mut bytes = Vec::new();
