@@ -195,7 +195,6 @@ error: unknown option `every_second` of processor `p`
 }
 
 #[test]
-#[cfg(not(feature = "realsense"))] // The messages name every driver.
 fn unknown_drivers_kinds_inputs_and_policies() {
     refused(
         r#"
@@ -220,7 +219,7 @@ error: camera `c` has unknown driver `sinthetic`
  --> t.toml:4:10
   |
 4 | driver = "sinthetic"
-  |          ^^^^^^^^^^^ did you mean `synthetic`? expected one of: `replay`, `synthetic`, `realsense`
+  |          ^^^^^^^^^^^ did you mean `synthetic`? expected one of: `realsense`, `replay`, `synthetic`
 
 error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
@@ -244,7 +243,6 @@ error: processor `p` has unknown overflow `drop`
 }
 
 #[test]
-#[cfg(not(feature = "realsense"))] // The messages name every driver.
 fn missing_keys() {
     refused(
         r#"
@@ -261,7 +259,7 @@ error: camera `c` has no `driver`
  --> t.toml:1:9
   |
 1 | [camera.c]
-  |         ^ expected one of: `replay`, `synthetic`
+  |         ^ expected one of: `realsense`, `replay`, `synthetic`
 
 error: processor `p` has no `kind`
  --> t.toml:3:12

@@ -1,6 +1,8 @@
 //! Tests of well-formed but invalid values: out of range, used twice, cyclic, or missing in this build.
 
 use crate::bad_input::refused;
+#[cfg(not(feature = "realsense"))]
+use crate::program::Test;
 
 #[test]
 fn one_serial_for_two_cameras() {
@@ -252,20 +254,22 @@ error: processor `mirror` reads itself
 #[test]
 #[cfg(not(feature = "realsense"))]
 fn a_driver_whose_library_this_build_does_not_have() {
-    refused(
-        r#"
+    let topology = r#"
 [camera.c]
 driver = "realsense"
 options = { serial = "943222071836", depth = "640x480@30" }
-"#,
-        r#"
+"#
+    .trim_start();
+    let stderr = r#"
 error: camera `c`: this build has no librealsense: build it with `--features realsense` (`just sdk` installs the library)
  --> t.toml:3:1
   |
 3 | options = { serial = "943222071836", depth = "640x480@30" }
   | ^^^^^^^
-"#,
-    );
+"#;
+    for args in [["check", "t.toml"], ["run", "t.toml"]] {
+        Test::new().topology(topology).args(args).stderr(stderr).status(78).run();
+    }
 }
 
 #[test]

@@ -33,25 +33,25 @@ driver realsense
   serial        string                         -  The serial number of a live camera.
   port          string                         -  The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
   name          string                         -  The name of a live camera, such as `Intel RealSense D435`, or its last word.
-  any           bool                           -  Whether the one live camera that is connected is meant, whichever it is.
-  file          string                         -  A `.bag` file that librealsense recorded.
+  any           bool                           -  Selects the only connected live camera.
+  file          string                         -  A `.bag` file recorded by librealsense.
   depth         string                         -  The depth stream, such as `640x480@30`.
   color         string                         -  The color stream.
   infrared_1    string                         -  The left infrared stream.
   infrared_2    string                         -  The right infrared stream.
-  accel         integer                        -  Samples of the accelerometer per second, where the camera has one. They come with framesets of images.
-  gyro          integer                        -  Samples of the gyroscope per second.
-  allow_usb2    bool                           -  Whether a live camera on USB 2 is accepted, which has fewer and slower profiles; it is not unless this is true.
-  set           table                          -  What is set on a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
-  set_color     table                          -  What is set for its color, where color has an own sensor; it is the depth sensor of a D405.
-  preset        string                         -  A JSON file that realsense-viewer exported, for a live camera; `set` comes after it.
-  sync          master|slave                   -  Whether a live camera gives the pulse of a hardware sync, or follows it.
-  record_to     string                         -  A `.bag` file that librealsense writes of a live camera, as it is before any filter.
-  filters       table                          -  What is done to depth: librealsense's filters.
-  align         depth-to-color|color-to-depth  -  Which of depth and color is shown as seen from the other's place.
-  color_format  rgb8|bgr8|yuyv                 -  How a live camera's color is stored; `rgb8` unless it is given.
-  real_time     bool                           -  Whether a file plays at the pace of its recording, as it does unless this is false. If false, it plays as fast as its frames are taken, and none is lost.
-  repeat        bool                           -  Whether a file starts again at its end; it does not unless this is true.
+  accel         integer                        -  Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
+  gyro          integer                        -  Rate of the gyroscope.
+  allow_usb2    bool                           -  Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
+  set           table                          -  Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+  set_color     table                          -  Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
+  preset        string                         -  A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
+  sync          master|slave                   -  Role of a live camera in hardware synchronization.
+  record_to     string                         -  A `.bag` file to which librealsense records a live camera, without filters.
+  filters       table                          -  The depth filters of librealsense.
+  align         depth-to-color|color-to-depth  -  Aligns depth to color or color to depth.
+  color_format  rgb8|bgr8|yuyv                 -  Color format of a live camera; `rgb8` by default.
+  real_time     bool                           -  Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are read, without losses.
+  repeat        bool                           -  Restarts a file at its end; by default it does not.
 
 driver replay
   file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.

@@ -245,12 +245,12 @@ mod tests {
         let camera = &file["properties"]["camera"]["additionalProperties"];
         let processor = &file["properties"]["processor"]["additionalProperties"];
         assert_eq!(keys(&file), sorted(FILE_KEYS));
-        assert_eq!(keys(&file["properties"]["usb"]["anyOf"][0]), sorted(USB_KEYS));
-        assert_eq!(keys(&file["properties"]["metrics"]["anyOf"][0]), sorted(metrics::METRICS_KEYS));
+        assert_eq!(keys(&file["properties"]["usb"]), sorted(USB_KEYS));
+        assert_eq!(keys(&file["properties"]["metrics"]), sorted(metrics::METRICS_KEYS));
         assert_eq!(keys(camera), sorted(CAMERA_KEYS));
         assert_eq!(keys(processor), sorted(PROCESSOR_KEYS));
-        assert_eq!(keys(&camera["properties"]["restart"]["anyOf"][0]), sorted(RESTART_KEYS));
-        assert_eq!(keys(&processor["properties"]["match"]["anyOf"][0]), sorted(matching::KEYS));
+        assert_eq!(keys(&camera["properties"]["restart"]), sorted(RESTART_KEYS));
+        assert_eq!(keys(&processor["properties"]["match"]), sorted(matching::KEYS));
     }
 
     #[test]

@@ -21,7 +21,7 @@ error: camera `\u{1b}[2J` has unknown driver `even\n`
  --> t.toml:2:10
   |
 2 | driver = "even\n"
-  |          ^^^^^^^^ did you mean `even`? expected one of: `even`, `realsense`
+  |          ^^^^^^^^ did you mean `even`? expected one of: `even`
 "#,
     );
 }
@@ -35,7 +35,7 @@ error: camera `left` has unknown driver `evn`
  --> t.toml:2:10
   |
 2 | driver = "evn"
-  |          ^^^^^ did you mean `even`? expected one of: `even`, `realsense`
+  |          ^^^^^ did you mean `even`? expected one of: `even`
 "#,
     );
 }
