@@ -322,3 +322,85 @@ fn unlinked(topology: &Topology, link: &LinkSpec, error: &dyn std::error::Error)
     let (from, to) = (&topology.actor(link.from).name, &topology.actor(link.to).name);
     io::Error::other(format!("the link from `{from}` to `{to}` cannot be wired: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    const CAMERA: ProcessId = ProcessId(1);
+    const READER: ProcessId = ProcessId(2);
+
+    /// A camera that a processor of its own process reads, and one of another process.
+    fn rig() -> (Topology, Rig) {
+        let text = "[camera.c]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
+                    [processor.near]\nkind = 'stats'\nprocess = 'cameras'\ninputs = ['c']\n\
+                    [processor.far]\nkind = 'stats'\nprocess = 'readers'\ninputs = ['c']\n";
+        let topology = Topology::parse("t.toml", text, None, &Registry::new()).unwrap();
+        let rig = Rig::new(&topology, "rig", Some(7)).unwrap();
+        (topology, rig)
+    }
+
+    fn names(parts: &[Part]) -> Vec<String> {
+        let name = |part: &Part| match part {
+            Part::Actor { actor, .. } => format!("actor {}", actor.name),
+            Part::Matching { .. } => "matching".to_owned(),
+            Part::Local { to, .. } => format!("local {}", to.map_or(-1, |to| i64::from(to.0))),
+            Part::Output { link, .. } => format!("output {}", link.0),
+            Part::Input { from, to, .. } => format!("input {from} {}", to.0),
+            Part::Listener(_) => "listener".to_owned(),
+        };
+        parts.iter().map(name).collect()
+    }
+
+    #[test]
+    fn each_process_gets_its_actors_before_the_ends_of_their_links() {
+        let (topology, mut rig) = rig();
+        let cameras = rig.begin(&topology, CAMERA, |_| true, |_| false).unwrap();
+        assert_eq!(names(&cameras.parts), ["actor c", "actor near", "local 1", "output 1"]);
+        let readers = rig.begin(&topology, READER, |_| true, |process| process == CAMERA).unwrap();
+        assert_eq!(names(&readers.parts), ["actor far", "listener", "input c 2"]);
+        assert!(cameras.others.is_empty() && readers.others.is_empty());
+    }
+
+    #[test]
+    fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
+        let (topology, mut rig) = rig();
+        for process in [CAMERA, READER] {
+            rig.begin(&topology, process, |_| true, |_| false).unwrap();
+        }
+        rig.links[1].reader_died();
+        assert!(rig.links[1].has_deaths() && rig.links[1].link_state.reader_gone());
+        let again = rig.begin(&topology, READER, |_| true, |process| process == CAMERA).unwrap();
+        assert_eq!(names(&again.parts), ["actor far", "listener", "input c 2"]);
+        let [(CAMERA, WorkerCommand::Relink { link, absence, .. })] = again.others.as_slice() else {
+            panic!("the camera's process gets one command")
+        };
+        assert_eq!(*link, LinkId(1));
+        // The reader is away until the producer has announced everything to it.
+        assert!(rig.links[1].link_state.reader_gone());
+        rig.links[1].link_state.set_reader_back(*absence);
+        assert!(!rig.links[1].link_state.reader_gone());
+    }
+
+    #[test]
+    fn a_reader_that_starts_before_its_producer_is_back_at_once() {
+        let (topology, mut rig) = rig();
+        for process in [CAMERA, READER] {
+            rig.begin(&topology, process, |_| true, |_| false).unwrap();
+        }
+        rig.links[1].producer_died();
+        rig.links[1].reader_died();
+        let again = rig.begin(&topology, READER, |_| true, |_| false).unwrap();
+        assert!(again.others.is_empty());
+        assert!(!rig.links[1].link_state.reader_gone());
+    }
+
+    #[test]
+    fn a_producer_counts_for_a_reader_that_has_ended() {
+        let (topology, mut rig) = rig();
+        let alive = |actor: ActorId| topology.actor(actor).name != "near";
+        let cameras = rig.begin(&topology, CAMERA, alive, |_| false).unwrap();
+        assert_eq!(names(&cameras.parts), ["actor c", "local -1", "output 1"]);
+    }
+}
