@@ -91,11 +91,11 @@ impl Rig {
         self
     }
 
-    /// Checks that the devices of all cameras are connected, and starts the rig. Returns as soon as every process
+    /// Checks that the devices of all cameras are connected and the programs of all processes exist, and starts the rig. Returns as soon as every process
     /// has been started; the rig continues in the background.
     ///
     /// # Errors
-    /// If a device is missing, or the system lacks resources. No process is left running.
+    /// If a device or a program is missing, or the system lacks resources. No process is left running.
     pub fn start(&self) -> Result<RunningRig, StartError> {
         // Otherwise each worker would start the rig again, with workers of its own.
         if handshake::is_unanswered() {
@@ -116,7 +116,7 @@ impl Rig {
 /// An error of starting a rig.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Devices of cameras that are not available.
+    /// Devices of cameras that are not available, or programs of processes that do not exist.
     #[error("{0}")]
     Devices(Problems),
     /// This process is a worker of such a rig: its `main` does not begin with [`Registry::serve_worker`].

@@ -2,7 +2,7 @@
 //!
 //! This module has no knowledge of actors: it forwards a worker's messages, and reports its end once.
 
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -15,6 +15,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::control::{ActorEvent, Setup, WorkerCommand};
 use crate::ids::ProcessId;
+use crate::topology::ProcessCommand;
 
 /// A message of a worker, or its end.
 pub(crate) enum WorkerEvent {
@@ -38,25 +39,24 @@ pub(crate) struct Worker {
 const ORDERS: usize = 64;
 
 impl Worker {
-    /// Starts the same program as a worker called `process`; its messages are sent to `events`.
+    /// Starts a worker called `process`, by `program` or else by this executable; its messages are sent to `events`.
     ///
     /// # Errors
     /// If the process cannot be created.
     pub(crate) fn start<E: From<(ProcessId, WorkerEvent)> + Send + 'static>(
         id: ProcessId,
         process: &str,
+        program: Option<&ProcessCommand>,
         events: SyncSender<E>,
     ) -> std::io::Result<Self> {
         let (orders, ordered) = channel()?;
         let (told, answers) = channel()?;
         let greeting = Setup { process: process.to_owned(), commands: ordered, events: told };
-        let mut command = Command::new("/proc/self/exe");
-        // The running executable, even if its file was replaced; name and arguments are for `ps`.
-        command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
+        let mut command = command(process, program);
         // Ctrl-C in the terminal only reaches the supervisor, which stops the rig in an orderly way.
         command.process_group(0);
         let handshake = Handshake::prepare(&mut command)?;
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|error| unspawned(program, error))?;
         drop(command);
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
@@ -143,6 +143,29 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Returns the command of a worker called `process`.
+fn command(process: &str, program: Option<&ProcessCommand>) -> Command {
+    if let Some(ProcessCommand { program, arguments, .. }) = program {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        return command;
+    }
+    let mut command = Command::new("/proc/self/exe");
+    // The running executable, even if its file was replaced; name and arguments are for `ps`.
+    command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
+    command
+}
+
+/// Names the program, unless it is this executable.
+fn unspawned(program: Option<&ProcessCommand>, error: Error) -> Error {
+    match program {
+        Some(ProcessCommand { program, .. }) => {
+            Error::new(error.kind(), format!("program `{program}`: {error}"))
+        }
+        None => error,
     }
 }
 

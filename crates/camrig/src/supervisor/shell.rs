@@ -230,7 +230,7 @@ impl Shell {
 
     fn start_process(&mut self, process: ProcessId) {
         let name = self.topology.process(process);
-        match Worker::start(process, name, self.sender.clone()) {
+        match Worker::start(process, name, self.topology.command(process), self.sender.clone()) {
             Ok(worker) => {
                 let started = self.process_mut(process);
                 started.pid = worker.pid();

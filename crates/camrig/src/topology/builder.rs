@@ -49,6 +49,20 @@ impl TopologyBuilder {
         self
     }
 
+    /// Sets the command that runs a process: a program and its arguments. Without one, this executable runs it. The
+    /// program serves as a worker, with [`Registry::serve_worker`](crate::Registry::serve_worker), and has the drivers
+    /// and kinds of the process's actors. Without a `/`, it is looked up in `PATH`.
+    #[must_use]
+    pub fn process_command<'a>(mut self, process: &str, command: impl IntoIterator<Item = &'a str>) -> Self {
+        let command = command.into_iter().map(Value::from).collect::<Vec<_>>();
+        let processes = self.keys.entry("process").or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(processes) = processes {
+            let table = Table::from_iter([("command".to_owned(), Value::Array(command))]);
+            processes.insert(process.to_owned(), Value::Table(table));
+        }
+        self
+    }
+
     /// Adds a camera or a processor. Status and report list them in this order.
     #[must_use]
     pub fn actor(mut self, actor: ActorTable) -> Self {
@@ -138,6 +152,7 @@ mod tests {
     #[test]
     fn what_is_built_is_what_a_file_would_say() {
         let built = TopologyBuilder::new("lab")
+            .process_command("eye", ["worker", "--quiet"])
             .set("placement", "in-process")
             .actor(ActorTable::camera("b", "synthetic").option("seed", 7).process("eye"))
             .actor(ActorTable::camera("a", "synthetic"))
@@ -145,6 +160,7 @@ mod tests {
         assert_eq!(
             built.to_toml(),
             "placement = \"in-process\"\n\n\
+             [process.eye]\ncommand = [\"worker\", \"--quiet\"]\n\n\
              [camera.b]\ndriver = \"synthetic\"\nprocess = \"eye\"\n\n[camera.b.options]\nseed = 7\n\n\
              [camera.a]\ndriver = \"synthetic\"\n\n\
              [processor.rates]\ninputs = [\"b\", \"a\"]\nkind = \"stats\"\noverflow = \"block\"\n"

@@ -6,8 +6,8 @@
 //! through the [`Registry`].
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
-//! `matching` reads the matching of several cameras, `metrics` the address of the metrics, and `problem` renders
-//! problems.
+//! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
+//! processes, and `problem` renders problems.
 
 mod builder;
 mod draft;
@@ -16,11 +16,13 @@ mod matching;
 mod metrics;
 mod parse;
 mod problem;
+mod processes;
 mod schema;
 mod section;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -35,6 +37,7 @@ use camrig_usb::Budgets;
 pub use self::builder::{ActorTable, TopologyBuilder};
 pub use self::problem::Problems;
 use self::problem::Source;
+pub(crate) use self::processes::ProcessCommand;
 #[cfg(feature = "program")]
 pub(crate) use self::schema::schema;
 use crate::ids::{ActorId, ProcessId};
@@ -175,6 +178,8 @@ pub(crate) struct Topology {
     actors: Vec<ActorSpec>,
     links: Vec<LinkSpec>,
     processes: Vec<String>,
+    /// By the name of the process.
+    commands: BTreeMap<String, ProcessCommand>,
     usb: Budgets,
     metrics: Option<MetricsSpec>,
 }
@@ -203,13 +208,19 @@ impl Topology {
         parse::parse(Source::new(file, text), placement, registry)
     }
 
-    /// Probes the device of every camera, without starting any.
+    /// Probes the device of every camera and the program of every process, without starting any.
     pub(crate) fn probe(&self) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
         for actor in &self.actors {
             let Some(options) = &actor.camera_options else { continue };
             if let Err(error) = options.probe() {
                 problems.add_device(actor.options_span.clone(), &actor.name, &error);
+            }
+        }
+        let path = std::env::var_os("PATH");
+        for name in &self.processes {
+            if let Some(command) = self.commands.get(name) {
+                processes::probe(name, command, path.as_deref(), &mut problems);
             }
         }
         problems.none_yet().map(drop)
@@ -252,6 +263,11 @@ impl Topology {
     /// Returns the name of a process.
     pub(crate) fn process(&self, id: ProcessId) -> &str {
         &self.processes[id.index()]
+    }
+
+    /// Returns the command that runs a process; `None` if this executable does.
+    pub(crate) fn command(&self, id: ProcessId) -> Option<&ProcessCommand> {
+        self.commands.get(self.process(id))
     }
 
     /// Returns the actors that a process hosts.

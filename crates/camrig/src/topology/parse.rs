@@ -17,6 +17,7 @@ use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::problem::{Problems, Source, quote, there_are};
+use super::processes::{ProcessDraft, check_used, commands, draft_processes};
 use super::section::{Section, one_line};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
@@ -26,7 +27,7 @@ use super::{
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
 
-pub(super) const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "camera", "processor"];
+pub(super) const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "process", "camera", "processor"];
 pub(super) const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
 pub(super) const CAMERA_KEYS: &[&str] =
     &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
@@ -73,7 +74,7 @@ pub(super) fn parse(
     }
     // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
-    let Drafts { actors: drafts, placement: file_placement, usb, metrics } =
+    let Drafts { actors: drafts, placement: file_placement, usb, metrics, processes: process_drafts } =
         draft_all(document.into_inner(), registry, &mut problems);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
@@ -83,6 +84,8 @@ pub(super) fn parse(
     }
     check_claims(&drafts, &mut problems);
     let mut links = link(&drafts, &mut problems);
+    // Another placement does not make a valid file invalid.
+    check_used(&process_drafts, &place(&drafts, file_placement, false).0, &mut problems);
     let (processes, homes) = place(&drafts, placement.unwrap_or(file_placement), placement.is_some());
     check_listeners(&drafts, &links, &processes, &homes, &mut problems);
     let matchings = specify(&drafts, &links, &mut problems);
@@ -103,7 +106,8 @@ pub(super) fn parse(
         camera_options: draft.options.camera,
         options_span: draft.options.span,
     });
-    Ok(Topology { actors: actors.collect(), source, links, processes, usb, metrics })
+    let commands = commands(process_drafts);
+    Ok(Topology { actors: actors.collect(), source, links, processes, commands, usb, metrics })
 }
 
 /// Content of the file.
@@ -113,6 +117,7 @@ struct Drafts {
     placement: Placement,
     usb: Budgets,
     metrics: Option<MetricsSpec>,
+    processes: Vec<ProcessDraft>,
 }
 
 fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems) -> Drafts {
@@ -120,6 +125,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
     let placement = file.one_of("placement", PLACEMENTS).unwrap_or(Placement::MultiProcess);
     let usb = usb_budgets(&mut file);
     let metrics = metrics(&mut file);
+    let processes = file.named_tables("process");
     let cameras = file.named_tables("camera");
     let processors = file.named_tables("processor");
     file.finish(FILE_KEYS);
@@ -128,6 +134,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
         problems.add_file("has no cameras; it needs at least one `[camera.NAME]`");
     }
 
+    let processes = draft_processes(processes, problems);
     let mut drafts: Vec<Draft> = Vec::new();
     for (name, span, table) in cameras {
         let subject = Some(format!("camera {}", quote(&name)));
@@ -144,7 +151,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
         drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry));
     }
     drafts.sort_by_key(|draft| draft.span.start);
-    Drafts { actors: drafts, placement, usb, metrics }
+    Drafts { actors: drafts, placement, usb, metrics, processes }
 }
 
 fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {

@@ -31,6 +31,8 @@ struct File {
     usb: Option<Usb>,
     /// An HTTP server for the rig's numbers.
     metrics: Option<Metrics>,
+    /// The processes that another program runs, by name.
+    process: Option<BTreeMap<String, Process>>,
     /// The cameras by name.
     camera: BTreeMap<String, Camera>,
     /// The processors by name.
@@ -65,6 +67,16 @@ struct Metrics {
     listen: String,
     /// A secret that is needed where other machines can reach `listen`.
     token: Option<String>,
+}
+
+/// One process that another program runs.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Process {
+    /// The program, which serves as a worker, and its arguments. Without a `/`, the program is looked up in `PATH`.
+    #[schemars(length(min = 1))]
+    command: Vec<String>,
 }
 
 /// One camera.
@@ -197,15 +209,20 @@ pub(crate) fn schema(registry: &Registry) -> Value {
     file["title"] = json!("camrig topology");
     let drivers = registry.drivers().map(|(name, entry)| (name, entry.schema().into_json()));
     let kinds = registry.kinds().map(|(name, entry)| (name, entry.schema().into_json()));
+    file["properties"]["process"]["propertyNames"] = names();
     describe_actors(&mut file["properties"]["camera"], "driver", drivers.collect());
     describe_actors(&mut file["properties"]["processor"], "kind", kinds.collect());
     file
 }
 
+/// Returns the schema of the names of actors and processes.
+fn names() -> Value {
+    json!({ "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": NAME_BYTES_MAX })
+}
+
 /// Says which names actors can have, and which options each maker of actors takes.
 fn describe_actors(actors: &mut Value, key: &str, makers: Vec<(&str, Value)>) {
-    actors["propertyNames"] =
-        json!({ "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": NAME_BYTES_MAX });
+    actors["propertyNames"] = names();
     let actor = &mut actors["additionalProperties"];
     let names: Vec<_> = makers.iter().map(|(name, _)| *name).collect();
     actor["properties"][key]["enum"] = json!(names);
@@ -224,7 +241,7 @@ mod tests {
     use super::*;
     use crate::topology::parse::{CAMERA_KEYS, FILE_KEYS, PROCESSOR_KEYS, RESTART_KEYS, USB_KEYS};
     use crate::topology::tests::registry;
-    use crate::topology::{matching, metrics};
+    use crate::topology::{matching, metrics, processes};
 
     /// The keys of a table, in order.
     fn keys(table: &Value) -> Vec<&str> {
@@ -247,6 +264,10 @@ mod tests {
         assert_eq!(keys(&file), sorted(FILE_KEYS));
         assert_eq!(keys(&file["properties"]["usb"]), sorted(USB_KEYS));
         assert_eq!(keys(&file["properties"]["metrics"]), sorted(metrics::METRICS_KEYS));
+        assert_eq!(
+            keys(&file["properties"]["process"]["additionalProperties"]),
+            sorted(processes::PROCESS_KEYS)
+        );
         assert_eq!(keys(camera), sorted(CAMERA_KEYS));
         assert_eq!(keys(processor), sorted(PROCESSOR_KEYS));
         assert_eq!(keys(&camera["properties"]["restart"]), sorted(RESTART_KEYS));

@@ -4,6 +4,7 @@ mod keys;
 mod matching;
 mod meaning;
 mod options;
+mod processes;
 mod restarts;
 mod text;
 mod values;

@@ -1,0 +1,95 @@
+//! The tables `[process.NAME]`: the commands that run processes in place of this executable.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::problem::{Problems, did_you_mean, quote};
+use super::section::Section;
+use super::{MAIN, Span};
+
+pub(super) const PROCESS_KEYS: &[&str] = &["command"];
+
+/// The command that runs a process.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessCommand {
+    pub(crate) program: String,
+    pub(crate) arguments: Vec<String>,
+    /// The location of the program in the file.
+    pub(super) span: Span,
+}
+
+/// The table of one process.
+pub(super) struct ProcessDraft {
+    name: String,
+    span: Span,
+    /// `None` if it is not valid.
+    command: Option<ProcessCommand>,
+}
+
+pub(super) fn draft_processes(
+    tables: Vec<(String, Span, DeTable<'_>)>,
+    problems: &mut Problems,
+) -> Vec<ProcessDraft> {
+    let draft = |(name, span, table): (String, Span, _)| {
+        let subject = Some(format!("process {}", quote(&name)));
+        let mut section = Section { subject, span: span.clone(), table, problems };
+        let command = section.command();
+        section.finish(PROCESS_KEYS);
+        ProcessDraft { name, span, command }
+    };
+    tables.into_iter().map(draft).collect()
+}
+
+/// Checks that every table is that of a process with actors. `processes` are the names of these.
+pub(super) fn check_used(drafts: &[ProcessDraft], processes: &[String], problems: &mut Problems) {
+    // A table of `main` has already been reported.
+    for draft in drafts.iter().filter(|draft| draft.name != MAIN && !processes.contains(&draft.name)) {
+        let title = format!("process {} has no actors", quote(&draft.name));
+        let others = processes.iter().map(String::as_str).filter(|process| *process != MAIN);
+        problems.add(draft.span.clone(), title, did_you_mean(&draft.name, others));
+    }
+}
+
+/// Returns the commands by the names of their processes.
+pub(super) fn commands(drafts: Vec<ProcessDraft>) -> BTreeMap<String, ProcessCommand> {
+    drafts.into_iter().filter_map(|draft| Some((draft.name, draft.command?))).collect()
+}
+
+/// Reports a program that does not exist. `path` is the value of `PATH`.
+pub(super) fn probe(process: &str, command: &ProcessCommand, path: Option<&OsStr>, problems: &mut Problems) {
+    if !exists(&command.program, path) {
+        let title =
+            format!("program {} of process {} does not exist", quote(&command.program), quote(process));
+        let label = if command.program.contains('/') { "" } else { "no folder of `PATH` has it" };
+        problems.add(command.span.clone(), title, label);
+    }
+}
+
+/// Returns whether a program exists where [`std::process::Command`] looks it up: at its path if it contains a `/`, in
+/// the folders of `PATH` otherwise. A place that cannot be read may have it.
+fn exists(program: &str, path: Option<&OsStr>) -> bool {
+    let may_exist = |path: &Path| path.try_exists().unwrap_or(true);
+    if program.contains('/') {
+        return may_exist(Path::new(program));
+    }
+    // Without `PATH` the system has its own folders.
+    path.is_none_or(|path| std::env::split_paths(path).any(|folder| may_exist(&folder.join(program))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_up_as_at_the_start() {
+        let folders = Some(OsStr::new("/nowhere:/proc/self"));
+        assert!(exists("exe", folders));
+        assert!(!exists("exe", Some(OsStr::new("/nowhere"))));
+        assert!(exists("exe", None));
+        assert!(exists("/proc/self/exe", Some(OsStr::new(""))));
+        assert!(!exists("./self/exe", folders));
+    }
+}

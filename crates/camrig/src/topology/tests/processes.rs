@@ -1,0 +1,147 @@
+//! Tests of the commands of processes.
+
+use super::{VALID, parse, refused, registry};
+use crate::topology::{Placement, ProcessCommand, Topology};
+
+/// Returns the command of each process, with `-` for this executable.
+fn commands(topology: &Topology) -> Vec<String> {
+    let shown = |name: &String| match topology.commands.get(name) {
+        Some(ProcessCommand { program, arguments, .. }) => format!("{name}: {program} {arguments:?}"),
+        None => format!("{name}: -"),
+    };
+    topology.processes().iter().map(shown).collect()
+}
+
+#[test]
+fn a_process_has_the_command_of_its_table() {
+    let text = VALID.to_owned()
+        + "[process.vision]\ncommand = ['detector', '--model', 'a b']\n[process.left]\ncommand = ['/bin/eye']\n";
+    let topology = parse(&text).unwrap();
+    let expected =
+        ["main: -", "left: /bin/eye []", "right-eye: -", "vision: detector [\"--model\", \"a b\"]"];
+    assert_eq!(commands(&topology), expected);
+    let place = |placement| Topology::parse("t.toml", &text, Some(placement), &registry()).unwrap();
+    assert_eq!(commands(&place(Placement::InProcess)), ["main: -"]);
+    let apart = commands(&place(Placement::MultiProcess));
+    assert_eq!(apart, ["main: -", "left: /bin/eye []", "right: -", "far: -", "both: -"]);
+}
+
+#[test]
+fn wrong_tables_are_reported() {
+    refused(
+        r#"camera.left = { driver = "even", options.serial = 2, process = "eye" }
+[camera.right]
+driver = "even"
+options.serial = 4
+[process.eye]
+comand = ["worker"]
+[process.right]
+command = "worker"
+[process.main]
+command = ["worker"]
+[process.left]
+command = ["worker", 1]
+[process.eyes]
+command = []
+[process.vision]
+command = [""]
+[process.zero]
+command = ["worker", "a\u0000"]
+"#,
+        r#"
+error: process `eye` has no `command`
+ --> t.toml:5:10
+  |
+5 | [process.eye]
+  |          ^^^ must be a program and its arguments, as in `["program", "argument"]`
+
+error: unknown key `comand` of process `eye`
+ --> t.toml:6:1
+  |
+6 | comand = ["worker"]
+  | ^^^^^^ did you mean `command`? expected one of: `command`
+
+error: `command` of process `right` is a string
+ --> t.toml:8:11
+  |
+8 | command = "worker"
+  |           ^^^^^^^^ must be an array of strings
+
+error: process `main` has a table
+ --> t.toml:9:10
+  |
+9 | [process.main]
+  |          ^^^^ this is the supervisor's own process
+
+error: process `left` has no actors
+  --> t.toml:11:10
+   |
+11 | [process.left]
+   |          ^^^^ expected one of: `eye`, `right`
+
+error: `command` of process `left` has an integer
+  --> t.toml:12:22
+   |
+12 | command = ["worker", 1]
+   |                      ^ must be an array of strings
+
+error: process `eyes` has no actors
+  --> t.toml:13:10
+   |
+13 | [process.eyes]
+   |          ^^^^ did you mean `eye`? expected one of: `eye`, `right`
+
+error: `command` of process `eyes` has no program
+  --> t.toml:14:1
+   |
+14 | command = []
+   | ^^^^^^^ must be a program and its arguments, as in `["program", "argument"]`
+
+error: process `vision` has no actors
+  --> t.toml:15:10
+   |
+15 | [process.vision]
+   |          ^^^^^^ expected one of: `eye`, `right`
+
+error: `command` of process `vision` has no program
+  --> t.toml:16:1
+   |
+16 | command = [""]
+   | ^^^^^^^ must be a program and its arguments, as in `["program", "argument"]`
+
+error: process `zero` has no actors
+  --> t.toml:17:10
+   |
+17 | [process.zero]
+   |          ^^^^ expected one of: `eye`, `right`
+
+error: `command` of process `zero` has a zero byte
+  --> t.toml:18:22
+   |
+18 | command = ["worker", "a\u0000"]
+   |                      ^^^^^^^^^ programs and arguments cannot have any
+"#,
+    );
+}
+
+#[test]
+fn programs_that_do_not_exist_are_reported() {
+    let text = VALID.to_owned()
+        + "[process.vision]\ncommand = ['camrig-nowhere', '-v']\n[process.left]\ncommand = ['/proc/nowhere']\n\
+           [process.right-eye]\ncommand = ['/proc/self/exe']\n";
+    let problems = parse(&text).unwrap().probe().unwrap_err();
+    assert!(!problems.is_unavailable());
+    let expected = r"error: program `camrig-nowhere` of process `vision` does not exist
+  --> t.toml:28:12
+   |
+28 | command = ['camrig-nowhere', '-v']
+   |            ^^^^^^^^^^^^^^^^ no folder of `PATH` has it
+
+error: program `/proc/nowhere` of process `left` does not exist
+  --> t.toml:30:12
+   |
+30 | command = ['/proc/nowhere']
+   |            ^^^^^^^^^^^^^^^";
+    assert_eq!(problems.to_string(), expected);
+    Topology::parse("t.toml", &text, Some(Placement::InProcess), &registry()).unwrap().probe().unwrap();
+}
