@@ -59,6 +59,7 @@ test-looking:
     #!/usr/bin/env bash
     set -euo pipefail
     cargo build
+    cargo build -p detect
     (cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock)
     test -d target/looking || python3 -m venv target/looking
     target/looking/bin/pip install --quiet 'prometheus-client==0.*'

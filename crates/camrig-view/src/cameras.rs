@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use camrig::FrameSet;
-use camrig::frame::CameraInfo;
+use camrig::frame::{CameraInfo, FrameHeader, StreamInfo};
 use tokio::sync::watch;
 
 /// The maximum number of cameras shown. Of a processor that forwards more, the others are not shown.
 const CAMERAS_MAX: usize = 64;
+
+/// The maximum number of streams listed of a camera.
+const STREAMS_MAX: usize = 32;
 
 /// The weight of the newest latency in the shown mean, which must be steady enough to read.
 const LATENCY_SHARE: f64 = 0.1;
@@ -33,6 +36,8 @@ pub(crate) struct Camera {
     pub(crate) input: Arc<str>,
     /// `None` before the first frameset.
     pub(crate) info: Option<Arc<CameraInfo>>,
+    /// The declared streams, then those that a processor added.
+    pub(crate) streams: Vec<StreamInfo>,
     /// The number of framesets received.
     pub(crate) count: u64,
     /// The time of the last frameset, or of the start.
@@ -69,7 +74,9 @@ impl Cameras {
         camera.last = Instant::now();
         if camera.info.as_ref().is_none_or(|info| !Arc::ptr_eq(info, frames.info())) {
             camera.info = Some(Arc::clone(frames.info()));
+            camera.streams.clone_from(&frames.info().streams);
         }
+        add_missing(&mut camera.streams, frames.frames().map(|frame| frame.header()));
         if has_viewers {
             let before = camera.newest.replace(frames);
             drop(state);
@@ -109,7 +116,25 @@ impl State {
 
 impl Camera {
     fn new(input: Arc<str>) -> Self {
-        Self { input, info: None, count: 0, last: Instant::now(), latency_micros: 0.0, newest: None }
+        Self {
+            input,
+            info: None,
+            streams: Vec::new(),
+            count: 0,
+            last: Instant::now(),
+            latency_micros: 0.0,
+            newest: None,
+        }
+    }
+}
+
+/// Adds the streams of these frames that are not listed. Their rates are unknown.
+fn add_missing<'a>(streams: &mut Vec<StreamInfo>, frames: impl Iterator<Item = &'a FrameHeader>) {
+    for frame in frames {
+        if streams.len() < STREAMS_MAX && !streams.iter().any(|info| info.stream == frame.stream) {
+            let info = StreamInfo::new(frame.stream, frame.payload, 0);
+            streams.push(StreamInfo { role: frame.role, ..info });
+        }
     }
 }
 
@@ -142,5 +167,31 @@ impl Drop for Viewer {
         if state.viewers == 0 {
             state.cameras.iter_mut().for_each(|camera| camera.newest = None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig::frame::{PixelFormat, Role, Stream};
+
+    use super::*;
+
+    #[test]
+    fn streams_that_a_processor_added_are_listed_once_with_their_role() {
+        let color = FrameHeader::image(Stream::COLOR, PixelFormat::Rgb8, 8, 4);
+        let named = |name: &str| Stream::new(name).unwrap();
+        let mask = FrameHeader::image(named("mask"), PixelFormat::Y8, 8, 4);
+        let mask = FrameHeader { role: Role::Other, ..mask };
+        let mut streams = vec![StreamInfo::new(Stream::COLOR, color.payload, 30)];
+        for _ in 0..2 {
+            add_missing(&mut streams, [&color, &mask].into_iter());
+            let listed: Vec<_> = streams.iter().map(|info| (info.stream.name(), info.role)).collect();
+            assert_eq!(listed, [("color", Role::Light), ("mask", Role::Other)]);
+        }
+        for number in 0..STREAMS_MAX {
+            let other = FrameHeader { stream: named(&format!("mask-{number}")), ..mask };
+            add_missing(&mut streams, std::iter::once(&other));
+        }
+        assert_eq!(streams.len(), STREAMS_MAX);
     }
 }

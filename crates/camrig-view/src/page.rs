@@ -29,6 +29,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/tile.js" JAVASCRIPT, "tile.js";
     "/pane.js" JAVASCRIPT, "pane.js";
     "/depth.js" JAVASCRIPT, "depth.js";
+    "/overlay.js" JAVASCRIPT, "overlay.js";
     "/cloud.js" JAVASCRIPT, "cloud.js";
     "/layout.js" JAVASCRIPT, "layout.js";
 };

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use camrig::frame::{CameraInfo, Extrinsics, Intrinsics, Role, Stream};
+use camrig::frame::{
+    CameraInfo, Extrinsics, Format, Intrinsics, JSON, Payload, PixelFormat, Role, Stream, StreamInfo,
+};
 use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) camera: usize,
     /// Only a frameset with a greater count.
     pub(crate) after: u64,
-    /// The streams to send as pictures.
+    /// The streams to send: pictures, masks and messages.
     pub(crate) streams: Vec<Stream>,
     /// The width of a picture on the page, in pixels.
     pub(crate) width: u32,
@@ -52,6 +54,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) depth_lens: Option<&'a Intrinsics>,
     pub(crate) color_lens: Option<&'a Intrinsics>,
     pub(crate) color_to_depth: Option<&'a Extrinsics>,
+    /// The requested messages that are too large to send.
+    pub(crate) too_large: Vec<Stream>,
     pub(crate) parts: Vec<Part>,
 }
 
@@ -68,6 +72,7 @@ impl<'a> Shown<'a> {
             depth_lens: depth.and_then(|depth| depth.intrinsics.as_ref()),
             color_lens: color.and_then(|color| color.intrinsics.as_ref()),
             color_to_depth: color.and_then(|color| color.to_depth.as_ref()),
+            too_large: Vec::new(),
             parts: Vec::new(),
         }
     }
@@ -78,7 +83,7 @@ impl<'a> Shown<'a> {
 pub(crate) struct Part {
     pub(crate) kind: Kind,
     pub(crate) stream: Stream,
-    /// The size of the frame, not of the picture, in pixels.
+    /// The size of the frame, not of the picture, in pixels; 0 for a message.
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) bytes: usize,
@@ -90,6 +95,10 @@ pub(crate) struct Part {
 pub(crate) enum Kind {
     /// A JPEG.
     Picture,
+    /// A gray JPEG, white where the mask applies.
+    Mask,
+    /// The bytes of a message in JSON.
+    Message,
     /// Depth units, 16 bits a pixel, little endian.
     Units,
     /// A PNG file.
@@ -142,7 +151,7 @@ pub(crate) struct CameraStatus {
     pub(crate) label: String,
     pub(crate) model: String,
     pub(crate) serial: String,
-    pub(crate) streams: Vec<Stream>,
+    pub(crate) streams: Vec<StreamStatus>,
     /// Whether framesets arrive.
     pub(crate) live: bool,
     pub(crate) silent_millis: u64,
@@ -155,9 +164,123 @@ pub(crate) struct CameraStatus {
     pub(crate) restarts: Option<u64>,
 }
 
+/// A stream of a camera, and how the page shows it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct StreamStatus {
+    pub(crate) stream: Stream,
+    pub(crate) form: Form,
+    pub(crate) role: Role,
+    /// The format, such as `tensor-f32`.
+    pub(crate) format: String,
+}
+
+impl StreamStatus {
+    /// Describes the streams of one camera.
+    pub(crate) fn of(streams: &[StreamInfo]) -> Vec<Self> {
+        let color = streams.iter().find(|info| info.stream == Stream::COLOR).map(|info| info.payload);
+        let describe = |info: &StreamInfo| Self {
+            stream: info.stream,
+            form: Form::of(info.role, &info.payload, color.as_ref()),
+            role: info.role,
+            format: info.format().to_string(),
+        };
+        streams.iter().map(describe).collect()
+    }
+}
+
+/// How the page shows a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Form {
+    /// A picture of its own.
+    Picture,
+    /// Over the color image.
+    Mask,
+    /// Over the color image, if it is an array of boxes.
+    Message,
+    /// Only listed.
+    Listed,
+}
+
+impl Form {
+    /// Returns the form of a frame with this role and payload, beside a color frame. A mask has the size of the
+    /// color image.
+    pub(crate) fn of(role: Role, payload: &Payload, color: Option<&Payload>) -> Self {
+        let covers_color = color.is_some_and(|color| color.size() == payload.size());
+        match (role, payload.format()) {
+            (Role::Other, Format::Image(PixelFormat::Y8)) if covers_color => Self::Mask,
+            (_, Format::Image(format)) if format.is_light() || role == Role::Depth => Self::Picture,
+            (_, Format::Message(_)) if color.is_some() && is_json(payload) => Self::Message,
+            _ => Self::Listed,
+        }
+    }
+}
+
+fn is_json(payload: &Payload) -> bool {
+    matches!(payload, Payload::Message { encoding, .. } if *encoding == JSON)
+}
+
 /// Returns the range, if depths can be colored by it.
 pub(crate) fn checked(range_meters: (f32, f32)) -> Option<Range<f32>> {
     let (near, far) = range_meters;
     // The comparisons refuse NaN too.
     (0.0 <= near && near < far && far.is_finite()).then_some(near..far)
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig::frame::{DType, Name, Shape};
+
+    use super::*;
+
+    #[test]
+    fn role_and_payload_decide_how_a_stream_is_shown() {
+        let color = Payload::image(PixelFormat::Rgb8, 424, 240);
+        let message = |encoding: &str| Payload::Message {
+            schema: Name::constant("camrig.Boxes"),
+            encoding: Name::new(encoding).unwrap(),
+            size_bytes: 99,
+        };
+        let tensor = Payload::Tensor { dtype: DType::F32, shape: Shape::new(&[30, 53]).unwrap() };
+        let gray = |width| Payload::image(PixelFormat::Y8, width, 240);
+        for (role, payload, form, without_color) in [
+            (Role::Light, color, Form::Picture, Form::Picture),
+            (Role::Light, gray(424), Form::Picture, Form::Picture),
+            (Role::Depth, Payload::image(PixelFormat::Z16, 424, 240), Form::Picture, Form::Picture),
+            (Role::Other, gray(424), Form::Mask, Form::Picture),
+            (Role::Other, gray(848), Form::Picture, Form::Picture),
+            (Role::Other, Payload::image(PixelFormat::Z16, 424, 240), Form::Listed, Form::Listed),
+            (Role::Other, message("json"), Form::Message, Form::Listed),
+            (Role::Other, message("cdr"), Form::Listed, Form::Listed),
+            (Role::Other, tensor, Form::Listed, Form::Listed),
+            (Role::Points, Payload::Points { width: 424, height: 240 }, Form::Listed, Form::Listed),
+            (Role::Motion, Payload::Motion { samples: 9 }, Form::Listed, Form::Listed),
+        ] {
+            assert_eq!(Form::of(role, &payload, Some(&color)), form, "{role} {payload:?}");
+            assert_eq!(Form::of(role, &payload, None), without_color, "{role} {payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_reads_streams_with_form_role_and_format() {
+        let stream = |name: &str, role, payload| StreamInfo {
+            role,
+            ..StreamInfo::new(Stream::new(name).unwrap(), payload, 30)
+        };
+        let streams = [
+            stream(
+                "heat",
+                Role::Other,
+                Payload::Tensor { dtype: DType::F32, shape: Shape::new(&[30, 53]).unwrap() },
+            ),
+            stream("mask", Role::Other, Payload::image(PixelFormat::Y8, 424, 240)),
+            stream("color", Role::Light, Payload::image(PixelFormat::Rgb8, 424, 240)),
+        ];
+        assert_eq!(
+            serde_json::to_string(&StreamStatus::of(&streams)).unwrap(),
+            r#"[{"stream":"heat","form":"listed","role":"other","format":"tensor-f32"},"#.to_owned()
+                + r#"{"stream":"mask","form":"mask","role":"other","format":"y8"},"#
+                + r#"{"stream":"color","form":"picture","role":"light","format":"rgb8"}]"#
+        );
+    }
 }

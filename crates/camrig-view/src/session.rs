@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::FrameSet;
-use camrig::frame::Frame;
+use camrig::frame::{Frame, Stream};
 use camrig_image::{Colorizer, JpegError, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
@@ -23,11 +23,19 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::cameras::{Camera, Cameras, Viewer};
 use crate::options::ViewOptions;
-use crate::protocol::{CameraStatus, Kind, Message, Question, Shown, ViewStatus, Wanted, checked};
+use crate::protocol::{
+    CameraStatus, Form, Kind, Message, Question, Shown, StreamStatus, ViewStatus, Wanted, checked,
+};
 use crate::range;
 
 /// The maximum number of open pages.
 const VIEWERS_MAX: usize = 16;
+
+/// The approximate maximum width of the picture of a mask, in pixels: it is drawn translucent, so it needs no more.
+const MASK_WIDTH_MAX: u32 = 640;
+
+/// The maximum size of a message of a frameset that a page gets, in bytes.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// The maximum size of a request, in bytes.
 const QUESTION_BYTES_MAX: usize = 4096;
@@ -183,7 +191,22 @@ fn message(
 ) -> std::io::Result<Vec<u8>> {
     let mut message = Message::default();
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
+    let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
+        match Form::of(frame.role(), frame.payload(), color.as_ref()) {
+            Form::Picture => {}
+            Form::Mask => {
+                add_mask(&mut message, frame, wanted.width, quality);
+                continue;
+            }
+            Form::Message => {
+                if !add_message(&mut message, frame) {
+                    shown.too_large.push(frame.stream());
+                }
+                continue;
+            }
+            Form::Listed => continue,
+        }
         let what = (frame.stream(), frame.width(), frame.height());
         match frames.depth().filter(|depth| depth.frame().stream() == frame.stream()) {
             None => {
@@ -223,6 +246,23 @@ fn message(
     Ok(message.finish(shown)?)
 }
 
+/// Adds a gray picture of a mask.
+fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) {
+    let what = (frame.stream(), frame.width(), frame.height());
+    message.add(Kind::Mask, what, |jpeg| {
+        warn_of(frame, small_jpeg(frame, width.min(MASK_WIDTH_MAX), quality, jpeg));
+    });
+}
+
+/// Adds the bytes of a message. Returns `false` if there are too many.
+fn add_message(message: &mut Message, frame: Frame<'_>) -> bool {
+    let fits = frame.bytes().len() <= MESSAGE_BYTES_MAX;
+    if fits {
+        message.add(Kind::Message, (frame.stream(), 0, 0), |bytes| bytes.extend(frame.bytes()));
+    }
+    fits
+}
+
 /// Logs a frame that cannot be encoded: its part of the message is missing.
 fn warn_of(frame: Frame<'_>, encoded: Result<(), JpegError>) {
     if let Err(error) = encoded {
@@ -257,9 +297,7 @@ impl Shared {
             label: if label == input { label.to_owned() } else { format!("{input} · {label}") },
             model: info.map(|info| info.model.clone()).unwrap_or_default(),
             serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
-            streams: info
-                .map(|info| info.streams.iter().map(|stream| stream.stream).collect())
-                .unwrap_or_default(),
+            streams: StreamStatus::of(&camera.streams),
             live: camera.count > 0 && silent < self.options.signal_timeout,
             silent_millis: silent.as_millis() as u64,
             latency_millis: camera.latency_micros / 1e3,
@@ -270,5 +308,57 @@ impl Shared {
             lost: actor.map(|actor| actor.lost),
             restarts: actor.map(|actor| actor.restarts),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig::frame::{CameraInfo, FrameHeader, JSON, Name, Payload, PixelFormat, Role};
+
+    use super::*;
+
+    /// Returns the text in front of the parts, and the bytes of the parts.
+    fn sent(message: Message) -> (serde_json::Value, Vec<u8>) {
+        let info = CameraInfo::default();
+        let bytes = message.finish(Shown::new(0, 7, 3, &info)).unwrap();
+        let (length, rest) = bytes.split_first_chunk().unwrap();
+        let (text, parts) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        (serde_json::from_slice(text).unwrap(), parts.to_vec())
+    }
+
+    fn boxes(size_bytes: usize) -> FrameHeader {
+        let schema = Name::constant("camrig.Boxes");
+        let payload = Payload::Message { schema, encoding: JSON, size_bytes: size_bytes as u32 };
+        FrameHeader { role: Role::Other, ..FrameHeader::new(Stream::new("boxes").unwrap(), payload) }
+    }
+
+    #[test]
+    fn a_message_is_sent_byte_for_byte_unless_it_is_too_large() {
+        let text = br#"[{"label":"red","score":0.5,"box":[8,8,16,8]}]"#;
+        let mut message = Message::default();
+        assert!(add_message(&mut message, Frame::new(&boxes(text.len()), text.as_slice()).unwrap()));
+        let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
+        assert!(!add_message(&mut message, Frame::new(&boxes(large.len()), large.as_slice()).unwrap()));
+        let (shown, bytes) = sent(message);
+        let part = serde_json::json!(
+            [{ "kind": "message", "stream": "boxes", "width": 0, "height": 0, "bytes": text.len() }]
+        );
+        assert_eq!((&shown["parts"], bytes.as_slice()), (&part, text.as_slice()));
+    }
+
+    #[test]
+    fn a_mask_is_a_picture_that_is_small_whatever_a_page_requests() {
+        let header = FrameHeader::image(Stream::new("mask").unwrap(), PixelFormat::Y8, 1280, 720);
+        let pixels = vec![255; 1280 * 720];
+        let mut message = Message::default();
+        add_mask(&mut message, Frame::new(&header, pixels.as_slice()).unwrap(), u32::MAX, 80);
+        let (shown, bytes) = sent(message);
+        let part = serde_json::json!(
+            [{ "kind": "mask", "stream": "mask", "width": 1280, "height": 720, "bytes": bytes.len() }]
+        );
+        assert_eq!(shown["parts"], part);
+        // The sides of the picture, from the frame header of the JPEG: height, then width.
+        let at = bytes.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+        assert_eq!(bytes[at + 5..at + 9], [360_u16.to_be_bytes(), 640_u16.to_be_bytes()].concat());
     }
 }

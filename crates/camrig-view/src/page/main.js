@@ -28,7 +28,7 @@ const server = new Server({
   },
   closed() {
     notice("the rig does not answer: it ended, or this page cannot reach it");
-    for (const tile of tiles) tile.status({ ...LOST, label: tile.label, streams: tile.streams });
+    for (const tile of tiles) tile.status({ ...LOST, label: tile.label, streams: tile.described });
   },
   status: showStatus,
   frames: (frames) => tiles[frames.camera]?.show(frames),
@@ -58,11 +58,23 @@ function showStatus(status) {
     if (!tiles[place]) add(place);
     tiles[place].status(camera);
   });
-  const all = new Set(tiles.flatMap((tile) => tile.streams));
+  const all = new Set(tiles.flatMap((tile) => [...tile.streams, ...tile.overlays]));
+  for (const stream of all) addButton(stream);
   for (const button of document.querySelectorAll("[data-stream]")) {
     if (button.tagName === "BUTTON") button.hidden = all.size > 0 && !all.has(button.dataset.stream);
   }
   if (lengthened || shape() !== before) layout();
+}
+
+/** Adds the button of a stream that has none. Overlays are shown from the start. */
+function addButton(stream) {
+  if (document.querySelector(`button[data-stream="${stream}"]`)) return;
+  const button = document.createElement("button");
+  button.dataset.stream = stream;
+  button.textContent = stream;
+  if (tiles.some((tile) => tile.overlays.includes(stream))) settings.streams.add(stream);
+  press(button, settings.streams.has(stream));
+  element("streams").append(button);
 }
 
 /** Describes the matching of one processor: rate, spread, and each camera's share and clock. */

@@ -1,5 +1,10 @@
 // One picture: a canvas, a caption, and the depth under the cursor.
 
+import { drawBoxes } from "./overlay.js";
+
+/** Labels are drawn into a picture that is enlarged at most this many times. */
+const ENLARGED_MOST = 4;
+
 export class Pane {
   /** `hovered(place)` gets the position of the cursor as fractions of the picture, or null. */
   constructor(stream, hovered) {
@@ -20,14 +25,26 @@ export class Pane {
     this.canvas.addEventListener("pointerleave", () => hovered(null));
   }
 
-  /** Shows an image. The canvas takes the size of the image; the stylesheet sets the size of the canvas. */
-  show(image, width, height) {
-    if (this.canvas.width !== image.width || this.canvas.height !== image.height) {
-      this.canvas.width = image.width;
-      this.canvas.height = image.height;
+  /**
+   * Shows an image of a frame of this size, with masks and boxes over it. The canvas takes the size of the image,
+   * or a multiple of it so that labels are sharp; the stylesheet sets the size of the canvas.
+   */
+  show(image, width, height, masks = [], boxes = []) {
+    const screen = this.element.clientWidth * devicePixelRatio || image.width;
+    const times = boxes.length === 0 ? 1 : Math.min(Math.max(Math.ceil(screen / image.width), 1), ENLARGED_MOST);
+    const [wide, high] = [image.width * times, image.height * times];
+    if (this.canvas.width !== wide || this.canvas.height !== high) {
+      this.canvas.width = wide;
+      this.canvas.height = high;
       this.element.style.setProperty("--aspect", `${width} / ${height}`);
     }
-    this.canvas.getContext("2d", { alpha: false }).drawImage(image, 0, 0);
+    const context = this.canvas.getContext("2d", { alpha: false });
+    context.drawImage(image, 0, 0, wide, high);
+    for (const mask of masks) context.drawImage(mask, 0, 0, wide, high);
+    drawBoxes(context, boxes, wide / width, (wide / screen) * devicePixelRatio);
+    const texts = boxes.map(({ text }) => text).filter(Boolean);
+    if (texts.length > 0) this.canvas.setAttribute("aria-label", texts.join(", "));
+    else this.canvas.removeAttribute("aria-label");
   }
 
   /** Shows the depth at a place; an empty text means no depth, null hides the text. */

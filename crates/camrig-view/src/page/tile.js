@@ -2,9 +2,11 @@
 
 import { Cloud } from "./cloud.js";
 import { Depth } from "./depth.js";
+import { boxesOf, translucent } from "./overlay.js";
 import { Pane } from "./pane.js";
 
-const STREAMS = ["color", "depth", "infrared-1", "infrared-2"];
+/** The order of the pictures that most cameras have; others follow. */
+const FIRST = ["color", "depth", "infrared-1", "infrared-2"];
 
 /** A paused picture must look good at any size. */
 const WIDTH_MOST = 8192;
@@ -30,7 +32,11 @@ export class Tile {
     this.#camera = camera;
     this.#server = server;
     this.#settings = settings;
+    /** As in the status. */
+    this.described = [];
+    /** The names of the streams with a picture of their own, and of those over the color image. */
     this.streams = [];
+    this.overlays = [];
     this.label = "";
     this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = camera;
@@ -60,7 +66,7 @@ export class Tile {
     for (const stream of shown) {
       if (!this.#panes.has(stream)) this.#panes.set(stream, new Pane(stream, (place) => this.#hovered(stream, place)));
     }
-    for (const stream of STREAMS) if (this.#panes.has(stream)) panes.append(this.#panes.get(stream).element);
+    for (const stream of this.streams) if (this.#panes.has(stream)) panes.append(this.#panes.get(stream).element);
     const cloud = this.#settings.cloud && this.#settings.large === this.#camera;
     if (cloud && !this.#cloud) this.#cloud = new Cloud(this.#settings);
     if (cloud) {
@@ -79,11 +85,13 @@ export class Tile {
     if ((!visible || document.hidden) && !this.#settings.paused) return;
     const keep = this.#settings.paused;
     const [pane] = this.#panes.values();
+    const pictures = keep ? this.streams : [...new Set([...this.shown, ...(this.#cloud ? ["color"] : [])])];
+    const overlays = this.#panes.has("color") ? this.overlays : [];
     this.#server.ask({
       ask: "frames",
       camera: this.#camera,
       after: this.#count,
-      streams: keep ? this.streams : [...new Set([...this.shown, ...(this.#cloud ? ["color"] : [])])],
+      streams: [...pictures, ...overlays.filter((stream) => this.#settings.streams.has(stream))],
       width: keep ? WIDTH_MOST : Math.round((pane?.element.clientWidth ?? 640) * devicePixelRatio),
       range_meters: this.#settings.range,
       depth: keep || this.#cloud !== null || this.#hover !== null,
@@ -113,17 +121,21 @@ export class Tile {
     // The file has the whole color image, which is better than the picture.
     const file = frames.part("file", "color");
     const pictures = frames.parts.filter((part) => part.kind === "picture");
-    const images = await Promise.all(
-      pictures.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))),
-    );
+    const decode = (parts) =>
+      Promise.all(parts.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))));
+    const [images, covers] = await Promise.all([decode(pictures), decode(frames.parts.filter((part) => part.kind === "mask"))]);
     // A newer one arrived during decoding and continues.
-    if (frames.count !== this.#count || this.#kept) return images.forEach((image) => image.close());
+    if (frames.count !== this.#count || this.#kept) return [...images, ...covers].forEach((image) => image.close());
+    const masks = covers.map(translucent);
+    covers.forEach((cover) => cover.close());
+    const boxes = frames.parts.filter((part) => part.kind === "message").flatMap((part) => boxesOf(part.data));
     pictures.forEach((part, index) => {
       if (part.stream === "color") {
         this.#color?.close();
         this.#color = images[index];
       }
-      this.#panes.get(part.stream)?.show(images[index], part.width, part.height);
+      const over = part.stream === "color" ? [masks, boxes] : [];
+      this.#panes.get(part.stream)?.show(images[index], part.width, part.height, ...over);
       if (part.stream !== "color") images[index].close();
     });
     if (frames.part("units", "depth")) this.#depth = new Depth(frames);
@@ -132,6 +144,8 @@ export class Tile {
     const [near, far] = this.#range ?? [];
     const caption = this.#panes.get("depth")?.caption;
     if (caption) caption.textContent = this.#range ? `${near.toFixed(2)} – ${far.toFixed(2)} m` : "";
+    const left = this.#panes.get("color")?.caption;
+    if (left) left.textContent = frames.too_large.map((stream) => `${stream}: too large to show`).join(", ");
     this.element.dataset.sequence = frames.sequence;
     this.element.dataset.count = frames.count;
     this.#cloud?.show(this.#depth, this.#color, this.#range);
@@ -151,7 +165,11 @@ export class Tile {
 
   status(status) {
     this.label = status.label;
-    this.streams = STREAMS.filter((stream) => status.streams.includes(stream));
+    this.described = status.streams;
+    const names = (...forms) => status.streams.filter(({ form }) => forms.includes(form)).map(({ stream }) => stream);
+    const pictures = names("picture");
+    this.streams = [...FIRST.filter((stream) => pictures.includes(stream)), ...pictures.filter((stream) => !FIRST.includes(stream))];
+    this.overlays = names("mask", "message");
     const fresh = !status.live && this.#count === 0 && status.silent_millis < 3000;
     this.element.classList.toggle("live", status.live);
     this.element.classList.toggle("new", fresh);
@@ -164,6 +182,8 @@ export class Tile {
     set(".state", state === "running" ? "" : state);
     set(".rate", status.rate_hz === null ? "– fps" : `${status.rate_hz.toFixed(0)} fps`);
     set(".latency", `${status.latency_millis.toFixed(1)} ms`);
+    const listed = status.streams.filter(({ form }) => form === "listed");
+    set(".listed", listed.map(({ stream, role, format }) => `${stream} (${role}, ${format})`).join(", "));
     set(".dropped", `${status.dropped ?? "–"} dropped`);
     this.element.querySelector(".dropped").classList.toggle("some", status.dropped > 0);
     this.element.title = [status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");

@@ -1,10 +1,10 @@
 // The page in a real browser, in front of a real rig: node --test crates/camrig-view/tests/browser/page.test.mjs
 //
-// Needs chromium; CHROMIUM and CAMRIG say where the programs are.
+// Needs chromium; CHROMIUM, CAMRIG and DETECT (examples/detect) say where the programs are.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
@@ -308,4 +308,61 @@ inputs = ["front"]
   });
   assert.equal(await ask(`localhost:${port}`), 200);
   assert.equal(await ask(`elsewhere.example:${port}`), 403);
+});
+
+test("masks and boxes of a processor are drawn over the color image", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { seed = 1, color = "424x240@15", depth = "off" }
+[processor.detect]
+kind = "detect"
+inputs = ["front"]
+options = { threshold = 0.45 }
+[processor.view]
+kind = "view"
+inputs = ["detect"]
+options = { quality = 95 }
+`, undefined, resolve(process.env.DETECT ?? "target/debug/detect"));
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0], { width: 1280, height: 760 });
+  const color = page.locator('.tile [data-stream="color"] canvas');
+  const label = /^(red|green|blue) [01]\.\d\d(, |$)/;
+  await until("boxes", async () => label.test((await color.getAttribute("aria-label").catch(() => "")) ?? ""));
+  assert.equal(await page.locator(".pane").count(), 1);
+  assert.equal(await page.locator(".listed").textContent(), "heat (other, tensor-f32)");
+  if (process.env.SCREENSHOT) await page.screenshot({ path: process.env.SCREENSHOT });
+
+  // The numbers of pixels in the color of boxes and labels, and of those tinted by the mask, in a still picture.
+  const counts = async () => {
+    await page.keyboard.press("Space");
+    await until("a pause", () => page.evaluate(() => document.querySelector(".tile").classList.contains("kept")));
+    const counted = await color.evaluate((canvas) => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let [boxes, masked] = [0, 0];
+      for (let at = 0; at < data.length; at += 4) {
+        const [red, green, blue] = data.subarray(at, at + 3);
+        if (red === 0xff && green === 0xd2 && blue === 0x3f) boxes += 1;
+        // 45 % of the mask's color, and any color below it.
+        if (red >= 113 && red <= 255 && blue >= 70 && red - green > 60 && blue - green > 20) masked += 1;
+      }
+      return { boxes, masked, label: canvas.getAttribute("aria-label") };
+    });
+    await page.keyboard.press("Space");
+    return counted;
+  };
+  const toggle = async (stream, pressed) => {
+    const button = page.locator(`button[data-stream="${stream}"]`);
+    await button.click();
+    assert.equal(await button.getAttribute("aria-pressed"), pressed);
+  };
+  const all = await counts();
+  assert.ok(all.boxes > 500 && all.masked > 500, JSON.stringify(all));
+  await toggle("boxes", "false");
+  const mask = await counts();
+  assert.ok(mask.boxes === 0 && mask.masked > 100 && mask.label === null, JSON.stringify(mask));
+  await toggle("mask", "false");
+  const plain = await counts();
+  assert.ok(plain.masked * 4 < mask.masked, JSON.stringify({ mask, plain }));
+  assert.deepEqual(page.wrong, []);
 });

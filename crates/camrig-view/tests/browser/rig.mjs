@@ -11,13 +11,13 @@ export const WATCHDOG_MILLIS = 60_000;
 const PROGRAM = resolve(process.env.CAMRIG ?? "target/debug/camrig");
 
 export class Rig {
-  /** Starts `camrig run` and waits until it has said every one of `lines`. */
-  static async start(topology, lines = [/^view: (\S+)$/m]) {
+  /** Starts `camrig run`, or another program of the library, and waits until it has said every one of `lines`. */
+  static async start(topology, lines = [/^view: (\S+)$/m], program = PROGRAM) {
     const rig = new Rig();
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
     writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
     rig.report = join(rig.folder, "report.json");
-    rig.child = spawn(PROGRAM, ["run", "rig.toml", "--report", rig.report], { cwd: rig.folder });
+    rig.child = spawn(program, ["run", "rig.toml", "--report", rig.report], { cwd: rig.folder });
     rig.said = "";
     rig.ended = new Promise((resolve) => rig.child.once("exit", (code) => resolve(code)));
     for (const stream of [rig.child.stdout, rig.child.stderr]) stream.on("data", (data) => (rig.said += data));
