@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::problem::{Problems, did_you_mean, quote};
@@ -36,11 +37,33 @@ pub(super) fn draft_processes(
     let draft = |(name, span, table): (String, Span, _)| {
         let subject = Some(format!("process {}", quote(&name)));
         let mut section = Section { subject, span: span.clone(), table, problems };
-        let command = section.command();
+        let command = command(&mut section);
         section.finish(PROCESS_KEYS);
         ProcessDraft { name, span, command }
     };
     tables.into_iter().map(draft).collect()
+}
+
+/// Takes the command of a process.
+fn command(section: &mut Section<'_, '_>) -> Option<ProcessCommand> {
+    const WANTED: &str = "must be a program and its arguments, as in `[\"program\", \"argument\"]`";
+    let Some((key, _)) = section.table.get_key_value("command") else {
+        section.missing("command", WANTED);
+        return None;
+    };
+    let span = key.span();
+    let mut words = section.names("command", "strings")?;
+    if let Some(word) = words.iter().find(|word| word.get_ref().contains('\0')) {
+        let title = format!("{} has a zero byte", section.describe("command"));
+        section.problems.add(word.span(), title, "programs and arguments cannot have any");
+    }
+    if words.first().is_none_or(|program| program.get_ref().is_empty()) {
+        section.problems.add(span, format!("{} has no program", section.describe("command")), WANTED);
+        return None;
+    }
+    let program = words.remove(0);
+    let arguments = words.into_iter().map(Spanned::into_inner).collect();
+    Some(ProcessCommand { span: program.span(), program: program.into_inner(), arguments })
 }
 
 /// Checks that every table is that of a process with actors. `processes` are the names of these.

@@ -11,7 +11,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
-use super::processes::ProcessCommand;
 use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
 use crate::registry::{CameraOptions, OptionsError};
 use crate::schema::{Fact, Mismatch};
@@ -42,7 +41,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Returns `` `slots` of camera `left` ``.
-    fn describe(&self, key: &str) -> String {
+    pub(super) fn describe(&self, key: &str) -> String {
         match &self.subject {
             Some(subject) => format!("{} of {subject}", quote(key)),
             None => quote(key),
@@ -142,28 +141,6 @@ impl<'i> Section<'_, 'i> {
         let process = self.string("process")?;
         check_name("process", process.get_ref(), process.span(), self.problems);
         Some(process.into_inner())
-    }
-
-    /// Takes the command of a process.
-    pub(super) fn command(&mut self) -> Option<ProcessCommand> {
-        const WANTED: &str = "must be a program and its arguments, as in `[\"program\", \"argument\"]`";
-        let Some((key, _)) = self.table.get_key_value("command") else {
-            self.missing("command", WANTED);
-            return None;
-        };
-        let span = key.span();
-        let mut words = self.names("command", "strings")?;
-        if let Some(word) = words.iter().find(|word| word.get_ref().contains('\0')) {
-            let title = format!("{} has a zero byte", self.describe("command"));
-            self.problems.add(word.span(), title, "programs and arguments cannot have any");
-        }
-        if words.first().is_none_or(|program| program.get_ref().is_empty()) {
-            self.problems.add(span, format!("{} has no program", self.describe("command")), WANTED);
-            return None;
-        }
-        let program = words.remove(0);
-        let arguments = words.into_iter().map(Spanned::into_inner).collect();
-        Some(ProcessCommand { span: program.span(), program: program.into_inner(), arguments })
     }
 
     /// Takes the names of the inputs; whether they exist can only be checked when all actors are known.
