@@ -7,10 +7,8 @@ use serde::Deserialize;
 pub use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 use crate::inputs::Next;
+pub use crate::output::Declared;
 use crate::output::ProcessorOutput;
-
-/// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
-pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
 
 /// A processor: called with each frameset of its inputs, one at a time, always on the same thread.
 ///

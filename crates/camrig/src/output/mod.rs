@@ -20,7 +20,7 @@ use camrig_ipc::{Counts, Latency, Loan as SlotLoan, MAX_SOURCES, MemoryError};
 
 pub use self::camera::CameraOutput;
 pub(crate) use self::processor::InputStatus;
-pub use self::processor::ProcessorOutput;
+pub use self::processor::{Declared, ProcessorOutput};
 pub(crate) use self::publisher::{Publisher, Wiring};
 
 /// A slot for writing a frameset: write the pixels of every frame, then call `publish` of the output that lent it.

@@ -9,7 +9,9 @@ use super::publisher::{Origin, Publisher};
 use super::{FrameHeaders, LinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
 use crate::matching::{Match, MatchStats, MatchStatus};
-use crate::processor::Declared;
+
+/// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
+pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
 
 /// Publishes a processor's framesets, and gives access to the status of its inputs.
 pub struct ProcessorOutput {
