@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 use realsense_sys as rs2;
 
@@ -17,6 +18,9 @@ use internal::{
     rs2_software_sensor_add_read_only_option, rs2_software_sensor_add_video_stream,
     rs2_software_sensor_on_video_frame, some,
 };
+
+/// Extrinsics are registered by one test at a time: librealsense keeps those of all cameras in a list without a lock.
+static REGISTERING: Mutex<()> = Mutex::new(());
 
 /// A stream and its image.
 pub(crate) struct Eye {
@@ -56,10 +60,12 @@ pub(crate) fn points(
         let rgb8 = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8, 3);
         let depth_profile = add_stream(stereo, depth, z16);
         let color_profile = add_stream(rgb, color, rgb8);
+        let turn = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
         checked(|error| {
             let (color, depth) = (color_profile.as_ptr(), depth_profile.as_ptr());
             rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
         });
+        drop(turn);
 
         let block = some(checked(|error| rs2::rs2_create_pointcloud(error)));
         let made = some(checked(|error| rs2::rs2_create_frame_queue(2, error)));
