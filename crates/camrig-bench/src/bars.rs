@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::candidates::Candidate;
+use crate::candidate::Candidate;
 use crate::load::{Load, Pace, Size};
 use crate::results::{
     Entry, Metric, Results, cpu_micros, fairness, framesets_per_second, hop_p50_micros, hop_p99_micros,

@@ -7,6 +7,7 @@
 
 mod allocations;
 mod bars;
+mod candidate;
 mod candidates;
 mod load;
 mod measure;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::candidates::Candidate;
+use crate::candidate::Candidate;
 use crate::load::Load;
 use crate::measure::Plan;
 use crate::results::Results;

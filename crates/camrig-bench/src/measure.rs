@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Fallible;
 use crate::allocations::Allocations;
-use crate::candidates::{self, Candidate};
+use crate::candidate::Candidate;
+use crate::candidates;
 use crate::load::{FRAMES_PER_SECOND, Load};
 use crate::message::Message;
-use crate::meter::{Produced, Window};
+use crate::message::{Produced, Window};
 use crate::processes::{Memory, Processes, Sides, SyscallCount, Usage, descendants, machine_seconds};
 use crate::task::{Role, Task};
 use crate::work::FrameRing;

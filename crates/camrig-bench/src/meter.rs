@@ -5,50 +5,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use camrig::monotonic_nanos;
 
 use crate::allocations::Allocations;
-use crate::message::Message;
+use crate::message::{Latency, Message, Produced, Window};
 use crate::task::Task;
 use crate::work::Stamped;
-
-/// The measurements of one reader in its window.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Window {
-    pub(crate) seconds: f64,
-    pub(crate) delivered: u64,
-    /// The same by camera: an unpaced way may serve some and starve others.
-    pub(crate) by_camera: Vec<u64>,
-    /// Gaps in the sequence numbers.
-    pub(crate) dropped: u64,
-    /// Latency from publishing a frameset until the reader has it.
-    pub(crate) hop: Latency,
-    /// Latency from before the copy until the reader has the frameset.
-    pub(crate) age: Latency,
-    /// Time from the launch of the first process to the first frameset of the last camera.
-    pub(crate) startup_seconds: f64,
-    /// Allocations of the reader's process.
-    pub(crate) allocations: Allocations,
-}
-
-/// The measurements of one camera's process after its warm-up.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Produced {
-    pub(crate) camera: usize,
-    pub(crate) framesets: u64,
-    pub(crate) allocations: Allocations,
-}
-
-/// Percentiles in microseconds.
-#[allow(clippy::struct_field_names)] // Their unit belongs to their names.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) p50_micros: f64,
-    pub(crate) p99_micros: f64,
-    pub(crate) max_micros: f64,
-}
 
 /// The reader's side of a measurement.
 pub(crate) struct Meter {

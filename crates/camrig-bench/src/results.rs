@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Fallible;
-use crate::candidates::Candidate;
+use crate::candidate::Candidate;
 use crate::load::Load;
 use crate::measure::{Measured, Plan, Sample};
 

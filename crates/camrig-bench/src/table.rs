@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::candidates::Candidate;
+use crate::candidate::Candidate;
 use crate::measure::Sample;
 use crate::processes::Sides;
 use crate::results::{

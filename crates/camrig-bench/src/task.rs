@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Fallible;
-use crate::candidates::Candidate;
+use crate::candidate::Candidate;
 use crate::load::Load;
 
 /// The environment variable that makes the program a process of a measurement.

@@ -6,7 +6,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Name, POINT_BYTES, Payload, Role, SAMPLE_BYTES};
+use crate::{Name, Role};
+
+/// Size of one point in a frame, in bytes: x, y and z in metres, each an `f32` in little endian, all 0 without depth;
+/// red, green, blue; 255 if the color is known, otherwise 0.
+pub const POINT_BYTES: u32 = 16;
+
+/// Size of one motion sample in bytes: its time in nanoseconds, a `u64`, and the values along x, y and z, each an
+/// `f32`, all in little endian. See [`MotionSample`](crate::MotionSample).
+pub const SAMPLE_BYTES: u32 = 20;
 
 /// The name of a codec, such as `mjpeg`.
 pub type Codec = Name<16>;
@@ -345,17 +353,6 @@ impl Format {
             Self::Points => POINT_BYTES,
             Self::Motion => SAMPLE_BYTES,
             Self::Tensor(_) | Self::Message(_) => 0,
-        }
-    }
-
-    /// Returns the payload of a frame of this size, with the width as the number of samples for motion; `None` if
-    /// the size does not determine the payload.
-    pub const fn payload(self, width: u32, height: u32) -> Option<Payload> {
-        match self {
-            Self::Image(format) => Some(Payload::image(format, width, height)),
-            Self::Points => Some(Payload::Points { width, height }),
-            Self::Motion => Some(Payload::Motion { samples: width }),
-            Self::Encoded(_) | Self::Tensor(_) | Self::Message(_) => None,
         }
     }
 

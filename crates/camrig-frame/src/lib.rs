@@ -30,16 +30,19 @@ mod view;
 
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
 pub use device::{Device, DeviceProfile};
-pub use format::{Codec, DType, Encoding, Format, JSON, MJPEG, PixelFormat, SchemaName};
+pub use format::{
+    Codec, DType, Encoding, Format, JSON, MJPEG, POINT_BYTES, PixelFormat, SAMPLE_BYTES, SchemaName,
+};
 pub use header::{Clock, FrameHeader, FrameSetHeader, MAX_ORIGIN_BYTES, Origin, Origins, Timestamp};
 pub use layout::{FRAME_ALIGN_BYTES, Layout, LayoutError, MAX_FRAMESET_BYTES};
 pub use metadata::{Metadata, MetadataKey};
-pub use motion::{MOTION_SECONDS, MotionSample, MotionView};
+pub use motion::{MotionSample, MotionView};
 pub use name::{Name, NameError};
-pub use payload::{MAX_DIMENSIONS, POINT_BYTES, Payload, SAMPLE_BYTES, Shape};
+pub use payload::{MAX_DIMENSIONS, Payload, Shape};
 pub use points::{Point, PointCloud, PointCloudError, PointsView};
 pub use stream::{
-    MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, ParseProfileError, Role, Stream, StreamError, StreamProfile,
+    MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, MOTION_SECONDS, ParseProfileError, Role, Stream, StreamError,
+    StreamProfile,
 };
 pub use view::{ColorView, DepthView, Frame, FrameError, Memory, MessageView, TensorView};
 

@@ -1,24 +1,9 @@
 //! Motion: the samples of a camera's accelerometer and gyroscope between two framesets.
 
-use crate::{Clock, Frame, ParseProfileError, Payload, SAMPLE_BYTES, StreamProfile};
-
-/// Maximum duration of one frame of motion, in seconds. If a camera sends no image for longer, the oldest samples are
-/// dropped.
-pub const MOTION_SECONDS: u32 = 2;
+use crate::{Clock, Frame, Payload, SAMPLE_BYTES};
 
 /// Size of one sample in a frame, in bytes.
 const BYTES: usize = SAMPLE_BYTES as usize;
-
-impl StreamProfile {
-    /// Creates the profile of a motion stream with this number of samples per second: as wide as its largest frame.
-    ///
-    /// # Errors
-    /// If the rate is zero or above [`MAX_FRAMES_PER_SECOND`](crate::MAX_FRAMES_PER_SECOND).
-    pub fn of_motion(samples_per_second: u32) -> Result<Self, ParseProfileError> {
-        Self::new(1, 1, samples_per_second)?;
-        Self::new(MOTION_SECONDS * samples_per_second, 1, samples_per_second)
-    }
-}
 
 /// One sample of a motion sensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,7 +71,7 @@ impl<'a> MotionView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FrameHeader, PixelFormat, Role, Stream, Timestamp};
+    use crate::{FrameHeader, ParseProfileError, PixelFormat, Role, Stream, StreamProfile, Timestamp};
 
     #[test]
     fn samples_come_back_as_they_were() {

@@ -6,15 +6,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Codec, DType, Encoding, Format, PixelFormat, SchemaName};
-
-/// Size of one point in a frame, in bytes: x, y and z in metres, each an `f32` in little endian, all 0 without depth;
-/// red, green, blue; 255 if the color is known, otherwise 0.
-pub const POINT_BYTES: u32 = 16;
-
-/// Size of one motion sample in bytes: its time in nanoseconds, a `u64`, and the values along x, y and z, each an
-/// `f32`, all in little endian. See [`MotionSample`](crate::MotionSample).
-pub const SAMPLE_BYTES: u32 = 20;
+use crate::{Codec, DType, Encoding, Format, POINT_BYTES, PixelFormat, SAMPLE_BYTES, SchemaName};
 
 /// Maximum number of dimensions of a tensor.
 pub const MAX_DIMENSIONS: usize = 8;
@@ -174,6 +166,19 @@ impl Payload {
                 self.size() == actual.size() && actual.size_bytes() <= self.size_bytes()
             }
             _ => actual.size_bytes() <= self.size_bytes(),
+        }
+    }
+}
+
+impl Format {
+    /// Returns the payload of a frame of this size, with the width as the number of samples for motion; `None` if
+    /// the size does not determine the payload.
+    pub const fn payload(self, width: u32, height: u32) -> Option<Payload> {
+        match self {
+            Self::Image(format) => Some(Payload::image(format, width, height)),
+            Self::Points => Some(Payload::Points { width, height }),
+            Self::Motion => Some(Payload::Motion { samples: width }),
+            Self::Encoded(_) | Self::Tensor(_) | Self::Message(_) => None,
         }
     }
 }

@@ -14,6 +14,10 @@ pub const MAX_SIDE_PIXELS: u32 = 8192;
 /// Maximum frame rate of a stream in frames per second.
 pub const MAX_FRAMES_PER_SECOND: u32 = 1000;
 
+/// Maximum duration of one frame of motion, in seconds. If a camera sends no image for longer, the oldest samples are
+/// dropped.
+pub const MOTION_SECONDS: u32 = 2;
+
 /// Maximum length of a stream's name in bytes.
 const STREAM_BYTES: usize = 32;
 
@@ -199,6 +203,15 @@ impl StreamProfile {
             return Err(ParseProfileError::Rate(frames_per_second));
         }
         Ok(Self { width, height, frames_per_second })
+    }
+
+    /// Creates the profile of a motion stream with this number of samples per second: as wide as its largest frame.
+    ///
+    /// # Errors
+    /// If the rate is zero or above [`MAX_FRAMES_PER_SECOND`].
+    pub fn of_motion(samples_per_second: u32) -> Result<Self, ParseProfileError> {
+        Self::new(1, 1, samples_per_second)?;
+        Self::new(MOTION_SECONDS * samples_per_second, 1, samples_per_second)
     }
 
     /// Width in pixels.

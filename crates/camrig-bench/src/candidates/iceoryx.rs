@@ -15,8 +15,8 @@ use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 
-use super::Candidate;
 use crate::Fallible;
+use crate::candidate::Candidate;
 use crate::load::{Load, QUEUE};
 use crate::meter::{Meter, ProducerMeter};
 use crate::task::{Task, on_end_of, stop_flag};

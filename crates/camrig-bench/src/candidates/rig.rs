@@ -24,8 +24,8 @@ use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
 
-use super::Candidate;
 use crate::Fallible;
+use crate::candidate::Candidate;
 use crate::load::{FRAMES_PER_SECOND, QUEUE, Size};
 use crate::message::Message;
 use crate::meter::{Meter, ProducerMeter};

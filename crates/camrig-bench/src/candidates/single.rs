@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use camrig::monotonic_nanos;
 
-use super::Candidate;
+use crate::candidate::Candidate;
 use crate::meter::{Meter, ProducerMeter};
 use crate::task::{Task, stop_flag};
 use crate::work::{FrameRing, Pacer, Stamped, copy, read};
