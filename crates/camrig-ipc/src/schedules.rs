@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_frame::{CameraInfo, Clock, FrameHeader, FrameSetHeader, PixelFormat, Stream, Timestamp};
-use shuttle::thread;
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
 
 use crate::channel::{Sender, channel};
 use crate::protocol::Announcement;
@@ -20,12 +21,20 @@ const SCHEDULES: usize = 3_000;
 const DEPTH: usize = 4;
 const SLOTS: usize = 3;
 const FRAMESETS: u64 = 5;
+/// Stack of each thread, in bytes: shuttle's default has no room for several headers of framesets.
+const STACK_BYTES: usize = 1 << 20;
 
 fn try_out(scene: impl Fn() + Send + Sync + 'static) {
     let scene = Arc::new(scene);
     let again = Arc::clone(&scene);
-    shuttle::check_random(move || again(), SCHEDULES);
-    shuttle::check_pct(move || scene(), SCHEDULES, DEPTH);
+    run(RandomScheduler::new(SCHEDULES), move || again());
+    run(PctScheduler::new(DEPTH, SCHEDULES), move || scene());
+}
+
+fn run(scheduler: impl Scheduler + 'static, scene: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    Runner::new(scheduler, config).run(scene);
 }
 
 /// Creates a link whose producer has announced everything.
@@ -233,7 +242,7 @@ fn the_oldest_is_taken_first_however_the_look_meets_the_queueing() {
         }
         producer.join().unwrap();
     };
-    shuttle::check_dfs(scene, None);
+    run(DfsScheduler::new(None, false), scene);
 }
 
 #[test]
