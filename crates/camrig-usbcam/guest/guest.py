@@ -38,15 +38,15 @@ export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do insmod /modules/$module || echo "guest: cannot load $module"; done
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
-mkdir -p /host /memory /root /out
+mkdir -p /host /memory /newroot /out
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose hostroot /host
 mount -t tmpfs memory /memory; mkdir /memory/upper /memory/work
-mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
-mount -t proc proc /root/proc; mount -t sysfs sys /root/sys; mount -t devtmpfs dev /root/dev
-mkdir -p /root/dev/shm /root/dev/pts /root/run/udev /root/mnt
-mount -t tmpfs shm /root/dev/shm; mount -t tmpfs run /root/run; mount -t tmpfs tmp /root/tmp; mkdir -p /root/run/udev
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /root/mnt
-exec chroot /root /bin/sh /mnt/guest.sh
+mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /newroot
+mount -t proc proc /newroot/proc; mount -t sysfs sys /newroot/sys; mount -t devtmpfs dev /newroot/dev
+mkdir -p /newroot/dev/shm /newroot/dev/pts /newroot/run/udev /newroot/mnt
+mount -t tmpfs shm /newroot/dev/shm; mount -t tmpfs run /newroot/run; mount -t tmpfs tmp /newroot/tmp; mkdir -p /newroot/run/udev
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /newroot/mnt
+exec chroot /newroot /bin/sh /mnt/guest.sh
 """
 
 
