@@ -1,9 +1,11 @@
 //! Counts a camera's lost frames: the gaps in the numbers of its streams, by reason.
 //!
 //! A gap shows that frames are missing, but not why. A driver reports the frames that it discarded itself; all other
-//! missing frames were lost by the device or its library. Gaps are found only before a later frame: after the last one,
-//! frames that the driver reported are counted at the end, and losses of the device remain unknown. This module depends
-//! on no output and no counters.
+//! missing frames were lost by the device or its library. Gaps are found only between two frames: before the first and
+//! after the last one, frames that the driver reported are counted, and losses of the device remain unknown. Several
+//! streams that have a gap at the same time lack the same framesets, even if their next frames are in different
+//! framesets: what was counted for one stream is not counted again for another. This module depends on no output and no
+//! counters.
 
 use camrig_frame::{FrameHeader, Role, Stream, StreamInfo};
 use camrig_ipc::LostReason;
@@ -23,8 +25,8 @@ struct Numbers {
     stream: Stream,
     role: Role,
     last: Option<u64>,
-    /// Missing numbers whose frameset is counted already; the next gap counts that much less.
-    counted: u64,
+    /// Framesets counted as lost since the last frame; the next gap counts that much less.
+    counted: Lost,
     /// Discarded frames that the driver reported and that no gap has shown yet.
     reported: Lost,
     /// Number of repeated images, which leave no gap.
@@ -56,11 +58,12 @@ impl Losses {
     }
 
     /// Records a frameset that is counted by itself, so that the gap before the next frameset does not count it again.
-    pub(crate) fn note_counted_frameset(&mut self) {
+    pub(crate) fn note_counted_frameset(&mut self, reason: LostReason) {
         for numbers in &mut self.streams {
             // It had one frame of each stream; the number of its samples is unknown.
             let frames = if numbers.role == Role::Motion { u64::MAX } else { 1 };
-            numbers.counted = numbers.counted.saturating_add(frames);
+            let counted = &mut numbers.counted[reason as usize];
+            *counted = counted.saturating_add(frames);
         }
     }
 
@@ -70,12 +73,19 @@ impl Losses {
         let note = |frame: &FrameHeader| {
             (frame.role, self.numbers(frame.stream, frame.role).note(frame.number, frame.numbers()))
         };
-        combine(frames.iter().map(note))
+        let (most, samples) = combine(frames.iter().map(note));
+        let is_absent = |numbers: &&mut Numbers| {
+            numbers.role != Role::Motion && frames.iter().all(|frame| frame.stream != numbers.stream)
+        };
+        self.streams.iter_mut().filter(is_absent).for_each(|numbers| add(&mut numbers.counted, most));
+        sum(most, samples)
     }
 
     /// Returns the reported losses after the last frames; called once at the end.
     pub(crate) fn end(&mut self) -> Lost {
-        combine(self.streams.iter_mut().map(|numbers| (numbers.role, std::mem::take(&mut numbers.reported))))
+        let (most, samples) =
+            combine(self.streams.iter_mut().map(|numbers| (numbers.role, numbers.take_reported())));
+        sum(most, samples)
     }
 
     /// Returns the numbers of a stream, which starts with this role if it was not declared.
@@ -90,34 +100,60 @@ impl Losses {
 }
 
 /// Combines the losses of several streams: of images the largest number of any stream, of samples all.
-fn combine(streams: impl Iterator<Item = (Role, Lost)>) -> Lost {
+fn combine(streams: impl Iterator<Item = (Role, Lost)>) -> (Lost, Lost) {
     let (mut most, mut samples) = (Lost::default(), Lost::default());
     for (role, lost) in streams {
         if role == Role::Motion {
-            samples.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost);
+            add(&mut samples, lost);
         } else if lost.iter().sum::<u64>() > most.iter().sum() {
             most = lost;
         }
     }
-    most.iter_mut().zip(samples).for_each(|(sum, lost)| *sum += lost);
-    most
+    (most, samples)
+}
+
+fn add(to: &mut Lost, more: Lost) {
+    to.iter_mut().zip(more).for_each(|(to, more)| *to = to.saturating_add(more));
+}
+
+fn sum(mut one: Lost, other: Lost) -> Lost {
+    add(&mut one, other);
+    one
+}
+
+/// Returns the losses that are not counted yet. A loss and its counted frameset may have different reasons; one of the
+/// same reason is preferred, then one of the device, which is the reason of all that is unexplained.
+fn uncounted(mut lost: Lost, mut counted: Lost) -> Lost {
+    for (lost, counted) in lost.iter_mut().zip(&mut counted) {
+        let both = (*lost).min(*counted);
+        *lost -= both;
+        *counted -= both;
+    }
+    // `Device` is the first reason.
+    let mut rest = counted.into_iter().fold(0, u64::saturating_add);
+    for lost in &mut lost {
+        let both = (*lost).min(rest);
+        *lost -= both;
+        rest -= both;
+    }
+    lost
 }
 
 impl Numbers {
     fn new(stream: Stream, role: Role) -> Self {
-        Self { stream, role, last: None, counted: 0, reported: Lost::default(), repeated: 0 }
+        let (reported, counted) = (Lost::default(), Lost::default());
+        Self { stream, role, last: None, counted, reported, repeated: 0 }
     }
 
     /// Records a frame with `numbers` numbers up to `number`.
     fn note(&mut self, number: u64, numbers: u64) -> Lost {
-        let last = self.last.replace(number);
-        if last.is_none_or(|last| number <= last) {
-            // The first frame, or a restart of the numbers.
-            (self.reported, self.counted) = (Lost::default(), 0);
+        let Some(last) = self.last.replace(number) else { return self.take_reported() };
+        if number <= last {
+            // A restart of the numbers.
+            (self.reported, self.counted) = (Lost::default(), Lost::default());
             return Lost::default();
         }
-        let mut missing = (number - last.unwrap_or_default()).saturating_sub(numbers);
-        missing = missing.saturating_sub(std::mem::take(&mut self.counted));
+        let mut missing = (number - last).saturating_sub(numbers);
         let mut lost = Lost::default();
         for (lost, reported) in lost.iter_mut().zip(&mut self.reported) {
             *lost = missing.min(*reported);
@@ -125,7 +161,12 @@ impl Numbers {
             missing -= *lost;
         }
         lost[LostReason::Device as usize] += missing;
-        lost
+        uncounted(lost, std::mem::take(&mut self.counted))
+    }
+
+    /// Takes the reported losses that no gap shows.
+    fn take_reported(&mut self) -> Lost {
+        uncounted(std::mem::take(&mut self.reported), std::mem::take(&mut self.counted))
     }
 }
 
@@ -222,13 +263,62 @@ mod tests {
         };
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0), samples(6, 7)]);
-        losses.note_counted_frameset();
-        losses.note_counted_frameset();
+        losses.note_counted_frameset(LostReason::Unreadable);
+        losses.note_counted_frameset(LostReason::Unreadable);
         assert_eq!(losses.note(&[frame(color, 3), frame(depth, 3), samples(27, 7)]), [0; 5]);
         // The next gap is another one.
         assert_eq!(losses.note(&[frame(color, 5), frame(depth, 4), samples(34, 7)]), [1, 0, 0, 0, 0]);
         // More is missing than was counted.
-        losses.note_counted_frameset();
+        losses.note_counted_frameset(LostReason::Unreadable);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 8), samples(41, 7)]), [2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_hole_in_several_streams_is_counted_once() {
+        let (depth, color, infrared) = (Stream::DEPTH, Stream::COLOR, Stream::INFRARED_1);
+        let after_one = || {
+            let mut losses = Losses::default();
+            assert_eq!(losses.note(&[frame(color, 20), frame(depth, 20), frame(infrared, 20)]), [0; 5]);
+            losses
+        };
+        // 40 numbers are skipped, then the first color frame is missing, and the first two of infrared.
+        let mut losses = after_one();
+        assert_eq!(losses.note(&[frame(depth, 61)]), [40, 0, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 62), frame(depth, 62)]), [1, 0, 0, 0, 0]);
+        let after = [frame(color, 63), frame(depth, 63), frame(infrared, 63)];
+        assert_eq!(losses.note(&after), [1, 0, 0, 0, 0]);
+        assert_eq!(
+            losses.note(&after.map(|it| FrameHeader { number: it.number + 3, ..it })),
+            [2, 0, 0, 0, 0]
+        );
+
+        // With reports of both streams, and with different reasons.
+        for (of_color, expected) in
+            [(LostReason::QueueFull, [0, 1, 0, 0, 0]), (LostReason::NoPartner, [0, 0, 1, 0, 0])]
+        {
+            let mut losses = after_one();
+            losses.tell(depth, LostReason::QueueFull, 40);
+            losses.tell(color, of_color, 41);
+            assert_eq!(losses.note(&[frame(depth, 61)]), [0, 40, 0, 0, 0]);
+            assert_eq!(losses.note(&[frame(color, 62), frame(depth, 62)]), expected);
+            assert_eq!(losses.end(), [0; 5]);
+        }
+
+        // The color never comes back, but the driver had some of it.
+        let mut losses = after_one();
+        losses.tell(color, LostReason::QueueFull, 41);
+        assert_eq!(losses.note(&[frame(depth, 61)]), [40, 0, 0, 0, 0]);
+        assert_eq!(losses.end(), [0, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn reports_before_the_first_frame_are_counted_with_it() {
+        let mut losses = Losses::default();
+        let (depth, color) = (Stream::DEPTH, Stream::COLOR);
+        losses.tell(depth, LostReason::QueueFull, 3);
+        losses.tell(color, LostReason::QueueFull, 4);
+        assert_eq!(losses.note(&[frame(color, 9), frame(depth, 8)]), [0, 4, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(color, 10), frame(depth, 9)]), [0; 5]);
+        assert_eq!(losses.end(), [0; 5]);
     }
 }

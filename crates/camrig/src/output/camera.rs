@@ -80,7 +80,7 @@ impl CameraOutput {
     /// Counts a frameset that the device delivered and the driver cannot make, such as one whose recording is
     /// damaged. The gap that the next frameset shows for it does not count once more.
     pub fn count_lost_frameset(&mut self, reason: LostReason) {
-        self.losses.note_counted_frameset();
+        self.losses.note_counted_frameset(reason);
         self.publisher.counters().count_lost(reason, 1);
     }
 

@@ -29,6 +29,7 @@ use camrig_frame::{
     CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, Role, SAMPLE_BYTES, StreamInfo,
     Timestamp,
 };
+use camrig_ipc::LostReason;
 
 use self::device::Device;
 use self::motion::Samples;
@@ -41,7 +42,8 @@ use crate::output::{CameraOutput, FrameHeaders};
 /// The name of this driver in topologies; [`Scene::of`] recognises its framesets by it.
 pub(crate) const DRIVER: &str = "synthetic";
 
-/// A paced camera that is delayed by more than this many frames loses the missed framesets.
+/// A paced camera that is delayed by more than this many frames loses the missed framesets, as a camera does whose
+/// driver's queue is full.
 const LATE_FRAMES_MAX: u32 = 2;
 
 /// A simulated camera that renders a moving scene and injects faults. See [`SyntheticOptions`].
@@ -59,6 +61,8 @@ pub struct Synthetic {
     /// The number of the next frameset that the device does not lose.
     number: u64,
     captured: u64,
+    /// Whether framesets were missed since the last one: the samples that did not fit into it were missed as well.
+    has_missed: bool,
     /// Start of run time: the first call of `capture`, so that the first framesets are not late.
     started: Option<Instant>,
 }
@@ -97,6 +101,7 @@ impl Driver for Synthetic {
             streams,
             number: 0,
             captured: 0,
+            has_missed: false,
             started: None,
         };
         camera.number = camera.next_kept(0);
@@ -129,14 +134,17 @@ impl Driver for Synthetic {
             return Err(unplugged(&self.serial));
         }
         let started = *self.started.get_or_insert_with(Instant::now);
-        self.skip_missed(started.elapsed());
+        let unplug_at = if self.device.can_be_unplugged() { self.options.unplug_at() } else { Duration::MAX };
+        let stall_at = if self.device.can_stall() { self.options.stall_at() } else { Duration::MAX };
+        if !self.is_silent {
+            self.skip_missed(started.elapsed().min(unplug_at).min(stall_at), output);
+        }
         let due = Duration::from_nanos(self.true_nanos(self.number));
-        if due >= self.options.stall_at() && self.device.can_stall() {
+        if due >= stall_at {
             self.device.stall(self.options.wedge_until_reset);
             self.is_silent = true;
         }
         let next_at = if self.is_silent { Duration::MAX } else { due };
-        let unplug_at = if self.device.can_be_unplugged() { self.options.unplug_at() } else { Duration::MAX };
         if !self.wait(started, next_at.min(unplug_at), timeout) {
             return Ok(Captured::Nothing);
         }
@@ -154,9 +162,13 @@ impl Driver for Synthetic {
 impl Synthetic {
     fn deliver(&mut self, output: &mut CameraOutput) -> Result<(), DriverError> {
         let headers = self.headers();
+        let has_missed = std::mem::take(&mut self.has_missed);
+        let reason = if has_missed { LostReason::QueueFull } else { LostReason::NoPartner };
         for header in &headers {
             let samples = self.motion.iter_mut().filter(|samples| samples.stream() == header.stream);
-            samples.for_each(|samples| samples.take(header.number));
+            samples.for_each(|samples| {
+                output.explain_lost(header.stream, reason, samples.take(header));
+            });
         }
         let loan = output.loan(monotonic_nanos(), headers.clone());
         let Some(mut loan) = loan? else {
@@ -220,13 +232,24 @@ impl Synthetic {
         wait <= timeout
     }
 
-    /// Skips the framesets that were missed, because a camera does not wait for its host; their numbers form a gap.
-    fn skip_missed(&mut self, run_time: Duration) {
+    /// Skips the framesets that were missed by this run time, because a camera does not wait for its host. Their
+    /// numbers form a gap, of which the device lost only its own share.
+    fn skip_missed(&mut self, run_time: Duration, output: &mut CameraOutput) {
         let late = run_time.saturating_sub(Duration::from_nanos(self.true_nanos(self.number)));
         let period = Duration::from_nanos(1_000_000_000 / self.frames_per_second);
-        if self.options.paced && late > LATE_FRAMES_MAX * period {
-            let missed = late.as_nanos() * u128::from(self.frames_per_second) / 1_000_000_000;
-            self.number = self.next_kept(self.number + missed as u64);
+        if !self.options.paced || late <= LATE_FRAMES_MAX * period {
+            return;
+        }
+        let periods = late.as_nanos() * u128::from(self.frames_per_second) / 1_000_000_000;
+        let end = self.number.saturating_add(periods as u64);
+        let mut missed = 0;
+        while self.number < end {
+            missed += 1;
+            self.number = self.next_kept(self.number + 1);
+        }
+        self.has_missed = true;
+        for info in self.streams.iter().filter(|info| info.role != Role::Motion) {
+            output.explain_lost(info.stream, LostReason::QueueFull, missed);
         }
     }
 

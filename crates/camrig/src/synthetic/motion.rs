@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use camrig_frame::{Role, Stream, StreamInfo};
+use camrig_frame::{FrameHeader, Role, Stream, StreamInfo};
 
 /// The samples of one stream of motion.
 pub(super) struct Samples {
@@ -39,8 +39,11 @@ impl Samples {
         (first <= last).then_some(first..=last)
     }
 
-    /// Marks all samples up to `number` as taken.
-    pub(super) fn take(&mut self, number: u64) {
-        self.next = number + 1;
+    /// Marks all samples up to those of this frame as taken, and returns how many of them are in no frame.
+    pub(super) fn take(&mut self, frame: &FrameHeader) -> u64 {
+        let end = frame.number + 1;
+        let omitted = (end - self.next).saturating_sub(frame.numbers());
+        self.next = end;
+        omitted
     }
 }

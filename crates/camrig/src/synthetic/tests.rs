@@ -422,15 +422,77 @@ fn a_paced_camera_does_not_wait_for_calls() {
     let mut rig = Rig::new(&slow);
     assert_eq!(rig.numbers(1), [0]);
     assert_eq!(rig.capture().unwrap(), Captured::Nothing);
-    // As if this much time passed without a call: up to two frames are late, more are lost.
-    let pass = |rig: &mut Rig, seconds| {
-        let started = rig.camera.started.as_mut().unwrap();
-        *started = started.checked_sub(Duration::from_secs(seconds)).unwrap();
-    };
+    // Up to two frames are late, more are lost.
     pass(&mut rig, 2);
     assert_eq!((rig.numbers(2), rig.counters.lost()), (vec![1, 2], 0));
     pass(&mut rig, 100);
     assert_eq!((rig.numbers(1), rig.counters.lost()), (vec![102], 99));
+}
+
+/// As if this much time passed without a call of `capture`.
+fn pass(rig: &mut Rig, seconds: u64) {
+    let started = rig.camera.started.get_or_insert_with(Instant::now);
+    *started = started.checked_sub(Duration::from_secs(seconds)).unwrap();
+}
+
+/// Returns the next number of a camera of one frame per second, without waiting for its time.
+fn number_without_wait(rig: &mut Rig) -> u64 {
+    while rig.capture().unwrap() != Captured::FrameSet {
+        pass(rig, 1);
+    }
+    rig.link.take().unwrap().header().frames[0].number
+}
+
+/// Counted as `device` before, all of them: with a late host a drop rate of 0.25 read as more.
+#[test]
+fn framesets_that_the_host_missed_are_no_losses_of_the_device() {
+    let options = "model = 'any'\nseed = 3\ndepth = '16x12@1'\ncolor = '16x12@1'\n";
+    let unpaced = format!("{options}drop_rate = 0.25\npaced = false");
+    let kept = Rig::new(&unpaced).numbers(400);
+    let mut rig = Rig::new(&unpaced.replace("paced = false", ""));
+    let mut delivered = vec![number_without_wait(&mut rig)];
+    for late in [100, 30, 3, 100] {
+        pass(&mut rig, late);
+        delivered.push(number_without_wait(&mut rig));
+    }
+    let end = *delivered.last().unwrap();
+    let sent = kept.iter().filter(|&&number| number <= end).count() as u64;
+    let numbers = end - kept[0] + 1;
+    assert!(sent < numbers && sent > 150, "{sent} of {numbers}");
+    let missed = sent - delivered.len() as u64;
+    assert_eq!(rig.counters.lost_by_reason(), [numbers - sent, missed, 0, 0, 0]);
+}
+
+#[test]
+fn an_absent_device_loses_nothing_by_the_host() {
+    let slow = TINY.replace("@1000", "@1");
+    for fault in ["stall_at = 10", "unplug_at = 10"] {
+        let mut rig = Rig::called(fault, &format!("{slow}{fault}"));
+        assert_eq!(rig.numbers(1), [0]);
+        pass(&mut rig, 100);
+        while rig.capture().is_ok_and(|captured| captured == Captured::FrameSet) {}
+        drop(rig.output);
+        let [_, missed, ..] = rig.counters.lost_by_reason();
+        assert!((8..=10).contains(&missed) && rig.counters.lost() == missed, "{fault}: {missed}");
+    }
+}
+
+#[test]
+fn samples_without_room_were_missed_or_have_no_image() {
+    let options = "model = 'any'\nseed = 3\ncolor = 'off'\ndepth = '16x12@1'\ngyro = 100\n";
+    let mut late = Rig::new(options);
+    assert_eq!(samples(&late.frameset(), Stream::GYRO).len(), 1);
+    pass(&mut late, 10);
+    let images = late.frameset().header().frames[0].number - 1;
+    assert_eq!(late.counters.lost_by_reason(), [0, images + images * 100 - 100, 0, 0, 0]);
+
+    // The device loses images, but no samples: one image in ten does not carry those of ten seconds.
+    let mut rare = Rig::new(&format!("{options}paced = false\ndrop_rate = 0.9"));
+    let first = rare.frameset().header().frames[0].number;
+    let last = rare.numbers(20)[19];
+    let [device, queue_full, no_partner, ..] = rare.counters.lost_by_reason();
+    assert_eq!((device, queue_full), (last - first - 20, 0));
+    assert!(no_partner > 0);
 }
 
 #[test]
