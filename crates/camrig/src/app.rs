@@ -7,14 +7,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler};
 use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::calling::{ActorInput, InputActor};
 use crate::cli::{self, Act, MadeTopology, OwnCommand, UsbDemands};
 use crate::driver::Driver;
-use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
@@ -89,10 +88,11 @@ impl App {
 
     /// As [`Registry::with_actor`].
     #[must_use]
-    pub fn actor<O, A, F>(mut self, kind: &str, build: F) -> Self
+    pub fn actor<O, A, F, I>(mut self, kind: &str, build: F) -> Self
     where
         O: DeserializeOwned + JsonSchema + 'static,
-        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        I: Input + ActorInput,
+        A: InputActor<I>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_actor(kind, build);

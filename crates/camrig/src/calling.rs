@@ -1,6 +1,6 @@
 //! Processors and actors of the user's own, called with their inputs.
 //!
-//! A [`Processor`] handles its inputs as a stream, called directly. A user-defined actor is sent each frameset as a
+//! A [`Processor`] handles its inputs as a stream, called directly. A user-defined actor is sent each input as a
 //! message and responds, possibly later, when it is ready for the next one.
 
 use std::cell::RefCell;
@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxError, StreamHandler};
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxError, Message, StreamHandler,
+};
 use futures_util::stream;
 use tokio::task::JoinHandle;
 
@@ -16,6 +18,7 @@ use crate::error::ProcessorError;
 use crate::failure::{self, Failure};
 use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
+use crate::matching::Match;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor};
 
@@ -50,16 +53,32 @@ pub(crate) fn start_processor<I: Input>(
 ///
 /// # Errors
 /// If a thread for receiving the actor's inputs cannot be created.
-pub(crate) fn start_actor<A>(actor: A, inputs: Inputs) -> Result<Instance, ProcessorError>
+pub(crate) fn start_actor<A, I>(actor: A, inputs: Inputs) -> Result<Instance, ProcessorError>
 where
-    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+    I: Input + ActorInput,
+    A: InputActor<I>,
 {
     inputs.listen_on_a_thread()?;
     let context = Context::new();
     let address = context.address();
     let ended = actix::spawn(context.into_future(actor));
-    Ok(Box::pin(feed(address, ended, inputs)))
+    Ok(Box::pin(feed::<A, I>(address, ended, inputs)))
 }
+
+/// An input as a message to an actor, which responds when it is ready for the next one.
+pub trait ActorInput: Message<Result = Result<(), ProcessorError>> + Send {}
+
+impl<I: Message<Result = Result<(), ProcessorError>> + Send> ActorInput for I {}
+
+/// An actix actor that handles inputs of the type `I`: every actor with a handler of [`FrameSet`] or [`Match`].
+///
+/// One implementation for each type of input: so the compiler finds `I` of an actor that handles only one of them,
+/// whatever other messages it handles.
+pub trait InputActor<I: ActorInput>: Actor<Context = Context<Self>> + Handler<I> {}
+
+impl<A: Actor<Context = Context<A>> + Handler<FrameSet>> InputActor<FrameSet> for A {}
+
+impl<A: Actor<Context = Context<A>> + Handler<Match>> InputActor<Match> for A {}
 
 struct ProcessorActor<I> {
     processor: Box<dyn Processor<I>>,
@@ -89,13 +108,14 @@ impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
     }
 }
 
-/// Sends an actor one frameset after another until the inputs or the actor end.
-async fn feed<A>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) -> Result<(), Failure>
+/// Sends an actor one input after another until the inputs or the actor end.
+async fn feed<A, I>(address: Addr<A>, mut ended: JoinHandle<()>, inputs: Inputs) -> Result<(), Failure>
 where
-    A: Actor<Context = Context<A>> + Handler<FrameSet>,
+    I: Input + ActorInput,
+    A: InputActor<I>,
 {
-    while let Some(frameset) = inputs.next().await.map_err(Failure::new)? {
-        match address.send(frameset).await {
+    while let Some(input) = I::next(&inputs).await.map_err(Failure::new)? {
+        match address.send(input).await {
             Ok(answer) => answer.map_err(Failure::new)?,
             // The actor stopped or panicked: its task has the reason.
             Err(MailboxError::Closed | MailboxError::Timeout) => break,

@@ -48,6 +48,7 @@ mod workers;
 
 #[cfg(feature = "program")]
 pub use app::App;
+pub use calling::{ActorInput, InputActor};
 pub use camrig_frame as frame;
 pub use camrig_image::{Colorizer, Picture};
 pub use camrig_ipc::{

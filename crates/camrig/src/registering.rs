@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler};
 use camrig_ipc::handshake;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::calling::{ActorInput, InputActor};
 use crate::driver::Driver;
-use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError};
 use crate::registry::Registry;
@@ -48,14 +47,15 @@ impl Registry {
         self
     }
 
-    /// Registers an actix actor under the name used as `kind` in topologies. It is sent one frameset at a time,
-    /// the next after its response to the previous one; its `stopped` is called at the end. After the last
-    /// frameset it has one second to finish its work; timers, and its own address, do not delay the end any longer.
+    /// Registers an actix actor under the name used as `kind` in topologies. It handles [`FrameSet`](crate::FrameSet) or
+    /// [`Match`](crate::Match), which needs `match` in its topology, and is sent one at a time, the next after its
+    /// response to the previous one; its `stopped` is called at the end. After the last one it has one second to finish its work; timers, and its own address, do not delay the end any longer.
     #[must_use]
-    pub fn with_actor<O, A, F>(mut self, kind: &str, build: F) -> Self
+    pub fn with_actor<O, A, F, I>(mut self, kind: &str, build: F) -> Self
     where
         O: DeserializeOwned + JsonSchema + 'static,
-        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        I: Input + ActorInput,
+        A: InputActor<I>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.add_actor(kind, build);

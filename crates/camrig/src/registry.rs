@@ -11,16 +11,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
 use camrig_frame::{CameraInfo, StreamInfo};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-use crate::calling::{self, Instance};
+use crate::calling::{self, ActorInput, InputActor, Instance};
 use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
-use crate::frameset::FrameSet;
 use crate::inputs::Inputs;
 use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Declared, Input, Processor, ProcessorError};
@@ -53,17 +51,18 @@ impl Registry {
         self.demo
     }
 
-    pub(crate) fn add_actor<O, A, F>(&mut self, kind: &str, build: F)
+    pub(crate) fn add_actor<O, A, F, I>(&mut self, kind: &str, build: F)
     where
         O: DeserializeOwned + JsonSchema + 'static,
-        A: Actor<Context = Context<A>> + Handler<FrameSet>,
+        I: Input + ActorInput,
+        A: InputActor<I>,
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.add_kind(
             kind,
-            false,
+            I::MATCHED,
             |_| Ok(None),
-            move |options, output, inputs| calling::start_actor(build(options, output)?, inputs),
+            move |options, output, inputs| calling::start_actor::<A, I>(build(options, output)?, inputs),
         );
     }
 

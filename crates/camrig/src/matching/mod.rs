@@ -64,6 +64,7 @@ pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;
 use self::timeline::{Check, Timeline};
 use self::window::{Decision, Item, LaneRules, Rules, Window};
+use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 
 /// A camera that stamps by another clock for longer, by its frame rate, keeps it: the library that maps a camera's clock
@@ -114,6 +115,11 @@ impl Match {
     pub(crate) fn into_framesets(self) -> Vec<FrameSet> {
         self.framesets
     }
+}
+
+/// An actor that handles matches responds when it is ready for the next one; an error fails the actor.
+impl actix::Message for Match {
+    type Result = Result<(), ProcessorError>;
 }
 
 /// Why framesets cannot be matched.

@@ -74,6 +74,7 @@ fn same_in_every_placement() {
     let all = "['left', 'right', 'top']";
     let topology = CAMERAS.to_owned()
         + &processor("whole", "fuse", "main", all, "")
+        + &processor("actor", "fuse-actor", "actor", all, "")
         + &processor("partial", "fuse", "top", all, ", missing = 'partial', queue = 3")
         + &processor("together", "match", "together", all, "")
         + &processor("again", "fuse", "main", "['together']", "")
@@ -89,6 +90,7 @@ fn same_in_every_placement() {
     // Each of about 400 framesets of the slow camera has a partner, unless one was lost.
     let whole = said(&expected, "whole");
     assert_eq!(said(&expected, "again"), whole);
+    assert_eq!(said(&expected, "actor"), whole);
     let matches = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
     assert!((150..=200).contains(&matches(whole)), "{expected:#?}");
     assert!(matches(said(&expected, "partial")) > matches(whole), "{expected:#?}");

@@ -57,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         .processor("check-mosaic", |_: NoOptions| Ok(CheckMosaic::default()))
         .processor("pass-on", |_: NoOptions| Ok(Forward))
         .processor("fuse", |_: NoOptions| Ok(Fuse::default()))
+        .actor("fuse-actor", |_: NoOptions, output| Ok(FuseActor { fuse: Fuse::default(), output }))
         .processor("faulty", |fault: Fault| {
             fault.occur(At::Constructor)?;
             Ok(Faulty { fault, framesets: 0 })
@@ -400,6 +401,28 @@ impl Processor<Match> for Fuse {
         let (name, matches, complete) = (output.name(), self.matches, self.complete);
         println!("{name}: {matches} matches, {complete} complete, digest {:016x}", self.digest);
         Ok(())
+    }
+}
+
+/// [`Fuse`] as an actix actor.
+struct FuseActor {
+    fuse: Fuse,
+    output: ProcessorOutput,
+}
+
+impl Actor for FuseActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.fuse.finish(&mut self.output).unwrap();
+    }
+}
+
+impl Handler<Match> for FuseActor {
+    type Result = Result<(), ProcessorError>;
+
+    fn handle(&mut self, matched: Match, _: &mut Self::Context) -> Self::Result {
+        self.fuse.process(&matched, &mut self.output)
     }
 }
 
