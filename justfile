@@ -45,6 +45,10 @@ list:
 sdk:
     python3 crates/camrig-realsense/sdk/install.py
 
+# Write a recording of a software camera, which plays like that of a real one: `just bag recording.bag --framesets 90`
+bag file *args:
+    cargo run --release -p camrig-realsense --features librealsense --example write-bag -- {{ file }} {{ args }}
+
 # Run the tests that do not need librealsense
 test:
     cargo test

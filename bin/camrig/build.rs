@@ -1,8 +1,21 @@
-//! Hides the symbols of the C libraries that are linked into this program.
+//! Links the program with its C libraries: their symbols are hidden, and a librealsense outside of the system's folders
+//! is found when the program starts.
 
 fn main() {
     // librealsense contains an LZ4 of its own. Without this option the LZ4 of camrig's recordings would replace it when
     // the library is loaded, and no compressed `.bag` could be read.
     println!("cargo:rustc-link-arg-bins=-Wl,--exclude-libs,ALL");
     println!("cargo:rerun-if-changed=build.rs");
+    #[cfg(feature = "realsense")]
+    find_librealsense_at_run_time();
+}
+
+/// Writes the folder of a librealsense such as that of `just sdk` into the program. `LD_LIBRARY_PATH` goes before it.
+#[cfg(feature = "realsense")]
+fn find_librealsense_at_run_time() {
+    // realsense-sys reports the error if there is none. pkg-config names no folder that the system searches itself.
+    let Ok(library) = pkg_config::Config::new().cargo_metadata(false).probe("realsense2") else { return };
+    for folder in library.link_paths.iter().filter_map(|folder| folder.canonicalize().ok()) {
+        println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{}", folder.display());
+    }
 }

@@ -403,6 +403,63 @@ fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
     }
 }
 
+/// Cargo and `just` set `LD_LIBRARY_PATH`, a user's shell does not.
+#[test]
+fn the_program_finds_the_library_without_an_environment() {
+    let list = Command::new(env!("CARGO_BIN_EXE_camrig")).arg("list").env_clear().output().unwrap();
+    assert_eq!((list.status.code(), text(&list.stderr)), (Some(0), ""));
+}
+
+/// Returns the examples that need librealsense.
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/topologies");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| fs::read_to_string(file).unwrap().contains("\"realsense\""));
+    files.sort();
+    files
+}
+
+#[test]
+fn the_example_with_a_recording_plays_any() {
+    let folder = Folder::new("recorded");
+    let example = examples().into_iter().find(|file| file.ends_with("recorded.toml")).unwrap();
+    let play = |framesets: u64| {
+        let run = camrig(&folder, &["run", example.to_str().unwrap(), "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""));
+        let all = (framesets, framesets, 0);
+        let expected = [("recorded -> digest".to_owned(), all), ("recorded -> stats".to_owned(), all)];
+        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+    };
+    for more in [&["--infrared"][..], &["--model", "d435i"], &["--depth-only"]] {
+        write_bag_of(&folder, "recording.bag", 5, more);
+        play(5);
+    }
+    let Some(recordings) = recordings() else { return };
+    for (name, framesets) in
+        [("d435_640x480_one_frameset.bag", 3), ("d435_640x480_streams_do_not_overlap.bag", 11)]
+    {
+        fs::copy(recordings.join(name), folder.0.join("recording.bag")).unwrap();
+        play(framesets);
+    }
+}
+
+/// No camera is attached to a machine that tests: each is named as missing, which is the last check before the start.
+#[test]
+fn the_examples_with_live_cameras_miss_nothing_but_them() {
+    let folder = Folder::new("examples");
+    let live: Vec<_> = examples().into_iter().filter(|file| !file.ends_with("recorded.toml")).collect();
+    assert!(live.len() >= 3, "{live:?}");
+    for file in live {
+        let cameras = fs::read_to_string(&file).unwrap().matches("driver = \"realsense\"").count();
+        let run = camrig(&folder, &["run", file.to_str().unwrap()]);
+        let stderr = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(69), "{stderr}");
+        let missing = stderr.lines().filter(|line| line.ends_with("is connected; connected: none")).count();
+        assert_eq!(missing, stderr.matches("error: ").count(), "{stderr}");
+        assert!(missing >= cameras.max(2), "{stderr}");
+    }
+}
+
 /// The driver's demand is the same as in builds without librealsense.
 #[test]
 fn a_plan_depends_on_options_only() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 use camrig::frame::Stream;
+use json_strip_comments::strip_comments_in_place;
 
 use crate::names::list;
 use crate::profiles::Candidate;
@@ -19,6 +20,9 @@ use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 
 /// Maximum size of a preset, in bytes. Presets have some kilobytes.
 const PRESET_BYTES_MAX: u64 = 1 << 20;
+
+/// The mark that some editors write in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Maximum number of named values that are read.
 const NAMED_VALUES_MAX: usize = 64;
@@ -180,7 +184,8 @@ fn why_not(model: &str, option: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads a preset, which has to be JSON.
+/// Reads a preset, which has to be JSON. Comments, trailing commas and a byte-order mark, which librealsense refuses, are
+/// removed.
 fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
     let name = path.display();
     let error = |fact: String| DriverError::new(format!("preset `{name}` {fact}"));
@@ -195,7 +200,33 @@ fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
     if json.len() as u64 > PRESET_BYTES_MAX {
         return Err(error(format!("is larger than {} KiB", PRESET_BYTES_MAX >> 10)));
     }
+    if let Some(rest) = json.strip_prefix(BYTE_ORDER_MARK) {
+        json = rest.to_owned();
+    }
+    strip_comments_in_place(&mut json).map_err(|_| error("has a `/` that begins no comment".to_owned()))?;
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&json)
         .map_err(|fault| error(format!("is no JSON as realsense-viewer exports it: {fault}")))?;
     Ok((path.to_owned(), json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Scratch;
+
+    #[test]
+    fn a_preset_may_have_a_byte_order_mark_and_comments() {
+        let file = Scratch::new("commented.json");
+        let read = |text: &str| {
+            std::fs::write(&file.0, text).unwrap();
+            read_preset(&file.0).map(|(_, json)| json).map_err(|error| error.to_string())
+        };
+        let json =
+            read("\u{feff}{ // of the viewer\n\"url\": \"http://a#b\", /* two */ \"b\": \"2\", }\n# end\n")
+                .unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json, serde_json::json!({ "url": "http://a#b", "b": "2" }));
+        let slash = read("{ \"a\": / }").unwrap_err();
+        assert!(slash.ends_with("has a `/` that begins no comment"), "{slash}");
+    }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_values;
 mod commands;
+mod examples;
 mod plan;
 mod points;
 mod program;

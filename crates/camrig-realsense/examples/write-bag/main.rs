@@ -28,6 +28,9 @@ struct Arguments {
     /// Add a Y8 image of the left infrared stream to each pair.
     #[arg(long)]
     infrared: bool,
+    /// Leave color out.
+    #[arg(long)]
+    depth_only: bool,
     /// The camera's model: a D405 has depth in 0.1 mm, a D435 in 1 mm; a D435i has motion sensors, an accelerometer at
     /// 100 Hz and a gyroscope at 200 Hz.
     #[arg(long, value_enum, default_value_t = Model::D405)]
@@ -45,7 +48,8 @@ enum Model {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate, infrared, model, wall_meters } = Arguments::parse();
+    let Arguments { out, framesets, size, rate, infrared, depth_only, model, wall_meters } =
+        Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
         identity: match model {
@@ -71,7 +75,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             camera.feel_until(number);
             camera.see_depth(number);
             camera.see_infrared(number);
-            camera.see_color(number);
+            if !depth_only {
+                camera.see_color(number);
+            }
         }
     });
     Ok(())

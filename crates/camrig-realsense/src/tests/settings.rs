@@ -187,10 +187,10 @@ fn a_preset_is_read_before_anything_is_set() {
             .replace(&path.to_string(), "FILE")
     };
     assert_eq!(preset(), "preset `FILE` does not exist");
-    std::fs::write(&file.0, "{ \"device\": {}, }").unwrap();
+    std::fs::write(&file.0, "{ \"device\": {} ").unwrap();
     assert_eq!(
         preset(),
-        "preset `FILE` is no JSON as realsense-viewer exports it: trailing comma at line 1 column 17"
+        "preset `FILE` is no JSON as realsense-viewer exports it: EOF while parsing an object at line 1 column 15"
     );
     std::fs::write(&file.0, "[1]").unwrap();
     assert_eq!(
