@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use camrig_ipc::handshake::Handshake;
 use camrig_ipc::{Receiver, Sender, channel};
 use nix::sys::signal::Signal;
+use procfs::process::Process;
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::control::{ActorEvent, Setup, WorkerCommand};
@@ -23,8 +25,49 @@ pub(crate) enum WorkerEvent {
     Hello(Sender<WorkerCommand>),
     /// An event of one of its actors.
     Actor(ActorEvent),
+    /// It has closed its channels: it ends, or has ended.
+    Closed,
     /// The worker ended for this reason; always the last event.
     Exited(String),
+}
+
+/// A process that was not reaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreaped {
+    /// Whether it has ended, so that it holds no device and no memory.
+    pub(crate) has_ended: bool,
+    /// The reason why it was not reaped.
+    pub(crate) reason: String,
+}
+
+impl Unreaped {
+    /// Looks at the process with this ID.
+    fn of(pid: u32) -> Self {
+        let process = i32::try_from(pid).ok().and_then(|pid| Process::new(pid).ok());
+        let Some(status) = process.as_ref().and_then(|process| process.status().ok()) else {
+            return Self { has_ended: true, reason: "it is gone".to_owned() };
+        };
+        // The first thread is a zombie as long as others run.
+        let has_ended = status.state.starts_with('Z') && status.threads <= 1;
+        let mut threads = process.iter().filter_map(|process| process.tasks().ok()).flatten().flatten();
+        let reason = if status.tracerpid != 0 {
+            traced_by(status.tracerpid)
+        } else if threads.any(|thread| thread.stat().is_ok_and(|stat| stat.state == 'D')) {
+            "it is in uninterruptible sleep in the kernel".to_owned()
+        } else {
+            "the kernel gives no reason".to_owned()
+        };
+        Self { has_ended, reason }
+    }
+}
+
+/// Names the process of a tracing thread.
+fn traced_by(thread: i32) -> String {
+    let process = Process::new(thread).and_then(|thread| Process::new(thread.status()?.tgid));
+    match process.and_then(|process| process.stat()) {
+        Ok(stat) => format!("process {} (`{}`) traces it", stat.pid, stat.comm),
+        Err(_) => format!("process {thread} traces it"),
+    }
 }
 
 /// A process started by the supervisor.
@@ -39,11 +82,12 @@ pub(crate) struct Worker {
 const ORDERS: usize = 64;
 
 impl Worker {
-    /// Starts a worker called `process`, by `program` or else by this executable; its messages are sent to `events`.
+    /// Starts a worker called `process`, by `program` or else by this executable; its messages are sent to `events`,
+    /// with its process ID.
     ///
     /// # Errors
     /// If the process cannot be created.
-    pub(crate) fn start<E: From<(ProcessId, WorkerEvent)> + Send + 'static>(
+    pub(crate) fn start<E: From<(ProcessId, u32, WorkerEvent)> + Send + 'static>(
         id: ProcessId,
         process: &str,
         program: Option<&ProcessCommand>,
@@ -63,11 +107,13 @@ impl Worker {
         let (watched, process) = (Arc::clone(&child), process.to_owned());
         std::thread::Builder::new().name(process.clone()).spawn(move || {
             // If `tell` fails, there is no receiver: the supervisor is ending.
-            let tell = |event| events.send(E::from((id, event))).is_ok();
+            let tell = |event| events.send(E::from((id, pid, event))).is_ok();
             let met = handshake.greet(greeting).map(|_lifeline| {
                 let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
             });
             let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
+            tell(WorkerEvent::Closed);
+            wait_for_end(pid);
             let status = lock(&watched).wait();
             tell(WorkerEvent::Exited(match unmet {
                 // Otherwise its exit status shows how it ended.
@@ -132,6 +178,19 @@ impl Worker {
         Some(format!("{signal}{}", signal_name(signal)))
     }
 
+    /// Returns whether it has ended; it may not have been reaped.
+    pub(crate) fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pid = Pid::from_raw(self.pid as i32).map(WaitId::Pid);
+        // An error means that it was reaped.
+        pid.is_none_or(|pid| !matches!(waitid(pid, options), Ok(None)))
+    }
+
+    /// Returns why it cannot be reaped, if it has ended or was killed.
+    pub(crate) fn unreaped(&self) -> Unreaped {
+        Unreaped::of(self.pid)
+    }
+
     /// Kills the process.
     pub(crate) fn kill(&self) {
         // Only fails if it has already ended.
@@ -157,6 +216,14 @@ fn command(process: &str, program: Option<&ProcessCommand>) -> Command {
     // The running executable, even if its file was replaced; name and arguments are for `ps`.
     command.arg0(std::env::args_os().next().unwrap_or_default()).args(["worker", process]);
     command
+}
+
+/// Waits until a child process can be reaped, without the lock that a kill takes: while it is traced, or in
+/// uninterruptible sleep, that can be never.
+fn wait_for_end(pid: u32) {
+    let Some(pid) = Pid::from_raw(pid as i32) else { return };
+    // An error means that it cannot be waited for, which reaping it reports.
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
 }
 
 /// Names the program, unless it is this executable.

@@ -53,14 +53,15 @@ enum Message {
     Status(SyncSender<RigStatus>),
     /// From an actor of this process.
     Actor(ActorEvent),
-    Worker(ProcessId, WorkerEvent),
+    /// From the worker with this process ID.
+    Worker(ProcessId, u32, WorkerEvent),
     Stop,
     Interrupt,
 }
 
-impl From<(ProcessId, WorkerEvent)> for Message {
-    fn from((process, event): (ProcessId, WorkerEvent)) -> Self {
-        Self::Worker(process, event)
+impl From<(ProcessId, u32, WorkerEvent)> for Message {
+    fn from((process, pid, event): (ProcessId, u32, WorkerEvent)) -> Self {
+        Self::Worker(process, pid, event)
     }
 }
 

@@ -183,14 +183,38 @@ impl Shell {
             // The requesting thread may have ended.
             Message::Status(answer) => drop(answer.try_send(self.status())),
             Message::Actor(event) => self.decide(actor_event(ProcessId::MAIN, event)),
-            Message::Worker(process, WorkerEvent::Actor(event)) => self.decide(actor_event(process, event)),
-            Message::Worker(process, WorkerEvent::Hello(orders)) => self.connect(process, orders),
-            Message::Worker(process, WorkerEvent::Exited(how)) => {
+            Message::Worker(process, pid, event) if self.has_worker(process, pid) => {
+                self.take_from_worker(process, event);
+            }
+            // It ended late, after the process was given up.
+            Message::Worker(..) => {}
+            Message::Stop => self.decide(Event::Stop),
+            Message::Interrupt => self.decide(Event::Interrupt),
+        }
+    }
+
+    /// Returns whether `pid` is the worker that currently is this process.
+    fn has_worker(&self, process: ProcessId, pid: u32) -> bool {
+        self.processes[process.index()].worker.as_ref().is_some_and(|worker| worker.pid() == pid)
+    }
+
+    fn take_from_worker(&mut self, process: ProcessId, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Actor(event) => self.decide(actor_event(process, event)),
+            WorkerEvent::Hello(orders) => self.connect(process, orders),
+            WorkerEvent::Closed => self.decide(Event::Closed(process)),
+            WorkerEvent::Exited(how) => {
                 let fault = self.process_mut(process).fault.take();
                 self.decide(Event::Exited(process, fault.unwrap_or(how)));
             }
-            Message::Stop => self.decide(Event::Stop),
-            Message::Interrupt => self.decide(Event::Interrupt),
+        }
+    }
+
+    /// Looks why a process has not been reaped.
+    fn inspect(&mut self, process: ProcessId) {
+        if let Some(worker) = &self.processes[process.index()].worker {
+            let unreaped = worker.unreaped();
+            self.decide(Event::Unreaped(process, unreaped));
         }
     }
 
@@ -219,6 +243,7 @@ impl Shell {
             Command::Release(process) => self.release(process),
             Command::Exit(process) => self.tell(process, WorkerCommand::Exit),
             Command::Kill(process) => self.kill(process),
+            Command::Inspect(process) => self.inspect(process),
             Command::SetState(id, state) => {
                 self.wiring.actor_counters[id.index()].set_state(state as u32);
             }
@@ -358,6 +383,7 @@ impl Shell {
         gone.worker = None;
         gone.connected = None;
         gone.stopped_by = None;
+        gone.fault = None;
         gone.spent_seconds = gone.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             let [from, to] = self.topology.ends(spec);
@@ -415,6 +441,8 @@ impl Shell {
             let stopped_by = worker.stopped_by();
             match (&process.stopped_by, &stopped_by) {
                 (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
+                // A stopped process that was killed does not go on.
+                (Some(_), None) if worker.has_ended() => {}
                 (Some(_), None) => log::warn!("process `{name}` goes on"),
                 _ => {}
             }

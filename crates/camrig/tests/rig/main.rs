@@ -24,6 +24,7 @@ mod program;
 mod recovery;
 mod scale;
 mod soak;
+mod traced;
 mod unknown_peers;
 
 use std::alloc::System;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     load::add_to(&mut trials);
     unknown_peers::add_to(&mut trials);
     corrupt_memory::add_to(&mut trials);
+    traced::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

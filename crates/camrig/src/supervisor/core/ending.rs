@@ -1,15 +1,9 @@
 //! The end of a run: every worker process exits, by itself after all its actors have finished, otherwise by force.
 
-use std::time::{Duration, Instant};
-
 use camrig_status::ActorState as State;
 
 use super::{Command, Core, Event, Phase, ProcessState};
 use crate::ids::ProcessId;
-
-/// Time limit for the exit of a worker whose actors have ended, and for the end of a killed one before it is killed
-/// again.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Ends every process.
@@ -18,25 +12,27 @@ impl Core {
         for process in self.workers() {
             let forced = self.actors_of(process).any(|id| self.actor(id).state != State::Finished);
             let forced = forced || self.interrupted || !self.is_up(process);
-            self.commands.push(if forced { Command::Kill(process) } else { Command::Exit(process) });
+            if forced {
+                self.kill(process);
+            } else {
+                self.commands.push(Command::Exit(process));
+                self.expect_end(process);
+            }
         }
         self.ended_at = Some(self.now);
-        self.phase = Phase::Ending { deadline: self.now + EXIT_TIMEOUT };
+        self.phase = Phase::Ending;
         self.end_when_all_are_gone();
     }
 
-    pub(super) fn on_ending(&mut self, event: &Event, deadline: Instant) {
-        match *event {
-            Event::Exited(process, _) if self.release(process) => self.end_when_all_are_gone(),
+    pub(super) fn on_ending(&mut self, event: Event) {
+        match event {
+            Event::Exited(process, _) => self.note_end(process),
             Event::NotStarted(process, _) if self.process(process) == Some(ProcessState::Starting) => {
-                self.release(process);
-                self.end_when_all_are_gone();
+                self.note_end(process);
             }
-            Event::Interrupt => self.kill_the_rest(),
-            Event::Observed(_) if self.now >= deadline => {
-                self.kill_the_rest();
-                self.phase = Phase::Ending { deadline: self.now + EXIT_TIMEOUT };
-            }
+            Event::Interrupt => self.workers().into_iter().for_each(|process| self.kill(process)),
+            Event::Observed(_) => self.look_at_leaving(),
+            Event::Unreaped(process, unreaped) => self.on_unreaped(process, unreaped),
             _ => {}
         }
     }
@@ -48,13 +44,16 @@ impl Core {
             return false;
         }
         self.processes[process.index()] = ProcessState::Down;
+        self.leaving.remove(&process);
         self.commands.push(Command::Release(process));
         true
     }
 
-    fn kill_the_rest(&mut self) {
-        let workers = self.workers();
-        self.commands.extend(workers.into_iter().map(Command::Kill));
+    /// Notes that a worker process has ended, or is given up, while all have to end.
+    pub(super) fn note_end(&mut self, process: ProcessId) {
+        if self.release(process) {
+            self.end_when_all_are_gone();
+        }
     }
 
     fn end_when_all_are_gone(&mut self) {

@@ -150,7 +150,7 @@ impl Core {
         let process = self.process_of(id);
         let alone = self.process(process) != Some(ProcessState::Down) && self.lives_alone(id);
         if alone {
-            self.commands.push(Command::Kill(process));
+            self.kill(process);
         }
         alone
     }

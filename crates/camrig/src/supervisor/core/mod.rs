@@ -11,9 +11,11 @@
 //! * `recovery`: failures, ends of processes, and their consequences
 //! * `health`: actors that make no progress without failing
 //! * `ending`: the end of all processes
+//! * `leaving`: processes that have to end, and do not
 
 mod ending;
 mod health;
+mod leaving;
 mod notice;
 mod policy;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use camrig_status::ActorState as State;
 
 use self::health::Watch;
+use self::leaving::Leaving;
 pub(super) use self::notice::Notice;
 use self::policy::Ladder;
 use super::RunLimits;
@@ -34,6 +37,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 use crate::topology::{RestartPolicy, Role, Topology};
+use crate::workers::Unreaped;
 
 /// Maximum time between two observations.
 const TICK: Duration = Duration::from_millis(100);
@@ -96,6 +100,10 @@ pub(super) enum Event {
     NotStarted(ProcessId, String),
     /// A worker process ended, with this description.
     Exited(ProcessId, String),
+    /// A worker process has closed its channels: it ends.
+    Closed(ProcessId),
+    /// A worker process that had to end was not reaped; answers [`Command::Inspect`].
+    Unreaped(ProcessId, Unreaped),
     /// Stop in order.
     Stop,
     /// Stop in order; if that was already requested, end immediately.
@@ -147,6 +155,8 @@ pub(super) enum Command {
     Exit(ProcessId),
     /// Kill a process.
     Kill(ProcessId),
+    /// Find out why a process that had to end was not reaped.
+    Inspect(ProcessId),
     /// Show the new state of an actor.
     SetState(ActorId, State),
     /// Increment the restart count of an actor.
@@ -162,8 +172,8 @@ pub(super) enum Command {
 enum Phase {
     /// Some actors have not ended.
     Active,
-    /// Processes end; those still running at the deadline are killed.
-    Ending { deadline: Instant },
+    /// Processes end.
+    Ending,
     /// All worker processes have ended.
     Over,
 }
@@ -207,6 +217,8 @@ pub(super) struct Core {
     setup: Setup,
     actors: Vec<Actor>,
     processes: Vec<ProcessState>,
+    /// The processes that have to end.
+    leaving: BTreeMap<ProcessId, Leaving>,
     observed: Observation,
     phase: Phase,
     /// Time of the current event.
@@ -238,6 +250,7 @@ impl Core {
         Self {
             actors: setup.actors.iter().map(actor).collect(),
             processes: vec![ProcessState::Down; setup.processes.len()],
+            leaving: BTreeMap::new(),
             observed: Observation {
                 actors: vec![Activity::default(); setup.actors.len()],
                 ..Observation::default()
@@ -270,7 +283,7 @@ impl Core {
         self.now = now;
         match self.phase {
             Phase::Active => self.on_active(event),
-            Phase::Ending { deadline } => self.on_ending(&event, deadline),
+            Phase::Ending => self.on_ending(event),
             Phase::Over => {}
         }
         if self.phase == Phase::Active && (self.interrupted || self.actors.iter().all(Actor::has_ended)) {
@@ -305,10 +318,13 @@ impl Core {
             Event::NotStarted(process, error) => {
                 if self.process(process) == Some(ProcessState::Starting) {
                     self.processes[process.index()] = ProcessState::Down;
+                    self.leaving.remove(&process);
                     self.fail_process(process, &format!("cannot be started: {error}"));
                 }
             }
             Event::Exited(process, how) => self.on_exited(process, &how),
+            Event::Closed(process) => self.expect_end(process),
+            Event::Unreaped(process, unreaped) => self.on_unreaped(process, unreaped),
             Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
             Event::Stop | Event::Interrupt => self.stop_as_asked(),
             Event::Abandon { started } => {
@@ -333,6 +349,7 @@ impl Core {
             self.stop_as_asked();
         }
         self.look_at_drain();
+        self.look_at_leaving();
     }
 
     /// Returns the maximum time until the next observation.

@@ -6,7 +6,7 @@ use log::Level;
 
 use super::policy::Decision;
 use super::{ActorSetup, Setup};
-use crate::ids::ActorId;
+use crate::ids::{ActorId, ProcessId};
 
 /// A log message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub(in crate::supervisor) enum Notice {
         decision: Decision,
     },
     RunsAgain(ActorId),
+    /// A process was killed and has not ended.
+    DoesNotEnd {
+        process: ProcessId,
+        reason: String,
+        ending: bool,
+    },
     /// A camera is stalled.
     DeliversNothing {
         actor: ActorId,
@@ -36,7 +42,7 @@ pub(in crate::supervisor) enum Notice {
 impl Notice {
     pub(in crate::supervisor) fn level(&self) -> Level {
         match self {
-            Self::RunsAgain(_) | Self::DeliversNothing { .. } => Level::Warn,
+            Self::RunsAgain(_) | Self::DeliversNothing { .. } | Self::DoesNotEnd { .. } => Level::Warn,
             Self::Failed { .. } | Self::DoesNotReact(_) | Self::DoesNotReturn { .. } => Level::Error,
         }
     }
@@ -66,6 +72,11 @@ impl Notice {
                         format!("{subject} failed for good: {message}; {reason}")
                     }
                 }
+            }
+            Self::DoesNotEnd { process, reason, ending } => {
+                let name = &setup.processes[process.index()];
+                let rest = if *ending { "the rig ends without it" } else { "its actors wait for its end" };
+                format!("process `{name}` was killed and has not ended: {reason}; {rest}")
             }
             Self::RunsAgain(actor) => format!("{} is running again", subject(*actor)),
             Self::DeliversNothing { actor, timeout } => {
@@ -97,7 +108,6 @@ fn subject(setup: &Setup, actor: ActorId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ProcessId;
     use crate::supervisor::RunLimits;
     use crate::topology::RestartPolicy;
 

@@ -2,8 +2,8 @@
 //!
 //! A model of processes and actors executes every command, and checks that it is valid: no actor has two instances, an
 //! actor that was given up gets no commands, restarts stay below their limit, cameras stop before processes end. At
-//! the end, depending on the test, the model either responds to commands, or only ends when killed. The run must end
-//! in both cases, with the correct reason.
+//! the end, depending on the test, the model either responds to commands, or only ends when killed, or its processes
+//! do not even end then. The run must end in each case, with the correct reason.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,12 @@ struct World {
     core: Core,
     now: Instant,
     processes: Vec<Process>,
+    /// The processes that end: they were killed, or obey a command.
     killed: BTreeSet<ProcessId>,
+    /// Those of them that were killed.
+    forced: BTreeSet<ProcessId>,
+    /// The processes whose inspection was not answered.
+    inspected: BTreeSet<ProcessId>,
     instances: Vec<Instance>,
     states: Vec<State>,
     /// Times at which restarts of each actor were decided.
@@ -70,6 +75,8 @@ impl World {
             now,
             processes: vec![Process::Down; processes],
             killed: BTreeSet::new(),
+            forced: BTreeSet::new(),
+            inspected: BTreeSet::new(),
             instances: vec![Instance::None; actors],
             states: vec![State::Starting; actors],
             restarts: vec![Vec::new(); actors],
@@ -172,6 +179,11 @@ impl World {
             Command::Kill(process) => {
                 assert_ne!(self.processes[process.index()], Process::Down);
                 self.killed.insert(process);
+                self.forced.insert(process);
+            }
+            Command::Inspect(process) => {
+                assert_ne!(self.processes[process.index()], Process::Down);
+                self.inspected.insert(process);
             }
             Command::SetState(id, state) => self.set_state(id, state),
             Command::CountRestart(id) => assert!(self.states[id.index()].is_between_instances()),
@@ -219,12 +231,29 @@ impl World {
 
     /// A process ends, and its actors with it.
     fn die(&mut self, process: ProcessId) {
+        self.set_down(process);
+        self.tell(Event::Exited(process, "was killed".to_owned()));
+    }
+
+    fn set_down(&mut self, process: ProcessId) {
         self.processes[process.index()] = Process::Down;
         self.killed.remove(&process);
+        self.forced.remove(&process);
+        self.inspected.remove(&process);
         for id in self.core.actors_of(process).collect::<Vec<_>>() {
             self.instances[id.index()] = Instance::None;
         }
-        self.tell(Event::Exited(process, "was killed".to_owned()));
+    }
+
+    /// Answers every inspection: the processes have ended, or do not end.
+    fn answer_inspections(&mut self, has_ended: bool) {
+        for process in std::mem::take(&mut self.inspected) {
+            let released = has_ended || self.ended && self.forced.contains(&process);
+            if released {
+                self.set_down(process);
+            }
+            self.tell(Event::Unreaped(process, Unreaped { has_ended, reason: "a debugger".to_owned() }));
+        }
     }
 
     /// Sends a report of an actor: a true one if its instance can send it, otherwise a misleading one.
@@ -270,8 +299,7 @@ impl World {
             },
             15 => match self.processes[process.index()] {
                 Process::Started if flag => {
-                    self.processes[process.index()] = Process::Down;
-                    self.killed.remove(&process);
+                    self.set_down(process);
                     self.tell(Event::NotStarted(process, "no memory".to_owned()));
                 }
                 Process::Started => {}
@@ -293,13 +321,16 @@ impl World {
                 self.mislead(Event::Ready(process, nobody));
             }
             18 => self.killed.clone().into_iter().for_each(|process| self.die(process)),
-            19 => self.tell(Event::Stop),
+            19 => self.answer_inspections(flag),
+            20 if process != ProcessId::MAIN => self.tell(Event::Closed(process)),
+            20 => self.mislead(Event::Closed(process)),
+            21 => self.tell(Event::Stop),
             _ => self.tell(Event::Interrupt),
         }
     }
 
-    /// Ends the run: the model sends the expected reports, or nothing at all.
-    fn end(&mut self, answers: bool) {
+    /// Ends the run: the model sends the expected reports, or nothing at all; its killed processes end, or do not.
+    fn end(&mut self, answers: bool, are_reaped: bool) {
         self.tell(Event::Stop);
         for _ in 0..OBSERVATIONS_MAX {
             if self.core.is_over() {
@@ -307,7 +338,11 @@ impl World {
             }
             self.now += STEP;
             self.observe(None, BTreeSet::new());
-            self.killed.clone().into_iter().for_each(|process| self.die(process));
+            if are_reaped {
+                self.killed.clone().into_iter().for_each(|process| self.die(process));
+            } else {
+                self.answer_inspections(false);
+            }
             for process in (0..self.processes.len()).map(ProcessId::new).filter(|_| answers) {
                 if self.processes[process.index()] == Process::Started {
                     self.tell(Event::Connected(process));
@@ -370,7 +405,7 @@ fn setups() -> impl Strategy<Value = Setup> {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     // The last kinds end a run and are therefore rare.
-    let kind = prop_oneof![40 => 0_u8..19, 1 => 19_u8..21];
+    let kind = prop_oneof![40 => 0_u8..21, 1 => 21_u8..23];
     let act = (kind, any::<usize>(), any::<bool>(), 0_u64..2_000);
     prop::collection::vec(
         act.prop_map(|(kind, place, flag, millis)| Act { kind, place, flag, millis }),
@@ -382,11 +417,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5_000) })]
 
     #[test]
-    fn every_run_ends_in_order(setup in setups(), acts in acts(), answers: bool) {
+    fn every_run_ends_in_order(setup in setups(), acts in acts(), answers: bool, are_reaped: bool) {
         let mut world = World::new(setup);
         for act in acts {
             world.act(act);
         }
-        world.end(answers);
+        world.end(answers, are_reaped);
     }
 }

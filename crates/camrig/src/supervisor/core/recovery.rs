@@ -62,7 +62,8 @@ impl Core {
     pub(super) fn give_up(&mut self, id: ActorId) {
         self.actor_mut(id).due = None;
         self.set_state(id, State::Failed);
-        self.commands.push(if self.is_up(self.process_of(id)) {
+        let process = self.process_of(id);
+        self.commands.push(if self.is_up(process) && !self.leaving.contains_key(&process) {
             Command::Actor(id, ActorCommand::GiveUp)
         } else {
             Command::EndLinks(id)
@@ -75,9 +76,13 @@ impl Core {
             return;
         }
         // Actors that were given up may have ended before they received the command.
+        self.end_links_of_ended_actors(process);
+        self.fail_process(process, how);
+    }
+
+    pub(super) fn end_links_of_ended_actors(&mut self, process: ProcessId) {
         let ended: Vec<_> = self.actors_of(process).filter(|&id| self.actor(id).has_ended()).collect();
         self.commands.extend(ended.into_iter().map(Command::EndLinks));
-        self.fail_process(process, how);
     }
 
     /// Fails every actor of a process that has ended.
