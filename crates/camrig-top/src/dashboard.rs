@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use camrig_status::RigStatus;
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
-use ratatui::widgets::{Cell, Row as TableRow, Table, TableState};
+use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
+use crate::columns::{self, shortened};
 use crate::row::{Mood, Row, title};
 
 /// The number of rates drawn per actor, newest last.
@@ -16,6 +17,24 @@ const RATES: usize = 24;
 
 /// The bars for rates, lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The columns of the table. The one without a name has bars.
+const HEADER: [&str; 13] = [
+    "ACTOR", "KIND", "PROCESS", "STATE", "FPS", "", "MADE", "LOST", "DROPPED", "P99 MS", "RESTARTS", "CPU %",
+    "MB",
+];
+
+/// The number of leading columns that hold text; the others are aligned to the right.
+const TEXT_COLUMNS: usize = 4;
+
+/// The columns that a narrow screen leaves out, first one first. The last two are state and rate.
+const OPTIONAL: [usize; 12] = [5, 1, 2, 12, 11, 6, 10, 9, 7, 8, 3, 4];
+
+/// The name of this screen, in front of the title.
+const NAME: &str = "camrig top  ";
+
+/// The maximum number of lines of the text below the table.
+const FOOT_LINES_MAX: u16 = 4;
 
 /// The content of the screen.
 #[derive(Default)]
@@ -52,37 +71,42 @@ impl Dashboard {
     }
 
     pub(crate) fn draw(&mut self, frame: &mut Frame<'_>) {
-        let rows = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)];
-        let [head, _, body, foot] = Layout::vertical(rows).areas(frame.area());
-        frame.render_widget(Line::from(vec!["camrig top  ".bold(), title(&self.status).into()]), head);
-        let header = [
-            "ACTOR", "KIND", "PROCESS", "STATE", "FPS", "", "MADE", "LOST", "DROPPED", "P99 MS", "RESTARTS",
-            "CPU %", "MB",
+        let width = usize::from(frame.area().width);
+        let foot_text = self.foot_line();
+        let rows = [
+            Constraint::Length(1),
+            Constraint::Length(1),
+            Constraint::Min(1),
+            Constraint::Length(lines_of(&foot_text, width)),
         ];
+        let [head, _, body, foot] = Layout::vertical(rows).areas(frame.area());
+        frame.render_widget(head_line(&self.status, width), head);
+        self.draw_table(frame, body);
+        frame.render_widget(Paragraph::new(foot_text).wrap(Wrap { trim: true }).dim(), foot);
+    }
+
+    fn draw_table(&mut self, frame: &mut Frame<'_>, area: Rect) {
         let rows: Vec<_> = Row::all(&self.status).into_iter().map(|row| self.cells(row)).collect();
-        let widths: Vec<_> = (0..header.len())
-            .map(|column| {
-                let cells = rows.iter().map(|row| row[column].0.chars().count());
-                Constraint::Length(cells.chain([header[column].len()]).max().unwrap_or(0) as u16)
-            })
-            .collect();
-        let right_from = 4;
-        let rows = rows.into_iter().map(|row| {
-            TableRow::new(row.into_iter().enumerate().map(|(column, (text, style))| {
-                let line = Line::from(text);
-                Cell::new(if column >= right_from { line.right_aligned() } else { line }).style(style)
+        let texts = rows.iter().map(|row| row.iter().map(|(text, _)| text.as_str()).collect());
+        let widths = columns::widths(std::iter::once(HEADER.to_vec()).chain(texts));
+        let (shown, first) = columns::fit(&widths, &OPTIONAL, usize::from(area.width));
+        let cell = |column: usize, text: &str| {
+            let line = Line::from(if column == 0 { shortened(text, first) } else { text.to_owned() });
+            Cell::new(if column >= TEXT_COLUMNS { line.right_aligned() } else { line })
+        };
+        let table_rows = rows.iter().map(|row| {
+            TableRow::new(shown.iter().map(|&column| {
+                let (text, style) = &row[column];
+                cell(column, text).style(*style)
             }))
         });
-        let header = header.into_iter().enumerate().map(|(column, text)| {
-            let line = Line::from(text);
-            Cell::new(if column >= right_from { line.right_aligned() } else { line })
-        });
-        let table = Table::new(rows, widths)
-            .header(TableRow::new(header).style(Style::new().dim()))
-            .column_spacing(2)
+        let header = TableRow::new(shown.iter().map(|&column| cell(column, HEADER[column])));
+        let lengths = shown.iter().map(|&column| if column == 0 { first } else { widths[column] });
+        let table = Table::new(table_rows, lengths.map(|width| Constraint::Length(width as u16)))
+            .header(header.style(Style::new().dim()))
+            .column_spacing(columns::GAP as u16)
             .row_highlight_style(Style::new().reversed());
-        frame.render_stateful_widget(table, body, &mut self.table);
-        frame.render_widget(Line::from(self.foot_line()).dim(), foot);
+        frame.render_stateful_widget(table, area, &mut self.table);
     }
 
     fn cells(&self, row: Row) -> [(String, Style); 13] {
@@ -123,6 +147,29 @@ impl Dashboard {
                 .to_owned(),
         }
     }
+}
+
+/// Returns the name of the screen and the title, or the title alone where both do not fit.
+fn head_line(status: &RigStatus, width: usize) -> Line<'static> {
+    let named = title(status, "", usize::MAX);
+    if NAME.len() + named.chars().count() <= width {
+        Line::from(vec![NAME.bold(), named.into()])
+    } else {
+        Line::from(title(status, "", width))
+    }
+}
+
+/// Returns the number of lines that a text takes when it is wrapped between words.
+fn lines_of(text: &str, width: usize) -> u16 {
+    let (mut lines, mut column) = (1, 0);
+    for word in text.split_whitespace().map(|word| word.chars().count()) {
+        if column > 0 && column + 1 + word > width {
+            (lines, column) = (lines + 1, word);
+        } else {
+            column += word + usize::from(column > 0);
+        }
+    }
+    lines.min(FOOT_LINES_MAX)
 }
 
 /// Returns one bar per rate, relative to the highest one, padded to [`RATES`] characters; a space for 0.
@@ -171,6 +218,85 @@ right  synthetic  right    waiting-for-device   0.0                            1
 view   view       right    running             30.0                      ████     -     -        6     2.3         0
 q quits, the rig keeps running; up and down select an actor and show its last error"
         );
+    }
+
+    #[test]
+    fn a_narrow_screen_leaves_out_columns_and_shows_every_digit_of_the_others() {
+        let mut dashboard = Dashboard::default();
+        dashboard.update(example());
+        for (width, expected) in [
+            (
+                80,
+                "\
+camrig top  demo, 1:02:03, 3 actors in 3 processes
+
+ACTOR  STATE                FPS  MADE  LOST  DROPPED  P99 MS  RESTARTS  CPU %
+left   running             30.0  1234     7        3     2.3         0     12
+right  waiting-for-device   0.0  1234     7        3     2.3         1     12
+view   running             30.0     -     -        6     2.3         0
+
+q quits, the rig keeps running; up and down select an actor and show its last
+error",
+            ),
+            (
+                60,
+                "\
+camrig top  demo, 1:02:03, 3 actors in 3 processes
+
+ACTOR  STATE                FPS  LOST  DROPPED  P99 MS
+left   running             30.0     7        3     2.3
+right  waiting-for-device   0.0     7        3     2.3
+view   running             30.0     -        6     2.3
+
+q quits, the rig keeps running; up and down select an actor
+and show its last error",
+            ),
+            (
+                40,
+                "\
+demo, 1:02:03, 3 actors in 3 processes
+
+ACTOR  STATE                FPS  DROPPED
+left   running             30.0        3
+right  waiting-for-device   0.0        3
+view   running             30.0        6
+
+q quits, the rig keeps running; up and
+down select an actor and show its last
+error",
+            ),
+            (
+                14,
+                "\
+demo, 1:02:03
+
+ACTOR   FPS
+left   30.0
+right   0.0
+view   30.0
+q quits, the
+rig keeps
+running; up
+and down",
+            ),
+        ] {
+            let height = expected.lines().count() as u16;
+            assert_eq!(screen(&mut dashboard, width, height), expected, "{width} columns");
+        }
+        // Numbers that grow leave less room for others.
+        let mut status = example();
+        status.actors[0].produced = 1_369_000_000;
+        status.actors[0].lost = 1_369_000_000;
+        dashboard.update(status);
+        for width in 1..=140 {
+            for line in screen(&mut dashboard, width, 8).lines().skip(2).take(4) {
+                for number in line.split_whitespace().filter(|word| word.starts_with(char::is_numeric)) {
+                    let whole =
+                        ["30.0", "0.0", "1369000000", "1234", "0", "1", "2.3", "3", "6", "7", "12", "15"];
+                    assert!(whole.contains(&number), "{width} columns: {line}");
+                }
+            }
+        }
     }
 
     #[test]

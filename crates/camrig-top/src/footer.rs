@@ -10,6 +10,7 @@ use camrig_status::RigStatus;
 use comfy_table::{CellAlignment, Table, presets};
 use rustix::termios::tcgetwinsize;
 
+use crate::columns::{self, shortened};
 use crate::row::{Mood, Row, title};
 
 /// The minimum number of terminal lines that are left to others.
@@ -21,11 +22,11 @@ const LINES_MIN: usize = 3;
 /// The columns of the table.
 const HEADER: [&str; 9] = ["actor", "process", "state", "fps", "dropped", "lost", "p99 ms", "cpu %", "MB"];
 
+/// The columns that a narrow terminal leaves out, first one first. The last two are state and rate.
+const OPTIONAL: [usize; 8] = [1, 8, 7, 6, 5, 4, 2, 3];
+
 /// The number of leading columns that hold text; the others hold numbers, aligned to the right.
 const TEXT_COLUMNS: usize = 3;
-
-/// The number of spaces between two columns.
-const COLUMN_GAP: u16 = 2;
 
 /// A table that is redrawn in place.
 #[derive(Debug, Default)]
@@ -99,38 +100,44 @@ fn lines(status: &RigStatus, width: usize, max_lines: usize) -> Vec<String> {
     }
     let moods: Vec<_> = rows.iter().map(Row::mood).collect();
     let more = if omitted > 0 { format!(", {omitted} more") } else { String::new() };
-    let title = paint("2", &cut(&format!("{}{more}", title(status)), width));
-    let table = table(rows);
+    let title = paint("2", &title(status, &more, width));
+    let table = table(rows, width);
     let rows = table.lines().enumerate().map(|(index, line)| {
-        let line = cut(line, width);
+        let line = line.trim_end();
         match index.checked_sub(1).map(|index| moods[index]) {
-            None => paint("2", &line),
-            Some(Mood::Fine) => line,
-            Some(Mood::Waiting) => paint("33", &line),
-            Some(Mood::Bad) => paint("31", &line),
+            None => paint("2", line),
+            Some(Mood::Fine) => line.to_owned(),
+            Some(Mood::Waiting) => paint("33", line),
+            Some(Mood::Bad) => paint("31", line),
         }
     });
     std::iter::once(title).chain(rows).collect()
 }
 
-/// Returns a header and one line per row, in aligned columns.
-fn table(rows: Vec<Row>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
-    table.add_rows(rows.into_iter().map(|row| {
+/// Returns a header and one line per row, in the aligned columns that fit `width`.
+fn table(rows: Vec<Row>, width: usize) -> String {
+    let header = HEADER.map(str::to_owned);
+    let rows = rows.into_iter().map(|row| {
         let (state, rate) = (row.state.to_string(), format!("{:.1}", row.rate_hz));
         [row.name, row.process, state, rate, row.dropped, row.lost, row.latency, row.cpu, row.memory]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    let widths = columns::widths(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
+    let (shown, first) = columns::fit(&widths, &OPTIONAL, width);
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.add_rows(rows.iter().map(|row| {
+        let text = |&column: &usize| {
+            if column == 0 { shortened(&row[column], first) } else { row[column].clone() }
+        };
+        shown.iter().map(text).collect::<Vec<_>>()
     }));
-    for (index, column) in table.column_iter_mut().enumerate() {
+    for (column, &index) in table.column_iter_mut().zip(&shown) {
         let alignment = if index < TEXT_COLUMNS { CellAlignment::Left } else { CellAlignment::Right };
         column.set_cell_alignment(alignment);
-        column.set_padding(if index == 0 { (0, 0) } else { (COLUMN_GAP, 0) });
+        column.set_padding(if index == 0 { (0, 0) } else { (columns::GAP as u16, 0) });
     }
     table.trim_fmt()
-}
-
-fn cut(line: &str, width: usize) -> String {
-    line.chars().take(width).collect::<String>().trim_end().to_owned()
 }
 
 fn paint(color: &str, line: &str) -> String {
@@ -155,12 +162,16 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines(&example(), 24, 3),
+            lines(&example(), 40, 3),
             [
-                "\x1b[2mdemo, 1:02:03, 3 actors\x1b[0m",
-                "\x1b[2mactor  process  state\x1b[0m",
-                "\x1b[31mright  right    waiting-\x1b[0m",
+                "\x1b[2mdemo, 1:02:03, 3 actors, 2 more\x1b[0m",
+                "\x1b[2mactor  state               fps  dropped\x1b[0m",
+                "\x1b[31mright  waiting-for-device  0.0        3\x1b[0m",
             ]
+        );
+        assert_eq!(
+            lines(&example(), 24, 3),
+            ["\x1b[2mdemo, 1:02:03, 2 more\x1b[0m", "\x1b[2mactor  fps\x1b[0m", "\x1b[31mright  0.0\x1b[0m",]
         );
         assert!(lines(&example(), 80, 2).is_empty());
     }

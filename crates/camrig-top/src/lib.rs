@@ -1,6 +1,7 @@
 //! The status of a rig on a terminal: the screen of `camrig top`, and the table below a run.
 //!
 //! * `row`: one actor as words and numbers
+//! * `columns`: the columns that fit a terminal's width
 //! * `dashboard`: a screen of rows, with the history of each rate
 //! * `screen`: shows the dashboard on a terminal and handles keys
 //! * `footer`: a table in the last lines of a terminal, below other output
@@ -8,6 +9,7 @@
 //! It draws a [`RigStatus`](camrig_status::RigStatus) and does not know where that comes from.
 #![forbid(unsafe_code)]
 
+mod columns;
 mod dashboard;
 mod footer;
 mod row;

@@ -2,6 +2,8 @@
 
 use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus};
 
+use crate::columns::shortened;
+
 /// An actor as tables show it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Row {
@@ -85,8 +87,8 @@ fn no_number() -> String {
     "-".to_owned()
 }
 
-/// Returns `demo, 1:02:03, 7 actors in 8 processes`.
-pub(crate) fn title(status: &RigStatus) -> String {
+/// Returns `demo, 1:02:03, 7 actors in 8 processes` followed by `more`, with as many of these parts as fit `width`.
+pub(crate) fn title(status: &RigStatus, more: &str, width: usize) -> String {
     let seconds = status.seconds as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let (actors, processes) = (status.actors.len(), status.processes.len());
@@ -95,12 +97,17 @@ pub(crate) fn title(status: &RigStatus) -> String {
     } else {
         "starting".to_owned()
     };
-    format!(
-        "{}, {time}, {actors} actor{} in {processes} process{}",
-        status.topology,
-        if actors == 1 { "" } else { "s" },
-        if processes == 1 { "" } else { "es" },
-    )
+    let topology = &status.topology;
+    let actors = format!("{actors} actor{}", if actors == 1 { "" } else { "s" });
+    let processes = format!("{processes} process{}", if processes == 1 { "" } else { "es" });
+    let titles = [
+        format!("{topology}, {time}, {actors} in {processes}{more}"),
+        format!("{topology}, {time}, {actors}{more}"),
+        format!("{topology}, {time}{more}"),
+        format!("{topology}{more}"),
+    ];
+    let fitting = titles.iter().find(|title| title.chars().count() <= width);
+    fitting.cloned().unwrap_or_else(|| shortened(topology, width))
 }
 
 /// A rig with a running camera, a camera without its device, and a processor.
@@ -155,5 +162,24 @@ pub(crate) fn example() -> RigStatus {
         links: vec![link("left", 30.0), link("right", 0.0)],
         processes: vec![process("main"), process("left"), process("right")],
         ..RigStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_leaves_out_what_does_not_fit() {
+        for (width, expected) in [
+            (46, "demo, 1:02:03, 3 actors in 3 processes, 2 more"),
+            (45, "demo, 1:02:03, 3 actors, 2 more"),
+            (30, "demo, 1:02:03, 2 more"),
+            (20, "demo, 2 more"),
+            (11, "demo"),
+            (3, "de…"),
+        ] {
+            assert_eq!(title(&example(), ", 2 more", width), expected, "{width}");
+        }
     }
 }

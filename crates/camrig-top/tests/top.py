@@ -11,6 +11,7 @@ import tempfile
 import time
 
 WATCHDOG_SECONDS = 60
+WIDTH = 150
 PROGRAM = os.path.abspath(os.environ.get("CAMRIG", "target/debug/camrig"))
 
 TOPOLOGY = """
@@ -40,6 +41,25 @@ q quits, the rig keeps running; up and down select an actor and show its last er
 
 MARKED = "loose: the device with serial # was unplugged, as option `unplug_at` asks"
 
+# The whole lines of `camrig top` by the width of the terminal: a column is there with every digit, or not at all.
+NARROW = {
+    80: [
+        r"ACTOR +STATE +FPS +MADE +LOST +DROPPED +P99 MS +RESTARTS +CPU %",
+        r"left +running +\d+\.\d +\d+ +\d+ +\d+ +\d+\.\d +\d+ +\d+",
+        r"loose +waiting-for-device +0\.0 +\d+ +\d+ +\d+ +\d+\.\d +\d+ +\d+",
+    ],
+    60: [
+        r"ACTOR +STATE +FPS +LOST +DROPPED +P99 MS",
+        r"left +running +\d+\.\d +\d+ +\d+ +\d+\.\d",
+        r"loose +waiting-for-device +0\.0 +\d+ +\d+ +\d+\.\d",
+    ],
+    40: [
+        r"ACTOR +STATE +FPS +DROPPED",
+        r"left +running +\d+\.\d +\d+",
+        r"loose +waiting-for-device +0\.0 +\d+",
+    ],
+}
+
 TABLE = """\
 rig.toml, #:#:#, # actors in # processes
 actor process state fps dropped lost p# ms cpu % MB
@@ -53,7 +73,7 @@ class Terminal:
 
     def __init__(self, folder, name):
         self.tmux = ["tmux", "-S", f"{folder}/{name}", "-f", "/dev/null"]
-        self.call("new-session", "-d", "-x", "150", "-y", "20", "env", "-i", "sh")
+        self.call("new-session", "-d", "-x", str(WIDTH), "-y", "20", "env", "-i", "sh")
         self.call("set-option", "-g", "remain-on-exit", "on")
 
     def call(self, *words):
@@ -61,6 +81,9 @@ class Terminal:
 
     def type(self, *keys):
         self.call("send-keys", *keys)
+
+    def resize(self, width):
+        self.call("resize-window", "-x", str(width))
 
     def screen(self):
         return self.call("capture-pane", "-p")
@@ -96,6 +119,11 @@ def watch(folder, rig, looker):
 
     looker.type(f"cd {folder}; TERM=screen {PROGRAM} top rig.toml; echo top ended with $?", "Enter")
     until("the whole screen", looker, lambda screen: plain(screen) == TOP)
+    for width, lines in NARROW.items():
+        looker.resize(width)
+        until(f"{width} columns", looker, lambda screen: all(re.search(f"^{line}$", screen, re.M) for line in lines))
+    looker.resize(WIDTH)
+    until("the whole screen again", looker, lambda screen: plain(screen) == TOP)
     looker.type("Down", "Down")
     until("the last error", looker, lambda screen: plain(screen).endswith(MARKED))
     looker.type("q")
