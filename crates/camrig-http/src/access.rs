@@ -16,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
 use subtle::ConstantTimeEq;
 
+use crate::places::Marker;
+
 /// The characters of a token: those that need no escape in an address or a cookie.
 const TOKEN_CHARACTERS: &str = "letters, digits, `-` and `_`";
 
@@ -104,7 +106,7 @@ impl Rules {
             return Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
         }
         let Some(token) = &self.token else {
-            return if text(headers, &header::HOST).is_some_and(is_this_machine) {
+            return if only_text(headers, &header::HOST).is_some_and(is_this_machine) {
                 Decision::Pass
             } else {
                 Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost")
@@ -117,7 +119,7 @@ impl Rules {
                 (true, false) => Decision::Pass,
             };
         }
-        let bearer = text(headers, &header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+        let bearer = only_text(headers, &header::AUTHORIZATION).and_then(bearer);
         let given = bearer.map(str::to_owned).or_else(|| self.token_of_cookie(headers));
         if given.is_some_and(|given| is_same(&given, token)) {
             return Decision::Pass;
@@ -129,9 +131,12 @@ impl Rules {
     }
 
     fn token_of_cookie(&self, headers: &HeaderMap) -> Option<String> {
-        let cookies = Cookie::split_parse(text(headers, &header::COOKIE)?);
-        let mut cookies = cookies.filter_map(Result::ok);
-        cookies.find(|cookie| cookie.name() == self.cookie).map(|cookie| cookie.value().to_owned())
+        headers.get_all(header::COOKIE).iter().find_map(|value| {
+            // Cookies of other programs on this host may have any bytes.
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let mut cookies = Cookie::split_parse(text).filter_map(Result::ok);
+            cookies.find(|cookie| cookie.name() == self.cookie).map(|cookie| cookie.value().to_owned())
+        })
     }
 
     fn set_cookie(&self) -> Option<HeaderValue> {
@@ -146,7 +151,15 @@ impl Rules {
 /// Passes a request on, or answers why it is refused.
 pub(crate) async fn check(State(Access(rules)): State<Access>, request: Request, next: Next) -> Response {
     match rules.decide(request.headers(), request.uri()) {
-        Decision::Pass => next.run(request).await,
+        Decision::Pass => {
+            let connection = request.extensions().get::<Marker>().cloned();
+            connection.iter().for_each(Marker::admitted);
+            let response = next.run(request).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                connection.iter().for_each(Marker::becomes_page);
+            }
+            response
+        }
         Decision::Refuse(code, reason) => (code, format!("{reason}\n")).into_response(),
         Decision::StoreToken => match rules.set_cookie() {
             Some(cookie) => {
@@ -162,16 +175,26 @@ pub(crate) async fn check(State(Access(rules)): State<Access>, request: Request,
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+/// Returns the value of a header that occurs once and is visible ASCII.
+fn only_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok();
+    value.filter(|_| values.next().is_none())
 }
 
-/// Returns whether a browser sent the request from a page of another origin.
+/// Returns whether a browser sent the request from a page of another origin. An origin that cannot be read is another.
 fn is_foreign_page(headers: &HeaderMap) -> bool {
-    text(headers, &header::ORIGIN).is_some_and(|origin| {
-        let origin = origin.split_once("://").map(|(_, origin)| origin);
-        origin.is_none() || origin != text(headers, &header::HOST)
-    })
+    let own = || {
+        let (_, origin) = only_text(headers, &header::ORIGIN)?.split_once("://")?;
+        Some(origin.eq_ignore_ascii_case(only_text(headers, &header::HOST)?))
+    };
+    headers.contains_key(header::ORIGIN) && own() != Some(true)
+}
+
+/// Returns the token of an `Authorization` header, whose scheme may be written in any case.
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
 }
 
 fn token_of_query(uri: &Uri) -> Option<String> {
@@ -183,7 +206,7 @@ fn token_of_query(uri: &Uri) -> Option<String> {
 fn is_this_machine(host: &str) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Compares in a time that depends on the lengths only.
@@ -199,16 +222,25 @@ mod tests {
     const NEEDED: &str = "a token is needed: open /?token=TOKEN, or send it as a bearer";
 
     fn decide(token: Option<&str>, uri: &str, headers: &[(HeaderName, &str)]) -> Decision {
+        let bytes: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.as_bytes())).collect();
+        decide_bytes(token, uri, &bytes)
+    }
+
+    fn decide_bytes(token: Option<&str>, uri: &str, values: &[(HeaderName, &[u8])]) -> Decision {
         let listen = "127.0.0.1:80".parse().unwrap();
         let Access(rules) = Access::new(listen, token).unwrap().at(listen);
-        let headers =
-            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
-        rules.decide(&headers.collect(), &uri.parse().unwrap())
+        let mut headers = HeaderMap::new();
+        for (name, value) in values {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        rules.decide(&headers, &uri.parse().unwrap())
     }
 
     #[test]
     fn the_machine_has_these_names_and_no_others() {
-        for host in ["localhost", "localhost:80", "127.0.0.1:9464", "127.8.9.1", "[::1]:80", "[::1]"] {
+        for host in
+            ["localhost", "localhost:80", "LocalHost:80", "127.0.0.1:9464", "127.8.9.1", "[::1]:80", "[::1]"]
+        {
             assert!(is_this_machine(host), "{host}");
         }
         for host in
@@ -252,6 +284,7 @@ mod tests {
         for (headers, decision) in [
             (vec![(host.clone(), "localhost:80")], Decision::Pass),
             (vec![(host.clone(), "localhost:80"), (origin.clone(), "http://localhost:80")], Decision::Pass),
+            (vec![(host.clone(), "localhost:80"), (origin.clone(), "http://LOCALHOST:80")], Decision::Pass),
             (vec![(host.clone(), "localhost:80"), (origin.clone(), "http://example.org")], foreign),
             (
                 vec![(host, "localhost:80"), (origin, "null")],
@@ -264,6 +297,39 @@ mod tests {
             (vec![], Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost")),
         ] {
             assert_eq!(decide(None, "/status", &headers), decision, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_cannot_be_read_is_another_one() {
+        let foreign = || Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
+        let host = |text| (header::HOST, text);
+        let origin = |text| (header::ORIGIN, text);
+        let own: &[u8] = b"http://localhost:80";
+        let local: &[u8] = b"localhost:80";
+        for headers in [
+            vec![host(local), origin(b"http://ex\xe4mple.org".as_slice())],
+            vec![host(local), origin(b"http://localhost:80\xff".as_slice())],
+            vec![host(local), origin(b"".as_slice())],
+            vec![host(local), origin(own), origin(b"http://example.org".as_slice())],
+            vec![host(local), host(b"example.org".as_slice()), origin(own)],
+            vec![origin(own)],
+        ] {
+            assert_eq!(decide_bytes(None, "/", &headers), foreign(), "{headers:?}");
+            let bearer = (header::AUTHORIZATION, b"Bearer secret-1".as_slice());
+            let with_token = [headers, vec![bearer]].concat();
+            assert_eq!(decide_bytes(Some(TOKEN), "/", &with_token), foreign(), "{with_token:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_of_others_hide_no_token() {
+        let cookie = |value| (header::COOKIE, value);
+        for headers in [
+            vec![cookie(b"name=J\xf6rg; camrig-80=secret-1".as_slice())],
+            vec![cookie(b"a=b".as_slice()), cookie(b"camrig-80=secret-1".as_slice())],
+        ] {
+            assert_eq!(decide_bytes(Some(TOKEN), "/", &headers), Decision::Pass, "{headers:?}");
         }
     }
 
@@ -281,6 +347,10 @@ mod tests {
             ("/", vec![(cookie.clone(), "camrig-81=secret-1")], refused(NEEDED)),
             ("/", vec![(cookie, "camrig-80=secret-2")], refused(NEEDED)),
             ("/", vec![(bearer.clone(), "Bearer secret-1")], Decision::Pass),
+            ("/", vec![(bearer.clone(), "bearer secret-1")], Decision::Pass),
+            ("/", vec![(bearer.clone(), "BEARER  secret-1")], Decision::Pass),
+            ("/", vec![(bearer.clone(), "Bearersecret-1")], refused(NEEDED)),
+            ("/", vec![(bearer.clone(), "bearer secret-2")], refused(NEEDED)),
             ("/", vec![(bearer, "Basic secret-1")], refused(NEEDED)),
         ] {
             assert_eq!(decide(Some(TOKEN), uri, &headers), decision, "{uri} {headers:?}");

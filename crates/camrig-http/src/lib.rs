@@ -2,33 +2,50 @@
 //!
 //! * this module: the server and the two routes
 //! * `access`: the rules that decide whether a request is answered
-//! * `listener`: bounds the number of open connections
+//! * `places`: bounds the number of open connections, and decides which one is closed for a newcomer
+//! * `connection`: one connection, with its time-outs
 //!
 //! It knows no page and no camera: its callers add their own routes.
 #![forbid(unsafe_code)]
 
 mod access;
-mod listener;
+mod connection;
+mod places;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
+use axum::{Extension, Router};
 use camrig_status::{RigStatus, prometheus, socket};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::oneshot;
 
 pub use self::access::{Access, AccessError};
-use self::listener::Bounded;
+use self::connection::Connection;
+use self::places::Places;
 
 /// The maximum number of open connections. A browser opens six, and one WebSocket per page.
 const CONNECTIONS_MAX: usize = 128;
+
+/// The time for the head of a request, and between two requests. Prometheus asks every 15 s by default.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The maximum size of the head of a request, in bytes. A browser sends the cookies of all programs on a host.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// The name of this machine, which a browser resolves to either loopback address.
+const LOCALHOST: &str = "localhost";
 
 /// An HTTP server that runs until it is dropped.
 pub struct Server {
@@ -40,24 +57,28 @@ pub struct Server {
 impl Server {
     /// Serves `routes` on a thread called `name`, to clients that `access` permits.
     ///
+    /// Of the addresses 127.0.0.1 and `[::1]` it serves the other one too, if that port is free there: `localhost`
+    /// is either.
+    ///
     /// # Errors
     /// When the address is in use or does not belong to this machine.
     pub fn start(name: &str, listen: SocketAddr, access: Access, routes: Router) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let listeners: Vec<_> = std::iter::once(listener).chain(other_loopback(address)).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let access = access.at(address);
-        let routes = routes.layer(from_fn_with_state(access, access::check));
+        let routes = routes.layer(from_fn_with_state(access.at(address), access::check));
         let serve = async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let listener = Bounded::new(listener, CONNECTIONS_MAX);
-            tokio::select! {
-                served = async { axum::serve(listener, routes).await } => served,
-                // Dropping the runtime closes open connections: a page may stay open for days.
-                _ = stopped => Ok(()),
+            let places = Places::new(CONNECTIONS_MAX);
+            for listener in listeners {
+                listener.set_nonblocking(true)?;
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(accept(listener, places.clone(), routes.clone()));
             }
+            // Dropping the runtime closes open connections: a page may stay open for days.
+            let _ = stopped.await;
+            io::Result::Ok(())
         };
         let serve = move || {
             if let Err(error) = runtime.block_on(serve) {
@@ -82,6 +103,48 @@ impl Drop for Server {
         drop(self.stop.take());
         // The thread has already printed its panic; it must not cause another one.
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Parses an address to listen on, such as `127.0.0.1:8470`; `localhost` stands for 127.0.0.1.
+pub fn parse_listen(text: &str) -> Option<SocketAddr> {
+    let localhost = || {
+        let (name, port) = text.split_once(':')?;
+        let port = port.parse().ok()?;
+        name.eq_ignore_ascii_case(LOCALHOST).then_some((Ipv4Addr::LOCALHOST, port).into())
+    };
+    text.parse().ok().or_else(localhost)
+}
+
+/// Binds the other address of `localhost` than this one.
+fn other_loopback(address: SocketAddr) -> Option<TcpListener> {
+    let other: IpAddr = match address.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
+        _ => return None,
+    };
+    let other = SocketAddr::new(other, address.port());
+    TcpListener::bind(other).inspect_err(|error| log::debug!("{other} is not served: {error}")).ok()
+}
+
+/// Serves every connection, each in a task of its own.
+async fn accept(mut listener: tokio::net::TcpListener, places: Places, routes: Router) {
+    loop {
+        let (stream, peer) = Listener::accept(&mut listener).await;
+        let Some(place) = places.take(peer.ip()) else { continue };
+        let marker = place.marker();
+        let service = TowerToHyperService::new(routes.clone().layer(Extension(marker.clone())));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(Connection::new(stream, place)), service)
+            .with_upgrades();
+        let task = tokio::spawn(async move {
+            // The peer is gone, or was too slow.
+            let _ = connection.await;
+        });
+        marker.served_by(task.abort_handle());
     }
 }
 
@@ -122,8 +185,9 @@ pub async fn status_of(rig: &str) -> io::Result<RigStatus> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpStream};
-    use std::time::Duration;
+    use std::net::TcpStream;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -140,16 +204,100 @@ mod tests {
         String::from_utf8(start.to_vec()).unwrap()
     }
 
-    #[test]
-    fn a_connection_beyond_the_maximum_waits_for_another_to_close() {
+    /// Starts a server on an address of this machine, with a route `/hello`.
+    fn hello(token: Option<&str>) -> Server {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let routes = Router::new().route("/hello", get(|| async { "hello" }));
-        let server = Server::start("test", listen, Access::new(listen, None).unwrap(), routes).unwrap();
-        let mut open: Vec<_> = (0..CONNECTIONS_MAX).map(|_| ask(server.address())).collect();
-        assert!(open.iter().all(|stream| answer(stream) == "HTTP/1.1 200 OK"));
-        let late = ask(server.address());
-        drop(open.pop());
-        assert_eq!(answer(&late), "HTTP/1.1 200 OK");
+        Server::start("test", listen, Access::new(listen, token).unwrap(), routes).unwrap()
+    }
+
+    #[test]
+    fn idle_connections_keep_nobody_out() {
+        for token in [None, Some("secret-1")] {
+            let server = hello(token);
+            let idle: Vec<_> =
+                (0..CONNECTIONS_MAX).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+            let slow: Vec<_> = (0..CONNECTIONS_MAX)
+                .map(|_| {
+                    let mut stream = TcpStream::connect(server.address()).unwrap();
+                    stream.write_all(b"GET /hello HTTP/1.1\r\nX-Slow: ").unwrap();
+                    stream
+                })
+                .collect();
+            let expected = if token.is_none() { "HTTP/1.1 200 OK" } else { "HTTP/1.1 401 Un" };
+            for _ in 0..2 * CONNECTIONS_MAX {
+                assert_eq!(answer(&ask(server.address())), expected);
+            }
+            drop((idle, slow));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_let_in_outlasts_a_flood() {
+        let server = hello(None);
+        let mut admitted = ask(server.address());
+        assert_eq!(answer(&admitted), "HTTP/1.1 200 OK");
+        let mut idle: Vec<_> =
+            (0..3 * CONNECTIONS_MAX).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+        // Asking on a new connection shows that the server has accepted those before it.
+        assert_eq!(answer(&ask(server.address())), "HTTP/1.1 200 OK");
+        // The oldest one made room.
+        idle[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(idle[0].read(&mut [0; 64]).unwrap(), 0);
+        let mut rest = [0; 256];
+        let _ = admitted.read(&mut rest).unwrap();
+        write!(admitted, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert_eq!(answer(&admitted), "HTTP/1.1 200 OK");
+    }
+
+    #[test]
+    fn localhost_is_either_loopback_address() {
+        let server = hello(None);
+        assert_eq!(answer(&ask(server.address())), "HTTP/1.1 200 OK");
+        let other = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()));
+        assert_eq!(answer(&ask(other)), "HTTP/1.1 200 OK");
+        drop(server);
+        assert_eq!(TcpStream::connect(other).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn localhost_is_an_address_to_listen_on() {
+        for (text, address) in [
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("[::1]:80", Some("[::1]:80")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("LOCALHOST:0", Some("127.0.0.1:0")),
+            ("localhost", None),
+            ("localhost:", None),
+            ("localhost:65536", None),
+            ("example.org:80", None),
+        ] {
+            let address = address.map(|address| address.parse().unwrap());
+            assert_eq!(parse_listen(text), address, "{text}");
+        }
+    }
+
+    /// Runs on the clock of a paused runtime, where time-outs take no time.
+    #[test]
+    fn a_head_that_does_not_end_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            for begin in
+                ["", "GET /hello HTTP/1.1\r\nX-Slow: ", "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+            {
+                let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let routes = Router::new().route("/hello", get(|| async { "hello" }));
+                tokio::spawn(accept(listener, Places::new(1), routes));
+                let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                stream.write_all(begin.as_bytes()).await.unwrap();
+                let mut answer = Vec::new();
+                let started = tokio::time::Instant::now();
+                // Ends when the server closes the connection.
+                stream.read_to_end(&mut answer).await.unwrap();
+                assert!((HEAD_TIMEOUT..2 * HEAD_TIMEOUT).contains(&started.elapsed()), "{begin}");
+            }
+        });
     }
 
     #[test]

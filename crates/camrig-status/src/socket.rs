@@ -4,6 +4,7 @@
 //! supervisor ends. Such a name has no owner, so both sides ask the kernel for the user of the other, and accept
 //! only the same user or root. There is no request, so a client can ask for nothing else.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -11,19 +12,31 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::getuid;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::RigStatus;
 
-/// Maximum time that one side waits for the other.
+/// Maximum time for sending or reading one status.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time until the next attempt when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The maximum number of clients that have not taken their whole status. A further one replaces the oldest.
+const CLIENTS_MAX: usize = 32;
+
 /// The maximum size of a status, in bytes: a rig with the maximum number of actors and links stays below it.
-const STATUS_BYTES_MAX: u64 = 16 << 20;
+const STATUS_BYTES_MAX: usize = 16 << 20;
+
+/// The size of the buffer for reading, in bytes.
+const PART_BYTES: usize = 64 << 10;
 
 /// The system's list of socket names. An abstract name begins with `@`.
 const NAMES: &str = "/proc/net/unix";
@@ -52,34 +65,82 @@ impl StatusSocket {
     }
 
     /// Sends `status` to each client, on a thread of its own, until `status` returns `None` or the returned value
-    /// drops.
+    /// drops. It waits for no client: those that do not read, or read slowly, hold up nobody.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn serve(self, status: impl Fn() -> Option<RigStatus> + Send + 'static) -> Result<Serving> {
+        self.listener.set_nonblocking(true)?;
         let serving = Serving { name: self.name.clone(), ended: Arc::default() };
         let ended = Arc::clone(&serving.ended);
         let serve = move || {
-            // `accept` fails for a while when the system has no file descriptor left.
-            for stream in self.listener.incoming() {
+            let mut clients = VecDeque::new();
+            loop {
+                wait(&self.listener, &clients);
                 if ended.load(Ordering::Acquire) {
                     return;
                 }
-                let Ok(stream) = stream else {
-                    thread::sleep(TIMEOUT);
-                    continue;
-                };
-                if !is_trusted(&stream) {
-                    continue;
+                clients.retain_mut(Client::send);
+                match self.listener.accept() {
+                    Ok((stream, _)) if is_trusted(&stream) => {
+                        let Some(status) = status() else { return };
+                        clients.extend(Client::new(stream, &status));
+                        clients.retain_mut(Client::send);
+                        if clients.len() > CLIENTS_MAX {
+                            clients.pop_front();
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    // No file descriptor is left, for a while.
+                    Err(_) => thread::sleep(ACCEPT_PAUSE),
                 }
-                let Some(status) = status() else { return };
-                // A client that is gone or does not read gets no status.
-                let _ = answer(&stream, &status);
             }
         };
         thread::Builder::new().name("status".to_owned()).spawn(serve)?;
         Ok(serving)
     }
+}
+
+/// A client that has not taken its whole status.
+struct Client {
+    stream: UnixStream,
+    json: Vec<u8>,
+    sent: usize,
+    until: Instant,
+}
+
+impl Client {
+    /// Returns `None` if the client is gone.
+    fn new(stream: UnixStream, status: &RigStatus) -> Option<Self> {
+        stream.set_nonblocking(true).ok()?;
+        let json = serde_json::to_vec(status).ok()?;
+        Some(Self { stream, json, sent: 0, until: Instant::now() + TIMEOUT })
+    }
+
+    /// Sends what the client takes. Returns whether something remains to be sent.
+    fn send(&mut self) -> bool {
+        while self.sent < self.json.len() && Instant::now() < self.until {
+            match (&self.stream).write(&self.json[self.sent..]) {
+                Ok(0) => return false,
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        false
+    }
+}
+
+/// Waits until a client connects, or one takes more, or the time of one is over.
+fn wait(listener: &UnixListener, clients: &VecDeque<Client>) {
+    let now = Instant::now();
+    let until = clients.iter().map(|client| client.until.saturating_duration_since(now)).min();
+    let until = until.and_then(|until| Timespec::try_from(until).ok());
+    let ready = clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::OUT));
+    let mut ready: Vec<_> = ready.chain([PollFd::new(listener, PollFlags::IN)]).collect();
+    // After an error, such as a signal, the caller looks at all of them.
+    let _ = poll(&mut ready, until.as_ref());
 }
 
 /// A socket that is answered, until this drops.
@@ -103,28 +164,53 @@ impl Drop for Serving {
     }
 }
 
-/// Sends the status to one client. A client that does not read delays the others by [`TIMEOUT`] at most.
-fn answer(mut stream: &UnixStream, status: &RigStatus) -> Result<()> {
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(&serde_json::to_vec(status)?)
-}
-
 /// Reads the status of the rig whose socket is `name`.
 ///
 /// # Errors
 /// When the rig has ended, does not answer, or belongs to another user.
 pub fn read(name: &str) -> Result<RigStatus> {
-    let stream = UnixStream::connect_addr(&address(name)?)?;
+    let until = Instant::now() + TIMEOUT;
+    let stream = connect(name)?;
     if !is_trusted(&stream) {
         return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
     }
-    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut json = Vec::new();
-    stream.take(STATUS_BYTES_MAX).read_to_end(&mut json)?;
-    if json.is_empty() {
-        return Err(Error::new(ErrorKind::UnexpectedEof, "the rig is ending"));
+    let mut part = vec![0; PART_BYTES];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || json.len() > STATUS_BYTES_MAX {
+            return Err(silent());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match (&stream).read(&mut part) {
+            Ok(0) if json.is_empty() => {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "the rig is ending"));
+            }
+            Ok(0) => return Ok(serde_json::from_slice(&json)?),
+            Ok(size) => json.extend(&part[..size]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(serde_json::from_slice(&json)?)
+}
+
+/// The error of a rig that does not answer within [`TIMEOUT`].
+fn silent() -> Error {
+    Error::new(ErrorKind::TimedOut, "it does not answer in time")
+}
+
+/// Connects without waiting: the queue of a supervisor that is stopped may be full.
+fn connect(name: &str) -> Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    rustix::net::connect(&socket, &address).map_err(|error| match error {
+        Errno::AGAIN => silent(),
+        error => error.into(),
+    })?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Returns the names of the status sockets of this user's rigs, sorted.
@@ -195,16 +281,68 @@ mod tests {
         }
     }
 
+    /// A status that is larger than the kernel's buffer of a socket.
+    fn large() -> RigStatus {
+        RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() }
+    }
+
     #[test]
-    fn a_client_that_does_not_read_delays_others_by_a_bounded_time() {
+    fn clients_that_do_not_read_hold_up_nobody() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
-        // Larger than the kernel's buffer of a socket.
-        let status = RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() };
-        let sent = status.clone();
-        let _serving = socket.serve(move || Some(sent.clone())).unwrap();
-        let _silent = UnixStream::connect_addr(&address(&name).unwrap()).unwrap();
-        // The first read may time out itself while the server waits for the silent client.
-        assert!((0..3).any(|_| read(&name).is_ok_and(|read| read == status)));
+        let status = large();
+        let _serving = socket.serve(move || Some(large())).unwrap();
+        let _silent: Vec<_> = (0..2 * CLIENTS_MAX).map(|_| connect(&name).unwrap()).collect();
+        for _ in 0..3 {
+            assert_eq!(read(&name).unwrap(), status);
+        }
+    }
+
+    #[test]
+    fn a_client_that_trickles_holds_up_nobody_and_is_given_up() {
+        let socket = StatusSocket::open().unwrap();
+        let name = socket.name().to_owned();
+        let _serving = socket.serve(move || Some(large())).unwrap();
+        let mut trickling = connect(&name).unwrap();
+        let started = Instant::now();
+        let mut bytes = 0;
+        let mut part = [0; 1 << 10];
+        let mut reads = 0;
+        // Each read makes room for more, so the server can always send.
+        while let Ok(size @ 1..) = trickling.read(&mut part) {
+            bytes += size;
+            thread::sleep(Duration::from_millis(2));
+            if started.elapsed() < TIMEOUT && reads < 3 {
+                reads += 1;
+                assert_eq!(read(&name).unwrap(), large());
+            }
+            assert!(started.elapsed() < 10 * TIMEOUT, "it is never given up");
+        }
+        assert_eq!(reads, 3);
+        assert!(bytes < 8 << 20, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_rig_that_trickles_is_not_read_for_ever() {
+        let socket = StatusSocket::open().unwrap();
+        let name = socket.name().to_owned();
+        thread::spawn(move || {
+            let (mut stream, _) = socket.listener.accept().unwrap();
+            while stream.write_all(b" ").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        assert_eq!(read(&name).unwrap_err().to_string(), "it does not answer in time");
+    }
+
+    #[test]
+    fn a_rig_that_accepts_no_client_is_not_waited_for() {
+        let socket = StatusSocket::open().unwrap();
+        rustix::net::listen(&socket.listener, 1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = connect(socket.name()) {
+            waiting.push(stream);
+        }
+        assert_eq!(read(socket.name()).unwrap_err().to_string(), "it does not answer in time");
     }
 }

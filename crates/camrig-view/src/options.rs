@@ -54,7 +54,7 @@ impl TryFrom<OptionsAsWritten> for ViewOptions {
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         let OptionsAsWritten { listen, token, signal_timeout_millis, frames_per_second, quality } = written;
-        let listen = listen.parse().map_err(|_| {
+        let listen = camrig_http::parse_listen(&listen).ok_or_else(|| {
             format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:8470`")
         })?;
         if !(50..=3_600_000).contains(&signal_timeout_millis) {
@@ -85,6 +85,8 @@ mod tests {
         let parse = |text: &str| toml::from_str::<ViewOptions>(text);
         let options = parse("").unwrap();
         assert_eq!((options.listen.to_string().as_str(), options.quality), ("127.0.0.1:0", 80));
+        let local = parse("listen = 'localhost:8470'").unwrap();
+        assert_eq!(local.listen.to_string(), "127.0.0.1:8470");
         for (text, message) in [
             (
                 "listen = 'localhost'",

@@ -5,6 +5,7 @@ mod server {
     use std::io;
     use std::net::SocketAddr;
 
+    pub(crate) use camrig_http::parse_listen;
     use camrig_http::{Access, AccessError, Server};
 
     /// The address and the access rule of the metrics of a topology.
@@ -52,6 +53,10 @@ mod server {
     use std::io;
     use std::net::SocketAddr;
 
+    pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
+        text.parse().ok()
+    }
+
     #[derive(Clone, Debug)]
     pub(crate) enum MetricsSpec {}
 
@@ -78,4 +83,4 @@ mod server {
     }
 }
 
-pub(crate) use self::server::{MetricsServer, MetricsSpec};
+pub(crate) use self::server::{MetricsServer, MetricsSpec, parse_listen};
