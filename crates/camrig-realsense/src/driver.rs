@@ -26,6 +26,10 @@ use crate::sys::Pixels;
 /// Interval at which the end of a file, and frames without a partner, are checked.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Least time for which a frame of a live camera waits for its partners: the difference of the latencies of two streams,
+/// which does not depend on their rates.
+const PARTNER_TIME_MIN: Duration = Duration::from_millis(100);
+
 /// Maximum wait of a probe for a file's first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 
@@ -37,8 +41,8 @@ const PROBE: &str = "a check of devices";
 /// A frameset holds librealsense's own frames until its last handle is dropped; nothing is copied. librealsense limits
 /// the frames in use to 16 per stream (32 for a file) and then silently stops, so every frame is marked as kept when it
 /// arrives: it then no longer counts towards the limit, but its memory is still recycled. Memory is bounded by the
-/// driver's own limits: the camera's `slots`, 8 frames per stream in the queue, and at most 9 per stream that wait for
-/// a partner.
+/// driver's own limits: the camera's `slots`, 8 frames per stream in the queue, and those of 0.3 seconds (or three of
+/// the slowest stream's intervals) that wait for a partner.
 ///
 /// Samples of motion are copied: they are part of the first frameset that is not older than they are.
 ///
@@ -182,12 +186,13 @@ pub(crate) struct Grabber {
 impl Grabber {
     pub(crate) fn new(camera: Camera) -> Self {
         let images = || camera.streams().filter(|(stream, _)| !is_motion(*stream));
-        let rates = || images().map(|(_, profile)| profile.frames_per_second());
-        let (slowest, fastest) = (rates().min().unwrap_or(1), rates().max().unwrap_or(1));
-        let gatherer = Gatherer::new(images().map(|(stream, _)| stream), fastest);
+        let rates = || images().map(|(stream, profile)| (stream, profile.frames_per_second()));
+        let slowest = rates().map(|(_, rate)| rate).min().unwrap_or(1);
+        let gatherer = Gatherer::new(rates());
         let motion = Motion::new(camera.streams());
         // Two periods of the slowest stream: one until its next frame, one for its latency.
-        let partner_timeout = camera.playback().is_none().then(|| Duration::from_secs(2) / slowest);
+        let partner_timeout = (Duration::from_secs(2) / slowest).max(PARTNER_TIME_MIN);
+        let partner_timeout = camera.playback().is_none().then_some(partner_timeout);
         // Before the camera streams, because reading options would disturb it then.
         let info = camera.info();
         Self {
@@ -253,7 +258,9 @@ impl Grabber {
                 (self.ended, self.fruitful) = (false, false);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.camera.next(left.min(LOOK))? {
+            // Frames that have arrived are taken first, however fast they come.
+            let wait = if quiet { left.min(LOOK) } else { Duration::ZERO };
+            match self.camera.next(wait)? {
                 Event::Frame(header, pixels, arrival_nanos) => {
                     (self.fruitful, quiet) = (true, false);
                     let frame =

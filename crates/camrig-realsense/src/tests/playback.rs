@@ -95,6 +95,49 @@ fn a_consumer_that_stalls_at_the_end_loses_nothing() {
     });
 }
 
+/// Returns the depth and color numbers of each frameset.
+fn numbers_of_framesets(bag: &Path) -> Vec<Vec<u64>> {
+    let mut framesets = Vec::new();
+    play(&file(bag), |headers, _| framesets.push(headers.iter().map(|header| header.number).collect()));
+    framesets
+}
+
+#[test]
+fn streams_slower_than_their_rate_are_paired() {
+    // 30 of 60 frames a second, as with a long exposure, and color half an interval later: no pair by the nominal rate.
+    let bag = Scratch::new("half.bag");
+    let scene = Scene { color_delay_millis: 16.6, ..SCENE };
+    SoftwareCamera::new(scene).record(&bag.0, |camera, pacer| {
+        for number in (0..40).step_by(2) {
+            pacer.wait();
+            camera.see_depth(number);
+            pacer.wait();
+            camera.see_color(number);
+        }
+    });
+    let expected: Vec<_> = (0..40).step_by(2).map(|number| vec![number; 2]).collect();
+    assert_eq!(numbers_of_framesets(&bag.0), expected);
+}
+
+#[test]
+fn a_stream_that_is_recorded_late_is_paired() {
+    // More than 8 frames, which was the limit, and less than 0.3 seconds.
+    const LATE: u32 = 15;
+    let bag = Scratch::new("late.bag");
+    SoftwareCamera::new(SCENE).record(&bag.0, |camera, pacer| {
+        for number in 0..40 + LATE {
+            pacer.wait();
+            if number < 40 {
+                camera.see_depth(number);
+            }
+            if let Some(number) = number.checked_sub(LATE) {
+                camera.see_color(number);
+            }
+        }
+    });
+    assert_eq!(numbers_of_framesets(&bag.0), (0..40).map(|number| vec![number; 2]).collect::<Vec<_>>());
+}
+
 #[test]
 fn held_frames_do_not_silence_the_camera() {
     let bag = record("held.bag", 80);
