@@ -11,6 +11,12 @@ use crate::{Codec, DType, Encoding, Format, POINT_BYTES, PixelFormat, SAMPLE_BYT
 /// Maximum number of dimensions of a tensor.
 pub const MAX_DIMENSIONS: usize = 8;
 
+/// Maximum size of an encoded image in bytes per pixel, without its headers: that of the YUYV image that it encodes.
+const ENCODED_BYTES_PER_PIXEL: u32 = 2;
+
+/// Maximum size of the headers and tables of an encoded image, in bytes.
+const ENCODED_HEADER_BYTES: u32 = 4096;
+
 /// The content of a frame: kind, format and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -171,14 +177,21 @@ impl Payload {
 }
 
 impl Format {
-    /// Returns the payload of a frame of this size, with the width as the number of samples for motion; `None` if
-    /// the size does not determine the payload.
+    /// Returns the payload of the largest frame of this size, with the width as the number of samples for motion;
+    /// `None` if the size does not determine the payload. An encoded image takes at most 2 bytes per pixel and 4 KiB
+    /// for its headers.
     pub const fn payload(self, width: u32, height: u32) -> Option<Payload> {
         match self {
             Self::Image(format) => Some(Payload::image(format, width, height)),
             Self::Points => Some(Payload::Points { width, height }),
             Self::Motion => Some(Payload::Motion { samples: width }),
-            Self::Encoded(_) | Self::Tensor(_) | Self::Message(_) => None,
+            Self::Encoded(codec) => {
+                let pixels = width.saturating_mul(height);
+                let size_bytes =
+                    pixels.saturating_mul(ENCODED_BYTES_PER_PIXEL).saturating_add(ENCODED_HEADER_BYTES);
+                Some(Payload::Encoded { codec, width, height, size_bytes })
+            }
+            Self::Tensor(_) | Self::Message(_) => None,
         }
     }
 }
@@ -307,6 +320,10 @@ mod tests {
         assert!(motion(400).admits(&motion(3)) && !motion(3).admits(&motion(4)));
         let image = |width| Payload::image(PixelFormat::Y8, width, 2);
         assert!(!image(4).admits(&image(3)) && !image(4).admits(&motion(1)));
+        let largest = Format::Encoded(MJPEG).payload(4, 2).unwrap();
+        let encoded = |width, size_bytes| Payload::Encoded { codec: MJPEG, width, height: 2, size_bytes };
+        assert!(largest.admits(&encoded(4, 4112)) && !largest.admits(&encoded(4, 4113)));
+        assert!(!largest.admits(&encoded(3, 1)));
         let tensor = |length| Payload::Tensor { dtype: DType::U8, shape: Shape::new(&[length, 4]).unwrap() };
         assert!(tensor(9).admits(&tensor(0)) && !tensor(9).admits(&tensor(10)));
     }

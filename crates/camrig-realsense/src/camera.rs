@@ -17,14 +17,15 @@ use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file};
 use crate::motion::Sample;
-use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, stream_numbered, stream_of};
+use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, other_profiles};
 use crate::recording::free_path;
-use crate::request::{FileRequest, Request, SourceRequest, is_motion};
+use crate::request::{FileRequest, Request, SourceRequest};
 use crate::resolve::Resolved;
+use crate::streams::is_motion;
 use crate::subject::Subject;
 #[cfg(test)]
 use crate::sys::OptionKind;
-use crate::sys::{Arrived, Context, DroppedFrames, Fault, OpenDevice, OpenSensor, Pixels, Sink};
+use crate::sys::{Arrived, Context, DroppedFrames, Fault, OpenDevice, OpenSensor, Pixels, Sink, StreamKey};
 use crate::turn::Turns;
 
 /// Maximum number of frames of each stream that wait for the capture thread.
@@ -133,12 +134,16 @@ impl Camera {
         let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
         let (candidates, left_out) = candidates(&sensors);
         let chosen = match request.source {
-            SourceRequest::Live(_) => choose_live(&subject, &candidates, &request.streams)?,
+            SourceRequest::Live(_) => choose_live(&subject, &candidates, &left_out, &request.streams)?,
             SourceRequest::File(_) => {
                 for what in &left_out {
-                    log::warn!("{subject}: {what} is ignored: its format or size is unknown");
+                    log::warn!("{subject}: {what} is ignored: its kind, format or size is unknown");
                 }
-                choose_recorded(&subject, &candidates, &left_out, &request.streams)?
+                let chosen = choose_recorded(&subject, &candidates, &left_out, &request.streams)?;
+                for what in other_profiles(&candidates, &chosen) {
+                    log::warn!("{subject}: {what} is ignored: another profile of its stream plays");
+                }
+                chosen
             }
         };
         let (settings, record_to) = match &request.source {
@@ -257,9 +262,7 @@ impl Camera {
 
     /// Takes the numbers of frames of each stream that found no free place in the queue.
     pub(crate) fn take_dropped(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
-        self.dropped
-            .take()
-            .filter_map(|(stream, index, count)| Some((stream_numbered(stream, index)?, count)))
+        self.dropped.take().filter_map(|(key, count)| Some((self.stream(key)?, count)))
     }
 
     /// Takes the numbers of repeated frames of each stream.
@@ -271,7 +274,7 @@ impl Camera {
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
         while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
             let measured = arrived.frame.measured().map_err(|fault| self.subject.refuses(&fault))?;
-            let Some((stream, sample)) = sample(&measured) else {
+            let (Some(stream), Some(sample)) = (self.stream(arrived.key), sample(&measured)) else {
                 log::warn!("{} sent a sample of an unknown stream or clock", self.subject);
                 continue;
             };
@@ -301,14 +304,19 @@ impl Camera {
         // The device is connected, although the frame is invalid.
         let bad = |fault| DriverError::new(format!("{} sent a bad frame: {fault}", self.subject));
         let image = arrived.frame.into_image().map_err(bad)?;
-        let Some(header) = header(&image) else {
-            log::warn!("{} sent a frame of an unknown stream", self.subject);
+        let Some(header) = self.stream(arrived.key).and_then(|stream| header(&image, stream)) else {
+            log::warn!("{} sent a frame of an unknown stream or format", self.subject);
             return Ok(Event::Nothing);
         };
         if self.came_again(header.stream, header.number, header.timestamp) {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// Returns the stream with librealsense's number and index, if it was chosen.
+    fn stream(&self, key: StreamKey) -> Option<Stream> {
+        self.chosen.iter().find(|it| it.key == key).map(|it| it.stream)
     }
 
     /// Returns whether it is a repetition of the newest frame or sample, and counts it.
@@ -390,10 +398,9 @@ impl Camera {
     }
 
     fn any_depth(&self) -> Option<(usize, usize)> {
-        self.sensors.iter().enumerate().find_map(|(number, sensor)| {
-            let index = sensor.profiles().position(|data| stream_of(&data) == Some(Stream::DEPTH))?;
-            Some((number, index))
-        })
+        let (candidates, _) = candidates(&self.sensors);
+        let depth = candidates.iter().find(|it| it.stream == Stream::DEPTH)?;
+        Some((depth.sensor, depth.index))
     }
 
     fn depth_unit_meters(&self) -> Option<f32> {

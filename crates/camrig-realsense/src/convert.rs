@@ -5,11 +5,11 @@ use camrig::frame::{
 };
 use num_traits::FromPrimitive;
 use realsense_rust::frame::FrameEx;
-use realsense_rust::kind::{Rs2FrameMetadata, Rs2StreamKind, Rs2TimestampDomain};
+use realsense_rust::kind::{Rs2FrameMetadata, Rs2TimestampDomain};
 use realsense_sys as rs2;
 
 use crate::motion::Sample;
-use crate::profiles::{format_of, stream_numbered};
+use crate::profiles::{image_format, role};
 use crate::sys::{Image, Measured};
 
 pub(crate) fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
@@ -35,18 +35,10 @@ pub(crate) fn pinhole(intrinsics: &rs2::rs2_intrinsics) -> Option<Intrinsics> {
     })
 }
 
-/// Returns the header of a frame; `None` for an unknown stream or format.
-pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
+/// Returns the header of a frame of `stream`; `None` if its format is unknown.
+pub(crate) fn header(image: &Image, stream: Stream) -> Option<FrameHeader> {
     let view = image.view();
     let profile = view.stream_profile();
-    let stream = match (profile.kind(), profile.index()) {
-        (Rs2StreamKind::Color, _) => Stream::COLOR,
-        (Rs2StreamKind::Depth, _) => Stream::DEPTH,
-        (Rs2StreamKind::Infrared, 2) => Stream::INFRARED_2,
-        (Rs2StreamKind::Infrared, _) => Stream::INFRARED_1,
-        (Rs2StreamKind::Confidence, _) => Stream::CONFIDENCE,
-        _ => return None,
-    };
     let mut metadata = Metadata::EMPTY;
     for key in MetadataKey::all() {
         let value = Rs2FrameMetadata::from_usize(key.number()).and_then(|kind| view.metadata(kind));
@@ -59,31 +51,34 @@ pub(crate) fn header(image: &Image) -> Option<FrameHeader> {
         Rs2TimestampDomain::GlobalTime => Clock::Global,
         Rs2TimestampDomain::SystemTime => Clock::System,
     };
-    let Format::Image(format) = format_of(profile.format() as rs2::rs2_format)? else { return None };
-    let payload = Payload::Image {
-        format,
-        width: view.width() as u32,
-        height: view.height() as u32,
-        stride_bytes: view.stride() as u32,
+    let format = image_format(profile.format() as rs2::rs2_format)?;
+    let (width, height) = (view.width() as u32, view.height() as u32);
+    let payload = match format {
+        Format::Image(format) => Payload::Image { format, width, height, stride_bytes: view.stride() as u32 },
+        Format::Encoded(codec) => {
+            Payload::Encoded { codec, width, height, size_bytes: u32::try_from(image.size_bytes()).ok()? }
+        }
+        _ => return None,
     };
     Some(FrameHeader {
         number: view.frame_number(),
         timestamp: timestamp(clock, view.timestamp()),
         metadata,
+        role: role(stream, format),
         ..FrameHeader::new(stream, payload)
     })
 }
 
-/// Returns a sample of motion with its stream; `None` for an unknown stream or clock.
-pub(crate) fn sample(measured: &Measured) -> Option<(Stream, Sample)> {
-    let Measured { stream, number, millis, domain, xyz } = *measured;
+/// Returns a sample of motion; `None` for an unknown clock.
+pub(crate) fn sample(measured: &Measured) -> Option<Sample> {
+    let Measured { number, millis, domain, xyz } = *measured;
     let clock = match domain {
         rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK => Clock::Hardware,
         rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_GLOBAL_TIME => Clock::Global,
         rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_SYSTEM_TIME => Clock::System,
         _ => return None,
     };
-    Some((stream_numbered(stream, 0)?, Sample { number, timestamp: timestamp(clock, millis), xyz }))
+    Some(Sample { number, timestamp: timestamp(clock, millis), xyz })
 }
 
 /// Converts librealsense's milliseconds in a double, which are exact to a microsecond of wall-clock time. The cast

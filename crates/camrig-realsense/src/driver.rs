@@ -19,8 +19,9 @@ use crate::gather::{Gatherer, Waiting};
 use crate::motion::Motion;
 use crate::options::Options;
 use crate::recording;
-use crate::request::{Request, SourceRequest, is_motion};
+use crate::request::{Request, SourceRequest};
 use crate::settings::HardwareSync;
+use crate::streams::is_motion;
 use crate::sys::Pixels;
 
 /// Interval at which the end of a file, and frames without a partner, are checked.

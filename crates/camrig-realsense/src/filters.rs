@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use camrig::DriverError;
 use camrig::frame::{FrameHeader, Intrinsics, MAX_FRAMES, Payload, Stream, StreamInfo};
+use realsense_sys as rs2;
 
 use crate::convert::header;
 use crate::names::list;
@@ -114,9 +115,14 @@ impl Chain {
             (_, depth, _) => depth.into_iter().collect(),
         };
         for frame in done {
+            // Of these two kinds only the streams of these names are processed.
+            let stream = match frame.stream() {
+                Some((rs2::rs2_stream_RS2_STREAM_COLOR, _)) => Stream::COLOR,
+                _ => Stream::DEPTH,
+            };
             let image = frame.into_image()?;
-            let header =
-                header(&image).ok_or_else(|| Fault::new("a filter made a frame of an unknown format"))?;
+            let header = header(&image, stream)
+                .ok_or_else(|| Fault::new("a filter made a frame of an unknown format"))?;
             rest.push((header, image.into_pixels()));
         }
         rest.sort_by_key(|(header, _)| header.stream);

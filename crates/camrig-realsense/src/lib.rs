@@ -8,7 +8,7 @@
 //! Frames are held, not copied: see [`RealSense`] for how that stays below librealsense's limits.
 //!
 //! * `options`, `settings`, `processing`: the options of a topology
-//! * `request`: the checked request; `names`: librealsense's options by name
+//! * `streams`: formats and names of streams; `request`: the checked request; `names`: librealsense's options by name
 //! * `absent`: [`RealSense`] of a build without librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
 //! * `find`, `profiles`: selects the device and its streams
@@ -32,6 +32,7 @@ mod options;
 mod processing;
 mod request;
 mod settings;
+mod streams;
 
 #[cfg(not(feature = "librealsense"))]
 mod absent;
@@ -69,6 +70,7 @@ mod turn;
 pub use absent::RealSense;
 #[cfg(feature = "librealsense")]
 pub use driver::RealSense;
-pub use options::{ColorFormat, Options};
+pub use options::Options;
 pub use processing::{Align, Filters};
 pub use settings::{HardwareSync, Setting};
+pub use streams::{ImageFormat, StreamChoice, StreamChoices};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use camrig::frame::{FrameHeader, MotionSample, Stream, StreamInfo, StreamProfile, Timestamp};
 
-use crate::request::is_motion;
+use crate::streams::is_motion;
 
 /// One sample of a motion sensor.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::processing::{Align, Filters};
 use crate::settings::{HardwareSync, Setting};
+use crate::streams::{ImageFormat, StreamChoices};
 
 /// The options of the driver `realsense`: a camera, selected by its `serial`, its USB `port`, its `name`, or with
 /// `any` the only connected one; or a recording, selected by its `file`.
@@ -33,6 +34,11 @@ pub struct Options {
     pub infrared_1: Option<StreamProfile>,
     /// The right infrared stream.
     pub infrared_2: Option<StreamProfile>,
+    /// The confidence of each depth pixel, if the camera has that stream.
+    pub confidence: Option<StreamProfile>,
+    /// Further streams by name: a second one of a kind, such as `color-2`, or those of a kind without an option of
+    /// its own, such as `fisheye-1`.
+    pub streams: Option<StreamChoices>,
     /// Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
     pub accel: Option<u32>,
     /// Rate of the gyroscope.
@@ -54,22 +60,12 @@ pub struct Options {
     /// Aligns depth to color or color to depth.
     pub align: Option<Align>,
     /// Color format of a live camera; `rgb8` by default.
-    pub color_format: Option<ColorFormat>,
+    pub color_format: Option<ImageFormat>,
+    /// Format of both infrared streams of a live camera; `y8` by default.
+    pub infrared_format: Option<ImageFormat>,
     /// Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are
     /// read, without losses.
     pub real_time: Option<bool>,
     /// Restarts a file at its end; by default it does not.
     pub repeat: Option<bool>,
-}
-
-/// Color format of a live camera.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ColorFormat {
-    /// Red, green, blue: converted by librealsense.
-    Rgb8,
-    /// Blue, green, red: converted by librealsense.
-    Bgr8,
-    /// As transferred over USB, without conversion.
-    Yuyv,
 }

@@ -55,13 +55,13 @@ impl Processing {
         if self.align.is_some() && !(has(Stream::DEPTH) && has(Stream::COLOR)) {
             return Err(DriverError::new("`align` needs both a `depth` and a `color` stream"));
         }
-        // Two pixels of it share their color, and alignment moves single pixels.
-        if self.align == Some(Align::ColorToDepth)
-            && streams.contains(&(Stream::COLOR, Some(PixelFormat::Yuyv.into())))
+        let color = streams.iter().find(|(stream, _)| *stream == Stream::COLOR);
+        if let (Some(Align::ColorToDepth), Some(&(_, Some(format)))) = (self.align, color)
+            && !is_of_single_pixels(format)
         {
-            return Err(DriverError::new(
-                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
-            ));
+            return Err(DriverError::new(format!(
+                "color in `{format}` cannot be aligned to depth; `rgb8`, `bgr8`, `rgba8` and `bgra8` can"
+            )));
         }
         Ok(())
     }
@@ -81,6 +81,15 @@ impl Processing {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns whether alignment can move single pixels: two pixels of YUYV share their color, and an encoded image has no
+/// pixels.
+fn is_of_single_pixels(format: Format) -> bool {
+    match format {
+        Format::Image(format) => !matches!(format, PixelFormat::Yuyv | PixelFormat::Uyvy),
+        _ => false,
     }
 }
 

@@ -9,9 +9,10 @@ use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
 use camrig::{DeviceProfile, DriverError};
 use camrig_usb::UsbDemand;
 
-use crate::options::{ColorFormat, Options};
+use crate::options::Options;
 use crate::processing::Processing;
 use crate::settings::{HardwareSync, Settings};
+use crate::streams::{ImageFormat, is_motion, usual_format};
 
 /// Validated options.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +72,7 @@ impl fmt::Display for Selection {
 pub(crate) struct StreamRequest {
     pub(crate) stream: Stream,
     pub(crate) profile: StreamProfile,
-    /// `None` for any format: that of the recording.
+    /// `None` for any format of a recording.
     pub(crate) format: Option<Format>,
 }
 
@@ -94,13 +95,13 @@ impl Request {
             (None, Some(path)) => SourceRequest::File(options.recorded(path)?),
         };
         let is_live = matches!(source, SourceRequest::Live(_));
-        let streams = options.streams(is_live)?;
+        let streams = requested(options, is_live)?;
         // Samples of motion are part of framesets of images.
         let no_images = streams.iter().all(|it| is_motion(it.stream));
         if no_images && (is_live || !streams.is_empty()) {
             return Err(DriverError::new(
-                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, each such as \
-                 \"640x480@30\"",
+                "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
+                 `confidence`, each such as \"640x480@30\", or `streams`",
             ));
         }
         let processing =
@@ -156,10 +157,15 @@ impl Options {
 
     /// Returns the request for the file at `path`.
     pub(crate) fn recorded(&self, path: &Path) -> Result<FileRequest, DriverError> {
-        if self.color_format.is_some() {
-            return Err(DriverError::new(
-                "`color_format` is for a live camera: a `file` has the format that was recorded",
-            ));
+        for (key, is_given) in [
+            ("color_format", self.color_format.is_some()),
+            ("infrared_format", self.infrared_format.is_some()),
+        ] {
+            if is_given {
+                return Err(DriverError::new(format!(
+                    "`{key}` is for a live camera: a `file` has the format that was recorded"
+                )));
+            }
         }
         for (key, is_given) in [
             ("allow_usb2", self.allow_usb2.is_some()),
@@ -206,31 +212,6 @@ impl Options {
         }
     }
 
-    /// Returns the configured streams.
-    pub(crate) fn streams(&self, live: bool) -> Result<Vec<StreamRequest>, DriverError> {
-        let motion = |key: &str, rate: Option<u32>| {
-            let profile = rate.map(StreamProfile::of_motion).transpose();
-            profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")))
-        };
-        let color_format = match self.color_format.unwrap_or(ColorFormat::Rgb8) {
-            ColorFormat::Rgb8 => PixelFormat::Rgb8,
-            ColorFormat::Bgr8 => PixelFormat::Bgr8,
-            ColorFormat::Yuyv => PixelFormat::Yuyv,
-        };
-        let streams = [
-            (Stream::COLOR, self.color, color_format.into()),
-            (Stream::DEPTH, self.depth, PixelFormat::Z16.into()),
-            (Stream::INFRARED_1, self.infrared_1, PixelFormat::Y8.into()),
-            (Stream::INFRARED_2, self.infrared_2, PixelFormat::Y8.into()),
-            (Stream::ACCEL, motion("accel", self.accel)?, Format::Motion),
-            (Stream::GYRO, motion("gyro", self.gyro)?, Format::Motion),
-        ];
-        let request = |(stream, profile, format): (_, Option<_>, _)| {
-            Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
-        };
-        Ok(streams.into_iter().filter_map(request).collect())
-    }
-
     /// Returns everything that no other camera can claim.
     pub(crate) fn claims(&self) -> Vec<String> {
         let camera = self.selection().ok().flatten().map(|selection| selection.to_string());
@@ -240,9 +221,55 @@ impl Options {
     }
 }
 
-/// Whether a stream is one of motion.
-pub(crate) fn is_motion(stream: Stream) -> bool {
-    matches!(stream, Stream::ACCEL | Stream::GYRO)
+/// Returns the requested streams, in the order of [`Stream`].
+fn requested(options: &Options, live: bool) -> Result<Vec<StreamRequest>, DriverError> {
+    for (key, has_format, has_stream, streams) in [
+        ("color_format", options.color_format.is_some(), options.color.is_some(), "`color`"),
+        (
+            "infrared_format",
+            options.infrared_format.is_some(),
+            options.infrared_1.is_some() || options.infrared_2.is_some(),
+            "`infrared_1` or `infrared_2`",
+        ),
+    ] {
+        if live && has_format && !has_stream {
+            return Err(DriverError::new(format!("`{key}` needs {streams}")));
+        }
+    }
+    let motion = |key: &str, rate: Option<u32>| {
+        let profile = rate.map(StreamProfile::of_motion).transpose();
+        profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")))
+    };
+    let color = options.color_format.unwrap_or(ImageFormat::Rgb8).format();
+    let infrared = options.infrared_format.unwrap_or(ImageFormat::Y8).format();
+    let usual = [
+        (Stream::COLOR, options.color, color),
+        (Stream::DEPTH, options.depth, PixelFormat::Z16.into()),
+        (Stream::INFRARED_1, options.infrared_1, infrared),
+        (Stream::INFRARED_2, options.infrared_2, infrared),
+        (Stream::CONFIDENCE, options.confidence, PixelFormat::Y8.into()),
+        (Stream::ACCEL, motion("accel", options.accel)?, Format::Motion),
+        (Stream::GYRO, motion("gyro", options.gyro)?, Format::Motion),
+    ];
+    let request = |(stream, profile, format): (_, Option<_>, _)| {
+        Some(StreamRequest { stream, profile: profile?, format: live.then_some(format) })
+    };
+    let mut requests: Vec<_> = usual.into_iter().filter_map(request).collect();
+    for (name, choice) in options.streams.iter().flatten() {
+        let stream = Stream::new(name).map_err(|error| DriverError::new(format!("`streams`: {error}")))?;
+        if is_motion(stream) {
+            return Err(DriverError::new(format!("`streams`: `{name}` is an option of its own: its rate")));
+        }
+        if requests.iter().any(|it| it.stream == stream) {
+            return Err(DriverError::new(format!(
+                "stream `{name}` is requested twice: by its own option and in `streams`"
+            )));
+        }
+        let format = choice.format.map(ImageFormat::format).or_else(|| live.then(|| usual_format(stream)));
+        requests.push(StreamRequest { stream, profile: choice.profile, format });
+    }
+    requests.sort_by_key(|it| it.stream);
+    Ok(requests)
 }
 
 #[cfg(test)]
@@ -314,12 +341,12 @@ mod tests {
             (
                 "serial = '1'",
                 "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
-                 each such as \"640x480@30\"",
+                 `confidence`, each such as \"640x480@30\", or `streams`",
             ),
             (
                 "file = 'a.bag'\naccel = 100\ngyro = 200",
                 "no stream of images is given; expected one of: `depth`, `color`, `infrared_1`, `infrared_2`, \
-                 each such as \"640x480@30\"",
+                 `confidence`, each such as \"640x480@30\", or `streams`",
             ),
             (
                 "any = true\ndepth = '640x480@30'\ngyro = 0",
@@ -332,6 +359,10 @@ mod tests {
             (
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
                 "`color_format` is for a live camera: a `file` has the format that was recorded",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ninfrared_format = 'y16'",
+                "`infrared_format` needs `infrared_1` or `infrared_2`",
             ),
             (
                 "any = true\ndepth = '640x480@30'\nset = { exposur = 1 }",
@@ -356,7 +387,7 @@ mod tests {
             (
                 "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\ncolor_format = 'yuyv'\n\
                  align = 'color-to-depth'",
-                "color in `yuyv` cannot be aligned to depth; `rgb8` and `bgr8` can",
+                "color in `yuyv` cannot be aligned to depth; `rgb8`, `bgr8`, `rgba8` and `bgra8` can",
             ),
             (
                 "file = 'a.bag'\nfilters.decimation = { filter_magnitude = 9 }",
@@ -374,11 +405,69 @@ mod tests {
             ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),
             (
-                "serial = '1'\ncolor_format = 'mjpeg'",
-                "unknown variant `mjpeg`, expected one of `rgb8`, `bgr8`, `yuyv`",
+                "serial = '1'\ncolor_format = 'jpeg'",
+                "unknown variant `jpeg`, expected one of `rgb8`, `bgr8`, `rgba8`, `bgra8`, `yuyv`, `uyvy`, `y8`, `y16`, \
+                 `mjpeg`, `z16`, `distance`, `disparity32`",
             ),
         ] {
             assert_eq!(request(options), Err(message.to_owned()), "{options}");
+        }
+    }
+
+    /// Returns the requested streams, each with profile and format.
+    fn of(options: &str, live: bool) -> Result<Vec<String>, String> {
+        let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;
+        let requests = requested(&options, live).map_err(|error| error.to_string())?;
+        let shown = |StreamRequest { stream, profile, format }: StreamRequest| {
+            let format = format.map_or("any".to_owned(), |format| format.to_string());
+            format!("{stream} {profile} {format}")
+        };
+        Ok(requests.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn every_stream_has_a_format() {
+        let options = "color = '4x4@30'\ncolor_format = 'mjpeg'\ninfrared_1 = '4x4@30'\ninfrared_2 = '4x4@30'\n\
+                       infrared_format = 'y16'\nconfidence = '4x4@30'\ngyro = 200\n\
+                       streams = { color-2 = { profile = '8x8@15' }, infrared = { profile = '4x4@30', format = 'rgb8' }, \
+                       depth = { profile = '4x4@30', format = 'distance' }, fisheye-1 = { profile = '4x4@30' } }";
+        assert_eq!(
+            of(options, true).unwrap(),
+            [
+                "color 4x4@30 mjpeg",
+                "depth 4x4@30 distance",
+                "infrared-1 4x4@30 y16",
+                "infrared-2 4x4@30 y16",
+                "confidence 4x4@30 y8",
+                "gyro 400x1@200 motion",
+                "color-2 8x8@15 rgb8",
+                "fisheye-1 4x4@30 y8",
+                "infrared 4x4@30 rgb8",
+            ],
+        );
+        let recorded = "color = '4x4@30'\nstreams = { infrared = { profile = '4x4@30', format = 'rgb8' } }";
+        assert_eq!(of(recorded, false).unwrap(), ["color 4x4@30 any", "infrared 4x4@30 rgb8"]);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for (options, message) in [
+            ("color_format = 'mjpeg'", "`color_format` needs `color`"),
+            ("infrared_format = 'y16'", "`infrared_format` needs `infrared_1` or `infrared_2`"),
+            (
+                "streams = { Color = { profile = '4x4@30' } }",
+                "`streams`: `Color` is not the name of a stream, which has 1 to 32 of `a-z`, `0-9` and `-`",
+            ),
+            (
+                "streams = { gyro = { profile = '4x4@30' } }",
+                "`streams`: `gyro` is an option of its own: its rate",
+            ),
+            (
+                "depth = '4x4@30'\nstreams = { depth = { profile = '4x4@30' } }",
+                "stream `depth` is requested twice: by its own option and in `streams`",
+            ),
+        ] {
+            assert_eq!(of(options, true), Err(message.to_owned()));
         }
     }
 }

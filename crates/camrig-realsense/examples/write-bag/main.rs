@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         color_delay_millis: 1.0,
         infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
         infrared_2: false,
+        extra: &[],
         also: &[],
         one_sensor: false,
         options: &[],

@@ -63,6 +63,8 @@ pub(crate) struct Scene {
     pub(crate) infrared: Option<rs2::rs2_format>,
     /// Whether there is a right infrared stream too, whose images are those of the left one 100 frames later.
     pub(crate) infrared_2: bool,
+    /// Further streams, and further formats of streams.
+    pub(crate) extra: &'static [ExtraStream],
     /// Width, height and rate of further profiles of each stream.
     pub(crate) also: &'static [(u32, u32, u32)],
     /// Whether color comes from the depth sensor, as in a D405.
@@ -72,6 +74,16 @@ pub(crate) struct Scene {
     pub(crate) motion: bool,
     /// The distance of a flat wall that fills all images, in metres.
     pub(crate) wall_meters: Option<f32>,
+}
+
+/// A further stream of a software camera, or a stream in a further format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExtraStream {
+    pub(crate) kind: rs2::rs2_stream,
+    pub(crate) index: c_int,
+    pub(crate) format: rs2::rs2_format,
+    /// Whether it belongs to the color sensor or to the depth sensor.
+    pub(crate) of_color: bool,
 }
 
 /// An option of a software camera.
@@ -116,6 +128,18 @@ impl Scene {
         vec![number as u8; (self.width * self.height * bytes_per_pixel) as usize]
     }
 
+    /// Returns image `number` of the extra stream at `index`: byte k is `number + k + 31 * index` modulo 2^8. The length of
+    /// an encoded image varies.
+    #[allow(dead_code, reason = "only the tests have extra streams")]
+    pub(crate) fn extra_pixels(&self, index: usize, number: u32) -> Vec<u8> {
+        let format = self.extra[index].format;
+        let mut row_bytes = self.width * bytes_per_pixel(format);
+        if format == rs2::rs2_format_RS2_FORMAT_MJPEG {
+            row_bytes += number % 5;
+        }
+        (0..row_bytes * self.height).map(|byte| (number + byte + 31 * index as u32) as u8).collect()
+    }
+
     /// Returns the timestamp of depth frame `number`, in milliseconds of the device's clock.
     pub(crate) fn millis(&self, number: u32) -> f64 {
         1000.0 * f64::from(number) / f64::from(self.frames_per_second)
@@ -154,11 +178,16 @@ impl Scene {
 /// Returns the size of a pixel in the formats of software cameras.
 pub(crate) fn bytes_per_pixel(format: rs2::rs2_format) -> u32 {
     match format {
-        rs2::rs2_format_RS2_FORMAT_Y8 => 1,
+        rs2::rs2_format_RS2_FORMAT_Y8
+        | rs2::rs2_format_RS2_FORMAT_RAW8
+        | rs2::rs2_format_RS2_FORMAT_MJPEG => 1,
         rs2::rs2_format_RS2_FORMAT_Z16
         | rs2::rs2_format_RS2_FORMAT_Y16
+        | rs2::rs2_format_RS2_FORMAT_YUYV
+        | rs2::rs2_format_RS2_FORMAT_UYVY
         | rs2::rs2_format_RS2_FORMAT_RAW16 => 2,
-        rs2::rs2_format_RS2_FORMAT_RGB8 => 3,
+        rs2::rs2_format_RS2_FORMAT_RGB8 | rs2::rs2_format_RS2_FORMAT_BGR8 => 3,
+        rs2::rs2_format_RS2_FORMAT_RGBA8 | rs2::rs2_format_RS2_FORMAT_BGRA8 => 4,
         _ => panic!("a software camera has no format {format}"),
     }
 }

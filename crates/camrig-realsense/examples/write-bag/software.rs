@@ -26,8 +26,8 @@ use internal::{
     rs2_software_sensor_on_video_frame, rs2_software_sensor_set_metadata, some,
 };
 use scene::bytes_per_pixel;
-#[allow(unused_imports, reason = "a program without options has no use for theirs")]
-pub(crate) use scene::{Identity, Scene, SoftwareOption};
+#[allow(unused_imports, reason = "a program without options and extra streams has no use for theirs")]
+pub(crate) use scene::{ExtraStream, Identity, Scene, SoftwareOption};
 
 /// Cameras register their extrinsics one at a time.
 static REGISTERING: Mutex<()> = Mutex::new(());
@@ -41,6 +41,9 @@ pub(crate) struct SoftwareCamera {
     infrared: Option<SoftwareStream>,
     infrared_2: Option<SoftwareStream>,
     color: SoftwareStream,
+    /// In the order of the scene.
+    #[allow(dead_code, reason = "only the tests have extra streams")]
+    extra: Vec<SoftwareStream>,
     motion: Option<MotionModule>,
 }
 
@@ -91,6 +94,11 @@ impl SoftwareCamera {
         let (stream, format) = (rs2::rs2_stream_RS2_STREAM_COLOR, rs2::rs2_format_RS2_FORMAT_RGB8);
         let color_sensor = if scene.one_sensor { stereo } else { add_sensor(c"RGB Camera") };
         let color = SoftwareStream::new(color_sensor, &scene, stream, 0, format);
+        let extra = scene.extra.iter().map(|&ExtraStream { kind, index, format, of_color }| {
+            let sensor = if of_color { color_sensor } else { stereo };
+            SoftwareStream::new(sensor, &scene, kind, index, format)
+        });
+        let extra = extra.collect();
         let motion = scene.motion.then(|| MotionModule::new(add_sensor(c"Motion Module")));
         for &SoftwareOption { of_color, option, range: [min, max, step, default], writable } in scene.options
         {
@@ -118,7 +126,7 @@ impl SoftwareCamera {
             let (color, depth) = (color.profile.as_ptr(), depth.profile.as_ptr());
             rs2::rs2_register_extrinsics(color, depth, color_to_depth, error);
         });
-        Self { scene, device, depth, infrared, infrared_2, color, motion }
+        Self { scene, device, depth, infrared, infrared_2, color, extra, motion }
     }
 
     /// Adds the camera to a context until the returned guard is dropped.
@@ -159,6 +167,13 @@ impl SoftwareCamera {
     pub(crate) fn see_color(&self, number: u32) {
         let millis = self.scene.millis(number) + self.scene.color_delay_millis;
         self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
+    }
+
+    /// Sends frame `number` of the extra stream at `index`.
+    #[allow(dead_code, reason = "only the tests have extra streams")]
+    pub(crate) fn see_extra(&self, index: usize, number: u32) {
+        let millis = self.scene.millis(number);
+        self.extra[index].see(&self.scene, number, millis, &self.scene.extra_pixels(index, number));
     }
 
     /// Sends sample `number` of the accelerometer, if there is one.
@@ -353,7 +368,7 @@ impl SoftwareStream {
         let frame = VideoFrame {
             pixels: hand_over(pixels),
             deleter: take_back,
-            stride: (scene.width * self.bytes_per_pixel) as c_int,
+            stride: pixels.len() as c_int / scene.height as c_int,
             bytes_per_pixel: self.bytes_per_pixel as c_int,
             timestamp_millis,
             domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,

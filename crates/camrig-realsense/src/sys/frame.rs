@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use realsense_rust::frame::{FrameEx, ImageFrame};
 use realsense_sys as rs2;
 
-use super::profile::{is_motion, profile_data};
+use super::profile::{StreamKey, is_motion, profile_data};
 use super::{Fault, call};
 
 /// The channels of a sensor's callback: images and samples of motion apart, so that neither fills the other's queue.
@@ -23,25 +23,35 @@ pub(crate) struct Sink {
 }
 
 /// Number of dropped frames of each stream, by librealsense's number of the stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DroppedFrames([AtomicU64; STREAM_KINDS]);
 
-/// Number of counters: librealsense's kinds of streams and some spare ones, with two indices each.
-const STREAM_KINDS: usize = 2 * 16;
+impl Default for DroppedFrames {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; STREAM_KINDS])
+    }
+}
+
+/// Number of indices of a kind of stream that are counted apart.
+const INDICES: usize = 8;
+
+/// Number of counters: librealsense's kinds of streams and some spare ones, with their indices.
+const STREAM_KINDS: usize = INDICES * 16;
 
 impl DroppedFrames {
-    fn count(&self, stream: rs2::rs2_stream, index: c_int) {
-        let kind = 2 * stream as usize + usize::from(index == 2);
-        if let Some(count) = self.0.get(kind) {
+    fn count(&self, (kind, index): StreamKey) {
+        let counter = INDICES * kind as usize + (index.max(0) as usize).min(INDICES - 1);
+        if let Some(count) = self.0.get(counter) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Takes the counts, each with its stream and index.
-    pub(crate) fn take(&self) -> impl Iterator<Item = (rs2::rs2_stream, c_int, u64)> + '_ {
-        self.0.iter().enumerate().filter_map(|(kind, count)| {
+    /// Takes the counts, each with its stream.
+    pub(crate) fn take(&self) -> impl Iterator<Item = (StreamKey, u64)> + '_ {
+        self.0.iter().enumerate().filter_map(|(counter, count)| {
             let count = count.swap(0, Ordering::Relaxed);
-            (count > 0).then(|| ((kind / 2) as rs2::rs2_stream, 1 + (kind % 2) as c_int, count))
+            let key = ((counter / INDICES) as rs2::rs2_stream, (counter % INDICES) as c_int);
+            (count > 0).then_some((key, count))
         })
     }
 }
@@ -49,6 +59,8 @@ impl DroppedFrames {
 /// A frame with its arrival by the host's monotonic clock.
 pub(crate) struct Arrived {
     pub(crate) frame: RawFrame,
+    /// Number and index of its stream.
+    pub(crate) key: StreamKey,
     pub(crate) arrival_nanos: u64,
 }
 
@@ -57,18 +69,19 @@ pub(super) extern "C" fn on_frame(frame: *mut rs2::rs2_frame, user: *mut c_void)
     let Some(frame) = NonNull::new(frame) else { return };
     // SAFETY: the reference is ours.
     let frame = unsafe { RawFrame::keep(frame) };
-    let arrived = Arrived { frame, arrival_nanos: camrig::monotonic_nanos() };
+    let arrival_nanos = camrig::monotonic_nanos();
     // SAFETY: `start` passed a `Sink` that `silence` frees only after the last callback. It is only read,
     // and a sender may be used from any thread.
     let sink = unsafe { user.cast::<Sink>().as_ref() };
     let Some(sink) = sink else { return };
-    let Some((stream, index)) = arrived.frame.stream() else { return };
-    let sender = if is_motion(stream) { &sink.samples } else { &sink.images };
+    let Some(key) = frame.stream() else { return };
+    let arrived = Arrived { frame, key, arrival_nanos };
+    let sender = if is_motion(key.0) { &sink.samples } else { &sink.images };
     // A frame that cannot be sent is dropped and so released.
     if sink.wait {
         drop(sender.send(arrived));
     } else if let Err(TrySendError::Full(_)) = sender.try_send(arrived) {
-        sink.dropped.count(stream, index);
+        sink.dropped.count(key);
     }
 }
 
@@ -95,21 +108,20 @@ impl RawFrame {
         self.0
     }
 
-    /// Returns its stream and the index of the stream.
-    fn stream(&self) -> Option<(rs2::rs2_stream, c_int)> {
+    /// Returns number and index of its stream.
+    pub(crate) fn stream(&self) -> Option<StreamKey> {
         // SAFETY: the frame is alive, and its profile as long.
         let profile =
             call(|error| unsafe { rs2::rs2_get_frame_stream_profile(self.0.as_ptr(), error) }).ok()?;
         let profile = NonNull::new(profile.cast_mut())?;
         // SAFETY: as above.
         let data = unsafe { profile_data(profile) }.ok()?;
-        Some((data.stream, data.index))
+        Some(data.key())
     }
 
     /// Returns the sample of a frame of motion.
     pub(crate) fn measured(&self) -> Result<Measured, Fault> {
         let frame = self.0.as_ptr();
-        let (stream, _) = self.stream().ok_or_else(|| Fault::new("a frame has no stream"))?;
         // SAFETY: the frame is alive, here and below.
         let number = call(|error| unsafe { rs2::rs2_get_frame_number(frame, error) })?;
         // SAFETY: as above.
@@ -129,7 +141,7 @@ impl RawFrame {
         }
         // SAFETY: the memory is the frame's, has room for three numbers, and is copied at once.
         let xyz = unsafe { data.cast::<[f32; 3]>().read_unaligned() };
-        Ok(Measured { stream, number, millis, domain, xyz })
+        Ok(Measured { number, millis, domain, xyz })
     }
 
     /// Returns the reference, which is then the caller's to release.
@@ -153,7 +165,12 @@ impl RawFrame {
         // From here on the image releases the frame.
         std::mem::forget(self);
         let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
-        let size_bytes = stride.saturating_mul(height);
+        // An encoded image has as many bytes as it says.
+        let size_bytes = if is_encoded(&image) && claimed_bytes > 0 {
+            claimed_bytes
+        } else {
+            stride.saturating_mul(height)
+        };
         // A file may contain any size. Software devices, as in the tests, report 0 for the pixels passed to them.
         let vouched_for = cfg!(test) && claimed_bytes == 0;
         if claimed_bytes < size_bytes && !vouched_for {
@@ -162,6 +179,11 @@ impl RawFrame {
         }
         Ok(Image { image, size_bytes })
     }
+}
+
+/// Returns whether an image is encoded, so that it has no rows.
+fn is_encoded(image: &ImageFrame<AnyImage>) -> bool {
+    image.stream_profile().format() as rs2::rs2_format == rs2::rs2_format_RS2_FORMAT_MJPEG
 }
 
 impl Drop for RawFrame {
@@ -173,7 +195,6 @@ impl Drop for RawFrame {
 
 /// A sample of motion, in librealsense's units.
 pub(crate) struct Measured {
-    pub(crate) stream: rs2::rs2_stream,
     pub(crate) number: u64,
     pub(crate) millis: f64,
     pub(crate) domain: rs2::rs2_timestamp_domain,
@@ -194,6 +215,11 @@ impl Image {
     /// Returns realsense-rust's view of it.
     pub(crate) fn view(&self) -> &ImageFrame<AnyImage> {
         &self.image
+    }
+
+    /// Returns its size in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.size_bytes
     }
 
     /// Converts it to its pixels, which may be read from any thread.

@@ -26,8 +26,8 @@ pub(crate) use block::{Aligner, Block, BlockKind};
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, DroppedFrames, Image, Measured, Pixels, RawFrame, Sink};
 pub(crate) use option::{OptionKind, OptionRange, OptionsView};
-pub(crate) use profile::ProfileData;
-pub(crate) use sensor::{OpenSensor, format_name};
+pub(crate) use profile::{ProfileData, StreamKey};
+pub(crate) use sensor::{OpenSensor, format_name, stream_kind_name};
 
 /// An error of librealsense, with its message.
 #[derive(Clone, Debug, thiserror::Error)]

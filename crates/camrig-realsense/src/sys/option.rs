@@ -131,7 +131,7 @@ impl OptionsView<'_> {
 }
 
 /// Copies a text of librealsense; `None` for a null pointer.
-fn constant(text: *const c_char) -> Option<String> {
+pub(super) fn constant(text: *const c_char) -> Option<String> {
     // SAFETY: not null, so a text of librealsense's that ends with a zero.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

@@ -17,8 +17,18 @@ pub(crate) struct ProfileData {
     pub(crate) frames_per_second: i32,
 }
 
-/// Describes a profile of images, or of motion, which has no size; `None` for others.
-pub(super) fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
+/// librealsense's number and index of a stream.
+pub(crate) type StreamKey = (rs2::rs2_stream, i32);
+
+impl ProfileData {
+    /// Returns number and index of the stream.
+    pub(crate) fn key(&self) -> StreamKey {
+        (self.stream, self.index)
+    }
+}
+
+/// Describes a profile. Those that are not of images have no size.
+pub(super) fn described(profile: NonNull<rs2::rs2_stream_profile>) -> Option<ProfileData> {
     // SAFETY: the caller's list keeps the profile alive.
     let data = unsafe { profile_data(profile) }.ok()?;
     if is_motion(data.stream) {
@@ -26,11 +36,10 @@ pub(super) fn known_profile(profile: NonNull<rs2::rs2_stream_profile>) -> Option
     }
     let (mut width, mut height) = (0, 0);
     // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
-    // the call fails.
-    call(|error| unsafe {
+    // the call fails, and leaves both at zero.
+    let _ = call(|error| unsafe {
         rs2::rs2_get_video_stream_resolution(profile.as_ptr(), &raw mut width, &raw mut height, error);
-    })
-    .ok()?;
+    });
     Some(ProfileData { width, height, ..data })
 }
 

@@ -1,6 +1,6 @@
 //! Sensors and their profiles.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -9,8 +9,8 @@ use realsense_rust::stream_profile::StreamProfile;
 use realsense_sys as rs2;
 
 use super::frame::{Sink, on_frame};
-use super::option::OptionsView;
-use super::profile::{ProfileData, known_profile};
+use super::option::{OptionsView, constant};
+use super::profile::{ProfileData, described};
 use super::{Fault, call, create};
 
 /// A sensor with its profiles. It is stopped and closed when it is dropped.
@@ -40,8 +40,7 @@ impl OpenSensor {
             let profile = create(|error| unsafe {
                 rs2::rs2_get_stream_profile(list.as_ptr(), index, error).cast_mut()
             })?;
-            // Profiles that are neither of images nor of motion, such as poses, are ignored.
-            if let Some(data) = known_profile(profile) {
+            if let Some(data) = described(profile) {
                 sensor.profiles.push((data, profile));
             }
         }
@@ -54,7 +53,7 @@ impl OpenSensor {
         unsafe { OptionsView::new(self.pointer.as_ptr().cast_const().cast()) }
     }
 
-    /// Returns the profiles of images and of motion; other calls identify a profile by its index here.
+    /// Returns the profiles; other calls identify a profile by its index here.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = ProfileData> + '_ {
         self.profiles.iter().map(|(data, _)| *data)
     }
@@ -151,9 +150,13 @@ impl ProfileView<'_> {
 pub(crate) fn format_name(format: rs2::rs2_format) -> String {
     // SAFETY: any number is allowed, and the name is a constant.
     let name = unsafe { rs2::rs2_format_to_string(format) };
-    if name.is_null() {
-        return format!("format {format}");
-    }
-    // SAFETY: not null, so a constant that ends with a zero.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().to_lowercase()
+    constant(name).map_or_else(|| format!("format {format}"), |name| name.to_lowercase())
+}
+
+/// Returns librealsense's name of a kind of stream, as one word in lower case.
+pub(crate) fn stream_kind_name(kind: rs2::rs2_stream) -> String {
+    // SAFETY: any number is allowed, and the name is a constant.
+    let name = constant(unsafe { rs2::rs2_stream_to_string(kind) }).unwrap_or_default().to_lowercase();
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b' ');
+    if is_name && name != "unknown" { name.replace(' ', "-") } else { format!("kind-{kind}") }
 }

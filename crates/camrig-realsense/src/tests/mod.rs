@@ -1,6 +1,7 @@
 //! Tests of the driver with librealsense: software cameras, recordings of them, and real recordings.
 
 mod filters;
+mod formats;
 mod live;
 mod motion;
 mod playback;
@@ -31,6 +32,7 @@ pub(crate) const SCENE: Scene = Scene {
     color_delay_millis: 1.0,
     infrared: None,
     infrared_2: false,
+    extra: &[],
     also: &[],
     one_sensor: false,
     options: &[],

@@ -145,6 +145,7 @@ impl Stage {
             infrared: None,
             infrared_2: false,
             motion: false,
+            extra: &[],
             also: &[],
             one_sensor: false,
             options: &[],
