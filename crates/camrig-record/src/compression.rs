@@ -49,8 +49,6 @@ impl Compression {
             .compression_threads(0)
             .chunk_size(None)
             .disable_seeking(true)
-            // Every chunk has a checksum.
-            .calculate_data_section_crc(false)
             .create(NoSeek::new(BufWriter::with_capacity(BUFFER_BYTES, file)))
             .map_err(into_io)
     }

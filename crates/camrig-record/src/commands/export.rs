@@ -20,7 +20,7 @@ use camrig_image::Picture;
 use super::{CommandError, bar, counted, size_bytes};
 use crate::npy;
 use crate::read::{
-    FrameSetError, ReadFrameSet, RecordedCamera, Recording, framesets, image_data, shown_header, write_pixels,
+    Content, FrameSetError, ReadFrameSet, RecordedCamera, Recording, image_data, shown_header, write_pixels,
 };
 
 #[derive(Debug, clap::Args)]
@@ -69,21 +69,19 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     }
     let bar = bar(recording.size_bytes(), "writing");
     let mut problems = Vec::new();
-    for chunk in &recording.index().chunks {
-        bar.set_position(chunk.offset);
-        let cameras = recording.cameras().iter().filter(|camera| camera.is_in(chunk));
-        for camera in cameras {
-            let Some(folder) = folders.get_mut(&camera.name) else { continue };
-            let found = match recording.read_chunk(chunk) {
-                Ok(records) => framesets(camera, &records),
-                Err(error) => vec![Err(error.into())],
-            };
-            for frameset in found {
-                match frameset.and_then(|frameset| Shown::new(&frameset).map(|shown| (frameset, shown))) {
-                    Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
-                    Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
-                }
-            }
+    let mut contents = recording.contents(|camera| wanted(&camera), 0..u64::MAX);
+    while let Some((index, content)) = contents.next(&recording) {
+        bar.set_position(contents.position_bytes(&recording));
+        let camera = &recording.cameras()[index];
+        let Some(folder) = folders.get_mut(&camera.name) else { continue };
+        let shown = match content {
+            Content::FrameSet(frameset) => Shown::new(&frameset).map(|shown| (frameset, shown)),
+            Content::Gap(_) => continue,
+            Content::Unreadable { error, .. } => Err(error),
+        };
+        match shown {
+            Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
+            Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
         }
     }
     bar.finish_and_clear();

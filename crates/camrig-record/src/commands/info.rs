@@ -7,7 +7,7 @@ use camrig::frame::{CameraInfo, Payload, StreamInfo};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
-use crate::read::{RecordedCamera, Recording, messages};
+use crate::read::{Content, Ending, RecordedCamera, Recording};
 
 /// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
@@ -16,8 +16,15 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     let bar = bar(size_bytes(file), "reading");
     let recording = Recording::open(file, &|at| bar.set_position(at))?;
     bar.finish_and_clear();
-    let cameras: Vec<_> =
+    let mut cameras: Vec<_> =
         recording.cameras().iter().map(|camera| CameraSummary::new(&recording, camera)).collect();
+    let mut gaps = recording.gaps();
+    while let Some((index, content)) = gaps.next(&recording) {
+        // `verify` reports what cannot be read.
+        if let Content::Gap(gap) = content {
+            cameras[index].add_gap(gap);
+        }
+    }
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -26,12 +33,12 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
         file.display(),
         counted(cameras.len() as u64, "camera"),
         counted(cameras.iter().map(|camera| camera.framesets).sum(), "frameset"),
-        cameras.iter().map(CameraSummary::missing).sum::<u64>(),
+        cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.missing)),
         megabytes(recording.size_bytes()),
-        if recording.index().whole {
-            "with an index"
-        } else {
-            "without an index: `recording repair` restores it"
+        match recording.index().ending {
+            Ending::Indexed => "with an index",
+            Ending::Closed => "complete, without an index of its own",
+            Ending::Open => "without an index: `recording repair` restores it",
         },
     );
     for damage in &recording.index().damage {
@@ -51,34 +58,42 @@ struct CameraSummary<'a> {
     bytes: u64,
     first_nanos: u64,
     last_nanos: u64,
-    gaps: Vec<GapRecord>,
+    missing: u64,
+    gaps: u64,
+    /// The first gaps.
+    listed: Vec<GapRecord>,
 }
 
 impl<'a> CameraSummary<'a> {
     fn new(recording: &Recording, camera: &'a RecordedCamera) -> Self {
         let counts = &recording.index().messages;
         let framesets = camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum();
-        let mut summary =
-            Self { camera, framesets, bytes: 0, first_nanos: u64::MAX, last_nanos: 0, gaps: Vec::new() };
-        for chunk in recording.chunks_of(camera) {
-            summary.bytes += chunk.size_bytes;
-            if !chunk.channels.is_disjoint(&camera.frameset_channels) {
-                summary.first_nanos = summary.first_nanos.min(chunk.start_time);
-                summary.last_nanos = summary.last_nanos.max(chunk.end_time);
+        let mut summary = Self {
+            camera,
+            framesets,
+            bytes: 0,
+            first_nanos: u64::MAX,
+            last_nanos: 0,
+            missing: 0,
+            gaps: 0,
+            listed: Vec::new(),
+        };
+        for section in recording.index().sections.iter().filter(|section| camera.is_in(section)) {
+            summary.bytes += section.size_bytes;
+            if section.has(|id| camera.frameset_channels.contains(&id)) {
+                summary.first_nanos = summary.first_nanos.min(section.start_time);
+                summary.last_nanos = summary.last_nanos.max(section.end_time);
             }
-            if chunk.channels.is_disjoint(&camera.gap_channels) {
-                continue;
-            }
-            // `verify` reports damaged chunks.
-            let Ok(records) = recording.read_chunk(chunk) else { continue };
-            let gaps = messages(&records).filter(|message| camera.gap_channels.contains(&message.channel));
-            summary.gaps.extend(gaps.filter_map(|gap| serde_json::from_slice::<GapRecord>(&gap.data).ok()));
         }
         summary
     }
 
-    fn missing(&self) -> u64 {
-        self.gaps.iter().map(GapRecord::framesets).sum()
+    fn add_gap(&mut self, gap: GapRecord) {
+        self.missing = self.missing.saturating_add(gap.framesets());
+        self.gaps += 1;
+        if self.listed.len() < MAX_GAPS {
+            self.listed.push(gap);
+        }
     }
 
     fn write(&self, recording: &Recording, text: &mut String) {
@@ -93,7 +108,7 @@ impl<'a> CameraSummary<'a> {
             let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
             let channel = id.and_then(|id| recording.index().channels.get(id));
             let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
-            !as_it_came && channel.is_some_and(|channel| channel.schema == COMPRESSED_SCHEMA)
+            !as_it_came && channel.is_some_and(|channel| channel.schema_name() == COMPRESSED_SCHEMA)
         };
         let streams = streams.iter().map(|stream| {
             let coding = if coded(stream) { " from jpeg" } else { "" };
@@ -109,15 +124,15 @@ impl<'a> CameraSummary<'a> {
             text,
             "  {}, {} missing, {seconds:.2} s, {rate:.1} Hz, {}",
             counted(self.framesets, "frameset"),
-            self.missing(),
+            self.missing,
             megabytes(self.bytes),
         );
-        for gap in self.gaps.iter().take(MAX_GAPS) {
+        for gap in &self.listed {
             let (first, last, reason) = (gap.first_sequence, gap.last_sequence, gap.reason.name());
             let _ = writeln!(text, "  missing: {first} to {last}, {reason}");
         }
-        if let more @ 1.. = self.gaps.len().saturating_sub(MAX_GAPS) {
-            let _ = writeln!(text, "  missing: {}", counted(more as u64, "more gap"));
+        if let more @ 1.. = self.gaps - self.listed.len() as u64 {
+            let _ = writeln!(text, "  missing: {}", counted(more, "more gap"));
         }
     }
 }

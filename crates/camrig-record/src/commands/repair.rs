@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use mcap::records::MessageHeader;
 
 use super::{CommandError, bar, counted, size_bytes};
-use crate::compression::{Compression, Output, into_io};
-use crate::read::{Channel, Recording, messages};
+use crate::compression::{Output, into_io};
+use crate::read::{Channel, Ending, Recording, messages};
 use crate::record::with_suffix;
 
 #[derive(Debug, clap::Args)]
@@ -29,15 +29,14 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     let recording = Recording::scan(file, &|at| scan_bar.set_position(at))?;
     scan_bar.finish_and_clear();
     let index = recording.index();
-    if index.whole && index.damage.is_empty() {
+    if index.ending != Ending::Open && index.damage.is_empty() {
         return Ok(format!("{}: intact, nothing to repair\n", file.display()));
     }
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "repaired"));
     let fail =
         |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
     let created = OpenOptions::new().write(true).create_new(true).open(&output).map_err(fail)?;
-    let compression = index.chunks.first().map_or(Compression::None, |chunk| chunk.compression);
-    let copied = compression.writer(created).and_then(|writer| copy(&recording, writer));
+    let copied = index.compression().writer(created).and_then(|writer| copy(&recording, writer));
     copied.map_err(|error| {
         // The first error is reported.
         let _ = fs::remove_file(&output);
@@ -60,18 +59,25 @@ fn copy(recording: &Recording, mut writer: Output) -> io::Result<()> {
     let bar = bar(recording.size_bytes(), "copying");
     let mut ids = BTreeMap::new();
     for (&id, channel) in &recording.index().channels {
-        let Channel { topic, schema, schema_encoding, schema_data, message_encoding, metadata } = channel;
-        let schema = writer.add_schema(schema, schema_encoding, schema_data).map_err(into_io)?;
+        let Channel { topic, schema, message_encoding, metadata } = channel;
+        // 0 stands for no schema.
+        let schema = match schema {
+            Some(schema) => {
+                writer.add_schema(&schema.name, &schema.encoding, &schema.data).map_err(into_io)?
+            }
+            None => 0,
+        };
         ids.insert(id, writer.add_channel(schema, topic, message_encoding, metadata).map_err(into_io)?);
     }
     writer.flush().map_err(into_io)?;
-    for chunk in &recording.index().chunks {
-        bar.set_position(chunk.offset);
-        let records = recording.read_chunk(chunk).map_err(io::Error::other)?;
+    for section in recording.index().sections.iter() {
+        bar.set_position(section.offset);
+        let records = recording.read_section(section).map_err(io::Error::other)?;
         for message in messages(&records) {
-            let Some(&channel_id) = ids.get(&message.channel) else { continue };
-            let (sequence, log_time) = (message.sequence, message.log_time);
-            let header = MessageHeader { channel_id, sequence, log_time, publish_time: message.publish_time };
+            let fields = message.fields;
+            let Some(&channel_id) = ids.get(&fields.channel) else { continue };
+            let (sequence, log_time) = (fields.sequence, fields.log_time);
+            let header = MessageHeader { channel_id, sequence, log_time, publish_time: fields.publish_time };
             writer.write_to_known_channel(&header, &message.data).map_err(into_io)?;
         }
         writer.flush().map_err(into_io)?;

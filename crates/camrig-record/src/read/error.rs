@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::frame::{LayoutError, Stream};
 
+use super::MAX_CAMERAS;
 use crate::format::{JPEG, RAW, VERSION};
 
 /// A file that cannot be read as a recording.
@@ -25,6 +26,9 @@ impl ReadError {
 /// A channel of framesets whose metadata describes no camera.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MetadataError {
+    /// The name of a camera has control characters.
+    #[error("has a camera named `{name}` in `{topic}`, which is not a name")]
+    Name { name: String, topic: String },
     /// A key is missing.
     #[error("lacks `{key}` of channel `{topic}`")]
     Missing { key: &'static str, topic: String },
@@ -34,38 +38,52 @@ pub(super) enum MetadataError {
     /// The description of the camera is malformed.
     #[error("has a wrong `{key}` in `{topic}`: {source}")]
     Camera { key: &'static str, topic: String, source: serde_json::Error },
+    /// No rig has as many cameras.
+    #[error("has {0} cameras; a recording has at most {MAX_CAMERAS}")]
+    TooManyCameras(usize),
     /// The recording has another version.
     #[error("is a recording of version {0}; this program reads version {VERSION}")]
     Version(String),
 }
 
+/// A file of which no index can be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// Its schemas and channels are larger than those of any recording.
+    #[error("has more than {} MiB of schemas and channels", .0 >> 20)]
+    TooManyDefinitions(u64),
+}
+
 /// Damage of a chunk, or of the bytes between two chunks.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChunkError {
-    /// The record is larger than any frameset.
-    #[error("it has {} MiB, more than a frameset can have", .0 >> 20)]
-    TooLarge(u64),
-    /// The content is larger than any frameset.
-    #[error("it has {} MiB, more than a frameset can have", .0 >> 20)]
-    ContentTooLarge(u64),
+    /// The content is larger than a frameset of this recording, and than other programs make it.
+    #[error("it has {} MiB, more than the {} MiB that this recording's framesets need", bytes >> 20, most >> 20)]
+    TooLarge { bytes: u64, most: u64 },
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(io::Error),
+    /// The record between data and index is missing.
+    #[error("the end of the data is damaged")]
+    NoDataEnd,
+    /// The data have another checksum than the one behind them.
+    #[error("the checksum of the data is {found:08x}, not {expected:08x}")]
+    DataChecksum { found: u32, expected: u32 },
     /// No record begins at this place.
     #[error("no valid record")]
     NoRecord,
     /// The record is of another kind.
     #[error("it is not a chunk")]
     NotAChunk,
-    /// The fields of the header exclude each other.
-    #[error("its header is inconsistent")]
-    Header,
     /// The content does not decompress.
     #[error("it cannot be decompressed: {0}")]
     Compression(io::Error),
     /// The content has another length than the header says.
     #[error("it has {found} bytes instead of {expected}")]
-    Length { found: usize, expected: usize },
+    Length { found: u64, expected: u64 },
     /// The content has another checksum than the header says.
     #[error("its checksum is {found:08x}, not {expected:08x}")]
     Checksum { found: u32, expected: u32 },
@@ -80,6 +98,12 @@ pub(crate) enum FrameSetError {
     /// Its record is invalid.
     #[error("frameset {sequence} is invalid: {source}")]
     Invalid { sequence: u32, source: serde_json::Error },
+    /// The record of a gap is invalid.
+    #[error("a gap is invalid: {0}")]
+    InvalidGap(serde_json::Error),
+    /// Frames have no frameset.
+    #[error("frames without a frameset: {0}")]
+    NoFrameSet(u64),
     /// The message of a frame is missing.
     #[error("frameset {sequence} lacks its {stream} frame")]
     FrameMissing { sequence: u64, stream: Stream },

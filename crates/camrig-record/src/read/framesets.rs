@@ -1,13 +1,28 @@
-//! Assembles framesets from the messages of a chunk.
+//! Assembles framesets from the messages of a recording.
+//!
+//! A recorder writes each frameset as one chunk. Other programs write the same messages into chunks of other sizes, or
+//! outside of chunks, and may sort them. So a frameset is gathered by its number and time until all its frames are there.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
+use camrig::frame::{MAX_FRAMES, Stream};
 
 use super::error::FrameSetError;
 use super::records::{Message, messages};
+use super::sections::Section;
 use super::{RecordedCamera, Recording};
-use crate::format::FrameSetRecord;
+use crate::format::{FrameSetRecord, GapRecord};
+
+/// Maximum number of framesets of a camera that wait for frames, or for an earlier frameset.
+const MAX_WAITING: usize = 64;
+
+/// Maximum size of what waits, beside the largest frameset of the recording.
+const MAX_WAITING_BYTES: u64 = 16 << 20;
 
 /// A recorded frameset.
+#[derive(Debug)]
 pub(crate) struct ReadFrameSet {
     pub(crate) log_time: u64,
     pub(crate) record: FrameSetRecord,
@@ -15,67 +30,315 @@ pub(crate) struct ReadFrameSet {
     pub(crate) images: Vec<Bytes>,
 }
 
-/// Returns the framesets of one camera in a chunk, in order. An incomplete or invalid one is an error with a description
-/// of the problem.
-pub(crate) fn framesets(
-    camera: &RecordedCamera,
-    records: &Bytes,
-) -> Vec<Result<ReadFrameSet, FrameSetError>> {
-    let mut found: Vec<Result<Gathering, FrameSetError>> = Vec::new();
-    for message in messages(records) {
-        if camera.frameset_channels.contains(&message.channel) {
-            found.push(Gathering::begin(&message));
-            continue;
-        }
-        let Some(&stream) = camera.image_channels.get(&message.channel) else { continue };
-        // Other tools may have sorted the messages: a frame belongs to the frameset with its number and time.
-        let mut open = found.iter_mut().rev().filter_map(|found| found.as_mut().ok());
-        let Some(frameset) = open.find(|frameset| frameset.key == key(&message)) else { continue };
-        let frames = frameset.record.frames.iter().zip(&mut frameset.images);
-        for (frame, image) in frames.filter(|(frame, _)| frame.stream == stream) {
-            debug_assert_eq!(frame.stream, stream);
-            *image = Some(message.data.clone());
-        }
-    }
-    found.into_iter().map(|found| found.and_then(Gathering::end)).collect()
+/// A part of what is recorded of a camera.
+#[derive(Debug)]
+pub(crate) enum Content {
+    FrameSet(ReadFrameSet),
+    Gap(GapRecord),
+    /// Something that cannot be read: its position in the file, the number of framesets that are lost with it, and the
+    /// problem.
+    Unreadable {
+        at: u64,
+        framesets: u64,
+        error: FrameSetError,
+    },
 }
 
-/// A frameset whose frames are being collected.
-struct Gathering {
-    key: (u64, u32),
-    record: FrameSetRecord,
-    images: Vec<Option<Bytes>>,
+/// The contents of some cameras of a recording, in the order of the file. For each camera, framesets and gaps are in
+/// the order in which they begin.
+pub(crate) struct Contents {
+    range: Range<u64>,
+    kinds: HashMap<u16, (usize, Kind)>,
+    next_section: usize,
+    cameras: Vec<Gathering>,
+    ready: VecDeque<(usize, Content)>,
 }
 
-fn key(message: &Message) -> (u64, u32) {
-    (message.log_time, message.sequence)
-}
-
-impl Gathering {
-    fn begin(message: &Message) -> Result<Self, FrameSetError> {
-        let record: FrameSetRecord = serde_json::from_slice(&message.data)
-            .map_err(|source| FrameSetError::Invalid { sequence: message.sequence, source })?;
-        let images = record.frames.iter().map(|_| None).collect();
-        Ok(Self { key: key(message), record, images })
-    }
-
-    fn end(self) -> Result<ReadFrameSet, FrameSetError> {
-        let Self { key: (log_time, _), record, images } = self;
-        let missing = record.frames.iter().zip(&images).find(|(_, image)| image.is_none());
-        if let Some((frame, _)) = missing {
-            let (sequence, stream) = (record.sequence, frame.stream);
-            return Err(FrameSetError::FrameMissing { sequence, stream });
-        }
-        Ok(ReadFrameSet { log_time, record, images: images.into_iter().flatten().collect() })
-    }
+/// Kind of a channel.
+#[derive(Clone, Copy)]
+enum Kind {
+    FrameSet,
+    Gap,
+    Frame(Stream),
 }
 
 impl Recording {
-    /// Returns the chunks with messages of a camera, in the order of the file.
-    pub(crate) fn chunks_of<'a>(
-        &'a self,
-        camera: &'a RecordedCamera,
-    ) -> impl Iterator<Item = &'a super::ChunkPlace> {
-        self.index.chunks.iter().filter(|chunk| camera.is_in(chunk))
+    /// Returns the contents of the wanted cameras whose `log_time` is in `range`.
+    pub(crate) fn contents(&self, wanted: impl Fn(&RecordedCamera) -> bool, range: Range<u64>) -> Contents {
+        let mut kinds = HashMap::new();
+        for (index, camera) in self.cameras.iter().enumerate().filter(|(_, camera)| wanted(camera)) {
+            kinds.extend(camera.frameset_channels.iter().map(|&id| (id, (index, Kind::FrameSet))));
+            kinds.extend(camera.gap_channels.iter().map(|&id| (id, (index, Kind::Gap))));
+            kinds.extend(camera.image_channels.iter().map(|(&id, &name)| (id, (index, Kind::Frame(name)))));
+        }
+        let cameras = self.cameras.iter().map(|_| Gathering::default()).collect();
+        Contents { range, kinds, next_section: 0, cameras, ready: VecDeque::new() }
     }
+
+    /// Returns the recorded gaps of all cameras.
+    pub(crate) fn gaps(&self) -> Contents {
+        let mut contents = self.contents(|_| true, 0..u64::MAX);
+        contents.kinds.retain(|_, (_, kind)| matches!(kind, Kind::Gap));
+        contents
+    }
+}
+
+impl Contents {
+    /// Returns the next content of the same recording, with the index of its camera in [`Recording::cameras`]; `None` at
+    /// the end.
+    pub(crate) fn next(&mut self, recording: &Recording) -> Option<(usize, Content)> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            let Some(section) = recording.index.sections.get(self.next_section) else {
+                // The last framesets no longer wait for anything.
+                for (index, camera) in self.cameras.iter_mut().enumerate() {
+                    camera.take_all(&mut |content| self.ready.push_back((index, content)));
+                }
+                return self.ready.pop_front();
+            };
+            self.next_section += 1;
+            let overlaps = section.start_time < self.range.end && self.range.start <= section.end_time;
+            if overlaps && section.has(|channel| self.kinds.contains_key(&channel)) {
+                self.read(recording, section);
+            }
+        }
+    }
+
+    /// Returns how many contents wait for others.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.cameras.iter().map(|camera| camera.waiting.len()).sum()
+    }
+
+    /// Returns the position in the file, in bytes.
+    pub(crate) fn position_bytes(&self, recording: &Recording) -> u64 {
+        let next = recording.index.sections.get(self.next_section);
+        next.map_or(recording.size_bytes(), |section| section.offset)
+    }
+
+    fn read(&mut self, recording: &Recording, section: &Section) {
+        let records = match recording.read_section(section) {
+            Ok(records) => records,
+            Err(error) => {
+                let (camera, framesets) = self.lost_with(section);
+                let error = error.into();
+                self.ready.push_back((camera, Content::Unreadable { at: section.offset, framesets, error }));
+                return;
+            }
+        };
+        for message in messages(&records) {
+            let fields = message.fields;
+            let Some(&(index, kind)) = self.kinds.get(&fields.channel) else { continue };
+            if !self.range.contains(&fields.log_time) {
+                continue;
+            }
+            let camera = &mut self.cameras[index];
+            match kind {
+                Kind::FrameSet => camera.add_frameset(&message, section.offset),
+                Kind::Gap => camera.add_gap(&message, section.offset),
+                Kind::Frame(stream) => camera.add_frame(stream, &message, section.offset),
+            }
+            camera.take_ready(&mut |content| self.ready.push_back((index, content)));
+        }
+        let most = MAX_WAITING_BYTES + recording.largest_bytes;
+        for (index, camera) in self.cameras.iter_mut().enumerate() {
+            camera.detach();
+            camera.bound(most, &mut |content| self.ready.push_back((index, content)));
+        }
+    }
+
+    /// Returns the camera of a section that cannot be read, and how many of its framesets are lost at least.
+    fn lost_with(&self, section: &Section) -> (usize, u64) {
+        let ids = section.channels.iter().flat_map(|channels| channels.iter());
+        let kinds: Vec<_> = ids.filter_map(|id| self.kinds.get(id)).collect();
+        let frameset = kinds.iter().find(|(_, kind)| matches!(kind, Kind::FrameSet));
+        let camera = frameset.or(kinds.first()).map_or(0, |(index, _)| *index);
+        (camera, u64::from(frameset.is_some()))
+    }
+}
+
+/// The contents of a camera that are not complete, in the order in which they begin.
+#[derive(Default)]
+struct Gathering {
+    waiting: VecDeque<Waiting>,
+    /// Number of contents that were taken: the number of the first one that waits.
+    taken: u64,
+    /// The number of the content with this time and number.
+    by_key: HashMap<Key, u64>,
+    waiting_bytes: u64,
+    /// Frames that belong to no frameset, and the position of the first.
+    lone_frames: u64,
+    lone_at: u64,
+}
+
+/// The `log_time` and `sequence` that all messages of a frameset have.
+type Key = (u64, u32);
+
+/// A content that is not complete, or that waits for an earlier one.
+enum Waiting {
+    /// Anything but a frameset.
+    Other(Content),
+    FrameSet {
+        key: Key,
+        at: u64,
+        /// `None` until the frameset's own message is read.
+        record: Option<FrameSetRecord>,
+        frames: Vec<(Stream, Bytes)>,
+        /// The frames before this one have memory of their own.
+        detached: usize,
+    },
+}
+
+impl Gathering {
+    fn add_frameset(&mut self, message: &Message, at: u64) {
+        let sequence = message.fields.sequence;
+        match serde_json::from_slice::<FrameSetRecord>(&message.data) {
+            Ok(parsed) if parsed.frames.len() > MAX_FRAMES => {
+                let error = FrameSetError::TooManyFrames(parsed.frames.len());
+                self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+            }
+            Ok(parsed) => {
+                if let Waiting::FrameSet { record, .. } = self.of_message(message, at, true) {
+                    *record = Some(parsed);
+                }
+            }
+            Err(source) => {
+                let error = FrameSetError::Invalid { sequence, source };
+                self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+            }
+        }
+    }
+
+    fn add_gap(&mut self, message: &Message, at: u64) {
+        let content = match serde_json::from_slice(&message.data) {
+            Ok(gap) => Content::Gap(gap),
+            Err(error) => Content::Unreadable { at, framesets: 0, error: FrameSetError::InvalidGap(error) },
+        };
+        self.push(Waiting::Other(content));
+    }
+
+    fn add_frame(&mut self, stream: Stream, message: &Message, at: u64) {
+        let Waiting::FrameSet { frames, .. } = self.of_message(message, at, false) else { return };
+        if frames.len() < MAX_FRAMES && frames.iter().all(|(known, _)| *known != stream) {
+            frames.push((stream, message.data.clone()));
+            self.waiting_bytes += message.data.len() as u64;
+        }
+    }
+
+    /// Returns the frameset that a message belongs to. The message of a frameset begins another one if there was one with
+    /// the same key, as in a recording that holds something twice.
+    fn of_message(&mut self, message: &Message, at: u64, begins: bool) -> &mut Waiting {
+        let key = (message.fields.log_time, message.fields.sequence);
+        let known = self.by_key.get(&key).map(|number| (number - self.taken) as usize);
+        let is_free = |waiting: &Waiting| matches!(waiting, Waiting::FrameSet { record: None, .. });
+        let known = known.filter(|&index| !begins || self.waiting.get(index).is_some_and(is_free));
+        let index = known.unwrap_or_else(|| {
+            self.by_key.insert(key, self.taken + self.waiting.len() as u64);
+            self.push(Waiting::FrameSet { key, at, record: None, frames: Vec::new(), detached: 0 });
+            self.waiting.len() - 1
+        });
+        &mut self.waiting[index]
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.waiting.push_back(waiting);
+    }
+
+    /// Takes what is complete, up to the first that is not.
+    fn take_ready(&mut self, found: &mut impl FnMut(Content)) {
+        while self.waiting.front().is_some_and(Waiting::is_complete) {
+            self.take_first(found);
+        }
+    }
+
+    /// Takes everything, complete or not.
+    fn take_all(&mut self, found: &mut impl FnMut(Content)) {
+        while !self.waiting.is_empty() {
+            self.take_first(found);
+        }
+        let count = std::mem::take(&mut self.lone_frames);
+        if count > 0 {
+            let error = FrameSetError::NoFrameSet(count);
+            found(Content::Unreadable { at: self.lone_at, framesets: 0, error });
+        }
+    }
+
+    /// Gives up what has waited longest, until the rest is within its bounds.
+    fn bound(&mut self, most_bytes: u64, found: &mut impl FnMut(Content)) {
+        while self.waiting.len() > MAX_WAITING || self.waiting_bytes > most_bytes {
+            self.take_first(found);
+            self.take_ready(found);
+        }
+    }
+
+    fn take_first(&mut self, found: &mut impl FnMut(Content)) {
+        let Some(first) = self.waiting.pop_front() else { return };
+        let number = self.taken;
+        self.taken += 1;
+        match first {
+            Waiting::Other(content) => found(content),
+            Waiting::FrameSet { key, at, record, frames, .. } => {
+                if self.by_key.get(&key) == Some(&number) {
+                    self.by_key.remove(&key);
+                }
+                self.waiting_bytes -= frames.iter().map(|(_, data)| data.len() as u64).sum::<u64>();
+                let Some(record) = record else {
+                    if self.lone_frames == 0 {
+                        self.lone_at = at;
+                    }
+                    self.lone_frames += frames.len() as u64;
+                    return;
+                };
+                found(match assemble(key.0, record, frames) {
+                    Ok(frameset) => Content::FrameSet(frameset),
+                    Err(error) => Content::Unreadable { at, framesets: 1, error },
+                });
+            }
+        }
+    }
+
+    /// Copies the frames that wait, so that they do not keep the memory of their section.
+    fn detach(&mut self) {
+        for waiting in &mut self.waiting {
+            if let Waiting::FrameSet { frames, detached, .. } = waiting {
+                for (_, data) in &mut frames[*detached..] {
+                    *data = Bytes::copy_from_slice(data);
+                }
+                *detached = frames.len();
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Other(_) => true,
+            Self::FrameSet { record: None, .. } => false,
+            Self::FrameSet { record: Some(record), frames, .. } => {
+                frames.len() >= record.frames.len()
+                    && record
+                        .frames
+                        .iter()
+                        .all(|frame| frames.iter().any(|(stream, _)| *stream == frame.stream))
+            }
+        }
+    }
+}
+
+/// Returns a frameset, or its first missing frame.
+fn assemble(
+    log_time: u64,
+    record: FrameSetRecord,
+    mut frames: Vec<(Stream, Bytes)>,
+) -> Result<ReadFrameSet, FrameSetError> {
+    let images = record.frames.iter().map(|frame| {
+        let (sequence, stream) = (record.sequence, frame.stream);
+        let found = frames.iter().position(|(known, _)| *known == stream);
+        found.map(|at| frames.swap_remove(at).1).ok_or(FrameSetError::FrameMissing { sequence, stream })
+    });
+    let images = images.collect::<Result<_, _>>()?;
+    Ok(ReadFrameSet { log_time, record, images })
 }

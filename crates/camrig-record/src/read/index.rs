@@ -1,71 +1,87 @@
 //! The index of a recording: read from the file, or made by scanning the whole file.
 //!
-//! A killed recorder leaves no index, and a damaged file may have a wrong one. Then every chunk is read and checked;
-//! after damage the scan continues at the next bytes that can be a chunk.
+//! A killed recorder leaves no index, other programs may write none, and a damaged file may have a wrong one. Then every
+//! record is read and checked; after damage the scan continues at the next bytes that can be a chunk. Chunks are
+//! decompressed piece by piece: a scan keeps definitions, not messages.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use mcap::records::{Record, op};
+use mcap::records::op;
 
-use super::error::ChunkError;
+use super::error::{ChunkError, IndexError};
+use super::fields::{self, ChannelRecord, ChunkIndexRecord, Fields, Schema};
+use super::file::{RecordedFile, WINDOW_BYTES};
 use super::records::{
-    self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CHUNK_BYTES, Records, chunk_length,
-    open_chunk, u32_at, u64_at,
+    self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
 };
+use super::sections::{Section, SectionKind, Sections};
 use crate::compression::Compression;
 
 /// Size of the footer; the magic follows it.
 const FOOTER_BYTES: u64 = 20;
-const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + 8;
+const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + MAGIC.len() as u64;
 
-/// Maximum size of an index: some million chunks.
-const MAX_INDEX_BYTES: u64 = 1 << 30;
+/// Maximum size of one definition or other small record.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
-/// Size of the window in which a chunk is searched at once.
-const WINDOW_BYTES: u64 = 1 << 20;
+/// Maximum size of all definitions of a file.
+const MAX_DEFINITION_BYTES: u64 = 16 << 20;
+
+/// Maximum size of consecutive messages outside of chunks that are read together. A larger message is read alone.
+const RUN_BYTES: u64 = 1 << 20;
+
+/// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer looks for a chunk inside
+/// of a failed one, so that the time of a scan is linear.
+const FAILED_BYTES: u64 = 256 << 20;
+
+/// How a file ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With an index of all its messages.
+    Indexed,
+    /// It was closed, without such an index.
+    Closed,
+    /// It was not closed, or its end is damaged.
+    #[default]
+    Open,
+}
 
 /// The contents of a file and their positions.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// Whether the file has an index of its own.
-    pub(crate) whole: bool,
+    pub(crate) ending: Ending,
     pub(crate) profile: String,
     pub(crate) channels: BTreeMap<u16, Channel>,
     /// Number of messages of each channel.
     pub(crate) messages: BTreeMap<u16, u64>,
-    /// In the order of the file.
-    pub(crate) chunks: Vec<ChunkPlace>,
+    /// The places of all messages, in the order of the file.
+    pub(crate) sections: Sections,
     /// The unreadable parts. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
+    schemas: BTreeMap<u16, Arc<Schema>>,
+    definition_bytes: u64,
+    /// Whether a channel has a schema that is not defined before it.
+    lacks_schema: bool,
 }
 
 /// The description of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Channel {
     pub(crate) topic: String,
-    pub(crate) schema: String,
-    pub(crate) schema_encoding: String,
-    pub(crate) schema_data: Vec<u8>,
+    /// `None` if its messages have no schema.
+    pub(crate) schema: Option<Arc<Schema>>,
     pub(crate) message_encoding: String,
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// The position of a chunk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ChunkPlace {
-    /// Of the record, including opcode and length.
-    pub(crate) offset: u64,
-    pub(crate) size_bytes: u64,
-    pub(crate) compression: Compression,
-    pub(crate) start_time: u64,
-    pub(crate) end_time: u64,
-    /// The channels of its messages.
-    pub(crate) channels: BTreeSet<u16>,
+impl Channel {
+    /// Returns the name of the schema; empty without one.
+    pub(crate) fn schema_name(&self) -> &str {
+        self.schema.as_ref().map_or("", |schema| &schema.name)
+    }
 }
 
 /// Damaged bytes.
@@ -76,196 +92,328 @@ pub(crate) struct Damage {
 }
 
 impl Index {
-    /// Reads the file's own index; `None` if there is none or it is inconsistent.
-    pub(super) fn read(file: &File, size_bytes: u64) -> io::Result<Option<Self>> {
-        let Some(end_at) = size_bytes.checked_sub(END_BYTES) else { return Ok(None) };
-        let end = read_at(file, end_at, END_BYTES)?;
-        if records::header(&end) != Some((op::FOOTER, FOOTER_BYTES)) || !end.ends_with(MAGIC) {
-            return Ok(None);
-        }
-        let footer = &end[HEADER_BYTES..];
-        let (Some(summary_at), Some(crc32)) = (u64_at(footer, 0), u32_at(footer, 16)) else {
-            return Ok(None);
-        };
-        let Some(summary_bytes) =
-            end_at.checked_sub(summary_at).filter(|&bytes| summary_at > 0 && bytes <= MAX_INDEX_BYTES)
-        else {
-            return Ok(None);
-        };
-        let summary = read_at(file, summary_at, summary_bytes)?;
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&summary);
-        hasher.update(&end[..HEADER_BYTES + 16]);
-        if crc32 != 0 && hasher.finalize() != crc32 {
-            return Ok(None);
-        }
-        let mut index = Self { whole: true, profile: profile(file)?, ..Self::default() };
-        let mut schemas = Schemas::default();
-        for (opcode, content) in Records(&summary) {
-            if opcode == op::STATISTICS {
-                let Ok(Record::Statistics(counts)) = mcap::parse_record(opcode, content) else {
-                    return Ok(None);
-                };
-                index.messages = counts.channel_message_counts;
-            } else if opcode == op::CHUNK_INDEX {
-                let Ok(Record::ChunkIndex(chunk)) = mcap::parse_record(opcode, content) else {
-                    return Ok(None);
-                };
-                let inside = chunk.chunk_start_offset.checked_add(chunk.chunk_length);
-                if inside.is_none_or(|end| end > summary_at) {
-                    return Ok(None);
+    /// Reads the file's own index, and looks for messages that are not in it. Returns `None` if the file has no index, or
+    /// one that is inconsistent or leaves something out.
+    pub(super) fn read(file: &RecordedFile) -> Result<Option<Self>, IndexError> {
+        let Some(summary) = summary(file)? else { return Ok(None) };
+        let mut index = Self::default();
+        let (mut complete, mut counted) = (true, false);
+        let mut chunks = Vec::new();
+        let mut records = RecordReader(BufReader::new(file.range(summary.clone())));
+        while let Some((opcode, length)) = records.next()? {
+            let kept = if length <= MAX_RECORD_BYTES { length as usize } else { 0 };
+            let content = records.content(length, kept)?;
+            match opcode {
+                op::STATISTICS => {
+                    let Some(counts) = fields::message_counts(&content) else { return Ok(None) };
+                    index.messages = counts;
+                    counted = true;
                 }
-                index.chunks.push(ChunkPlace {
-                    compression: Compression::of_name(chunk.compression.as_bytes()),
-                    offset: chunk.chunk_start_offset,
-                    size_bytes: chunk.chunk_length,
-                    start_time: chunk.message_start_time,
-                    end_time: chunk.message_end_time,
-                    channels: chunk.message_index_offsets.into_keys().collect(),
-                });
-            } else {
-                index.define(&mut schemas, opcode, content);
+                op::CHUNK_INDEX => {
+                    let Some(chunk) = ChunkIndexRecord::parse(&content) else { return Ok(None) };
+                    let end = chunk.offset.checked_add(chunk.size_bytes);
+                    let end = end.and_then(|end| end.checked_add(chunk.message_index_bytes));
+                    if end.is_none_or(|end| end > summary.start) {
+                        return Ok(None);
+                    }
+                    // A chunk of definitions has no messages and no times.
+                    complete &= !chunk.channels.is_empty() || (chunk.start_time, chunk.end_time) == (0, 0);
+                    let indexed = end.unwrap_or_default();
+                    chunks.push((index.sections.indexed_chunk(&chunk), indexed));
+                }
+                op::SCHEMA | op::CHANNEL => index.define(opcode, &content)?,
+                _ => {}
             }
         }
-        index.chunks.sort_by_key(|chunk| chunk.offset);
+        let defined = |channel: &u16| index.channels.contains_key(channel);
+        if !complete || !counted || index.lacks_schema || !index.messages.keys().all(defined) {
+            return Ok(None);
+        }
+        chunks.sort_by_key(|(section, _)| section.offset);
+        // What lies between the chunks is not in the index. Usually that is the header of the file.
+        let counts = std::mem::take(&mut index.messages);
+        let mut at = MAGIC.len() as u64;
+        for (section, end) in chunks {
+            index.scan_range(file, at..section.offset, &|_| {})?;
+            index.sections.push(section);
+            at = end;
+        }
+        index.scan_range(file, at..summary.start, &|_| {})?;
+        index.messages = counts;
+        if !index.damage.is_empty() {
+            return Ok(None);
+        }
+        index.ending = Ending::Indexed;
         Ok(Some(index))
     }
 
     /// Makes an index by scanning the whole file, and calls `progress` with the position.
-    pub(super) fn scan(file: &File, size_bytes: u64, progress: &dyn Fn(u64)) -> io::Result<Self> {
+    pub(super) fn scan(file: &RecordedFile, progress: &dyn Fn(u64)) -> Result<Self, IndexError> {
         let mut index = Self::default();
-        let mut schemas = Schemas::default();
-        let mut at = MAGIC.len() as u64;
-        while at < size_bytes {
-            progress(at);
-            let left = size_bytes - at;
-            let start = read_at(file, at, left.min(HEADER_BYTES as u64))?;
-            let found = records::header(&start).and_then(|(opcode, length)| {
-                let record_bytes = length.checked_add(HEADER_BYTES as u64).filter(|&bytes| bytes <= left)?;
-                (opcode != 0).then_some((opcode, length, record_bytes))
-            });
-            let content_at = at + HEADER_BYTES as u64;
-            let problem = match found {
-                None => Some(ChunkError::NoRecord),
-                Some((op::CHUNK, length, record_bytes)) if length <= MAX_CHUNK_BYTES => {
-                    let place = at..at + record_bytes;
-                    index.take_chunk(&mut schemas, place, read_at(file, content_at, length)?).err()
-                }
-                Some((op::DATA_END, 4, _) | (op::FOOTER, FOOTER_BYTES, _)) => break,
-                Some((op::HEADER | op::SCHEMA | op::CHANNEL, length, _)) if length <= WINDOW_BYTES => {
-                    index.define(&mut schemas, start[0], &read_at(file, content_at, length)?);
-                    None
-                }
-                Some(_) => None,
-            };
-            at = match (problem, found) {
-                (None, Some((.., record_bytes))) => at + record_bytes,
-                (problem, _) => {
-                    let next = find_chunk(file, at + 1..size_bytes)?.unwrap_or(size_bytes);
-                    index
-                        .damage
-                        .push(Damage { bytes: at..next, problem: problem.unwrap_or(ChunkError::NoRecord) });
-                    next
-                }
-            };
+        let end = file.size_bytes();
+        let at = index.scan_range(file, MAGIC.len() as u64..end, progress)?;
+        progress(end);
+        if at < end && summary(file)?.is_some() {
+            index.ending = Ending::Closed;
         }
-        progress(size_bytes);
         Ok(index)
     }
 
-    /// Adds a chunk.
-    fn take_chunk(
+    /// Adds the records of a part of the file. Returns the position at which the data end.
+    fn scan_range(
         &mut self,
-        schemas: &mut Schemas,
-        place: Range<u64>,
-        content: Vec<u8>,
-    ) -> Result<(), ChunkError> {
-        let length = content.len() as u64;
-        let header = ChunkHeader::parse(&content, length).ok_or(ChunkError::Header)?;
-        let (start_time, end_time) = (header.start_time, header.end_time);
-        let compression = Compression::of_name(header.compression);
-        let records = open_chunk(&Bytes::from(content))?;
-        for (opcode, content) in Records(&records) {
-            self.define(schemas, opcode, content);
+        file: &RecordedFile,
+        range: Range<u64>,
+        progress: &dyn Fn(u64),
+    ) -> Result<u64, IndexError> {
+        let mut failed_bytes = 0;
+        let mut at = range.start;
+        while at < range.end {
+            progress(at);
+            let left = range.end - at;
+            let found = file.look(at, HEADER_BYTES, records::header)?.and_then(|(opcode, length)| {
+                let record_bytes = length.checked_add(HEADER_BYTES as u64).filter(|&bytes| bytes <= left)?;
+                (opcode != 0).then_some((opcode, length, record_bytes))
+            });
+            let Some((opcode, length, record_bytes)) = found else {
+                let next = find_chunk(file, at + 1..range.end)?.unwrap_or(range.end);
+                self.add_damage(at..next, ChunkError::NoRecord);
+                at = next;
+                continue;
+            };
+            let record = at..at + record_bytes;
+            let content = at + HEADER_BYTES as u64..record.end;
+            match opcode {
+                op::CHUNK => {
+                    if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone())? {
+                        failed_bytes += read_bytes;
+                        let exhausted = failed_bytes > 2 * file.size_bytes() + FAILED_BYTES;
+                        let from = if exhausted { record.end } else { at + 1 };
+                        let next = find_chunk(file, from..range.end)?.unwrap_or(range.end);
+                        self.add_damage(at..next, problem);
+                        at = next;
+                        continue;
+                    }
+                }
+                op::DATA_END if length == 4 => return Ok(at),
+                op::FOOTER if length == FOOTER_BYTES => return Ok(at),
+                op::HEADER | op::SCHEMA | op::CHANNEL if length <= MAX_RECORD_BYTES => {
+                    self.define(opcode, &file.read(content)?)?;
+                }
+                op::MESSAGE => {
+                    let fields = file.look(content.start, MessageFields::BYTES, MessageFields::parse)?;
+                    if let Some(fields) = fields.filter(|_| length >= MessageFields::BYTES as u64) {
+                        *self.messages.entry(fields.channel).or_insert(0) += 1;
+                        self.sections.push_message(record.clone(), &fields, RUN_BYTES);
+                    }
+                }
+                _ => {}
+            }
+            at = record.end;
         }
-        let mut channels = BTreeSet::new();
-        for message in records::messages(&records) {
-            channels.insert(message.channel);
-            *self.messages.entry(message.channel).or_insert(0) += 1;
-        }
-        self.chunks.push(ChunkPlace {
-            offset: place.start,
-            size_bytes: place.end - place.start,
-            compression,
-            start_time,
-            end_time,
-            channels,
-        });
-        Ok(())
+        Ok(at)
     }
 
-    /// Adds a definition; other records and invalid ones are ignored.
-    fn define(&mut self, schemas: &mut Schemas, opcode: u8, content: &[u8]) {
-        if !matches!(opcode, op::HEADER | op::SCHEMA | op::CHANNEL) {
-            return;
+    /// Adds a chunk. A damaged one adds nothing; then the inner error says why, and how many bytes were read to find out.
+    fn add_chunk(
+        &mut self,
+        file: &RecordedFile,
+        record: Range<u64>,
+    ) -> Result<Result<(), (ChunkError, u64)>, IndexError> {
+        let (header, mut content) = match records::open_chunk(file, record.clone(), MAX_CONTENT_BYTES) {
+            Ok(opened) => opened,
+            Err(problem) => return Ok(Err((problem, CHUNK_START_BYTES as u64))),
+        };
+        let mut definitions = Vec::new();
+        let mut counts = BTreeMap::<u16, u64>::new();
+        let walked = walk(&mut content, &mut definitions, &mut counts);
+        let read_bytes = content.read_bytes();
+        if let Err(problem) = walked.map_err(ChunkError::Compression).and_then(|()| content.finish()) {
+            return Ok(Err((problem, read_bytes)));
         }
-        match mcap::parse_record(opcode, content) {
-            Ok(Record::Header(header)) => self.profile = header.profile,
-            Ok(Record::Schema { header, data }) => {
-                schemas.insert(header.id, (header.name, header.encoding, data.into_owned()));
+        for (opcode, definition) in definitions {
+            self.define(opcode, &definition)?;
+        }
+        let section = Section {
+            offset: record.start,
+            size_bytes: record.end - record.start,
+            start_time: header.start_time,
+            end_time: header.end_time,
+            kind: SectionKind::Chunk(header.compression),
+            channels: self.sections.set(counts.keys().copied()),
+        };
+        self.sections.push(section);
+        for (channel, count) in counts {
+            *self.messages.entry(channel).or_insert(0) += count;
+        }
+        Ok(Ok(()))
+    }
+
+    fn add_damage(&mut self, bytes: Range<u64>, problem: ChunkError) {
+        self.sections.break_run();
+        self.damage.push(Damage { bytes, problem });
+    }
+
+    /// Adds a definition; an invalid one is ignored.
+    fn define(&mut self, opcode: u8, content: &[u8]) -> Result<(), IndexError> {
+        match opcode {
+            op::HEADER => self.profile = fields::profile(content).unwrap_or_default(),
+            op::SCHEMA => {
+                let Some((id, schema)) = Schema::parse(content) else { return Ok(()) };
+                if self.schemas.get(&id).is_none_or(|known| **known != schema) {
+                    self.keep(content)?;
+                    self.schemas.insert(id, Arc::new(schema));
+                }
             }
-            Ok(Record::Channel(channel)) => {
-                let (schema, schema_encoding, schema_data) =
-                    schemas.get(&channel.schema_id).cloned().unwrap_or_default();
-                let (topic, message_encoding) = (channel.topic, channel.message_encoding);
-                let metadata = channel.metadata;
-                let channel_info =
-                    Channel { topic, schema, schema_encoding, schema_data, message_encoding, metadata };
-                self.channels.insert(channel.id, channel_info);
+            op::CHANNEL => {
+                let Some(channel) = ChannelRecord::parse(content) else { return Ok(()) };
+                let ChannelRecord { id, schema, topic, message_encoding, metadata } = channel;
+                // 0 stands for no schema.
+                self.lacks_schema |= schema != 0 && !self.schemas.contains_key(&schema);
+                let schema = self.schemas.get(&schema).cloned();
+                let channel = Channel { topic, schema, message_encoding, metadata };
+                if self.channels.get(&id) != Some(&channel) {
+                    self.keep(content)?;
+                    self.channels.insert(id, channel);
+                }
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Counts a definition that is kept.
+    fn keep(&mut self, content: &[u8]) -> Result<(), IndexError> {
+        self.definition_bytes += content.len() as u64;
+        if self.definition_bytes > MAX_DEFINITION_BYTES {
+            return Err(IndexError::TooManyDefinitions(MAX_DEFINITION_BYTES));
+        }
+        Ok(())
+    }
+
+    /// Returns the compression of the first chunk.
+    pub(crate) fn compression(&self) -> Compression {
+        let mut sections = self.sections.iter();
+        let chunk = sections.find_map(|section| match section.kind {
+            SectionKind::Chunk(compression) => Some(compression),
+            SectionKind::Messages => None,
+        });
+        chunk.unwrap_or(Compression::None)
     }
 }
 
-/// Name, encoding and data of each schema.
-type Schemas = BTreeMap<u16, (String, String, Vec<u8>)>;
+/// Reads a chunk's records; keeps definitions, and counts messages.
+fn walk(
+    content: &mut impl Read,
+    definitions: &mut Vec<(u8, Vec<u8>)>,
+    counts: &mut BTreeMap<u16, u64>,
+) -> io::Result<()> {
+    let mut kept_bytes = 0;
+    let mut records = RecordReader(BufReader::new(content));
+    while let Some((opcode, length)) = records.next()? {
+        match opcode {
+            op::SCHEMA | op::CHANNEL if length <= MAX_RECORD_BYTES => {
+                let definition = records.content(length, length as usize)?;
+                kept_bytes += length;
+                // One byte more than a file may define makes the file invalid when the definitions are added.
+                if kept_bytes <= MAX_DEFINITION_BYTES + MAX_RECORD_BYTES {
+                    definitions.push((opcode, definition));
+                }
+            }
+            op::MESSAGE => {
+                let fields = records.content(length, MessageFields::BYTES)?;
+                if let Some(fields) = MessageFields::parse(&fields) {
+                    *counts.entry(fields.channel).or_insert(0) += 1;
+                }
+            }
+            _ => drop(records.content(length, 0)?),
+        }
+    }
+    Ok(())
+}
 
-/// Returns the profile in the header, which is the file's first record.
-fn profile(file: &File) -> io::Result<String> {
-    let at = MAGIC.len() as u64;
-    let start = read_at(file, at, HEADER_BYTES as u64)?;
-    let Some((op::HEADER, length @ 0..=WINDOW_BYTES)) = records::header(&start) else {
-        return Ok(String::new());
+/// Returns the place of the summary, which may be empty; `None` if the file was not closed or its end is damaged.
+fn summary(file: &RecordedFile) -> io::Result<Option<Range<u64>>> {
+    let Some(end_at) = file.size_bytes().checked_sub(END_BYTES) else { return Ok(None) };
+    let end = file.read(end_at..file.size_bytes())?;
+    if records::header(&end) != Some((op::FOOTER, FOOTER_BYTES)) || !end.ends_with(MAGIC) {
+        return Ok(None);
+    }
+    let mut footer = Fields(&end[HEADER_BYTES..]);
+    let (Some(start), Some(_), Some(crc32)) = (footer.u64(), footer.u64(), footer.u32()) else {
+        return Ok(None);
     };
-    let content = read_at(file, at + HEADER_BYTES as u64, length)?;
-    match mcap::parse_record(op::HEADER, &content) {
-        Ok(Record::Header(header)) => Ok(header.profile),
-        _ => Ok(String::new()),
+    // 0 means that there is no summary.
+    let start = if start == 0 { end_at } else { start };
+    if start > end_at || start < MAGIC.len() as u64 {
+        return Ok(None);
+    }
+    if crc32 != 0 {
+        let mut hasher = checksum(file, start..end_at)?;
+        hasher.update(&end[..HEADER_BYTES + 16]);
+        if hasher.finalize() != crc32 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(start..end_at))
+}
+
+/// Returns the problem of the bytes before the summary, as far as their own checksum tells one; `None` without a checksum
+/// or without a summary.
+pub(super) fn data_problem(file: &RecordedFile) -> io::Result<Option<ChunkError>> {
+    const DATA_END_BYTES: u64 = HEADER_BYTES as u64 + 4;
+    let Some(summary) = summary(file)? else { return Ok(None) };
+    let Some(end) = summary.start.checked_sub(DATA_END_BYTES) else { return Ok(Some(ChunkError::NoDataEnd)) };
+    let record = file.read(end..summary.start)?;
+    if records::header(&record) != Some((op::DATA_END, 4)) {
+        return Ok(Some(ChunkError::NoDataEnd));
+    }
+    let expected = Fields(&record[HEADER_BYTES..]).u32().unwrap_or_default();
+    if expected == 0 {
+        return Ok(None);
+    }
+    let found = checksum(file, 0..end)?.finalize();
+    Ok((found != expected).then_some(ChunkError::DataChecksum { found, expected }))
+}
+
+/// Returns the checksum of a part of the file, to which more bytes can be added.
+fn checksum(file: &RecordedFile, range: Range<u64>) -> io::Result<crc32fast::Hasher> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut reader = file.range(range);
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut bytes)? {
+            0 => return Ok(hasher),
+            count => hasher.update(&bytes[..count]),
+        }
     }
 }
 
 /// Returns the first position that can be a chunk.
-fn find_chunk(file: &File, within: Range<u64>) -> io::Result<Option<u64>> {
+fn find_chunk(file: &RecordedFile, within: Range<u64>) -> io::Result<Option<u64>> {
     let mut from = within.start;
     while from < within.end {
-        // A chunk's start that extends beyond the window is complete in these bytes.
-        let bytes = read_at(file, from, (within.end - from).min(WINDOW_BYTES + CHUNK_START_BYTES as u64))?;
-        let window = bytes.len().min(WINDOW_BYTES as usize);
-        for (index, _) in bytes[..window].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK) {
-            let at = from + index as u64;
-            let fits = |length: u64| length <= within.end - at;
-            if chunk_length(&bytes[index..]).is_some_and(fits) {
-                return Ok(Some(at));
-            }
+        let least = (within.end - from).min(CHUNK_START_BYTES as u64) as usize;
+        let (found, searched) = file.look(from, least, |bytes| {
+            let bytes = &bytes[..bytes.len().min((within.end - from) as usize)];
+            // The start of a chunk that extends beyond these bytes is complete in the next ones.
+            let last = bytes.len() as u64 == within.end - from;
+            let searched = if last { bytes.len() } else { bytes.len() - CHUNK_START_BYTES + 1 };
+            let candidates = bytes[..searched].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK);
+            let found = candidates.map(|(index, _)| index).find(|&index| {
+                let room = within.end - from - index as u64;
+                ChunkHeader::parse(&bytes[index..])
+                    .is_some_and(|(_, length)| length.saturating_add(HEADER_BYTES as u64) <= room)
+            });
+            (found, searched)
+        })?;
+        if let Some(index) = found {
+            return Ok(Some(from + index as u64));
         }
-        from += window as u64;
+        from += searched.max(1) as u64;
     }
     Ok(None)
 }
 
-pub(super) fn read_at(file: &File, at: u64, size_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; size_bytes as usize];
-    file.read_exact_at(&mut bytes, at)?;
-    Ok(bytes)
-}
+// A window holds the start of a chunk.
+const _: () = assert!(CHUNK_START_BYTES < WINDOW_BYTES as usize);

@@ -1,49 +1,69 @@
 //! Reads recordings, intact or damaged. Nothing in a file is trusted.
 //!
 //! * `error`: the errors of reading
-//! * `records`: the bytes of MCAP
-//! * `index`: the contents of a file and their positions
+//! * `file`: bytes of a file
+//! * `fields`, `records`: the bytes of MCAP
+//! * `sections`, `index`: the contents of a file and their positions
 //! * `parts`: the files of a split recording
-//! * `framesets`: framesets from chunks
+//! * `framesets`: framesets from messages
 //! * `pixels`: pixels from a frame's message
+//!
+//! Reading takes at most 64 MiB beside the largest frameset, and time in proportion to the contents of the file.
 
 mod error;
+mod fields;
+mod file;
 mod framesets;
 mod index;
 mod parts;
 mod pixels;
 mod records;
 #[cfg(test)]
+mod rewritten;
+mod sections;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, Payload, Stream};
+use camrig::frame::{CameraInfo, MAX_FRAMESET_BYTES, Payload, Stream};
+use rustix::fs::{Mode, OFlags};
 
-use self::error::{ChunkError, MetadataError};
-pub(crate) use self::error::{FrameError, FrameSetError, ReadError};
-pub(crate) use self::framesets::{ReadFrameSet, framesets};
-pub(crate) use self::index::{Channel, ChunkPlace, Index};
+pub(crate) use self::error::{ChunkError, FrameError, FrameSetError, ReadError};
+use self::error::{IndexError, MetadataError};
+use self::file::RecordedFile;
+pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
+pub(crate) use self::index::{Channel, Ending, Index};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
 pub(crate) use self::records::messages;
+pub(crate) use self::sections::{Section, SectionKind};
 use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, MOTION_SCHEMA, NAME_KEY, ORIGIN_KEY,
     PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
 };
 
+/// Maximum number of cameras in a recording, and of framesets of processors.
+const MAX_CAMERAS: usize = 1024;
+
+/// Maximum size of a chunk of several framesets, as other programs write them.
+const MAX_CHUNK_BYTES: u64 = 32 << 20;
+
+/// Upper bound for what a chunk of one frameset holds beside its pixels.
+const CHUNK_OVERHEAD_BYTES: u64 = 1 << 20;
+
 /// An open recording.
 pub(crate) struct Recording {
     path: PathBuf,
-    file: File,
-    size_bytes: u64,
+    file: RecordedFile,
     index: Index,
     cameras: Vec<RecordedCamera>,
+    /// Size of the largest frameset that a camera describes.
+    largest_bytes: u64,
 }
 
 /// A camera of a recording.
@@ -64,13 +84,12 @@ pub(crate) struct RecordedCamera {
 }
 
 impl RecordedCamera {
-    /// Returns whether a chunk has messages of it.
-    pub(crate) fn is_in(&self, chunk: &ChunkPlace) -> bool {
-        let mut channels = chunk.channels.iter();
-        channels.any(|id| {
-            self.frameset_channels.contains(id)
-                || self.gap_channels.contains(id)
-                || self.image_channels.contains_key(id)
+    /// Returns whether a section may have messages of it.
+    pub(crate) fn is_in(&self, section: &Section) -> bool {
+        section.has(|id| {
+            self.frameset_channels.contains(&id)
+                || self.gap_channels.contains(&id)
+                || self.image_channels.contains_key(&id)
         })
     }
 }
@@ -81,9 +100,9 @@ impl Recording {
     /// # Errors
     /// If it cannot be read, with the name of the file.
     pub(crate) fn open(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
-        Self::open_with(path, |file, size_bytes| match Index::read(file, size_bytes)? {
+        Self::open_with(path, |file| match Index::read(file)? {
             Some(index) => Ok(index),
-            None => Index::scan(file, size_bytes, progress),
+            None => Index::scan(file, progress),
         })
     }
 
@@ -92,30 +111,43 @@ impl Recording {
     /// # Errors
     /// As [`Self::open`].
     pub(crate) fn scan(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
-        Self::open_with(path, |file, size_bytes| {
-            let whole = Index::read(file, size_bytes)?.is_some();
-            Ok(Index { whole, ..Index::scan(file, size_bytes, progress)? })
+        Self::open_with(path, |file| {
+            let indexed = Index::read(file)?.is_some();
+            let mut scanned = Index::scan(file, progress)?;
+            if indexed {
+                scanned.ending = Ending::Indexed;
+            }
+            Ok(scanned)
         })
     }
 
     fn open_with(
         path: &Path,
-        index: impl FnOnce(&File, u64) -> io::Result<Index>,
+        index: impl FnOnce(&RecordedFile) -> Result<Index, IndexError>,
     ) -> Result<Self, ReadError> {
         let fail = |error: io::Error| ReadError::new(path, format_args!("cannot be read: {error}"));
-        let file = File::open(path).map_err(fail)?;
+        // Opening a FIFO must not wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+        let file = file.map_err(|error| fail(error.into()))?;
         let metadata = file.metadata().map_err(fail)?;
-        let (size_bytes, mut magic) = (metadata.len(), [0; 8]);
-        let short = !metadata.is_file() || size_bytes < magic.len() as u64;
-        if short || file.read_exact_at(&mut magic, 0).is_err() || magic != records::MAGIC {
+        let file = RecordedFile::new(file, metadata.len());
+        // Nothing is read of a device.
+        let is_mcap = || file.look(0, records::MAGIC.len(), |bytes| bytes.starts_with(records::MAGIC));
+        if !metadata.is_file() || !is_mcap().map_err(fail)? {
             return Err(ReadError::new(path, "is not an MCAP file"));
         }
-        let index = index(&file, size_bytes).map_err(fail)?;
+        let index = index(&file).map_err(|error| ReadError::new(path, error))?;
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
         if cameras.is_empty() && index.profile != "camrig" {
             return Err(ReadError::new(path, "is an MCAP file but not a camrig recording"));
         }
-        Ok(Self { path: path.to_owned(), file, size_bytes, index, cameras })
+        let size_bytes = |camera: &RecordedCamera| {
+            let sizes = camera.info.streams.iter().map(|info| info.payload.size_bytes());
+            sizes.fold(0, u64::saturating_add)
+        };
+        let largest_bytes = cameras.iter().map(size_bytes).max().unwrap_or(0).min(MAX_FRAMESET_BYTES as u64);
+        Ok(Self { path: path.to_owned(), file, index, cameras, largest_bytes })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,7 +155,7 @@ impl Recording {
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.file.size_bytes()
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -147,27 +179,37 @@ impl Recording {
     /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
     /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
-        let first = self.index.chunks.iter().filter(|chunk| !chunk.channels.is_empty());
-        let first = first.map(|chunk| chunk.start_time).min().unwrap_or(0);
+        let first = self.index.sections.iter().map(|section| section.start_time).min().unwrap_or(0);
         match self.cameras.first() {
             Some(camera) if camera.part == 1 => camera.origin_nanos.min(first),
             _ => first,
         }
     }
 
-    /// Returns the records of a chunk.
+    /// Returns the records of a section.
     ///
     /// # Errors
     /// A description of the problem.
-    pub(crate) fn read_chunk(&self, place: &ChunkPlace) -> Result<Bytes, ChunkError> {
-        if place.size_bytes > records::MAX_CHUNK_BYTES {
-            return Err(ChunkError::TooLarge(place.size_bytes));
+    pub(crate) fn read_section(&self, section: &Section) -> Result<Bytes, ChunkError> {
+        let most = MAX_CHUNK_BYTES.max(self.largest_bytes + CHUNK_OVERHEAD_BYTES);
+        match section.kind {
+            SectionKind::Chunk(_) => records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(),
+            SectionKind::Messages if section.size_bytes > most => {
+                Err(ChunkError::TooLarge { bytes: section.size_bytes, most })
+            }
+            SectionKind::Messages => self.file.read(section.bytes()).map(Bytes::from).map_err(ChunkError::Io),
         }
-        let record = index::read_at(&self.file, place.offset, place.size_bytes).map_err(ChunkError::Io)?;
-        if records::chunk_length(&record) != Some(place.size_bytes - records::HEADER_BYTES as u64) {
-            return Err(ChunkError::NotAChunk);
-        }
-        records::open_chunk(&Bytes::from(record).slice(records::HEADER_BYTES..))
+    }
+}
+
+impl Recording {
+    /// Returns what the checksum of the whole data tells, if the file has one.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn data_problem(&self) -> Result<Option<ChunkError>, ReadError> {
+        let fail = |error| ReadError::new(&self.path, format_args!("cannot be read: {error}"));
+        index::data_problem(&self.file).map_err(fail)
     }
 }
 
@@ -186,27 +228,36 @@ fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a Reco
 fn has_frames(channel: &Channel) -> bool {
     let schemas = [GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
     let topics = ["/tensor", "/message"];
-    schemas.contains(&channel.schema.as_str()) || topics.iter().any(|end| channel.topic.ends_with(end))
+    schemas.contains(&channel.schema_name()) || topics.iter().any(|end| channel.topic.ends_with(end))
 }
 
 /// Returns the cameras that the channels describe.
 fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, MetadataError> {
     let mut cameras: BTreeMap<&str, RecordedCamera> = BTreeMap::new();
     let of_schema = |wanted: &'static [&'static str]| {
-        let is = move |(_, channel): &(&u16, &Channel)| wanted.contains(&channel.schema.as_str());
+        let is = move |(_, channel): &(&u16, &Channel)| wanted.contains(&channel.schema_name());
         index.channels.iter().filter(is)
     };
     for (&id, Channel { metadata, topic, .. }) in of_schema(&[FRAMESET_SCHEMA]) {
-        let topic = || topic.clone();
+        let topic = || topic.escape_debug().to_string();
         let get = |key| metadata.get(key).ok_or_else(|| MetadataError::Missing { key, topic: topic() });
         let number = |key| get(key)?.parse().map_err(|_| MetadataError::NotANumber { key, topic: topic() });
         let version = get(VERSION_KEY)?;
         if version != VERSION {
-            return Err(MetadataError::Version(version.clone()));
+            return Err(MetadataError::Version(version.escape_debug().to_string()));
         }
         let name = get(NAME_KEY)?;
-        let info: CameraInfo = serde_json::from_str(get(CAMERA_KEY)?)
+        if name.contains(char::is_control) {
+            return Err(MetadataError::Name { name: name.escape_debug().to_string(), topic: topic() });
+        }
+        let mut info: CameraInfo = serde_json::from_str(get(CAMERA_KEY)?)
             .map_err(|source| MetadataError::Camera { key: CAMERA_KEY, topic: topic(), source })?;
+        // These texts are shown on terminals.
+        for text in [&mut info.model, &mut info.serial] {
+            if text.contains(char::is_control) {
+                *text = text.escape_debug().to_string();
+            }
+        }
         let camera = RecordedCamera {
             name: name.clone(),
             info,
@@ -218,9 +269,11 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, MetadataError> {
         };
         cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
     }
-    for (&id, Channel { metadata, schema, .. }) in
-        index.channels.iter().filter(|(_, channel)| has_frames(channel))
-    {
+    if cameras.len() > MAX_CAMERAS {
+        return Err(MetadataError::TooManyCameras(cameras.len()));
+    }
+    for (&id, channel) in index.channels.iter().filter(|(_, channel)| has_frames(channel)) {
+        let (metadata, schema) = (&channel.metadata, channel.schema_name());
         let name = metadata.get(NAME_KEY).map(String::as_str);
         let Some(camera) = name.and_then(|name| cameras.get_mut(name)) else { continue };
         if schema == GAP_SCHEMA {

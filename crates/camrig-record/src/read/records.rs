@@ -1,13 +1,14 @@
 //! The bytes of MCAP records: lengths, checksums, compression. Nothing in a file is trusted.
-//!
-//! This module takes bytes and depends on no file and no camera. Small and rare records are parsed by the mcap crate.
 
-use std::io::Read;
+use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
 use mcap::records::op;
 
 use super::error::ChunkError;
+use super::fields::Fields;
+use super::file::RecordedFile;
+use crate::compression::Compression;
 
 /// The start and the end of every MCAP file.
 pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
@@ -15,8 +16,11 @@ pub(crate) const MAGIC: &[u8] = mcap::MAGIC;
 /// Size of an opcode and a length.
 pub(super) const HEADER_BYTES: usize = 9;
 
-/// Maximum size of a chunk: the largest frameset, with space for its headers.
-pub(super) const MAX_CHUNK_BYTES: u64 = 512 << 20;
+/// Maximum size of a chunk's content: the largest frameset of any rig, with space for its headers.
+pub(super) const MAX_CONTENT_BYTES: u64 = 512 << 20;
+
+/// Size of a message before its data.
+const MESSAGE_HEADER_BYTES: usize = 22;
 
 /// Size of a chunk's header without the name of its compression, and the longest such name.
 const CHUNK_HEADER_BYTES: usize = 40;
@@ -25,10 +29,16 @@ const MAX_COMPRESSION_NAME: usize = 16;
 /// Number of bytes that are needed to recognise a chunk.
 pub(super) const CHUNK_START_BYTES: usize = HEADER_BYTES + CHUNK_HEADER_BYTES + MAX_COMPRESSION_NAME;
 
+/// Maximum memory that zstd may ask for, as a power of two. The levels up to 19 take at most half of it.
+const ZSTD_WINDOW_LOG: u32 = 24;
+
+/// Size of the buffer between a file and a decoder.
+const BUFFER_BYTES: usize = 128 << 10;
+
 /// Returns the opcode and length of a record.
 pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
     let (&opcode, rest) = bytes.split_first()?;
-    Some((opcode, u64_at(rest, 0)?))
+    Some((opcode, Fields(rest).u64()?))
 }
 
 /// Consecutive records, up to the first truncated one.
@@ -46,106 +56,192 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// Consecutive records that are read one after the other, so that they need not be in memory together.
+pub(super) struct RecordReader<R>(pub(super) R);
+
+impl<R: Read> RecordReader<R> {
+    /// Reads the opcode and length of the next record; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u8, u64)>> {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut filled = 0;
+        while filled < HEADER_BYTES {
+            match self.0.read(&mut bytes[filled..])? {
+                0 if filled == 0 => return Ok(None),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        Ok(header(&bytes))
+    }
+
+    /// Reads the first `most` bytes of a record of this length, and skips the rest.
+    pub(super) fn content(&mut self, length: u64, most: usize) -> io::Result<Vec<u8>> {
+        let wanted = length.min(most as u64);
+        let mut bytes = Vec::new();
+        // The memory grows with the bytes that are there, not with the length that a record claims.
+        self.0.by_ref().take(wanted).read_to_end(&mut bytes)?;
+        let skipped = io::copy(&mut self.0.by_ref().take(length - wanted), &mut io::sink())?;
+        if bytes.len() as u64 + skipped == length {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
 /// The header of a chunk.
-pub(super) struct ChunkHeader<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct ChunkHeader {
     pub(super) start_time: u64,
     pub(super) end_time: u64,
-    uncompressed_bytes: u64,
+    pub(super) compression: Compression,
+    content_bytes: u64,
     crc32: u32,
-    pub(super) compression: &'a [u8],
-    compressed_bytes: u64,
+    /// Size of this header.
     size_bytes: usize,
 }
 
-impl<'a> ChunkHeader<'a> {
-    /// Parses the first bytes of a chunk's content; `None` if they are inconsistent with each other or with the length.
-    pub(super) fn parse(bytes: &'a [u8], length: u64) -> Option<Self> {
-        let name_bytes = usize::try_from(u32_at(bytes, 28)?).ok().filter(|&n| n <= MAX_COMPRESSION_NAME)?;
-        let header = Self {
-            start_time: u64_at(bytes, 0)?,
-            end_time: u64_at(bytes, 8)?,
-            uncompressed_bytes: u64_at(bytes, 16)?,
-            crc32: u32_at(bytes, 24)?,
-            compression: bytes.get(32..32 + name_bytes)?,
-            compressed_bytes: u64_at(bytes, 32 + name_bytes)?,
-            size_bytes: CHUNK_HEADER_BYTES + name_bytes,
-        };
-        let fits = header.compressed_bytes.checked_add(header.size_bytes as u64) == Some(length);
-        let known = matches!(header.compression, b"" | b"lz4" | b"zstd");
-        (fits && known && header.start_time <= header.end_time).then_some(header)
+impl ChunkHeader {
+    /// Parses the first bytes of a chunk's record; `None` if they are inconsistent.
+    pub(super) fn parse(record: &[u8]) -> Option<(Self, u64)> {
+        let (opcode, length) = header(record)?;
+        (opcode == op::CHUNK).then_some(())?;
+        let mut fields = Fields(&record[HEADER_BYTES..]);
+        let (start_time, end_time) = (fields.u64()?, fields.u64()?);
+        let (content_bytes, crc32) = (fields.u64()?, fields.u32()?);
+        let name = fields.data().filter(|name| name.len() <= MAX_COMPRESSION_NAME)?;
+        let compressed_bytes = fields.u64()?;
+        let size_bytes = CHUNK_HEADER_BYTES + name.len();
+        let fits = compressed_bytes.checked_add(size_bytes as u64) == Some(length);
+        let known = matches!(name, b"" | b"lz4" | b"zstd");
+        let compression = Compression::of_name(name);
+        let header = Self { start_time, end_time, compression, content_bytes, crc32, size_bytes };
+        (fits && known && start_time <= end_time).then_some((header, length))
     }
 }
 
-/// Returns the length of a chunk's content; `None` if no chunk begins with these bytes.
-pub(super) fn chunk_length(bytes: &[u8]) -> Option<u64> {
-    let (opcode, length) = header(bytes)?;
-    (opcode == op::CHUNK).then_some(())?;
-    ChunkHeader::parse(&bytes[HEADER_BYTES..], length).map(|_| length)
-}
-
-/// Returns the decompressed records of a chunk, checked against its checksum.
+/// Returns the content of a chunk's record, whose checksum is checked at its end.
 ///
 /// # Errors
-/// A description of the problem.
-pub(super) fn open_chunk(content: &Bytes) -> Result<Bytes, ChunkError> {
-    let length = content.len() as u64;
-    let header = ChunkHeader::parse(content, length).ok_or(ChunkError::Header)?;
-    if header.uncompressed_bytes > MAX_CHUNK_BYTES {
-        return Err(ChunkError::ContentTooLarge(header.uncompressed_bytes));
+/// If the record has no valid header, or more than `most` bytes of content.
+pub(super) fn open_chunk(
+    file: &RecordedFile,
+    record: std::ops::Range<u64>,
+    most: u64,
+) -> Result<(ChunkHeader, Content<'_>), ChunkError> {
+    let parsed = file.look(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
+    let (header, length) = parsed.ok_or(ChunkError::NotAChunk)?;
+    if record.start + HEADER_BYTES as u64 + length != record.end {
+        return Err(ChunkError::NotAChunk);
     }
-    // Fits because of the limit above.
-    let size_bytes = header.uncompressed_bytes as usize;
-    let compressed = content.slice(header.size_bytes..);
-    let records = match header.compression {
-        b"" => compressed,
-        b"lz4" => Bytes::from(unpack(lz4::Decoder::new(compressed.as_ref()), size_bytes)?),
-        _ => Bytes::from(unpack(zstd::stream::Decoder::new(compressed.as_ref()), size_bytes)?),
+    if header.content_bytes > most {
+        return Err(ChunkError::TooLarge { bytes: header.content_bytes, most });
+    }
+    let compressed = file.range(record.start + (HEADER_BYTES + header.size_bytes) as u64..record.end);
+    let compressed = BufReader::with_capacity(BUFFER_BYTES, compressed);
+    let decoder: Box<dyn Read> = match header.compression {
+        Compression::None => Box::new(compressed),
+        Compression::Lz4 => Box::new(lz4::Decoder::new(compressed).map_err(ChunkError::Compression)?),
+        Compression::Zstd => {
+            let mut decoder =
+                zstd::stream::Decoder::with_buffer(compressed).map_err(ChunkError::Compression)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(ChunkError::Compression)?;
+            Box::new(decoder)
+        }
     };
-    if records.len() != size_bytes {
-        return Err(ChunkError::Length { found: records.len(), expected: size_bytes });
-    }
-    // 0 means that the writer stored no checksum.
-    let crc32 = if header.crc32 == 0 { 0 } else { crc32fast::hash(&records) };
-    if crc32 != header.crc32 {
-        return Err(ChunkError::Checksum { found: crc32, expected: header.crc32 });
-    }
-    Ok(records)
+    let content =
+        Content { decoder, hasher: crc32fast::Hasher::new(), read_bytes: 0, header: header.clone() };
+    Ok((header, content))
 }
 
-fn unpack(decoder: std::io::Result<impl Read>, size_bytes: usize) -> Result<Vec<u8>, ChunkError> {
-    let mut records = Vec::new();
-    // A wrong size cannot cause a larger allocation than the data.
-    let mut decoder = decoder.map_err(ChunkError::Compression)?.take(size_bytes as u64 + 1);
-    decoder.read_to_end(&mut records).map_err(ChunkError::Compression)?;
-    Ok(records)
+/// The decompressed content of a chunk.
+pub(super) struct Content<'a> {
+    decoder: Box<dyn Read + 'a>,
+    hasher: crc32fast::Hasher,
+    read_bytes: u64,
+    header: ChunkHeader,
 }
 
-/// One message of a chunk.
-pub(crate) struct Message {
+impl Read for Content<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.header.content_bytes - self.read_bytes;
+        let count = left.min(bytes.len() as u64) as usize;
+        let count = self.decoder.read(&mut bytes[..count])?;
+        self.hasher.update(&bytes[..count]);
+        self.read_bytes += count as u64;
+        Ok(count)
+    }
+}
+
+impl Content<'_> {
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(super) fn read_all(mut self) -> Result<Bytes, ChunkError> {
+        let mut records = Vec::with_capacity(self.header.content_bytes as usize);
+        self.read_to_end(&mut records).map_err(ChunkError::Compression)?;
+        self.finish()?;
+        Ok(records.into())
+    }
+
+    /// Checks length and checksum, after everything was read.
+    ///
+    /// # Errors
+    /// If the content has another length or checksum than its header says.
+    pub(super) fn finish(mut self) -> Result<(), ChunkError> {
+        let expected = self.header.content_bytes;
+        let more = self.decoder.read(&mut [0]).map_err(ChunkError::Compression)?;
+        if self.read_bytes != expected || more > 0 {
+            return Err(ChunkError::Length { found: self.read_bytes + more as u64, expected });
+        }
+        // 0 means that the writer stored no checksum.
+        let (found, expected) = (self.hasher.finalize(), self.header.crc32);
+        if expected != 0 && found != expected {
+            return Err(ChunkError::Checksum { found, expected });
+        }
+        Ok(())
+    }
+}
+
+/// The fields of a message before its data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageFields {
     pub(crate) channel: u16,
     pub(crate) sequence: u32,
     pub(crate) log_time: u64,
     pub(crate) publish_time: u64,
+}
+
+impl MessageFields {
+    /// Number of bytes that [`Self::parse`] needs.
+    pub(super) const BYTES: usize = MESSAGE_HEADER_BYTES;
+
+    pub(super) fn parse(record: &[u8]) -> Option<Self> {
+        let mut fields = Fields(record);
+        Some(Self {
+            channel: fields.u16()?,
+            sequence: fields.u32()?,
+            log_time: fields.u64()?,
+            publish_time: fields.u64()?,
+        })
+    }
+}
+
+/// One message.
+pub(crate) struct Message {
+    pub(crate) fields: MessageFields,
     pub(crate) data: Bytes,
 }
 
-/// Returns the messages among the records of a chunk, without copying their data.
+/// Returns the messages among records, without copying their data.
 pub(crate) fn messages(records: &Bytes) -> impl Iterator<Item = Message> {
     Records(records).filter(|(opcode, _)| *opcode == op::MESSAGE).filter_map(|(_, content)| {
-        Some(Message {
-            channel: u16::from_le_bytes(content.get(..2)?.try_into().ok()?),
-            sequence: u32_at(content, 2)?,
-            log_time: u64_at(content, 6)?,
-            publish_time: u64_at(content, 14)?,
-            data: records.slice_ref(content.get(22..)?),
-        })
+        let fields = MessageFields::parse(content)?;
+        Some(Message { fields, data: records.slice_ref(content.get(MESSAGE_HEADER_BYTES..)?) })
     })
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }

@@ -15,14 +15,13 @@ const FRAMESETS: u64 = 12;
 /// Reads every frameset of a recording and checks its content; returns camera and sequence of each.
 fn read(path: &Path) -> Result<Vec<(String, u64)>, ReadError> {
     let recording = Recording::open(path, &|_| {})?;
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
     let mut found = Vec::new();
-    for chunk in &recording.index().chunks {
-        for camera in recording.cameras() {
-            let Ok(records) = recording.read_chunk(chunk) else { continue };
-            for frameset in framesets(camera, &records).into_iter().flatten() {
-                check(camera, &frameset);
-                found.push((camera.name.clone(), frameset.record.sequence));
-            }
+    while let Some((index, content)) = contents.next(&recording) {
+        let camera = &recording.cameras()[index];
+        if let Content::FrameSet(frameset) = content {
+            check(camera, &frameset);
+            found.push((camera.name.clone(), frameset.record.sequence));
         }
     }
     Ok(found)
@@ -63,17 +62,14 @@ fn every_frameset_is_read_with_each_compression() {
         write(&path, &CAMERAS, FRAMESETS, compression, &[]);
         assert_eq!(read(&path).unwrap(), all());
         let recording = Recording::open(&path, &|_| {}).unwrap();
-        assert!(recording.index().whole);
+        assert_eq!(recording.index().ending, Ending::Indexed);
         for camera in recording.cameras() {
             assert_eq!(camera.info, info(&camera.name));
         }
         // A scan finds the same as the index.
         let seen = Recording::scan(&path, &|_| {}).unwrap();
-        let with_messages = |recording: &Recording| {
-            let chunks = recording.index().chunks.iter().filter(|chunk| !chunk.channels.is_empty());
-            chunks.cloned().collect::<Vec<_>>()
-        };
-        assert_eq!(with_messages(&seen), with_messages(&recording));
+        let sections = |recording: &Recording| recording.index().sections.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(sections(&seen), sections(&recording));
         assert_eq!(seen.index().channels, recording.index().channels);
         assert_eq!(seen.index().messages, recording.index().messages);
         assert!(seen.index().damage.is_empty(), "{:?}", seen.index().damage);
@@ -88,15 +84,12 @@ fn a_truncated_file_has_all_complete_framesets() {
         write(&path, &CAMERAS, FRAMESETS, compression, &[]);
         let bytes = fs::read(&path).unwrap();
         let recording = Recording::open(&path, &|_| {}).unwrap();
-        let ends: Vec<_> = recording
-            .index()
-            .chunks
-            .iter()
-            .filter(|chunk| {
-                recording.cameras().iter().any(|c| !c.frameset_channels.is_disjoint(&chunk.channels))
-            })
-            .map(|chunk| (chunk.offset + chunk.size_bytes) as usize)
-            .collect();
+        let framesets = |section: &&Section| {
+            let cameras = recording.cameras();
+            cameras.iter().any(|camera| section.has(|id| camera.frameset_channels.contains(&id)))
+        };
+        let ends = recording.index().sections.iter().filter(framesets);
+        let ends: Vec<_> = ends.map(|section| (section.offset + section.size_bytes) as usize).collect();
         assert_eq!(ends.len(), all().len());
         let mut random = random_numbers(7);
         let edges = ends.iter().flat_map(|&end| [end - 1, end, end + 1]);

@@ -97,7 +97,7 @@ mod tests {
 
     use super::super::testing::{PERIOD, TestFolder, encoded, source};
     use super::*;
-    use crate::read::Recording;
+    use crate::read::{Ending, Recording};
 
     #[test]
     fn a_file_is_split_after_its_maximum_duration() {
@@ -119,7 +119,7 @@ mod tests {
         for (name, part) in ["rig.mcap", "rig-2.mcap", "rig-3.mcap"].into_iter().zip(1..) {
             let recording = Recording::open(&folder.path().join(name), &|_| {}).unwrap();
             let camera = recording.camera("front").unwrap();
-            assert_eq!((recording.index().whole, camera.part), (true, part), "{name}");
+            assert_eq!((recording.index().ending, camera.part), (Ending::Indexed, part), "{name}");
             let counts = &recording.index().messages;
             framesets.push(camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>());
         }

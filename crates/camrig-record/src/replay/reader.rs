@@ -2,13 +2,12 @@
 //!
 //! It has no clock; all times are those of the recording.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
 use camrig::frame::Role;
 
-use crate::read::{Parts, ReadError, ReadFrameSet, RecordedCamera, framesets};
+use crate::read::{Content, Contents, Ending, Parts, ReadError, ReadFrameSet, RecordedCamera};
 
 /// Maximum number of warnings about damage in one replay.
 const MAX_WARNINGS: u32 = 20;
@@ -19,11 +18,9 @@ pub(super) struct Reader {
     camera: RecordedCamera,
     /// By `log_time`.
     range: Range<u64>,
-    /// Index of the next chunk.
+    /// Index of the file that is read, and the rest of its contents.
     part: usize,
-    chunk: usize,
-    /// Remaining framesets of the last chunk.
-    framesets: VecDeque<ReadFrameSet>,
+    contents: Option<Contents>,
     /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged.
     unreadable: u64,
     warnings: u32,
@@ -36,22 +33,12 @@ impl Reader {
     /// If the file cannot be read, or does not contain the camera.
     pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
         let parts = Parts::open(file)?;
-        for part in parts.files().iter().filter(|part| !part.index().whole) {
+        for part in parts.files().iter().filter(|part| part.index().ending == Ending::Open) {
             let path = part.path().display();
             log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
         }
         let camera = parts.camera(camera)?.clone();
-        let framesets = VecDeque::new();
-        Ok(Self {
-            parts,
-            camera,
-            range: 0..u64::MAX,
-            part: 0,
-            chunk: 0,
-            framesets,
-            unreadable: 0,
-            warnings: 0,
-        })
+        Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, contents: None, unreadable: 0, warnings: 0 })
     }
 
     pub(super) fn camera(&self) -> &RecordedCamera {
@@ -61,7 +48,7 @@ impl Reader {
     /// Returns the start and end of the recording across all cameras, by `log_time`.
     pub(super) fn range(&self) -> Range<u64> {
         let files = self.parts.files();
-        let ends = files.iter().flat_map(|part| &part.index().chunks).map(|chunk| chunk.end_time);
+        let ends = files.iter().flat_map(|part| part.index().sections.iter()).map(|section| section.end_time);
         files[0].began_nanos()..ends.max().unwrap_or(0)
     }
 
@@ -80,48 +67,28 @@ impl Reader {
     /// Restarts with the first frameset at or after the start of `range`.
     pub(super) fn rewind(&mut self, range: Range<u64>) {
         self.range = range;
-        (self.part, self.chunk) = (0, 0);
-        self.framesets.clear();
+        (self.part, self.contents) = (0, None);
     }
 
     /// Returns the next frameset; `None` at the end. Damaged ones are reported and skipped.
     pub(super) fn next(&mut self) -> Option<ReadFrameSet> {
         loop {
-            if let Some(frameset) = self.framesets.pop_front() {
-                if self.range.contains(&frameset.log_time) {
-                    return Some(frameset);
-                }
-                continue;
-            }
             let recording = self.parts.files().get(self.part)?;
-            let camera = recording.camera(&self.camera.name);
-            let Some((camera, chunk)) = camera.ok().zip(recording.index().chunks.get(self.chunk)) else {
-                (self.part, self.chunk) = (self.part + 1, 0);
-                continue;
-            };
-            self.chunk += 1;
-            let wanted = chunk.start_time < self.range.end && self.range.start <= chunk.end_time;
-            if !wanted || !camera.is_in(chunk) {
-                continue;
-            }
-            // Each frameset has a chunk of its own; others hold gaps.
-            let has_frameset = chunk.channels.iter().any(|id| camera.frameset_channels.contains(id));
-            let found = match recording.read_chunk(chunk) {
-                Ok(records) => framesets(camera, &records),
-                Err(error) => vec![Err(error.into())],
-            };
-            for frameset in found {
-                match frameset {
-                    Ok(frameset) => self.framesets.push_back(frameset),
-                    Err(what) => {
-                        self.unreadable += u64::from(has_frameset);
-                        if self.warnings < MAX_WARNINGS {
-                            self.warnings += 1;
-                            let (path, offset) = (recording.path().display(), chunk.offset);
-                            log::warn!("`{path}` is damaged at byte {offset}: {what}; skipping it");
-                        }
+            let contents = self.contents.get_or_insert_with(|| {
+                recording.contents(|camera| camera.name == self.camera.name, self.range.clone())
+            });
+            match contents.next(recording) {
+                Some((_, Content::FrameSet(frameset))) => return Some(frameset),
+                Some((_, Content::Gap(_))) => {}
+                Some((_, Content::Unreadable { at, framesets, error })) => {
+                    self.unreadable += framesets;
+                    if self.warnings < MAX_WARNINGS {
+                        self.warnings += 1;
+                        let path = recording.path().display();
+                        log::warn!("`{path}` is damaged at byte {at}: {error}; skipping it");
                     }
                 }
+                None => (self.part, self.contents) = (self.part + 1, None),
             }
         }
     }
@@ -180,8 +147,7 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         write(&path, &["front"], 5, Compression::None, &[]);
         let recording = Recording::open(&path, &|_| {}).unwrap();
-        let with_messages = |chunk: &&crate::read::ChunkPlace| !chunk.channels.is_empty();
-        let middle = recording.index().chunks.iter().filter(with_messages).nth(3).unwrap();
+        let middle = recording.index().sections.iter().nth(3).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[(middle.offset + middle.size_bytes / 2) as usize] ^= 4;
         std::fs::write(&path, bytes).unwrap();

@@ -1,0 +1,97 @@
+//! The bytes of a file, read in parts of bounded size.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// Size of the bytes that are kept for the next small read.
+pub(super) const WINDOW_BYTES: u64 = 1 << 20;
+
+/// A file, with the number of the bytes that were read of it.
+pub(super) struct RecordedFile {
+    file: File,
+    size_bytes: u64,
+    read_bytes: Cell<u64>,
+    window: RefCell<Window>,
+}
+
+/// The last bytes that were read for small reads.
+#[derive(Default)]
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl RecordedFile {
+    pub(super) fn new(file: File, size_bytes: u64) -> Self {
+        Self { file, size_bytes, read_bytes: Cell::new(0), window: RefCell::default() }
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Returns how many bytes were read since the file was opened.
+    #[cfg(test)]
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.get()
+    }
+
+    /// Reads a part of the file.
+    ///
+    /// # Errors
+    /// If the file does not have these bytes.
+    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        // A part that the file does not have must not be allocated.
+        if range.end > self.size_bytes || range.start > range.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.read_exact_at(range.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Calls `look` with at least `least` bytes from `at` on, or with fewer at the end of the file. Reads that move
+    /// forward read each byte of the file about once. `least` is at most [`WINDOW_BYTES`].
+    pub(super) fn look<T>(&self, at: u64, least: usize, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let least = (least as u64).min(self.size_bytes.saturating_sub(at));
+        let mut window = self.window.borrow_mut();
+        let end = window.at + window.bytes.len() as u64;
+        if at < window.at || at + least > end {
+            let until = self.size_bytes.min(at.saturating_add(WINDOW_BYTES));
+            window.bytes = self.read(at.min(until)..until)?;
+            window.at = at;
+        }
+        let from = (at - window.at) as usize;
+        Ok(look(&window.bytes[from..]))
+    }
+
+    /// Returns a reader of a part of the file.
+    pub(super) fn range(&self, range: Range<u64>) -> RangeReader<'_> {
+        RangeReader { file: self, range }
+    }
+
+    fn read_exact_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, at)?;
+        self.read_bytes.set(self.read_bytes.get() + bytes.len() as u64);
+        Ok(())
+    }
+}
+
+/// Reads a part of a file from its start to its end.
+pub(super) struct RangeReader<'a> {
+    file: &'a RecordedFile,
+    range: Range<u64>,
+}
+
+impl Read for RangeReader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.range.end.saturating_sub(self.range.start);
+        let count = left.min(bytes.len() as u64) as usize;
+        self.file.read_exact_at(self.range.start, &mut bytes[..count])?;
+        self.range.start += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,303 @@
+//! Tests of recordings that other programs wrote: the same messages, in chunks of other sizes or none, with or without
+//! each optional part of MCAP. And of files that were made to cost memory or time.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use mcap::WriteOptions;
+use mcap::records::MessageHeader;
+
+use super::records::{MAGIC, MessageFields};
+use super::*;
+use crate::compression::Compression;
+use crate::format::{GapReason, GapRecord};
+use crate::record::testing::{TestFolder, write};
+
+const CAMERAS: [&str; 2] = ["front", "rear"];
+
+/// One recorded message, with its channel.
+type Recorded = (MessageHeader, Channel, Vec<u8>);
+
+/// A recording with a gap, and its messages.
+fn recorded(folder: &TestFolder) -> (PathBuf, Vec<Recorded>) {
+    let path = folder.path().join("recorded.mcap");
+    let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };
+    write(&path, &CAMERAS, 30, Compression::None, &[gap]);
+    let recording = Recording::open(&path, &|_| {}).unwrap();
+    let mut found = Vec::new();
+    for section in recording.index().sections.iter() {
+        for message in messages(&recording.read_section(section).unwrap()) {
+            let MessageFields { channel, sequence, log_time, publish_time } = message.fields;
+            let header = MessageHeader { channel_id: channel, sequence, log_time, publish_time };
+            found.push((header, recording.index().channels[&channel].clone(), message.data.to_vec()));
+        }
+    }
+    (path, found)
+}
+
+/// Writes messages with these options.
+fn rewrite(path: &Path, options: WriteOptions, messages: &[Recorded]) {
+    let mut writer = options.profile("other").create(Cursor::new(Vec::new())).unwrap();
+    for (header, channel, data) in messages {
+        let schema = channel.schema.as_ref().unwrap();
+        let schema = writer.add_schema(&schema.name, &schema.encoding, &schema.data).unwrap();
+        let id = writer.add_channel(schema, &channel.topic, &channel.message_encoding, &channel.metadata);
+        let header = MessageHeader { channel_id: id.unwrap(), ..*header };
+        writer.write_to_known_channel(&header, data).unwrap();
+    }
+    writer.finish().unwrap();
+    fs::write(path, writer.into_inner().into_inner()).unwrap();
+}
+
+/// Returns framesets and gaps by camera, and the number of problems.
+fn contents(path: &Path) -> (Vec<(String, String)>, usize) {
+    let recording = Recording::open(path, &|_| {}).unwrap();
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let (mut found, mut problems) = (Vec::new(), 0);
+    while let Some((index, content)) = contents.next(&recording) {
+        let text = match content {
+            Content::Unreadable { .. } => {
+                problems += 1;
+                continue;
+            }
+            Content::Gap(gap) => format!("{gap:?}"),
+            Content::FrameSet(ReadFrameSet { log_time, record, images }) => {
+                let sums: Vec<_> = images.iter().map(|image| crc32fast::hash(image)).collect();
+                format!("{log_time} {record:?} {sums:?}")
+            }
+        };
+        found.push((recording.cameras()[index].name.clone(), text));
+    }
+    // Between cameras, the order depends on the places of the messages.
+    found.sort_by(|(first, _), (second, _)| first.cmp(second));
+    (found, problems)
+}
+
+#[test]
+fn every_optional_part_may_be_missing() {
+    let folder = TestFolder::new("optional");
+    let (path, messages) = recorded(&folder);
+    let expected = contents(&path);
+    assert_eq!((expected.0.len(), expected.1), (2 * (28 + 1), 0));
+    let path = folder.path().join("rewritten.mcap");
+    for chunk_size in [None, Some(1), Some(700), Some(5000), Some(1 << 20)] {
+        for parts in 0..1_u32 << 7 {
+            let has = |part: u32| parts & (1 << part) != 0;
+            let options = WriteOptions::new()
+                .use_chunks(chunk_size.is_some())
+                .chunk_size(chunk_size)
+                .compression(Some(mcap::Compression::Zstd))
+                .emit_statistics(has(0))
+                .emit_chunk_indexes(has(1))
+                .emit_message_indexes(has(2))
+                .repeat_channels(has(3))
+                .repeat_schemas(has(4))
+                .emit_summary_offsets(has(5))
+                .calculate_chunk_crcs(has(6))
+                .calculate_data_section_crc(has(6))
+                .calculate_summary_section_crc(has(6));
+            rewrite(&path, options, &messages);
+            assert_eq!(contents(&path), expected, "chunks of {chunk_size:?}, parts {parts:b}");
+            let recording = Recording::open(&path, &|_| {}).unwrap();
+            assert_ne!(recording.index().ending, Ending::Open, "chunks of {chunk_size:?}, parts {parts:b}");
+            let counted: u64 = recording.index().messages.values().sum();
+            assert_eq!(counted, messages.len() as u64, "chunks of {chunk_size:?}, parts {parts:b}");
+            let read = fs::read(&path).unwrap();
+            assert_eq!(mcap::MessageStream::new(&read).unwrap().count(), messages.len());
+        }
+    }
+}
+
+#[test]
+fn messages_of_a_frameset_may_be_in_any_order() {
+    let folder = TestFolder::new("order");
+    let (path, mut messages) = recorded(&folder);
+    let expected = contents(&path);
+    messages.retain(|(_, channel, _)| channel.schema_name() != GAP_SCHEMA);
+    let without_gaps: Vec<_> =
+        expected.0.into_iter().filter(|(_, text)| !text.contains("GapRecord")).collect();
+    let path = folder.path().join("sorted.mcap");
+    for round in 0..2 {
+        // By time, and for each time the last message first; then each stream behind the others.
+        messages.sort_by_key(|(header, channel, _)| match round {
+            0 => (header.log_time / 200_000_000, channel.topic.clone()),
+            _ => (header.log_time, format!("{:?}", std::cmp::Reverse(&channel.topic))),
+        });
+        messages.reverse();
+        messages.sort_by_key(
+            |(header, ..)| if round == 0 { header.log_time / 200_000_000 } else { header.log_time },
+        );
+        rewrite(&path, WriteOptions::new().chunk_size(Some(900)), &messages);
+        let (mut found, problems) = contents(&path);
+        found.sort();
+        let mut expected = without_gaps.clone();
+        expected.sort();
+        assert_eq!((found, problems), (expected, 0), "round {round}");
+    }
+}
+
+#[test]
+fn missing_frames_cost_only_their_framesets() {
+    let folder = TestFolder::new("lacking");
+    let (_, mut messages) = recorded(&folder);
+    let path = folder.path().join("lacking.mcap");
+    let lacks = |(header, channel, _): &Recorded| {
+        header.sequence == 7 && channel.topic == "/front/depth/image"
+            || header.sequence == 9 && channel.topic == "/rear/frameset"
+    };
+    messages.retain(|message| !lacks(message));
+    rewrite(&path, WriteOptions::new().use_chunks(false), &messages);
+    let recording = Recording::open(&path, &|_| {}).unwrap();
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let (mut problems, mut framesets) = (Vec::new(), Vec::new());
+    while let Some((index, content)) = contents.next(&recording) {
+        match content {
+            Content::FrameSet(frameset) => framesets.push((index, frameset.record.sequence)),
+            Content::Unreadable { framesets, error, .. } => {
+                problems.push((index, framesets, error.to_string()));
+            }
+            Content::Gap(_) => {}
+        }
+    }
+    assert_eq!(framesets.len(), 2 * 28 - 2);
+    let of_camera = |wanted| framesets.iter().filter(move |(index, _)| *index == wanted);
+    assert!((0..2).all(|camera| of_camera(camera).is_sorted()), "{framesets:?}");
+    let expected = [
+        (0, 1, "frameset 7 lacks its depth frame".to_owned()),
+        (1, 0, "frames without a frameset: 2".to_owned()),
+    ];
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn twenty_thousand_lone_frames_take_linear_time_and_bounded_memory() {
+    let folder = TestFolder::new("lone");
+    let (_, messages) = recorded(&folder);
+    let lone = messages.iter().find(|(_, channel, _)| channel.topic == "/front/depth/image").unwrap();
+    let lone = |sequence| (MessageHeader { sequence, ..lone.0 }, lone.1.clone(), lone.2.clone());
+    let all: Vec<_> = (100_000..120_000).map(lone).chain(messages.clone()).collect();
+    let path = folder.path().join("lone.mcap");
+    rewrite(&path, WriteOptions::new().compression(Some(mcap::Compression::Zstd)), &all);
+    let recording = Recording::open(&path, &|_| {}).unwrap();
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let (mut framesets, mut problems) = (0, Vec::new());
+    while let Some((_, content)) = contents.next(&recording) {
+        match content {
+            Content::FrameSet(_) => framesets += 1,
+            Content::Unreadable { error, .. } => problems.push(error.to_string()),
+            Content::Gap(_) => {}
+        }
+        assert!(contents.waiting() <= 2 * 64, "{}", contents.waiting());
+    }
+    assert_eq!((framesets, problems), (2 * 28, vec!["frames without a frameset: 20000".to_owned()]));
+    assert_linear(&recording);
+}
+
+/// Checks that a file was read about once for its index, and once for its contents.
+fn assert_linear(recording: &Recording) {
+    let (read, size) = (recording.file.read_bytes(), recording.size_bytes());
+    assert!(read < 4 * size + (4 << 20), "{read} bytes were read of a file of {size}");
+}
+
+/// A record with its opcode and length.
+fn record(opcode: u8, content: &[u8]) -> Vec<u8> {
+    [&[opcode], &(content.len() as u64).to_le_bytes()[..], content].concat()
+}
+
+fn text(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes()[..], text].concat()
+}
+
+fn header_record() -> Vec<u8> {
+    record(mcap::records::op::HEADER, &[text(b"camrig"), text(b"")].concat())
+}
+
+/// A chunk with this content, and a size and checksum that may be wrong.
+fn chunk(content: &[u8], content_bytes: u64, crc32: u32, compression: &[u8]) -> Vec<u8> {
+    let fields = [&[0; 16][..], &content_bytes.to_le_bytes(), &crc32.to_le_bytes(), &text(compression)];
+    let content = [&fields.concat()[..], &(content.len() as u64).to_le_bytes(), content].concat();
+    record(mcap::records::op::CHUNK, &content)
+}
+
+fn open_bytes(folder: &TestFolder, parts: &[&[u8]]) -> Result<Recording, ReadError> {
+    let path = folder.path().join("hostile.mcap");
+    fs::write(&path, parts.concat()).unwrap();
+    Recording::open(&path, &|_| {})
+}
+
+#[test]
+fn a_length_in_a_file_allocates_nothing() {
+    let folder = TestFolder::new("lengths");
+    // A header whose profile has 4,294,967,295 bytes.
+    let found = open_bytes(&folder, &[MAGIC, &record(mcap::records::op::HEADER, &[0xff; 4])]);
+    assert!(found.err().unwrap().to_string().ends_with("is an MCAP file but not a camrig recording"));
+    // A chunk that says that it has more than any frameset.
+    let bomb = chunk(&[0; 100], 1 << 40, 0, b"zstd");
+    let recording = open_bytes(&folder, &[MAGIC, &header_record(), &bomb]).unwrap();
+    let problem = recording.index().damage[0].problem.to_string();
+    assert_eq!(problem, "it has 1048576 MiB, more than the 512 MiB that this recording's framesets need");
+}
+
+#[test]
+fn a_schema_is_kept_once() {
+    let folder = TestFolder::new("schemas");
+    let schema = [&1_u16.to_le_bytes()[..], &text(b"s"), &text(b"e"), &text(&vec![7; 4 << 20])].concat();
+    let channel = |id: u16| {
+        let fields = [&id.to_le_bytes()[..], &1_u16.to_le_bytes(), &text(b"t"), &text(b""), &text(b"")];
+        record(mcap::records::op::CHANNEL, &fields.concat())
+    };
+    let channels: Vec<_> = (1..60_000).flat_map(channel).collect();
+    let definitions = [record(mcap::records::op::SCHEMA, &schema), channels].concat();
+    let packed = zstd::encode_all(&definitions[..], 1).unwrap();
+    let packed = chunk(&packed, definitions.len() as u64, 0, b"zstd");
+    let recording = open_bytes(&folder, &[MAGIC, &header_record(), &packed]).unwrap();
+    let channels = &recording.index().channels;
+    let schemas: BTreeSet<_> =
+        channels.values().map(|channel| std::sync::Arc::as_ptr(channel.schema.as_ref().unwrap())).collect();
+    assert_eq!((channels.len(), schemas.len()), (59_999, 1));
+    // More of them are refused.
+    let schemas = (1..8_u16).map(|id| {
+        let fields = [&id.to_le_bytes()[..], &text(b"s"), &text(b"e"), &text(&vec![id as u8; 4 << 20])];
+        record(mcap::records::op::SCHEMA, &fields.concat())
+    });
+    let schemas: Vec<_> = schemas.flatten().collect();
+    let packed = zstd::encode_all(&schemas[..], 1).unwrap();
+    let packed = chunk(&packed, schemas.len() as u64, 0, b"zstd");
+    let error = open_bytes(&folder, &[MAGIC, &header_record(), &packed]).err().unwrap().to_string();
+    assert!(error.ends_with("has more than 16 MiB of schemas and channels"), "{error}");
+}
+
+#[test]
+fn chunks_inside_of_failed_chunks_take_linear_time() {
+    let folder = TestFolder::new("nested");
+    // Each chunk contains all that follow, and fails at its end.
+    let start = chunk(&[], 0, 0, b"").len();
+    let count = 20_000;
+    let mut nested = Vec::new();
+    for index in 0..count {
+        let content_bytes = ((count - index - 1) * start) as u64;
+        let mut outer = chunk(&[], content_bytes, 1, b"");
+        let at = outer.len() - 8;
+        outer[at..].copy_from_slice(&content_bytes.to_le_bytes());
+        let length = (start - 9) as u64 + content_bytes;
+        outer[1..9].copy_from_slice(&length.to_le_bytes());
+        nested.extend(outer);
+    }
+    let recording = open_bytes(&folder, &[MAGIC, &header_record(), &nested]).unwrap();
+    assert!(!recording.index().damage.is_empty());
+    let read = recording.file.read_bytes();
+    assert!(read < 400 << 20, "{read} bytes were read of a file of {}", recording.size_bytes());
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_at_once() {
+    let folder = TestFolder::new("fifo");
+    let path = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .unwrap();
+    for path in [path.as_path(), Path::new("/dev/zero")] {
+        let error = Recording::open(path, &|_| {}).err().unwrap().to_string();
+        assert_eq!(error, format!("`{}` is not an MCAP file", path.display()));
+    }
+}
