@@ -1,8 +1,8 @@
-//! Channels and shared memory that can be sent to another process. They wrap ipc-channel, which no other crate uses.
+//! Channels whose ends can be sent to another process. They wrap ipc-channel, which no other crate uses.
 
 use std::io;
 
-use ipc_channel::ipc::{self, IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use ipc_channel::{IpcError, TryRecvError};
 use serde::{Deserialize, Serialize};
 
@@ -92,24 +92,6 @@ pub(crate) fn into_io(error: IpcError) -> io::Error {
         IpcError::Io(error) => error,
         IpcError::Disconnected => io::ErrorKind::BrokenPipe.into(),
         IpcError::SerializationError(error) => io::Error::other(error),
-    }
-}
-
-/// Shared memory that can be sent to another process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SharedMemory(pub(crate) IpcSharedMemory);
-
-/// Creates zeroed memory of `len` bytes.
-pub(crate) fn zeroed(len: usize) -> SharedMemory {
-    SharedMemory(IpcSharedMemory::from_byte(0, len))
-}
-
-#[cfg(test)]
-impl SharedMemory {
-    /// Creates memory with this content.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(IpcSharedMemory::from_bytes(bytes))
     }
 }
 

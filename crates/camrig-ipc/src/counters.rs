@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::MemoryError;
-use crate::channel::SharedMemory;
-use crate::region::{Mapped, Shared};
+use crate::mapped::{Mapped, Shared};
 
 /// Reason for the loss of a frameset before its camera actor received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,13 +40,9 @@ impl LostReason {
     }
 }
 
-/// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
-pub struct ActorCounters {
-    cells: Mapped<ActorCells>,
-}
-
+/// The layout of [`ActorCounters`], as PROTOCOL.md describes it.
 #[repr(C, align(64))]
-struct ActorCells {
+pub struct ActorCells {
     produced: AtomicU64,
     lost: [AtomicU64; LostReason::ALL.len()],
     /// Start time of the current call in nanoseconds; 0 if there is none.
@@ -68,58 +62,33 @@ unsafe impl Shared for ActorCells {
     const VERSION: u32 = 1;
 }
 
+/// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
+pub type ActorCounters = Mapped<ActorCells>;
+
 impl ActorCounters {
-    /// Creates zeroed counters.
-    ///
-    /// # Errors
-    /// If there is not enough memory, or no file descriptor.
-    pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::new()? })
-    }
-
-    /// Maps counters received from another process.
-    ///
-    /// # Errors
-    /// If the memory is too small.
-    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::received(memory)? })
-    }
-
-    /// Returns another handle to the counters, for sending to another process.
-    ///
-    /// # Errors
-    /// If there are no file descriptors or addresses left.
-    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
-        self.cells.share()
-    }
-
-    fn cells(&self) -> &ActorCells {
-        &self.cells
-    }
-
     /// Counts a frameset. Must be called before any link counts it.
     pub fn count_produced(&self) {
-        self.cells().produced.fetch_add(1, Ordering::SeqCst);
+        self.produced.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts framesets that were lost before the actor received them.
     pub fn count_lost(&self, reason: LostReason, framesets: u64) {
-        self.cells().lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
+        self.lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
     }
 
     /// Counts a frameset that was copied into a slot because a reader needs it there.
     pub fn count_copied(&self) {
-        self.cells().copied.fetch_add(1, Ordering::SeqCst);
+        self.copied.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Returns the framesets that were copied into a slot, in all instances of the actor.
     pub fn copied(&self) -> u64 {
-        self.cells().copied.load(Ordering::SeqCst)
+        self.copied.load(Ordering::SeqCst)
     }
 
     /// Returns the number of framesets produced by all instances of the actor.
     pub fn produced(&self) -> u64 {
-        self.cells().produced.load(Ordering::SeqCst)
+        self.produced.load(Ordering::SeqCst)
     }
 
     /// Returns the number of framesets lost before the actor received them.
@@ -129,52 +98,52 @@ impl ActorCounters {
 
     /// Like [`Self::lost`], in the order of [`LostReason::ALL`].
     pub fn lost_by_reason(&self) -> [u64; LostReason::ALL.len()] {
-        LostReason::ALL.map(|reason| self.cells().lost[reason as usize].load(Ordering::SeqCst))
+        LostReason::ALL.map(|reason| self.lost[reason as usize].load(Ordering::SeqCst))
     }
 
     /// Returns a number that none of the actor's pools has used, in any of its instances (for the first 65536).
     pub fn next_generation(&self) -> u16 {
-        self.cells().generations.fetch_add(1, Ordering::SeqCst) as u16
+        self.generations.fetch_add(1, Ordering::SeqCst) as u16
     }
 
     /// Sets the start time of the current call with a frameset, or `None` after it has returned.
     pub fn set_called_at(&self, now_nanos: Option<u64>) {
-        self.cells().called_at_nanos.store(now_nanos.unwrap_or(0), Ordering::Relaxed);
+        self.called_at_nanos.store(now_nanos.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Returns the start time of the current call; `None` if there is none.
     pub fn called_at_nanos(&self) -> Option<u64> {
-        Some(self.cells().called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
+        Some(self.called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
     }
 
     /// Sets whether the actor waits for its readers, which excuses its inactivity.
     pub fn set_blocked(&self, blocked: bool) {
-        self.cells().blocked.store(blocked.into(), Ordering::Relaxed);
+        self.blocked.store(blocked.into(), Ordering::Relaxed);
     }
 
     /// Returns whether the actor waits for its readers.
     pub fn is_blocked(&self) -> bool {
-        self.cells().blocked.load(Ordering::Relaxed) != 0
+        self.blocked.load(Ordering::Relaxed) != 0
     }
 
     /// Sets the supervisor's state of the actor; the numbers are defined by the supervisor.
     pub fn set_state(&self, state: u32) {
-        self.cells().state.store(state, Ordering::SeqCst);
+        self.state.store(state, Ordering::SeqCst);
     }
 
     /// Returns the supervisor's state of the actor.
     pub fn state(&self) -> u32 {
-        self.cells().state.load(Ordering::SeqCst)
+        self.state.load(Ordering::SeqCst)
     }
 
     /// Counts a restart of the actor.
     pub fn count_restart(&self) {
-        self.cells().restarts.fetch_add(1, Ordering::SeqCst);
+        self.restarts.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Returns the number of restarts of the actor.
     pub fn restarts(&self) -> u32 {
-        self.cells().restarts.load(Ordering::SeqCst)
+        self.restarts.load(Ordering::SeqCst)
     }
 }
 

@@ -173,7 +173,7 @@ impl Handshake {
     /// Reads the first bytes that the process sends, and checks that it speaks this version of the protocol.
     fn check_hello(&self) -> Result<()> {
         let mut hello = [0; HELLO_BYTES];
-        (&self.socket).read_exact(&mut hello).map_err(|error| self.unheard(error))?;
+        (&self.socket).read_exact(&mut hello).map_err(|error| self.read_error(error))?;
         protocol::check(&hello, "the process")
     }
 
@@ -184,15 +184,15 @@ impl Handshake {
         let mut attached = RecvAncillaryBuffer::new(&mut space);
         let mut first = [0];
         // A signal may interrupt the wait of a process that is stopped and continued.
-        let heard = retry_on_intr(|| {
-            let heard = &mut [IoSliceMut::new(&mut first)];
-            recvmsg(&self.socket, heard, &mut attached, RecvFlags::CMSG_CLOEXEC)
+        let received = retry_on_intr(|| {
+            let received = &mut [IoSliceMut::new(&mut first)];
+            recvmsg(&self.socket, received, &mut attached, RecvFlags::CMSG_CLOEXEC)
         });
-        let heard = heard.map_err(|error| self.unheard(error.into()))?;
-        if heard.bytes == 0 {
+        let received = received.map_err(|error| self.read_error(error.into()))?;
+        if received.bytes == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        if heard.flags.contains(ReturnFlags::CTRUNC) {
+        if received.flags.contains(ReturnFlags::CTRUNC) {
             // No descriptor was left for it.
             return Err(Errno::MFILE.into());
         }
@@ -206,12 +206,12 @@ impl Handshake {
     /// Reads the next line of the worker.
     fn line(&self, said: &mut impl BufRead) -> Result<String> {
         let mut line = String::new();
-        said.read_line(&mut line).map_err(|error| self.unheard(error))?;
+        said.read_line(&mut line).map_err(|error| self.read_error(error))?;
         line.strip_suffix('\n').map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Converts the error of a failed read.
-    fn unheard(&self, error: Error) -> Error {
+    fn read_error(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::WouldBlock => not_within(self.bound * 2, "it did not answer"),
             // The worker ended before it had read the secret.
@@ -298,12 +298,12 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
         std::process::exit(1);
     })?;
     // In a thread of its own, because a peer may be silent forever, or send data on which ipc-channel panics.
-    let (sender, heard) = sync_channel(1);
+    let (sender, received) = sync_channel(1);
     std::thread::Builder::new().name("greeting".to_owned()).spawn(move || {
         // After a time-out nothing receives it.
         let _ = sender.send(server.accept());
     })?;
-    match heard.recv_timeout(bound) {
+    match received.recv_timeout(bound) {
         Ok(Ok((_, Sealed { secret: theirs, greeting }))) if theirs == secret => Ok(greeting),
         Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "nobody greeted it")),
         _ => Err(Error::other("a peer connected to its socket")),

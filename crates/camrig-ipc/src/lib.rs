@@ -4,7 +4,8 @@
 //! once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in the
 //! [`LinkState`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees it when the
 //! lease is dropped. A [`Notifier`] wakes a sleeping reader; nothing else is sent per frameset.
-//! * `region`: mapped shared memory; with `slots` and `reader` the only `unsafe` of the data path
+//! * `memory`, `region`: sealed memory and its mappings; with `slots` and `reader` the only `unsafe` of the data path
+//! * [`Mapped`]: a structure in shared memory of its own
 //! * [`LinkState`]: the counters and slot states of one link; [`Latency`], [`ActorCounters`], [`MatchCounters`]: other
 //!   counters
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
@@ -25,7 +26,9 @@ pub mod handshake;
 mod header;
 mod latency;
 mod link_state;
+mod mapped;
 mod matching;
+mod memory;
 mod notifier;
 pub mod protocol;
 mod reader;
@@ -36,12 +39,14 @@ mod schedules;
 mod slots;
 mod sync;
 
-pub use channel::{ReceiveError, Receiver, Sender, SharedMemory, channel};
+pub use channel::{ReceiveError, Receiver, Sender, channel};
 pub use counters::{ActorCounters, LostReason};
 pub use latency::{Latency, LatencyHistogram};
 pub use link_state::{Absence, Counts, Deaths, DropReason, LinkState, MAX_SLOTS, Overflow, Step};
+pub use mapped::Mapped;
 pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounters, MatchCounts, Unmatched};
+pub use memory::{MemoryError, SharedMemory};
 pub use notifier::{Listener, Notifier};
 pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
-pub use region::{MemoryError, prepare};
+pub use region::prepare;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};

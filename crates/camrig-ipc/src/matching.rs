@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::MemoryError;
-use crate::channel::SharedMemory;
 use crate::latency::{Latency, LatencyCells};
-use crate::region::{Mapped, Shared};
+use crate::mapped::{Mapped, Shared};
 
 /// Maximum number of cameras in a match.
 pub const MAX_MATCH_CAMERAS: usize = 64;
@@ -68,8 +66,9 @@ impl Unmatched {
     }
 }
 
+/// The layout of [`MatchCounters`].
 #[repr(C, align(64))]
-struct MatchCells {
+pub struct MatchCells {
     matches: AtomicU64,
     partial: AtomicU64,
     cameras: [CameraCells; MAX_MATCH_CAMERAS],
@@ -96,9 +95,7 @@ unsafe impl Shared for MatchCells {
 }
 
 /// The counters of one processor's matching. A camera's index is its place in the processor's list.
-pub struct MatchCounters {
-    cells: Mapped<MatchCells>,
-}
+pub type MatchCounters = Mapped<MatchCells>;
 
 /// The counts of a matching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,40 +133,12 @@ pub struct ClockEstimate {
 }
 
 impl MatchCounters {
-    /// Counters that are all zero.
-    ///
-    /// # Errors
-    /// When the system has no memory or descriptors left.
-    pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::new()? })
-    }
-
-    /// The same counters, received from another process.
-    ///
-    /// # Errors
-    /// When the memory is too small to hold these counters.
-    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::received(memory)? })
-    }
-
-    /// Another handle to the counters, to be sent to another process.
-    ///
-    /// # Errors
-    /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
-        self.cells.share()
-    }
-
-    fn cells(&self) -> &MatchCells {
-        &self.cells
-    }
-
     /// Counts a match of the framesets of these cameras.
     ///
     /// # Panics
     /// If a camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn count_match(&self, cameras: impl IntoIterator<Item = usize>, spread: Duration, partial: bool) {
-        let cells = self.cells();
+        let cells: &MatchCells = self;
         cells.spread.count(spread);
         cells.partial.fetch_add(partial.into(), Ordering::Relaxed);
         cells.matches.fetch_add(1, Ordering::Relaxed);
@@ -183,7 +152,7 @@ impl MatchCounters {
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
     pub fn count_unmatched(&self, camera: usize, reason: Unmatched) {
-        self.cells().cameras[camera].unmatched[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.cameras[camera].unmatched[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a restart of a camera's clock or frame numbers.
@@ -191,7 +160,7 @@ impl MatchCounters {
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
     pub fn count_epoch(&self, camera: usize) {
-        self.cells().cameras[camera].epochs.fetch_add(1, Ordering::Relaxed);
+        self.cameras[camera].epochs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sets the estimate of a camera's clock.
@@ -199,7 +168,7 @@ impl MatchCounters {
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
     pub fn set_clock(&self, camera: usize, clock: ClockEstimate) {
-        let cells = &self.cells().cameras[camera];
+        let cells = &self.cameras[camera];
         cells.offset_nanos.store(clock.offset_nanos, Ordering::Relaxed);
         cells.drift_ppb.store(clock.drift_ppb, Ordering::Relaxed);
         cells.uncertainty_nanos.store(clock.uncertainty_nanos, Ordering::Relaxed);
@@ -208,7 +177,7 @@ impl MatchCounters {
 
     /// Returns the current counts.
     pub fn counts(&self) -> MatchCounts {
-        let cells = self.cells();
+        let cells: &MatchCells = self;
         MatchCounts {
             matches: cells.matches.load(Ordering::Relaxed),
             partial: cells.partial.load(Ordering::Relaxed),
@@ -221,7 +190,7 @@ impl MatchCounters {
     /// # Panics
     /// When the camera is none of [`MAX_MATCH_CAMERAS`].
     pub fn camera(&self, camera: usize) -> MatchCamera {
-        let cells = &self.cells().cameras[camera];
+        let cells = &self.cameras[camera];
         let clock = (cells.estimated.load(Ordering::Acquire) != 0).then(|| ClockEstimate {
             offset_nanos: cells.offset_nanos.load(Ordering::Relaxed),
             drift_ppb: cells.drift_ppb.load(Ordering::Relaxed),

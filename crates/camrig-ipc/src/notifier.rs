@@ -7,16 +7,16 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::channel::SharedMemory;
-use crate::region::{Mapped, Shared};
-use crate::{MemoryError, futex};
+use crate::futex;
+use crate::mapped::{Mapped, Shared};
 
 /// Maximum sleep; guards against a wake-up that is lost because the notifying process died.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The layout of a [`Notifier`], as PROTOCOL.md describes it.
 #[repr(C, align(64))]
-struct NotifierCells {
-    rings: AtomicU32,
+pub struct NotifierCells {
+    notifications: AtomicU32,
     /// 1 while the process sleeps, or is about to.
     asleep: AtomicU32,
 }
@@ -25,45 +25,19 @@ struct NotifierCells {
 unsafe impl Shared for NotifierCells {
     const NAME: &'static str = "a notifier";
     const MAGIC: [u8; 8] = *b"camrigNO";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 /// Wakes a process.
-pub struct Notifier {
-    cells: Mapped<NotifierCells>,
-}
+pub type Notifier = Mapped<NotifierCells>;
 
 impl Notifier {
-    /// Creates a notifier without notifications.
-    ///
-    /// # Errors
-    /// When the system has no memory or descriptors left.
-    pub fn new() -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::new()? })
-    }
-
-    /// Maps a notifier received from another process.
-    ///
-    /// # Errors
-    /// When the memory is too small to be a notifier.
-    pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self { cells: Mapped::received(memory)? })
-    }
-
-    /// Returns another handle to the notifier, to be sent to another process.
-    ///
-    /// # Errors
-    /// When the system has no descriptors or addresses left.
-    pub fn share(&self) -> Result<SharedMemory, MemoryError> {
-        self.cells.share()
-    }
-
     /// Wakes the process.
     pub fn notify(&self) {
-        let cells: &NotifierCells = &self.cells;
-        cells.rings.fetch_add(1, Ordering::SeqCst);
+        let cells: &NotifierCells = self;
+        cells.notifications.fetch_add(1, Ordering::SeqCst);
         if cells.asleep.load(Ordering::SeqCst) != 0 {
-            futex::wake(&cells.rings);
+            futex::wake(&cells.notifications);
         }
     }
 }
@@ -71,25 +45,25 @@ impl Notifier {
 /// The receiving end of a process's notifier, for one thread.
 pub struct Listener {
     notifier: Notifier,
-    heard: u32,
+    seen: u32,
 }
 
 impl Listener {
     /// Creates a listener that receives all notifications.
     pub fn new(notifier: Notifier) -> Self {
-        Self { notifier, heard: 0 }
+        Self { notifier, seen: 0 }
     }
 
     /// Waits for a notification since the last call, but at most one second.
     pub fn wait(&mut self) {
-        let cells: &NotifierCells = &self.notifier.cells;
-        if cells.rings.load(Ordering::SeqCst) == self.heard {
+        let cells: &NotifierCells = &self.notifier;
+        if cells.notifications.load(Ordering::SeqCst) == self.seen {
             cells.asleep.store(1, Ordering::SeqCst);
             // The kernel compares the counter again: a notification from here on sees `asleep`.
-            futex::sleep(&cells.rings, self.heard, LOOK);
+            futex::sleep(&cells.notifications, self.seen, LOOK);
             cells.asleep.store(0, Ordering::SeqCst);
         }
-        self.heard = cells.rings.load(Ordering::SeqCst);
+        self.seen = cells.notifications.load(Ordering::SeqCst);
     }
 }
 
@@ -113,8 +87,8 @@ mod tests {
 
     /// Waits until `count` notifications have arrived.
     fn wait_for(listener: &mut Listener, count: u32, deadline: Instant) {
-        while listener.heard < count {
-            assert!(Instant::now() < deadline, "{} of {count} notifications arrived in time", listener.heard);
+        while listener.seen < count {
+            assert!(Instant::now() < deadline, "{} of {count} notifications arrived in time", listener.seen);
             listener.wait();
         }
     }
@@ -136,7 +110,7 @@ mod tests {
                 wait_for(&mut pongs, round, deadline);
             }
         });
-        assert_eq!((pings.heard, pongs.heard), (ROUNDS, ROUNDS));
+        assert_eq!((pings.seen, pongs.seen), (ROUNDS, ROUNDS));
     }
 
     #[test]
@@ -144,6 +118,6 @@ mod tests {
         let (notifier, mut listener) = connected();
         (0..ROUNDS).for_each(|_| notifier.notify());
         listener.wait();
-        assert_eq!(listener.heard, ROUNDS);
+        assert_eq!(listener.seen, ROUNDS);
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
 
-use crate::MemoryError;
-use crate::channel::{ReceiveError, Receiver, SharedMemory};
+use crate::channel::{ReceiveError, Receiver};
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
+use crate::memory::{MemoryError, SharedMemory};
 use crate::protocol::Announcement;
 use crate::region::Region;
 
@@ -32,7 +32,7 @@ pub const MAX_SOURCES: usize = 256;
 
 /// The announcements of one instance of the producer.
 #[derive(Default)]
-struct Life {
+struct Instance {
     sources: Vec<Arc<CameraInfo>>,
     pools: Vec<Arc<ReaderPool>>,
 }
@@ -51,7 +51,7 @@ impl ReaderPool {
         if slots == 0 || slots > MAX_SLOTS || pixel_bytes > MAX_FRAMESET_BYTES.next_multiple_of(4096) {
             return Err(Refused::Pool { slots, pixel_bytes });
         }
-        let region = Region::received(memory, slots * (HEADER_BYTES + pixel_bytes))?.read_only()?;
+        let region = Region::received_read_only(memory, slots * (HEADER_BYTES + pixel_bytes))?;
         Ok(Self { region, slots, pixel_bytes, generation })
     }
 }
@@ -95,17 +95,17 @@ pub struct LinkReader {
     link_state: Arc<LinkState>,
     announcements: Receiver<Announcement>,
     /// The number of announcements at the last receive.
-    heard: Option<u32>,
+    received: Option<u32>,
     /// The announcements of the producer's current instance.
-    life: Life,
+    instance: Instance,
     /// Those of earlier instances with queued framesets.
-    past: Vec<Life>,
+    earlier: Vec<Instance>,
 }
 
 impl LinkReader {
     /// Creates the reader's end of a link.
     pub fn new(link_state: Arc<LinkState>, announcements: Receiver<Announcement>) -> Self {
-        Self { link_state, announcements, heard: None, life: Life::default(), past: Vec::new() }
+        Self { link_state, announcements, received: None, instance: Instance::default(), earlier: Vec::new() }
     }
 
     /// Returns the link state.
@@ -118,13 +118,13 @@ impl LinkReader {
     /// # Errors
     /// If the queued slot is invalid: it is counted as refused, and the link should be closed.
     pub fn take(&mut self) -> Result<Option<Lease>, Refused> {
-        let heard = self.receive_announcements();
-        if !self.past.is_empty() {
+        let received = self.receive_announcements();
+        if !self.earlier.is_empty() {
             self.forget();
         }
-        let Some(taken) = self.link_state.take() else { return heard.map(|()| None) };
+        let Some(taken) = self.link_state.take() else { return received.map(|()| None) };
         // The pool of this frameset may have been announced between the two steps.
-        let lease = heard.and_then(|()| self.receive_announcements()).and_then(|()| self.lease(&taken));
+        let lease = received.and_then(|()| self.receive_announcements()).and_then(|()| self.lease(&taken));
         if lease.is_err() {
             self.link_state.release(taken.slot);
             self.link_state.count_dropped(DropReason::Refused);
@@ -133,7 +133,7 @@ impl LinkReader {
     }
 
     fn lease(&self, taken: &Taken) -> Result<Lease, Refused> {
-        let (life, pool) = self.pool(taken.generation).ok_or(Refused::Unannounced("pool"))?;
+        let (instance, pool) = self.pool(taken.generation).ok_or(Refused::Unannounced("pool"))?;
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));
         }
@@ -148,7 +148,7 @@ impl LinkReader {
             .ok()
             .filter(|layout| layout.size_bytes() <= pool.pixel_bytes)
             .ok_or(Refused::Header(taken.slot))?;
-        let info = life.sources.get(usize::from(header.source)).ok_or(Refused::Unannounced("camera"))?;
+        let info = instance.sources.get(usize::from(header.source)).ok_or(Refused::Unannounced("camera"))?;
         Ok(Lease {
             pixels_start: start + HEADER_BYTES,
             slot: taken.slot,
@@ -160,34 +160,35 @@ impl LinkReader {
         })
     }
 
-    fn pool(&self, generation: u16) -> Option<(&Life, &Arc<ReaderPool>)> {
-        let lives = std::iter::once(&self.life).chain(&self.past);
-        let mut pools = lives.flat_map(|life| life.pools.iter().map(move |pool| (life, pool)));
+    fn pool(&self, generation: u16) -> Option<(&Instance, &Arc<ReaderPool>)> {
+        let instances = std::iter::once(&self.instance).chain(&self.earlier);
+        let mut pools =
+            instances.flat_map(|instance| instance.pools.iter().map(move |pool| (instance, pool)));
         pools.find(|(_, pool)| pool.generation == generation)
     }
 
     /// Receives all new announcements.
     fn receive_announcements(&mut self) -> Result<(), Refused> {
         let announced = self.link_state.announced();
-        if self.heard == Some(announced) {
+        if self.received == Some(announced) {
             return Ok(());
         }
         // Announcements are sent before they are counted. A producer that died in between sent one more, which is
         // received too.
-        self.heard = Some(announced);
+        self.received = Some(announced);
         for _ in 0..ANNOUNCEMENTS_MAX {
-            let news = match self.announcements.try_receive() {
+            let announcement = match self.announcements.try_receive() {
                 Ok(Some(announcement)) => announcement,
                 Ok(None) | Err(ReceiveError::Disconnected) => {
-                    self.link_state.set_heard(announced);
+                    self.link_state.set_received(announced);
                     return Ok(());
                 }
                 Err(ReceiveError::Unreadable(reason)) => return Err(Refused::Unreadable(reason)),
             };
-            match news {
-                Announcement::Begin => self.past.push(std::mem::take(&mut self.life)),
+            match announcement {
+                Announcement::Begin => self.earlier.push(std::mem::take(&mut self.instance)),
                 Announcement::Pool { generation, slots, pixel_bytes, memory } => {
-                    let pools = &mut self.life.pools;
+                    let pools = &mut self.instance.pools;
                     // A repeated announcement replaces the earlier one.
                     let known = pools.iter().position(|pool| pool.generation == generation);
                     let pool = match known {
@@ -196,10 +197,10 @@ impl LinkReader {
                     };
                     pools.push(pool);
                 }
-                Announcement::Source(_) if self.life.sources.len() == MAX_SOURCES => {
+                Announcement::Source(_) if self.instance.sources.len() == MAX_SOURCES => {
                     return Err(Refused::Sources);
                 }
-                Announcement::Source(info) => self.life.sources.push(Arc::new(info)),
+                Announcement::Source(info) => self.instance.sources.push(Arc::new(info)),
             }
             self.forget();
         }
@@ -210,12 +211,12 @@ impl LinkReader {
     fn forget(&mut self) {
         let in_use = self.link_state.generations();
         let is_in_use = |pool: &Arc<ReaderPool>| in_use.contains(&pool.generation);
-        let pools = &mut self.life.pools;
+        let pools = &mut self.instance.pools;
         let newest = pools.split_off(pools.len().saturating_sub(POOLS_KEPT));
         pools.retain(is_in_use);
         pools.extend(newest);
-        self.past.iter_mut().for_each(|life| life.pools.retain(is_in_use));
-        self.past.retain(|life| !life.pools.is_empty());
+        self.earlier.iter_mut().for_each(|instance| instance.pools.retain(is_in_use));
+        self.earlier.retain(|instance| !instance.pools.is_empty());
     }
 }
 

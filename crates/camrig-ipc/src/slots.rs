@@ -20,9 +20,10 @@ use crate::Notifier;
 use crate::channel::Sender;
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
+use crate::memory::MemoryError;
 use crate::protocol::Announcement;
 use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_MAX};
-use crate::region::{MemoryError, Region};
+use crate::region::Region;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
 const PAGE_BYTES: usize = 4096;
@@ -410,7 +411,7 @@ impl LinkWriter {
         if announced.is_all() {
             return Ok(true);
         }
-        if self.link_state.has_heard_all() {
+        if self.link_state.has_received_all() {
             announced.unacknowledged = 0;
         } else if !announced.begun {
             return Ok(false);

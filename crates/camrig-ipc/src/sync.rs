@@ -19,11 +19,11 @@ pub(crate) use std::sync::{
 };
 
 #[cfg(not(shuttle))]
-pub(crate) use crate::region::Mapped;
+pub(crate) use crate::mapped::Mapped;
 
 /// A structure of this process only, because shuttle's atomics consist of more than their bits.
 #[cfg(shuttle)]
-pub(crate) struct Mapped<T>(Box<T>);
+pub struct Mapped<T>(Box<T>);
 
 #[cfg(shuttle)]
 impl<T: Default> Mapped<T> {
@@ -31,11 +31,11 @@ impl<T: Default> Mapped<T> {
         Ok(Self(Box::default()))
     }
 
-    pub(crate) fn received(_: crate::channel::SharedMemory) -> Result<Self, crate::MemoryError> {
+    pub(crate) fn received(_: crate::memory::SharedMemory) -> Result<Self, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 
-    pub(crate) fn share(&self) -> Result<crate::channel::SharedMemory, crate::MemoryError> {
+    pub(crate) fn share(&self) -> Result<crate::memory::SharedMemory, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 }

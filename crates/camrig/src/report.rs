@@ -31,6 +31,9 @@ pub struct Report {
     pub matching: Vec<MatchingStatus>,
     /// The supervisor's own first.
     pub processes: Vec<ProcessReport>,
+    /// What is wrong in this report: counts that do not add up because a process wrote wrong ones.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// An actor in a report.
@@ -97,6 +100,21 @@ pub struct ProcessReport {
     pub private_bytes_peak: u64,
     /// The maximum of samples taken once a second.
     pub shared_bytes: u64,
+}
+
+impl LinkReport {
+    /// Returns what is wrong if the counts do not add up.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let Self { from, to, produced, delivered, dropped, in_flight, .. } = self;
+        let dropped = dropped.values().fold(0, |sum: u64, &count| sum.saturating_add(count));
+        let accounted_for = delivered.saturating_add(dropped).saturating_add(*in_flight);
+        (*produced != accounted_for).then(|| {
+            format!(
+                "the counts of the link from `{from}` to `{to}` do not add up: {produced} produced, {delivered} \
+                 delivered, {dropped} dropped, {in_flight} in flight; a process wrote wrong ones"
+            )
+        })
+    }
 }
 
 /// Returns the matching of a processor in a run of `seconds`.
@@ -176,6 +194,19 @@ mod tests {
         assert_eq!(report.matching[0].cameras[1].unmatched[&Unmatched::Unsettled], 30);
         let (new, old) = (serde_json::to_value(&report).unwrap(), serde_json::from_str(BEFORE).unwrap());
         assert!(contains(&new, &old), "{new:#}");
+    }
+
+    #[test]
+    fn counts_that_do_not_add_up_are_a_problem() {
+        let report: Report = serde_json::from_str(BEFORE).unwrap();
+        assert!(report.links.iter().all(|link| link.problem().is_none()));
+        let mut link = report.links.into_iter().next().unwrap();
+        link.delivered += 1;
+        let problem = link.problem().unwrap();
+        let LinkReport { from, to, produced, delivered, .. } = link;
+        let start =
+            format!("the counts of the link from `{from}` to `{to}` do not add up: {produced} produced, ");
+        assert!(problem.starts_with(&format!("{start}{delivered} delivered, ")), "{problem}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use camrig_frame::CameraInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::SharedMemory;
+use crate::memory::SharedMemory;
 
 /// Announcement of a producer to each reader in another process, sent once, before the first frameset that depends on
 /// it.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ActorId, Announcement, LinkId};
-use crate::channel::{Receiver, Sender, SharedMemory};
+use crate::channel::{Receiver, Sender};
 use crate::link_state::Overflow;
+use crate::memory::SharedMemory;
 
 /// One part of a process. Parts are small because a message carries at most 64 file descriptors.
 #[derive(Debug, Serialize, Deserialize)]

@@ -112,6 +112,18 @@ fn invalid_pools_are_refused() {
 }
 
 #[test]
+fn a_pool_that_its_producer_could_shrink_is_refused() {
+    let faulty = FaultyProducer::new();
+    faulty.announce(source());
+    let memory = SharedMemory::unsealed(&vec![0; SLOTS as usize * SLOT_BYTES]);
+    faulty.announce(Announcement::Pool { generation: 0, slots: SLOTS, pixel_bytes: PIXEL_BYTES, memory });
+    faulty.queue(0, 0, 3);
+    faulty.assert_refused(
+        "shared memory of 24576 bytes is not sealed: its sender could shrink it while it is read",
+    );
+}
+
+#[test]
 fn an_announcement_that_is_none_is_refused() {
     let faulty = FaultyProducer::announced();
     faulty.announcements.clone().0.to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
@@ -132,7 +144,7 @@ fn a_pool_that_is_announced_again_and_again_is_mapped_once() {
         faulty.announce(faulty.pool(SLOTS, PIXEL_BYTES));
         faulty.reader.receive_announcements().unwrap();
     }
-    assert_eq!(faulty.reader.life.pools.len(), 1);
+    assert_eq!(faulty.reader.instance.pools.len(), 1);
     assert!(faulty.reader.take().unwrap().is_some());
 }
 

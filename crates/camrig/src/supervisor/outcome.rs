@@ -16,6 +16,28 @@ impl Shell {
         let actors = (0..topology.actors().len()).map(ActorId::new);
         let links = topology.links().iter().zip(&self.wiring.links);
         let processes = topology.processes().iter().zip(&self.processes);
+        let links: Vec<LinkReport> = links
+            .map(|(spec, link)| {
+                let (from, to) = (topology.actor(spec.from), topology.actor(spec.to));
+                let counts = link.link_state.counts();
+                let local = from.process == to.process;
+                LinkReport {
+                    from: from.name.clone(),
+                    to: to.name.clone(),
+                    placement: if local { LinkPlacement::InProcess } else { LinkPlacement::MultiProcess },
+                    produced: counts.produced,
+                    delivered: counts.delivered,
+                    dropped: by_reason(DropReason::ALL, counts.dropped),
+                    in_flight: counts.in_flight,
+                    rate_hz: rate_hz(counts.delivered, seconds),
+                    latency_us: link.link_state.latency(),
+                }
+            })
+            .collect();
+        let problems: Vec<String> = links.iter().filter_map(LinkReport::problem).collect();
+        for problem in &problems {
+            log::error!("{problem}");
+        }
         Report {
             camrig_report: 1,
             topology: topology.name().to_owned(),
@@ -37,24 +59,8 @@ impl Shell {
                     errors: actor.errors.iter().cloned().collect(),
                 })
                 .collect(),
-            links: links
-                .map(|(spec, link)| {
-                    let (from, to) = (topology.actor(spec.from), topology.actor(spec.to));
-                    let counts = link.link_state.counts();
-                    let local = from.process == to.process;
-                    LinkReport {
-                        from: from.name.clone(),
-                        to: to.name.clone(),
-                        placement: if local { LinkPlacement::InProcess } else { LinkPlacement::MultiProcess },
-                        produced: counts.produced,
-                        delivered: counts.delivered,
-                        dropped: by_reason(DropReason::ALL, counts.dropped),
-                        in_flight: counts.in_flight,
-                        rate_hz: rate_hz(counts.delivered, seconds),
-                        latency_us: link.link_state.latency(),
-                    }
-                })
-                .collect(),
+            links,
+            problems,
             matching: self.matching(seconds),
             processes: processes
                 .map(|(name, process)| ProcessReport {

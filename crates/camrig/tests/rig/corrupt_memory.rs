@@ -45,6 +45,9 @@ enum Corruption {
 /// the sequence number.
 const WORDS_AT: u64 = 64 + 192;
 
+/// Offset of a link state's count of delivered framesets.
+const DELIVERED_AT: u64 = 64 + 128;
+
 /// Size of a slot's header, before its pixels.
 const HEADER_BYTES: u64 = 4096;
 
@@ -202,6 +205,41 @@ fn read_only() {
     assert_eq!(rig.finish().code(), Some(0));
 }
 
+/// Checks that a process cannot shrink memory that others read: that would end them, the supervisor included.
+fn sealed() {
+    let mut rig = start();
+    let memories = memories(worker(&rig, "victim"));
+    assert!(memories.len() > 4, "{memories:?}");
+    for (bytes, memory) in memories.values() {
+        for size in [0, bytes / 2, bytes * 2] {
+            assert_eq!(memory.set_len(size).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        }
+    }
+    for (reader, camera) in [("victim", "front"), ("victim", "rear"), ("pulse", "front")].repeat(2) {
+        wait_for_more(&mut rig, reader, camera);
+    }
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    ended.assert_said(0, &[]);
+    ended.assert_settled();
+}
+
+/// Checks that a report whose counts do not add up says so.
+fn wrong_counts() {
+    let rig = start();
+    let ((_, link_state), _) = link_state_and_pool(&rig);
+    // The reader goes on counting.
+    link_state.write_all_at(&(1_u64 << 40).to_le_bytes(), DELIVERED_AT).unwrap();
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    // This processor compares the counts too, and fails.
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    let [problem] = ended.report().problems.as_slice() else { panic!("{:?}", ended.report().problems) };
+    let start = "the counts of the link from `front` to `victim` do not add up: ";
+    assert!(problem.starts_with(start) && problem.ends_with("; a process wrote wrong ones"), "{problem}");
+    assert_eq!(ended.stderr.last(), Some(&format!("ERROR main: {problem}")));
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     for (name, corruption) in [
         ("index", Corruption::Index),
@@ -213,5 +251,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     ] {
         test(trials, format!("corrupt_memory::an_invalid_{name}_is_refused"), move || refused(corruption));
     }
+    test(trials, "corrupt_memory::no_process_can_shrink_what_others_read", sealed);
+    test(trials, "corrupt_memory::a_report_whose_counts_do_not_add_up_says_so", wrong_counts);
     test(trials, "corrupt_memory::readers_map_pixels_read_only", read_only);
 }

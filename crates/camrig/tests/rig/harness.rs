@@ -100,6 +100,8 @@ pub(crate) struct Report {
     pub(crate) links: Vec<Link>,
     pub(crate) matching: serde_json::Value,
     pub(crate) processes: Vec<Process>,
+    #[serde(default)]
+    pub(crate) problems: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,91 @@
+//! The words of the slots, which are the queue of the link.
+
+use std::sync::atomic::Ordering;
+
+use super::LinkState;
+use super::overflow::DropReason;
+use super::word::{State, Taken, Word};
+use crate::sync::AtomicU64;
+
+impl LinkState {
+    /// Returns the producer's slots that are queued or being read, as a bit mask with the first slot lowest.
+    pub fn slots_in_use(&self) -> u64 {
+        self.words().fold(0, |bits, (slot, _)| bits | 1 << slot)
+    }
+
+    pub(crate) fn slot_is_free(&self, slot: usize) -> bool {
+        let word = self.slots[slot].load(Ordering::Acquire);
+        Word::of(word).is_none_or(|word| word.state != State::Queued && word.state != State::Reading)
+    }
+
+    /// Returns the number of queued framesets.
+    pub fn queued(&self) -> usize {
+        self.words().filter(|(_, word)| word.state == State::Queued).count()
+    }
+
+    /// Returns the generations of the pools with queued framesets or framesets being read.
+    pub(crate) fn generations(&self) -> Vec<u16> {
+        self.words().map(|(_, word)| word.generation).collect()
+    }
+
+    pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
+        let word = Word { state: State::Queued, generation, sequence }.bits();
+        // SeqCst, not Release: ordered before the look at `notified` that follows.
+        self.slots[slot].store(word, Ordering::SeqCst);
+    }
+
+    /// Takes back the oldest queued frameset and counts the reason; returns false if none is queued.
+    pub(crate) fn take_back_oldest(&self, reason: DropReason) -> bool {
+        while let Some((slot, word)) = self.oldest_queued() {
+            if self.slots[slot].compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                self.count_dropped(reason);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes back all framesets that are queued for a reader that is gone.
+    pub fn take_back_all(&self) {
+        while self.take_back_oldest(DropReason::ReaderGone) {}
+    }
+
+    /// Takes the oldest queued frameset: its slot changes from queued to reading.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        while let Some((slot, word)) = self.oldest_queued() {
+            let reading = Word { state: State::Reading, ..word }.bits();
+            if self.slots[slot]
+                .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+            {
+                // Not for every frameset: if a producer is woken for each one, each costs the reader a context switch.
+                if self.queued() == 0 {
+                    self.note_progress();
+                }
+                return Some(Taken { slot, generation: word.generation, sequence: word.sequence });
+            }
+        }
+        None
+    }
+
+    /// Frees a slot that was being read.
+    pub(crate) fn release(&self, slot: usize) {
+        self.slots[slot].store(0, Ordering::Release);
+    }
+
+    pub(super) fn oldest_queued(&self) -> Option<(usize, Word)> {
+        // Scans twice: during the first scan the producer may queue a frameset behind the scan and a later one before
+        // it. Every frameset older than the one found is queued when the second scan begins.
+        self.look_for_oldest()?;
+        self.look_for_oldest()
+    }
+
+    fn look_for_oldest(&self) -> Option<(usize, Word)> {
+        self.words().filter(|(_, word)| word.state == State::Queued).min_by_key(|(_, word)| word.sequence)
+    }
+
+    pub(super) fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
+        let load = |(slot, cell): (usize, &AtomicU64)| Some((slot, Word::of(cell.load(Ordering::SeqCst))?));
+        self.slots.iter().enumerate().filter_map(load)
+    }
+}
