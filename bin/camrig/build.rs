@@ -1,5 +1,6 @@
 //! Links the program with its C libraries: their symbols are hidden, and a librealsense outside of the system's folders
 //! is found when the program starts.
+#![allow(clippy::print_stdout)] // It is how a build script speaks to cargo.
 
 fn main() {
     // librealsense contains an LZ4 of its own. Without this option the LZ4 of camrig's recordings would replace it when

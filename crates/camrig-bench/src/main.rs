@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use camrig::console::{print_error, print_note};
 use clap::Parser;
 
 use crate::candidate::Candidate;
@@ -113,7 +114,7 @@ fn main() -> ExitCode {
     match bench(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            print_error(error);
             ExitCode::FAILURE
         }
     }
@@ -122,9 +123,9 @@ fn main() -> ExitCode {
 fn bench(args: &Args) -> Fallible<()> {
     let plan = args.plan()?;
     let results = Results::of(&plan, measure::all(&plan)?);
-    print!("{}", table::render(&results));
+    print_note(table::render(&results));
     let bars = bars::evaluate(&results);
-    print!("{}", bars::render(&bars));
+    print_note(bars::render(&bars));
     if let Some(path) = &args.json {
         std::fs::write(path, results.to_json(&bars)?)?;
     }

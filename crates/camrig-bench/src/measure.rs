@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use camrig::console::{print_stderr, print_warning};
 use camrig::monotonic_nanos;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,7 @@ pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
     for (load, candidates) in &plan.loads {
         let load = *load;
         for round in 0..plan.rounds {
-            eprintln!("{load}, round {} of {}", round + 1, plan.rounds);
+            print_stderr(format_args!("{load}, round {} of {}", round + 1, plan.rounds));
             let mut order = candidates.clone();
             let first = round as usize % order.len().max(1);
             order.rotate_left(first);
@@ -100,7 +101,7 @@ pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
                     Ok(sample) => measured.samples.push(sample),
                     Err(error) => {
                         let message = format!("{candidate}, {load}, round {}: {error}", round + 1);
-                        eprintln!("warning: skipped: {message}");
+                        print_warning(format_args!("skipped: {message}"));
                         measured.left_out.push(message);
                     }
                 }

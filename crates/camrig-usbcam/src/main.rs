@@ -99,7 +99,7 @@ fn main() -> ExitCode {
                 let address = attached[index].address();
                 std::thread::Builder::new().spawn(move || {
                     if let Err(error) = vhci::keep_attached(index, address, speed) {
-                        eprintln!("error: {error}");
+                        let _ = writeln!(io::stderr(), "error: {error}");
                         std::process::exit(1);
                     }
                 })?;
@@ -110,7 +110,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -168,7 +168,8 @@ fn control(serve: &Serve, cameras: &[Camera]) -> io::Result<()> {
             act(&action, cameras);
         }
     }
-    println!(
+    let _ = writeln!(
+        io::stdout(),
         "{} cameras on 127.0.0.1, ports from {}; commands on port {}",
         cameras.len(),
         serve.port,

@@ -1,7 +1,7 @@
 //! Attaching cameras to this machine's kernel: `vhci_hcd` takes over a connected socket.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub fn keep_attached(index: usize, address: SocketAddr, speed: Speed) -> io::Res
         if port.status == FREE
             && let Err(error) = attach(controller, port.number, address, index, speed)
         {
-            eprintln!("camera {index} cannot be attached: {error}");
+            let _ = writeln!(io::stderr(), "camera {index} cannot be attached: {error}");
         }
         std::thread::sleep(LOOK);
     }

@@ -26,10 +26,10 @@ mod protocol;
 mod range;
 mod session;
 
-use std::io::Write;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use camrig::console::print_note;
 use camrig::{FrameSet, ProcessorError, ProcessorOutput};
 use camrig_http::Server;
 
@@ -61,8 +61,7 @@ impl View {
         let query = access.query();
         let server = Server::start("view", listen, access, routes)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-        // A closed stdout is no reason to fail.
-        let _ = writeln!(std::io::stdout(), "{}: http://{}/{query}", output.name(), server.address());
+        print_note(format_args!("{}: http://{}/{query}", output.name(), server.address()));
         Ok(Self { cameras, _server: server, _output: output })
     }
 }

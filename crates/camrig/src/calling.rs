@@ -44,8 +44,8 @@ pub(crate) fn start_processor<I: Input>(
     // Not `Actor::start`: the task's handle reports how the actor ended, including a panic.
     let ended = actix::spawn(context.into_future(actor));
     Box::pin(async move {
-        ended.await.map_err(failure::of_task)?;
-        error.take().map_or(Ok(()), |error| Err(Failure::new(error)))
+        ended.await.or_else(failure::of_task)?;
+        error.take().map_or(Ok(()), failure::of_error)
     })
 }
 
@@ -116,7 +116,8 @@ where
 {
     while let Some(input) = I::next(&inputs).await.map_err(Failure::new)? {
         match address.send(input).await {
-            Ok(answer) => answer.map_err(Failure::new)?,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return failure::of_error(error),
             // The actor stopped or panicked: its task has the reason.
             Err(MailboxError::Closed | MailboxError::Timeout) => break,
         }
@@ -125,8 +126,8 @@ where
     // stopped by dropping its context.
     drop(address);
     if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
-        return ended.map_err(failure::of_task);
+        return ended.or_else(failure::of_task);
     }
     ended.abort();
-    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(failure::of_task(error)) })
+    ended.await.or_else(|error| if error.is_cancelled() { Ok(()) } else { failure::of_task(error) })
 }

@@ -10,6 +10,7 @@ mod calling;
 #[cfg(feature = "program")]
 mod cli;
 mod clock;
+pub mod console;
 mod control;
 mod driver;
 mod error;

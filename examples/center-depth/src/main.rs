@@ -1,6 +1,7 @@
 //! The smallest camrig program: prints the depth at the center of each camera's image.
 //!
 //! `cargo run -p center-depth -- run examples/center-depth/center-depth.toml --framesets 3`
+#![allow(clippy::print_stdout)] // An example prints as short programs do.
 
 use camrig::prelude::*;
 

@@ -1,6 +1,7 @@
 //! A rig inside an axum server: `GET /status` shows it, `POST /stop` stops it, and the server ends with it.
 //!
 //! `cargo run -p embed-http -- examples/embed-http/rig.toml`
+#![allow(clippy::print_stdout, clippy::print_stderr)] // An example prints as short programs do.
 
 use std::error::Error;
 

@@ -4,6 +4,7 @@
 //! loop.
 //!
 //! `cargo run -p embed`
+#![allow(clippy::print_stdout, clippy::print_stderr)] // An example prints as short programs do.
 
 use std::error::Error;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};

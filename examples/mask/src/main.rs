@@ -1,6 +1,7 @@
 //! Two more kinds of processing: a processor that publishes its output, and an actix actor.
 //!
 //! `cargo run -p mask -- run examples/mask/mask.toml --framesets 30`
+#![allow(clippy::print_stdout)] // An example prints as short programs do.
 
 use std::time::{Duration, Instant};
 

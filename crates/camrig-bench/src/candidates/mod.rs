@@ -12,6 +12,8 @@ mod single;
 
 use std::process::ExitCode;
 
+use camrig::console::print_stderr;
+
 use crate::Fallible;
 use crate::candidate::Candidate;
 use crate::task::{Role, Task};
@@ -40,7 +42,7 @@ pub(crate) fn run(task: &Task) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", task.candidate);
+            print_stderr(format_args!("{}: {error}", task.candidate));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@
 //! `librealsense`, so that every process finds the cameras of `stage`. Tests wait for facts under a watchdog; no test
 //! asserts a time.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
 #[allow(dead_code, reason = "no worker is killed here")]
 #[path = "../../../camrig/tests/rig/harness.rs"]

@@ -8,11 +8,11 @@ mod repair;
 mod rigs;
 mod verify;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use camrig::App;
+use camrig::console::{print, print_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -80,11 +80,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
         RecordingCommand::Export(args) => export::export(args),
     };
     match output {
-        Ok(text) => {
-            // A reader may close its end early, as in `camrig recording info rig.mcap | head`.
-            let _ = write!(std::io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(&text).err().unwrap_or(ExitCode::SUCCESS),
         Err(error) => error.print(),
     }
 }
@@ -108,19 +104,17 @@ impl CommandError {
     fn print(&self) -> ExitCode {
         match self {
             Self::Read(error) => {
-                eprintln!("error: {error}");
+                print_error(error);
                 ExitCode::from(code::NO_INPUT)
             }
             Self::Create(error) => {
-                eprintln!("error: {error}");
+                print_error(error);
                 ExitCode::from(code::CANT_CREATE)
             }
             Self::Damaged { text, problems } => {
-                let _ = write!(std::io::stdout(), "{text}");
-                for problem in problems {
-                    eprintln!("error: {problem}");
-                }
-                ExitCode::from(code::DATA)
+                let printed = print(text);
+                problems.iter().for_each(print_error);
+                printed.err().unwrap_or(ExitCode::from(code::DATA))
             }
         }
     }

@@ -116,6 +116,6 @@ pub(crate) fn run_camera(
             }
         }
         drop(address);
-        ended.await.map_err(failure::of_task)
+        ended.await.or_else(failure::of_task)
     })
 }

@@ -25,5 +25,5 @@ fn on_this_thread(life: impl Future<Output = Result<(), Failure>>) -> Result<(),
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     let system = System::with_tokio_rt(|| runtime);
     let life = AssertUnwindSafe(|| system.block_on(life));
-    std::panic::catch_unwind(life).unwrap_or_else(|panic| Err(failure::of_panic(&*panic)))
+    std::panic::catch_unwind(life).unwrap_or_else(|panic| failure::of_panic(&*panic))
 }

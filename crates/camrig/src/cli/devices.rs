@@ -14,7 +14,8 @@ use camrig_usb::{USB_TREE, UsbTree};
 use clap::Args;
 use serde::Serialize;
 
-use super::{code, counted, show, show_json, table};
+use super::{code, code_of, counted, print_json, table};
+use crate::console::{print, print_error};
 use crate::driver::Device;
 use crate::registry::Registry;
 use crate::schema::OptionsSchema;
@@ -72,12 +73,14 @@ struct Found {
 /// The command `devices`.
 pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
     let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
-    if args.json {
-        show_json(&Devices { camrig_devices: 1, devices });
-    } else if !(devices.is_empty() && remarks.is_empty()) {
-        show(&describe(&devices, remarks));
-    }
-    refuse(&errors).unwrap_or(ExitCode::SUCCESS)
+    let printed = if args.json {
+        print_json(&Devices { camrig_devices: 1, devices })
+    } else if devices.is_empty() && remarks.is_empty() {
+        Ok(())
+    } else {
+        print(&describe(&devices, remarks))
+    };
+    refuse(&errors).unwrap_or(code_of(printed))
 }
 
 /// The command `init`.
@@ -87,22 +90,21 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
         return code;
     }
     if devices.is_empty() {
-        eprintln!("error: no camera is attached: {}", remarks.join("; "));
+        print_error(format_args!("no camera is attached: {}", remarks.join("; ")));
         return ExitCode::from(code::UNAVAILABLE);
     }
     let name = args.file.display();
     let text = topology(&devices);
     match File::create_new(&args.file).and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => {
-            show(&format!("wrote {name}: {}", counted(devices.len(), "camera")));
-            ExitCode::SUCCESS
+            code_of(print(&format!("wrote {name}: {}", counted(devices.len(), "camera"))))
         }
         Err(error) => {
             let reason = match error.kind() {
                 ErrorKind::AlreadyExists => "the file exists".to_owned(),
                 _ => error.to_string(),
             };
-            eprintln!("error: topology `{name}` cannot be written: {reason}");
+            print_error(format_args!("topology `{name}` cannot be written: {reason}"));
             ExitCode::from(code::CANT_CREATE)
         }
     }
@@ -110,9 +112,7 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
 
 /// Prints the errors; returns `None` if there are none.
 fn refuse(errors: &[String]) -> Option<ExitCode> {
-    for error in errors {
-        eprintln!("error: {error}");
-    }
+    errors.iter().for_each(print_error);
     (!errors.is_empty()).then(|| ExitCode::from(code::UNAVAILABLE))
 }
 

@@ -1,10 +1,11 @@
 //! A run under a program's care: signals stop it, stderr shows how it goes.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::progress::Progress;
+use crate::console::print_note;
 use crate::report::Report;
 use crate::rig::{Rig, RigHandle, RunningRig};
 use crate::supervisor::Stage;
@@ -28,8 +29,7 @@ pub(super) fn drive(rig: &Rig) -> io::Result<Report> {
     ctrlc::set_handler(pass_on).map_err(io::Error::other)?;
     let running = rig.start_without_probe()?;
     if let Some(address) = running.metrics() {
-        // A rig whose stdout nobody reads is watched by other means.
-        let _ = writeln!(io::stdout(), "metrics: http://{address}/metrics");
+        print_note(format_args!("metrics: http://{address}/metrics"));
     }
     stop_at_signals(signals, running.handle())?;
     show_progress(&running);

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{show, show_json, table};
+use super::{code_of, print_json, table};
+use crate::console::print;
 use crate::registry::Registry;
 use crate::schema::OptionDescription;
 
@@ -43,12 +44,7 @@ struct Kind {
 /// The command `list`.
 pub(super) fn run(args: &ListArgs, registry: &Registry) -> ExitCode {
     let list = List::of(registry);
-    if args.json {
-        show_json(&list);
-    } else {
-        show(&list.describe());
-    }
-    ExitCode::SUCCESS
+    code_of(if args.json { print_json(&list) } else { print(&list.describe()) })
 }
 
 impl List {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::plan::UsbDemands;
+use crate::console::{self, print, print_error, print_stderr};
 use crate::exit::Exit;
 use crate::ids::ProcessId;
 use crate::logging;
@@ -199,11 +200,29 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>, usb
             None => Ok(run(Cli::from_arg_matches(&matches)?, registry, usb)),
         }
     });
-    done.unwrap_or_else(|error| {
+    done.unwrap_or_else(|error| refuse_arguments(&error))
+}
+
+/// Prints an error of the arguments, or the help or version that they ask for.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
         // An error that cannot be printed cannot be reported.
         let _ = error.print();
-        if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS }
-    })
+        return ExitCode::from(code::USAGE);
+    }
+    let text = error.render();
+    let text = if is_colored(&std::io::stdout()) { text.ansi().to_string() } else { text.to_string() };
+    code_of(print(&text))
+}
+
+/// Returns the exit code of a command that has printed its result.
+fn code_of(printed: Result<(), ExitCode>) -> ExitCode {
+    printed.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// Returns whether output on this stream has colors: on a terminal, unless `NO_COLOR` is set.
+fn is_colored(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && console::colors_are_wanted()
 }
 
 /// Runs the command.
@@ -217,10 +236,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Devices(args) => devices::run(&args, registry),
         Command::Init(args) => devices::init(&args, registry),
         Command::List(args) => list::run(&args, registry),
-        Command::Schema => {
-            show_json(&schema(registry));
-            ExitCode::SUCCESS
-        }
+        Command::Schema => code_of(print_json(&schema(registry))),
     }
 }
 
@@ -260,7 +276,7 @@ fn run_topology(
     // Before anything starts: nothing should run if its report cannot be written.
     let report = match args.report.as_ref().map(|path| (path, std::fs::File::create(path))) {
         Some((path, Err(error))) => {
-            eprintln!("error: report `{}` cannot be written: {error}", path.display());
+            print_error(format_args!("report `{}` cannot be written: {error}", path.display()));
             return ExitCode::from(code::CANT_CREATE);
         }
         Some((path, Ok(file))) => Some((path, file)),
@@ -271,7 +287,7 @@ fn run_topology(
     let run = match drive::drive(&Rig::new(topology, registry, limits)) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("error: the rig cannot be started: {error}");
+            print_error(format_args!("the rig cannot be started: {error}"));
             return ExitCode::from(code::SOFTWARE);
         }
     };
@@ -280,7 +296,7 @@ fn run_topology(
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(file));
         if let Err(error) = written {
-            eprintln!("error: report `{}` cannot be written: {error}", path.display());
+            print_error(format_args!("report `{}` cannot be written: {error}", path.display()));
             return ExitCode::from(code::CANT_CREATE);
         }
     }
@@ -304,29 +320,28 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let memory = match memory::describe(&topology, registry) {
                 Ok(memory) => memory,
                 Err(what) => {
-                    eprintln!("error: {what}");
+                    print_error(what);
                     return ExitCode::from(code::CONFIG);
                 }
             };
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();
-            show(&format!(
+            code_of(print(&format!(
                 "{}: OK ({}, {}, {})\n{}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),
                 counted((0..topology.processes().len()).filter(used).count(), "process"),
                 memory,
-            ));
-            ExitCode::SUCCESS
+            )))
         }
         Err(problems) => refuse(&problems),
     }
 }
 
 fn refuse(problems: &Problems) -> ExitCode {
-    eprintln!("{}", problems.render(std::io::stderr().is_terminal()));
+    print_stderr(problems.render(is_colored(&std::io::stderr())));
     ExitCode::from(if problems.is_unavailable() { code::UNAVAILABLE } else { code::CONFIG })
 }
 
@@ -353,12 +368,7 @@ fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>
 }
 
 /// Prints a result as JSON.
-fn show_json(value: &impl serde::Serialize) {
+fn print_json(value: &impl serde::Serialize) -> Result<(), ExitCode> {
     // These values contain nothing that JSON cannot represent.
-    show(&serde_json::to_string_pretty(value).unwrap_or_default());
-}
-
-/// Prints a result. A reader may close its end early, as in `camrig list | head`.
-fn show(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+    print(&serde_json::to_string_pretty(value).unwrap_or_default())
 }

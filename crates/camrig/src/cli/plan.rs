@@ -11,7 +11,8 @@ use camrig_usb::{
 };
 use clap::Args;
 
-use super::{TopologyArgs, code, counted, refuse, show, show_json, table};
+use super::{TopologyArgs, code, counted, print_json, refuse, table};
+use crate::console::{print, print_error, print_warning};
 use crate::driver::{Device, Driver};
 use crate::registry::Registry;
 use crate::topology::{Role, Topology};
@@ -81,26 +82,25 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry, usb: &UsbDemands) -> Exi
     let plan = match make(args, &topology, registry, usb, budgets) {
         Ok(plan) => plan,
         Err(message) => {
-            eprintln!("error: {message}");
+            print_error(message);
             return ExitCode::from(code::USAGE);
         }
     };
-    if args.json {
-        show_json(&plan);
-    } else {
-        show(&describe(&plan));
+    let printed = if args.json { print_json(&plan) } else { print(&describe(&plan)) };
+    if let Err(code) = printed {
+        return code;
     }
     if plan.fits {
         return ExitCode::SUCCESS;
     }
-    overloads(&plan).for_each(|overload| eprintln!("error: {overload}"));
+    overloads(&plan).for_each(print_error);
     ExitCode::from(code::NO)
 }
 
 /// Prints warnings about the USB bandwidth of the attached cameras before a run.
 pub(super) fn warn(topology: &Topology, registry: &Registry, usb: &UsbDemands) {
     for warning in warnings(topology, registry, usb, Path::new(USB_TREE)) {
-        eprintln!("warning: {warning}");
+        print_warning(warning);
     }
 }
 
@@ -179,7 +179,7 @@ fn find(
         let devices = attached.entry(driver).or_insert_with(|| {
             match registry.driver(driver) {
                 Some(entry) if ask_drivers && !tree.is_empty() => entry.devices().unwrap_or_else(|error| {
-                    eprintln!("warning: driver `{driver}`: {error}");
+                    print_warning(format_args!("driver `{driver}`: {error}"));
                     None
                 }),
                 _ => None,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use camrig_status::{ActorState, RigStatus};
 use camrig_top::Footer;
 
+use crate::console::print_stderr;
+
 /// Interval between updates of the table.
 const TABLE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -37,7 +39,7 @@ impl Progress {
             table.draw(status);
             TABLE_INTERVAL
         } else {
-            eprintln!("{}", line(status));
+            print_stderr(line(status));
             LINE_INTERVAL
         };
         self.due = Instant::now() + interval;

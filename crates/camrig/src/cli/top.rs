@@ -7,6 +7,7 @@ use camrig_status::{RigStatus, socket};
 use clap::Args;
 
 use super::code;
+use crate::console::{print_error, print_stderr};
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
@@ -20,7 +21,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     let names = match socket::names() {
         Ok(names) => names,
         Err(error) => {
-            eprintln!("error: the rigs of this machine cannot be listed: {error}");
+            print_error(format_args!("the rigs of this machine cannot be listed: {error}"));
             return ExitCode::from(code::SOFTWARE);
         }
     };
@@ -33,26 +34,26 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
         (Some((_, name)), _) if rigs.is_empty() => match camrig_top::show(|| socket::read(&name)) {
             Ok(camrig_top::Ended::Quit) => ExitCode::SUCCESS,
             Ok(camrig_top::Ended::Rig) => {
-                eprintln!("the rig has ended");
+                print_stderr("the rig has ended");
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("error: `top` needs a terminal: {error}");
+                print_error(format_args!("`top` needs a terminal: {error}"));
                 ExitCode::from(code::SOFTWARE)
             }
         },
         (Some(last), _) => {
             rigs.push(last);
             let shown: Vec<_> = rigs.iter().map(shown).collect();
-            eprintln!("error: several rigs are running; name one of: {}", shown.join(", "));
+            print_error(format_args!("several rigs are running; name one of: {}", shown.join(", ")));
             ExitCode::from(code::USAGE)
         }
         (None, Some(wanted)) => {
-            eprintln!("error: no running rig has the name or process ID `{wanted}`");
+            print_error(format_args!("no running rig has the name or process ID `{wanted}`"));
             ExitCode::from(code::UNAVAILABLE)
         }
         (None, None) => {
-            eprintln!("error: no rig is running");
+            print_error("no rig is running");
             ExitCode::from(code::UNAVAILABLE)
         }
     }

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::console::Lines;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
@@ -192,7 +193,7 @@ impl Processor for Verify {
     fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         for line in self.report() {
             if self.options.digest {
-                println!("verify: {line}");
+                Lines::new().print(&format!("verify: {line}"))?;
             } else {
                 log::info!("verify: {line}");
             }
