@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn the_panic_of_println_is_known() {
         assert!(is_panic_of_closed_stdout("failed printing to stdout: Broken pipe (os error 32)"));
-        assert!(!is_panic_of_closed_stdout("failed printing to stdout: No space left on device (os error 28)"));
+        assert!(!is_panic_of_closed_stdout(
+            "failed printing to stdout: No space left on device (os error 28)"
+        ));
         assert!(!is_panic_of_closed_stdout("a socket: Broken pipe (os error 32)"));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig_ipc::handshake::Handshake;
 use camrig_ipc::{Receiver, Sender, channel};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::process::Process;
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -97,10 +97,8 @@ impl Worker {
         let (told, answers) = channel()?;
         let greeting = Setup { process: process.to_owned(), commands: ordered, events: told };
         let mut command = command(process, program);
-        // Ctrl-C in the terminal only reaches the supervisor, which stops the rig in an orderly way.
-        command.process_group(0);
         let handshake = Handshake::prepare(&mut command)?;
-        let child = command.spawn().map_err(|error| unspawned(program, error))?;
+        let child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
         drop(command);
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
@@ -224,6 +222,17 @@ fn wait_for_end(pid: u32) {
     let Some(pid) = Pid::from_raw(pid as i32) else { return };
     // An error means that it cannot be waited for, which reaping it reports.
     let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
+}
+
+/// Starts a process that does not receive the signals which end a rig, since it inherits the signal mask: Ctrl-C in a
+/// terminal, and what `timeout` sends, reach the whole process group, but the supervisor alone stops a rig in order. The
+/// worker stays in the group, so that Ctrl-Z stops it and `fg` continues it with its supervisor.
+fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
+    let ending: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let child = command.spawn();
+    before.thread_set_mask()?;
+    child
 }
 
 /// Names the program, unless it is this executable.

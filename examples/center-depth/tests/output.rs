@@ -2,7 +2,8 @@
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 const EXPECTED: &str = "\
 left #0: Some(4.019) m
@@ -42,4 +43,22 @@ fn in_one_process() {
 #[test]
 fn in_a_process_each() {
     says_the_expected(&["--placement", "multi-process"]);
+}
+
+/// As `| head -1` does: `println!` panics, which ends the processor, and so the rig.
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    for placement in ["in-process", "multi-process"] {
+        let (_, writer) = std::io::pipe().unwrap();
+        let mut ended = Command::new("timeout")
+            .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_center-depth"), "run", "center-depth.toml"])
+            .args(["--placement", placement])
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = String::new();
+        ended.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!((stderr.as_str(), ended.wait().unwrap().code()), ("", Some(0)), "{placement}");
+    }
 }

@@ -2,8 +2,30 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Maximum wait for a fact; a longer wait fails the test.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// Interval between two checks of a fact.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until `fact` returns a value.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + WATCHDOG;
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
 
 /// One run of the program and its expected outcome: by default no output and exit code 0.
 pub(crate) struct Test {
@@ -76,6 +98,20 @@ impl Test {
         self.output_of("exec \"$@\"")
     }
 
+    /// Starts the program with these streams.
+    pub(crate) fn start(&self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Running {
+        let child = program()
+            .args(&self.args)
+            .current_dir(&self.folder)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Running(child)
+    }
+
     /// Runs the program through a shell command, in which `"$@"` is the program.
     #[track_caller]
     pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
@@ -93,6 +129,37 @@ impl Test {
         assert_eq!(processes_with(&mark), [0_u32; 0], "processes left behind");
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(output.stdout), text(output.stderr), output.status.code())
+    }
+}
+
+/// Returns the command of the program, which the kernel kills when this process, or this thread, has ended: nothing of a
+/// test that was cut off is left.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_camrig")]);
+    command
+}
+
+/// A running program; it is killed when this is dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Waits for the end, and returns the exit code; `None` after a signal.
+    #[track_caller]
+    pub(crate) fn code(mut self) -> Option<i32> {
+        wait_for("the end of the program", || self.0.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -96,9 +96,7 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
     let name = args.file.display();
     let text = topology(&devices);
     match File::create_new(&args.file).and_then(|mut file| file.write_all(text.as_bytes())) {
-        Ok(()) => {
-            code_of(print(&format!("wrote {name}: {}", counted(devices.len(), "camera"))))
-        }
+        Ok(()) => code_of(print(&format!("wrote {name}: {}", counted(devices.len(), "camera")))),
         Err(error) => {
             let reason = match error.kind() {
                 ErrorKind::AlreadyExists => "the file exists".to_owned(),

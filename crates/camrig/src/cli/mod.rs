@@ -9,6 +9,7 @@ mod list;
 mod memory;
 mod plan;
 mod progress;
+mod signals;
 mod top;
 
 use std::io::{IsTerminal, Write};

@@ -6,6 +6,7 @@
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
 //! * `progress`: the stage of a run, for other threads
+//! * `run_clock`: the time of a run
 //! * `status`, `outcome`: the status of a run while it lasts, and its report
 //!
 //! It prints nothing, installs no signal handlers and never accesses framesets. A process can have several.
@@ -13,6 +14,7 @@
 mod core;
 mod outcome;
 mod progress;
+mod run_clock;
 mod shell;
 mod status;
 

@@ -13,6 +13,7 @@ use camrig_status::socket::{Serving, StatusSocket};
 
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
+use super::run_clock::RunClock;
 use super::{Message, RunLimits};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, ActorEvent, Part, WorkerCommand};
@@ -53,6 +54,7 @@ pub(super) struct Shell {
     pub(super) topology: Arc<Topology>,
     registry: Arc<Registry>,
     pub(super) core: Core,
+    clock: RunClock,
     pub(super) wiring: Wiring,
     pub(super) gauge: Gauge,
     pub(super) processes: Vec<Process>,
@@ -89,8 +91,10 @@ impl Shell {
             asked.send(Message::Status(answer)).ok()?;
             status.recv().ok()
         })?;
+        let clock = RunClock::default();
         let mut shell = Self {
-            core: Core::new(Setup::new(&topology, limits), Instant::now()),
+            core: Core::new(Setup::new(&topology, limits), clock.now()),
+            clock,
             processes: topology.processes().iter().map(|_| Process::default()).collect(),
             topology,
             registry: Arc::clone(registry),
@@ -144,7 +148,7 @@ impl Shell {
 
     /// Executes the initial commands. If one fails, ends everything again.
     fn begin(&mut self) -> io::Result<()> {
-        for command in self.core.begin(Instant::now()) {
+        for command in self.core.begin(self.clock.now()) {
             self.carry_out(command);
             if let Some(error) = self.start_error.take() {
                 self.abandon();
@@ -168,8 +172,11 @@ impl Shell {
 
     /// Waits for a message until the next observation is due, and takes both.
     fn step(&mut self) {
-        let pause = self.core.pause(Instant::now());
-        if let Ok(message) = self.messages.recv_timeout(pause) {
+        let pause = self.core.pause(self.clock.now());
+        let since = Instant::now();
+        let message = self.messages.recv_timeout(pause);
+        self.clock.note_wait(pause, since.elapsed());
+        if let Ok(message) = message {
             self.take(message);
         }
         self.note_stopped_processes();
@@ -219,7 +226,7 @@ impl Shell {
     }
 
     fn decide(&mut self, event: Event) {
-        for command in self.core.on(event, Instant::now()) {
+        for command in self.core.on(event, self.clock.now()) {
             self.carry_out(command);
         }
     }

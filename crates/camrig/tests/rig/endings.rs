@@ -117,7 +117,8 @@ fn second_interrupt(placement: Placement) {
     rig.wait_for_stdout("the end of the camera", |lines| {
         lines.iter().any(|line| line.starts_with("front: "))
     });
-    rig.signal(Signal::INT);
+    // Soon after the first one it would count as the same.
+    rig.signal_until_the_end(Signal::INT);
     let ended = rig.finish();
     ended.assert_said(130, &[]);
     assert_eq!(ended.report().exit, "interrupted");
@@ -153,6 +154,20 @@ fn stuck_processor_without_cameras() {
     let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
     let failed = format!("ERROR main: processor `stuck` {FAILED}");
     ended.assert_said(70, &[&format!("{NEVER_RETURNS} replaced"), &failed]);
+}
+
+/// One interrupt of a rig that has reached its limit, and ends, is no second one.
+fn interrupted_after_its_limit() {
+    let topology = stuck_at_the_end("long-nap", "");
+    let mut rig = Plan::new(&topology, Placement::Mixed).arguments(&["--for", "300ms"]).start();
+    rig.wait_for_stdout("the end of the camera", |lines| {
+        lines.iter().any(|line| line.starts_with("front: "))
+    });
+    rig.signal(Signal::INT);
+    let ended = rig.finish();
+    ended.assert_said(0, &[]);
+    assert_eq!(ended.report().exit, "stopped as asked");
+    ended.assert_settled();
 }
 
 /// A processor that takes long to finish is not killed.
@@ -376,6 +391,7 @@ fn exits_before_it_connects() {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     // The longest tests first: they are idle most of the time.
     test(trials, "endings::a_processor_finishes_slowly", slow_processor);
+    test(trials, "endings::an_interrupt_after_the_limit_is_no_second_one", interrupted_after_its_limit);
     test(trials, "endings::a_camera_never_returns", stuck_camera);
     test(trials, "endings::a_processor_never_returns", stuck_processor);
     test(trials, "endings::a_processor_never_returns_without_cameras", stuck_processor_without_cameras);

@@ -360,6 +360,14 @@ impl Rig {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Sends a signal to the supervisor again and again until it has ended.
+    pub(crate) fn signal_until_the_end(&mut self, signal: Signal) {
+        self.wait_for("the end of the supervisor", |rig| {
+            rig.signal(signal);
+            rig.child.try_wait().unwrap()
+        });
+    }
+
     /// Kills the worker of this name with SIGKILL.
     pub(crate) fn kill_worker(&self, process: &str) {
         self.signal_worker(process, Signal::KILL);

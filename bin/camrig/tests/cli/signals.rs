@@ -1,0 +1,71 @@
+//! Tests of signals, with a recording that has its index only if the rig ended in order.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::program::{Test, wait_for};
+
+const RIG: &str = r#"
+[camera.front]
+driver = "synthetic"
+options = { depth = "64x48@300", color = "off", model = "any" }
+
+[processor.recorder]
+kind = "record"
+inputs = ["front"]
+overflow = "block"
+options = { file = "rig.mcap" }
+"#;
+
+/// Checks that a rig that gets these signals, at once one after the other, ends in order.
+#[track_caller]
+fn ends_in_order(signals: &[Signal]) {
+    for placement in ["in-process", "multi-process"] {
+        let mut test = Test::new().topology(RIG).args(["run", "t.toml", "--placement", placement]);
+        let rig = test.start(Stdio::null(), Stdio::null());
+        let recording = test.folder().join("rig.mcap");
+        wait_for("a recording", || {
+            std::fs::metadata(&recording).is_ok_and(|file| file.len() > 100_000).then_some(())
+        });
+        for &signal in signals {
+            rig.signal(signal);
+        }
+        assert_eq!(rig.code(), Some(0), "{signals:?}");
+        test.set_args(&["recording", "info", "rig.mcap"]);
+        let (stdout, stderr, status) = test.output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)));
+        assert!(stdout.contains("with an index"), "{stdout}");
+    }
+}
+
+#[test]
+fn a_terminal_that_closes_ends_a_rig_in_order() {
+    ends_in_order(&[Signal::HUP, Signal::HUP]);
+}
+
+#[test]
+fn termination_after_a_hangup_ends_a_rig_in_order() {
+    ends_in_order(&[Signal::HUP, Signal::TERM]);
+}
+
+#[test]
+fn termination_twice_ends_a_rig_in_order() {
+    ends_in_order(&[Signal::TERM, Signal::TERM]);
+}
+
+#[test]
+fn a_key_press_that_arrives_twice_ends_a_rig_in_order() {
+    ends_in_order(&[Signal::INT, Signal::INT]);
+}
+
+/// `nohup` ignores SIGHUP, and so does a rig that it starts.
+#[test]
+fn an_ignored_hangup_stays_ignored() {
+    let test = Test::new().topology(RIG).args(["run", "t.toml"]);
+    let line = "trap '' HUP; \"$@\" & rig=$!; until [ -s rig.mcap ]; do :; done; \
+                kill -HUP $rig; size=$(stat -c %s rig.mcap); \
+                until [ \"$(stat -c %s rig.mcap)\" -gt $((size + 100000)) ]; do :; done; \
+                kill -TERM $rig; wait $rig";
+    assert_eq!(test.output_of(line), (String::new(), String::new(), Some(0)));
+}

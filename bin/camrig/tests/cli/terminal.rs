@@ -1,0 +1,160 @@
+//! Tests of job control, on a pseudo-terminal with a shell: Ctrl-Z, `fg`, `stty tostop`, Ctrl-C.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::program::{Test, wait_for};
+
+/// A camera and a processor that prints, each in its own process. A camera that is silent for half a second is stalled.
+const RIG: &str = r#"
+placement = "multi-process"
+[camera.front]
+driver = "synthetic"
+stall_timeout_millis = 500
+options = { depth = "64x48@100", color = "off", model = "any" }
+
+[processor.stats]
+kind = "stats"
+inputs = ["front"]
+stall_timeout_millis = 500
+options = { every_seconds = 0.1 }
+"#;
+
+/// Time for which a rig stays stopped: longer than the stall time-outs.
+const STOPPED: Duration = Duration::from_secs(2);
+
+/// An interactive shell on a terminal of its own.
+struct Shell {
+    script: Child,
+    keys: ChildStdin,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Shell {
+    fn start(folder: &Path) -> Self {
+        let mut script = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
+            .current_dir(folder)
+            .env("PS1", "$ ")
+            .env("TERM", "dumb")
+            .env("CAMRIG", env!("CARGO_BIN_EXE_camrig"))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (keys, mut output) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let screen = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::clone(&screen);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Self { script, keys, screen }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    fn screen(&self) -> String {
+        self.screen.lock().unwrap().clone()
+    }
+
+    /// Waits until lines of `stats` appear that are not there yet.
+    #[track_caller]
+    fn wait_for_lines(&self) {
+        let lines = || self.screen().matches("stats: front").count();
+        let before = lines();
+        let shown = || (lines() > before + 1).then_some(());
+        wait_for("lines of `stats`", shown);
+    }
+
+    #[track_caller]
+    fn wait_for_text(&self, text: &str) {
+        wait_for(text, || self.screen().contains(text).then_some(()));
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+/// Returns the states of the processes of the program in `folder`, such as `S` or `T`, in the order of their numbers.
+fn states(folder: &Path) -> Vec<char> {
+    let program = Path::new(env!("CARGO_BIN_EXE_camrig"));
+    let ids = fs::read_dir("/proc").unwrap().flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let state = |id: u32| {
+        let link = |name: &str| fs::read_link(format!("/proc/{id}/{name}")).ok();
+        (link("exe")? == program && link("cwd")? == folder).then_some(())?;
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    };
+    ids.filter_map(state).collect()
+}
+
+#[track_caller]
+fn wait_for_states(folder: &Path, what: &str, accepts: impl Fn(&[char]) -> bool) {
+    wait_for(what, || accepts(&states(folder)).then_some(()));
+}
+
+/// The end of a test: Ctrl-C ends the rig in order, and nothing was restarted.
+#[track_caller]
+fn interrupt(shell: &mut Shell, folder: &Path) {
+    shell.press("\x03");
+    wait_for_states(folder, "the end of the rig", <[char]>::is_empty);
+    shell.press("echo code $?.\n");
+    shell.wait_for_text("code 0.");
+    assert_eq!(fs::read_to_string(folder.join("stderr")).unwrap(), "");
+}
+
+#[test]
+fn a_rig_is_stopped_and_continued_as_a_whole() {
+    let test = Test::new().topology(RIG);
+    let folder = test.folder().canonicalize().unwrap();
+    let mut shell = Shell::start(&folder);
+    shell.press("\"$CAMRIG\" run t.toml 2>stderr\n");
+    shell.wait_for_lines();
+    shell.press("\x1a");
+    let all_stopped = |states: &[char]| states == ['T'; 3];
+    wait_for_states(&folder, "a stopped rig", all_stopped);
+    let until = Instant::now() + STOPPED;
+    while Instant::now() < until {
+        assert!(all_stopped(&states(&folder)));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    shell.press("fg\n");
+    shell.wait_for_lines();
+    shell.wait_for_lines();
+    interrupt(&mut shell, &folder);
+}
+
+#[test]
+fn a_worker_may_write_to_a_terminal_with_tostop() {
+    let test = Test::new().topology(RIG);
+    let folder = test.folder().canonicalize().unwrap();
+    let mut shell = Shell::start(&folder);
+    shell.press("stty tostop\n\"$CAMRIG\" run t.toml 2>stderr\n");
+    shell.wait_for_lines();
+    shell.wait_for_lines();
+    // In the background it is stopped at its first line, as a whole, and goes on in the foreground.
+    shell.press("\x1a");
+    wait_for_states(&folder, "a stopped rig", |states| states == ['T'; 3]);
+    shell.press("bg; until jobs -s >jobs; [ -s jobs ]; do :; done; echo stopped $?.\n");
+    shell.wait_for_text("stopped 0.");
+    shell.press("fg\n");
+    shell.wait_for_lines();
+    interrupt(&mut shell, &folder);
+}

@@ -1,0 +1,101 @@
+//! Signals that end a run: in order, or at once.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::rig::RigHandle;
+
+/// Minimum time between two Ctrl-C. One key press can arrive twice, from the terminal and from a program between that
+/// passes signals on.
+const BETWEEN_INTERRUPTS: Duration = Duration::from_millis(200);
+
+/// The effect of a signal on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// It ends in order; a run that is already ending goes on with that.
+    Stop,
+    /// It ends at once.
+    StopAtOnce,
+}
+
+/// The signals that a run has received. Only a second Ctrl-C ends it at once: a terminal that closes sends SIGHUP more
+/// than once, service managers send SIGTERM after it, and a run may have begun to end for another reason.
+#[derive(Debug, Default)]
+struct Received {
+    first_interrupt: Option<Instant>,
+}
+
+impl Received {
+    /// Returns the effect of a signal that arrives at the time `now`.
+    fn take(&mut self, signal: i32, now: Instant) -> Effect {
+        if signal != SIGINT {
+            return Effect::Stop;
+        }
+        let first = *self.first_interrupt.get_or_insert(now);
+        if now.saturating_duration_since(first) < BETWEEN_INTERRUPTS {
+            Effect::Stop
+        } else {
+            Effect::StopAtOnce
+        }
+    }
+}
+
+/// Takes SIGINT, SIGTERM and SIGHUP from now on; they wait until [`pass_on`]. SIGHUP stays ignored if it was, as by
+/// `nohup`.
+pub(super) fn take() -> io::Result<Signals> {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))
+}
+
+/// Passes signals on to a rig, on a thread that lasts as long as the program.
+pub(super) fn pass_on(mut signals: Signals, rig: RigHandle) -> io::Result<()> {
+    let mut received = Received::default();
+    let pass_on = move || {
+        for signal in signals.forever() {
+            match received.take(signal, Instant::now()) {
+                Effect::Stop => rig.stop(),
+                Effect::StopAtOnce => rig.interrupt(),
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(pass_on).map(drop)
+}
+
+/// Returns whether this process ignores the signal; without /proc it is assumed that it does not.
+fn is_ignored(signal: i32) -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & (1 << (signal - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the effects of signals at these milliseconds.
+    fn effects(signals: &[(u64, i32)]) -> Vec<Effect> {
+        let (start, mut received) = (Instant::now(), Received::default());
+        let take = |&(millis, signal)| received.take(signal, start + Duration::from_millis(millis));
+        signals.iter().map(take).collect()
+    }
+
+    #[test]
+    fn only_a_second_interrupt_ends_a_run_at_once() {
+        use Effect::{Stop, StopAtOnce};
+        assert_eq!(effects(&[(0, SIGINT), (3000, SIGINT)]), [Stop, StopAtOnce]);
+        assert_eq!(effects(&[(0, SIGHUP), (5, SIGHUP), (3000, SIGHUP)]), [Stop; 3]);
+        assert_eq!(effects(&[(0, SIGHUP), (3000, SIGTERM), (6000, SIGTERM)]), [Stop; 3]);
+        assert_eq!(effects(&[(0, SIGTERM), (3000, SIGINT)]), [Stop; 2]);
+        assert_eq!(effects(&[(0, SIGINT), (1000, SIGTERM), (3000, SIGINT)]), [Stop, Stop, StopAtOnce]);
+    }
+
+    #[test]
+    fn one_key_press_that_arrives_twice_is_one() {
+        use Effect::{Stop, StopAtOnce};
+        assert_eq!(effects(&[(0, SIGINT), (1, SIGINT)]), [Stop; 2]);
+        // A key that is held down repeats: that is meant.
+        assert_eq!(effects(&[(0, SIGINT), (199, SIGINT), (200, SIGINT)]), [Stop, Stop, StopAtOnce]);
+    }
+}
