@@ -64,6 +64,12 @@ pub(crate) const PART_KEY: &str = "part";
 /// Metadata of a frameset's channel: the difference between `log_time` and the host's monotonic clock.
 pub(crate) const OFFSET_KEY: &str = "wall_minus_monotonic_nanos";
 
+/// Name of the metadata record that ends each file that was closed: [`NEXT_KEY`] names the file that continues the
+/// recording, in the same folder; without that key, the recording ends with this file.
+pub(crate) const PART_METADATA: &str = "camrig.part";
+/// Key in [`PART_METADATA`]: the name of the next file.
+pub(crate) const NEXT_KEY: &str = "next";
+
 /// Name of the coding for raw pixels.
 pub(crate) const RAW: &str = "raw";
 /// Name of the coding for JPEG.

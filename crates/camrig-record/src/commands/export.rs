@@ -20,7 +20,7 @@ use camrig_image::Picture;
 use super::{CommandError, bar, counted, size_bytes};
 use crate::npy;
 use crate::read::{
-    Content, FrameSetError, ReadFrameSet, RecordedCamera, Recording, image_data, shown_header, write_pixels,
+    Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, image_data, shown_header, write_pixels,
 };
 
 #[derive(Debug, clap::Args)]
@@ -54,37 +54,40 @@ enum Format {
 
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let looking = bar(size_bytes(&args.file), "reading");
-    let recording = Recording::open(&args.file, &|at| looking.set_position(at))?;
+    let parts = Parts::open(&args.file, &|at| looking.set_position(at))?;
     looking.finish_and_clear();
     for name in &args.camera {
-        recording.camera(name)?;
+        parts.camera(name)?;
     }
     let fail = |error: io::Error| {
         CommandError::Create(format!("cannot write into `{}`: {error}", args.output.display()))
     };
-    let wanted = |camera: &&RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);
+    let wanted = |camera: &RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);
     let mut folders = BTreeMap::new();
-    for camera in recording.cameras().iter().filter(wanted) {
+    for camera in parts.cameras().into_iter().filter(|camera| wanted(camera)) {
         folders.insert(&camera.name, CameraFolder::make(&args.output, camera, args).map_err(fail)?);
     }
-    let bar = bar(recording.size_bytes(), "writing");
     let mut problems = Vec::new();
-    let mut contents = recording.contents(|camera| wanted(&camera), 0..u64::MAX);
-    while let Some((index, content)) = contents.next(&recording) {
-        bar.set_position(contents.position_bytes(&recording));
-        let camera = &recording.cameras()[index];
-        let Some(folder) = folders.get_mut(&camera.name) else { continue };
-        let shown = match content {
-            Content::FrameSet(frameset) => Shown::new(&frameset).map(|shown| (frameset, shown)),
-            Content::Gap(_) => continue,
-            Content::Unreadable { error, .. } => Err(error),
-        };
-        match shown {
-            Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
-            Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
+    for recording in parts.files() {
+        let bar = bar(recording.size_bytes(), "writing");
+        let mut contents = recording.contents(wanted, 0..u64::MAX);
+        while let Some((index, content)) = contents.next(recording) {
+            bar.set_position(contents.position_bytes(recording));
+            let camera = &recording.cameras()[index];
+            let Some(folder) = folders.get_mut(&camera.name) else { continue };
+            let shown = match content {
+                Content::FrameSet(frameset) => Shown::new(&frameset).map(|shown| (frameset, shown)),
+                Content::Gap(_) => continue,
+                Content::Unreadable { error, .. } => Err(error),
+            };
+            match shown {
+                Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
+                Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
+            }
         }
+        bar.finish_and_clear();
     }
-    bar.finish_and_clear();
+    problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     let mut text = String::new();
     for (name, folder) in folders {
         let CameraFolder { path, written, .. } = folder.finish().map_err(fail)?;

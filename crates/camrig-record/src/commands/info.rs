@@ -7,52 +7,74 @@ use camrig::frame::{CameraInfo, Payload, StreamInfo};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
-use crate::read::{Content, Ending, RecordedCamera, Recording};
+use crate::read::{Content, Ending, Parts, RecordedCamera, Recording};
 
 /// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
 
 pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     let bar = bar(size_bytes(file), "reading");
-    let recording = Recording::open(file, &|at| bar.set_position(at))?;
+    let parts = Parts::open(file, &|at| bar.set_position(at))?;
     bar.finish_and_clear();
-    let mut cameras: Vec<_> =
-        recording.cameras().iter().map(|camera| CameraSummary::new(&recording, camera)).collect();
-    let mut gaps = recording.gaps();
-    while let Some((index, content)) = gaps.next(&recording) {
-        // `verify` reports what cannot be read.
-        if let Content::Gap(gap) = content {
-            cameras[index].add_gap(gap);
+    let mut cameras: Vec<CameraSummary<'_>> = Vec::new();
+    let mut text = String::new();
+    for recording in parts.files() {
+        let indices: Vec<_> = recording
+            .cameras()
+            .iter()
+            .map(|camera| CameraSummary::of(&mut cameras, recording, camera))
+            .collect();
+        let mut gaps = recording.gaps();
+        while let Some((index, content)) = gaps.next(recording) {
+            // `verify` reports what cannot be read.
+            if let Content::Gap(gap) = content {
+                cameras[indices[index]].add_gap(gap);
+            }
         }
     }
-    let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{}: {}, {}, {} missing, {}, {}",
+        "{}{}: {}, {}, {} missing, {}, {}",
         file.display(),
+        match parts.files().len() - 1 {
+            0 => String::new(),
+            more => format!(" and {}", counted(more as u64, "more file")),
+        },
         counted(cameras.len() as u64, "camera"),
         counted(cameras.iter().map(|camera| camera.framesets).sum(), "frameset"),
         cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.missing)),
-        megabytes(recording.size_bytes()),
-        match recording.index().ending {
-            Ending::Indexed => "with an index",
-            Ending::Closed => "complete, without an index of its own",
-            Ending::Open => "without an index: `recording repair` restores it",
+        megabytes(parts.files().iter().map(Recording::size_bytes).sum()),
+        match parts.files().iter().map(|part| part.index().ending).max() {
+            Some(Ending::Indexed) => "with an index",
+            Some(Ending::Closed) => "complete, without an index of its own",
+            _ => "without an index: `recording repair` restores it",
         },
     );
-    for damage in &recording.index().damage {
-        let (start, end) = (damage.bytes.start, damage.bytes.end);
-        let _ = writeln!(text, "bytes {start} to {end} are damaged: {}", damage.problem);
+    for recording in parts.files() {
+        let name = if parts.files().len() == 1 {
+            String::new()
+        } else {
+            format!("{}: ", recording.path().display())
+        };
+        for damage in &recording.index().damage {
+            let (start, end) = (damage.bytes.start, damage.bytes.end);
+            let _ = writeln!(text, "{name}bytes {start} to {end} are damaged: {}", damage.problem);
+        }
+    }
+    if let Some(problem) = parts.problem() {
+        let _ = writeln!(text, "the recording continues, but {problem}");
     }
     for camera in &cameras {
-        camera.write(&recording, &mut text);
+        camera.write(&mut text);
     }
     Ok(text)
 }
 
 /// The contents of a recording of one camera.
 struct CameraSummary<'a> {
+    /// The camera in the first file that has it.
+    recording: &'a Recording,
     camera: &'a RecordedCamera,
     framesets: u64,
     bytes: u64,
@@ -65,19 +87,26 @@ struct CameraSummary<'a> {
 }
 
 impl<'a> CameraSummary<'a> {
-    fn new(recording: &Recording, camera: &'a RecordedCamera) -> Self {
+    /// Adds what a file has of a camera. Returns the index of the camera among all.
+    fn of(cameras: &mut Vec<Self>, recording: &'a Recording, camera: &'a RecordedCamera) -> usize {
+        let known = cameras.iter().position(|known| known.camera.name == camera.name);
+        let index = known.unwrap_or_else(|| {
+            cameras.push(Self {
+                recording,
+                camera,
+                framesets: 0,
+                bytes: 0,
+                first_nanos: u64::MAX,
+                last_nanos: 0,
+                missing: 0,
+                gaps: 0,
+                listed: Vec::new(),
+            });
+            cameras.len() - 1
+        });
+        let summary = &mut cameras[index];
         let counts = &recording.index().messages;
-        let framesets = camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum();
-        let mut summary = Self {
-            camera,
-            framesets,
-            bytes: 0,
-            first_nanos: u64::MAX,
-            last_nanos: 0,
-            missing: 0,
-            gaps: 0,
-            listed: Vec::new(),
-        };
+        summary.framesets += camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>();
         for section in recording.index().sections.iter().filter(|section| camera.is_in(section)) {
             summary.bytes += section.size_bytes;
             if section.has(|id| camera.frameset_channels.contains(&id)) {
@@ -85,7 +114,7 @@ impl<'a> CameraSummary<'a> {
                 summary.last_nanos = summary.last_nanos.max(section.end_time);
             }
         }
-        summary
+        index
     }
 
     fn add_gap(&mut self, gap: GapRecord) {
@@ -96,7 +125,7 @@ impl<'a> CameraSummary<'a> {
         }
     }
 
-    fn write(&self, recording: &Recording, text: &mut String) {
+    fn write(&self, text: &mut String) {
         let CameraInfo { model, serial, depth_unit_meters, streams, .. } = &self.camera.info;
         let part = |what: &str, value: &str| {
             if value.is_empty() { String::new() } else { format!("{what}{value}, ") }
@@ -106,7 +135,7 @@ impl<'a> CameraSummary<'a> {
         let coded = |stream: &StreamInfo| {
             let channels = &self.camera.image_channels;
             let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
-            let channel = id.and_then(|id| recording.index().channels.get(id));
+            let channel = id.and_then(|id| self.recording.index().channels.get(id));
             let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
             !as_it_came && channel.is_some_and(|channel| channel.schema_name() == COMPRESSED_SCHEMA)
         };

@@ -93,7 +93,7 @@ impl RecordArgs {
 
 impl ReplayArgs {
     pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
-        let recording = Parts::open(&self.file)?;
+        let recording = Parts::open(&self.file, &|_| {})?;
         let mut topology = match &self.topology {
             Some(path) => read(path)?.1,
             None => into_stats(&recording),

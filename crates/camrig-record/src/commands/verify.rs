@@ -4,66 +4,84 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::{CommandError, bar, counted, size_bytes};
-use crate::read::{Content, Ending, ReadFrameSet, RecordedCamera, Recording, check_image, image_data};
+use crate::read::{Content, Ending, Parts, ReadFrameSet, RecordedCamera, Recording, check_image, image_data};
 
 /// Maximum number of problems that are printed.
 const MAX_PROBLEMS: usize = 100;
 
 pub(super) fn verify(file: &Path) -> Result<String, CommandError> {
     let scan_bar = bar(size_bytes(file), "reading");
-    let recording = Recording::open(file, &|at| scan_bar.set_position(at))?;
+    let parts = Parts::open(file, &|at| scan_bar.set_position(at))?;
     scan_bar.finish_and_clear();
     let mut problems = Problems::default();
+    let mut cameras: Vec<Checked<'_>> = Vec::new();
+    for recording in parts.files() {
+        check_file(recording, &mut cameras, &mut problems)?;
+    }
+    if let Some(problem) = parts.problem() {
+        problems.add(&format!("the recording continues, but {problem}"));
+    }
+    let mut text = String::new();
+    for Checked { name, framesets, missing, .. } in cameras {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}: {}, {missing} missing", counted(framesets, "intact frameset"));
+    }
+    let problems = problems.finish();
+    if !problems.is_empty() {
+        return Err(CommandError::Damaged { text, problems });
+    }
+    for recording in parts.files() {
+        let _ = writeln!(text, "{}: OK", recording.path().display());
+    }
+    Ok(text)
+}
+
+/// Checks one file of a recording.
+fn check_file<'a>(
+    recording: &'a Recording,
+    cameras: &mut Vec<Checked<'a>>,
+    problems: &mut Problems,
+) -> Result<(), CommandError> {
+    problems.file = recording.path().display().to_string();
     let index = recording.index();
     if index.ending == Ending::Open {
-        problems.add("no index: the recorder did not close the file".to_owned());
+        problems.add("no index: the recorder did not close the file");
     }
     for damage in &index.damage {
         let (start, end) = (damage.bytes.start, damage.bytes.end);
-        problems.add(format!("bytes {start} to {end} are damaged: {}", damage.problem));
+        problems.add(&format!("bytes {start} to {end} are damaged: {}", damage.problem));
     }
     if let Some(problem) = recording.data_problem()? {
-        problems.add(problem.to_string());
+        problems.add(&problem.to_string());
     }
     let unknown = index.messages.iter().filter(|(id, _)| !index.channels.contains_key(id));
     if let count @ 1.. = unknown.map(|(_, count)| count).sum::<u64>() {
-        problems.add(format!("{} of no channel", counted(count, "message")));
+        problems.add(&format!("{} of no channel", counted(count, "message")));
     }
-    let mut cameras: Vec<_> = recording.cameras().iter().map(|_| Checked::default()).collect();
+    let indices: Vec<_> = recording.cameras().iter().map(|camera| Checked::of(cameras, camera)).collect();
     let bar = bar(recording.size_bytes(), "checking");
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
-    while let Some((index, content)) = contents.next(&recording) {
-        bar.set_position(contents.position_bytes(&recording));
-        cameras[index].check(&recording.cameras()[index], content, &mut problems);
+    while let Some((index, content)) = contents.next(recording) {
+        bar.set_position(contents.position_bytes(recording));
+        cameras[indices[index]].check(content, problems);
     }
     bar.finish_and_clear();
-    let mut text = String::new();
-    for (camera, checked) in recording.cameras().iter().zip(cameras) {
-        let Checked { framesets, missing, .. } = checked;
-        // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{}: {}, {missing} missing", camera.name, counted(framesets, "intact frameset"));
-    }
-    let problems = problems.finish();
-    if problems.is_empty() {
-        let _ = writeln!(text, "{}: OK", file.display());
-        return Ok(text);
-    }
-    let problems = problems.into_iter().map(|problem| format!("`{}`: {problem}", file.display()));
-    Err(CommandError::Damaged { text, problems: problems.collect() })
+    Ok(())
 }
 
-/// The problems of a file: the first ones, and how many more there are.
+/// The problems of a recording: the first ones, and how many more there are.
 #[derive(Default)]
 struct Problems {
+    /// The file that is checked.
+    file: String,
     first: Vec<String>,
     more: u64,
 }
 
 impl Problems {
-    fn add(&mut self, problem: String) {
+    fn add(&mut self, problem: &str) {
         if self.first.len() < MAX_PROBLEMS {
-            self.first.push(problem);
+            self.first.push(format!("`{}`: {problem}", self.file));
         } else {
             self.more += 1;
         }
@@ -71,47 +89,56 @@ impl Problems {
 
     fn finish(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.first.push(counted(self.more, "more problem"));
+            self.first.push(format!("`{}`: {}", self.file, counted(self.more, "more problem")));
         }
         self.first
     }
 }
 
 /// The result of one camera.
-#[derive(Default)]
-struct Checked {
+struct Checked<'a> {
+    name: &'a str,
     framesets: u64,
     missing: u64,
     /// The last frameset that is present or in a gap.
     last: Option<u64>,
 }
 
-impl Checked {
-    fn check(&mut self, camera: &RecordedCamera, content: Content, problems: &mut Problems) {
+impl<'a> Checked<'a> {
+    /// Returns the index of a camera among those of all files.
+    fn of(cameras: &mut Vec<Self>, camera: &'a RecordedCamera) -> usize {
+        let known = cameras.iter().position(|known| known.name == camera.name);
+        known.unwrap_or_else(|| {
+            cameras.push(Self { name: &camera.name, framesets: 0, missing: 0, last: None });
+            cameras.len() - 1
+        })
+    }
+
+    fn check(&mut self, content: Content, problems: &mut Problems) {
         match content {
             Content::Gap(gap) => {
                 self.missing = self.missing.saturating_add(gap.framesets());
                 self.last = Some(gap.last_sequence);
             }
             Content::Unreadable { at, error, .. } => {
-                problems.add(format!("`{}`, at byte {at}: {error}", camera.name));
+                problems.add(&format!("`{}`, at byte {at}: {error}", self.name));
             }
-            Content::FrameSet(frameset) => self.check_frameset(camera, frameset, problems),
+            Content::FrameSet(frameset) => self.check_frameset(frameset, problems),
         }
     }
 
-    fn check_frameset(&mut self, camera: &RecordedCamera, frameset: ReadFrameSet, problems: &mut Problems) {
+    fn check_frameset(&mut self, frameset: ReadFrameSet, problems: &mut Problems) {
         let sequence = frameset.record.sequence;
         // A processor numbers the framesets of all its cameras together, so one camera's numbers show no gaps.
-        let counts = !camera.name.contains('/');
+        let counts = !self.name.contains('/');
         if let Some(last) = self.last.replace(sequence)
             && counts
             && sequence > last.saturating_add(1)
         {
             let (first, last) = (last + 1, sequence - 1);
-            problems.add(format!(
+            problems.add(&format!(
                 "`{}`: framesets {first} to {last} are missing without a recorded gap",
-                camera.name
+                self.name
             ));
         }
         let frames = frameset.record.frames.iter().zip(frameset.images);
@@ -121,7 +148,7 @@ impl Checked {
         let mut intact = true;
         for problem in wrong.by_ref() {
             intact = false;
-            problems.add(format!("`{}`: of frameset {sequence} {problem}", camera.name));
+            problems.add(&format!("`{}`: of frameset {sequence} {problem}", self.name));
         }
         self.framesets += u64::from(intact);
     }

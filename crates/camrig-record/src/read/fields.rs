@@ -130,6 +130,13 @@ pub(super) fn message_counts(record: &[u8]) -> Option<BTreeMap<u16, u64>> {
     Some(fields.entries(|entry| Some((entry.u16()?, entry.u64()?)))?.into_iter().collect())
 }
 
+/// Parses the name and the entries of a metadata record.
+pub(super) fn metadata(record: &[u8]) -> Option<(String, BTreeMap<String, String>)> {
+    let mut fields = Fields(record);
+    let name = fields.text()?;
+    Some((name, fields.entries(|entry| Some((entry.text()?, entry.text()?)))?.into_iter().collect()))
+}
+
 /// Parses the profile from the header of a file.
 pub(super) fn profile(record: &[u8]) -> Option<String> {
     Fields(record).text()

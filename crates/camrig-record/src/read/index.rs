@@ -19,6 +19,7 @@ use super::records::{
 };
 use super::sections::{Section, SectionKind, Sections};
 use crate::compression::Compression;
+use crate::format::{NEXT_KEY, PART_METADATA};
 
 /// Size of the footer; the magic follows it.
 const FOOTER_BYTES: u64 = 20;
@@ -37,8 +38,8 @@ const RUN_BYTES: u64 = 1 << 20;
 /// of a failed one, so that the time of a scan is linear.
 const FAILED_BYTES: u64 = 256 << 20;
 
-/// How a file ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a file ends, from the best to the worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// With an index of all its messages.
     Indexed,
@@ -49,11 +50,24 @@ pub(crate) enum Ending {
     Open,
 }
 
+/// What a file says about the one that continues the recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Continuation {
+    /// Nothing: it was not closed, or another program wrote it.
+    #[default]
+    Unknown,
+    /// This name, in the same folder.
+    Next(String),
+    /// The recording ends.
+    End,
+}
+
 /// The contents of a file and their positions.
 #[derive(Default)]
 pub(crate) struct Index {
     pub(crate) ending: Ending,
     pub(crate) profile: String,
+    pub(crate) continuation: Continuation,
     pub(crate) channels: BTreeMap<u16, Channel>,
     /// Number of messages of each channel.
     pub(crate) messages: BTreeMap<u16, u64>,
@@ -197,7 +211,7 @@ impl Index {
                 }
                 op::DATA_END if length == 4 => return Ok(at),
                 op::FOOTER if length == FOOTER_BYTES => return Ok(at),
-                op::HEADER | op::SCHEMA | op::CHANNEL if length <= MAX_RECORD_BYTES => {
+                op::HEADER | op::SCHEMA | op::CHANNEL | op::METADATA if length <= MAX_RECORD_BYTES => {
                     self.define(opcode, &file.read(content)?)?;
                 }
                 op::MESSAGE => {
@@ -258,6 +272,13 @@ impl Index {
     fn define(&mut self, opcode: u8, content: &[u8]) -> Result<(), IndexError> {
         match opcode {
             op::HEADER => self.profile = fields::profile(content).unwrap_or_default(),
+            op::METADATA => match fields::metadata(content) {
+                Some((name, mut entries)) if name == PART_METADATA => {
+                    let next = entries.remove(NEXT_KEY).map(Continuation::Next);
+                    self.continuation = next.unwrap_or(Continuation::End);
+                }
+                _ => {}
+            },
             op::SCHEMA => {
                 let Some((id, schema)) = Schema::parse(content) else { return Ok(()) };
                 if self.schemas.get(&id).is_none_or(|known| **known != schema) {

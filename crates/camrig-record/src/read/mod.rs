@@ -167,15 +167,6 @@ impl Recording {
         &self.cameras
     }
 
-    /// Returns the camera of this name.
-    ///
-    /// # Errors
-    /// If there is none, with the names of all cameras.
-    pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
-        let found = self.cameras.iter().find(|camera| camera.name == name);
-        found.ok_or_else(|| no_camera(&self.path, name, self.cameras.iter()))
-    }
-
     /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
     /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {

@@ -3,45 +3,69 @@
 //! A recorder that splits continues in another file. A camera that started late, or was silent during a whole file, is
 //! missing in some of them. This module reads no frameset.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::index::Continuation;
 use super::{ReadError, RecordedCamera, Recording, no_camera};
 use crate::record::numbered;
 
 /// The files of a recording, at least one.
-pub(crate) struct Parts(Vec<Recording>);
+pub(crate) struct Parts {
+    files: Vec<Recording>,
+    /// Why a continuation is not among the files.
+    problem: Option<ReadError>,
+}
 
 impl Parts {
-    /// Opens the file, and the files that continue it if it is the first.
+    /// Opens the file, and the files that continue it if it is the first, with calls of `progress`.
     ///
     /// # Errors
-    /// If the file cannot be read. A continuation that cannot be read ends the recording.
-    pub(crate) fn open(file: &Path) -> Result<Self, ReadError> {
-        let mut parts = vec![Recording::open(file, &|_| {})?];
-        let place = |recording: &Recording| {
-            recording.cameras().first().map(|camera| (camera.origin_nanos, camera.part))
-        };
-        while let Some((origin, part)) = parts.last().and_then(place)
-            && part == parts.len() as u32
+    /// If the file cannot be read. A continuation that is missing or cannot be read ends the recording: see
+    /// [`Self::problem`].
+    pub(crate) fn open(file: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
+        let mut parts = Self { files: vec![Recording::open(file, progress)?], problem: None };
+        while let Some((last, place)) = parts.files.last().and_then(|last| Some((last, place(last)?)))
+            && place.1 as usize == parts.files.len()
         {
-            // A missing file, or another recording, ends this one.
-            let Ok(next) = Recording::open(&numbered(file, part + 1), &|_| {}) else { break };
-            if place(&next) != Some((origin, part + 1)) {
-                break;
+            let (path, is_named) = match &last.index().continuation {
+                Continuation::End => break,
+                Continuation::Next(name) => match beside(file, name) {
+                    Some(path) => (path, true),
+                    None => break,
+                },
+                // It was not closed, or it is of a version that names no other file.
+                Continuation::Unknown => (numbered(file, place.1 + 1), false),
+            };
+            match Recording::open(&path, progress) {
+                Ok(next) if self::place(&next) == Some((place.0, place.1 + 1)) => parts.files.push(next),
+                Ok(_) if is_named => {
+                    parts.problem =
+                        Some(ReadError::new(&path, "is not the file that continues this recording"));
+                    break;
+                }
+                Err(error) if is_named || path.exists() => {
+                    parts.problem = Some(error);
+                    break;
+                }
+                _ => break,
             }
-            parts.push(next);
         }
-        Ok(Self(parts))
+        Ok(parts)
+    }
+
+    /// Returns why a file that continues the recording is not read; `None` if all are.
+    pub(crate) fn problem(&self) -> Option<&ReadError> {
+        self.problem.as_ref()
     }
 
     pub(crate) fn files(&self) -> &[Recording] {
-        &self.0
+        &self.files
     }
 
     /// Returns every camera, as described in the first file that has it.
     pub(crate) fn cameras(&self) -> Vec<&RecordedCamera> {
         let mut cameras: Vec<&RecordedCamera> = Vec::new();
-        for camera in self.0.iter().flat_map(Recording::cameras) {
+        for camera in self.files.iter().flat_map(Recording::cameras) {
             if cameras.iter().all(|known| known.name != camera.name) {
                 cameras.push(camera);
             }
@@ -56,6 +80,67 @@ impl Parts {
     pub(crate) fn camera(&self, name: &str) -> Result<&RecordedCamera, ReadError> {
         let cameras = self.cameras();
         let found = cameras.iter().find(|camera| camera.name == name).copied();
-        found.ok_or_else(|| no_camera(self.0[0].path(), name, cameras.into_iter()))
+        found.ok_or_else(|| no_camera(self.files[0].path(), name, cameras.into_iter()))
+    }
+}
+
+/// Returns the identity of a recording and the number of a file in it; `None` without cameras.
+fn place(recording: &Recording) -> Option<(u64, u32)> {
+    recording.cameras().first().map(|camera| (camera.origin_nanos, camera.part))
+}
+
+/// Returns the path of a file in the same folder; `None` if the name, which comes from a file, is that of another place.
+fn beside(file: &Path, name: &str) -> Option<PathBuf> {
+    let is_plain = Path::new(name).file_name().is_some_and(|plain| plain == name);
+    is_plain.then(|| file.with_file_name(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::record::testing::{TestFolder, write_parts};
+
+    fn opened(file: &Path) -> (Vec<String>, Option<String>) {
+        let parts = Parts::open(file, &|_| {}).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let folder = format!("{}/", file.parent().unwrap().display());
+        let problem = parts.problem().map(|problem| problem.to_string().replace(&folder, ""));
+        (parts.files().iter().map(|part| name(part.path())).collect(), problem)
+    }
+
+    #[test]
+    fn files_name_the_next_one() {
+        let folder = TestFolder::new("named");
+        let path = folder.path().join("rig.mcap");
+        let front: &[&str] = &["front"];
+        // The names of a second recording are behind those of the first.
+        write_parts(&path, &[front, front]);
+        write_parts(&path, &[front, front, front]);
+        assert_eq!(opened(&path), (vec!["rig.mcap".to_owned(), "rig-2.mcap".to_owned()], None));
+        let second = folder.path().join("rig-3.mcap");
+        let names = ["rig-3.mcap", "rig-4.mcap", "rig-5.mcap"].map(str::to_owned);
+        assert_eq!(opened(&second), (names.to_vec(), None));
+        // A missing, a broken and a wrong continuation are named.
+        let (fourth, fifth) = (folder.path().join("rig-4.mcap"), folder.path().join("rig-5.mcap"));
+        fs::rename(&fifth, folder.path().join("away")).unwrap();
+        let missing = "`rig-5.mcap` cannot be read: No such file or directory (os error 2)";
+        assert_eq!(opened(&second), (names[..2].to_vec(), Some(missing.to_owned())));
+        fs::write(&fourth, b"broken").unwrap();
+        let broken = "`rig-4.mcap` is not an MCAP file";
+        assert_eq!(opened(&second), (names[..1].to_vec(), Some(broken.to_owned())));
+        fs::copy(&path, &fourth).unwrap();
+        let wrong = "`rig-4.mcap` is not the file that continues this recording";
+        assert_eq!(opened(&second), (names[..1].to_vec(), Some(wrong.to_owned())));
+    }
+
+    #[test]
+    fn a_name_in_a_file_is_one_of_its_folder() {
+        let file = Path::new("folder/rig.mcap");
+        assert_eq!(beside(file, "rig-2.mcap"), Some(PathBuf::from("folder/rig-2.mcap")));
+        for name in ["", "..", "/etc/passwd", "../rig-2.mcap", "other/rig-2.mcap"] {
+            assert_eq!(beside(file, name), None, "{name}");
+        }
     }
 }

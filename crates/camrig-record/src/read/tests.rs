@@ -200,7 +200,7 @@ fn an_unknown_camera_is_refused_with_the_known_ones() {
     let folder = TestFolder::new("cameras");
     let path = folder.path().join("rig.mcap");
     write(&path, &CAMERAS, 1, Compression::None, &[]);
-    let recording = Recording::open(&path, &|_| {}).unwrap();
+    let recording = Parts::open(&path, &|_| {}).unwrap();
     assert_eq!(
         recording.camera("left").unwrap_err().to_string(),
         format!("`{}` has no camera `left`; expected one of: `front`, `rear`", path.display()),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
 use mcap::McapError;
-use mcap::records::MessageHeader;
+use mcap::records::{MessageHeader, Metadata};
 
 use super::disk::{self, Room};
 use super::encode::{Encoded, Messages, Source};
@@ -19,8 +19,8 @@ use super::error::WriteError;
 use crate::compression::{Compression, Output, into_io};
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
-    MOTION_SCHEMA, NAME_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA,
-    VERSION, VERSION_KEY,
+    MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, STREAM_KEY,
+    TENSOR_ENCODING, TENSOR_SCHEMA, VERSION, VERSION_KEY,
 };
 use crate::images;
 
@@ -95,6 +95,10 @@ impl Part {
         };
         part.end_chunk().map_err(|error| WriteError::write(&part.path, error))?;
         Ok(part)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -257,9 +261,16 @@ impl Part {
         Ok(())
     }
 
-    /// Writes the index. If this fails, the file ends with its last complete chunk.
-    pub(crate) fn finish(mut self) -> Result<(), WriteError> {
-        let finished = self.writer.finish().map_err(into_io).map(drop);
+    /// Writes the name of the file that continues the recording, if there is one, and the index. If this fails, the file
+    /// ends with its last complete chunk.
+    pub(crate) fn finish(mut self, next: Option<&Path>) -> Result<(), WriteError> {
+        let next = next.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let metadata = Metadata {
+            name: PART_METADATA.to_owned(),
+            metadata: next.into_iter().map(|name| (NEXT_KEY.to_owned(), name)).collect(),
+        };
+        let finished = self.writer.write_metadata(&metadata).and_then(|()| self.writer.finish().map(drop));
+        let finished = finished.map_err(into_io);
         // Data that could not be written must not be written later.
         let (file, _) = self.writer.into_inner().into_inner().into_parts();
         drop(file);

@@ -11,7 +11,6 @@ use camrig::frame::{
 use tempfile::TempDir;
 
 use super::encode::{Encoded, Messages, Source};
-use super::numbered;
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
 use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
@@ -111,7 +110,7 @@ pub(crate) fn write(
             part.write(&Encoded { gaps: gaps.clone(), ..encoded }, ORIGIN).unwrap();
         }
     }
-    part.finish().unwrap();
+    part.finish(None).unwrap();
 }
 
 /// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
@@ -126,19 +125,23 @@ pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_n
             part.write(&encoded, ORIGIN).unwrap();
         }
     }
-    part.finish().unwrap();
+    part.finish(None).unwrap();
 }
 
-/// Writes one file per list of cameras, with one frameset of each camera.
+/// Writes one file per list of cameras, with one frameset of each camera. Names that are taken are left out.
 pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
+    let mut before: Option<Part> = None;
     for (number, cameras) in (1..).zip(parts) {
-        let options = PartOptions { number, compression: Compression::None };
-        let mut part = Part::create(&numbered(path, number), options).unwrap();
+        let mut part = Part::create(path, PartOptions { number, compression: Compression::None }).unwrap();
         for name in *cameras {
             part.write(&encoded(&source(name), u64::from(number)), ORIGIN).unwrap();
         }
-        part.finish().unwrap();
+        if let Some(before) = before.take() {
+            before.finish(Some(part.path())).unwrap();
+        }
+        before = Some(part);
     }
+    before.unwrap().finish(None).unwrap();
 }
 
 pub(super) fn source(name: &str) -> Arc<Source> {

@@ -32,7 +32,7 @@ pub(super) fn start(
             }
         }
         for part in files.parts.into_values() {
-            end = end.and(part.finish());
+            end = end.and(part.finish(None));
         }
         if let Err(error) = end {
             memory.fail(error.to_string());
@@ -81,10 +81,12 @@ impl OpenFiles {
             None => 1,
         };
         if number > 0 {
-            if let Some(part) = self.parts.remove(&camera) {
-                part.finish()?;
+            let full = self.parts.remove(&camera);
+            let opened = self.open(&camera, number);
+            if let Some(full) = full {
+                full.finish(self.parts.get(&camera).map(Part::path))?;
             }
-            self.open(&camera, number)?;
+            opened?;
         }
         let Some(part) = self.parts.get_mut(&camera) else { return Ok(()) };
         part.write(encoded, origin)
@@ -118,7 +120,7 @@ mod tests {
         let mut framesets = Vec::new();
         for (name, part) in ["rig.mcap", "rig-2.mcap", "rig-3.mcap"].into_iter().zip(1..) {
             let recording = Recording::open(&folder.path().join(name), &|_| {}).unwrap();
-            let camera = recording.camera("front").unwrap();
+            let camera = &recording.cameras()[0];
             assert_eq!((recording.index().ending, camera.part), (Ending::Indexed, part), "{name}");
             let counts = &recording.index().messages;
             framesets.push(camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>());

@@ -52,7 +52,7 @@ impl Driver for Replay {
     }
 
     fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
-        let recording = Parts::open(&options.file)?;
+        let recording = Parts::open(&options.file, &|_| {})?;
         match &options.camera {
             Some(camera) => Ok(recording.camera(camera).map(drop)?),
             None => Ok(()),

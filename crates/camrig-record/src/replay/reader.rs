@@ -32,7 +32,10 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read, or does not contain the camera.
     pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
-        let parts = Parts::open(file)?;
+        let parts = Parts::open(file, &|_| {})?;
+        if let Some(problem) = parts.problem() {
+            log::warn!("the recording continues, but {problem}");
+        }
         for part in parts.files().iter().filter(|part| part.index().ending == Ending::Open) {
             let path = part.path().display();
             log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
