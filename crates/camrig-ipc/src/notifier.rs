@@ -4,6 +4,7 @@
 //! process sleeps, and none if it is awake. This module does not depend on links.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -44,14 +45,14 @@ impl Notifier {
 
 /// The receiving end of a process's notifier, for one thread.
 pub struct Listener {
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     seen: u32,
 }
 
 impl Listener {
     /// Creates a listener that receives all notifications.
-    pub fn new(notifier: Notifier) -> Self {
-        Self { notifier, seen: 0 }
+    pub fn new(notifier: impl Into<Arc<Notifier>>) -> Self {
+        Self { notifier: notifier.into(), seen: 0 }
     }
 
     /// Waits for a notification since the last call, but at most one second.

@@ -16,6 +16,7 @@ use crate::clock::monotonic_nanos;
 use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 use crate::link::ReaderEnd;
+use crate::mail::Unread;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
@@ -25,6 +26,7 @@ const MATCH_PATIENCE: Duration = Duration::from_secs(2);
 /// The readers' ends of all links into one actor, to be moved to the actor's thread.
 pub(crate) struct InputLinks {
     wake: Arc<Notify>,
+    unread: Unread,
     counters: Arc<ActorCounters>,
     /// The process's notifier, when these inputs are its only readers.
     notifiers: Option<Listener>,
@@ -43,6 +45,7 @@ pub(crate) struct InputLinks {
 #[derive(Clone)]
 pub struct Inputs {
     wake: Arc<Notify>,
+    unread: Unread,
     links: Rc<RefCell<InputLinks>>,
 }
 
@@ -64,10 +67,12 @@ enum Look<T> {
 }
 
 impl InputLinks {
-    /// Creates inputs that wake their reader through `wake`, and record its calls in `counters`.
-    pub(crate) fn new(wake: Arc<Notify>, counters: Arc<ActorCounters>) -> Self {
+    /// Creates inputs that wake their reader through `wake`, and record its calls in `counters`. The reader does not wait
+    /// while it has `unread` mail.
+    pub(crate) fn new(wake: Arc<Notify>, counters: Arc<ActorCounters>, unread: Unread) -> Self {
         Self {
             wake,
+            unread,
             counters,
             notifiers: None,
             links: Vec::new(),
@@ -207,20 +212,23 @@ impl InputLinks {
 impl Inputs {
     /// Makes the inputs of an actor, on its own thread.
     pub(crate) fn new(links: InputLinks) -> Self {
-        Self { wake: Arc::clone(&links.wake), links: Rc::new(RefCell::new(links)) }
+        let (wake, unread) = (Arc::clone(&links.wake), links.unread.clone());
+        Self { wake, unread, links: Rc::new(RefCell::new(links)) }
     }
 
-    /// Waits on the notifier in a thread of its own, for a reader whose thread must not block.
+    /// Waits on the notifier in a thread of its own, for a reader whose thread must not block. The thread ends at most a
+    /// second after the actor.
     ///
     /// # Errors
     /// If no thread can be started.
     pub(crate) fn listen_on_a_thread(&self) -> std::io::Result<()> {
         if let Some(mut notifiers) = self.links.borrow_mut().notifiers.take() {
-            let wake = Arc::clone(&self.wake);
+            let wake = Arc::downgrade(&self.wake);
             threads::spawn("notifiers", move || {
-                loop {
-                    notifiers.wait();
+                while let Some(wake) = wake.upgrade() {
                     wake.notify_one();
+                    drop(wake);
+                    notifiers.wait();
                 }
             })?;
         }
@@ -242,6 +250,7 @@ impl Inputs {
     ) -> Result<Option<T>, ProcessorError> {
         self.note_call(None);
         loop {
+            self.unread.all_read().await;
             let looked = look(&mut self.links.borrow_mut())?;
             match looked {
                 Look::Found(found) => {
@@ -425,7 +434,11 @@ mod tests {
             };
             let stats = Arc::new(MatchStats::new(&spec).unwrap());
             let matching = Matching::new(spec, stats);
-            let mut links = InputLinks::new(Arc::clone(&wake), Arc::new(ActorCounters::new().unwrap()));
+            let mut links = InputLinks::new(
+                Arc::clone(&wake),
+                Arc::new(ActorCounters::new().unwrap()),
+                Unread::default(),
+            );
             links.match_by(matching);
             links.add("right", Box::new(LocalReader::new(&right)));
             links.add("left", Box::new(LocalReader::new(&left)));
@@ -452,7 +465,8 @@ mod tests {
                 let wake = Arc::new(Notify::new());
                 let link_state = Arc::new(LinkState::new().unwrap());
                 let link = Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 1));
-                let mut links = InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()));
+                let mut links =
+                    InputLinks::new(wake, Arc::new(ActorCounters::new().unwrap()), Unread::default());
                 links.add("front", Box::new(LocalReader::new(&link)));
                 // A wake-up without a frameset, and the end during the poll.
                 link.link_state().notify();

@@ -26,6 +26,7 @@ mod inputs;
 mod link;
 mod logging;
 mod losses;
+mod mail;
 mod matching;
 mod metrics;
 mod output;

@@ -44,7 +44,7 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {
                 if let Some(hosted) = &hosted {
-                    hosted.tell(actor, command);
+                    hosted.send(actor, command);
                 }
             }
             Ok(WorkerCommand::Relink { link, announcements, absence }) => {

@@ -351,7 +351,7 @@ impl Shell {
         match (&self.processes[process.index()].worker, &self.hosted, command) {
             (Some(worker), _, command) => worker.order(command),
             (None, Some(hosted), WorkerCommand::Actor(id, command)) if process == ProcessId::MAIN => {
-                hosted.tell(id, command);
+                hosted.send(id, command);
             }
             (None, Some(hosted), WorkerCommand::Relink { link, announcements, absence })
                 if process == ProcessId::MAIN =>

@@ -1,0 +1,250 @@
+//! The actix actor of an actor of the rig. The supervisor's mail starts and ends its instances, which are tasks of the
+//! same thread; its links and counts outlast them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::dev::channel::AddressReceiver;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, System, WrapFuture};
+use camrig_ipc::ActorCounters;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinError, LocalSet};
+
+use super::Flow;
+use super::camera::CameraInstance;
+use super::processor::run_processor;
+use crate::control::{ActorEvent, ActorPart};
+use crate::failure::{self, Failure};
+use crate::inputs::{InputLinks, Inputs};
+use crate::link::ProducerEnd;
+use crate::logging;
+use crate::mail::{Mail, Unread};
+use crate::output::{InputStatus, ProcessorOutput, Publisher, Wiring};
+use crate::registry::Registry;
+use crate::topology::Role;
+
+/// Interval at which a thread without a runtime, which cannot receive mail, checks whether there is some.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// An actor with the ends of its links, to be moved to its thread.
+pub(crate) struct ActorParts {
+    pub(crate) part: ActorPart,
+    pub(crate) counters: Arc<ActorCounters>,
+    pub(crate) inputs: InputLinks,
+    pub(crate) outputs: Vec<Arc<dyn ProducerEnd>>,
+    pub(crate) unread: Unread,
+}
+
+/// An actor of the rig on its thread.
+pub(crate) struct Runner {
+    part: ActorPart,
+    registry: Arc<Registry>,
+    counters: Arc<ActorCounters>,
+    inputs: Inputs,
+    status: InputStatus,
+    outputs: Vec<Arc<dyn ProducerEnd>>,
+    unread: Unread,
+    report: Rc<dyn Fn(ActorEvent)>,
+    flow: watch::Sender<Flow>,
+    /// The task of the running instance.
+    instance: Option<AbortHandle>,
+    /// Why the instance is being ended.
+    ending: Option<Ending>,
+    /// If true, the first instance starts without a message.
+    starts: bool,
+    finished: bool,
+}
+
+/// The reason for ending an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Interrupted,
+    GivenUp,
+}
+
+/// Runs an actor on this thread until it has ended normally, or was given up. `report` gets its events.
+pub(crate) fn run(
+    parts: ActorParts,
+    registry: Arc<Registry>,
+    mail: AddressReceiver<Runner>,
+    report: impl Fn(ActorEvent) + 'static,
+) {
+    logging::set_actor(&parts.part.name);
+    let (runtime, starts) = runtime(&parts, &report);
+    System::with_tokio_rt(|| runtime).block_on(async {
+        let context = Context::with_receiver(mail);
+        let runner = Runner::new(parts, registry, Rc::new(report), starts);
+        let ended = actix::spawn(context.into_future(runner)).await;
+        if let Err(failure) = ended.or_else(failure::of_task) {
+            log::error!("{}", failure.message);
+        }
+    });
+}
+
+/// Creates the runtime of an actor. Without free file descriptors that is a failure of the actor; the next message is a
+/// reason to try again. Returns also whether the first attempt was successful.
+fn runtime(parts: &ActorParts, report: &impl Fn(ActorEvent)) -> (Runtime, bool) {
+    let mut unread = 0;
+    let mut first = true;
+    loop {
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => return (runtime, first),
+            Err(error) => report(ActorEvent::Failed { actor: parts.part.id, failure: Failure::new(error) }),
+        }
+        first = false;
+        while parts.unread.count() == unread {
+            std::thread::sleep(LOOK);
+        }
+        unread = parts.unread.count();
+    }
+}
+
+impl Runner {
+    fn new(parts: ActorParts, registry: Arc<Registry>, report: Rc<dyn Fn(ActorEvent)>, starts: bool) -> Self {
+        let ActorParts { part, counters, inputs, outputs, unread } = parts;
+        let status = InputStatus {
+            rig: part.rig.as_str().into(),
+            links: inputs.link_states(),
+            matching: inputs.match_stats(),
+        };
+        let (inputs, flow) = (Inputs::new(inputs), watch::Sender::new(Flow::Held));
+        Self {
+            part,
+            registry,
+            counters,
+            inputs,
+            status,
+            outputs,
+            unread,
+            report,
+            flow,
+            instance: None,
+            ending: None,
+            starts,
+            finished: false,
+        }
+    }
+
+    fn allow(&self, flow: Flow) {
+        self.flow.send_modify(|current| *current = flow.max(*current));
+    }
+
+    /// Starts an instance.
+    fn begin(&mut self, reset: bool, context: &mut Context<Self>) {
+        let publisher = Publisher::new(Wiring {
+            name: self.part.name.clone(),
+            slots: self.part.slots,
+            links: self.outputs.clone(),
+            counters: Arc::clone(&self.counters),
+        });
+        let instance = self.instance(publisher, reset);
+        let task = actix::spawn(async move {
+            // Tasks that the instance spawns end with it.
+            LocalSet::new().run_until(instance).await
+        });
+        self.instance = Some(task.abort_handle());
+        let task = task.into_actor(self);
+        context.spawn(task.map(|result, runner, context| runner.on_end(result, context)));
+    }
+
+    /// Returns an instance from build to end.
+    fn instance(
+        &self,
+        publisher: Publisher,
+        reset: bool,
+    ) -> impl Future<Output = Result<(), Failure>> + use<> {
+        let (part, registry) = (self.part.clone(), Arc::clone(&self.registry));
+        let (flow, unread) = (self.flow.subscribe(), self.unread.clone());
+        let (inputs, status) = (self.inputs.clone(), self.status.clone());
+        let (actor, report) = (self.part.id, Rc::clone(&self.report));
+        let ready = move || report(ActorEvent::Ready { actor });
+        async move {
+            let unknown = || Failure::new("is not registered in this program");
+            let ActorPart { name, role, options, framesets, .. } = part;
+            match role {
+                Role::Camera { driver: driver_name } => {
+                    let driver = Arc::clone(registry.driver(&driver_name).ok_or_else(unknown)?);
+                    let camera = CameraInstance { name, driver_name, driver, options, reset, framesets };
+                    camera.run(publisher, flow, unread, ready).await
+                }
+                Role::Processor { kind } => {
+                    let kind = Arc::clone(registry.kind(&kind).ok_or_else(unknown)?);
+                    let output = ProcessorOutput::new(publisher, status);
+                    run_processor(kind, options, output, inputs, ready).await
+                }
+            }
+        }
+    }
+
+    /// Ends the running instance early.
+    fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        self.instance.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Handles the end of an instance.
+    fn on_end(&mut self, result: Result<Result<(), Failure>, JoinError>, context: &mut Context<Self>) {
+        self.instance = None;
+        let ended = match (self.ending.take(), result) {
+            (Some(Ending::GivenUp), _) => return context.stop(),
+            (_, Ok(ended)) => ended,
+            (Some(Ending::Interrupted), Err(error)) if error.is_cancelled() => {
+                Err(Failure::new("delivered nothing within its `stall_timeout_millis`"))
+            }
+            (_, Err(error)) => failure::of_task(error),
+        };
+        let Err(failure) = ended else {
+            self.finished = true;
+            return context.stop();
+        };
+        let in_vain = !self.status.links.is_empty() && self.inputs.give_nothing_more();
+        self.inputs.pause();
+        (self.report)(ActorEvent::Failed { actor: self.part.id, failure: Failure { in_vain, ..failure } });
+    }
+}
+
+impl Actor for Runner {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if self.starts {
+            self.begin(self.part.reset, context);
+        }
+    }
+
+    /// Ends the links.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.inputs.close();
+        for link in &self.outputs {
+            link.end();
+        }
+        if self.finished {
+            (self.report)(ActorEvent::Finished { actor: self.part.id });
+        }
+    }
+}
+
+impl Handler<Mail> for Runner {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail, context: &mut Self::Context) {
+        self.unread.remove();
+        match mail {
+            Mail::Go => self.allow(Flow::Flowing),
+            Mail::Stop => self.allow(Flow::Stopped),
+            Mail::Interrupt if self.instance.is_some() && self.ending.is_none() => {
+                self.end(Ending::Interrupted);
+            }
+            Mail::Restart { reset } if self.instance.is_none() => {
+                self.inputs.resume();
+                self.begin(reset, context);
+            }
+            Mail::GiveUp if self.instance.is_none() => context.stop(),
+            Mail::GiveUp => self.end(Ending::GivenUp),
+            // Late: the instance for which it was meant has ended, or has not.
+            Mail::Interrupt | Mail::Restart { .. } => {}
+        }
+    }
+}

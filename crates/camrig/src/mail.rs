@@ -1,0 +1,141 @@
+//! Mail: messages of the supervisor to an actor, and how the thread of the actor notices them.
+//!
+//! Every actor has a mailbox. Its thread may be in a long loop, or asleep on the notifier of the process, without
+//! returning to the runtime that delivers mail. Such a thread checks the number of [`Unread`] messages, which costs no
+//! system call, and lets the runtime deliver them when there are some.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::{Message, Recipient};
+use camrig_ipc::Notifier;
+
+use crate::control::ActorCommand;
+
+/// Maximum number of unread messages of an actor. The supervisor sends one `Go`, one `Stop`, and at most three others
+/// for each failure.
+pub(crate) const UNREAD_MAX: usize = 16;
+
+/// A message of the supervisor to an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mail {
+    /// Cameras may capture: every actor of the rig is ready.
+    Go,
+    /// Cameras end before their next frameset.
+    Stop,
+    /// The instance of a camera fails, because it delivers no framesets.
+    Interrupt,
+    /// Another instance starts, after a reset of the device if requested.
+    Restart { reset: bool },
+    /// The actor ends: it has failed permanently.
+    GiveUp,
+}
+
+impl Message for Mail {
+    type Result = ();
+}
+
+impl From<ActorCommand> for Mail {
+    fn from(command: ActorCommand) -> Self {
+        match command {
+            ActorCommand::Interrupt => Self::Interrupt,
+            ActorCommand::Restart { reset } => Self::Restart { reset },
+            ActorCommand::GiveUp => Self::GiveUp,
+        }
+    }
+}
+
+/// The number of unread messages of an actor.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Counts a message that is about to be sent.
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts a message as read.
+    pub(crate) fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Lets the other tasks of this thread run until every message has been read.
+    pub(crate) async fn all_read(&self) {
+        while self.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Sends mail to one actor, from any thread.
+pub(crate) struct MailSender {
+    pub(crate) to: Recipient<Mail>,
+    pub(crate) unread: Unread,
+    /// The notifier on which the thread of the actor sleeps, if it does.
+    pub(crate) notifier: Option<Arc<Notifier>>,
+}
+
+impl MailSender {
+    /// Sends a message. An actor that has ended receives none.
+    pub(crate) fn send(&self, mail: Mail) {
+        // Counted first: otherwise it might be read before.
+        self.unread.add();
+        if self.to.try_send(mail).is_err() {
+            self.unread.remove();
+        }
+        self.notifier.iter().for_each(|notifier| notifier.notify());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+
+    /// Collects its mail, and counts it as read.
+    struct Reader(Unread, std::rc::Rc<std::cell::RefCell<Vec<Mail>>>);
+
+    impl Actor for Reader {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Mail> for Reader {
+        type Result = ();
+
+        fn handle(&mut self, mail: Mail, _: &mut Context<Self>) {
+            self.0.remove();
+            self.1.borrow_mut().push(mail);
+        }
+    }
+
+    #[test]
+    fn a_busy_task_yields_until_its_mail_is_read() {
+        actix::System::new().block_on(async {
+            let (unread, read) = (Unread::default(), std::rc::Rc::default());
+            let reader = Reader(unread.clone(), std::rc::Rc::clone(&read)).start();
+            let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
+            let sent = [Mail::Go, Mail::Interrupt, Mail::Restart { reset: true }, Mail::Stop, Mail::GiveUp];
+            sent.into_iter().for_each(|mail| sender.send(mail));
+            assert_eq!((unread.count(), read.borrow().len()), (5, 0));
+            unread.all_read().await;
+            assert_eq!((unread.count(), &read.borrow()[..]), (0, &sent[..]));
+        });
+    }
+
+    #[test]
+    fn mail_that_is_not_delivered_does_not_count() {
+        let system = actix::System::new();
+        let (unread, read) = (Unread::default(), std::rc::Rc::default());
+        let reader = system.block_on(async { Reader(unread.clone(), read).start() });
+        let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
+        drop(system);
+        sender.send(Mail::Go);
+        assert_eq!(unread.count(), 0);
+    }
+}
