@@ -19,7 +19,7 @@ use crate::actors::{self, ActorParts};
 use crate::control::{ActorCommand, ActorEvent, Part};
 use crate::ids::{ActorId, LinkId};
 use crate::inputs::InputLinks;
-use crate::link::{LocalLink, LocalReader, RemoteReader};
+use crate::link::{LocalLink, LocalReader, ProducerEnd, RemoteReader};
 use crate::mail::{Mail, MailSender, UNREAD_MAX, Unread};
 use crate::matching::{MatchStats, Matching};
 use crate::registry::Registry;
@@ -50,9 +50,16 @@ struct Sleeper {
 
 /// The actors of a process on their threads.
 pub(crate) struct Hosted {
-    actors: BTreeMap<ActorId, MailSender>,
+    actors: BTreeMap<ActorId, HostedActor>,
     /// The producers' ends of links to other processes, by link.
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
+}
+
+/// An actor on its thread, and the ends of its links.
+struct HostedActor {
+    mail: MailSender,
+    outputs: Vec<Weak<dyn ProducerEnd>>,
+    inputs: Vec<Weak<LinkState>>,
 }
 
 /// An error of a part.
@@ -152,7 +159,7 @@ impl Host {
             let (to, mail) = channel(UNREAD_MAX);
             let notifier = notifier.clone().filter(|_| sleeps == Some(id));
             let sender = MailSender { to: Addr::new(to).recipient(), unread: parts.unread.clone(), notifier };
-            hosted.actors.insert(id, sender);
+            hosted.actors.insert(id, HostedActor::new(sender, &parts));
             let (registry, events) = (Arc::clone(registry), events.clone());
             let name = parts.part.name.clone();
             threads::spawn(&name, move || actors::run(parts, registry, mail, events))?;
@@ -175,6 +182,23 @@ fn wake(mut listener: Listener, mut sleepers: Vec<Sleeper>) {
     }
 }
 
+impl HostedActor {
+    fn new(mail: MailSender, parts: &ActorParts) -> Self {
+        let inputs = parts.inputs.link_states();
+        Self {
+            mail,
+            outputs: parts.outputs.iter().map(Arc::downgrade).collect(),
+            inputs: inputs.iter().map(|(_, link_state)| Arc::downgrade(link_state)).collect(),
+        }
+    }
+
+    /// Ends the links in place of the actor: no other actor waits for it.
+    fn end_links(&self) {
+        self.outputs.iter().filter_map(Weak::upgrade).for_each(|output| output.end());
+        self.inputs.iter().filter_map(Weak::upgrade).for_each(|input| input.set_reader_ended());
+    }
+}
+
 impl Hosted {
     /// Starts the flow of framesets.
     pub(crate) fn go(&self) {
@@ -188,11 +212,16 @@ impl Hosted {
 
     /// Sends an actor the supervisor's command.
     pub(crate) fn send(&self, actor: ActorId, command: ActorCommand) {
-        self.actors.get(&actor).into_iter().for_each(|actor| actor.send(command.into()));
+        let Some(actor) = self.actors.get(&actor) else { return };
+        actor.mail.send(command.into());
+        if command == ActorCommand::GiveUp {
+            // It may be in a call that never returns.
+            actor.end_links();
+        }
     }
 
     fn send_all(&self, mail: Mail) {
-        self.actors.values().for_each(|actor| actor.send(mail));
+        self.actors.values().for_each(|actor| actor.mail.send(mail));
     }
 
     /// Continues with another reader of a link to another process.

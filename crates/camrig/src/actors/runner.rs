@@ -72,7 +72,7 @@ pub(crate) fn run(
     report: impl Fn(ActorEvent) + 'static,
 ) {
     logging::set_actor(&parts.part.name);
-    let (runtime, starts) = runtime(&parts, &report);
+    let Some((runtime, starts)) = runtime(&parts, &mail, &report) else { return };
     System::with_tokio_rt(|| runtime).block_on(async {
         let context = Context::with_receiver(mail);
         let runner = Runner::new(parts, registry, Rc::new(report), starts);
@@ -84,17 +84,24 @@ pub(crate) fn run(
 }
 
 /// Creates the runtime of an actor. Without free file descriptors that is a failure of the actor; the next message is a
-/// reason to try again. Returns also whether the first attempt was successful.
-fn runtime(parts: &ActorParts, report: &impl Fn(ActorEvent)) -> (Runtime, bool) {
+/// reason to try again. Returns also whether the first attempt was successful, and `None` if no more messages can come.
+fn runtime(
+    parts: &ActorParts,
+    mail: &AddressReceiver<Runner>,
+    report: &impl Fn(ActorEvent),
+) -> Option<(Runtime, bool)> {
     let mut unread = 0;
     let mut first = true;
     loop {
         match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => return (runtime, first),
+            Ok(runtime) => return Some((runtime, first)),
             Err(error) => report(ActorEvent::Failed { actor: parts.part.id, failure: Failure::new(error) }),
         }
         first = false;
         while parts.unread.count() == unread {
+            if !mail.connected() {
+                return None;
+            }
             std::thread::sleep(LOOK);
         }
         unread = parts.unread.count();

@@ -19,6 +19,7 @@ pub(super) struct Draft {
     pub(super) slots: Option<usize>,
     pub(super) restart: RestartPolicy,
     pub(super) stall_timeout: Option<Duration>,
+    pub(super) start_timeout: Option<Duration>,
     pub(super) inputs: Vec<Spanned<String>>,
     pub(super) overflow: Overflow,
     /// Where the file says it.

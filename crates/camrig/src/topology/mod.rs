@@ -94,6 +94,9 @@ const BACKOFF_MAX_MILLIS_DEFAULT: usize = 5_000;
 const CAMERA_STALL_MILLIS_DEFAULT: usize = 5_000;
 const PROCESSOR_STALL_MILLIS_DEFAULT: usize = 30_000;
 
+/// Default time in which an actor has to be built, or its device opened: cameras wait for each other.
+const START_MILLIS_DEFAULT: usize = 60_000;
+
 /// Default time for which a camera's device may be missing: an hour.
 const DEVICE_TIMEOUT_MILLIS_DEFAULT: usize = 3_600_000;
 
@@ -149,6 +152,8 @@ pub(crate) struct ActorSpec {
     pub(crate) restart: RestartPolicy,
     /// Maximum time for which a camera may deliver nothing, or a processor stay in one call; `None` for no limit.
     pub(crate) stall_timeout: Option<Duration>,
+    /// Maximum time for building it, or opening its device; `None` for no limit.
+    pub(crate) start_timeout: Option<Duration>,
     /// The matching of its inputs, if they are matched.
     pub(crate) matching: Option<MatchSpec>,
     /// Its checked options as they are sent to a worker: the text of a TOML table.

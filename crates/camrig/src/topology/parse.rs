@@ -22,15 +22,24 @@ use super::section::{Section, one_line};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
-    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
+    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX, Topology,
+    WINDOW_SECONDS_DEFAULT,
 };
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
 
 pub(super) const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "process", "camera", "processor"];
 pub(super) const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
-pub(super) const CAMERA_KEYS: &[&str] =
-    &["driver", "process", "slots", "restart", "stall_timeout_millis", "device_timeout_millis", "options"];
+pub(super) const CAMERA_KEYS: &[&str] = &[
+    "driver",
+    "process",
+    "slots",
+    "restart",
+    "start_timeout_millis",
+    "stall_timeout_millis",
+    "device_timeout_millis",
+    "options",
+];
 pub(super) const PROCESSOR_KEYS: &[&str] = &[
     "kind",
     "process",
@@ -40,6 +49,7 @@ pub(super) const PROCESSOR_KEYS: &[&str] = &[
     "match",
     "slots",
     "restart",
+    "start_timeout_millis",
     "stall_timeout_millis",
     "options",
 ];
@@ -102,6 +112,7 @@ pub(super) fn parse(
         matching,
         restart: draft.restart,
         stall_timeout: draft.stall_timeout,
+        start_timeout: draft.start_timeout,
         options: draft.options.text,
         camera_options: draft.options.camera,
         options_span: draft.options.span,
@@ -191,7 +202,8 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
         process: section.process(),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: RestartPolicy { device_timeout, ..restart_policy(&mut section) },
-        stall_timeout: stall_timeout(&mut section, CAMERA_STALL_MILLIS_DEFAULT),
+        stall_timeout: timeout(&mut section, "stall_timeout_millis", CAMERA_STALL_MILLIS_DEFAULT),
+        start_timeout: timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT),
         inputs: Vec::new(),
         overflow: Overflow::default(),
         queue: None,
@@ -223,7 +235,8 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
         process: section.process(),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),
-        stall_timeout: stall_timeout(&mut section, PROCESSOR_STALL_MILLIS_DEFAULT),
+        stall_timeout: timeout(&mut section, "stall_timeout_millis", PROCESSOR_STALL_MILLIS_DEFAULT),
+        start_timeout: timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT),
         inputs: section.inputs(),
         overflow: section.one_of("overflow", OVERFLOWS).unwrap_or_default(),
         queue: section.number("queue", 1..=QUEUE_MAX),
@@ -260,8 +273,8 @@ fn restart_policy(section: &mut Section<'_, '_>) -> RestartPolicy {
 }
 
 /// Returns `None` for 0: there is no time limit.
-fn stall_timeout(section: &mut Section<'_, '_>, default: usize) -> Option<Duration> {
-    let given = section.number("stall_timeout_millis", 0..=TIME_MILLIS_MAX).unwrap_or(default);
+fn timeout(section: &mut Section<'_, '_>, key: &'static str, default: usize) -> Option<Duration> {
+    let given = section.number(key, 0..=TIME_MILLIS_MAX).unwrap_or(default);
     (given > 0).then(|| millis(given))
 }
 

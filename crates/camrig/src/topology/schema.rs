@@ -14,7 +14,7 @@ use super::{
     BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, INPUTS_MAX, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, NAME_BYTES_MAX,
     PROCESSOR_STALL_MILLIS_DEFAULT, QUEUE_DEFAULT, QUEUE_MAX, RESTARTS_DEFAULT, RESTARTS_MAX, SLOTS_MIN,
-    TIME_MILLIS_MAX, WINDOW_SECONDS_DEFAULT,
+    START_MILLIS_DEFAULT, TIME_MILLIS_MAX, WINDOW_SECONDS_DEFAULT,
 };
 use crate::registry::Registry;
 use crate::schema::schema_of;
@@ -92,6 +92,9 @@ struct Camera {
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
     slots: Option<u32>,
     restart: Option<Restart>,
+    /// The longest time for opening its device, after which it fails; 0 for no limit.
+    #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = START_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    start_timeout_millis: Option<u64>,
     /// The longest time without a frameset, after which it is restarted; 0 never restarts it.
     #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = CAMERA_STALL_MILLIS_DEFAULT, "x-unit" = "ms"))]
     stall_timeout_millis: Option<u64>,
@@ -125,6 +128,9 @@ struct Processor {
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
     slots: Option<u32>,
     restart: Option<Restart>,
+    /// The longest time for building it, after which it fails; 0 for no limit.
+    #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = START_MILLIS_DEFAULT, "x-unit" = "ms"))]
+    start_timeout_millis: Option<u64>,
     /// The longest time in one call, after which it is replaced; 0 never replaces it.
     #[schemars(range(max = TIME_MILLIS_MAX), extend("default" = PROCESSOR_STALL_MILLIS_DEFAULT, "x-unit" = "ms"))]
     stall_timeout_millis: Option<u64>,

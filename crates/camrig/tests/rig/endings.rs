@@ -178,13 +178,13 @@ fn slow_processor() {
     ended.assert_complete(3);
 }
 
-/// A camera that does not return, and so never stops by itself.
-fn stuck_camera() {
+/// A camera that does not return, and so never stops by itself: its readers finish without it, also in its process.
+fn stuck_camera(placement: Placement) {
     let topology = STUCK
         .replace("pause_millis = 1", "pause_millis = 1, fault = { at = 'capture', how = 'hang', after = 5 }")
         .replace("process = 'front'", "process = 'front'\nstall_timeout_millis = 0")
         .replace("at = 'process', how = 'hang'", "at = 'nowhere', how = 'hang'");
-    let mut rig = Plan::new(&topology, Placement::Mixed).start();
+    let mut rig = Plan::new(&topology, placement).start();
     rig.wait_for_stdout("the last frameset", |lines| lines.contains(&"pulse front 5"));
     rig.signal(Signal::INT);
     let ended = rig.finish();
@@ -272,6 +272,20 @@ fn unplugged(placement: Placement) {
         // A quarter of a second of 200 frames a second.
         let framesets = if link.from == "front" { 50 } else { 100 };
         assert_eq!((link.produced, link.delivered), (framesets, framesets), "{link:?}");
+    }
+}
+
+/// An actor that is never ready is named after its time-out, and the rig ends in order.
+fn never_ready(placement: Placement, table: &str, camera: &str, processor: &str) {
+    let topology =
+        with_faults(camera, processor).replace(table, &format!("{table}start_timeout_millis = 500\n"));
+    let ended = Plan::new(&topology, placement).run();
+    let (role, name) = table.trim_matches(['[', ']', '\n']).split_once('.').unwrap();
+    let late = "was not ready within its `start_timeout_millis` (500 ms)";
+    ended.assert_said(70, &[&format!("ERROR main: {role} `{name}` failed: {late}")]);
+    ended.assert_settled();
+    for actor in &ended.report().actors {
+        assert_eq!(actor.state, if actor.name == name { "failed" } else { "finished" }, "{actor:?}");
     }
 }
 
@@ -392,7 +406,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     // The longest tests first: they are idle most of the time.
     test(trials, "endings::a_processor_finishes_slowly", slow_processor);
     test(trials, "endings::an_interrupt_after_the_limit_is_no_second_one", interrupted_after_its_limit);
-    test(trials, "endings::a_camera_never_returns", stuck_camera);
+    conformance(trials, "endings::a_camera_never_returns", stuck_camera);
     test(trials, "endings::a_processor_never_returns", stuck_processor);
     test(trials, "endings::a_processor_never_returns_without_cameras", stuck_processor_without_cameras);
     conformance(trials, "endings::an_interrupt_stops", |placement| stops_at_a_signal(placement, Signal::INT));
@@ -412,6 +426,12 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             faulty_camera(placement, at);
         });
     }
+    conformance(trials, "endings::a_constructor_never_returns", |placement| {
+        never_ready(placement, "[processor.faulty]\n", NO_FAULT, "{ at = 'constructor', how = 'hang' }");
+    });
+    conformance(trials, "endings::an_open_never_returns", |placement| {
+        never_ready(placement, "[camera.front]\n", "{ at = 'open', how = 'hang' }", NO_FAULT);
+    });
     conformance(trials, "endings::a_camera_is_unplugged", unplugged);
     for placement in [Placement::MultiProcess, Placement::Mixed] {
         let name = placement.name();

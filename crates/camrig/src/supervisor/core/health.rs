@@ -3,6 +3,7 @@
 //! A camera that only waits for blocking readers is healthy, and so is a processor without input. The possible reaction
 //! depends on the actor's placement: a thread cannot be killed, a process can.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use camrig_status::ActorState as State;
@@ -12,8 +13,8 @@ use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 
-/// Maximum time for building an actor, or opening its device.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Minimum time for the start of a rig whose running time is limited.
+pub(super) const START_TIME_MIN: Duration = Duration::from_secs(30);
 
 /// Number of framesets after which a restart counts as successful.
 const SUCCESS_FRAMESETS: u64 = 2;
@@ -29,6 +30,28 @@ pub(super) struct Watch {
     since: Instant,
     /// If true, all possible reactions have been tried.
     given_up: bool,
+}
+
+/// The exceeded time-out of an actor that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum Late {
+    /// Its own.
+    Actor(Duration),
+    /// That of the start of a rig whose running time is limited.
+    Rig(Duration),
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Actor(timeout) => {
+                write!(f, "was not ready within its `start_timeout_millis` ({} ms)", timeout.as_millis())
+            }
+            Self::Rig(time) => {
+                write!(f, "was not ready within {} s, as the rig's time is limited", time.as_secs())
+            }
+        }
+    }
 }
 
 impl Watch {
@@ -67,13 +90,24 @@ impl Core {
     /// Checks an actor that has not finished starting.
     fn look_at_beginning(&mut self, id: ActorId) {
         let watch = &self.actor(id).watch;
-        if watch.given_up || self.now.saturating_duration_since(watch.since) < BEGIN_TIMEOUT {
-            return;
+        let late = self.is_late(id, self.now.saturating_duration_since(watch.since));
+        let Some(late) = late.filter(|_| !watch.given_up) else { return };
+        if self.going_since.is_some() && self.lives_alone(id) {
+            self.log(Notice::NotReady { actor: id, late });
+        } else {
+            self.fail(id, Failure { in_vain: true, ..Failure::new(late) });
         }
-        let failure = Failure::new(format_args!("was not ready within {} s", BEGIN_TIMEOUT.as_secs()));
-        if !self.replace(id) {
-            self.fail(id, Failure { in_vain: true, ..failure });
+        self.replace(id);
+    }
+
+    /// Returns the time-out that the start of an actor has exceeded, if it has.
+    fn is_late(&self, id: ActorId, elapsed: Duration) -> Option<Late> {
+        let own = self.setup.actors[id.index()].start_timeout;
+        if let Some(timeout) = own.filter(|&timeout| elapsed >= timeout) {
+            return Some(Late::Actor(timeout));
         }
+        let time = self.setup.limits.time.filter(|_| self.going_since.is_none())?.max(START_TIME_MIN);
+        (self.now.saturating_duration_since(self.begun_at) >= time).then_some(Late::Rig(time))
     }
 
     fn look_at_instance(&mut self, id: ActorId) {

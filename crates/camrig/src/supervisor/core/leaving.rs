@@ -100,7 +100,8 @@ mod tests {
             device_timeout: Duration::ZERO,
         };
         let (name, process) = ("left".to_owned(), EYE);
-        let camera = ActorSetup { name, is_camera: true, process, restart, stall_timeout: None };
+        let camera =
+            ActorSetup { name, is_camera: true, process, restart, stall_timeout: None, start_timeout: None };
         let processes = vec!["main".to_owned(), "eye".to_owned()];
         let mut core =
             Core::new(Setup { actors: vec![camera], processes, limits: RunLimits::default() }, now);

@@ -21,6 +21,8 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -68,6 +70,8 @@ pub(super) struct ActorSetup {
     pub(super) restart: RestartPolicy,
     /// `None`: it never counts as stalled.
     pub(super) stall_timeout: Option<Duration>,
+    /// `None`: it may take any time to be ready.
+    pub(super) start_timeout: Option<Duration>,
 }
 
 impl Setup {
@@ -78,6 +82,7 @@ impl Setup {
             process: spec.process,
             restart: spec.restart,
             stall_timeout: spec.stall_timeout,
+            start_timeout: spec.start_timeout,
         });
         Self { actors: actors.collect(), processes: topology.processes().to_vec(), limits }
     }
@@ -223,6 +228,7 @@ pub(super) struct Core {
     phase: Phase,
     /// Time of the current event.
     now: Instant,
+    begun_at: Instant,
     going_since: Option<Instant>,
     /// Time at which the last actor ended.
     ended_at: Option<Instant>,
@@ -257,6 +263,7 @@ impl Core {
             },
             phase: Phase::Active,
             now,
+            begun_at: now,
             going_since: None,
             ended_at: None,
             stopping: false,
@@ -270,7 +277,7 @@ impl Core {
 
     /// Starts every process, and the actors in the supervisor's process.
     pub(super) fn begin(&mut self, now: Instant) -> Vec<Command> {
-        self.now = now;
+        (self.now, self.begun_at) = (now, now);
         for process in (1..self.processes.len()).map(ProcessId::new) {
             self.start_process(process);
         }

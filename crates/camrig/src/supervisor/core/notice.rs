@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::health::Late;
 use super::policy::Decision;
 use super::{ActorSetup, Setup};
 use crate::ids::{ActorId, ProcessId};
@@ -22,6 +23,11 @@ pub(in crate::supervisor) enum Notice {
         process: ProcessId,
         reason: String,
         ending: bool,
+    },
+    /// An actor that has its own process is not ready.
+    NotReady {
+        actor: ActorId,
+        late: Late,
     },
     /// A camera is stalled.
     DeliversNothing {
@@ -43,7 +49,10 @@ impl Notice {
     pub(in crate::supervisor) fn level(&self) -> Level {
         match self {
             Self::RunsAgain(_) | Self::DeliversNothing { .. } | Self::DoesNotEnd { .. } => Level::Warn,
-            Self::Failed { .. } | Self::DoesNotReact(_) | Self::DoesNotReturn { .. } => Level::Error,
+            Self::Failed { .. }
+            | Self::NotReady { .. }
+            | Self::DoesNotReact(_)
+            | Self::DoesNotReturn { .. } => Level::Error,
         }
     }
 
@@ -79,6 +88,7 @@ impl Notice {
                 format!("process `{name}` was killed and has not ended: {reason}; {rest}")
             }
             Self::RunsAgain(actor) => format!("{} is running again", subject(*actor)),
+            Self::NotReady { actor, late } => format!("{} {late}; its process is replaced", subject(*actor)),
             Self::DeliversNothing { actor, timeout } => {
                 format!("{} has delivered nothing for {} ms", subject(*actor), timeout.as_millis())
             }
@@ -124,6 +134,7 @@ mod tests {
                 device_timeout: Duration::ZERO,
             },
             stall_timeout: None,
+            start_timeout: None,
         };
         Setup {
             actors: vec![actor("left", true), actor("sum", false)],
@@ -165,6 +176,13 @@ mod tests {
         assert_eq!(text(true, false), format!("{fact}; its process is replaced"));
         assert_eq!(text(true, true), format!("{fact}; its process is killed"));
         assert_eq!(text(false, false), format!("{fact}, and shares process `eye` with others"));
+        let late = Late::Actor(Duration::from_millis(7));
+        assert_eq!(
+            Notice::NotReady { actor: ActorId(0), late }.text(&setup()),
+            "camera `left` was not ready within its `start_timeout_millis` (7 ms); its process is replaced"
+        );
+        let late = Late::Rig(Duration::from_secs(30));
+        assert_eq!(late.to_string(), "was not ready within 30 s, as the rig's time is limited");
         assert_eq!(
             Notice::DoesNotReact(ActorId(0)).text(&setup()),
             "camera `left` does not react, and shares process `eye` with others"

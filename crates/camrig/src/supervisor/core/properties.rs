@@ -387,6 +387,7 @@ fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
             device_timeout: Duration::from_secs(3),
         },
         stall_timeout: may_stall.then_some(Duration::from_secs(1)),
+        start_timeout: may_stall.then_some(Duration::from_secs(2)),
     });
     prop::collection::vec(actor, 1..6)
 }

@@ -38,6 +38,8 @@ fn omitted_keys_have_defaults() {
     };
     assert_eq!(camera.restart, policy);
     assert_eq!(camera.stall_timeout, Some(Duration::from_secs(5)));
+    assert_eq!(camera.start_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(processor.start_timeout, Some(Duration::from_secs(60)));
     assert_eq!(processor.restart, RestartPolicy { device_timeout: Duration::ZERO, ..policy });
     assert_eq!(processor.stall_timeout, Some(Duration::from_secs(30)));
 }
@@ -46,8 +48,8 @@ fn omitted_keys_have_defaults() {
 fn every_key_can_be_set() {
     let (camera, processor) = actors(
         "restart = { max = 0, window = 1, backoff_millis = 2, backoff_max_millis = 3 }\n\
-         stall_timeout_millis = 4\ndevice_timeout_millis = 0",
-        "restart.backoff_millis = 9000\nstall_timeout_millis = 0",
+         stall_timeout_millis = 4\ndevice_timeout_millis = 0\nstart_timeout_millis = 5",
+        "start_timeout_millis = 0\nrestart.backoff_millis = 9000\nstall_timeout_millis = 0",
     );
     let policy = RestartPolicy {
         max: 0,
@@ -59,7 +61,8 @@ fn every_key_can_be_set() {
     assert_eq!((camera.restart, camera.stall_timeout), (policy, Some(Duration::from_millis(4))));
     // A long pause alone raises the maximum too; a time-out of 0 disables it.
     assert_eq!(processor.restart.backoff_max, Duration::from_secs(9));
-    assert_eq!(processor.stall_timeout, None);
+    assert_eq!((processor.stall_timeout, processor.start_timeout), (None, None));
+    assert_eq!(camera.start_timeout, Some(Duration::from_millis(5)));
 }
 
 #[test]

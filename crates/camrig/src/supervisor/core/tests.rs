@@ -1,0 +1,113 @@
+//! Decisions about actors that are not ready, event by event.
+
+use super::health::{Late, START_TIME_MIN};
+use super::*;
+
+const CAMERA: ActorId = ActorId(0);
+const READER: ActorId = ActorId(1);
+const WORKER: ProcessId = ProcessId(1);
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+const MILLI: Duration = Duration::from_millis(1);
+
+/// A camera in a process of its own, and a reader in the supervisor's, without a time-out for its start.
+struct Run {
+    core: Core,
+    now: Instant,
+}
+
+impl Run {
+    fn new(time: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let actor = |name: &str, process, start_timeout| ActorSetup {
+            name: name.to_owned(),
+            is_camera: process == WORKER,
+            process,
+            restart: RestartPolicy {
+                max: 1,
+                window: Duration::from_secs(60),
+                backoff: MILLI,
+                backoff_max: MILLI,
+                device_timeout: Duration::ZERO,
+            },
+            stall_timeout: None,
+            start_timeout,
+        };
+        let setup = Setup {
+            actors: vec![actor("eye", WORKER, Some(START_TIMEOUT)), actor("sum", ProcessId::MAIN, None)],
+            processes: vec!["main".to_owned(), "eye".to_owned()],
+            limits: RunLimits { time, framesets: None },
+        };
+        let mut run = Self { core: Core::new(setup, now), now };
+        run.core.begin(now);
+        run
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Command> {
+        self.core.on(event, self.now)
+    }
+
+    fn observe_after(&mut self, time: Duration) -> Vec<Command> {
+        self.now += time;
+        self.on(Event::Observed(Observation::default()))
+    }
+}
+
+fn failed(actor: ActorId, late: Late) -> Command {
+    Command::Log(Notice::Failed {
+        actor,
+        message: late.to_string(),
+        decision: policy::Decision::GiveUp(None),
+    })
+}
+
+#[test]
+fn an_actor_that_is_never_ready_ends_the_start_after_its_time_out() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    assert_eq!(run.observe_after(START_TIMEOUT.saturating_sub(MILLI)), []);
+    assert_eq!(
+        run.observe_after(MILLI),
+        [
+            failed(CAMERA, Late::Actor(START_TIMEOUT)),
+            Command::SetState(CAMERA, State::Failed),
+            Command::Actor(CAMERA, ActorCommand::GiveUp),
+            Command::StopCameras,
+            Command::Kill(WORKER),
+        ]
+    );
+    run.on(Event::Finished(ProcessId::MAIN, READER));
+    run.on(Event::Exited(WORKER, "was killed".to_owned()));
+    assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Failed));
+}
+
+/// Without a time-out of its own, and with an in-process actor, which nothing can end.
+#[test]
+fn a_limited_running_time_bounds_the_start() {
+    let mut run = Run::new(Some(Duration::from_secs(1)));
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    assert_eq!(run.observe_after(START_TIME_MIN.saturating_sub(MILLI)), []);
+    let commands = run.observe_after(MILLI);
+    assert_eq!(commands[0], failed(READER, Late::Rig(START_TIME_MIN)));
+    assert!(!commands.contains(&Command::Kill(WORKER)) && commands.contains(&Command::StopCameras));
+    run.on(Event::Finished(WORKER, CAMERA));
+    run.on(Event::Exited(WORKER, "exited".to_owned()));
+    assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Failed));
+}
+
+#[test]
+fn the_process_of_an_actor_that_is_not_ready_again_is_replaced() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    assert!(run.observe_after(Duration::ZERO).contains(&Command::Go));
+    run.on(Event::Failed(WORKER, CAMERA, Failure::new("broken")));
+    let restart = Command::Actor(CAMERA, ActorCommand::Restart { reset: false });
+    assert_eq!(run.observe_after(MILLI), [restart]);
+    assert_eq!(run.observe_after(START_TIMEOUT.saturating_sub(MILLI)), []);
+    let late = Command::Log(Notice::NotReady { actor: CAMERA, late: Late::Actor(START_TIMEOUT) });
+    assert_eq!(run.observe_after(MILLI), [late, Command::Kill(WORKER)]);
+    assert_eq!(run.observe_after(START_TIMEOUT), []);
+}
