@@ -3,6 +3,9 @@
 //! The same code runs in the supervisor's process and in every worker and does not depend on which: it reports events
 //! through a function.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Weak};

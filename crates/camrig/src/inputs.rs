@@ -459,6 +459,25 @@ mod tests {
     }
 
     #[test]
+    fn the_thread_on_the_notifier_ends_with_the_inputs() {
+        let notifier = Arc::new(camrig_ipc::Notifier::new().unwrap());
+        let wake = Arc::new(Notify::new());
+        let counters = Arc::new(ActorCounters::new().unwrap());
+        let mut links = InputLinks::new(wake, counters, Unread::default());
+        links.listen(Listener::new(Arc::clone(&notifier)));
+        let inputs = Inputs::new(links);
+        inputs.listen_on_a_thread().unwrap();
+        assert_eq!(Arc::strong_count(&notifier), 2);
+        drop(inputs);
+        let deadline = Instant::now() + WATCHDOG;
+        while Arc::strong_count(&notifier) > 1 {
+            assert!(Instant::now() < deadline, "the thread has not ended");
+            notifier.notify();
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn an_end_is_noticed_at_any_moment_of_the_last_poll() {
         actix::System::new().block_on(async {
             for round in 0..ROUNDS {

@@ -94,12 +94,15 @@ impl MailSender {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
     use actix::{Actor, Context, Handler};
 
     use super::*;
 
     /// Collects its mail, and counts it as read.
-    struct Reader(Unread, std::rc::Rc<std::cell::RefCell<Vec<Mail>>>);
+    struct Reader(Unread, Rc<RefCell<Vec<Mail>>>);
 
     impl Actor for Reader {
         type Context = Context<Self>;
@@ -117,11 +120,13 @@ mod tests {
     #[test]
     fn a_busy_task_yields_until_its_mail_is_read() {
         actix::System::new().block_on(async {
-            let (unread, read) = (Unread::default(), std::rc::Rc::default());
-            let reader = Reader(unread.clone(), std::rc::Rc::clone(&read)).start();
+            let (unread, read) = (Unread::default(), Rc::default());
+            let reader = Reader(unread.clone(), Rc::clone(&read)).start();
             let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
             let sent = [Mail::Go, Mail::Interrupt, Mail::Restart { reset: true }, Mail::Stop, Mail::GiveUp];
-            sent.into_iter().for_each(|mail| sender.send(mail));
+            for mail in sent {
+                sender.send(mail);
+            }
             assert_eq!((unread.count(), read.borrow().len()), (5, 0));
             unread.all_read().await;
             assert_eq!((unread.count(), &read.borrow()[..]), (0, &sent[..]));
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn mail_that_is_not_delivered_does_not_count() {
         let system = actix::System::new();
-        let (unread, read) = (Unread::default(), std::rc::Rc::default());
+        let (unread, read) = (Unread::default(), Rc::default());
         let reader = system.block_on(async { Reader(unread.clone(), read).start() });
         let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
         drop(system);

@@ -75,3 +75,80 @@ impl Registry {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+    use crate::matching::Match;
+    use crate::processor::NoOptions;
+    use crate::{FrameSet, ProcessorOutput};
+
+    /// Handles framesets or matches, by its type parameter, and another message.
+    struct Reader<I>(std::marker::PhantomData<I>);
+
+    struct Other;
+
+    impl actix::Message for Other {
+        type Result = ();
+    }
+
+    impl<I: Unpin + 'static> Actor for Reader<I> {
+        type Context = Context<Self>;
+    }
+
+    impl<I: Unpin + 'static> Handler<Other> for Reader<I> {
+        type Result = ();
+
+        fn handle(&mut self, _: Other, _: &mut Self::Context) {}
+    }
+
+    impl Handler<FrameSet> for Reader<FrameSet> {
+        type Result = Result<(), ProcessorError>;
+
+        fn handle(&mut self, _: FrameSet, _: &mut Self::Context) -> Self::Result {
+            Ok(())
+        }
+    }
+
+    impl Handler<Match> for Reader<Match> {
+        type Result = Result<(), ProcessorError>;
+
+        fn handle(&mut self, _: Match, _: &mut Self::Context) -> Self::Result {
+            Ok(())
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps)] // Registered functions can fail.
+    fn reader<I>(_: NoOptions, _: ProcessorOutput) -> Result<Reader<I>, ProcessorError> {
+        Ok(Reader(std::marker::PhantomData))
+    }
+
+    fn takes_matches(registry: &Registry, kind: &str) -> Option<bool> {
+        registry.kind(kind).map(|kind| kind.takes_matches())
+    }
+
+    #[test]
+    fn the_handler_of_an_actor_decides_what_it_is_sent() {
+        let registry = Registry::new()
+            .with_actor("framesets", reader::<FrameSet>)
+            .with_actor("matches", reader::<Match>);
+        assert_eq!(takes_matches(&registry, "framesets"), Some(false));
+        assert_eq!(takes_matches(&registry, "matches"), Some(true));
+        assert_eq!(takes_matches(&registry, "neither"), None);
+    }
+
+    #[test]
+    fn a_later_registration_replaces_an_earlier_one() {
+        let registry = Registry::new().with_actor("match", reader::<FrameSet>);
+        assert_eq!(takes_matches(&Registry::new(), "match"), Some(true));
+        assert_eq!(takes_matches(&registry, "match"), Some(false));
+        assert!(registry.driver("synthetic").is_some());
+    }
+
+    #[test]
+    fn a_program_that_nobody_started_as_a_worker_is_none() {
+        assert!(Registry::new().serve_worker().is_none());
+    }
+}

@@ -1,6 +1,6 @@
 //! A worker: a process started by the supervisor to host some of the actors.
 //!
-//! It receives orders on one channel and has no other knowledge of the rig. If that channel closes, the supervisor has
+//! It receives commands on one channel and has no other knowledge of the rig. If that channel closes, the supervisor has
 //! ended, and the worker exits: no orphan outlives its rig.
 
 use std::process::ExitCode;
@@ -13,10 +13,18 @@ use crate::host::{Host, Hosted};
 use crate::logging;
 use crate::registry::Registry;
 
-/// Runs as a worker until the supervisor orders the end, or has ended.
+/// Exit code of a worker that cannot go on.
+const FAILURE: i32 = 1;
+
+/// Runs as a worker until the supervisor orders the end, or has ended. The process exits then, whatever its actors do.
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
-    let Setup { process, commands, events } = setup;
-    logging::init(&process);
+    logging::init(&setup.process);
+    std::process::exit(serve(registry, setup))
+}
+
+/// Executes the supervisor's commands until the end, and returns the exit code.
+fn serve(registry: &Arc<Registry>, setup: Setup) -> i32 {
+    let Setup { commands, events, .. } = setup;
     // Actors report from their own threads; a sender is not `Sync`.
     let events = Arc::new(Mutex::new(events));
     let report = move |event: ActorEvent| {
@@ -30,14 +38,14 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
             Ok(WorkerCommand::Host(part)) => {
                 if let Err(error) = host.add(part) {
                     log::error!("this process cannot be wired: {error}");
-                    return ExitCode::FAILURE;
+                    return FAILURE;
                 }
             }
             Ok(WorkerCommand::Start) => match std::mem::take(&mut host).start(registry, report.clone()) {
                 Ok(started) => hosted = Some(started),
                 Err(error) => {
                     log::error!("this process cannot start its actors: {error}");
-                    return ExitCode::FAILURE;
+                    return FAILURE;
                 }
             },
             Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
@@ -52,13 +60,110 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
                     hosted.relink(link, announcements, absence);
                 }
             }
-            Ok(WorkerCommand::Exit) => std::process::exit(0),
-            // The supervisor has ended: exit immediately, whatever the actors do.
-            Err(ReceiveError::Disconnected) => std::process::exit(1),
+            Ok(WorkerCommand::Exit) => return 0,
+            // The supervisor has ended.
+            Err(ReceiveError::Disconnected) => return FAILURE,
             Err(error) => {
                 log::error!("a command of the supervisor is lost: {error}");
-                std::process::exit(1);
+                return FAILURE;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use camrig_ipc::{ActorCounters, LinkState, Overflow, Receiver, Sender, channel};
+
+    use super::*;
+    use crate::control::{ActorPart, Part};
+    use crate::ids::ActorId;
+    use crate::processor::{NoOptions, Processor, ProcessorError};
+    use crate::topology::Role;
+    use crate::{FrameSet, ProcessorOutput};
+
+    /// A longer wait fails the test.
+    const WATCHDOG: Duration = Duration::from_secs(20);
+
+    const ACTOR: ActorId = ActorId(3);
+
+    struct Idle;
+
+    impl Processor for Idle {
+        fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+            Ok(())
+        }
+    }
+
+    /// Serves as a worker on a thread; returns its commands, its events, and its exit code.
+    fn worker() -> (Sender<WorkerCommand>, mpsc::Receiver<ActorEvent>, mpsc::Receiver<i32>) {
+        let (sender, commands) = channel().unwrap();
+        let (events, received): (_, Receiver<ActorEvent>) = channel().unwrap();
+        let setup = Setup { process: "worker".to_owned(), commands, events };
+        let registry = Registry::new().with_processor("idle", |_: NoOptions| Ok(Idle)).with_processor(
+            "stuck",
+            |_: NoOptions| -> Result<Idle, _> {
+                loop {
+                    std::thread::park();
+                }
+            },
+        );
+        let (exit, exits) = mpsc::sync_channel(4);
+        std::thread::spawn(move || exit.send(serve(&Arc::new(registry), setup)));
+        let (forward, forwarded) = mpsc::sync_channel(4);
+        std::thread::spawn(move || {
+            while let Ok(event) = received.receive() {
+                forward.send(event).unwrap();
+            }
+        });
+        (sender, forwarded, exits)
+    }
+
+    fn host(kind: &str) -> WorkerCommand {
+        let actor = ActorPart {
+            id: ACTOR,
+            name: kind.to_owned(),
+            rig: "rig".to_owned(),
+            role: Role::Processor { kind: kind.to_owned() },
+            options: String::new(),
+            slots: 2,
+            reset: false,
+            framesets: None,
+        };
+        let counters = ActorCounters::new().unwrap().share().unwrap();
+        WorkerCommand::Host(Part::Actor { actor, counters })
+    }
+
+    #[test]
+    fn a_worker_hosts_its_actors_until_it_is_told_to_exit() {
+        let (commands, events, exit) = worker();
+        commands.send(host("idle")).unwrap();
+        commands.send(WorkerCommand::Start).unwrap();
+        assert_eq!(events.recv_timeout(WATCHDOG), Ok(ActorEvent::Ready { actor: ACTOR }));
+        assert_eq!(events.recv_timeout(WATCHDOG), Ok(ActorEvent::Finished { actor: ACTOR }));
+        commands.send(WorkerCommand::Exit).unwrap();
+        assert_eq!(exit.recv_timeout(WATCHDOG), Ok(0));
+    }
+
+    #[test]
+    fn a_worker_ends_with_its_supervisor_whatever_its_actors_do() {
+        let (commands, _events, exit) = worker();
+        commands.send(host("stuck")).unwrap();
+        commands.send(WorkerCommand::Start).unwrap();
+        drop(commands);
+        assert_eq!(exit.recv_timeout(WATCHDOG), Ok(FAILURE));
+    }
+
+    #[test]
+    fn a_worker_ends_at_a_part_that_it_cannot_use() {
+        let (commands, _events, exit) = worker();
+        let link_state = LinkState::new().unwrap().share().unwrap();
+        let overflow = Overflow::Block;
+        let link = Part::Local { from: ACTOR, to: None, link_state, overflow, queue: 1 };
+        commands.send(WorkerCommand::Host(link)).unwrap();
+        assert_eq!(exit.recv_timeout(WATCHDOG), Ok(FAILURE));
     }
 }

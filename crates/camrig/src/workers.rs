@@ -275,3 +275,87 @@ fn describe(status: std::io::Result<ExitStatus>) -> String {
         Err(error) => format!("cannot be waited for: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+    use std::time::Duration;
+
+    use super::*;
+
+    const PROCESS: ProcessId = ProcessId(1);
+
+    /// A longer wait for an event fails the test.
+    const WATCHDOG: Duration = Duration::from_secs(60);
+
+    type Event = (ProcessId, u32, WorkerEvent);
+
+    fn shell(script: &str) -> ProcessCommand {
+        ProcessCommand::new("/bin/sh", &["-c", script])
+    }
+
+    fn start(program: &ProcessCommand) -> (std::io::Result<Worker>, Receiver<Event>) {
+        let (sender, events) = sync_channel(8);
+        (Worker::start(PROCESS, "eye", Some(program), sender), events)
+    }
+
+    /// Returns the events of a process to its end; that of a worker that never greets are only about its end.
+    fn end(events: &Receiver<Event>) -> String {
+        loop {
+            match events.recv_timeout(WATCHDOG).unwrap() {
+                (PROCESS, _, WorkerEvent::Closed) => {}
+                (PROCESS, _, WorkerEvent::Exited(how)) => return how,
+                _ => panic!("an event of a worker that has not greeted"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_process_has_its_reason() {
+        let of_status = |raw| describe(Ok(ExitStatus::from_raw(raw)));
+        assert_eq!(of_status(9), "was killed by signal 9 (SIGKILL)");
+        assert_eq!(of_status(40), "was killed by signal 40");
+        assert_eq!(of_status(3 << 8), "exited with code 3");
+        let error = Error::new(ErrorKind::NotFound, "no child");
+        assert_eq!(describe(Err(error)), "cannot be waited for: no child");
+    }
+
+    #[test]
+    fn a_worker_is_this_program_unless_its_process_has_another() {
+        let own = command("eye", None);
+        assert_eq!(own.get_program(), "/proc/self/exe");
+        assert_eq!(own.get_args().collect::<Vec<_>>(), ["worker", "eye"]);
+        let other = command("eye", Some(&shell("true")));
+        assert_eq!(other.get_program(), "/bin/sh");
+        assert_eq!(other.get_args().collect::<Vec<_>>(), ["-c", "true"]);
+    }
+
+    #[test]
+    fn a_program_that_ends_without_a_greeting_is_reported_by_its_end() {
+        for (script, how) in
+            [("exit 3", "exited with code 3"), ("kill -9 $$", "was killed by signal 9 (SIGKILL)")]
+        {
+            let (worker, events) = start(&shell(script));
+            let worker = worker.unwrap();
+            assert_eq!(end(&events), how);
+            assert!(worker.has_ended());
+            // Late, and harmless.
+            worker.kill();
+        }
+    }
+
+    #[test]
+    fn a_dropped_worker_is_killed() {
+        let (worker, events) = start(&shell("read -r line; exec sleep 60"));
+        assert!(!worker.as_ref().unwrap().has_ended());
+        drop(worker);
+        assert!(end(&events).ends_with("was killed by signal 9 (SIGKILL)"));
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_named() {
+        let (worker, _) = start(&ProcessCommand::new("/nowhere/worker", &[]));
+        let error = worker.map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "program `/nowhere/worker`: No such file or directory (os error 2)");
+    }
+}

@@ -178,6 +178,33 @@ fn a_slot_is_free_when_its_last_reader_has_dropped_it() {
     });
 }
 
+#[test]
+fn a_reader_in_this_process_is_woken_once_until_it_looks() {
+    let wake = Arc::new(Notify::new());
+    let link = LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::clone(&wake), Overflow::Block, QUEUE);
+    let mut ends = Ends::local(Overflow::Block);
+    let info = Arc::clone(&ends.info);
+    let producer: Arc<str> = "left".into();
+    let mut publish = || {
+        ends.publish();
+        let frameset = ends.reader.take().unwrap().unwrap();
+        link.publish(&mut Outgoing::of(&producer, &info, frameset));
+    };
+    let is_woken = || futures_util::FutureExt::now_or_never(wake.notified()).is_some();
+    assert!(!is_woken());
+    publish();
+    assert!(is_woken());
+    // It is on its way to the queue already.
+    publish();
+    assert!(!is_woken());
+    link.link_state().clear_notified();
+    assert_eq!((link.take().is_some(), link.take().is_some(), link.take().is_some()), (true, true, false));
+    publish();
+    assert!(is_woken());
+    link.end();
+    assert!(is_woken());
+}
+
 /// Framesets that are not in a slot cannot cross: they are counted, and nothing is queued.
 #[test]
 fn what_is_in_no_slot_does_not_leave_the_process() {

@@ -17,6 +17,8 @@ mod progress;
 mod run_clock;
 mod shell;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;

@@ -22,6 +22,15 @@ pub(crate) struct ProcessCommand {
     pub(super) span: Span,
 }
 
+impl ProcessCommand {
+    /// A command that is in no file.
+    #[cfg(test)]
+    pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { program: program.to_owned(), arguments, span: Span::default() }
+    }
+}
+
 /// The table of one process.
 pub(super) struct ProcessDraft {
     name: String,

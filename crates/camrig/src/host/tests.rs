@@ -1,0 +1,266 @@
+//! Actors of one process, from their parts to their end: what they report, and what mail does to them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use camrig_frame::CameraInfo;
+use camrig_ipc::Overflow;
+
+use super::*;
+use crate::FrameSet;
+use crate::control::ActorPart;
+use crate::driver::{Captured, Driver, DriverError};
+use crate::failure::Failure;
+use crate::output::{CameraOutput, ProcessorOutput};
+use crate::processor::{NoOptions, Processor, ProcessorError};
+use crate::topology::Role;
+
+/// A longer wait for an event fails the test.
+const WATCHDOG: Duration = Duration::from_secs(20);
+
+const FIRST: ActorId = ActorId(0);
+const SECOND: ActorId = ActorId(1);
+
+/// A camera that delivers nothing, and cannot be started.
+struct Silent;
+
+impl Driver for Silent {
+    type Options = NoOptions;
+
+    fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
+        Ok(Self)
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo::default()
+    }
+
+    fn capture(&mut self, _: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        std::thread::sleep(timeout);
+        Ok(Captured::Nothing)
+    }
+}
+
+/// A camera that cannot be started.
+struct Broken;
+
+impl Driver for Broken {
+    type Options = NoOptions;
+
+    fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
+        Ok(Self)
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo::default()
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        Err(DriverError::new("was started"))
+    }
+
+    fn capture(&mut self, _: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
+        Ok(Captured::End)
+    }
+}
+
+/// A processor that does nothing with its framesets.
+struct Idle;
+
+impl Processor for Idle {
+    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(())
+    }
+}
+
+fn registry() -> Registry {
+    let builds = AtomicU32::new(0);
+    Registry::new()
+        .with_driver::<Silent>("silent")
+        .with_driver::<Broken>("broken")
+        .with_processor("idle", |_: NoOptions| Ok(Idle))
+        .with_processor("second-time", move |_: NoOptions| match builds.fetch_add(1, Ordering::SeqCst) {
+            0 => Err("not the first time".into()),
+            _ => Ok(Idle),
+        })
+        .with_processor("stuck", |_: NoOptions| -> Result<Idle, _> {
+            loop {
+                std::thread::park();
+            }
+        })
+}
+
+fn camera(driver: &str) -> Role {
+    Role::Camera { driver: driver.to_owned() }
+}
+
+fn processor(kind: &str) -> Role {
+    Role::Processor { kind: kind.to_owned() }
+}
+
+fn actor(id: ActorId, role: Role) -> Part {
+    let actor = ActorPart {
+        id,
+        name: format!("actor-{}", id.0),
+        rig: "rig".to_owned(),
+        role,
+        options: String::new(),
+        slots: 2,
+        reset: false,
+        framesets: None,
+    };
+    Part::Actor { actor, counters: ActorCounters::new().unwrap().share().unwrap() }
+}
+
+fn local_link(link_state: &LinkState) -> Part {
+    let link_state = link_state.share().unwrap();
+    Part::Local { from: FIRST, to: Some(SECOND), link_state, overflow: Overflow::Block, queue: 1 }
+}
+
+fn host(parts: impl IntoIterator<Item = Part>) -> Host {
+    let mut host = Host::default();
+    parts.into_iter().try_for_each(|part| host.add(part)).unwrap();
+    host
+}
+
+fn start(parts: impl IntoIterator<Item = Part>) -> (Hosted, Receiver<ActorEvent>) {
+    let (sender, events) = sync_channel(16);
+    let report = move |event| drop(sender.send(event));
+    (host(parts).start(&Arc::new(registry()), report).unwrap(), events)
+}
+
+fn next(events: &Receiver<ActorEvent>) -> ActorEvent {
+    events.recv_timeout(WATCHDOG).expect("an event")
+}
+
+/// Checks that every thread has ended: they hold the sender of events.
+fn assert_over(events: &Receiver<ActorEvent>) {
+    assert_eq!(events.recv_timeout(WATCHDOG), Err(RecvTimeoutError::Disconnected));
+}
+
+fn failed(actor: ActorId, message: &str) -> ActorEvent {
+    ActorEvent::Failed { actor, failure: Failure::new(message) }
+}
+
+#[test]
+fn a_part_before_its_actor_is_an_error() {
+    let link_state = LinkState::new().unwrap();
+    let mut host = host([actor(FIRST, camera("silent"))]);
+    let error = host.add(local_link(&link_state)).unwrap_err();
+    assert_eq!(error.to_string(), "a part belongs to actor 1, which was not sent before it");
+    host.add(actor(SECOND, processor("idle"))).unwrap();
+    host.add(local_link(&link_state)).unwrap();
+}
+
+#[test]
+fn a_failed_actor_waits_for_its_restart() {
+    let (hosted, events) = start([actor(FIRST, processor("second-time"))]);
+    assert_eq!(next(&events), failed(FIRST, "not the first time"));
+    hosted.send(FIRST, ActorCommand::Restart { reset: false });
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+    assert_over(&events);
+}
+
+#[test]
+fn a_failed_actor_that_is_given_up_ends_its_links() {
+    let link_state = LinkState::new().unwrap();
+    let parts = [actor(FIRST, camera("none")), actor(SECOND, processor("idle")), local_link(&link_state)];
+    let (hosted, events) = start(parts);
+    let mut first = [next(&events), next(&events)];
+    first.sort_by_key(|event| matches!(event, ActorEvent::Ready { .. }));
+    let unknown = failed(FIRST, "is not registered in this program");
+    assert_eq!(first, [unknown, ActorEvent::Ready { actor: SECOND }]);
+    assert!(!link_state.ended());
+    hosted.send(FIRST, ActorCommand::GiveUp);
+    assert_eq!(next(&events), ActorEvent::Finished { actor: SECOND });
+    assert_over(&events);
+    assert!(link_state.ended() && link_state.reader_ended());
+}
+
+#[test]
+fn a_camera_that_is_stopped_before_it_goes_is_never_started() {
+    let (hosted, events) = start([actor(FIRST, camera("broken"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.stop_cameras();
+    hosted.go();
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+    let (hosted, events) = start([actor(FIRST, camera("broken"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.go();
+    assert_eq!(next(&events), failed(FIRST, "was started"));
+}
+
+#[test]
+fn a_silent_camera_fails_when_it_is_interrupted_and_begins_again() {
+    let (hosted, events) = start([actor(FIRST, camera("silent"))]);
+    hosted.go();
+    for _ in 0..2 {
+        assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+        hosted.send(FIRST, ActorCommand::Interrupt);
+        assert_eq!(next(&events), failed(FIRST, "delivered nothing within its `stall_timeout_millis`"));
+        // Too late: there is no instance.
+        hosted.send(FIRST, ActorCommand::Interrupt);
+        hosted.send(FIRST, ActorCommand::Restart { reset: true });
+    }
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.stop_cameras();
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+}
+
+#[test]
+fn an_actor_that_is_given_up_does_not_finish() {
+    let (hosted, events) = start([actor(FIRST, camera("silent"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.go();
+    hosted.send(FIRST, ActorCommand::Interrupt);
+    hosted.send(FIRST, ActorCommand::GiveUp);
+    // It may fail before it is given up.
+    let interrupted = failed(FIRST, "delivered nothing within its `stall_timeout_millis`");
+    match events.recv_timeout(WATCHDOG) {
+        Ok(event) => assert_eq!(event, interrupted),
+        Err(error) => assert_eq!(error, RecvTimeoutError::Disconnected),
+    }
+    assert_over(&events);
+}
+
+/// Nothing ends the thread, but nobody waits for it.
+#[test]
+fn an_actor_that_never_returns_is_given_up_with_its_links() {
+    let link_state = LinkState::new().unwrap();
+    let parts = [actor(FIRST, camera("silent")), actor(SECOND, processor("stuck")), local_link(&link_state)];
+    let (hosted, events) = start(parts);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.go();
+    hosted.send(SECOND, ActorCommand::GiveUp);
+    assert!(link_state.reader_ended());
+    // A camera ends when all its readers have.
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+}
+
+#[test]
+fn actors_end_when_nobody_can_send_them_mail() {
+    let parts = [actor(FIRST, camera("silent")), actor(SECOND, processor("second-time"))];
+    let (hosted, events) = start(parts);
+    (0..2).for_each(|_| drop(next(&events)));
+    drop(hosted);
+    assert_over(&events);
+}
+
+#[test]
+fn the_thread_that_wakes_readers_ends_with_them() {
+    let notifier = Arc::new(Notifier::new().unwrap());
+    let notify = Arc::new(Notify::new());
+    let link_state = Arc::new(LinkState::new().unwrap());
+    let sleeper = Sleeper { link_state: Arc::clone(&link_state), wake: Arc::downgrade(&notify) };
+    let listener = Listener::new(Arc::clone(&notifier));
+    let thread = std::thread::spawn(move || wake(listener, vec![sleeper]));
+    link_state.notify();
+    notifier.notify();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(WATCHDOG, notify.notified()).await }).unwrap();
+    drop(notify);
+    notifier.notify();
+    thread.join().unwrap();
+}
