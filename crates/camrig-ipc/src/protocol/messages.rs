@@ -88,13 +88,13 @@ pub struct Failure {
     pub message: String,
     /// Whether a device is missing.
     pub unavailable: bool,
-    /// If true, another instance would have nothing to do: all inputs have ended.
-    pub in_vain: bool,
+    /// If true, a restart cannot help: all inputs have ended, or the actor does not react.
+    pub is_final: bool,
 }
 
 impl Failure {
     /// Creates a failure that a restart may fix.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), unavailable: false, in_vain: false }
+        Self { message: message.to_string(), unavailable: false, is_final: false }
     }
 }

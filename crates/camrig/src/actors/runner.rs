@@ -206,9 +206,9 @@ impl Runner {
             self.finished = true;
             return context.stop();
         };
-        let in_vain = !self.status.links.is_empty() && self.inputs.give_nothing_more();
+        let is_final = !self.status.links.is_empty() && self.inputs.give_nothing_more();
         self.inputs.pause();
-        (self.report)(ActorEvent::Failed { actor: self.part.id, failure: Failure { in_vain, ..failure } });
+        (self.report)(ActorEvent::Failed { actor: self.part.id, failure: Failure { is_final, ..failure } });
     }
 }
 

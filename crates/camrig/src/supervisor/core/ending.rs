@@ -1,6 +1,6 @@
 //! The end of a run: every worker process exits, by itself after all its actors have finished, otherwise by force.
 
-use camrig_status::ActorState as State;
+use camrig_status::ActorState;
 
 use super::{Command, Core, Event, Phase, ProcessState};
 use crate::ids::ProcessId;
@@ -10,7 +10,7 @@ impl Core {
     pub(super) fn end_processes(&mut self) {
         self.commands.push(Command::MeasureUsage);
         for process in self.workers() {
-            let forced = self.actors_of(process).any(|id| self.actor(id).state != State::Finished);
+            let forced = self.actors_of(process).any(|id| self.actor(id).state != ActorState::Finished);
             let forced = forced || self.interrupted || !self.is_up(process);
             if forced {
                 self.kill(process);

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use camrig_status::ActorState as State;
+use camrig_status::ActorState;
 
 use super::{Command, Core, DRAIN_TIMEOUT, Notice, ProcessState, is_beginning};
 use crate::control::ActorCommand;
@@ -68,7 +68,7 @@ impl Core {
             match actor.state {
                 state if is_beginning(state) && actor.due.is_none() => self.look_at_beginning(id),
                 // A camera that is being stopped has nothing to deliver.
-                State::Running | State::Stalled if !(self.stopping && self.is_camera(id)) => {
+                ActorState::Running | ActorState::Stalled if !(self.stopping && self.is_camera(id)) => {
                     self.look_at_instance(id);
                 }
                 _ => {}
@@ -92,10 +92,10 @@ impl Core {
         let watch = &self.actor(id).watch;
         let late = self.is_late(id, self.now.saturating_duration_since(watch.since));
         let Some(late) = late.filter(|_| !watch.given_up) else { return };
-        if self.going_since.is_some() && self.lives_alone(id) {
+        if self.going_since.is_some() && self.is_alone(id) {
             self.log(Notice::NotReady { actor: id, late });
         } else {
-            self.fail(id, Failure { in_vain: true, ..Failure::new(late) });
+            self.fail(id, Failure { is_final: true, ..Failure::new(late) });
         }
         self.replace(id);
     }
@@ -123,10 +123,10 @@ impl Core {
         if activity.progress != actor.watch.seen || activity.is_blocked || idle {
             actor.watch.seen = activity.progress;
             actor.watch.since = now;
-            if actor.state == State::Stalled && !is_camera {
+            if actor.state == ActorState::Stalled && !is_camera {
                 actor.watch.given_up = false;
                 self.log(Notice::RunsAgain(id));
-                self.set_state(id, State::Running);
+                self.set_state(id, ActorState::Running);
             }
             return;
         }
@@ -135,18 +135,18 @@ impl Core {
             && activity.called_for.is_none_or(|time| time >= timeout);
         if stalled && !actor.watch.given_up {
             if is_camera {
-                self.rouse_camera(id, timeout);
+                self.on_stalled_camera(id, timeout);
             } else {
-                self.rouse_processor(id, timeout);
+                self.on_stalled_processor(id, timeout);
             }
         }
     }
 
     /// A camera delivers no framesets: it is interrupted; if it does not even fail then, its process is replaced.
-    fn rouse_camera(&mut self, id: ActorId, timeout: Duration) {
-        if self.actor(id).state == State::Running {
+    fn on_stalled_camera(&mut self, id: ActorId, timeout: Duration) {
+        if self.actor(id).state == ActorState::Running {
             self.log(Notice::DeliversNothing { actor: id, timeout });
-            self.set_state(id, State::Stalled);
+            self.set_state(id, ActorState::Stalled);
             self.actor_mut(id).watch.since = self.now;
             self.commands.push(Command::Actor(id, ActorCommand::Interrupt));
         } else if !self.replace(id) {
@@ -155,10 +155,10 @@ impl Core {
     }
 
     /// A processor does not return from a call: its process is replaced.
-    fn rouse_processor(&mut self, id: ActorId, timeout: Duration) {
-        let alone = self.lives_alone(id);
+    fn on_stalled_processor(&mut self, id: ActorId, timeout: Duration) {
+        let alone = self.is_alone(id);
         self.log(Notice::DoesNotReturn { actor: id, timeout, alone, stopping: self.stopping });
-        self.set_state(id, State::Stalled);
+        self.set_state(id, ActorState::Stalled);
         self.replace(id);
     }
 
@@ -172,7 +172,7 @@ impl Core {
                 continue;
             }
             let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
-            self.fail(id, Failure { in_vain: true, ..failure });
+            self.fail(id, Failure { is_final: true, ..failure });
             self.replace(id);
         }
     }
@@ -182,7 +182,7 @@ impl Core {
     fn replace(&mut self, id: ActorId) -> bool {
         self.actor_mut(id).watch.given_up = true;
         let process = self.process_of(id);
-        let alone = self.process(process) != Some(ProcessState::Down) && self.lives_alone(id);
+        let alone = self.process(process) != Some(ProcessState::Down) && self.is_alone(id);
         if alone {
             self.kill(process);
         }
@@ -190,7 +190,7 @@ impl Core {
     }
 
     /// Returns whether an actor is the only one in its process that has not ended, and the process is a worker.
-    fn lives_alone(&self, id: ActorId) -> bool {
+    fn is_alone(&self, id: ActorId) -> bool {
         let process = self.process_of(id);
         let mut others = self.actors_of(process).filter(|&other| other != id);
         process != ProcessId::MAIN && others.all(|other| self.actor(other).has_ended())

@@ -27,7 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use camrig_status::ActorState as State;
+use camrig_status::ActorState;
 
 use self::health::Watch;
 use self::leaving::Leaving;
@@ -163,7 +163,7 @@ pub(super) enum Command {
     /// Find out why a process that had to end was not reaped.
     Inspect(ProcessId),
     /// Show the new state of an actor.
-    SetState(ActorId, State),
+    SetState(ActorId, ActorState),
     /// Increment the restart count of an actor.
     CountRestart(ActorId),
     /// Measure the usage of each process, before they end.
@@ -195,9 +195,9 @@ enum ProcessState {
 /// The changing state of an actor.
 #[derive(Debug)]
 pub(super) struct Actor {
-    pub(super) state: State,
+    pub(super) state: ActorState,
     /// The number of changes to each state.
-    pub(super) changes: BTreeMap<State, u64>,
+    pub(super) changes: BTreeMap<ActorState, u64>,
     /// Its most recent failures.
     pub(super) errors: VecDeque<String>,
     /// Whether its last failure was a missing device.
@@ -245,7 +245,7 @@ impl Core {
     /// Creates the state of a rig that has not been started.
     pub(super) fn new(setup: Setup, now: Instant) -> Self {
         let actor = |setup: &ActorSetup| Actor {
-            state: State::default(),
+            state: ActorState::default(),
             changes: BTreeMap::new(),
             errors: VecDeque::new(),
             unavailable: false,
@@ -309,7 +309,7 @@ impl Core {
             }
             Event::Finished(process, id) => {
                 if self.has_instance(process, id) {
-                    self.set_state(id, State::Finished);
+                    self.set_state(id, ActorState::Finished);
                 }
             }
             Event::Failed(process, id, failure) => {
@@ -398,7 +398,7 @@ impl Core {
 
     /// Returns the reason for the end of the run, as far as known.
     pub(super) fn exit(&self) -> Exit {
-        let failed = || self.actors.iter().filter(|actor| actor.state == State::Failed);
+        let failed = || self.actors.iter().filter(|actor| actor.state == ActorState::Failed);
         match (
             self.interrupted,
             failed().next().is_some(),
@@ -456,18 +456,18 @@ impl Core {
             self.log(Notice::RunsAgain(id));
         }
         self.actor_mut(id).watch = Watch::begin(self.now);
-        self.set_state(id, if going { State::Running } else { State::Ready });
+        self.set_state(id, if going { ActorState::Running } else { ActorState::Ready });
     }
 
     fn go_when_ready(&mut self) {
-        let waiting = |actor: &Actor| actor.state == State::Starting;
+        let waiting = |actor: &Actor| actor.state == ActorState::Starting;
         if self.going_since.is_some() || self.stopping || self.actors.iter().any(waiting) {
             return;
         }
         for id in self.ids() {
-            if self.actor(id).state == State::Ready {
+            if self.actor(id).state == ActorState::Ready {
                 self.actor_mut(id).watch = Watch::begin(self.now);
-                self.set_state(id, State::Running);
+                self.set_state(id, ActorState::Running);
             }
         }
         self.going_since = Some(self.now);
@@ -516,7 +516,7 @@ impl Core {
         self.stopping || self.ids().all(|id| !self.is_camera(id) || self.actor(id).has_ended())
     }
 
-    fn set_state(&mut self, id: ActorId, state: State) {
+    fn set_state(&mut self, id: ActorId, state: ActorState) {
         let actor = self.actor_mut(id);
         if actor.state != state {
             *actor.changes.entry(state).or_default() += 1;
@@ -551,8 +551,8 @@ impl Core {
 }
 
 /// Returns whether an actor has an instance that is not ready, or waits for one.
-fn is_beginning(state: State) -> bool {
-    state == State::Starting || state.is_between_instances()
+fn is_beginning(state: ActorState) -> bool {
+    state == ActorState::Starting || state.is_between_instances()
 }
 
 impl Actor {

@@ -55,7 +55,7 @@ struct World {
     /// The processes whose inspection was not answered.
     inspected: BTreeSet<ProcessId>,
     instances: Vec<Instance>,
-    states: Vec<State>,
+    states: Vec<ActorState>,
     /// Times at which restarts of each actor were decided.
     restarts: Vec<Vec<Instant>>,
     given_up: Vec<bool>,
@@ -78,7 +78,7 @@ impl World {
             forced: BTreeSet::new(),
             inspected: BTreeSet::new(),
             instances: vec![Instance::None; actors],
-            states: vec![State::Starting; actors],
+            states: vec![ActorState::Starting; actors],
             restarts: vec![Vec::new(); actors],
             given_up: vec![false; actors],
             progress: vec![0; actors],
@@ -148,7 +148,9 @@ impl World {
             }
             Command::Go => {
                 assert!(!self.went && !self.stopped, "goes twice, or after the stop");
-                assert!(!self.states.contains(&State::Starting) && !self.states.contains(&State::Ready));
+                assert!(
+                    !self.states.contains(&ActorState::Starting) && !self.states.contains(&ActorState::Ready)
+                );
                 self.went = true;
             }
             Command::StopCameras => {
@@ -170,7 +172,10 @@ impl World {
             }
             Command::Exit(process) => {
                 let mut actors = self.core.actors_of(process);
-                assert!(actors.all(|id| self.states[id.index()] == State::Finished), "{process:?} exits");
+                assert!(
+                    actors.all(|id| self.states[id.index()] == ActorState::Finished),
+                    "{process:?} exits"
+                );
                 assert!(self.ended);
                 drop(actors);
                 // It obeys the command.
@@ -209,7 +214,7 @@ impl World {
 
     fn check_alive(&self, id: ActorId) {
         assert!(!self.given_up[id.index()], "{id:?} was given up and gets a command");
-        assert_ne!(self.states[id.index()], State::Finished);
+        assert_ne!(self.states[id.index()], ActorState::Finished);
     }
 
     fn give_up(&mut self, id: ActorId) {
@@ -217,9 +222,9 @@ impl World {
         self.instances[id.index()] = Instance::None;
     }
 
-    fn set_state(&mut self, id: ActorId, state: State) {
+    fn set_state(&mut self, id: ActorId, state: ActorState) {
         assert!(!self.states[id.index()].has_ended(), "{id:?} has ended");
-        if state == State::Restarting {
+        if state == ActorState::Restarting {
             let (window, max) = (self.setup(id).restart.window, self.setup(id).restart.max);
             let restarts = &mut self.restarts[id.index()];
             restarts.push(self.now);
@@ -359,7 +364,7 @@ impl World {
 
     fn check_end(&self) {
         assert!(self.processes[1..].iter().all(|process| *process == Process::Down));
-        let failed = self.states.contains(&State::Failed);
+        let failed = self.states.contains(&ActorState::Failed);
         match self.core.exit() {
             Exit::Interrupted => assert!(self.interrupted),
             Exit::Failed | Exit::Unavailable => assert!(failed && !self.interrupted),

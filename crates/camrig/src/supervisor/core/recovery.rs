@@ -3,7 +3,7 @@
 //! An actor's links outlive its instances. Between two instances, its readers wait, and framesets sent to it are
 //! dropped and counted; after a permanent failure, its links end. No other actor waits for it.
 
-use camrig_status::ActorState as State;
+use camrig_status::ActorState;
 
 use super::policy::Decision;
 use super::{Command, Core, Due, Notice, ProcessState};
@@ -18,14 +18,14 @@ impl Core {
     /// Handles the failure of an actor and decides how to react.
     pub(super) fn fail(&mut self, id: ActorId, failure: Failure) {
         let now = self.now;
-        let Failure { message, unavailable, in_vain } = failure;
-        let decision = if self.going_since.is_none() || self.stopping || in_vain {
+        let Failure { message, unavailable, is_final } = failure;
+        let decision = if self.going_since.is_none() || self.stopping || is_final {
             // An actor that never worked will not work the next time either; one that is stopping need not.
             Decision::GiveUp(None)
         } else {
             self.actor_mut(id).ladder.decide(now, unavailable)
         };
-        let waits_again = self.actor(id).state == State::WaitingForDevice
+        let waits_again = self.actor(id).state == ActorState::WaitingForDevice
             && matches!(decision, Decision::WaitForDevice { .. });
         if !waits_again {
             self.log(Notice::Failed { actor: id, message: message.clone(), decision: decision.clone() });
@@ -41,11 +41,11 @@ impl Core {
         match decision {
             Decision::Restart { pause, reset } => {
                 actor.due = Some(Due { at: now + pause, reset });
-                self.set_state(id, State::Restarting);
+                self.set_state(id, ActorState::Restarting);
             }
             Decision::WaitForDevice { pause } => {
                 actor.due = Some(Due { at: now + pause, reset: false });
-                self.set_state(id, State::WaitingForDevice);
+                self.set_state(id, ActorState::WaitingForDevice);
             }
             Decision::GiveUp(_) => {
                 self.give_up(id);
@@ -61,7 +61,7 @@ impl Core {
     /// Handles the permanent failure of an actor: its links end.
     pub(super) fn give_up(&mut self, id: ActorId) {
         self.actor_mut(id).due = None;
-        self.set_state(id, State::Failed);
+        self.set_state(id, ActorState::Failed);
         let process = self.process_of(id);
         self.commands.push(if self.is_up(process) && !self.leaving.contains_key(&process) {
             Command::Actor(id, ActorCommand::GiveUp)

@@ -70,7 +70,7 @@ fn an_actor_that_is_never_ready_ends_the_start_after_its_time_out() {
         run.observe_after(MILLI),
         [
             failed(CAMERA, Late::Actor(START_TIMEOUT)),
-            Command::SetState(CAMERA, State::Failed),
+            Command::SetState(CAMERA, ActorState::Failed),
             Command::Actor(CAMERA, ActorCommand::GiveUp),
             Command::StopCameras,
             Command::Kill(WORKER),
