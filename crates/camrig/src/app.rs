@@ -143,3 +143,27 @@ impl App {
         cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry, &self.usb)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Topology;
+
+    #[test]
+    fn the_demo_is_a_topology_of_what_every_program_has() {
+        let App { registry, .. } = App::new();
+        let demo = Topology::parse("demo", registry.demo(), None, &registry).unwrap();
+        assert_eq!((demo.actors().len(), demo.processes().len()), (7, 8));
+    }
+
+    #[test]
+    fn a_program_can_have_a_demo_and_commands_of_its_own() {
+        let app = App::new()
+            .demo("[camera.c]\ndriver = 'synthetic'\n")
+            .command(clap::Command::new("own"), |_| ExitCode::SUCCESS)
+            .run_command(clap::Command::new("made"), |_| Err(ExitCode::FAILURE));
+        assert_eq!(app.registry.demo(), "[camera.c]\ndriver = 'synthetic'\n");
+        let commands: Vec<_> = app.commands.iter().map(|own| own.command.get_name()).collect();
+        assert_eq!(commands, ["own", "made"]);
+    }
+}

@@ -41,7 +41,7 @@ impl Losses {
 
     /// Records frames that the driver discarded, and returns the losses to count at once: of repeated images the largest
     /// number of any stream, of repeated samples all. All other reasons are counted when the gap shows.
-    pub(crate) fn tell(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
+    pub(crate) fn explain(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
         let mut lost = Lost::default();
         let most = |streams: &[Numbers]| streams.iter().map(|it| it.repeated).max().unwrap_or_default();
         let before = most(&self.streams);
@@ -186,16 +186,16 @@ mod tests {
         assert_eq!(losses.note(&[frame(color, 7), frame(depth, 5)]), [0, 0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 8), frame(depth, 9)]), [3, 0, 0, 0, 0]);
         // Reported before earlier frames were published: it applies when the gap shows.
-        losses.tell(depth, LostReason::QueueFull, 2);
-        losses.tell(color, LostReason::QueueFull, 1);
+        losses.explain(depth, LostReason::QueueFull, 2);
+        losses.explain(color, LostReason::QueueFull, 1);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 10)]), [0, 0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 12), frame(depth, 14)]), [1, 2, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 13), frame(depth, 16)]), [1, 0, 0, 0, 0]);
-        losses.tell(depth, LostReason::NoPartner, 1);
+        losses.explain(depth, LostReason::NoPartner, 1);
         assert_eq!(losses.note(&[frame(color, 14)]), [0, 0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 15), frame(depth, 18)]), [0, 0, 1, 0, 0]);
         // A restart of the numbers discards the reports.
-        losses.tell(depth, LostReason::QueueFull, 9);
+        losses.explain(depth, LostReason::QueueFull, 9);
         assert_eq!(losses.note(&[frame(depth, 0)]), [0, 0, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(depth, 2)]), [1, 0, 0, 0, 0]);
     }
@@ -205,9 +205,9 @@ mod tests {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
-        assert_eq!(losses.tell(depth, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
-        assert_eq!(losses.tell(color, LostReason::Repeated, 2), [0, 0, 0, 0, 0]);
-        assert_eq!(losses.tell(color, LostReason::Repeated, 1), [0, 0, 0, 1, 0]);
+        assert_eq!(losses.explain(depth, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
+        assert_eq!(losses.explain(color, LostReason::Repeated, 2), [0, 0, 0, 0, 0]);
+        assert_eq!(losses.explain(color, LostReason::Repeated, 1), [0, 0, 0, 1, 0]);
         // They leave no gap.
         assert_eq!(losses.note(&[frame(color, 1), frame(depth, 1)]), [0, 0, 0, 0, 0]);
         assert_eq!(losses.end(), [0, 0, 0, 0, 0]);
@@ -218,9 +218,9 @@ mod tests {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);
-        losses.tell(depth, LostReason::QueueFull, 3);
-        losses.tell(color, LostReason::QueueFull, 2);
-        losses.tell(depth, LostReason::NoPartner, 1);
+        losses.explain(depth, LostReason::QueueFull, 3);
+        losses.explain(color, LostReason::QueueFull, 2);
+        losses.explain(depth, LostReason::NoPartner, 1);
         assert_eq!(losses.end(), [0, 3, 1, 0, 0]);
         assert_eq!(losses.end(), [0, 0, 0, 0, 0]);
     }
@@ -242,14 +242,14 @@ mod tests {
             [0, 0, 0, 0, 0]
         );
         // Two images, one sample, and three of seven.
-        losses.tell(gyro, LostReason::NoPartner, 2);
+        losses.explain(gyro, LostReason::NoPartner, 2);
         assert_eq!(
             losses.note(&[frame(depth, 4), samples(accel, 7, 3), samples(gyro, 20, 4)]),
             [4, 0, 2, 0, 0]
         );
         for stream in [accel, gyro] {
-            assert_eq!(losses.tell(stream, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
-            losses.tell(stream, LostReason::QueueFull, 1);
+            assert_eq!(losses.explain(stream, LostReason::Repeated, 2), [0, 0, 0, 2, 0]);
+            losses.explain(stream, LostReason::QueueFull, 1);
         }
         assert_eq!(losses.end(), [0, 2, 0, 0, 0]);
     }
@@ -297,8 +297,8 @@ mod tests {
             [(LostReason::QueueFull, [0, 1, 0, 0, 0]), (LostReason::NoPartner, [0, 0, 1, 0, 0])]
         {
             let mut losses = after_one();
-            losses.tell(depth, LostReason::QueueFull, 40);
-            losses.tell(color, of_color, 41);
+            losses.explain(depth, LostReason::QueueFull, 40);
+            losses.explain(color, of_color, 41);
             assert_eq!(losses.note(&[frame(depth, 61)]), [0, 40, 0, 0, 0]);
             assert_eq!(losses.note(&[frame(color, 62), frame(depth, 62)]), expected);
             assert_eq!(losses.end(), [0; 5]);
@@ -306,7 +306,7 @@ mod tests {
 
         // The color never comes back, but the driver had some of it.
         let mut losses = after_one();
-        losses.tell(color, LostReason::QueueFull, 41);
+        losses.explain(color, LostReason::QueueFull, 41);
         assert_eq!(losses.note(&[frame(depth, 61)]), [40, 0, 0, 0, 0]);
         assert_eq!(losses.end(), [0, 1, 0, 0, 0]);
     }
@@ -315,8 +315,8 @@ mod tests {
     fn reports_before_the_first_frame_are_counted_with_it() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
-        losses.tell(depth, LostReason::QueueFull, 3);
-        losses.tell(color, LostReason::QueueFull, 4);
+        losses.explain(depth, LostReason::QueueFull, 3);
+        losses.explain(color, LostReason::QueueFull, 4);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 8)]), [0, 4, 0, 0, 0]);
         assert_eq!(losses.note(&[frame(color, 10), frame(depth, 9)]), [0; 5]);
         assert_eq!(losses.end(), [0; 5]);

@@ -77,7 +77,8 @@ impl Rig {
         Self { topology: Arc::new(topology), registry: registry.clone(), limits }
     }
 
-    /// Stops the rig this long after all actors are ready.
+    /// Stops the rig this long after all actors are ready. Actors that are not ready within this time, but at least 30 s,
+    /// fail.
     #[must_use]
     pub fn stop_after(mut self, time: Duration) -> Self {
         self.limits.time = Some(time);

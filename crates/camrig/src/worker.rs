@@ -19,11 +19,12 @@ const FAILURE: i32 = 1;
 /// Runs as a worker until the supervisor orders the end, or has ended. The process exits then, whatever its actors do.
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     logging::init(&setup.process);
-    std::process::exit(serve(registry, setup))
+    let mut hosted = None;
+    std::process::exit(serve(registry, setup, &mut hosted))
 }
 
-/// Executes the supervisor's commands until the end, and returns the exit code.
-fn serve(registry: &Arc<Registry>, setup: Setup) -> i32 {
+/// Executes the supervisor's commands until the end, and returns the exit code. The actors are left in `hosted`.
+fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) -> i32 {
     let Setup { commands, events, .. } = setup;
     // Actors report from their own threads; a sender is not `Sync`.
     let events = Arc::new(Mutex::new(events));
@@ -32,7 +33,6 @@ fn serve(registry: &Arc<Registry>, setup: Setup) -> i32 {
         let _ = events.lock().unwrap_or_else(PoisonError::into_inner).send(event);
     };
     let mut host = Host::default();
-    let mut hosted = None;
     loop {
         match commands.receive() {
             Ok(WorkerCommand::Host(part)) => {
@@ -42,7 +42,7 @@ fn serve(registry: &Arc<Registry>, setup: Setup) -> i32 {
                 }
             }
             Ok(WorkerCommand::Start) => match std::mem::take(&mut host).start(registry, report.clone()) {
-                Ok(started) => hosted = Some(started),
+                Ok(started) => *hosted = Some(started),
                 Err(error) => {
                     log::error!("this process cannot start its actors: {error}");
                     return FAILURE;
@@ -51,12 +51,12 @@ fn serve(registry: &Arc<Registry>, setup: Setup) -> i32 {
             Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {
-                if let Some(hosted) = &hosted {
+                if let Some(hosted) = hosted {
                     hosted.send(actor, command);
                 }
             }
             Ok(WorkerCommand::Relink { link, announcements, absence }) => {
-                if let Some(hosted) = &hosted {
+                if let Some(hosted) = hosted {
                     hosted.relink(link, announcements, absence);
                 }
             }
@@ -112,7 +112,7 @@ mod tests {
             },
         );
         let (exit, exits) = mpsc::sync_channel(4);
-        std::thread::spawn(move || exit.send(serve(&Arc::new(registry), setup)));
+        std::thread::spawn(move || exit.send(serve(&Arc::new(registry), setup, &mut None)));
         let (forward, forwarded) = mpsc::sync_channel(4);
         std::thread::spawn(move || {
             while let Ok(event) = received.receive() {

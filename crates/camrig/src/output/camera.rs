@@ -73,7 +73,7 @@ impl CameraOutput {
     /// Explains why frames of `stream` will be missing although the device delivered them: the driver discarded
     /// them. Gaps without an explanation are counted as lost by the device.
     pub fn explain_lost(&mut self, stream: Stream, reason: LostReason, frames: u64) {
-        let lost = self.losses.tell(stream, reason, frames);
+        let lost = self.losses.explain(stream, reason, frames);
         self.count_lost(lost);
     }
 

@@ -3,11 +3,11 @@
 //! A camera that only waits for blocking readers is healthy, and so is a processor without input. The possible reaction
 //! depends on the actor's placement: a thread cannot be killed, a process can.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use camrig_status::ActorState;
 
+use super::notice::Late;
 use super::{Command, Core, DRAIN_TIMEOUT, Notice, ProcessState, is_beginning};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
@@ -30,28 +30,6 @@ pub(super) struct Watch {
     since: Instant,
     /// If true, all possible reactions have been tried.
     given_up: bool,
-}
-
-/// The exceeded time-out of an actor that is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor) enum Late {
-    /// Its own.
-    Actor(Duration),
-    /// That of the start of a rig whose running time is limited.
-    Rig(Duration),
-}
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Actor(timeout) => {
-                write!(f, "was not ready within its `start_timeout_millis` ({} ms)", timeout.as_millis())
-            }
-            Self::Rig(time) => {
-                write!(f, "was not ready within {} s, as the rig's time is limited", time.as_secs())
-            }
-        }
-    }
 }
 
 impl Watch {

@@ -1,6 +1,7 @@
 //! Decisions about actors that are not ready, event by event.
 
-use super::health::{Late, START_TIME_MIN};
+use super::health::START_TIME_MIN;
+use super::notice::Late;
 use super::*;
 
 const CAMERA: ActorId = ActorId(0);
