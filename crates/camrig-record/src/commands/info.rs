@@ -48,6 +48,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
         match parts.files().iter().map(|part| part.index().ending).max() {
             Some(Ending::Indexed) => "with an index",
             Some(Ending::Closed) => "complete, without an index of its own",
+            _ if parts.files().iter().any(Recording::is_live) => "being recorded",
             _ => "without an index: `recording repair` restores it",
         },
     );

@@ -44,7 +44,9 @@ fn check_file<'a>(
 ) -> Result<(), CommandError> {
     problems.file = recording.path().display().to_string();
     let index = recording.index();
-    if index.ending == Ending::Open {
+    if recording.is_live() {
+        problems.add("it is being recorded: the recorder has not closed the file");
+    } else if index.ending == Ending::Open {
         problems.add("no index: the recorder did not close the file");
     }
     for damage in &index.damage {

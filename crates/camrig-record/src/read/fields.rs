@@ -137,6 +137,30 @@ pub(super) fn metadata(record: &[u8]) -> Option<(String, BTreeMap<String, String
     Some((name, fields.entries(|entry| Some((entry.text()?, entry.text()?)))?.into_iter().collect()))
 }
 
+/// An attachment before its data.
+pub(crate) struct AttachmentRecord {
+    pub(crate) log_time: u64,
+    pub(crate) create_time: u64,
+    pub(crate) name: String,
+    pub(crate) media_type: String,
+    pub(crate) data_bytes: u64,
+}
+
+impl AttachmentRecord {
+    /// Parses the fields before the data. Returns their size, too.
+    pub(super) fn parse(record: &[u8]) -> Option<(Self, usize)> {
+        let mut fields = Fields(record);
+        let parsed = Self {
+            log_time: fields.u64()?,
+            create_time: fields.u64()?,
+            name: fields.text()?,
+            media_type: fields.text()?,
+            data_bytes: fields.u64()?,
+        };
+        Some((parsed, record.len() - fields.0.len()))
+    }
+}
+
 /// Parses the profile from the header of a file.
 pub(super) fn profile(record: &[u8]) -> Option<String> {
     Fields(record).text()

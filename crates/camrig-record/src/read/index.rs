@@ -34,6 +34,9 @@ const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 /// Maximum size of consecutive messages outside of chunks that are read together. A larger message is read alone.
 const RUN_BYTES: u64 = 1 << 20;
 
+/// Maximum number of attachments and metadata records that are known.
+const MAX_EXTRAS: usize = 10_000;
+
 /// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer looks for a chunk inside
 /// of a failed one, so that the time of a scan is linear.
 const FAILED_BYTES: u64 = 256 << 20;
@@ -75,6 +78,8 @@ pub(crate) struct Index {
     pub(crate) sections: Sections,
     /// The unreadable parts. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
+    /// The records of attachments and metadata outside of chunks, up to [`MAX_EXTRAS`].
+    pub(super) extras: Vec<(u8, Range<u64>)>,
     schemas: BTreeMap<u16, Arc<Schema>>,
     definition_bytes: u64,
     /// Whether a channel has a schema that is not defined before it.
@@ -197,6 +202,9 @@ impl Index {
             };
             let record = at..at + record_bytes;
             let content = at + HEADER_BYTES as u64..record.end;
+            if matches!(opcode, op::ATTACHMENT | op::METADATA) && self.extras.len() < MAX_EXTRAS {
+                self.extras.push((opcode, content.clone()));
+            }
             match opcode {
                 op::CHUNK => {
                     if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone())? {

@@ -27,14 +27,18 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, MAX_FRAMESET_BYTES, Payload, Stream};
-use rustix::fs::{Mode, OFlags};
+use mcap::records::op;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 
 pub(crate) use self::error::{ChunkError, FrameError, FrameSetError, ReadError};
 use self::error::{IndexError, MetadataError};
+pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;
 pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
 pub(crate) use self::index::{Channel, Ending, Index};
@@ -50,6 +54,9 @@ use crate::format::{
 /// Maximum number of cameras in a recording, and of framesets of processors.
 const MAX_CAMERAS: usize = 1024;
 
+/// Maximum size of a metadata record that is read.
+const MAX_EXTRA_BYTES: u64 = 16 << 20;
+
 /// Maximum size of a chunk of several framesets, as other programs write them.
 const MAX_CHUNK_BYTES: u64 = 32 << 20;
 
@@ -64,6 +71,7 @@ pub(crate) struct Recording {
     cameras: Vec<RecordedCamera>,
     /// Size of the largest frameset that a camera describes.
     largest_bytes: u64,
+    is_live: bool,
 }
 
 /// A camera of a recording.
@@ -131,6 +139,9 @@ impl Recording {
         let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
         let file = file.map_err(|error| fail(error.into()))?;
         let metadata = file.metadata().map_err(fail)?;
+        // A recorder holds a lock until it closes the file. File systems without locks have no live files.
+        let is_live = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        let _ = flock(&file, FlockOperation::Unlock);
         let file = RecordedFile::new(file, metadata.len());
         // Nothing is read of a device.
         let is_mcap = || file.look(0, records::MAGIC.len(), |bytes| bytes.starts_with(records::MAGIC));
@@ -147,7 +158,7 @@ impl Recording {
             sizes.fold(0, u64::saturating_add)
         };
         let largest_bytes = cameras.iter().map(size_bytes).max().unwrap_or(0).min(MAX_FRAMESET_BYTES as u64);
-        Ok(Self { path: path.to_owned(), file, index, cameras, largest_bytes })
+        Ok(Self { path: path.to_owned(), file, index, cameras, largest_bytes, is_live })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -156,6 +167,11 @@ impl Recording {
 
     pub(crate) fn size_bytes(&self) -> u64 {
         self.file.size_bytes()
+    }
+
+    /// Returns whether a recorder was still writing the file when it was opened.
+    pub(crate) fn is_live(&self) -> bool {
+        self.is_live
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -193,7 +209,34 @@ impl Recording {
     }
 }
 
+/// A record that is neither a message nor part of an index.
+pub(crate) enum Extra<'a> {
+    Metadata(String, BTreeMap<String, String>),
+    /// An attachment, and a reader of its data.
+    Attachment(AttachmentRecord, Box<dyn io::Read + 'a>),
+}
+
 impl Recording {
+    /// Returns the attachments and the metadata of the file. Invalid ones are left out.
+    pub(crate) fn extras(&self) -> impl Iterator<Item = io::Result<Extra<'_>>> {
+        self.index.extras.iter().filter_map(|(opcode, place)| self.extra(*opcode, place.clone()).transpose())
+    }
+
+    fn extra(&self, opcode: u8, place: Range<u64>) -> io::Result<Option<Extra<'_>>> {
+        if opcode == op::METADATA {
+            let record = self.file.read(place.start..place.end.min(place.start + MAX_EXTRA_BYTES))?;
+            return Ok(fields::metadata(&record).map(|(name, entries)| Extra::Metadata(name, entries)));
+        }
+        let least = (place.end - place.start).min(file::WINDOW_BYTES) as usize;
+        let parsed = self.file.look(place.start, least, AttachmentRecord::parse)?;
+        let Some((attachment, fields_bytes)) = parsed else { return Ok(None) };
+        let data = place.start + fields_bytes as u64;
+        let Some(end) = data.checked_add(attachment.data_bytes).filter(|&end| end <= place.end) else {
+            return Ok(None);
+        };
+        Ok(Some(Extra::Attachment(attachment, Box::new(self.file.range(data..end)))))
+    }
+
     /// Returns what the checksum of the whole data tells, if the file has one.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A recorder that splits continues in another file. A camera that started late, or was silent during a whole file, is
 //! missing in some of them. This module reads no frameset.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::index::Continuation;
@@ -60,6 +61,13 @@ impl Parts {
 
     pub(crate) fn files(&self) -> &[Recording] {
         &self.files
+    }
+
+    /// Returns the start and end of the recording across all cameras, by `log_time`.
+    pub(crate) fn range(&self) -> Range<u64> {
+        let sections = self.files.iter().flat_map(|part| part.index().sections.iter());
+        let end = sections.map(|section| section.end_time).max();
+        self.files[0].began_nanos()..end.unwrap_or(0)
     }
 
     /// Returns every camera, as described in the first file that has it.

@@ -210,14 +210,14 @@ fn text(text: &[u8]) -> Vec<u8> {
 }
 
 fn header_record() -> Vec<u8> {
-    record(mcap::records::op::HEADER, &[text(b"camrig"), text(b"")].concat())
+    record(op::HEADER, &[text(b"camrig"), text(b"")].concat())
 }
 
 /// A chunk with this content, and a size and checksum that may be wrong.
 fn chunk(content: &[u8], content_bytes: u64, crc32: u32, compression: &[u8]) -> Vec<u8> {
     let fields = [&[0; 16][..], &content_bytes.to_le_bytes(), &crc32.to_le_bytes(), &text(compression)];
     let content = [&fields.concat()[..], &(content.len() as u64).to_le_bytes(), content].concat();
-    record(mcap::records::op::CHUNK, &content)
+    record(op::CHUNK, &content)
 }
 
 fn open_bytes(folder: &TestFolder, parts: &[&[u8]]) -> Result<Recording, ReadError> {
@@ -230,7 +230,7 @@ fn open_bytes(folder: &TestFolder, parts: &[&[u8]]) -> Result<Recording, ReadErr
 fn a_length_in_a_file_allocates_nothing() {
     let folder = TestFolder::new("lengths");
     // A header whose profile has 4,294,967,295 bytes.
-    let found = open_bytes(&folder, &[MAGIC, &record(mcap::records::op::HEADER, &[0xff; 4])]);
+    let found = open_bytes(&folder, &[MAGIC, &record(op::HEADER, &[0xff; 4])]);
     assert!(found.err().unwrap().to_string().ends_with("is an MCAP file but not a camrig recording"));
     // A chunk that says that it has more than any frameset.
     let bomb = chunk(&[0; 100], 1 << 40, 0, b"zstd");
@@ -245,10 +245,10 @@ fn a_schema_is_kept_once() {
     let schema = [&1_u16.to_le_bytes()[..], &text(b"s"), &text(b"e"), &text(&vec![7; 4 << 20])].concat();
     let channel = |id: u16| {
         let fields = [&id.to_le_bytes()[..], &1_u16.to_le_bytes(), &text(b"t"), &text(b""), &text(b"")];
-        record(mcap::records::op::CHANNEL, &fields.concat())
+        record(op::CHANNEL, &fields.concat())
     };
     let channels: Vec<_> = (1..60_000).flat_map(channel).collect();
-    let definitions = [record(mcap::records::op::SCHEMA, &schema), channels].concat();
+    let definitions = [record(op::SCHEMA, &schema), channels].concat();
     let packed = zstd::encode_all(&definitions[..], 1).unwrap();
     let packed = chunk(&packed, definitions.len() as u64, 0, b"zstd");
     let recording = open_bytes(&folder, &[MAGIC, &header_record(), &packed]).unwrap();
@@ -259,7 +259,7 @@ fn a_schema_is_kept_once() {
     // More of them are refused.
     let schemas = (1..8_u16).map(|id| {
         let fields = [&id.to_le_bytes()[..], &text(b"s"), &text(b"e"), &text(&vec![id as u8; 4 << 20])];
-        record(mcap::records::op::SCHEMA, &fields.concat())
+        record(op::SCHEMA, &fields.concat())
     });
     let schemas: Vec<_> = schemas.flatten().collect();
     let packed = zstd::encode_all(&schemas[..], 1).unwrap();

@@ -89,6 +89,13 @@ pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
     info.streams.iter().map(header).collect()
 }
 
+/// Writes one frameset of a camera into a file, which is then still open.
+pub(crate) fn begin(path: &Path, camera: &str) -> Part {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    part.write(&encoded(&source(camera), 0), ORIGIN).unwrap();
+    part
+}
+
 /// Writes the framesets `0..framesets` of each camera, in turn, without the numbers in `missing`.
 pub(crate) fn write(
     path: &Path,

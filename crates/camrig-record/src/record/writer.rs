@@ -18,13 +18,14 @@ pub(super) fn start(
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
 ) -> Result<JoinHandle<()>, ProcessorError> {
-    let mut files = OpenFiles { options, parts: BTreeMap::new(), origin: None };
+    let mut files = OpenFiles { options, parts: BTreeMap::new(), origin: None, published: BTreeMap::new() };
     if files.options.files == Files::Rig {
         files.open("", 1)?;
     }
     let run = move || {
         let mut end = Ok(());
-        while let Some(encoded) = memory.pop() {
+        while let Some(mut encoded) = memory.pop() {
+            files.keep_order(&mut encoded);
             end = files.write(&encoded);
             memory.recycle(encoded);
             if end.is_err() {
@@ -48,6 +49,8 @@ struct OpenFiles {
     parts: BTreeMap<String, Part>,
     /// The `log_time` at which the recording began.
     origin: Option<u64>,
+    /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may begin anew.
+    published: BTreeMap<String, u64>,
 }
 
 impl OpenFiles {
@@ -61,6 +64,14 @@ impl OpenFiles {
         let part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
         self.parts.insert(camera.to_owned(), part);
         Ok(())
+    }
+
+    /// Keeps the `publish_time` of a camera from going back. Readers of ours take the times in the frameset's record.
+    fn keep_order(&mut self, encoded: &mut Encoded) {
+        let Some(messages) = &mut encoded.frameset else { return };
+        let last = self.published.entry(encoded.source.name.clone()).or_default();
+        messages.publish_time = messages.publish_time.max(*last);
+        *last = messages.publish_time;
     }
 
     fn write(&mut self, encoded: &Encoded) -> Result<(), WriteError> {
@@ -127,5 +138,26 @@ mod tests {
         }
         assert_eq!(framesets, [each, each, FRAMESETS - 2 * each]);
         assert!(!folder.path().join("rig-4.mcap").exists());
+    }
+
+    #[test]
+    fn publish_time_does_not_go_back_when_a_camera_is_plugged_in_again() {
+        let folder = TestFolder::new("replugged");
+        let path = folder.path().join("rig.mcap");
+        let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
+        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let writer = start(options, Arc::clone(&memory)).unwrap();
+        let source = source("front");
+        for (sequence, publish_time) in [50, 60, 3, 70].into_iter().enumerate() {
+            let mut encoded = encoded(&source, sequence as u64);
+            encoded.frameset.as_mut().unwrap().publish_time = publish_time;
+            memory.push(encoded);
+        }
+        assert_eq!(memory.close(Duration::from_secs(60)), 0);
+        writer.join().unwrap();
+        let recorded = std::fs::read(&path).unwrap();
+        let messages = mcap::MessageStream::new(&recorded).unwrap().map(Result::unwrap);
+        let framesets = messages.filter(|message| message.channel.topic == "/front/frameset");
+        assert_eq!(framesets.map(|message| message.publish_time).collect::<Vec<_>>(), [50, 60, 60, 70]);
     }
 }

@@ -53,10 +53,10 @@ impl Driver for Replay {
 
     fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
         let recording = Parts::open(&options.file, &|_| {})?;
-        match &options.camera {
-            Some(camera) => Ok(recording.camera(camera).map(drop)?),
-            None => Ok(()),
+        if let Some(camera) = &options.camera {
+            recording.camera(camera)?;
         }
+        options.check_begin(&recording.range())
     }
 
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
@@ -64,6 +64,7 @@ impl Driver for Replay {
         let camera = options.camera.as_deref().unwrap_or(name);
         let mut reader = Reader::open(&options.file, camera)?;
         let (recorded, wanted) = (reader.range(), options.range_nanos());
+        options.check_begin(&recorded)?;
         let begin_nanos = recorded.start.saturating_add(wanted.start);
         let end_nanos = recorded.start.saturating_add(wanted.end);
         reader.rewind(begin_nanos..end_nanos);

@@ -69,6 +69,16 @@ impl ReplayOptions {
         }
     }
 
+    /// Checks that playback begins within the recording, whose `log_time` is in `recorded`.
+    pub(super) fn check_begin(&self, recorded: &std::ops::Range<u64>) -> Result<(), DriverError> {
+        let lasts_nanos = recorded.end.saturating_sub(recorded.start);
+        if self.range_nanos().start <= lasts_nanos {
+            return Ok(());
+        }
+        let (file, from, lasts) = (self.file.display(), self.from_seconds, lasts_nanos as f64 / 1e9);
+        Err(DriverError::new(format!("`from_seconds` is {from}, but `{file}` lasts {lasts:.3} s")))
+    }
+
     /// The part of the recording that is asked for, in nanoseconds after its beginning.
     pub(super) fn range_nanos(&self) -> std::ops::Range<u64> {
         let nanos = |seconds: f64| (seconds * 1e9) as u64;

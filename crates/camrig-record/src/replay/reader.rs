@@ -50,9 +50,7 @@ impl Reader {
 
     /// Returns the start and end of the recording across all cameras, by `log_time`.
     pub(super) fn range(&self) -> Range<u64> {
-        let files = self.parts.files();
-        let ends = files.iter().flat_map(|part| part.index().sections.iter()).map(|section| section.end_time);
-        files[0].began_nanos()..ends.max().unwrap_or(0)
+        self.parts.range()
     }
 
     /// Returns the highest frame rate of any camera of the recording, in frames per second.

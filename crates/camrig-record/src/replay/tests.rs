@@ -71,3 +71,18 @@ fn repetitions_of_several_cameras_begin_together() {
     let expected = (0..rounds as u64).flat_map(round).collect();
     assert_eq!(found, at_speed(expected, 1.0));
 }
+
+#[test]
+fn a_begin_behind_the_end_is_refused_before_anything_starts() {
+    let folder = TestFolder::new("behind");
+    let file = folder.path().join("rig.mcap");
+    write_apart(&file, &CAMERAS, FRAMESETS, APART);
+    let options = |from: f64| -> ReplayOptions {
+        toml::from_str(&format!("file = '{}'\ncamera = 'left'\nfrom_seconds = {from:?}", file.display()))
+            .unwrap()
+    };
+    assert!(Replay::probe(&options(0.1)).is_ok());
+    let error = Replay::probe(&options(0.2)).unwrap_err().to_string();
+    assert_eq!(error, format!("`from_seconds` is 0.2, but `{}` lasts 0.147 s", file.display()));
+    assert_eq!(Replay::open("left", options(0.2)).err().unwrap().to_string(), error);
+}
