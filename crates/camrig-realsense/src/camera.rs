@@ -17,6 +17,7 @@ use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file};
 use crate::motion::Sample;
+use crate::processing::{FilterKind, Processing};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, other_profiles};
 use crate::recording::free_path;
 use crate::request::{FileRequest, Request, SourceRequest};
@@ -53,6 +54,9 @@ pub(crate) struct Camera {
     chosen: Vec<Candidate>,
     /// The settings; `None` for a file.
     settings: Option<Resolved>,
+    processing: Processing,
+    /// The filters that the device recommends, in their order.
+    recommended: Vec<FilterKind>,
     chain: Chain,
     /// The file of a live camera's recording.
     record_to: Option<PathBuf>,
@@ -148,14 +152,20 @@ impl Camera {
         };
         let (settings, record_to) = match &request.source {
             SourceRequest::Live(live) => {
-                let settings = live.settings.resolve(&subject, &model, &device, &sensors, &candidates)?;
+                let settings =
+                    live.settings.resolve(&subject, &model, &device, &sensors, &candidates, &chosen)?;
                 (Some(settings), live.record_to.clone())
             }
             SourceRequest::File(_) => (None, None),
         };
         let streams: Vec<_> = chosen.iter().map(|it| (it.stream, Some(it.format))).collect();
         request.processing.check_streams(&streams)?;
-        let chain = Chain::new(&request.processing)?;
+        let depth = chosen.iter().find(|it| it.stream == Stream::DEPTH);
+        let blocks = depth.map(|it| sensors[it.sensor].recommended_blocks()).unwrap_or_default();
+        let kind = |name: &String| FilterKind::ALL.into_iter().find(|kind| kind.block_name() == *name);
+        let recommended: Vec<_> = blocks.iter().filter_map(kind).collect();
+        let processing = request.processing.clone();
+        let chain = Chain::new(&processing, &recommended)?;
         Ok(Self {
             receiver: None,
             samples: None,
@@ -167,6 +177,8 @@ impl Camera {
             subject,
             chosen,
             settings,
+            processing,
+            recommended,
             chain,
             record_to,
             playback,
@@ -242,6 +254,9 @@ impl Camera {
                 dropped: Arc::clone(&self.dropped),
             });
             started.map_err(|fault| self.subject.refuses(&fault))?;
+        }
+        if let Some(settings) = &self.settings {
+            settings.apply_regions(&self.subject, &self.sensors)?;
         }
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
@@ -341,8 +356,14 @@ impl Camera {
         self.sensors[sensor].options().get(kind).unwrap()
     }
 
+    /// Begins the filters anew: they forget the frames so far.
+    pub(crate) fn begin_filters(&mut self) -> Result<(), DriverError> {
+        self.chain = Chain::new(&self.processing, &self.recommended)?;
+        Ok(())
+    }
+
     /// Processes the frames of an instant with the filters and the alignment. Not all frames may remain.
-    pub(crate) fn process(&self, frames: Frames) -> Result<Frames, DriverError> {
+    pub(crate) fn process(&mut self, frames: Frames) -> Result<Frames, DriverError> {
         self.chain.apply(frames).map_err(|fault| {
             DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))
         })

@@ -20,6 +20,7 @@ use crate::motion::Motion;
 use crate::options::Options;
 use crate::recording;
 use crate::request::{Request, SourceRequest};
+use crate::reset;
 use crate::settings::HardwareSync;
 use crate::streams::is_motion;
 use crate::sys::Pixels;
@@ -95,7 +96,13 @@ impl Driver for RealSense {
     }
 
     fn open(name: &str, options: Options) -> Result<Self, DriverError> {
-        let mut grabber = Grabber::new(Camera::open(&who(name), &Request::new(&options)?)?);
+        let request = Request::new(&options)?;
+        if let SourceRequest::Live(live) = &request.source
+            && live.reset
+        {
+            reset::once(name, &who(name), &live.selection)?;
+        }
+        let mut grabber = Grabber::new(Camera::open(&who(name), &request)?);
         // A slave runs before its master. All cameras of a rig, in all processes, are open before the first one is
         // started.
         if options.sync == Some(HardwareSync::Slave) {
@@ -255,6 +262,7 @@ impl Grabber {
                     return Ok(Grabbed::End);
                 }
                 self.camera.start()?;
+                self.camera.begin_filters()?;
                 self.motion.clear();
                 (self.ended, self.fruitful) = (false, false);
             }

@@ -1,10 +1,7 @@
 //! Processing of a camera's frames: librealsense's own filters, and alignment.
 //!
-//! They run in the order that librealsense recommends: decimation, threshold, then in the disparity domain the spatial
-//! and the temporal filter, hole filling, and alignment last. The result may have another size, lens or viewpoint than
-//! the sensor, and the camera's streams are described accordingly.
-
-use std::collections::BTreeMap;
+//! `processing` has their order; alignment comes after all filters. The result may have another size, lens or viewpoint
+//! than the sensor, and the camera's streams are described accordingly.
 
 use arrayvec::ArrayVec;
 use camrig::DriverError;
@@ -13,52 +10,69 @@ use realsense_sys as rs2;
 
 use crate::convert::header;
 use crate::names::list;
-use crate::processing::{Align, Filters, Processing};
+use crate::processing::{Align, FilterKind, Processing, Step};
 use crate::resolve::value;
+use crate::rotation::Rotation;
 use crate::settings::Setting;
-use crate::sys::{Aligner, Block, BlockKind, Fault, OptionKind, Pixels, RawFrame};
+use crate::sys::{Block, BlockKind, Fault, FrameSetBlock, OptionKind, Pixels, RawFrame};
 
 /// The frames of an instant.
 pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
 
-/// The blocks of the filters and the alignment.
+/// The blocks of the filters and the alignment, with what they remember of earlier frames.
 pub(crate) struct Chain {
-    blocks: Vec<Block>,
+    blocks: Vec<FilterBlock>,
     /// The factor by which each side of depth is reduced.
     magnitude: u32,
-    align: Option<(Align, Aligner)>,
+    align: Option<(Align, FrameSetBlock)>,
+    rotation: Rotation,
+    /// The number of the last frame of depth that came out of the filters.
+    last: Option<u64>,
+}
+
+/// A filter.
+enum FilterBlock {
+    /// It takes a frame.
+    Plain(Block),
+    /// It takes a composed frame.
+    Composed(FrameSetBlock),
 }
 
 impl Chain {
-    /// Creates the blocks; refuses options that a filter does not have, or invalid values. It needs no camera.
-    pub(crate) fn new(processing: &Processing) -> Result<Self, DriverError> {
-        let Filters { decimation, threshold, spatial, temporal, hole_filling } = &processing.filters;
-        let in_disparity = (spatial.is_some() || temporal.is_some()).then(BTreeMap::new);
-        let blocks = [
-            ("decimation", BlockKind::Decimation, decimation),
-            ("threshold", BlockKind::Threshold, threshold),
-            ("disparity", BlockKind::DepthToDisparity, &in_disparity),
-            ("spatial", BlockKind::Spatial, spatial),
-            ("temporal", BlockKind::Temporal, temporal),
-            ("depth", BlockKind::DisparityToDepth, &in_disparity),
-            ("hole_filling", BlockKind::HoleFilling, hole_filling),
-        ];
-        let mut chain = Self { blocks: Vec::new(), magnitude: 1, align: None };
-        for (name, kind, settings) in blocks {
-            let Some(settings) = settings else { continue };
-            let block = Block::new(kind).map_err(|fault| cannot_be_made(name, &fault))?;
-            set(name, &block, settings)?;
-            if kind == BlockKind::Decimation {
-                let magnitude = block.options().get(OptionKind::FILTER_MAGNITUDE);
-                chain.magnitude = magnitude.map_err(|fault| cannot_be_made(name, &fault))? as u32;
-            }
-            chain.blocks.push(block);
+    /// Creates the blocks; refuses options that a filter does not have, or invalid values. `recommended` is the order of
+    /// filters that the device recommends. It needs no camera.
+    pub(crate) fn new(processing: &Processing, recommended: &[FilterKind]) -> Result<Self, DriverError> {
+        let mut chain =
+            Self { blocks: Vec::new(), magnitude: 1, align: None, rotation: Rotation::default(), last: None };
+        for step in processing.filters.steps(recommended) {
+            chain.add(&step)?;
         }
         if let Some(align) = processing.align {
-            let aligner = Aligner::new(align == Align::ColorToDepth);
+            let aligner = FrameSetBlock::align(align == Align::ColorToDepth);
             chain.align = Some((align, aligner.map_err(|fault| cannot_be_made("align", &fault))?));
         }
         Ok(chain)
+    }
+
+    fn add(&mut self, (filter, settings): &Step) -> Result<(), DriverError> {
+        let name = filter.name();
+        if *filter == FilterKind::Rotation {
+            self.rotation = Rotation::of(settings);
+            return Ok(());
+        }
+        let Some(kind) = block_kind(*filter) else {
+            let merge = FrameSetBlock::hdr_merge().map_err(|fault| cannot_be_made(name, &fault))?;
+            self.blocks.push(FilterBlock::Composed(merge));
+            return Ok(());
+        };
+        let block = Block::new(kind).map_err(|fault| cannot_be_made(name, &fault))?;
+        set(name, &block, settings)?;
+        if kind == BlockKind::Decimation {
+            let magnitude = block.options().get(OptionKind::FILTER_MAGNITUDE);
+            self.magnitude *= magnitude.map_err(|fault| cannot_be_made(name, &fault))? as u32;
+        }
+        self.blocks.push(FilterBlock::Plain(block));
+        Ok(())
     }
 
     /// Returns the stream whose viewpoint the others' positions refer to: that of the processed depth.
@@ -76,6 +90,7 @@ impl Chain {
         if self.magnitude > 1 {
             decimate(&mut streams[depth], self.magnitude);
         }
+        self.rotation.tell(streams, depth);
         let Some(color) = find(streams, Stream::COLOR) else { return };
         let (from, to) = match self.align {
             Some((Align::DepthToColor, _)) => (depth, color),
@@ -90,27 +105,22 @@ impl Chain {
     }
 
     /// Processes frames. A frame without its partner cannot be aligned and is dropped, which leaves a gap in its
-    /// numbers.
-    pub(crate) fn apply(&self, frames: Frames) -> Result<Frames, Fault> {
-        if self.blocks.is_empty() && self.align.is_none() {
+    /// numbers. So is a frame for which a filter returns an earlier one again.
+    pub(crate) fn apply(&mut self, frames: Frames) -> Result<Frames, Fault> {
+        if self.blocks.is_empty() && self.align.is_none() && self.rotation.is_none() {
             return Ok(frames);
         }
         let (mut depth, mut color, mut rest) = (None, None, Frames::new());
         for (header, pixels) in frames {
             match header.stream {
-                Stream::DEPTH => depth = Some(pixels.into_raw()),
-                Stream::COLOR if self.align.is_some() => color = Some(pixels.into_raw()),
+                Stream::DEPTH => depth = pixels.into_raw(),
+                Stream::COLOR if self.align.is_some() => color = pixels.into_raw(),
                 _ => rest.push((header, pixels)),
             }
         }
-        if let Some(mut frame) = depth.take() {
-            for block in &self.blocks {
-                frame = block.process(frame)?;
-            }
-            depth = Some(frame);
-        }
-        let done: ArrayVec<RawFrame, 2> = match (&self.align, depth, color) {
-            (Some((_, aligner)), Some(depth), Some(color)) => aligner.process(depth, color)?,
+        let depth = depth.map(|frame| self.filter(frame)).transpose()?.flatten();
+        let done: ArrayVec<RawFrame, MAX_FRAMES> = match (&self.align, depth, color) {
+            (Some((_, aligner)), Some(depth), Some(color)) => aligner.process(depth, Some(color))?,
             (Some((Align::DepthToColor, _)), _, color) => color.into_iter().collect(),
             (_, depth, _) => depth.into_iter().collect(),
         };
@@ -123,11 +133,45 @@ impl Chain {
             let image = frame.into_image()?;
             let header = header(&image, stream)
                 .ok_or_else(|| Fault::new("a filter made a frame of an unknown format"))?;
-            rest.push((header, image.into_pixels()));
+            let frame = (header, image.into_pixels());
+            rest.push(if stream == Stream::DEPTH { self.rotation.apply(frame) } else { frame });
         }
         rest.sort_by_key(|(header, _)| header.stream);
         Ok(rest)
     }
+
+    /// Returns the filtered frame of depth; `None` if a filter returned an earlier one again.
+    fn filter(&mut self, mut frame: RawFrame) -> Result<Option<RawFrame>, Fault> {
+        for block in &self.blocks {
+            frame = match block {
+                FilterBlock::Plain(block) => block.process(frame)?,
+                FilterBlock::Composed(block) => {
+                    let is_depth = |frame: &RawFrame| {
+                        frame.stream().is_some_and(|(kind, _)| kind == rs2::rs2_stream_RS2_STREAM_DEPTH)
+                    };
+                    let depth = block.process(frame, None)?.into_iter().find(is_depth);
+                    depth.ok_or_else(|| Fault::new("a filter returned no frame"))?
+                }
+            };
+        }
+        let last = self.last.replace(frame.number()?);
+        Ok((last != self.last).then_some(frame))
+    }
+}
+
+/// Returns the block of a filter; `None` for those that are no plain block of librealsense.
+fn block_kind(filter: FilterKind) -> Option<BlockKind> {
+    Some(match filter {
+        FilterKind::Decimation => BlockKind::Decimation,
+        FilterKind::SequenceId => BlockKind::SequenceId,
+        FilterKind::Threshold => BlockKind::Threshold,
+        FilterKind::DepthToDisparity => BlockKind::DepthToDisparity,
+        FilterKind::Spatial => BlockKind::Spatial,
+        FilterKind::Temporal => BlockKind::Temporal,
+        FilterKind::HoleFilling => BlockKind::HoleFilling,
+        FilterKind::DisparityToDepth => BlockKind::DisparityToDepth,
+        FilterKind::HdrMerge | FilterKind::Rotation => return None,
+    })
 }
 
 /// Returns whether this driver sets an option of a filter itself: which frames it is applied to, and how many results it
@@ -136,7 +180,11 @@ pub(crate) fn is_internal(kind: OptionKind) -> bool {
     kind.name().starts_with("stream_") || kind.name() == "frames_queue_size"
 }
 
-fn set(filter: &str, block: &Block, settings: &BTreeMap<String, Setting>) -> Result<(), DriverError> {
+fn set(
+    filter: &str,
+    block: &Block,
+    settings: &std::collections::BTreeMap<String, Setting>,
+) -> Result<(), DriverError> {
     let owner = format!("filter `{filter}`");
     let mut kinds = block.options().kinds().map_err(|fault| cannot_be_made(filter, &fault))?;
     // The driver itself selects the streams of a filter, and the number of results in use.
@@ -178,5 +226,33 @@ fn decimate(depth: &mut StreamInfo, magnitude: u32) {
 fn resize(payload: &mut Payload, width: u32, height: u32) {
     if let Payload::Image { format, .. } = *payload {
         *payload = Payload::image(format, width, height);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_have_the_options_of_the_library() {
+        for filter in FilterKind::ALL {
+            let Some(kind) = block_kind(filter) else { continue };
+            let known = filter.options();
+            let block = Block::new(kind).unwrap();
+            assert_eq!(block.name(), filter.block_name());
+            let options = block.options();
+            let kinds = options.kinds().unwrap().into_iter().filter(|kind| !is_internal(*kind));
+            let found = kinds.map(|kind| {
+                let range = options.range(kind).unwrap();
+                let values =
+                    (0..=range.max as u32).filter_map(|value| options.value_name(kind, value as f32));
+                (kind.name(), range.min, range.max, range.step, values.collect::<Vec<_>>())
+            });
+            let known = known.iter().map(|it| {
+                let values = it.values.iter().map(|&value| value.to_owned());
+                (it.name.to_owned(), it.min, it.max, it.step, values.collect::<Vec<_>>())
+            });
+            assert_eq!(found.collect::<Vec<_>>(), known.collect::<Vec<_>>(), "{kind:?}");
+        }
     }
 }

@@ -144,6 +144,16 @@ pub(crate) fn reset(who: &str, selection: &Selection) -> Result<(), DriverError>
     reset_in(&context()?, selection)
 }
 
+/// Returns whether the selected camera is connected.
+pub(crate) fn is_connected(who: &str, selection: &Selection) -> Result<bool, DriverError> {
+    let _turn = Turns::of_this_host().take(who)?;
+    match find(&context()?, selection) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_unavailable() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Like [`reset`], among the devices of `context`.
 pub(crate) fn reset_in(context: &Context, selection: &Selection) -> Result<(), DriverError> {
     let (device, Device { serial, .. }) = find(context, selection)?;

@@ -12,6 +12,7 @@
 //! * `absent`: [`RealSense`] of a build without librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
 //! * `find`, `profiles`: selects the device and its streams
+//! * `reset`: the reset before the first opening
 //! * `resolve`: the settings of a live camera, checked against it
 //! * `subject`: the name of a device in messages
 //! * `recording`: the file of a live camera's recording
@@ -19,7 +20,7 @@
 //! * `convert`: converts frames and lenses of librealsense to camrig's
 //! * `gather`: gathers frames into framesets, without librealsense
 //! * `motion`: selects the samples of motion of each frameset
-//! * `filters`: processes the frames of a frameset
+//! * `filters`: processes the frames of a frameset; `rotation`: turns depth
 //! * `driver`: [`RealSense`], the driver itself
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
@@ -55,7 +56,11 @@ mod profiles;
 #[cfg(feature = "librealsense")]
 mod recording;
 #[cfg(feature = "librealsense")]
+mod reset;
+#[cfg(feature = "librealsense")]
 mod resolve;
+#[cfg(feature = "librealsense")]
+mod rotation;
 #[cfg(feature = "librealsense")]
 mod subject;
 #[cfg(feature = "librealsense")]
@@ -71,6 +76,6 @@ pub use absent::RealSense;
 #[cfg(feature = "librealsense")]
 pub use driver::RealSense;
 pub use options::Options;
-pub use processing::{Align, Filters};
+pub use processing::{Align, FilterChoice, Filters};
 pub use settings::{HardwareSync, Setting};
 pub use streams::{ImageFormat, StreamChoice, StreamChoices};

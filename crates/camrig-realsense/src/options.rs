@@ -7,7 +7,7 @@ use camrig::frame::StreamProfile;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::processing::{Align, Filters};
+use crate::processing::{Align, FilterChoice};
 use crate::settings::{HardwareSync, Setting};
 use crate::streams::{ImageFormat, StreamChoices};
 
@@ -43,20 +43,26 @@ pub struct Options {
     pub accel: Option<u32>,
     /// Rate of the gyroscope.
     pub gyro: Option<u32>,
+    /// Resets a live camera before it is opened for the first time.
+    pub reset: Option<bool>,
     /// Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
     pub allow_usb2: Option<bool>,
     /// Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
     pub set: Option<BTreeMap<String, Setting>>,
     /// Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
     pub set_color: Option<BTreeMap<String, Setting>>,
+    /// The pixels of depth from which auto exposure takes the brightness: left, top, right and bottom.
+    pub exposure_region: Option<[u32; 4]>,
+    /// Like `exposure_region`, of the sensor that gives color.
+    pub exposure_region_color: Option<[u32; 4]>,
     /// A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
     pub preset: Option<PathBuf>,
     /// Role of a live camera in hardware synchronization.
     pub sync: Option<HardwareSync>,
     /// A `.bag` file to which librealsense records a live camera, without filters.
     pub record_to: Option<PathBuf>,
-    /// The depth filters of librealsense.
-    pub filters: Option<Filters>,
+    /// The depth filters of librealsense: a table in the order that the camera recommends, or a list in its own order.
+    pub filters: Option<FilterChoice>,
     /// Aligns depth to color or color to depth.
     pub align: Option<Align>,
     /// Color format of a live camera; `rgb8` by default.

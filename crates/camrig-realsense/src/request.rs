@@ -34,6 +34,8 @@ pub(crate) enum SourceRequest {
 pub(crate) struct LiveRequest {
     pub(crate) selection: Selection,
     pub(crate) allow_usb2: bool,
+    /// Whether it is reset before it is opened for the first time.
+    pub(crate) reset: bool,
     pub(crate) settings: Settings,
     pub(crate) record_to: Option<PathBuf>,
 }
@@ -145,11 +147,14 @@ impl Options {
             of_depth: self.set.clone().unwrap_or_default(),
             of_color: self.set_color.clone().unwrap_or_default(),
             sync: self.sync,
+            region: region("exposure_region", self.exposure_region)?,
+            region_of_color: region("exposure_region_color", self.exposure_region_color)?,
         };
         settings.check()?;
         Ok(LiveRequest {
             selection,
             allow_usb2: self.allow_usb2.unwrap_or(false),
+            reset: self.reset.unwrap_or(false),
             settings,
             record_to: self.record_to.clone(),
         })
@@ -168,9 +173,12 @@ impl Options {
             }
         }
         for (key, is_given) in [
+            ("reset", self.reset.is_some()),
             ("allow_usb2", self.allow_usb2.is_some()),
             ("set", self.set.is_some()),
             ("set_color", self.set_color.is_some()),
+            ("exposure_region", self.exposure_region.is_some()),
+            ("exposure_region_color", self.exposure_region_color.is_some()),
             ("preset", self.preset.is_some()),
             ("sync", self.sync.is_some()),
             ("record_to", self.record_to.is_some()),
@@ -218,6 +226,16 @@ impl Options {
         let file = self.record_to.as_ref().map(|path| format!("file {}", path.display()));
         let master = (self.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
         camera.into_iter().chain(file).chain(master).collect()
+    }
+}
+
+/// Checks a region of auto exposure.
+fn region(key: &str, region: Option<[u32; 4]>) -> Result<Option<[u32; 4]>, DriverError> {
+    match region {
+        Some([left, top, right, bottom]) if left >= right || top >= bottom => Err(DriverError::new(format!(
+            "`{key}` is empty: it is left, top, right and bottom, and [{left}, {top}, {right}, {bottom}] has no pixels"
+        ))),
+        region => Ok(region),
     }
 }
 
@@ -295,6 +313,7 @@ mod tests {
                 source: SourceRequest::Live(LiveRequest {
                     selection: Selection::Serial("1".into()),
                     allow_usb2: false,
+                    reset: false,
                     settings: Settings::default(),
                     record_to: None,
                 }),
@@ -317,6 +336,28 @@ mod tests {
                 processing: Processing::default(),
             }),
         );
+    }
+
+    #[test]
+    fn options_of_another_source_or_stream_are_refused() {
+        for (options, message) in [
+            ("file = 'a.bag'\nreset = true", "`reset` is for a live camera, not for a `file`"),
+            (
+                "any = true\ndepth = '640x480@30'\nexposure_region = [9, 0, 9, 5]",
+                "`exposure_region` is empty: it is left, top, right and bottom, and [9, 0, 9, 5] has no pixels",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\nalign = 'depth-to-color'\n\
+                 filters.rotation = {}",
+                "`align` and the filter `rotation` exclude each other: only depth is rotated",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\ninfrared_format = 'y16'",
+                "`infrared_format` needs `infrared_1` or `infrared_2`",
+            ),
+        ] {
+            assert_eq!(request(options), Err(message.to_owned()), "{options}");
+        }
     }
 
     #[test]
@@ -359,10 +400,6 @@ mod tests {
             (
                 "file = 'a.bag'\ncolor_format = 'rgb8'",
                 "`color_format` is for a live camera: a `file` has the format that was recorded",
-            ),
-            (
-                "any = true\ndepth = '640x480@30'\ninfrared_format = 'y16'",
-                "`infrared_format` needs `infrared_1` or `infrared_2`",
             ),
             (
                 "any = true\ndepth = '640x480@30'\nset = { exposur = 1 }",

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use camrig::DriverError;
 use camrig::frame::Stream;
@@ -24,6 +25,10 @@ const PRESET_BYTES_MAX: u64 = 1 << 20;
 /// The mark that some editors write in front of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// Number of attempts to set a region of auto exposure after the start of a sensor, and the pause between two.
+const REGION_ATTEMPTS: u32 = 10;
+const REGION_PAUSE: Duration = Duration::from_millis(50);
+
 /// Maximum number of named values that are read.
 const NAMED_VALUES_MAX: usize = 64;
 
@@ -36,6 +41,7 @@ impl Settings {
         device: &OpenDevice,
         sensors: &[OpenSensor],
         candidates: &[Candidate],
+        chosen: &[Candidate],
     ) -> Result<Resolved, DriverError> {
         let preset = self.preset.as_deref().map(read_preset).transpose()?;
         if preset.is_some() && !device.takes_presets() {
@@ -72,8 +78,47 @@ impl Settings {
         // manual exposure disables the automatic one.
         assignments
             .sort_by_key(|it| (it.kind != OptionKind::VISUAL_PRESET, it.name.starts_with("enable_auto_")));
-        Ok(Resolved { preset, assignments })
+        let mut regions = Vec::new();
+        for (key, sensor, region) in [
+            ("exposure_region", Some(depth), self.region),
+            ("exposure_region_color", color, self.region_of_color),
+        ] {
+            let Some(region) = region else { continue };
+            let sensor = sensor.filter(|&sensor| sensors[sensor].has_exposure_region());
+            let Some(sensor) = sensor else {
+                return Err(DriverError::new(format!(
+                    "`{key}`: {camera} ({model}) has no region of auto exposure there"
+                )));
+            };
+            if regions.iter().any(|&(own, _)| own == sensor) {
+                return Err(DriverError::new(format!(
+                    "`{key}`: color of {camera} ({model}) comes from the depth sensor, which has `exposure_region`"
+                )));
+            }
+            check_region(key, region, chosen.iter().filter(|it| it.sensor == sensor))?;
+            regions.push((sensor, region));
+        }
+        Ok(Resolved { preset, assignments, regions })
     }
+}
+
+/// Checks that a region of auto exposure lies within the images of its sensor.
+fn check_region<'a>(
+    key: &str,
+    region: [u32; 4],
+    streams: impl Iterator<Item = &'a Candidate>,
+) -> Result<(), DriverError> {
+    let [_, _, right, bottom] = region;
+    for Candidate { stream, profile, .. } in streams {
+        if right >= profile.width() || bottom >= profile.height() {
+            return Err(DriverError::new(format!(
+                "`{key}`: {region:?} reaches beyond the {stream} image {profile}: right and bottom are at most {} and {}",
+                profile.width() - 1,
+                profile.height() - 1,
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The resolved settings of each sensor.
@@ -82,6 +127,8 @@ pub(crate) struct Resolved {
     /// Its path and text.
     preset: Option<(PathBuf, String)>,
     assignments: Vec<Assignment>,
+    /// Sensors with their regions of auto exposure.
+    regions: Vec<(usize, [u32; 4])>,
 }
 
 #[derive(Debug)]
@@ -109,6 +156,25 @@ impl Resolved {
             sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
                 DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
             })?;
+        }
+        Ok(())
+    }
+}
+
+impl Resolved {
+    /// Sets the regions of auto exposure, which a camera accepts only while it streams, and not at once.
+    pub(crate) fn apply_regions(&self, camera: &Subject, sensors: &[OpenSensor]) -> Result<(), DriverError> {
+        for &(sensor, region) in &self.regions {
+            let mut attempts = 0;
+            while let Err(fault) = sensors[sensor].set_exposure_region(region) {
+                attempts += 1;
+                if attempts == REGION_ATTEMPTS {
+                    let message =
+                        format!("auto exposure of {camera} cannot be limited to {region:?}: {fault}");
+                    return Err(DriverError::new(message));
+                }
+                std::thread::sleep(REGION_PAUSE);
+            }
         }
         Ok(())
     }
@@ -213,6 +279,7 @@ fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
 mod tests {
     use super::*;
     use crate::tests::Scratch;
+    use camrig::frame::PixelFormat;
 
     #[test]
     fn a_preset_may_have_a_byte_order_mark_and_comments() {
@@ -228,5 +295,26 @@ mod tests {
         assert_eq!(json, serde_json::json!({ "url": "http://a#b", "b": "2" }));
         let slash = read("{ \"a\": / }").unwrap_err();
         assert!(slash.ends_with("has a `/` that begins no comment"), "{slash}");
+    }
+
+    #[test]
+    fn a_region_lies_within_the_images_of_its_sensor() {
+        let depth = Candidate {
+            stream: Stream::DEPTH,
+            key: (1, 0),
+            format: PixelFormat::Z16.into(),
+            profile: "640x480@30".parse().unwrap(),
+            sensor: 0,
+            index: 0,
+        };
+        let check =
+            |region| check_region("exposure_region", region, [depth].iter()).map_err(|it| it.to_string());
+        assert_eq!(check([0, 0, 639, 479]), Ok(()));
+        assert_eq!(
+            check([0, 0, 640, 479]),
+            Err("`exposure_region`: [0, 0, 640, 479] reaches beyond the depth image 640x480@30: right and bottom are \
+                 at most 639 and 479"
+                .to_owned()),
+        );
     }
 }

@@ -82,6 +82,10 @@ pub(crate) struct Settings {
     /// For the color sensor.
     pub(crate) of_color: BTreeMap<String, Setting>,
     pub(crate) sync: Option<HardwareSync>,
+    /// The region of auto exposure of the depth sensor: left, top, right and bottom.
+    pub(crate) region: Option<[u32; 4]>,
+    /// The region of auto exposure of the color sensor.
+    pub(crate) region_of_color: Option<[u32; 4]>,
 }
 
 impl Settings {

@@ -30,31 +30,34 @@ fn list_shows_every_option() {
 
 const LIST: &str = r#"
 driver realsense
-  serial           string                                                                 -  The serial number of a live camera.
-  port             string                                                                 -  The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
-  name             string                                                                 -  The name of a live camera, such as `Intel RealSense D435`, or its last word.
-  any              bool                                                                   -  Selects the only connected live camera.
-  file             string                                                                 -  A `.bag` file recorded by librealsense.
-  depth            string                                                                 -  The depth stream, such as `640x480@30`.
-  color            string                                                                 -  The color stream.
-  infrared_1       string                                                                 -  The left infrared stream.
-  infrared_2       string                                                                 -  The right infrared stream.
-  confidence       string                                                                 -  The confidence of each depth pixel, if the camera has that stream.
-  streams          table                                                                  -  Further streams by name: a second one of a kind, such as `color-2`, or those of a kind without an option of its own, such as `fisheye-1`.
-  accel            integer                                                                -  Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
-  gyro             integer                                                                -  Rate of the gyroscope.
-  allow_usb2       bool                                                                   -  Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
-  set              table                                                                  -  Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
-  set_color        table                                                                  -  Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
-  preset           string                                                                 -  A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
-  sync             master|slave                                                           -  Role of a live camera in hardware synchronization.
-  record_to        string                                                                 -  A `.bag` file to which librealsense records a live camera, without filters.
-  filters          table                                                                  -  The depth filters of librealsense.
-  align            depth-to-color|color-to-depth                                          -  Aligns depth to color or color to depth.
-  color_format     rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Color format of a live camera; `rgb8` by default.
-  infrared_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Format of both infrared streams of a live camera; `y8` by default.
-  real_time        bool                                                                   -  Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are read, without losses.
-  repeat           bool                                                                   -  Restarts a file at its end; by default it does not.
+  serial                 string                                                                 -  The serial number of a live camera.
+  port                   string                                                                 -  The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
+  name                   string                                                                 -  The name of a live camera, such as `Intel RealSense D435`, or its last word.
+  any                    bool                                                                   -  Selects the only connected live camera.
+  file                   string                                                                 -  A `.bag` file recorded by librealsense.
+  depth                  string                                                                 -  The depth stream, such as `640x480@30`.
+  color                  string                                                                 -  The color stream.
+  infrared_1             string                                                                 -  The left infrared stream.
+  infrared_2             string                                                                 -  The right infrared stream.
+  confidence             string                                                                 -  The confidence of each depth pixel, if the camera has that stream.
+  streams                table                                                                  -  Further streams by name: a second one of a kind, such as `color-2`, or those of a kind without an option of its own, such as `fisheye-1`.
+  accel                  integer                                                                -  Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
+  gyro                   integer                                                                -  Rate of the gyroscope.
+  reset                  bool                                                                   -  Resets a live camera before it is opened for the first time.
+  allow_usb2             bool                                                                   -  Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
+  set                    table                                                                  -  Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
+  set_color              table                                                                  -  Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
+  exposure_region        list of integer                                                        -  The pixels of depth from which auto exposure takes the brightness: left, top, right and bottom.
+  exposure_region_color  list of integer                                                        -  Like `exposure_region`, of the sensor that gives color.
+  preset                 string                                                                 -  A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
+  sync                   master|slave                                                           -  Role of a live camera in hardware synchronization.
+  record_to              string                                                                 -  A `.bag` file to which librealsense records a live camera, without filters.
+  filters                table|list of table                                                    -  The depth filters of librealsense: a table in the order that the camera recommends, or a list in its own order.
+  align                  depth-to-color|color-to-depth                                          -  Aligns depth to color or color to depth.
+  color_format           rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Color format of a live camera; `rgb8` by default.
+  infrared_format        rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Format of both infrared streams of a live camera; `y8` by default.
+  real_time              bool                                                                   -  Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are read, without losses.
+  repeat                 bool                                                                   -  Restarts a file at its end; by default it does not.
 
 driver replay
   file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.

@@ -169,6 +169,15 @@ impl SoftwareCamera {
         self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
     }
 
+    /// Sets a metadata value of the depth sensor's following frames.
+    #[allow(dead_code, reason = "only the tests have metadata")]
+    pub(crate) fn set_metadata(&self, key: rs2::rs2_frame_metadata_value, value: i64) {
+        // SAFETY: the sensor is alive.
+        checked(|error| unsafe {
+            rs2_software_sensor_set_metadata(self.depth.sensor.as_ptr(), key, value, error);
+        });
+    }
+
     /// Sends frame `number` of the extra stream at `index`.
     #[allow(dead_code, reason = "only the tests have extra streams")]
     pub(crate) fn see_extra(&self, index: usize, number: u32) {

@@ -1,20 +1,22 @@
 //! librealsense's processing blocks: each turns one frame into another, on the calling thread.
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use arrayvec::ArrayVec;
+use camrig::frame::MAX_FRAMES;
 use realsense_sys as rs2;
 
 use super::frame::RawFrame;
-use super::option::OptionsView;
+use super::option::{OptionsView, constant};
 use super::{Fault, call, create};
 
 /// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockKind {
     Decimation,
+    SequenceId,
     Threshold,
     DepthToDisparity,
     Spatial,
@@ -35,6 +37,7 @@ impl Block {
         let block = create(|error| unsafe {
             match kind {
                 BlockKind::Decimation => rs2::rs2_create_decimation_filter_block(error),
+                BlockKind::SequenceId => rs2::rs2_create_sequence_id_filter(error),
                 BlockKind::Threshold => rs2::rs2_create_threshold(error),
                 BlockKind::DepthToDisparity => rs2::rs2_create_disparity_transform_block(1, error),
                 BlockKind::Spatial => rs2::rs2_create_spatial_filter_block(error),
@@ -66,6 +69,13 @@ impl Block {
         unsafe { OptionsView::new(self.block.as_ptr().cast_const().cast()) }
     }
 
+    /// Returns librealsense's name of it.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> String {
+        // SAFETY: the block is alive.
+        unsafe { name_of(self.block) }.unwrap_or_default()
+    }
+
     /// Processes a frame.
     pub(crate) fn process(&self, frame: RawFrame) -> Result<RawFrame, Fault> {
         let frame = frame.into_pointer();
@@ -90,29 +100,50 @@ impl Drop for Block {
     }
 }
 
-/// Reprojects one of two frames of an instant to the viewpoint of the other.
-pub(crate) struct Aligner {
-    /// Combines both frames into one composite frame, which librealsense can align.
+/// Returns librealsense's name of a block.
+///
+/// # Safety
+/// The block is alive.
+pub(super) unsafe fn name_of(block: NonNull<rs2::rs2_processing_block>) -> Option<String> {
+    let info = rs2::rs2_camera_info_RS2_CAMERA_INFO_NAME;
+    // SAFETY: the caller's.
+    let name = call(|error| unsafe { rs2::rs2_get_processing_block_info(block.as_ptr(), info, error) });
+    name.ok().and_then(constant)
+}
+
+/// A block that takes the frames of an instant as one composed frame.
+pub(crate) struct FrameSetBlock {
+    /// Combines one or two frames into one composite frame.
     compose: Block,
     /// The second frame, while `compose` is called with the first.
     second: NonNull<Cell<Option<RawFrame>>>,
-    align: Block,
+    block: Block,
 }
 
-impl Aligner {
-    /// Creates an aligner to depth or to color.
-    pub(crate) fn new(to_depth: bool) -> Result<Self, Fault> {
+impl FrameSetBlock {
+    /// Creates a block that reprojects one of two frames to the viewpoint of the other: to depth or to color.
+    pub(crate) fn align(to_depth: bool) -> Result<Self, Fault> {
         let stream =
             if to_depth { rs2::rs2_stream_RS2_STREAM_DEPTH } else { rs2::rs2_stream_RS2_STREAM_COLOR };
         // SAFETY: no precondition.
-        let align = Block::of(create(|error| unsafe { rs2::rs2_create_align(stream, error) })?)?;
+        Self::new(Block::of(create(|error| unsafe { rs2::rs2_create_align(stream, error) })?)?)
+    }
+
+    /// Creates a block that merges depth of two exposures.
+    pub(crate) fn hdr_merge() -> Result<Self, Fault> {
+        // SAFETY: no precondition.
+        let block = create(|error| unsafe { rs2::rs2_create_hdr_merge_processing_block(error) })?;
+        Self::new(Block::of(block)?)
+    }
+
+    fn new(block: Block) -> Result<Self, Fault> {
         let second = NonNull::from(Box::leak(Box::new(Cell::new(None))));
         // SAFETY: the callback gets `second`, which `drop` frees after the block.
         let compose = create(|error| unsafe {
             rs2::rs2_create_processing_block_fptr(Some(compose), second.as_ptr().cast(), error)
         });
         match compose.and_then(Block::of) {
-            Ok(compose) => Ok(Self { compose, second, align }),
+            Ok(compose) => Ok(Self { compose, second, block }),
             Err(fault) => {
                 // SAFETY: made above by `Box::leak`, and no block is left that refers to it.
                 drop(unsafe { Box::from_raw(second.as_ptr()) });
@@ -121,18 +152,29 @@ impl Aligner {
         }
     }
 
-    /// Returns both frames, one of them reprojected to the other's viewpoint.
-    pub(crate) fn process(&self, first: RawFrame, second: RawFrame) -> Result<ArrayVec<RawFrame, 2>, Fault> {
+    /// Processes one or two frames, and returns the frames of the result.
+    pub(crate) fn process(
+        &self,
+        first: RawFrame,
+        second: Option<RawFrame>,
+    ) -> Result<ArrayVec<RawFrame, MAX_FRAMES>, Fault> {
         // SAFETY: it lives as long as `self`, and only this thread uses it: blocks call on the calling thread.
-        unsafe { self.second.as_ref() }.set(Some(second));
-        let both = self.align.process(self.compose.process(first)?)?;
-        let both = both.pointer();
-        // SAFETY: the frame is alive; of one that is not composed the call fails.
-        let count = call(|error| unsafe { rs2::rs2_embedded_frames_count(both.as_ptr(), error) })?;
-        (0..count.min(2))
+        unsafe { self.second.as_ref() }.set(second);
+        let result = self.block.process(self.compose.process(first)?)?;
+        let composed = rs2::rs2_extension_RS2_EXTENSION_COMPOSITE_FRAME;
+        let frame = result.pointer();
+        // SAFETY: the frame is alive.
+        let is_composed =
+            call(|error| unsafe { rs2::rs2_is_frame_extendable_to(frame.as_ptr(), composed, error) })?;
+        if is_composed == 0 {
+            return Ok(std::iter::once(result).collect());
+        }
+        // SAFETY: the frame is alive, and composed.
+        let count = call(|error| unsafe { rs2::rs2_embedded_frames_count(frame.as_ptr(), error) })?;
+        (0..count.min(MAX_FRAMES as i32))
             .map(|index| {
                 // SAFETY: the frame is alive and has `count` frames; the reference to one is ours.
-                let frame = create(|error| unsafe { rs2::rs2_extract_frame(both.as_ptr(), index, error) })?;
+                let frame = create(|error| unsafe { rs2::rs2_extract_frame(frame.as_ptr(), index, error) })?;
                 // SAFETY: as above.
                 Ok(unsafe { RawFrame::keep(frame) })
             })
@@ -140,24 +182,26 @@ impl Aligner {
     }
 }
 
-impl Drop for Aligner {
+impl Drop for FrameSetBlock {
     fn drop(&mut self) {
         // SAFETY: made by `Box::leak`, freed once. `compose` is only called from `process`, so it is not used.
         drop(unsafe { Box::from_raw(self.second.as_ptr()) });
     }
 }
 
-/// Called by the block that composes, within `Aligner::process`; it hands `first` over.
+/// Called by the block that composes, within `FrameSetBlock::process`; it hands `first` over.
 unsafe extern "C" fn compose(first: *mut rs2::rs2_frame, source: *mut rs2::rs2_source, user: *mut c_void) {
     // SAFETY: the reference is ours.
     let Some(first) = NonNull::new(first).map(|first| unsafe { RawFrame::keep(first) }) else { return };
-    // SAFETY: `Aligner::new` passed a cell that outlives every call of `process`.
+    // SAFETY: `FrameSetBlock::new` passed a cell that outlives every call of `process`.
     let second = unsafe { user.cast::<Cell<Option<RawFrame>>>().as_ref() }.and_then(Cell::take);
-    let Some(second) = second else { return };
-    let mut frames = [first, second].map(|frame| frame.into_pointer().as_ptr());
-    // SAFETY: `source` is the block's, alive in its callback; both references are handed over.
-    let both =
-        create(|error| unsafe { rs2::rs2_allocate_composite_frame(source, frames.as_mut_ptr(), 2, error) });
+    let frames = [Some(first), second].into_iter().flatten();
+    let mut frames: ArrayVec<_, 2> = frames.map(|frame| frame.into_pointer().as_ptr()).collect();
+    let count = frames.len() as c_int;
+    // SAFETY: `source` is the block's, alive in its callback; the references are handed over.
+    let both = create(|error| unsafe {
+        rs2::rs2_allocate_composite_frame(source, frames.as_mut_ptr(), count, error)
+    });
     if let Ok(both) = both {
         // SAFETY: as above. Whoever waits for the result sees that there is none if this fails.
         let _ = call(|error| unsafe { rs2::rs2_synthetic_frame_ready(source, both.as_ptr(), error) });

@@ -119,6 +119,12 @@ impl RawFrame {
         Some(data.key())
     }
 
+    /// Returns its number.
+    pub(crate) fn number(&self) -> Result<u64, Fault> {
+        // SAFETY: the frame is alive.
+        call(|error| unsafe { rs2::rs2_get_frame_number(self.0.as_ptr(), error) })
+    }
+
     /// Returns the sample of a frame of motion.
     pub(crate) fn measured(&self) -> Result<Measured, Fault> {
         let frame = self.0.as_ptr();
@@ -224,34 +230,50 @@ impl Image {
 
     /// Converts it to its pixels, which may be read from any thread.
     pub(crate) fn into_pixels(self) -> Pixels {
-        Pixels(self)
+        Pixels::Held(self)
     }
 }
 
-/// The pixels of a held frame.
-pub(crate) struct Pixels(Image);
+/// The pixels of a frame.
+pub(crate) enum Pixels {
+    /// Those of a frame of librealsense, which is held.
+    Held(Image),
+    /// Pixels that this driver has computed.
+    Own(Vec<u8>),
+}
 
 // SAFETY: all that can be done with `&Pixels` is to read bytes that nobody writes: librealsense has filled
 // the frame before it handed it over, and reuses its memory only after the last reference is released, which
 // is ours. Dropping it releases the frame, which any thread may do (`ImageFrame` is `Send`).
 unsafe impl Sync for Pixels {}
 
+impl From<Vec<u8>> for Pixels {
+    fn from(pixels: Vec<u8>) -> Self {
+        Self::Own(pixels)
+    }
+}
+
 impl Pixels {
-    /// Returns the frame, for further processing.
-    pub(crate) fn into_raw(self) -> RawFrame {
+    /// Returns the frame, for further processing; `None` if it is not one of librealsense.
+    pub(crate) fn into_raw(self) -> Option<RawFrame> {
+        let Self::Held(held) = self else { return None };
         // SAFETY: the image gives its reference away, and no longer releases it.
-        RawFrame(unsafe { self.0.image.get_owned_raw() })
+        Some(RawFrame(unsafe { held.image.get_owned_raw() }))
     }
 
     /// Returns the intrinsics of the frame's profile.
     #[cfg(test)]
     pub(crate) fn intrinsics(&self) -> rs2::rs2_intrinsics {
-        self.0.image.stream_profile().intrinsics().unwrap().0
+        let Self::Held(held) = self else { panic!("pixels of this driver have no profile") };
+        held.image.stream_profile().intrinsics().unwrap().0
     }
 
     /// Returns the rows from the top, with their padding.
     pub(crate) fn bytes(&self) -> &[u8] {
-        let Image { image, size_bytes } = &self.0;
+        let Image { image, size_bytes } = match self {
+            Self::Held(held) => held,
+            Self::Own(pixels) => return pixels,
+        };
         // SAFETY: the frame is held, so that its memory is alive and unchanged as long as `self`; it has
         // `size_bytes`, as `into_image` checked.
         unsafe {

@@ -22,7 +22,7 @@ use realsense_sys as rs2;
 
 #[cfg(test)]
 use crate::tests::software::Plugged;
-pub(crate) use block::{Aligner, Block, BlockKind};
+pub(crate) use block::{Block, BlockKind, FrameSetBlock};
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, DroppedFrames, Image, Measured, Pixels, RawFrame, Sink};
 pub(crate) use option::{OptionKind, OptionRange, OptionsView};

@@ -8,6 +8,7 @@ use realsense_rust::sensor::Sensor;
 use realsense_rust::stream_profile::StreamProfile;
 use realsense_sys as rs2;
 
+use super::block::name_of;
 use super::frame::{Sink, on_frame};
 use super::option::{OptionsView, constant};
 use super::profile::{ProfileData, described};
@@ -71,6 +72,52 @@ impl OpenSensor {
     pub(crate) fn with_view<T>(&self, look: impl FnOnce(&Sensor) -> T) -> T {
         // A `Sensor` made from a pointer does not own it, so it can be dropped.
         look(&Sensor::from(self.pointer))
+    }
+
+    /// Returns librealsense's names of the filters that the sensor recommends, in their order; empty if it recommends none.
+    pub(crate) fn recommended_blocks(&self) -> Vec<String> {
+        struct List(NonNull<rs2::rs2_processing_block_list>);
+        impl Drop for List {
+            fn drop(&mut self) {
+                // SAFETY: the list is this guard's own, and deleted once.
+                unsafe { rs2::rs2_delete_recommended_processing_blocks(self.0.as_ptr()) }
+            }
+        }
+
+        // SAFETY: the sensor is alive.
+        let list = create(|error| unsafe {
+            rs2::rs2_get_recommended_processing_blocks(self.pointer.as_ptr(), error)
+        });
+        let Ok(owner) = list.map(List) else { return Vec::new() };
+        let list = owner.0.as_ptr();
+        // SAFETY: the list is alive.
+        let count = call(|error| unsafe { rs2::rs2_get_recommended_processing_blocks_count(list, error) });
+        let name = |index| {
+            // SAFETY: the list is alive and has `count` entries; the block is ours and deleted once.
+            unsafe {
+                let block = create(|error| rs2::rs2_get_processing_block(list, index, error)).ok()?;
+                let name = name_of(block);
+                rs2::rs2_delete_processing_block(block.as_ptr());
+                name
+            }
+        };
+        (0..count.unwrap_or(0)).filter_map(name).collect()
+    }
+
+    /// Returns whether auto exposure can be limited to a region.
+    pub(crate) fn has_exposure_region(&self) -> bool {
+        let (sensor, roi) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_ROI);
+        // SAFETY: the sensor is alive.
+        call(|error| unsafe { rs2::rs2_is_sensor_extendable_to(sensor, roi, error) }).is_ok_and(|is| is != 0)
+    }
+
+    /// Limits auto exposure to a region: left, top, right and bottom, in pixels.
+    pub(crate) fn set_exposure_region(&self, region: [u32; 4]) -> Result<(), Fault> {
+        let [left, top, right, bottom] = region.map(|side| side as c_int);
+        // SAFETY: the sensor is alive.
+        call(|error| unsafe {
+            rs2::rs2_set_region_of_interest(self.pointer.as_ptr(), left, top, right, bottom, error);
+        })
     }
 
     /// Opens the sensor with the profiles at `indices`.

@@ -1,13 +1,16 @@
 //! Tests of filters and alignment: their output, and its declaration.
 
+use std::time::Duration;
+
 use camrig::frame::{CameraInfo, FrameHeader, Stream};
 use camrig::{HeldFrames, LostReason};
 use realsense_sys as rs2;
 
 use super::software::{Scene, SoftwareCamera, SoftwareOption};
-use super::{SCENE, open_among, options, wait};
+use super::{SCENE, file, open_among, options, record, start, wait};
 use crate::convert::pinhole;
 use crate::driver::{Grabbed, Grabber, Held};
+use crate::options::Options;
 
 /// With the baseline that disparity requires.
 const STEREO: Scene = Scene {
@@ -120,6 +123,76 @@ fn smoothing_leaves_a_wall_where_it_is() {
         first(scene, "filters = { spatial = {}, temporal = { filter_smooth_alpha = 0.5 } }");
     assert_told(&info, &headers, &held);
     assert!(depth(&held).iter().all(|units| units.abs_diff(3000) <= 1));
+}
+
+#[test]
+fn rotated_depth_is_told() {
+    for (degrees, size) in [(90, (48, 64)), (-90, (48, 64)), (180, (64, 48))] {
+        let (info, headers, held) = first(SCENE, &format!("filters.rotation = {{ rotation = {degrees} }}"));
+        let told = info.stream(Stream::DEPTH).unwrap();
+        assert_eq!((told.payload, told.payload.size()), (headers[1].payload, Some(size)));
+        assert_eq!(held.pixels(1).len() as u64, headers[1].size_bytes());
+        let mut rotated = depth(&held);
+        if degrees == 180 {
+            rotated.reverse();
+            assert_eq!(rotated, units(&SCENE.depth_pixels(0)));
+        }
+        assert_ne!(info.stream(Stream::COLOR).unwrap().to_depth, Some(camrig::frame::Extrinsics::IDENTITY));
+    }
+}
+
+fn units(pixels: &[u8]) -> Vec<u16> {
+    pixels.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+/// The second play begins as the first did: a temporal filter has forgotten the end of the first.
+#[test]
+fn a_repeated_file_begins_its_filters_anew() {
+    let bag = record("anew.bag", 4);
+    let filters = "[{ temporal = { filter_smooth_alpha = 0.1, filter_smooth_delta = 100 } }]";
+    let options = options(&format!("repeat = true\nfilters = {filters}"));
+    let mut grabber = start(&Options { repeat: Some(true), filters: options.filters, ..file(&bag.0) });
+    let mut plays: Vec<Vec<Vec<u16>>> = vec![Vec::new(); 2];
+    for index in 0..8 {
+        let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{index}") };
+        assert_eq!(headers[1].number, index % 4);
+        plays[index as usize / 4].push(depth(&held));
+    }
+    assert!(plays[0] == plays[1], "the second play differs");
+    assert_ne!(plays[0][3], units(&SCENE.depth_pixels(3)), "the filter smooths");
+}
+
+/// Returns the numbers and the first pixel of depth for frames 0 to 5 of two exposures, in turn.
+fn exposures(filters: &str) -> Vec<(u64, u16)> {
+    let options = options(&format!("any = true\ndepth = '64x48@60'\nfilters = {filters}"));
+    let camera = SoftwareCamera::new(SCENE);
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    let mut came = Vec::new();
+    for number in 0..6 {
+        camera.set_metadata(rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_SEQUENCE_SIZE, 2);
+        camera
+            .set_metadata(rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_SEQUENCE_ID, (number % 2).into());
+        camera.see_depth(number);
+        while let Ok(Grabbed::FrameSet { headers, held, .. }) = grabber.next(Duration::from_millis(50)) {
+            let first = u16::from_le_bytes([held.pixels(0)[0], held.pixels(0)[1]]);
+            came.push((headers[0].number, first));
+        }
+    }
+    came
+}
+
+#[test]
+fn frames_of_one_exposure_remain() {
+    let first = |number: u64| 1000 + 17 * number as u16;
+    let came = exposures("{ sequence_id = { sequence_id = 2 } }");
+    assert_eq!(came, [0, 1, 3, 5].map(|number| (number, first(number))));
+}
+
+#[test]
+fn frames_of_two_exposures_are_merged() {
+    let numbers: Vec<_> = exposures("{ hdr_merge = {} }").into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, [0, 2, 4]);
 }
 
 #[test]

@@ -202,3 +202,16 @@ fn a_preset_is_read_before_anything_is_set() {
     // Software cameras accept none.
     assert_eq!(preset(), "camera `000000000043` (Intel RealSense D435) takes no preset");
 }
+
+#[test]
+fn a_region_of_auto_exposure_needs_a_sensor_that_has_it() {
+    let refused = |toml: &str| refusal(&options(&format!("{ANY}{toml}")), &[D435]).to_string();
+    assert_eq!(
+        refused("exposure_region = [0, 0, 9, 9]"),
+        "`exposure_region`: camera `000000000043` (Intel RealSense D435) has no region of auto exposure there",
+    );
+    assert_eq!(
+        refused("exposure_region_color = [0, 0, 9, 9]"),
+        "`exposure_region_color`: camera `000000000043` (Intel RealSense D435) has no region of auto exposure there",
+    );
+}

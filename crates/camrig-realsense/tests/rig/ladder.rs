@@ -54,6 +54,11 @@ impl Director {
     fn set(&self, act: Act) {
         act.set(&self.0);
     }
+
+    /// Returns whether somebody has set this behaviour.
+    fn has_set(&self, act: Act) -> bool {
+        act.is_set(&self.0)
+    }
 }
 
 impl Drop for Director {
@@ -157,6 +162,26 @@ fn reset_helps(placement: Placement) {
     end(rig, &said, 2, &[NOTHING, NOTHING, ABSENT]);
 }
 
+/// A camera with `reset` is reset before it is opened, once; its restart does not reset it again.
+fn reset_at_the_start(placement: Placement) {
+    let director = Director::new(&format!("start-{}", placement.name()));
+    let rig = RIG.replace("serial = '000000000042',", "serial = '000000000042', reset = true,");
+    let plan = Plan::new(&rig, placement).environment(FILE, director.0.to_str().unwrap());
+    let mut rig = plan.environment(TAKES_RESETS, "1").start();
+    // The reset detaches the camera.
+    rig.wait_for("the reset", |_| director.has_set(Act::Unplugged).then_some(()));
+    director.set(Act::Streams);
+    wait_for_more(&mut rig);
+
+    let waits = fails(UNPLUGGED, "it waits for its device");
+    director.set(Act::Unplugged);
+    rig.wait_for_stderr(&waits);
+    director.set(Act::Streams);
+    rig.wait_for_stderr(AGAIN);
+    wait_for_more(&mut rig);
+    end(rig, &[&waits, AGAIN], 1, &[UNPLUGGED]);
+}
+
 /// Skipped and repeated frames of a camera are in the report, each with its reason.
 fn losses(placement: Placement) {
     let director = Director::new(&format!("losses-{}", placement.name()));
@@ -177,5 +202,6 @@ fn losses(placement: Placement) {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "ladder::every_rung", every_rung);
     conformance(trials, "ladder::a_reset_helps", reset_helps);
+    conformance(trials, "ladder::a_reset_at_the_start", reset_at_the_start);
     conformance(trials, "ladder::losses_have_reasons", losses);
 }

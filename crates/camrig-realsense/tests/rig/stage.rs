@@ -64,6 +64,11 @@ impl Act {
         fs::rename(new, file).unwrap();
     }
 
+    /// Returns whether this is the behaviour in every process.
+    pub(crate) fn is_set(self, file: &Path) -> bool {
+        Self::current(file) == self
+    }
+
     fn current(file: &Path) -> Self {
         let word = fs::read_to_string(file).unwrap();
         Self::ALL.into_iter().find(|act| act.word() == word).unwrap()

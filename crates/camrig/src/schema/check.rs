@@ -73,8 +73,15 @@ impl Checker {
             [] => self.plain(schema, option, value),
             [only] => self.value(only, option, value),
             several => {
-                if !several.iter().any(|one| check(one, value).is_empty()) {
-                    self.unexpected(schema, option, value);
+                if several.iter().any(|one| check(one, value).is_empty()) {
+                    return;
+                }
+                let of_type =
+                    |one: &&&Value| types(one).iter().any(|name| is_of_type(value.get_ref(), name, one));
+                let mut of_type = several.iter().filter(of_type);
+                match (of_type.next(), of_type.next()) {
+                    (Some(only), None) => self.value(only, option, value),
+                    _ => self.unexpected(schema, option, value),
                 }
             }
         }
