@@ -72,12 +72,12 @@ pub fn small_depth_jpeg(
 }
 
 /// Returns the factor by which both sides of a frame are divided for a picture about `width` pixels wide.
-fn step(frame: Frame<'_>, width: u32) -> usize {
+pub(crate) fn step(frame: Frame<'_>, width: u32) -> usize {
     (frame.width() / width.max(1)).clamp(1, frame.height()) as usize
 }
 
 /// Returns width and height of a frame scaled down by `step`.
-fn size(frame: Frame<'_>, step: usize) -> (u32, u32) {
+pub(crate) fn size(frame: Frame<'_>, step: usize) -> (u32, u32) {
     (frame.width() / step as u32, frame.height() / step as u32)
 }
 

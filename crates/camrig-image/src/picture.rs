@@ -2,10 +2,11 @@
 
 use std::io;
 
-use camrig_frame::{ColorView, DType, DepthView, Frame};
+use camrig_frame::{ColorView, DType, DepthView, Frame, PixelFormat};
 use png::{BitDepth, ColorType};
 
 use crate::Colorizer;
+use crate::jpeg::{size, step};
 
 /// The keyword of the text chunk that holds the depth unit in metres. Depth units differ between models.
 const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";
@@ -58,6 +59,21 @@ impl Picture {
             }
             _ => None,
         }
+    }
+
+    /// The numbers of an 8-bit gray frame, about `width` pixels wide but no wider than the frame. It skips pixels
+    /// instead of averaging them: a mean of two classes would be another class. `None` for another format.
+    pub fn small_classes(frame: Frame<'_>, width: u32) -> Option<Self> {
+        if frame.payload().pixel_format()? != PixelFormat::Y8 {
+            return None;
+        }
+        let step = step(frame, width);
+        let (columns, rows) = size(frame, step);
+        let row =
+            |row: &'_ [u8]| row.iter().copied().step_by(step).take(columns as usize).collect::<Vec<_>>();
+        let pixels = frame.rows().step_by(step).take(rows as usize).flat_map(row).collect();
+        let format = (ColorType::Grayscale, BitDepth::Eight);
+        Some(Self { width: columns, height: rows, format, pixels, depth_unit_meters: None })
     }
 
     fn rgb8(frame: Frame<'_>, pixels: Vec<u8>) -> Self {

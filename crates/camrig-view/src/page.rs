@@ -31,6 +31,9 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/depth.js" JAVASCRIPT, "depth.js";
     "/overlay.js" JAVASCRIPT, "overlay.js";
     "/cloud.js" JAVASCRIPT, "cloud.js";
+    "/points.js" JAVASCRIPT, "points.js";
+    "/orbit.js" JAVASCRIPT, "orbit.js";
+    "/address.js" JAVASCRIPT, "address.js";
     "/layout.js" JAVASCRIPT, "layout.js";
 };
 

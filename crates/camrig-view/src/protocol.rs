@@ -30,7 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) camera: usize,
     /// Only a frameset with a greater count.
     pub(crate) after: u64,
-    /// The streams to send: pictures, masks and messages.
+    /// The streams to send: pictures, masks, points and messages.
     pub(crate) streams: Vec<Stream>,
     /// The width of a picture on the page, in pixels.
     pub(crate) width: u32,
@@ -48,7 +48,6 @@ pub(crate) struct Shown<'a> {
     pub(crate) camera: usize,
     pub(crate) count: u64,
     pub(crate) sequence: u64,
-    pub(crate) range_meters: Option<(f32, f32)>,
     pub(crate) depth_unit_meters: f32,
     /// The intrinsics of depth and color, and the pose of color.
     pub(crate) depth_lens: Option<&'a Intrinsics>,
@@ -67,7 +66,6 @@ impl<'a> Shown<'a> {
             camera,
             count,
             sequence,
-            range_meters: None,
             depth_unit_meters: info.depth_unit_meters,
             depth_lens: depth.and_then(|depth| depth.intrinsics.as_ref()),
             color_lens: color.and_then(|color| color.intrinsics.as_ref()),
@@ -87,6 +85,9 @@ pub(crate) struct Part {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) bytes: usize,
+    /// Of a picture of depth: the depths at the ends of the color scale, in metres.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) range_meters: Option<(f32, f32)>,
 }
 
 /// The kind of a part.
@@ -97,6 +98,10 @@ pub(crate) enum Kind {
     Picture,
     /// A gray JPEG, white where the mask applies.
     Mask,
+    /// A gray PNG whose values are numbers of classes.
+    Classes,
+    /// Points: x, y and z in metres, each an `f32` in little endian; red, green, blue; 0 if the color is unknown.
+    Points,
     /// The bytes of a message in JSON.
     Message,
     /// Depth units, 16 bits a pixel, little endian.
@@ -113,7 +118,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Adds a part, unless nothing is written: points, for one, have no picture.
+    /// Adds a part, unless nothing is written.
     pub(crate) fn add(
         &mut self,
         kind: Kind,
@@ -124,7 +129,14 @@ impl Message {
         write(&mut self.bytes);
         let bytes = self.bytes.len() - start;
         if bytes > 0 {
-            self.parts.push(Part { kind, stream, width, height, bytes });
+            self.parts.push(Part { kind, stream, width, height, bytes, range_meters: None });
+        }
+    }
+
+    /// Sets the range of the part that was added last.
+    pub(crate) fn set_range(&mut self, range_meters: (f32, f32)) {
+        if let Some(part) = self.parts.last_mut() {
+            part.range_meters = Some(range_meters);
         }
     }
 
@@ -155,7 +167,8 @@ pub(crate) struct CameraStatus {
     /// Whether framesets arrive.
     pub(crate) live: bool,
     pub(crate) silent_millis: u64,
-    pub(crate) latency_millis: f64,
+    /// `None` while no framesets arrive.
+    pub(crate) latency_millis: Option<f64>,
     pub(crate) state: Option<ActorState>,
     pub(crate) error: Option<String>,
     pub(crate) rate_hz: Option<f64>,
@@ -196,6 +209,8 @@ pub(crate) enum Form {
     Picture,
     /// Over the color image.
     Mask,
+    /// Points in space.
+    Points,
     /// Over the color image, if it is an array of boxes.
     Message,
     /// Only listed.
@@ -210,6 +225,7 @@ impl Form {
         match (role, payload.format()) {
             (Role::Other, Format::Image(PixelFormat::Y8)) if covers_color => Self::Mask,
             (_, Format::Image(format)) if format.is_light() || role == Role::Depth => Self::Picture,
+            (_, Format::Points) => Self::Points,
             (_, Format::Message(_)) if color.is_some() && is_json(payload) => Self::Message,
             _ => Self::Listed,
         }
@@ -253,7 +269,7 @@ mod tests {
             (Role::Other, message("json"), Form::Message, Form::Listed),
             (Role::Other, message("cdr"), Form::Listed, Form::Listed),
             (Role::Other, tensor, Form::Listed, Form::Listed),
-            (Role::Points, Payload::Points { width: 424, height: 240 }, Form::Listed, Form::Listed),
+            (Role::Points, Payload::Points { width: 424, height: 240 }, Form::Points, Form::Points),
             (Role::Motion, Payload::Motion { samples: 9 }, Form::Listed, Form::Listed),
         ] {
             assert_eq!(Form::of(role, &payload, Some(&color)), form, "{role} {payload:?}");

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::FrameSet;
-use camrig::frame::{Frame, Stream};
+use camrig::frame::{DepthView, Frame, PixelFormat, PointsView, Role, Stream};
 use camrig_image::{Colorizer, JpegError, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
@@ -33,6 +33,12 @@ const VIEWERS_MAX: usize = 16;
 
 /// The approximate maximum width of the picture of a mask, in pixels: it is drawn translucent, so it needs no more.
 const MASK_WIDTH_MAX: u32 = 640;
+
+/// The maximum number of different values of an image of classes.
+const CLASSES_MAX: usize = 32;
+
+/// The maximum number of points that a page gets of a frame: 16 bytes each.
+const POINTS_MAX: usize = 60_000;
 
 /// The maximum size of a message of a frameset that a page gets, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -103,7 +109,7 @@ struct Session {
 #[derive(Default)]
 struct Before {
     at: Option<Instant>,
-    range_meters: Option<(f32, f32)>,
+    range_meters: BTreeMap<Stream, (f32, f32)>,
 }
 
 impl Session {
@@ -194,40 +200,22 @@ fn message(
     let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
         match Form::of(frame.role(), frame.payload(), color.as_ref()) {
-            Form::Picture => {}
-            Form::Mask => {
-                add_mask(&mut message, frame, wanted.width, quality);
-                continue;
-            }
+            Form::Picture => match depth_of(frames, frame) {
+                Some(depth) => add_depth(&mut message, &depth, wanted, before, quality),
+                None => add_picture(&mut message, frame, wanted.width, quality)?,
+            },
+            Form::Mask => add_mask(&mut message, frame, wanted.width, quality)?,
+            Form::Points => add_points(&mut message, frame, wanted.width),
             Form::Message => {
                 if !add_message(&mut message, frame) {
                     shown.too_large.push(frame.stream());
                 }
-                continue;
             }
-            Form::Listed => continue,
-        }
-        let what = (frame.stream(), frame.width(), frame.height());
-        match frames.depth().filter(|depth| depth.frame().stream() == frame.stream()) {
-            None => {
-                message.add(Kind::Picture, what, |jpeg| {
-                    warn_of(frame, small_jpeg(frame, wanted.width, quality, jpeg));
-                });
-            }
-            Some(depth) => {
-                let given = wanted.range_meters.and_then(checked).map(|range| (range.start, range.end));
-                before.range_meters = range::range(&depth, before.range_meters).or(before.range_meters);
-                let range = given.or(before.range_meters).unwrap_or((0.0, 1.0));
-                let Some(colors) = Colorizer::new(range.0, range.1) else { continue };
-                shown.range_meters = Some(range);
-                message.add(Kind::Picture, what, |jpeg| {
-                    warn_of(frame, small_depth_jpeg(&depth, &colors, wanted.width, quality, jpeg));
-                });
-            }
+            Form::Listed => {}
         }
     }
-    if let Some(depth) = frames.depth() {
-        let what = (depth.frame().stream(), depth.frame().width(), depth.frame().height());
+    for depth in frames.frames().filter_map(|frame| depth_of(frames, frame)) {
+        let what = size_of(depth.frame());
         if wanted.depth {
             message.add(Kind::Units, what, |bytes| {
                 bytes.extend(depth.iter_units().flat_map(u16::to_le_bytes));
@@ -240,17 +228,114 @@ fn message(
     }
     if let Some(color) = frames.color().filter(|_| wanted.files) {
         let file = Picture::color(&color).to_png()?;
-        let what = (color.frame().stream(), color.frame().width(), color.frame().height());
-        message.add(Kind::File, what, |bytes| bytes.extend(file));
+        message.add(Kind::File, size_of(color.frame()), |bytes| bytes.extend(file));
     }
     Ok(message.finish(shown)?)
 }
 
-/// Adds a gray picture of a mask.
-fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) {
-    let what = (frame.stream(), frame.width(), frame.height());
-    message.add(Kind::Mask, what, |jpeg| {
-        warn_of(frame, small_jpeg(frame, width.min(MASK_WIDTH_MAX), quality, jpeg));
+fn size_of(frame: Frame<'_>) -> (Stream, u32, u32) {
+    (frame.stream(), frame.width(), frame.height())
+}
+
+/// Returns the depths of a frame, if they are its role. A camera may have several streams of depth, of one unit.
+fn depth_of<'a>(frames: &'a FrameSet, frame: Frame<'a>) -> Option<DepthView<'a>> {
+    if frame.role() != Role::Depth {
+        return None;
+    }
+    DepthView::new(frame, frames.info().depth_unit_meters, None)
+}
+
+/// Adds a picture of depth in colors.
+fn add_depth(
+    message: &mut Message,
+    depth: &DepthView<'_>,
+    wanted: &Wanted,
+    before: &mut Before,
+    quality: u8,
+) {
+    let frame = depth.frame();
+    let given = wanted.range_meters.and_then(checked).map(|range| (range.start, range.end));
+    let last = before.range_meters.get(&frame.stream()).copied();
+    let found = range::range(depth, last).or(last);
+    before.range_meters.extend(found.map(|range| (frame.stream(), range)));
+    let range = given.or(found).unwrap_or((0.0, 1.0));
+    let Some(colors) = Colorizer::new(range.0, range.1) else { return };
+    message.add(Kind::Picture, size_of(frame), |jpeg| {
+        warn_of(frame, small_depth_jpeg(depth, &colors, wanted.width, quality, jpeg));
+    });
+    message.set_range(range);
+}
+
+/// Adds a picture of an image: of its classes if it has some, otherwise of its light.
+fn add_picture(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
+    if frame.role() == Role::Other && add_classes(message, frame, width)? {
+        return Ok(());
+    }
+    message.add(Kind::Picture, size_of(frame), |jpeg| {
+        warn_of(frame, small_jpeg(frame, width, quality, jpeg));
+    });
+    Ok(())
+}
+
+/// Adds a picture of the classes of a mask, or a gray picture of the mask.
+fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
+    let width = width.min(MASK_WIDTH_MAX);
+    if !add_classes(message, frame, width)? {
+        message.add(Kind::Mask, size_of(frame), |jpeg| {
+            warn_of(frame, small_jpeg(frame, width, quality, jpeg));
+        });
+    }
+    Ok(())
+}
+
+/// Adds the numbers of an image of classes. Returns `false` if it is none.
+fn add_classes(message: &mut Message, frame: Frame<'_>, width: u32) -> std::io::Result<bool> {
+    if !has_classes(frame) {
+        return Ok(false);
+    }
+    let Some(picture) = Picture::small_classes(frame, width) else { return Ok(false) };
+    let file = picture.to_png()?;
+    message.add(Kind::Classes, size_of(frame), |bytes| bytes.extend(file));
+    Ok(true)
+}
+
+/// Returns whether the values of an 8-bit image are numbers of classes: they are few, and not only 0 and 255, which
+/// are those of a mask.
+fn has_classes(frame: Frame<'_>) -> bool {
+    if frame.payload().pixel_format() != Some(PixelFormat::Y8) {
+        return false;
+    }
+    let mut seen = [false; 256];
+    let mut count = 0;
+    for &value in frame.rows().flatten() {
+        if !std::mem::replace(&mut seen[usize::from(value)], true) {
+            count += 1;
+            if count > CLASSES_MAX {
+                return false;
+            }
+        }
+    }
+    seen[1..255].contains(&true)
+}
+
+/// Adds points, fewer for a smaller picture.
+fn add_points(message: &mut Message, frame: Frame<'_>, width: u32) {
+    let Some(points) = PointsView::new(frame) else { return };
+    let columns = (frame.width() as usize).max(1);
+    let max = (width as usize).pow(2).clamp(1, POINTS_MAX);
+    // Of this many rows and columns, one each is sent.
+    let all_by_max = (columns * frame.height() as usize).div_ceil(max);
+    let step = all_by_max.saturating_sub(1).isqrt() + 1;
+    let is_sent =
+        |index: usize| (index % columns).is_multiple_of(step) && (index / columns).is_multiple_of(step);
+    message.add(Kind::Points, size_of(frame), |bytes| {
+        for point in
+            points.iter().enumerate().filter(|(index, _)| is_sent(*index)).filter_map(|(_, point)| point)
+        {
+            bytes.extend(point.meters.iter().flat_map(|meters| meters.to_le_bytes()));
+            let [red, green, blue] = point.rgb.unwrap_or_default();
+            bytes.extend([red, green, blue, u8::from(point.rgb.is_some())]);
+        }
     });
 }
 
@@ -293,14 +378,15 @@ impl Shared {
         let info = camera.info.as_ref();
         let label = info.map_or(input, |info| &info.name);
         let silent = camera.last.elapsed();
+        let is_live = camera.count > 0 && silent < self.options.signal_timeout;
         CameraStatus {
             label: if label == input { label.to_owned() } else { format!("{input} · {label}") },
             model: info.map(|info| info.model.clone()).unwrap_or_default(),
             serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
             streams: StreamStatus::of(&camera.streams),
-            live: camera.count > 0 && silent < self.options.signal_timeout,
+            live: is_live,
             silent_millis: silent.as_millis() as u64,
-            latency_millis: camera.latency_micros / 1e3,
+            latency_millis: is_live.then_some(camera.latency_micros / 1e3),
             state: actor.map(|actor| actor.state),
             error: actor.map(|actor| actor.error.clone()),
             rate_hz: link.map(|link| link.rate_hz),
@@ -351,7 +437,7 @@ mod tests {
         let header = FrameHeader::image(Stream::new("mask").unwrap(), PixelFormat::Y8, 1280, 720);
         let pixels = vec![255; 1280 * 720];
         let mut message = Message::default();
-        add_mask(&mut message, Frame::new(&header, pixels.as_slice()).unwrap(), u32::MAX, 80);
+        add_mask(&mut message, Frame::new(&header, pixels.as_slice()).unwrap(), u32::MAX, 80).unwrap();
         let (shown, bytes) = sent(message);
         let part = serde_json::json!(
             [{ "kind": "mask", "stream": "mask", "width": 1280, "height": 720, "bytes": bytes.len() }]
@@ -360,5 +446,50 @@ mod tests {
         // The sides of the picture, from the frame header of the JPEG: height, then width.
         let at = bytes.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
         assert_eq!(bytes[at + 5..at + 9], [360_u16.to_be_bytes(), 640_u16.to_be_bytes()].concat());
+    }
+
+    #[test]
+    fn few_values_are_classes_and_sent_as_they_are() {
+        let header = FrameHeader::image(Stream::new("classes").unwrap(), PixelFormat::Y8, 64, 2);
+        let header = FrameHeader { role: Role::Other, ..header };
+        let kind = |pixels: &[u8]| {
+            let mut message = Message::default();
+            add_picture(&mut message, Frame::new(&header, pixels).unwrap(), 64, 80).unwrap();
+            let (shown, bytes) = sent(message);
+            (shown["parts"][0]["kind"].as_str().unwrap().to_owned(), bytes)
+        };
+        let mut pixels = vec![0; 128];
+        assert_eq!(kind(&pixels).0, "picture");
+        pixels[..9].copy_from_slice(&[0, 1, 2, 3, 2, 1, 0, 255, 255]);
+        let (classes, png) = kind(&pixels);
+        assert_eq!((classes.as_str(), &png[1..4]), ("classes", b"PNG".as_slice()));
+        let gradient: Vec<u8> = (0..128).collect();
+        assert_eq!(kind(&gradient).0, "picture");
+        let mask = [vec![0; 64], vec![255; 64]].concat();
+        assert_eq!(kind(&mask).0, "picture");
+    }
+
+    #[test]
+    fn points_without_depth_are_left_out_and_a_small_picture_gets_fewer() {
+        let payload = Payload::Points { width: 64, height: 32 };
+        let header = FrameHeader { role: Role::Points, ..FrameHeader::new(Stream::POINTS, payload) };
+        let point = |z: f32, rgb: [u8; 4]| {
+            [[0.5_f32, -0.25, z].map(f32::to_le_bytes).concat(), rgb.to_vec()].concat()
+        };
+        let none = point(0.0, [0; 4]);
+        let bytes = [point(2.0, [7, 8, 9, 255]), none.repeat(1023), point(3.0, [0; 4]).repeat(1024)].concat();
+        let points = |width| {
+            let mut message = Message::default();
+            add_points(&mut message, Frame::new(&header, bytes.as_slice()).unwrap(), width);
+            sent(message)
+        };
+        let (shown, all) = points(300);
+        let part = serde_json::json!(
+            [{ "kind": "points", "stream": "points", "width": 64, "height": 32, "bytes": 16 * 1025 }]
+        );
+        assert_eq!(shown["parts"], part);
+        assert_eq!(all[..32], [point(2.0, [7, 8, 9, 1]), point(3.0, [0; 4])].concat());
+        // Every third row and column of those with depth: rows 18 to 30, 22 columns; and the first point.
+        assert_eq!(points(16).1.len(), 16 * (1 + 5 * 22));
     }
 }

@@ -1,5 +1,6 @@
-// A point cloud of one camera, in plain WebGL 2. The shader makes a point of every depth pixel; this script only
-// computes the position of the eye.
+// A point cloud of one camera, in plain WebGL 2. The shader makes a point of every depth pixel.
+
+import { Orbit } from "./orbit.js";
 
 const VERTEX = `#version 300 es
 precision highp float;
@@ -68,8 +69,6 @@ in vec3 tint;
 out vec4 fragment;
 void main() { fragment = vec4(tint, 1.0); }`;
 
-const HOME = { yaw: 0.35, pitch: 0.2, zoom: 1, right: 0, down: 0 };
-
 export class Cloud {
   #settings;
   #canvas;
@@ -77,10 +76,9 @@ export class Cloud {
   #uniforms = {};
   #depth = null;
   #pivot = null;
-  #eye = { ...HOME };
+  #orbit;
   #waiting = false;
   #textures = {};
-  #pointers = new Map();
   #resized;
 
   constructor(settings) {
@@ -95,7 +93,7 @@ export class Cloud {
     }
     this.element.querySelector("figcaption").textContent = "drag to turn · wheel to zoom · shift-drag to move";
     this.#prepare();
-    this.#listen();
+    this.#orbit = new Orbit(this.#canvas, () => this.#draw());
     this.#resized = new ResizeObserver(() => this.#draw());
     this.#resized.observe(this.element);
   }
@@ -161,47 +159,6 @@ export class Cloud {
     }
   }
 
-  #listen() {
-    const canvas = this.#canvas;
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.#pointers.set(event.pointerId, event);
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => this.#pointers.delete(event.pointerId));
-    }
-    canvas.addEventListener("pointermove", (event) => this.#moved(event));
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.#look({ zoom: this.#eye.zoom * Math.exp(event.deltaY / 700) });
-    }, { passive: false });
-    canvas.addEventListener("dblclick", () => this.#look(HOME));
-    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-  }
-
-  #moved(event) {
-    const before = this.#pointers.get(event.pointerId);
-    if (!before) return;
-    const [x, y] = [event.clientX - before.clientX, event.clientY - before.clientY].map((by) => by / this.#canvas.clientHeight);
-    const { yaw, pitch, zoom, right, down } = this.#eye;
-    const other = [...this.#pointers].find(([id]) => id !== event.pointerId)?.[1];
-    this.#pointers.set(event.pointerId, event);
-    if (other) {
-      const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-      this.#look({ zoom: (zoom * apart(before)) / apart(event) });
-    } else if (event.shiftKey || event.buttons === 2) {
-      this.#look({ right: right + x * zoom, down: down + y * zoom });
-    } else {
-      this.#look({ yaw: yaw + 4 * x, pitch: Math.min(Math.max(pitch + 4 * y, -1.5), 1.5) });
-    }
-  }
-
-  #look(eye) {
-    Object.assign(this.#eye, eye);
-    this.#eye.zoom = Math.min(Math.max(this.#eye.zoom, 0.05), 10);
-    this.#draw();
-  }
-
   /** Schedules one drawing for the next screen update, however often it is called. */
   #draw() {
     if (this.#waiting || !this.#depth) return;
@@ -213,7 +170,7 @@ export class Cloud {
   }
 
   #paint() {
-    const [gl, canvas, uniforms, depth, eye] = [this.#gl, this.#canvas, this.#uniforms, this.#depth, this.#eye];
+    const [gl, canvas, uniforms, depth, eye] = [this.#gl, this.#canvas, this.#uniforms, this.#depth, this.#orbit.eye];
     const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
     if (width === 0 || height === 0) return;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -222,7 +179,7 @@ export class Cloud {
     // From the camera's position its whole image just fits.
     const focal = (2 * depth.lens.fy) / depth.height;
     const distance = this.#pivot * eye.zoom;
-    gl.uniformMatrix3fv(uniforms.turn, false, turn(eye.yaw, eye.pitch));
+    gl.uniformMatrix3fv(uniforms.turn, false, this.#orbit.rotation);
     gl.uniform3f(uniforms.pivot, 0, 0, this.#pivot);
     gl.uniform3f(uniforms.eye, eye.right * this.#pivot, eye.down * this.#pivot, distance);
     gl.uniform2f(uniforms.focal, (focal * height) / width, focal);
@@ -235,12 +192,6 @@ export class Cloud {
 
 function lens({ fx, fy, ppx, ppy }) {
   return [fx, fy, ppx, ppy];
-}
-
-/** Returns a rotation about the vertical axis, then about the horizontal one, column by column. */
-function turn(yaw, pitch) {
-  const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
-  return [cy, sy * sp, -sy * cp, 0, cp, sp, sy, -cy * sp, cy * cp];
 }
 
 /** Returns the median depth, around which the eye rotates. */

@@ -4,8 +4,9 @@
 const NEAR_PIXELS = 1.5;
 
 export class Depth {
-  constructor(frames) {
-    const part = frames.part("units", "depth");
+  /** `part` has the depth units of one stream of a frameset. */
+  constructor(frames, part) {
+    this.stream = part.stream;
     this.width = part.width;
     this.height = part.height;
     this.units = new Uint16Array(part.data);

@@ -1,5 +1,6 @@
 // The page: settings, buttons, keys, and the list of tiles.
 
+import { readAddress, writeAddress } from "./address.js";
 import { arrange } from "./layout.js";
 import { Server } from "./server.js";
 import { Tile } from "./tile.js";
@@ -8,6 +9,9 @@ const STATUS_MILLIS = 500;
 
 const element = (id) => document.getElementById(id);
 const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
+
+/** The streams with a picture that are not shown until they are asked for. */
+const HIDDEN_FIRST = ["infrared-1", "infrared-2", "confidence"];
 
 /** The settings of the page. `large` is the index of a camera, `range` a pair of metres. */
 const settings = {
@@ -18,6 +22,13 @@ const settings = {
   cloud: false,
   tint: "color",
 };
+
+/** Whether the streams are those of the user; otherwise new ones are shown as they come. */
+let chosen = false;
+
+/** The label of the camera of the address, until it is known. */
+let wanted = null;
+
 const tiles = [];
 
 const server = new Server({
@@ -34,7 +45,7 @@ const server = new Server({
   frames: (frames) => tiles[frames.camera]?.show(frames),
 });
 
-const LOST = { live: false, silent_millis: Infinity, latency_millis: 0, state: "not connected", error: null, rate_hz: null, dropped: null, restarts: null, model: "", serial: "" };
+const LOST = { live: false, silent_millis: null, latency_millis: null, state: "not connected", error: null, rate_hz: null, dropped: null, restarts: null, model: "", serial: "" };
 
 let answered = true;
 function askStatus() {
@@ -50,31 +61,37 @@ function showStatus(status) {
   element("topology").textContent = status.topology && `· ${status.topology}`;
   document.title = status.topology ? `${status.topology} · camrig` : "camrig";
   const matching = status.matching.map(matchingText).join(" — ");
-  const lengthened = element("matching").hidden === Boolean(matching);
   element("matching").textContent = matching;
   element("matching").hidden = !matching;
-  const before = shape();
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
     tiles[place].status(camera);
   });
   const all = new Set(tiles.flatMap((tile) => [...tile.streams, ...tile.overlays]));
   for (const stream of all) addButton(stream);
-  for (const button of document.querySelectorAll("[data-stream]")) {
-    if (button.tagName === "BUTTON") button.hidden = all.size > 0 && !all.has(button.dataset.stream);
+  for (const button of document.querySelectorAll("button[data-stream]")) {
+    button.hidden = all.size > 0 && !all.has(button.dataset.stream);
   }
-  if (lengthened || shape() !== before) layout();
+  if (wanted !== null) settings.large = placeOf(wanted);
+  if (settings.large !== null) wanted = null;
+  if (shape() !== arranged) layout();
 }
 
-/** Adds the button of a stream that has none. Overlays are shown from the start. */
+/** Adds the button of a stream that has none. Most streams are shown from the start. */
 function addButton(stream) {
   if (document.querySelector(`button[data-stream="${stream}"]`)) return;
   const button = document.createElement("button");
   button.dataset.stream = stream;
   button.textContent = stream;
-  if (tiles.some((tile) => tile.overlays.includes(stream))) settings.streams.add(stream);
+  if (!chosen && !HIDDEN_FIRST.includes(stream)) settings.streams.add(stream);
   press(button, settings.streams.has(stream));
   element("streams").append(button);
+}
+
+/** Returns the index of the camera with this label, or null. */
+function placeOf(label) {
+  const place = tiles.findIndex((tile) => tile.label === label);
+  return place < 0 ? null : place;
 }
 
 /** Describes the matching of one processor: rate, spread, and each camera's share and clock. */
@@ -93,8 +110,17 @@ function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) 
 
 /** Everything that determines the layout. */
 function shape() {
-  return JSON.stringify(tiles.map((tile) => [tile.shown, tile.aspect]));
+  const { large, cloud } = settings;
+  return JSON.stringify([tiles.map((tile) => [tile.shown, tile.aspect]), heightAbove(), large, cloud]);
 }
+
+/** Returns the height of everything above the grid. */
+function heightAbove() {
+  return document.querySelector("header").offsetHeight + element("matching").offsetHeight;
+}
+
+/** The shape of the last layout. */
+let arranged = null;
 
 function add(place) {
   const tile = new Tile(place, server, settings);
@@ -112,39 +138,77 @@ function layout() {
   tiles.forEach((tile, place) => (tile.element.hidden = single && place !== settings.large));
   document.body.classList.toggle("single", single);
   element("single").hidden = !single;
-  element("tint").hidden = !(single && settings.cloud);
-  const clouded = single && settings.cloud;
-  const panes = Math.max(1, ...visible.map((tile) => tile.shown.length));
-  const aspect = Math.max(1, ...visible.map((tile) => tile.aspect));
-  const grid = element("grid");
-  const height = innerHeight - document.querySelector("header").offsetHeight - element("matching").offsetHeight;
-  const gap = parseFloat(getComputedStyle(grid).columnGap);
-  const { columns, stacked, size } = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, height, gap);
-  grid.style.setProperty("--columns", columns);
-  // Narrower than the window when its height limits the pictures.
-  const wide = size * (stacked ? 1 : panes) * columns + gap * (columns + 1) + 6 * columns;
-  grid.style.paddingInline = size && !clouded ? `${Math.max(gap, (grid.clientWidth - wide) / 2)}px` : "";
-  document.body.classList.toggle("stacked", stacked && !clouded);
-  document.body.classList.toggle("clouded", clouded);
   tiles.forEach((tile) => tile.arrange());
+  const clouded = single && settings.cloud && visible.some((tile) => tile.hasDepth);
+  element("cloud").hidden = !visible.some((tile) => tile.hasDepth);
+  element("tint").hidden = !(single && visible.some((tile) => tile.hasPoints));
+  const panes = Math.max(1, ...visible.map((tile) => tile.shown.length));
+  const aspect = visible.length > 0 ? Math.min(...visible.map((tile) => tile.aspect)) : 1;
+  const grid = element("grid");
+  const gap = parseFloat(getComputedStyle(grid).columnGap);
+  const best = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, innerHeight - heightAbove(), gap);
+  grid.style.setProperty("--columns", best.columns);
+  grid.style.setProperty("--tile", best.tile > 0 && !clouded ? `${best.tile}px` : "1fr");
+  document.body.classList.toggle("stacked", best.stacked && !clouded);
+  document.body.classList.toggle("clouded", clouded);
   tiles.forEach((tile) => tile.ask());
+  arranged = shape();
 }
 
+/** Shows one camera, or all of them for null. */
 function enlarge(place) {
   settings.large = place;
+  wanted = null;
+  tiles.forEach((tile) => tile.leave());
   layout();
+  remember();
 }
 
 function toggleStream(stream) {
   if (!settings.streams.delete(stream)) settings.streams.add(stream);
+  chosen = true;
   press(document.querySelector(`button[data-stream="${stream}"]`), settings.streams.has(stream));
   layout();
+  remember();
 }
 
 function toggleCloud() {
   if (settings.large === null) return;
   settings.cloud = !settings.cloud;
   press(element("cloud"), settings.cloud);
+  layout();
+  remember();
+}
+
+/** Writes the settings to the address, as a new entry of the browser's history if they changed. */
+function remember() {
+  const camera = wanted ?? (settings.large === null ? null : tiles[settings.large].label);
+  const hash = writeAddress({
+    camera,
+    streams: chosen ? settings.streams : null,
+    range: settings.range,
+    cloud: camera !== null && settings.cloud,
+  });
+  if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+}
+
+/** Takes the settings from the address, after loading, back and forward. */
+function recall() {
+  const { camera, streams, range, cloud } = readAddress(location.hash);
+  chosen = streams !== null;
+  const known = tiles.flatMap((tile) => [...tile.streams, ...tile.overlays]);
+  const first = ["color", "depth", ...known.filter((stream) => !HIDDEN_FIRST.includes(stream))];
+  settings.streams = streams ?? new Set(first);
+  for (const button of document.querySelectorAll("button[data-stream]")) {
+    press(button, settings.streams.has(button.dataset.stream));
+  }
+  settings.cloud = cloud;
+  press(element("cloud"), cloud);
+  if (range) [element("near").value, element("far").value] = range;
+  applyRange(range);
+  settings.large = camera === null ? null : placeOf(camera);
+  wanted = settings.large === null ? camera : null;
+  tiles.forEach((tile) => tile.leave());
   layout();
 }
 
@@ -157,15 +221,39 @@ function toggleTint() {
 function togglePause() {
   settings.paused = !settings.paused;
   press(element("pause"), settings.paused);
+  element("pause").textContent = settings.paused ? "resume" : "pause";
+  element("paused").hidden = !settings.paused;
+  document.body.classList.toggle("paused", settings.paused);
   tiles.forEach((tile) => tile.resume());
 }
 
-function setRange(automatic) {
-  const [near, far] = [element("near").valueAsNumber, element("far").valueAsNumber];
-  settings.range = automatic || !(near >= 0 && near < far) ? null : [near, far];
-  press(element("auto"), settings.range === null);
-  document.querySelector(".range").classList.toggle("auto", settings.range === null);
+/** Applies a range of depth colors; null lets each camera find its own. */
+function applyRange(range) {
+  settings.range = range;
+  refuse(false);
+  press(element("auto"), range === null);
+  document.querySelector(".range").classList.toggle("auto", range === null);
+  tiles.forEach((tile) => tile.arrange());
   tiles.forEach((tile) => tile.ask());
+}
+
+/** Applies the range that is written, unless it makes no sense. */
+function writtenRange() {
+  const [near, far] = [element("near").valueAsNumber, element("far").valueAsNumber];
+  if (near >= 0 && near < far) applyRange([near, far]);
+  else refuse(true);
+}
+
+function toggleAuto() {
+  if (settings.range === null) writtenRange();
+  else applyRange(null);
+  remember();
+}
+
+/** Says that the written range is refused: the range before remains. */
+function refuse(refused) {
+  element("refused").hidden = !refused;
+  for (const id of ["near", "far"]) element(id).setAttribute("aria-invalid", String(refused));
 }
 
 function notice(text) {
@@ -183,7 +271,7 @@ const KEYS = {
   c: () => toggleStream("color"),
   d: () => toggleStream("depth"),
   i: () => toggleStream("infrared-1"),
-  a: () => setRange(settings.range !== null),
+  a: toggleAuto,
   p: toggleCloud,
   t: toggleTint,
   s: () => tiles[settings.large]?.save(),
@@ -208,8 +296,16 @@ element("cloud").addEventListener("click", toggleCloud);
 element("tint").addEventListener("click", toggleTint);
 element("save").addEventListener("click", () => tiles[settings.large]?.save());
 element("pause").addEventListener("click", togglePause);
-element("auto").addEventListener("click", () => setRange(settings.range !== null));
-for (const id of ["near", "far"]) element(id).addEventListener("input", () => setRange(false));
+element("auto").addEventListener("click", toggleAuto);
+for (const id of ["near", "far"]) {
+  element(id).addEventListener("input", writtenRange);
+  element(id).addEventListener("change", remember);
+}
+// The cursor may leave without an event of the picture: with the window, or to another one.
+const left = () => tiles.forEach((tile) => tile.leave());
+document.documentElement.addEventListener("pointerleave", left);
+addEventListener("blur", left);
+addEventListener("popstate", recall);
 // After a click with the mouse, the space bar must not press the button again.
 document.querySelector("header").addEventListener("click", ({ detail, target }) => detail > 0 && target.tagName === "BUTTON" && target.blur());
-setRange(true);
+recall();

@@ -14,17 +14,45 @@ const LABEL = 12;
 const BOXES_MOST = 256;
 const CHARACTERS_MOST = 64;
 
+/** The class that most data sets use for pixels to be ignored: it has the color of a mask. */
+const VOID = 255;
+
+/** Degrees of hue between a class and the next one: the golden angle, so that neighbours differ most. */
+const HUE_STEP = 137.508;
+
+/** Returns red, green and blue of each class. Class 0 is the background. */
+const PALETTE = Array.from({ length: 256 }, (_, number) => {
+  if (number === 0) return [0, 0, 0];
+  if (number === VOID) return MASK.slice(0, 3);
+  const hue = ((number - 1) * HUE_STEP) % 360;
+  // The lightness alternates too: some classes have nearly the same hue.
+  const lightness = 0.62 - 0.1 * (number % 3);
+  const chroma = (1 - Math.abs(2 * lightness - 1)) * 0.85;
+  return [0, 8, 4].map((offset) => {
+    const place = (offset + hue / 30) % 12;
+    return Math.round(255 * (lightness - (chroma / 2) * Math.max(-1, Math.min(place - 3, 9 - place, 1))));
+  });
+});
+
+/** Returns an image of the numbers of classes in colors: translucent over a color image, otherwise opaque. */
+export function classColors(image, over) {
+  return recolored(image, (number) => [...PALETTE[number], over ? (number === 0 ? 0 : 255 * MASK[3]) : 255]);
+}
+
 /** Returns a mask, decoded from a gray image, as a translucent canvas. */
 export function translucent(image) {
+  const [red, green, blue, opacity] = MASK;
+  return recolored(image, (value) => [red, green, blue, value * opacity]);
+}
+
+/** Returns a canvas in which each value of a gray image has the color that `colorOf` says. */
+function recolored(image, colorOf) {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, image.width, image.height);
-  const [red, green, blue, opacity] = MASK;
-  for (let at = 0; at < pixels.data.length; at += 4) {
-    const alpha = pixels.data[at] * opacity;
-    pixels.data.set([red, green, blue, alpha], at);
-  }
+  const colors = Array.from({ length: 256 }, (_, value) => colorOf(value));
+  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set(colors[pixels.data[at]], at);
   context.putImageData(pixels, 0, 0);
   return canvas;
 }

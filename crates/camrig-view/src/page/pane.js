@@ -47,6 +47,10 @@ export class Pane {
     else this.canvas.removeAttribute("aria-label");
   }
 
+  remove() {
+    this.element.remove();
+  }
+
   /** Shows the depth at a place; an empty text means no depth, null hides the text. */
   say(text, place) {
     this.output.hidden = text === null;

@@ -2,11 +2,18 @@
 
 import { Cloud } from "./cloud.js";
 import { Depth } from "./depth.js";
-import { boxesOf, translucent } from "./overlay.js";
+import { boxesOf, classColors, translucent } from "./overlay.js";
 import { Pane } from "./pane.js";
+import { PointsPane } from "./points.js";
 
 /** The order of the pictures that most cameras have; others follow. */
 const FIRST = ["color", "depth", "infrared-1", "infrared-2"];
+
+/** The streams, beside those of depth, whose pixels have a depth. */
+const SAME_PIXELS = ["infrared-1"];
+
+/** A camera without framesets is new for this time: nothing is wrong with it yet. */
+const NEW_MILLIS = 3000;
 
 /** A paused picture must look good at any size. */
 const WIDTH_MOST = 8192;
@@ -19,7 +26,8 @@ export class Tile {
   #cloud = null;
   #count = 0;
   #countBefore = 0;
-  #depth = null;
+  /** By stream; the first one is that of the point cloud. */
+  #depths = new Map();
   #color = null;
   #range = null;
   #hover = null;
@@ -48,10 +56,20 @@ export class Tile {
     return this.streams.filter((stream) => this.#settings.streams.has(stream));
   }
 
-  /** Returns the shape of the pictures side by side. */
+  /** Returns the shape of the highest picture. */
   get aspect() {
-    const first = this.#panes.values().next().value?.canvas;
-    return first && first.width > 16 ? first.width / first.height : 16 / 9;
+    const aspects = [...this.#panes.values()].filter(({ canvas }) => canvas.width > 16).map(({ canvas }) => canvas.width / canvas.height);
+    return aspects.length > 0 ? Math.min(...aspects) : 16 / 9;
+  }
+
+  /** Whether the camera has depth, and so a point cloud. */
+  get hasDepth() {
+    return this.described.some(({ role, form }) => role === "depth" && form === "picture");
+  }
+
+  /** Whether it shows points, of depth or of a processor. */
+  get hasPoints() {
+    return this.#cloud !== null || [...this.#panes.values()].some((pane) => pane instanceof PointsPane);
   }
 
   /** Creates the panes that are missing, and removes those no longer shown. */
@@ -60,27 +78,59 @@ export class Tile {
     const shown = this.shown;
     for (const [stream, pane] of this.#panes) {
       if (shown.includes(stream)) continue;
-      pane.element.remove();
+      pane.remove();
       this.#panes.delete(stream);
+      // No event says that the cursor has left a picture that is gone.
+      if (this.#hover?.stream === stream) this.leave();
     }
     for (const stream of shown) {
-      if (!this.#panes.has(stream)) this.#panes.set(stream, new Pane(stream, (place) => this.#hovered(stream, place)));
+      if (!this.#panes.has(stream)) this.#panes.set(stream, this.#pane(stream));
     }
     for (const stream of this.streams) if (this.#panes.has(stream)) panes.append(this.#panes.get(stream).element);
-    const cloud = this.#settings.cloud && this.#settings.large === this.#camera;
+    this.#tellNothingShown();
+    const cloud = this.#settings.cloud && this.#isLarge && this.hasDepth;
     if (cloud && !this.#cloud) this.#cloud = new Cloud(this.#settings);
     if (cloud) {
       panes.append(this.#cloud.element);
-      this.#cloud.show(this.#depth, this.#color, this.#range);
+      this.#showCloud();
     } else {
       this.#cloud?.remove();
       this.#cloud = null;
     }
+    for (const pane of this.#panes.values()) if (pane instanceof PointsPane) pane.draw();
+  }
+
+  get #isLarge() {
+    return this.#settings.large === this.#camera;
+  }
+
+  #pane(stream) {
+    const isPoints = this.described.some((described) => described.stream === stream && described.form === "points");
+    if (isPoints) return new PointsPane(stream, this.#settings, () => this.#isLarge);
+    return new Pane(stream, (place) => this.#hovered(stream, place));
+  }
+
+  #showCloud() {
+    this.#cloud?.show(this.#depths.values().next().value, this.#color, this.#range);
+  }
+
+  /** Says in words why there is no picture. */
+  #tellNothingShown() {
+    const element = this.element.querySelector(".none");
+    element.hidden = this.#panes.size > 0 || this.described.length === 0;
+    const off = this.streams.filter((stream) => !this.#panes.has(stream));
+    element.textContent = off.length > 0 ? `not shown: ${off.join(", ")}` : `no picture: ${this.#listed()}`;
+  }
+
+  /** Describes the streams without a picture. */
+  #listed() {
+    const listed = this.described.filter(({ form }) => form === "listed");
+    return listed.map(({ stream, role, format }) => `${stream} (${role}, ${format})`).join(", ");
   }
 
   /** Requests the next frameset, or replaces the request. */
   ask() {
-    const visible = this.#settings.large === null || this.#settings.large === this.#camera;
+    const visible = this.#settings.large === null || this.#isLarge;
     if (this.#settings.paused && this.#kept) return;
     if ((!visible || document.hidden) && !this.#settings.paused) return;
     const keep = this.#settings.paused;
@@ -120,35 +170,36 @@ export class Tile {
     const keep = this.#settings.paused;
     // The file has the whole color image, which is better than the picture.
     const file = frames.part("file", "color");
-    const pictures = frames.parts.filter((part) => part.kind === "picture");
-    const decode = (parts) =>
-      Promise.all(parts.map((part) => createImageBitmap(new Blob([part.stream === "color" && file ? file.data : part.data]))));
-    const [images, covers] = await Promise.all([decode(pictures), decode(frames.parts.filter((part) => part.kind === "mask"))]);
+    const parts = (...kinds) => frames.parts.filter(({ kind }) => kinds.includes(kind));
+    const [pictures, masks] = [[], []];
+    for (const part of parts("picture", "mask", "classes")) {
+      const isOver = part.kind === "mask" || (part.kind === "classes" && this.overlays.includes(part.stream));
+      (isOver ? masks : pictures).push(part);
+    }
+    const decode = (parts) => Promise.all(parts.map((part) => imageOf(part.stream === "color" && file ? file : part, part.kind, masks.includes(part))));
+    const [images, covers] = await Promise.all([decode(pictures), decode(masks)]);
     // A newer one arrived during decoding and continues.
-    if (frames.count !== this.#count || this.#kept) return [...images, ...covers].forEach((image) => image.close());
-    const masks = covers.map(translucent);
-    covers.forEach((cover) => cover.close());
-    const boxes = frames.parts.filter((part) => part.kind === "message").flatMap((part) => boxesOf(part.data));
+    if (frames.count !== this.#count || this.#kept) return images.forEach(close);
+    const boxes = parts("message").flatMap((part) => boxesOf(part.data));
     pictures.forEach((part, index) => {
       if (part.stream === "color") {
-        this.#color?.close();
+        if (this.#color) close(this.#color);
         this.#color = images[index];
       }
-      const over = part.stream === "color" ? [masks, boxes] : [];
-      this.#panes.get(part.stream)?.show(images[index], part.width, part.height, ...over);
-      if (part.stream !== "color") images[index].close();
+      const over = part.stream === "color" ? [covers, boxes] : [];
+      const pane = this.#panes.get(part.stream);
+      pane?.show(images[index], part.width, part.height, ...over);
+      if (pane && part.range_meters) pane.caption.textContent = rangeText(part.range_meters);
+      if (part.stream !== "color") close(images[index]);
     });
-    if (frames.part("units", "depth")) this.#depth = new Depth(frames);
-    else this.#depth = null;
-    this.#range = frames.range_meters;
-    const [near, far] = this.#range ?? [];
-    const caption = this.#panes.get("depth")?.caption;
-    if (caption) caption.textContent = this.#range ? `${near.toFixed(2)} – ${far.toFixed(2)} m` : "";
+    for (const part of parts("points")) this.#panes.get(part.stream)?.show(part);
+    this.#depths = new Map(parts("units").map((part) => [part.stream, new Depth(frames, part)]));
+    this.#range = pictures.find((part) => part.range_meters)?.range_meters ?? this.#settings.range;
     const left = this.#panes.get("color")?.caption;
     if (left) left.textContent = frames.too_large.map((stream) => `${stream}: too large to show`).join(", ");
     this.element.dataset.sequence = frames.sequence;
     this.element.dataset.count = frames.count;
-    this.#cloud?.show(this.#depth, this.#color, this.#range);
+    this.#showCloud();
     this.#readout();
     if (frames.parts.some((part) => part.kind === "file")) this.#files = frames;
     if (this.#saving && this.#files === frames) this.#download();
@@ -167,32 +218,40 @@ export class Tile {
     this.label = status.label;
     this.described = status.streams;
     const names = (...forms) => status.streams.filter(({ form }) => forms.includes(form)).map(({ stream }) => stream);
-    const pictures = names("picture");
+    const pictures = names("picture", "points");
     this.streams = [...FIRST.filter((stream) => pictures.includes(stream)), ...pictures.filter((stream) => !FIRST.includes(stream))];
     this.overlays = names("mask", "message");
-    const fresh = !status.live && this.#count === 0 && status.silent_millis < 3000;
+    const fresh = !status.live && this.#count === 0 && status.silent_millis < NEW_MILLIS;
     this.element.classList.toggle("live", status.live);
     this.element.classList.toggle("new", fresh);
     const set = (name, text) => {
       const element = this.element.querySelector(name);
       if (element.textContent !== text) element.textContent = text;
     };
-    const state = status.state ?? "unknown";
+    const state = status.state ?? "state unknown";
     set(".label", status.label);
-    set(".state", state === "running" ? "" : state);
+    set(".state", state !== "running" ? state : status.live || fresh ? "" : "no frames");
     set(".rate", status.rate_hz === null ? "– fps" : `${status.rate_hz.toFixed(0)} fps`);
-    set(".latency", `${status.latency_millis.toFixed(1)} ms`);
-    const listed = status.streams.filter(({ form }) => form === "listed");
-    set(".listed", listed.map(({ stream, role, format }) => `${stream} (${role}, ${format})`).join(", "));
+    set(".latency", status.latency_millis === null ? "" : `${status.latency_millis.toFixed(1)} ms`);
+    set(".listed", this.#listed());
     set(".dropped", `${status.dropped ?? "–"} dropped`);
     this.element.querySelector(".dropped").classList.toggle("some", status.dropped > 0);
-    this.element.title = [status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
+    this.element.title = [status.label, status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
     this.element.setAttribute("aria-label", `camera ${status.label}, ${status.live ? "live" : "no signal"}, ${state}`);
     this.element.querySelector(".lost").hidden = status.live || fresh;
+    set(".lost span", reasonOf(status));
+    this.#tellNothingShown();
+    // What was measured is no longer there.
+    if (!status.live) this.leave();
     // Framesets arrive, but none was shown since the last status: an answer got lost, so request again.
     if (status.live && this.#count === this.#countBefore) this.ask();
     this.#countBefore = this.#count;
-    set(".lost span", [state, status.error].filter(Boolean).join(": "));
+  }
+
+  /** The cursor is on none of the pictures. */
+  leave() {
+    this.#hover = null;
+    this.#readout();
   }
 
   /** Whether the shown frameset is the one that the pause keeps. */
@@ -206,19 +265,25 @@ export class Tile {
     this.#hover = place && { stream, ...place };
     this.#readout();
     // The requested frameset comes without depth: request again.
-    if (began && !this.#depth) this.ask();
+    if (began && this.#depths.size === 0) this.ask();
   }
 
   #readout() {
     for (const [stream, pane] of this.#panes) {
-      const here = this.#hover?.stream === stream && this.#depth;
-      if (!here) {
+      const depth = this.#hover?.stream === stream ? this.#depthFor(stream) : null;
+      if (!depth) {
         pane.say(null);
         continue;
       }
-      const meters = this.#depth.metersIn(stream, this.#hover.right, this.#hover.down);
-      pane.say(meters === null ? "" : this.#depth.text(meters), this.#hover);
+      const meters = depth.metersIn(stream, this.#hover.right, this.#hover.down);
+      pane.say(meters === null ? "" : depth.text(meters), this.#hover);
     }
+  }
+
+  /** Returns the depths of the pixels of this stream's picture, if there are some. */
+  #depthFor(stream) {
+    const [first] = this.#depths.values();
+    return this.#depths.get(stream) ?? (stream === "color" || SAME_PIXELS.includes(stream) ? first : null);
   }
 
   #download() {
@@ -233,4 +298,30 @@ export class Tile {
     }
     if (!this.#settings.paused) this.#files = null;
   }
+}
+
+/** Decodes an image, in colors if it has numbers of classes, translucent if it is a mask `over` another image. */
+async function imageOf(part, kind, over) {
+  const image = await createImageBitmap(new Blob([part.data]), { colorSpaceConversion: "none" });
+  if (kind === "picture") return image;
+  const drawn = kind === "classes" ? classColors(image, over) : translucent(image);
+  image.close();
+  return drawn;
+}
+
+/** Frees an image early, if it can be. */
+function close(image) {
+  image.close?.();
+}
+
+function rangeText([near, far]) {
+  return `${near.toFixed(2)} – ${far.toFixed(2)} m`;
+}
+
+/** Returns why a camera has no signal. */
+function reasonOf({ state, error, silent_millis: silent }) {
+  const silence = silent === null ? "" : `no frames for ${(silent / 1000).toFixed(1)} s`;
+  if (state === "running") return silence;
+  const isSilent = state === null || state === "stalled" || !error;
+  return [state ?? "state unknown", isSilent ? silence : error].filter(Boolean).join(": ");
 }
