@@ -64,6 +64,7 @@ test-looking:
     set -euo pipefail
     cargo build
     cargo build -p detect
+    cargo build -p camrig-view --example streams
     (cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock)
     test -d target/looking || python3 -m venv target/looking
     target/looking/bin/pip install --quiet 'prometheus-client==0.*'

@@ -147,7 +147,7 @@ def until(what, terminal, look):
         if look(screen):
             return
         time.sleep(0.05)
-    sys.exit(f"in vain: {what}; the screen is\n{terminal.screen()}\nwhich is\n{plain(terminal.screen())}")
+    sys.exit(f"timed out: {what}; the screen is\n{terminal.screen()}\nwhich is\n{plain(terminal.screen())}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ pub(crate) struct Camera {
     pub(crate) input: Arc<str>,
     /// `None` before the first frameset.
     pub(crate) info: Option<Arc<CameraInfo>>,
-    /// The declared streams, then those that a processor added.
+    /// The streams that a camera declares; of a processor those that it has published.
     pub(crate) streams: Vec<StreamInfo>,
     /// The number of framesets received.
     pub(crate) count: u64,
@@ -62,6 +62,16 @@ impl Cameras {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns all cameras, without framesets.
+    pub(crate) fn all(&self) -> Vec<Camera> {
+        self.state().cameras.iter().map(|camera| Camera { newest: None, ..camera.clone() }).collect()
+    }
+
+    /// Returns the number of cameras.
+    pub(crate) fn count(&self) -> usize {
+        self.state().cameras.len()
+    }
+
     /// Counts a frameset, and keeps it if there is a viewer.
     pub(crate) fn show(&self, frames: FrameSet) {
         let mut state = self.state();
@@ -74,7 +84,9 @@ impl Cameras {
         camera.last = Instant::now();
         if camera.info.as_ref().is_none_or(|info| !Arc::ptr_eq(info, frames.info())) {
             camera.info = Some(Arc::clone(frames.info()));
-            camera.streams.clone_from(&frames.info().streams);
+            // A processor need not forward the streams of its camera.
+            let is_camera = frames.producer() == frames.camera();
+            camera.streams = if is_camera { frames.info().streams.clone() } else { Vec::new() };
         }
         add_missing(&mut camera.streams, frames.frames().map(|frame| frame.header()));
         if has_viewers {
@@ -139,12 +151,6 @@ fn add_missing<'a>(streams: &mut Vec<StreamInfo>, frames: impl Iterator<Item = &
 }
 
 impl Viewer {
-    /// Returns all cameras, without framesets.
-    pub(crate) fn cameras(&self) -> Vec<Camera> {
-        let state = self.cameras.state();
-        state.cameras.iter().map(|camera| Camera { newest: None, ..camera.clone() }).collect()
-    }
-
     /// Returns the newest frameset of a camera and its count, if that is greater than `after`.
     pub(crate) fn newest(&self, camera: usize, after: u64) -> Option<(u64, FrameSet)> {
         let state = self.cameras.state();

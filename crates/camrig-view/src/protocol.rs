@@ -53,6 +53,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) depth_lens: Option<&'a Intrinsics>,
     pub(crate) color_lens: Option<&'a Intrinsics>,
     pub(crate) color_to_depth: Option<&'a Extrinsics>,
+    /// Whether it has the files that were requested, if there are some.
+    pub(crate) files: bool,
     /// The requested messages that are too large to send.
     pub(crate) too_large: Vec<Stream>,
     pub(crate) parts: Vec<Part>,
@@ -70,6 +72,7 @@ impl<'a> Shown<'a> {
             depth_lens: depth.and_then(|depth| depth.intrinsics.as_ref()),
             color_lens: color.and_then(|color| color.intrinsics.as_ref()),
             color_to_depth: color.and_then(|color| color.to_depth.as_ref()),
+            files: false,
             too_large: Vec::new(),
             parts: Vec::new(),
         }

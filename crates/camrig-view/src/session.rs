@@ -19,6 +19,7 @@ use camrig::frame::{DepthView, Frame, PixelFormat, PointsView, Role, Stream};
 use camrig_image::{Colorizer, JpegError, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use crate::cameras::{Camera, Cameras, Viewer};
@@ -116,6 +117,8 @@ impl Session {
     /// Answers requests until the page is closed.
     async fn run(mut self, mut socket: WebSocket) -> Option<()> {
         let mut silent_at = Instant::now() + SILENCE;
+        // Read in a task of its own: a supervisor that does not answer holds up no picture.
+        let mut status: Option<JoinHandle<ViewStatus>> = None;
         loop {
             let mut wake_at = silent_at;
             for camera in self.wanted.keys().copied().collect::<Vec<_>>() {
@@ -130,10 +133,15 @@ impl Session {
                 packet = socket.recv() => {
                     silent_at = Instant::now() + SILENCE;
                     match packet?.ok()? {
-                        Packet::Text(text) => self.handle(&text, &mut socket).await?,
+                        Packet::Text(text) => self.handle(&text, &mut status)?,
                         Packet::Close(_) => return None,
                         _ => {}
                     }
+                }
+                read = async { status.as_mut()?.await.ok() }, if status.is_some() => {
+                    status = None;
+                    let text = serde_json::to_string(&read?).ok()?;
+                    timeout(SILENCE, socket.send(Packet::text(text))).await.ok()?.ok()?;
                 }
                 () = self.viewer.arrival(), if !self.wanted.is_empty() => {}
                 () = sleep_until(wake_at.into()) => {
@@ -146,17 +154,18 @@ impl Session {
     }
 
     /// Handles a request. An invalid one ends the session: this program's page does not send it.
-    async fn handle(&mut self, text: &str, socket: &mut WebSocket) -> Option<()> {
+    fn handle(&mut self, text: &str, status: &mut Option<JoinHandle<ViewStatus>>) -> Option<()> {
         match serde_json::from_str(text).ok()? {
             Question::Frames(wanted) => {
-                if wanted.camera < self.viewer.cameras().len() {
+                if wanted.camera < self.shared.cameras.count() {
                     self.wanted.insert(wanted.camera, wanted);
                 }
             }
+            // One answer is enough for requests that come before it.
+            Question::Status if status.is_some() => {}
             Question::Status => {
-                let status = self.shared.status_for(&self.viewer.cameras()).await;
-                let text = serde_json::to_string(&status).ok()?;
-                timeout(SILENCE, socket.send(Packet::text(text))).await.ok()?.ok()?;
+                let shared = Arc::clone(&self.shared);
+                *status = Some(tokio::spawn(async move { shared.status().await }));
             }
         }
         Some(())
@@ -197,6 +206,7 @@ fn message(
 ) -> std::io::Result<Vec<u8>> {
     let mut message = Message::default();
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
+    shown.files = wanted.files;
     let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
         match Form::of(frame.role(), frame.payload(), color.as_ref()) {
@@ -356,7 +366,7 @@ fn warn_of(frame: Frame<'_>, encoded: Result<(), JpegError>) {
 }
 
 impl Shared {
-    async fn status_for(&self, cameras: &[Camera]) -> ViewStatus {
+    async fn status(&self) -> ViewStatus {
         let mut status = self.status.lock().await;
         if status.0.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
             // The page shows missing fields while the supervisor does not answer.
@@ -366,7 +376,7 @@ impl Shared {
         ViewStatus {
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
             matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
-            cameras: cameras.iter().map(|camera| self.camera_status(camera, rig)).collect(),
+            cameras: self.cameras.all().iter().map(|camera| self.camera_status(camera, rig)).collect(),
         }
     }
 

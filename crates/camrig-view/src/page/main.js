@@ -148,7 +148,10 @@ function layout() {
   const gap = parseFloat(getComputedStyle(grid).columnGap);
   const best = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, innerHeight - heightAbove(), gap);
   grid.style.setProperty("--columns", best.columns);
-  grid.style.setProperty("--tile", best.tile > 0 && !clouded ? `${best.tile}px` : "1fr");
+  const isFixed = best.tile > 0 && !clouded;
+  grid.style.setProperty("--tile", isFixed ? `${best.tile}px` : "1fr");
+  // A tile with fewer pictures than others has no larger ones: its row would be higher.
+  grid.style.setProperty("--pane", isFixed ? `${best.size}px` : "none");
   document.body.classList.toggle("stacked", best.stacked && !clouded);
   document.body.classList.toggle("clouded", clouded);
   tiles.forEach((tile) => tile.ask());

@@ -201,7 +201,7 @@ export class Tile {
     this.element.dataset.count = frames.count;
     this.#showCloud();
     this.#readout();
-    if (frames.parts.some((part) => part.kind === "file")) this.#files = frames;
+    if (frames.files) this.#files = frames;
     if (this.#saving && this.#files === frames) this.#download();
     if (keep && this.#files === frames) this.#keep(true);
     else requestAnimationFrame(() => this.ask());

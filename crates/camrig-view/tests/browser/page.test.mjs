@@ -1,6 +1,6 @@
 // The page in a real browser, in front of a real rig: node --test crates/camrig-view/tests/browser/page.test.mjs
 //
-// Needs chromium; CHROMIUM, CAMRIG and DETECT (examples/detect) say where the programs are.
+// Needs chromium; CHROMIUM, CAMRIG, DETECT (examples/detect) and STREAMS (this crate's example) say where the programs are.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -364,5 +364,340 @@ options = { quality = 95 }
   await toggle("mask", "false");
   const plain = await counts();
   assert.ok(plain.masked * 4 < mask.masked, JSON.stringify({ mask, plain }));
+  assert.deepEqual(page.wrong, []);
+});
+
+/** A topology of cameras with these names, and a view of them. `options` has more options of a camera, by name. */
+function cameras(names, options = {}, keys = {}) {
+  const camera = (name, seed) => `
+[camera.${name}]
+driver = "synthetic"
+${keys[name] ?? ""}
+options = { depth = "424x240@6", color = "424x240@6", seed = ${seed}${options[name] ?? ""} }`;
+  return `${names.map(camera).join("")}
+[processor.view]
+kind = "view"
+inputs = ${JSON.stringify(names)}
+`;
+}
+
+/** Asserts that the name of each camera can be read, and that nothing needs scrolling. */
+async function assertLegible(page, names) {
+  const found = await page.evaluate(() =>
+    [...document.querySelectorAll(".tile .label")].map((label) => {
+      const box = label.getBoundingClientRect();
+      const shown = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === label;
+      return { text: label.textContent, whole: label.scrollWidth <= label.clientWidth, shown };
+    }));
+  assert.deepEqual(found, names.map((text) => ({ text, whole: true, shown: true })));
+  const [wide, high] = await page.evaluate(() => {
+    const { scrollWidth, scrollHeight } = document.documentElement;
+    return [scrollWidth - innerWidth, scrollHeight - innerHeight];
+  });
+  assert.deepEqual({ wide, high }, { wide: 0, high: 0 });
+}
+
+async function shoot(page, name) {
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) });
+}
+
+const allDrawn = (page, panes) =>
+  until(`${panes} pictures`, async () => (await page.locator(".pane canvas").evaluateAll((all) => all.filter(({ width }) => width > 16).length)) >= panes);
+
+test("six cameras fit small windows, and their names are legible", async (t) => {
+  const names = ["front", "rear", "left", "right", "top", "wrist-upper-left"];
+  const rig = await Rig.start(cameras(names,
+    { rear: ", unplug_at = 1.0", left: ", stall_at = 1.0" },
+    { rear: "device_timeout_millis = 500", left: "stall_timeout_millis = 3600000" }));
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0], { width: 800, height: 600 });
+  const rear = page.locator('.tile[data-camera="1"]');
+  await until("a failed camera", async () => /^failed: /.test(await rear.locator(".lost span").textContent()));
+
+  await t.test("a camera that stalls says for how long, and shows no old latency", async () => {
+    const left = page.locator('.tile[data-camera="2"]');
+    const silence = async () => Number(/^no frames for (\d+\.\d) s$/.exec(await left.locator(".lost span").textContent())?.[1]);
+    await until("a silent camera", async () => (await left.locator(".state").textContent()) === "no frames");
+    const first = await until("its silence", silence);
+    await until("a longer silence", async () => (await silence()) > first);
+    assert.equal(await left.locator(".latency").textContent(), "");
+    assert.match(await page.locator('.tile[data-camera="0"] .latency').textContent(), /^\d+\.\d ms$/);
+  });
+
+  await allDrawn(page, 8);
+  for (const [width, height] of [[800, 600], [1024, 768], [1280, 800], [1024, 500]]) {
+    await page.setViewportSize({ width, height });
+    await page.waitForFunction(() => document.documentElement.scrollHeight === innerHeight);
+    await assertLegible(page, names);
+    await shoot(page, `six-${width}x${height}`);
+  }
+
+  await t.test("a paused page looks paused", async () => {
+    const tags = () => page.locator(".panes").evaluateAll((all) => all.map((panes) => getComputedStyle(panes, "::after").content));
+    assert.deepEqual(await tags(), names.map(() => "none"));
+    assert.equal(await page.locator("#paused").isVisible(), false);
+    await page.keyboard.press("Space");
+    assert.deepEqual(await tags(), names.map(() => '"paused"'));
+    assert.equal(await page.locator("#paused").innerText(), "PAUSED");
+    assert.equal(await page.locator("#pause").innerText(), "resume");
+    await shoot(page, "paused");
+    await page.keyboard.press("Space");
+    assert.deepEqual(await tags(), names.map(() => "none"));
+    assert.equal(await page.locator("#paused").isVisible(), false);
+    assert.equal(await page.locator("#pause").innerText(), "pause");
+  });
+  assert.deepEqual(page.wrong, []);
+});
+
+test("sixteen cameras fit a window, and their names are legible", async (t) => {
+  const names = Array.from({ length: 16 }, (_, number) => `camera-${number + 1}`);
+  const rig = await Rig.start(`placement = "in-process"\n${cameras(names)}`);
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0], { width: 1280, height: 800 });
+  await allDrawn(page, 32);
+  await page.waitForFunction(() => document.documentElement.scrollHeight === innerHeight);
+  await assertLegible(page, names);
+  await shoot(page, "sixteen-1280x800");
+});
+
+test("the address has the settings, and depth is read off under the cursor only", async (t) => {
+  const rig = await Rig.start(cameras(["front", "rear"]));
+  t.after(() => rig.remove());
+  const [url] = rig.found;
+  // A browser may resolve this name to either loopback address.
+  const page = await open(url.replace("127.0.0.1", "localhost"));
+  await allDrawn(page, 4);
+  const pressed = (stream) => page.locator(`button[data-stream="${stream}"]`).getAttribute("aria-pressed");
+  const shown = async () => ({
+    hash: new URL(page.url()).hash,
+    tiles: await page.locator(".tile:visible .label").allTextContents(),
+    streams: [await pressed("color"), await pressed("depth")],
+    range: await page.locator("#near").inputValue() + " " + await page.locator("#far").inputValue(),
+    auto: await page.locator("#auto").getAttribute("aria-pressed"),
+  });
+  const grid = { hash: "", tiles: ["front", "rear"], streams: ["true", "true"], range: "0.1 4", auto: "true" };
+  assert.deepEqual(await shown(), grid);
+
+  await page.keyboard.press("2");
+  const rear = { ...grid, hash: "#camera=rear", tiles: ["rear"] };
+  assert.deepEqual(await shown(), rear);
+  await page.keyboard.press("c");
+  const depth = { ...rear, hash: "#camera=rear&streams=depth", streams: ["false", "true"] };
+  assert.deepEqual(await shown(), depth);
+  await page.locator("#near").fill("0.5");
+  await page.locator("#far").fill("3");
+  await page.locator("#far").blur();
+  const ranged = { ...depth, hash: "#camera=rear&streams=depth&range=0.5-3", range: "0.5 3", auto: "false" };
+  await until("the range", async () => (await shown()).hash === ranged.hash);
+  assert.deepEqual(await shown(), ranged);
+  const caption = page.locator('.tile:visible [data-stream="depth"] figcaption');
+  await until("depth in this range", async () => (await caption.textContent()) === "0.50 – 3.00 m");
+
+  await t.test("near beyond far is refused, and the range before remains", async () => {
+    const refused = page.locator("#refused");
+    assert.equal(await refused.isVisible(), false);
+    for (const near of ["3", "3.5", "", "-1"]) {
+      await page.locator("#near").fill(near);
+      assert.equal(await refused.innerText(), "near must be less than far");
+      assert.equal(await page.locator("#near").getAttribute("aria-invalid"), "true");
+    }
+    await page.locator("#near").blur();
+    assert.equal(new URL(page.url()).hash, ranged.hash);
+    assert.equal(await caption.textContent(), "0.50 – 3.00 m");
+    await page.locator("#near").fill("0.5");
+    assert.equal(await refused.isVisible(), false);
+    await page.locator("#near").blur();
+  });
+
+  await page.reload();
+  await until("the same after a reload", async () => (await shown()).tiles.length === 1);
+  assert.deepEqual(await shown(), ranged);
+  const nearOnly = { ...ranged, hash: "#camera=rear&streams=depth&range=0.5-4" };
+  for (const step of [nearOnly, depth, rear, grid]) {
+    await page.goBack();
+    assert.deepEqual(without(await shown()), without(step));
+  }
+  await page.goForward();
+  assert.deepEqual(without(await shown()), without(rear));
+  await page.goBack();
+  // Another page, and back.
+  await page.keyboard.press("1");
+  await page.goto("about:blank");
+  await page.goBack();
+  await until("the camera", async () => (await shown()).tiles.length === 1);
+  assert.equal((await shown()).hash, "#camera=front");
+  await page.keyboard.press("Escape");
+
+  await t.test("the depth goes when the cursor goes", async () => {
+    const canvas = page.locator('.tile[data-camera="0"] [data-stream="depth"] canvas');
+    const outputs = page.locator("output:visible");
+    const hover = async () => {
+      await until("a picture of depth", async () => (await canvas.count()) === 1 && (await canvas.evaluate(({ width }) => width)) > 16);
+      const box = await canvas.boundingBox();
+      await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+      await page.mouse.move(box.x + box.width / 2 + 2, box.y + box.height / 2);
+      await until("a depth", async () => (await outputs.count()) === 1);
+    };
+    await hover();
+    await page.mouse.move(5, 5);
+    await until("no depth beside the pictures", async () => (await outputs.count()) === 0);
+    // The picture leaves, not the cursor.
+    await hover();
+    await page.keyboard.press("d");
+    await page.mouse.move(5, 5);
+    await page.keyboard.press("d");
+    await until("a picture of depth again", async () => (await canvas.count()) === 1);
+    const sequence = () => page.locator('.tile[data-camera="0"]').getAttribute("data-sequence");
+    const before = await sequence();
+    await until("another frameset", async () => (await sequence()) !== before);
+    assert.equal(await outputs.count(), 0);
+    // The whole window leaves.
+    await hover();
+    await page.evaluate(() => dispatchEvent(new Event("blur")));
+    assert.equal(await outputs.count(), 0);
+    await hover();
+    await page.keyboard.press("2");
+    await page.mouse.move(5, 5);
+    await page.keyboard.press("Escape");
+    assert.equal(await outputs.count(), 0);
+  });
+  assert.deepEqual(page.wrong, []);
+});
+
+/** What going back has to restore: the fields of the range keep what was written last. */
+function without({ range, ...rest }) {
+  return rest;
+}
+
+/** Returns the numbers of different colors and of pixels that are not nearly black, of a picture. */
+async function colorsOf(canvas) {
+  const png = PNG.sync.read(await canvas.screenshot());
+  const colors = new Set();
+  let bright = 0;
+  for (let at = 0; at < png.data.length; at += 4) {
+    const [red, green, blue] = png.data.subarray(at, at + 3);
+    colors.add(png.data.readUInt32BE(at) >>> 12);
+    if (Math.max(red, green, blue) > 40) bright += 1;
+  }
+  return { colors: colors.size, bright: bright / (png.width * png.height), data: png.data };
+}
+
+test("the points of a processor are drawn, and turn", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@6", color = "424x240@6", seed = 1 }
+[processor.cloud]
+kind = "pointcloud"
+inputs = ["front"]
+[processor.view]
+kind = "view"
+inputs = ["front", "cloud"]
+`);
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  const cloud = page.locator('.tile[data-camera="1"]');
+  const points = cloud.locator('[data-stream="points"]');
+  await until("points", async () => Number(await points.getAttribute("data-painted").catch(() => 0)) > 1);
+  assert.deepEqual(await cloud.locator(".pane").evaluateAll((all) => all.map((pane) => pane.dataset.stream)), ["points"]);
+  // A tile with one picture beside one with two: every picture has its shape, and nothing needs scrolling.
+  await page.waitForFunction(() => document.documentElement.scrollHeight === innerHeight);
+  for (const pane of await page.locator(".pane").all()) {
+    const { width, height } = await pane.boundingBox();
+    assert.ok(Math.abs(width / height - 424 / 240) < 0.05, `${width} x ${height}`);
+  }
+  const small = await colorsOf(points.locator("canvas"));
+  assert.ok(small.colors > 50 && small.bright > 0.3, JSON.stringify({ ...small, data: null }));
+  await shoot(page, "points");
+
+  await page.keyboard.press("2");
+  await page.keyboard.press("Space");
+  await until("a pause", () => cloud.evaluate((tile) => tile.classList.contains("kept")));
+  const still = async () => {
+    const painted = await points.getAttribute("data-painted");
+    await pause(300);
+    return painted === (await points.getAttribute("data-painted"));
+  };
+  await until("the last points", still);
+  const large = await colorsOf(points.locator("canvas"));
+  assert.ok(large.colors > 50 && large.bright > 0.3, JSON.stringify({ ...large, data: null }));
+  const box = await points.boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2 + 150, box.y + box.height / 2 + 30, { steps: 4 });
+  await page.mouse.up();
+  await until("another view", async () => !large.data.equals((await colorsOf(points.locator("canvas"))).data));
+  await shoot(page, "points-large");
+  const turned = await colorsOf(points.locator("canvas"));
+  await page.keyboard.press("t");
+  await until("other colors", async () => !turned.data.equals((await colorsOf(points.locator("canvas"))).data));
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a second stream of depth and an image of classes are drawn", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@6", color = "424x240@6", seed = 1 }
+[processor.more]
+kind = "streams"
+inputs = ["front"]
+[processor.view]
+kind = "view"
+inputs = ["more"]
+`, undefined, resolve(process.env.STREAMS ?? "target/debug/examples/streams"));
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  const pane = (stream) => page.locator(`.tile [data-stream="${stream}"]`);
+  await allDrawn(page, 3);
+  assert.deepEqual(await page.locator(".pane").evaluateAll((all) => all.map((pane) => pane.dataset.stream)), ["depth", "depth-2", "classes"]);
+  await shoot(page, "streams");
+  for (const stream of ["depth", "depth-2", "classes"]) {
+    const { colors, bright } = await colorsOf(pane(stream).locator("canvas"));
+    assert.ok(colors >= 4 && bright > 0.3, `${stream}: ${colors} colors, ${bright} bright`);
+  }
+  // The cursor reads each stream's own depth.
+  await page.keyboard.press("Space");
+  await until("a pause", () => page.locator(".tile").evaluate((tile) => tile.classList.contains("kept")));
+  const read = async (stream) => {
+    const box = await pane(stream).locator("canvas").boundingBox();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height * 0.8);
+    return parseFloat(await pane(stream).locator("output").textContent());
+  };
+  const [whole, half] = [await read("depth"), await read("depth-2")];
+  assert.ok(whole > 0.2 && Math.abs(half - whole / 2) < 0.002, `${whole} m and ${half} m`);
+  const box = await pane("classes").boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height * 0.8);
+  assert.equal(await page.locator("output:visible").count(), 0);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a supervisor that is stopped holds up no picture, and its states are unknown", async (t) => {
+  const rig = await Rig.start(`placement = "multi-process"\n${cameras(["front", "rear"])}`);
+  t.after(async () => {
+    rig.child.kill("SIGCONT");
+    await rig.remove();
+  });
+  const page = await open(rig.found[0]);
+  await allDrawn(page, 4);
+  const front = page.locator('.tile[data-camera="0"]');
+  await until("a rate", async () => /^[1-9]\d* fps$/.test(await front.locator(".rate").textContent()));
+  rig.child.kill("SIGSTOP");
+  await until("an unknown state", async () => (await front.locator(".state").textContent()) === "state unknown");
+  assert.equal(await front.locator(".rate").textContent(), "– fps");
+  assert.ok(await front.evaluate((tile) => tile.classList.contains("live")));
+  // The longest time between two of twenty framesets, while statuses are asked for in vain: a status takes 2 s.
+  const longest = await front.evaluate((tile) => new Promise((resolve) => {
+    let [last, longest, count] = [performance.now(), 0, 0];
+    const observer = new MutationObserver(() => {
+      const now = performance.now();
+      [longest, last, count] = [Math.max(longest, now - last), now, count + 1];
+      if (count < 20) return;
+      observer.disconnect();
+      resolve(longest);
+    });
+    observer.observe(tile, { attributeFilter: ["data-count"] });
+  }));
+  assert.ok(longest < 1500, `${longest} ms without a picture`);
   assert.deepEqual(page.wrong, []);
 });

@@ -1,17 +1,17 @@
-// A rig under test: started with a topology, read, and ended with the test, whatever happens.
+// A rig under test: it is started with a topology, and ends with the test.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-/** Whoever waits for longer than this waits for something that will not come. */
+/** The maximum time to wait for a fact. */
 export const WATCHDOG_MILLIS = 60_000;
 
 const PROGRAM = resolve(process.env.CAMRIG ?? "target/debug/camrig");
 
 export class Rig {
-  /** Starts `camrig run`, or another program of the library, and waits until it has said every one of `lines`. */
+  /** Starts `camrig run`, or another program of the library, and waits until it has printed each of `lines`. */
   static async start(topology, lines = [/^view: (\S+)$/m], program = PROGRAM) {
     const rig = new Rig();
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
@@ -29,7 +29,7 @@ export class Rig {
     return rig;
   }
 
-  /** Ends it in order: the exit code, and the report. */
+  /** Ends it in order. Returns the exit code and the report. */
   async stop() {
     this.child.kill("SIGTERM");
     const code = await this.ended;
@@ -45,18 +45,18 @@ export class Rig {
   }
 }
 
-/** Waits for a fact: looks again and again until `look` gives something true. */
+/** Waits for a fact: calls `look` repeatedly until it returns something true, and returns that. */
 export async function until(what, look) {
   const end = Date.now() + WATCHDOG_MILLIS;
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`in vain: ${what}`);
+    if (Date.now() > end) throw new Error(`timed out: ${what}`);
     await pause(50);
   }
 }
 
-/** Between two looks, or while something else has to take its time. */
+/** Waits for a fixed time: between two calls of `look`, or to observe that nothing changes. */
 export function pause(millis) {
   return new Promise((resolve) => setTimeout(resolve, millis));
 }
