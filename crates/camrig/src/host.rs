@@ -232,7 +232,7 @@ impl Hosted {
         if let Some(writer) = self.writers.get(&link)
             && let Err(error) = writer.relink(announcements, absence)
         {
-            log::error!("a reader that was restarted cannot be told of the slots here: {error}");
+            log::error!("the slots here cannot be announced to a reader that was restarted: {error}");
         }
     }
 }

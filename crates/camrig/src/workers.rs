@@ -74,12 +74,12 @@ fn traced_by(thread: i32) -> String {
 pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
-    orders: Option<SyncSender<WorkerCommand>>,
+    commands: Option<SyncSender<WorkerCommand>>,
 }
 
-/// Maximum number of pending orders of a worker in addition to the initial ones: the channel to it buffers some hundred
+/// Maximum number of pending commands of a worker in addition to the first ones: the channel to it buffers some hundred
 /// more. Each may contain a file descriptor.
-const ORDERS: usize = 64;
+const COMMANDS_MAX: usize = 64;
 
 impl Worker {
     /// Starts a worker called `process`, by `program` or else by this executable; its messages are sent to `events`,
@@ -93,9 +93,9 @@ impl Worker {
         program: Option<&ProcessCommand>,
         events: SyncSender<E>,
     ) -> std::io::Result<Self> {
-        let (orders, ordered) = channel()?;
-        let (told, answers) = channel()?;
-        let greeting = Setup { process: process.to_owned(), commands: ordered, events: told };
+        let (commands, received) = channel()?;
+        let (reports, reported) = channel()?;
+        let setup = Setup { process: process.to_owned(), commands: received, events: reports };
         let mut command = command(process, program);
         let handshake = Handshake::prepare(&mut command)?;
         let child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
@@ -104,16 +104,16 @@ impl Worker {
         let child = Arc::new(Mutex::new(child));
         let (watched, process) = (Arc::clone(&child), process.to_owned());
         std::thread::Builder::new().name(process.clone()).spawn(move || {
-            // If `tell` fails, there is no receiver: the supervisor is ending.
-            let tell = |event| events.send(E::from((id, pid, event))).is_ok();
-            let met = handshake.greet(greeting).map(|_lifeline| {
-                let _ = tell(WorkerEvent::Hello(orders)) && listen(&answers, tell);
+            // If `report` fails, there is no receiver: the supervisor is ending.
+            let report = |event| events.send(E::from((id, pid, event))).is_ok();
+            let met = handshake.greet(setup).map(|_lifeline| {
+                let _ = report(WorkerEvent::Hello(commands)) && listen(&reported, report);
             });
             let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
-            tell(WorkerEvent::Closed);
+            report(WorkerEvent::Closed);
             wait_for_end(pid);
             let status = lock(&watched).wait();
-            tell(WorkerEvent::Exited(match unmet {
+            report(WorkerEvent::Exited(match unmet {
                 // Otherwise its exit status shows how it ended.
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
                     format!("cannot be connected: {error}")
@@ -121,46 +121,46 @@ impl Worker {
                 _ => describe(status),
             }));
         })?;
-        Ok(Self { child, pid, orders: None })
+        Ok(Self { child, pid, commands: None })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Sets the worker's command channel and sends the initial orders. Sending an order never blocks, whatever
+    /// Sets the worker's command channel and sends the first commands. Sending a command never blocks, whatever
     /// the worker does, because a separate thread sends it.
     ///
     /// # Errors
     /// If a thread cannot be created.
-    pub(crate) fn greet(
+    pub(crate) fn begin(
         &mut self,
-        orders: Sender<WorkerCommand>,
+        commands: Sender<WorkerCommand>,
         first: Vec<WorkerCommand>,
     ) -> std::io::Result<()> {
-        let (sender, given) = sync_channel(first.len() + ORDERS);
+        let (sender, given) = sync_channel(first.len() + COMMANDS_MAX);
         let child = Arc::clone(&self.child);
-        std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
-            while let Ok(order) = given.recv() {
-                if orders.send(order).is_err() {
-                    // It has ended, or would miss an order: its end is reported as a separate
+        std::thread::Builder::new().name("commands".to_owned()).spawn(move || {
+            while let Ok(command) = given.recv() {
+                if commands.send(command).is_err() {
+                    // It has ended, or would miss a command: its end is reported as a separate
                     // event.
                     return drop(lock(&child).kill());
                 }
             }
         })?;
-        self.orders = Some(sender);
-        for order in first {
-            self.order(order);
+        self.commands = Some(sender);
+        for command in first {
+            self.send(command);
         }
         Ok(())
     }
 
-    /// Sends an order. A worker that has ended receives none, and one whose queue is full is killed: its end is
+    /// Sends a command. A worker that has ended receives none, and one whose queue is full is killed: its end is
     /// reported as a separate event.
-    pub(crate) fn order(&self, order: WorkerCommand) {
-        if let Some(orders) = &self.orders
-            && orders.try_send(order).is_err()
+    pub(crate) fn send(&self, command: WorkerCommand) {
+        if let Some(commands) = &self.commands
+            && commands.try_send(command).is_err()
         {
             self.kill();
         }
@@ -250,9 +250,9 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
 }
 
 /// Forwards the worker's messages until it has ended or there is no receiver.
-fn listen(answers: &Receiver<ActorEvent>, tell: impl Fn(WorkerEvent) -> bool) -> bool {
-    while let Ok(event) = answers.receive() {
-        if !tell(WorkerEvent::Actor(event)) {
+fn listen(events: &Receiver<ActorEvent>, report: impl Fn(WorkerEvent) -> bool) -> bool {
+    while let Ok(event) = events.receive() {
+        if !report(WorkerEvent::Actor(event)) {
             return false;
         }
     }
@@ -299,13 +299,13 @@ mod tests {
         (Worker::start(PROCESS, "eye", Some(program), sender), events)
     }
 
-    /// Returns the events of a process to its end; that of a worker that never greets are only about its end.
+    /// Returns the events of a process to its end; those of a worker that never connects are only about its end.
     fn end(events: &Receiver<Event>) -> String {
         loop {
             match events.recv_timeout(WATCHDOG).unwrap() {
                 (PROCESS, _, WorkerEvent::Closed) => {}
                 (PROCESS, _, WorkerEvent::Exited(how)) => return how,
-                _ => panic!("an event of a worker that has not greeted"),
+                _ => panic!("an event of a worker that has not connected"),
             }
         }
     }

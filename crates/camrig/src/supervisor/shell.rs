@@ -208,7 +208,7 @@ impl Shell {
     fn take_from_worker(&mut self, process: ProcessId, event: WorkerEvent) {
         match event {
             WorkerEvent::Actor(event) => self.decide(actor_event(process, event)),
-            WorkerEvent::Hello(orders) => self.connect(process, orders),
+            WorkerEvent::Hello(commands) => self.connect(process, commands),
             WorkerEvent::Closed => self.decide(Event::Closed(process)),
             WorkerEvent::Exited(how) => {
                 let fault = self.process_mut(process).fault.take();
@@ -238,17 +238,17 @@ impl Shell {
                 self.begin_actors(process, &actors, go, stop_cameras);
             }
             Command::Go => {
-                self.tell_all(|| WorkerCommand::Go);
+                self.send_all(|| WorkerCommand::Go);
                 self.hosted.iter().for_each(Hosted::go);
             }
             Command::StopCameras => {
-                self.tell_all(|| WorkerCommand::StopCameras);
+                self.send_all(|| WorkerCommand::StopCameras);
                 self.hosted.iter().for_each(Hosted::stop_cameras);
             }
-            Command::Actor(id, command) => self.tell_actor(id, command),
+            Command::Actor(id, command) => self.send_actor(id, command),
             Command::EndLinks(id) => self.end_links(id),
             Command::Release(process) => self.release(process),
-            Command::Exit(process) => self.tell(process, WorkerCommand::Exit),
+            Command::Exit(process) => self.send(process, WorkerCommand::Exit),
             Command::Kill(process) => self.kill(process),
             Command::Inspect(process) => self.inspect(process),
             Command::SetState(id, state) => {
@@ -290,12 +290,12 @@ impl Shell {
                 let first = parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]);
                 let go = go.then_some(WorkerCommand::Go);
                 let stop_cameras = stop_cameras.then_some(WorkerCommand::StopCameras);
-                self.greet(process, first.chain(go).chain(stop_cameras).collect())?;
+                self.begin_worker(process, first.chain(go).chain(stop_cameras).collect())?;
             }
             Ok(others)
         });
         match begun {
-            Ok(others) => others.into_iter().for_each(|(process, command)| self.tell(process, command)),
+            Ok(others) => others.into_iter().for_each(|(process, command)| self.send(process, command)),
             Err(error) if process == ProcessId::MAIN => self.start_error = Some(error),
             Err(error) => {
                 // Its exit will be reported as an event; this is the reason.
@@ -306,14 +306,14 @@ impl Shell {
     }
 
     /// Sends a worker its first commands.
-    fn greet(&mut self, process: ProcessId, first: Vec<WorkerCommand>) -> io::Result<()> {
+    fn begin_worker(&mut self, process: ProcessId, first: Vec<WorkerCommand>) -> io::Result<()> {
         let process = self.process_mut(process);
         // Without a worker or its channel it has ended, which is reported as a separate event.
         process
             .worker
             .as_mut()
             .zip(process.connected.take())
-            .map_or(Ok(()), |(worker, commands)| worker.greet(commands, first))
+            .map_or(Ok(()), |(worker, commands)| worker.begin(commands, first))
     }
 
     /// Returns the messages that make `process` host these actors, some of them with a reset first.
@@ -347,9 +347,9 @@ impl Shell {
     }
 
     /// Sends a command to a worker; one that has ended receives none.
-    fn tell(&self, process: ProcessId, command: WorkerCommand) {
+    fn send(&self, process: ProcessId, command: WorkerCommand) {
         match (&self.processes[process.index()].worker, &self.hosted, command) {
-            (Some(worker), _, command) => worker.order(command),
+            (Some(worker), _, command) => worker.send(command),
             (None, Some(hosted), WorkerCommand::Actor(id, command)) if process == ProcessId::MAIN => {
                 hosted.send(id, command);
             }
@@ -362,13 +362,13 @@ impl Shell {
         }
     }
 
-    fn tell_actor(&self, id: ActorId, command: ActorCommand) {
-        self.tell(self.topology.actor(id).process, WorkerCommand::Actor(id, command));
+    fn send_actor(&self, id: ActorId, command: ActorCommand) {
+        self.send(self.topology.actor(id).process, WorkerCommand::Actor(id, command));
     }
 
-    fn tell_all(&self, command: impl Fn() -> WorkerCommand) {
+    fn send_all(&self, command: impl Fn() -> WorkerCommand) {
         let workers = self.processes.iter().filter_map(|process| process.worker.as_ref());
-        workers.for_each(|worker| worker.order(command()));
+        workers.for_each(|worker| worker.send(command()));
     }
 
     /// Ends the links of an actor that has ended.

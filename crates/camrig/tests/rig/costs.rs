@@ -262,7 +262,7 @@ fn system_calls() {
     assert!(producer.len() <= woken + OTHER_CALLS, "{} calls for {woken} wake-ups", producer.len());
     assert!(slept <= framesets + OTHER_CALLS, "{slept} sleeps for {framesets} framesets");
     assert!(reader.len() <= slept + OTHER_CALLS, "{} calls for {slept} sleeps", reader.len());
-    // Only orders and events are sent over channels, and they are few.
+    // Only commands and events are sent over channels, and they are few.
     let sent = count(&producer, "sendmsg") + count(&reader, "sendmsg");
     assert!(sent <= 10, "{sent} messages were sent");
 }

@@ -80,7 +80,7 @@ fn stopped_reader() {
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
-/// Number of restarts of an actor while another process is stopped: the orders and events about them are far more than
+/// Number of restarts of an actor while another process is stopped: the commands and events about them are far more than
 /// any channel holds.
 const RESTARTS: u64 = 1000;
 
@@ -119,8 +119,8 @@ fn stopped_reader_of_a_camera_that_fails() {
     assert_eq!((link.delivered, link.dropped.len()), (link.produced, 0), "{link:?}");
 }
 
-/// A stopped producer takes no orders about the instances of its reader. That blocks no other process: when too many
-/// orders are queued, its process is killed and restarted.
+/// A stopped producer takes no commands about the instances of its reader. That blocks no other process: when too many
+/// commands are queued, its process is killed and restarted.
 fn stopped_producer_of_a_reader_that_dies() {
     let topology = format!(
         "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
@@ -136,7 +136,7 @@ fn stopped_producer_of_a_reader_that_dies() {
     let mut deaths = 0;
     while !rig.stderr().contains("processor `pass` is running again") {
         deaths += 1;
-        assert!(deaths <= RESTARTS, "a stopped process takes any number of orders");
+        assert!(deaths <= RESTARTS, "a stopped process takes any number of commands");
         rig.kill_worker("sluggish");
         rig.wait_for_stderr_times(again, deaths as usize);
     }

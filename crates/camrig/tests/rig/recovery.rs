@@ -326,7 +326,7 @@ fn hanging_camera() {
     assert_eq!(ended.report().actor("rear").state, "finished");
 }
 
-/// A camera whose process is stopped delivers nothing, and does not react to orders.
+/// A camera whose process is stopped delivers nothing, and does not react to commands.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 500\n");
     let mut rig = started(&topology, Placement::MultiProcess);

@@ -431,8 +431,8 @@ impl Core {
     /// Sends a process the actors that have not ended.
     fn begin_actors(&mut self, process: ProcessId) {
         self.processes[process.index()] = ProcessState::Up;
-        let living: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
-        let actors = living.into_iter().map(|id| (id, self.take_due(id))).collect();
+        let remaining: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
+        let actors = remaining.into_iter().map(|id| (id, self.take_due(id))).collect();
         self.commands.push(Command::Begin {
             process,
             actors,

@@ -102,8 +102,8 @@ impl Core {
         for process in (0..self.processes.len()).map(ProcessId::new) {
             let now = self.now;
             let is_due = |id: &ActorId| self.actor(*id).due.is_some_and(|due| due.at <= now);
-            let living = self.actors_of(process).filter(|&id| !self.actor(id).has_ended());
-            let (due, waiting): (Vec<_>, Vec<_>) = living.partition(is_due);
+            let remaining = self.actors_of(process).filter(|&id| !self.actor(id).has_ended());
+            let (due, waiting): (Vec<_>, Vec<_>) = remaining.partition(is_due);
             match self.processes[process.index()] {
                 ProcessState::Up => {
                     for id in due {
