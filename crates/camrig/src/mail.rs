@@ -133,6 +133,32 @@ mod tests {
         });
     }
 
+    /// A wake-up that is lost costs a second.
+    #[test]
+    fn mail_wakes_a_thread_that_sleeps_on_the_notifier() {
+        const ROUNDS: usize = 100;
+        let watchdog = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let system = actix::System::new();
+        let unread = Unread::default();
+        let reader = system.block_on(async { Reader(unread.clone(), Rc::default()).start() });
+        let notifier = Arc::new(Notifier::new().unwrap());
+        let mut listener = camrig_ipc::Listener::new(Arc::clone(&notifier));
+        let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: Some(notifier) };
+        let (asleep, asleeps) = std::sync::mpsc::sync_channel(0);
+        let thread = std::thread::spawn(move || {
+            for _ in 0..ROUNDS {
+                asleep.send(()).unwrap();
+                listener.wait();
+            }
+        });
+        for () in &asleeps {
+            sender.send(Mail::Go);
+            system.block_on(unread.all_read());
+        }
+        thread.join().unwrap();
+        assert!(std::time::Instant::now() < watchdog, "wake-ups are lost");
+    }
+
     #[test]
     fn mail_that_is_not_delivered_does_not_count() {
         let system = actix::System::new();

@@ -94,8 +94,9 @@ const BACKOFF_MAX_MILLIS_DEFAULT: usize = 5_000;
 const CAMERA_STALL_MILLIS_DEFAULT: usize = 5_000;
 const PROCESSOR_STALL_MILLIS_DEFAULT: usize = 30_000;
 
-/// Default time in which an actor has to be built, or its device opened: cameras wait for each other.
-const START_MILLIS_DEFAULT: usize = 60_000;
+/// Default time in which an actor has to be built, or its device opened. A RealSense camera waits 60 s for others that are
+/// opened, and then names them.
+const START_MILLIS_DEFAULT: usize = 90_000;
 
 /// Default time for which a camera's device may be missing: an hour.
 const DEVICE_TIMEOUT_MILLIS_DEFAULT: usize = 3_600_000;

@@ -38,8 +38,8 @@ fn omitted_keys_have_defaults() {
     };
     assert_eq!(camera.restart, policy);
     assert_eq!(camera.stall_timeout, Some(Duration::from_secs(5)));
-    assert_eq!(camera.start_timeout, Some(Duration::from_secs(60)));
-    assert_eq!(processor.start_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(camera.start_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(processor.start_timeout, Some(Duration::from_secs(90)));
     assert_eq!(processor.restart, RestartPolicy { device_timeout: Duration::ZERO, ..policy });
     assert_eq!(processor.stall_timeout, Some(Duration::from_secs(30)));
 }
