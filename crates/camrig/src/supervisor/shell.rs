@@ -47,6 +47,8 @@ pub(super) struct Process {
     pub(super) spent_seconds: f64,
     /// The signal that has stopped it, while it is stopped.
     stopped_by: Option<String>,
+    /// Whether it was killed, or has closed its channels: it ends.
+    ends: bool,
 }
 
 /// A run in progress, and its resources.
@@ -209,7 +211,10 @@ impl Shell {
         match event {
             WorkerEvent::Actor(event) => self.decide(actor_event(process, event)),
             WorkerEvent::Hello(commands) => self.connect(process, commands),
-            WorkerEvent::Closed => self.decide(Event::Closed(process)),
+            WorkerEvent::Closed => {
+                self.process_mut(process).ends = true;
+                self.decide(Event::Closed(process));
+            }
             WorkerEvent::Exited(how) => {
                 let fault = self.process_mut(process).fault.take();
                 self.decide(Event::Exited(process, fault.unwrap_or(how)));
@@ -342,8 +347,10 @@ impl Shell {
         Ok(())
     }
 
-    fn kill(&self, process: ProcessId) {
-        self.processes[process.index()].worker.iter().for_each(Worker::kill);
+    fn kill(&mut self, process: ProcessId) {
+        let process = self.process_mut(process);
+        process.ends = true;
+        process.worker.iter().for_each(Worker::kill);
     }
 
     /// Sends a command to a worker; one that has ended receives none.
@@ -390,6 +397,7 @@ impl Shell {
         gone.worker = None;
         gone.connected = None;
         gone.stopped_by = None;
+        gone.ends = false;
         gone.fault = None;
         gone.spent_seconds = gone.usage.cpu_seconds;
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
@@ -449,7 +457,7 @@ impl Shell {
             match (&process.stopped_by, &stopped_by) {
                 (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
                 // A stopped process that was killed does not go on.
-                (Some(_), None) if worker.has_ended() => {}
+                (Some(_), None) if process.ends || worker.has_ended() => {}
                 (Some(_), None) => log::warn!("process `{name}` goes on"),
                 _ => {}
             }
