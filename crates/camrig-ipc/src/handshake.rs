@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::into_io;
 use crate::protocol::{self, HELLO_BYTES};
+use crate::temporary;
 
 /// The environment variable of a worker: the folder in which it creates its socket.
 const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
@@ -97,7 +98,7 @@ impl Handshake {
     /// Prepares `command` to start a process that calls [`accept`].
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When the system has no descriptors left, or no temporary folder can have a socket.
     pub fn prepare(command: &mut Command) -> Result<Self> {
         Self::prepare_within(command, ANSWER_TIMEOUT)
     }
@@ -105,11 +106,11 @@ impl Handshake {
     /// Like [`Self::prepare`], with another time-out for each side's wait for the other.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// When the system has no descriptors left, or no temporary folder can have a socket.
     pub fn prepare_within(command: &mut Command, bound: Duration) -> Result<Self> {
         let now = clock_gettime(ClockId::Monotonic);
         let name = format!(".camrig-{:x}-{:x}-{:x}", std::process::id(), now.tv_sec, now.tv_nsec);
-        let folder = Folder(std::env::temp_dir().join(name));
+        let folder = Folder(temporary::path_of(&name)?);
         let (mut socket, theirs) = UnixStream::pair()?;
         let mut secret = Secret::default();
         File::open("/dev/urandom")?.read_exact(&mut secret)?;
@@ -286,7 +287,8 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     socket.read_exact(&mut bound)?;
     let bound = Duration::from_millis(u64::from_le_bytes(bound));
     // Only the same user can reach the socket: connecting needs the right to search its folder.
-    DirBuilder::new().mode(0o700).create(&folder.0)?;
+    let unmade = |error: Error| Error::new(error.kind(), format!("`{}`: {error}", folder.0.display()));
+    DirBuilder::new().mode(0o700).create(&folder.0).map_err(unmade)?;
     let (server, name) = IpcOneShotServer::<Sealed<T>>::new()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
     tell_socket(socket, &name)?;

@@ -38,6 +38,7 @@ mod region;
 mod schedules;
 mod slots;
 mod sync;
+mod temporary;
 
 pub use channel::{ReceiveError, Receiver, Sender, channel};
 pub use counters::{ActorCounters, LostReason};
