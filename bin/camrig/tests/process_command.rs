@@ -50,7 +50,8 @@ impl Folder {
     }
 
     fn camrig(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_camrig"));
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_camrig")]);
         command.current_dir(&self.0).args(arguments).env_remove("RUST_LOG").output().unwrap()
     }
 

@@ -40,7 +40,14 @@ impl Drop for Folder {
 /// Runs the program in `folder`, to which relative paths refer.
 fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_camrig");
-    Command::new(program).args(arguments).current_dir(&folder.0).env_remove("RUST_LOG").output().unwrap()
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", program])
+        .args(arguments)
+        .current_dir(&folder.0)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {

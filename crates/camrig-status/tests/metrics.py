@@ -49,7 +49,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/rig.toml", "w") as file:
             file.write(TOPOLOGY)
-        arguments = [PROGRAM, "run", f"{folder}/rig.toml", "--report", f"{folder}/report.json"]
+        # The kernel kills it when this process has ended.
+        arguments = ["setpriv", "--pdeathsig=KILL", PROGRAM, "run", f"{folder}/rig.toml", "--report", f"{folder}/report.json"]
         rig = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         try:
             url = re.fullmatch(r"metrics: (\S+)\n", rig.stdout.readline()).group(1)

@@ -5,6 +5,7 @@ CAMRIG is the path of the program. Numbers differ from run to run: on the screen
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,10 @@ class Terminal:
 
     def __init__(self, folder, name):
         self.tmux = ["tmux", "-S", f"{folder}/{name}", "-f", "/dev/null"]
+        # The kernel closes this pipe when this process ends, however that happens, and then the server is ended.
+        ends = f"cat >/dev/null; exec {shlex.join(self.tmux)} kill-server"
+        words = ["setsid", "sh", "-c", ends]
+        self.keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.call("new-session", "-d", "-x", str(WIDTH), "-y", "20", "env", "-i", "sh")
         self.call("set-option", "-g", "remain-on-exit", "on")
 
@@ -89,7 +94,8 @@ class Terminal:
         return self.call("capture-pane", "-p")
 
     def end(self):
-        subprocess.run([*self.tmux, "kill-server"], check=False)
+        self.keeper.stdin.close()
+        self.keeper.wait()
 
 
 def plain(screen):

@@ -226,7 +226,12 @@ fn forget() -> ExitCode {
 
 fn a_program_that_serves_no_worker_ends() {
     let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program).env(FORGETS, "1").output().unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(program)
+        .env(FORGETS, "1")
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "an actor failed\n");
     let stderr = String::from_utf8(output.stderr).unwrap();
     let unserved = "this process was started as a worker: call `Registry::serve_worker` first in `main`";

@@ -5,8 +5,20 @@
 use std::process::{Command, Output};
 
 fn program(args: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_custom-camera")]).args(args).output().unwrap()
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_custom-camera"),
+        ])
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 #[track_caller]

@@ -8,8 +8,16 @@ use std::process::Command;
 
 #[track_caller]
 fn says(args: &[&str]) -> String {
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_detect")])
+    let output = Command::new("setpriv")
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_detect"),
+        ])
         .args(args)
         .output()
         .unwrap();

@@ -18,8 +18,17 @@ fn ask(address: &str, request: &str) -> (String, String) {
 
 #[test]
 fn the_server_shows_the_rig_stops_it_and_ends_with_it() {
-    let mut program = Command::new("timeout")
-        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_embed-http"), "rig.toml"])
+    let mut program = Command::new("setpriv")
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_embed-http"),
+            "rig.toml",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

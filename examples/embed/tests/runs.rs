@@ -4,8 +4,16 @@ use std::process::Command;
 
 #[test]
 fn the_main_loop_gets_measurements_and_stops_the_rig() {
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_embed")])
+    let output = Command::new("setpriv")
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_embed"),
+        ])
         .output()
         .expect("`timeout` starts");
     let stdout = String::from_utf8(output.stdout).expect("text");

@@ -6,8 +6,17 @@ use std::process::Command;
 
 #[track_caller]
 fn says(args: &[&str], stdout: &str) {
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_mask"), "run"])
+    let output = Command::new("setpriv")
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_mask"),
+            "run",
+        ])
         .args(args)
         .output()
         .unwrap();

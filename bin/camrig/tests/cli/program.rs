@@ -14,6 +14,10 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 /// Interval between two checks of a fact.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// The arguments of `setpriv` before those of a program that the kernel kills when its parent, or the thread that started
+/// it, has ended.
+pub(crate) const ENDS_WITH_PARENT: [&str; 2] = ["--pdeathsig", "KILL"];
+
 /// Waits until `fact` returns a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
@@ -118,8 +122,11 @@ impl Test {
         // Every process of this run inherits the mark.
         let mark = format!("CAMRIG_TEST={}", self.folder.display());
         let (name, value) = mark.split_once('=').unwrap();
-        let output = Command::new("timeout")
-            .args(["--kill-after=5", "60", "sh", "-c", line, "sh", env!("CARGO_BIN_EXE_camrig")])
+        let output = Command::new("setpriv")
+            .args(ENDS_WITH_PARENT)
+            .args(["timeout", "--kill-after=5", "60", "setpriv"])
+            .args(ENDS_WITH_PARENT)
+            .args(["sh", "-c", line, "sh", env!("CARGO_BIN_EXE_camrig")])
             .args(&self.args)
             .current_dir(&self.folder)
             .env_remove("RUST_LOG")
@@ -132,11 +139,10 @@ impl Test {
     }
 }
 
-/// Returns the command of the program, which the kernel kills when this process, or this thread, has ended: nothing of a
-/// test that was cut off is left.
+/// Returns the command of the program, of which nothing is left when a test is cut off.
 pub(crate) fn program() -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_camrig")]);
+    command.args(ENDS_WITH_PARENT).arg(env!("CARGO_BIN_EXE_camrig"));
     command
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::Test;
+use crate::program::{Test, program};
 use crate::recording::counts;
 
 const RIG: &str = r#"
@@ -43,7 +43,7 @@ fn a_killed_rig_leaves_a_recording_up_to_its_last_chunk() {
     for (round, placement) in ["in-process", "multi-process"].into_iter().enumerate() {
         let mut test = Test::new().topology(RIG);
         let recording = test.folder().join("rig.mcap");
-        let mut rig = Command::new(env!("CARGO_BIN_EXE_camrig"))
+        let mut rig = program()
             .args(["run", "t.toml", "--placement", placement])
             .current_dir(test.folder())
             .stdout(Stdio::null())
@@ -89,7 +89,7 @@ fn kill_worker(of: &Child, process: &str) {
 #[test]
 fn a_restarted_recorder_continues_in_a_new_file() {
     let mut test = Test::new().topology(RIG);
-    let mut rig = Command::new(env!("CARGO_BIN_EXE_camrig"))
+    let mut rig = program()
         .args(["run", "t.toml", "--placement", "multi-process"])
         .current_dir(test.folder())
         .stdout(Stdio::null())

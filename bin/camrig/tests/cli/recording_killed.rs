@@ -1,10 +1,10 @@
 //! Kills a hundred recorders at random moments: every intact frameset is recovered.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::program::Test;
+use crate::program::{Test, program};
 use crate::recording::counts;
 
 /// The environment variable with the seed, which is printed.
@@ -58,7 +58,7 @@ fn intact_framesets_of_a_hundred_killed_recorders_are_recovered() {
     let recording = test.folder().join("rig.mcap");
     let mut torn = 0;
     for kill in 0..KILLS {
-        let mut rig = Command::new(env!("CARGO_BIN_EXE_camrig"))
+        let mut rig = program()
             .args(["run", "t.toml"])
             .current_dir(test.folder())
             .stdout(Stdio::null())

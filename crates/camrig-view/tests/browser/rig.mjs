@@ -17,7 +17,9 @@ export class Rig {
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
     writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
     rig.report = join(rig.folder, "report.json");
-    rig.child = spawn(program, ["run", "rig.toml", "--report", rig.report], { cwd: rig.folder });
+    // The kernel kills it when this process has ended.
+    const words = ["--pdeathsig=KILL", program, "run", "rig.toml", "--report", rig.report];
+    rig.child = spawn("setpriv", words, { cwd: rig.folder });
     rig.said = "";
     rig.ended = new Promise((resolve) => rig.child.once("exit", (code) => resolve(code)));
     for (const stream of [rig.child.stdout, rig.child.stderr]) stream.on("data", (data) => (rig.said += data));

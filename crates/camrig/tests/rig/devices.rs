@@ -108,8 +108,8 @@ impl Drop for Folder {
 /// Runs the program with these devices, and compares its output and exit code.
 #[track_caller]
 fn prints(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "30"])
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "timeout", "--kill-after=5", "30", "setpriv", "--pdeathsig", "KILL"])
         .arg(std::env::current_exe().unwrap())
         .args(args)
         .current_dir(folder.path())

@@ -209,9 +209,13 @@ impl<'a> Plan<'a> {
         fs::create_dir_all(folder.join("tmp")).unwrap();
         fs::write(folder.join("rig.toml"), self.topology).unwrap();
         let shared_before = names_in(Path::new("/dev/shm"));
-        let mut command = Command::new("sh");
+        // The kernel kills the supervisor when this process, or this thread, has ended; its workers end with it.
+        let mut command = Command::new("setpriv");
         let program = std::env::current_exe().unwrap();
-        command.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", self.limit)).arg(program);
+        command
+            .args(["--pdeathsig", "KILL", "sh", "-c"])
+            .arg(format!("{}; exec \"$0\" \"$@\"", self.limit))
+            .arg(program);
         command.arg("run").arg(folder.join("rig.toml")).arg("--report").arg(folder.join("report.json"));
         if self.placement != Placement::Mixed {
             command.args(["--placement", self.placement.name()]);
@@ -228,6 +232,28 @@ impl<'a> Plan<'a> {
             collect(child.stderr.take().unwrap(), &stderr),
         ];
         Rig { child, mark, folder, stdout, stderr, readers, shared_before }
+    }
+}
+
+/// Returns the running processes of the rig with this mark.
+pub(crate) fn processes_of(mark: &str) -> impl Iterator<Item = u32> {
+    let marked = format!("{MARK}={mark}");
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // An ended process or a zombie has no environment.
+    pids.filter(move |pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == marked.as_bytes())
+    })
+}
+
+/// Waits until `fact` is true; fails after [`WATCHDOG`].
+#[allow(dead_code)] // Another binary uses this file without it.
+pub(crate) fn wait_until(what: &str, fact: impl Fn() -> bool) {
+    let deadline = Instant::now() + WATCHDOG;
+    while !fact() {
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -342,17 +368,13 @@ impl Rig {
     /// Returns all running workers of this rig.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         let supervisor = self.child.id();
-        let marked = format!("{MARK}={}", self.mark);
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let worker = |pid: u32| {
-            // An ended process or a zombie has no environment.
-            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let variables = || environment.split(|&byte| byte == 0);
-            variables().find(|variable| *variable == marked.as_bytes())?;
-            Worker::of(pid)
-        };
-        pids.filter(|&pid| pid != supervisor).filter_map(worker).collect()
+        processes_of(&self.mark).filter(|&pid| pid != supervisor).filter_map(Worker::of).collect()
+    }
+
+    /// Returns the mark in the environment of this rig's processes.
+    #[allow(dead_code)] // Another binary uses this file without it.
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// Sends a signal to the supervisor only.

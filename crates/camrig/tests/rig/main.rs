@@ -23,6 +23,7 @@ mod matching;
 mod placement;
 mod program;
 mod recovery;
+mod runner;
 mod scale;
 mod soak;
 mod traced;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     unknown_peers::add_to(&mut trials);
     corrupt_memory::add_to(&mut trials);
     traced::add_to(&mut trials);
+    runner::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
