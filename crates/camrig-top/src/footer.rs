@@ -10,6 +10,7 @@ use camrig_status::RigStatus;
 use comfy_table::{CellAlignment, Table, presets};
 use rustix::termios::tcgetwinsize;
 
+use crate::colors_are_wanted;
 use crate::columns::{self, shortened};
 use crate::row::{Mood, Row, title};
 
@@ -141,7 +142,7 @@ fn table(rows: Vec<Row>, width: usize) -> String {
 }
 
 fn paint(color: &str, line: &str) -> String {
-    format!("\x1b[{color}m{line}\x1b[0m")
+    if colors_are_wanted() { format!("\x1b[{color}m{line}\x1b[0m") } else { line.to_owned() }
 }
 
 #[cfg(test)]

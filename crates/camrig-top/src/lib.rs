@@ -17,3 +17,8 @@ mod screen;
 
 pub use footer::Footer;
 pub use screen::{Ended, show};
+
+/// Returns whether the environment permits colors: `NO_COLOR` is not set, or is empty.
+pub fn colors_are_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

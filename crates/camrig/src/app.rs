@@ -106,6 +106,11 @@ impl App {
         self
     }
 
+    /// Returns the topology that `demo` refers to so far.
+    pub fn demo_topology(&self) -> &'static str {
+        self.registry.demo()
+    }
+
     /// Adds a command to the command line, in addition to `run`, `check` and the others. It prints its own output.
     #[must_use]
     pub fn command(

@@ -45,12 +45,6 @@ pub fn print_stderr(line: impl Display) {
     let _ = write_line(&mut io::stderr(), &line.to_string());
 }
 
-/// Returns whether the environment permits colors: `NO_COLOR` is not set, or is empty.
-#[cfg(feature = "program")]
-pub(crate) fn colors_are_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Writes lines, if there are any, by one call, so that the output of several processes does not mix.
 fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
     if text.is_empty() {

@@ -16,6 +16,7 @@ mod driver;
 mod error;
 mod exit;
 mod failure;
+pub mod files;
 mod frameset;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

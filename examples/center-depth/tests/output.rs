@@ -16,8 +16,18 @@ right #2: Some(3.7970002) m
 
 #[track_caller]
 fn says_the_expected(placement: &[&str]) {
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_center-depth"), "run", "center-depth.toml"])
+    let output = Command::new("setpriv")
+        .args([
+            "--pdeathsig=KILL",
+            "timeout",
+            "--kill-after=5",
+            "60",
+            "setpriv",
+            "--pdeathsig=KILL",
+            env!("CARGO_BIN_EXE_center-depth"),
+            "run",
+            "center-depth.toml",
+        ])
         .args(["--framesets", "3"])
         .args(placement)
         .output()
@@ -50,8 +60,18 @@ fn in_a_process_each() {
 fn a_closed_pipe_ends_it_quietly() {
     for placement in ["in-process", "multi-process"] {
         let (_, writer) = std::io::pipe().unwrap();
-        let mut ended = Command::new("timeout")
-            .args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_center-depth"), "run", "center-depth.toml"])
+        let mut ended = Command::new("setpriv")
+            .args([
+                "--pdeathsig=KILL",
+                "timeout",
+                "--kill-after=5",
+                "60",
+                "setpriv",
+                "--pdeathsig=KILL",
+                env!("CARGO_BIN_EXE_center-depth"),
+                "run",
+                "center-depth.toml",
+            ])
             .args(["--placement", placement])
             .stdout(writer)
             .stderr(Stdio::piped())
@@ -61,4 +81,17 @@ fn a_closed_pipe_ends_it_quietly() {
         ended.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         assert_eq!((stderr.as_str(), ended.wait().unwrap().code()), ("", Some(0)), "{placement}");
     }
+}
+
+#[test]
+fn init_says_why_there_is_no_camera() {
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig=KILL", env!("CARGO_BIN_EXE_center-depth"), "init", "/nowhere/rig.toml"])
+        .output()
+        .unwrap();
+    let stderr = "error: no camera is attached: no driver of this program can list devices\n";
+    assert_eq!(
+        (String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()),
+        (stderr, Some(69))
+    );
 }

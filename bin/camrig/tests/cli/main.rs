@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_values;
 mod commands;
 mod examples;
+mod files;
 mod outputs;
 mod plan;
 mod points;

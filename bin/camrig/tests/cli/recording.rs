@@ -337,6 +337,12 @@ fn the_commands_record_and_replay() {
         (stdout.as_str(), stderr.as_str(), status),
         ("", "error: `rig.mcap` exists already; choose another name\n", Some(73))
     );
+    let (stdout, stderr, status) = folder.run(&["record", "record.toml", "-o", "no/such/rig.mcap"]);
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str(), status),
+        ("", "error: cannot create `no/such/rig.mcap`: there is no folder `no/such`\n", Some(73))
+    );
+    assert!(!folder.path().join("no").exists());
     folder.write("cameras.toml", TWO_CAMERAS);
     folder.succeed(&["record", "cameras.toml", "-o", "short.mcap", "--framesets", "10"]);
     // On a busy machine a camera may be faster than the recorder: then the recording contains the gap.
@@ -353,6 +359,27 @@ fn the_commands_record_and_replay() {
     let (stdout, stderr, status) = folder.run(&["replay", "rig.mcap", "check.toml", "--speed", "0"]);
     assert_eq!((stdout.as_str(), status), ("", Some(78)), "{stderr}");
     assert!(stderr.contains("must be a number, 0.001 to 1000"), "{stderr}");
+}
+
+#[test]
+fn the_demo_is_recorded_and_replayed() {
+    let mut folder = Folder::new();
+    folder.succeed(&["record", "demo", "-o", "demo.mcap", "--framesets", "2"]);
+    let verified = folder.succeed(&["recording", "verify", "demo.mcap"]);
+    let (framesets, missing) = counts(&verified);
+    // A line for each camera, and one for the file.
+    assert_eq!((framesets + missing, verified.lines().count()), (2, 7), "{verified}");
+    folder.succeed(&["replay", "demo.mcap", "demo", "--fast"]);
+}
+
+#[test]
+fn an_export_names_the_file_that_is_in_its_way() {
+    let mut folder = two_cameras();
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    folder.write("out/front", "");
+    let (stdout, stderr, status) = folder.run(&["recording", "export", "rig.mcap", "-o", "out"]);
+    let error = "error: cannot write into `out`: `out/front`: File exists (os error 17)\n";
+    assert_eq!((stdout.as_str(), stderr.as_str(), status), ("", error, Some(73)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::program::{Test, wait_for};
+use crate::program::{ENDS_WITH_PARENT, Test, wait_for};
 
 /// A camera and a processor that prints, each in its own process. A camera that is silent for half a second is stalled.
 const RIG: &str = r#"
@@ -37,7 +37,8 @@ struct Shell {
 impl Shell {
     fn start(folder: &Path) -> Self {
         let mut script = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
+            .args(ENDS_WITH_PARENT)
+            .args(["script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
             .current_dir(folder)
             .env("PS1", "$ ")
             .env("TERM", "dumb")
@@ -139,6 +140,58 @@ fn a_rig_is_stopped_and_continued_as_a_whole() {
     shell.wait_for_lines();
     shell.wait_for_lines();
     interrupt(&mut shell, &folder);
+}
+
+/// Returns whether a screen has escape sequences of colors.
+fn has_colors(screen: &str) -> bool {
+    let sequences = screen.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m'));
+    let numbers = sequences.filter(|(numbers, _)| numbers.chars().all(|it| it.is_ascii_digit() || it == ';'));
+    let mut numbers = numbers.flat_map(|(numbers, _)| numbers.split(';'));
+    numbers
+        .any(|number| number.parse().is_ok_and(|number: u8| matches!(number, 30..=38 | 40..=48 | 90..=107)))
+}
+
+#[test]
+fn no_color_is_honoured_everywhere() {
+    for (setting, colors) in [("NO_COLOR=1", false), ("NO_COLOR=", true)] {
+        let test = Test::new().topology(RIG);
+        let folder = test.folder().canonicalize().unwrap();
+        fs::write(folder.join("bad.toml"), "[camera.front]\ndriver = 'synthetik'\n").unwrap();
+        let mut shell = Shell::start(&folder);
+        shell.press(&format!(
+            "stty rows 24 cols 100; bind 'set enable-bracketed-paste off'; export TERM=xterm {setting}\n"
+        ));
+        // Each step begins with the screen that it has added.
+        let mut shown = 0;
+        let mut step = |shell: &mut Shell, keys: &str, text: &str| {
+            shell.press(keys);
+            wait_for(text, || shell.screen()[shown..].contains(text).then_some(()));
+            assert_eq!(has_colors(&shell.screen()[shown..]), colors, "{keys} {setting}");
+            shown = shell.screen().len();
+        };
+        step(&mut shell, "\"$CAMRIG\" check bad.toml\n", "did you mean");
+        let top = "\"$CAMRIG\" run t.toml >lines 2>&1 & until \"$CAMRIG\" top $! 2>errors; do :; done; echo top has en''ded\n";
+        step(&mut shell, top, "up and down select");
+        shell.press("q");
+        shell.wait_for_text("top has ended");
+        shell.press("kill %1; wait\n");
+        wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
+    }
+}
+
+/// The table below a run, which has no color while all is well, dims its title.
+#[test]
+fn no_color_is_honoured_below_a_run() {
+    for (setting, dim) in [("NO_COLOR=1", false), ("NO_COLOR=", true)] {
+        let test = Test::new().topology(RIG);
+        let folder = test.folder().canonicalize().unwrap();
+        let mut shell = Shell::start(&folder);
+        shell.press(&format!("stty rows 24 cols 100; export {setting}; \"$CAMRIG\" run t.toml\n"));
+        shell.wait_for_text("actors in 3 processes");
+        assert_eq!(shell.screen().contains("\x1b[2m"), dim);
+        shell.press("\x03");
+        wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use camrig::files::{self, NewFile};
 use camrig::frame::{
     CameraInfo, ColorView, DType, DepthView, Frame, Intrinsics, MJPEG, MessageView, MotionView, Payload,
     PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
@@ -90,7 +91,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     let mut text = String::new();
     for (name, folder) in folders {
-        let CameraFolder { path, written, .. } = folder.finish().map_err(fail)?;
+        let (path, written) = folder.finish().map_err(fail)?;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {} in {}", counted(written, "frameset"), path.display());
     }
@@ -170,6 +171,8 @@ fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
 struct CameraFolder {
     path: PathBuf,
     list: BufWriter<File>,
+    /// Gives the list its name when it is whole.
+    whole_list: NewFile,
     format: Format,
     depth_unit_meters: f32,
     /// The converter from depth to points, or the reason why it is unavailable; `None` if not requested.
@@ -187,14 +190,15 @@ impl CameraFolder {
             return Err(io::Error::other(format!("`{}` is not the name of a folder", camera.name)));
         }
         let path = output.join(&camera.name);
-        fs::create_dir_all(&path)?;
-        let info = File::create(path.join("camera.json"))?;
-        serde_json::to_writer_pretty(info, &camera.info)?;
-        let list = BufWriter::new(File::create(path.join("framesets.jsonl"))?);
+        make_folder(&path)?;
+        let info = serde_json::to_vec_pretty(&camera.info)?;
+        files::write(&path.join("camera.json"), |file| file.write_all(&info))?;
+        let whole_list = NewFile::replacing(&path.join("framesets.jsonl"))?;
+        let list = BufWriter::new(whole_list.try_clone()?);
         let points = (args.format == Format::Ply).then(|| point_cloud(&camera.info));
         let depth_unit_meters = camera.info.depth_unit_meters;
         let (format, every) = (args.format, args.every);
-        Ok(Self { path, list, format, depth_unit_meters, points, every, seen: 0, written: 0 })
+        Ok(Self { path, list, whole_list, format, depth_unit_meters, points, every, seen: 0, written: 0 })
     }
 
     fn write(&mut self, frameset: &ReadFrameSet, shown: &Shown) -> io::Result<()> {
@@ -205,9 +209,9 @@ impl CameraFolder {
         }
         let write = |folder: &str, extension: &str, bytes: Vec<u8>| {
             let folder = self.path.join(folder);
-            fs::create_dir_all(&folder)?;
+            make_folder(&folder)?;
             let name = format!("{:06}.{}", frameset.record.sequence, extension);
-            fs::write(folder.join(name), bytes)
+            files::write(&folder.join(name), |file| file.write_all(&bytes))
         };
         if let Some(points) = &self.points {
             if let Some(ply) = shown.ply(points, self.depth_unit_meters).map_err(io::Error::other)? {
@@ -238,10 +242,18 @@ impl CameraFolder {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<Self> {
+    /// Returns its path, and the number of framesets in it.
+    fn finish(mut self) -> io::Result<(PathBuf, u64)> {
         self.list.flush()?;
-        Ok(self)
+        self.whole_list.keep()?;
+        Ok((self.path, self.written))
     }
+}
+
+/// Creates a folder with its parents. The error names it: it is below the folder that the user named.
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 
 /// Returns the file extension for this encoding. The encoding comes from a file and must not affect the rest of the

@@ -55,18 +55,21 @@ enum RecordingCommand {
 
 /// Adds the commands to a program.
 pub(crate) fn add_to(app: App) -> App {
+    let demo = app.demo_topology();
     app.command(RecordingArgs::command(), |matches| match RecordingArgs::from_arg_matches(matches) {
         Ok(args) => recording(&args.command),
         // The arguments were parsed with the same description.
         Err(error) => error.exit(),
     })
-    .run_command(rigs::RecordArgs::command(), |matches| match rigs::RecordArgs::from_arg_matches(matches) {
-        Ok(args) => args.make().map_err(|error| error.print()),
-        Err(error) => error.exit(),
+    .run_command(rigs::RecordArgs::command(), move |matches| {
+        match rigs::RecordArgs::from_arg_matches(matches) {
+            Ok(args) => args.make(demo).map_err(|error| error.print()),
+            Err(error) => error.exit(),
+        }
     })
-    .run_command(rigs::ReplayArgs::command(), |matches| {
+    .run_command(rigs::ReplayArgs::command(), move |matches| {
         match rigs::ReplayArgs::from_arg_matches(matches) {
-            Ok(args) => args.make().map_err(|error| error.print()),
+            Ok(args) => args.make(demo).map_err(|error| error.print()),
             Err(error) => error.exit(),
         }
     })

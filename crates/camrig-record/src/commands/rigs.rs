@@ -17,7 +17,7 @@ const QUEUE: i64 = 8;
 #[derive(Debug, Parser)]
 #[command(name = "record")]
 pub(super) struct RecordArgs {
-    /// A topology file
+    /// A topology file, or `demo`
     topology: PathBuf,
     /// Output file (must not exist)
     #[arg(short, long, value_name = "FILE")]
@@ -36,7 +36,7 @@ pub(super) struct RecordArgs {
 pub(super) struct ReplayArgs {
     /// A recording
     file: PathBuf,
-    /// A topology file, whose cameras are replaced by those of the same names in the recording
+    /// A topology file, or `demo`, whose cameras are replaced by those of the same names in the recording
     topology: Option<PathBuf>,
     /// Play as fast as the readers allow
     #[arg(long, conflicts_with = "speed")]
@@ -56,7 +56,7 @@ pub(super) struct ReplayArgs {
 }
 
 impl RecordArgs {
-    pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
+    pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
         let output = &self.output;
         if output.exists() {
             return Err(CommandError::Create(format!(
@@ -64,7 +64,15 @@ impl RecordArgs {
                 output.display()
             )));
         }
-        let (text, table) = read(&self.topology)?;
+        let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(CommandError::Create(format!(
+                "cannot create `{}`: there is no folder `{}`",
+                output.display(),
+                folder.display()
+            )));
+        }
+        let (text, table) = read(&self.topology, demo)?;
         let names = |role: &str| {
             let table = table.get(role).and_then(Value::as_table);
             table.into_iter().flat_map(|table| table.keys().cloned()).collect::<Vec<_>>()
@@ -92,10 +100,10 @@ impl RecordArgs {
 }
 
 impl ReplayArgs {
-    pub(super) fn make(&self) -> Result<MadeTopology, CommandError> {
+    pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
         let recording = Parts::open(&self.file, &|_| {})?;
         let mut topology = match &self.topology {
-            Some(path) => read(path)?.1,
+            Some(path) => read(path, demo)?.1,
             None => into_stats(&recording),
         };
         let cameras = topology.get_mut("camera").and_then(Value::as_table_mut);
@@ -146,10 +154,15 @@ fn path_value(path: &Path) -> Value {
     path.to_string_lossy().into_owned().into()
 }
 
-/// Reads a topology as text and as a table. An invalid one is reported when the text is parsed.
-fn read(path: &Path) -> Result<(String, Table), CommandError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| ReadError::new(path, format_args!("cannot be read: {error}")))?;
+/// Reads a topology as text and as a table; `demo` is that of the same name. An invalid one is reported when the text is
+/// parsed.
+fn read(path: &Path, demo: &str) -> Result<(String, Table), CommandError> {
+    let text = if path.as_os_str() == "demo" {
+        demo.to_owned()
+    } else {
+        fs::read_to_string(path)
+            .map_err(|error| ReadError::new(path, format_args!("cannot be read: {error}")))?
+    };
     let table = text.parse().unwrap_or_default();
     Ok((text, table))
 }

@@ -4,7 +4,6 @@
 //! the driver, so that tables for drivers of users are complete too.
 
 use std::cmp::Reverse;
-use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +16,7 @@ use serde::Serialize;
 use super::{code, code_of, counted, print_json, table};
 use crate::console::{print, print_error};
 use crate::driver::Device;
+use crate::files::NewFile;
 use crate::registry::Registry;
 use crate::schema::OptionsSchema;
 
@@ -90,12 +90,21 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
         return code;
     }
     if devices.is_empty() {
-        print_error(format_args!("no camera is attached: {}", remarks.join("; ")));
+        let reason = if remarks.is_empty() {
+            "no driver of this program can list devices".to_owned()
+        } else {
+            remarks.join("; ")
+        };
+        print_error(format_args!("no camera is attached: {reason}"));
         return ExitCode::from(code::UNAVAILABLE);
     }
     let name = args.file.display();
     let text = topology(&devices);
-    match File::create_new(&args.file).and_then(|mut file| file.write_all(text.as_bytes())) {
+    let written = NewFile::creating(&args.file).and_then(|mut new| {
+        new.file().write_all(text.as_bytes())?;
+        new.keep()
+    });
+    match written {
         Ok(()) => code_of(print(&format!("wrote {name}: {}", counted(devices.len(), "camera")))),
         Err(error) => {
             let reason = match error.kind() {

@@ -12,8 +12,9 @@ mod progress;
 mod signals;
 mod top;
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,9 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::plan::UsbDemands;
-use crate::console::{self, print, print_error, print_stderr};
+use crate::console::{print, print_error, print_stderr};
 use crate::exit::Exit;
+use crate::files;
 use crate::ids::ProcessId;
 use crate::logging;
 use crate::registry::Registry;
@@ -223,7 +225,7 @@ fn code_of(printed: Result<(), ExitCode>) -> ExitCode {
 
 /// Returns whether output on this stream has colors: on a terminal, unless `NO_COLOR` is set.
 fn is_colored(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && console::colors_are_wanted()
+    stream.is_terminal() && camrig_top::colors_are_wanted()
 }
 
 /// Runs the command.
@@ -275,14 +277,11 @@ fn run_topology(
         Err(problems) => return refuse(&problems),
     };
     // Before anything starts: nothing should run if its report cannot be written.
-    let report = match args.report.as_ref().map(|path| (path, std::fs::File::create(path))) {
-        Some((path, Err(error))) => {
-            print_error(format_args!("report `{}` cannot be written: {error}", path.display()));
-            return ExitCode::from(code::CANT_CREATE);
-        }
-        Some((path, Ok(file))) => Some((path, file)),
-        None => None,
-    };
+    if let Some(path) = &args.report
+        && let Err(error) = files::check(path)
+    {
+        return refuse_report(path, &error);
+    }
     plan::warn(&topology, registry, usb);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
     let run = match drive::drive(&Rig::new(topology, registry, limits)) {
@@ -292,13 +291,15 @@ fn run_topology(
             return ExitCode::from(code::SOFTWARE);
         }
     };
-    if let Some((path, mut file)) = report {
-        let written = serde_json::to_writer_pretty(&mut file, &run)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(file));
-        if let Err(error) = written {
-            print_error(format_args!("report `{}` cannot be written: {error}", path.display()));
-            return ExitCode::from(code::CANT_CREATE);
+    if let Some(path) = &args.report {
+        let write = |file: &mut File| {
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer_pretty(&mut file, &run)?;
+            writeln!(file)?;
+            file.flush()
+        };
+        if let Err(error) = files::write(path, write) {
+            return refuse_report(path, &error);
         }
     }
     match run.exit {
@@ -307,6 +308,11 @@ fn run_topology(
         Exit::Unavailable => ExitCode::from(code::UNAVAILABLE),
         Exit::Interrupted => ExitCode::from(code::INTERRUPTED),
     }
+}
+
+fn refuse_report(path: &Path, error: &std::io::Error) -> ExitCode {
+    print_error(format_args!("report `{}` cannot be written: {error}", path.display()));
+    ExitCode::from(code::CANT_CREATE)
 }
 
 fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {

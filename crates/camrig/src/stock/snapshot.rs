@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use camrig_frame::MotionView;
 use camrig_image::{Colorizer, Picture};
@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{csv, ply};
+use crate::files;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
 use crate::processor::{Processor, ProcessorError};
@@ -118,12 +119,10 @@ impl Snapshot {
 }
 
 impl Processor for Snapshot {
-    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if !self.count(frames.camera()) {
             return Ok(());
         }
-        // The actor's name is unique in this rig, and the process ID distinguishes rigs.
-        let part = self.options.folder.join(format!(".{}-{}.part", output.name(), std::process::id()));
         let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
             let name = format!("{}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
@@ -132,7 +131,7 @@ impl Processor for Snapshot {
                 return Err(format!("`{name}` is not the name of a file").into());
             }
             content
-                .and_then(|content| write_whole(&path, &part, &content))
+                .and_then(|content| files::write(&path, |file| file.write_all(&content)))
                 .map_err(|error| format!("cannot write `{}`: {error}", path.display()).into())
         };
         if let Some(color) = frames.color() {
@@ -154,21 +153,11 @@ impl Processor for Snapshot {
     }
 }
 
-/// Writes a file under the name `part`, then renames it to `path`, so that no incomplete file is ever visible. It is
-/// not synced to disk, so it may be truncated after a power loss.
-fn write_whole(path: &Path, part: &Path, content: &[u8]) -> io::Result<()> {
-    let written = fs::write(part, content).and_then(|()| fs::rename(part, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(part);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::BufReader;
+    use std::path::Path;
 
     use camrig_frame::{MotionSample, Payload, PixelFormat, Stream, StreamInfo};
     use png::{BitDepth, ColorType};
@@ -295,9 +284,11 @@ mod tests {
             error.strip_prefix(&format!("cannot write `{}`: ", file.display())).unwrap().to_owned()
         };
 
-        let part = folder.path().join(format!(".snapshot-{}.part", std::process::id()));
-        let full_disk = || std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+        let full_disk = || {
+            std::os::unix::fs::symlink("/dev/full", folder.path().join("front-000000-color.png")).unwrap();
+        };
         assert_eq!(fail(&full_disk), "No space left on device (os error 28)");
+        fs::remove_file(folder.path().join("front-000000-color.png")).unwrap();
         assert!(folder.file_names().is_empty());
 
         let taken = || fs::create_dir(folder.path().join("front-000001-color.png")).unwrap();

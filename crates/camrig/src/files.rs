@@ -1,0 +1,201 @@
+//! Files that are written whole: beside their place, then renamed. So whenever the program is killed, a file has its
+//! old content or its new one, and no other process sees a part of it.
+//!
+//! The name beside cannot be guessed, and is never one that exists, so it follows no link. Content is not synced to the
+//! disk: after a power loss a file may be cut.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+/// The permissions of a new file, of which the process's umask takes some away.
+const MODE: u32 = 0o666;
+
+/// A file that gets its name when it is whole. Dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct NewFile {
+    file: NamedTempFile,
+    path: PathBuf,
+    replaces: bool,
+}
+
+impl NewFile {
+    /// Begins a file that [`keep`](Self::keep) calls `path`, in place of one that may exist.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or `path` is a folder or a file that may not be written.
+    pub fn replacing(path: &Path) -> io::Result<Self> {
+        let path = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_owned() };
+        let existing = match File::options().write(true).open(&path) {
+            Ok(file) => Some(file.metadata()?.permissions()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let new = Self::beside(path, true)?;
+        if let Some(permissions) = existing {
+            new.file.as_file().set_permissions(permissions)?;
+        }
+        Ok(new)
+    }
+
+    /// Begins a file that [`keep`](Self::keep) calls `path`, which must not exist.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or `path` exists.
+    pub fn creating(path: &Path) -> io::Result<Self> {
+        if path.symlink_metadata().is_ok() {
+            return Err(Errno::EXIST.into());
+        }
+        Self::beside(path.to_owned(), false)
+    }
+
+    fn beside(path: PathBuf, replaces: bool) -> io::Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut prefix = OsString::from(".");
+        prefix.push(path.file_name().ok_or(Errno::ISDIR)?);
+        prefix.push("-");
+        let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+        let file = tempfile::Builder::new().prefix(&prefix).suffix(".part").make_in(folder, open)?;
+        Ok(Self { file, path, replaces })
+    }
+
+    /// Returns the file, to be written.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Returns another handle of the file.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn try_clone(&self) -> io::Result<File> {
+        self.file.as_file().try_clone()
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// If it cannot be renamed; then nothing of it is left.
+    pub fn keep(self) -> io::Result<()> {
+        let Self { file, path, replaces } = self;
+        let kept = if replaces { file.persist(path) } else { file.persist_noclobber(path) };
+        kept.map(drop).map_err(|error| error.error)
+    }
+}
+
+/// Writes a file, in place of one that may exist. What is no regular file, such as a pipe or a device, is written
+/// directly.
+///
+/// # Errors
+/// If it cannot be written; a file that existed is as it was.
+pub fn write(path: &Path, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    if is_special(path) {
+        return content(&mut File::options().write(true).open(path)?);
+    }
+    let mut new = NewFile::replacing(path)?;
+    content(new.file())?;
+    new.keep()
+}
+
+/// Checks that [`write`] can write a file, as far as this can be known before. Leaves nothing.
+///
+/// # Errors
+/// If its folder cannot be written, or it is a folder or a file that may not be written.
+pub fn check(path: &Path) -> io::Result<()> {
+    if is_special(path) { Ok(()) } else { NewFile::replacing(path).map(drop) }
+}
+
+/// Returns whether `path` is neither a regular file nor a folder. Permissions of links have no meaning of their own.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::testing::TestFolder;
+
+    fn folder(name: &str) -> TestFolder {
+        let folder = TestFolder::new(name);
+        fs::create_dir(folder.path()).unwrap();
+        folder
+    }
+
+    /// Writes a file that fails after its first bytes.
+    fn fail(path: &Path) -> String {
+        write(path, |file| file.write_all(b"new").and(Err(ErrorKind::StorageFull.into())))
+            .unwrap_err()
+            .to_string()
+    }
+
+    fn write_text(path: &Path, text: &str) -> io::Result<()> {
+        write(path, |file| file.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_file_has_its_old_content_until_it_is_whole() {
+        let folder = folder("files-whole");
+        let path = folder.path().join("a");
+        write_text(&path, "old").unwrap();
+        assert_eq!(fail(&path), "no storage space");
+        let mut new = NewFile::replacing(&path).unwrap();
+        new.file().write_all(b"new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        new.keep().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        check(&path).unwrap();
+        assert_eq!(folder.file_names(), ["a"]);
+    }
+
+    #[test]
+    fn a_file_keeps_its_permissions_and_a_link_its_place() {
+        let folder = folder("files-links");
+        let (path, link) = (folder.path().join("a"), folder.path().join("link"));
+        write_text(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        write_text(&link, "new").unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode), ("new", 0o640));
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let folder = folder("files-new");
+        let path = folder.path().join("a");
+        let mut new = NewFile::creating(&path).unwrap();
+        new.file().write_all(b"new").unwrap();
+        // Another program is quicker.
+        fs::write(&path, "old").unwrap();
+        assert_eq!(new.keep().unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(NewFile::creating(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(folder.file_names(), ["a"]);
+    }
+
+    #[test]
+    fn a_device_is_written_directly() {
+        write_text(Path::new("/dev/null"), "text").unwrap();
+        check(Path::new("/dev/full")).unwrap();
+        let error = write_text(Path::new("/dev/full"), "text").unwrap_err();
+        assert_eq!(error.to_string(), "No space left on device (os error 28)");
+    }
+
+    #[test]
+    fn errors_are_those_of_the_system() {
+        let folder = folder("files-errors");
+        let error = |path: &str| check(&folder.path().join(path)).unwrap_err().to_string();
+        assert_eq!(error("no/a"), "No such file or directory (os error 2)");
+        assert_eq!(error("."), "Is a directory (os error 21)");
+    }
+}
