@@ -23,5 +23,6 @@ pub use self::replay::{Replay, ReplayOptions};
 #[must_use]
 pub fn add_to(app: App) -> App {
     let app = app.driver::<Replay>("replay").processor("record", record::Record::new);
+    let app = app.options::<record::OptionsAsWritten>("record");
     commands::add_to(app)
 }

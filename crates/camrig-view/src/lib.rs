@@ -3,7 +3,7 @@
 //! A program registers it as it registers its own actors:
 //!
 //! ```no_run
-//! camrig::App::new().actor("view", camrig_view::View::new).main();
+//! camrig_view::add_to(camrig::App::new()).main();
 //! ```
 //!
 //! While a page is open, the actor passes the newest frameset of each camera to a server thread; otherwise it
@@ -35,6 +35,12 @@ use camrig_http::Server;
 
 use crate::cameras::Cameras;
 pub use crate::options::ViewOptions;
+
+/// Adds the processor `view`.
+#[must_use]
+pub fn add_to(app: camrig::App) -> camrig::App {
+    app.actor("view", View::new).options::<options::OptionsAsWritten>("view")
+}
 use crate::session::Sessions;
 
 /// Shows its inputs in a web page. It prints the address, and serves the page until it ends.

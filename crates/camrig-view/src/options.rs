@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use camrig::frame::StreamInfo;
+use camrig::{Declared, ProcessorOptions, WrongOptions};
 use camrig_http::Access;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +23,7 @@ pub struct ViewOptions {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct OptionsAsWritten {
+pub(crate) struct OptionsAsWritten {
     /// The address and port that serve the page; port 0 is any free one.
     listen: String,
     /// A secret that visitors give; it is needed where other machines can reach `listen`.
@@ -49,26 +51,61 @@ impl Default for OptionsAsWritten {
     }
 }
 
+impl OptionsAsWritten {
+    fn listen(&self) -> Result<SocketAddr, String> {
+        let listen = &self.listen;
+        camrig_http::parse_listen(listen).ok_or_else(|| {
+            format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:8470`")
+        })
+    }
+
+    fn access(&self, listen: SocketAddr) -> Result<Access, String> {
+        Access::new(listen, self.token.as_deref()).map_err(|error| error.to_string())
+    }
+}
+
+impl ProcessorOptions for OptionsAsWritten {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        match self.listen() {
+            Err(message) => wrong.add(["listen"], message),
+            Ok(listen) => {
+                if let Err(message) = self.access(listen) {
+                    wrong.add(["token", "listen"], message);
+                }
+            }
+        }
+        if !(50..=3_600_000).contains(&self.signal_timeout_millis) {
+            let millis = self.signal_timeout_millis;
+            let message = format!("`signal_timeout_millis` is {millis}; choose 50 to 3600000");
+            wrong.add(["signal_timeout_millis"], message);
+        }
+        if !(1..=120).contains(&self.frames_per_second) {
+            let rate = self.frames_per_second;
+            wrong.add(["frames_per_second"], format!("`frames_per_second` is {rate}; choose 1 to 120"));
+        }
+        if !(1..=100).contains(&self.quality) {
+            wrong.add(["quality"], format!("`quality` is {}; choose 1 to 100", self.quality));
+        }
+        wrong.or_ok()
+    }
+
+    /// It publishes nothing.
+    fn declare(&self, _: &[StreamInfo]) -> Declared {
+        Ok(Some(Vec::new()))
+    }
+}
+
 impl TryFrom<OptionsAsWritten> for ViewOptions {
     type Error = String;
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
-        let OptionsAsWritten { listen, token, signal_timeout_millis, frames_per_second, quality } = written;
-        let listen = camrig_http::parse_listen(&listen).ok_or_else(|| {
-            format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:8470`")
-        })?;
-        if !(50..=3_600_000).contains(&signal_timeout_millis) {
-            return Err(format!("`signal_timeout_millis` is {signal_timeout_millis}; choose 50 to 3600000"));
-        }
-        if !(1..=120).contains(&frames_per_second) {
-            return Err(format!("`frames_per_second` is {frames_per_second}; choose 1 to 120"));
-        }
-        if !(1..=100).contains(&quality) {
-            return Err(format!("`quality` is {quality}; choose 1 to 100"));
-        }
+        written.check().map_err(|wrong| wrong.to_string())?;
+        let OptionsAsWritten { signal_timeout_millis, frames_per_second, quality, .. } = written;
+        let listen = written.listen()?;
         Ok(Self {
             listen,
-            access: Access::new(listen, token.as_deref()).map_err(|error| error.to_string())?,
+            access: written.access(listen)?,
             signal_timeout: Duration::from_millis(signal_timeout_millis),
             frame_time: Duration::from_secs(1) / frames_per_second,
             quality,

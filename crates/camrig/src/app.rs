@@ -15,7 +15,7 @@ use crate::calling::{ActorInput, InputActor};
 use crate::cli::{self, Act, MadeTopology, OwnCommand, UsbDemands};
 use crate::driver::Driver;
 use crate::output::ProcessorOutput;
-use crate::processor::{Input, Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError, ProcessorOptions};
 use crate::registry::Registry;
 use crate::synthetic::{self, Synthetic, SyntheticOptions};
 
@@ -96,6 +96,16 @@ impl App {
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.registry.add_actor(kind, build);
+        self
+    }
+
+    /// As [`Registry::with_options`].
+    ///
+    /// # Panics
+    /// If no such kind is registered.
+    #[must_use]
+    pub fn options<O: ProcessorOptions>(mut self, kind: &str) -> Self {
+        self.registry.add_options::<O>(kind);
         self
     }
 

@@ -3,8 +3,10 @@
 use camrig_frame::StreamInfo;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 pub use crate::error::ProcessorError;
+use crate::error::WrongOptions;
 use crate::frameset::FrameSet;
 use crate::inputs::Next;
 pub use crate::output::Declared;
@@ -30,7 +32,8 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     /// the streams `input`, each with its largest frame. Returns `None` when they are not known before the first one,
     /// which is the default: what is derived is then described as its origin is. `camrig check` computes the memory
     /// from the declaration, and readers find it in [`FrameSet::info`](crate::FrameSet::info). A processor that only
-    /// forwards declares `input` itself. Of a match it is called for each camera.
+    /// forwards declares `input` itself, and one that publishes nothing an empty list. Of a match it is called for each
+    /// camera. Where the streams depend on the options, [`ProcessorOptions`] declares them.
     ///
     /// # Errors
     /// What the processor needs and `input` lacks, such as `it has no depth`: `camrig check` shows it.
@@ -49,6 +52,70 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let _ = output;
         Ok(())
+    }
+}
+
+/// What is known of a kind by its options alone, before anything starts. All methods have defaults.
+///
+/// ```
+/// use camrig::prelude::*;
+/// use camrig::{ProcessorOptions, WrongOptions};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize, JsonSchema)]
+/// #[schemars(crate = "camrig::schemars")]
+/// #[serde(deny_unknown_fields)]
+/// struct Options {
+///     /// Distances between these are reported.
+///     near: f32,
+///     far: f32,
+/// }
+///
+/// impl ProcessorOptions for Options {
+///     fn check(&self) -> Result<(), WrongOptions> {
+///         let mut wrong = WrongOptions::default();
+///         if self.far <= self.near {
+///             wrong.add(["far", "near"], format!("`far` is {}; it is more than `near`", self.far));
+///         }
+///         wrong.or_ok()
+///     }
+/// }
+///
+/// struct Within(Options);
+///
+/// impl Processor for Within {
+///     fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+///         Ok(())
+///     }
+/// }
+///
+/// App::new().processor("within", |options: Options| Ok(Within(options))).options::<Options>("within");
+/// ```
+pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
+    /// Checks the options without accessing any file or device.
+    ///
+    /// # Errors
+    /// Each option that is wrong, with the fact and the choices.
+    fn check(&self) -> Result<(), WrongOptions> {
+        Ok(())
+    }
+
+    /// Checks that what the options name exists, such as the folder of an output. `camrig check --no-devices` does not
+    /// call it.
+    ///
+    /// # Errors
+    /// Each option that is wrong, with the fact.
+    fn probe(&self) -> Result<(), WrongOptions> {
+        Ok(())
+    }
+
+    /// As [`Processor::declare`], which is asked when this returns `None`, as by default.
+    ///
+    /// # Errors
+    /// What the processor needs and `input` lacks.
+    fn declare(&self, input: &[StreamInfo]) -> Declared {
+        let _ = input;
+        Ok(None)
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::calling::{ActorInput, InputActor};
 use crate::driver::Driver;
 use crate::output::ProcessorOutput;
-use crate::processor::{Input, Processor, ProcessorError};
+use crate::processor::{Input, Processor, ProcessorError, ProcessorOptions};
 use crate::registry::Registry;
 use crate::stock;
 use crate::synthetic::{self, Synthetic};
@@ -59,6 +59,17 @@ impl Registry {
         F: Fn(O, ProcessorOutput) -> Result<A, ProcessorError> + Send + Sync + 'static,
     {
         self.add_actor(kind, build);
+        self
+    }
+
+    /// Checks the options of a registered kind before anything starts, by their type, which is the type that the kind is
+    /// built from or one that reads the same options.
+    ///
+    /// # Panics
+    /// If no such kind is registered.
+    #[must_use]
+    pub fn with_options<O: ProcessorOptions>(mut self, kind: &str) -> Self {
+        self.add_options::<O>(kind);
         self
     }
 

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use camrig_frame::{CameraInfo, StreamInfo};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::calling::{self, ActorInput, InputActor, Instance};
 use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
+use crate::error::{WrongOption, WrongOptions};
 use crate::inputs::Inputs;
 use crate::output::{CameraOutput, ProcessorOutput};
-use crate::processor::{Declared, Input, Processor, ProcessorError};
+use crate::processor::{Declared, Input, Processor, ProcessorError, ProcessorOptions};
 use crate::schema::{Mismatch, OptionsSchema};
 
 /// A kind's [`Processor::declare`].
@@ -89,6 +91,17 @@ impl Registry {
         );
     }
 
+    /// Adds the checks of options of type `O` to a kind that was registered.
+    ///
+    /// # Panics
+    /// If there is no such kind.
+    pub(crate) fn add_options<O: ProcessorOptions>(&mut self, kind: &str) {
+        let Some(entry) = self.kinds.get_mut(kind) else {
+            panic!("options of kind `{kind}` are checked, which is not registered");
+        };
+        *entry = Arc::new(CheckedKind::<O> { kind: Arc::clone(entry), options: PhantomData });
+    }
+
     pub(crate) fn driver(&self, name: &str) -> Option<&Arc<dyn DriverEntry>> {
         self.drivers.get(name)
     }
@@ -106,21 +119,31 @@ impl Registry {
     }
 }
 
-/// The reason why options are refused.
-#[derive(Debug)]
-pub(crate) enum OptionsError {
-    /// They do not match their schema; all differences.
-    Schema(Vec<Mismatch>),
-    /// The type rejects them, with a location in the topology.
-    Type(toml::de::Error),
-    /// The driver rejects them.
-    Value(DriverError),
+/// All reasons why options are refused.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// Options that do not match their schema.
+    pub(crate) mismatches: Vec<Mismatch>,
+    /// Options that their type rejects, with a location in the topology.
+    pub(crate) types: Vec<toml::de::Error>,
+    /// Options that the driver or kind rejects.
+    pub(crate) values: Vec<WrongOption>,
+}
+
+impl Refused {
+    fn is_empty(&self) -> bool {
+        self.mismatches.is_empty() && self.types.is_empty() && self.values.is_empty()
+    }
+
+    fn or_ok(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
 }
 
 /// A driver with erased types.
 pub(crate) trait DriverEntry: Send + Sync {
     /// Reads and checks options without a device.
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, OptionsError>;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, Refused>;
     /// Opens the device for the camera called `name`. `options` is the text of a TOML table, which was checked.
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
     /// Resets the device of the camera called `name`.
@@ -159,11 +182,13 @@ pub(crate) trait OpenCamera {
 /// A kind of processor with erased types.
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError>;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused>;
+    /// Checks that what the options name exists. `options` is the text of a TOML table, which was checked.
+    fn probe(&self, options: &str) -> Result<(), WrongOptions>;
     /// Returns whether it processes matches, in which case its topology must define what a match is.
     fn takes_matches(&self) -> bool;
     /// The streams that it derives from framesets with these streams.
-    fn declare(&self, input: &[StreamInfo]) -> Declared;
+    fn declare(&self, options: &str, input: &[StreamInfo]) -> Declared;
     /// Builds the actor and starts it on the calling thread.
     fn start(
         &self,
@@ -178,9 +203,8 @@ pub(crate) trait KindEntry: Send + Sync {
 struct TypedDriver<D>(PhantomData<fn() -> D>);
 
 impl<D: Driver> DriverEntry for TypedDriver<D> {
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, OptionsError> {
-        let options: D::Options = read(options)?;
-        D::check(&options).map_err(OptionsError::Value)?;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, Refused> {
+        let options = read(options, |options| D::check(options).map_err(DriverError::into_wrong_options))?;
         Ok(Arc::new(TypedOptions::<D>(options)))
     }
 
@@ -249,15 +273,19 @@ where
     O: DeserializeOwned + JsonSchema + 'static,
     F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
 {
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), OptionsError> {
-        read::<O>(options).map(drop)
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused> {
+        read::<O>(options, |_| Ok(())).map(drop)
+    }
+
+    fn probe(&self, _: &str) -> Result<(), WrongOptions> {
+        Ok(())
     }
 
     fn takes_matches(&self) -> bool {
         self.takes_matches
     }
 
-    fn declare(&self, input: &[StreamInfo]) -> Declared {
+    fn declare(&self, _: &str, input: &[StreamInfo]) -> Declared {
         (self.declare)(input)
     }
 
@@ -275,13 +303,110 @@ where
     }
 }
 
-/// Parses options of a topology: first by their schema, which reports all differences, then by their type.
-fn read<O: DeserializeOwned + JsonSchema>(options: &Spanned<DeValue<'_>>) -> Result<O, OptionsError> {
-    let mismatches = OptionsSchema::of::<O>().check(options);
-    if !mismatches.is_empty() {
-        return Err(OptionsError::Schema(mismatches));
+/// A kind whose options have checks of their own.
+struct CheckedKind<O> {
+    kind: Arc<dyn KindEntry>,
+    options: PhantomData<fn() -> O>,
+}
+
+impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused> {
+        read(options, O::check)?;
+        self.kind.check(options)
     }
-    O::deserialize(ValueDeserializer::from(options.clone())).map_err(OptionsError::Type)
+
+    fn probe(&self, options: &str) -> Result<(), WrongOptions> {
+        parse::<O>(options).map_err(|error| WrongOptions::from(error.to_string()))?.probe()
+    }
+
+    fn takes_matches(&self) -> bool {
+        self.kind.takes_matches()
+    }
+
+    fn declare(&self, options: &str, input: &[StreamInfo]) -> Declared {
+        let own = parse::<O>(options).map_err(|error| error.to_string())?.declare(input)?;
+        own.map_or_else(|| self.kind.declare(options, input), |own| Ok(Some(own)))
+    }
+
+    fn start(
+        &self,
+        options: &str,
+        output: ProcessorOutput,
+        inputs: Inputs,
+    ) -> Result<Instance, ProcessorError> {
+        let own: O = parse(options)?;
+        self.kind.start(options, output.declaring(move |input| own.declare(input)), inputs)
+    }
+
+    fn schema(&self) -> OptionsSchema {
+        self.kind.schema()
+    }
+}
+
+/// Reads options of a topology by their schema, by their type and by `check`. Each of these skips the options that the
+/// one before refuses, so that all that is wrong is found.
+fn read<O: DeserializeOwned + JsonSchema>(
+    options: &Spanned<DeValue<'_>>,
+    check: impl FnOnce(&O) -> Result<(), WrongOptions>,
+) -> Result<O, Refused> {
+    let mismatches = OptionsSchema::of::<O>().check(options);
+    let (mut rest, mut removed) = (options.clone(), Vec::new());
+    for mismatch in &mismatches {
+        removed.extend(remove_at(&mut rest, &mismatch.span));
+    }
+    let mut refused = Refused { mismatches, ..Refused::default() };
+    let parsed = loop {
+        match O::deserialize(ValueDeserializer::from(rest.clone())) {
+            Ok(parsed) => break Some(parsed),
+            Err(error) => {
+                let option = error.span().and_then(|span| remove_at(&mut rest, &span));
+                let is_last = option.is_none();
+                // One that concerns no option follows from what was removed, if anything was.
+                if !is_last || refused.is_empty() {
+                    refused.types.push(error);
+                }
+                removed.extend(option);
+                if is_last {
+                    break None;
+                }
+            }
+        }
+    };
+    let Some(parsed) = parsed else { return Err(refused) };
+    if let Err(wrong) = check(&parsed) {
+        let is_removed =
+            |option: &String| removed.iter().any(|removed| option.split('.').next() == Some(removed));
+        // A message about an option that was removed is about its default.
+        let follows = |wrong: &WrongOption| match wrong.options.as_slice() {
+            [] => !removed.is_empty(),
+            options => options.iter().any(is_removed),
+        };
+        refused.values.extend(wrong.list.into_iter().filter(|wrong| !follows(wrong)));
+    }
+    refused.or_ok()?;
+    Ok(parsed)
+}
+
+/// Removes the option that contains the location `span`, and returns its name.
+fn remove_at(options: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
+    let DeValue::Table(table) = options.get_mut() else { return None };
+    let found = table.iter().find(|(key, value)| is_around(&key.span(), span) || contains(value, span));
+    let name = found.map(|(key, _)| key.get_ref().clone().into_owned())?;
+    table.remove(name.as_str());
+    Some(name)
+}
+
+/// Returns whether a value, or one in it, contains the location `span`: that of a table that is written with dotted keys
+/// does not contain its own values.
+fn contains(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    let in_table = |table: &DeTable<'_>| {
+        table.iter().any(|(key, value)| is_around(&key.span(), span) || contains(value, span))
+    };
+    is_around(&value.span(), span) || value.get_ref().as_table().is_some_and(in_table)
+}
+
+fn is_around(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
 }
 
 /// Parses a driver's options, which were already checked.

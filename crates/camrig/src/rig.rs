@@ -102,7 +102,7 @@ impl Rig {
         if handshake::is_unanswered() {
             return Err(StartError::Unserved);
         }
-        self.topology.probe().map_err(StartError::Devices)?;
+        self.topology.probe(&self.registry).map_err(StartError::Devices)?;
         Ok(self.start_without_probe()?)
     }
 

@@ -305,7 +305,7 @@ impl Rig {
             name: spec.name.clone(),
             rig: self.name.clone(),
             role: spec.role.clone(),
-            options: spec.options.clone(),
+            options: spec.options().to_owned(),
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,

@@ -178,10 +178,10 @@ error: option `color` of camera `large`: image size 99999x99999 is out of range;
    |                                    ^^^^^^^^^^^^^^^^
 
 error: camera `heavy`: the streams make framesets of 320 MiB; one has at most 256 MiB
-  --> t.toml:23:1
+  --> t.toml:23:52
    |
 23 | options = { model = "any", color = "8192x8192@30", depth = "8192x8192@30" }
-   | ^^^^^^^
+   |                                                    ^^^^^
 
 error: option `drop_rate` of camera `lossy` is number `-0.5`
   --> t.toml:27:25
@@ -208,10 +208,10 @@ options = { model = "d405", depth = "1920x1080@30" }
 "#,
         r#"
 error: camera `c`: model `d405` has no depth profile `1920x1080@30`; nearest: `1280x720@30`, `1280x720@15`
- --> t.toml:3:1
+ --> t.toml:3:29
   |
 3 | options = { model = "d405", depth = "1920x1080@30" }
-  | ^^^^^^^
+  |                             ^^^^^
 "#,
     );
 }

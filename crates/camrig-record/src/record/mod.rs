@@ -31,14 +31,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use camrig::{FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
+use camrig::frame::StreamInfo;
+use camrig::{Declared, FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 pub(crate) use self::disk::{Unnamed, numbered, with_suffix};
 use self::encode::Encoded;
 use self::encode::Source;
 use self::gaps::Gaps;
 use self::memory::Memory;
-pub(crate) use self::options::RecordOptions;
+pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
 use crate::format::GapReason;
 
 /// Maximum duration of the end: less than the supervisor's time-out for actors that do not end.
@@ -107,6 +108,11 @@ impl Record {
 }
 
 impl Processor for Record {
+    /// It publishes nothing.
+    fn declare(_: &[StreamInfo]) -> Declared {
+        Ok(Some(Vec::new()))
+    }
+
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.ended_early {
             self.dropped += 1;

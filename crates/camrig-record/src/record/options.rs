@@ -1,8 +1,9 @@
 //! Options of the recorder and their validation.
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use camrig::{ProcessorOptions, WrongOptions, probe_folder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ enum Color {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OptionsAsWritten {
+pub(crate) struct OptionsAsWritten {
     /// The recording, `NAME.mcap`. No file is overwritten: a second one is `NAME-2.mcap`.
     file: PathBuf,
     /// Whether all cameras share a file.
@@ -95,6 +96,41 @@ impl OptionsAsWritten {
     }
 }
 
+impl ProcessorOptions for OptionsAsWritten {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if self.file.extension().is_none_or(|extension| extension != "mcap") {
+            let file = self.file.display();
+            wrong.add(["file"], format!("`file` is `{file}`; the name of a recording ends with .mcap"));
+        }
+        match (self.color, self.jpeg_quality) {
+            (Color::Raw, Some(_)) => {
+                wrong.add(["jpeg_quality", "color"], "`jpeg_quality` is given, but `color` is not \"jpeg\"");
+            }
+            (_, Some(quality)) if !(1..=100).contains(&quality) => {
+                wrong.add(["jpeg_quality"], format!("`jpeg_quality` is {quality}; it is 1 to 100"));
+            }
+            _ => {}
+        }
+        if !MEMORY_MIB.contains(&self.memory_mib) {
+            let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end());
+            wrong
+                .add(["memory_mib"], format!("`memory_mib` is {}; it is {least} to {most}", self.memory_mib));
+        }
+        wrong.or_ok()
+    }
+
+    fn probe(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        if let Err(reason) = probe_folder(folder) {
+            let file = self.file.display();
+            wrong.add(["file"], format!("recording `{file}` cannot be written: {reason}"));
+        }
+        wrong.or_ok()
+    }
+}
+
 /// High enough that the loss is not visible.
 const DEFAULT_JPEG_QUALITY: u8 = 90;
 
@@ -102,23 +138,8 @@ impl TryFrom<OptionsAsWritten> for RecordOptions {
     type Error = String;
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+        written.check().map_err(|wrong| wrong.to_string())?;
         let OptionsAsWritten { file, files, color, jpeg_quality, compression, .. } = written;
-        if file.extension().is_none_or(|extension| extension != "mcap") {
-            return Err(format!("`file` is `{}`; the name of a recording ends with .mcap", file.display()));
-        }
-        match (color, jpeg_quality) {
-            (Color::Raw, Some(_)) => {
-                return Err("`jpeg_quality` is given, but `color` is not \"jpeg\"".to_owned());
-            }
-            (_, Some(quality)) if !(1..=100).contains(&quality) => {
-                return Err(format!("`jpeg_quality` is {quality}; it is 1 to 100"));
-            }
-            _ => {}
-        }
-        if !MEMORY_MIB.contains(&written.memory_mib) {
-            let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end());
-            return Err(format!("`memory_mib` is {}; it is {least} to {most}", written.memory_mib));
-        }
         Ok(Self {
             file,
             files,

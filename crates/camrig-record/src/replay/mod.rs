@@ -48,7 +48,7 @@ impl Driver for Replay {
     type Options = ReplayOptions;
 
     fn check(options: &ReplayOptions) -> Result<(), DriverError> {
-        options.check()
+        Ok(options.check()?)
     }
 
     fn probe(options: &ReplayOptions) -> Result<(), DriverError> {

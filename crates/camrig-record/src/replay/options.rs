@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use camrig::DriverError;
+use camrig::{DriverError, WrongOptions};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,25 +48,22 @@ impl ReplayOptions {
         1.0
     }
 
-    pub(super) fn check(&self) -> Result<(), DriverError> {
+    pub(super) fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
         let seconds = 0.0..=MAX_SECONDS;
         if !SPEEDS.contains(&self.speed) {
             let (least, most) = (SPEEDS.start(), SPEEDS.end());
-            return Err(DriverError::new(format!("`speed` is {}; it is {least} to {most}", self.speed)));
+            wrong.add(["speed"], format!("`speed` is {}; it is {least} to {most}", self.speed));
         }
         if !seconds.contains(&self.from_seconds) {
-            return Err(DriverError::new(format!(
-                "`from_seconds` is {}; it is 0 or more",
-                self.from_seconds
-            )));
+            wrong.add(["from_seconds"], format!("`from_seconds` is {}; it is 0 or more", self.from_seconds));
         }
-        match self.to_seconds {
-            Some(to) if !(to > self.from_seconds && seconds.contains(&to)) => Err(DriverError::new(format!(
-                "`to_seconds` is {to}; it is more than `from_seconds`, which is {}",
-                self.from_seconds
-            ))),
-            _ => Ok(()),
+        let from = self.from_seconds;
+        if let Some(to) = self.to_seconds.filter(|to| !(*to > from && seconds.contains(to))) {
+            let message = format!("`to_seconds` is {to}; it is more than `from_seconds`, which is {from}");
+            wrong.add(["to_seconds", "from_seconds"], message);
         }
+        wrong.or_ok()
     }
 
     /// Checks that playback begins within the recording, whose `log_time` is in `recorded`.

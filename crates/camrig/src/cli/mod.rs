@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::plan::UsbDemands;
-use crate::console::{print, print_error, print_stderr};
+use crate::console::{print, print_error, print_stderr, print_warning};
 use crate::exit::Exit;
 use crate::files;
 use crate::ids::ProcessId;
@@ -139,6 +139,14 @@ impl TopologyArgs {
             Topology::read(&self.topology, self.place.placement, registry)
         }
     }
+
+    fn read_and_probe(&self, registry: &Registry) -> Result<Topology, Problems> {
+        if self.topology.as_os_str() == DEMO_NAME {
+            Topology::parse_and_probe(DEMO_NAME, registry.demo(), self.place.placement, registry)
+        } else {
+            Topology::read_and_probe(&self.topology, self.place.placement, registry)
+        }
+    }
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
@@ -232,7 +240,7 @@ fn is_colored(stream: &impl IsTerminal) -> bool {
 fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
-        Command::Run(args) => run_topology(args.topology.read(registry), &args.how, registry, usb),
+        Command::Run(args) => run_topology(args.topology.read_and_probe(registry), &args.how, registry, usb),
         Command::Top(args) => top::run(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
@@ -257,7 +265,8 @@ fn run_own(
     let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
     Ok(match make(matches) {
         Ok(MadeTopology { name, text }) => {
-            run_topology(Topology::parse(&name, &text, place.placement, registry), &how, registry, usb)
+            let topology = Topology::parse_and_probe(&name, &text, place.placement, registry);
+            run_topology(topology, &how, registry, usb)
         }
         Err(code) => code,
     })
@@ -269,10 +278,7 @@ fn run_topology(
     registry: &Arc<Registry>,
     usb: &UsbDemands,
 ) -> ExitCode {
-    let topology = match topology.and_then(|topology| {
-        topology.probe()?;
-        Ok(topology)
-    }) {
+    let topology = match topology {
         Ok(topology) => topology,
         Err(problems) => return refuse(&problems),
     };
@@ -316,21 +322,14 @@ fn refuse_report(path: &Path, error: &std::io::Error) -> ExitCode {
 }
 
 fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
-    let checked = args.topology.read(registry).and_then(|topology| {
-        if !args.no_devices {
-            topology.probe()?;
-        }
-        Ok(topology)
-    });
+    let topology = &args.topology;
+    let checked = if args.no_devices { topology.read(registry) } else { topology.read_and_probe(registry) };
     match checked {
         Ok(topology) => {
-            let memory = match memory::describe(&topology, registry) {
-                Ok(memory) => memory,
-                Err(what) => {
-                    print_error(what);
-                    return ExitCode::from(code::CONFIG);
-                }
-            };
+            let memory = memory::describe(&topology);
+            for warning in topology.warnings() {
+                print_warning(warning);
+            }
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();

@@ -159,7 +159,7 @@ fn demands<'t>(
 ) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
     topology.actors().iter().filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
-        let mut demand = usb.of(driver, actor.camera_options.as_ref()?.typed())?;
+        let mut demand = usb.of(driver, actor.camera_options()?.typed())?;
         // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.
         demand.streams.retain(|it| !it.is_motion());
         Some((actor.name.clone(), driver.as_str(), demand))

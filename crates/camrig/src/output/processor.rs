@@ -13,11 +13,15 @@ use crate::matching::{Match, MatchStats, MatchStatus};
 /// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
 pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
 
+/// Returns the streams that are derived from framesets with the given ones.
+type Declare = Box<dyn Fn(&[StreamInfo]) -> Declared>;
+
 /// Publishes a processor's framesets, and gives access to the status of its inputs.
 pub struct ProcessorOutput {
     publisher: Publisher,
     inputs: InputStatus,
-    declare: fn(&[StreamInfo]) -> Declared,
+    /// The first that knows the streams decides.
+    declare: Vec<Declare>,
     /// Cameras that framesets were derived from, each with the declaration of those.
     declared: Vec<(Arc<CameraInfo>, Arc<CameraInfo>)>,
 }
@@ -35,12 +39,13 @@ pub(crate) struct InputStatus {
 
 impl ProcessorOutput {
     pub(crate) fn new(publisher: Publisher, inputs: InputStatus) -> Self {
-        Self { publisher, inputs, declare: |_| Ok(None), declared: Vec::new() }
+        Self { publisher, inputs, declare: Vec::new(), declared: Vec::new() }
     }
 
-    /// Describes derived framesets by these declarations.
-    pub(crate) fn declaring(self, declare: fn(&[StreamInfo]) -> Declared) -> Self {
-        Self { declare, ..self }
+    /// Describes derived framesets by these declarations, unless those before know them.
+    pub(crate) fn declaring(mut self, declare: impl Fn(&[StreamInfo]) -> Declared + 'static) -> Self {
+        self.declare.push(Box::new(declare));
+        self
     }
 
     /// Returns the actor's name.
@@ -86,8 +91,9 @@ impl ProcessorOutput {
             return self.publisher.source(declared);
         }
         // What the input lacks the processor reports itself when it is called.
-        let declared = match (self.declare)(&camera.streams) {
-            Ok(Some(streams)) if streams != camera.streams => {
+        let declared = self.declare.iter().find_map(|declare| declare(&camera.streams).transpose());
+        let declared = match declared {
+            Some(Ok(streams)) if streams != camera.streams => {
                 Arc::new(CameraInfo { streams, ..CameraInfo::clone(camera) })
             }
             _ => Arc::clone(camera),

@@ -17,6 +17,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
     registry.add_processor("snapshot", snapshot::Snapshot::new);
+    registry.add_options::<snapshot::OptionsAsWritten>("snapshot");
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
 }

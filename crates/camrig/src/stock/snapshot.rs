@@ -13,16 +13,18 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use camrig_frame::MotionView;
+use camrig_frame::{MotionView, StreamInfo};
 use camrig_image::{Colorizer, Picture};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{csv, ply};
+use crate::error::WrongOptions;
 use crate::files;
+use crate::folders::probe_folder;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Declared, Processor, ProcessorError, ProcessorOptions};
 
 /// The options of `snapshot`, checked.
 #[derive(Deserialize, JsonSchema)]
@@ -37,7 +39,7 @@ pub(crate) struct Options {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OptionsAsWritten {
+pub(super) struct OptionsAsWritten {
     /// The folder for the files; it is made if it does not exist.
     folder: PathBuf,
     /// Writes every n-th frameset of each camera.
@@ -73,20 +75,49 @@ impl OptionsAsWritten {
     }
 }
 
-impl TryFrom<OptionsAsWritten> for Options {
-    type Error = String;
-
-    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
-        let OptionsAsWritten { folder, every, min_meters, max_meters, depth16 } = written;
-        if folder.as_os_str().is_empty() {
-            return Err("`folder` is empty; the current folder is `.`".to_owned());
-        }
-        let colorizer = Colorizer::new(min_meters as f32, max_meters as f32).ok_or_else(|| {
+impl OptionsAsWritten {
+    fn colorizer(&self) -> Result<Colorizer, String> {
+        let Self { min_meters, max_meters, .. } = self;
+        Colorizer::new(*min_meters as f32, *max_meters as f32).ok_or_else(|| {
             format!(
                 "`min_meters` is {min_meters} and `max_meters` is {max_meters}; \
                  the first is 0 or more, the second is more than that"
             )
-        })?;
+        })
+    }
+}
+
+impl ProcessorOptions for OptionsAsWritten {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if self.folder.as_os_str().is_empty() {
+            wrong.add(["folder"], "`folder` is empty; the current folder is `.`");
+        }
+        if let Err(message) = self.colorizer() {
+            wrong.add(["min_meters", "max_meters"], message);
+        }
+        wrong.or_ok()
+    }
+
+    fn probe(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if let Err(reason) = probe_folder(&self.folder) {
+            wrong.add(
+                ["folder"],
+                format!("nothing can be written into `{}`: {reason}", self.folder.display()),
+            );
+        }
+        wrong.or_ok()
+    }
+}
+
+impl TryFrom<OptionsAsWritten> for Options {
+    type Error = String;
+
+    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+        written.check().map_err(|wrong| wrong.to_string())?;
+        let colorizer = written.colorizer()?;
+        let OptionsAsWritten { folder, every, depth16, .. } = written;
         Ok(Self { folder, every, colorizer, depth16 })
     }
 }
@@ -119,6 +150,11 @@ impl Snapshot {
 }
 
 impl Processor for Snapshot {
+    /// It publishes nothing.
+    fn declare(_: &[StreamInfo]) -> Declared {
+        Ok(Some(Vec::new()))
+    }
+
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if !self.count(frames.camera()) {
             return Ok(());

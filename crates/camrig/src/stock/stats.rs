@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{Stdout, Write};
 
+use camrig_frame::StreamInfo;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -14,7 +15,7 @@ use super::match_lines::match_lines;
 use crate::console::Lines;
 use crate::frameset::FrameSet;
 use crate::output::{LinkStatus, ProcessorOutput};
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Declared, Processor, ProcessorError};
 
 /// The options of `stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -137,6 +138,11 @@ impl<W: Write> Stats<W> {
 }
 
 impl<W: Write + 'static> Processor for Stats<W> {
+    /// It publishes nothing.
+    fn declare(_: &[StreamInfo]) -> Declared {
+        Ok(Some(Vec::new()))
+    }
+
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.count(frames.camera(), frames.arrival_nanos()) {
             self.print(output, false)?;

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, Frame, JSON, MessageView, Payload, PixelFormat, Role, Stream, TensorView};
+use camrig_frame::{
+    CameraInfo, Frame, JSON, MessageView, Payload, PixelFormat, Role, Stream, StreamInfo, TensorView,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -20,7 +22,7 @@ use serde::de::IgnoredAny;
 use crate::console::Lines;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
-use crate::processor::{Processor, ProcessorError};
+use crate::processor::{Declared, Processor, ProcessorError};
 use crate::synthetic::Scene;
 
 /// The options of [`Verify`].
@@ -186,6 +188,11 @@ impl Verify {
 }
 
 impl Processor for Verify {
+    /// It publishes nothing.
+    fn declare(_: &[StreamInfo]) -> Declared {
+        Ok(Some(Vec::new()))
+    }
+
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(self.look(frames)?)
     }

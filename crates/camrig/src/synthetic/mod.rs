@@ -71,7 +71,7 @@ impl Driver for Synthetic {
     type Options = SyntheticOptions;
 
     fn check(options: &SyntheticOptions) -> Result<(), DriverError> {
-        options.check()
+        Ok(options.check()?)
     }
 
     fn claims(options: &SyntheticOptions) -> Vec<String> {

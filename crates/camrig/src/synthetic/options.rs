@@ -10,7 +10,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Model;
-use crate::driver::{DeviceProfile, DriverError};
+use crate::driver::DeviceProfile;
+use crate::error::WrongOptions;
+
+/// Returns the option that sets the profile of a stream.
+fn option_of(stream: Stream) -> &'static str {
+    match stream {
+        Stream::DEPTH => "depth",
+        Stream::COLOR => "color",
+        _ => "infrared",
+    }
+}
 
 /// Maximum time in an option.
 const MAX_SECONDS: f64 = 1e6;
@@ -24,6 +34,9 @@ const MAX_DRIFT_PPM: f64 = 10_000.0;
 const MAX_DROP_RATE: f64 = 0.99;
 /// Twelve digits, like the serial numbers of D400 cameras.
 const SERIALS: u64 = 1_000_000_000_000;
+
+/// The options of the streams of images.
+const IMAGE_OPTIONS: [&str; 3] = ["depth", "color", "infrared"];
 
 /// The options of [`Synthetic`](super::Synthetic): the camera's properties, and faults of real cameras for tests.
 ///
@@ -154,73 +167,79 @@ enum ColorFormat {
 }
 
 impl SyntheticOptions {
-    pub(super) fn check(&self) -> Result<(), DriverError> {
-        self.check_identity()
-            .and_then(|()| self.check_streams())
-            .and_then(|()| self.check_times())
-            .map_err(DriverError::new)
+    pub(super) fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        self.check_identity(&mut wrong);
+        self.check_streams(&mut wrong);
+        self.check_times(&mut wrong);
+        wrong.or_ok()
     }
 
-    fn check_identity(&self) -> Result<(), String> {
+    fn check_identity(&self, wrong: &mut WrongOptions) {
         if self.serial.is_some() && self.seed.is_some() {
-            return Err("options `serial` and `seed` both say which scene; give one of them".to_owned());
+            let message = "options `serial` and `seed` both say which scene; give one of them";
+            wrong.add(["serial", "seed"], message);
         }
         if let Some(seed) = self.seed.filter(|&seed| seed >= SERIALS) {
-            return Err(format!("seed {seed} is out of range; it is 0 to {}", SERIALS - 1));
+            wrong.add(["seed"], format!("seed {seed} is out of range; it is 0 to {}", SERIALS - 1));
         }
         let sensible = |serial: &str| {
             (1..=32).contains(&serial.len()) && serial.bytes().all(|byte| byte.is_ascii_alphanumeric())
         };
-        match &self.serial {
-            Some(serial) if !sensible(serial) => {
-                let shown: String = serial.chars().take(40).flat_map(char::escape_default).collect();
-                Err(format!("serial `{shown}` is not of 1 to 32 letters and digits"))
-            }
-            _ => Ok(()),
+        if let Some(serial) = self.serial.as_ref().filter(|serial| !sensible(serial)) {
+            let shown: String = serial.chars().take(40).flat_map(char::escape_default).collect();
+            wrong.add(["serial"], format!("serial `{shown}` is not of 1 to 32 letters and digits"));
         }
     }
 
-    fn check_streams(&self) -> Result<(), String> {
+    fn check_streams(&self, wrong: &mut WrongOptions) {
         for (stream, rate) in self.motion() {
-            self.model.check_motion(stream, rate)?;
+            if let Err(message) = self.model.check_motion(stream, rate) {
+                wrong.add([stream.name(), "model"], message);
+            }
         }
         let streams = self.streams();
         let images = || streams.iter().filter(|info| info.role != Role::Motion);
         let Some(first) = images().next() else {
-            return Err("every stream of images is off; a camera has at least one of `color`, `depth`, \
-                        `infrared`"
-                .to_owned());
+            let message =
+                "every stream of images is off; a camera has at least one of `color`, `depth`, `infrared`";
+            return wrong.add(IMAGE_OPTIONS, message);
         };
         for info in images() {
             let (Some(own), Some(shared)) = (info.profile(), first.profile()) else { continue };
-            self.model.check(info.stream, own)?;
+            if let Err(message) = self.model.check(info.stream, own) {
+                wrong.add([option_of(info.stream), "model"], message);
+            }
             if info.frames_per_second != first.frames_per_second {
-                return Err(format!(
+                let message = format!(
                     "{} `{shared}` and {} `{own}` have different rates; the streams of a camera share one",
                     first.stream, info.stream,
-                ));
+                );
+                wrong.add([option_of(info.stream), option_of(first.stream)], message);
             }
         }
         let frameset_bytes: u64 = streams.iter().map(|info| info.payload.size_bytes()).sum();
         if frameset_bytes > MAX_FRAMESET_BYTES as u64 {
-            return Err(format!(
+            let message = format!(
                 "the streams make framesets of {} MiB; one has at most {} MiB",
                 frameset_bytes.div_ceil(1 << 20),
                 MAX_FRAMESET_BYTES >> 20,
-            ));
+            );
+            wrong.add(IMAGE_OPTIONS, message);
         }
         if self.frames == Some(0) {
-            return Err("frames 0 is out of range; it is 1 or more".to_owned());
+            wrong.add(["frames"], "frames 0 is out of range; it is 1 or more");
         }
-        Ok(())
     }
 
-    fn check_times(&self) -> Result<(), String> {
+    fn check_times(&self, wrong: &mut WrongOptions) {
         if self.replug_after.is_some() && self.unplug_at.is_none() {
-            return Err("option `replug_after` needs `unplug_at`: only what is out can come back".to_owned());
+            let message = "option `replug_after` needs `unplug_at`: only what is out can come back";
+            wrong.add(["replug_after", "unplug_at"], message);
         }
         if self.wedge_until_reset && self.stall_at.is_none() {
-            return Err("option `wedge_until_reset` needs `stall_at`, which says when".to_owned());
+            let message = "option `wedge_until_reset` needs `stall_at`, which says when";
+            wrong.add(["wedge_until_reset", "stall_at"], message);
         }
         for (name, value, range) in [
             ("unplug_at", self.unplug_at, 0.0..=MAX_SECONDS),
@@ -233,14 +252,10 @@ impl SyntheticOptions {
         ] {
             // No range contains NaN.
             if let Some(value) = value.filter(|value| !range.contains(value)) {
-                return Err(format!(
-                    "{name} {value} is out of range; it is {} to {}",
-                    range.start(),
-                    range.end()
-                ));
+                let (least, most) = (range.start(), range.end());
+                wrong.add([name], format!("{name} {value} is out of range; it is {least} to {most}"));
             }
         }
-        Ok(())
     }
 
     /// Returns the serial number in these options, independent of the camera's name.

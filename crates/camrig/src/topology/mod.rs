@@ -7,7 +7,7 @@
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
 //! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
-//! processes, and `problem` renders problems.
+//! processes, `streams` what actors publish, `probe` looks for devices, files and programs, and `problem` renders problems.
 
 mod builder;
 mod draft;
@@ -15,10 +15,12 @@ mod graph;
 mod matching;
 mod metrics;
 mod parse;
+mod probe;
 mod problem;
 mod processes;
 mod schema;
 mod section;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,8 @@ use self::problem::Source;
 pub(crate) use self::processes::ProcessCommand;
 #[cfg(feature = "program")]
 pub(crate) use self::schema::schema;
+use self::section::Options;
+pub(crate) use self::streams::Published;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
 use crate::metrics::MetricsSpec;
@@ -157,12 +161,21 @@ pub(crate) struct ActorSpec {
     pub(crate) start_timeout: Option<Duration>,
     /// The matching of its inputs, if they are matched.
     pub(crate) matching: Option<MatchSpec>,
-    /// Its checked options as they are sent to a worker: the text of a TOML table.
-    pub(crate) options: String,
-    /// The same of a camera, read; `None` of a processor.
-    pub(crate) camera_options: Option<Arc<dyn CameraOptions>>,
-    /// The location of its options in the file, for problems that are found when the device is probed.
-    options_span: Span,
+    /// What it publishes, as far as it is known before the first frameset.
+    pub(crate) streams: Published,
+    options: Options,
+}
+
+impl ActorSpec {
+    /// Returns the checked options as they are sent to a worker: the text of a TOML table.
+    pub(crate) fn options(&self) -> &str {
+        self.options.text.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the options of a camera, read; `None` of a processor.
+    pub(crate) fn camera_options(&self) -> Option<&dyn CameraOptions> {
+        self.options.camera.as_deref()
+    }
 }
 
 /// A link from one actor's output to another's input.
@@ -198,10 +211,29 @@ impl Topology {
         registry: &Registry,
     ) -> Result<Self, Problems> {
         let file = path.display().to_string();
-        match read_text(path) {
-            Ok(text) => Self::parse(&file, &text, placement, registry),
-            Err(fact) => Err(Problems::of_file(&file, &fact)),
-        }
+        let text = read_text(path).map_err(|fact| Problems::of_file(&file, &fact))?;
+        Self::parse(&file, &text, placement, registry)
+    }
+
+    /// As [`Self::read`] and [`Self::probe`], with the problems of both.
+    pub(crate) fn read_and_probe(
+        path: &Path,
+        placement: Option<Placement>,
+        registry: &Registry,
+    ) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let text = read_text(path).map_err(|fact| Problems::of_file(&file, &fact))?;
+        Self::parse_and_probe(&file, &text, placement, registry)
+    }
+
+    /// As [`Self::parse`] and [`Self::probe`], with the problems of both.
+    pub(crate) fn parse_and_probe(
+        file: &str,
+        text: &str,
+        placement: Option<Placement>,
+        registry: &Registry,
+    ) -> Result<Self, Problems> {
+        parse::parse(Source::new(file, text), placement, registry, true)
     }
 
     /// Parses `text`, whose file name in problems is `file`. A `placement` overrides that of the text.
@@ -211,25 +243,34 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry)
+        parse::parse(Source::new(file, text), placement, registry, false)
     }
 
-    /// Probes the device of every camera and the program of every process, without starting any.
-    pub(crate) fn probe(&self) -> Result<(), Problems> {
+    /// Probes the device of every camera, the files of every processor and the program of every process, without
+    /// starting any.
+    pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
         for actor in &self.actors {
-            let Some(options) = &actor.camera_options else { continue };
-            if let Err(error) = options.probe() {
-                problems.add_device(actor.options_span.clone(), &actor.name, &error);
-            }
+            probe::probe_options(&actor.name, &actor.role, &actor.options, registry, &mut problems);
         }
-        let path = std::env::var_os("PATH");
-        for name in &self.processes {
-            if let Some(command) = self.commands.get(name) {
-                processes::probe(name, command, path.as_deref(), &mut problems);
-            }
-        }
+        probe::probe_commands(&self.processes, &self.commands, &mut problems);
         problems.none_yet().map(drop)
+    }
+
+    /// Returns what is valid and probably not meant.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let reads = |id: usize| self.links.iter().any(|link| link.from.index() == id);
+        let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
+        let actors = self.actors.iter().enumerate();
+        let unread = actors.filter(|&(id, actor)| is_camera(actor) && !reads(id));
+        let unread: Vec<_> = unread.map(|(_, actor)| format!("`{}`", actor.name)).collect();
+        if self.actors.iter().all(is_camera) {
+            vec!["the rig has no processor: nothing reads its cameras".to_owned()]
+        } else if unread.is_empty() {
+            Vec::new()
+        } else {
+            vec![format!("no processor reads: {}", unread.join(", "))]
+        }
     }
 
     /// Returns the file's name in problems.

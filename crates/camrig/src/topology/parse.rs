@@ -16,9 +16,11 @@ use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
+use super::probe::{probe_commands, probe_options};
 use super::problem::{Problems, Source, quote, there_are};
 use super::processes::{ProcessDraft, check_used, commands, draft_processes};
 use super::section::{Section, one_line};
+use super::streams::declared_streams;
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
@@ -68,6 +70,7 @@ pub(super) fn parse(
     source: Arc<Source>,
     placement: Option<Placement>,
     registry: &Registry,
+    with_probe: bool,
 ) -> Result<Topology, Problems> {
     let mut problems = Problems::new(Arc::clone(&source));
     let (document, errors) = DeTable::parse_recoverable(&source.text);
@@ -100,11 +103,19 @@ pub(super) fn parse(
     check_listeners(&drafts, &links, &processes, &homes, &mut problems);
     let matchings = specify(&drafts, &links, &mut problems);
     make_room_for_matches(&drafts, &matchings, &mut links);
+    let streams = declared_streams(&drafts, &links, registry, &mut problems);
+    let commands = commands(process_drafts);
+    if with_probe {
+        for draft in &drafts {
+            probe_options(&draft.name, &draft.role, &draft.options, registry, &mut problems);
+        }
+        probe_commands(&processes, &commands, &mut problems);
+    }
     problems.none_yet()?;
 
     let slots_needed = slots_needed(&homes, &links);
-    let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings);
-    let actors = placed.map(|(((draft, process), slots_needed), matching)| ActorSpec {
+    let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings).zip(streams);
+    let actors = placed.map(|((((draft, process), slots_needed), matching), streams)| ActorSpec {
         name: draft.name,
         role: draft.role,
         process,
@@ -113,11 +124,9 @@ pub(super) fn parse(
         restart: draft.restart,
         stall_timeout: draft.stall_timeout,
         start_timeout: draft.start_timeout,
-        options: draft.options.text,
-        camera_options: draft.options.camera,
-        options_span: draft.options.span,
+        streams,
+        options: draft.options,
     });
-    let commands = commands(process_drafts);
     Ok(Topology { actors: actors.collect(), source, links, processes, commands, usb, metrics })
 }
 

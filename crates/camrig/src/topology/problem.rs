@@ -8,7 +8,6 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{NAME_BYTES_MAX, Span};
-use crate::driver::DriverError;
 
 /// Maximum number of problems that are shown; of further ones only the number is.
 const PROBLEMS_SHOWN_MAX: usize = 64;
@@ -86,11 +85,9 @@ impl Problems {
         self.list.push(problem);
     }
 
-    /// Adds the problem that the device of a camera cannot be used.
-    pub(super) fn add_device(&mut self, span: Span, camera: &str, error: &DriverError) {
-        let title = format!("camera {}: {error}", quote(camera));
-        let unavailable = error.is_unavailable();
-        self.list.push(Problem { title, span: Some(span), label: String::new(), unavailable });
+    /// Adds a problem that may pass: a device that is not there.
+    pub(super) fn add_unavailable(&mut self, span: Span, title: String) {
+        self.list.push(Problem { title, span: Some(span), label: String::new(), unavailable: true });
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,6 +3,7 @@
 //! This module checks the types of values and reports invalid ones. It has no knowledge of actors: the keys of each
 //! table and their meaning are defined in `parse`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -12,14 +13,22 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
 use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
-use crate::registry::{CameraOptions, OptionsError};
+use crate::error::WrongOption;
+use crate::registry::{CameraOptions, Refused};
 use crate::schema::{Fact, Mismatch};
 
+/// The locations of the keys of options.
+pub(super) type OptionSpans = BTreeMap<String, Span>;
+
 /// Options that have been checked, or cannot be checked.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    pub(super) text: String,
+    /// As they are sent to a worker; `None` if they are wrong.
+    pub(super) text: Option<String>,
     /// Location of the options, or else of their actor.
     pub(super) span: Span,
+    /// Locations of the keys.
+    pub(super) spans: OptionSpans,
     /// Parsed options of a camera, if valid.
     pub(super) camera: Option<Arc<dyn CameraOptions>>,
 }
@@ -183,7 +192,7 @@ impl<'i> Section<'_, 'i> {
     pub(super) fn options(
         &mut self,
         taker: &str,
-        check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, OptionsError>,
+        check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, Refused>,
     ) -> Options {
         let (span, value) = match self.table.remove_entry("options") {
             Some((key, value)) => (key.span(), value),
@@ -192,45 +201,45 @@ impl<'i> Section<'_, 'i> {
         if !value.get_ref().is_table() {
             let title = format!("{} is {}", self.describe("options"), type_of(value.get_ref()));
             self.problems.add(value.span(), title, "must be a table");
-            return Options { text: String::new(), span, camera: None };
+            return Options { span, ..Options::default() };
         }
-        let checked = check(&value).and_then(|camera| {
-            let table = toml::Table::deserialize(ValueDeserializer::from(value.clone()));
-            Ok((camera, table.map_err(OptionsError::Type)?.to_string()))
-        });
-        let (camera, text) = match checked {
-            Ok(checked) => checked,
-            Err(error) => {
-                self.refuse_options(taker, &span, &value, error);
-                Default::default()
+        let spans = spans_of(&value);
+        let camera = match check(&value) {
+            Ok(camera) => camera,
+            Err(refused) => {
+                self.refuse_options(taker, &span, &value, refused);
+                return Options { span, ..Options::default() };
             }
         };
-        Options { text, span, camera }
+        match toml::Table::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(table) => Options { text: Some(table.to_string()), span, spans, camera },
+            Err(error) => {
+                self.refuse_type(&span, &value, &error);
+                Options { span, ..Options::default() }
+            }
+        }
     }
 
     /// Reports all problems of `options`. `at` is their location.
-    fn refuse_options(
-        &mut self,
-        taker: &str,
-        at: &Span,
-        options: &Spanned<DeValue<'_>>,
-        error: OptionsError,
-    ) {
-        match error {
-            OptionsError::Schema(mismatches) => {
-                for mismatch in mismatches {
-                    self.refuse_option(taker, mismatch);
-                }
-            }
-            OptionsError::Type(error) => {
-                let span = error.span().unwrap_or_else(|| at.clone());
-                let subject = self.subject_of_option(option_at(options, &span));
-                self.problems.add(span, format!("{subject}: {}", one_line(error.message())), "");
-            }
-            OptionsError::Value(error) => {
-                self.problems.add(at.clone(), format!("{}: {error}", self.subject()), "");
-            }
+    fn refuse_options(&mut self, taker: &str, at: &Span, options: &Spanned<DeValue<'_>>, refused: Refused) {
+        for mismatch in refused.mismatches {
+            self.refuse_option(taker, mismatch);
         }
+        for error in refused.types {
+            self.refuse_type(at, options, &error);
+        }
+        let spans = spans_of(options);
+        for WrongOption { options: names, message } in refused.values {
+            let span = span_of(&spans, &names).unwrap_or(at).clone();
+            self.problems.add(span, format!("{}: {message}", self.subject()), "");
+        }
+    }
+
+    /// Reports an option that its type rejects.
+    fn refuse_type(&mut self, at: &Span, options: &Spanned<DeValue<'_>>, error: &toml::de::Error) {
+        let span = error.span().unwrap_or_else(|| at.clone());
+        let subject = self.subject_of_option(option_at(options, &span));
+        self.problems.add(span, format!("{subject}: {}", one_line(error.message())), "");
     }
 
     fn refuse_option(&mut self, taker: &str, Mismatch { span, option, fact }: Mismatch) {
@@ -324,6 +333,24 @@ impl<'i> Section<'_, 'i> {
             self.problems.add(key.span(), title, did_you_mean(key.get_ref(), keys.iter().copied()));
         }
     }
+}
+
+/// Returns the locations of the keys of options, those of tables in it as `table.key`.
+fn spans_of(options: &Spanned<DeValue<'_>>) -> OptionSpans {
+    let mut spans = OptionSpans::new();
+    for (key, value) in options.get_ref().as_table().into_iter().flatten() {
+        let name = key.get_ref();
+        let inner = spans_of(value).into_iter().map(|(inner, span)| (format!("{name}.{inner}"), span));
+        spans.extend(inner);
+        spans.insert(name.to_string(), key.span());
+    }
+    spans
+}
+
+/// Returns the location of the first of some options that is there, or that of the table that would hold it.
+pub(super) fn span_of<'s>(spans: &'s OptionSpans, names: &[String]) -> Option<&'s Span> {
+    let table = |name: &String| name.split_once('.').and_then(|(table, _)| spans.get(table));
+    names.iter().find_map(|name| spans.get(name)).or_else(|| names.iter().find_map(table))
 }
 
 /// Returns the innermost option whose value contains `span`.

@@ -23,7 +23,7 @@ fn a_valid_text_becomes_actors_links_and_processes() {
     assert_eq!(slots, [6, 4, 2, 5]);
     assert_eq!(topology.actor(ActorId(1)).role, Role::Camera { driver: "even".to_owned() });
     assert_eq!(topology.actor(ActorId(3)).role, Role::Processor { kind: "idle".to_owned() });
-    let options: Vec<_> = topology.actors().iter().map(|actor| actor.options.as_str()).collect();
+    let options: Vec<_> = topology.actors().iter().map(ActorSpec::options).collect();
     assert_eq!(options, ["mode = \"exact\"\nserial = 2\n", "serial = 4\n", "", ""]);
     let link = |from, to, overflow, queue| LinkSpec {
         from: ActorId(from),

@@ -1,5 +1,6 @@
 //! Topologies, right and wrong. Each test compares everything that a user would read.
 
+mod all_at_once;
 mod keys;
 mod matching;
 mod meaning;

@@ -1,6 +1,6 @@
 //! Options and devices that a driver or a kind refuses.
 
-use super::{VALID, parse, refused};
+use super::{VALID, parse, refused, registry};
 
 #[test]
 fn one_device_for_two_cameras() {
@@ -178,7 +178,7 @@ fn probing_reports_every_device_that_is_not_there() {
         };
         [camera("a", 1), camera("b", 2), camera("c", last)].concat()
     };
-    let probe = |text: &str| parse(text).unwrap().probe();
+    let probe = |text: &str| parse(text).unwrap().probe(&registry());
     assert!(probe(VALID).is_ok());
     let absent = probe(&text(3)).unwrap_err();
     assert!(absent.is_unavailable());

@@ -129,7 +129,7 @@ fn programs_that_do_not_exist_are_reported() {
     let text = VALID.to_owned()
         + "[process.vision]\ncommand = ['camrig-nowhere', '-v']\n[process.left]\ncommand = ['/proc/nowhere']\n\
            [process.right-eye]\ncommand = ['/proc/self/exe']\n";
-    let problems = parse(&text).unwrap().probe().unwrap_err();
+    let problems = parse(&text).unwrap().probe(&registry()).unwrap_err();
     assert!(!problems.is_unavailable());
     let expected = r"error: program `camrig-nowhere` of process `vision` does not exist
   --> t.toml:28:12
@@ -143,5 +143,8 @@ error: program `/proc/nowhere` of process `left` does not exist
 30 | command = ['/proc/nowhere']
    |            ^^^^^^^^^^^^^^^";
     assert_eq!(problems.to_string(), expected);
-    Topology::parse("t.toml", &text, Some(Placement::InProcess), &registry()).unwrap().probe().unwrap();
+    Topology::parse("t.toml", &text, Some(Placement::InProcess), &registry())
+        .unwrap()
+        .probe(&registry())
+        .unwrap();
 }

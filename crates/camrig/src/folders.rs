@@ -1,0 +1,54 @@
+//! Folders that processors write into.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+/// Checks, without writing, that files can be made in `folder`: it is a folder that this process may write into, or it
+/// does not exist and can be made in one.
+///
+/// # Errors
+/// The reason, such as `` `a/b` is no folder``.
+pub fn probe_folder(folder: &Path) -> Result<(), String> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    // The nearest one that exists; a relative path ends with the empty one, which is the current folder.
+    let exists = |path: &&Path| path.as_os_str().is_empty() || fs::symlink_metadata(path).is_ok();
+    let nearest = folder.ancestors().find(exists).filter(|path| !path.as_os_str().is_empty());
+    let nearest = nearest.unwrap_or(Path::new("."));
+    let shown = nearest.display();
+    match fs::metadata(nearest) {
+        Ok(metadata) if !metadata.is_dir() => Err(format!("`{shown}` is no folder")),
+        Ok(_) => access(nearest, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| format!("`{shown}`: {}", std::io::Error::from(error))),
+        Err(error) => Err(format!("`{shown}`: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestFolder;
+
+    #[test]
+    fn a_folder_can_be_made_in_a_folder_and_not_in_a_file() {
+        let folder = TestFolder::new("probe-folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(folder.path()).unwrap();
+        fs::write(path("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+        assert_eq!(probe_folder(Path::new("")), Ok(()));
+        assert_eq!(probe_folder(Path::new("not-there/deep")), Ok(()));
+        assert_eq!(probe_folder(&path("a/b")), Ok(()));
+        let file = path("file").display().to_string();
+        assert_eq!(probe_folder(&path("file")), Err(format!("`{file}` is no folder")));
+        // The file itself is found behind it.
+        assert_eq!(probe_folder(&path("file/a")), Err(format!("`{file}` is no folder")));
+        let link = path("link").display().to_string();
+        assert_eq!(
+            probe_folder(&path("link/a")),
+            Err(format!("`{link}`: No such file or directory (os error 2)"))
+        );
+        assert!(probe_folder(Path::new("/dev/null/a")).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! What actors publish, as far as drivers and kinds declare it before the first frameset.
+
+use camrig_frame::{DeviceProfile, Format, PixelFormat, Stream, StreamInfo, StreamProfile};
+
+use super::draft::Draft;
+use super::problem::{Problems, quote};
+use super::section::Options;
+use super::{LinkSpec, Role};
+use crate::registry::{KindEntry, Registry};
+
+/// What an actor publishes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Published {
+    /// It depends on the first frameset.
+    #[default]
+    Unknown,
+    /// No framesets.
+    Nothing,
+    /// The streams of each camera whose framesets it publishes.
+    Cameras(Vec<Vec<StreamInfo>>),
+}
+
+/// Returns what each actor publishes. Reports inputs that publish nothing, or lack a stream that their reader needs.
+pub(super) fn declared_streams(
+    drafts: &[Draft],
+    links: &[LinkSpec],
+    registry: &Registry,
+    problems: &mut Problems,
+) -> Vec<Published> {
+    let mut declared: Vec<Option<Published>> = vec![None; drafts.len()];
+    // Each round completes at least one actor, until only circles are left, which are problems of their own.
+    loop {
+        let before = declared.iter().flatten().count();
+        for (id, draft) in drafts.iter().enumerate() {
+            let inputs = links.iter().filter(|link| link.to.index() == id);
+            let inputs = inputs.map(|link| Some((link.from.index(), declared[link.from.index()].clone()?)));
+            let (None, Some(inputs)) = (&declared[id], inputs.collect::<Option<Vec<_>>>()) else { continue };
+            declared[id] = Some(match &draft.role {
+                Role::Camera { .. } => camera_streams(&draft.options),
+                Role::Processor { kind } => {
+                    let kind = registry.kind(kind).map(AsRef::as_ref);
+                    derived(draft, kind, drafts, &inputs, problems)
+                }
+            });
+        }
+        if declared.iter().flatten().count() == before {
+            return declared.into_iter().map(Option::unwrap_or_default).collect();
+        }
+    }
+}
+
+/// Returns the streams of a camera.
+fn camera_streams(options: &Options) -> Published {
+    let Some(options) = &options.camera else { return Published::Unknown };
+    let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
+    match options.streams().into_iter().map(info).collect::<Option<Vec<_>>>() {
+        Some(streams) if !streams.is_empty() => Published::Cameras(vec![streams]),
+        _ => Published::Unknown,
+    }
+}
+
+/// Returns what a processor declares for its inputs.
+fn derived(
+    reader: &Draft,
+    kind: Option<&dyn KindEntry>,
+    drafts: &[Draft],
+    inputs: &[(usize, Published)],
+    problems: &mut Problems,
+) -> Published {
+    let mut all = Some(Vec::new());
+    for (input, published) in inputs {
+        let name = quote(&drafts[*input].name);
+        let at = || {
+            let written = reader.inputs.iter().find(|written| *written.get_ref() == drafts[*input].name);
+            written.map_or_else(|| reader.span.clone(), toml::Spanned::span)
+        };
+        match (published, kind, &reader.options.text) {
+            (Published::Nothing, ..) => {
+                let title =
+                    format!("processor {} reads {name}, which publishes nothing", quote(&reader.name));
+                problems.add(at(), title, "");
+                all = None;
+            }
+            (Published::Cameras(cameras), Some(kind), Some(options)) => {
+                for streams in cameras {
+                    let declared = kind.declare(options, streams).unwrap_or_else(|lack| {
+                        let title = format!("{} cannot read {name}: {lack}", quote(&reader.name));
+                        problems.add(at(), title, "");
+                        None
+                    });
+                    all = all.zip(declared).map(|(mut all, declared)| {
+                        all.push(declared);
+                        all
+                    });
+                }
+            }
+            _ => all = None,
+        }
+    }
+    match all {
+        Some(all) if !all.is_empty() && all.iter().all(Vec::is_empty) => Published::Nothing,
+        Some(all) => Published::Cameras(all),
+        None if kind.zip(reader.options.text.as_ref()).is_some_and(publishes_nothing) => Published::Nothing,
+        None => Published::Unknown,
+    }
+}
+
+/// Returns whether a kind publishes nothing, whatever its inputs are: it declares nothing for common ones.
+fn publishes_nothing((kind, options): (&dyn KindEntry, &String)) -> bool {
+    let Ok(profile) = StreamProfile::new(640, 480, 30) else { return false };
+    let common = [(Stream::COLOR, PixelFormat::Rgb8), (Stream::DEPTH, PixelFormat::Z16)];
+    let common =
+        common.map(|(stream, format)| StreamInfo::with_profile(stream, Format::from(format), profile));
+    let common = common.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default();
+    matches!(kind.declare(options, &common), Ok(Some(streams)) if streams.is_empty())
+}

@@ -1,0 +1,180 @@
+//! Every problem of a topology is reported, whatever else is wrong.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Problems, Topology};
+use crate::error::WrongOptions;
+use crate::processor::{Declared, ProcessorOptions};
+use crate::registry::Registry;
+use camrig_frame::{Stream, StreamInfo};
+
+/// The stock program, with a kind that checks its options.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WithinOptions {
+    near: f32,
+    far: f32,
+    stream: String,
+    file: String,
+}
+
+impl Default for WithinOptions {
+    fn default() -> Self {
+        Self { near: 0.0, far: 1.0, stream: "depth".to_owned(), file: String::new() }
+    }
+}
+
+impl ProcessorOptions for WithinOptions {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if self.near < 0.0 {
+            wrong.add(["near"], format!("`near` is {}; it is 0 or more", self.near));
+        }
+        if self.far <= self.near {
+            wrong.add(["far", "near"], format!("`far` is {}; it is more than `near`", self.far));
+        }
+        wrong.or_ok()
+    }
+
+    fn probe(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if !self.file.is_empty() {
+            wrong.add(["file"], format!("`{}` does not exist", self.file));
+        }
+        wrong.or_ok()
+    }
+
+    fn declare(&self, input: &[StreamInfo]) -> Declared {
+        let lacks = || format!("it has no {}", self.stream);
+        let stream: Stream = self.stream.parse().map_err(|_| lacks())?;
+        let found = input.iter().find(|info| info.stream == stream).ok_or_else(lacks)?;
+        Ok(Some(vec![*found]))
+    }
+}
+
+fn registry() -> Registry {
+    let registry = Registry::new();
+    registry
+        .with_actor("within", |_: WithinOptions, _| Ok(super::Idle))
+        .with_options::<WithinOptions>("within")
+}
+
+/// Compares all that `check` says of `text`.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let parsed = Topology::parse_and_probe("t.toml", text, None, &registry());
+    let problems: Problems = parsed.expect_err("the text has problems");
+    assert_eq!(problems.to_string(), expected.trim_matches('\n'), "\n{problems}");
+}
+
+#[test]
+fn every_wrong_option_of_a_camera_is_under_its_key() {
+    refused(
+        "[camera.a]\ndriver = 'synthetic'\n[camera.a.options]\npaced = 1\ncolor = '640x480'\nframes = 0\n\
+         serial = 'a b'\nreplug_after = 1\nunplug_at = -1\n",
+        r"
+error: option `paced` of camera `a` is integer `1`
+ --> t.toml:4:9
+  |
+4 | paced = 1
+  |         ^ must be a boolean
+
+error: option `color` of camera `a`: stream profile `640x480` is not of the form `640x480@30`, nor `off`
+ --> t.toml:5:9
+  |
+5 | color = '640x480'
+  |         ^^^^^^^^^
+
+error: camera `a`: frames 0 is out of range; it is 1 or more
+ --> t.toml:6:1
+  |
+6 | frames = 0
+  | ^^^^^^
+
+error: camera `a`: serial `a b` is not of 1 to 32 letters and digits
+ --> t.toml:7:1
+  |
+7 | serial = 'a b'
+  | ^^^^^^
+
+error: option `unplug_at` of camera `a` is integer `-1`
+ --> t.toml:9:13
+  |
+9 | unplug_at = -1
+  |             ^^ must be a number, 0 to 1000000
+",
+    );
+}
+
+#[test]
+fn a_processor_checks_its_options_and_hides_no_other_problem() {
+    refused(
+        "[camera.a]\ndriver = 'synthetic'\noptions = { depth = 'off', serial = '1' }\n\
+         [camera.b]\ndriver = 'synthetic'\noptions = { seed = 1, frames = 0 }\n\
+         [processor.p]\nkind = 'within'\ninputs = ['a']\noptions = { near = -1, far = -2 }\n\
+         [processor.q]\nkind = 'within'\ninputs = ['a', 'c']\n\
+         [processor.r]\nkind = 'within'\ninputs = ['a']\noptions = { stream = 'color', file = 'x.bin' }\n\
+         [processor.s]\nkind = 'snapshot'\ninputs = ['r']\noptions = { folder = '/dev/null/a' }\n\
+         [processor.t]\nkind = 'stats'\ninputs = ['s']\n",
+        r"
+error: camera `b`: frames 0 is out of range; it is 1 or more
+ --> t.toml:6:23
+  |
+6 | options = { seed = 1, frames = 0 }
+  |                       ^^^^^^
+
+error: processor `p`: `near` is -1; it is 0 or more
+  --> t.toml:10:13
+   |
+10 | options = { near = -1, far = -2 }
+   |             ^^^^
+
+error: processor `p`: `far` is -2; it is more than `near`
+  --> t.toml:10:24
+   |
+10 | options = { near = -1, far = -2 }
+   |                        ^^^
+
+error: `q` cannot read `a`: it has no depth
+  --> t.toml:13:11
+   |
+13 | inputs = ['a', 'c']
+   |           ^^^
+
+error: processor `q` reads unknown actor `c`
+  --> t.toml:13:16
+   |
+13 | inputs = ['a', 'c']
+   |                ^^^ did you mean `a`? expected one of: `a`, `b`, `p`, `r`, `s`, `t`
+
+error: processor `r`: `x.bin` does not exist
+  --> t.toml:17:31
+   |
+17 | options = { stream = 'color', file = 'x.bin' }
+   |                               ^^^^
+
+error: processor `s`: nothing can be written into `/dev/null/a`: `/dev/null` is no folder
+  --> t.toml:21:13
+   |
+21 | options = { folder = '/dev/null/a' }
+   |             ^^^^^^
+
+error: processor `t` reads `s`, which publishes nothing
+  --> t.toml:24:11
+   |
+24 | inputs = ['s']
+   |           ^^^
+",
+    );
+}
+
+#[test]
+fn cameras_without_readers_are_warned_of() {
+    let warnings = |text: &str| Topology::parse("t.toml", text, None, &registry()).unwrap().warnings();
+    let cameras = "[camera.a]\ndriver = 'synthetic'\n[camera.b]\ndriver = 'synthetic'\n";
+    assert_eq!(warnings(cameras), ["the rig has no processor: nothing reads its cameras"]);
+    let reader = |inputs: &str| format!("{cameras}[processor.p]\nkind = 'stats'\ninputs = {inputs}\n");
+    assert_eq!(warnings(&reader("['b']")), ["no processor reads: `a`"]);
+    assert!(warnings(&reader("['a', 'b']")).is_empty());
+}
