@@ -116,12 +116,12 @@ impl ActorCounters {
         Some(self.called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
     }
 
-    /// Sets whether the actor waits for its readers, which excuses its inactivity.
+    /// Sets whether the actor waits for its readers, or for a time that it knows, which excuses its inactivity.
     pub fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked.into(), Ordering::Relaxed);
     }
 
-    /// Returns whether the actor waits for its readers.
+    /// Returns whether the actor waits for its readers, or for a time that it knows.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) != 0
     }

@@ -181,3 +181,22 @@ fn every_frameset_arrives_at_any_speed() {
         assert_eq!(framesets(&mut folder, &file, "left"), recorded, "{speed}");
     }
 }
+
+#[test]
+fn a_player_that_waits_for_its_time_is_not_stalled() {
+    let mut folder = Folder::new();
+    let camera = "[camera.left]\ndriver = 'synthetic'\noptions = { depth = '64x48@30', color = 'off', model = 'any' }\n";
+    folder.write("record.toml", &format!("{camera}{}", recorder("['left']", "rig.mcap")));
+    folder.succeed(&["run", "record.toml", "--framesets", "3"]);
+    let recorded = framesets(&mut folder, "rig.mcap", "left");
+    // The camera is silent for 0.6 s between two framesets.
+    let camera = replayed("left", "file = 'rig.mcap', speed = 0.05")
+        .replace("[camera.left]", "[camera.left]\nstall_timeout_millis = 100");
+    folder.write("slow.toml", &format!("{camera}{}", recorder("['left']", "again.mcap")));
+    folder.succeed(&["run", "slow.toml", "--report", "report.json"]);
+    assert_eq!(framesets(&mut folder, "again.mcap", "left"), recorded);
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("report.json")).unwrap()).unwrap();
+    let left = &report["actors"][0];
+    assert_eq!((&left["restarts"], &left["produced"]), (&0.into(), &3.into()), "{left}");
+}

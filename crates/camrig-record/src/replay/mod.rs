@@ -100,7 +100,7 @@ impl Driver for Replay {
         let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
         if !self.wait(frameset.log_time, timeout) {
             self.next = Some(frameset);
-            return Ok(Captured::Nothing);
+            return Ok(Captured::Waiting);
         }
         match publish(&frameset, output) {
             Ok(()) => {}

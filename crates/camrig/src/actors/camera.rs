@@ -80,9 +80,14 @@ impl Capturing {
             let stops = *flow.borrow() == Flow::Stopped
                 || limit.is_some_and(|limit| self.output.produced() >= limit)
                 || self.output.abandoned();
-            if stops || self.camera.capture(&mut self.output, CAPTURE_TIME)? == Captured::End {
+            if stops {
                 return Ok(());
             }
+            let captured = self.camera.capture(&mut self.output, CAPTURE_TIME)?;
+            if captured == Captured::End {
+                return Ok(());
+            }
+            self.output.set_waiting(captured == Captured::Waiting);
         }
     }
 }
