@@ -13,6 +13,7 @@
 //! * `options`: the options of a topology
 //! * `cameras`: passes the newest framesets from the actor's thread to the server's
 //! * `session`: serves one page over its WebSocket; `protocol` has the messages
+//! * `pages`: bounds the number of open pages
 //! * `range`: the range of depth that colors cover
 //! * `page`: the files of the page
 //!
@@ -22,6 +23,7 @@
 mod cameras;
 mod options;
 mod page;
+mod pages;
 mod protocol;
 mod range;
 mod session;

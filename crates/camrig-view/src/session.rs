@@ -24,13 +24,11 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::cameras::{Camera, Cameras, Viewer};
 use crate::options::ViewOptions;
+use crate::pages::{Page, Pages};
 use crate::protocol::{
     CameraStatus, Form, Kind, Message, Question, Shown, StreamStatus, ViewStatus, Wanted, checked,
 };
 use crate::range;
-
-/// The maximum number of open pages.
-const VIEWERS_MAX: usize = 16;
 
 /// The approximate maximum width of the picture of a mask, in pixels: it is drawn translucent, so it needs no more.
 const MASK_WIDTH_MAX: u32 = 640;
@@ -60,6 +58,7 @@ pub(crate) struct Sessions(Arc<Shared>);
 
 struct Shared {
     cameras: Arc<Cameras>,
+    pages: Arc<Pages>,
     rig: String,
     view: String,
     options: ViewOptions,
@@ -72,6 +71,7 @@ impl Sessions {
     pub(crate) fn new(cameras: Arc<Cameras>, options: ViewOptions, rig: &str, view: &str) -> Self {
         Self(Arc::new(Shared {
             cameras,
+            pages: Arc::default(),
             rig: rig.to_owned(),
             view: view.to_owned(),
             options,
@@ -86,14 +86,18 @@ pub(crate) fn route(sessions: Sessions) -> Router {
 }
 
 async fn open(State(Sessions(shared)): State<Sessions>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(viewer) = shared.cameras.add_viewer(VIEWERS_MAX) else {
+    let Some(page) = shared.pages.open(Instant::now()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response();
     };
     let upgrade = upgrade.max_message_size(QUESTION_BYTES_MAX).max_frame_size(QUESTION_BYTES_MAX);
     upgrade.on_upgrade(|socket| async move {
+        let viewer = shared.cameras.add_viewer();
         let session = Session { shared, viewer, wanted: BTreeMap::new(), shown: BTreeMap::new() };
-        // The page is closed, with or without an error.
-        let _ = session.run(socket).await;
+        tokio::select! {
+            // The page is closed, with or without an error.
+            _ = session.run(socket, &page) => {}
+            () = page.closed() => {}
+        }
     })
 }
 
@@ -115,7 +119,7 @@ struct Before {
 
 impl Session {
     /// Answers requests until the page is closed.
-    async fn run(mut self, mut socket: WebSocket) -> Option<()> {
+    async fn run(mut self, mut socket: WebSocket, page: &Page) -> Option<()> {
         let mut silent_at = Instant::now() + SILENCE;
         // Read in a task of its own: a supervisor that does not answer holds up no picture.
         let mut status: Option<JoinHandle<ViewStatus>> = None;
@@ -132,6 +136,7 @@ impl Session {
             tokio::select! {
                 packet = socket.recv() => {
                     silent_at = Instant::now() + SILENCE;
+                    page.asked(Instant::now());
                     match packet?.ok()? {
                         Packet::Text(text) => self.handle(&text, &mut status)?,
                         Packet::Close(_) => return None,

@@ -113,3 +113,30 @@ inputs = ["left"]
   client.end();
   await until("a moment in which no slot is in use any more", nothingKept);
 });
+
+test("clients that ask for nothing keep no page out", { timeout: FROZEN_MILLIS }, async (t) => {
+  const rig = await Rig.start(`
+[camera.left]
+driver = "synthetic"
+options = { depth = "424x240@6", color = "off" }
+[processor.view]
+kind = "view"
+inputs = ["left"]
+`);
+  t.after(() => rig.remove());
+  const address = new URL("socket", rig.found[0].replace("http", "ws"));
+  // As many as pages may be open.
+  const idle = Array.from({ length: 16 }, () => new WebSocket(address));
+  t.after(() => idle.forEach((socket) => socket.terminate()));
+  await until("all of them are open", () => idle.every((socket) => socket.readyState === WebSocket.OPEN));
+  const client = await until("a page gets in", async () => {
+    const socket = new WebSocket(address);
+    const opened = await new Promise((resolve) => socket.on("open", () => resolve(true)).on("error", () => resolve(false)));
+    return opened && socket;
+  });
+  t.after(() => client.terminate());
+  client.send(JSON.stringify({ ask: "status" }));
+  const status = await new Promise((resolve) => client.on("message", resolve));
+  assert.equal(JSON.parse(status).cameras[0].label, "left");
+  await until("one of the idle ones is closed", () => idle.filter((socket) => socket.readyState !== WebSocket.OPEN).length === 1);
+});
