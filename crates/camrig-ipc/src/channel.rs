@@ -1,10 +1,14 @@
 //! Channels whose ends can be sent to another process. They wrap ipc-channel, which no other crate uses.
 
+use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use ipc_channel::{IpcError, TryRecvError};
 use serde::{Deserialize, Serialize};
+
+use crate::memory::check_descriptors;
 
 /// Creates a channel. Either end can be sent to another process, inside a message of another channel.
 ///
@@ -35,7 +39,7 @@ impl<T: Serialize> Sender<T> {
     /// # Errors
     /// If the receiving end is closed, or the system fails, for example without a file descriptor for the message.
     pub fn send(&self, message: T) -> io::Result<()> {
-        self.0.send(message).map_err(into_io)
+        catching(|| self.0.send(message)).unwrap_or_else(|| Err(IpcError::Io(lost()))).map_err(into_io)
     }
 }
 
@@ -61,7 +65,7 @@ impl<T: for<'de> Deserialize<'de> + Serialize> Receiver<T> {
     /// # Errors
     /// If there will be no more messages, or the next one is invalid.
     pub fn receive(&self) -> Result<T, ReceiveError> {
-        self.0.recv().map_err(ReceiveError::from)
+        catching(|| self.0.recv()).unwrap_or_else(|| Err(IpcError::Io(lost()))).map_err(ReceiveError::from)
     }
 
     /// Returns the next message; `None` if there is none yet.
@@ -69,7 +73,8 @@ impl<T: for<'de> Deserialize<'de> + Serialize> Receiver<T> {
     /// # Errors
     /// If there will be no more messages, or the next one is invalid.
     pub fn try_receive(&self) -> Result<Option<T>, ReceiveError> {
-        match self.0.try_recv() {
+        let received = catching(|| self.0.try_recv());
+        match received.unwrap_or_else(|| Err(TryRecvError::IpcError(IpcError::Io(lost())))) {
             Ok(message) => Ok(Some(message)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::IpcError(error)) => Err(error.into()),
@@ -84,6 +89,30 @@ impl From<IpcError> for ReceiveError {
             error => Self::Unreadable(error.to_string()),
         }
     }
+}
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether a panic of this thread is one of ipc-channel that becomes an error: a panic hook need not show it.
+pub fn panics_are_caught() -> bool {
+    CATCHING.get()
+}
+
+/// Calls ipc-channel, which panics where a descriptor or an address is missing; returns `None` if it did.
+fn catching<T>(call: impl FnOnce() -> T) -> Option<T> {
+    CATCHING.set(true);
+    // What a panic leaves behind is not used again: the message is lost, and the ends of the channel have no state.
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    CATCHING.set(false);
+    outcome.ok()
+}
+
+/// Returns the reason for a panic of ipc-channel.
+fn lost() -> io::Error {
+    let other = || io::Error::other("a message has no descriptors, or there are no addresses for its memory");
+    check_descriptors().err().unwrap_or_else(other)
 }
 
 /// Converts an error of ipc-channel.

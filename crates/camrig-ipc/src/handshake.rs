@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::into_io;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::temporary;
+use crate::threads::spawn_thread;
 
 /// The environment variable of a worker: the folder in which it creates its socket.
 const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
@@ -289,11 +290,11 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     // Only the same user can reach the socket: connecting needs the right to search its folder.
     let unmade = |error: Error| Error::new(error.kind(), format!("`{}`: {error}", folder.0.display()));
     DirBuilder::new().mode(0o700).create(&folder.0).map_err(unmade)?;
-    let (server, name) = IpcOneShotServer::<Sealed<T>>::new()?;
+    let (server, name) = server::<T>()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
     tell_socket(socket, &name)?;
     let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
-    std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
+    spawn_thread("starter", move || {
         // The parent sends nothing more; the read returns when the parent has ended.
         let _ = starter.read(&mut [0]);
         drop(Folder(path));
@@ -301,7 +302,7 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     })?;
     // In a thread of its own, because a peer may be silent forever, or send data on which ipc-channel panics.
     let (sender, received) = sync_channel(1);
-    std::thread::Builder::new().name("greeting".to_owned()).spawn(move || {
+    spawn_thread("greeting", move || {
         // After a time-out nothing receives it.
         let _ = sender.send(server.accept());
     })?;
@@ -310,6 +311,16 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
         Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "nobody greeted it")),
         _ => Err(Error::other("a peer connected to its socket")),
     }
+}
+
+/// Makes ipc-channel's socket. ipc-channel panics if its folder is gone, because the parent has ended this handshake.
+fn server<T: Serialize + DeserializeOwned>() -> Result<(IpcOneShotServer<Sealed<T>>, String)> {
+    // This process has one thread, and nothing has set a hook that would be missed.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let server = std::panic::catch_unwind(IpcOneShotServer::new);
+    std::panic::set_hook(hook);
+    server.unwrap_or_else(|_| Err(ErrorKind::NotFound.into()))
 }
 
 /// Sends the name of ipc-channel's socket to the parent, together with a copy of the socket.

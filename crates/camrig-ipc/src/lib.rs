@@ -39,8 +39,9 @@ mod schedules;
 mod slots;
 mod sync;
 mod temporary;
+mod threads;
 
-pub use channel::{ReceiveError, Receiver, Sender, channel};
+pub use channel::{ReceiveError, Receiver, Sender, channel, panics_are_caught};
 pub use counters::{ActorCounters, LostReason};
 pub use latency::{Latency, LatencyHistogram};
 pub use link_state::{Absence, Counts, Deaths, DropReason, LinkState, MAX_SLOTS, Overflow, Step};
@@ -51,3 +52,4 @@ pub use notifier::{Listener, Notifier};
 pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::prepare;
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
+pub use threads::{name_process_limit, spawn_thread};

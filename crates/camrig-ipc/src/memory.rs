@@ -138,7 +138,16 @@ fn duplicate(number: RawFd, file: (u64, u64)) -> io::Result<Option<OwnedFd>> {
 /// Makes zeroed memory of `len` bytes, which are all present, and seals its size.
 pub(crate) fn sealed(len: usize) -> io::Result<OwnedFd> {
     let memory = memfd_create("camrig", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    fallocate(&memory, FallocateFlags::empty(), 0, len as u64)?;
+    fallocate(&memory, FallocateFlags::empty(), 0, len as u64).map_err(|errno| match errno {
+        Errno::FBIG => {
+            let error = io::Error::from(errno);
+            io::Error::new(
+                error.kind(),
+                format!("{error}; `ulimit -f` limits files, and shared memory as well"),
+            )
+        }
+        _ => errno.into(),
+    })?;
     fcntl_add_seals(&memory, SEALS)?;
     Ok(memory)
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use camrig_ipc::spawn_thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
@@ -97,7 +98,7 @@ impl StatusSocket {
                 }
             }
         };
-        thread::Builder::new().name("status".to_owned()).spawn(serve)?;
+        spawn_thread("status", serve)?;
         Ok(serving)
     }
 }

@@ -149,6 +149,7 @@ impl App {
     /// is unavailable, 70 an actor or worker failed permanently, 73 a file cannot be written, 78 topology, 130 a
     /// second Ctrl-C.
     pub fn main(self) -> ExitCode {
+        crate::threads::block_file_size_signal();
         if let Some(code) = self.registry.serve_worker() {
             return code;
         }

@@ -21,6 +21,9 @@ pub(crate) fn init(process: &str) {
     start_logger();
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if camrig_ipc::panics_are_caught() {
+            return;
+        }
         if ACTOR.with_borrow(Option::is_none) {
             return default_hook(panic);
         }

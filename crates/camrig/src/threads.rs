@@ -2,16 +2,24 @@
 
 use std::io;
 
+#[cfg(feature = "program")]
+use nix::sys::signal::{SigSet, Signal};
+
 /// Starts a detached thread: the end of the process is decided by the supervisor, independent of its threads.
 ///
 /// # Errors
 /// If the system cannot create another thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // The kernel cuts names at 15 bytes by itself.
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    spawned.map(drop).map_err(|error| {
-        io::Error::new(error.kind(), format!("no thread can be started for `{name}`: {error}"))
-    })
+    camrig_ipc::spawn_thread(name, run).map(drop)
+}
+
+/// Blocks SIGXFSZ in this thread, and in the threads and processes that it starts from now on: what is larger than the limit
+/// of file sizes (`ulimit -f`) is an error of its writer then, and does not end the process. The limit holds for shared
+/// memory as well.
+#[cfg(feature = "program")]
+pub(crate) fn block_file_size_signal() {
+    // It cannot fail for a valid signal.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
 }
 
 #[cfg(test)]

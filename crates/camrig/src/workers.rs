@@ -5,11 +5,12 @@
 use std::io::{Error, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{self, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use camrig_ipc::handshake::Handshake;
-use camrig_ipc::{Receiver, Sender, channel};
+use camrig_ipc::{Receiver, Sender, channel, name_process_limit, spawn_thread};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::process::Process;
 use rustix::io::retry_on_intr;
@@ -75,7 +76,13 @@ pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
     commands: Option<SyncSender<WorkerCommand>>,
+    /// Closes when nothing is left to be removed after the process.
+    cleared: mpsc::Receiver<()>,
 }
+
+/// Maximum wait for the thread that reaps a killed process and removes its folder. It takes longer only where a process
+/// cannot be reaped.
+const CLEARING: Duration = Duration::from_secs(1);
 
 /// Maximum number of pending commands of a worker in addition to the first ones: the channel to it buffers some hundred
 /// more. Each may contain a file descriptor.
@@ -103,7 +110,9 @@ impl Worker {
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
         let (watched, process) = (Arc::clone(&child), process.to_owned());
-        std::thread::Builder::new().name(process.clone()).spawn(move || {
+        let (clearing, cleared) = sync_channel(0);
+        spawn_thread(&process.clone(), move || {
+            let _clearing: SyncSender<()> = clearing;
             // If `report` fails, there is no receiver: the supervisor is ending.
             let report = |event| events.send(E::from((id, pid, event))).is_ok();
             let met = handshake.greet(setup).map(|_lifeline| {
@@ -121,7 +130,7 @@ impl Worker {
                 _ => describe(status),
             }));
         })?;
-        Ok(Self { child, pid, commands: None })
+        Ok(Self { child, pid, commands: None, cleared })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -140,7 +149,7 @@ impl Worker {
     ) -> std::io::Result<()> {
         let (sender, given) = sync_channel(first.len() + COMMANDS_MAX);
         let child = Arc::clone(&self.child);
-        std::thread::Builder::new().name("commands".to_owned()).spawn(move || {
+        spawn_thread("commands", move || {
             while let Ok(command) = given.recv() {
                 if commands.send(command).is_err() {
                     // It has ended, or would miss a command: its end is reported as a separate
@@ -196,10 +205,11 @@ impl Worker {
     }
 }
 
-/// Ensures that a supervisor leaves no worker behind, however it ends.
+/// Ensures that a supervisor leaves no worker behind, and no folder of one, however it ends.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
+        let _ = self.cleared.recv_timeout(CLEARING);
     }
 }
 
@@ -224,12 +234,13 @@ fn wait_for_end(pid: u32) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
 }
 
-/// Starts a process that does not receive the signals which end a rig, since it inherits the signal mask: Ctrl-C in a
+/// Starts a process that does not receive SIGXFSZ (see [`threads`](crate::threads)), nor the signals which end a rig, since it inherits the signal mask: Ctrl-C in a
 /// terminal, and what `timeout` sends, reach the whole process group, but the supervisor alone stops a rig in order. The
 /// worker stays in the group, so that Ctrl-Z stops it and `fg` continues it with its supervisor.
 fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
-    let ending: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let masked: SigSet =
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXFSZ].into_iter().collect();
+    let before = masked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let child = command.spawn();
     before.thread_set_mask()?;
     child
@@ -237,6 +248,7 @@ fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
 
 /// Names the program, unless it is this executable.
 fn unspawned(program: Option<&ProcessCommand>, error: Error) -> Error {
+    let error = name_process_limit(error);
     match program {
         Some(ProcessCommand { program, .. }) => {
             Error::new(error.kind(), format!("program `{program}`: {error}"))
@@ -279,7 +291,6 @@ fn describe(status: std::io::Result<ExitStatus>) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::Receiver;
-    use std::time::Duration;
 
     use super::*;
 

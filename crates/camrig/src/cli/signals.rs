@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::rig::RigHandle;
+use crate::threads;
 
 /// Minimum time between two Ctrl-C. One key press can arrive twice, from the terminal and from a program between that
 /// passes signals on.
@@ -61,7 +62,7 @@ pub(super) fn pass_on(mut signals: Signals, rig: RigHandle) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(pass_on).map(drop)
+    threads::spawn("signals", pass_on)
 }
 
 /// Returns whether this process ignores the signal; without /proc it is assumed that it does not.

@@ -90,9 +90,8 @@ pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: R
     let shell = Shell::start(topology, registry, limits, sender, messages)?;
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
-    let thread = std::thread::Builder::new().name("supervisor".to_owned());
     // If the thread cannot be created, the shell is dropped, and ends everything it has started.
-    let thread = thread.spawn(move || shell.drive(&progress))?;
+    let thread = camrig_ipc::spawn_thread("supervisor", move || shell.drive(&progress))?;
     Ok(Run { control, thread, metrics, name })
 }
 

@@ -1,4 +1,4 @@
-//! Tests of a machine without free descriptors, memory or disk space: one line names the actor that lacks them, and
+//! Tests of a machine without free descriptors, threads, memory or disk space: one line names the actor that lacks them, and
 //! the rest of the rig continues where possible.
 
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ options = { beat = 10 }
 ";
 
 /// The lowest limit: with fewer descriptors the program cannot start at all.
-const FEWEST: u32 = 12;
+const FEWEST: u32 = 14;
 
 /// Checks that each line names an actor, or its process or link, once, and names the missing resource.
 fn assert_lacks<'a>(said: impl Iterator<Item = &'a str>, lack: &str) {
@@ -110,6 +110,61 @@ fn too_few_descriptors_at_a_restart(process: &str) {
     ended.assert_settled();
 }
 
+fn is_installed(command: &&str) -> bool {
+    Command::new(command).arg("--version").output().is_ok()
+}
+
+/// With any number of processes and threads below the required one, a rig names what cannot be started and the limit.
+fn too_few_threads(placement: Placement) {
+    if !rustix::process::getuid().is_root() || !["setpriv", "prlimit"].iter().all(is_installed) {
+        eprintln!("SKIPPED: the limit holds for all processes of a user, and another user cannot be taken");
+        return;
+    }
+    // A user of this test alone: the placements are tested at once.
+    let user = 200_000 + std::process::id() % 100_000 * 3 + placement as u32;
+    let lack = "Resource temporarily unavailable (os error 11); `ulimit -u` limits processes and threads";
+    for threads in 1.. {
+        let limit = format!(
+            "chmod 777 \"$TMPDIR\" \"$TMPDIR/..\"; \
+             exec prlimit --nproc={threads} setpriv --reuid={user} --clear-groups \"$0\" \"$@\""
+        );
+        let ended = Plan::new(TOPOLOGY, placement).limit(&limit).arguments(&["--framesets", "20"]).run();
+        if ended.code() == Some(0) {
+            assert!(threads > 3, "a limit that has no effect");
+            return;
+        }
+        assert_eq!(ended.code(), Some(70), "{threads}: {:?}", ended.stderr);
+        assert!(ended.stderr.iter().any(|line| line.ends_with(lack)), "{threads}: {:?}", ended.stderr);
+        // A process that cannot start a thread says so, and then its end is reported.
+        let known = |line: &String| {
+            line.contains(lack)
+                || line.ends_with("exited with code 1")
+                || line.contains("exited with code 1; ")
+        };
+        assert!(ended.stderr.iter().all(known), "{threads}: {:?}", ended.stderr);
+    }
+}
+
+/// With any limit of file sizes below the required one, a rig says that shared memory is too large for it.
+fn too_small_files(placement: Placement) {
+    let lack = "File too large (os error 27); `ulimit -f` limits files, and shared memory as well";
+    for half_kibibytes in (0..).map(|index| index * 16) {
+        let limit = format!("ulimit -f {half_kibibytes}");
+        let ended = Plan::new(TOPOLOGY, placement).limit(&limit).arguments(&["--framesets", "20"]).run();
+        if ended.code() == Some(0) {
+            assert!(half_kibibytes > 0, "a limit that has no effect");
+            return;
+        }
+        assert_eq!(ended.code(), Some(70), "{half_kibibytes}: {:?}", ended.stderr);
+        assert!(ended.stderr.iter().any(|line| line.contains(lack)), "{half_kibibytes}: {:?}", ended.stderr);
+        assert!(
+            !ended.stderr.iter().any(|line| line.contains("signal")),
+            "{half_kibibytes}: {:?}",
+            ended.stderr
+        );
+    }
+}
+
 /// Without address space for its slots a camera fails to start, and is named.
 fn no_memory_for_slots() {
     let topology = "[camera.front]\ndriver = 'synthetic'\nslots = 64\n\
@@ -167,6 +222,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             too_few_descriptors_at_a_restart(process);
         });
     }
+    conformance(trials, "limits::too_few_threads", too_few_threads);
+    conformance(trials, "limits::too_small_files", too_small_files);
     test(trials, "limits::no_memory_for_slots", no_memory_for_slots);
     conformance(trials, "limits::a_full_disk", full_disk);
 }
