@@ -19,7 +19,9 @@ const LONG: Duration = Duration::from_secs(3600);
 /// # Errors
 /// When it cannot be started; nothing is left running then.
 pub(super) fn drive(rig: &Rig) -> io::Result<Report> {
-    let signals = signals::take()?;
+    let unreceived =
+        |error: io::Error| io::Error::new(error.kind(), format!("signals cannot be received: {error}"));
+    let signals = signals::take().map_err(unreceived)?;
     let running = rig.start_without_probe()?;
     if let Some(address) = running.metrics() {
         print_note(format_args!("metrics: http://{address}/metrics"));
