@@ -490,3 +490,50 @@ fn a_plan_depends_on_options_only() {
     );
     assert_eq!(plan["cameras"].as_array().unwrap().len(), 1);
 }
+
+/// Both files begin when the rig starts without a common timeline: then no frameset has a partner.
+#[test]
+fn files_that_were_recorded_together_play_together() {
+    let folder = Folder::new("together");
+    let begin = |millis: u64| ["--begin-millis".to_owned(), (1_700_000_000_000 + millis).to_string()];
+    for (name, begin) in [("a.bag", begin(0)), ("b.bag", begin(2000))] {
+        write_bag_of(&folder, name, 90, &begin.each_ref().map(String::as_str));
+    }
+    write_bag(&folder, "c.bag", 30);
+    for placement in PLACEMENTS {
+        let topology = r#"
+            [camera.a]
+            driver = "realsense"
+            options = { file = "a.bag" }
+
+            [camera.b]
+            driver = "realsense"
+            stall_timeout_millis = 1000
+            options = { file = "b.bag" }
+
+            [camera.c]
+            driver = "realsense"
+            options = { file = "c.bag", start_offset_millis = 500 }
+
+            [processor.together]
+            kind = "match"
+            inputs = ["a", "b"]
+            match = { window_millis = 10 }
+
+            [processor.stats]
+            kind = "stats"
+            inputs = ["c"]
+        "#;
+        folder.write("t.toml", topology);
+        let run = camrig(&folder, &["run", "t.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        let report: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.0.join("report.json")).unwrap()).unwrap();
+        // One of three seconds overlaps. At its own pace a player drops what the machine is too slow for.
+        let matches = report["matching"][0]["matches"].as_u64().unwrap();
+        assert!((10..=31).contains(&matches), "{placement}: {}", report["matching"]);
+        let restarts: Vec<_> =
+            report["actors"].as_array().unwrap().iter().map(|it| &it["restarts"]).collect();
+        assert!(restarts.iter().all(|restarts| **restarts == 0), "{restarts:?}");
+    }
+}

@@ -68,6 +68,8 @@ impl MetadataKey {
     pub const SENSOR_TIMESTAMP: Self = Self(2);
     /// The exposure, in microseconds.
     pub const ACTUAL_EXPOSURE: Self = Self(3);
+    /// When the frame reached the host, in milliseconds since 1970.
+    pub const TIME_OF_ARRIVAL: Self = Self(7);
     /// The sensor's gain.
     pub const GAIN_LEVEL: Self = Self(4);
 

@@ -130,7 +130,7 @@ impl Camera {
                 }
                 (subject, device, None)
             }
-            SourceRequest::File(FileRequest { path, real_time, repeat }) => {
+            SourceRequest::File(FileRequest { path, real_time, repeat, .. }) => {
                 let playback = Playback { real_time: *real_time, repeat: *repeat };
                 (Subject::File(path.display().to_string()), open_file(&context, path)?, Some(playback))
             }
@@ -212,6 +212,11 @@ impl Camera {
     /// Returns the playback settings; `None` for a live camera.
     pub(crate) fn playback(&self) -> Option<Playback> {
         self.playback
+    }
+
+    /// Returns the duration of a file, in nanoseconds.
+    pub(crate) fn duration_nanos(&self) -> Result<u64, DriverError> {
+        self.device.duration_nanos().map_err(|fault| self.subject.refuses(&fault))
     }
 
     /// Returns the streams and their profiles.

@@ -3,10 +3,11 @@
 //! It combines `camera` and `gather`, and decides how long to wait for partners, for the end, and for a restart.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use camrig::frame::{CameraInfo, FrameHeader, MAX_FRAMES, Stream};
+use camrig::frame::{CameraInfo, Clock, FrameHeader, MAX_FRAMES, MetadataKey, Stream};
 use camrig::{
     CameraOutput, Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason,
     monotonic_nanos,
@@ -19,7 +20,7 @@ use crate::gather::{Gatherer, Waiting};
 use crate::motion::Motion;
 use crate::options::Options;
 use crate::recording;
-use crate::request::{Request, SourceRequest};
+use crate::request::{FileRequest, Request, SourceRequest};
 use crate::reset;
 use crate::settings::HardwareSync;
 use crate::streams::is_motion;
@@ -54,6 +55,7 @@ const PROBE: &str = "a check of devices";
 /// reports the duration of a file, but not its number of frames.
 pub struct RealSense {
     grabber: Grabber,
+    options: Options,
 }
 
 impl Driver for RealSense {
@@ -72,26 +74,28 @@ impl Driver for RealSense {
     }
 
     fn probe(options: &Options) -> Result<(), DriverError> {
-        let mut request = Request::new(options)?;
-        let file = match &mut request.source {
+        let request = Request::new(options)?;
+        let file = match &request.source {
             SourceRequest::File(file) => file,
             SourceRequest::Live(live) => {
                 live.record_to.as_deref().map(recording::check).transpose()?;
                 return Camera::look(PROBE, &request).map(drop);
             }
         };
-        // The content of a file is known only when it is played: up to its first frame, in a few milliseconds.
-        (file.real_time, file.repeat) = (false, false);
         let name = file.path.display().to_string();
-        let camera = Camera::look(PROBE, &request)?;
-        let streams: Vec<_> = camera.streams().map(|(stream, _)| stream.to_string()).collect();
-        let mut grabber = Grabber::new(camera);
-        grabber.start()?;
-        match grabber.next(FIRST_FRAME)? {
-            Grabbed::End => {
-                Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
-            }
-            Grabbed::FrameSet { .. } | Grabbed::Nothing => Ok(()),
+        let (grabber, first) = first_of_file(request)?;
+        if !matches!(first, Grabbed::End) {
+            return Ok(());
+        }
+        let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
+        Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
+    }
+
+    fn recorded(options: &Options) -> Result<Option<Range<u64>>, DriverError> {
+        let request = Request::new(options)?;
+        match &request.source {
+            SourceRequest::File(FileRequest { real_time: true, start_offset: None, .. }) => recorded(request),
+            _ => Ok(None),
         }
     }
 
@@ -103,12 +107,24 @@ impl Driver for RealSense {
             reset::once(name, &who(name), &live.selection)?;
         }
         let mut grabber = Grabber::new(Camera::open(&who(name), &request)?);
+        if let SourceRequest::File(FileRequest { start_offset: Some(offset), .. }) = &request.source {
+            grabber.schedule.offset = *offset;
+        }
         // A slave runs before its master. All cameras of a rig, in all processes, are open before the first one is
         // started.
         if options.sync == Some(HardwareSync::Slave) {
             grabber.start()?;
         }
-        Ok(Self { grabber })
+        Ok(Self { grabber, options })
+    }
+
+    fn join(&mut self, timeline: Range<u64>) {
+        // The supervisor read the same times.
+        if let Ok(Some(recorded)) = Self::recorded(&self.options) {
+            let nanos = |later: u64, earlier: u64| Duration::from_nanos(later.saturating_sub(earlier));
+            self.grabber.schedule.offset = nanos(recorded.start, timeline.start);
+            self.grabber.schedule.round = Some(nanos(timeline.end, timeline.start));
+        }
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
@@ -128,6 +144,11 @@ impl Driver for RealSense {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        let wait = self.grabber.time_to_begin();
+        if !wait.is_zero() {
+            output.wait(wait.min(timeout));
+            return Ok(Captured::Nothing);
+        }
         let grabbed = self.grabber.next(timeout);
         for (stream, reason, frames) in self.grabber.take_lost() {
             output.explain_lost(stream, reason, frames);
@@ -150,6 +171,35 @@ impl Driver for RealSense {
 /// Returns the name under which the camera called `name` takes the host-wide lock.
 fn who(name: &str) -> String {
     format!("camera `{name}`")
+}
+
+/// Plays a file up to its first frame, in a few milliseconds: its content is known only then.
+fn first_of_file(mut request: Request) -> Result<(Grabber, Grabbed), DriverError> {
+    if let SourceRequest::File(file) = &mut request.source {
+        (file.real_time, file.repeat) = (false, false);
+    }
+    let mut grabber = Grabber::new(Camera::look(PROBE, &request)?);
+    grabber.start()?;
+    let first = grabber.next(FIRST_FRAME)?;
+    Ok((grabber, first))
+}
+
+/// Returns the times of a file, if its first frame has a time of the host: its timestamp, or else its arrival.
+fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
+    let (grabber, first) = first_of_file(request)?;
+    let Grabbed::FrameSet { headers, .. } = first else { return Ok(None) };
+    let duration = grabber.camera.duration_nanos()?;
+    let begin = headers.iter().filter(|header| !is_motion(header.stream)).filter_map(host_nanos).min();
+    Ok(begin.map(|begin| begin..begin.saturating_add(duration)))
+}
+
+/// Returns the time of a frame in nanoseconds since 1970, if it is known.
+fn host_nanos(frame: &FrameHeader) -> Option<u64> {
+    if matches!(frame.timestamp.clock, Clock::Global | Clock::System) {
+        return Some(frame.timestamp.nanos);
+    }
+    let arrival_millis = frame.metadata.get(MetadataKey::TIME_OF_ARRIVAL)?;
+    u64::try_from(arrival_millis).ok()?.checked_mul(1_000_000)
 }
 
 /// The result of waiting for a frameset.
@@ -189,6 +239,33 @@ pub(crate) struct Grabber {
     ended: bool,
     /// Whether the file has delivered a frame since it was last started.
     fruitful: bool,
+    pub(crate) schedule: Schedule,
+    /// The time at which the file begins; `None` if it has begun.
+    begins_at: Option<Instant>,
+}
+
+/// The times at which a file begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Schedule {
+    /// Its begin, after that of each round.
+    offset: Duration,
+    /// The duration of a round; `None` to begin again at the end of the file.
+    round: Option<Duration>,
+    /// The begin of the current round.
+    round_began: Option<Instant>,
+}
+
+impl Schedule {
+    /// Begins a round now, or behind the round before, and returns when the file begins.
+    fn next_round(&mut self, now: Instant) -> Instant {
+        let behind = self.round_began.zip(self.round).map(|(began, round)| began + round);
+        let began = behind.unwrap_or(now);
+        // The offset of a file without a timeline applies once.
+        let offset =
+            if self.round_began.is_some() && behind.is_none() { Duration::ZERO } else { self.offset };
+        self.round_began = Some(began);
+        began + offset
+    }
 }
 
 impl Grabber {
@@ -212,6 +289,8 @@ impl Grabber {
             without_partner: BTreeMap::new(),
             ended: false,
             fruitful: false,
+            schedule: Schedule::default(),
+            begins_at: None,
         }
     }
 
@@ -221,11 +300,31 @@ impl Grabber {
             self.camera.discard();
             return Ok(());
         }
-        self.camera.start()
+        self.start_next_round()
+    }
+
+    /// Starts the camera, or a file when its time has come: see [`Self::time_to_begin`].
+    fn start_next_round(&mut self) -> Result<(), DriverError> {
+        let now = Instant::now();
+        let begins_at = self.schedule.next_round(now);
+        self.begins_at = Some(begins_at).filter(|at| *at > now);
+        if self.begins_at.is_some() { Ok(()) } else { self.camera.start() }
+    }
+
+    /// Returns the time until the file begins; 0 if it has begun.
+    pub(crate) fn time_to_begin(&self) -> Duration {
+        self.begins_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Waits at most `timeout` for the next frameset.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Grabbed, DriverError> {
+        if self.begins_at.is_some() {
+            if !self.time_to_begin().is_zero() {
+                return Ok(Grabbed::Nothing);
+            }
+            self.begins_at = None;
+            self.camera.start()?;
+        }
         let deadline = Instant::now() + timeout;
         // Set when every queued frame was examined, because a partner may be among them.
         let mut quiet = false;
@@ -261,10 +360,13 @@ impl Grabber {
                 if !(repeat && self.fruitful) {
                     return Ok(Grabbed::End);
                 }
-                self.camera.start()?;
                 self.camera.begin_filters()?;
                 self.motion.clear();
                 (self.ended, self.fruitful) = (false, false);
+                self.start_next_round()?;
+                if self.begins_at.is_some() {
+                    return Ok(Grabbed::Nothing);
+                }
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // Frames that have arrived are taken first, however fast they come.
@@ -305,5 +407,24 @@ impl Grabber {
             Some(partner_timeout) => monotonic_nanos().saturating_sub(partner_timeout.as_nanos() as u64),
             None => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_of_a_timeline_have_its_duration() {
+        let seconds = Duration::from_secs;
+        let start = Instant::now();
+        let next_rounds = |mut schedule: Schedule| {
+            [start, start + seconds(4), start + seconds(9)].map(|now| schedule.next_round(now) - start)
+        };
+        assert_eq!(next_rounds(Schedule::default()), [0, 4, 9].map(seconds));
+        let offset = Schedule { offset: seconds(2), ..Schedule::default() };
+        assert_eq!(next_rounds(offset), [2, 4, 9].map(seconds));
+        let joined = Schedule { offset: seconds(2), round: Some(seconds(5)), ..Schedule::default() };
+        assert_eq!(next_rounds(joined), [2, 7, 12].map(seconds));
     }
 }

@@ -11,6 +11,9 @@ use crate::processing::{Align, FilterChoice};
 use crate::settings::{HardwareSync, Setting};
 use crate::streams::{ImageFormat, StreamChoices};
 
+/// Maximum offset of a file's start: a day.
+pub(crate) const MAX_OFFSET_MILLIS: u64 = 86_400_000;
+
 /// The options of the driver `realsense`: a camera, selected by its `serial`, its USB `port`, its `name`, or with
 /// `any` the only connected one; or a recording, selected by its `file`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -74,4 +77,8 @@ pub struct Options {
     pub real_time: Option<bool>,
     /// Restarts a file at its end; by default it does not.
     pub repeat: Option<bool>,
+    /// When a file begins, after the rig's start. Without it, files whose frames have times of the host begin so that
+    /// frames recorded together play together; others begin at once.
+    #[schemars(range(max = MAX_OFFSET_MILLIS), extend("x-unit" = "ms"))]
+    pub start_offset_millis: Option<u64>,
 }

@@ -4,12 +4,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
 use camrig::{DeviceProfile, DriverError};
 use camrig_usb::UsbDemand;
 
-use crate::options::Options;
+use crate::options::{MAX_OFFSET_MILLIS, Options};
 use crate::processing::Processing;
 use crate::settings::{HardwareSync, Settings};
 use crate::streams::{ImageFormat, is_motion, usual_format};
@@ -46,6 +47,8 @@ pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
     pub(crate) real_time: bool,
     pub(crate) repeat: bool,
+    /// The time of its begin after the rig's start, if it is given.
+    pub(crate) start_offset: Option<Duration>,
 }
 
 /// Selects one of the live cameras.
@@ -142,6 +145,9 @@ impl Options {
         if self.real_time.is_some() || self.repeat.is_some() {
             return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
         }
+        if self.start_offset_millis.is_some() {
+            return Err(DriverError::new("`start_offset_millis` is for a `file`, not for a live camera"));
+        }
         let settings = Settings {
             preset: self.preset.clone(),
             of_depth: self.set.clone().unwrap_or_default(),
@@ -187,10 +193,26 @@ impl Options {
                 return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
             }
         }
+        let real_time = self.real_time.unwrap_or(true);
+        match self.start_offset_millis {
+            Some(_) if !real_time => {
+                return Err(DriverError::new(
+                    "`start_offset_millis` and `real_time = false` exclude each other: without its pace a file has no \
+                     time to begin",
+                ));
+            }
+            Some(millis) if millis > MAX_OFFSET_MILLIS => {
+                return Err(DriverError::new(format!(
+                    "`start_offset_millis` is {millis}; it is 0 to {MAX_OFFSET_MILLIS}"
+                )));
+            }
+            _ => {}
+        }
         Ok(FileRequest {
             path: path.to_owned(),
-            real_time: self.real_time.unwrap_or(true),
+            real_time,
             repeat: self.repeat.unwrap_or(false),
+            start_offset: self.start_offset_millis.map(Duration::from_millis),
         })
     }
 
@@ -331,6 +353,7 @@ mod tests {
                     path: "a.bag".into(),
                     real_time: false,
                     repeat: false,
+                    start_offset: None,
                 }),
                 streams: vec![stream(Stream::INFRARED_2, "640x480@30", None)],
                 processing: Processing::default(),
@@ -438,6 +461,19 @@ mod tests {
                 "file = 'a.bag'\nfilters.hole_filling = { holes_fill = 'all' }",
                 "option `holes_fill` of filter `hole_filling` is \"all\": expected one of: \"fill from left\", \
                  \"farest from around\", \"nearest from around\"",
+            ),
+            (
+                "any = true\ndepth = '640x480@30'\nstart_offset_millis = 5",
+                "`start_offset_millis` is for a `file`, not for a live camera",
+            ),
+            (
+                "file = 'a.bag'\nreal_time = false\nstart_offset_millis = 5",
+                "`start_offset_millis` and `real_time = false` exclude each other: without its pace a file has no time \
+                 to begin",
+            ),
+            (
+                "file = 'a.bag'\nstart_offset_millis = 86400001",
+                "`start_offset_millis` is 86400001; it is 0 to 86400000",
             ),
             ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
             ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),

@@ -1,5 +1,6 @@
 //! The trait of camera drivers.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use camrig_frame::CameraInfo;
@@ -67,6 +68,17 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
+    /// Returns the begin and the end of the recording that a camera with these options plays at its own pace, in
+    /// nanoseconds since 1970; `None` for a live camera, or if its times are not known. Recordings of one topology that
+    /// overlap each other [join](Driver::join) the same timeline.
+    ///
+    /// # Errors
+    /// If the recording cannot be read.
+    fn recorded(options: &Self::Options) -> Result<Option<Range<u64>>, DriverError> {
+        let _ = options;
+        Ok(None)
+    }
+
     /// Opens the device for the camera called `name`, without starting it.
     ///
     /// # Errors
@@ -76,6 +88,12 @@ pub trait Driver: Sized + 'static {
     /// Returns the description of the camera. Its `streams` determine the size of the slots. The camera actor sets
     /// `name` and `driver`.
     fn info(&self) -> CameraInfo;
+
+    /// Sets the timeline in which [`Driver::recorded`] lies. Called once before [`Driver::start`], which is the
+    /// timeline's begin. A camera whose recording begins later waits with [`CameraOutput::wait`].
+    fn join(&mut self, timeline: Range<u64>) {
+        let _ = timeline;
+    }
 
     /// Starts framesets. Called once, when every actor of the rig is ready.
     ///

@@ -57,11 +57,11 @@ impl Losses {
         lost
     }
 
-    /// Records a frameset that is counted by itself, so that the gap before the next frameset does not count it again.
-    pub(crate) fn note_counted_frameset(&mut self, reason: LostReason) {
+    /// Records framesets that are counted by themselves, so that the gap before the next one does not count them again.
+    pub(crate) fn note_counted(&mut self, reason: LostReason, framesets: u64) {
         for numbers in &mut self.streams {
-            // It had one frame of each stream; the number of its samples is unknown.
-            let frames = if numbers.role == Role::Motion { u64::MAX } else { 1 };
+            // They had one frame of each stream; the number of their samples is unknown.
+            let frames = if numbers.role == Role::Motion && framesets > 0 { u64::MAX } else { framesets };
             let counted = &mut numbers.counted[reason as usize];
             *counted = counted.saturating_add(frames);
         }
@@ -263,13 +263,13 @@ mod tests {
         };
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0), samples(6, 7)]);
-        losses.note_counted_frameset(LostReason::Unreadable);
-        losses.note_counted_frameset(LostReason::Unreadable);
+        losses.note_counted(LostReason::Unreadable, 1);
+        losses.note_counted(LostReason::Unreadable, 1);
         assert_eq!(losses.note(&[frame(color, 3), frame(depth, 3), samples(27, 7)]), [0; 5]);
         // The next gap is another one.
         assert_eq!(losses.note(&[frame(color, 5), frame(depth, 4), samples(34, 7)]), [1, 0, 0, 0, 0]);
         // More is missing than was counted.
-        losses.note_counted_frameset(LostReason::Unreadable);
+        losses.note_counted(LostReason::Unreadable, 1);
         assert_eq!(losses.note(&[frame(color, 9), frame(depth, 8), samples(41, 7)]), [2, 0, 0, 0, 0]);
     }
 

@@ -162,6 +162,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn probe(&self) -> Result<(), DriverError>;
     /// Returns the streams that are known without the device.
     fn streams(&self) -> Vec<DeviceProfile>;
+    /// Returns the times of the recording that it plays.
+    fn recorded(&self) -> Result<Option<Range<u64>>, DriverError>;
     /// Returns the options themselves, of the driver's type.
     fn typed(&self) -> &dyn Any;
 }
@@ -175,6 +177,7 @@ impl fmt::Debug for dyn CameraOptions {
 /// An open device with an erased type.
 pub(crate) trait OpenCamera {
     fn info(&self) -> CameraInfo;
+    fn join(&mut self, timeline: Range<u64>);
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 }
@@ -240,6 +243,10 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::streams(&self.0)
     }
 
+    fn recorded(&self) -> Result<Option<Range<u64>>, DriverError> {
+        D::recorded(&self.0)
+    }
+
     fn typed(&self) -> &dyn Any {
         &self.0
     }
@@ -250,6 +257,10 @@ struct TypedCamera<D>(D);
 impl<D: Driver> OpenCamera for TypedCamera<D> {
     fn info(&self) -> CameraInfo {
         self.0.info()
+    }
+
+    fn join(&mut self, timeline: Range<u64>) {
+        self.0.join(timeline);
     }
 
     fn start(&mut self) -> Result<(), DriverError> {

@@ -4,6 +4,7 @@
 //! This module starts no processes: parts are passed to hosts, and the supervisor keeps access to all counts.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use camrig_ipc::protocol::Announcement;
@@ -26,6 +27,8 @@ pub(crate) struct Rig {
     notifiers: Vec<Option<Arc<Notifier>>>,
     /// The name of its status socket.
     name: String,
+    /// By actor; `None` unless it plays a recording whose times are known.
+    timelines: Vec<Option<Range<u64>>>,
     /// A camera ends after this number of framesets.
     framesets: Option<u64>,
 }
@@ -238,7 +241,8 @@ impl Rig {
                 remote,
             });
         }
-        Ok(Self { actor_counters, match_stats, links, notifiers, name: name.to_owned(), framesets })
+        let (name, timelines) = (name.to_owned(), topology.timelines());
+        Ok(Self { actor_counters, match_stats, links, notifiers, name, timelines, framesets })
     }
 
     /// Returns the parts of the `alive` actors of `process`, and the resulting commands to other processes.
@@ -306,6 +310,7 @@ impl Rig {
             rig: self.name.clone(),
             role: spec.role.clone(),
             options: spec.options().to_owned(),
+            timeline: self.timelines[actor.index()].clone(),
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,

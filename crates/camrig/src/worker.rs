@@ -129,6 +129,7 @@ mod tests {
             rig: "rig".to_owned(),
             role: Role::Processor { kind: kind.to_owned() },
             options: String::new(),
+            timeline: None,
             slots: 2,
             reset: false,
             framesets: None,

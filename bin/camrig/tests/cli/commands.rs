@@ -58,6 +58,7 @@ driver realsense
   infrared_format        rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Format of both infrared streams of a live camera; `y8` by default.
   real_time              bool                                                                   -  Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are read, without losses.
   repeat                 bool                                                                   -  Restarts a file at its end; by default it does not.
+  start_offset_millis    integer (ms)                                                           -  When a file begins, after the rig's start. Without it, files whose frames have times of the host begin so that frames recorded together play together; others begin at once.
 
 driver replay
   file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.

@@ -110,6 +110,49 @@ fn a_replay_gives_the_recorded_matches() {
     assert_eq!(matches(&mut folder, "mixed.mcap"), original, "mixed");
 }
 
+/// The number of the match was left out of a replay before.
+#[test]
+fn a_replayed_frameset_keeps_the_number_of_its_match() {
+    let mut folder = Folder::new();
+    folder.write("record.toml", &format!("{CAMERAS}{}", matched("matched.mcap")));
+    folder.succeed(&["run", "record.toml", "--framesets", "40"]);
+    let original = framesets(&mut folder, "matched.mcap", "together/top");
+    assert_eq!(number(&original[7], "/matched"), 7);
+    let camera = replayed("top", "file = 'matched.mcap', camera = 'together/top', paced = false");
+    for placement in ["in-process", "multi-process"] {
+        let file = format!("{placement}.mcap");
+        folder.write("replay.toml", &format!("{camera}{}", recorder("['top']", &file)));
+        folder.succeed(&["run", "replay.toml", "--placement", placement]);
+        let mut expected = original.clone();
+        for (sequence, frameset) in expected.iter_mut().enumerate() {
+            frameset["sequence"] = sequence.into();
+        }
+        assert_eq!(framesets(&mut folder, &file, "top"), expected, "{placement}");
+    }
+}
+
+/// A camera that was recorded late was stalled and restarted before, again and again.
+#[test]
+fn a_pause_in_a_recording_is_no_stall() {
+    let mut folder = Folder::new();
+    let camera = |name: &str, more: &str| {
+        format!(
+            "\n[camera.{name}]\ndriver = 'synthetic'\n\
+             options = {{ model = 'any', color = 'off', depth = '16x12@10', frames = 5, {more} }}\n"
+        )
+    };
+    let cameras = format!("{}{}", camera("left", "seed = 1"), camera("late", "seed = 2, start_delay = 1500"));
+    folder.write("record.toml", &format!("{cameras}{}", recorder("['left', 'late']", "rig.mcap")));
+    folder.succeed(&["run", "record.toml"]);
+    let late = replayed("late", "file = 'rig.mcap'").replace("driver", "stall_timeout_millis = 300\ndriver");
+    folder.write("replay.toml", &format!("{late}{}", recorder("['late']", "again.mcap")));
+    folder.succeed(&["run", "replay.toml", "--report", "report.json"]);
+    let report = std::fs::read(folder.path().join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let late = &report["actors"][0];
+    assert_eq!((&late["restarts"], &late["produced"]), (&0.into(), &5.into()), "{late}");
+}
+
 /// Records ten framesets of the camera `left` into `rig.mcap`, and returns them.
 fn ten_framesets() -> (Folder, Vec<Value>) {
     let mut folder = Folder::new();

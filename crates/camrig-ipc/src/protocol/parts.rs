@@ -1,5 +1,7 @@
 //! The parts of a rig that one process hosts.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ActorId, Announcement, LinkId};
@@ -84,6 +86,8 @@ pub struct ActorPart {
     pub role: Role,
     /// Its options, as the text of a TOML table.
     pub options: String,
+    /// The timeline of its recording and of those that overlap it, in nanoseconds since 1970; `None` of other actors.
+    pub timeline: Option<Range<u64>>,
     /// Number of slots of its pool, which is the maximum number of its framesets in use at the same time.
     pub slots: usize,
     /// If true, its device is reset before its first instance opens it.

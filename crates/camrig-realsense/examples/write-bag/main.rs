@@ -38,6 +38,9 @@ struct Arguments {
     /// Show only a wall at this distance, in metres.
     #[arg(long)]
     wall_meters: Option<f32>,
+    /// Stamp images by the global clock, the first one with this time, in milliseconds since 1970.
+    #[arg(long)]
+    begin_millis: Option<f64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -48,7 +51,7 @@ enum Model {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate, infrared, depth_only, model, wall_meters } =
+    let Arguments { out, framesets, size, rate, infrared, depth_only, model, wall_meters, begin_millis } =
         Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
@@ -68,6 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         one_sensor: false,
         options: &[],
         motion: matches!(model, Model::D435i),
+        begin_millis,
         wall_meters,
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {

@@ -72,6 +72,8 @@ pub(crate) struct Scene {
     pub(crate) options: &'static [SoftwareOption],
     /// Whether it has motion sensors: see [`Scene::ACCEL_RATE`] and [`Scene::GYRO_RATE`].
     pub(crate) motion: bool,
+    /// The time of image 0, in milliseconds since 1970: images have times of the global clock then.
+    pub(crate) begin_millis: Option<f64>,
     /// The distance of a flat wall that fills all images, in metres.
     pub(crate) wall_meters: Option<f32>,
 }

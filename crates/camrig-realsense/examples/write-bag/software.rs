@@ -374,13 +374,17 @@ impl SoftwareStream {
         checked(|error| unsafe {
             rs2_software_sensor_set_metadata(self.sensor.as_ptr(), key, number.into(), error);
         });
+        let (clock, begin_millis) = match scene.begin_millis {
+            Some(begin) => (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_GLOBAL_TIME, begin),
+            None => (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK, 0.0),
+        };
         let frame = VideoFrame {
             pixels: hand_over(pixels),
             deleter: take_back,
             stride: pixels.len() as c_int / scene.height as c_int,
             bytes_per_pixel: self.bytes_per_pixel as c_int,
-            timestamp_millis,
-            domain: rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK,
+            timestamp_millis: begin_millis + timestamp_millis,
+            domain: clock,
             number: number as c_int,
             profile: self.profile.as_ptr(),
             depth_unit_meters: scene.identity.depth_unit_meters,

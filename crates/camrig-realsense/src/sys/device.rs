@@ -120,6 +120,12 @@ impl OpenDevice {
         call(|error| unsafe { rs2::rs2_playback_device_resume(self.pointer.as_ptr(), error) })
     }
 
+    /// Returns the duration of a player's file, in nanoseconds.
+    pub(crate) fn duration_nanos(&self) -> Result<u64, Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_get_duration(self.pointer.as_ptr(), error) })
+    }
+
     /// Returns whether a player has reached its end.
     pub(crate) fn is_stopped(&self) -> Result<bool, Fault> {
         let device = self.pointer.as_ptr();

@@ -37,6 +37,7 @@ pub(crate) const SCENE: Scene = Scene {
     one_sensor: false,
     options: &[],
     motion: false,
+    begin_millis: None,
     wall_meters: None,
 };
 

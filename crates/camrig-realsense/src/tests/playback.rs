@@ -206,6 +206,23 @@ fn a_repeated_file_starts_again() {
 }
 
 #[test]
+fn the_times_of_a_recording_are_known_from_a_clock_of_the_host() {
+    let scene = Scene { begin_millis: Some(1.7e12), ..SCENE };
+    let bag = record_scene(scene, "times.bag", 12);
+    let paced = Options { real_time: None, ..file(&bag.0) };
+    let recorded = RealSense::recorded(&paced).unwrap().unwrap();
+    assert_eq!(recorded.start, 1_700_000_000_000_000_000);
+    let millis = (recorded.end - recorded.start) / 1_000_000;
+    assert!((11 * 1000 / 60..2000).contains(&millis), "{millis}");
+    // Without a pace there is no time to begin at; and the time that is given applies.
+    assert_eq!(RealSense::recorded(&file(&bag.0)).unwrap(), None);
+    assert_eq!(RealSense::recorded(&Options { start_offset_millis: Some(0), ..paced }).unwrap(), None);
+    // Of the device's own clock nothing is known.
+    let own = record("own-clock.bag", 3);
+    assert_eq!(RealSense::recorded(&Options { real_time: None, ..file(&own.0) }).unwrap(), None);
+}
+
+#[test]
 fn a_camera_that_stops_in_the_middle_lets_go() {
     let bag = record("middle.bag", 60);
     // Callbacks wait for room in the queue here.

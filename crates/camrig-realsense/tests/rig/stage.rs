@@ -154,6 +154,7 @@ impl Stage {
             also: &[],
             one_sensor: false,
             options: &[],
+            begin_millis: None,
             wall_meters: None,
         };
         Self {

@@ -110,6 +110,9 @@ pub(crate) enum FrameSetError {
     /// It has more frames than a frameset can have.
     #[error("it has {0} frames")]
     TooManyFrames(usize),
+    /// It was made from more framesets than are possible.
+    #[error("it is made from {0} framesets")]
+    TooManyOrigins(usize),
     /// A frame is damaged.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use camrig::frame::{
-    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, PixelFormat, Stream,
-    StreamInfo, Timestamp,
+    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, Origin, PixelFormat,
+    Stream, StreamInfo, Timestamp,
 };
 use tempfile::TempDir;
 
@@ -131,6 +131,26 @@ pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_n
             encoded.frameset.as_mut().unwrap().log_time += index * apart_nanos;
             part.write(&encoded, ORIGIN).unwrap();
         }
+    }
+    part.finish(None).unwrap();
+}
+
+/// Writes the framesets `0..framesets` of one camera, each with the number of its match and its origins.
+pub(crate) fn write_made(
+    path: &Path,
+    camera: &str,
+    framesets: u64,
+    made: impl Fn(u64) -> (Option<u64>, Vec<Origin>),
+) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let source = source(camera);
+    for sequence in 0..framesets {
+        let mut encoded = encoded(&source, sequence);
+        let messages = encoded.frameset.as_mut().unwrap();
+        let record: FrameSetRecord = serde_json::from_slice(&messages.record).unwrap();
+        let (matched, origins) = made(sequence);
+        messages.record = serde_json::to_vec(&FrameSetRecord { matched, origins, ..record }).unwrap();
+        part.write(&encoded, ORIGIN).unwrap();
     }
     part.finish(None).unwrap();
 }

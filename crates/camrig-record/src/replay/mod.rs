@@ -2,12 +2,13 @@
 //!
 //! Framesets are published as recorded: frame numbers, timestamps with their clocks, metadata, pixels; only color
 //! stored as JPEG is decoded to RGB, with its losses. Sequence number and arrival time are new, as for any camera.
-//! The number of a match is not restored: cameras do not match, and matching the recorded timestamps again gives the
-//! same matches. With `repeat`, each round has the numbers and timestamps of the first.
+//! A frameset that was recorded behind a matching keeps the number of its match until it is matched again, which gives
+//! the same matches; one that was made from several keeps their names and numbers. With `repeat`, each round has the numbers and timestamps of the first.
 //!
 //! Each camera opens the file itself and reads nothing of the others. They keep their relative timing because each
-//! uses the same instant of the recording as its reference, and starts when the rig does: the error is the difference
-//! between the times at which their processes receive the start message and are scheduled by the system.
+//! uses the same instant as its reference, the begin of the timeline of all recordings that overlap, and starts when the
+//! rig does: the error is the difference between the times at which their processes receive the start message and are
+//! scheduled by the system.
 //!
 //! This module has no knowledge of readers: a slow reader loses framesets according to its link's policy, or slows
 //! down the replay if the policy is `block`.
@@ -17,16 +18,17 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use camrig::frame::CameraInfo;
+use camrig::frame::{CameraInfo, Origins};
 use camrig::{
     CameraOutput, Captured, Driver, DriverError, FrameHeaders, LostReason, OutputError, monotonic_nanos,
 };
 
 pub use self::options::ReplayOptions;
 use self::reader::Reader;
-use crate::format::FrameRecord;
+use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{
     FrameError, FrameSetError, Parts, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
 };
@@ -35,10 +37,10 @@ use crate::read::{
 pub struct Replay {
     options: ReplayOptions,
     reader: Reader,
-    /// The `log_time` at which the replay starts.
-    begin_nanos: u64,
-    /// Duration of one round, in time of the recording.
-    round_nanos: u64,
+    /// The part that it plays, by `log_time`.
+    range: Range<u64>,
+    /// The same of all recordings that play together: a round begins and ends for all of them at once.
+    timeline: Range<u64>,
     round: u64,
     next: Option<ReadFrameSet>,
     started: Instant,
@@ -59,23 +61,23 @@ impl Driver for Replay {
         options.check_begin(&recording.range())
     }
 
+    fn recorded(options: &ReplayOptions) -> Result<Option<Range<u64>>, DriverError> {
+        let range = || Ok::<_, ReadError>(played(&Parts::open(&options.file, &|_| {})?, options));
+        Ok(options.paced.then(range).transpose()?)
+    }
+
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
         options.check()?;
         let camera = options.camera.as_deref().unwrap_or(name);
         let mut reader = Reader::open(&options.file, camera)?;
-        let (recorded, wanted) = (reader.range(), options.range_nanos());
-        options.check_begin(&recorded)?;
-        let begin_nanos = recorded.start.saturating_add(wanted.start);
-        let end_nanos = recorded.start.saturating_add(wanted.end);
-        reader.rewind(begin_nanos..end_nanos);
-        // The next round starts one frame interval after the last frameset of any camera.
-        let frame_nanos = 1_000_000_000 / u64::from(reader.frames_per_second());
-        let last_nanos = recorded.end.saturating_add(frame_nanos).min(end_nanos);
+        let range = played(&reader.parts, &options);
+        options.check_begin(&reader.parts.range())?;
+        reader.rewind(range.clone());
         let mut replay = Self {
             options,
             reader,
-            begin_nanos,
-            round_nanos: last_nanos.saturating_sub(begin_nanos),
+            timeline: range.clone(),
+            range,
             round: 0,
             next: None,
             started: Instant::now(),
@@ -88,17 +90,19 @@ impl Driver for Replay {
         self.reader.camera().info.clone()
     }
 
+    fn join(&mut self, timeline: Range<u64>) {
+        self.timeline = timeline;
+    }
+
     fn start(&mut self) -> Result<(), DriverError> {
         self.started = Instant::now();
         Ok(())
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
-        for _ in 0..self.reader.take_unreadable() {
-            output.count_lost_frameset(LostReason::Unreadable);
-        }
+        output.count_lost_framesets(LostReason::Unreadable, self.reader.take_unreadable());
         let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
-        if !self.wait(frameset.log_time, timeout) {
+        if !self.wait(frameset.log_time, timeout, output) {
             self.next = Some(frameset);
             return Ok(Captured::Waiting);
         }
@@ -107,7 +111,7 @@ impl Driver for Replay {
             Err(NotPublished::Unreadable(what)) => {
                 let sequence = frameset.record.sequence;
                 log::warn!("frameset {sequence} cannot be read: {what}; it is counted as lost");
-                output.count_lost_frameset(LostReason::Unreadable);
+                output.count_lost_framesets(LostReason::Unreadable, 1);
             }
             Err(NotPublished::Failed(error)) => return Err(error.into()),
         }
@@ -120,9 +124,9 @@ impl Replay {
     /// Advances to the next frameset, which is the first one of the next round at the end of this one.
     fn advance(&mut self) {
         self.next = self.reader.next();
-        if self.next.is_none() && self.options.repeat && self.round_nanos > 0 {
+        if self.next.is_none() && self.options.repeat && !self.range.is_empty() {
             self.round += 1;
-            self.reader.rewind(self.begin_nanos..self.begin_nanos.saturating_add(self.round_nanos));
+            self.reader.rewind(self.range.clone());
             self.next = self.reader.next();
         }
     }
@@ -130,19 +134,30 @@ impl Replay {
     /// Returns the publication time of a frameset, relative to the start of the rig: the same clock for all
     /// cameras.
     fn due(&self, log_time: u64) -> Duration {
-        let nanos = log_time.saturating_sub(self.begin_nanos) + self.round.saturating_mul(self.round_nanos);
+        let round_nanos = self.timeline.end.saturating_sub(self.timeline.start);
+        let nanos = log_time.saturating_sub(self.timeline.start) + self.round.saturating_mul(round_nanos);
         Duration::from_nanos((nanos as f64 / self.options.speed) as u64)
     }
 
     /// Waits for the publication time of a frameset, at most `timeout`; returns false if it has not been reached.
-    fn wait(&self, log_time: u64, timeout: Duration) -> bool {
+    fn wait(&self, log_time: u64, timeout: Duration, output: &CameraOutput) -> bool {
         if !self.options.paced {
             return true;
         }
         let wait = self.due(log_time).saturating_sub(self.started.elapsed());
-        std::thread::sleep(wait.min(timeout));
+        output.wait(wait.min(timeout));
         wait <= timeout
     }
+}
+
+/// Returns the part of a recording that these options play, by `log_time`. It ends one frame interval after the last
+/// frameset of any camera, where the next round starts.
+fn played(parts: &Parts, options: &ReplayOptions) -> Range<u64> {
+    let (recorded, wanted) = (parts.range(), options.range_nanos());
+    let begin = recorded.start.saturating_add(wanted.start);
+    let frame_nanos = 1_000_000_000 / u64::from(reader::frames_per_second(parts));
+    let end = recorded.end.saturating_add(frame_nanos).min(recorded.start.saturating_add(wanted.end));
+    begin..end.max(begin)
 }
 
 /// The reason why a recorded frameset is not published.
@@ -176,7 +191,11 @@ fn publish(frameset: &ReadFrameSet, output: &mut CameraOutput) -> Result<(), Not
         return Err(NotPublished::Unreadable(FrameSetError::TooManyFrames(frames.len())));
     }
     let headers: FrameHeaders = frames.iter().map(shown_header).collect();
-    let Some(mut loan) = output.loan(arrival_nanos, headers)? else { return Ok(()) };
+    let FrameSetRecord { matched, origins, .. } = &frameset.record;
+    let origins = Origins::new(origins)
+        .ok_or(NotPublished::Unreadable(FrameSetError::TooManyOrigins(origins.len())))?;
+    let loan = output.loan_recorded(arrival_nanos, *matched, origins, headers)?;
+    let Some(mut loan) = loan else { return Ok(()) };
     for (index, (frame, message)) in frames.iter().zip(&frameset.images).enumerate() {
         let data = image_data(frame, message.clone())?;
         write_pixels(frame, &data, loan.frame_mut(index))?;

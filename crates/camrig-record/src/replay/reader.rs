@@ -14,14 +14,14 @@ const MAX_WARNINGS: u32 = 20;
 
 /// Source of a camera's framesets.
 pub(super) struct Reader {
-    parts: Parts,
+    pub(super) parts: Parts,
     camera: RecordedCamera,
     /// By `log_time`.
     range: Range<u64>,
     /// Index of the file that is read, and the rest of its contents.
     part: usize,
     contents: Option<Contents>,
-    /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged.
+    /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged or lacks them.
     unreadable: u64,
     warnings: u32,
 }
@@ -48,19 +48,8 @@ impl Reader {
         &self.camera
     }
 
-    /// Returns the start and end of the recording across all cameras, by `log_time`.
-    pub(super) fn range(&self) -> Range<u64> {
-        self.parts.range()
-    }
-
-    /// Returns the highest frame rate of any camera of the recording, in frames per second.
-    pub(super) fn frames_per_second(&self) -> u32 {
-        let cameras = self.parts.cameras().into_iter();
-        let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
-        rates.map(|stream| stream.frames_per_second).max().unwrap_or(1)
-    }
-
-    /// Returns how many framesets were passed over since the last call, because the file is damaged.
+    /// Returns how many framesets were passed over since the last call, because the file is damaged, or says that they
+    /// were not recorded.
     pub(super) fn take_unreadable(&mut self) -> u64 {
         std::mem::take(&mut self.unreadable)
     }
@@ -80,9 +69,13 @@ impl Reader {
             });
             match contents.next(recording) {
                 Some((_, Content::FrameSet(frameset))) => return Some(frameset),
+                // What forwards framesets of several cameras numbers them together: its gaps are of no single camera.
+                Some((_, Content::Gap(gap))) if !self.camera.name.contains('/') => {
+                    self.unreadable = self.unreadable.saturating_add(gap.framesets());
+                }
                 Some((_, Content::Gap(_))) => {}
                 Some((_, Content::Unreadable { at, framesets, error })) => {
-                    self.unreadable += framesets;
+                    self.unreadable = self.unreadable.saturating_add(framesets);
                     if self.warnings < MAX_WARNINGS {
                         self.warnings += 1;
                         let path = recording.path().display();
@@ -93,6 +86,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// Returns the highest frame rate of any camera of a recording, in frames per second.
+pub(super) fn frames_per_second(parts: &Parts) -> u32 {
+    let cameras = parts.cameras().into_iter();
+    let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
+    rates.map(|stream| stream.frames_per_second).max().unwrap_or(1).max(1)
 }
 
 #[cfg(test)]
@@ -114,8 +114,9 @@ mod tests {
         let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };
         write(&path, &["front", "rear"], 10, Compression::Lz4, &[gap]);
         let mut reader = Reader::open(&path, "rear").unwrap();
-        assert_eq!(reader.range(), ORIGIN..ORIGIN + 9 * PERIOD);
+        assert_eq!(reader.parts.range(), ORIGIN..ORIGIN + 9 * PERIOD);
         assert_eq!(sequences(&mut reader), [0, 1, 2, 5, 6, 7, 8, 9]);
+        assert_eq!(reader.take_unreadable(), 2, "they were not recorded");
         reader.rewind(ORIGIN + PERIOD..ORIGIN + 6 * PERIOD);
         assert_eq!(sequences(&mut reader), [1, 2, 5]);
         reader.rewind(ORIGIN + 20 * PERIOD..u64::MAX);

@@ -1,9 +1,13 @@
 //! Tests of the due times of several cameras' framesets, by the recording's clock, without waiting.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use camrig::frame::{Clock, Name, Origin, Timestamp};
+use camrig::{FrameSet, NoOptions, Processor, ProcessorError, ProcessorOutput, Registry, Rig};
 
 use super::*;
-use crate::record::testing::{PERIOD, TestFolder, write_apart};
+use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write_apart, write_made};
 
 const CAMERAS: [&str; 3] = ["left", "right", "top"];
 const FRAMESETS: u64 = 5;
@@ -85,4 +89,74 @@ fn a_begin_behind_the_end_is_refused_before_anything_starts() {
     let error = Replay::probe(&options(0.2)).unwrap_err().to_string();
     assert_eq!(error, format!("`from_seconds` is 0.2, but `{}` lasts 0.147 s", file.display()));
     assert_eq!(Replay::open("left", options(0.2)).err().unwrap().to_string(), error);
+}
+
+/// Each began with the rig before: frames that were recorded together had no partner.
+#[test]
+fn a_recording_begins_at_its_place_in_the_timeline() {
+    let folder = TestFolder::new("timeline");
+    let file = folder.path().join("rig.mcap");
+    write_apart(&file, &["left"], FRAMESETS, 0);
+    let options = |more: &str| -> ReplayOptions {
+        toml::from_str(&format!("file = '{}'\n{more}", file.display())).unwrap()
+    };
+    let end = ORIGIN + (FRAMESETS - 1) * PERIOD + 1_000_000_000 / 30;
+    assert_eq!(Replay::recorded(&options("")).unwrap(), Some(ORIGIN..end));
+    let part = options("from_seconds = 0.03\nto_seconds = 0.09");
+    assert_eq!(Replay::recorded(&part).unwrap(), Some(ORIGIN + 30_000_000..ORIGIN + 90_000_000));
+    assert_eq!(Replay::recorded(&options("paced = false")).unwrap(), None);
+
+    let mut replay = Replay::open("left", options("repeat = true\nspeed = 2.0")).unwrap();
+    let second = 1_000_000_000;
+    replay.join(ORIGIN - 2 * second..ORIGIN + 4 * second);
+    for round in 0..2 {
+        for number in 0..FRAMESETS {
+            let due = replay.due(replay.next.as_ref().unwrap().log_time);
+            assert_eq!(due.as_nanos(), u128::from((2 * second + round * 6 * second + number * PERIOD) / 2));
+            replay.advance();
+        }
+    }
+}
+
+/// What a processor saw of one frameset: the number of its match, and its origins.
+type Seen = (Option<u64>, Vec<Origin>);
+
+struct Look(Arc<Mutex<Vec<Seen>>>);
+
+impl Processor for Look {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        self.0.lock().unwrap().push((frames.header().matched, frames.origins().to_vec()));
+        Ok(())
+    }
+}
+
+/// Both were empty before.
+#[test]
+fn matches_and_origins_are_replayed() {
+    let folder = TestFolder::new("origins");
+    let file = folder.path().join("rig.mcap");
+    let origin = |camera: &str, sequence| Origin {
+        camera: Name::new(camera).unwrap(),
+        sequence,
+        timestamp: Some(Timestamp { clock: Clock::Hardware, nanos: 7 * sequence }),
+    };
+    let made = |sequence: u64| -> Seen {
+        let origins = [origin("left", sequence + 1), origin("right", 2 * sequence)];
+        (Some(sequence + 10), origins.to_vec())
+    };
+    write_made(&file, "mosaic", FRAMESETS, made);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let looked = Arc::clone(&seen);
+    let registry = Registry::new()
+        .with_driver::<Replay>("replay")
+        .with_processor("look", move |_: NoOptions| Ok(Look(Arc::clone(&looked))));
+    let topology = format!(
+        "placement = 'in-process'\n[camera.mosaic]\ndriver = 'replay'\n\
+         options = {{ file = '{}', paced = false }}\n\
+         [processor.look]\nkind = 'look'\ninputs = ['mosaic']\noverflow = 'block'\n",
+        file.display(),
+    );
+    let rig = Rig::parse("t.toml", &topology, None, &registry).unwrap();
+    rig.start().unwrap().wait();
+    assert_eq!(*seen.lock().unwrap(), (0..FRAMESETS).map(made).collect::<Vec<_>>());
 }

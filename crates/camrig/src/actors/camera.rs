@@ -1,5 +1,6 @@
 //! An instance of a camera: it captures until the supervisor's mail, its limit or its device ends it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct CameraInstance {
     pub(super) driver: Arc<dyn DriverEntry>,
     /// The text of a TOML table, which was checked.
     pub(super) options: String,
+    /// The timeline that its recording joins.
+    pub(super) timeline: Option<Range<u64>>,
     /// If true, the device is reset before it is opened.
     pub(super) reset: bool,
     /// The number of framesets of all instances after which it ends; `None` for no limit.
@@ -56,12 +59,15 @@ impl CameraInstance {
     }
 
     fn open(self, publisher: Publisher) -> Result<Capturing, Failure> {
-        let Self { name, driver_name, driver, options, reset, .. } = self;
+        let Self { name, driver_name, driver, options, timeline, reset, .. } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
             // It may be missing, or unchanged: opening it will show.
             log::warn!("{error}; it is opened again without a reset");
         }
-        let camera = driver.open(&name, &options)?;
+        let mut camera = driver.open(&name, &options)?;
+        if let Some(timeline) = timeline {
+            camera.join(timeline);
+        }
         let mut info = camera.info();
         (info.name, info.driver) = (name, driver_name);
         Ok(Capturing { camera, output: CameraOutput::new(publisher, info).map_err(Failure::new)? })

@@ -169,11 +169,12 @@ impl Runner {
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
             let unknown = || Failure::new("is not registered in this program");
-            let ActorPart { name, role, options, framesets, .. } = part;
+            let ActorPart { name, role, options, timeline, framesets, .. } = part;
             match role {
                 Role::Camera { driver: driver_name } => {
                     let driver = Arc::clone(registry.driver(&driver_name).ok_or_else(unknown)?);
-                    let camera = CameraInstance { name, driver_name, driver, options, reset, framesets };
+                    let camera =
+                        CameraInstance { name, driver_name, driver, options, timeline, reset, framesets };
                     camera.run(publisher, flow, unread, ready).await
                 }
                 Role::Processor { kind } => {

@@ -106,6 +106,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         rig: "rig".to_owned(),
         role,
         options: String::new(),
+        timeline: None,
         slots: 2,
         reset: false,
         framesets: None,

@@ -1,6 +1,7 @@
 //! A camera's output: publishes framesets of its device, and counts lost frames.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use camrig_frame::{CameraInfo, FrameHeader, Layout, Origins, Stream};
 use camrig_ipc::LostReason;
@@ -38,7 +39,23 @@ impl CameraOutput {
     /// # Errors
     /// If the headers do not form a valid frameset.
     pub fn loan(&mut self, arrival_nanos: u64, frames: FrameHeaders) -> Result<Option<Loan>, OutputError> {
-        match self.publisher.loan(self.origin(arrival_nanos), frames)? {
+        self.loan_recorded(arrival_nanos, None, Origins::NONE, frames)
+    }
+
+    /// Lends a slot as [`Self::loan`] does, for a frameset that was recorded behind a processor: with the number of its
+    /// match, and the framesets from which it was made.
+    ///
+    /// # Errors
+    /// If the headers do not form a valid frameset.
+    pub fn loan_recorded(
+        &mut self,
+        arrival_nanos: u64,
+        matched: Option<u64>,
+        origins: Origins,
+        frames: FrameHeaders,
+    ) -> Result<Option<Loan>, OutputError> {
+        let origin = Origin { matched, origins, ..self.origin(arrival_nanos) };
+        match self.publisher.loan(origin, frames)? {
             Lent::Slot(loan) => Ok(Some(loan)),
             Lent::Nothing(frames) => {
                 self.note_numbers(&frames);
@@ -77,11 +94,17 @@ impl CameraOutput {
         self.count_lost(lost);
     }
 
-    /// Counts a frameset that the device delivered and the driver cannot make, such as one whose recording is
-    /// damaged. The gap that the next frameset shows for it does not count once more.
-    pub fn count_lost_frameset(&mut self, reason: LostReason) {
-        self.losses.note_counted_frameset(reason);
-        self.publisher.counters().count_lost(reason, 1);
+    /// Counts framesets that the device delivered and the driver cannot make, such as those of a damaged recording.
+    /// The gap that the next frameset shows for them does not count once more.
+    pub fn count_lost_framesets(&mut self, reason: LostReason, framesets: u64) {
+        self.losses.note_counted(reason, framesets);
+        self.publisher.counters().count_lost(reason, framesets);
+    }
+
+    /// Waits, because the camera has nothing to publish before: as part of a recording that has not begun, or a pause
+    /// in it. The camera is not stalled then, however long it delivers nothing.
+    pub fn wait(&self, time: Duration) {
+        self.publisher.blocked(|| std::thread::sleep(time));
     }
 
     /// Returns whether there were readers and all of them have ended.

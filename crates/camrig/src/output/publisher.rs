@@ -213,8 +213,8 @@ impl Publisher {
         self.counters.set_blocked(waiting);
     }
 
-    /// Marks the actor as blocked by its readers during `wait`.
-    fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Marks the actor as blocked, by its readers or its source, during `wait`.
+    pub(super) fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.counters.set_blocked(true);
         let outcome = wait();
         self.counters.set_blocked(false);

@@ -106,7 +106,7 @@ fn a_camera_counts_a_frameset_that_it_cannot_make_once() {
     let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();
     for number in [0, 2, 4] {
         output.publish_held(0, headers(number), Box::new(Pixels([0; 4]))).unwrap();
-        output.count_lost_frameset(LostReason::Unreadable);
+        output.count_lost_framesets(LostReason::Unreadable, 1);
     }
     assert_eq!(counters.lost_by_reason()[LostReason::Unreadable as usize], 3);
     assert_eq!((counters.lost(), counters.produced()), (3, 3));

@@ -18,6 +18,7 @@ mod parse;
 mod probe;
 mod problem;
 mod processes;
+mod recordings;
 mod schema;
 mod section;
 mod streams;
@@ -271,6 +272,13 @@ impl Topology {
         } else {
             vec![format!("no processor reads: {}", unread.join(", "))]
         }
+    }
+
+    /// Returns the timeline of each actor's recording, in nanoseconds since 1970; `None` if it plays none, or one
+    /// without such times, or one that cannot be read, as its start will show.
+    pub(crate) fn timelines(&self) -> Vec<Option<Range<u64>>> {
+        let recorded = |actor: &ActorSpec| actor.camera_options()?.recorded().ok().flatten();
+        recordings::timelines(&self.actors.iter().map(recorded).collect::<Vec<_>>())
     }
 
     /// Returns the file's name in problems.
