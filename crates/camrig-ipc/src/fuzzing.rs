@@ -55,6 +55,38 @@ pub fn handshake(bytes: &[u8]) {
 mod tests {
     use std::path::Path;
 
+    use camrig_frame::{FrameHeader, FrameSetHeader, PixelFormat, Stream};
+
+    use super::*;
+    use crate::header::tests::largest;
+
+    /// Returns the headers from which fuzzing starts, by file name, as they are in a slot.
+    fn seeds() -> [(&'static str, Vec<u8>); 3] {
+        let image = FrameHeader::image(Stream::DEPTH, PixelFormat::Z16, 848, 480);
+        let header = |frames: &[FrameHeader]| FrameSetHeader::new(7, frames.iter().copied().collect());
+        [("none", header(&[])), ("one", header(&[image])), ("long", largest())].map(|(name, header)| {
+            let mut room = vec![0; HEADER_BYTES];
+            encode(&header, &mut room);
+            let end = room.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            room.truncate(end);
+            (name, room)
+        })
+    }
+
+    /// Headers of an earlier layout are refused at their first bytes: fuzzing would begin with nothing. After a change of
+    /// the layout, `CAMRIG_WRITE_CORPUS=1` writes the files.
+    #[test]
+    fn the_corpus_has_headers_of_this_layout() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/header");
+        for (name, bytes) in seeds() {
+            let file = folder.join(name);
+            if std::env::var_os("CAMRIG_WRITE_CORPUS").is_some() {
+                std::fs::write(&file, &bytes).unwrap();
+            }
+            assert!(std::fs::read(&file).unwrap() == bytes, "{name} is not a header of this layout");
+        }
+    }
+
     fn repeat(target: &str, run: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
         let mut files = 0;
@@ -67,11 +99,11 @@ mod tests {
 
     #[test]
     fn the_corpus_of_headers() {
-        repeat("header", super::header);
+        repeat("header", header);
     }
 
     #[test]
     fn the_corpus_of_handshakes() {
-        repeat("handshake", super::handshake);
+        repeat("handshake", handshake);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use camrig_frame::{
         Clock, FrameHeader, MAX_FRAMES, MAX_ORIGIN_BYTES, MAX_ORIGINS, Metadata, MetadataKey, Name, Origin,
@@ -58,7 +58,8 @@ mod tests {
 
     const LATE: Timestamp = Timestamp { clock: Clock::System, nanos: u64::MAX };
 
-    fn largest() -> FrameSetHeader {
+    /// Returns the largest header that its types allow.
+    pub(crate) fn largest() -> FrameSetHeader {
         let mut metadata = Metadata::EMPTY;
         MetadataKey::all().for_each(|key| metadata.set(key, i64::MIN));
         let payload = Payload::Message {
