@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use camrig_frame::{MAX_FRAMES, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::mapped::{Mapped, Shared};
@@ -53,13 +54,46 @@ pub struct ActorCells {
     state: AtomicU32,
     restarts: AtomicU32,
     copied: AtomicU64,
+    /// Streams of the current instance that have not delivered a frame yet.
+    awaited: AtomicU32,
+    /// The number of declared streams.
+    streams_count: AtomicU32,
+    streams: [StreamCells; MAX_FRAMES],
+}
+
+/// The counts of one stream.
+#[repr(C)]
+struct StreamCells {
+    /// The name, 8 bytes in each number, filled up with zeros.
+    name: [AtomicU64; NAME_WORDS],
+    frames: AtomicU64,
+    /// When the last frame arrived, on the monotonic clock; 0 before the first of the current instance.
+    last_nanos: AtomicU64,
+    silences: AtomicU64,
+}
+
+/// Number of 64-bit numbers in the name of a stream.
+const NAME_WORDS: usize = 4;
+
+/// The counts of a camera's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// Its name.
+    pub stream: Stream,
+    /// Frames, or samples of motion, of all instances.
+    pub frames: u64,
+    /// When the last frame arrived, in nanoseconds of the monotonic clock; `None` before the first one of the current
+    /// instance.
+    pub last_nanos: Option<u64>,
+    /// How often it was silent while other streams went on.
+    pub silences: u64,
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
 unsafe impl Shared for ActorCells {
     const NAME: &'static str = "an actor's counters";
     const MAGIC: [u8; 8] = *b"camrigAC";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 /// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
@@ -99,6 +133,60 @@ impl ActorCounters {
     /// Like [`Self::lost`], in the order of [`LostReason::ALL`].
     pub fn lost_by_reason(&self) -> [u64; LostReason::ALL.len()] {
         LostReason::ALL.map(|reason| self.lost[reason as usize].load(Ordering::SeqCst))
+    }
+
+    /// Declares the streams of a new instance; streams with the same name and place keep their counts. With `awaited`, all
+    /// of them are expected to deliver frames.
+    pub fn declare_streams(&self, streams: impl Iterator<Item = Stream>, awaited: bool) {
+        let mut count = 0;
+        for (cells, stream) in self.streams.iter().zip(streams) {
+            count += 1;
+            let name = name_words(stream);
+            if cells.name() != name {
+                cells.frames.store(0, Ordering::SeqCst);
+                cells.silences.store(0, Ordering::SeqCst);
+            }
+            cells.name.iter().zip(name).for_each(|(cell, word)| cell.store(word, Ordering::SeqCst));
+            cells.last_nanos.store(0, Ordering::SeqCst);
+        }
+        self.streams_count.store(count, Ordering::SeqCst);
+        self.awaited.store(if awaited { count } else { 0 }, Ordering::SeqCst);
+    }
+
+    /// Counts frames of the declared stream at `index`, the last of which arrived at `nanos`.
+    pub fn count_frames(&self, index: usize, frames: u64, nanos: u64) {
+        let Some(cells) = self.streams.get(index) else { return };
+        cells.frames.fetch_add(frames, Ordering::Relaxed);
+        if cells.last_nanos.swap(nanos.max(1), Ordering::Relaxed) == 0 {
+            let awaited = &self.awaited;
+            let _ = awaited.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
+        }
+    }
+
+    /// Counts that the declared stream at `index` was silent while others went on.
+    pub fn count_silence(&self, index: usize) {
+        if let Some(cells) = self.streams.get(index) {
+            cells.silences.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns whether a declared stream of the current instance has not delivered a frame yet.
+    pub fn awaits_streams(&self) -> bool {
+        self.awaited.load(Ordering::SeqCst) > 0
+    }
+
+    /// Returns the counts of the declared streams.
+    pub fn streams(&self) -> Vec<StreamCounts> {
+        let count = self.streams_count.load(Ordering::SeqCst) as usize;
+        let counts = |cells: &StreamCells| {
+            Some(StreamCounts {
+                stream: stream_of(cells.name())?,
+                frames: cells.frames.load(Ordering::Relaxed),
+                last_nanos: Some(cells.last_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos > 0),
+                silences: cells.silences.load(Ordering::SeqCst),
+            })
+        };
+        self.streams.iter().take(count).filter_map(counts).collect()
     }
 
     /// Returns a number that none of the actor's pools has used, in any of its instances (for the first 65536).
@@ -147,9 +235,51 @@ impl ActorCounters {
     }
 }
 
+impl StreamCells {
+    fn name(&self) -> [u64; NAME_WORDS] {
+        std::array::from_fn(|word| self.name[word].load(Ordering::SeqCst))
+    }
+}
+
+fn name_words(stream: Stream) -> [u64; NAME_WORDS] {
+    let name = stream.name().as_bytes();
+    std::array::from_fn(|word| {
+        let bytes = name.iter().skip(8 * word).take(8);
+        bytes.enumerate().fold(0, |number, (at, &byte)| number | u64::from(byte) << (8 * at))
+    })
+}
+
+/// Returns the stream with this name; `None` while the other end is writing it, or if the memory is invalid.
+fn stream_of(words: [u64; NAME_WORDS]) -> Option<Stream> {
+    let bytes = words.map(u64::to_le_bytes);
+    let name = bytes.as_flattened().iter().copied().take_while(|&byte| byte != 0).collect();
+    Stream::new(&String::from_utf8(name).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_keep_their_counts_over_instances() {
+        let counters = ActorCounters::new().unwrap();
+        assert_eq!((counters.streams(), counters.awaits_streams()), (Vec::new(), false));
+        let long = Stream::new("abcdefghijklmnopqrstuvwxyz-12345").unwrap();
+        counters.declare_streams([Stream::COLOR, long].into_iter(), true);
+        counters.count_frames(0, 1, 70);
+        counters.count_frames(0, 1, 90);
+        assert!(counters.awaits_streams());
+        counters.count_frames(1, 5, 80);
+        counters.count_silence(1);
+        counters.count_frames(99, 1, 1);
+        assert!(!counters.awaits_streams());
+        let counts =
+            |stream, frames, last_nanos, silences| StreamCounts { stream, frames, last_nanos, silences };
+        assert_eq!(counters.streams(), [counts(Stream::COLOR, 2, Some(90), 0), counts(long, 5, Some(80), 1)],);
+        counters.declare_streams([Stream::DEPTH, long].into_iter(), false);
+        assert!(!counters.awaits_streams());
+        assert_eq!(counters.streams(), [counts(Stream::DEPTH, 0, None, 0), counts(long, 5, None, 1)]);
+    }
 
     #[test]
     fn the_layout_is_the_documented_one() {
@@ -163,6 +293,9 @@ mod tests {
             (offset_of!(ActorCells, state), "state: u32"),
             (offset_of!(ActorCells, restarts), "restarts: u32"),
             (offset_of!(ActorCells, copied), "copied: u64"),
+            (offset_of!(ActorCells, awaited), "awaited: u32"),
+            (offset_of!(ActorCells, streams_count), "streams_count: u32"),
+            (offset_of!(ActorCells, streams), "streams: [stream]"),
         ]);
     }
 }

@@ -42,7 +42,7 @@ mod temporary;
 mod threads;
 
 pub use channel::{ReceiveError, Receiver, Sender, channel, panics_are_caught};
-pub use counters::{ActorCounters, LostReason};
+pub use counters::{ActorCounters, LostReason, StreamCounts};
 pub use latency::{Latency, LatencyHistogram};
 pub use link_state::{Absence, Counts, Deaths, DropReason, LinkState, MAX_SLOTS, Overflow, Step};
 pub use mapped::Mapped;

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         test("a_process_of_another_version_is_refused", || {
             is_refused(
                 OTHER_VERSION,
-                "the process speaks version 3 of camrig's protocol, this program speaks version 2",
+                "the process speaks version 4 of camrig's protocol, this program speaks version 3",
             );
         }),
         test("a_process_that_is_no_worker_is_refused", || {
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         }),
         test("a_process_that_says_too_little_has_ended", says_too_little),
         test("a_starter_of_another_version_is_refused", || {
-            let reason = "the process that started it speaks version 3 of camrig's protocol, this program speaks version 2";
+            let reason = "the process that started it speaks version 4 of camrig's protocol, this program speaks version 3";
             refuses_its_starter(&OTHER_VERSION, reason);
         }),
         test("a_starter_that_is_none_is_refused", || {
@@ -206,7 +206,7 @@ fn refused(peers: &[UnknownPeer], reason: &str) {
     drop(connected);
 }
 
-const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x03\0\0\0";
+const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x04\0\0\0";
 
 /// Runs a process that speaks no protocol or another one: sends these bytes, and waits for the end of its starter.
 fn say(hello: &str) -> ExitCode {
@@ -255,7 +255,7 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let mut said = Vec::new();
     // Unread bytes of this side turn the end into an error.
     let _ = ours.read_to_end(&mut said);
-    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{2}\0\0\0{reason}\n"));
+    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{3}\0\0\0{reason}\n"));
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!folder.exists());
 }

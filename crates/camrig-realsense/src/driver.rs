@@ -131,6 +131,11 @@ impl Driver for RealSense {
         self.grabber.start()
     }
 
+    /// Streams of a recording may end before others.
+    fn may_fall_silent(&self) -> bool {
+        self.grabber.camera.playback().is_some()
+    }
+
     fn info(&self) -> CameraInfo {
         self.grabber.info.clone()
     }

@@ -79,6 +79,24 @@ pub struct ActorStatus {
     /// Its last error; empty without one.
     #[serde(default)]
     pub error: String,
+    /// A camera's streams, in the order of their frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamStatus>,
+}
+
+/// The frames of a camera's stream so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub stream: String,
+    /// Frames, or samples of motion.
+    pub frames: u64,
+    /// Frames in the last second; in a report, per second of the run.
+    pub rate_hz: f64,
+    /// Time since the last frame, in milliseconds; `None` before the first one since the camera was opened.
+    pub age_ms: Option<f64>,
+    /// How often it was silent while other streams went on.
+    pub silences: u64,
 }
 
 /// The status of a link at one moment: `produced = delivered + sum(dropped) + in_flight`.

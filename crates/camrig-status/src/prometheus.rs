@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::{ActorStatus, LinkStatus, MatchingStatus, ProcessStatus, RigStatus};
+use crate::{ActorStatus, LinkStatus, MatchingStatus, ProcessStatus, RigStatus, StreamStatus};
 
 /// The content type of the text in an HTTP response.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,6 +57,7 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         "Slots that are queued for, or held by, readers in other processes.",
         |actor| actor.slots_in_use,
     );
+    streams(text, actors);
     text.family(STATE, "gauge", "1 for the current state of an actor.");
     for actor in actors {
         text.sample(
@@ -65,6 +66,34 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
             1,
         );
     }
+}
+
+/// Writes no family when no camera has declared its streams.
+fn streams(text: &mut Text, actors: &[ActorStatus]) {
+    if actors.iter().all(|actor| actor.streams.is_empty()) {
+        return;
+    }
+    let all = || actors.iter().flat_map(|actor| actor.streams.iter().map(|stream| (&actor.name, stream)));
+    let mut each = |name, kind, help, value: fn(&StreamStatus) -> Option<f64>| {
+        text.family(name, kind, help);
+        for (actor, stream) in all() {
+            if let Some(value) = value(stream) {
+                text.sample(name, &[("actor", actor), ("stream", &stream.stream)], value);
+            }
+        }
+    };
+    each("camrig_stream_frames_total", "counter", "Frames or samples of a camera's stream.", |stream| {
+        Some(stream.frames as f64)
+    });
+    each(
+        "camrig_stream_silences_total",
+        "counter",
+        "How often a camera's stream was silent while others went on.",
+        |stream| Some(stream.silences as f64),
+    );
+    each("camrig_stream_age_seconds", "gauge", "Time since the last frame of a camera's stream.", |stream| {
+        stream.age_ms.map(|age| age / 1e3)
+    });
 }
 
 fn links(text: &mut Text, links: &[LinkStatus]) {

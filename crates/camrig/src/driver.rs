@@ -95,6 +95,12 @@ pub trait Driver: Sized + 'static {
         let _ = timeline;
     }
 
+    /// Returns whether a declared stream may be silent while others go on, as in a recording. For other cameras that is a
+    /// failure after `stall_timeout_millis`.
+    fn may_fall_silent(&self) -> bool {
+        false
+    }
+
     /// Starts framesets. Called once, when every actor of the rig is ready.
     ///
     /// # Errors

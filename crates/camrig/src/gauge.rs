@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use camrig_frame::MAX_FRAMES;
 use camrig_ipc::DropReason;
 use camrig_status::{
     ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
 };
 
 use crate::ids::{ActorId, LinkId, ProcessId};
-use crate::report::rounded;
+use crate::report::{self, rounded};
 use crate::topology::{Role, Topology, shown_role};
 use crate::usage::Usage;
 use crate::wiring::Rig;
@@ -20,6 +21,8 @@ use crate::wiring::Rig;
 pub(crate) struct Gauge {
     at: Option<Instant>,
     produced: Rates,
+    /// Of each actor's streams, [`MAX_FRAMES`] for each actor.
+    frames: Rates,
     delivered: Rates,
     cpu_seconds: Rates,
     usage: Vec<Usage>,
@@ -58,6 +61,10 @@ impl Gauge {
     pub(crate) fn note(&mut self, rig: &Rig, usage: Vec<Option<Usage>>) {
         let elapsed = self.at.replace(Instant::now()).map(|at| at.elapsed());
         let produced = rig.actor_counters.iter().map(|counters| counters.produced() as f64);
+        let frames = rig.actor_counters.iter().flat_map(|counters| {
+            let frames = counters.streams().into_iter().map(|stream| stream.frames as f64);
+            frames.chain(std::iter::repeat(0.0)).take(MAX_FRAMES)
+        });
         let delivered = rig.links.iter().map(|link| link.link_state.counts().delivered as f64);
         // A process that has ended keeps its last known processor time.
         let before = std::mem::take(&mut self.usage).into_iter().map(Some).chain(std::iter::repeat(None));
@@ -71,6 +78,7 @@ impl Gauge {
             })
             .collect();
         self.produced.note(produced.collect(), elapsed);
+        self.frames.note(frames.collect(), elapsed);
         self.delivered.note(delivered.collect(), elapsed);
         self.cpu_seconds.note(self.usage.iter().map(|usage| usage.cpu_seconds).collect(), elapsed);
     }
@@ -129,6 +137,7 @@ impl Gauge {
             slots: spec.slots as u64,
             slots_in_use: slots.count_ones().into(),
             error: doing.error.unwrap_or_default().to_owned(),
+            streams: report::streams(counters, |index| self.frames.of(MAX_FRAMES * id.index() + index)),
         }
     }
 

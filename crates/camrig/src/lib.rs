@@ -38,6 +38,7 @@ mod registry;
 mod report;
 mod rig;
 mod schema;
+mod silence;
 mod stock;
 mod supervisor;
 mod synthetic;

@@ -178,6 +178,8 @@ impl fmt::Debug for dyn CameraOptions {
 pub(crate) trait OpenCamera {
     fn info(&self) -> CameraInfo;
     fn join(&mut self, timeline: Range<u64>);
+    /// Returns whether a declared stream may be silent while others go on.
+    fn may_fall_silent(&self) -> bool;
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 }
@@ -261,6 +263,10 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
     fn join(&mut self, timeline: Range<u64>) {
         self.0.join(timeline);
+    }
+
+    fn may_fall_silent(&self) -> bool {
+        self.0.may_fall_silent()
     }
 
     fn start(&mut self) -> Result<(), DriverError> {

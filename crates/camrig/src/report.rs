@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use camrig_ipc::{ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Unmatched};
+use camrig_ipc::{
+    ActorCounters, ClockEstimate, DropReason, Latency, LostReason, MatchCamera, MatchCounts, StreamCounts,
+    Unmatched,
+};
 use camrig_status::{
     ActorRole, ActorState, ClockStatus, LinkPlacement, MatchedCameraStatus, MatchingStatus, SpreadStatus,
+    StreamStatus,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::clock::monotonic_nanos;
 use crate::exit::Exit;
 use crate::matching::MatchStatus;
 
@@ -62,6 +67,9 @@ pub struct ActorReport {
     pub restarts: u64,
     /// The newest failures.
     pub errors: Vec<String>,
+    /// A camera's streams, in the order of their frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamStatus>,
 }
 
 /// A link in a report: `produced = delivered + sum(dropped) + in_flight`.
@@ -115,6 +123,19 @@ impl LinkReport {
             )
         })
     }
+}
+
+/// Returns the frames of an actor's streams, with the rate of the stream at each index.
+pub(crate) fn streams(counters: &ActorCounters, rate_hz: impl Fn(usize) -> f64) -> Vec<StreamStatus> {
+    let now_nanos = monotonic_nanos();
+    let status = |(index, counts): (usize, StreamCounts)| StreamStatus {
+        stream: counts.stream.to_string(),
+        frames: counts.frames,
+        rate_hz: rate_hz(index),
+        age_ms: counts.last_nanos.map(|last| rounded(now_nanos.saturating_sub(last) as f64 / 1e6)),
+        silences: counts.silences,
+    };
+    counters.streams().into_iter().enumerate().map(status).collect()
 }
 
 /// Returns the matching of a processor in a run of `seconds`.

@@ -314,6 +314,7 @@ impl Rig {
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,
+            stall_timeout_millis: spec.stall_timeout.map(|timeout| timeout.as_millis() as u64),
         };
         Ok(Part::Actor { actor, counters })
     }

@@ -133,6 +133,7 @@ mod tests {
             slots: 2,
             reset: false,
             framesets: None,
+            stall_timeout_millis: None,
         };
         let counters = ActorCounters::new().unwrap().share().unwrap();
         WorkerCommand::Host(Part::Actor { actor, counters })

@@ -84,6 +84,7 @@ driver synthetic
   unplug_at          number (s)           -             Unplugs the camera at this time after the start, once.
   replug_after       number (s)           -             Plugs the camera in again at this time after `unplug_at`; without it the camera stays away.
   stall_at           number (s)           -             Delivers nothing more from this time after the start, without a failure, once.
+  stall_stream       string               -             The stream that stalls at `stall_at` while the others go on; without it all streams stall.
   wedge_until_reset  bool                 false         Keeps a stalled camera silent until its device is reset, however often it is opened.
   drop_rate          number               0.0           The share of framesets that the device loses.
   clock_skew         number (ms)          0.0           The time by which the hardware clock is ahead; negative when it is behind.
@@ -114,7 +115,8 @@ kind snapshot
   depth16     bool        false     Writes depth images of 16 bits too, in the camera's depth units.
 
 kind stats
-  every_seconds  number (s)  1.0  Time between two reports, on the clock of the arrivals; 0 reports at the end only.
+  every_seconds  number (s)  1.0    Time between two reports, on the clock of the arrivals; 0 reports at the end only.
+  streams        bool        false  Prints a line for each stream of a camera too.
 
 kind verify
   digest   bool  false  Prints a digest of everything that each camera sent, at the end.

@@ -94,6 +94,8 @@ pub struct ActorPart {
     pub reset: bool,
     /// The number of framesets after which a camera ends; `None` for no limit.
     pub framesets: Option<u64>,
+    /// The time after which a camera fails whose stream is silent while others go on; `None` for no limit.
+    pub stall_timeout_millis: Option<u64>,
 }
 
 /// Type of an actor, with the name under which its program registered it.

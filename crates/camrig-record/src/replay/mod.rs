@@ -86,6 +86,10 @@ impl Driver for Replay {
         Ok(replay)
     }
 
+    fn may_fall_silent(&self) -> bool {
+        true
+    }
+
     fn info(&self) -> CameraInfo {
         self.reader.camera().info.clone()
     }

@@ -29,6 +29,8 @@ pub(super) struct CameraInstance {
     pub(super) reset: bool,
     /// The number of framesets of all instances after which it ends; `None` for no limit.
     pub(super) framesets: Option<u64>,
+    /// The longest silence of a stream while others go on; `None` for any.
+    pub(super) stream_timeout: Option<Duration>,
 }
 
 /// An open device; it is dropped before its output.
@@ -59,7 +61,7 @@ impl CameraInstance {
     }
 
     fn open(self, publisher: Publisher) -> Result<Capturing, Failure> {
-        let Self { name, driver_name, driver, options, timeline, reset, .. } = self;
+        let Self { name, driver_name, driver, options, timeline, reset, stream_timeout, .. } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
             // It may be missing, or unchanged: opening it will show.
             log::warn!("{error}; it is opened again without a reset");
@@ -70,7 +72,11 @@ impl CameraInstance {
         }
         let mut info = camera.info();
         (info.name, info.driver) = (name, driver_name);
-        Ok(Capturing { camera, output: CameraOutput::new(publisher, info).map_err(Failure::new)? })
+        let mut output = CameraOutput::new(publisher, info).map_err(Failure::new)?;
+        if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
+            output.expect_all_streams(timeout);
+        }
+        Ok(Capturing { camera, output })
     }
 }
 
@@ -94,6 +100,11 @@ impl Capturing {
                 return Ok(());
             }
             self.output.set_waiting(captured == Captured::Waiting);
+            if let Some(stream) = self.output.silent_stream() {
+                return Err(Failure::new(format_args!(
+                    "its stream `{stream}` delivered nothing within `stall_timeout_millis` while others went on"
+                )));
+            }
         }
     }
 }

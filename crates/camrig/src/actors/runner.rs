@@ -169,12 +169,21 @@ impl Runner {
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
             let unknown = || Failure::new("is not registered in this program");
-            let ActorPart { name, role, options, timeline, framesets, .. } = part;
+            let ActorPart { name, role, options, timeline, framesets, stall_timeout_millis, .. } = part;
             match role {
                 Role::Camera { driver: driver_name } => {
                     let driver = Arc::clone(registry.driver(&driver_name).ok_or_else(unknown)?);
-                    let camera =
-                        CameraInstance { name, driver_name, driver, options, timeline, reset, framesets };
+                    let stream_timeout = stall_timeout_millis.map(Duration::from_millis);
+                    let camera = CameraInstance {
+                        name,
+                        driver_name,
+                        driver,
+                        options,
+                        timeline,
+                        reset,
+                        framesets,
+                        stream_timeout,
+                    };
                     camera.run(publisher, flow, unread, ready).await
                 }
                 Role::Processor { kind } => {

@@ -110,6 +110,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         slots: 2,
         reset: false,
         framesets: None,
+        stall_timeout_millis: None,
     };
     Part::Actor { actor, counters: ActorCounters::new().unwrap().share().unwrap() }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, FrameHeader, Layout, Origins, Stream};
+use camrig_frame::{CameraInfo, FrameHeader, Layout, Origins, Stream, StreamInfo};
 use camrig_ipc::LostReason;
 
 use super::publisher::{Lent, Origin, Publisher};
 use super::{FrameHeaders, Loan, OutputError, largest_frames};
+use crate::clock::monotonic_nanos;
 use crate::frameset::HeldFrames;
 use crate::losses::{Losses, Lost};
+use crate::silence::Silence;
 
 /// Publishes the framesets of a driver's camera.
 ///
@@ -20,6 +22,9 @@ pub struct CameraOutput {
     /// The camera's index among the publisher's sources.
     source: usize,
     losses: Losses,
+    streams: Vec<StreamInfo>,
+    /// `None` unless silent streams are a failure.
+    silence: Option<Silence>,
 }
 
 impl CameraOutput {
@@ -27,9 +32,24 @@ impl CameraOutput {
     pub(crate) fn new(mut publisher: Publisher, info: CameraInfo) -> Result<Self, OutputError> {
         let largest = Layout::of(&largest_frames(&info.streams))?;
         let losses = Losses::of(&info.streams);
+        let streams = info.streams.clone();
+        publisher.counters().declare_streams(streams.iter().map(|info| info.stream), false);
         let source = publisher.source(&Arc::new(info))?;
         publisher.prepare(largest.size_bytes())?;
-        Ok(Self { publisher, source, losses })
+        Ok(Self { publisher, source, losses, streams, silence: None })
+    }
+
+    /// Expects each declared stream to deliver frames as long as others do, with at most this time between two.
+    pub(crate) fn expect_all_streams(&mut self, timeout: Duration) {
+        self.publisher.counters().declare_streams(self.streams.iter().map(|info| info.stream), true);
+        self.silence = Some(Silence::new(&self.streams, timeout));
+    }
+
+    /// Returns the stream that is silent while others go on, if there is one, and counts that.
+    pub(crate) fn silent_stream(&mut self) -> Option<Stream> {
+        let (index, stream) = self.silence.as_ref()?.silent()?;
+        self.publisher.counters().count_silence(index);
+        Some(stream)
     }
 
     /// Lends a slot for the next frameset, which arrived at `arrival_nanos` of
@@ -130,6 +150,16 @@ impl CameraOutput {
     fn note_numbers(&mut self, frames: &[FrameHeader]) {
         let lost = self.losses.note(frames);
         self.count_lost(lost);
+        let now_nanos = monotonic_nanos();
+        for frame in frames {
+            let Some(index) = self.streams.iter().position(|info| info.stream == frame.stream) else {
+                continue;
+            };
+            self.publisher.counters().count_frames(index, frame.numbers(), now_nanos);
+            if let Some(silence) = &mut self.silence {
+                silence.note(index, now_nanos);
+            }
+        }
     }
 
     fn count_lost(&self, lost: Lost) {

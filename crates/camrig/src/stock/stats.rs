@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{Stdout, Write};
 
-use camrig_frame::StreamInfo;
+use camrig_frame::{Stream, StreamInfo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -24,6 +24,8 @@ pub(crate) struct Options {
     /// Time between two reports, on the clock of the arrivals; 0 reports at the end only.
     #[schemars(extend("x-unit" = "s"))]
     every_seconds: Interval,
+    /// Prints a line for each stream of a camera too.
+    streams: bool,
 }
 
 /// The time between two reports, on the clock of the arrivals.
@@ -85,6 +87,9 @@ pub(crate) struct Stats<W = Stdout> {
     /// Arrival time that triggers the next report, after the first arrival.
     due_nanos: Option<u64>,
     cameras: BTreeMap<String, Arrivals>,
+    /// The arrivals of frames, by camera and stream; empty unless they are printed.
+    streams: BTreeMap<(String, Stream), Arrivals>,
+    prints_streams: bool,
     /// Number and time of the matches of the last report.
     matches_reported: Option<Arrival>,
     lines: Lines<W>,
@@ -99,14 +104,54 @@ impl Stats {
 impl<W: Write> Stats<W> {
     fn printing_to(lines: Lines<W>, options: Options) -> Self {
         let interval = options.every_seconds;
-        Self { interval, due_nanos: None, cameras: BTreeMap::new(), matches_reported: None, lines }
+        Self {
+            interval,
+            due_nanos: None,
+            cameras: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            prints_streams: options.streams,
+            matches_reported: None,
+            lines,
+        }
+    }
+
+    /// Counts the frames of a frameset.
+    fn count_streams(&mut self, frames: &FrameSet) {
+        for header in &frames.header().frames {
+            let key = (frames.camera().to_owned(), header.stream);
+            let (numbers, nanos) = (header.numbers(), frames.arrival_nanos());
+            match self.streams.get_mut(&key) {
+                Some(arrivals) => arrivals.count(numbers, nanos),
+                None => drop(self.streams.insert(key, Arrivals::new(numbers, nanos))),
+            }
+        }
+        // Streams that have not come are shown too.
+        for info in &frames.info().streams {
+            let key = (frames.camera().to_owned(), info.stream);
+            self.streams.entry(key).or_insert_with(|| Arrivals::new(0, frames.arrival_nanos()));
+        }
+    }
+
+    /// Returns the line of each stream: its rate, its frames, and the time from its last frame to the camera's last
+    /// frameset.
+    fn stream_lines(&self, rate: fn(&Arrivals) -> Option<f64>) -> String {
+        let line = |((camera, stream), arrivals): (&(String, Stream), &Arrivals)| {
+            let newest = self.cameras.get(camera).map_or(arrivals.last.nanos, |camera| camera.last.nanos);
+            let age = match arrivals.last.number {
+                0 => "-".to_owned(),
+                _ => format!("{:.1}", newest.saturating_sub(arrivals.last.nanos) as f64 / 1e6),
+            };
+            let rate = rate(arrivals).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+            format!("stats: {camera}/{stream}  {rate} Hz  {} frames  age {age} ms\n", arrivals.last.number)
+        };
+        self.streams.iter().map(line).collect()
     }
 
     /// Counts a frameset. Returns true if a report is due.
     fn count(&mut self, camera: &str, arrival_nanos: u64) -> bool {
         match self.cameras.get_mut(camera) {
-            Some(arrivals) => arrivals.count(arrival_nanos),
-            None => drop(self.cameras.insert(camera.to_owned(), Arrivals::new(arrival_nanos))),
+            Some(arrivals) => arrivals.count(1, arrival_nanos),
+            None => drop(self.cameras.insert(camera.to_owned(), Arrivals::new(1, arrival_nanos))),
         }
         let Interval::Nanos(interval) = self.interval else { return false };
         let due = *self.due_nanos.get_or_insert(arrival_nanos.saturating_add(interval));
@@ -120,6 +165,7 @@ impl<W: Write> Stats<W> {
         let rate = if at_end { Arrivals::rate_of_run } else { Arrivals::rate_since_report };
         let links: Vec<_> = output.inputs().collect();
         let mut report = render(&rows(&self.cameras, &links, rate));
+        report += &self.stream_lines(rate);
         if let Some(matching) = output.matching() {
             report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
         }
@@ -144,9 +190,12 @@ impl<W: Write + 'static> Processor for Stats<W> {
     }
 
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        if self.prints_streams {
+            self.count_streams(frames);
+        }
         if self.count(frames.camera(), frames.arrival_nanos()) {
             self.print(output, false)?;
-            self.cameras.values_mut().for_each(Arrivals::note_report);
+            self.cameras.values_mut().chain(self.streams.values_mut()).for_each(Arrivals::note_report);
         }
         Ok(())
     }
@@ -172,14 +221,14 @@ struct Arrival {
 }
 
 impl Arrivals {
-    fn new(nanos: u64) -> Self {
-        let first = Arrival { number: 1, nanos };
+    fn new(number: u64, nanos: u64) -> Self {
+        let first = Arrival { number, nanos };
         Self { first, reported: None, last: first }
     }
 
-    fn count(&mut self, nanos: u64) {
+    fn count(&mut self, number: u64, nanos: u64) {
         // Two paths from the same camera may deliver its framesets out of order.
-        self.last = Arrival { number: self.last.number + 1, nanos: nanos.max(self.last.nanos) };
+        self.last = Arrival { number: self.last.number + number, nanos: nanos.max(self.last.nanos) };
     }
 
     fn note_report(&mut self) {
@@ -276,7 +325,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use camrig_frame::{PixelFormat, Stream};
+    use camrig_frame::PixelFormat;
     use camrig_ipc::{DropReason, LinkState};
 
     use super::*;
@@ -307,6 +356,28 @@ mod tests {
         let frames = camera.frameset(arrival_nanos, &[&[1, 0]]);
         camera.link_state().count_delivered(Duration::from_micros(250));
         stats.process(&frames, output).unwrap();
+    }
+
+    #[test]
+    fn streams_have_a_rate_and_an_age() {
+        let color = (Stream::COLOR, PixelFormat::Y8, "2x1@30");
+        let mut front = TestCamera::new("front", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30"), color]);
+        let mut stats = stats("every_seconds = 0\nstreams = true");
+        let mut output = testing::output("stats", &[("front", front.link_state())]);
+        for index in 0..11 {
+            let frames = front.frameset(5 + index * 100 * MILLIS, &[&[1, 0], &[1, 0]]);
+            stats.process(&frames, &mut output).unwrap();
+        }
+        stats.finish(&mut output).unwrap();
+        let lines = printed(&mut stats);
+        let streams: Vec<_> = lines.lines().filter(|line| line.starts_with("stats: front/")).collect();
+        assert_eq!(
+            streams,
+            [
+                "stats: front/color  10.0 Hz  11 frames  age 0.0 ms",
+                "stats: front/depth  10.0 Hz  11 frames  age 0.0 ms",
+            ]
+        );
     }
 
     #[test]

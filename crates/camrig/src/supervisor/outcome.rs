@@ -1,11 +1,11 @@
 //! The report of a run.
 
-use camrig_ipc::{DropReason, LostReason};
-use camrig_status::LinkPlacement;
+use camrig_ipc::{ActorCounters, DropReason, LostReason};
+use camrig_status::{LinkPlacement, StreamStatus};
 
 use super::shell::Shell;
 use crate::ids::ActorId;
-use crate::report::{ActorReport, LinkReport, ProcessReport, Report, by_reason, rate_hz, rounded};
+use crate::report::{self, ActorReport, LinkReport, ProcessReport, Report, by_reason, rate_hz, rounded};
 use crate::topology::shown_role;
 
 impl Shell {
@@ -57,6 +57,7 @@ impl Shell {
                     lost_by_reason: by_reason(LostReason::ALL, counters.lost_by_reason()),
                     restarts: counters.restarts().into(),
                     errors: actor.errors.iter().cloned().collect(),
+                    streams: streams_of_run(counters, seconds),
                 })
                 .collect(),
             links,
@@ -73,4 +74,10 @@ impl Shell {
                 .collect(),
         }
     }
+}
+
+/// Returns the frames of an actor's streams in a run of `seconds`.
+fn streams_of_run(counters: &ActorCounters, seconds: f64) -> Vec<StreamStatus> {
+    let frames: Vec<_> = counters.streams().iter().map(|stream| stream.frames).collect();
+    report::streams(counters, |index| rate_hz(frames.get(index).copied().unwrap_or_default(), seconds))
 }

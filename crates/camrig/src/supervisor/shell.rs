@@ -442,6 +442,7 @@ impl Shell {
                 progress: if is_camera { counters.produced() } else { delivered },
                 called_for: counters.called_at_nanos().map(called_for),
                 is_blocked: counters.is_blocked(),
+                awaits_streams: counters.awaits_streams(),
             }
         };
         observation.actors = delivered.into_iter().enumerate().map(activity).collect();

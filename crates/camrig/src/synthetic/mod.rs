@@ -52,7 +52,7 @@ pub struct Synthetic {
     options: SyntheticOptions,
     serial: String,
     device: Arc<Device>,
-    /// Whether it will deliver nothing more.
+    /// Whether it has stalled: it, or its stream that stalls, will deliver nothing more.
     is_silent: bool,
     streams: Vec<StreamInfo>,
     motion: Vec<Samples>,
@@ -144,7 +144,8 @@ impl Driver for Synthetic {
             self.device.stall(self.options.wedge_until_reset);
             self.is_silent = true;
         }
-        let next_at = if self.is_silent { Duration::MAX } else { due };
+        let is_silent = self.is_silent && self.options.stall_stream().is_none();
+        let next_at = if is_silent { Duration::MAX } else { due };
         if !self.wait(started, next_at.min(unplug_at), timeout) {
             return Ok(Captured::Nothing);
         }
@@ -215,7 +216,8 @@ impl Synthetic {
             let count = (numbers.end() - numbers.start() + 1) as u32;
             Some(samples.info().header(*numbers.end(), taken).with_samples(count))
         });
-        images.chain(motion).collect()
+        let stalled = self.options.stall_stream().filter(|_| self.is_silent);
+        images.chain(motion).filter(|header| Some(header.stream.name()) != stalled).collect()
     }
 
     /// Waits until run time `at`, but at most for `timeout`; returns false if the time has not come.

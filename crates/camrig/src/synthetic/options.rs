@@ -79,6 +79,8 @@ pub struct SyntheticOptions {
     /// Delivers nothing more from this time after the start, without a failure, once.
     #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     stall_at: Option<f64>,
+    /// The stream that stalls at `stall_at` while the others go on; without it all streams stall.
+    stall_stream: Option<String>,
     /// Keeps a stalled camera silent until its device is reset, however often it is opened.
     pub(super) wedge_until_reset: bool,
     /// The share of framesets that the device loses.
@@ -112,6 +114,7 @@ impl Default for SyntheticOptions {
             unplug_at: None,
             replug_after: None,
             stall_at: None,
+            stall_stream: None,
             wedge_until_reset: false,
             drop_rate: 0.0,
             clock_skew: 0.0,
@@ -237,6 +240,7 @@ impl SyntheticOptions {
             let message = "option `replug_after` needs `unplug_at`: only what is out can come back";
             wrong.add(["replug_after", "unplug_at"], message);
         }
+        self.check_stall_stream(wrong);
         if self.wedge_until_reset && self.stall_at.is_none() {
             let message = "option `wedge_until_reset` needs `stall_at`, which says when";
             wrong.add(["wedge_until_reset", "stall_at"], message);
@@ -255,6 +259,23 @@ impl SyntheticOptions {
                 let (least, most) = (range.start(), range.end());
                 wrong.add([name], format!("{name} {value} is out of range; it is {least} to {most}"));
             }
+        }
+    }
+
+    fn check_stall_stream(&self, wrong: &mut WrongOptions) {
+        let Some(name) = &self.stall_stream else { return };
+        if self.stall_at.is_none() {
+            let message = "option `stall_stream` needs `stall_at`, which says when";
+            wrong.add(["stall_stream"], message);
+        }
+        let streams = self.streams();
+        if streams.len() < 2 || streams.iter().all(|info| info.stream.name() != name) {
+            let names: Vec<_> = streams.iter().map(|info| format!("`{}`", info.stream)).collect();
+            let message = format!(
+                "stall_stream `{name}` is not one of several streams of the camera; it has: {}",
+                names.join(", ")
+            );
+            wrong.add(["stall_stream"], message);
         }
     }
 
@@ -334,6 +355,11 @@ impl SyntheticOptions {
     /// Returns the time at which the camera stalls, in run time; [`Duration::MAX`] for never.
     pub(super) fn stall_at(&self) -> Duration {
         self.stall_at.map_or(Duration::MAX, Duration::from_secs_f64)
+    }
+
+    /// Returns the stream that stalls; `None` for all streams.
+    pub(super) fn stall_stream(&self) -> Option<&str> {
+        self.stall_stream.as_deref()
     }
 
     /// Returns the time of the first frame, in run time.
@@ -442,6 +468,11 @@ mod tests {
             ("frames = 0", "frames 0 is out of range; it is 1 or more"),
             ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
             ("replug_after = 1", "option `replug_after` needs `unplug_at`: only what is out can come back"),
+            ("stall_stream = 'color'", "option `stall_stream` needs `stall_at`, which says when"),
+            (
+                "stall_at = 1\nstall_stream = 'gyro'",
+                "stall_stream `gyro` is not one of several streams of the camera; it has: `color`, `depth`",
+            ),
             ("wedge_until_reset = true", "option `wedge_until_reset` needs `stall_at`, which says when"),
             ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),
             ("stall_at = inf", "stall_at inf is out of range; it is 0 to 1000000"),

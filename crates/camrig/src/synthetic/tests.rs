@@ -390,6 +390,39 @@ fn a_wedged_device_needs_a_reset() {
 }
 
 #[test]
+fn a_silent_stream_is_named_and_counted_while_others_go_on() {
+    let options =
+        format!("{TINY}stall_at = 0.003\nstall_stream = 'color'\nwedge_until_reset = true\npaced = false");
+    let mut rig = Rig::called("mute", &options);
+    let timeout = Duration::from_millis(20);
+    rig.output.expect_all_streams(timeout);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let silent = loop {
+        let streams = rig.frameset().header().frames.len();
+        assert_eq!(streams, if rig.camera.number <= 3 { 2 } else { 1 });
+        if let Some(silent) = rig.output.silent_stream() {
+            break silent;
+        }
+        assert!(Instant::now() < deadline, "no stream is silent");
+    };
+    assert_eq!(silent, Stream::COLOR);
+    let counts = rig.counters.streams();
+    let of = |stream| counts.iter().find(|counts| counts.stream == stream).unwrap();
+    assert_eq!((of(Stream::COLOR).frames, of(Stream::COLOR).silences, of(Stream::DEPTH).silences), (3, 1, 0));
+    assert!(of(Stream::DEPTH).frames > 3 && !rig.counters.awaits_streams());
+
+    // An instance without color is no success.
+    rig.camera = camera_called("mute", &options);
+    rig.output.expect_all_streams(timeout);
+    rig.frameset();
+    assert!(rig.counters.awaits_streams());
+    Synthetic::reset("mute", &toml::from_str(&options).unwrap()).unwrap();
+    rig.camera = camera_called("mute", &options);
+    rig.frameset();
+    assert!(!rig.counters.awaits_streams());
+}
+
+#[test]
 fn a_stalled_camera_delivers_nothing_until_it_is_unplugged() {
     let mut rig = Rig::called("stalled", &format!("{TINY}stall_at = 0.003\npaced = false"));
     assert_eq!(rig.numbers(3), [0, 1, 2]);

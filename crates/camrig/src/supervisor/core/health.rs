@@ -16,7 +16,7 @@ use crate::ids::{ActorId, ProcessId};
 /// Minimum time for the start of a rig whose running time is limited.
 pub(super) const START_TIME_MIN: Duration = Duration::from_secs(30);
 
-/// Number of framesets after which a restart counts as successful.
+/// Number of framesets after which a restart counts as successful, if all streams have come.
 const SUCCESS_FRAMESETS: u64 = 2;
 
 /// Last observation of an actor's current instance.
@@ -95,7 +95,7 @@ impl Core {
         let (is_camera, timeout) = (self.is_camera(id), self.setup.actors[id.index()].stall_timeout);
         let actor = self.actor_mut(id);
         let began_with = *actor.watch.began_with.get_or_insert(activity.progress);
-        if activity.progress >= began_with + SUCCESS_FRAMESETS {
+        if activity.progress >= began_with + SUCCESS_FRAMESETS && !activity.awaits_streams {
             actor.ladder.note_success();
         }
         if activity.progress != actor.watch.seen || activity.is_blocked || idle {

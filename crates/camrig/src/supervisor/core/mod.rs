@@ -137,6 +137,8 @@ pub(super) struct Activity {
     pub(super) called_for: Option<Duration>,
     /// Whether it waits for blocking readers.
     pub(super) is_blocked: bool,
+    /// Whether a stream of a camera has not come yet.
+    pub(super) awaits_streams: bool,
 }
 
 /// Output of the supervisor, to be executed in order.

@@ -120,7 +120,8 @@ impl World {
     }
 
     fn observe(&mut self, called_for: Option<Duration>, unsettled: BTreeSet<ProcessId>) {
-        let activity = |&progress: &u64| Activity { progress, called_for, is_blocked: false };
+        let activity =
+            |&progress: &u64| Activity { progress, called_for, is_blocked: false, awaits_streams: false };
         let actors = self.progress.iter().map(activity).collect();
         let settled_framesets = self.progress.iter().sum();
         self.tell(Event::Observed(Observation { actors, settled_framesets, unsettled }));
