@@ -68,7 +68,8 @@ fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
         writer.display()
     );
     let framesets = framesets.to_string();
-    let arguments = [&[name, "--framesets", &framesets, "--size", "64x48"], more].concat();
+    let size = if more.contains(&"--size") { &[][..] } else { &["--size", "64x48"] };
+    let arguments = [&[name, "--framesets", &framesets], size, more].concat();
     let written = Command::new(writer).args(arguments).current_dir(&folder.0).output().unwrap();
     assert!(written.status.success(), "{}", text(&written.stderr));
 }
@@ -288,7 +289,8 @@ fn a_rig_has_one_master() {
     };
     folder.write("one.toml", &topology(&cameras));
     let checked = camrig(&folder, &["check", "--no-devices", "one.toml"]);
-    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), ""));
+    let unread = "warning: the rig has no processor: nothing reads its cameras\n";
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), unread));
     folder.write("two.toml", &topology(&[cameras[0], cameras[1], ("c", "3", "master")]));
     let checked = camrig(&folder, &["check", "--no-devices", "two.toml"]);
     assert_eq!(checked.status.code(), Some(78));
@@ -357,46 +359,56 @@ fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
     unindexed[place..place + 8].fill(0);
     fs::write(folder.0.join("unindexed.bag"), unindexed).unwrap();
     folder.write("garbage.bag", "not a recording");
-    for (options, message, code) in [
-        (r#"file = "absent.bag""#, "file `absent.bag` does not exist", 78),
+    for (options, at, message, code) in [
+        (r#"file = "absent.bag""#, "file", "file `absent.bag` does not exist", 78),
         (
             r#"file = "garbage.bag""#,
+            "file",
             "file `garbage.bag` is not a recording that librealsense can play: Failed to create ros reader: Error \
              reading version line",
             78,
         ),
         (
             r#"file = "cut.bag""#,
+            "file",
             "file `cut.bag` is cut off: Failed to create ros reader: Error reading from file: wanted 4 bytes, \
              read 0 bytes",
             78,
         ),
         (
             r#"file = "unindexed.bag""#,
+            "file",
             "file `unindexed.bag` is not closed properly (bag unindexed): Failed to create ros reader: Bag \
              unindexed",
             78,
         ),
         (
             r#"file = "whole.bag", depth = "64x48@15""#,
+            "depth",
             "file `whole.bag` has no depth stream 64x48@15; it has: color 64x48@30 rgb8, depth 64x48@30 z16",
             78,
         ),
         (
             r#"serial = "123", depth = "640x480@30""#,
+            "serial",
             "no RealSense camera with serial `123` is connected; connected: none",
             69,
         ),
         (
             r#"serial = "123", file = "whole.bag""#,
+            "file",
             "a live camera and a `file` exclude each other: a camera is live or recorded",
             78,
         ),
     ] {
         let topology = format!("[camera.a]\ndriver = \"realsense\"\noptions = {{ {options} }}\n");
         folder.write("bad.toml", &topology);
+        let line = format!("options = {{ {options} }}");
+        let column = line.find(&format!("{at} =")).unwrap();
+        let (space, caret) = (" ".repeat(column), "^".repeat(at.len()));
         let stderr = format!(
-            "error: camera `a`: {message}\n --> bad.toml:3:1\n  |\n3 | options = {{ {options} }}\n  | ^^^^^^^\n"
+            "error: camera `a`: {message}\n --> bad.toml:3:{}\n  |\n3 | {line}\n  | {space}{caret}\n",
+            column + 1
         );
         for command in ["check", "run"] {
             let refused = camrig(&folder, &[command, "bad.toml"]);
@@ -407,6 +419,49 @@ fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
                 "{command} {options}"
             );
         }
+    }
+}
+
+#[test]
+fn a_damaged_recording_is_a_failure_with_a_name() {
+    let folder = Folder::new("damaged");
+    write_bag_of(&folder, "a.bag", 20, &["--size", "320x240"]);
+    write_bag_of(&folder, "whole.bag", 5, &["--model", "d435"]);
+    let mut bytes = fs::read(folder.0.join("a.bag")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(folder.0.join("a.bag"), bytes).unwrap();
+    let topology = r#"
+        [camera.damaged]
+        driver = "realsense"
+        restart = { backoff_millis = 1 }
+        options = { file = "a.bag", real_time = false }
+
+        [camera.whole]
+        driver = "realsense"
+        options = { file = "whole.bag", real_time = false }
+
+        [processor.verify]
+        kind = "verify"
+        inputs = ["damaged", "whole"]
+        overflow = "block"
+        options = { content = false }
+        "#;
+    folder.write("a.toml", topology);
+    for placement in PLACEMENTS {
+        let run = camrig(&folder, &["run", "a.toml", "--placement", placement, "--report", "report.json"]);
+        let stderr = text(&run.stderr);
+        assert_ne!(run.status.code(), Some(0), "{stderr}");
+        let failure = "file `a.bag` stopped before its end: Failed to read next frame from file: ";
+        assert!(stderr.contains(failure), "{stderr}");
+        // librealsense's own words, once.
+        let own = "file `a.bag`: Failed to read next frame from file: ";
+        assert_eq!(stderr.matches(own).count(), 1, "{stderr}");
+        let links = deliveries(&folder.0.join("report.json"));
+        // What was readable came once, and the other camera lost nothing.
+        let (produced, ..) = links["damaged -> verify"];
+        assert!((1..20).contains(&produced), "{links:?}");
+        assert_eq!(links["whole -> verify"], (5, 5, 0));
     }
 }
 

@@ -19,6 +19,22 @@ pub struct Device {
     pub usb_port: String,
     /// What each of its streams can be; empty where it is not known.
     pub profiles: Vec<DeviceProfile>,
+    /// The reason why it cannot be used as it is, such as that it is in recovery mode; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
+impl Device {
+    /// Returns whether it is known not to be on USB, but for example on GMSL or Ethernet: its driver reports neither a
+    /// USB port nor a USB connection.
+    pub fn is_off_usb(&self) -> bool {
+        self.problem.is_empty() && self.usb_port.is_empty() && self.usb_type.is_empty()
+    }
+
+    /// Returns whether it is connected by USB 2, where cameras are slower.
+    pub fn is_on_usb2(&self) -> bool {
+        self.usb_type.starts_with('2')
+    }
 }
 
 /// A stream as a device can deliver it.

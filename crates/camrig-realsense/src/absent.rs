@@ -30,7 +30,7 @@ impl Driver for RealSense {
         options.usb_demand().map(|demand| demand.streams).unwrap_or_default()
     }
 
-    fn probe(_: &Options) -> Result<(), DriverError> {
+    fn probe(_: &Options) -> Result<Option<Device>, DriverError> {
         Err(DriverError::new(NO_LIBRARY))
     }
 

@@ -4,7 +4,7 @@
 //! for free places. This module does not depend on framesets.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -13,9 +13,10 @@ use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, Str
 use camrig::{Device, DriverError};
 use realsense_rust::kind::Rs2Option;
 
+use crate::broken;
 use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
-use crate::find::{context, describe, find, open_file};
+use crate::find::{context, describe, find, open_file, profiles};
 use crate::motion::Sample;
 use crate::processing::{FilterKind, Processing};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, other_profiles};
@@ -115,7 +116,7 @@ impl Camera {
     /// Like [`Self::look`], among the devices of `context`.
     pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
         let mut model = String::new();
-        let (subject, device, playback) = match &request.source {
+        let (subject, mut device, playback) = match &request.source {
             SourceRequest::Live(live) => {
                 let (mut device, Device { serial, usb_type, model: own, .. }) =
                     find(&context, &live.selection)?;
@@ -136,6 +137,7 @@ impl Camera {
             }
         };
         let sensors = device.sensors().map_err(|fault| subject.refuses(&fault))?;
+        device.log_notifications(&subject.to_string(), &sensors);
         let (candidates, left_out) = candidates(&sensors);
         let chosen = match request.source {
             SourceRequest::Live(_) => choose_live(&subject, &candidates, &left_out, &request.streams)?,
@@ -207,6 +209,21 @@ impl Camera {
         log::info!("{} is recorded to `{}`", self.subject, path.display());
         (self.sensors, self.recorder) = (sensors, Some(recorder));
         Ok(())
+    }
+
+    /// Returns the description of the device.
+    pub(crate) fn device(&self) -> Device {
+        Device { profiles: profiles(&self.sensors), ..describe(&self.device) }
+    }
+
+    /// Returns the error of a player that stopped before the end of its file.
+    pub(crate) fn cut_short(&self) -> Option<DriverError> {
+        let (Subject::File(path), Some(reason)) = (&self.subject, self.device.play_error()) else {
+            return None;
+        };
+        let error = DriverError::new(format!("{} stopped before its end: {reason}", self.subject)).at("file");
+        broken::remember(Path::new(path), &error);
+        Some(error)
     }
 
     /// Returns the playback settings; `None` for a live camera.
@@ -376,7 +393,7 @@ impl Camera {
 
     /// Returns the static description of the camera.
     pub(crate) fn info(&self) -> CameraInfo {
-        let Device { model, serial, firmware, usb_type, .. } = describe(self.device.device());
+        let Device { model, serial, firmware, usb_type, .. } = describe(&self.device);
         let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
         self.chain.tell(&mut streams);
         let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {

@@ -73,19 +73,23 @@ impl Driver for RealSense {
         options.usb_demand().map(|demand| demand.streams).unwrap_or_default()
     }
 
-    fn probe(options: &Options) -> Result<(), DriverError> {
+    fn probe(options: &Options) -> Result<Option<Device>, DriverError> {
         let request = Request::new(options)?;
         let file = match &request.source {
             SourceRequest::File(file) => file,
             SourceRequest::Live(live) => {
-                live.record_to.as_deref().map(recording::check).transpose()?;
-                return Camera::look(PROBE, &request).map(drop);
+                live.record_to
+                    .as_deref()
+                    .map(recording::check)
+                    .transpose()
+                    .map_err(|error| error.at("record_to"))?;
+                return Ok(Some(Camera::look(PROBE, &request)?.device()));
             }
         };
         let name = file.path.display().to_string();
         let (grabber, first) = first_of_file(request)?;
         if !matches!(first, Grabbed::End) {
-            return Ok(());
+            return Ok(None);
         }
         let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
         Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
@@ -361,6 +365,9 @@ impl Grabber {
                 return Ok(Grabbed::FrameSet { arrival_nanos, headers, held: Held { images, motion } });
             }
             if self.ended {
+                if let Some(error) = self.camera.cut_short() {
+                    return Err(error);
+                }
                 let repeat = self.camera.playback().is_some_and(|playback| playback.repeat);
                 if !(repeat && self.fruitful) {
                     return Ok(Grabbed::End);

@@ -5,14 +5,23 @@
 use std::path::Path;
 
 use camrig::{Device, DeviceProfile, DriverError};
-use realsense_rust::device::Device as DeviceView;
 use realsense_rust::kind::Rs2CameraInfo;
 
-use crate::names::list;
+use crate::broken;
+use crate::guess::{Attached, Guess};
+use crate::names::list as list_of;
 use crate::profiles::{Candidate, candidates};
 use crate::request::Selection;
-use crate::sys::{Context, Fault, OpenDevice};
+use crate::subject::Subject;
+use crate::sys::{Context, DeviceList, Fault, OpenDevice, OpenSensor};
 use crate::turn::Turns;
+
+/// The last word of the model of a camera in recovery mode.
+const RECOVERY: &str = "Recovery";
+
+/// The problem of such a camera.
+const IN_RECOVERY: &str =
+    "is in recovery mode: write its firmware again with `rs-fw-update -r`, or with realsense-viewer";
 
 /// Creates a context, which finds devices. For live cameras the caller has to hold the host-wide lock.
 pub(crate) fn context() -> Result<Context, DriverError> {
@@ -27,36 +36,54 @@ pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
 
 /// Returns the cameras of `context`. One that cannot be opened is logged and omitted.
 pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> {
-    let devices = context
-        .devices()
-        .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))?;
-    let look = |device: Result<OpenDevice, Fault>| -> Result<Device, Fault> {
-        let device = device?;
-        let (candidates, _) = candidates(&device.sensors()?);
-        let profiles = candidates.into_iter().map(|candidate| {
-            let Candidate { stream, format, profile, .. } = candidate;
-            DeviceProfile { stream, format, profile }
-        });
-        Ok(Device { profiles: profiles.collect(), ..describe(device.device()) })
+    let list = listed(context)?;
+    let look = |index| -> Result<Device, Fault> {
+        let device = list.open(index)?;
+        let own = describe(&device);
+        // A camera in recovery has no sensors to ask for.
+        let profiles = if own.problem.is_empty() { profiles(&device.sensors()?) } else { Vec::new() };
+        Ok(Device { profiles, ..own })
     };
     let warn = |fault: &Fault| log::warn!("a RealSense camera cannot be opened: {fault}");
     let mut devices: Vec<_> =
-        devices.into_iter().filter_map(|device| look(device).inspect_err(warn).ok()).collect();
+        (0..list.len()).filter_map(|index| look(index).inspect_err(warn).ok()).collect();
     // librealsense's order varies.
-    devices.sort_by(|one, other| one.serial.cmp(&other.serial));
+    devices.sort_by(|one, other| (&one.serial, &one.usb_port).cmp(&(&other.serial, &other.usb_port)));
     Ok(devices)
 }
 
+fn listed(context: &Context) -> Result<DeviceList, DriverError> {
+    context
+        .devices()
+        .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))
+}
+
+/// Returns what each stream of these sensors can be.
+pub(crate) fn profiles(sensors: &[OpenSensor]) -> Vec<DeviceProfile> {
+    let (candidates, _) = candidates(sensors);
+    let profile = |candidate: Candidate| {
+        let Candidate { stream, format, profile, .. } = candidate;
+        DeviceProfile { stream, format, profile }
+    };
+    candidates.into_iter().map(profile).collect()
+}
+
 /// Returns the description of a device, without its streams.
-pub(crate) fn describe(device: &DeviceView) -> Device {
-    let info = |kind| device.info(kind).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+pub(crate) fn describe(device: &OpenDevice) -> Device {
+    let info = |kind| {
+        let text = device.device().info(kind);
+        text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let model = info(Rs2CameraInfo::Name);
+    let in_recovery = device.is_in_recovery() || model.ends_with(RECOVERY);
     Device {
-        model: info(Rs2CameraInfo::Name),
+        model,
         serial: info(Rs2CameraInfo::SerialNumber),
         firmware: info(Rs2CameraInfo::FirmwareVersion),
         usb_type: info(Rs2CameraInfo::UsbTypeDescriptor),
         usb_port: usb_port(&info(Rs2CameraInfo::PhysicalPort)),
         profiles: Vec::new(),
+        problem: if in_recovery { IN_RECOVERY.to_owned() } else { String::new() },
     }
 }
 
@@ -89,6 +116,16 @@ impl Selection {
         }
     }
 
+    /// Returns the option that selects.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Serial(_) => "serial",
+            Self::Port(_) => "port",
+            Self::Name(_) => "name",
+            Self::Any => "any",
+        }
+    }
+
     /// Returns whether at most one device can match.
     fn is_unique(&self) -> bool {
         matches!(self, Self::Serial(_) | Self::Port(_))
@@ -97,45 +134,108 @@ impl Selection {
 
 /// Returns the selected camera. Unlike librealsense's own search, it does not wait for one.
 pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevice, Device), DriverError> {
-    let devices = context
-        .devices()
-        .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))?;
+    find_in(&listed(context)?, selection, &mut Attached::read())
+}
+
+/// Like [`find`], with what is known without opening cameras.
+fn find_in(
+    list: &DeviceList,
+    selection: &Selection,
+    attached: &mut Attached,
+) -> Result<(OpenDevice, Device), DriverError> {
+    let guesses = attached.guesses(selection, list.len());
+    let found = match guesses.map(|guesses| guessed(list, selection, &guesses, attached)) {
+        Some(Guessed::One(device)) => return usable(*device),
+        Some(Guessed::None) => return Err(not_connected(selection, &attached.brief())),
+        Some(Guessed::Wrong) | None => search(list, selection, attached)?,
+    };
+    usable(found)
+}
+
+/// The result of opening the cameras that may be the selected one.
+enum Guessed {
+    One(Box<(OpenDevice, Device)>),
+    None,
+    /// A camera was not where it was expected, or several match: all have to be opened.
+    Wrong,
+}
+
+/// Opens the guessed cameras, until the selected one is certain.
+fn guessed(list: &DeviceList, selection: &Selection, guesses: &[Guess], attached: &mut Attached) -> Guessed {
+    let mut one = None;
+    for Guess { index, port } in guesses {
+        let Ok(device) = list.open(*index) else { return Guessed::Wrong };
+        let own = describe(&device);
+        attached.remember(&own);
+        match (own.usb_port == *port, selection.matches(&own), &one) {
+            (true, true, None) => one = Some(Box::new((device, own))),
+            (true, false, _) => {}
+            _ => return Guessed::Wrong,
+        }
+        // Each examined device is opened for a moment: no more than necessary.
+        if one.is_some() && selection.is_unique() {
+            break;
+        }
+    }
+    one.map_or(Guessed::None, Guessed::One)
+}
+
+/// Opens all cameras, until the selected one is certain.
+fn search(
+    list: &DeviceList,
+    selection: &Selection,
+    attached: &mut Attached,
+) -> Result<(OpenDevice, Device), DriverError> {
     let (mut matching, mut others) = (Vec::new(), Vec::new());
-    for device in devices {
-        match device.map(|device| (describe(device.device()), device)) {
-            Ok((own, device)) if selection.matches(&own) => {
+    for index in 0..list.len() {
+        match list.open(index).map(|device| (describe(&device), device)) {
+            Ok((own, device)) => {
+                attached.remember(&own);
+                if !selection.matches(&own) {
+                    others.push(brief(&own));
+                    continue;
+                }
                 matching.push((device, own));
-                // Each examined device is opened for a moment: no more than necessary.
                 if selection.is_unique() {
                     break;
                 }
             }
-            Ok((own, _)) => others.push(brief(&own)),
             Err(fault) => others.push(format!("one that cannot be opened ({fault})")),
         }
     }
     if matching.len() > 1 {
         // librealsense's order varies.
         matching.sort_by(|(_, one), (_, other)| one.serial.cmp(&other.serial));
-        let (count, which) = (matching.len(), list(matching.iter().map(|(_, own)| brief(own))));
+        let (count, which) = (matching.len(), list_of(matching.iter().map(|(_, own)| brief(own))));
         let matched = match selection {
             Selection::Any => "are connected".to_owned(),
             selection => format!("match {selection}"),
         };
         return Err(DriverError::new(format!(
             "{count} RealSense cameras {matched}: {which}; say by `serial` or `port` which one is meant"
-        )));
+        ))
+        .at(selection.key()));
     }
-    matching.pop().ok_or_else(|| {
-        let with = match selection {
-            Selection::Serial(serial) => format!(" with serial `{serial}`"),
-            Selection::Port(port) => format!(" at USB port `{port}`"),
-            Selection::Name(name) => format!(" named `{name}`"),
-            Selection::Any => String::new(),
-        };
-        let connected = list(others.into_iter());
-        DriverError::unavailable(format!("no RealSense camera{with} is connected; connected: {connected}"))
-    })
+    matching.pop().ok_or_else(|| not_connected(selection, &list_of(others.into_iter())))
+}
+
+fn not_connected(selection: &Selection, connected: &str) -> DriverError {
+    let with = match selection {
+        Selection::Serial(serial) => format!(" with serial `{serial}`"),
+        Selection::Port(port) => format!(" at USB port `{port}`"),
+        Selection::Name(name) => format!(" named `{name}`"),
+        Selection::Any => String::new(),
+    };
+    DriverError::unavailable(format!("no RealSense camera{with} is connected; connected: {connected}"))
+        .at(selection.key())
+}
+
+/// Refuses a camera that cannot be used.
+fn usable((device, own): (OpenDevice, Device)) -> Result<(OpenDevice, Device), DriverError> {
+    if own.problem.is_empty() {
+        return Ok((device, own));
+    }
+    Err(DriverError::unavailable(format!("camera {} {}", brief(&own), own.problem)))
 }
 
 /// Resets the selected camera, which then disappears for some seconds and comes back with the same serial.
@@ -166,10 +266,14 @@ pub(crate) fn reset_in(context: &Context, selection: &Selection) -> Result<(), D
 fn brief(device: &Device) -> String {
     let Device { model, serial, usb_port, .. } = device;
     let port = if usb_port.is_empty() { String::new() } else { format!(" at USB port {usb_port}") };
-    format!("`{serial}` ({model}{port})")
+    if serial.is_empty() { format!("{model}{port}") } else { format!("`{serial}` ({model}{port})") }
 }
 
 pub(crate) fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
+    broken::check(path).and_then(|()| open(context, path)).map_err(|error| error.at("file"))
+}
+
+fn open(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
     let name = path.display();
     match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -181,7 +285,8 @@ pub(crate) fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, Dr
         }
         Ok(_) => {}
     }
-    context.open_file(path).map_err(|fault| {
+    let subject = Subject::File(name.to_string()).to_string();
+    context.open_file(path, &subject).map_err(|fault| {
         let told = fault.to_string();
         let reason = if told.contains("unindexed") {
             // The recorder writes the index last, and was killed before.
@@ -199,6 +304,9 @@ pub(crate) fn open_file(context: &Context, path: &Path) -> Result<OpenDevice, Dr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::OPENED;
+    use crate::tests::SCENE;
+    use crate::tests::software::{Identity, Plugged, Scene, SoftwareCamera};
 
     #[test]
     fn ports_are_named_as_in_sysfs() {
@@ -213,5 +321,85 @@ mod tests {
         ] {
             assert_eq!(usb_port(physical_port), port, "{physical_port}");
         }
+    }
+
+    const PORTS: [&str; 3] = ["2-1", "2-2", "2-3"];
+
+    /// Plugs a camera into each of [`PORTS`], and returns their ports in librealsense's order.
+    fn three(context: &Context) -> (Vec<(SoftwareCamera, Plugged)>, Vec<String>) {
+        let path = |port: &str| format!("/sys/devices/usb2/{port}/{port}:1.0/video4linux/video0");
+        let camera = |port: &str| {
+            let (serial, physical_port) = (format!("9{port}"), path(port));
+            let identity =
+                Identity { serial: serial.leak(), physical_port: physical_port.leak(), ..Identity::D435 };
+            SoftwareCamera::new(Scene { identity, ..SCENE })
+        };
+        let plugged = PORTS.map(|port| {
+            let camera = camera(port);
+            let plugged = context.plug_in(&camera);
+            (camera, plugged)
+        });
+        let list = context.devices().unwrap();
+        let order = (0..list.len()).map(|index| describe(&list.open(index).unwrap()).usb_port).collect();
+        (plugged.into(), order)
+    }
+
+    #[test]
+    fn a_selected_camera_is_the_only_one_that_is_opened() {
+        let context = Context::new().unwrap();
+        let (_plugged, order) = three(&context);
+        let list = context.devices().unwrap();
+        let opens = |selection: &Selection, guesses: &[Guess]| {
+            let before = OPENED.get();
+            let found = guessed(&list, selection, guesses, &mut Attached::default());
+            let port = match found {
+                Guessed::One(found) => found.1.usb_port,
+                Guessed::None => "none".to_owned(),
+                Guessed::Wrong => "wrong".to_owned(),
+            };
+            (port, OPENED.get() - before)
+        };
+        for (index, port) in order.iter().enumerate() {
+            let right = [Guess { index, port: port.clone() }];
+            assert_eq!(opens(&Selection::Port(port.clone()), &right), (port.clone(), 1));
+            assert_eq!(opens(&Selection::Serial(format!("9{port}")), &right), (port.clone(), 1));
+            let other = [Guess { index: (index + 1) % 3, port: port.clone() }];
+            assert_eq!(opens(&Selection::Port(port.clone()), &other), ("wrong".to_owned(), 1));
+        }
+        // The selected one is not attached: no camera is opened to see that.
+        assert_eq!(opens(&Selection::Port("2-9".into()), &[]), ("none".to_owned(), 0));
+        let all = |selection: &Selection| {
+            let guess = |(index, port): (usize, &String)| Guess { index, port: port.clone() };
+            opens(selection, &order.iter().enumerate().map(guess).collect::<Vec<_>>())
+        };
+        assert_eq!(all(&Selection::Serial("absent".into())), ("none".to_owned(), 3));
+        // All have one name.
+        assert_eq!(all(&Selection::Name("D435".into())).0, "wrong");
+        // Nothing is known of cameras that are not in the USB tree.
+        let before = OPENED.get();
+        let (_, found) =
+            find_in(&list, &Selection::Port(order[0].clone()), &mut Attached::default()).unwrap();
+        assert_eq!((found.usb_port, OPENED.get() - before), (order[0].clone(), 1));
+    }
+
+    #[test]
+    fn a_camera_in_recovery_mode_is_said_to_be() {
+        let context = Context::new().unwrap();
+        let identity = Identity {
+            model: "Intel RealSense D4XX Recovery",
+            serial: "",
+            usb_type: "2.1",
+            ..Identity::D435
+        };
+        let camera = SoftwareCamera::new(Scene { identity, ..SCENE });
+        let _plugged = context.plug_in(&camera);
+        let devices = devices_in(&context).unwrap();
+        assert_eq!((devices.len(), &*devices[0].problem, devices[0].profiles.len()), (1, IN_RECOVERY, 0));
+        let refused = find(&context, &Selection::Any).err().unwrap();
+        assert!(refused.is_unavailable());
+        assert_eq!(
+            refused.to_string(),
+            format!("camera Intel RealSense D4XX Recovery at USB port 2-2 {IN_RECOVERY}")
+        );
     }
 }

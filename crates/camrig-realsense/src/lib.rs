@@ -11,10 +11,12 @@
 //! * `streams`: formats and names of streams; `request`: the checked request; `names`: librealsense's options by name
 //! * `absent`: [`RealSense`] of a build without librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
+//! * `guess`: which cameras have to be opened to find the selected one
 //! * `find`, `profiles`: selects the device and its streams
 //! * `reset`: the reset before the first opening
 //! * `resolve`: the settings of a live camera, checked against it
 //! * `subject`: the name of a device in messages
+//! * `broken`: files that could not be played to their end
 //! * `recording`: the file of a live camera's recording
 //! * `camera`: an open device with its streams and running sensors, and its description
 //! * `convert`: converts frames and lenses of librealsense to camrig's
@@ -22,6 +24,7 @@
 //! * `motion`: selects the samples of motion of each frameset
 //! * `filters`: processes the frames of a frameset; `rotation`: turns depth
 //! * `driver`: [`RealSense`], the driver itself
+//! * `repeats`: which of librealsense's messages are logged
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
 //! It depends on no actor, no link and no slot: framesets are published through the [`camrig::CameraOutput`].
@@ -38,6 +41,8 @@ mod streams;
 #[cfg(not(feature = "librealsense"))]
 mod absent;
 #[cfg(feature = "librealsense")]
+mod broken;
+#[cfg(feature = "librealsense")]
 mod camera;
 #[cfg(feature = "librealsense")]
 mod convert;
@@ -50,11 +55,15 @@ mod find;
 #[cfg(feature = "librealsense")]
 mod gather;
 #[cfg(feature = "librealsense")]
+mod guess;
+#[cfg(feature = "librealsense")]
 mod motion;
 #[cfg(feature = "librealsense")]
 mod profiles;
 #[cfg(feature = "librealsense")]
 mod recording;
+#[cfg(feature = "librealsense")]
+mod repeats;
 #[cfg(feature = "librealsense")]
 mod reset;
 #[cfg(feature = "librealsense")]

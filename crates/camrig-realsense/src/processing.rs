@@ -278,15 +278,17 @@ impl Processing {
     pub(crate) fn check_streams(&self, streams: &[(Stream, Option<Format>)]) -> Result<(), DriverError> {
         let has = |stream| streams.iter().any(|(own, _)| *own == stream);
         if !self.filters.is_empty() && !has(Stream::DEPTH) {
-            return Err(DriverError::new("`filters` are for depth, and there is no `depth` stream"));
+            let error = "`filters` are for depth, and there is no `depth` stream";
+            return Err(DriverError::new(error).at("filters"));
         }
         if self.align.is_some() && !(has(Stream::DEPTH) && has(Stream::COLOR)) {
-            return Err(DriverError::new("`align` needs both a `depth` and a `color` stream"));
+            return Err(DriverError::new("`align` needs both a `depth` and a `color` stream").at("align"));
         }
         if self.align.is_some() && self.filters.rotates() {
             return Err(DriverError::new(
                 "`align` and the filter `rotation` exclude each other: only depth is rotated",
-            ));
+            )
+            .at("align"));
         }
         let color = streams.iter().find(|(stream, _)| *stream == Stream::COLOR);
         if let (Some(Align::ColorToDepth), Some(&(_, Some(format)))) = (self.align, color)
@@ -294,7 +296,8 @@ impl Processing {
         {
             return Err(DriverError::new(format!(
                 "color in `{format}` cannot be aligned to depth; `rgb8`, `bgr8`, `rgba8` and `bgra8` can"
-            )));
+            ))
+            .at("align"));
         }
         Ok(())
     }
@@ -303,10 +306,11 @@ impl Processing {
     pub(crate) fn check_filters(&self) -> Result<(), DriverError> {
         for (kind, settings) in self.filters.steps(&[]) {
             for (name, setting) in &settings {
-                check_option(kind.name(), kind.options(), name, setting)?;
+                let checked = check_option(kind.name(), kind.options(), name, setting);
+                checked.map_err(|error| error.at(format!("filters.{}.{name}", kind.name())))?;
             }
         }
-        self.filters.check_order()
+        self.filters.check_order().map_err(|error| error.at("filters"))
     }
 }
 

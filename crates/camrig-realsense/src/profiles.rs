@@ -135,7 +135,7 @@ pub(crate) fn choose_live(
         let taken = requests.iter().any(|it| it.stream.name() == INFRARED);
         match named(INFRARED).filter(|_| request.stream == Stream::INFRARED_1 && !taken) {
             Some(in_color) => Ok(Candidate { stream: request.stream, ..*in_color }),
-            None => Err(refused(subject, candidates, left_out, request)),
+            None => Err(refused(subject, candidates, left_out, request).at(key_of(request.stream))),
         }
     };
     requests.iter().map(choose).collect()
@@ -178,6 +178,22 @@ fn refused(
         format!("expected one of: {}", list(formats.into_iter()))
     };
     DriverError::new(format!("{subject} has no {stream} stream {wanted}{in_format}; {there_are}"))
+}
+
+/// The streams with an option of their own.
+const WITH_OPTION: [Stream; 7] = [
+    Stream::COLOR,
+    Stream::DEPTH,
+    Stream::INFRARED_1,
+    Stream::INFRARED_2,
+    Stream::CONFIDENCE,
+    Stream::ACCEL,
+    Stream::GYRO,
+];
+
+/// Returns the option that asks for a stream.
+fn key_of(stream: Stream) -> String {
+    if WITH_OPTION.contains(&stream) { stream.name().replace('-', "_") } else { format!("streams.{stream}") }
 }
 
 /// Returns the profiles nearest to the requested one: in size first, then in rate.
@@ -244,6 +260,7 @@ pub(crate) fn choose_recorded(
             DriverError::new(format!(
                 "{subject} has no {stream} stream {wanted}{in_format}; it has: {it_has}"
             ))
+            .at(key_of(*stream))
         })
     };
     requests.iter().map(choose).collect()

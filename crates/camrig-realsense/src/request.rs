@@ -3,7 +3,7 @@
 //! It does not depend on a device: `camera` finds out whether a camera is connected, and reads the content of a file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 use camrig::frame::{Format, PixelFormat, Stream, StreamProfile};
@@ -88,7 +88,8 @@ impl Request {
             (Some(_), Some(_)) => {
                 return Err(DriverError::new(
                     "a live camera and a `file` exclude each other: a camera is live or recorded",
-                ));
+                )
+                .at("file"));
             }
             (None, None) => {
                 return Err(DriverError::new(
@@ -131,7 +132,7 @@ impl Options {
             it.format.map(|format| DeviceProfile { stream: it.stream, format, profile: it.profile })
         };
         let streams = streams.iter().filter_map(stream).collect();
-        let demand = UsbDemand { streams, ..UsbDemand::default() };
+        let demand = UsbDemand { streams, refuses_usb2: !live.allow_usb2, ..UsbDemand::default() };
         Some(match live.selection {
             Selection::Serial(serial) => UsbDemand { serial: Some(serial), ..demand },
             Selection::Port(port) => UsbDemand { port: Some(port), ..demand },
@@ -143,7 +144,9 @@ impl Options {
     /// Returns the request for the selected live camera.
     pub(crate) fn live(&self, selection: Selection) -> Result<LiveRequest, DriverError> {
         if self.real_time.is_some() || self.repeat.is_some() {
-            return Err(DriverError::new("`real_time` and `repeat` are for a `file`, not for a live camera"));
+            let key = if self.real_time.is_some() { "real_time" } else { "repeat" };
+            let error = "`real_time` and `repeat` are for a `file`, not for a live camera";
+            return Err(DriverError::new(error).at(key));
         }
         if self.start_offset_millis.is_some() {
             return Err(DriverError::new("`start_offset_millis` is for a `file`, not for a live camera"));
@@ -175,7 +178,8 @@ impl Options {
             if is_given {
                 return Err(DriverError::new(format!(
                     "`{key}` is for a live camera: a `file` has the format that was recorded"
-                )));
+                ))
+                .at(key));
             }
         }
         for (key, is_given) in [
@@ -190,7 +194,8 @@ impl Options {
             ("record_to", self.record_to.is_some()),
         ] {
             if is_given {
-                return Err(DriverError::new(format!("`{key}` is for a live camera, not for a `file`")));
+                let error = DriverError::new(format!("`{key}` is for a live camera, not for a `file`"));
+                return Err(error.at(key));
             }
         }
         let real_time = self.real_time.unwrap_or(true);
@@ -219,11 +224,13 @@ impl Options {
     /// Returns the selection of a live camera, if there is one.
     pub(crate) fn selection(&self) -> Result<Option<Selection>, DriverError> {
         if self.any == Some(false) {
-            return Err(DriverError::new("`any` must be true or omitted"));
+            return Err(DriverError::new("`any` must be true or omitted").at("any"));
         }
         let text =
             |key: &str, text: &Option<String>, selection: fn(String) -> Selection| match text.as_deref() {
-                Some(text) if text.trim().is_empty() => Err(DriverError::new(format!("`{key}` is empty"))),
+                Some(text) if text.trim().is_empty() => {
+                    Err(DriverError::new(format!("`{key}` is empty")).at(key))
+                }
                 Some(text) => Ok(Some((key.to_owned(), selection(text.trim().to_owned())))),
                 None => Ok(None),
             };
@@ -237,7 +244,8 @@ impl Options {
         match (given.next(), given.next()) {
             (Some((first, _)), Some((second, _))) => Err(DriverError::new(format!(
                 "`{first}` and `{second}` exclude each other: one of them says which camera is meant"
-            ))),
+            ))
+            .at(second)),
             (first, _) => Ok(first.map(|(_, selection)| selection)),
         }
     }
@@ -245,7 +253,7 @@ impl Options {
     /// Returns everything that no other camera can claim.
     pub(crate) fn claims(&self) -> Vec<String> {
         let camera = self.selection().ok().flatten().map(|selection| selection.to_string());
-        let file = self.record_to.as_ref().map(|path| format!("file {}", path.display()));
+        let file = self.record_to.as_ref().map(|path| format!("file {}", plain(path).display()));
         let master = (self.sync == Some(HardwareSync::Master)).then(|| "hardware sync master".to_owned());
         camera.into_iter().chain(file).chain(master).collect()
     }
@@ -256,9 +264,17 @@ fn region(key: &str, region: Option<[u32; 4]>) -> Result<Option<[u32; 4]>, Drive
     match region {
         Some([left, top, right, bottom]) if left >= right || top >= bottom => Err(DriverError::new(format!(
             "`{key}` is empty: it is left, top, right and bottom, and [{left}, {top}, {right}, {bottom}] has no pixels"
-        ))),
+        ))
+        .at(key)),
         region => Ok(region),
     }
+}
+
+/// Returns `a.bag` for `./a.bag`, and for its absolute path.
+fn plain(path: &Path) -> PathBuf {
+    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let here = std::env::current_dir().unwrap_or_default();
+    whole.strip_prefix(here).map(Path::to_owned).unwrap_or(whole)
 }
 
 /// Returns the requested streams, in the order of [`Stream`].
@@ -273,12 +289,12 @@ fn requested(options: &Options, live: bool) -> Result<Vec<StreamRequest>, Driver
         ),
     ] {
         if live && has_format && !has_stream {
-            return Err(DriverError::new(format!("`{key}` needs {streams}")));
+            return Err(DriverError::new(format!("`{key}` needs {streams}")).at(key));
         }
     }
     let motion = |key: &str, rate: Option<u32>| {
         let profile = rate.map(StreamProfile::of_motion).transpose();
-        profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")))
+        profile.map_err(|error| DriverError::new(format!("`{key}`: {error}")).at(key))
     };
     let color = options.color_format.unwrap_or(ImageFormat::Rgb8).format();
     let infrared = options.infrared_format.unwrap_or(ImageFormat::Y8).format();
@@ -296,14 +312,18 @@ fn requested(options: &Options, live: bool) -> Result<Vec<StreamRequest>, Driver
     };
     let mut requests: Vec<_> = usual.into_iter().filter_map(request).collect();
     for (name, choice) in options.streams.iter().flatten() {
-        let stream = Stream::new(name).map_err(|error| DriverError::new(format!("`streams`: {error}")))?;
+        let key = format!("streams.{name}");
+        let stream = Stream::new(name);
+        let stream = stream.map_err(|error| DriverError::new(format!("`streams`: {error}")).at(&*key))?;
         if is_motion(stream) {
-            return Err(DriverError::new(format!("`streams`: `{name}` is an option of its own: its rate")));
+            let error = format!("`streams`: `{name}` is an option of its own: its rate");
+            return Err(DriverError::new(error).at(key));
         }
         if requests.iter().any(|it| it.stream == stream) {
             return Err(DriverError::new(format!(
                 "stream `{name}` is requested twice: by its own option and in `streams`"
-            )));
+            ))
+            .at(key));
         }
         let format = choice.format.map(ImageFormat::format).or_else(|| live.then(|| usual_format(stream)));
         requests.push(StreamRequest { stream, profile: choice.profile, format });
@@ -542,5 +562,16 @@ mod tests {
         ] {
             assert_eq!(of(options, true), Err(message.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_file_is_claimed_however_it_is_written() {
+        let claim = |path: &str| {
+            let options = format!("any = true\ndepth = '640x480@30'\nrecord_to = '{path}'");
+            toml::from_str::<Options>(&options).unwrap().claims().remove(1)
+        };
+        assert_eq!((claim("a.bag"), claim("./a.bag")), ("file a.bag".into(), "file a.bag".into()));
+        assert_eq!(claim(&absolute("a.bag").unwrap().display().to_string()), "file a.bag");
+        assert_ne!(claim("a.bag"), claim("b/a.bag"));
     }
 }

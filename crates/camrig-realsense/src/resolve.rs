@@ -43,9 +43,10 @@ impl Settings {
         candidates: &[Candidate],
         chosen: &[Candidate],
     ) -> Result<Resolved, DriverError> {
-        let preset = self.preset.as_deref().map(read_preset).transpose()?;
+        let preset =
+            self.preset.as_deref().map(read_preset).transpose().map_err(|error| error.at("preset"))?;
         if preset.is_some() && !device.takes_presets() {
-            return Err(DriverError::new(format!("{camera} ({model}) takes no preset")));
+            return Err(DriverError::new(format!("{camera} ({model}) takes no preset")).at("preset"));
         }
         let of = |stream| candidates.iter().find(|it| it.stream == stream).map(|it| it.sensor);
         let (depth, color) = (of(Stream::DEPTH).unwrap_or(0), of(Stream::COLOR));
@@ -53,19 +54,22 @@ impl Settings {
         let mut assignments = Vec::new();
         for (name, setting) in &self.of_depth {
             let others = (0..sensors.len()).filter(|&sensor| sensor != depth);
-            assignments.push(resolver.assign(std::iter::once(depth).chain(others), name, setting)?);
+            let assignment = resolver.assign(std::iter::once(depth).chain(others), name, setting);
+            assignments.push(assignment.map_err(|error| error.at(format!("set.{name}")))?);
         }
         if let Some(sync) = self.sync {
             let mode = Setting::Number(match sync {
                 HardwareSync::Master => 1.0,
                 HardwareSync::Slave => 2.0,
             });
-            assignments.push(resolver.assign(std::iter::once(depth), SYNC_MODE, &mode)?);
+            let assignment = resolver.assign(std::iter::once(depth), SYNC_MODE, &mode);
+            assignments.push(assignment.map_err(|error| error.at("sync"))?);
         }
         for (name, setting) in &self.of_color {
             let color =
                 color.ok_or_else(|| DriverError::new(format!("{camera} ({model}) has no color stream")))?;
-            let assignment = resolver.assign(std::iter::once(color), name, setting)?;
+            let assignment = resolver.assign(std::iter::once(color), name, setting);
+            let assignment = assignment.map_err(|error| error.at(format!("set_color.{name}")))?;
             if assignments.iter().any(|it| (it.sensor, it.kind) == (color, assignment.kind)) {
                 return Err(DriverError::new(format!(
                     "option `{name}` is both in `set` and in `set_color`, and {camera} ({model}) has it once: its \

@@ -91,15 +91,19 @@ pub(crate) struct Settings {
 impl Settings {
     /// Checks the settings as far as possible without a device.
     pub(crate) fn check(&self) -> Result<(), DriverError> {
-        for name in self.of_depth.keys().chain(self.of_color.keys()) {
+        let of_depth = self.of_depth.keys().map(|name| ("set", name));
+        for (table, name) in of_depth.chain(self.of_color.keys().map(|name| ("set_color", name))) {
+            let key = format!("{table}.{name}");
             if !names::OPTIONS.contains(&name.as_str()) {
-                return Err(DriverError::new(format!("librealsense has no option `{name}`{}", near(name))));
+                let error = format!("librealsense has no option `{name}`{}", near(name));
+                return Err(DriverError::new(error).at(key));
             }
             if name == SYNC_MODE {
                 // A rig has one master, and the driver determines the order of starts.
                 return Err(DriverError::new(format!(
                     "`{SYNC_MODE}` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`"
-                )));
+                ))
+                .at(key));
             }
         }
         Ok(())

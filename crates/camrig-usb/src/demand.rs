@@ -11,6 +11,8 @@ pub struct UsbDemand {
     pub port: Option<String>,
     /// A word of the model's name, such as `D435`, if the options select the device by it.
     pub name: Option<String>,
+    /// Whether the driver refuses the device on USB 2 with these options.
+    pub refuses_usb2: bool,
     /// The streams that run.
     pub streams: Vec<DeviceProfile>,
     /// The profiles that each stream of the model has, if they are known without the device; or empty.

@@ -13,6 +13,7 @@ mod tree;
 
 pub use demand::UsbDemand;
 pub use plan::{
-    Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict, find, plan,
+    Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict, find,
+    meant, plan,
 };
 pub use tree::{USB_TREE, UsbDevice, UsbSettings, UsbTree};

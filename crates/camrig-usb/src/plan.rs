@@ -4,9 +4,10 @@
 //! predicted before the start. This module only adds up and evaluates: it reads no files (`tree` does), queries no
 //! drivers and prints nothing (the command line does).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use camrig_frame::{Device, DeviceProfile, StreamProfile};
+use camrig_frame::{Device, DeviceProfile, Stream, StreamProfile};
 use serde::Serialize;
 
 use crate::demand::UsbDemand;
@@ -15,6 +16,12 @@ use crate::tree::{UsbDevice, UsbSettings, UsbTree};
 /// Minimum data rate of a USB 3 link. Budgets are for such a link: a faster link does not help cameras that are no
 /// faster; a slower one has a proportional budget.
 const USB3_MEGABITS: u32 = 5000;
+
+/// Data rate of a USB 2 link.
+const USB2_MEGABITS: u32 = 480;
+
+/// The controller of a bus whose root hub is missing in the tree.
+const UNKNOWN: &str = "unknown";
 
 /// Hubs with a lower USB version are slow; the slow half of a USB 3 hub has 2.1.
 const USB3_HUB_SLOW_HALF_VERSION: f32 = 2.1;
@@ -78,29 +85,35 @@ pub enum Place {
 /// descriptor has different serial numbers.
 pub fn find<'t>(demand: &UsbDemand, tree: &'t UsbTree, attached: &[Device]) -> Vec<&'t UsbDevice> {
     let at_port = |port: &str| tree.at_port(port);
-    let seen = |is_meant: &dyn Fn(&Device) -> bool| -> Vec<_> {
-        attached
-            .iter()
-            .filter(|device| is_meant(device))
-            .filter_map(|device| at_port(&device.usb_port))
-            .collect()
+    let seen = || -> Vec<_> {
+        meant(demand, attached).into_iter().filter_map(|device| at_port(&device.usb_port)).collect()
     };
     let UsbDemand { serial, port, name, .. } = demand;
     if let Some(found) = port.as_deref().and_then(at_port) {
         return vec![found];
     }
     if let Some(serial) = serial {
-        return tree
-            .with_serial(serial)
-            .map_or_else(|| seen(&|device| device.serial == *serial), |it| vec![it]);
+        return tree.with_serial(serial).map_or_else(seen, |it| vec![it]);
     }
     let Some(name) = name else { return Vec::new() };
-    let found = seen(&|device| is_called(&device.model, name));
+    let found = seen();
     if found.is_empty() {
         tree.devices().filter(|device| is_called(&device.product, name)).collect()
     } else {
         found
     }
+}
+
+/// Returns the devices of `attached` that the demand selects: by port, by serial number or by name.
+pub fn meant<'d>(demand: &UsbDemand, attached: &'d [Device]) -> Vec<&'d Device> {
+    let UsbDemand { serial, port, name, .. } = demand;
+    let is_meant = |device: &&Device| match (port, serial, name) {
+        (Some(port), ..) if device.usb_port == *port => true,
+        (_, Some(serial), _) => device.serial == *serial,
+        (None, None, Some(name)) => is_called(&device.model, name),
+        _ => false,
+    };
+    attached.iter().filter(is_meant).collect()
 }
 
 /// Returns whether `name` is a word of a device's product name. USB descriptors omit the D of D435.
@@ -153,6 +166,27 @@ pub struct ControllerPlan {
     /// The largest profile that all streams of these cameras can have at the same time, within the cautious
     /// budget and no faster than requested.
     pub largest_profile: Option<StreamProfile>,
+    /// The same where cameras or rates differ, so that no profile is the same for all streams: the largest of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub largest_profiles: Vec<LargestProfile>,
+}
+
+/// The largest profile of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LargestProfile {
+    /// Name of the camera.
+    pub camera: String,
+    /// The stream.
+    pub stream: Stream,
+    /// Its profile.
+    pub profile: StreamProfile,
+}
+
+/// Formats as in a message: `` `left` depth 640x480@30 ``.
+impl fmt::Display for LargestProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {} {}", self.camera, self.stream, self.profile)
+    }
 }
 
 /// One camera, and what it needs.
@@ -234,12 +268,24 @@ impl Link {
                 let controller = format!("assumed {}", number + 1);
                 return Self { assumed: number + 1, controller, bus: String::new(), megabits: USB3_MEGABITS };
             }
-            Place::Port(port) => tree.at_port(port),
+            Place::Port(port) => tree.at_port(port).ok_or(port),
         };
-        let root = device.and_then(|device| tree.root_of(device));
-        let UsbDevice { port, serial, megabits, .. } = root.cloned().unwrap_or_default();
-        Self { assumed: 0, controller: serial, bus: port, megabits }
+        if let Some(root) = device.ok().and_then(|device| tree.root_of(device)) {
+            let UsbDevice { port, serial, megabits, .. } = root.clone();
+            return Self { assumed: 0, controller: serial, bus: port, megabits };
+        }
+        // The tree is incomplete. A bus has devices of one speed, or slower ones.
+        let (port, megabits) = match device {
+            Ok(device) => (&device.port, device.megabits.min(USB3_MEGABITS)),
+            Err(port) => (port, USB3_MEGABITS),
+        };
+        Self { assumed: 0, controller: UNKNOWN.to_owned(), bus: bus_of(port), megabits }
     }
+}
+
+/// Returns the name of the root hub that a port is below.
+fn bus_of(port: &str) -> String {
+    format!("usb{}", port.split('-').next().unwrap_or_default())
 }
 
 fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan {
@@ -248,6 +294,8 @@ fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan
     let cautious = budget_bits(budgets.cautious_megabits);
     let optimistic = budget_bits(budgets.optimistic_megabits).max(cautious);
     let need: u64 = cameras.iter().map(|camera| bits(&camera.demand.streams)).sum();
+    let largest = largest(cameras, cautious);
+    let same = the_same(&largest);
     ControllerPlan {
         controller: link.controller,
         bus: link.bus,
@@ -261,7 +309,8 @@ fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan
             _ if need <= optimistic => Verdict::Risky,
             _ => Verdict::TooMuch,
         },
-        largest_profile: largest(cameras, cautious),
+        largest_profile: same,
+        largest_profiles: if same.is_some() { Vec::new() } else { largest },
     }
 }
 
@@ -277,36 +326,111 @@ impl CameraPlan {
     }
 }
 
-/// Returns the largest profile that every stream of these cameras can have at the same time within the budget: by rate
-/// first, because the rate was chosen deliberately, then by size.
-fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Option<StreamProfile> {
-    let streams: Vec<(&UsbCamera, &DeviceProfile)> = cameras
-        .iter()
-        .flat_map(|camera| camera.demand.streams.iter().map(move |stream| (*camera, stream)))
-        .collect();
-    let fastest = streams.iter().map(|(_, stream)| stream.profile.frames_per_second()).max()?;
-    let choices = streams.iter().map(|(camera, stream)| choices(camera, stream));
-    let mut shared =
-        choices.reduce(|shared, own| shared.into_iter().filter(|it| own.contains(it)).collect())?;
-    shared.retain(|profile| profile.frames_per_second() <= fastest);
-    let fits = |profile: &StreamProfile| {
-        let changed = streams.iter().map(|(_, stream)| DeviceProfile { profile: *profile, ..**stream });
-        bits(&changed.collect::<Vec<_>>()) <= budget_bits
-    };
-    shared.into_iter().filter(fits).max_by_key(|it| (it.frames_per_second(), it.width() * it.height()))
+/// Returns the largest profiles that the streams of these cameras can have at the same time within the budget, each no
+/// faster than requested: by rate first, because the rate was chosen deliberately, then by size. Empty if even the
+/// smallest do not fit.
+fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Vec<LargestProfile> {
+    let streams: Vec<_> = cameras.iter().flat_map(|camera| Wanted::of(camera)).collect();
+    let mixed = largest_mixed(&streams, budget_bits);
+    let slowest = mixed.iter().map(|it| it.profile.frames_per_second()).min();
+    // One profile for all streams is simpler, if it costs no rate.
+    match largest_shared(&streams, budget_bits) {
+        Some(shared) if slowest.is_none_or(|slowest| shared.frames_per_second() >= slowest) => {
+            streams.iter().map(|stream| stream.at(shared)).collect()
+        }
+        _ => mixed,
+    }
 }
 
-/// Returns the alternative profiles of a camera's stream.
-fn choices(camera: &UsbCamera, stream: &DeviceProfile) -> Vec<StreamProfile> {
-    let known = camera.demand.profiles.iter().filter(|it| it.stream == stream.stream);
-    let known: Vec<_> = known.map(|it| it.profile).collect();
-    if !known.is_empty() {
-        return known;
+/// A stream with the profiles that it can have.
+struct Wanted<'c> {
+    camera: &'c UsbCamera,
+    stream: DeviceProfile,
+    choices: Vec<StreamProfile>,
+}
+
+impl<'c> Wanted<'c> {
+    fn of(camera: &'c UsbCamera) -> impl Iterator<Item = Self> {
+        let wanted =
+            move |stream: &DeviceProfile| Self { camera, stream: *stream, choices: choices(camera, stream) };
+        camera.demand.streams.iter().map(wanted)
     }
-    let profiles = COMMON_PROFILES.iter().flat_map(|&(width, height, rates)| {
-        rates.iter().filter_map(move |&rate| StreamProfile::new(width, height, rate).ok())
-    });
-    profiles.collect()
+
+    fn at(&self, profile: StreamProfile) -> LargestProfile {
+        LargestProfile { camera: self.camera.name.clone(), stream: self.stream.stream, profile }
+    }
+
+    fn bits_at(&self, profile: StreamProfile) -> u64 {
+        bits(&[DeviceProfile { profile, ..self.stream }])
+    }
+
+    /// Returns the largest profile within this rate and number of pixels: by rate first, then by size.
+    fn within(&self, (rate, size): (u32, u32)) -> Option<StreamProfile> {
+        let is_within =
+            |profile: &&StreamProfile| profile.frames_per_second() <= rate && pixels(profile) <= size;
+        self.choices.iter().filter(is_within).max_by_key(|it| rank(it)).copied()
+    }
+}
+
+/// Returns the largest profile that all streams have; `None` if their rates differ.
+fn largest_shared(streams: &[Wanted<'_>], budget_bits: u64) -> Option<StreamProfile> {
+    let rates: BTreeSet<_> = streams.iter().map(|it| it.stream.profile.frames_per_second()).collect();
+    if rates.len() != 1 {
+        return None;
+    }
+    let fits = |profile: &StreamProfile| {
+        streams.iter().all(|it| it.choices.contains(profile))
+            && streams.iter().map(|it| it.bits_at(*profile)).sum::<u64>() <= budget_bits
+    };
+    streams.first()?.choices.iter().copied().filter(fits).max_by_key(rank)
+}
+
+/// Returns the largest profile of each stream below one limit of rate and size; a camera that lacks it has the next
+/// smaller one.
+fn largest_mixed(streams: &[Wanted<'_>], budget_bits: u64) -> Vec<LargestProfile> {
+    let choices = || streams.iter().flat_map(|it| &it.choices);
+    let rates: BTreeSet<_> = choices().map(|it| it.frames_per_second()).collect();
+    let sizes: BTreeSet<_> = choices().map(pixels).collect();
+    let below = |limit: (u32, u32)| -> Option<Vec<LargestProfile>> {
+        let limited = |it: &Wanted<'_>| it.within(limit).map(|profile| (it.at(profile), it.bits_at(profile)));
+        let (profiles, bits): (Vec<_>, Vec<u64>) = streams.iter().map(limited).collect::<Option<_>>()?;
+        (bits.iter().sum::<u64>() <= budget_bits).then_some(profiles)
+    };
+    let mut limits = rates.iter().rev().flat_map(|&rate| sizes.iter().rev().map(move |&size| (rate, size)));
+    limits.find_map(below).unwrap_or_default()
+}
+
+/// Orders profiles by rate, then by size.
+fn rank(profile: &StreamProfile) -> (u32, u32) {
+    (profile.frames_per_second(), pixels(profile))
+}
+
+/// Returns the profile that all streams have.
+fn the_same(largest: &[LargestProfile]) -> Option<StreamProfile> {
+    let first = largest.first()?.profile;
+    largest.iter().all(|it| it.profile == first).then_some(first)
+}
+
+fn pixels(profile: &StreamProfile) -> u32 {
+    profile.width() * profile.height()
+}
+
+/// Returns the profiles that a camera's stream can have, no faster than the requested one, which is one of them.
+fn choices(camera: &UsbCamera, stream: &DeviceProfile) -> Vec<StreamProfile> {
+    let of_stream = |it: &&DeviceProfile| (it.stream, it.format) == (stream.stream, stream.format);
+    let known = camera.demand.profiles.iter().filter(of_stream);
+    let mut profiles: Vec<_> = known.map(|it| it.profile).collect();
+    if profiles.is_empty() {
+        profiles = COMMON_PROFILES
+            .iter()
+            .flat_map(|&(width, height, rates)| {
+                rates.iter().filter_map(move |&rate| StreamProfile::new(width, height, rate).ok())
+            })
+            .collect();
+        profiles.push(stream.profile);
+    }
+    profiles.retain(|profile| profile.frames_per_second() <= stream.profile.frames_per_second());
+    profiles
 }
 
 /// Returns the data rate on the wire in bits per second.
@@ -328,6 +452,7 @@ fn megabits(bits: u64) -> u64 {
 /// Returns messages about other limits of the rig.
 fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Vec<String> {
     let mut warnings: Vec<_> = cameras.iter().filter_map(ambiguous).collect();
+    warnings.extend(without_root(cameras, tree));
     warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
     let frames = cameras.iter().flat_map(|camera| &camera.demand.streams).map(frame_bytes);
     let wanted_mb = (frames.sum::<u64>() * FRAMES_UNDER_WAY).div_ceil(1 << 20);
@@ -362,6 +487,21 @@ fn ambiguous(camera: &UsbCamera) -> Option<String> {
     ))
 }
 
+/// Returns a message for each bus whose root hub is missing in the tree.
+fn without_root(cameras: &[UsbCamera], tree: &UsbTree) -> Vec<String> {
+    let mut buses: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for camera in cameras {
+        let Place::Port(port) = &camera.place else { continue };
+        if tree.at_port(&bus_of(port)).is_none() {
+            buses.entry(bus_of(port)).or_default().push(format!("`{}`", camera.name));
+        }
+    }
+    let message = |(bus, cameras): (String, Vec<String>)| {
+        format!("the USB tree has no root hub {bus}: the controller of {} is unknown", cameras.join(", "))
+    };
+    buses.into_iter().map(message).collect()
+}
+
 /// Returns a message if a camera's connection is slower than USB 3.
 fn slow_link(camera: &UsbCamera, tree: &UsbTree) -> Option<String> {
     let Place::Port(port) = &camera.place else { return None };
@@ -372,7 +512,12 @@ fn slow_link(camera: &UsbCamera, tree: &UsbTree) -> Option<String> {
         Some(hub) => format!("the hub at port {} is one of USB 2", hub.port),
         None => "its port, plug or cable is one of USB 2".to_owned(),
     };
-    Some(format!("camera `{}` at port {port} has {} Mb/s: {cause}", camera.name, device.megabits))
+    let refused = if camera.demand.refuses_usb2 && device.megabits <= USB2_MEGABITS {
+        "; it is refused unless its options have `allow_usb2 = true`"
+    } else {
+        ""
+    };
+    Some(format!("camera `{}` at port {port} has {} Mb/s: {cause}{refused}", camera.name, device.megabits))
 }
 
 #[cfg(test)]

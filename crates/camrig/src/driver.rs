@@ -59,13 +59,14 @@ pub trait Driver: Sized + 'static {
         Vec::new()
     }
 
-    /// Checks that the device or file exists and fits the options, without starting it.
+    /// Checks that the device or file exists and fits the options, without starting it. Returns the device that the
+    /// options select, by which two cameras with the same device are detected; `None` for a file.
     ///
     /// # Errors
     /// A message with the fact and the choices.
-    fn probe(options: &Self::Options) -> Result<(), DriverError> {
+    fn probe(options: &Self::Options) -> Result<Option<Device>, DriverError> {
         let _ = options;
-        Ok(())
+        Ok(None)
     }
 
     /// Returns the begin and the end of the recording that a camera with these options plays at its own pace, in

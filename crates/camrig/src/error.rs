@@ -29,6 +29,20 @@ impl DriverError {
         Self { unavailable: true, ..Self::new(message) }
     }
 
+    /// Names the option that is at fault, such as `serial`, or `filters.spatial` for one in a table. Where options are
+    /// named already, they stay.
+    #[must_use]
+    pub fn at(mut self, option: impl Into<String>) -> Self {
+        let option = option.into();
+        // A table around it, if it is not in the topology itself.
+        let names = std::iter::successors(Some(option.as_str()), |name| Some(name.rsplit_once('.')?.0));
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        for wrong in self.wrong.list.iter_mut().filter(|wrong| wrong.options.is_empty()) {
+            wrong.options.clone_from(&names);
+        }
+        self
+    }
+
     /// Returns whether the device is missing or in use by another program.
     pub fn is_unavailable(&self) -> bool {
         self.unavailable

@@ -159,7 +159,7 @@ pub(crate) trait CameraOptions: Send + Sync {
     /// Returns everything that only this camera can claim.
     fn claims(&self) -> Vec<String>;
     /// Checks that the device is connected.
-    fn probe(&self) -> Result<(), DriverError>;
+    fn probe(&self) -> Result<Option<Device>, DriverError>;
     /// Returns the streams that are known without the device.
     fn streams(&self) -> Vec<DeviceProfile>;
     /// Returns the times of the recording that it plays.
@@ -237,7 +237,7 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::claims(&self.0)
     }
 
-    fn probe(&self) -> Result<(), DriverError> {
+    fn probe(&self) -> Result<Option<Device>, DriverError> {
         D::probe(&self.0)
     }
 

@@ -1,7 +1,6 @@
 //! Tests of well-formed but invalid values: out of range, used twice, cyclic, or missing in this build.
 
 use crate::bad_input::refused;
-#[cfg(not(feature = "realsense"))]
 use crate::program::Test;
 
 #[test]
@@ -285,16 +284,61 @@ options = { any = true, depth = "640x480@30", filters = { decimation = { filter_
 "#,
         r#"
 error: camera `a`: librealsense has no option `exposur`; did you mean `exposure`?
- --> t.toml:3:1
+ --> t.toml:3:57
   |
 3 | options = { serial = "1", depth = "640x480@30", set = { exposur = 1 } }
-  | ^^^^^^^
+  |                                                         ^^^^^^^
 
 error: camera `b`: option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1
- --> t.toml:6:1
+ --> t.toml:6:74
   |
 6 | options = { any = true, depth = "640x480@30", filters = { decimation = { filter_magnitude = 9 } } }
-  | ^^^^^^^
+  |                                                                          ^^^^^^^^^^^^^^^^
 "#,
     );
+}
+
+/// In every build, with librealsense or without.
+#[test]
+fn problems_of_a_realsense_camera_point_at_their_option() {
+    for (options, at, message) in [
+        (
+            "any = true, depth = \"640x480@30\", set = { exposur = 1 }",
+            "exposur",
+            "librealsense has no option `exposur`; did you mean `exposure`?",
+        ),
+        (
+            "file = \"a.bag\", preset = \"p.json\"",
+            "preset",
+            "`preset` is for a live camera, not for a `file`",
+        ),
+        (
+            "serial = \"1\", port = \"2-1\"",
+            "port",
+            "`serial` and `port` exclude each other: one of them says which camera is meant",
+        ),
+        (
+            "file = \"a.bag\", filters = { spatial = { smooth = 1 } }",
+            "smooth",
+            "filter `spatial` has no option `smooth`; it has: `filter_magnitude`, `filter_smooth_alpha`, \
+             `filter_smooth_delta`, `holes_fill`",
+        ),
+        (
+            "any = true, depth = \"640x480@30\", align = \"depth-to-color\"",
+            "align",
+            "`align` needs both a `depth` and a `color` stream",
+        ),
+    ] {
+        let line = format!("options = {{ {options} }}");
+        let column = line.find(&format!("{at} =")).unwrap();
+        let (space, caret) = (" ".repeat(column), "^".repeat(at.len()));
+        let stderr = format!(
+            "error: camera `c`: {message}\n --> t.toml:3:{}\n  |\n3 | {line}\n  | {space}{caret}\n",
+            column + 1
+        );
+        let topology = format!("[camera.c]\ndriver = \"realsense\"\n{line}\n");
+        for args in [&["plan", "t.toml", "--controllers", "1"][..], &["check", "--no-devices", "t.toml"]] {
+            Test::new().topology(&topology).args(args.iter().copied()).stderr(&stderr).status(78).run();
+        }
+    }
 }

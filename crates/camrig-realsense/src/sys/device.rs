@@ -1,5 +1,6 @@
 //! Devices: cameras, and players of files.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_int};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -7,6 +8,7 @@ use std::ptr::NonNull;
 use realsense_rust::device::Device;
 use realsense_sys as rs2;
 
+use super::messages::Messages;
 use super::sensor::OpenSensor;
 use super::watch::Watch;
 use super::{Context, Fault, call, create};
@@ -15,6 +17,8 @@ use super::{Context, Fault, call, create};
 pub(crate) struct OpenDevice {
     /// Dropped before the device.
     watch: Option<Watch>,
+    /// Its place among the devices that librealsense's messages are about.
+    messages: Option<Messages>,
     /// The pointer that `device` owns.
     pointer: NonNull<rs2::rs2_device>,
     device: Device,
@@ -22,7 +26,28 @@ pub(crate) struct OpenDevice {
 
 impl OpenDevice {
     pub(super) fn new(pointer: NonNull<rs2::rs2_device>) -> Self {
-        Self { watch: None, pointer, device: Device::from(pointer) }
+        Self { watch: None, messages: None, pointer, device: Device::from(pointer) }
+    }
+
+    /// Returns a player.
+    pub(super) fn player(pointer: NonNull<rs2::rs2_device>, messages: Messages) -> Self {
+        Self { messages: Some(messages), ..Self::new(pointer) }
+    }
+
+    /// Logs the notifications of `sensors`, which are this device's, as those of `subject`.
+    pub(crate) fn log_notifications(&mut self, subject: &str, sensors: &[OpenSensor]) {
+        let messages = self.messages.get_or_insert_with(|| Messages::of(subject, BTreeSet::new()));
+        for sensor in sensors {
+            // SAFETY: the sensor is alive.
+            if let Err(fault) = unsafe { messages.notify(sensor.pointer()) } {
+                log::debug!("{subject}: a sensor has no notifications: {fault}");
+            }
+        }
+    }
+
+    /// Returns the reason why a player stopped before the end of its file, if it did.
+    pub(crate) fn play_error(&self) -> Option<String> {
+        self.messages.as_ref().and_then(Messages::error)
     }
 
     pub(super) fn pointer(&self) -> NonNull<rs2::rs2_device> {
@@ -69,7 +94,16 @@ impl OpenDevice {
 
     /// Returns whether the camera accepts presets: every D400 does.
     pub(crate) fn takes_presets(&self) -> bool {
-        let (device, extension) = (self.pointer.as_ptr(), rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE);
+        self.is_extendable_to(rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE)
+    }
+
+    /// Returns whether all that the camera accepts is new firmware, since it has none that works.
+    pub(crate) fn is_in_recovery(&self) -> bool {
+        self.is_extendable_to(rs2::rs2_extension_RS2_EXTENSION_UPDATE_DEVICE)
+    }
+
+    fn is_extendable_to(&self, extension: rs2::rs2_extension) -> bool {
+        let device = self.pointer.as_ptr();
         // SAFETY: `device` keeps the device alive.
         call(|error| unsafe { rs2::rs2_is_device_extendable_to(device, extension, error) })
             .is_ok_and(|is| is != 0)

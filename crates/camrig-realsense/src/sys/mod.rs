@@ -9,6 +9,7 @@
 mod block;
 mod device;
 mod frame;
+mod messages;
 mod option;
 mod profile;
 mod sensor;
@@ -17,9 +18,11 @@ mod watch;
 use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
 
 use realsense_sys as rs2;
 
+use self::messages::{Logged, Messages};
 #[cfg(test)]
 use crate::tests::software::Plugged;
 pub(crate) use block::{Block, BlockKind, FrameSetBlock};
@@ -44,8 +47,10 @@ impl Fault {
 /// Makes one call that reports errors through librealsense's error pointer.
 fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault> {
     let mut error = ptr::null_mut();
+    let logged = Logged::begin();
     let value = call(&raw mut error);
     if error.is_null() {
+        logged.say();
         return Ok(value);
     }
     // SAFETY: librealsense set the pointer, so it owns an error whose message lives until it is freed, which
@@ -69,39 +74,34 @@ pub(crate) struct Context(NonNull<rs2::rs2_context>);
 
 impl Context {
     pub(crate) fn new() -> Result<Self, Fault> {
+        messages::listen();
         // SAFETY: no precondition but the version that the bindings were made for.
         create(|error| unsafe { rs2::rs2_create_context(rs2::RS2_API_VERSION as c_int, error) }).map(Self)
     }
 
-    /// Returns a device that plays a file. Fails at once if the file is not a complete recording.
-    pub(crate) fn open_file(&self, path: &Path) -> Result<OpenDevice, Fault> {
+    /// Returns a device that plays a file, which is called `subject` in messages. Fails at once if the file is not a complete recording.
+    pub(crate) fn open_file(&self, path: &Path, subject: &str) -> Result<OpenDevice, Fault> {
+        /// One file is opened at a time, so that the threads of two players are told apart.
+        static OPENING: Mutex<()> = Mutex::new(());
         let path = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = messages::threads();
         // SAFETY: the context is alive; librealsense copies the path, which ends with a zero.
-        create(|error| unsafe { rs2::rs2_context_add_device(self.0.as_ptr(), path.as_ptr(), error) })
-            .map(OpenDevice::new)
+        let player =
+            create(|error| unsafe { rs2::rs2_context_add_device(self.0.as_ptr(), path.as_ptr(), error) })?;
+        let started = messages::threads().difference(&before).copied().collect();
+        Ok(OpenDevice::player(player, Messages::of(subject, started)))
     }
 
-    /// Returns the attached cameras, or the errors of those that cannot be opened, in librealsense's order.
-    pub(crate) fn devices(&self) -> Result<Vec<Result<OpenDevice, Fault>>, Fault> {
-        struct List(NonNull<rs2::rs2_device_list>);
-        impl Drop for List {
-            fn drop(&mut self) {
-                // SAFETY: the list is this guard's own, and deleted once. Devices own themselves.
-                unsafe { rs2::rs2_delete_device_list(self.0.as_ptr()) }
-            }
-        }
-
+    /// Returns the attached cameras, in librealsense's order, without opening one.
+    pub(crate) fn devices(&self) -> Result<DeviceList, Fault> {
         // SAFETY: the context is alive.
-        let list = List(create(|error| unsafe { rs2::rs2_query_devices(self.0.as_ptr(), error) })?);
+        let list = create(|error| unsafe { rs2::rs2_query_devices(self.0.as_ptr(), error) })?;
+        let mut devices = DeviceList { list, count: 0 };
         // SAFETY: the list is alive.
-        let count = call(|error| unsafe { rs2::rs2_get_device_count(list.0.as_ptr(), error) })?;
-        let device = |index| {
-            // SAFETY: the list is alive and has `count` entries.
-            create(|error| unsafe { rs2::rs2_create_device(list.0.as_ptr(), index, error) })
-                .map(OpenDevice::new)
-        };
-        Ok((0..count).map(device).collect())
+        devices.count = call(|error| unsafe { rs2::rs2_get_device_count(list.as_ptr(), error) })?;
+        Ok(devices)
     }
 
     /// Adds a software camera to the context until the returned guard is dropped.
@@ -118,6 +118,41 @@ impl Context {
             CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Fault::new("a zero byte"))?;
         // SAFETY: the context is alive; librealsense copies the path.
         call(|error| unsafe { rs2::rs2_context_remove_device(self.0.as_ptr(), path.as_ptr(), error) })
+    }
+}
+
+/// The attached cameras.
+pub(crate) struct DeviceList {
+    list: NonNull<rs2::rs2_device_list>,
+    count: c_int,
+}
+
+impl DeviceList {
+    /// Returns their number.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(0)
+    }
+
+    /// Opens the camera at `index`, which has to be less than the number.
+    pub(crate) fn open(&self, index: usize) -> Result<OpenDevice, Fault> {
+        #[cfg(test)]
+        OPENED.set(OPENED.get() + 1);
+        // SAFETY: the list is alive; librealsense checks the index.
+        create(|error| unsafe { rs2::rs2_create_device(self.list.as_ptr(), index as c_int, error) })
+            .map(OpenDevice::new)
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Number of cameras that this thread has opened.
+    pub(crate) static OPENED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+impl Drop for DeviceList {
+    fn drop(&mut self) {
+        // SAFETY: the list is this guard's own, and deleted once. Devices own themselves.
+        unsafe { rs2::rs2_delete_device_list(self.list.as_ptr()) }
     }
 }
 

@@ -48,6 +48,10 @@ impl OpenSensor {
         Ok(sensor)
     }
 
+    pub(super) fn pointer(&self) -> NonNull<rs2::rs2_sensor> {
+        self.pointer
+    }
+
     /// Returns its options.
     pub(crate) fn options(&self) -> OptionsView<'_> {
         // SAFETY: every sensor of librealsense begins with its options, and this one is alive while borrowed.

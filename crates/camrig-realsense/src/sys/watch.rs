@@ -95,8 +95,8 @@ mod tests {
     fn only_the_removed_device_is_gone() {
         let context = Context::new().unwrap();
         let (ours, other) = (record("ours.bag", 1), record("other.bag", 1));
-        let mut device = context.open_file(&ours.0).unwrap();
-        let _other = context.open_file(&other.0).unwrap();
+        let mut device = context.open_file(&ours.0, "ours").unwrap();
+        let _other = context.open_file(&other.0, "other").unwrap();
         device.watch(&context).unwrap();
         context.remove_file(&other.0).unwrap();
         assert!(!device.is_gone());

@@ -218,6 +218,7 @@ fn the_list_of_devices_has_ports_and_profiles() {
                 profile(Stream::COLOR, PixelFormat::Rgb8.into(), "64x48@60"),
                 profile(Stream::COLOR, PixelFormat::Rgb8.into(), "848x480@30"),
             ],
+            ..Device::default()
         }],
     );
 }

@@ -323,6 +323,45 @@ fn a_file_that_cannot_be_played_says_why() {
     assert_eq!(message, format!("file `{}` holds no frames of color", silent.0.display()));
 }
 
+/// Records as many frames as fill several chunks, and damages one of them in the middle of the file.
+fn damaged(name: &str) -> Scratch {
+    let scene = Scene { width: 320, height: 240, ..SCENE };
+    let bag = record_scene(scene, name, 20);
+    let mut bytes = std::fs::read(&bag.0).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&bag.0, bytes).unwrap();
+    bag
+}
+
+#[test]
+fn a_player_that_stops_early_fails_once_and_is_not_started_again() {
+    for real_time in [false, true] {
+        let bag = damaged(&format!("damaged-{real_time}.bag"));
+        let options = Options { real_time: Some(real_time), repeat: Some(true), ..file(&bag.0) };
+        let mut grabber = start(&options);
+        let mut framesets = 0;
+        let error = loop {
+            match wait(&mut grabber) {
+                Ok(Grabbed::FrameSet { .. }) => framesets += 1,
+                Ok(_) => panic!("the end after {framesets} framesets"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!((1..20).contains(&framesets), "{framesets}");
+        let expected = format!(
+            "file `{}` stopped before its end: Failed to read next frame from file: ",
+            bag.0.display()
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        // A restarted camera.
+        assert_eq!(RealSense::open("a", options).err().unwrap().to_string(), error);
+        let whole = record("undamaged.bag", 2);
+        std::fs::copy(&whole.0, &bag.0).unwrap();
+        assert!(RealSense::probe(&file(&bag.0)).is_ok());
+    }
+}
+
 /// The real recordings, if they are here: beside the repository, or where `CAMRIG_RECORDINGS` says.
 fn recording(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use camrig::frame::{CameraInfo, Origins};
 use camrig::{
-    CameraOutput, Captured, Driver, DriverError, FrameHeaders, LostReason, OutputError, monotonic_nanos,
+    CameraOutput, Captured, Device, Driver, DriverError, FrameHeaders, LostReason, OutputError,
+    monotonic_nanos,
 };
 
 pub use self::options::ReplayOptions;
@@ -53,12 +54,13 @@ impl Driver for Replay {
         Ok(options.check()?)
     }
 
-    fn probe(options: &ReplayOptions) -> Result<(), DriverError> {
+    fn probe(options: &ReplayOptions) -> Result<Option<Device>, DriverError> {
         let recording = Parts::open(&options.file, &|_| {})?;
         if let Some(camera) = &options.camera {
             recording.camera(camera)?;
         }
-        options.check_begin(&recording.range())
+        options.check_begin(&recording.range())?;
+        Ok(None)
     }
 
     fn recorded(options: &ReplayOptions) -> Result<Option<Range<u64>>, DriverError> {

@@ -93,7 +93,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
     let largest = |demands: &[&UsbDemand], megabits: u64| {
         let cameras: Vec<_> = demands.iter().map(|&demand| camera(demand)).collect();
         let largest = largest(&cameras.iter().collect::<Vec<_>>(), megabits * 1_000_000);
-        largest.map(|profile| profile.to_string())
+        the_same(&largest).map(|profile| profile.to_string())
     };
     assert_eq!(largest(&[&known], 1200).as_deref(), Some("1280x720@30"));
     assert_eq!(largest(&[&known, &known], 1200).as_deref(), Some("480x270@30"));
@@ -154,4 +154,90 @@ fn a_camera_is_found_by_its_name() {
     let seen = [device("Intel RealSense D435I", "2-3"), device("Intel RealSense D405", "2-1")];
     assert_eq!(found("D435i", &seen), ["2-3"]);
     assert_eq!(found("RealSense", &seen), ["2-3", "2-1"]);
+}
+
+/// Returns the largest profiles of cameras, each with its streams, within this data rate.
+fn largest_of(cameras: &[(&str, &[DeviceProfile], &[DeviceProfile])], megabits: u64) -> Vec<String> {
+    let camera = |(name, streams, profiles): &(&str, &[DeviceProfile], &[DeviceProfile])| UsbCamera {
+        name: (*name).to_owned(),
+        demand: UsbDemand { streams: streams.to_vec(), profiles: profiles.to_vec(), ..UsbDemand::default() },
+        place: Place::Assumed(0),
+        rivals: Vec::new(),
+    };
+    let cameras: Vec<_> = cameras.iter().map(camera).collect();
+    let largest = largest(&cameras.iter().collect::<Vec<_>>(), megabits * 1_000_000);
+    largest.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn mixed_rates_stay_mixed() {
+    let depth = stream(Stream::DEPTH, PixelFormat::Z16, "848x480@60");
+    let color = stream(Stream::COLOR, PixelFormat::Rgb8, "1280x720@15");
+    let camera: (&str, &[DeviceProfile], &[DeviceProfile]) = ("c", &[depth, color], &[]);
+    // 391 and 221 Mb/s: nothing is faster than requested.
+    assert_eq!(largest_of(&[camera], 700), ["`c` depth 848x480@60", "`c` color 1280x720@15"]);
+    assert_eq!(largest_of(&[camera], 400), ["`c` depth 640x480@60", "`c` color 640x480@15"]);
+}
+
+#[test]
+fn a_profile_that_only_its_camera_has_is_kept() {
+    let only = stream(Stream::COLOR, PixelFormat::Rgb8, "1920x1080@30");
+    assert_eq!(largest_of(&[("c", &[only], &[])], 1000), ["`c` color 1920x1080@30"]);
+    assert_eq!(largest_of(&[("c", &[only], &[])], 900), ["`c` color 1280x720@30"]);
+}
+
+#[test]
+fn unequal_cameras_get_profiles_that_they_have() {
+    let near = ["1280x720@30", "480x270@30"].map(|profile| stream(Stream::DEPTH, PixelFormat::Z16, profile));
+    let far = ["1280x800@30", "640x400@30"].map(|profile| stream(Stream::DEPTH, PixelFormat::Z16, profile));
+    let cameras: [(&str, &[DeviceProfile], &[DeviceProfile]); 2] =
+        [("near", &near[..1], &near), ("far", &far[..1], &far)];
+    // 442 and 123 Mb/s, or 62 and 123 Mb/s.
+    assert_eq!(largest_of(&cameras, 600), ["`near` depth 1280x720@30", "`far` depth 640x400@30"]);
+    assert_eq!(largest_of(&cameras, 300), ["`near` depth 480x270@30", "`far` depth 640x400@30"]);
+    let plan = |budget| {
+        let camera = |&(name, streams, profiles): &(&str, &[DeviceProfile], &[DeviceProfile])| UsbCamera {
+            name: name.to_owned(),
+            demand: UsbDemand {
+                streams: streams.to_vec(),
+                profiles: profiles.to_vec(),
+                ..UsbDemand::default()
+            },
+            place: Place::Assumed(0),
+            rivals: Vec::new(),
+        };
+        let cameras: Vec<_> = cameras.iter().map(camera).collect();
+        let budgets = Budgets { cautious_megabits: budget, ..Budgets::default() };
+        plan("t.toml", &cameras, &UsbTree::default(), &UsbSettings::default(), budgets)
+    };
+    let controller = &plan(1000).controllers[0];
+    assert_eq!((controller.largest_profile, controller.largest_profiles.len()), (None, 2));
+    let controller = &plan(10).controllers[0];
+    assert_eq!((controller.largest_profile, controller.largest_profiles.len()), (None, 0));
+}
+
+#[test]
+fn a_tree_without_its_root_hub_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = usb_tree(&folder, &[("2-1", "10000", "3.20", "a"), ("1-1", "480", "2.10", "b")]);
+    let camera = |name: &str, port: &str| UsbCamera {
+        name: name.to_owned(),
+        demand: UsbDemand { refuses_usb2: true, ..demand("424x240@15") },
+        place: Place::Port(port.to_owned()),
+        rivals: Vec::new(),
+    };
+    let cameras = [camera("fast", "2-1"), camera("absent", "2-2"), camera("slow", "1-1")];
+    let plan = plan("t.toml", &cameras, &tree, &UsbSettings::default(), Budgets::default());
+    let links: Vec<_> =
+        plan.controllers.iter().map(|it| (&*it.controller, &*it.bus, it.link_megabits)).collect();
+    assert_eq!(links, [("unknown", "usb1", 480), ("unknown", "usb2", 5000)]);
+    assert_eq!(
+        plan.warnings,
+        [
+            "the USB tree has no root hub usb1: the controller of `slow` is unknown",
+            "the USB tree has no root hub usb2: the controller of `fast`, `absent` is unknown",
+            "camera `slow` at port 1-1 has 480 Mb/s: its port, plug or cable is one of USB 2; it is refused unless its \
+             options have `allow_usb2 = true`",
+        ],
+    );
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{code, code_of, counted, print_json, table};
-use crate::console::{print, print_error};
+use crate::console::{print, print_error, print_warning};
 use crate::driver::Device;
 use crate::files::NewFile;
 use crate::registry::Registry;
@@ -22,6 +22,9 @@ use crate::schema::OptionsSchema;
 
 /// The preferred profile: the native resolution of D400 cameras.
 const PREFERRED: (u32, u32, u32) = (848, 480, 30);
+
+/// The option with which a driver accepts a camera on USB 2.
+const ALLOW_USB2: &str = "allow_usb2";
 
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
@@ -98,6 +101,14 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
         print_error(format_args!("no camera is attached: {reason}"));
         return ExitCode::from(code::UNAVAILABLE);
     }
+    let (devices, unusable): (Vec<_>, Vec<_>) = devices.into_iter().partition(Attached::is_usable);
+    for Attached { driver, device, .. } in &unusable {
+        print_warning(format_args!("left out: {driver}: {} {}", named(device), device.problem));
+    }
+    if devices.is_empty() {
+        print_error("no attached camera can be used");
+        return ExitCode::from(code::UNAVAILABLE);
+    }
     let name = args.file.display();
     let text = topology(&devices);
     let written = NewFile::creating(&args.file).and_then(|mut new| {
@@ -161,15 +172,29 @@ impl Found {
 /// Formats the devices: each with its profiles, then their tables for a topology.
 fn describe(devices: &[Attached], remarks: Vec<String>) -> String {
     let parts = devices.iter().map(Attached::describe);
-    let topologies = devices.iter().map(|device| device.topology.clone());
-    let for_a_topology = (!devices.is_empty()).then(|| "For a topology:\n".to_owned());
+    let topologies = devices.iter().filter(|device| device.is_usable()).map(|device| device.topology.clone());
+    let for_a_topology = devices.iter().any(Attached::is_usable).then(|| "For a topology:\n".to_owned());
     let remarks = remarks.into_iter().map(|remark| format!("{remark}\n"));
     parts.chain(for_a_topology).chain(topologies).chain(remarks).collect::<Vec<_>>().join("\n")
 }
 
+/// Returns the model of a device, with its serial number or port.
+fn named(device: &Device) -> String {
+    let Device { model, serial, usb_port, .. } = device;
+    match (serial.as_str(), usb_port.as_str()) {
+        ("", "") => model.clone(),
+        ("", port) => format!("{model} at port {port}"),
+        (serial, _) => format!("{model} {serial}"),
+    }
+}
+
 impl Attached {
+    fn is_usable(&self) -> bool {
+        self.device.problem.is_empty()
+    }
+
     fn describe(&self) -> String {
-        let Device { model, serial, firmware, usb_type, usb_port, profiles } = &self.device;
+        let Device { model, serial, firmware, usb_type, usb_port, profiles, problem } = &self.device;
         let facts = [
             ("serial", serial),
             ("firmware", firmware),
@@ -188,7 +213,12 @@ impl Attached {
             let profiles = if format == Format::Motion { by_rate(&own) } else { by_size(own) };
             [format!("  {stream}"), format.to_string(), profiles]
         });
-        format!("{}: {model}{}\n{}", self.driver, facts.concat(), table(rows))
+        let remark = match problem.as_str() {
+            "" if self.device.is_on_usb2() => "  on USB 2: profiles are fewer and slower\n".to_owned(),
+            "" => String::new(),
+            problem => format!("  {problem}\n"),
+        };
+        format!("{}: {model}{}\n{remark}{}", self.driver, facts.concat(), table(rows))
     }
 }
 
@@ -219,22 +249,34 @@ fn base_name(model: &str) -> String {
     if name.is_empty() { "camera".to_owned() } else { name.to_ascii_lowercase() }
 }
 
-/// Returns the camera's table in a topology, with the options that its driver has.
+/// Returns the camera's table in a topology, with the options that its driver has: those with which `check` accepts it.
 fn camera_table(name: &str, driver: &str, device: &Device, schema: &OptionsSchema) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
+    if !device.problem.is_empty() {
+        return String::new();
+    }
     let streams = [("depth", Stream::DEPTH), ("color", Stream::COLOR)];
     let preferred = |(name, stream)| Some((name, preferred(device, stream)?.to_string()));
     let streams = streams.into_iter().filter_map(preferred);
-    let options: Vec<_> = std::iter::once(("serial", device.serial.clone()))
+    // A serial number is better than a port, which changes when the camera is plugged in elsewhere.
+    let selection = match device.serial.as_str() {
+        "" => ("port", device.usb_port.clone()),
+        serial => ("serial", serial.to_owned()),
+    };
+    let usb2 = device.is_on_usb2().then(|| (ALLOW_USB2, "true".to_owned()));
+    let options: Vec<_> = std::iter::once(selection)
         .chain(streams)
+        .map(|(name, value)| (name, text(&value)))
+        .chain(usb2)
         .filter(|(name, _)| schema.has(name))
-        .map(|(name, value)| format!("{name} = {}", text(&value)))
+        .map(|(name, value)| format!("{name} = {value}"))
         .collect();
     let options = options.join(", ");
     format!("[camera.{name}]\ndriver  = {}\noptions = {{ {options} }}\n", text(driver))
 }
 
-/// Returns the profile of a stream that is nearest to the preferred one; `None` if the device has no such stream.
+/// Returns the profile of a stream that is nearest to the preferred one, which is that of a device that does not say what
+/// it has; `None` if the device has no such stream.
 fn preferred(device: &Device, stream: Stream) -> Option<StreamProfile> {
     let (width, height, rate) = PREFERRED;
     if device.profiles.is_empty() {
@@ -302,5 +344,64 @@ mod tests {
         assert_eq!(preferred(&["1280x720@6", "640x480@15", "480x270@15"]).as_deref(), Some("640x480@15"));
         let color = Device { profiles: vec![profile(Stream::COLOR, "640x480@30")], ..Device::default() };
         assert_eq!(super::preferred(&color, Stream::DEPTH), None);
+    }
+
+    /// The options of a driver such as `realsense`.
+    #[derive(schemars::JsonSchema)]
+    #[allow(dead_code)]
+    struct CameraOptions {
+        serial: Option<String>,
+        port: Option<String>,
+        depth: Option<String>,
+        allow_usb2: Option<bool>,
+    }
+
+    #[test]
+    fn a_table_has_what_the_check_demands() {
+        let profiles = vec![crate::driver::DeviceProfile {
+            stream: Stream::DEPTH,
+            format: camrig_frame::PixelFormat::Z16.into(),
+            profile: "640x480@15".parse().unwrap(),
+        }];
+        let device = Device {
+            model: "Intel RealSense D435".into(),
+            serial: "1".into(),
+            usb_type: "2.1".into(),
+            usb_port: "1-2".into(),
+            profiles,
+            ..Device::default()
+        };
+        let schema = OptionsSchema::of::<CameraOptions>();
+        let options =
+            |device: &Device| camera_table("c", "d", device, &schema).lines().nth(2).map(str::to_owned);
+        let options = |device: &Device| options(device).unwrap_or_default();
+        assert_eq!(
+            options(&device),
+            "options = { serial = \"1\", depth = \"640x480@15\", allow_usb2 = true }"
+        );
+        // A camera on GMSL, without USB, and one that does not tell its serial number.
+        let off_usb = Device { usb_type: String::new(), usb_port: String::new(), ..device.clone() };
+        assert_eq!(options(&off_usb), "options = { serial = \"1\", depth = \"640x480@15\" }");
+        let nameless = Device { serial: String::new(), usb_type: "3.2".into(), ..device.clone() };
+        assert_eq!(options(&nameless), "options = { port = \"1-2\", depth = \"640x480@15\" }");
+        let broken = Device { problem: "is in recovery mode".into(), ..device };
+        assert_eq!(options(&broken), "");
+    }
+
+    #[test]
+    fn a_camera_that_cannot_be_used_says_why() {
+        let mut found = Found::default();
+        let device = Device {
+            model: "Intel RealSense D4XX Recovery".into(),
+            usb_port: "2-1".into(),
+            problem: "is in recovery mode".into(),
+            ..Device::default()
+        };
+        found.add("realsense", device.clone(), &OptionsSchema::of::<CameraOptions>(), &UsbTree::default());
+        assert_eq!(
+            describe(&found.devices, Vec::new()),
+            "realsense: Intel RealSense D4XX Recovery, port 2-1\n  is in recovery mode\n"
+        );
+        assert_eq!(named(&device), "Intel RealSense D4XX Recovery at port 2-1");
     }
 }

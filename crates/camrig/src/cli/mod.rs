@@ -288,7 +288,7 @@ fn run_topology(
     {
         return refuse_report(path, &error);
     }
-    plan::warn(&topology, registry, usb);
+    plan::warn(&topology, usb);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
     let run = match drive::drive(&Rig::new(topology, registry, limits)) {
         Ok(report) => report,

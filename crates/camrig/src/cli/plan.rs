@@ -15,7 +15,7 @@ use super::{TopologyArgs, code, counted, print_json, refuse, table};
 use crate::console::{print, print_error, print_warning};
 use crate::driver::{Device, Driver};
 use crate::registry::Registry;
-use crate::topology::{Role, Topology};
+use crate::topology::{Probed, Role, Topology};
 
 /// Maximum number of assumed controllers.
 const CONTROLLERS_MAX: i64 = 64;
@@ -98,16 +98,16 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry, usb: &UsbDemands) -> Exi
 }
 
 /// Prints warnings about the USB bandwidth of the attached cameras before a run.
-pub(super) fn warn(topology: &Topology, registry: &Registry, usb: &UsbDemands) {
-    for warning in warnings(topology, registry, usb, Path::new(USB_TREE)) {
+pub(super) fn warn(topology: &Topology, usb: &UsbDemands) {
+    for warning in warnings(topology, usb, Path::new(USB_TREE)) {
         print_warning(warning);
     }
 }
 
-fn warnings(topology: &Topology, registry: &Registry, usb: &UsbDemands, folder: &Path) -> Vec<String> {
+fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> Vec<String> {
     // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
-    let mut cameras = find(topology, registry, usb, &tree, true);
+    let mut cameras = find(topology, usb, &tree, &Attached::Probed(topology.probed())).cameras;
     // Cameras that are not attached, such as synthetic ones, need no bandwidth.
     cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
     let settings = UsbSettings::read(folder);
@@ -139,8 +139,13 @@ fn make(
         None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
     };
     // A given tree is of another machine, so this machine's drivers are not asked for their devices.
-    let cameras = find(topology, registry, usb, &tree, args.usb_tree.is_none());
+    let attached = match args.usb_tree {
+        None if !tree.is_empty() => Attached::of(topology, usb, registry),
+        _ => Attached::Unknown,
+    };
+    let FoundCameras { cameras, remarks } = find(topology, usb, &tree, &attached);
     let mut plan = camrig_usb::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
+    plan.warnings.extend(remarks);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
     let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
     if !assumed.is_empty() {
@@ -166,42 +171,75 @@ fn demands<'t>(
     })
 }
 
-/// Looks for each camera in the tree, with the help of its driver if `ask_drivers`.
-fn find(
-    topology: &Topology,
-    registry: &Registry,
-    usb: &UsbDemands,
-    tree: &UsbTree,
-    ask_drivers: bool,
-) -> Vec<UsbCamera> {
-    let mut attached: BTreeMap<&str, Vec<Device>> = BTreeMap::new();
-    let mut find = |(name, driver, mut demand): (String, _, UsbDemand)| {
-        let devices = attached.entry(driver).or_insert_with(|| {
-            match registry.driver(driver) {
-                Some(entry) if ask_drivers && !tree.is_empty() => entry.devices().unwrap_or_else(|error| {
+/// What is known of the devices of the machine.
+enum Attached<'a> {
+    /// Nothing.
+    Unknown,
+    /// The device of each camera.
+    Probed(&'a Probed),
+    /// The devices of each driver.
+    Drivers(BTreeMap<String, Vec<Device>>),
+}
+
+impl Attached<'_> {
+    /// Asks the drivers of the topology's cameras on USB for their devices.
+    fn of(topology: &Topology, usb: &UsbDemands, registry: &Registry) -> Self {
+        let mut devices = BTreeMap::new();
+        for (_, driver, _) in demands(topology, usb) {
+            devices.entry(driver.to_owned()).or_insert_with(|| {
+                let listed = registry.driver(driver).map_or(Ok(None), |entry| entry.devices());
+                listed.unwrap_or_else(|error| {
                     print_warning(format_args!("driver `{driver}`: {error}"));
                     None
-                }),
-                _ => None,
-            }
-            .unwrap_or_default()
-        });
-        let mut ports = camrig_usb::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
-        let port = ports.next();
-        let is_meant = |device: &&Device| {
-            demand.serial.as_ref() == Some(&device.serial) || port.as_ref() == Some(&device.usb_port)
+                })
+            });
+        }
+        Self::Drivers(devices.into_iter().map(|(name, listed)| (name, listed.unwrap_or_default())).collect())
+    }
+
+    /// Returns the devices that `camera` of `driver` may be.
+    fn devices(&self, camera: &str, driver: &str) -> &[Device] {
+        match self {
+            Self::Unknown => &[],
+            Self::Probed(probed) => probed.get(camera).map(std::slice::from_ref).unwrap_or_default(),
+            Self::Drivers(devices) => devices.get(driver).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
+}
+
+/// The cameras on USB, and remarks about the others.
+struct FoundCameras {
+    cameras: Vec<UsbCamera>,
+    remarks: Vec<String>,
+}
+
+/// Looks for each camera in the tree, with the help of what is known of attached devices.
+fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attached<'_>) -> FoundCameras {
+    let mut found = FoundCameras { cameras: Vec::new(), remarks: Vec::new() };
+    for (name, driver, mut demand) in demands(topology, usb) {
+        let devices = attached.devices(&name, driver);
+        let meant: Vec<_> = match attached {
+            Attached::Probed(_) => devices.iter().collect(),
+            _ => camrig_usb::meant(&demand, devices),
         };
-        if let Some(device) = devices.iter().find(is_meant).filter(|device| !device.profiles.is_empty()) {
+        if let [device] = meant[..] {
+            if device.is_off_usb() {
+                found.remarks.push(format!("not on USB, and left out: `{name}` ({})", device.model));
+                continue;
+            }
+            if !device.problem.is_empty() {
+                found.remarks.push(format!("camera `{name}` ({}) {}", device.model, device.problem));
+            }
+            if demand.port.is_none() && !device.usb_port.is_empty() {
+                demand.port = Some(device.usb_port.clone());
+            }
             demand.profiles.clone_from(&device.profiles);
         }
-        UsbCamera {
-            name,
-            demand,
-            place: port.map_or(Place::Assumed(0), Place::Port),
-            rivals: ports.collect(),
-        }
-    };
-    demands(topology, usb).map(&mut find).collect()
+        let mut ports = camrig_usb::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
+        let place = ports.next().map_or(Place::Assumed(0), Place::Port);
+        found.cameras.push(UsbCamera { name, demand, place, rivals: ports.collect() });
+    }
+    found
 }
 
 /// Returns a sentence for each controller that does not fit.
@@ -209,9 +247,13 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
     let overload = |controller: &ControllerPlan| {
         let (needs, budget) = (controller.need_megabits, controller.cautious_megabits);
         let cameras: Vec<_> = controller.cameras.iter().map(|name| format!("`{name}`")).collect();
-        let largest = match controller.largest_profile {
-            Some(profile) => format!("the largest profile that fits all its cameras is {profile}"),
-            None => "no profile fits all its cameras".to_owned(),
+        let largest = match (controller.largest_profile, controller.largest_profiles.as_slice()) {
+            (Some(profile), _) => format!("the largest profile that fits all its cameras is {profile}"),
+            (None, []) => "no profile fits all its cameras".to_owned(),
+            (None, several) => {
+                let several: Vec<_> = several.iter().map(ToString::to_string).collect();
+                format!("the largest profiles that fit are {}", several.join(", "))
+            }
         };
         format!(
             "controller {} needs {needs} Mb/s for {}, but its budget is {budget} Mb/s; {largest}",
@@ -262,7 +304,11 @@ fn describe_controllers(controllers: &[ControllerPlan]) -> String {
             controller.cautious_megabits.to_string(),
             controller.optimistic_megabits.to_string(),
             controller.verdict.name().to_owned(),
-            controller.largest_profile.map_or_else(|| "-".to_owned(), |profile| profile.to_string()),
+            match (controller.largest_profile, controller.largest_profiles.is_empty()) {
+                (Some(profile), _) => profile.to_string(),
+                (None, true) => "-".to_owned(),
+                (None, false) => "mixed".to_owned(),
+            },
         ]
     };
     table(std::iter::once(head.map(str::to_owned)).chain(controllers.iter().map(row)))
@@ -298,7 +344,7 @@ mod tests {
             };
             let cameras = [camera("left", "1"), camera("right", "2"), camera("absent", "3")].concat();
             let topology = Topology::parse("t.toml", &format!("{budget}{cameras}"), None, &registry);
-            warnings(&topology.unwrap(), &registry, &usb, folder.path())
+            warnings(&topology.unwrap(), &usb, folder.path())
         };
         assert_eq!(
             warnings(""),
@@ -308,6 +354,6 @@ mod tests {
         assert!(warnings("usb = { cautious_megabits = 3200 }\n").is_empty());
         let folder = TestFolder::new("plan-no-usb");
         let topology = Topology::parse("t.toml", "[camera.c]\ndriver = 'synthetic'", None, &registry);
-        assert!(super::warnings(&topology.unwrap(), &registry, &usb, folder.path()).is_empty());
+        assert!(super::warnings(&topology.unwrap(), &usb, folder.path()).is_empty());
     }
 }

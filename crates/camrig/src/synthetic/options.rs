@@ -308,6 +308,7 @@ impl SyntheticOptions {
             serial: self.given_serial(),
             port: None,
             name: None,
+            refuses_usb2: false,
             streams: self.streams().iter().filter_map(DeviceProfile::of).collect(),
             profiles: self.profiles(),
         })

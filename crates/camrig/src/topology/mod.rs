@@ -45,6 +45,7 @@ pub(crate) use self::processes::ProcessCommand;
 pub(crate) use self::schema::schema;
 use self::section::Options;
 pub(crate) use self::streams::Published;
+use crate::driver::Device;
 use crate::ids::{ActorId, ProcessId};
 use crate::matching::MatchSpec;
 use crate::metrics::MetricsSpec;
@@ -202,9 +203,19 @@ pub(crate) struct Topology {
     commands: BTreeMap<String, ProcessCommand>,
     usb: Budgets,
     metrics: Option<MetricsSpec>,
+    probed: Probed,
 }
 
+/// The devices that were found for cameras, by the cameras' names.
+pub(crate) type Probed = BTreeMap<String, Device>;
+
 impl Topology {
+    /// Returns the devices that a probe has found while the topology was parsed.
+    #[cfg(any(test, feature = "program"))]
+    pub(crate) fn probed(&self) -> &Probed {
+        &self.probed
+    }
+
     /// Reads and parses the file at `path`.
     pub(crate) fn read(
         path: &Path,
@@ -251,8 +262,10 @@ impl Topology {
     /// starting any.
     pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
+        let mut probed = Probed::new();
         for actor in &self.actors {
-            probe::probe_options(&actor.name, &actor.role, &actor.options, registry, &mut problems);
+            let options = &actor.options;
+            probe::probe_options(&actor.name, &actor.role, options, registry, &mut probed, &mut problems);
         }
         probe::probe_commands(&self.processes, &self.commands, &mut problems);
         problems.none_yet().map(drop)

@@ -23,9 +23,9 @@ use super::section::{Section, one_line};
 use super::streams::declared_streams;
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
-    DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, QUEUE_MAX, RESTARTS_DEFAULT,
-    RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX, Topology,
-    WINDOW_SECONDS_DEFAULT,
+    DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, Probed, QUEUE_MAX,
+    RESTARTS_DEFAULT, RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX,
+    Topology, WINDOW_SECONDS_DEFAULT,
 };
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
@@ -105,9 +105,11 @@ pub(super) fn parse(
     make_room_for_matches(&drafts, &matchings, &mut links);
     let streams = declared_streams(&drafts, &links, registry, &mut problems);
     let commands = commands(process_drafts);
+    let mut probed = Probed::new();
     if with_probe {
         for draft in &drafts {
-            probe_options(&draft.name, &draft.role, &draft.options, registry, &mut problems);
+            let options = &draft.options;
+            probe_options(&draft.name, &draft.role, options, registry, &mut probed, &mut problems);
         }
         probe_commands(&processes, &commands, &mut problems);
     }
@@ -127,7 +129,7 @@ pub(super) fn parse(
         streams,
         options: draft.options,
     });
-    Ok(Topology { actors: actors.collect(), source, links, processes, commands, usb, metrics })
+    Ok(Topology { actors: actors.collect(), source, links, processes, commands, usb, metrics, probed })
 }
 
 /// Content of the file.

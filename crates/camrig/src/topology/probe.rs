@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 use super::problem::{Problems, quote};
 use super::processes::{self, ProcessCommand};
 use super::section::{Options, span_of};
-use super::{MAIN, Role};
+use super::{MAIN, Probed, Role};
+use crate::driver::Device;
 use crate::error::WrongOption;
 use crate::registry::Registry;
 
-/// Probes the device of a camera, or what the options of a processor name. Wrong options are not probed.
+/// Probes the device of a camera, which is added to `devices`, or what the options of a processor name. Wrong options are not probed.
 pub(super) fn probe_options(
     name: &str,
     role: &Role,
     options: &Options,
     registry: &Registry,
+    devices: &mut Probed,
     problems: &mut Problems,
 ) {
     let (subject, probed, unavailable) = match (role, &options.camera, &options.text) {
         (Role::Camera { .. }, Some(camera), _) => match camera.probe() {
-            Ok(()) => return,
+            Ok(device) => {
+                if let Some(device) = device {
+                    add_device(name, device, options, devices, problems);
+                }
+                return;
+            }
             Err(error) => {
                 let unavailable = error.is_unavailable();
                 ("camera", Err(error.into_wrong_options()), unavailable)
@@ -39,6 +46,24 @@ pub(super) fn probe_options(
             problems.add(span, title, "");
         }
     }
+}
+
+/// Adds the device of a camera, unless another camera has it.
+fn add_device(name: &str, device: Device, options: &Options, devices: &mut Probed, problems: &mut Problems) {
+    if let Some((first, _)) = devices.iter().find(|(_, other)| is_same(other, &device)) {
+        let Device { model, serial, usb_port, .. } = &device;
+        let which = quote(if serial.is_empty() { usb_port } else { serial });
+        let (first, second) = (quote(first), quote(name));
+        let title = format!("cameras {first} and {second} are the same device: {which} ({model})");
+        problems.add(options.span.clone(), title, "two cameras cannot share a device");
+    }
+    devices.insert(name.to_owned(), device);
+}
+
+/// Returns whether two descriptions are of one device: they have the same serial number, or else the same port.
+fn is_same(one: &Device, other: &Device) -> bool {
+    let same = |of: fn(&Device) -> &str| !of(one).is_empty() && of(one) == of(other);
+    same(|device| &device.serial) || same(|device| &device.usb_port)
 }
 
 /// Looks for the program of every process.

@@ -77,6 +77,7 @@ fn depth_and_color() -> Device {
             profile(Stream::GYRO, Format::Motion, "400x1@200"),
             profile(Stream::GYRO, Format::Motion, "800x1@400"),
         ],
+        ..Device::default()
     }
 }
 

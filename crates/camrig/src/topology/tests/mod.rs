@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Problems, Topology};
-use crate::driver::{Captured, Driver, DriverError};
+use crate::driver::{Captured, Device, Driver, DriverError};
 use crate::frameset::FrameSet;
 use crate::output::CameraOutput;
 use crate::processor::{NoOptions, ProcessorError};
@@ -48,6 +48,9 @@ impl Driver for Even {
 
     fn check(options: &EvenOptions) -> Result<(), DriverError> {
         match options.mode {
+            Mode::Exact if options.serial == 106 => {
+                Err(DriverError::new("serial 106 cannot be exact").at("serial"))
+            }
             Mode::Exact if options.serial > 100 => Err(DriverError::new("serial above 100 cannot be exact")),
             Mode::Fast | Mode::Exact => Ok(()),
         }
@@ -57,11 +60,16 @@ impl Driver for Even {
         vec![format!("serial {}", options.serial)]
     }
 
-    fn probe(options: &EvenOptions) -> Result<(), DriverError> {
+    fn probe(options: &EvenOptions) -> Result<Option<Device>, DriverError> {
         match options.serial {
+            104 => Err(DriverError::new("serial 104 is reserved").at("serial.of.something")),
             666 => Err(DriverError::new("serial 666 is not to be used")),
             odd if odd % 2 == 1 => Err(DriverError::unavailable(format!("serial {odd} is not attached"))),
-            _ => Ok(()),
+            // From 1000 on another number of the device 1000 below.
+            serial => {
+                let serial = (serial % 1000).to_string();
+                Ok(Some(Device { serial, model: "Even".into(), ..Device::default() }))
+            }
         }
     }
 

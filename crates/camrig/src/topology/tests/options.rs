@@ -1,6 +1,6 @@
 //! Options and devices that a driver or a kind refuses.
 
-use super::{VALID, parse, refused, registry};
+use super::{Topology, VALID, parse, refused, registry};
 
 #[test]
 fn one_device_for_two_cameras() {
@@ -168,6 +168,55 @@ error: camera `right`: serial above 100 cannot be exact
   | ^^^^^^^
 "#,
     );
+}
+
+#[test]
+fn a_device_belongs_to_one_camera_however_it_is_selected() {
+    let camera = |name: &str, serial: u64| {
+        format!("[camera.{name}]\ndriver = \"even\"\noptions = {{ serial = {serial} }}\n")
+    };
+    let probe = |last: u64| {
+        let text = [camera("a", 2), camera("b", 4), camera("c", last)].concat();
+        Topology::parse_and_probe("t.toml", &text, None, &registry())
+    };
+    let topology = probe(6).unwrap();
+    let devices: Vec<_> = topology.probed().values().map(|device| device.serial.as_str()).collect();
+    assert_eq!(devices, ["2", "4", "6"]);
+    let shared = probe(1002).unwrap_err();
+    assert!(!shared.is_unavailable());
+    assert_eq!(
+        shared.to_string(),
+        r"
+error: cameras `a` and `c` are the same device: `2` (Even)
+ --> t.toml:9:1
+  |
+9 | options = { serial = 1002 }
+  | ^^^^^^^ two cameras cannot share a device
+"
+        .trim_matches('\n')
+    );
+}
+
+#[test]
+fn a_problem_points_at_the_option_that_its_driver_names() {
+    let problems = |options: &str| {
+        let text = format!("[camera.a]\ndriver = \"even\"\noptions = {options}\n");
+        Topology::parse_and_probe("t.toml", &text, None, &registry()).unwrap_err().to_string()
+    };
+    let checked = problems("{ mode = \"exact\", serial = 106 }");
+    assert_eq!(
+        checked,
+        r#"
+error: camera `a`: serial 106 cannot be exact
+ --> t.toml:3:29
+  |
+3 | options = { mode = "exact", serial = 106 }
+  |                             ^^^^^^
+"#
+        .trim_matches('\n')
+    );
+    let probed = problems("{ mode = \"fast\", serial = 104 }");
+    assert!(probed.starts_with("error: camera `a`: serial 104 is reserved\n --> t.toml:3:28\n"), "{probed}");
 }
 
 #[test]

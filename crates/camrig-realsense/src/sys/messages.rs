@@ -1,0 +1,262 @@
+//! librealsense's own messages: its log, and the notifications of sensors. Both reach the log of this process, each
+//! message once, with the device that it is about.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use realsense_sys as rs2;
+
+use super::{Fault, call};
+use crate::repeats::Repeats;
+
+/// An error that librealsense logs in every process whose user has no file of settings: it is none.
+const NO_SETTINGS: &str = "No valid configuration file";
+
+/// The beginning of an error that librealsense logs for a call that fails: the caller gets it anyway.
+const CALL_FAILS: &str = "[rs2_";
+
+thread_local! {
+    /// The errors that were logged within a call on this thread; `None` outside of calls.
+    static WITHIN_CALL: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
+}
+
+/// Keeps the errors that are logged within a call: if it fails, they explain what the caller is told anyway.
+pub(super) struct Logged {
+    /// Calls within calls are made by callbacks.
+    is_outermost: bool,
+}
+
+impl Logged {
+    /// Begins to keep errors.
+    pub(super) fn begin() -> Self {
+        let is_outermost = WITHIN_CALL.with_borrow_mut(|kept| {
+            let is_outermost = kept.is_none();
+            kept.get_or_insert_default();
+            is_outermost
+        });
+        Self { is_outermost }
+    }
+
+    /// Logs them, since the call has not failed.
+    pub(super) fn say(self) {
+        if self.is_outermost {
+            for (subject, text) in WITHIN_CALL.take().unwrap_or_default() {
+                say(open(), log::Level::Error, &subject, &text);
+            }
+        }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        if self.is_outermost {
+            for (subject, text) in WITHIN_CALL.take().unwrap_or_default() {
+                log::debug!("{subject}: {text}");
+            }
+        }
+    }
+}
+
+/// The devices that are open, and what was logged about them. A callback may run after its device was dropped, so it gets
+/// a number of this list instead of a pointer.
+static OPEN: Mutex<Open> = Mutex::new(Open { next: 1, devices: BTreeMap::new(), repeats: None });
+
+struct Open {
+    next: usize,
+    devices: BTreeMap<usize, Entry>,
+    repeats: Option<Repeats>,
+}
+
+struct Entry {
+    subject: String,
+    /// The threads that librealsense started for a player.
+    threads: BTreeSet<i32>,
+    /// The first error that they have logged.
+    error: Option<String>,
+}
+
+fn open() -> MutexGuard<'static, Open> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An entry in the list of open devices, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Messages(usize);
+
+impl Messages {
+    /// Registers a device whose name in messages is `subject`, with the threads that librealsense started for it.
+    pub(super) fn of(subject: &str, threads: BTreeSet<i32>) -> Self {
+        let mut open = open();
+        let number = open.next;
+        open.next += 1;
+        open.devices.insert(number, Entry { subject: subject.to_owned(), threads, error: None });
+        Self(number)
+    }
+
+    /// Returns the first error that a player has logged, which ends its play.
+    pub(super) fn error(&self) -> Option<String> {
+        open().devices.get(&self.0)?.error.clone()
+    }
+
+    /// Logs the notifications of a sensor from now on.
+    ///
+    /// # Safety
+    /// The sensor is alive.
+    pub(super) unsafe fn notify(&self, sensor: NonNull<rs2::rs2_sensor>) -> Result<(), Fault> {
+        let user = ptr::without_provenance_mut::<c_void>(self.0);
+        // SAFETY: the sensor is alive. The callback takes `user` for a number, never for a pointer.
+        call(|error| unsafe {
+            rs2::rs2_set_notifications_callback(sensor.as_ptr(), Some(on_notification), user, error);
+        })
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        open().devices.remove(&self.0);
+    }
+}
+
+/// Logs what librealsense logs as a warning or an error, from the first call on.
+pub(super) fn listen() {
+    static LISTENING: OnceLock<()> = OnceLock::new();
+    LISTENING.get_or_init(|| {
+        let severity = rs2::rs2_log_severity_RS2_LOG_SEVERITY_WARN;
+        // SAFETY: the callback needs no user pointer, and lives as long as the process.
+        let heard = call(|error| unsafe {
+            rs2::rs2_log_to_callback(severity, Some(on_log), ptr::null_mut(), error);
+        });
+        if let Err(fault) = heard {
+            log::warn!("librealsense's log is not available: {fault}");
+        }
+    });
+}
+
+/// Returns the threads of this process, to find those that a call starts.
+pub(super) fn threads() -> BTreeSet<i32> {
+    let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Called by librealsense for each line of its log, on any thread.
+unsafe extern "C" fn on_log(
+    severity: rs2::rs2_log_severity,
+    message: *const rs2::rs2_log_message,
+    _: *mut c_void,
+) {
+    // SAFETY: the message is alive during the callback; its text belongs to librealsense and is copied at once.
+    let text = call(|error| unsafe { rs2::rs2_get_raw_log_message(message, error) }).ok().and_then(constant);
+    let Some(text) = text else { return };
+    let thread = rustix::thread::gettid().as_raw_nonzero().get();
+    let level = if severity >= rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR {
+        log::Level::Error
+    } else {
+        log::Level::Warn
+    };
+    let mut open = open();
+    let entry = open.devices.values_mut().find(|entry| entry.threads.contains(&thread));
+    let subject = match entry {
+        Some(entry) => {
+            if level == log::Level::Error {
+                entry.error.get_or_insert_with(|| text.clone());
+            }
+            entry.subject.clone()
+        }
+        None => everyone(&open),
+    };
+    if text.starts_with(NO_SETTINGS) || text.starts_with(CALL_FAILS) {
+        drop(open);
+        log::debug!("{subject}: {text}");
+        return;
+    }
+    let is_kept = level == log::Level::Error
+        && WITHIN_CALL.with_borrow_mut(|kept| {
+            kept.as_mut().map(|kept| kept.push((subject.clone(), text.clone()))).is_some()
+        });
+    if !is_kept {
+        say(open, level, &subject, &text);
+    }
+}
+
+/// Called by librealsense for each notification of a sensor; the number of its device is `user`.
+extern "C" fn on_notification(notification: *mut rs2::rs2_notification, user: *mut c_void) {
+    // SAFETY: the notification is alive during the callback; its text belongs to librealsense and is copied at once.
+    let text = call(|error| unsafe { rs2::rs2_get_notification_description(notification, error) });
+    let Some(text) = text.ok().and_then(constant) else { return };
+    // SAFETY: as above.
+    let severity = call(|error| unsafe { rs2::rs2_get_notification_severity(notification, error) });
+    let level = match severity {
+        Ok(severity) if severity >= rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR => log::Level::Error,
+        Ok(rs2::rs2_log_severity_RS2_LOG_SEVERITY_WARN) => log::Level::Warn,
+        _ => log::Level::Info,
+    };
+    let open = open();
+    let Some(subject) = open.devices.get(&user.addr()).map(|entry| entry.subject.clone()) else { return };
+    say(open, level, &subject, &format!("librealsense reports: {text}"));
+}
+
+/// Returns the devices that a message of no certain one may be about.
+fn everyone(open: &Open) -> String {
+    let subjects: Vec<_> = open.devices.values().map(|entry| entry.subject.as_str()).collect();
+    if subjects.is_empty() {
+        "librealsense".to_owned()
+    } else {
+        format!("librealsense ({})", subjects.join(", "))
+    }
+}
+
+fn say(mut open: MutexGuard<'_, Open>, level: log::Level, subject: &str, text: &str) {
+    let text = Fault::new(text).to_string();
+    let line = open.repeats.get_or_insert_default().text(subject, &text, Instant::now());
+    // A logger may block.
+    drop(open);
+    if let Some(line) = line {
+        log::log!(level, "{line}");
+    }
+}
+
+/// Copies a text of librealsense; `None` for a null pointer.
+fn constant(text: *const c_char) -> Option<String> {
+    // SAFETY: not null, so a text of librealsense's that ends with a zero.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_players_thread_is_the_players() {
+        listen();
+        let (ours, other) =
+            (Messages::of("file `ours.bag`", threads()), Messages::of("file `other.bag`", BTreeSet::new()));
+        let text = c"it cannot be read";
+        // SAFETY: both texts end with a zero; librealsense copies them.
+        call(|error| unsafe {
+            let severity = rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR;
+            rs2::rs2_log(severity, text.as_ptr(), error);
+        })
+        .unwrap();
+        assert_eq!(ours.error().as_deref(), Some("it cannot be read"));
+        assert_eq!(other.error(), None);
+        let number = ours.0;
+        drop(ours);
+        assert!(!open().devices.contains_key(&number));
+    }
+
+    #[test]
+    fn a_message_of_no_certain_device_names_all() {
+        let entry =
+            |subject: &str| Entry { subject: subject.to_owned(), threads: BTreeSet::new(), error: None };
+        let of = |subjects: &[&str]| {
+            let devices = subjects.iter().map(|subject| entry(subject)).enumerate().collect();
+            everyone(&Open { next: 1, devices, repeats: None })
+        };
+        assert_eq!(of(&[]), "librealsense");
+        assert_eq!(of(&["camera `1`", "camera `2`"]), "librealsense (camera `1`, camera `2`)");
+    }
+}
