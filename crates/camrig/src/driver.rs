@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use camrig_frame::CameraInfo;
+use camrig_frame::{CameraInfo, Clock};
 pub use camrig_frame::{Device, DeviceProfile};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -57,6 +57,13 @@ pub trait Driver: Sized + 'static {
     fn streams(options: &Self::Options) -> Vec<DeviceProfile> {
         let _ = options;
         Vec::new()
+    }
+
+    /// Returns the clock by which a camera with these options stamps its frames; `None` if that is not known without the
+    /// device. A topology's `match` is checked against it, and chooses its clock by it.
+    fn clock(options: &Self::Options) -> Option<Clock> {
+        let _ = options;
+        None
     }
 
     /// Checks that the device or file exists and fits the options, without starting it. Returns the device that the

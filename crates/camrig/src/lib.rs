@@ -81,7 +81,7 @@ pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
 pub use synthetic::{Synthetic, SyntheticOptions};
 pub use toml;
-pub use topology::{ActorTable, Placement, Problems, TopologyBuilder};
+pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, read_topology};
 
 /// What a program that uses camrig needs.
 pub mod prelude {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, StreamInfo};
+use camrig_frame::{CameraInfo, Clock, StreamInfo};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -164,6 +164,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn streams(&self) -> Vec<DeviceProfile>;
     /// Returns the times of the recording that it plays.
     fn recorded(&self) -> Result<Option<Range<u64>>, DriverError>;
+    /// Returns the clock of the timestamps, if it is known without the device.
+    fn clock(&self) -> Option<Clock>;
     /// Returns the options themselves, of the driver's type.
     fn typed(&self) -> &dyn Any;
 }
@@ -247,6 +249,10 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
 
     fn recorded(&self) -> Result<Option<Range<u64>>, DriverError> {
         D::recorded(&self.0)
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        D::clock(&self.0)
     }
 
     fn typed(&self) -> &dyn Any {

@@ -9,8 +9,8 @@ struct CenterDepth;
 
 impl Processor for CenterDepth {
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        if let Some(depth) = frames.depth() {
-            println!("{} #{}: {:?} m", frames.camera(), frames.sequence(), depth.center_meters());
+        if let Some(meters) = frames.depth().and_then(|depth| depth.center_meters()) {
+            println!("{} #{}: {meters:.3} m", frames.camera(), frames.sequence());
         }
         Ok(())
     }

@@ -6,12 +6,12 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 const EXPECTED: &str = "\
-left #0: Some(4.019) m
-left #1: Some(2.624) m
-left #2: Some(2.5700002) m
-right #0: Some(2.7470002) m
-right #1: Some(3.7970002) m
-right #2: Some(3.7970002) m
+left #0: 4.019 m
+left #1: 2.624 m
+left #2: 2.570 m
+right #0: 2.747 m
+right #1: 3.797 m
+right #2: 3.797 m
 ";
 
 #[track_caller]

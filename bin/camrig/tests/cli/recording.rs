@@ -357,8 +357,59 @@ fn the_commands_record_and_replay() {
     assert_eq!(twice[0], twice[1]);
     assert!(twice[0].starts_with("verify: front: 10 framesets, digest "), "{}", twice[0]);
     let (stdout, stderr, status) = folder.run(&["replay", "rig.mcap", "check.toml", "--speed", "0"]);
-    assert_eq!((stdout.as_str(), status), ("", Some(78)), "{stderr}");
-    assert!(stderr.contains("must be a number, 0.001 to 1000"), "{stderr}");
+    assert_eq!((stdout.as_str(), status), ("", Some(64)), "{stderr}");
+    let named = "invalid value '0' for '--speed <FACTOR>': expected a number, 0.001 to 1000";
+    assert!(stderr.contains(named), "{stderr}");
+}
+
+#[test]
+fn wrong_arguments_are_named_and_no_file_is_read_without_end() {
+    let mut folder = two_cameras();
+    for (arguments, message, code) in [
+        (&["record", "/dev/zero", "-o", "x.mcap"][..], "`/dev/zero` is larger than 1024 KiB", 66),
+        (&["replay", "rig.mcap", "/dev/zero"], "`/dev/zero` is larger than 1024 KiB", 66),
+        (
+            &["record", "cameras.toml", "-o", "x.bag"],
+            "'--output <FILE>': the name of a recording ends with .mcap",
+            64,
+        ),
+        (&["record", "cameras.toml", "-o", "x.mcap", "--color", "png"], "'--color <raw|jpeg>'", 64),
+        (
+            &["record", "cameras.toml", "-o", "x.mcap", "--compression", "gz"],
+            "'--compression <none|lz4|zstd>'",
+            64,
+        ),
+        (
+            &["replay", "rig.mcap", "--from=-1"],
+            "'--from <SECONDS>': expected a number of seconds, 0 or more",
+            64,
+        ),
+        (
+            &["replay", "rig.mcap", "--from=2", "--to=1"],
+            "`--to` is 1; it is more than `--from`, which is 2",
+            64,
+        ),
+    ] {
+        let (stdout, stderr, status) = folder.run(arguments);
+        assert_eq!((stdout.as_str(), status), ("", Some(code)), "{stderr}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+        assert!(!folder.path().join("x.mcap").exists());
+    }
+}
+
+#[test]
+fn a_fast_replay_loses_nothing() {
+    let mut folder = two_cameras();
+    let check = of_both("check", "verify", "content = false").replace("overflow = \"block\"", "queue = 1");
+    folder.write("check.toml", &format!("{TWO_CAMERAS}{check}"));
+    let report = folder.path().join("report.json");
+    let report = report.to_str().unwrap();
+    folder.succeed(&["replay", "rig.mcap", "check.toml", "--fast", "--report", report]);
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    for link in report["links"].as_array().unwrap() {
+        assert_eq!(link["dropped"], serde_json::json!({}), "{link}");
+        assert_eq!(link["delivered"], link["produced"], "{link}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::read::ReadError;
 
 /// The `exit(3)` codes of sysexits.h that these commands use.
 mod code {
+    pub(super) const USAGE: u8 = 64;
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
@@ -97,6 +98,9 @@ enum CommandError {
     /// A file cannot be written, or the like.
     #[error("{0}")]
     Create(String),
+    /// Arguments contradict each other.
+    #[error("{0}")]
+    Usage(String),
     /// A recording is damaged: the output, and every problem.
     #[error("{problems:?}")]
     Damaged { text: String, problems: Vec<String> },
@@ -109,6 +113,10 @@ impl CommandError {
             Self::Read(error) => {
                 print_error(error);
                 ExitCode::from(code::NO_INPUT)
+            }
+            Self::Usage(error) => {
+                print_error(error);
+                ExitCode::from(code::USAGE)
             }
             Self::Create(error) => {
                 print_error(error);

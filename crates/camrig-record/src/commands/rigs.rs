@@ -1,6 +1,5 @@
 //! `record` and `replay`: generate a topology from a topology or a recording.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use camrig::MadeTopology;
@@ -9,6 +8,7 @@ use toml::{Table, Value};
 
 use super::CommandError;
 use crate::read::{Parts, ReadError};
+use crate::replay::{MAX_SECONDS, SPEEDS};
 
 /// Maximum number of queued framesets of a camera: a quarter of a second at 30 Hz.
 const QUEUE: i64 = 8;
@@ -20,13 +20,13 @@ pub(super) struct RecordArgs {
     /// A topology file, or `demo`
     topology: PathBuf,
     /// Output file (must not exist)
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = recording_name)]
     output: PathBuf,
     /// Storage of color
-    #[arg(long, value_name = "raw|jpeg", default_value = "raw")]
+    #[arg(long, value_name = "raw|jpeg", value_parser = ["raw", "jpeg"], default_value = "raw")]
     color: String,
     /// Compression of chunks
-    #[arg(long, value_name = "none|lz4|zstd", default_value = "none")]
+    #[arg(long, value_name = "none|lz4|zstd", value_parser = ["none", "lz4", "zstd"], default_value = "none")]
     compression: String,
 }
 
@@ -38,21 +38,38 @@ pub(super) struct ReplayArgs {
     file: PathBuf,
     /// A topology file, or `demo`, whose cameras are replaced by those of the same names in the recording
     topology: Option<PathBuf>,
-    /// Play as fast as the readers allow
+    /// Play as fast as the readers allow, without losses: every input has overflow `block`
     #[arg(long, conflicts_with = "speed")]
     fast: bool,
     /// Playback speed factor
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", value_parser = speed, default_value_t = 1.0)]
     speed: f64,
     /// Loop forever
     #[arg(long)]
     repeat: bool,
     /// Start at this time of the recording
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value_t = 0.0)]
     from: f64,
     /// End at this time of the recording
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     to: Option<f64>,
+}
+
+fn recording_name(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    let is_mcap = path.extension().is_some_and(|extension| extension == "mcap");
+    if is_mcap { Ok(path) } else { Err("the name of a recording ends with .mcap") }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let (least, most) = (SPEEDS.start(), SPEEDS.end());
+    let speed = text.parse().ok().filter(|speed| SPEEDS.contains(speed));
+    speed.ok_or_else(|| format!("expected a number, {least} to {most}"))
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds));
+    seconds.ok_or("expected a number of seconds, 0 or more")
 }
 
 impl RecordArgs {
@@ -101,6 +118,12 @@ impl RecordArgs {
 
 impl ReplayArgs {
     pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
+        if let Some(to) = self.to.filter(|&to| to <= self.from) {
+            return Err(CommandError::Usage(format!(
+                "`--to` is {to}; it is more than `--from`, which is {}",
+                self.from
+            )));
+        }
         let recording = Parts::open(&self.file, &|_| {})?;
         let mut topology = match &self.topology {
             Some(path) => read(path, demo)?.1,
@@ -115,6 +138,9 @@ impl ReplayArgs {
             recording.camera(&recorded)?;
             camera.insert("driver".to_owned(), "replay".into());
             camera.insert("options".to_owned(), self.options(recorded).into());
+        }
+        if self.fast {
+            lose_nothing(&mut topology);
         }
         let shown = self.topology.as_ref().unwrap_or(&self.file);
         Ok(MadeTopology { name: shown.display().to_string(), text: topology.to_string() })
@@ -131,6 +157,14 @@ impl ReplayArgs {
         ]);
         options.extend(self.to.map(|to| ("to_seconds".to_owned(), to.into())));
         options
+    }
+}
+
+/// Makes every input wait for its reader: cameras that are not paced would overtake them.
+fn lose_nothing(topology: &mut Table) {
+    let processors = topology.get_mut("processor").and_then(Value::as_table_mut);
+    for processor in processors.into_iter().flatten().filter_map(|(_, processor)| processor.as_table_mut()) {
+        processor.insert("overflow".to_owned(), "block".into());
     }
 }
 
@@ -160,8 +194,7 @@ fn read(path: &Path, demo: &str) -> Result<(String, Table), CommandError> {
     let text = if path.as_os_str() == "demo" {
         demo.to_owned()
     } else {
-        fs::read_to_string(path)
-            .map_err(|error| ReadError::new(path, format_args!("cannot be read: {error}")))?
+        camrig::read_topology(path).map_err(|fact| ReadError::new(path, fact))?
     };
     let table = text.parse().unwrap_or_default();
     Ok((text, table))

@@ -28,6 +28,7 @@ use camrig::{
 };
 
 pub use self::options::ReplayOptions;
+pub(crate) use self::options::{MAX_SECONDS, SPEEDS};
 use self::reader::Reader;
 use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{

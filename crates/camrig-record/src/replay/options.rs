@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Range of the speed factor: larger values are of no practical use.
-const SPEEDS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
+pub(crate) const SPEEDS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
 /// Maximum duration in an option.
-const MAX_SECONDS: f64 = 1e8;
+pub(crate) const MAX_SECONDS: f64 = 1e8;
 
 /// The options of [`Replay`](super::Replay). `camrig list` shows them with their defaults.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -59,7 +59,7 @@ use camrig_frame::{Clock, Role};
 use camrig_ipc::{MAX_MATCH_CAMERAS, Unmatched};
 
 use self::clock::CameraClock;
-pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera};
+pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera, clock_of_all};
 pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;
 use self::timeline::{Check, Timeline};
@@ -241,7 +241,7 @@ impl Matching {
         };
         let (timestamp, number) = (frame.timestamp, frame.number);
         self.note_clock(lane, timestamp.clock, &frames);
-        if spec::clock_of_all(self.spec.clock).is_some_and(|declared| declared != timestamp.clock) {
+        if clock_of_all(self.spec.clock).is_some_and(|declared| declared != timestamp.clock) {
             return self.leave_out_other_clock(lane, number);
         }
         let camera = &mut self.cameras[lane];
@@ -277,7 +277,7 @@ impl Matching {
         }
         self.window.set_gap(lane, gap_nanos(rate, clock));
         // Its first timestamps may be of another clock: its library needs time to map its clock.
-        let settles = spec::clock_of_all(self.spec.clock).is_some_and(|_| !camera.has_declared_clock);
+        let settles = clock_of_all(self.spec.clock).is_some_and(|_| !camera.has_declared_clock);
         if let Some(before) =
             before.filter(|_| !settles && !std::mem::replace(&mut camera.mix_is_logged, true))
         {
@@ -340,7 +340,7 @@ impl Matching {
 
     /// Names the cameras' clocks: as an error where every match requires this camera, otherwise in the log.
     fn refuse_other_clock(&mut self, lane: usize) -> Result<(), MatchError> {
-        let Some(declared) = spec::clock_of_all(self.spec.clock) else { return Ok(()) };
+        let Some(declared) = clock_of_all(self.spec.clock) else { return Ok(()) };
         let seen = self.spec.cameras.iter().zip(&self.cameras);
         let seen = seen.filter_map(|(spec, camera)| Some((spec.name.clone(), camera.timestamp_clock?)));
         let error = MatchError::Clocks { declared, seen: seen.collect() };

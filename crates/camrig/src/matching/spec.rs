@@ -4,7 +4,7 @@ use camrig_frame::Clock;
 pub(crate) use camrig_ipc::protocol::{MatchClock, MatchSpec, MatchedCamera};
 
 /// Returns the clock that every frameset has to use; `None` when each camera may use its own.
-pub(super) fn clock_of_all(clock: MatchClock) -> Option<Clock> {
+pub(crate) fn clock_of_all(clock: MatchClock) -> Option<Clock> {
     match clock {
         MatchClock::Hardware => Some(Clock::Hardware),
         MatchClock::Global => Some(Clock::Global),

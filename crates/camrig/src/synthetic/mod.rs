@@ -82,6 +82,10 @@ impl Driver for Synthetic {
         options.streams().iter().filter_map(DeviceProfile::of).collect()
     }
 
+    fn clock(_: &SyntheticOptions) -> Option<Clock> {
+        Some(Clock::Hardware)
+    }
+
     fn open(name: &str, options: SyntheticOptions) -> Result<Self, DriverError> {
         options.check()?;
         let (serial, streams) = (options.serial(name), options.streams());

@@ -35,6 +35,7 @@ pub(super) struct MatchDraft {
     /// `None` for all cameras.
     pub(super) wait: Option<Vec<Spanned<String>>>,
     pub(super) partial: bool,
-    pub(super) clock: MatchClock,
+    /// `None` if the file does not say it.
+    pub(super) clock: Option<MatchClock>,
     pub(super) queue: usize,
 }

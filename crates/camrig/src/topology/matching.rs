@@ -3,6 +3,7 @@
 //! A processor matches *cameras*, by whatever way they come: those that its inputs are, and those whose framesets
 //! its inputs pass on. So the cameras are known when all links are.
 
+use camrig_frame::Clock;
 use camrig_ipc::{MAX_MATCH_CAMERAS, Overflow};
 
 use super::draft::{Draft, MatchDraft};
@@ -10,7 +11,7 @@ use super::problem::{Problems, did_you_mean, quote, there_are};
 use super::section::Section;
 use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role};
 use crate::ids::ActorId;
-use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
+use crate::matching::{MatchClock, MatchSpec, MatchedCamera, clock_of_all};
 
 pub(super) const KEYS: &[&str] = &["window_millis", "wait", "missing", "clock", "queue"];
 
@@ -41,7 +42,7 @@ pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>
         window_millis: section.number("window_millis", range).unwrap_or(1),
         wait: section.names("wait", "names of cameras"),
         partial: section.one_of("missing", MISSING).unwrap_or_default(),
-        clock: section.one_of("clock", CLOCKS).unwrap_or_default(),
+        clock: section.one_of("clock", CLOCKS),
         queue: section.number("queue", 1..=QUEUE_MAX).unwrap_or(MATCH_QUEUE_DEFAULT),
     };
     section.finish(KEYS);
@@ -82,6 +83,7 @@ fn specify_one(
     let matching = draft.matching.as_ref()?;
     let processor = format!("processor {}", quote(&draft.name));
     let mut cameras: Vec<MatchedCamera> = Vec::new();
+    let mut clocks = Vec::new();
     for link in links.iter().filter(|link| link.to == actor) {
         let input = &drafts[link.from.index()].name;
         for camera in cameras_of(link.from, drafts, links) {
@@ -95,6 +97,8 @@ fn specify_one(
                 );
                 problems.add(matching.span.clone(), title, "a match has one frameset of each camera");
             } else {
+                let options = drafts[camera.index()].options.camera.as_ref();
+                clocks.push((name.as_str(), options.and_then(|options| options.clock())));
                 cameras.push(MatchedCamera {
                     name: name.clone(),
                     input: input.clone(),
@@ -133,11 +137,42 @@ fn specify_one(
     Some(MatchSpec {
         window_nanos: matching.window_millis as u64 * 1_000_000,
         partial: matching.partial,
-        clock: matching.clock,
+        clock: clock_of(matching, &processor, &clocks, problems),
         queue: matching.queue,
         blocks: draft.overflow == Overflow::Block,
         cameras,
     })
+}
+
+/// Returns the clock that a match compares. One that the file names has to be that of every camera whose clock is known.
+/// Otherwise cameras that all have the host's clock are compared by it, and others by estimates.
+fn clock_of(
+    matching: &MatchDraft,
+    processor: &str,
+    clocks: &[(&str, Option<Clock>)],
+    problems: &mut Problems,
+) -> MatchClock {
+    let known = || clocks.iter().filter_map(|&(name, clock)| Some((name, clock?)));
+    let Some(declared) = matching.clock else {
+        return match clocks.first() {
+            Some((_, Some(Clock::System)))
+                if clocks.iter().all(|(_, clock)| *clock == Some(Clock::System)) =>
+            {
+                MatchClock::System
+            }
+            _ if known().all(|(_, clock)| clock == Clock::Global) => MatchClock::Global,
+            _ => MatchClock::Estimated,
+        };
+    };
+    let Some(clock) = clock_of_all(declared) else { return declared };
+    let others = known().filter(|&(_, other)| other != clock);
+    let others: Vec<_> = others.map(|(name, other)| format!("{} stamps by `{other}`", quote(name))).collect();
+    if !others.is_empty() {
+        let title = format!("{processor} compares `{clock}` clocks, but {}", others.join(", "));
+        let label = "say the clock that all of them have, or `clock = \"estimated\"`, or no clock";
+        problems.add(matching.span.clone(), title, label);
+    }
+    declared
 }
 
 /// The cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.

@@ -223,7 +223,7 @@ impl Topology {
         registry: &Registry,
     ) -> Result<Self, Problems> {
         let file = path.display().to_string();
-        let text = read_text(path).map_err(|fact| Problems::of_file(&file, &fact))?;
+        let text = read_topology(path).map_err(|fact| Problems::of_file(&file, &fact))?;
         Self::parse(&file, &text, placement, registry)
     }
 
@@ -234,7 +234,7 @@ impl Topology {
         registry: &Registry,
     ) -> Result<Self, Problems> {
         let file = path.display().to_string();
-        let text = read_text(path).map_err(|fact| Problems::of_file(&file, &fact))?;
+        let text = read_topology(path).map_err(|fact| Problems::of_file(&file, &fact))?;
         Self::parse_and_probe(&file, &text, placement, registry)
     }
 
@@ -350,8 +350,11 @@ impl Topology {
     }
 }
 
-/// Reads the file's text; an error is a phrase that follows the file's name.
-fn read_text(path: &Path) -> Result<String, String> {
+/// Reads the text of a topology file, at most 1 MiB.
+///
+/// # Errors
+/// A phrase that follows the file's name, such as `does not exist`.
+pub fn read_topology(path: &Path) -> Result<String, String> {
     let describe = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::IsADirectory => "is a directory, not a file".to_owned(),

@@ -162,18 +162,31 @@ fn a_camera_that_comes_back(placement: Placement) {
 
 fn clocks_that_are_not_the_declared_one(placement: Placement) {
     let topology = CAMERAS.to_owned()
-        + &processor("fuse", "fuse", "main", "['left']", "").replace(", clock = 'hardware'", "");
+        + &processor("fuse", "fuse", "main", "['left']", "").replace("'hardware'", "'global'");
     let ended = Plan::new(&topology, placement).run();
-    ended.assert_said(
-        70,
-        &["ERROR main: processor `fuse` failed: `match` compares `global` clocks, but `left` stamps by `hardware`; \
-           declare the clock that all of them have, or `clock = \"estimated\"`"],
+    let error = "error: processor `fuse` compares `global` clocks, but `left` stamps by `hardware`";
+    assert_eq!((ended.code(), ended.stderr[0].as_str()), (Some(78), error), "{:?}", ended.stderr);
+}
+
+/// Cameras with the options of a beginner, matched by the least that a topology can say.
+fn clocks_by_default(placement: Placement) {
+    let camera = |name: &str| format!("[camera.{name}]\ndriver = 'synthetic'\nprocess = '{name}'\n");
+    let cameras = ["left", "right", "top"].map(camera).concat().replace(
+        "'synthetic'\n",
+        "'synthetic'\noptions = { model = 'any', color = 'off', depth = '64x48@30' }\n",
     );
+    let fuse = "[processor.fuse]\nkind = 'fuse'\nprocess = 'main'\ninputs = ['left', 'right', 'top']\n\
+                match = { window_millis = 10 }\n";
+    let ended = Plan::new(&(cameras + fuse), placement).arguments(&["--framesets", "150"]).run();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    let matched = ended.stdout.lines().find(|line| line.starts_with("fuse: "));
+    assert!(matched.is_some_and(|line| !line.starts_with("fuse: 0 ")), "{}", ended.stdout);
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matching::the_same_in_every_placement", same_in_every_placement);
     conformance(trials, "matching::a_silent_camera_stalls_no_match", a_silent_camera);
     conformance(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
+    conformance(trials, "matching::clocks_by_default", clocks_by_default);
     conformance(trials, "matching::clocks_are_checked", clocks_that_are_not_the_declared_one);
 }

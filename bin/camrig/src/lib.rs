@@ -1,0 +1,32 @@
+//! Everything that the stock program has, for programs with drivers and processors of their own.
+//!
+//! ```no_run
+//! use camrig::prelude::*;
+//!
+//! struct Count(u64);
+//!
+//! impl Processor for Count {
+//!     fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+//!         self.0 += 1;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     camrig_cli::app().processor("count", |_: NoOptions| Ok(Count(0))).main()
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+use camrig::App;
+use camrig_realsense::{Options, RealSense};
+
+/// Creates a program with the processors `view` and `record`, the drivers `replay` and `realsense`, the commands
+/// `record`, `replay` and `recording`, and all that [`App::new`] has. `realsense` opens cameras with the feature
+/// `realsense` only.
+pub fn app() -> App {
+    let app = App::new().demo(include_str!("demo.toml"));
+    camrig_record::add_to(camrig_view::add_to(app))
+        .driver::<RealSense>("realsense")
+        .usb::<RealSense>("realsense", Options::usb_demand)
+}
