@@ -1,16 +1,17 @@
 //! `recording export`: frames as image files, for programs without support for recordings.
 //!
 //! A folder per camera, with `camera.json`, which contains calibration and depth unit, `framesets.jsonl`, which has one
-//! line per frameset, and a folder per stream, with files named by frameset number. Motion is exported as CSV files,
-//! independent of the image format.
+//! line per frameset, and a folder per stream, with files named by frameset number. Where the numbers of a camera begin
+//! anew, as after a restart of its rig, the names get a suffix: `000000-2`. Motion is exported as CSV files, independent
+//! of the image format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use camrig::files::{self, NewFile};
+use camrig::files::NewFile;
 use camrig::frame::{
     CameraInfo, ColorView, DType, DepthView, Frame, Intrinsics, MJPEG, MessageView, MotionView, Payload,
     PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
@@ -82,7 +83,10 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
                 Content::Unreadable { error, .. } => Err(error),
             };
             match shown {
-                Ok((frameset, shown)) => folder.write(&frameset, &shown).map_err(fail)?,
+                Ok((frameset, shown)) => {
+                    let left_out = folder.write(&frameset, &shown).map_err(fail)?;
+                    problems.extend(left_out.map(|problem| format!("`{}`: {problem}", camera.name)));
+                }
                 Err(error) => problems.push(format!("`{}`: {error}", camera.name)),
             }
         }
@@ -91,7 +95,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     let mut text = String::new();
     for (name, folder) in folders {
-        let (path, written) = folder.finish().map_err(fail)?;
+        let CameraFolder { path, written, .. } = folder;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {} in {}", counted(written, "frameset"), path.display());
     }
@@ -170,9 +174,8 @@ fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
 /// Destination of a camera's frames.
 struct CameraFolder {
     path: PathBuf,
-    list: BufWriter<File>,
-    /// Gives the list its name when it is whole.
-    whole_list: NewFile,
+    /// Written line by line, so that it has what was exported whenever the program ends.
+    list: File,
     format: Format,
     depth_unit_meters: f32,
     /// The converter from depth to points, or the reason why it is unavailable; `None` if not requested.
@@ -180,6 +183,11 @@ struct CameraFolder {
     every: u64,
     seen: u64,
     written: u64,
+    /// The number of the last frameset, and how often the numbers began anew.
+    last: Option<u64>,
+    rounds: u32,
+    /// The streams that are left out, each of which is told once.
+    left_out: HashSet<Stream>,
 }
 
 impl CameraFolder {
@@ -192,35 +200,61 @@ impl CameraFolder {
         let path = output.join(&camera.name);
         make_folder(&path)?;
         let info = serde_json::to_vec_pretty(&camera.info)?;
-        files::write(&path.join("camera.json"), |file| file.write_all(&info))?;
-        let whole_list = NewFile::replacing(&path.join("framesets.jsonl"))?;
-        let list = BufWriter::new(whole_list.try_clone()?);
+        create(&path.join("camera.json"), &info)?;
+        let list = path.join("framesets.jsonl");
+        let list = File::create_new(&list).map_err(|error| named(&list, &error))?;
         let points = (args.format == Format::Ply).then(|| point_cloud(&camera.info));
         let depth_unit_meters = camera.info.depth_unit_meters;
         let (format, every) = (args.format, args.every);
-        Ok(Self { path, list, whole_list, format, depth_unit_meters, points, every, seen: 0, written: 0 })
+        Ok(Self {
+            path,
+            list,
+            format,
+            depth_unit_meters,
+            points,
+            every,
+            seen: 0,
+            written: 0,
+            last: None,
+            rounds: 1,
+            left_out: HashSet::new(),
+        })
     }
 
-    fn write(&mut self, frameset: &ReadFrameSet, shown: &Shown) -> io::Result<()> {
+    /// Writes a frameset. Returns the first problem of a stream that is left out.
+    fn write(&mut self, frameset: &ReadFrameSet, shown: &Shown) -> io::Result<Option<String>> {
+        let sequence = frameset.record.sequence;
+        self.rounds += u32::from(self.last.replace(sequence).is_some_and(|last| sequence <= last));
         let wanted = self.seen.is_multiple_of(self.every);
         self.seen += 1;
         if !wanted {
-            return Ok(());
+            return Ok(None);
         }
+        let name = match self.rounds {
+            1 => format!("{sequence:06}"),
+            rounds => format!("{sequence:06}-{rounds}"),
+        };
+        let mut problem = None;
         let write = |folder: &str, extension: &str, bytes: Vec<u8>| {
             let folder = self.path.join(folder);
             make_folder(&folder)?;
-            let name = format!("{:06}.{}", frameset.record.sequence, extension);
-            files::write(&folder.join(name), |file| file.write_all(&bytes))
+            create(&folder.join(format!("{name}.{extension}")), &bytes)
         };
         if let Some(points) = &self.points {
-            if let Some(ply) = shown.ply(points, self.depth_unit_meters).map_err(io::Error::other)? {
-                write("points", "ply", ply)?;
+            match shown.ply(points, self.depth_unit_meters) {
+                Ok(Some(ply)) => write("points", "ply", ply)?,
+                Err(error) if self.left_out.insert(Stream::DEPTH) => {
+                    problem = Some(format!("depth has no points: {error}"));
+                }
+                Ok(None) | Err(_) => {}
             }
         } else {
             for frame in shown.frames() {
-                let Some((extension, file)) = image_file(frame, self.format) else { continue };
-                write(frame.stream().name(), extension, file?)?;
+                if let Some((extension, file)) = image_file(frame, self.format) {
+                    write(frame.stream().name(), extension, file?)?;
+                } else if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
+                    problem = Some(format!("{} is no image: `--format ply` writes points", frame.stream()));
+                }
             }
         }
         for frame in shown.frames() {
@@ -236,24 +270,32 @@ impl CameraFolder {
                 write(stream.name(), extension, frame.bytes().to_vec())?;
             }
         }
-        serde_json::to_writer(&mut self.list, &frameset.record)?;
-        writeln!(self.list)?;
+        let mut line = serde_json::to_vec(&frameset.record)?;
+        line.push(b'\n');
+        self.list.write_all(&line)?;
         self.written += 1;
-        Ok(())
-    }
-
-    /// Returns its path, and the number of framesets in it.
-    fn finish(mut self) -> io::Result<(PathBuf, u64)> {
-        self.list.flush()?;
-        self.whole_list.keep()?;
-        Ok((self.path, self.written))
+        Ok(problem)
     }
 }
 
-/// Creates a folder with its parents. The error names it: it is below the folder that the user named.
+/// Creates a file, whole or not at all, that does not exist.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let create = || {
+        let mut file = NewFile::creating(path)?;
+        file.file().write_all(bytes)?;
+        file.keep()
+    };
+    create().map_err(|error| named(path, &error))
+}
+
+/// Returns an error that names the file, which is below the folder that the user named.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+}
+
+/// Creates a folder with its parents.
 fn make_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
+    fs::create_dir_all(path).map_err(|error| named(path, &error))
 }
 
 /// Returns the file extension for this encoding. The encoding comes from a file and must not affect the rest of the
@@ -284,4 +326,66 @@ fn image_npy(frame: Frame<'_>) -> Option<Vec<u8>> {
     let shape = [frame.height(), frame.width(), channels];
     let dimensions = if channels == 1 { 2 } else { 3 };
     Some(npy::file(element, &shape[..dimensions], &pixels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::record::testing::{TestFolder, write, write_restarted};
+
+    fn args(folder: &TestFolder, format: Format) -> ExportArgs {
+        let (file, output) = (folder.path().join("rig.mcap"), folder.path().join("out"));
+        ExportArgs { file, output, format, camera: Vec::new(), every: 1 }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let folder = TestFolder::new("overwrite");
+        write(&folder.path().join("rig.mcap"), &["front"], 2, Compression::None, &[]);
+        export(&args(&folder, Format::Png)).unwrap();
+        let list = fs::read_to_string(folder.path().join("out/front/framesets.jsonl")).unwrap();
+        assert_eq!(list.lines().count(), 2);
+        let error = export(&args(&folder, Format::Png)).unwrap_err().to_string();
+        let file = folder.path().join("out/front/camera.json");
+        assert!(error.ends_with(&format!("`{}`: File exists (os error 17)", file.display())), "{error}");
+    }
+
+    #[test]
+    fn framesets_of_the_same_number_have_names_of_their_own() {
+        let folder = TestFolder::new("collide");
+        write_restarted(&folder.path().join("rig.mcap"), "front", &[2, 1]);
+        export(&args(&folder, Format::Npy)).unwrap();
+        let expected = ["000000-2.npy", "000000.npy", "000001.npy"];
+        assert_eq!(names(&folder.path().join("out/front/depth")), expected);
+    }
+
+    #[test]
+    fn a_stream_without_calibration_does_not_end_the_others() {
+        let folder = TestFolder::new("uncalibrated");
+        // The calibration of these cameras is of another size than its images need for points.
+        write(&folder.path().join("rig.mcap"), &["front", "rear"], 3, Compression::None, &[]);
+        let mut info = crate::record::testing::info("front");
+        info.streams.iter_mut().for_each(|stream| stream.intrinsics = None);
+        assert!(matches!(point_cloud(&info), Err(PointsError::NoCalibration)));
+        let done = export(&args(&folder, Format::Ply));
+        let text = match done {
+            Ok(text) | Err(CommandError::Damaged { text, .. }) => text,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(text.lines().count(), 2, "{text}");
+        for camera in ["front", "rear"] {
+            let list =
+                fs::read_to_string(folder.path().join("out").join(camera).join("framesets.jsonl")).unwrap();
+            assert_eq!(list.lines().count(), 3);
+        }
+    }
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use camrig::files::NewFile;
 use mcap::records::{AttachmentHeader, MessageHeader, Metadata};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::compression::{Output, into_io};
 use crate::read::{AttachmentRecord, Channel, Ending, Extra, ReadError, Recording, messages};
-use crate::record::{Unnamed, with_suffix};
+use crate::record::with_suffix;
 
 /// Size of a piece of an attachment.
 const COPY_BYTES: usize = 64 << 10;
@@ -42,9 +43,9 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "repaired"));
     let fail =
         |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
-    let unnamed = Unnamed::create(&output).map_err(fail)?;
-    let copied = unnamed.writer().and_then(|file| index.compression().writer(file));
-    copied.and_then(|writer| copy(&recording, writer)).and_then(|()| unnamed.name()).map_err(fail)?;
+    let created = NewFile::creating(&output).map_err(fail)?;
+    let copied = created.try_clone().and_then(|file| index.compression().writer(file));
+    copied.and_then(|writer| copy(&recording, writer)).and_then(|()| created.keep()).map_err(fail)?;
     let framesets = |camera: &crate::read::RecordedCamera| {
         camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
     };
@@ -139,8 +140,8 @@ mod tests {
         // Another program adds what camrig does not write, and does not close the file.
         let recording = Recording::open(&path, &|_| {}).unwrap();
         let added = folder.path().join("added.mcap");
-        let unnamed = Unnamed::create(&added).unwrap();
-        let mut writer = Compression::Lz4.writer(unnamed.writer().unwrap()).unwrap();
+        let created = NewFile::creating(&added).unwrap();
+        let mut writer = Compression::Lz4.writer(created.try_clone().unwrap()).unwrap();
         let chat = writer.add_channel(0, "/chat", "json", &BTreeMap::new()).unwrap();
         let header = MessageHeader { channel_id: chat, sequence: 1, log_time: 2, publish_time: 3 };
         writer.write_to_known_channel(&header, b"hello").unwrap();
@@ -149,7 +150,7 @@ mod tests {
         let attachment = Attachment { log_time: 4, create_time: 5, name, media_type, data };
         writer.attach(&attachment).unwrap();
         copy(&recording, writer).unwrap();
-        unnamed.name().unwrap();
+        created.keep().unwrap();
         let whole = fs::read(&added).unwrap();
         fs::write(&added, &whole[..whole.len() - 30]).unwrap();
 

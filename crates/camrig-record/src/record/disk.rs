@@ -5,12 +5,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, fallocate, flock, fstatvfs, linkat,
-};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatvfs};
 use rustix::io::Errno;
 
 use super::error::{MAX_FILES, WriteError};
@@ -55,55 +52,6 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
     path.with_file_name(format!("{stem}-{suffix}{}", extension.unwrap_or_default()))
-}
-
-/// A file that has no name until it is complete: a process that is killed leaves nothing.
-pub(crate) struct Unnamed {
-    file: File,
-    path: PathBuf,
-    /// The name that it has where the file system has no files without names.
-    temporary: Option<tempfile::TempPath>,
-}
-
-impl Unnamed {
-    /// Creates a file in the folder in which it will be named `path`.
-    ///
-    /// # Errors
-    /// If the folder cannot be written, or `path` exists.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        if path.symlink_metadata().is_ok() {
-            return Err(Errno::EXIST.into());
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let (file, temporary) = match rustix::fs::open(folder, flags, Mode::from(0o666)) {
-            Ok(file) => (File::from(file), None),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                let (file, temporary) = tempfile::NamedTempFile::new_in(folder)?.into_parts();
-                (file, Some(temporary))
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { file, path: path.to_owned(), temporary })
-    }
-
-    /// Returns a handle to write with.
-    pub(crate) fn writer(&self) -> io::Result<File> {
-        self.file.try_clone()
-    }
-
-    /// Gives the file its name.
-    ///
-    /// # Errors
-    /// If another file has the name meanwhile.
-    pub(crate) fn name(self) -> io::Result<()> {
-        if let Some(temporary) = self.temporary {
-            return temporary.persist_noclobber(&self.path).map_err(|error| error.error);
-        }
-        let this = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        Ok(linkat(CWD, this, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?)
-    }
 }
 
 /// The reserved space of a file.

@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime};
 use camrig::frame::StreamInfo;
 use camrig::{Declared, FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
-pub(crate) use self::disk::{Unnamed, numbered, with_suffix};
+pub(crate) use self::disk::{numbered, with_suffix};
 use self::encode::Encoded;
 use self::encode::Source;
 use self::gaps::Gaps;

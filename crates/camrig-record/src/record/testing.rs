@@ -89,6 +89,20 @@ pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
     info.streams.iter().map(header).collect()
 }
 
+/// Writes this many framesets of each run of a camera's rig, whose numbers begin anew each time.
+pub(crate) fn write_restarted(path: &Path, camera: &str, runs: &[u64]) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let source = source(camera);
+    for (run, &framesets) in (0..).zip(runs) {
+        for sequence in 0..framesets {
+            let mut encoded = encoded(&source, sequence);
+            encoded.frameset.as_mut().unwrap().log_time += run * 1_000_000_000;
+            part.write(&encoded, ORIGIN).unwrap();
+        }
+    }
+    part.finish(None).unwrap();
+}
+
 /// Writes one frameset of a camera into a file, which is then still open.
 pub(crate) fn begin(path: &Path, camera: &str) -> Part {
     let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
