@@ -40,6 +40,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::into_io;
+use crate::memory;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::temporary;
 use crate::threads::spawn_thread;
@@ -364,9 +365,13 @@ fn descriptors() -> Vec<(RawFd, PathBuf)> {
 fn close_inherited_memory() {
     let ours = std::process::id().to_string();
     let inherited = |target: &Path| {
-        // The name contains a number and the ID of the process that created it.
-        let name = target.to_str()?.strip_prefix("/memfd:/ipc-channel-shared-memory.")?;
-        Some(name.split('.').nth(1)? != ours)
+        let name = target.to_str()?.strip_prefix("/memfd:")?;
+        // A name contains the ID of the process that made the memory, in ipc-channel's behind a number.
+        let maker = match name.strip_prefix(memory::NAME) {
+            Some(maker) => maker.split(' ').next()?,
+            None => name.strip_prefix("/ipc-channel-shared-memory.")?.split('.').nth(1)?,
+        };
+        Some(maker != ours)
     };
     for (descriptor, _) in descriptors().into_iter().filter(|(_, target)| inherited(target) == Some(true)) {
         // SAFETY: nobody in this process knows it: another process made it, and nothing was received yet.

@@ -22,6 +22,9 @@ use rustix::io::{DupFlags, Errno, dup3, fcntl_dupfd_cloexec};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use serde::{Deserialize, Serialize};
 
+/// The start of the name of memory; the ID of the process that made it follows.
+pub(crate) const NAME: &str = "camrig-shared-memory.";
+
 /// The seals of memory that is sent: its size never changes.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -137,7 +140,10 @@ fn duplicate(number: RawFd, file: (u64, u64)) -> io::Result<Option<OwnedFd>> {
 
 /// Makes zeroed memory of `len` bytes, which are all present, and seals its size.
 pub(crate) fn sealed(len: usize) -> io::Result<OwnedFd> {
-    let memory = memfd_create("camrig", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let memory = memfd_create(
+        format!("{NAME}{}", std::process::id()),
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?;
     fallocate(&memory, FallocateFlags::empty(), 0, len as u64).map_err(|errno| match errno {
         Errno::FBIG => {
             let error = io::Error::from(errno);

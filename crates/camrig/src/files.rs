@@ -102,7 +102,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut File) -> io::Result<()>) -> 
     new.keep()
 }
 
-/// Checks that [`write`] can write a file, as far as this can be known before. Leaves nothing.
+/// Checks that [`write()`] can write a file, as far as this can be known before. Leaves nothing.
 ///
 /// # Errors
 /// If its folder cannot be written, or it is a folder or a file that may not be written.

@@ -58,7 +58,9 @@ fn check_knows_the_memory_and_what_the_input_lacks() {
     let topology = written(folder.path(), "depth.toml", &text);
     let output = Command::new(env!("CARGO_BIN_EXE_detect")).args(["check", &topology]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "error: `detect` cannot read `front`: it has no color\n");
+    let first = stderr.lines().next();
+    assert_eq!(first, Some("error: `detect` cannot read `front`: it has no color"), "{stderr}");
+    assert!(stderr.contains("| inputs   = [\"front\"]\n"), "{stderr}");
     assert_eq!(output.status.code(), Some(78));
 }
 

@@ -177,7 +177,7 @@ error: unknown option `sead` of camera `c`
  --> t.toml:6:13
   |
 6 | options = { sead = 1 }
-  |             ^^^^ did you mean `seed`? expected one of: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `wedge_until_reset`, `drop_rate` and 3 more
+  |             ^^^^ did you mean `seed`? expected one of: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `stall_stream`, `wedge_until_reset` and 4 more
 
 error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
@@ -189,7 +189,7 @@ error: unknown option `every_second` of processor `p`
   --> t.toml:12:13
    |
 12 | options = { every_second = 1 }
-   |             ^^^^^^^^^^^^ did you mean `every_seconds`? expected one of: `every_seconds`
+   |             ^^^^^^^^^^^^ did you mean `every_seconds`? expected one of: `every_seconds`, `streams`
 "#,
     );
 }

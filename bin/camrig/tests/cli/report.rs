@@ -59,7 +59,7 @@ fn shape(value: &Value) -> String {
 fn check_contract(report: &Value) {
     assert_eq!(
         shape(report),
-        "actors array, camrig_report count, exit string, links array, matching array, processes array, \
+        "actors array, camrig_report count, exit string, links array, matching array, problems array, processes array, \
          seconds number, topology string"
     );
     assert_eq!(report["camrig_report"], 1);
@@ -70,12 +70,15 @@ fn check_contract(report: &Value) {
     let actors = list(report, "actors");
     assert_eq!(names(actors, "name"), [CAMERAS.as_slice(), &["view"]].concat());
     for actor in actors {
+        let camera = actor["name"] != "view";
+        let streams = if camera { ", streams array" } else { "" };
         assert_eq!(
             shape(actor),
             "changes object, copied count, errors array, lost count, lost_by_reason object, name string, process string, produced count, restarts count, \
              role string, state string"
+                .to_owned()
+                + streams
         );
-        let camera = actor["name"] != "view";
         assert_eq!(actor["role"], if camera { "camera" } else { "processor" });
         assert_eq!(actor["state"], "finished");
         assert_eq!(actor["produced"], if camera { 5 } else { 0 });

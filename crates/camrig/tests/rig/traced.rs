@@ -74,11 +74,10 @@ fn stopped_while_traced() {
 
 /// One worker is in a stop of its debugger, and ends by force.
 fn interrupted_while_traced() {
-    let rig = started(STEADY, Placement::MultiProcess);
+    let mut rig = started(STEADY, Placement::MultiProcess);
     let traced = Traced::worker(&rig, "front");
     ptrace::interrupt(traced.0).unwrap();
-    rig.signal(Signal::INT);
-    rig.signal(Signal::INT);
+    rig.signal_until_the_end(Signal::INT);
     let ended = rig.finish();
     assert!(matches!(ended.code(), Some(130)), "{:?} {:?}", ended.code(), ended.stderr);
     ended.assert_settled();
