@@ -1,8 +1,11 @@
-//! Signals that end a run: in order, or at once.
+//! Signals that end a run: in order, or at once. ctrlc receives Ctrl-C; it cannot tell SIGTERM and SIGHUP from it, so
+//! signal-hook receives those.
 
 use std::io;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use camrig_ipc::name_process_limit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -12,6 +15,9 @@ use crate::threads;
 /// Minimum time between two Ctrl-C. One key press can arrive twice, from the terminal and from a program between that
 /// passes signals on.
 const BETWEEN_INTERRUPTS: Duration = Duration::from_millis(200);
+
+/// Maximum number of signals that wait for a rig to start.
+const WAITING: usize = 8;
 
 /// The effect of a signal on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +52,32 @@ impl Received {
 
 /// Takes SIGINT, SIGTERM and SIGHUP from now on; they wait until [`pass_on`]. SIGHUP stays ignored if it was, as by
 /// `nohup`.
-pub(super) fn take() -> io::Result<Signals> {
+pub(super) fn take() -> io::Result<Receiver<i32>> {
+    let (sender, signals) = sync_channel(WAITING);
+    let interrupts = sender.clone();
+    let interrupted = move || {
+        // Further ones mean the same as those that wait.
+        let _ = interrupts.try_send(SIGINT);
+    };
+    ctrlc::set_handler(interrupted).map_err(|error| match error {
+        ctrlc::Error::System(error) => name_process_limit(error),
+        error => io::Error::other(error),
+    })?;
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))
+    let mut ends = Signals::new([SIGTERM].into_iter().chain(hangup))?;
+    threads::spawn("ends", move || {
+        for signal in ends.forever() {
+            let _ = sender.try_send(signal);
+        }
+    })?;
+    Ok(signals)
 }
 
 /// Passes signals on to a rig, on a thread that lasts as long as the program.
-pub(super) fn pass_on(mut signals: Signals, rig: RigHandle) -> io::Result<()> {
+pub(super) fn pass_on(signals: Receiver<i32>, rig: RigHandle) -> io::Result<()> {
     let mut received = Received::default();
     let pass_on = move || {
-        for signal in signals.forever() {
+        for signal in signals {
             match received.take(signal, Instant::now()) {
                 Effect::Stop => rig.stop(),
                 Effect::StopAtOnce => rig.interrupt(),
