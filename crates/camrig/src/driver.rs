@@ -148,11 +148,9 @@ pub trait Driver: Sized + 'static {
 pub enum Captured {
     /// One frameset was published, or counted as dropped.
     FrameSet,
-    /// No frameset arrived in time. A camera that goes on like this is stalled.
+    /// No frameset arrived in time. A camera that goes on like this is stalled, unless it waits by
+    /// [`CameraOutput::wait`].
     Nothing,
-    /// The time of the next frameset, which the driver knows, has not come, as in a recording in which the camera was
-    /// silent. The camera is not stalled.
-    Waiting,
     /// There will be no more framesets, as at the end of a file.
     End,
 }

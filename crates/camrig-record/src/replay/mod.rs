@@ -111,7 +111,7 @@ impl Driver for Replay {
         let Some(frameset) = self.next.take() else { return Ok(Captured::End) };
         if !self.wait(frameset.log_time, timeout, output) {
             self.next = Some(frameset);
-            return Ok(Captured::Waiting);
+            return Ok(Captured::Nothing);
         }
         match publish(&frameset, output) {
             Ok(()) => {}

@@ -92,14 +92,9 @@ impl Capturing {
             let stops = *flow.borrow() == Flow::Stopped
                 || limit.is_some_and(|limit| self.output.produced() >= limit)
                 || self.output.abandoned();
-            if stops {
+            if stops || self.camera.capture(&mut self.output, CAPTURE_TIME)? == Captured::End {
                 return Ok(());
             }
-            let captured = self.camera.capture(&mut self.output, CAPTURE_TIME)?;
-            if captured == Captured::End {
-                return Ok(());
-            }
-            self.output.set_waiting(captured == Captured::Waiting);
             if let Some(stream) = self.output.silent_stream() {
                 return Err(Failure::new(format_args!(
                     "its stream `{stream}` delivered nothing within `stall_timeout_millis` while others went on"

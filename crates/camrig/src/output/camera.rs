@@ -132,11 +132,6 @@ impl CameraOutput {
         self.publisher.abandoned()
     }
 
-    /// Marks whether the driver waits for a time that it knows, so that the camera does not count as stalled.
-    pub(crate) fn set_waiting(&self, waiting: bool) {
-        self.publisher.set_waiting(waiting);
-    }
-
     /// Returns the number of framesets, including dropped ones.
     pub(crate) fn produced(&self) -> u64 {
         self.publisher.produced()

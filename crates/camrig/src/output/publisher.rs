@@ -208,11 +208,6 @@ impl Publisher {
         attempt(self) || self.blocked(|| self.keep_trying(attempt))
     }
 
-    /// Marks the actor as waiting, like one that is blocked by its readers.
-    pub(super) fn set_waiting(&self, waiting: bool) {
-        self.counters.set_blocked(waiting);
-    }
-
     /// Marks the actor as blocked, by its readers or its source, during `wait`.
     pub(super) fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.counters.set_blocked(true);
