@@ -222,9 +222,7 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        let file = path.display().to_string();
-        let text = read_topology(path).map_err(|fact| Problems::of_file(&file, &fact))?;
-        Self::parse(&file, &text, placement, registry)
+        Self::of_file(path, placement, registry, false)
     }
 
     /// As [`Self::read`] and [`Self::probe`], with the problems of both.
@@ -233,9 +231,18 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
+        Self::of_file(path, placement, registry, true)
+    }
+
+    fn of_file(
+        path: &Path,
+        placement: Option<Placement>,
+        registry: &Registry,
+        probes: bool,
+    ) -> Result<Self, Problems> {
         let file = path.display().to_string();
         let text = read_topology(path).map_err(|fact| Problems::of_file(&file, &fact))?;
-        Self::parse_and_probe(&file, &text, placement, registry)
+        parse::parse(Source::new(&file, &text), placement, registry, probes)
     }
 
     /// As [`Self::parse`] and [`Self::probe`], with the problems of both.
