@@ -86,13 +86,22 @@ pub struct Lifeline {
     _socket: UnixStream,
 }
 
-/// A folder that is removed when this is dropped, whichever side created it.
-struct Folder(PathBuf);
+/// The folder of a worker's socket. It is removed when this is dropped, whichever side created it.
+pub struct Folder(PathBuf);
+
+/// The name of the socket in its folder.
+const SOCKET: &str = "socket";
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Fails if the other side has removed it, or never created it.
-        let _ = std::fs::remove_dir_all(&self.0);
+        // By their names: to list a folder takes descriptors, and there may be none left. Fails if the other side has
+        // removed it, or never created it.
+        let _ = std::fs::remove_file(self.0.join(SOCKET));
+        if let Err(error) = std::fs::remove_dir(&self.0)
+            && error.kind() == ErrorKind::DirectoryNotEmpty
+        {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }
 
@@ -126,6 +135,12 @@ impl Handshake {
             None => command.env_remove(TMPDIR_VARIABLE),
         };
         Ok(Self { folder, socket, secret, bound })
+    }
+
+    /// Returns the folder of the worker's socket, to be dropped after the worker's end: a worker that is killed during its
+    /// handshake may create its folder later than this process gives the handshake up.
+    pub fn folder(&self) -> Folder {
+        Folder(self.folder.0.clone())
     }
 
     /// Creates a handshake with a process at the other end of `socket`, with a folder that does not exist.
@@ -259,7 +274,7 @@ fn no_descriptor(error: Error) -> Error {
 pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Result<T>> {
     let folder = Folder(std::env::var_os(FOLDER_VARIABLE)?.into());
     ACCEPTED.store(true, Ordering::Relaxed);
-    Some(accept_in(&folder))
+    Some(accept_in(folder))
 }
 
 /// Returns whether this process was started to be greeted and has not called [`accept`].
@@ -267,12 +282,14 @@ pub fn is_unanswered() -> bool {
     std::env::var_os(FOLDER_VARIABLE).is_some() && !ACCEPTED.load(Ordering::Relaxed)
 }
 
-fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: &Folder) -> Result<T> {
+fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: Folder) -> Result<T> {
     close_inherited_memory();
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     socket.write_all(&protocol::hello())?;
-    let greeted = meet(folder, &mut socket);
+    let greeted = meet(&folder, &mut socket);
+    // Before its answer: then the parent, which may have no descriptor left, has nothing to remove.
+    drop(folder);
     let answer = greeted.as_ref().err().map_or_else(|| GREETED.to_owned(), Error::to_string);
     writeln!(socket, "{}", answer.lines().next().unwrap_or_default())?;
     greeted
@@ -291,9 +308,10 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     // Only the same user can reach the socket: connecting needs the right to search its folder.
     let unmade = |error: Error| Error::new(error.kind(), format!("`{}`: {error}", folder.0.display()));
     DirBuilder::new().mode(0o700).create(&folder.0).map_err(unmade)?;
-    let (server, name) = server::<T>()?;
+    let (server, address) = server::<T>()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
-    tell_socket(socket, &name)?;
+    let path = move_socket(&address, folder)?;
+    tell_socket(socket, &address, &path)?;
     let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
     spawn_thread("starter", move || {
         // The parent sends nothing more; the read returns when the parent has ended.
@@ -324,19 +342,28 @@ fn server<T: Serialize + DeserializeOwned>() -> Result<(IpcOneShotServer<Sealed<
     server.unwrap_or_else(|_| Err(ErrorKind::NotFound.into()))
 }
 
-/// Sends the name of ipc-channel's socket to the parent, together with a copy of the socket.
-fn tell_socket(starter: &UnixStream, name: &str) -> Result<()> {
+/// Moves ipc-channel's socket from its folder, whose name is random, to a place in `folder` where both sides can remove it
+/// without a descriptor. Peers connect to it there as before. Returns its path.
+fn move_socket(address: &str, folder: &Folder) -> Result<String> {
+    let (address, path) = (Path::new(address), folder.0.join(SOCKET));
+    std::fs::rename(address, &path)?;
+    address.parent().map_or(Ok(()), std::fs::remove_dir)?;
+    path.into_os_string().into_string().map_err(|_| ErrorKind::InvalidFilename.into())
+}
+
+/// Sends the path of ipc-channel's socket to the parent, together with a copy of the socket, which is bound to `address`.
+fn tell_socket(starter: &UnixStream, address: &str, path: &str) -> Result<()> {
     let mut sockets =
         descriptors().into_iter().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
     let listener = sockets.find_map(|(descriptor, _)| {
         // SAFETY: it was open a moment ago, and there is no other thread that could have closed it.
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        let address = SocketAddrUnix::try_from(getsockname(descriptor).ok()?).ok()?;
-        address.path_bytes().is_some_and(|path| path == name.as_bytes()).then_some(descriptor)
+        let bound = SocketAddrUnix::try_from(getsockname(descriptor).ok()?).ok()?;
+        bound.path_bytes().is_some_and(|bound| bound == address.as_bytes()).then_some(descriptor)
     });
     let listener =
         listener.ok_or_else(|| Error::other("ipc-channel's socket is not among its descriptors"))?;
-    tell(starter, format!("{name}\n").as_bytes(), listener)
+    tell(starter, format!("{path}\n").as_bytes(), listener)
 }
 
 /// Sends bytes with a descriptor attached.

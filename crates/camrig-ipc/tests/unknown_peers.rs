@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use camrig_ipc::handshake::{self, Handshake, Lifeline};
 use ipc_channel::ipc::IpcSender;
 use libtest_mimic::{Arguments, Trial};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Upper bound for any wait; longer means that the event will not happen.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         test("a_process_that_was_killed_costs_no_descriptor", was_killed),
+        test("a_folder_is_removed_without_a_descriptor", is_removed_without_a_descriptor),
+        test("a_folder_that_is_made_late_is_removed", is_made_late),
         test("a_process_is_greeted_by_its_starter", is_greeted),
         test("an_unknown_peer_with_garbage_is_refused", || refused(&[UnknownPeer::Garbage], UNKNOWN_PEER)),
         test("an_unknown_peer_that_disconnects_is_refused", || {
@@ -149,12 +152,11 @@ fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Guest {
-    /// Returns its socket when it listens: before, the file already exists, but connections are refused.
+    /// Returns its socket, which has this place when it listens.
     fn socket(&self) -> PathBuf {
-        wait_for("the socket", || {
-            let mut folders = std::fs::read_dir(&self.folder).ok()?.flatten();
-            folders.find_map(|entry| Some(entry.path().join("socket")).filter(|socket| listens(socket)))
-        })
+        let socket = self.folder.join("socket");
+        wait_for("the socket", || socket.exists().then_some(()));
+        socket
     }
 
     /// Returns its exit code and output after it has ended by itself; its folder has then been removed.
@@ -164,13 +166,6 @@ impl Guest {
         assert!(!self.folder.exists());
         (status.code(), said)
     }
-}
-
-/// Returns whether the kernel's list of Unix sockets contains a listener (`__SO_ACCEPTCON`) for this path.
-fn listens(socket: &Path) -> bool {
-    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
-    let socket = socket.to_str().unwrap();
-    sockets.lines().any(|line| line.ends_with(socket) && line.split_whitespace().nth(3) == Some("00010000"))
 }
 
 fn greet(handshake: Handshake) -> Result<Lifeline, String> {
@@ -195,6 +190,40 @@ fn was_killed() {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
     drop(guest);
     assert_eq!(descriptors(), before);
+}
+
+/// Runs `act` while this process can open nothing.
+fn without_descriptors(act: impl FnOnce()) {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..limit }).unwrap();
+    act();
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// A worker is killed before it is greeted, and a starter without descriptors removes its folder.
+fn is_removed_without_a_descriptor() {
+    let (handshake, mut guest) = start(WATCHDOG);
+    guest.socket();
+    guest.child.kill().unwrap();
+    guest.child.wait().unwrap();
+    assert!(guest.folder.exists());
+    without_descriptors(|| drop(handshake));
+    assert!(!guest.folder.exists());
+}
+
+/// A worker creates its folder after its handshake was given up, and is killed: its starter removes it after its end.
+fn is_made_late() {
+    let (handshake, mut guest) = start(WATCHDOG);
+    let folder = handshake.folder();
+    guest.socket();
+    guest.child.kill().unwrap();
+    guest.child.wait().unwrap();
+    // As if it were created now.
+    handshake.greet(GREETING.to_owned()).err().unwrap();
+    std::fs::create_dir(&guest.folder).unwrap();
+    std::fs::create_dir(guest.folder.join("unfinished")).unwrap();
+    drop(folder);
+    assert!(!guest.folder.exists());
 }
 
 fn refused(peers: &[UnknownPeer], reason: &str) {

@@ -105,6 +105,7 @@ impl Worker {
         let setup = Setup { process: process.to_owned(), commands: received, events: reports };
         let mut command = command(process, program);
         let handshake = Handshake::prepare(&mut command)?;
+        let folder = handshake.folder();
         let child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
         drop(command);
         let pid = child.id();
@@ -122,6 +123,7 @@ impl Worker {
             report(WorkerEvent::Closed);
             wait_for_end(pid);
             let status = lock(&watched).wait();
+            drop(folder);
             report(WorkerEvent::Exited(match unmet {
                 // Otherwise its exit status shows how it ended.
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {

@@ -71,15 +71,10 @@ fn folder(worker: Pid) -> Option<PathBuf> {
     Some(PathBuf::from(std::str::from_utf8(folder).ok()?))
 }
 
-/// Returns the socket in this folder, if a process listens there.
+/// Returns the socket in this folder, which has this place when a process listens there.
 fn socket_in(folder: &Path) -> Option<String> {
-    let listeners = fs::read_to_string("/proc/net/unix").unwrap();
-    // The flag of a listening socket.
-    let listens = |path: &str| {
-        listeners.lines().any(|line| line.contains(" 00010000 ") && line.split(' ').next_back() == Some(path))
-    };
-    let sockets = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path().join("socket"));
-    sockets.filter_map(|socket| socket.to_str().map(str::to_owned)).find(|socket| listens(socket))
+    let socket = folder.join("socket");
+    socket.exists().then(|| socket.to_str().map(str::to_owned))?
 }
 
 /// Returns whether a worker has created its socket: it then has a thread that waits for its parent's end.
