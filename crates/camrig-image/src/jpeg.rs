@@ -3,13 +3,24 @@
 //! A smaller picture is scaled down by a whole number before it is encoded, which costs less than encoding pixels
 //! that nobody sees.
 
-use camrig_frame::{ColorView, DepthView, Frame, Payload, PixelFormat};
+use camrig_frame::{ColorView, DepthView, Format, Frame, MJPEG, Payload, PixelFormat};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-use crate::Colorizer;
+use crate::{Colorizer, DecodeError, LightImage};
 
 /// A frame that cannot be encoded.
 pub type JpegError = jpeg_encoder::EncodingError;
+
+/// A frame of which no picture can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// It cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] JpegError),
+    /// It is a JPEG that cannot be decoded, which a smaller picture needs.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
 
 /// Encodes a frame in its own size, with a quality of 1 to 100. Returns `None` when it is not an image of light.
 pub fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, JpegError>> {
@@ -30,21 +41,22 @@ pub fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, JpegError>>
     Some(encode(pixels, (width, height), color, quality, &mut file).map(|()| file))
 }
 
-/// Appends a picture of a frame of light, about `width` pixels wide but no wider than the frame. Appends nothing
-/// when the frame is not an image of light.
+/// Appends a picture of a frame of light, about `width` pixels wide but no wider than the frame: the frame itself when
+/// it is a JPEG of that width. Appends nothing when the frame is not an image of light.
 ///
 /// # Errors
-/// When the frame cannot be encoded. Nothing is appended.
-pub fn small_jpeg(frame: Frame<'_>, width: u32, quality: u8, file: &mut Vec<u8>) -> Result<(), JpegError> {
+/// When the frame cannot be encoded, or is a JPEG that cannot be decoded. Nothing is appended.
+pub fn small_jpeg(frame: Frame<'_>, width: u32, quality: u8, file: &mut Vec<u8>) -> Result<(), PictureError> {
     let step = step(frame, width);
-    if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
+    if step == 1 && frame.payload().format() == Format::Encoded(MJPEG) {
+        file.extend_from_slice(frame.bytes());
+    } else if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
         let gray: Vec<u8> = frame.rows().flatten().copied().collect();
-        encode(&shrink::<1>(gray, frame, step), size(frame, step), ColorType::Luma, quality, file)
-    } else if let Some(color) = ColorView::new(frame) {
-        encode(&shrink::<3>(color.to_rgb8(), frame, step), size(frame, step), ColorType::Rgb, quality, file)
-    } else {
-        Ok(())
+        encode(&shrink::<1>(gray, frame, step), size(frame, step), ColorType::Luma, quality, file)?;
+    } else if let Some(color) = LightImage::new(frame)?.as_ref().and_then(LightImage::view) {
+        encode(&shrink::<3>(color.to_rgb8(), frame, step), size(frame, step), ColorType::Rgb, quality, file)?;
     }
+    Ok(())
 }
 
 /// Appends a picture of depth in colors, about `width` pixels wide but no wider than the frame. It skips depths

@@ -1,7 +1,8 @@
-//! Encodes frames as pictures: PNG and JPEG files, and depth in colors.
+//! Encodes frames as pictures, PNG and JPEG files and depth in colors, and decodes those that are JPEGs.
 //!
 //! * [`Picture`]: a frame as a PNG file: color, gray, depth units with 16 bits, depth in colors
 //! * [`jpeg()`], [`small_jpeg`], [`small_depth_jpeg`]: a frame as a JPEG, in its own size or smaller
+//! * [`LightImage`]: a frame of light as red, green and blue, decoded if it is a JPEG
 //! * [`Colorizer`]: the colors of depth
 //!
 //! It knows no file system, no frameset and no page.
@@ -9,8 +10,10 @@
 
 mod colors;
 mod jpeg;
+mod light;
 mod picture;
 
 pub use self::colors::Colorizer;
-pub use self::jpeg::{JpegError, jpeg, small_depth_jpeg, small_jpeg};
+pub use self::jpeg::{JpegError, PictureError, jpeg, small_depth_jpeg, small_jpeg};
+pub use self::light::{DecodeError, LightImage, decode_jpeg};
 pub use self::picture::Picture;

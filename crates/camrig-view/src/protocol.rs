@@ -9,6 +9,7 @@ use std::ops::Range;
 use camrig::frame::{
     CameraInfo, Extrinsics, Format, Intrinsics, JSON, Payload, PixelFormat, Role, Stream, StreamInfo,
 };
+use camrig_image::LightImage;
 use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +98,7 @@ pub(crate) struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// A JPEG.
+    /// A JPEG: of a camera that sends them, its own.
     Picture,
     /// A gray JPEG, white where the mask applies.
     Mask,
@@ -227,7 +228,8 @@ impl Form {
         let covers_color = color.is_some_and(|color| color.size() == payload.size());
         match (role, payload.format()) {
             (Role::Other, Format::Image(PixelFormat::Y8)) if covers_color => Self::Mask,
-            (_, Format::Image(format)) if format.is_light() || role == Role::Depth => Self::Picture,
+            (Role::Depth, Format::Image(_)) => Self::Picture,
+            (_, format) if LightImage::is_in(format) => Self::Picture,
             (_, Format::Points) => Self::Points,
             (_, Format::Message(_)) if color.is_some() && is_json(payload) => Self::Message,
             _ => Self::Listed,
@@ -248,7 +250,7 @@ pub(crate) fn checked(range_meters: (f32, f32)) -> Option<Range<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use camrig::frame::{DType, Name, Shape};
+    use camrig::frame::{DType, MJPEG, Name, Shape};
 
     use super::*;
 
@@ -261,10 +263,12 @@ mod tests {
             size_bytes: 99,
         };
         let tensor = Payload::Tensor { dtype: DType::F32, shape: Shape::new(&[30, 53]).unwrap() };
+        let mjpeg = Format::Encoded(MJPEG).payload(424, 240).unwrap();
         let gray = |width| Payload::image(PixelFormat::Y8, width, 240);
         for (role, payload, form, without_color) in [
             (Role::Light, color, Form::Picture, Form::Picture),
             (Role::Light, gray(424), Form::Picture, Form::Picture),
+            (Role::Light, mjpeg, Form::Picture, Form::Picture),
             (Role::Depth, Payload::image(PixelFormat::Z16, 424, 240), Form::Picture, Form::Picture),
             (Role::Other, gray(424), Form::Mask, Form::Picture),
             (Role::Other, gray(848), Form::Picture, Form::Picture),

@@ -5,6 +5,7 @@
 //! frozen page.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::FrameSet;
 use camrig::frame::{DepthView, Frame, PixelFormat, PointsView, Role, Stream};
-use camrig_image::{Colorizer, JpegError, Picture, small_depth_jpeg, small_jpeg};
+use camrig_image::{Colorizer, LightImage, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::RigStatus;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -241,9 +242,8 @@ fn message(
             message.add(Kind::File, what, |bytes| bytes.extend(file));
         }
     }
-    if let Some(color) = frames.color().filter(|_| wanted.files) {
-        let file = Picture::color(&color).to_png()?;
-        message.add(Kind::File, size_of(color.frame()), |bytes| bytes.extend(file));
+    if wanted.files {
+        add_color_file(&mut message, frames)?;
     }
     Ok(message.finish(shown)?)
 }
@@ -279,6 +279,16 @@ fn add_depth(
         warn_of(frame, small_depth_jpeg(depth, &colors, wanted.width, quality, jpeg));
     });
     message.set_range(range);
+}
+
+/// Adds the color image as a PNG file, unless it cannot be decoded.
+fn add_color_file(message: &mut Message, frames: &FrameSet) -> std::io::Result<()> {
+    let image = frames.color_image().inspect_err(|error| warn(Stream::COLOR, error)).ok().flatten();
+    if let Some(color) = image.as_ref().and_then(LightImage::view) {
+        let file = Picture::color(&color).to_png()?;
+        message.add(Kind::File, size_of(color.frame()), |bytes| bytes.extend(file));
+    }
+    Ok(())
 }
 
 /// Adds a picture of an image: of its classes if it has some, otherwise of its light.
@@ -364,10 +374,14 @@ fn add_message(message: &mut Message, frame: Frame<'_>) -> bool {
 }
 
 /// Logs a frame that cannot be encoded: its part of the message is missing.
-fn warn_of(frame: Frame<'_>, encoded: Result<(), JpegError>) {
+fn warn_of<E: Display>(frame: Frame<'_>, encoded: Result<(), E>) {
     if let Err(error) = encoded {
-        log::warn!("no picture of a {} frame: {error}", frame.stream());
+        warn(frame.stream(), &error);
     }
+}
+
+fn warn(stream: Stream, error: &impl Display) {
+    log::warn!("no picture of a {stream} frame: {error}");
 }
 
 impl Shared {

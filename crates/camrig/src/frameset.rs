@@ -11,6 +11,7 @@ use camrig_frame::{
     CameraInfo, ColorView, DepthView, Frame, FrameHeader, FrameSetHeader, Memory, MessageView, MotionView,
     Origin, PointsView, Role, Stream, TensorView, Timestamp,
 };
+use camrig_image::{DecodeError, LightImage};
 use camrig_ipc::{Lease, Published};
 
 use crate::error::ProcessorError;
@@ -163,9 +164,19 @@ impl FrameSet {
         DepthView::new(frame, self.0.info.depth_unit_meters, intrinsics)
     }
 
-    /// Returns the color frame as red, green and blue, if present.
+    /// Returns the color frame as red, green and blue, if it is present and holds pixels; see also
+    /// [`Self::color_image`].
     pub fn color(&self) -> Option<ColorView<'_>> {
         ColorView::new(self.frame(Stream::COLOR)?)
+    }
+
+    /// Returns the color frame, if present, as an image that can be read as red, green and blue. A JPEG, as some
+    /// cameras send it, is decoded.
+    ///
+    /// # Errors
+    /// If it is a JPEG that cannot be decoded, such as one that was damaged on USB.
+    pub fn color_image(&self) -> Result<Option<LightImage<'_>>, DecodeError> {
+        self.frame(Stream::COLOR).map_or(Ok(None), LightImage::new)
     }
 
     /// Returns the points that a processor computed from the depth frame, if present.

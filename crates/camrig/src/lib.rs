@@ -55,7 +55,7 @@ mod workers;
 pub use app::App;
 pub use calling::{ActorInput, InputActor};
 pub use camrig_frame as frame;
-pub use camrig_image::{Colorizer, Picture};
+pub use camrig_image::{Colorizer, DecodeError, LightImage, Picture};
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
 };

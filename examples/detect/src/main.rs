@@ -5,12 +5,11 @@
 
 mod heat;
 
-use camrig::Declared;
 use camrig::frame::{
-    ColorView, DType, FrameHeader, JSON, Name, Payload, PixelFormat, Role, SchemaName, Shape, Stream,
-    StreamInfo,
+    DType, FrameHeader, JSON, Name, Payload, PixelFormat, Role, SchemaName, Shape, Stream, StreamInfo,
 };
 use camrig::prelude::*;
+use camrig::{Declared, LightImage};
 use camrig_view::View;
 use serde::Deserialize;
 
@@ -51,6 +50,9 @@ impl Processor for Detect {
     /// What `camrig check` needs to say how much memory the framesets take, and that a camera has no color.
     fn declare(input: &[StreamInfo]) -> Declared {
         let color = input.iter().find(|info| info.stream == Stream::COLOR).ok_or("it has no color")?;
+        if !LightImage::is_in(color.format()) {
+            return Err(format!("its color is `{}`, which is no image of light", color.format()));
+        }
         let (width, height) = color.payload.size().ok_or("its color is not an image")?;
         let payloads =
             payloads(width, height, (MAX_BOXES * BOX_BYTES) as u32).ok_or("its color is too large")?;
@@ -65,7 +67,9 @@ impl Processor for Detect {
 
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let Some(frame) = frames.frame(Stream::COLOR) else { return Ok(()) };
-        let color = ColorView::new(frame).ok_or("its color is not an image of light")?;
+        // A camera may send a damaged JPEG: there is nothing to find in it.
+        let Ok(Some(image)) = frames.color_image() else { return Ok(()) };
+        let Some(color) = image.view() else { return Ok(()) };
         let heat = Heat::of(&color);
         let boxes = serde_json::to_vec(&heat.boxes(self.threshold))?;
         let payloads = payloads(frame.width(), frame.height(), boxes.len() as u32).ok_or("too large")?;

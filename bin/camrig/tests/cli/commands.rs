@@ -23,111 +23,143 @@ fn check_counts_actors_and_memory() {
         .run();
 }
 
-#[test]
-fn list_shows_every_option() {
-    Test::new().args(["list"]).stdout(LIST).run();
+/// Splits a line of an option into its name, type, default and description.
+fn columns(line: &str) -> Vec<&str> {
+    let mut columns = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some((column, behind)) = rest.split_once("  ").filter(|_| columns.len() < 3) {
+        columns.push(column);
+        rest = behind.trim_start();
+    }
+    columns.push(rest);
+    columns
 }
 
+#[test]
+fn list_shows_every_option() {
+    let (stdout, stderr, status) = Test::new().args(["list"]).output();
+    assert_eq!((stderr.as_str(), status), ("", Some(0)));
+    let mut shown = String::new();
+    let mut described_at = None;
+    for line in stdout.lines() {
+        if !line.starts_with("  ") || line == "  no options" {
+            described_at = None;
+            shown.push_str(line);
+        } else {
+            let [name, kind, default, description] = columns(line)[..] else { panic!("{line}") };
+            // The words are those of the types' documentation, and may change.
+            assert!(description.ends_with('.') && description.len() > 10, "{line}");
+            let at = line.find(description);
+            assert_eq!(*described_at.get_or_insert(at), at, "the descriptions are not aligned: {line}");
+            shown.push_str(&format!("  {name}  {kind}  {default}"));
+        }
+        shown.push('\n');
+    }
+    assert_eq!(shown, LIST.trim_start());
+}
+
+/// Drivers and processors with their options: name, type and default.
 const LIST: &str = r#"
 driver realsense
-  serial                 string                                                                 -  The serial number of a live camera.
-  port                   string                                                                 -  The physical USB port of a live camera, as a path from the root hub such as `2-1.3`.
-  name                   string                                                                 -  The name of a live camera, such as `Intel RealSense D435`, or its last word.
-  any                    bool                                                                   -  Selects the only connected live camera.
-  file                   string                                                                 -  A `.bag` file recorded by librealsense.
-  depth                  string                                                                 -  The depth stream, such as `640x480@30`.
-  color                  string                                                                 -  The color stream.
-  infrared_1             string                                                                 -  The left infrared stream.
-  infrared_2             string                                                                 -  The right infrared stream.
-  confidence             string                                                                 -  The confidence of each depth pixel, if the camera has that stream.
-  streams                table                                                                  -  Further streams by name: a second one of a kind, such as `color-2`, or those of a kind without an option of its own, such as `fisheye-1`.
-  accel                  integer                                                                -  Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
-  gyro                   integer                                                                -  Rate of the gyroscope.
-  reset                  bool                                                                   -  Resets a live camera before it is opened for the first time.
-  allow_usb2             bool                                                                   -  Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
-  set                    table                                                                  -  Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
-  set_color              table                                                                  -  Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
-  exposure_region        list of integer                                                        -  The pixels of depth from which auto exposure takes the brightness: left, top, right and bottom.
-  exposure_region_color  list of integer                                                        -  Like `exposure_region`, of the sensor that gives color.
-  preset                 string                                                                 -  A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
-  sync                   master|slave                                                           -  Role of a live camera in hardware synchronization.
-  record_to              string                                                                 -  A `.bag` file to which librealsense records a live camera, without filters.
-  filters                table|list of table                                                    -  The depth filters of librealsense: a table in the order that the camera recommends, or a list in its own order.
-  align                  depth-to-color|color-to-depth                                          -  Aligns depth to color or color to depth.
-  color_format           rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Color format of a live camera; `rgb8` by default.
-  infrared_format        rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -  Format of both infrared streams of a live camera; `y8` by default.
-  real_time              bool                                                                   -  Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are read, without losses.
-  repeat                 bool                                                                   -  Restarts a file at its end; by default it does not.
-  start_offset_millis    integer (ms)                                                           -  When a file begins, after the rig's start. Without it, files whose frames have times of the host begin so that frames recorded together play together; others begin at once.
+  serial  string  -
+  port  string  -
+  name  string  -
+  any  bool  -
+  file  string  -
+  depth  string  -
+  color  string  -
+  infrared_1  string  -
+  infrared_2  string  -
+  confidence  string  -
+  streams  table  -
+  accel  integer  -
+  gyro  integer  -
+  reset  bool  -
+  allow_usb2  bool  -
+  set  table  -
+  set_color  table  -
+  exposure_region  list of integer  -
+  exposure_region_color  list of integer  -
+  preset  string  -
+  sync  master|slave  -
+  record_to  string  -
+  filters  table|list of table  -
+  align  depth-to-color|color-to-depth  -
+  color_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -
+  infrared_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -
+  real_time  bool  -
+  repeat  bool  -
+  start_offset_millis  integer (ms)  -
 
 driver replay
-  file          string      required  The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.
-  camera        string      -         The camera's name in the recording; the name of this camera if it is not given.
-  paced         bool        true      Delivers framesets at the pace of the recording; `false` delivers them as fast as the readers take them.
-  speed         number      1.0       Playback speed factor.
-  repeat        bool        false     Starts again at the end, forever.
-  from_seconds  number (s)  0.0       Where playback begins, after the beginning of the recording.
-  to_seconds    number (s)  -         Where playback ends, after the beginning of the recording; at its end if it is not given.
+  file  string  required
+  camera  string  -
+  paced  bool  true
+  speed  number  1.0
+  repeat  bool  false
+  from_seconds  number (s)  0.0
+  to_seconds  number (s)  -
 
 driver synthetic
-  model              d405|d435|d435i|any  "d435"        The model that is imitated; `any` takes every size and rate.
-  serial             string               -             The serial number, which decides what the camera sees; by default it follows from the camera's name.
-  seed               integer              -             The serial number as a number, which is filled up to twelve digits.
-  depth              string               "848x480@30"  The profile of the depth stream, such as `848x480@30`, or `off`.
-  color              string               "848x480@30"  The profile of the color stream, or `off`.
-  color_format       rgb8|bgr8|yuyv       "rgb8"        The format of the color stream.
-  infrared           string               "off"         The profile of the stream infrared-1, or `off`.
-  accel              integer (samples/s)  -             The rate of the accelerometer, for models that have one; without it the sensor is off.
-  gyro               integer (samples/s)  -             The rate of the gyroscope, for models that have one; without it the sensor is off.
-  paced              bool                 true          Delivers framesets at the profiles' rate; `false` delivers them as fast as the readers take them.
-  frames             integer              -             Ends the camera after this number of framesets.
-  unplug_at          number (s)           -             Unplugs the camera at this time after the start, once.
-  replug_after       number (s)           -             Plugs the camera in again at this time after `unplug_at`; without it the camera stays away.
-  stall_at           number (s)           -             Delivers nothing more from this time after the start, without a failure, once.
-  stall_stream       string               -             The stream that stalls at `stall_at` while the others go on; without it all streams stall.
-  wedge_until_reset  bool                 false         Keeps a stalled camera silent until its device is reset, however often it is opened.
-  drop_rate          number               0.0           The share of framesets that the device loses.
-  clock_skew         number (ms)          0.0           The time by which the hardware clock is ahead; negative when it is behind.
-  clock_drift_ppm    number (ppm)         0.0           The rate by which the hardware clock is too fast; negative when it is too slow.
-  start_delay        number (ms)          0.0           The time from the start to the first frameset.
+  model  d405|d435|d435i|any  "d435"
+  serial  string  -
+  seed  integer  -
+  depth  string  "848x480@30"
+  color  string  "848x480@30"
+  color_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|mjpeg  "rgb8"
+  infrared  string  "off"
+  infrared_format  y8|y16  "y8"
+  accel  integer (samples/s)  -
+  gyro  integer (samples/s)  -
+  paced  bool  true
+  frames  integer  -
+  unplug_at  number (s)  -
+  replug_after  number (s)  -
+  stall_at  number (s)  -
+  stall_stream  string  -
+  wedge_until_reset  bool  false
+  drop_rate  number  0.0
+  clock_skew  number (ms)  0.0
+  clock_drift_ppm  number (ppm)  0.0
+  start_delay  number (ms)  0.0
 
 kind match, takes matches
   no options
 
 kind pointcloud
-  color  bool  true  Gives each point the color that the camera's color image shows there.
+  color  bool  true
 
 kind record
-  file           string         required  The recording, `NAME.mcap`. No file is overwritten: a second one is `NAME-2.mcap`.
-  files          rig|camera     "rig"     Whether all cameras share a file.
-  color          raw|jpeg       "raw"     How color is recorded; depth and infrared are recorded as they are.
-  jpeg_quality   integer        90        The quality of color in JPEG.
-  compression    none|lz4|zstd  "none"    How the file is compressed; nothing is lost.
-  split_mib      integer (MiB)  -         Begins a new file when one has this size.
-  split_seconds  integer (s)    -         Begins a new file when one holds this time.
-  memory_mib     integer (MiB)  256       Memory for framesets that wait for the disk. What does not fit is left out, and noted in the recording.
+  file  string  required
+  files  rig|camera  "rig"
+  color  raw|jpeg  "raw"
+  jpeg_quality  integer  90
+  compression  none|lz4|zstd  "none"
+  split_mib  integer (MiB)  -
+  split_seconds  integer (s)  -
+  memory_mib  integer (MiB)  256
 
 kind snapshot
-  folder      string      required  The folder for the files; it is made if it does not exist.
-  every       integer     30        Writes every n-th frameset of each camera.
-  min_meters  number (m)  0.1       Distance that is drawn in the first color.
-  max_meters  number (m)  4.0       Distance that is drawn in the last color.
-  depth16     bool        false     Writes depth images of 16 bits too, in the camera's depth units.
+  folder  string  required
+  every  integer  30
+  min_meters  number (m)  0.1
+  max_meters  number (m)  4.0
+  depth16  bool  false
 
 kind stats
-  every_seconds  number (s)  1.0    Time between two reports, on the clock of the arrivals; 0 reports at the end only.
-  streams        bool        false  Prints a line for each stream of a camera too.
+  every_seconds  number (s)  1.0
+  streams  bool  false
 
 kind verify
-  digest   bool  false  Prints a digest of everything that each camera sent, at the end.
-  content  bool  true   Compares pixels with those that the synthetic driver renders; `false` admits other cameras.
+  digest  bool  false
+  content  bool  true
 
 kind view
-  listen                 string              "127.0.0.1:0"  The address and port that serve the page; port 0 is any free one.
-  token                  string              -              A secret that visitors give; it is needed where other machines can reach `listen`.
-  signal_timeout_millis  integer (ms)        1000           Shows NO SIGNAL after this time without a frameset.
-  frames_per_second      integer (frames/s)  15             The highest rate of each camera's pictures on each page.
-  quality                integer             80             The quality of the pictures as JPEG.
+  listen  string  "127.0.0.1:0"
+  token  string  -
+  signal_timeout_millis  integer (ms)  1000
+  frames_per_second  integer (frames/s)  15
+  quality  integer  80
 "#;
 
 #[test]

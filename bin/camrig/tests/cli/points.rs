@@ -54,6 +54,27 @@ fn decode(path: &Path) -> Vec<u8> {
     pixels
 }
 
+/// Compares the points of a frameset with its pictures, and returns the file of the points.
+#[track_caller]
+fn points_are_those_of_the_pictures(folder: &Path, number: u64) -> Vec<u8> {
+    let file = |name: String| folder.join(name);
+    let ply = fs::read(file(format!("points/c-{number:06}-points.ply"))).unwrap();
+    let (header, vertices) = parse(&ply);
+    let depth = decode(&file(format!("pictures/c-{number:06}-depth16.png")));
+    let color = decode(&file(format!("pictures/c-{number:06}-color.png")));
+    // Both streams of a D405 come from the same imager, so a point has the color of its own pixel.
+    let pixels = depth.as_chunks::<2>().0.iter().zip(color.as_chunks::<3>().0);
+    let seen = pixels.map(|(depth, color)| (u16::from_be_bytes(*depth), *color));
+    let seen: Vec<_> = seen.filter(|&(units, _)| units > 0).collect();
+    assert!(header.contains(&format!("element vertex {}\n", seen.len())), "{header}");
+    assert_eq!(vertices.len(), seen.len());
+    for (([x, y, z], rgb), (units, color)) in vertices.into_iter().zip(seen) {
+        assert!((z - f32::from(units) * 0.0001).abs() < 1e-7 && rgb == color, "{z} {units} {rgb:?}");
+        assert!(x.abs() <= z * 0.95 && y.abs() <= z * 0.56, "{x} {y} {z} is beyond 87 x 58 degrees");
+    }
+    ply
+}
+
 #[test]
 fn every_placement_writes_the_same_points() {
     let mut written = Vec::new();
@@ -62,26 +83,23 @@ fn every_placement_writes_the_same_points() {
         let test = Test::new().topology(TOPOLOGY).args(args);
         test.run();
         for number in 0..3 {
-            let file = |name: String| test.folder().join(name);
-            let ply = fs::read(file(format!("points/c-{number:06}-points.ply"))).unwrap();
-            let (header, vertices) = parse(&ply);
-            let depth = decode(&file(format!("pictures/c-{number:06}-depth16.png")));
-            let color = decode(&file(format!("pictures/c-{number:06}-color.png")));
-            // Both streams of a D405 come from the same imager, so a point has the color of its own pixel.
-            let pixels = depth.as_chunks::<2>().0.iter().zip(color.as_chunks::<3>().0);
-            let seen = pixels.map(|(depth, color)| (u16::from_be_bytes(*depth), *color));
-            let seen: Vec<_> = seen.filter(|&(units, _)| units > 0).collect();
-            assert!(header.contains(&format!("element vertex {}\n", seen.len())), "{header}");
-            assert_eq!(vertices.len(), seen.len());
-            for (([x, y, z], rgb), (units, color)) in vertices.into_iter().zip(seen) {
-                assert!((z - f32::from(units) * 0.0001).abs() < 1e-7 && rgb == color, "{z} {units} {rgb:?}");
-                assert!(x.abs() <= z * 0.95 && y.abs() <= z * 0.56, "{x} {y} {z} is beyond 87 x 58 degrees");
-            }
-            written.push(ply);
+            written.push(points_are_those_of_the_pictures(test.folder(), number));
         }
     }
     let (in_process, multi_process) = written.split_at(3);
     assert!(in_process == multi_process, "the placements differ");
+}
+
+/// Of a JPEG, both processors decode the same pixels.
+#[test]
+fn every_color_format_colors_the_points() {
+    for format in ["bgr8", "rgba8", "bgra8", "yuyv", "uyvy", "mjpeg"] {
+        let color_format = format!("paced = false, color_format = \"{format}\"");
+        let topology = TOPOLOGY.replace("paced = false", &color_format);
+        let test = Test::new().topology(topology).args(["run", "t.toml", "--framesets", "2"]);
+        test.run();
+        points_are_those_of_the_pictures(test.folder(), 1);
+    }
 }
 
 #[test]

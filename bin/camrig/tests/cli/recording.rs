@@ -119,6 +119,78 @@ fn six_cameras_replay_the_same_in_every_placement() {
     }
 }
 
+/// One camera for each format of light, with the format that `export` gives its color and infrared.
+const FORMATS: [(&str, &str, &str); 8] = [
+    ("color", "rgb8", "png"),
+    ("color", "bgr8", "png"),
+    ("color", "rgba8", "png"),
+    ("color", "bgra8", "png"),
+    ("color", "yuyv", "png"),
+    ("color", "uyvy", "png"),
+    ("color", "mjpeg", "jpg"),
+    ("infrared", "y16", "png"),
+];
+
+/// Returns the cameras of [`FORMATS`], named by their formats, with these options of every camera and a processor that
+/// compares pixels and prints digests.
+fn of_every_format(camera: impl Fn(&str, &str) -> String) -> String {
+    let cameras: String = FORMATS.iter().map(|(stream, format, _)| camera(stream, format)).collect();
+    format!(
+        "{cameras}[processor.check]\nkind = \"verify\"\n{}\noptions = {{ digest = true }}\n",
+        inputs_of_formats()
+    )
+}
+
+fn inputs_of_formats() -> String {
+    let names = FORMATS.map(|(_, format, _)| format!("\"{format}\"")).join(", ");
+    format!("inputs = [{names}]\noverflow = \"block\"")
+}
+
+#[test]
+fn every_format_is_recorded_replayed_and_exported_byte_for_byte() {
+    let mut folder = Folder::new();
+    let live = of_every_format(|stream, format| {
+        let streams = if stream == "color" { "" } else { ", color = \"off\"" };
+        format!(
+            "[camera.{format}]\ndriver = \"synthetic\"\noptions = {{ model = \"any\", paced = false, depth = \"64x48@30\", \
+             {stream} = \"64x48@30\", {stream}_format = \"{format}\"{streams} }}\n\n"
+        )
+    });
+    folder.write("live.toml", &live);
+    let recorder = "\n[processor.recorder]\nkind = \"record\"\noptions = { file = \"rig.mcap\" }\n";
+    folder.write("record.toml", &format!("{live}{recorder}{}\n", inputs_of_formats()));
+    let digests = folder.succeed(&["run", "record.toml", "--framesets", "5"]);
+    assert_eq!(digests.lines().count(), FORMATS.len(), "{digests}");
+    let replay = of_every_format(|_, format| {
+        let options = "options = { file = \"rig.mcap\", paced = false }";
+        format!("[camera.{format}]\ndriver = \"replay\"\n{options}\n\n")
+    });
+    folder.write("replay.toml", &replay);
+    for (file, count) in [("live.toml", ["--framesets", "5"].as_slice()), ("replay.toml", &[])] {
+        for placement in ["in-process", "multi-process"] {
+            let args = [["run", file, "--placement", placement].as_slice(), count].concat();
+            assert_eq!(folder.succeed(&args), digests, "{args:?}");
+        }
+    }
+
+    let export = ["recording", "export", "rig.mcap", "-o", "images", "--every", "5"];
+    assert_eq!(folder.succeed(&export).lines().count(), FORMATS.len());
+    for (stream, format, extension) in FORMATS {
+        let stream = if stream == "color" { stream } else { "infrared-1" };
+        let file = folder.path().join(format!("images/{format}/{stream}/000000.{extension}"));
+        let bytes = std::fs::read(&file).unwrap();
+        let magic = if extension == "png" { b"\x89PNG" } else { b"\xff\xd8\xff\xe0" };
+        assert!(bytes.starts_with(magic), "{}", file.display());
+    }
+    let points = ["recording", "export", "rig.mcap", "-o", "points", "--format", "ply", "--every", "5"];
+    folder.succeed(&points);
+    for (stream, format, _) in FORMATS {
+        let file = std::fs::read(folder.path().join(format!("points/{format}/points/000000.ply"))).unwrap();
+        let header = String::from_utf8_lossy(&file[..250]).into_owned();
+        assert_eq!(header.contains("property uchar red"), stream == "color", "{format}: {header}");
+    }
+}
+
 #[test]
 fn split_and_compressed_files_replay_the_same() {
     for (options, files) in [

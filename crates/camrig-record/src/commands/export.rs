@@ -17,7 +17,7 @@ use camrig::frame::{
     PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
 };
 use camrig::{encode_csv, encode_ply};
-use camrig_image::Picture;
+use camrig_image::{LightImage, Picture};
 
 use super::{CommandError, bar, counted, size_bytes};
 use crate::npy;
@@ -140,7 +140,11 @@ impl Shown {
         let cloud = cloud.as_ref().map_err(PointsError::clone)?;
         let header = PointCloud::header(depth.frame().header());
         let mut points = vec![0; header.size_bytes() as usize];
-        let color = self.frames().find(|frame| frame.stream() == Stream::COLOR).and_then(ColorView::new);
+        let color = self.frames().find(|frame| frame.stream() == Stream::COLOR);
+        let color =
+            color.map(LightImage::new).transpose().map_err(|error| PointsError::Color(error.to_string()))?;
+        let color = color.flatten();
+        let color = color.as_ref().and_then(LightImage::view);
         cloud.write(&depth, color.as_ref(), &mut points)?;
         let frame = Frame::new(&header, &points).ok();
         Ok(frame.and_then(PointsView::new).map(|points| encode_ply(&points)))
@@ -154,6 +158,8 @@ enum PointsError {
     NoDepth,
     #[error("the calibration of depth is not known, or of another size")]
     NoCalibration,
+    #[error("its color is a JPEG that cannot be decoded: {0}")]
+    Color(String),
     #[error(transparent)]
     Cloud(#[from] PointCloudError),
 }

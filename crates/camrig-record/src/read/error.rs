@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use camrig::frame::{LayoutError, Stream};
+use camrig_image::DecodeError;
 
 use super::MAX_CAMERAS;
 use crate::format::{JPEG, RAW, VERSION};
@@ -147,10 +148,7 @@ pub(super) enum FrameFault {
     /// The frame has another size than its record says.
     #[error("frame has {found} bytes, not {expected}")]
     Size { found: u64, expected: u64 },
-    /// The JPEG has other sides than the frame's record says.
-    #[error("frame does not decode: it has another size")]
-    Sides,
-    /// The JPEG is damaged.
+    /// The JPEG is damaged, or has other sides than the frame's record says.
     #[error("frame does not decode: {0}")]
-    Jpeg(String),
+    Jpeg(DecodeError),
 }

@@ -1,14 +1,10 @@
 //! Decoding of a frame's message to pixels.
 
 use bytes::Bytes;
-use camrig::frame::{FrameHeader, MAX_SIDE_PIXELS, Payload, PixelFormat};
+use camrig::frame::{FrameHeader, Payload, PixelFormat};
+use camrig_image::decode_jpeg;
 use foxglove::Decode;
 use foxglove::messages::{CompressedImage, PointCloud, RawImage};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::error::{FrameError, FrameFault};
 use crate::format::{FrameRecord, JPEG, RAW};
@@ -86,19 +82,9 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
         pixels.copy_from_slice(data);
         return Ok(());
     }
-    let fail = |error: DecodeErrors| FrameError::new(frame.stream, FrameFault::Jpeg(error.to_string()));
-    let color =
-        if decoded_format(&frame.payload) == PixelFormat::Y8 { ColorSpace::Luma } else { ColorSpace::RGB };
-    let sides = MAX_SIDE_PIXELS as usize;
-    let options =
-        DecoderOptions::default().jpeg_set_out_colorspace(color).set_max_width(sides).set_max_height(sides);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    decoder.decode_headers().map_err(fail)?;
-    let size = decoder.info().map(|info| (u32::from(info.width), u32::from(info.height)));
-    if size != frame.payload.size() || decoder.output_buffer_size() != Some(pixels.len()) {
-        return Err(FrameError::new(frame.stream, FrameFault::Sides));
-    }
-    decoder.decode_into(pixels).map_err(fail)
+    let size = frame.payload.size().unwrap_or_default();
+    decode_jpeg(data, size, decoded_format(&frame.payload), pixels)
+        .map_err(|error| FrameError::new(frame.stream, FrameFault::Jpeg(error)))
 }
 
 #[cfg(test)]

@@ -176,17 +176,20 @@ export class Tile {
       const isOver = part.kind === "mask" || (part.kind === "classes" && this.overlays.includes(part.stream));
       (isOver ? masks : pictures).push(part);
     }
-    const decode = (parts) => Promise.all(parts.map((part) => imageOf(part.stream === "color" && file ? file : part, part.kind, masks.includes(part))));
+    // A camera may send a damaged JPEG: the other pictures are shown.
+    const decodeOne = (part) => imageOf(part.stream === "color" && file ? file : part, part.kind, masks.includes(part)).catch(() => null);
+    const decode = async (parts) => Promise.all(parts.map(decodeOne));
     const [images, covers] = await Promise.all([decode(pictures), decode(masks)]);
     // A newer one arrived during decoding and continues.
     if (frames.count !== this.#count || this.#kept) return images.forEach(close);
     const boxes = parts("message").flatMap((part) => boxesOf(part.data));
     pictures.forEach((part, index) => {
+      if (!images[index]) return;
       if (part.stream === "color") {
         if (this.#color) close(this.#color);
         this.#color = images[index];
       }
-      const over = part.stream === "color" ? [covers, boxes] : [];
+      const over = part.stream === "color" ? [covers.filter(Boolean), boxes] : [];
       const pane = this.#panes.get(part.stream);
       pane?.show(images[index], part.width, part.height, ...over);
       if (pane && part.range_meters) pane.caption.textContent = rangeText(part.range_meters);
@@ -311,7 +314,7 @@ async function imageOf(part, kind, over) {
 
 /** Frees an image early, if it can be. */
 function close(image) {
-  image.close?.();
+  image?.close?.();
 }
 
 function rangeText([near, far]) {

@@ -9,6 +9,9 @@ pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
+use camrig_image::LightImage;
+
+use crate::frameset::FrameSet;
 use crate::processor::NoOptions;
 use crate::registry::Registry;
 
@@ -20,4 +23,17 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.add_options::<snapshot::OptionsAsWritten>("snapshot");
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
+}
+
+/// Returns the color image. One that cannot be decoded is logged: a camera may send a damaged JPEG now and then, which
+/// must not end a rig.
+fn color_or_warning(frames: &FrameSet) -> Option<LightImage<'_>> {
+    frames
+        .color_image()
+        .inspect_err(|error| {
+            let (sequence, camera) = (frames.sequence(), frames.camera());
+            log::warn!("the color of frameset {sequence} of `{camera}` does not decode: {error}");
+        })
+        .ok()
+        .flatten()
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, PointCloud, Role, Stream, StreamInfo};
+use camrig_image::LightImage;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -66,12 +67,14 @@ impl Processor for Pointcloud {
 
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let of_camera = |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
+        let with_color = self.options.color;
         let cloud = self.cloud(frames.info()).map_err(of_camera)?;
         // A camera may lose a frame of one stream: without depth there are no points.
         let Some(depth) = frames.depth() else { return Ok(()) };
         let header = PointCloud::header(depth.frame().header());
         if let Some(mut loan) = output.derive(frames, [header].into_iter().collect())? {
-            let color = frames.color();
+            let color = if with_color { super::color_or_warning(frames) } else { None };
+            let color = color.as_ref().and_then(LightImage::view);
             cloud
                 .write(&depth, color.as_ref(), loan.frame_mut(0))
                 .map_err(|error| of_camera(error.into()))?;

@@ -14,7 +14,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use camrig_frame::{MotionView, StreamInfo};
-use camrig_image::{Colorizer, Picture};
+use camrig_image::{Colorizer, LightImage, Picture};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -170,7 +170,8 @@ impl Processor for Snapshot {
                 .and_then(|content| files::write(&path, |file| file.write_all(&content)))
                 .map_err(|error| format!("cannot write `{}`: {error}", path.display()).into())
         };
-        if let Some(color) = frames.color() {
+        let color = super::color_or_warning(frames);
+        if let Some(color) = color.as_ref().and_then(LightImage::view) {
             write("color.png", Picture::color(&color).to_png())?;
         }
         if let Some(depth) = frames.depth() {
@@ -195,7 +196,7 @@ mod tests {
     use std::io::BufReader;
     use std::path::Path;
 
-    use camrig_frame::{MotionSample, Payload, PixelFormat, Stream, StreamInfo};
+    use camrig_frame::{MotionSample, Payload, PixelFormat, Stream};
     use png::{BitDepth, ColorType};
 
     use super::*;

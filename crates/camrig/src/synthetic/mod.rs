@@ -5,7 +5,7 @@
 //! function of its options and the frame's number, never of the wall clock: the same topology gives the same bytes in
 //! every placement, and `verify` can detect wrong ones.
 //!
-//! * `options`: the options
+//! * `options`: the options; `formats`: the formats that they offer
 //! * `model`: profiles and optics
 //! * `world`: the objects of the scene
 //! * `scene`: their pixels
@@ -16,6 +16,7 @@
 //! It depends on no reader: framesets that are dropped for lack of a slot are counted by the output.
 
 mod device;
+mod formats;
 mod model;
 mod motion;
 mod options;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camrig_frame::{
-    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, Role, SAMPLE_BYTES, StreamInfo,
-    Timestamp,
+    CameraInfo, Clock, FrameHeader, Metadata, MetadataKey, MotionSample, Payload, Role, SAMPLE_BYTES,
+    StreamInfo, Timestamp,
 };
 use camrig_ipc::LostReason;
 
@@ -166,7 +167,9 @@ impl Driver for Synthetic {
 
 impl Synthetic {
     fn deliver(&mut self, output: &mut CameraOutput) -> Result<(), DriverError> {
-        let headers = self.headers();
+        let arrival_nanos = monotonic_nanos();
+        let mut headers = self.headers();
+        let encoded: Vec<_> = headers.iter_mut().map(|header| self.encode(header)).collect();
         let has_missed = std::mem::take(&mut self.has_missed);
         let reason = if has_missed { LostReason::QueueFull } else { LostReason::NoPartner };
         for header in &headers {
@@ -175,19 +178,29 @@ impl Synthetic {
                 output.explain_lost(header.stream, reason, samples.take(header));
             });
         }
-        let loan = output.loan(monotonic_nanos(), headers.clone());
+        let loan = output.loan(arrival_nanos, headers.clone());
         let Some(mut loan) = loan? else {
             return Ok(());
         };
-        for (index, header) in headers.iter().enumerate() {
-            if header.role == Role::Motion {
-                self.write_samples(header, loan.frame_mut(index));
-            } else {
-                self.scene.render(header.stream, self.number, loan.frame_mut(index));
+        for (index, (header, encoded)) in headers.iter().zip(encoded).enumerate() {
+            let content = loan.frame_mut(index);
+            match encoded {
+                Some(encoded) => content.copy_from_slice(&encoded),
+                None if header.role == Role::Motion => self.write_samples(header, content),
+                None => self.scene.render(header.stream, self.number, content),
             }
         }
         output.publish(loan);
         Ok(())
+    }
+
+    /// Renders and encodes a frame, and gives its header the size; returns `None` for a frame that is not encoded. It
+    /// precedes the loan, which needs the sizes.
+    fn encode(&self, header: &mut FrameHeader) -> Option<Vec<u8>> {
+        let Payload::Encoded { size_bytes, .. } = &mut header.payload else { return None };
+        let encoded = self.scene.encode(header.stream, self.number);
+        *size_bytes = encoded.len() as u32;
+        Some(encoded)
     }
 
     fn write_samples(&self, header: &FrameHeader, bytes: &mut [u8]) {

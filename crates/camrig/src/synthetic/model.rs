@@ -3,7 +3,7 @@
 //! It does not depend on the scene.
 
 use camrig_frame::{
-    Distortion, Extrinsics, Intrinsics, Payload, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
+    Distortion, Extrinsics, Format, Intrinsics, Payload, Role, Stream, StreamInfo, StreamProfile,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,18 +188,19 @@ impl Model {
         ))
     }
 
-    /// Returns the description of one stream. All streams share one viewpoint.
+    /// Returns the description of one stream of images; `None` for a format of other content. All streams share one
+    /// viewpoint.
     pub(super) fn stream_info(
         self,
         stream: Stream,
-        format: PixelFormat,
+        format: Format,
         profile: StreamProfile,
-    ) -> StreamInfo {
-        StreamInfo {
+    ) -> Option<StreamInfo> {
+        Some(StreamInfo {
             intrinsics: Some(self.intrinsics(stream, profile)),
             to_depth: Some(Extrinsics::IDENTITY),
-            ..StreamInfo::image(stream, format, profile)
-        }
+            ..StreamInfo::with_profile(stream, format, profile)?
+        })
     }
 
     /// The declaration of a stream of motion.
@@ -215,9 +216,10 @@ impl Model {
     /// Whether a camera of this model declares such a stream.
     pub(super) fn declares(self, info: &StreamInfo) -> bool {
         match (info.payload, info.profile()) {
-            (Payload::Image { format, .. }, Some(profile)) => {
+            (Payload::Image { .. } | Payload::Encoded { .. }, Some(profile)) => {
+                let format = info.format();
                 (format.role() == Role::Depth) == (info.stream == Stream::DEPTH)
-                    && self.stream_info(info.stream, format, profile) == *info
+                    && self.stream_info(info.stream, format, profile) == Some(*info)
             }
             (Payload::Motion { .. }, _) => Self::motion_info(info.stream, info.frames_per_second) == *info,
             _ => false,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use camrig_frame::{
-    MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
+    Format, MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
 };
 use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::formats::{ColorFormat, InfraredFormat};
 use super::model::Model;
 use crate::driver::DeviceProfile;
 use crate::error::WrongOptions;
@@ -60,6 +61,8 @@ pub struct SyntheticOptions {
     color_format: ColorFormat,
     /// The profile of the stream infrared-1, or `off`.
     infrared: Choice,
+    /// The format of the stream infrared-1.
+    infrared_format: InfraredFormat,
     /// The rate of the accelerometer, for models that have one; without it the sensor is off.
     #[schemars(extend("x-unit" = "samples/s"))]
     accel: Option<u32>,
@@ -107,6 +110,7 @@ impl Default for SyntheticOptions {
             color: Choice::default(),
             color_format: ColorFormat::default(),
             infrared: Choice(None),
+            infrared_format: InfraredFormat::default(),
             accel: None,
             gyro: None,
             paced: true,
@@ -157,16 +161,6 @@ impl TryFrom<String> for Choice {
             ParseProfileError::Size { .. } | ParseProfileError::Rate(_) => error.to_string(),
         })
     }
-}
-
-/// Formats for rendered color.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum ColorFormat {
-    #[default]
-    Rgb8,
-    Bgr8,
-    Yuyv,
 }
 
 impl SyntheticOptions {
@@ -295,7 +289,8 @@ impl SyntheticOptions {
             .choices()
             .into_iter()
             .filter_map(|(stream, format, Choice(profile))| Some((stream, format, profile?)));
-        let images = images.map(|(stream, format, profile)| self.model.stream_info(stream, format, profile));
+        let images =
+            images.filter_map(|(stream, format, profile)| self.model.stream_info(stream, format, profile));
         let motion = self.motion().map(|(stream, rate)| Model::motion_info(stream, rate));
         images.chain(motion).collect()
     }
@@ -316,9 +311,9 @@ impl SyntheticOptions {
 
     /// Returns the possible profiles of each image stream; empty for a model of any size and rate.
     pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
-        let all = |(stream, format, _): (Stream, PixelFormat, Choice)| {
+        let all = |(stream, format, _): (Stream, Format, Choice)| {
             let profiles = self.model.profiles(stream);
-            profiles.map(move |profile| DeviceProfile { stream, format: format.into(), profile })
+            profiles.map(move |profile| DeviceProfile { stream, format, profile })
         };
         self.choices().into_iter().flat_map(all).collect()
     }
@@ -330,16 +325,11 @@ impl SyntheticOptions {
     }
 
     /// Returns each image stream, in the order of a frameset.
-    fn choices(&self) -> [(Stream, PixelFormat, Choice); 3] {
-        let color_format = match self.color_format {
-            ColorFormat::Rgb8 => PixelFormat::Rgb8,
-            ColorFormat::Bgr8 => PixelFormat::Bgr8,
-            ColorFormat::Yuyv => PixelFormat::Yuyv,
-        };
+    fn choices(&self) -> [(Stream, Format, Choice); 3] {
         [
-            (Stream::COLOR, color_format, self.color),
-            (Stream::DEPTH, PixelFormat::Z16, self.depth),
-            (Stream::INFRARED_1, PixelFormat::Y8, self.infrared),
+            (Stream::COLOR, self.color_format.0, self.color),
+            (Stream::DEPTH, PixelFormat::Z16.into(), self.depth),
+            (Stream::INFRARED_1, self.infrared_format.0, self.infrared),
         ]
     }
 

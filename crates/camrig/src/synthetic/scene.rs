@@ -4,7 +4,7 @@
 //! framesets. The static background is rendered once; for each frame it is copied and the bodies are painted over it.
 //! The only time here is the frame's number, and injected faults have no effect.
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream, StreamInfo};
+use camrig_frame::{CameraInfo, Format, Frame, FrameHeader, MJPEG, PixelFormat, Stream, StreamInfo};
 
 use super::model::Model;
 use super::world::{BODIES, Body, Lens, World, shade, unit};
@@ -12,6 +12,9 @@ use super::{DRIVER, hash_bytes, mix};
 
 /// Bits of the code in light images: the lower 32 bits of the frame's number, then of the seed.
 const CODE_BITS: u32 = 64;
+
+/// The quality of JPEG images, about that of a camera. Recordings hold images of this quality, which `verify` compares.
+const JPEG_QUALITY: u8 = 90;
 
 /// The specific force on a camera at rest, in metres per second squared.
 const GRAVITY: f64 = 9.80665;
@@ -35,7 +38,9 @@ pub(crate) struct Scene {
 /// The scene through the lens of one stream.
 struct View {
     stream: Stream,
+    /// The format of the pixels; RGB8 of those that are encoded as a JPEG.
     format: PixelFormat,
+    is_encoded: bool,
     lens: Lens,
     /// The image without bodies.
     background: Vec<u8>,
@@ -79,13 +84,47 @@ impl Scene {
         hash_bytes(serial.as_bytes())
     }
 
-    /// Renders frame `number` of `stream`, rows without padding.
+    /// Writes the content of frame `number` of `stream` to `content`: its pixels, or its JPEG.
+    ///
+    /// # Panics
+    /// If the camera has no such stream of images.
+    pub(crate) fn write(&self, stream: Stream, number: u64, content: &mut Vec<u8>) {
+        let view = self.view_of(stream);
+        if view.is_encoded {
+            *content = self.encode(stream, number);
+        } else {
+            content.resize(view.background.len(), 0);
+            self.render(stream, number, content);
+        }
+    }
+
+    /// Renders frame `number` of `stream` as a JPEG. The encoder has no state: the same frame has the same bytes.
+    ///
+    /// # Panics
+    /// If the camera has no such stream of images.
+    pub(super) fn encode(&self, stream: Stream, number: u64) -> Vec<u8> {
+        let view = self.view_of(stream);
+        let mut pixels = vec![0; view.background.len()];
+        self.render(stream, number, &mut pixels);
+        let header = FrameHeader::image(stream, view.format, view.lens.width, view.lens.height);
+        let frame = Frame::new(&header, &pixels).ok();
+        let jpeg = frame.and_then(|frame| camrig_image::jpeg(frame, JPEG_QUALITY)).and_then(Result::ok);
+        // The frame is an image of light of a size that JPEG has.
+        jpeg.unwrap_or_default()
+    }
+
+    fn view_of(&self, stream: Stream) -> &View {
+        let view = self.views.iter().find(|view| view.stream == stream);
+        let Some(view) = view else { panic!("the scene has no {stream} stream") };
+        view
+    }
+
+    /// Renders the pixels of frame `number` of `stream`, rows without padding.
     ///
     /// # Panics
     /// If the camera has no such stream, or `pixels` is not exactly as long as its frames.
     pub(crate) fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
-        let view = self.views.iter().find(|view| view.stream == stream);
-        let Some(view) = view else { panic!("the scene has no {stream} stream") };
+        let view = self.view_of(stream);
         pixels.copy_from_slice(&view.background);
         let bodies = self.bodies(number);
         match view.format.bytes_per_pixel() {
@@ -116,7 +155,11 @@ impl Scene {
 
     fn view(&self, info: &StreamInfo) -> Option<View> {
         let lens = Lens::new(info.intrinsics.as_ref()?);
-        let format = info.payload.pixel_format()?;
+        let (format, is_encoded) = match info.format() {
+            Format::Image(format) => (format, false),
+            Format::Encoded(MJPEG) => (PixelFormat::Rgb8, true),
+            _ => return None,
+        };
         let size = format.bytes_per_pixel() as usize;
         let mut background = vec![0; lens.width as usize * lens.height as usize * size];
         let places = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| (x, y)));
@@ -134,7 +177,7 @@ impl Scene {
             std::array::from_fn(|level| [pixel(level, false), pixel(level, true)])
         };
         let ramps = if format.is_light() { self.bodies(0).map(ramp).into() } else { Vec::new() };
-        Some(View { stream: info.stream, format, lens, background, ramps })
+        Some(View { stream: info.stream, format, is_encoded, lens, background, ramps })
     }
 
     fn bodies(&self, number: u64) -> [Body; BODIES] {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{ColorView, DepthView, Frame, Intrinsics, PixelFormat, Stream};
+use camrig_frame::{ColorView, DepthView, Format, Frame, Intrinsics, PixelFormat, Stream};
+use camrig_image::LightImage;
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
 use tokio::sync::Notify;
 
@@ -68,9 +69,12 @@ impl Rig {
 /// Returns headers and pixels of one frame of each stream.
 fn images(camera: &mut Synthetic, number: u64) -> Vec<(FrameHeader, Vec<u8>)> {
     camera.number = number;
-    let render = |header: FrameHeader| {
-        let mut pixels = vec![0xa5; header.size_bytes() as usize];
-        camera.scene.render(header.stream, number, &mut pixels);
+    let render = |mut header: FrameHeader| {
+        let pixels = camera.encode(&mut header).unwrap_or_else(|| {
+            let mut pixels = vec![0xa5; header.size_bytes() as usize];
+            camera.scene.render(header.stream, number, &mut pixels);
+            pixels
+        });
         (header, pixels)
     };
     camera.headers().into_iter().map(render).collect()
@@ -81,13 +85,17 @@ fn intrinsics(camera: &Synthetic, stream: Stream) -> Intrinsics {
 }
 
 /// Options for every model, format and stream, and sizes of many aspect ratios down to one pixel.
-const EVERY_KIND: [&str; 7] = [
+const EVERY_KIND: [&str; 11] = [
     "",
     "seed = 5\nmodel = 'd405'\ninfrared = '848x480@30'",
     "seed = 6\nmodel = 'd405'\ndepth = '424x240@90'\ncolor = '480x270@90'\ncolor_format = 'bgr8'",
     "seed = 7\ndepth = '640x480@6'\ncolor = '320x240@6'\ncolor_format = 'yuyv'\ninfrared = '480x270@6'",
     "model = 'any'\ndepth = '64x48@30'\ncolor = '75x31@30'\ncolor_format = 'yuyv'\ninfrared = '5x9@30'",
     "seed = 9\nmodel = 'any'\ndepth = '1x1@1000'\ncolor = '2x300@1000'",
+    "color = '424x240@30'\ncolor_format = 'uyvy'\ninfrared = '424x240@30'\ninfrared_format = 'y16'",
+    "color = '424x240@30'\ncolor_format = 'rgba8'",
+    "color = '424x240@30'\ncolor_format = 'bgra8'",
+    "color = '848x480@30'\ncolor_format = 'mjpeg'",
     "seed = 10\nmodel = 'any'\ndepth = '300x2@100'\ncolor = 'off'",
 ];
 
@@ -129,23 +137,24 @@ fn every_color_pixel_has_the_color_of_its_object() {
         for number in [0, 31] {
             for (header, pixels) in images(&mut camera, number) {
                 let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
-                // One level of brightness, and for YUYV its rounding error.
+                // One level of brightness, and where two pixels share their chroma its rounding error.
                 let format = color.format();
                 let (width, height) = header.payload.size().unwrap();
-                let tolerance = if format == PixelFormat::Yuyv { 6 } else { 1 };
+                let in_pairs = matches!(format, PixelFormat::Yuyv | PixelFormat::Uyvy);
+                let tolerance = if in_pairs { 6 } else { 1 };
                 for y in code_rows(&header)..height {
                     for x in 0..width {
                         let truth = |x| camera.scene.sight(header.stream, number, x, y);
                         let (sight, neighbor) = (truth(x), truth((x ^ 1).min(width - 1)));
-                        if format == PixelFormat::Yuyv && sight.rgb != neighbor.rgb {
+                        if in_pairs && sight.rgb != neighbor.rgb {
                             // Two pixels share their chroma.
                             continue;
                         }
-                        if format == PixelFormat::Yuyv && x ^ 1 >= width {
+                        if in_pairs && x ^ 1 >= width {
                             continue;
                         }
                         let rgb = match format {
-                            PixelFormat::Y8 => {
+                            PixelFormat::Y8 | PixelFormat::Y16 => {
                                 let [r, g, b] = sight.rgb.map(u32::from);
                                 [((77 * r + 150 * g + 29 * b + 128) >> 8) as u8; 3]
                             }
@@ -158,6 +167,39 @@ fn every_color_pixel_has_the_color_of_its_object() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The maximum mean difference of a channel between an image and its JPEG.
+const JPEG_TOLERANCE: f64 = 3.0;
+
+#[test]
+fn a_jpeg_shows_the_rendered_image_and_has_the_same_bytes_each_time() {
+    let options = |format: &str| format!("color = '424x240@30'\nseed = 5\ncolor_format = '{format}'");
+    let (mut plain, mut coded) = (camera(&options("rgb8")), camera(&options("mjpeg")));
+    for number in [0, 31, 100_000] {
+        let (_, expected) = images(&mut plain, number).remove(0);
+        let (header, jpeg) = images(&mut coded, number).remove(0);
+        assert!(jpeg == images(&mut camera(&options("mjpeg")), number).remove(0).1);
+        assert!(jpeg.len() < expected.len() / 4, "{} bytes", jpeg.len());
+        let image = LightImage::new(Frame::new(&header, &jpeg).unwrap()).unwrap().unwrap();
+        let seen = image.view().unwrap().to_rgb8();
+        let sum: u32 = seen.iter().zip(&expected).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        let mean = f64::from(sum) / expected.len() as f64;
+        assert!(mean < JPEG_TOLERANCE, "#{number}: {mean}");
+    }
+}
+
+#[test]
+fn a_jpeg_of_any_size_fits_into_its_slot() {
+    for size in ["1x1@30", "2x300@30", "300x2@30", "33x17@30", "1920x1080@30"] {
+        let options = format!("model = 'any'\ndepth = 'off'\ncolor = '{size}'\ncolor_format = 'mjpeg'");
+        let mut camera = camera(&options);
+        let declared = camera.info().streams[0].payload;
+        for (header, _) in images(&mut camera, 7) {
+            assert_eq!(header.payload.format(), Format::Encoded(camrig_frame::MJPEG));
+            assert!(declared.admits(&header.payload), "{:?} in {declared:?}", header.payload);
         }
     }
 }
@@ -206,8 +248,8 @@ fn the_scene_follows_from_the_camera_info_alone() {
     let mut one = camera_called("left", EVERY_KIND[3]);
     let again = Scene::of(&one.info()).unwrap();
     for (header, pixels) in images(&mut one, 41) {
-        let mut rendered = vec![0; pixels.len()];
-        again.render(header.stream, 41, &mut rendered);
+        let mut rendered = Vec::new();
+        again.write(header.stream, 41, &mut rendered);
         assert!(rendered == pixels, "{}", header.stream);
     }
     let info = one.info();
@@ -236,7 +278,8 @@ fn light_images_contain_the_frames_number_and_the_seed() {
     for options in EVERY_KIND {
         let mut camera = camera(options);
         for (header, pixels) in images(&mut camera, 0x0012_3456_789a) {
-            let Some(color) = ColorView::new(Frame::new(&header, &pixels).unwrap()) else { continue };
+            let image = LightImage::new(Frame::new(&header, &pixels).unwrap()).unwrap();
+            let Some(color) = image.as_ref().and_then(LightImage::view) else { continue };
             let cell = color.frame().width() / 64;
             if code_rows(&header) > 0 {
                 let bit = |index| u64::from(color.rgb(index * cell + cell / 2, cell / 2).unwrap()[0] > 127);
@@ -546,16 +589,20 @@ fn only_given_serials_are_claimed() {
 #[test]
 #[ignore = "a measurement, useful in release builds only"]
 fn rendering_time() {
-    for options in
-        ["", "color_format = 'yuyv'", "model = 'd405'", "color = '1280x720@30'\ndepth = '1280x720@30'"]
-    {
+    for options in [
+        "",
+        "color_format = 'yuyv'",
+        "color_format = 'mjpeg'",
+        "model = 'd405'",
+        "color = '1280x720@30'\ndepth = '1280x720@30'",
+    ] {
         let mut camera = camera(options);
         let mut frames = images(&mut camera, 0);
         let start = Instant::now();
         let count = 300;
         for number in 0..count {
             for (header, pixels) in &mut frames {
-                camera.scene.render(header.stream, number, pixels);
+                camera.scene.write(header.stream, number, pixels);
             }
         }
         let millis = start.elapsed().as_secs_f64() * 1e3 / count as f64;
