@@ -51,7 +51,7 @@ fn list_shows_every_option() {
             assert!(description.ends_with('.') && description.len() > 10, "{line}");
             let at = line.find(description);
             assert_eq!(*described_at.get_or_insert(at), at, "the descriptions are not aligned: {line}");
-            shown.push_str(&format!("  {name}  {kind}  {default}"));
+            shown.push_str(&["", name, kind, default].join("  "));
         }
         shown.push('\n');
     }

@@ -3,12 +3,15 @@
 // Needs chromium; CHROMIUM, CAMRIG, DETECT (examples/detect) and STREAMS (this crate's example) say where the programs are.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 import { PNG } from "pngjs";
+import { WebSocket } from "ws";
 
 import { Rig, pause, until } from "./rig.mjs";
 
@@ -365,6 +368,70 @@ options = { quality = 95 }
   const plain = await counts();
   assert.ok(plain.masked * 4 < mask.masked, JSON.stringify({ mask, plain }));
   assert.deepEqual(page.wrong, []);
+});
+
+/** The WebSocket's answer to a request for the color of a camera's next frameset: its first part and that part's bytes. */
+async function colorOf(url, camera, width) {
+  const socket = new WebSocket(new URL("socket", url.replace("http", "ws")));
+  socket.on("open", () => socket.send(JSON.stringify({ ask: "frames", camera, after: 0, streams: ["color"], width })));
+  const [data] = await once(socket, "message");
+  socket.terminate();
+  const end = 4 + data.readUInt32LE(0);
+  const { sequence, parts } = JSON.parse(data.subarray(4, end));
+  return { sequence, part: parts[0], bytes: data.subarray(end, end + parts[0].bytes) };
+}
+
+test("JPEG images of a camera are shown as they are, or smaller", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { color = "424x240@15", color_format = "mjpeg", depth = "424x240@15" }
+[processor.view]
+kind = "view"
+inputs = ["front"]
+[processor.snapshot]
+kind = "snapshot"
+inputs = ["front"]
+overflow = "block"
+options = { folder = "FOLDER/seen", every = 1 }
+[processor.record]
+kind = "record"
+inputs = ["front"]
+overflow = "block"
+options = { file = "FOLDER/rig.mcap" }
+`);
+  t.after(() => rig.remove());
+  const [url] = rig.found;
+  const page = await open(url);
+  const color = page.locator('.tile [data-stream="color"] canvas');
+  await until("a picture", async () => (await color.evaluate(({ width }) => width).catch(() => 0)) === 424);
+
+  // Only the balls move: most of each picture is that of any frameset.
+  const drawn = await color.evaluate((canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]);
+  const [name] = readdirSync(join(rig.folder, "seen")).filter((name) => name.endsWith("-color.png"));
+  const truth = PNG.sync.read(readFileSync(join(rig.folder, "seen", name))).data;
+  const near = drawn.filter((value, at) => Math.abs(value - truth[at]) <= 16).length;
+  assert.ok(drawn.length === truth.length && near > 0.7 * truth.length, `${near} of ${truth.length} channels`);
+
+  // The picture of a paused page is the PNG file, which the server decodes.
+  await page.keyboard.press("Space");
+  await until("a pause", () => page.evaluate(() => document.querySelector(".tile").classList.contains("kept")));
+  const paused = await color.evaluate((canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]);
+  const sequence = await page.locator(".tile").getAttribute("data-sequence");
+  const file = `front-${sequence.padStart(6, "0")}-color.png`;
+  await until(file, () => readdirSync(join(rig.folder, "seen")).includes(file));
+  const saved = PNG.sync.read(readFileSync(join(rig.folder, "seen", file))).data;
+  assert.ok(saved.equals(Buffer.from(paused)), `the picture is that of ${file}`);
+  assert.deepEqual(page.wrong, []);
+
+  const whole = await colorOf(url, 0, 424);
+  const small = await colorOf(url, 0, 100);
+  assert.deepEqual([whole.part.kind, small.part.kind, small.bytes.length < whole.bytes.length / 3], ["picture", "picture", true]);
+  await rig.stop();
+  const args = ["recording", "export", join(rig.folder, "rig.mcap"), "-o", join(rig.folder, "images")];
+  execFileSync(resolve(process.env.CAMRIG ?? "target/debug/camrig"), args);
+  const recorded = readFileSync(join(rig.folder, "images/front/color", `${String(whole.sequence).padStart(6, "0")}.jpg`));
+  assert.ok(recorded.equals(whole.bytes), "the page got the bytes that the camera sent");
 });
 
 /** A topology of cameras with these names, and a view of them. `options` has more options of a camera, by name. */
