@@ -73,6 +73,10 @@ test-looking:
     node --test crates/camrig-view/tests/browser/page.test.mjs
     node --test crates/camrig-view/tests/browser/frozen.test.mjs
 
+# Build the Python package, install it into a fresh virtual environment, and test it there
+test-python *args:
+    crates/camrig-python/test {{ args }}
+
 # Check the schema of topologies with the checker that editors use; needs npm
 test-schema:
     cargo build

@@ -2,7 +2,8 @@
 //! commands about recordings.
 //!
 //! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
-//! and processors is, by [`add_to`]; camrig knows nothing of it.
+//! and processors is, by [`add_to`]; camrig knows nothing of it. [`OpenRecording`] reads a recording in a program of
+//! one's own.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -11,12 +12,15 @@ mod format;
 mod images;
 mod motion;
 mod npy;
+mod opened;
 mod read;
 mod record;
 mod replay;
 
 use camrig::App;
 
+pub use self::opened::{OpenCamera, OpenRecording, Place, RecordedFrameSet};
+pub use self::read::ReadError;
 pub use self::replay::{Replay, ReplayOptions};
 
 /// Adds the processor `record`, the driver `replay`, and the commands `recording`, `record` and `replay`.

@@ -12,7 +12,7 @@ use crate::format::{JPEG, RAW, VERSION};
 /// A file that cannot be read as a recording.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{}` {what}", path.display())]
-pub(crate) struct ReadError {
+pub struct ReadError {
     path: PathBuf,
     what: String,
 }

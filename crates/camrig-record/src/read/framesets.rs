@@ -106,6 +106,11 @@ impl Contents {
         }
     }
 
+    /// Leaves out the sections before this one.
+    pub(crate) fn skip_to(&mut self, section: usize) {
+        self.next_section = section;
+    }
+
     /// Returns how many contents wait for others.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

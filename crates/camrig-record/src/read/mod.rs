@@ -36,7 +36,8 @@ use mcap::records::op;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
-pub(crate) use self::error::{ChunkError, FrameError, FrameSetError, ReadError};
+pub use self::error::ReadError;
+pub(crate) use self::error::{ChunkError, FrameError, FrameSetError};
 use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;

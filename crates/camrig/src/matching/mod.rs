@@ -7,6 +7,7 @@
 //! * `window`: decides from times alone which framesets form a match
 //! * `clock`: reads a camera's clock, or maps it to the host's clock
 //! * `timeline`: tells timestamps that leap
+//! * `matcher`: matches of items whose times are known
 //! * `spec`, `stats`: the settings in a topology, and the counters
 //! * this module: takes framesets, returns matches, counts both
 //!
@@ -36,6 +37,7 @@
 //! With `overflow = "block"` queues always suffice, until a camera is silent for too long.
 
 mod clock;
+mod matcher;
 #[cfg(test)]
 mod rig_tests;
 #[cfg(test)]
@@ -59,6 +61,7 @@ use camrig_frame::{Clock, Role};
 use camrig_ipc::{MAX_MATCH_CAMERAS, Unmatched};
 
 use self::clock::CameraClock;
+pub use self::matcher::{MatchRules, Matcher};
 pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera, clock_of_all};
 pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;

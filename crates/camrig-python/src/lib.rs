@@ -1,0 +1,34 @@
+//! The Python package `camrig`: framesets as arrays, recordings, processors, rigs.
+//!
+//! * `memory`: memory of frames as buffers and DLPack tensors; the only `unsafe` of the crate
+//! * `frames`: framesets, frames, cameras and matches as Python objects
+//! * `recording`: recordings as sequences
+//! * `errors`: the exceptions
+//!
+//! What only NumPy can do is in `python/camrig/_arrays.py`.
+#![deny(unsafe_code)]
+#![allow(clippy::doc_markdown, reason = "documentation becomes docstrings, which Python shows as they are")]
+#![allow(clippy::needless_pass_by_value, reason = "arguments arrive from Python by value")]
+#![allow(dead_code)]
+
+mod errors;
+mod frames;
+mod memory;
+mod recording;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("CamrigError", py.get_type::<errors::CamrigError>())?;
+    module.add("MissingStream", py.get_type::<errors::MissingStream>())?;
+    module.add_class::<memory::Memory>()?;
+    module.add_class::<frames::PyFrameSet>()?;
+    module.add_class::<frames::PyFrame>()?;
+    module.add_class::<frames::PyCamera>()?;
+    module.add_class::<frames::PyMatch>()?;
+    module.add_class::<recording::PyRecording>()?;
+    module.add_function(wrap_pyfunction!(recording::open, module)?)
+}

@@ -1,0 +1,298 @@
+//! Recordings as sequences of framesets.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use camrig::frame::{CameraInfo, Role};
+use camrig::{MatchRules, Matcher};
+use camrig_record::OpenRecording;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PySlice};
+
+use crate::errors::{CamrigError, error, no_index, no_name};
+use crate::frames::{PyCamera, PyFrameSet, PyMatch, Source};
+
+/// Maximum number of framesets of each camera that wait for a match.
+const MATCH_QUEUE: usize = 32;
+
+/// Opens a recording, with the files that continue it.
+///
+/// A recording is a sequence of framesets, in the order of their arrival; `recording["left"]` is that of one camera. Nothing
+/// but the index is read before a frameset is asked for, and nothing is decoded before an array is.
+#[pyfunction]
+pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
+    let recording = py.detach(|| OpenRecording::open(&path)).map_err(error)?;
+    let numbers = (0..recording.places().len()).collect();
+    Ok(PyRecording { recording: Arc::new(recording), numbers, path })
+}
+
+/// Framesets of a recording: of all cameras or of one, of the whole time or a part of it.
+#[pyclass(name = "Recording", frozen, module = "camrig")]
+pub(crate) struct PyRecording {
+    recording: Arc<OpenRecording>,
+    /// The framesets of this sequence.
+    numbers: Arc<[usize]>,
+    path: PathBuf,
+}
+
+impl PyRecording {
+    fn part(&self, numbers: impl IntoIterator<Item = usize>) -> Self {
+        let numbers = numbers.into_iter().collect();
+        Self { recording: Arc::clone(&self.recording), numbers, path: self.path.clone() }
+    }
+
+    fn seconds_of(&self, number: usize) -> f64 {
+        let began = self.recording.range().start;
+        self.recording.places()[number].arrived_nanos.saturating_sub(began) as f64 * 1e-9
+    }
+
+    fn read(&self, py: Python<'_>, number: usize) -> PyResult<PyFrameSet> {
+        let frames = py.detach(|| self.recording.read(number)).map_err(error)?;
+        Ok(PyFrameSet { source: Source::recorded(frames) })
+    }
+
+    fn camera_numbers(&self) -> Vec<usize> {
+        let places = self.recording.places();
+        let mut found: Vec<_> = self.numbers.iter().map(|&number| places[number].camera).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn between(&self, from: Option<f64>, to: Option<f64>) -> Self {
+        let is_in = |&number: &usize| {
+            let seconds = self.seconds_of(number);
+            from.is_none_or(|from| seconds >= from) && to.is_none_or(|to| seconds < to)
+        };
+        self.part(self.numbers.iter().copied().filter(is_in))
+    }
+}
+
+#[pymethods]
+impl PyRecording {
+    /// Path of its first file.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// The cameras by name: identity, calibration, depth unit.
+    #[getter]
+    fn cameras<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let cameras = PyDict::new(py);
+        for camera in self.recording.cameras() {
+            cameras.set_item(&camera.name, PyCamera { info: Arc::clone(&camera.info) })?;
+        }
+        Ok(cameras)
+    }
+
+    /// Seconds from its start to its last frameset.
+    #[getter]
+    fn duration(&self) -> f64 {
+        let range = self.recording.range();
+        range.end.saturating_sub(range.start) as f64 * 1e-9
+    }
+
+    /// Start of the recording by the wall clock, in nanoseconds since 1970.
+    #[getter]
+    fn began_nanos(&self) -> u64 {
+        self.recording.range().start
+    }
+
+    /// What cannot be read, as far as it is known without reading every frameset.
+    #[getter]
+    fn damage(&self) -> Vec<String> {
+        self.recording.damage().to_vec()
+    }
+
+    /// Seconds since the start of the recording of each frameset: a list as long as the sequence.
+    #[getter]
+    fn seconds(&self) -> Vec<f64> {
+        self.numbers.iter().map(|&number| self.seconds_of(number)).collect()
+    }
+
+    fn __len__(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Framesets by number, a part by a slice of numbers or of seconds (`recording[1.5:3.0]`), a camera by name.
+    fn __getitem__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        if let Ok(name) = key.extract::<String>() {
+            let found = self.recording.cameras().iter().position(|camera| camera.name == name);
+            let Some(camera) = found else {
+                let names = self.recording.cameras().iter().map(|camera| format!("`{}`", camera.name));
+                let (path, names) = (self.path.display(), names.collect::<Vec<_>>().join(", "));
+                return Err(no_name(format_args!("`{path}` has no camera `{name}`; it has: {names}")));
+            };
+            let places = self.recording.places();
+            let part = self.part(self.numbers.iter().copied().filter(|&it| places[it].camera == camera));
+            return Ok(Py::new(py, part)?.into_any());
+        }
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let [from, to, step] = ["start", "stop", "step"].map(|name| slice.getattr(name));
+            let (from, to) = (from?, to?);
+            let is_time = |bound: &Bound<'_, PyAny>| bound.is_instance_of::<pyo3::types::PyFloat>();
+            let part = if is_time(&from) || is_time(&to) {
+                if !step?.is_none() {
+                    return Err(PyTypeError::new_err("a slice of seconds has no step"));
+                }
+                self.between(from.extract()?, to.extract()?)
+            } else {
+                let indices = slice.indices(self.numbers.len() as isize)?;
+                let at = |index: isize| self.numbers[(indices.start + index * indices.step) as usize];
+                self.part((0..indices.slicelength as isize).map(at))
+            };
+            return Ok(Py::new(py, part)?.into_any());
+        }
+        let index: isize = key.extract().map_err(|_| {
+            PyTypeError::new_err(
+                "a recording is indexed by a number, the name of a camera, or a slice of numbers or seconds",
+            )
+        })?;
+        let length = self.numbers.len() as isize;
+        let from_start = if index < 0 { index + length } else { index };
+        if !(0..length).contains(&from_start) {
+            return Err(no_index("the recording", self.numbers.len(), index));
+        }
+        Ok(Py::new(py, self.read(py, self.numbers[from_start as usize])?)?.into_any())
+    }
+
+    fn __iter__(&self) -> Walk {
+        Walk { recording: self.part(self.numbers.iter().copied()), next: Mutex::new(0) }
+    }
+
+    /// Iterates over matches: one frameset of each camera, at most `window` seconds apart, each frameset in at most one.
+    ///
+    /// Times are those of capture where all cameras stamp by the same clock and none by its own, `hardware`; otherwise those of
+    /// arrival. `clock` is `"capture"` or `"arrival"` and decides instead. With `partial`, cameras may be missing.
+    #[pyo3(signature = (window, *, clock=None, partial=false))]
+    fn matches(&self, py: Python<'_>, window: f64, clock: Option<&str>, partial: bool) -> PyResult<Matches> {
+        if !(0.0..=10.0).contains(&window) {
+            return Err(PyValueError::new_err(format!("`window` is {window}; it is 0 to 10 seconds")));
+        }
+        let by_capture = match clock {
+            Some("capture") => true,
+            Some("arrival") => false,
+            None => self.share_a_clock(py)?,
+            Some(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "`clock` is `{other}`; expected one of: `capture`, `arrival`"
+                )));
+            }
+        };
+        let cameras = self.camera_numbers();
+        let gap = |&camera: &usize| half_interval(&self.recording.cameras()[camera].info);
+        let rules = MatchRules { window_nanos: (window * 1e9) as u64, partial, queue: MATCH_QUEUE };
+        let matcher = Matcher::new(rules, cameras.iter().map(gap));
+        let recording = self.part(self.numbers.iter().copied());
+        let state = MatchState { matcher, next: 0, number: 0, ended: false };
+        Ok(Matches { recording, cameras, by_capture, state: Mutex::new(state) })
+    }
+
+    fn __repr__(&self) -> String {
+        let (path, seconds) = (self.path.display(), self.duration());
+        format!("<camrig.Recording {path}: {} framesets, {seconds:.3} s>", self.numbers.len())
+    }
+}
+
+impl PyRecording {
+    /// Returns whether the first framesets of all cameras are stamped by one clock that they share.
+    fn share_a_clock(&self, py: Python<'_>) -> PyResult<bool> {
+        let places = self.recording.places();
+        let mut clocks = Vec::new();
+        for camera in self.camera_numbers() {
+            let first = self.numbers.iter().find(|&&number| places[number].camera == camera);
+            if let Some(&first) = first {
+                clocks.push(self.read(py, first)?.clock());
+            }
+        }
+        Ok(clocks.iter().all(|&clock| clock == clocks[0] && clock != Some("hardware")))
+    }
+}
+
+/// Returns half a frame interval of a camera: the least between two of its framesets.
+fn half_interval(info: &CameraInfo) -> u64 {
+    let images = info.streams.iter().filter(|info| info.role != Role::Motion);
+    let rate = images.map(|stream| stream.frames_per_second).max().unwrap_or(0);
+    if rate == 0 { 0 } else { 500_000_000 / u64::from(rate) }
+}
+
+/// Iterates over framesets.
+#[pyclass(frozen, module = "camrig")]
+pub(crate) struct Walk {
+    recording: PyRecording,
+    next: Mutex<usize>,
+}
+
+#[pymethods]
+impl Walk {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyFrameSet>> {
+        let number = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = self.recording.numbers.get(*next).copied();
+            *next += 1;
+            number
+        };
+        number.map(|number| self.recording.read(py, number)).transpose()
+    }
+}
+
+/// Iterates over matches.
+#[pyclass(frozen, module = "camrig")]
+pub(crate) struct Matches {
+    recording: PyRecording,
+    /// The index of each matched camera.
+    cameras: Vec<usize>,
+    by_capture: bool,
+    state: Mutex<MatchState>,
+}
+
+struct MatchState {
+    matcher: Matcher<Source>,
+    next: usize,
+    number: u64,
+    ended: bool,
+}
+
+#[pymethods]
+impl Matches {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyMatch>> {
+        let state = self.state.try_lock();
+        let mut state = state.map_err(|_| CamrigError::new_err("another thread takes the next match"))?;
+        loop {
+            if let Some(matched) = state.matcher.pop() {
+                let times = || matched.iter().map(|(_, nanos, _)| *nanos);
+                let spread_nanos = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+                let complete = matched.len() == self.cameras.len();
+                let number = state.number;
+                state.number += 1;
+                let framesets = matched.into_iter().map(|(_, _, source)| source).collect();
+                return Ok(Some(PyMatch { number, spread_nanos, complete, framesets }));
+            }
+            let Some(&number) = self.recording.numbers.get(state.next) else {
+                if std::mem::replace(&mut state.ended, true) {
+                    return Ok(None);
+                }
+                (0..self.cameras.len()).for_each(|lane| state.matcher.end(lane));
+                continue;
+            };
+            state.next += 1;
+            let place = self.recording.recording.places()[number];
+            let frames = self.recording.read(py, number)?;
+            let captured = if self.by_capture { frames.timestamp_nanos() } else { Some(place.arrived_nanos) };
+            let lane = self.cameras.iter().position(|&camera| camera == place.camera);
+            if let (Some(lane), Some(nanos)) = (lane, captured) {
+                state.matcher.push(lane, nanos, frames.source.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Reading a recording frameset by frameset, in any order, for programs of one's own.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
+
+use crate::format::FrameSetRecord;
+use crate::read::{
+    Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, check_image,
+    image_data, shown_header, write_pixels,
+};
+
+/// An open recording: its framesets by number, in the order of their arrival.
+///
+/// ```no_run
+/// use camrig_record::OpenRecording;
+///
+/// let recording = OpenRecording::open("rig.mcap".as_ref()).map_err(|error| error.to_string())?;
+/// for number in 0..recording.places().len() {
+///     let frames = recording.read(number).map_err(|error| error.to_string())?;
+///     println!("{} #{}", frames.info().name, frames.header().sequence);
+/// }
+/// # Ok::<(), String>(())
+/// ```
+pub struct OpenRecording {
+    /// Locked while a frameset is read; frames are decoded without it.
+    parts: Mutex<Parts>,
+    path: PathBuf,
+    range: Range<u64>,
+    cameras: Vec<OpenCamera>,
+    places: Vec<Place>,
+    damage: Vec<String>,
+}
+
+/// A camera of an open recording.
+#[derive(Clone, Debug)]
+pub struct OpenCamera {
+    /// `front`, or `mask/front` if the processor `mask` published the framesets.
+    pub name: String,
+    /// Its description: identity, calibration, depth unit, streams.
+    pub info: Arc<CameraInfo>,
+}
+
+/// The place of one frameset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The index of its camera in [`OpenRecording::cameras`].
+    pub camera: usize,
+    /// Time of its arrival by the wall clock, in nanoseconds since 1970.
+    pub arrived_nanos: u64,
+    file: usize,
+    section: usize,
+    /// How many framesets of the same camera with the same time are before it.
+    earlier: usize,
+}
+
+/// A frameset of a recording. Its frames are decoded when they are asked for.
+pub struct RecordedFrameSet {
+    info: Arc<CameraInfo>,
+    arrived_nanos: u64,
+    header: FrameSetHeader,
+    record: FrameSetRecord,
+    messages: Vec<Bytes>,
+}
+
+impl OpenRecording {
+    /// Opens the file at `path`, and the files that continue it. A file without an index is read as a whole.
+    ///
+    /// # Errors
+    /// If it cannot be read as a recording.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let parts = Parts::open(path, &|_| {})?;
+        let described = parts.cameras().into_iter();
+        let cameras: Vec<_> = described
+            .map(|camera| OpenCamera { name: camera.name.clone(), info: Arc::new(camera.info.clone()) })
+            .collect();
+        let mut damage: Vec<_> = parts
+            .problem()
+            .map(|problem| format!("the recording continues, but {problem}"))
+            .into_iter()
+            .collect();
+        let mut places = Vec::new();
+        for (file, recording) in parts.files().iter().enumerate() {
+            let of_names = recording.cameras().iter();
+            let numbers: Vec<_> =
+                of_names.map(|camera| cameras.iter().position(|known| known.name == camera.name)).collect();
+            let found = by_index(recording).unwrap_or_else(|| by_reading(recording, &mut damage));
+            places.extend(found.into_iter().filter_map(
+                |Found { camera, arrived_nanos, section, earlier }| {
+                    Some(Place { camera: numbers[camera]?, arrived_nanos, file, section, earlier })
+                },
+            ));
+        }
+        places.sort_by_key(|place| place.arrived_nanos);
+        let range = parts.range();
+        Ok(Self { parts: Mutex::new(parts), path: path.to_owned(), range, cameras, places, damage })
+    }
+
+    /// Returns the cameras, by name.
+    pub fn cameras(&self) -> &[OpenCamera] {
+        &self.cameras
+    }
+
+    /// Returns the place of each frameset, in the order of their arrival.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Returns what cannot be read of the recording, as far as it is known without reading every frameset.
+    pub fn damage(&self) -> &[String] {
+        &self.damage
+    }
+
+    /// Returns the start and the end of the recording by the wall clock, in nanoseconds since 1970.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the frameset with this number, an index in [`Self::places`].
+    ///
+    /// # Errors
+    /// If there is no such frameset, or it is damaged.
+    pub fn read(&self, number: usize) -> Result<RecordedFrameSet, ReadError> {
+        let place = self.places.get(number).ok_or_else(|| {
+            ReadError::new(
+                &self.path,
+                format_args!("has {} framesets, so no number {number}", self.places.len()),
+            )
+        })?;
+        let parts = self.parts();
+        let recording = &parts.files()[place.file];
+        let name = &self.cameras[place.camera].name;
+        let range = place.arrived_nanos..place.arrived_nanos.saturating_add(1);
+        let mut contents = recording.contents(|camera| camera.name == *name, range);
+        contents.skip_to(place.section);
+        let mut earlier = place.earlier;
+        let damaged = |error: &dyn std::fmt::Display| {
+            ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
+        };
+        while let Some((_, content)) = contents.next(recording) {
+            match content {
+                Content::FrameSet(found) if earlier == 0 => {
+                    let info = Arc::clone(&self.cameras[place.camera].info);
+                    return RecordedFrameSet::new(info, found).map_err(|error| damaged(&error));
+                }
+                Content::FrameSet(_) => earlier -= 1,
+                Content::Gap(_) => {}
+                Content::Unreadable { error, .. } => return Err(damaged(&error)),
+            }
+        }
+        Err(damaged(&"it is not where the index says"))
+    }
+}
+
+impl RecordedFrameSet {
+    fn new(info: Arc<CameraInfo>, read: ReadFrameSet) -> Result<Self, FrameSetError> {
+        let ReadFrameSet { log_time, record, images } = read;
+        let headers: Vec<_> = record.frames.iter().map(shown_header).collect();
+        // The sizes come from a file and are unverified; it checks the number of frames as well.
+        Layout::of(&headers)?;
+        let origins =
+            Origins::new(&record.origins).ok_or(FrameSetError::TooManyOrigins(record.origins.len()))?;
+        let header = FrameSetHeader {
+            sequence: record.sequence,
+            matched: record.matched,
+            origins,
+            ..FrameSetHeader::new(record.arrival_nanos, headers.into_iter().collect())
+        };
+        Ok(Self { info, arrived_nanos: log_time, header, record, messages: images })
+    }
+
+    /// Returns the description of its camera.
+    pub fn info(&self) -> &Arc<CameraInfo> {
+        &self.info
+    }
+
+    /// Returns the time of its arrival by the wall clock, in nanoseconds since 1970.
+    pub fn arrived_nanos(&self) -> u64 {
+        self.arrived_nanos
+    }
+
+    /// Returns everything except the content.
+    pub fn header(&self) -> &FrameSetHeader {
+        &self.header
+    }
+
+    /// Returns the content of the frame at `index` of the header, as many bytes as that says. What is stored without
+    /// compression is not copied.
+    ///
+    /// # Errors
+    /// A description of the damage, or that there is no such frame.
+    pub fn decode(&self, index: usize) -> Result<Bytes, String> {
+        let (Some(frame), Some(message), Some(header)) =
+            (self.record.frames.get(index), self.messages.get(index), self.header.frames.get(index))
+        else {
+            return Err(format!("a frameset of {} frames has no frame {index}", self.messages.len()));
+        };
+        let data = image_data(frame, message.clone()).map_err(|error| error.to_string())?;
+        check_image(frame, &data).map_err(|error| error.to_string())?;
+        if data.len() as u64 == header.size_bytes() && frame.coding == crate::format::RAW {
+            return Ok(data);
+        }
+        let mut pixels = vec![0; header.size_bytes() as usize];
+        write_pixels(frame, &data, &mut pixels).map_err(|error| error.to_string())?;
+        Ok(Bytes::from(pixels))
+    }
+}
+
+/// A frameset of one file.
+struct Found {
+    /// Its index in [`Recording::cameras`].
+    camera: usize,
+    arrived_nanos: u64,
+    section: usize,
+    earlier: usize,
+}
+
+/// Returns the framesets of a file whose sections are one frameset each, as a recorder writes them; `None` of another file.
+fn by_index(recording: &Recording) -> Option<Vec<Found>> {
+    let index = recording.index();
+    let mut found = Vec::new();
+    for (section, place) in index.sections.iter().enumerate() {
+        let channels = place.channels.as_ref()?;
+        let of_framesets = |camera: &&RecordedCamera| !camera.frameset_channels.is_disjoint(channels);
+        let mut cameras = recording.cameras().iter().filter(of_framesets);
+        let Some(camera) = cameras.next() else { continue };
+        if cameras.next().is_some() || place.start_time != place.end_time {
+            return None;
+        }
+        let camera = recording.cameras().iter().position(|known| known.name == camera.name)?;
+        found.push(Found { camera, arrived_nanos: place.start_time, section, earlier: 0 });
+    }
+    let counted = |camera: &RecordedCamera| {
+        camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
+    };
+    let expected: u64 = recording.cameras().iter().map(counted).sum();
+    (expected == found.len() as u64).then_some(found)
+}
+
+/// Returns the framesets of any file, by reading it as a whole.
+fn by_reading(recording: &Recording, damage: &mut Vec<String>) -> Vec<Found> {
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let mut found: Vec<Found> = Vec::new();
+    while let Some((camera, content)) = contents.next(recording) {
+        match content {
+            Content::FrameSet(frameset) => {
+                let arrived_nanos = frameset.log_time;
+                let same = |known: &&Found| known.camera == camera && known.arrived_nanos == arrived_nanos;
+                let earlier = found.iter().rev().take(MAX_SAME).filter(same).count();
+                // Its messages may be in several sections.
+                found.push(Found { camera, arrived_nanos, section: 0, earlier });
+            }
+            Content::Unreadable { at, error, .. } if damage.len() < MAX_DAMAGE => {
+                damage.push(format!("`{}` is damaged at byte {at}: {error}", recording.path().display()));
+            }
+            Content::Gap(_) | Content::Unreadable { .. } => {}
+        }
+    }
+    found
+}
+
+/// Maximum number of framesets among which those of the same camera and time are looked for.
+const MAX_SAME: usize = 64;
+
+/// Maximum number of damaged places that are described.
+const MAX_DAMAGE: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_parts};
+
+    fn read(path: &Path) -> (Vec<(String, u64)>, OpenRecording) {
+        let recording = OpenRecording::open(path).unwrap();
+        let numbers = 0..recording.places().len();
+        let found = numbers.map(|number| {
+            let frames = recording.read(number).unwrap();
+            for (index, header) in frames.header().frames.iter().enumerate() {
+                assert_eq!(frames.decode(index).unwrap().len() as u64, header.size_bytes());
+            }
+            (frames.info().name.clone(), frames.header().sequence)
+        });
+        (found.collect(), recording)
+    }
+
+    #[test]
+    fn framesets_have_numbers_in_the_order_of_their_arrival() {
+        let folder = TestFolder::new("numbers");
+        for compression in [Compression::None, Compression::Lz4] {
+            let path = folder.path().join(format!("{compression:?}.mcap"));
+            write(&path, &["front", "rear"], 3, compression, &[]);
+            let (found, recording) = read(&path);
+            let expected = [("front", 0), ("rear", 0), ("front", 1), ("rear", 1), ("front", 2), ("rear", 2)];
+            assert_eq!(found, expected.map(|(name, number)| (name.to_owned(), number)));
+            assert_eq!(recording.range(), ORIGIN..ORIGIN + 2 * PERIOD);
+            assert_eq!(recording.places()[4].arrived_nanos, ORIGIN + 2 * PERIOD);
+            // The index gives the same as the whole file.
+            let parts = recording.parts();
+            let file = &parts.files()[0];
+            let by_reading = by_reading(file, &mut Vec::new());
+            let by_index = by_index(file).unwrap();
+            let places =
+                |found: &[Found]| found.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>();
+            assert_eq!(places(&by_index), places(&by_reading));
+            drop(parts);
+            let error = recording.read(6).err().unwrap().to_string();
+            assert!(error.ends_with("has 6 framesets, so no number 6"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_recording_of_several_files_is_one() {
+        let folder = TestFolder::new("several");
+        let path = folder.path().join("rig.mcap");
+        write_parts(&path, &[&["front"], &["late", "front"], &["late"]]);
+        let (found, recording) = read(&path);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(recording.damage().is_empty());
+        std::fs::remove_file(folder.path().join("rig-3.mcap")).unwrap();
+        let (found, recording) = read(&path);
+        assert_eq!((found.len(), recording.damage().len()), (3, 1), "{found:?}");
+    }
+}
