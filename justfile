@@ -98,6 +98,16 @@ bench-record:
     cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
     cargo test --release -p camrig-cli --test cli recording_costs -- --ignored --nocapture
 
+# Measure the memory of a recorder over a simulated day of six cameras, and of the readers of 200,000 framesets; some minutes
+soak-record:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    cargo build --release
+    CAMRIG_LONG_FILE=$folder/long.mcap cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
+    crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap"
+
 # Kill workers of a rig for a time such as 10m, or a thousand times; the printed seed repeats the choices
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::

@@ -16,6 +16,7 @@ mod opened;
 mod read;
 mod record;
 mod replay;
+mod write;
 
 use camrig::App;
 

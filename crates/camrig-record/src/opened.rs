@@ -9,7 +9,7 @@ use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 
 use crate::format::FrameSetRecord;
 use crate::read::{
-    Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, check_image,
+    Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, Walk, check_image,
     image_data, shown_header, write_pixels,
 };
 
@@ -52,7 +52,8 @@ pub struct Place {
     /// Time of its arrival by the wall clock, in nanoseconds since 1970.
     pub arrived_nanos: u64,
     file: usize,
-    section: usize,
+    /// Where its section begins in the file.
+    at: u64,
     /// How many framesets of the same camera with the same time are before it.
     earlier: usize,
 }
@@ -88,11 +89,9 @@ impl OpenRecording {
             let numbers: Vec<_> =
                 of_names.map(|camera| cameras.iter().position(|known| known.name == camera.name)).collect();
             let found = by_index(recording).unwrap_or_else(|| by_reading(recording, &mut damage));
-            places.extend(found.into_iter().filter_map(
-                |Found { camera, arrived_nanos, section, earlier }| {
-                    Some(Place { camera: numbers[camera]?, arrived_nanos, file, section, earlier })
-                },
-            ));
+            places.extend(found.into_iter().filter_map(|Found { camera, arrived_nanos, at, earlier }| {
+                Some(Place { camera: numbers[camera]?, arrived_nanos, file, at, earlier })
+            }));
         }
         places.sort_by_key(|place| place.arrived_nanos);
         let range = parts.range();
@@ -139,7 +138,7 @@ impl OpenRecording {
         let name = &self.cameras[place.camera].name;
         let range = place.arrived_nanos..place.arrived_nanos.saturating_add(1);
         let mut contents = recording.contents(|camera| camera.name == *name, range);
-        contents.skip_to(place.section);
+        contents.skip_to(recording, place.at);
         let mut earlier = place.earlier;
         let damaged = |error: &dyn std::fmt::Display| {
             ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
@@ -218,7 +217,7 @@ struct Found {
     /// Its index in [`Recording::cameras`].
     camera: usize,
     arrived_nanos: u64,
-    section: usize,
+    at: u64,
     earlier: usize,
 }
 
@@ -226,7 +225,9 @@ struct Found {
 fn by_index(recording: &Recording) -> Option<Vec<Found>> {
     let index = recording.index();
     let mut found = Vec::new();
-    for (section, place) in index.sections.iter().enumerate() {
+    let mut walk = Walk::default();
+    while let Some(place) = walk.next(recording, |_| true) {
+        let place = place.ok()?;
         let channels = place.channels.as_ref()?;
         let of_framesets = |camera: &&RecordedCamera| !camera.frameset_channels.is_disjoint(channels);
         let mut cameras = recording.cameras().iter().filter(of_framesets);
@@ -235,7 +236,7 @@ fn by_index(recording: &Recording) -> Option<Vec<Found>> {
             return None;
         }
         let camera = recording.cameras().iter().position(|known| known.name == camera.name)?;
-        found.push(Found { camera, arrived_nanos: place.start_time, section, earlier: 0 });
+        found.push(Found { camera, arrived_nanos: place.start_time, at: place.offset, earlier: 0 });
     }
     let counted = |camera: &RecordedCamera| {
         camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
@@ -255,7 +256,7 @@ fn by_reading(recording: &Recording, damage: &mut Vec<String>) -> Vec<Found> {
                 let same = |known: &&Found| known.camera == camera && known.arrived_nanos == arrived_nanos;
                 let earlier = found.iter().rev().take(MAX_SAME).filter(same).count();
                 // Its messages may be in several sections.
-                found.push(Found { camera, arrived_nanos, section: 0, earlier });
+                found.push(Found { camera, arrived_nanos, at: 0, earlier });
             }
             Content::Unreadable { at, error, .. } if damage.len() < MAX_DAMAGE => {
                 damage.push(format!("`{}` is damaged at byte {at}: {error}", recording.path().display()));

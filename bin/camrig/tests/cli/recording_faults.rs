@@ -230,7 +230,7 @@ options = { digest = true }
     }
     let mut test = Test::new().topology(rig);
     test.set_args(&["run", "t.toml", "--framesets", &FRAMESETS.to_string(), "--report", "report.json"]);
-    let slow = "exec strace -f -qq -o trace -P \"$PWD/rig.mcap\" -e trace=write -e inject=write:delay_enter=20ms \"$@\"";
+    let slow = "exec strace -f -qq -o trace -P \"$PWD/rig.mcap\" -e trace=write,writev -e inject=write,writev:delay_enter=20ms \"$@\"";
     let (stdout, stderr, status) = test.output_of(slow);
     assert_eq!(status, Some(0), "{stdout}{stderr}");
     // The camera waits for its readers, but was not delayed: all its framesets reached the recorder.

@@ -62,6 +62,9 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
             let (start, end) = (damage.bytes.start, damage.bytes.end);
             let _ = writeln!(text, "{name}bytes {start} to {end} are damaged: {}", damage.problem);
         }
+        if let more @ 1.. = recording.index().more_damage {
+            let _ = writeln!(text, "{name}{} are damaged", counted(more, "more part"));
+        }
     }
     if let Some(problem) = parts.problem() {
         let _ = writeln!(text, "the recording continues, but {problem}");
@@ -108,11 +111,17 @@ impl<'a> CameraSummary<'a> {
         let summary = &mut cameras[index];
         let counts = &recording.index().messages;
         summary.framesets += camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>();
-        for section in recording.index().sections.iter().filter(|section| camera.is_in(section)) {
-            summary.bytes += section.size_bytes;
-            if section.has(|id| camera.frameset_channels.contains(&id)) {
-                summary.first_nanos = summary.first_nanos.min(section.start_time);
-                summary.last_nanos = summary.last_nanos.max(section.end_time);
+        for (channels, extent) in recording.index().sections.extents() {
+            let has = |is: &dyn Fn(u16) -> bool| {
+                channels.as_ref().is_none_or(|channels| channels.iter().any(|&id| is(id)))
+            };
+            if !has(&|id| camera.has(id)) {
+                continue;
+            }
+            summary.bytes += extent.size_bytes;
+            if has(&|id| camera.frameset_channels.contains(&id)) {
+                summary.first_nanos = summary.first_nanos.min(extent.start_time);
+                summary.last_nanos = summary.last_nanos.max(extent.end_time);
             }
         }
         index

@@ -6,16 +6,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use camrig::files::NewFile;
-use mcap::records::{AttachmentHeader, MessageHeader, Metadata};
-
 use super::{CommandError, bar, counted, size_bytes};
-use crate::compression::{Output, into_io};
-use crate::read::{AttachmentRecord, Channel, Ending, Extra, ReadError, Recording, messages};
-use crate::record::with_suffix;
-
-/// Size of a piece of an attachment.
-const COPY_BYTES: usize = 64 << 10;
+use crate::compression::Compression;
+use crate::read::{AttachmentRecord, Channel, Ending, Extra, ReadError, Recording, Walk, messages};
+use crate::write::{Attachment, Message, Output, with_suffix};
+use camrig::files::NewFile;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RepairArgs {
@@ -44,13 +39,15 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     let fail =
         |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
     let created = NewFile::creating(&output).map_err(fail)?;
-    let copied = created.try_clone().and_then(|file| index.compression().writer(file));
+    let copied = created
+        .try_clone()
+        .and_then(|file| Output::new(file, index.sections.compression().unwrap_or(Compression::None)));
     copied.and_then(|writer| copy(&recording, writer)).and_then(|()| created.keep()).map_err(fail)?;
     let framesets = |camera: &crate::read::RecordedCamera| {
         camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
     };
     let framesets = recording.cameras().iter().map(framesets).sum::<u64>();
-    let omitted = index.damage.iter().map(|damage| damage.bytes.end - damage.bytes.start).sum::<u64>();
+    let omitted = index.damaged_bytes;
     Ok(format!(
         "{}: {} copied, {omitted} damaged bytes omitted\n",
         Path::display(&output),
@@ -59,62 +56,49 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
 }
 
 /// Copies every intact chunk, message by message.
-fn copy(recording: &Recording, mut writer: Output) -> io::Result<()> {
+fn copy(recording: &Recording, mut output: Output) -> io::Result<()> {
     let bar = bar(recording.size_bytes(), "copying");
     let mut ids = BTreeMap::new();
     for (&id, channel) in &recording.index().channels {
         let Channel { topic, schema, message_encoding, metadata } = channel;
         // 0 stands for no schema.
         let schema = match schema {
-            Some(schema) => {
-                writer.add_schema(&schema.name, &schema.encoding, &schema.data).map_err(into_io)?
-            }
+            Some(schema) => output.add_schema(&schema.name, &schema.encoding, &schema.data)?,
             None => 0,
         };
-        ids.insert(id, writer.add_channel(schema, topic, message_encoding, metadata).map_err(into_io)?);
+        ids.insert(id, output.add_channel(schema, topic, message_encoding, metadata)?);
     }
-    writer.flush().map_err(into_io)?;
-    for section in recording.index().sections.iter() {
-        bar.set_position(section.offset);
-        let records = recording.read_section(section).map_err(io::Error::other)?;
-        for message in messages(&records) {
+    let mut walk = Walk::default();
+    while let Some(section) = walk.next(recording, |_| true) {
+        bar.set_position(walk.position_bytes(recording));
+        let section = section.map_err(|(_, problem)| io::Error::other(problem))?;
+        let records = recording.read_section(&section).map_err(io::Error::other)?;
+        let found: Vec<_> = messages(&records).collect();
+        let chunk = found.iter().filter_map(|message| {
             let fields = message.fields;
-            let Some(&channel_id) = ids.get(&fields.channel) else { continue };
-            let (sequence, log_time) = (fields.sequence, fields.log_time);
-            let header = MessageHeader { channel_id, sequence, log_time, publish_time: fields.publish_time };
-            writer.write_to_known_channel(&header, &message.data).map_err(into_io)?;
-        }
-        writer.flush().map_err(into_io)?;
+            Some(Message {
+                channel: *ids.get(&fields.channel)?,
+                sequence: fields.sequence,
+                log_time: fields.log_time,
+                publish_time: fields.publish_time,
+                data: &message.data,
+            })
+        });
+        output.write_chunk(&chunk.collect::<Vec<_>>())?;
     }
     for extra in recording.extras() {
         match extra? {
-            Extra::Metadata(name, metadata) => {
-                writer.write_metadata(&Metadata { name, metadata }).map_err(into_io)?;
+            Extra::Metadata(name, entries) => output.write_metadata(&name, &entries)?,
+            Extra::Attachment(attachment, data) => {
+                let AttachmentRecord { log_time, create_time, name, media_type, data_bytes } = attachment;
+                let (name, media_type) = (&name[..], &media_type[..]);
+                let attachment = Attachment { log_time, create_time, name, media_type, data_bytes };
+                output.write_attachment(&attachment, data)?;
             }
-            Extra::Attachment(attachment, data) => copy_attachment(&mut writer, attachment, data)?,
         }
     }
     bar.finish_and_clear();
-    writer.finish().map(drop).map_err(into_io)
-}
-
-/// Copies an attachment, piece by piece.
-fn copy_attachment(
-    writer: &mut Output,
-    attachment: AttachmentRecord,
-    mut data: impl io::Read,
-) -> io::Result<()> {
-    let AttachmentRecord { log_time, create_time, name, media_type, data_bytes } = attachment;
-    let header = AttachmentHeader { log_time, create_time, name, media_type };
-    writer.start_attachment(data_bytes, header).map_err(into_io)?;
-    let mut bytes = vec![0; COPY_BYTES];
-    loop {
-        match data.read(&mut bytes)? {
-            0 => break,
-            count => writer.put_attachment_bytes(&bytes[..count]).map_err(into_io)?,
-        }
-    }
-    writer.finish_attachment().map_err(into_io)
+    output.finish()
 }
 
 #[cfg(test)]
@@ -122,10 +106,7 @@ mod tests {
     use std::borrow::Cow;
     use std::fs;
 
-    use mcap::Attachment;
-
     use super::*;
-    use crate::compression::Compression;
     use crate::record::testing::{TestFolder, begin, write};
 
     fn args(file: &Path) -> RepairArgs {
@@ -141,15 +122,15 @@ mod tests {
         let recording = Recording::open(&path, &|_| {}).unwrap();
         let added = folder.path().join("added.mcap");
         let created = NewFile::creating(&added).unwrap();
-        let mut writer = Compression::Lz4.writer(created.try_clone().unwrap()).unwrap();
-        let chat = writer.add_channel(0, "/chat", "json", &BTreeMap::new()).unwrap();
-        let header = MessageHeader { channel_id: chat, sequence: 1, log_time: 2, publish_time: 3 };
-        writer.write_to_known_channel(&header, b"hello").unwrap();
-        let data = Cow::from(vec![7; 3 * COPY_BYTES + 1]);
-        let (name, media_type) = ("notes".to_owned(), "text/plain".to_owned());
-        let attachment = Attachment { log_time: 4, create_time: 5, name, media_type, data };
-        writer.attach(&attachment).unwrap();
-        copy(&recording, writer).unwrap();
+        let mut output = Output::new(created.try_clone().unwrap(), Compression::Lz4).unwrap();
+        let channel = output.add_channel(0, "/chat", "json", &BTreeMap::new()).unwrap();
+        let chat = Message { channel, sequence: 1, log_time: 2, publish_time: 3, data: b"hello" };
+        output.write_chunk(&[chat]).unwrap();
+        let data = vec![7; 200_001];
+        let (name, media_type, data_bytes) = ("notes", "text/plain", data.len() as u64);
+        let attachment = Attachment { log_time: 4, create_time: 5, name, media_type, data_bytes };
+        output.write_attachment(&attachment, &data[..]).unwrap();
+        copy(&recording, output).unwrap();
         created.keep().unwrap();
         let whole = fs::read(&added).unwrap();
         fs::write(&added, &whole[..whole.len() - 30]).unwrap();
@@ -166,7 +147,9 @@ mod tests {
             .iter()
             .map(|index| mcap::read::attachment(&repaired, index).unwrap())
             .collect();
-        assert_eq!(attachments, [attachment]);
+        let data = Cow::from(data);
+        let (name, media_type) = ("notes".to_owned(), "text/plain".to_owned());
+        assert_eq!(attachments, [mcap::Attachment { log_time: 4, create_time: 5, name, media_type, data }]);
         assert_eq!(summary.metadata_indexes.len(), 1, "the name of the next file, or that there is none");
         let chat = mcap::MessageStream::new(&repaired).unwrap().map(Result::unwrap);
         let chat: Vec<_> = chat.filter(|message| message.channel.topic == "/chat").collect();

@@ -53,6 +53,7 @@ fn check_file<'a>(
         let (start, end) = (damage.bytes.start, damage.bytes.end);
         problems.add(&format!("bytes {start} to {end} are damaged: {}", damage.problem));
     }
+    problems.more += index.more_damage;
     if let Some(problem) = recording.data_problem()? {
         problems.add(&problem.to_string());
     }

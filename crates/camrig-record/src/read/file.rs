@@ -9,6 +9,9 @@ use std::os::unix::fs::FileExt;
 /// Size of the bytes that are kept for the next small read.
 pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 
+/// Maximum size of one look that reads nothing else.
+pub(super) const PEEK_BYTES: usize = 256;
+
 /// A file, with the number of the bytes that were read of it.
 pub(super) struct RecordedFile {
     file: File,
@@ -66,6 +69,24 @@ impl RecordedFile {
         }
         let from = (at - window.at) as usize;
         Ok(look(&window.bytes[from..]))
+    }
+
+    /// Calls `look` with at least `least` bytes from `at` on, or with fewer at the end of the file, and reads no others: for
+    /// looks that are far from each other. `least` is at most [`PEEK_BYTES`].
+    pub(super) fn peek<T>(&self, at: u64, least: usize, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let least = (least.min(PEEK_BYTES) as u64).min(self.size_bytes.saturating_sub(at)) as usize;
+        let window = self.window.borrow();
+        if at >= window.at && at + least as u64 <= window.at + window.bytes.len() as u64 {
+            return Ok(look(&window.bytes[(at - window.at) as usize..]));
+        }
+        let mut bytes = [0; PEEK_BYTES];
+        self.read_exact_at(at, &mut bytes[..least])?;
+        Ok(look(&bytes[..least]))
+    }
+
+    /// Frees the memory of small reads.
+    pub(super) fn release(&self) {
+        self.window.take();
     }
 
     /// Returns a reader of a part of the file.

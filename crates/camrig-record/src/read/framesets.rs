@@ -12,7 +12,7 @@ use camrig::frame::{MAX_FRAMES, Stream};
 use super::error::FrameSetError;
 use super::records::{Message, messages};
 use super::sections::Section;
-use super::{RecordedCamera, Recording};
+use super::{RecordedCamera, Recording, Walk};
 use crate::format::{FrameSetRecord, GapRecord};
 
 /// Maximum number of framesets of a camera that wait for frames, or for an earlier frameset.
@@ -49,7 +49,7 @@ pub(crate) enum Content {
 pub(crate) struct Contents {
     range: Range<u64>,
     kinds: HashMap<u16, (usize, Kind)>,
-    next_section: usize,
+    walk: Walk,
     cameras: Vec<Gathering>,
     ready: VecDeque<(usize, Content)>,
 }
@@ -72,7 +72,7 @@ impl Recording {
             kinds.extend(camera.image_channels.iter().map(|(&id, &name)| (id, (index, Kind::Frame(name)))));
         }
         let cameras = self.cameras.iter().map(|_| Gathering::default()).collect();
-        Contents { range, kinds, next_section: 0, cameras, ready: VecDeque::new() }
+        Contents { range, kinds, walk: Walk::default(), cameras, ready: VecDeque::new() }
     }
 
     /// Returns the recorded gaps of all cameras.
@@ -91,24 +91,31 @@ impl Contents {
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
             }
-            let Some(section) = recording.index.sections.get(self.next_section) else {
-                // The last framesets no longer wait for anything.
-                for (index, camera) in self.cameras.iter_mut().enumerate() {
-                    camera.take_all(&mut |content| self.ready.push_back((index, content)));
+            let (range, kinds) = (&self.range, &self.kinds);
+            let found = self.walk.next(recording, |section| {
+                let overlaps = section.start_time < range.end && range.start <= section.end_time;
+                overlaps && section.has(|channel| kinds.contains_key(&channel))
+            });
+            match found {
+                Some(Ok(section)) => self.read(recording, &section),
+                Some(Err((at, error))) => {
+                    let error = error.into();
+                    self.ready.push_back((0, Content::Unreadable { at, framesets: 0, error }));
                 }
-                return self.ready.pop_front();
-            };
-            self.next_section += 1;
-            let overlaps = section.start_time < self.range.end && self.range.start <= section.end_time;
-            if overlaps && section.has(|channel| self.kinds.contains_key(&channel)) {
-                self.read(recording, section);
+                None => {
+                    // The last framesets no longer wait for anything.
+                    for (index, camera) in self.cameras.iter_mut().enumerate() {
+                        camera.take_all(&mut |content| self.ready.push_back((index, content)));
+                    }
+                    return self.ready.pop_front();
+                }
             }
         }
     }
 
-    /// Leaves out the sections before this one.
-    pub(crate) fn skip_to(&mut self, section: usize) {
-        self.next_section = section;
+    /// Leaves out the sections before the one that begins at this position of the file.
+    pub(crate) fn skip_to(&mut self, recording: &Recording, at: u64) {
+        self.walk.skip_to(recording, at);
     }
 
     /// Returns how many contents wait for others.
@@ -119,8 +126,7 @@ impl Contents {
 
     /// Returns the position in the file, in bytes.
     pub(crate) fn position_bytes(&self, recording: &Recording) -> u64 {
-        let next = recording.index.sections.get(self.next_section);
-        next.map_or(recording.size_bytes(), |section| section.offset)
+        self.walk.position_bytes(recording)
     }
 
     fn read(&mut self, recording: &Recording, section: &Section) {

@@ -4,7 +4,7 @@
 //! record is read and checked; after damage the scan continues at the next bytes that can be a chunk. Chunks are
 //! decompressed piece by piece: a scan keeps definitions, not messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,12 +13,11 @@ use mcap::records::op;
 
 use super::error::{ChunkError, IndexError};
 use super::fields::{self, ChannelRecord, ChunkIndexRecord, Fields, Schema};
-use super::file::{RecordedFile, WINDOW_BYTES};
+use super::file::{PEEK_BYTES, RecordedFile, WINDOW_BYTES};
 use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
 };
-use super::sections::{Section, SectionKind, Sections};
-use crate::compression::Compression;
+use super::sections::{ChannelSet, Section, SectionKind, Sections};
 use crate::format::{NEXT_KEY, PART_METADATA};
 
 /// Size of the footer; the magic follows it.
@@ -36,6 +35,12 @@ const RUN_BYTES: u64 = 1 << 20;
 
 /// Maximum number of attachments and metadata records that are known.
 const MAX_EXTRAS: usize = 10_000;
+
+/// Number of channels from which on those of a chunk count as unknown.
+const MAX_CHUNK_CHANNELS: usize = 4096;
+
+/// Maximum number of unreadable parts that are known.
+const MAX_DAMAGES: usize = 10_000;
 
 /// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer looks for a chunk inside
 /// of a failed one, so that the time of a scan is linear.
@@ -76,8 +81,11 @@ pub(crate) struct Index {
     pub(crate) messages: BTreeMap<u16, u64>,
     /// The places of all messages, in the order of the file.
     pub(crate) sections: Sections,
-    /// The unreadable parts. Only a scan finds them.
+    /// The first unreadable parts, up to [`MAX_DAMAGES`], in the order of the file. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
+    /// The number of further ones, and the size of all of them.
+    pub(crate) more_damage: u64,
+    pub(crate) damaged_bytes: u64,
     /// The records of attachments and metadata outside of chunks, up to [`MAX_EXTRAS`].
     pub(super) extras: Vec<(u8, Range<u64>)>,
     schemas: BTreeMap<u16, Arc<Schema>>,
@@ -111,64 +119,61 @@ pub(crate) struct Damage {
 }
 
 impl Index {
-    /// Reads the file's own index, and looks for messages that are not in it. Returns `None` if the file has no index, or
+    /// Reads the file's own index into an empty list of sections, and looks for messages that are not in it. Returns `None` if the file has no index, or
     /// one that is inconsistent or leaves something out.
-    pub(super) fn read(file: &RecordedFile) -> Result<Option<Self>, IndexError> {
+    pub(super) fn read(file: &RecordedFile, sections: Sections) -> Result<Option<Self>, IndexError> {
         let Some(summary) = summary(file)? else { return Ok(None) };
-        let mut index = Self::default();
-        let (mut complete, mut counted) = (true, false);
-        let mut chunks = Vec::new();
+        let mut index = Self { sections, ..Self::default() };
+        let (mut complete, mut counts) = (true, None);
+        // The place behind the last chunk.
+        let mut at = MAGIC.len() as u64;
         let mut records = RecordReader(BufReader::new(file.range(summary.clone())));
         while let Some((opcode, length)) = records.next()? {
             let kept = if length <= MAX_RECORD_BYTES { length as usize } else { 0 };
             let content = records.content(length, kept)?;
             match opcode {
                 op::STATISTICS => {
-                    let Some(counts) = fields::message_counts(&content) else { return Ok(None) };
-                    index.messages = counts;
-                    counted = true;
+                    counts = fields::message_counts(&content);
+                    complete &= counts.is_some();
                 }
                 op::CHUNK_INDEX => {
                     let Some(chunk) = ChunkIndexRecord::parse(&content) else { return Ok(None) };
                     let end = chunk.offset.checked_add(chunk.size_bytes);
                     let end = end.and_then(|end| end.checked_add(chunk.message_index_bytes));
-                    if end.is_none_or(|end| end > summary.start) {
+                    // Chunks that are not in their order are found by a scan.
+                    let Some(end) = end.filter(|&end| end <= summary.start && at <= chunk.offset) else {
                         return Ok(None);
-                    }
+                    };
                     // A chunk of definitions has no messages and no times.
                     complete &= !chunk.channels.is_empty() || (chunk.start_time, chunk.end_time) == (0, 0);
-                    let indexed = end.unwrap_or_default();
-                    chunks.push((index.sections.indexed_chunk(&chunk), indexed));
+                    // What lies between the chunks is not in the index. Usually that is the header of the file.
+                    index.scan_range(file, at..chunk.offset, &|_| {})?;
+                    let section = index.sections.indexed_chunk(&chunk);
+                    index.sections.push(section);
+                    at = end;
                 }
                 op::SCHEMA | op::CHANNEL => index.define(opcode, &content)?,
                 _ => {}
             }
         }
-        let defined = |channel: &u16| index.channels.contains_key(channel);
-        if !complete || !counted || index.lacks_schema || !index.messages.keys().all(defined) {
-            return Ok(None);
-        }
-        chunks.sort_by_key(|(section, _)| section.offset);
-        // What lies between the chunks is not in the index. Usually that is the header of the file.
-        let counts = std::mem::take(&mut index.messages);
-        let mut at = MAGIC.len() as u64;
-        for (section, end) in chunks {
-            index.scan_range(file, at..section.offset, &|_| {})?;
-            index.sections.push(section);
-            at = end;
-        }
         index.scan_range(file, at..summary.start, &|_| {})?;
-        index.messages = counts;
-        if !index.damage.is_empty() {
+        let Some(counts) = counts.filter(|_| complete) else { return Ok(None) };
+        let defined = |channel: &u16| index.channels.contains_key(channel);
+        if index.lacks_schema || !counts.keys().all(defined) || !index.damage.is_empty() {
             return Ok(None);
         }
+        index.messages = counts;
         index.ending = Ending::Indexed;
         Ok(Some(index))
     }
 
-    /// Makes an index by scanning the whole file, and calls `progress` with the position.
-    pub(super) fn scan(file: &RecordedFile, progress: &dyn Fn(u64)) -> Result<Self, IndexError> {
-        let mut index = Self::default();
+    /// Makes an index by scanning the whole file into an empty list of sections, and calls `progress` with the position.
+    pub(super) fn scan(
+        file: &RecordedFile,
+        sections: Sections,
+        progress: &dyn Fn(u64),
+    ) -> Result<Self, IndexError> {
+        let mut index = Self { sections, ..Self::default() };
         let end = file.size_bytes();
         let at = index.scan_range(file, MAGIC.len() as u64..end, progress)?;
         progress(end);
@@ -273,7 +278,12 @@ impl Index {
 
     fn add_damage(&mut self, bytes: Range<u64>, problem: ChunkError) {
         self.sections.break_run();
-        self.damage.push(Damage { bytes, problem });
+        self.damaged_bytes += bytes.end - bytes.start;
+        if self.damage.len() < MAX_DAMAGES {
+            self.damage.push(Damage { bytes, problem });
+        } else {
+            self.more_damage += 1;
+        }
     }
 
     /// Adds a definition; an invalid one is ignored.
@@ -320,14 +330,91 @@ impl Index {
         Ok(())
     }
 
-    /// Returns the compression of the first chunk.
-    pub(crate) fn compression(&self) -> Compression {
-        let mut sections = self.sections.iter();
-        let chunk = sections.find_map(|section| match section.kind {
-            SectionKind::Chunk(compression) => Some(compression),
-            SectionKind::Messages => None,
+    /// Returns the end of the known damage at a position.
+    fn damage_end(&self, at: u64) -> Option<u64> {
+        let behind = self.damage.partition_point(|damage| damage.bytes.start <= at);
+        let damage = &self.damage.get(behind.checked_sub(1)?)?.bytes;
+        damage.contains(&at).then_some(damage.end)
+    }
+
+    /// Returns the first section of a part of the file, and where its next record begins. There is no section where another
+    /// record begins, or damage that a scan has found.
+    pub(super) fn section_at(
+        &self,
+        file: &RecordedFile,
+        range: Range<u64>,
+    ) -> (Result<Option<Section>, ChunkError>, u64) {
+        if let Some(end) = self.damage_end(range.start) {
+            return (Ok(None), end);
+        }
+        let found = file.peek(range.start, CHUNK_START_BYTES, |bytes| {
+            let (opcode, length) = records::header(bytes)?;
+            let end = range.start.checked_add(HEADER_BYTES as u64)?.checked_add(length)?;
+            let content = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            (opcode != 0 && end <= range.end)
+                .then(|| (opcode, end, ChunkHeader::parse(bytes), MessageFields::parse(content)))
         });
-        chunk.unwrap_or(Compression::None)
+        let (found, problem) = match found {
+            Ok(found) => (found, ChunkError::NoRecord),
+            Err(error) => (None, ChunkError::Io(error)),
+        };
+        let section = |end, times: (u64, u64), kind, channels| Section {
+            offset: range.start,
+            size_bytes: end - range.start,
+            start_time: times.0,
+            end_time: times.1,
+            kind,
+            channels,
+        };
+        match found {
+            Some((op::CHUNK, end, Some((header, _)), _)) => {
+                let channels = self.channels_behind(file, end..file.size_bytes());
+                let times = (header.start_time, header.end_time);
+                (Ok(Some(section(end, times, SectionKind::Chunk(header.compression), channels))), end)
+            }
+            Some((op::MESSAGE, end, _, Some(message))) => {
+                let channels = Some(Arc::new(BTreeSet::from([message.channel])));
+                let times = (message.log_time, message.log_time);
+                (Ok(Some(section(end, times, SectionKind::Messages, channels))), end)
+            }
+            Some((opcode, end, ..)) if opcode != op::CHUNK => (Ok(None), end),
+            other => {
+                let problem = other.map_or(problem, |_| ChunkError::NotAChunk);
+                let next = find_chunk(file, range.start + 1..range.end).ok().flatten();
+                (Err(problem), next.unwrap_or(range.end))
+            }
+        }
+    }
+
+    /// Returns the channels of a chunk from the index of its messages, which follows it; `None` if there is none, or if it
+    /// need not be right, because the file has no index as a whole.
+    fn channels_behind(&self, file: &RecordedFile, mut range: Range<u64>) -> ChannelSet {
+        if self.ending != Ending::Indexed {
+            return None;
+        }
+        let mut channels = BTreeSet::new();
+        while range.start < range.end && channels.len() < MAX_CHUNK_CHANNELS {
+            // One look sees the indexes of several channels of a frameset.
+            let (found, next) = file
+                .peek(range.start, PEEK_BYTES, |bytes| {
+                    let (mut found, mut at) = (Vec::new(), 0);
+                    while let Some((op::MESSAGE_INDEX, length)) = bytes.get(at..).and_then(records::header)
+                        && let Some(id) = bytes.get(at + HEADER_BYTES..).and_then(|rest| Fields(rest).u16())
+                    {
+                        found.push(id);
+                        at = at.saturating_add(HEADER_BYTES).saturating_add(length as usize);
+                    }
+                    (found, at as u64)
+                })
+                .ok()?;
+            if found.is_empty() {
+                break;
+            }
+            channels.extend(found);
+            range.start = range.start.saturating_add(next);
+        }
+        let known = !channels.is_empty() && channels.len() < MAX_CHUNK_CHANNELS;
+        known.then(|| Arc::new(channels))
     }
 }
 
@@ -444,5 +531,5 @@ fn find_chunk(file: &RecordedFile, within: Range<u64>) -> io::Result<Option<u64>
     Ok(None)
 }
 
-// A window holds the start of a chunk.
-const _: () = assert!(CHUNK_START_BYTES < WINDOW_BYTES as usize);
+// A window holds the start of a chunk, and so does a look.
+const _: () = assert!(CHUNK_START_BYTES < WINDOW_BYTES as usize && CHUNK_START_BYTES <= PEEK_BYTES);

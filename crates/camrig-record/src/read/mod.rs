@@ -46,6 +46,7 @@ pub(crate) use self::index::{Channel, Ending, Index};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
 pub(crate) use self::records::messages;
+use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
 use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, MOTION_SCHEMA, NAME_KEY, ORIGIN_KEY,
@@ -93,13 +94,11 @@ pub(crate) struct RecordedCamera {
 }
 
 impl RecordedCamera {
-    /// Returns whether a section may have messages of it.
-    pub(crate) fn is_in(&self, section: &Section) -> bool {
-        section.has(|id| {
-            self.frameset_channels.contains(&id)
-                || self.gap_channels.contains(&id)
-                || self.image_channels.contains_key(&id)
-        })
+    /// Returns whether a channel is one of its own.
+    pub(crate) fn has(&self, id: u16) -> bool {
+        self.frameset_channels.contains(&id)
+            || self.gap_channels.contains(&id)
+            || self.image_channels.contains_key(&id)
     }
 }
 
@@ -109,9 +108,9 @@ impl Recording {
     /// # Errors
     /// If it cannot be read, with the name of the file.
     pub(crate) fn open(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
-        Self::open_with(path, |file| match Index::read(file)? {
+        Self::open_with(path, |file| match Index::read(file, Sections::default())? {
             Some(index) => Ok(index),
-            None => Index::scan(file, progress),
+            None => Index::scan(file, Sections::default(), progress),
         })
     }
 
@@ -121,8 +120,8 @@ impl Recording {
     /// As [`Self::open`].
     pub(crate) fn scan(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
         Self::open_with(path, |file| {
-            let indexed = Index::read(file)?.is_some();
-            let mut scanned = Index::scan(file, progress)?;
+            let indexed = Index::read(file, Sections::default())?.is_some();
+            let mut scanned = Index::scan(file, Sections::default(), progress)?;
             if indexed {
                 scanned.ending = Ending::Indexed;
             }
@@ -150,6 +149,8 @@ impl Recording {
             return Err(ReadError::new(path, "is not an MCAP file"));
         }
         let index = index(&file).map_err(|error| ReadError::new(path, error))?;
+        // There may be hundreds of open files.
+        file.release();
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
         if cameras.is_empty() && index.profile != "camrig" {
             return Err(ReadError::new(path, "is an MCAP file but not a camrig recording"));
@@ -187,7 +188,7 @@ impl Recording {
     /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
     /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
-        let first = self.index.sections.iter().map(|section| section.start_time).min().unwrap_or(0);
+        let first = self.index.sections.extents().map(|(_, extent)| extent.start_time).min().unwrap_or(0);
         match self.cameras.first() {
             Some(camera) if camera.part == 1 => camera.origin_nanos.min(first),
             _ => first,
@@ -202,11 +203,66 @@ impl Recording {
         let most = MAX_CHUNK_BYTES.max(self.largest_bytes + CHUNK_OVERHEAD_BYTES);
         match section.kind {
             SectionKind::Chunk(_) => records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(),
-            SectionKind::Messages if section.size_bytes > most => {
+            SectionKind::Messages | SectionKind::Range if section.size_bytes > most => {
                 Err(ChunkError::TooLarge { bytes: section.size_bytes, most })
             }
-            SectionKind::Messages => self.file.read(section.bytes()).map(Bytes::from).map_err(ChunkError::Io),
+            SectionKind::Messages | SectionKind::Range => {
+                self.file.read(section.bytes()).map(Bytes::from).map_err(ChunkError::Io)
+            }
         }
+    }
+}
+
+/// A way through the sections of a recording, in the order of the file.
+#[derive(Default)]
+pub(crate) struct Walk {
+    next_section: usize,
+    /// The rest of a range of several sections.
+    inside: Option<Range<u64>>,
+}
+
+impl Walk {
+    /// Returns the next section of the same recording for which `wanted` is true, never a range; `None` at the end. Bytes
+    /// that are no record are an error with their position; the next section is behind them.
+    pub(crate) fn next(
+        &mut self,
+        recording: &Recording,
+        wanted: impl Fn(&Section) -> bool,
+    ) -> Option<Result<Section, (u64, ChunkError)>> {
+        loop {
+            if let Some(range) = self.inside.take_if(|range| !range.is_empty()) {
+                let (found, next) = recording.index.section_at(&recording.file, range.clone());
+                self.inside = Some(next..range.end);
+                match found {
+                    Ok(Some(section)) if wanted(&section) => return Some(Ok(section)),
+                    Ok(_) => continue,
+                    Err(problem) => return Some(Err((range.start, problem))),
+                }
+            }
+            let section = recording.index.sections.get(self.next_section)?;
+            self.next_section += 1;
+            match section.kind {
+                _ if !wanted(section) => {}
+                SectionKind::Range => self.inside = Some(section.bytes()),
+                SectionKind::Chunk(_) | SectionKind::Messages => return Some(Ok(section.clone())),
+            }
+        }
+    }
+
+    /// Continues with the section that begins at this position of the file.
+    pub(crate) fn skip_to(&mut self, recording: &Recording, at: u64) {
+        let sections = &recording.index.sections;
+        let last = sections.behind(at).saturating_sub(1);
+        let range = sections.get(last).filter(|section| section.kind == SectionKind::Range);
+        self.inside = range.map(|section| at.max(section.offset)..section.bytes().end);
+        self.next_section = last + usize::from(range.is_some());
+    }
+
+    /// Returns the position in the file, in bytes.
+    pub(crate) fn position_bytes(&self, recording: &Recording) -> u64 {
+        let inside = self.inside.as_ref().filter(|range| !range.is_empty()).map(|range| range.start);
+        let next = || recording.index.sections.get(self.next_section).map(|section| section.offset);
+        inside.or_else(next).unwrap_or(recording.size_bytes())
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::Continuation;
 use super::{ReadError, RecordedCamera, Recording, no_camera};
-use crate::record::numbered;
+use crate::write::numbered;
 
 /// The files of a recording, at least one.
 pub(crate) struct Parts {
@@ -65,8 +65,8 @@ impl Parts {
 
     /// Returns the start and end of the recording across all cameras, by `log_time`.
     pub(crate) fn range(&self) -> Range<u64> {
-        let sections = self.files.iter().flat_map(|part| part.index().sections.iter());
-        let end = sections.map(|section| section.end_time).max();
+        let extents = self.files.iter().flat_map(|part| part.index().sections.extents());
+        let end = extents.map(|(_, extent)| extent.end_time).max();
         self.files[0].began_nanos()..end.unwrap_or(0)
     }
 

@@ -129,7 +129,7 @@ pub(super) fn open_chunk(
     record: std::ops::Range<u64>,
     most: u64,
 ) -> Result<(ChunkHeader, Content<'_>), ChunkError> {
-    let parsed = file.look(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
+    let parsed = file.peek(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
     let (header, length) = parsed.ok_or(ChunkError::NotAChunk)?;
     if record.start + HEADER_BYTES as u64 + length != record.end {
         return Err(ChunkError::NotAChunk);

@@ -52,10 +52,13 @@ fn rewrite(path: &Path, options: WriteOptions, messages: &[Recorded]) {
 
 /// Returns framesets and gaps by camera, and the number of problems.
 fn contents(path: &Path) -> (Vec<(String, String)>, usize) {
-    let recording = Recording::open(path, &|_| {}).unwrap();
+    contents_of(&Recording::open(path, &|_| {}).unwrap())
+}
+
+fn contents_of(recording: &Recording) -> (Vec<(String, String)>, usize) {
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
     let (mut found, mut problems) = (Vec::new(), 0);
-    while let Some((index, content)) = contents.next(&recording) {
+    while let Some((index, content)) = contents.next(recording) {
         let text = match content {
             Content::Unreadable { .. } => {
                 problems += 1;
@@ -72,6 +75,24 @@ fn contents(path: &Path) -> (Vec<(String, String)>, usize) {
     // Between cameras, the order depends on the places of the messages.
     found.sort_by(|(first, _), (second, _)| first.cmp(second));
     (found, problems)
+}
+
+/// Opens a recording as one that has far more sections than are kept.
+fn open_long(path: &Path) -> [Recording; 2] {
+    const SECTIONS: usize = 5;
+    let open = |indexed: bool| {
+        let recording = Recording::open_with(path, |file| {
+            let read = if indexed { Index::read(file, Sections::with_limit(SECTIONS))? } else { None };
+            match read {
+                Some(index) => Ok(index),
+                None => Index::scan(file, Sections::with_limit(SECTIONS), &|_| {}),
+            }
+        });
+        let recording = recording.unwrap();
+        assert!(recording.index().sections.iter().count() <= SECTIONS);
+        recording
+    };
+    [open(true), open(false)]
 }
 
 #[test]
@@ -99,6 +120,10 @@ fn every_optional_part_may_be_missing() {
                 .calculate_summary_section_crc(has(6));
             rewrite(&path, options, &messages);
             assert_eq!(contents(&path), expected, "chunks of {chunk_size:?}, parts {parts:b}");
+            // The other parts make no difference for its sections.
+            for long in open_long(&path).into_iter().filter(|_| parts < 1 << 3) {
+                assert_eq!(contents_of(&long), expected, "chunks of {chunk_size:?}, parts {parts:b}");
+            }
             let recording = Recording::open(&path, &|_| {}).unwrap();
             assert_ne!(recording.index().ending, Ending::Open, "chunks of {chunk_size:?}, parts {parts:b}");
             let counted: u64 = recording.index().messages.values().sum();
@@ -299,5 +324,64 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
     for path in [path.as_path(), Path::new("/dev/zero")] {
         let error = Recording::open(path, &|_| {}).err().unwrap().to_string();
         assert_eq!(error, format!("`{}` is not an MCAP file", path.display()));
+    }
+}
+
+/// Each section took 48 bytes, and each chunk 350 of them until it was in a list.
+#[test]
+fn ranges_of_damaged_files_cost_what_their_sections_do() {
+    let folder = TestFolder::new("ranges");
+    let path = folder.path().join("whole.mcap");
+    write(&path, &CAMERAS, 40, Compression::Lz4, &[]);
+    let whole = fs::read(&path).unwrap();
+    let damaged = folder.path().join("damaged.mcap");
+    let text = |recording: &Recording| {
+        let mut contents = recording.contents(|_| true, 0..u64::MAX);
+        let mut found = Vec::new();
+        while let Some((index, content)) = contents.next(recording) {
+            if let Content::FrameSet(frameset) = content {
+                found.push((index, frameset.record.sequence));
+            }
+        }
+        found
+    };
+    for at in (whole.len() / 5..whole.len()).step_by(whole.len() / 97) {
+        for length in [whole.len(), whole.len() - 1] {
+            let mut bytes = whole[..length].to_vec();
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 16;
+            }
+            fs::write(&damaged, bytes).unwrap();
+            let expected = [
+                text(&Recording::open(&damaged, &|_| {}).unwrap()),
+                text(&Recording::scan(&damaged, &|_| {}).unwrap()),
+            ];
+            assert_eq!(open_long(&damaged).map(|long| text(&long)), expected, "byte {at} of {length}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_of_one_camera_reads_little_of_the_others() {
+    let folder = TestFolder::new("one");
+    let path = folder.path().join("long.mcap");
+    write(&path, &["front", "rear", "left", "right", "top", "wrist"], 60, Compression::None, &[]);
+    let [recording, _] = open_long(&path);
+    let before = recording.file.read_bytes();
+    let mut contents = recording.contents(|camera| camera.name == "left", 0..u64::MAX);
+    let mut framesets = 0;
+    while let Some((_, content)) = contents.next(&recording) {
+        framesets += u64::from(matches!(content, Content::FrameSet(_)));
+    }
+    let read = recording.file.read_bytes() - before;
+    assert_eq!(framesets, 60);
+    assert!(read < recording.size_bytes() * 7 / 10, "{read} of {}", recording.size_bytes());
+    // Each section is found again by its place.
+    let mut walk = Walk::default();
+    while let Some(section) = walk.next(&recording, |_| true) {
+        let mut again = Walk::default();
+        let section = section.unwrap();
+        again.skip_to(&recording, section.offset);
+        assert_eq!(again.next(&recording, |_| true).unwrap().unwrap(), section);
     }
 }

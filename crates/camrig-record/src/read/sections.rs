@@ -1,7 +1,8 @@
 //! The places of a file's messages.
 //!
-//! A section is a chunk, or consecutive messages outside of chunks. A recording has one for each frameset, so that a
-//! section takes little memory: chunks of the same channels share the set of them.
+//! A section is a chunk, or consecutive messages outside of chunks. A recording has one for each frameset. Where there are
+//! too many of them, neighbours become a range of the file whose records are found again when it is read. So the index
+//! of a file has a maximum size. Sections of the same channels share the set of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,6 +14,9 @@ use crate::compression::Compression;
 
 /// Maximum number of channels in all sets together. Beyond it, a section counts as one of all channels.
 const MAX_SET_CHANNELS: usize = 1 << 20;
+
+/// Maximum number of sections of a file: 200 kB.
+pub(super) const MAX_SECTIONS: usize = 4096;
 
 /// The channels of a section's messages; `None` if they are unknown.
 pub(crate) type ChannelSet = Option<Arc<BTreeSet<u16>>>;
@@ -36,6 +40,8 @@ pub(crate) enum SectionKind {
     Chunk(Compression),
     /// Records that are not in a chunk.
     Messages,
+    /// Several sections, and what lies between them.
+    Range,
 }
 
 impl Section {
@@ -49,17 +55,66 @@ impl Section {
     }
 }
 
+/// The size and the times of all sections of the same channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) size_bytes: u64,
+    pub(crate) start_time: u64,
+    pub(crate) end_time: u64,
+}
+
+impl Extent {
+    fn add(&mut self, other: Self) {
+        self.size_bytes += other.size_bytes;
+        self.start_time = self.start_time.min(other.start_time);
+        self.end_time = self.end_time.max(other.end_time);
+    }
+}
+
 /// The sections of a file, in its order.
-#[derive(Default)]
 pub(crate) struct Sections {
     list: Vec<Section>,
+    /// Maximum length of the list.
+    limit: usize,
+    extents: BTreeMap<ChannelSet, Extent>,
+    compression: Option<Compression>,
     sets: BTreeMap<BTreeSet<u16>, Arc<BTreeSet<u16>>>,
     set_channels: usize,
     /// Whether the next message must begin another section.
     broken: bool,
 }
 
+impl Default for Sections {
+    fn default() -> Self {
+        Self::with_limit(MAX_SECTIONS)
+    }
+}
+
 impl Sections {
+    /// Returns a list of at most this many sections, two at least.
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self {
+            list: Vec::new(),
+            limit,
+            extents: BTreeMap::new(),
+            compression: None,
+            sets: BTreeMap::new(),
+            set_channels: 0,
+            broken: false,
+        }
+    }
+
+    /// Returns the size and the times of what each set of channels has, where messages outside of chunks count alone.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = (&ChannelSet, &Extent)> {
+        self.extents.iter()
+    }
+
+    /// Returns the compression of the first chunk that has messages.
+    pub(crate) fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Section> {
         self.list.iter()
     }
@@ -68,11 +123,64 @@ impl Sections {
         self.list.get(index)
     }
 
+    /// Returns the number of sections that begin at or before a position of the file.
+    pub(crate) fn behind(&self, at: u64) -> usize {
+        self.list.partition_point(|section| section.offset <= at)
+    }
+
     /// Adds a section; one without messages is left out.
     pub(super) fn push(&mut self, section: Section) {
-        if section.channels.as_ref().is_none_or(|channels| !channels.is_empty()) {
-            self.list.push(section);
+        if section.channels.as_ref().is_some_and(|channels| channels.is_empty()) {
+            return;
         }
+        if let SectionKind::Chunk(compression) = section.kind {
+            self.compression.get_or_insert(compression);
+        }
+        let Section { size_bytes, start_time, end_time, .. } = section;
+        self.extend(section.channels.clone(), Extent { size_bytes, start_time, end_time });
+        self.add(section);
+    }
+
+    fn extend(&mut self, channels: ChannelSet, extent: Extent) {
+        self.extents.entry(channels).and_modify(|known| known.add(extent)).or_insert(extent);
+    }
+
+    fn add(&mut self, section: Section) {
+        if self.list.len() >= self.limit {
+            self.halve();
+        }
+        self.list.push(section);
+    }
+
+    /// Joins each section with its neighbour.
+    fn halve(&mut self) {
+        let list = std::mem::take(&mut self.list);
+        let mut halved = Vec::with_capacity(self.limit);
+        let mut sections = list.into_iter();
+        while let Some(first) = sections.next() {
+            let Some(second) = sections.next() else {
+                halved.push(first);
+                break;
+            };
+            halved.push(Section {
+                offset: first.offset,
+                size_bytes: second.bytes().end - first.offset,
+                start_time: first.start_time.min(second.start_time),
+                end_time: first.end_time.max(second.end_time),
+                kind: SectionKind::Range,
+                channels: self.union(&first.channels, &second.channels),
+            });
+        }
+        self.list = halved;
+    }
+
+    fn union(&mut self, first: &ChannelSet, second: &ChannelSet) -> ChannelSet {
+        let (Some(first), Some(second)) = (first, second) else { return None };
+        if Arc::ptr_eq(first, second) {
+            return Some(Arc::clone(first));
+        }
+        let both: BTreeSet<_> = first.union(second).copied().collect();
+        self.set(both)
     }
 
     /// Marks that the bytes behind the last section are not only records.
@@ -83,6 +191,9 @@ impl Sections {
     /// Adds a message outside of chunks to the last section, or begins another one.
     pub(super) fn push_message(&mut self, record: Range<u64>, message: &MessageFields, run_bytes: u64) {
         let broken = std::mem::take(&mut self.broken);
+        let (time, size_bytes) = (message.log_time, record.end - record.start);
+        let alone = self.set([message.channel]);
+        self.extend(alone.clone(), Extent { size_bytes, start_time: time, end_time: time });
         if let Some(last) = self.list.last().filter(|last| last.kind == SectionKind::Messages && !broken)
             // Other small records may lie between two messages.
             && record.end - last.offset <= run_bytes
@@ -97,14 +208,13 @@ impl Sections {
             last.channels = channels;
             return;
         }
-        let channels = self.set([message.channel]);
-        self.list.push(Section {
+        self.add(Section {
             offset: record.start,
-            size_bytes: record.end - record.start,
-            start_time: message.log_time,
-            end_time: message.log_time,
+            size_bytes,
+            start_time: time,
+            end_time: time,
             kind: SectionKind::Messages,
-            channels,
+            channels: alone,
         });
     }
 
@@ -157,6 +267,24 @@ mod tests {
         });
         let expected = [(0..90, 7..=9, vec![1, 2]), (90..130, 8..=8, vec![1]), (130..400, 11..=11, vec![1])];
         assert_eq!(found.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_list_has_a_maximum_length() {
+        let mut sections = Sections::with_limit(4);
+        for index in 0..100 {
+            sections.push_message(100 * index..100 * index + 90, &message(index as u16 % 3, index), 0);
+        }
+        let list: Vec<_> = sections.iter().map(|section| (section.bytes(), section.kind)).collect();
+        assert!((2..=4).contains(&list.len()), "{list:?}");
+        assert_eq!((list[0].0.start, list[list.len() - 1].0.end, list[0].1), (0, 9990, SectionKind::Range));
+        assert!(list.iter().zip(&list[1..]).all(|(first, next)| first.0.end <= next.0.start), "{list:?}");
+        let times = sections.iter().map(|section| section.start_time..=section.end_time).collect::<Vec<_>>();
+        assert_eq!((*times[0].start(), *times[list.len() - 1].end()), (0, 99));
+        let channels = sections.iter().next().unwrap().channels.as_ref().unwrap();
+        assert_eq!(channels.iter().copied().collect::<Vec<_>>(), [0, 1, 2]);
+        let bytes: Vec<_> = sections.extents().map(|(_, extent)| extent.size_bytes).collect();
+        assert_eq!(bytes, [34 * 90, 33 * 90, 33 * 90]);
     }
 
     #[test]

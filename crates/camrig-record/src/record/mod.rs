@@ -11,12 +11,12 @@
 //! * `memory`: the queue in front of the disk
 //! * `gaps`: the missing framesets
 //! * `encode`: the messages of a frameset
-//! * `writer`, `part`, `disk`: the writer thread, its files, their space on the disk
+//! * `writer`, `part`: the writer thread, its files
 
-mod disk;
 mod encode;
-mod error;
 mod gaps;
+#[cfg(test)]
+mod long;
 mod memory;
 mod options;
 mod part;
@@ -34,7 +34,6 @@ use std::time::{Duration, SystemTime};
 use camrig::frame::StreamInfo;
 use camrig::{Declared, FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
-pub(crate) use self::disk::{numbered, with_suffix};
 use self::encode::Encoded;
 use self::encode::Source;
 use self::gaps::Gaps;

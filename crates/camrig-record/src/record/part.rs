@@ -10,28 +10,20 @@ use std::sync::Arc;
 
 use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
-use mcap::McapError;
-use mcap::records::{MessageHeader, Metadata};
 
-use super::disk::{self, Room};
 use super::encode::{Encoded, Messages, Source};
-use super::error::WriteError;
-use crate::compression::{Compression, Output, into_io};
+use crate::compression::Compression;
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
     MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, STREAM_KEY,
     TENSOR_ENCODING, TENSOR_SCHEMA, VERSION, VERSION_KEY,
 };
 use crate::images;
+use crate::write::{self, Message, Output, WriteError};
 
-/// Size of the index per additional camera and per additional chunk.
-const INDEX_BYTES_PER_CAMERA: u64 = 64 << 10;
-const INDEX_BYTES_PER_CHUNK: u64 = 256;
-
-/// Returns the maximum size of a chunk, including the overhead of incompressible data: one byte in 255.
-fn chunk_bytes(message_bytes: u64) -> u64 {
-    message_bytes + message_bytes / 255 + (16 << 10)
-}
+/// Maximum number of cameras in a file, where one that was reopened with other streams counts again. It bounds the
+/// definitions of a file.
+const MAX_SOURCES: usize = 1024;
 
 /// A schema without a description, known only by its name.
 fn named(name: &str) -> foxglove::Schema {
@@ -58,11 +50,8 @@ pub(crate) struct PartOptions {
 pub(crate) struct Part {
     path: PathBuf,
     options: PartOptions,
-    writer: Output,
-    room: Room,
+    output: Output,
     cameras: Vec<(Arc<Source>, Channels)>,
-    size_bytes: u64,
-    chunks: u64,
     /// The `log_time` of the first and the last frameset.
     began: Option<u64>,
     last: u64,
@@ -78,23 +67,10 @@ struct Channels {
 impl Part {
     /// Creates the first file of this name that does not exist.
     pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, WriteError> {
-        let (file, path) = disk::create(path)?;
-        let fail = |error| WriteError::write(&path, error);
-        let room = Room::new(file.try_clone().map_err(fail)?);
-        let writer = options.compression.writer(file).map_err(fail)?;
-        let mut part = Self {
-            path,
-            options,
-            writer,
-            room,
-            cameras: Vec::new(),
-            size_bytes: 0,
-            chunks: 0,
-            began: None,
-            last: 0,
-        };
-        part.end_chunk().map_err(|error| WriteError::write(&part.path, error))?;
-        Ok(part)
+        let (file, path) = write::create(path)?;
+        let output =
+            Output::new(file, options.compression).map_err(|error| WriteError::write(&path, error))?;
+        Ok(Self { path, options, output, cameras: Vec::new(), began: None, last: 0 })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -106,7 +82,12 @@ impl Part {
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.output.size_bytes()
+    }
+
+    /// Returns whether the index has the size at which another file is begun.
+    pub(crate) fn is_full(&self) -> bool {
+        self.output.is_full() || self.cameras.len() >= MAX_SOURCES
     }
 
     /// Returns the `log_time` of the first frameset.
@@ -125,14 +106,6 @@ impl Part {
     fn try_write(&mut self, encoded: &Encoded, origin: u64) -> io::Result<()> {
         let Encoded { source, gaps, frameset } = encoded;
         let known = self.cameras.iter().position(|(known, _)| Arc::ptr_eq(known, source));
-        let definitions = if known.is_none() { INDEX_BYTES_PER_CAMERA } else { 0 };
-        let images = frameset.iter().flat_map(|messages| &messages.images);
-        let message_bytes = images.map(|(_, image)| image.len() as u64).sum::<u64>()
-            + frameset.iter().map(|messages| messages.record.len() as u64).sum::<u64>()
-            + 128 * gaps.len() as u64;
-        let index = INDEX_BYTES_PER_CAMERA * (self.cameras.len() as u64 + 1)
-            + INDEX_BYTES_PER_CHUNK * (self.chunks + 2);
-        self.room.reserve(self.size_bytes + chunk_bytes(message_bytes) + definitions + index)?;
         let time = frameset.as_ref().map_or(self.last.max(origin), |messages| messages.log_time);
         self.began.get_or_insert(time);
         self.last = self.last.max(time);
@@ -143,27 +116,23 @@ impl Part {
         let Channels { frameset: frameset_channel, gaps: gap_channel, images } = &self.cameras[camera].1;
         let sequence = frameset.as_ref().map_or(0, |messages| messages.sequence);
         let publish_time = frameset.as_ref().map_or(time, |messages| messages.publish_time);
-        let header = |channel_id: u16| MessageHeader {
-            channel_id,
+        let message = |channel: u16, data| Message {
+            channel,
             // The frameset message contains the full number.
             sequence: sequence as u32,
             log_time: time,
             publish_time,
+            data,
         };
-        for gap in gaps {
-            let gap = serde_json::to_vec(gap)?;
-            self.writer.write_to_known_channel(&header(*gap_channel), &gap).map_err(into_io)?;
-        }
+        let gaps = gaps.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>()?;
+        let mut chunk: Vec<_> = gaps.iter().map(|gap| message(*gap_channel, &gap[..])).collect();
         if let Some(messages) = frameset {
-            self.writer
-                .write_to_known_channel(&header(*frameset_channel), &messages.record)
-                .map_err(into_io)?;
-            for (stream, image) in &messages.images {
-                let Some(&channel) = images.get(stream) else { continue };
-                self.writer.write_to_known_channel(&header(channel), image).map_err(into_io)?;
-            }
+            chunk.push(message(*frameset_channel, &messages.record));
+            let images =
+                messages.images.iter().filter_map(|(stream, image)| Some((*images.get(stream)?, image)));
+            chunk.extend(images.map(|(channel, image)| message(channel, image)));
         }
-        self.end_chunk()
+        self.output.write_chunk(&chunk)
     }
 
     /// Writes the definitions required before a camera's first frameset, as a separate chunk.
@@ -196,17 +165,16 @@ impl Part {
         let of_camera = camera.into_iter().collect::<BTreeMap<_, _>>();
         let of_frameset = of_camera.clone().into_iter().chain(of_frameset).collect();
         let mut define = |topic: String, schema: &foxglove::Schema, encoding, metadata: &BTreeMap<_, _>| {
-            let schema = self.writer.add_schema(&schema.name, &schema.encoding, &schema.data)?;
-            self.writer.add_channel(schema, &topic, encoding, metadata)
+            let schema = self.output.add_schema(&schema.name, &schema.encoding, &schema.data)?;
+            self.output.add_channel(schema, &topic, encoding, metadata)
         };
         let json =
             |name: &str, schema: &'static str| foxglove::Schema::new(name, "jsonschema", schema.as_bytes());
         let frameset = json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA);
         let gap = json(GAP_SCHEMA, GAP_JSON_SCHEMA);
         let mut channels = Channels {
-            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)
-                .map_err(into_io)?,
-            gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera).map_err(into_io)?,
+            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)?,
+            gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera)?,
             images: BTreeMap::new(),
         };
         let mut once = Vec::new();
@@ -214,7 +182,7 @@ impl Part {
             let mut metadata = of_camera.clone();
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
             let mut add = |what: &str, schema: Option<foxglove::Schema>| {
-                let schema = schema.ok_or(McapError::InvalidSchemaId)?;
+                let schema = schema.ok_or_else(|| io::Error::other("a message has no schema"))?;
                 // The encoding of the messages is determined by that of their schema, if it has one.
                 let encoding = match schema.encoding.as_str() {
                     "jsonschema" => "json",
@@ -234,51 +202,37 @@ impl Part {
                 Format::Tensor(_) => add("tensor", Some(named(TENSOR_SCHEMA))),
                 Format::Message(schema) => add("message", Some(named(schema.as_str()))),
             };
-            channels.images.insert(which, image.map_err(into_io)?);
+            channels.images.insert(which, image?);
             let Some(stream) = info.stream(which) else { continue };
             if let Some(intrinsics) = &stream.intrinsics {
-                let channel = add("calibration", images::schema::<CameraCalibration>()).map_err(into_io)?;
+                let channel = add("calibration", images::schema::<CameraCalibration>())?;
                 once.push((channel, images::calibration(name, which, taken, intrinsics)));
             }
             if let Some(transform) = images::transform(name, stream, taken) {
-                let channel = add("transform", images::schema::<FrameTransform>()).map_err(into_io)?;
+                let channel = add("transform", images::schema::<FrameTransform>())?;
                 once.push((channel, transform));
             }
         }
-        for (channel_id, message) in once {
-            let header = MessageHeader { channel_id, sequence: 0, log_time: time, publish_time: taken.nanos };
-            self.writer.write_to_known_channel(&header, &message).map_err(into_io)?;
-        }
-        self.end_chunk()?;
+        let publish_time = taken.nanos;
+        let once = once.iter().map(|(channel, data)| Message {
+            channel: *channel,
+            sequence: 0,
+            log_time: time,
+            publish_time,
+            data,
+        });
+        self.output.write_chunk(&once.collect::<Vec<_>>())?;
         self.cameras.push((Arc::clone(source), channels));
         Ok(self.cameras.len() - 1)
-    }
-
-    fn end_chunk(&mut self) -> io::Result<()> {
-        self.writer.flush().map_err(into_io)?;
-        self.chunks += 1;
-        self.size_bytes = self.room.size_bytes()?;
-        Ok(())
     }
 
     /// Writes the name of the file that continues the recording, if there is one, and the index. If this fails, the file
     /// ends with its last complete chunk.
     pub(crate) fn finish(mut self, next: Option<&Path>) -> Result<(), WriteError> {
         let next = next.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let metadata = Metadata {
-            name: PART_METADATA.to_owned(),
-            metadata: next.into_iter().map(|name| (NEXT_KEY.to_owned(), name)).collect(),
-        };
-        let finished = self.writer.write_metadata(&metadata).and_then(|()| self.writer.finish().map(drop));
-        let finished = finished.map_err(into_io);
-        // Data that could not be written must not be written later.
-        let (file, _) = self.writer.into_inner().into_inner().into_parts();
-        drop(file);
-        let size_bytes = match finished {
-            Ok(()) => self.room.size_bytes(),
-            Err(_) => Ok(self.size_bytes),
-        };
-        let cut = size_bytes.and_then(|size_bytes| self.room.cut(size_bytes));
-        finished.and(cut).map_err(|error| WriteError::write(&self.path, error))
+        let entries = next.into_iter().map(|name| (NEXT_KEY.to_owned(), name)).collect();
+        let named = self.output.write_metadata(PART_METADATA, &entries);
+        let finished = self.output.finish();
+        named.and(finished).map_err(|error| WriteError::write(&self.path, error))
     }
 }

@@ -6,12 +6,11 @@ use std::thread::JoinHandle;
 
 use camrig::ProcessorError;
 
-use super::disk::with_suffix;
 use super::encode::Encoded;
-use super::error::WriteError;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
 use super::part::{Part, PartOptions};
+use crate::write::{WriteError, with_suffix};
 
 /// Starts the writer. The first file is created before anything is recorded.
 pub(super) fn start(
@@ -83,7 +82,8 @@ impl OpenFiles {
         let origin = *self.origin.get_or_insert(time.unwrap_or(0));
         let full = |part: &Part| {
             let lasted = time.unwrap_or(0).saturating_sub(part.began().unwrap_or(u64::MAX));
-            self.options.split_bytes.is_some_and(|most| part.size_bytes() >= most)
+            part.is_full()
+                || self.options.split_bytes.is_some_and(|most| part.size_bytes() >= most)
                 || self.options.split_nanos.is_some_and(|most| lasted >= most)
         };
         let number = match self.parts.get(&camera) {

@@ -21,11 +21,11 @@ pub(crate) enum WriteError {
 }
 
 impl WriteError {
-    pub(super) fn create(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn create(path: &Path, source: io::Error) -> Self {
         Self::Create { path: path.to_owned(), source }
     }
 
-    pub(super) fn write(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), source }
     }
 }

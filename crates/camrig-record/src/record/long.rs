@@ -1,0 +1,104 @@
+//! Long recordings: six cameras with small framesets, faster than in real time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::encode::{Encoded, Source};
+use super::memory::Memory;
+use super::options::RecordOptions;
+use super::testing::{PERIOD, TestFolder, encoded, source};
+use super::writer;
+use crate::read::{Content, Parts};
+use crate::write::{MAX_CHUNKS, numbered};
+
+const CAMERAS: [&str; 6] = ["front", "rear", "left", "right", "top", "wrist"];
+
+/// Framesets of six cameras at 30 Hz in an hour.
+const HOUR: u64 = 6 * 30 * 3600;
+
+/// Records framesets without frames, which the cameras publish in turn. Calls `wrote` with the number of each.
+fn record(path: &Path, framesets: u64, mut wrote: impl FnMut(u64)) {
+    let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
+    let memory = Arc::new(Memory::new(options.memory_bytes));
+    let writer = writer::start(options, Arc::clone(&memory)).unwrap();
+    let sources = CAMERAS.map(source);
+    for number in 0..framesets {
+        memory.wait_for_room(memory.limit_bytes() - (4 << 20));
+        memory.push(small(&sources[number as usize % CAMERAS.len()], number / CAMERAS.len() as u64));
+        wrote(number);
+    }
+    assert_eq!(memory.close(Duration::from_secs(60)), 0);
+    writer.join().unwrap();
+    assert_eq!(memory.failure(), None);
+}
+
+fn small(source: &Arc<Source>, sequence: u64) -> Encoded {
+    let mut encoded = encoded(source, 0);
+    let messages = encoded.frameset.as_mut().unwrap();
+    messages.images.clear();
+    messages.sequence = sequence;
+    messages.log_time += sequence * PERIOD;
+    let arrival_nanos = sequence * PERIOD;
+    let record = format!("{{\"sequence\":{sequence},\"arrival_nanos\":{arrival_nanos},\"frames\":[]}}");
+    messages.record = record.into_bytes();
+    encoded
+}
+
+/// Returns the resident memory of this process, in MiB.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn a_long_recording_is_split_by_itself_and_read_as_one() {
+    const FRAMESETS: u64 = MAX_CHUNKS as u64 + 1000;
+    let folder = TestFolder::new("long");
+    let path = folder.path().join("rig.mcap");
+    record(&path, FRAMESETS, |_| {});
+    let parts = Parts::open(&path, &|_| {}).unwrap();
+    assert_eq!((parts.files().len(), parts.problem().is_none()), (2, true));
+    let kept: Vec<_> = parts.files().iter().map(|part| part.index().sections.iter().count()).collect();
+    assert!(kept[0] <= 4096, "{kept:?} sections are kept");
+    let mut next = [0; CAMERAS.len()];
+    for recording in parts.files() {
+        let mut contents = recording.contents(|_| true, 0..u64::MAX);
+        while let Some((index, content)) = contents.next(recording) {
+            let Content::FrameSet(frameset) = content else { panic!("{content:?}") };
+            assert_eq!(frameset.record.sequence, next[index]);
+            next[index] += 1;
+        }
+    }
+    assert_eq!(next.iter().sum::<u64>(), FRAMESETS);
+}
+
+/// `just soak-record`: a day, of which each file is removed when the next one is there.
+#[test]
+#[ignore = "takes minutes"]
+fn a_day_of_six_cameras_takes_no_more_memory_than_an_hour() {
+    let folder = TestFolder::new("day");
+    let path = folder.path().join("rig.mcap");
+    let (mut removed, mut hours) = (0, Vec::new());
+    record(&path, 24 * HOUR, |number| {
+        if number % 100_000 == 0 && numbered(&path, removed + 2).exists() {
+            removed += 1;
+            std::fs::remove_file(numbered(&path, removed)).unwrap();
+        }
+        if number % HOUR == HOUR - 1 {
+            hours.push(resident_mib());
+            println!("hour {}: {} MiB, {removed} files removed", hours.len(), hours[hours.len() - 1]);
+        }
+    });
+    let (first, most) = (hours[0], *hours.iter().max().unwrap());
+    assert!(most <= first + 16, "{first} MiB grew to {most}");
+}
+
+/// Writes 200,000 framesets for `tests/long/run`, which measures the commands that read them.
+#[test]
+#[ignore = "of a recipe"]
+fn two_hundred_thousand_framesets() {
+    let path = PathBuf::from(std::env::var_os("CAMRIG_LONG_FILE").unwrap());
+    record(&path, 200_000, |_| {});
+}
