@@ -88,7 +88,7 @@ impl Host {
                 let unread = Unread::default();
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters), unread.clone());
                 let id = part.id;
-                let parts = ActorParts { part, counters, inputs, outputs: Vec::new(), unread };
+                let parts = ActorParts { part: *part, counters, inputs, outputs: Vec::new(), unread };
                 self.actors.insert(id, Wired { parts, wake });
             }
             Part::Matching { actor, spec, counters } => {

@@ -13,7 +13,7 @@ use camrig_ipc::{Absence, ActorCounters, Deaths, LinkState, Notifier, Receiver, 
 use crate::control::{ActorPart, Part, WorkerCommand};
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
-use crate::topology::{ActorSpec, LinkSpec, Topology};
+use crate::topology::{ActorSpec, LinkSpec, Role, Topology};
 
 /// The supervisor's view of a rig: all counts, independent of the processes.
 pub(crate) struct Rig {
@@ -308,6 +308,10 @@ impl Rig {
             id: actor,
             name: spec.name.clone(),
             rig: self.name.clone(),
+            topology: match spec.role {
+                Role::Processor { .. } => topology.text().to_owned(),
+                Role::Camera { .. } => String::new(),
+            },
             role: spec.role.clone(),
             options: spec.options().to_owned(),
             timeline: self.timelines[actor.index()].clone(),
@@ -316,7 +320,7 @@ impl Rig {
             framesets: self.framesets,
             stall_timeout_millis: spec.stall_timeout.map(|timeout| timeout.as_millis() as u64),
         };
-        Ok(Part::Actor { actor, counters })
+        Ok(Part::Actor { actor: Box::new(actor), counters })
     }
 }
 

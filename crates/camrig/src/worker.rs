@@ -127,6 +127,7 @@ mod tests {
             id: ACTOR,
             name: kind.to_owned(),
             rig: "rig".to_owned(),
+            topology: String::new(),
             role: Role::Processor { kind: kind.to_owned() },
             options: String::new(),
             timeline: None,
@@ -136,7 +137,7 @@ mod tests {
             stall_timeout_millis: None,
         };
         let counters = ActorCounters::new().unwrap().share().unwrap();
-        WorkerCommand::Host(Part::Actor { actor, counters })
+        WorkerCommand::Host(Part::Actor { actor: Box::new(actor), counters })
     }
 
     #[test]

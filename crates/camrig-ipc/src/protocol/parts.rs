@@ -15,7 +15,7 @@ pub enum Part {
     /// An actor; always before its links.
     Actor {
         /// The actor.
-        actor: ActorPart,
+        actor: Box<ActorPart>,
         /// Its [`ActorCounters`](crate::ActorCounters).
         counters: SharedMemory,
     },
@@ -82,6 +82,8 @@ pub struct ActorPart {
     pub name: String,
     /// The name of the rig's status socket.
     pub rig: String,
+    /// The text of the rig's topology; empty for cameras.
+    pub topology: String,
     /// Camera or processor, with its driver or kind.
     pub role: Role,
     /// Its options, as the text of a TOML table.

@@ -113,6 +113,7 @@ impl Runner {
         let ActorParts { part, counters, inputs, outputs, unread } = parts;
         let status = InputStatus {
             rig: part.rig.as_str().into(),
+            topology: part.topology.as_str().into(),
             links: inputs.link_states(),
             matching: inputs.match_stats(),
         };

@@ -104,6 +104,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         id,
         name: format!("actor-{}", id.0),
         rig: "rig".to_owned(),
+        topology: String::new(),
         role,
         options: String::new(),
         timeline: None,
@@ -112,7 +113,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         framesets: None,
         stall_timeout_millis: None,
     };
-    Part::Actor { actor, counters: ActorCounters::new().unwrap().share().unwrap() }
+    Part::Actor { actor: Box::new(actor), counters: ActorCounters::new().unwrap().share().unwrap() }
 }
 
 fn local_link(link_state: &LinkState) -> Part {

@@ -31,6 +31,8 @@ pub struct ProcessorOutput {
 pub(crate) struct InputStatus {
     /// The name of the rig's status socket.
     pub(crate) rig: Arc<str>,
+    /// The text of the topology.
+    pub(crate) topology: Arc<str>,
     /// Each input's actor and link.
     pub(crate) links: Vec<(String, Arc<LinkState>)>,
     /// The matching of the inputs, if they are matched.
@@ -51,6 +53,11 @@ impl ProcessorOutput {
     /// Returns the actor's name.
     pub fn name(&self) -> &str {
         self.publisher.name()
+    }
+
+    /// Returns the text of the rig's topology; empty in tests of a processor alone.
+    pub fn topology(&self) -> &str {
+        &self.inputs.topology
     }
 
     /// Returns the name under which the status of the whole rig can be read, for example by `camrig top`.

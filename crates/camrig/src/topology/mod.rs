@@ -216,6 +216,11 @@ impl Topology {
         &self.probed
     }
 
+    /// Returns the text that was parsed.
+    pub(crate) fn text(&self) -> &str {
+        &self.source.text
+    }
+
     /// Reads and parses the file at `path`.
     pub(crate) fn read(
         path: &Path,
