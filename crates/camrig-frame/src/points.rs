@@ -139,7 +139,8 @@ impl PointCloud {
         let mut depths = depth.iter_meters().map(Option::unwrap_or_default);
         for (points, rays) in points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)) {
             for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths.by_ref()) {
-                *point = Point { meters: [x * z, y * z, z], rgb: None }.to_bytes();
+                // Without depth, all bits are 0: the sum of -0 and 0 is 0.
+                *point = Point { meters: [x * z + 0.0, y * z + 0.0, z], rgb: None }.to_bytes();
             }
             if let Some((eye, color)) = colored {
                 eye.paint(color, points);
