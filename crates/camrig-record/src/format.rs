@@ -6,12 +6,15 @@
 //! |---|---|---|
 //! | `/front/frameset` | `camrig.FrameSet`, JSON | one message for each frameset: [`FrameSetRecord`] |
 //! | `/front/color/image` and so on | `foxglove.RawImage` or `foxglove.CompressedImage` | one message for each frame |
-//! | `/front/points/points` and so on | `foxglove.PointCloud` | instead, for frames that are points |
+//! | `/front/depth/image` | `sensor_msgs/msg/Image`, CDR | instead, for depth: [`DEPTH`] or [`DEPTH_METERS`] |
+//! | `/front/points/points` and so on | `foxglove.PointCloud` | instead, for frames that are points, without empty ones |
 //! | `/front/heat/tensor` and so on | `camrig.Tensor`, a file of `NumPy` | one message for each frame that is a tensor |
 //! | `/front/boxes/message` and so on | that of the message | one message for each frame that is a message: its bytes |
 //! | `/front/gyro/samples` and so on | `camrig.Motion`, JSON | one message for each frame of motion: its samples |
+//! | `/front/gyro/imu` and so on | `sensor_msgs/msg/Imu`, CDR | one message for each sample, for viewers |
 //! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
+//! | `/front/transform` | `foxglove.FrameTransform` | once a file: from `rig`, the root of all cameras, to the camera |
 //! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
 //!
 //! A camera whose framesets are forwarded by a processor is called `mask/front`: the processor, then the camera.
@@ -21,6 +24,8 @@
 //! one chunk, which starts with the frameset, followed by its frames: a truncated file therefore contains all
 //! framesets except the last one in full, and a reader of one camera reads nothing else. Static properties are
 //! metadata of the channels: [`CAMERA_KEY`] and the other keys below.
+//!
+//! [`RECORDER_METADATA`] tells version and options of the recorder, and [`TOPOLOGY_ATTACHMENT`] the topology.
 //!
 //! This module has no knowledge of files and pixels.
 
@@ -36,6 +41,12 @@ pub(crate) const VERSION: &str = "1";
 pub(crate) const FRAMESET_SCHEMA: &str = "camrig.FrameSet";
 /// Schema of [`GapRecord`].
 pub(crate) const GAP_SCHEMA: &str = "camrig.Gap";
+/// Name of the metadata record that describes the recorder: its version, options and rig.
+pub(crate) const RECORDER_METADATA: &str = "camrig.recorder";
+
+/// Name of the attachment with the topology of the rig, without its secrets.
+pub(crate) const TOPOLOGY_ATTACHMENT: &str = "topology.toml";
+
 /// Foxglove's schema of raw pixels.
 pub(crate) const RAW_SCHEMA: &str = "foxglove.RawImage";
 /// Schema of tensors, each a `NumPy` file.
@@ -74,9 +85,13 @@ pub(crate) const NEXT_KEY: &str = "next";
 pub(crate) const RAW: &str = "raw";
 /// Name of the coding for JPEG.
 pub(crate) const JPEG: &str = "jpeg";
+/// Name of the coding for depth as it is, in an image of ROS: millimetres with 16 bits, or metres in floating point.
+pub(crate) const DEPTH: &str = "depth";
+/// Name of the coding for 16-bit depth that was converted to metres, in an image of ROS.
+pub(crate) const DEPTH_METERS: &str = "depth-meters";
 
 /// One frameset without its pixels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FrameSetRecord {
     /// The producer's sequence number.
     pub(crate) sequence: u64,
@@ -93,7 +108,7 @@ pub(crate) struct FrameSetRecord {
 }
 
 /// One frame of a frameset without its pixels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "FrameText", try_from = "FrameText")]
 pub(crate) struct FrameRecord {
     pub(crate) stream: Stream,
@@ -105,8 +120,10 @@ pub(crate) struct FrameRecord {
     pub(crate) timestamp_nanos: u64,
     /// By librealsense's names.
     pub(crate) metadata: BTreeMap<String, i64>,
-    /// `raw` or `jpeg`.
+    /// `raw`, `jpeg`, `depth` or `depth-meters`.
     pub(crate) coding: String,
+    /// The unit of depth that was converted to metres.
+    pub(crate) unit_meters: Option<f32>,
 }
 
 impl FrameRecord {
@@ -120,6 +137,7 @@ impl FrameRecord {
             timestamp_nanos: header.timestamp.nanos,
             metadata: header.metadata.iter().map(|(key, value)| (key.name().to_owned(), value)).collect(),
             coding: coding.to_owned(),
+            unit_meters: None,
         }
     }
 
@@ -162,11 +180,23 @@ struct FrameText {
     timestamp_nanos: u64,
     metadata: BTreeMap<String, i64>,
     coding: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit_meters: Option<f32>,
 }
 
 impl From<FrameRecord> for FrameText {
     fn from(frame: FrameRecord) -> Self {
-        let FrameRecord { stream, role, payload, number, clock, timestamp_nanos, metadata, coding } = frame;
+        let FrameRecord {
+            stream,
+            role,
+            payload,
+            number,
+            clock,
+            timestamp_nanos,
+            metadata,
+            coding,
+            unit_meters,
+        } = frame;
         let format = payload.format();
         let stride_bytes = payload.stride_bytes();
         let size = payload.size().filter(|_| stride_bytes.is_some());
@@ -183,6 +213,7 @@ impl From<FrameRecord> for FrameText {
             timestamp_nanos,
             metadata,
             coding,
+            unit_meters,
         }
     }
 }
@@ -191,13 +222,15 @@ impl TryFrom<FrameText> for FrameRecord {
     type Error = String;
 
     fn try_from(frame: FrameText) -> Result<Self, String> {
-        let FrameText { stream, format, number, clock, timestamp_nanos, metadata, coding, .. } = frame;
+        let FrameText {
+            stream, format, number, clock, timestamp_nanos, metadata, coding, unit_meters, ..
+        } = frame;
         let [width, height, stride_bytes] =
             [frame.width, frame.height, frame.stride_bytes].map(Option::unwrap_or_default);
         let payload = frame.payload.or_else(|| Payload::of_rows(&format, width, height, stride_bytes));
         let payload = payload.ok_or_else(|| format!("unknown format `{format}`"))?;
         let role = frame.role.unwrap_or(payload.format().role());
-        Ok(Self { stream, role, payload, number, clock, timestamp_nanos, metadata, coding })
+        Ok(Self { stream, role, payload, number, clock, timestamp_nanos, metadata, coding, unit_meters })
     }
 }
 
@@ -261,7 +294,8 @@ pub(crate) const FRAMESET_JSON_SCHEMA: &str = r#"{
       "clock": {"type": "string"},
       "timestamp_nanos": {"type": "integer"},
       "metadata": {"type": "object", "additionalProperties": {"type": "integer"}},
-      "coding": {"type": "string"}
+      "coding": {"type": "string"},
+      "unit_meters": {"type": "number"}
     }}}
   }
 }

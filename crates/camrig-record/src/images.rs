@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use camrig::FrameSet;
 use camrig::frame::{
-    Distortion, Extrinsics, Format, Frame, FrameHeader, Intrinsics, MJPEG, POINT_BYTES, Payload, Stream,
-    StreamInfo, Timestamp,
+    CameraInfo, Distortion, Extrinsics, Format, Frame, FrameHeader, Intrinsics, MAX_FRAMESET_BYTES, MJPEG,
+    MotionSample, MotionView, POINT_BYTES, Payload, Stream, StreamInfo, Timestamp,
 };
 use foxglove::Encode;
 use foxglove::messages::packed_element_field::NumericType;
@@ -14,6 +14,10 @@ use foxglove::messages::{
     self, CameraCalibration, CompressedImage, FrameTransform, PackedElementField, PointCloud, Quaternion,
     RawImage, Vector3,
 };
+use prost::Message as _;
+
+use crate::depth::{self, DepthForm};
+use crate::ros;
 
 /// Returns the coordinate frame of a stream: `front/color`.
 pub(crate) fn frame_id(camera: &str, stream: Stream) -> String {
@@ -48,8 +52,92 @@ pub(crate) fn encoded_image(camera: &str, header: &FrameHeader, bytes: Bytes, me
     encode(&image, message);
 }
 
-/// Appends the message with the points of a frame.
-pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) {
+/// Appends the message with depth in a form that viewers show as depth.
+pub(crate) fn depth_image(
+    camera: &str,
+    header: &FrameHeader,
+    form: DepthForm,
+    pixels: &[u8],
+    message: &mut Vec<u8>,
+) {
+    let Payload::Image { width, height, stride_bytes, .. } = header.payload else { return };
+    let frame_id = frame_id(camera, header.stream);
+    let of_ros = ros::Header { nanos: header.timestamp.nanos, frame_id: &frame_id };
+    let meters;
+    let (encoding, step, data) = match form {
+        DepthForm::AsIs(encoding) => (encoding, stride_bytes, pixels),
+        DepthForm::Meters(unit_meters) => {
+            meters = depth::to_meters(&header.payload, pixels, unit_meters);
+            (depth::METERS_NAME, width.saturating_mul(4), meters.as_slice())
+        }
+    };
+    ros::image(&of_ros, &ros::Rows { width, height, encoding, step }, data, message);
+}
+
+/// What a message of points has beside Foxglove's fields, which readers of `foxglove.PointCloud` skip.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Present {
+    /// One bit for each point of the frame, from the lowest bit of the first byte: whether it is in the message. Empty
+    /// if all are.
+    #[prost(bytes = "bytes", tag = "1000")]
+    pub(crate) present: Bytes,
+}
+
+/// Returns the points that are not empty, and which they are.
+fn present(points: &Bytes) -> (Bytes, Present) {
+    let all = || points.chunks_exact(POINT_BYTES as usize);
+    let is_empty = |point: &[u8]| point.iter().all(|&byte| byte == 0);
+    let mut present = vec![0; all().len().div_ceil(8)];
+    let mut data = Vec::new();
+    for (index, point) in all().enumerate().filter(|(_, point)| !is_empty(point)) {
+        present[index / 8] |= 1 << (index % 8);
+        data.extend_from_slice(point);
+    }
+    if data.len() == points.len() {
+        return (points.clone(), Present::default());
+    }
+    (data.into(), Present { present: present.into() })
+}
+
+/// Returns all points of a frame: those of the message, and empty ones between them. Returns `None` if the message has
+/// other numbers of points than it says.
+pub(crate) fn all_points(payload: &Payload, points: Bytes, present: &Present) -> Option<Bytes> {
+    let present = &present.present;
+    if present.is_empty() {
+        return Some(points);
+    }
+    let size_bytes = payload.size_bytes();
+    let count = size_bytes / u64::from(POINT_BYTES);
+    let is_possible = size_bytes <= MAX_FRAMESET_BYTES as u64 && present.len() as u64 == count.div_ceil(8);
+    let mut all = vec![0; if is_possible { size_bytes as usize } else { return None }];
+    let mut left = points.chunks_exact(POINT_BYTES as usize);
+    for (index, point) in all.chunks_exact_mut(POINT_BYTES as usize).enumerate() {
+        if present[index / 8] & (1 << (index % 8)) != 0 {
+            point.copy_from_slice(left.next()?);
+        }
+    }
+    left.next().is_none().then(|| all.into())
+}
+
+/// Appends the messages with the samples of a motion frame, each with its time, for viewers. Streams of other names have
+/// no message that viewers plot.
+pub(crate) fn imu(camera: &str, frame: Frame<'_>) -> Vec<(u64, Vec<u8>)> {
+    let stream = frame.stream();
+    let is_gyro = stream == Stream::GYRO;
+    let motion = MotionView::new(frame).filter(|_| is_gyro || stream == Stream::ACCEL);
+    let frame_id = frame_id(camera, stream);
+    let samples = motion.iter().flat_map(MotionView::iter);
+    let message = |MotionSample { nanos, xyz }: MotionSample| {
+        let mut message = Vec::new();
+        let header = ros::Header { nanos, frame_id: &frame_id };
+        ros::imu(&header, is_gyro, xyz.map(f64::from), &mut message);
+        (nanos, message)
+    };
+    samples.map(message).collect()
+}
+
+/// Appends the message with the points of a frame, without empty ones.
+pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: &Bytes, message: &mut Vec<u8>) {
     let fields = [("x", 0), ("y", 4), ("z", 8)].map(|(name, at)| (name, at, NumericType::Float32));
     let colors = [("red", 12), ("green", 13), ("blue", 14), ("alpha", 15)];
     let fields = fields.into_iter().chain(colors.map(|(name, at)| (name, at, NumericType::Uint8)));
@@ -58,15 +146,18 @@ pub(crate) fn points(camera: &str, header: &FrameHeader, pixels: Bytes, message:
         offset,
         r#type: of as i32,
     };
+    let (data, present) = present(pixels);
     let cloud = PointCloud {
         timestamp: Some(timestamp(header.timestamp)),
         frame_id: frame_id(camera, header.stream),
         pose: None,
         point_stride: POINT_BYTES,
         fields: fields.map(field).collect(),
-        data: pixels,
+        data,
     };
     encode(&cloud, message);
+    // A message that follows another one adds its fields.
+    message.extend(present.encode_to_vec());
 }
 
 /// Returns the pixels of a frame in place, without a copy.
@@ -107,14 +198,7 @@ pub(crate) fn calibration(
 ) -> Vec<u8> {
     let Intrinsics { width, height, ppx, ppy, fx, fy, distortion, coefficients } = *intrinsics;
     let [ppx, ppy, fx, fy] = [ppx, ppy, fx, fy].map(f64::from);
-    let undistorted = coefficients.iter().all(|&coefficient| coefficient == 0.0);
-    // The models' names in viewers. Other models have no entry, which is better than a wrong one.
-    let (model, count) = match distortion {
-        Distortion::None | Distortion::BrownConrady => ("plumb_bob", 5),
-        _ if undistorted => ("plumb_bob", 5),
-        Distortion::KannalaBrandt4 => ("kannala_brandt", 4),
-        Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady | Distortion::Ftheta => ("", 0),
-    };
+    let (model, count) = distortion_model(distortion, &coefficients, "kannala_brandt");
     let message = CameraCalibration {
         timestamp: Some(timestamp(taken)),
         frame_id: frame_id(camera, stream),
@@ -127,6 +211,43 @@ pub(crate) fn calibration(
         p: vec![fx, 0.0, ppx, 0.0, 0.0, fy, ppy, 0.0, 0.0, 0.0, 1.0, 0.0],
     };
     encoded(&message)
+}
+
+/// Returns the name of a distortion model in viewers, and the number of its coefficients. Models that viewers do not have
+/// get no name and no coefficients, which is better than wrong ones.
+pub(crate) fn distortion_model(
+    distortion: Distortion,
+    coefficients: &[f32; 5],
+    kannala_brandt: &'static str,
+) -> (&'static str, usize) {
+    let undistorted = coefficients.iter().all(|&coefficient| coefficient == 0.0);
+    let no_tangential = coefficients[2..4].iter().all(|&coefficient| coefficient == 0.0);
+    match distortion {
+        Distortion::None | Distortion::BrownConrady => ("plumb_bob", 5),
+        _ if undistorted => ("plumb_bob", 5),
+        // The two differ in the tangential part only.
+        Distortion::ModifiedBrownConrady if no_tangential => ("plumb_bob", 5),
+        Distortion::KannalaBrandt4 => (kannala_brandt, 4),
+        Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady | Distortion::Ftheta => ("", 0),
+    }
+}
+
+/// The coordinate frame at the root of all cameras of a rig.
+pub(crate) const ROOT_FRAME: &str = "rig";
+
+/// Creates the message with the position of a camera in the rig, which is that of the rig until cameras are calibrated to
+/// each other. The camera's coordinates are those of depth, or of its only stream.
+pub(crate) fn root_transform(camera: &str, info: &CameraInfo, taken: Timestamp) -> Option<Vec<u8>> {
+    let is_related = info.streams.iter().any(|stream| stream.to_depth.is_some());
+    let is_depth = info.stream(Stream::DEPTH).is_some();
+    let origin = if is_related || is_depth { Stream::DEPTH } else { info.streams.first()?.stream };
+    Some(encoded(&FrameTransform {
+        timestamp: Some(timestamp(taken)),
+        parent_frame_id: ROOT_FRAME.to_owned(),
+        child_frame_id: frame_id(camera, origin),
+        translation: Some(Vector3 { x: 0.0, y: 0.0, z: 0.0 }),
+        rotation: Some(Quaternion { x: 0.0, y: 0.0, z: 0.0, w: 1.0 }),
+    }))
 }
 
 /// Creates the message with the position of a stream in the coordinates of depth; returns `None` for depth itself,
@@ -146,7 +267,7 @@ pub(crate) fn transform(camera: &str, info: &StreamInfo, taken: Timestamp) -> Op
 
 /// Converts a column-major rotation matrix to a quaternion: magnitudes from the diagonal, signs from the other
 /// elements.
-fn quaternion([xx, xy, xz, yx, yy, yz, zx, zy, zz]: [f64; 9]) -> Quaternion {
+pub(crate) fn quaternion([xx, xy, xz, yx, yy, yz, zx, zy, zz]: [f64; 9]) -> Quaternion {
     let part = |sum: f64, sign: f64| (1.0 + sum).max(0.0).sqrt().copysign(sign) / 2.0;
     Quaternion {
         x: part(xx - yy - zz, yz - zy),
@@ -190,6 +311,54 @@ fn encode(message: &impl Encode, bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn models_that_viewers_do_not_have_are_left_out() {
+        use Distortion::{
+            BrownConrady, Ftheta, InverseBrownConrady, KannalaBrandt4, ModifiedBrownConrady, None,
+        };
+        let name = |distortion, coefficients| distortion_model(distortion, &coefficients, "kannala_brandt");
+        let radial = [0.1, 0.2, 0.0, 0.0, 0.3];
+        let all = [0.1, 0.2, 0.3, 0.4, 0.5];
+        for model in [None, BrownConrady, ModifiedBrownConrady, InverseBrownConrady, Ftheta, KannalaBrandt4] {
+            assert_eq!(name(model, [0.0; 5]), ("plumb_bob", 5));
+        }
+        for (model, coefficients, expected) in [
+            (BrownConrady, all, ("plumb_bob", 5)),
+            (ModifiedBrownConrady, radial, ("plumb_bob", 5)),
+            (ModifiedBrownConrady, all, ("", 0)),
+            (InverseBrownConrady, radial, ("", 0)),
+            (KannalaBrandt4, all, ("kannala_brandt", 4)),
+            (Ftheta, all, ("", 0)),
+        ] {
+            assert_eq!(name(model, coefficients), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn empty_points_are_left_out_and_come_back() {
+        let payload = Payload::Points { width: 5, height: 4 };
+        for filled in [vec![], vec![0], vec![19], vec![3, 8, 9, 15], (0..20).collect()] {
+            let mut points = vec![0; 20 * POINT_BYTES as usize];
+            for &index in &filled {
+                points[index * POINT_BYTES as usize + 7] = 1 + index as u8;
+            }
+            let points = Bytes::from(points);
+            let mut message = Vec::new();
+            super::points("front", &FrameHeader::new(Stream::POINTS, payload), &points, &mut message);
+            let cloud: PointCloud = foxglove::Decode::decode(&*message).unwrap();
+            assert_eq!(cloud.data.len(), filled.len() * POINT_BYTES as usize);
+            let present = Present::decode(&*message).unwrap();
+            assert_eq!(all_points(&payload, cloud.data.clone(), &present), Some(points));
+            // Other numbers of points than the message says are refused.
+            if !present.present.is_empty() {
+                let more = [&cloud.data[..], &[1; POINT_BYTES as usize]].concat();
+                assert_eq!(all_points(&payload, more.into(), &present), None);
+                let huge = Payload::Points { width: u32::MAX, height: u32::MAX };
+                assert_eq!(all_points(&huge, cloud.data, &present), None);
+            }
+        }
+    }
 
     #[test]
     fn a_matrix_and_its_quaternion_turn_alike() {

@@ -6,8 +6,10 @@
 //! one's own.
 #![forbid(unsafe_code)]
 
+mod cdr;
 mod commands;
 mod compression;
+mod depth;
 mod format;
 mod images;
 mod motion;
@@ -16,6 +18,7 @@ mod opened;
 mod read;
 mod record;
 mod replay;
+mod ros;
 mod write;
 
 use camrig::App;

@@ -28,30 +28,32 @@ use crate::read::{
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// A recording
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The folder to write into
     #[arg(short, long, value_name = "FOLDER")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// How frames are written
     #[arg(long, value_name = "FORMAT", default_value = "png")]
-    format: Format,
+    pub(super) format: Format,
     /// Only this camera; may be given again
     #[arg(long, value_name = "NAME")]
-    camera: Vec<String>,
+    pub(super) camera: Vec<String>,
     /// Only every N-th frameset of each camera
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    every: u64,
+    pub(super) every: u64,
 }
 
 /// File format of exported frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// 8 bits a channel; depth with 16 bits, in its own unit
     Png,
     /// Arrays of `NumPy`, as they would be read from PNG
     Npy,
     /// Points, colored where color is known, instead of images
     Ply,
+    /// Messages of ROS 2 in one MCAP file, with the topics of realsense-ros
+    Ros2,
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {

@@ -6,6 +6,7 @@ mod export;
 mod info;
 mod repair;
 mod rigs;
+mod ros2;
 mod verify;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use camrig::console::{print, print_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::export::ExportArgs;
+use self::export::{ExportArgs, Format};
 use self::repair::RepairArgs;
 use crate::read::ReadError;
 
@@ -81,6 +82,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
         RecordingCommand::Info { file } => info::info(file),
         RecordingCommand::Verify { file } => verify::verify(file),
         RecordingCommand::Repair(args) => repair::repair(args),
+        RecordingCommand::Export(args) if args.format == Format::Ros2 => ros2::export(args),
         RecordingCommand::Export(args) => export::export(args),
     };
     match output {

@@ -7,7 +7,7 @@ use camrig::frame::{LayoutError, Stream};
 use camrig_image::DecodeError;
 
 use super::MAX_CAMERAS;
-use crate::format::{JPEG, RAW, VERSION};
+use crate::format::{DEPTH, DEPTH_METERS, JPEG, RAW, VERSION};
 
 /// A file that cannot be read as a recording.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -143,7 +143,7 @@ pub(super) enum FrameFault {
     #[error("message is invalid: {0}")]
     Message(String),
     /// The coding is unknown.
-    #[error("frame is coded as `{0}`; known: `{RAW}`, `{JPEG}`")]
+    #[error("frame is coded as `{0}`; known: `{RAW}`, `{JPEG}`, `{DEPTH}`, `{DEPTH_METERS}`")]
     Coding(String),
     /// The frame has another size than its record says.
     #[error("frame has {found} bytes, not {expected}")]

@@ -52,6 +52,7 @@ use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, MOTION_SCHEMA, NAME_KEY, ORIGIN_KEY,
     PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
 };
+use crate::ros;
 
 /// Maximum number of cameras in a recording, and of framesets of processors.
 const MAX_CAMERAS: usize = 1024;
@@ -317,7 +318,7 @@ fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a Reco
 /// Whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: the topic identifies
 /// them.
 fn has_frames(channel: &Channel) -> bool {
-    let schemas = [GAP_SCHEMA, RAW_SCHEMA, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
+    let schemas = [GAP_SCHEMA, RAW_SCHEMA, ros::IMAGE, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
     let topics = ["/tensor", "/message"];
     schemas.contains(&channel.schema_name()) || topics.iter().any(|end| channel.topic.ends_with(end))
 }

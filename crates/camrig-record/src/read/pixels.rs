@@ -7,8 +7,10 @@ use foxglove::Decode;
 use foxglove::messages::{CompressedImage, PointCloud, RawImage};
 
 use super::error::{FrameError, FrameFault};
-use crate::format::{FrameRecord, JPEG, RAW};
-use crate::{motion, npy};
+use crate::depth::{from_meters, meters_bytes};
+use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, JPEG, RAW};
+use crate::images::{self, Present};
+use crate::{motion, npy, ros};
 
 /// Returns the data of a frame's message as stored; it shares the memory of the message.
 ///
@@ -25,7 +27,11 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
                 Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data)
             }
             Payload::Points { .. } => {
-                Ok(PointCloud::decode(message).map_err(|error| invalid(error.to_string()))?.data)
+                let present = <Present as prost::Message>::decode(message.clone());
+                let present = present.map_err(|error| invalid(error.to_string()))?;
+                let points = PointCloud::decode(message).map_err(|error| invalid(error.to_string()))?.data;
+                let all = images::all_points(&frame.payload, points, &present);
+                all.ok_or_else(|| invalid("it has another number of points than it says".to_owned()))
             }
             Payload::Motion { .. } => motion::decode(&message).map_err(|error| invalid(error.to_string())),
             Payload::Tensor { .. } => {
@@ -33,6 +39,14 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
             }
             Payload::Message { .. } => Ok(message),
         },
+        DEPTH | DEPTH_METERS => {
+            let image = ros::read_image(&message);
+            let image = image.ok_or_else(|| invalid("it is not an image of ROS".to_owned()))?;
+            if image.is_bigendian || frame.payload.size() != Some((image.rows.width, image.rows.height)) {
+                return Err(invalid("its image is another one than its record says".to_owned()));
+            }
+            Ok(message.slice_ref(image.data))
+        }
         JPEG => Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data),
         other => Err(FrameError::new(frame.stream, FrameFault::Coding(other.to_owned()))),
     }
@@ -43,11 +57,12 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
 /// # Errors
 /// If the size does not match.
 pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), FrameError> {
-    let size_bytes = frame.payload.size_bytes();
-    if frame.coding == RAW && data.len() as u64 != size_bytes {
-        return Err(size_fault(frame, data.len(), size_bytes));
-    }
-    Ok(())
+    let size_bytes = match frame.coding.as_str() {
+        RAW | DEPTH => frame.payload.size_bytes(),
+        DEPTH_METERS => meters_bytes(&frame.payload),
+        _ => return Ok(()),
+    };
+    if data.len() as u64 == size_bytes { Ok(()) } else { Err(size_fault(frame, data.len(), size_bytes)) }
 }
 
 fn size_fault(frame: &FrameRecord, found: usize, expected: u64) -> FrameError {
@@ -62,7 +77,7 @@ pub(super) fn decoded_format(recorded: &Payload) -> PixelFormat {
 /// Returns the header of a frame as seen by a reader.
 pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
     let header = frame.header();
-    if frame.coding == RAW {
+    if frame.coding != JPEG {
         return header;
     }
     let (width, height) = header.payload.size().unwrap_or_default();
@@ -75,7 +90,12 @@ pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
 /// # Errors
 /// If they are invalid.
 pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), FrameError> {
-    if frame.coding == RAW {
+    if frame.coding == DEPTH_METERS {
+        check_image(frame, data)?;
+        from_meters(&frame.payload, data, frame.unit_meters.unwrap_or(f32::NAN), pixels);
+        return Ok(());
+    }
+    if frame.coding != JPEG {
         if data.len() != pixels.len() {
             return Err(size_fault(frame, data.len(), pixels.len() as u64));
         }
@@ -93,7 +113,7 @@ mod tests {
     use camrig::frame::{Clock, Frame, Stream, Timestamp};
 
     use super::*;
-    use crate::images;
+    use crate::depth::DepthForm;
 
     /// A frame with a gradient, and no padding.
     fn frame(format: PixelFormat) -> (FrameHeader, Vec<u8>) {
@@ -143,6 +163,32 @@ mod tests {
     }
 
     #[test]
+    fn depth_of_other_units_comes_back_from_metres() {
+        let header = FrameHeader::image(Stream::DEPTH, PixelFormat::Z16, 32, 24);
+        let pixels: Vec<_> = (0..header.size_bytes()).map(|index| (index * 37 / 5) as u8).collect();
+        let mut message = Vec::new();
+        images::depth_image("front", &header, DepthForm::Meters(0.0001), &pixels, &mut message);
+        let image = ros::read_image(&message).unwrap();
+        assert_eq!((image.rows.encoding, image.rows.step, image.is_bigendian), ("32FC1", 4 * 32, false));
+        let record = FrameRecord { unit_meters: Some(0.0001), ..FrameRecord::new(&header, DEPTH_METERS) };
+        let message = Bytes::from(message);
+        let data = image_data(&record, message.clone()).unwrap();
+        check_image(&record, &data).unwrap();
+        let mut back = vec![0; pixels.len()];
+        write_pixels(&record, &data, &mut back).unwrap();
+        assert_eq!(back, pixels);
+        // Through JSON as well.
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<FrameRecord>(&json).unwrap(), record);
+        // Another size than the record says.
+        let wider = FrameRecord { payload: Payload::image(PixelFormat::Z16, 64, 24), ..record };
+        let error = image_data(&wider, message.clone()).unwrap_err().to_string();
+        assert_eq!(error, "its depth message is invalid: its image is another one than its record says");
+        let error = write_pixels(&wider, &data, &mut vec![0; 64 * 24 * 2]).unwrap_err().to_string();
+        assert_eq!(error, "its depth frame has 3072 bytes, not 6144");
+    }
+
+    #[test]
     fn what_a_frame_says_of_itself_is_not_trusted() {
         let (record, message) = recorded(PixelFormat::Rgb8);
         let data = image_data(&record, message.clone()).unwrap();
@@ -158,7 +204,7 @@ mod tests {
         let other = FrameRecord { coding: "webp".to_owned(), ..record.clone() };
         assert_eq!(
             image_data(&other, message).unwrap_err().to_string(),
-            "its color frame is coded as `webp`; known: `raw`, `jpeg`"
+            "its color frame is coded as `webp`; known: `raw`, `jpeg`, `depth`, `depth-meters`"
         );
         check_image(&record, &data).unwrap();
         let expected = format!("its color frame has {size} bytes, not {}", 32 * 24 * 3);

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, Format, FrameHeader, Payload, Role, Stream, StreamInfo};
+use camrig::frame::{CameraInfo, Format, Frame, FrameHeader, Payload, PixelFormat, Role, Stream, StreamInfo};
 use camrig::{FrameSet, ProcessorError};
 
 use super::memory::Item;
-use crate::format::{FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
+use crate::depth::DepthForm;
+use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
 use crate::{images, motion, npy};
 
 /// Upper bound for the size of a message without its pixels.
 const MESSAGE_BYTES: usize = 4096;
+
+/// Upper bound for the size of a sample's message with its entry in memory.
+const IMU_BYTES: usize = 1024;
 
 /// A camera as represented in a recording.
 pub(crate) struct Source {
@@ -27,6 +31,8 @@ pub(crate) struct Source {
     /// Whether its color is stored as JPEG.
     pub(crate) jpeg: bool,
     pub(crate) wall_minus_monotonic_nanos: i64,
+    /// The text of the topology; empty if it is not known.
+    pub(crate) topology: Arc<str>,
 }
 
 impl Source {
@@ -58,7 +64,35 @@ impl Source {
         });
         let info = CameraInfo { streams, ..CameraInfo::clone(said) };
         let (producer, said) = (producer.to_owned(), Arc::clone(said));
-        Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos }
+        let topology = Arc::from("");
+        Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos, topology }
+    }
+
+    /// Returns the form of frames of depth; `None` for other frames.
+    pub(super) fn depth_form(&self, format: Format) -> Option<DepthForm> {
+        match format {
+            Format::Image(format) => DepthForm::of(format, self.info.depth_unit_meters),
+            _ => None,
+        }
+    }
+
+    /// Appends the message with the pixels of an image, in the form that viewers show. Returns its coding.
+    pub(super) fn image(&self, header: &FrameHeader, pixels: Bytes, message: &mut Vec<u8>) -> &'static str {
+        let Some(form) = self.depth_form(header.payload.format()) else {
+            images::raw_image(&self.name, header, pixels, message);
+            return RAW;
+        };
+        images::depth_image(&self.name, header, form, &pixels, message);
+        match form {
+            DepthForm::AsIs(_) => DEPTH,
+            DepthForm::Meters(_) => DEPTH_METERS,
+        }
+    }
+
+    /// Returns the record of a frame in this coding.
+    pub(super) fn record(&self, header: &FrameHeader, coding: &str) -> FrameRecord {
+        let unit_meters = (coding == DEPTH_METERS).then_some(self.info.depth_unit_meters);
+        FrameRecord { unit_meters, ..FrameRecord::new(header, coding) }
     }
 
     pub(super) fn name_of(frames: &FrameSet) -> String {
@@ -107,6 +141,16 @@ fn stream_of(info: &CameraInfo, frame: &FrameHeader) -> StreamInfo {
     }
 }
 
+/// Returns the messages of a frame's samples for viewers.
+fn imu_of(camera: &str, frame: Frame<'_>) -> Vec<ImuMessage> {
+    let stream = frame.stream();
+    let samples = images::imu(camera, frame);
+    let last = samples.last().map_or(0, |(nanos, _)| *nanos);
+    let sample =
+        |(nanos, message)| ImuMessage { stream, nanos, before_nanos: last.saturating_sub(nanos), message };
+    samples.into_iter().map(sample).collect()
+}
+
 /// A frameset as messages, with the preceding gaps.
 pub(super) struct Encoded {
     pub(super) source: Arc<Source>,
@@ -123,12 +167,25 @@ pub(super) struct Messages {
     /// [`FrameSetRecord`].
     pub(super) record: Vec<u8>,
     pub(super) images: Vec<(Stream, Vec<u8>)>,
+    /// Samples of motion for viewers.
+    pub(super) imu: Vec<ImuMessage>,
+}
+
+/// The message with a sample of motion.
+pub(super) struct ImuMessage {
+    pub(super) stream: Stream,
+    /// Time of the sample, by the camera's clock.
+    pub(super) nanos: u64,
+    /// Time from the sample to the last one of its frame.
+    pub(super) before_nanos: u64,
+    pub(super) message: Vec<u8>,
 }
 
 /// Returns an upper bound of the memory for a frameset.
 pub(super) fn size_bytes(frames: &FrameSet) -> usize {
-    let message = |frame: camrig::frame::Frame<'_>| match *frame.payload() {
-        Payload::Motion { samples } => samples as usize * motion::SAMPLE_BYTES + MESSAGE_BYTES,
+    let message = |frame: Frame<'_>| match *frame.payload() {
+        Payload::Motion { samples } => samples as usize * (motion::SAMPLE_BYTES + IMU_BYTES) + MESSAGE_BYTES,
+        Payload::Image { format: PixelFormat::Z16, .. } => 2 * frame.bytes().len() + MESSAGE_BYTES,
         _ => frame.bytes().len() + MESSAGE_BYTES,
     };
     frames.frames().map(message).sum::<usize>() + MESSAGE_BYTES
@@ -143,7 +200,7 @@ impl Encoded {
         buffer: impl Fn() -> Vec<u8>,
     ) -> Result<Self, ProcessorError> {
         let header = frames.header();
-        let (mut images, mut records) = (Vec::new(), Vec::new());
+        let (mut images, mut records, mut imu) = (Vec::new(), Vec::new(), Vec::new());
         for (index, frame) in frames.frames().enumerate() {
             let stream = frame.stream();
             let mut message = buffer();
@@ -153,16 +210,21 @@ impl Encoded {
             let coding = if let Some(jpeg) = coded {
                 images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
                 JPEG
+            } else if matches!(frame.payload(), Payload::Image { .. }) {
+                source.image(frame.header(), images::pixels_of(frames, index), &mut message)
             } else {
                 let pixels = images::pixels_of(frames, index);
                 let header = frame.header();
                 match header.payload {
-                    Payload::Image { .. } => images::raw_image(&source.name, header, pixels, &mut message),
+                    Payload::Image { .. } => {}
                     Payload::Encoded { .. } => {
                         images::encoded_image(&source.name, header, pixels, &mut message);
                     }
-                    Payload::Points { .. } => images::points(&source.name, header, pixels, &mut message),
-                    Payload::Motion { .. } => motion::encode(frame, &mut message)?,
+                    Payload::Points { .. } => images::points(&source.name, header, &pixels, &mut message),
+                    Payload::Motion { .. } => {
+                        motion::encode(frame, &mut message)?;
+                        imu.extend(imu_of(&source.name, frame));
+                    }
                     Payload::Tensor { dtype, shape } => {
                         message.extend(npy::file(dtype, shape.lengths(), frame.bytes()));
                     }
@@ -170,7 +232,7 @@ impl Encoded {
                 }
                 RAW
             };
-            records.push(FrameRecord::new(frame.header(), coding));
+            records.push(source.record(frame.header(), coding));
             images.push((stream, message));
         }
         let record = FrameSetRecord {
@@ -187,6 +249,7 @@ impl Encoded {
             publish_time: header.frames.first().map_or(0, |frame| frame.timestamp.nanos),
             record: serde_json::to_vec(&record)?,
             images,
+            imu,
         };
         Ok(Self { source, gaps: Vec::new(), frameset: Some(messages) })
     }
@@ -202,7 +265,8 @@ impl Item for Encoded {
         messages
             .map(|messages| {
                 let images: usize = messages.images.iter().map(|(_, image)| image.capacity()).sum();
-                messages.record.capacity() + images
+                let imu: usize = messages.imu.iter().map(|sample| sample.message.capacity()).sum();
+                messages.record.capacity() + images + imu
             })
             .sum()
     }

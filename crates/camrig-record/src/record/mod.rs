@@ -11,6 +11,7 @@
 //! * `memory`: the queue in front of the disk
 //! * `gaps`: the missing framesets
 //! * `encode`: the messages of a frameset
+//! * `secrets`: what a recording must not tell of a topology
 //! * `writer`, `part`: the writer thread, its files
 
 mod encode;
@@ -20,6 +21,7 @@ mod long;
 mod memory;
 mod options;
 mod part;
+mod secrets;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -78,18 +80,16 @@ impl Record {
     }
 
     /// Returns the recorded camera of a frameset. A camera that was reopened with other streams is a new one.
-    fn source(&mut self, frames: &FrameSet) -> Arc<Source> {
+    fn source(&mut self, frames: &FrameSet, topology: &str) -> Arc<Source> {
         let name = Source::name_of(frames);
         let known = self.cameras.get(&name);
         if let Some(source) = known.filter(|source| source.shows(frames)) {
             return Arc::clone(source);
         }
-        let source = Arc::new(Source::new(
-            name.clone(),
-            frames,
-            self.options.jpeg_quality.is_some(),
-            self.wall_minus_monotonic_nanos,
-        ));
+        let jpeg = self.options.jpeg_quality.is_some();
+        let mut source = Source::new(name.clone(), frames, jpeg, self.wall_minus_monotonic_nanos);
+        source.topology = topology.into();
+        let source = Arc::new(source);
         self.cameras.insert(name, Arc::clone(&source));
         source
     }
@@ -123,7 +123,7 @@ impl Processor for Record {
             self.dropped += 1;
             return Ok(());
         }
-        let source = self.source(frames);
+        let source = self.source(frames, output.topology());
         if !self.gaps.knows(frames.producer()) && is_first(frames, output) {
             self.gaps.begin(frames.producer());
         }

@@ -25,6 +25,8 @@ pub(crate) struct RecordOptions {
     pub(crate) split_bytes: Option<u64>,
     pub(crate) split_nanos: Option<u64>,
     pub(crate) memory_bytes: usize,
+    /// All options with their defaults, as JSON: the recording tells them.
+    pub(crate) written: String,
 }
 
 /// Which cameras share a file.
@@ -47,7 +49,7 @@ enum Color {
     Jpeg,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OptionsAsWritten {
     /// The recording, `NAME.mcap`. No file is overwritten: a second one is `NAME-2.mcap`.
@@ -139,6 +141,7 @@ impl TryFrom<OptionsAsWritten> for RecordOptions {
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
+        let text = serde_json::to_string(&written).map_err(|error| error.to_string())?;
         let OptionsAsWritten { file, files, color, jpeg_quality, compression, .. } = written;
         Ok(Self {
             file,
@@ -148,6 +151,7 @@ impl TryFrom<OptionsAsWritten> for RecordOptions {
             split_bytes: written.split_mib.map(|mib| mib.get().saturating_mul(1 << 20)),
             split_nanos: written.split_seconds.map(|seconds| seconds.get().saturating_mul(1_000_000_000)),
             memory_bytes: (written.memory_mib << 20) as usize,
+            written: text,
         })
     }
 }

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
 
-use super::encode::{Encoded, Messages, Source};
+use super::encode::{Encoded, ImuMessage, Messages, Source};
+use super::secrets::without_secrets;
 use crate::compression::Compression;
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
-    MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, STREAM_KEY,
-    TENSOR_ENCODING, TENSOR_SCHEMA, VERSION, VERSION_KEY,
+    MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, RECORDER_METADATA,
+    STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA, TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
 };
-use crate::images;
-use crate::write::{self, Message, Output, WriteError};
+use crate::write::{self, Attachment, Message, Output, WriteError};
+use crate::{images, ros};
 
 /// Maximum number of cameras in a file, where one that was reopened with other streams counts again. It bounds the
 /// definitions of a file.
@@ -52,6 +53,7 @@ pub(crate) struct Part {
     options: PartOptions,
     output: Output,
     cameras: Vec<(Arc<Source>, Channels)>,
+    is_attached: bool,
     /// The `log_time` of the first and the last frameset.
     began: Option<u64>,
     last: u64,
@@ -62,6 +64,8 @@ struct Channels {
     frameset: u16,
     gaps: u16,
     images: BTreeMap<Stream, u16>,
+    /// With the `log_time` of the last sample.
+    imu: BTreeMap<Stream, (u16, u64)>,
 }
 
 impl Part {
@@ -70,7 +74,32 @@ impl Part {
         let (file, path) = write::create(path)?;
         let output =
             Output::new(file, options.compression).map_err(|error| WriteError::write(&path, error))?;
-        Ok(Self { path, options, output, cameras: Vec::new(), began: None, last: 0 })
+        let cameras = Vec::new();
+        Ok(Self { path, options, output, cameras, is_attached: false, began: None, last: 0 })
+    }
+
+    /// Writes the description of the recorder.
+    pub(super) fn describe(&mut self, recorder: &BTreeMap<String, String>) -> Result<(), WriteError> {
+        let written = self.output.write_metadata(RECORDER_METADATA, recorder);
+        written.map_err(|error| WriteError::write(&self.path, error))
+    }
+
+    /// Attaches the topology of the rig, unless the file has it.
+    fn attach(&mut self, topology: &str, time: u64) -> io::Result<()> {
+        if self.is_attached || topology.is_empty() {
+            return Ok(());
+        }
+        let text = without_secrets(topology);
+        let attachment = Attachment {
+            log_time: time,
+            create_time: time,
+            name: TOPOLOGY_ATTACHMENT,
+            media_type: "application/toml",
+            data_bytes: text.len() as u64,
+        };
+        self.output.write_attachment(&attachment, text.as_bytes())?;
+        self.is_attached = true;
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -107,13 +136,14 @@ impl Part {
         let Encoded { source, gaps, frameset } = encoded;
         let known = self.cameras.iter().position(|(known, _)| Arc::ptr_eq(known, source));
         let time = frameset.as_ref().map_or(self.last.max(origin), |messages| messages.log_time);
-        self.began.get_or_insert(time);
+        let began = *self.began.get_or_insert(time);
         self.last = self.last.max(time);
         let camera = match known {
             Some(index) => index,
             None => self.define(source, frameset.as_ref(), origin, time)?,
         };
-        let Channels { frameset: frameset_channel, gaps: gap_channel, images } = &self.cameras[camera].1;
+        let Channels { frameset: frameset_channel, gaps: gap_channel, images, imu } =
+            &mut self.cameras[camera].1;
         let sequence = frameset.as_ref().map_or(0, |messages| messages.sequence);
         let publish_time = frameset.as_ref().map_or(time, |messages| messages.publish_time);
         let message = |channel: u16, data| Message {
@@ -131,6 +161,12 @@ impl Part {
             let images =
                 messages.images.iter().filter_map(|(stream, image)| Some((*images.get(stream)?, image)));
             chunk.extend(images.map(|(channel, image)| message(channel, image)));
+            for ImuMessage { stream, nanos, before_nanos, message: data } in &messages.imu {
+                let Some((channel, last)) = imu.get_mut(stream) else { continue };
+                // The file begins with a frameset, and the samples of a stream are in order.
+                *last = time.saturating_sub(*before_nanos).max(began).max(*last);
+                chunk.push(Message { log_time: *last, publish_time: *nanos, ..message(*channel, data) });
+            }
         }
         self.output.write_chunk(&chunk)
     }
@@ -144,6 +180,7 @@ impl Part {
         time: u64,
     ) -> io::Result<usize> {
         let Source { name, info, frames, jpeg, wall_minus_monotonic_nanos, .. } = &**source;
+        self.attach(&source.topology, time)?;
         let taken = Timestamp {
             clock: camrig::frame::Clock::System,
             nanos: messages.map_or(time, |messages| messages.publish_time),
@@ -176,8 +213,14 @@ impl Part {
             frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)?,
             gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera)?,
             images: BTreeMap::new(),
+            imu: BTreeMap::new(),
         };
         let mut once = Vec::new();
+        if let (Some(transform), Some(schema)) =
+            (images::root_transform(name, info, taken), images::schema::<FrameTransform>())
+        {
+            once.push((define(format!("/{name}/transform"), &schema, "protobuf", &of_camera)?, transform));
+        }
         for &(which, format) in frames {
             let mut metadata = of_camera.clone();
             metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
@@ -186,6 +229,7 @@ impl Part {
                 // The encoding of the messages is determined by that of their schema, if it has one.
                 let encoding = match schema.encoding.as_str() {
                     "jsonschema" => "json",
+                    ros::SCHEMA_ENCODING => ros::ENCODING,
                     "" => encoding_of(info, which),
                     _ => "protobuf",
                 };
@@ -195,6 +239,9 @@ impl Part {
                 Format::Image(_) if *jpeg && images::takes_jpeg(which, format) => {
                     add("image", images::schema::<CompressedImage>())
                 }
+                Format::Image(_) if source.depth_form(format).is_some() => {
+                    add("image", Some(ros::schema(ros::IMAGE)))
+                }
                 Format::Image(_) => add("image", images::schema::<RawImage>()),
                 Format::Encoded(_) => add("image", images::schema::<CompressedImage>()),
                 Format::Points => add("points", images::schema::<PointCloud>()),
@@ -203,6 +250,9 @@ impl Part {
                 Format::Message(schema) => add("message", Some(named(schema.as_str()))),
             };
             channels.images.insert(which, image?);
+            if format == Format::Motion {
+                channels.imu.insert(which, (add("imu", Some(ros::schema(ros::IMU)))?, 0));
+            }
             let Some(stream) = info.stream(which) else { continue };
             if let Some(intrinsics) = &stream.intrinsics {
                 let channel = add("calibration", images::schema::<CameraCalibration>())?;

@@ -13,8 +13,7 @@ use tempfile::TempDir;
 use super::encode::{Encoded, Messages, Source};
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
-use crate::format::{FrameRecord, FrameSetRecord, GapRecord, RAW};
-use crate::images::raw_image;
+use crate::format::{FrameSetRecord, GapRecord};
 
 /// Start time of each test's recording by the wall clock: a day in 2026.
 pub(crate) const ORIGIN: u64 = 1_790_000_000_000_000_000;
@@ -195,10 +194,9 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
     let headers = headers(&source.info, sequence);
     let image = |header: &FrameHeader| {
         let data = Bytes::from(pixels(name, header));
-        let record = FrameRecord::new(header, RAW);
         let mut message = Vec::new();
-        raw_image(name, header, data, &mut message);
-        (record, (header.stream, message))
+        let coding = source.image(header, data, &mut message);
+        (source.record(header, coding), (header.stream, message))
     };
     let (frames, images): (Vec<_>, Vec<_>) = headers.iter().map(image).unzip();
     let arrival_nanos = sequence * PERIOD;
@@ -209,6 +207,7 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
         publish_time: headers[0].timestamp.nanos,
         record: serde_json::to_vec(&record).unwrap(),
         images,
+        imu: Vec::new(),
     };
     Encoded { source: Arc::clone(source), gaps: Vec::new(), frameset: Some(messages) }
 }

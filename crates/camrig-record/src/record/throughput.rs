@@ -16,8 +16,7 @@ use super::memory::Memory;
 use super::options::RecordOptions;
 use super::testing::TestFolder;
 use super::writer;
-use crate::format::{FrameRecord, FrameSetRecord, RAW};
-use crate::images;
+use crate::format::FrameSetRecord;
 
 /// 0.2 GB, which must be available in /dev/shm.
 const FRAMESETS: u64 = 100;
@@ -139,13 +138,14 @@ fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memor
     let (mut frames, mut images): (Vec<_>, Vec<(Stream, Vec<u8>)>) = Default::default();
     for (header, pixels) in headers.iter().zip(pixels) {
         let mut message = memory.buffer();
-        images::raw_image(&source.name, header, pixels.clone(), &mut message);
-        frames.push(FrameRecord::new(header, RAW));
+        let coding = source.image(header, pixels.clone(), &mut message);
+        frames.push(source.record(header, coding));
         images.push((header.stream, message));
     }
     let record =
         FrameSetRecord { sequence, arrival_nanos: sequence, matched: None, origins: Vec::new(), frames };
     let record = serde_json::to_vec(&record).unwrap();
-    let messages = Messages { sequence, log_time: sequence + 1, publish_time: sequence, record, images };
+    let (log_time, publish_time, imu) = (sequence + 1, sequence, Vec::new());
+    let messages = Messages { sequence, log_time, publish_time, record, images, imu };
     Encoded { source: Arc::clone(source), gaps: Vec::new(), frameset: Some(messages) }
 }

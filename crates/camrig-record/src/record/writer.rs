@@ -60,7 +60,13 @@ impl OpenFiles {
             // A camera whose framesets a processor forwarded has a name of two parts, but no folder of its own.
             camera => with_suffix(&self.options.file, &camera.replace('/', "-")),
         };
-        let part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
+        let mut part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
+        let recorder = [
+            ("version", format!("camrig {}", env!("CARGO_PKG_VERSION"))),
+            ("system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+            ("options", self.options.written.clone()),
+        ];
+        part.describe(&recorder.map(|(key, value)| (key.to_owned(), value)).into())?;
         self.parts.insert(camera.to_owned(), part);
         Ok(())
     }

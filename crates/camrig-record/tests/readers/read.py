@@ -1,10 +1,11 @@
-"""Reads a recording as others do: with PyPI's mcap, its protobuf support and Foxglove's schemas.
+"""Reads a recording as others do: with PyPI's mcap, its support of protobuf and ROS 2, and Foxglove's schemas.
 
     read.py RECORDING SNAPSHOTS
 
 Every message is read and decoded. The pixels of every frame that is stored raw have to be those of the PNG
-that the processor `snapshot` wrote of the same frameset; those of JPEG have to be near. It knows nothing of camrig
-but what the recording says by itself and the names of snapshots.
+that the processor `snapshot` wrote of the same frameset; those of JPEG have to be near. Depth is in the forms that
+viewers show as depth: whole millimetres, or metres. It knows nothing of camrig but what the recording says by itself and
+the names of snapshots.
 """
 
 import io
@@ -18,11 +19,13 @@ from foxglove_schemas_protobuf import (
     CameraCalibration_pb2,
     CompressedImage_pb2,
     FrameTransform_pb2,
+    PointCloud_pb2,
     RawImage_pb2,
 )
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from mcap.reader import make_reader
 from mcap_protobuf.decoder import DecoderFactory
+from mcap_ros2.decoder import DecoderFactory as RosFactory
 from PIL import Image
 
 FOXGLOVE = {
@@ -30,8 +33,9 @@ FOXGLOVE = {
     "foxglove.CompressedImage": CompressedImage_pb2.CompressedImage,
     "foxglove.CameraCalibration": CameraCalibration_pb2.CameraCalibration,
     "foxglove.FrameTransform": FrameTransform_pb2.FrameTransform,
+    "foxglove.PointCloud": PointCloud_pb2.PointCloud,
 }
-ENCODINGS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "16UC1": 2}
+ENCODINGS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 # Mean difference of a channel between a JPEG of quality 90 and its original.
 JPEG_TOLERANCE = 4.0
 
@@ -54,6 +58,20 @@ def png(folder, camera, sequence, image):
     return numpy.asarray(Image.open(folder / f"{camera}-{sequence:06}-{image}.png"))
 
 
+def check_depth(folder, camera, sequence, unit, record, message):
+    """Depth as Rerun and Foxglove read ROS's images: 16 bits are millimetres, floating point is metres."""
+    stamp = message.header.stamp
+    assert stamp.sec * 10**9 + stamp.nanosec == record["timestamp_nanos"]
+    assert message.header.frame_id == f"{camera}/depth"
+    assert (message.height, message.width) == (record["height"], record["width"])
+    element = {"16UC1": "<u2", "32FC1": "<f4"}[message.encoding]
+    pixels = numpy.frombuffer(bytes(message.data), element).reshape(message.height, -1)
+    meters = pixels * 0.001 if message.encoding == "16UC1" else pixels.astype(float)
+    expected = png(folder, camera, sequence, "depth16") * unit
+    assert meters.shape == expected.shape and abs(meters - expected).max() < 1e-6 * expected.max()
+    assert 0.05 < numpy.median(meters[meters > 0]) < 20, "metres"
+
+
 def check_pixels(folder, camera, stream, sequence, record, message):
     """Whether there was a picture to compare with."""
     data = bytes(message.data)
@@ -69,11 +87,8 @@ def check_pixels(folder, camera, stream, sequence, record, message):
         assert difference < JPEG_TOLERANCE, (camera, sequence, difference)
         return True
     assert (message.height, message.width, message.step) == (*size, record["stride_bytes"])
-    depth = message.encoding == "16UC1"
-    pixels = numpy.frombuffer(data, "<u2" if depth else "u1").reshape(message.height, -1)
-    if stream == "depth":
-        expected = png(folder, camera, sequence, "depth16")
-    elif stream == "color":
+    pixels = numpy.frombuffer(data, "u1").reshape(message.height, -1)
+    if stream == "color":
         expected = png(folder, camera, sequence, "color")
         pixels = pixels.reshape(*size, ENCODINGS[message.encoding])
         pixels = pixels[:, :, ::-1] if message.encoding == "bgr8" else pixels
@@ -85,7 +100,7 @@ def check_pixels(folder, camera, stream, sequence, record, message):
 
 def main(recording, folder):
     counts, compared = Counter(), Counter()
-    records, images = {}, defaultdict(dict)
+    records, images, parents, imu = {}, defaultdict(dict), {}, []
     with open(recording, "rb") as file:
         reader = make_reader(file, validate_crcs=True, decoder_factories=[DecoderFactory()])
         summary = reader.get_summary()
@@ -99,33 +114,81 @@ def main(recording, folder):
             if schema.name == "camrig.FrameSet":
                 records[key] = decoded
                 assert decoded["sequence"] == message.sequence
-            elif channel.topic.endswith("/image"):
+            elif schema.name == "sensor_msgs/msg/Imu":
+                imu.append((channel.topic, message.publish_time, decoded))
+            elif schema.name == "foxglove.PointCloud":
+                check_points(decoded)
+                images[key][channel.metadata["stream"]] = decoded
+            elif channel.topic.endswith(("/image", "/samples")):
                 images[key][channel.metadata["stream"]] = decoded
             elif schema.name == "foxglove.CameraCalibration":
                 assert decoded.distortion_model == "plumb_bob" and decoded.K[0] > 0 and decoded.P[10] == 1
             elif schema.name == "foxglove.FrameTransform":
-                assert decoded.parent_frame_id == f"{camera}/depth"
+                assert decoded.parent_frame_id in ("rig", f"{camera}/depth") and decoded.rotation.w > 0.9
+                parents[decoded.child_frame_id] = decoded.parent_frame_id
             if len(images[key]) == len(records.get(key, {"frames": " "})["frames"]):
                 # All of one frameset: its pixels need not be kept.
                 for frame in records[key]["frames"]:
                     image = images[key][frame["stream"]]
-                    done = check_pixels(folder, camera, frame["stream"], message.sequence, frame, image)
+                    if frame["format"] in ("motion", "xyzrgb"):
+                        done = False
+                    elif frame["stream"] == "depth":
+                        unit = float(channel.metadata["depth_unit_meters"])
+                        check_depth(folder, camera, message.sequence, unit, frame, image)
+                        done = True
+                    else:
+                        done = check_pixels(folder, camera, frame["stream"], message.sequence, frame, image)
                     compared["compared" if done else "read"] += 1
                 images[key] = {}
                 del records[key]
         assert not records, f"framesets without all their images: {sorted(records)}"
         assert sum(counts.values()) == summary.statistics.message_count
-    assert compared["compared"] > 0
+        check_recorder(reader)
+    # One tree: each frame of an image leads to the root.
+    for child in list(parents):
+        while child != "rig":
+            child = parents[child]
+    check_imu(imu)
+    assert compared["compared"] > 0 or counts["foxglove.PointCloud"] > 0
     shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     print(f"{recording}: {shown}; {compared['compared']} images compared, {compared['read']} read")
 
 
+def check_points(message):
+    """No empty points, and what any reader of the schema finds."""
+    points = numpy.frombuffer(message.data, "<f4").reshape(-1, message.point_stride // 4)[:, :3]
+    assert 10_000 < len(points) < 424 * 240 and numpy.isfinite(points).all() and (points[:, 2] > 0.05).all()
+
+
+def check_imu(imu):
+    """Samples in the order of their own times: gravity, and slow turns."""
+    for topic in {topic for topic, *_ in imu}:
+        samples = [(at, message) for name, at, message in imu if name == topic]
+        stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for _, m in samples]
+        assert stamps == [at for at, _ in samples] and stamps == sorted(stamps), topic
+        for _, message in samples:
+            part = message.linear_acceleration if "accel" in topic else message.angular_velocity
+            length = (part.x**2 + part.y**2 + part.z**2) ** 0.5
+            assert 5 < length < 15 if "accel" in topic else length < 5, (topic, length)
+
+
+def check_recorder(reader):
+    """The recording tells the topology, and version and options of the recorder."""
+    metadata = {record.name: record.metadata for record in reader.iter_metadata()}
+    assert metadata["camrig.recorder"]["version"].startswith("camrig ")
+    assert json.loads(metadata["camrig.recorder"]["options"])["memory_mib"] == 256
+    attached = {attachment.name: attachment.data for attachment in reader.iter_attachments()}
+    assert b"[camera.front]" in attached["topology.toml"]
+
+
 def decode(reader):
     """Every message with what it says, in the order of the file's log times."""
-    protobuf = DecoderFactory()
+    protobuf, ros = DecoderFactory(), RosFactory()
     for schema, channel, message in reader.iter_messages():
         if channel.message_encoding == "json":
             yield schema, channel, message, json.loads(message.data)
+        elif channel.message_encoding == "cdr":
+            yield schema, channel, message, ros.decoder_for("cdr", schema)(message.data)
         else:
             yield schema, channel, message, protobuf.decoder_for("protobuf", schema)(message.data)
 

@@ -1,0 +1,534 @@
+//! `recording export --format ros2`: a recording as messages of ROS 2, in the topics and coordinate frames of
+//! realsense-ros, in an MCAP file that `ros2 bag` and `rosbags` read.
+//!
+//! The node of a camera `front` is `/camera/front`. Images in JPEG are not decoded. Tensors and messages have no type of
+//! ROS and are left out.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter};
+
+use bytes::Bytes;
+use camrig::files::NewFile;
+use camrig::frame::{
+    CameraInfo, Clock, Extrinsics, Frame, FrameHeader, MJPEG, MotionView, POINT_BYTES, Payload, PixelFormat,
+    Stream,
+};
+use mcap::records::MessageHeader;
+use mcap::{McapError, WriteOptions, Writer};
+
+use super::export::ExportArgs;
+use super::{CommandError, bar, counted, size_bytes};
+use crate::depth::{DepthForm, METERS_NAME, to_meters};
+use crate::format::{FrameRecord, JPEG};
+use crate::images::{ROOT_FRAME, distortion_model, quaternion};
+use crate::read::{
+    Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header,
+    write_pixels,
+};
+use crate::ros;
+
+/// The rotation from the axes of a body (x forward, y left, z up) to those of an optical frame (x right, y down, z
+/// forward).
+const TO_OPTICAL: [f64; 4] = [-0.5, 0.5, -0.5, 0.5];
+
+/// Maximum difference between a frame's time and its arrival. Beyond it, the clock of the camera has begun anew.
+const MAX_DELAY_NANOS: u64 = 1_000_000_000;
+
+/// The quality of service of a topic for `ros2 bag play`: reliable; with the last message for late subscribers or not.
+fn quality_of_service(is_static: bool) -> String {
+    let durability = if is_static { 1 } else { 2 };
+    let forever = "\n    sec: 9223372036\n    nsec: 854775807\n";
+    format!(
+        "- history: 1\n  depth: 10\n  reliability: 1\n  durability: {durability}\n  deadline:{forever}  \
+         lifespan:{forever}  liveliness: 1\n  liveliness_lease_duration:{forever}  \
+         avoid_ros_namespace_conventions: false\n"
+    )
+}
+
+pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
+    let looking = bar(size_bytes(&args.file), "reading");
+    let parts = Parts::open(&args.file, &|at| looking.set_position(at))?;
+    looking.finish_and_clear();
+    for name in &args.camera {
+        parts.camera(name)?;
+    }
+    let stem = args.file.file_stem().unwrap_or_default();
+    let path = args.output.join(stem).with_extension("mcap");
+    let fail = |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", path.display()));
+    std::fs::create_dir_all(&args.output).map_err(fail)?;
+    let created = NewFile::creating(&path).map_err(fail)?;
+    let mut output = created.try_clone().and_then(Output::new).map_err(fail)?;
+    let wanted = |camera: &RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);
+    let mut cameras: BTreeMap<&str, Camera> = BTreeMap::new();
+    for camera in parts.cameras().into_iter().filter(|camera| wanted(camera)) {
+        cameras.insert(&camera.name, Camera::new(camera));
+    }
+    output.write_transforms(cameras.values(), parts.range().start).map_err(fail)?;
+    let mut problems = Vec::new();
+    for recording in parts.files() {
+        let bar = bar(recording.size_bytes(), "writing");
+        let mut contents = recording.contents(wanted, 0..u64::MAX);
+        while let Some((index, content)) = contents.next(recording) {
+            bar.set_position(contents.position_bytes(recording));
+            let name = recording.cameras()[index].name.as_str();
+            let Some(camera) = cameras.get_mut(name) else { continue };
+            let written = match content {
+                Content::FrameSet(frameset) => camera.write(&frameset, args.every, &mut output),
+                Content::Gap(_) => continue,
+                Content::Unreadable { error, .. } => Err(NotWritten::Unreadable(error)),
+            };
+            match written {
+                Ok(left_out) => problems.extend(left_out.map(|stream| {
+                    format!("`{name}`: {stream} is left out, since ROS has no message for it")
+                })),
+                Err(NotWritten::Unreadable(error)) => problems.push(format!("`{name}`: {error}")),
+                Err(NotWritten::Output(error)) => return Err(fail(error)),
+            }
+        }
+        bar.finish_and_clear();
+    }
+    problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
+    output.finish().and_then(|()| created.keep()).map_err(fail)?;
+    let mut text = String::new();
+    for (name, camera) in &cameras {
+        // Writing to a string cannot fail.
+        let written = counted(camera.written, "frameset");
+        let _ = writeln!(text, "{name}: {written} in {}, as /camera/{}", path.display(), camera.node);
+    }
+    if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
+}
+
+/// The reason why a frameset is not written.
+enum NotWritten {
+    Unreadable(FrameSetError),
+    Output(io::Error),
+}
+
+impl From<io::Error> for NotWritten {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl<E: Into<FrameSetError>> From<E> for NotWritten {
+    fn from(error: E) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
+/// The file that is written.
+struct Output {
+    writer: Writer<BufWriter<File>>,
+    /// By topic.
+    channels: BTreeMap<String, u16>,
+    sequences: BTreeMap<u16, u32>,
+}
+
+impl Output {
+    fn new(file: File) -> io::Result<Self> {
+        let writer = WriteOptions::new()
+            .profile("ros2")
+            .library(concat!("camrig ", env!("CARGO_PKG_VERSION")))
+            .compression(Some(mcap::Compression::Zstd))
+            .compression_level(1)
+            .compression_threads(0)
+            .create(BufWriter::new(file))
+            .map_err(into_io)?;
+        Ok(Self { writer, channels: BTreeMap::new(), sequences: BTreeMap::new() })
+    }
+
+    /// Writes a message of this type.
+    fn write(&mut self, topic: &str, of: &str, times: Times, message: &[u8]) -> io::Result<()> {
+        let channel = match self.channels.get(topic) {
+            Some(&channel) => channel,
+            None => self.define(topic, of)?,
+        };
+        let sequence = self.sequences.entry(channel).or_default();
+        *sequence = sequence.wrapping_add(1);
+        let Times { log_time, stamp } = times;
+        let header =
+            MessageHeader { channel_id: channel, sequence: *sequence, log_time, publish_time: stamp };
+        self.writer.write_to_known_channel(&header, message).map_err(into_io)
+    }
+
+    fn define(&mut self, topic: &str, of: &str) -> io::Result<u16> {
+        let schema = ros::schema(of);
+        let schema = self.writer.add_schema(&schema.name, &schema.encoding, &schema.data).map_err(into_io)?;
+        let quality = quality_of_service(of == ros::TRANSFORMS);
+        let metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), quality)]);
+        let channel = self.writer.add_channel(schema, topic, ros::ENCODING, &metadata).map_err(into_io)?;
+        self.channels.insert(topic.to_owned(), channel);
+        Ok(channel)
+    }
+
+    /// Writes the positions of all streams, once.
+    fn write_transforms<'a>(&mut self, cameras: impl Iterator<Item = &'a Camera>, at: u64) -> io::Result<()> {
+        let transforms: Vec<_> = cameras.flat_map(Camera::transforms).collect();
+        let mut message = Vec::new();
+        ros::transforms(at, &transforms, &mut message);
+        self.write("/tf_static", ros::TRANSFORMS, Times { log_time: at, stamp: at }, &message)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.writer.finish().map(drop).map_err(into_io)
+    }
+}
+
+/// Extracts the system's error, if there is one.
+fn into_io(error: McapError) -> io::Error {
+    match error {
+        McapError::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+/// The times of a message: of its arrival, and of its content.
+#[derive(Clone, Copy)]
+struct Times {
+    log_time: u64,
+    stamp: u64,
+}
+
+/// A camera of the recording as a node of ROS.
+struct Camera {
+    /// Its name as one of ROS, which has no hyphens and slashes.
+    node: String,
+    info: CameraInfo,
+    clock: WallClock,
+    seen: u64,
+    written: u64,
+    /// The streams that are left out, each of which is told once.
+    left_out: HashSet<Stream>,
+}
+
+impl Camera {
+    fn new(camera: &RecordedCamera) -> Self {
+        Self {
+            node: ros_name(&camera.name),
+            info: camera.info.clone(),
+            clock: WallClock::default(),
+            seen: 0,
+            written: 0,
+            left_out: HashSet::new(),
+        }
+    }
+
+    fn frame_id(&self, stream: Stream) -> String {
+        format!("{}_{}_optical_frame", self.node, Names::of(stream).frame)
+    }
+
+    /// Returns the positions of the rig's root, the camera and its streams to each other.
+    fn transforms(&self) -> Vec<ros::Transform> {
+        let node = &self.node;
+        let link = format!("{node}_link");
+        let (here, level) = ([0.0; 3], [0.0, 0.0, 0.0, 1.0]);
+        let mut transforms = vec![ros::Transform {
+            parent: ROOT_FRAME.to_owned(),
+            child: link.clone(),
+            translation: here,
+            rotation: level,
+        }];
+        let known = self.info.streams.iter().filter_map(|stream| {
+            let at_depth = (stream.stream == Stream::DEPTH).then_some(Extrinsics::IDENTITY);
+            Some((stream.stream, at_depth.or(stream.to_depth)?))
+        });
+        // Points are in the frame of depth.
+        for (stream, to_depth) in known.filter(|(stream, _)| *stream != Stream::POINTS) {
+            let body = format!("{node}_{}_frame", Names::of(stream).frame);
+            let [x, y, z] = to_depth.translation_meters.map(f64::from);
+            let turn = quaternion(to_depth.rotation.map(f64::from));
+            transforms.push(ros::Transform {
+                parent: link.clone(),
+                child: body.clone(),
+                translation: [z, -x, -y],
+                rotation: [turn.z, -turn.x, -turn.y, turn.w],
+            });
+            let child = self.frame_id(stream);
+            transforms.push(ros::Transform { parent: body, child, translation: here, rotation: TO_OPTICAL });
+        }
+        transforms
+    }
+
+    /// Writes the frames of a frameset; of one that is not wanted, its motion. Returns the first stream that is left out.
+    fn write(
+        &mut self,
+        frameset: &ReadFrameSet,
+        every: u64,
+        output: &mut Output,
+    ) -> Result<Option<Stream>, NotWritten> {
+        let wanted = self.seen.is_multiple_of(every);
+        self.seen += 1;
+        self.written += u64::from(wanted);
+        let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
+        // The sizes come from a file and are unverified.
+        camrig::frame::Layout::of(&headers)?;
+        let mut left_out = None;
+        for ((record, message), header) in frameset.record.frames.iter().zip(&frameset.images).zip(&headers) {
+            let is_motion = matches!(header.payload, Payload::Motion { .. });
+            if !wanted && !is_motion {
+                continue;
+            }
+            let data = image_data(record, message.clone())?;
+            check_image(record, &data)?;
+            let stamp = self.clock.time(record.clock, record.timestamp_nanos, frameset.log_time);
+            let times = Times { log_time: frameset.log_time, stamp };
+            let is_written = match header.payload {
+                Payload::Image { .. } | Payload::Encoded { .. } => {
+                    self.write_image(record, header, &data, times, output)?;
+                    true
+                }
+                Payload::Points { .. } => {
+                    self.write_points(&data, times, output)?;
+                    true
+                }
+                Payload::Motion { .. } => self.write_motion(record, header, &data, times, output)?,
+                Payload::Tensor { .. } | Payload::Message { .. } => false,
+            };
+            if !is_written && self.left_out.insert(header.stream) {
+                left_out = Some(header.stream);
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn topic(&self, topic: &str) -> String {
+        format!("/camera/{}/{topic}", self.node)
+    }
+
+    fn write_image(
+        &self,
+        record: &FrameRecord,
+        header: &FrameHeader,
+        data: &Bytes,
+        times: Times,
+        output: &mut Output,
+    ) -> Result<(), NotWritten> {
+        let names = Names::of(header.stream);
+        let frame_id = self.frame_id(header.stream);
+        let of_ros = ros::Header { nanos: times.stamp, frame_id: &frame_id };
+        let mut message = Vec::new();
+        let topic = self.topic(&names.image);
+        match header.payload {
+            Payload::Image { format, width, height, stride_bytes } if record.coding != JPEG => {
+                let mut pixels = vec![0; header.size_bytes() as usize];
+                write_pixels(record, data, &mut pixels)?;
+                let (encoding, step) = match DepthForm::of(format, self.info.depth_unit_meters) {
+                    Some(DepthForm::Meters(unit_meters)) => {
+                        pixels = to_meters(&header.payload, &pixels, unit_meters);
+                        (METERS_NAME, width.saturating_mul(4))
+                    }
+                    _ => (encoding(format), stride_bytes),
+                };
+                ros::image(&of_ros, &ros::Rows { width, height, encoding, step }, &pixels, &mut message);
+                output.write(&topic, ros::IMAGE, times, &message)?;
+            }
+            payload => {
+                let codec = match payload {
+                    Payload::Encoded { codec, .. } if codec != MJPEG => codec.as_str().to_owned(),
+                    _ => "jpeg".to_owned(),
+                };
+                ros::compressed_image(&of_ros, &codec, data, &mut message);
+                output.write(&format!("{topic}/compressed"), ros::COMPRESSED_IMAGE, times, &message)?;
+            }
+        }
+        self.write_calibration(header, &of_ros, times, output)
+    }
+
+    /// Writes the calibration of an image, as realsense-ros does beside each.
+    fn write_calibration(
+        &self,
+        header: &FrameHeader,
+        of_ros: &ros::Header<'_>,
+        times: Times,
+        output: &mut Output,
+    ) -> Result<(), NotWritten> {
+        let lens = self.info.stream(header.stream).and_then(|info| info.intrinsics);
+        let Some(lens) = lens.filter(|lens| header.payload.size() == Some((lens.width, lens.height))) else {
+            return Ok(());
+        };
+        let (distortion_model, count) = distortion_model(lens.distortion, &lens.coefficients, "equidistant");
+        let pinhole = ros::Pinhole {
+            width: lens.width,
+            height: lens.height,
+            focal: [lens.fx, lens.fy].map(f64::from),
+            center: [lens.ppx, lens.ppy].map(f64::from),
+            distortion_model,
+            coefficients: lens.coefficients[..count].iter().copied().map(f64::from).collect(),
+        };
+        let mut message = Vec::new();
+        ros::camera_info(of_ros, &pinhole, &mut message);
+        let topic = self.topic(&format!("{}/camera_info", Names::of(header.stream).frame));
+        Ok(output.write(&topic, ros::CAMERA_INFO, times, &message)?)
+    }
+
+    fn write_points(&self, points: &[u8], times: Times, output: &mut Output) -> Result<(), NotWritten> {
+        let mut data = Vec::with_capacity(points.len());
+        for point in points.chunks_exact(POINT_BYTES as usize) {
+            if let [xyz @ .., red, green, blue, _] = point
+                && point.iter().any(|&byte| byte != 0)
+            {
+                data.extend_from_slice(xyz);
+                data.extend([*blue, *green, *red, 0]);
+            }
+        }
+        let frame_id = self.frame_id(Stream::DEPTH);
+        let mut message = Vec::new();
+        ros::point_cloud(&ros::Header { nanos: times.stamp, frame_id: &frame_id }, &data, &mut message);
+        Ok(output.write(&self.topic("depth/color/points"), ros::POINT_CLOUD, times, &message)?)
+    }
+
+    /// Writes each sample of a frame of motion. Returns whether ROS has a message for the stream.
+    fn write_motion(
+        &mut self,
+        record: &FrameRecord,
+        header: &FrameHeader,
+        data: &[u8],
+        times: Times,
+        output: &mut Output,
+    ) -> Result<bool, NotWritten> {
+        let is_gyro = header.stream == Stream::GYRO;
+        if !is_gyro && header.stream != Stream::ACCEL {
+            return Ok(false);
+        }
+        let topic = self.topic(&format!("{}/sample", Names::of(header.stream).frame));
+        let frame_id = self.frame_id(header.stream);
+        let motion = Frame::new(header, data).ok().and_then(MotionView::new);
+        for sample in motion.iter().flat_map(MotionView::iter) {
+            let stamp = self.clock.time(record.clock, sample.nanos, times.log_time);
+            let mut message = Vec::new();
+            let of_ros = ros::Header { nanos: stamp, frame_id: &frame_id };
+            ros::imu(&of_ros, is_gyro, sample.xyz.map(f64::from), &mut message);
+            output.write(&topic, ros::IMU, Times { stamp, ..times }, &message)?;
+        }
+        Ok(true)
+    }
+}
+
+/// The names of a stream in realsense-ros.
+struct Names {
+    /// The part of coordinate frames and of `camera_info`.
+    frame: String,
+    /// The topic of its images.
+    image: String,
+}
+
+impl Names {
+    fn of(stream: Stream) -> Self {
+        let (frame, is_rectified) = match stream {
+            Stream::DEPTH => ("depth".to_owned(), true),
+            Stream::INFRARED_1 => ("infra1".to_owned(), true),
+            Stream::INFRARED_2 => ("infra2".to_owned(), true),
+            Stream::CONFIDENCE => ("confidence".to_owned(), true),
+            stream => (ros_name(stream.name()), false),
+        };
+        let image = format!("{frame}/{}", if is_rectified { "image_rect_raw" } else { "image_raw" });
+        Self { frame, image }
+    }
+}
+
+/// Returns a name with the characters that ROS allows.
+fn ros_name(name: &str) -> String {
+    let allowed = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
+    let name: String = name.chars().map(allowed).collect();
+    if name.starts_with(|first: char| first.is_ascii_digit()) { format!("camera_{name}") } else { name }
+}
+
+/// Returns the name of a format of pixels in ROS.
+fn encoding(format: PixelFormat) -> &'static str {
+    match format {
+        PixelFormat::Yuyv => "yuv422_yuy2",
+        PixelFormat::Uyvy => "yuv422",
+        format => format.ros_name(),
+    }
+}
+
+/// The clock of a camera by that of the wall, as realsense-ros estimates it: the first frame arrives at once.
+#[derive(Default)]
+struct WallClock {
+    /// Difference of the camera's clock from the wall's, in nanoseconds.
+    ahead_nanos: Option<i128>,
+}
+
+impl WallClock {
+    /// Returns the time of a frame, of which that of its arrival is known.
+    fn time(&mut self, clock: Clock, nanos: u64, arrival: u64) -> u64 {
+        if matches!(clock, Clock::Global | Clock::System) {
+            return nanos;
+        }
+        let at_once = i128::from(arrival) - i128::from(nanos);
+        let ahead = *self.ahead_nanos.get_or_insert(at_once);
+        let ahead =
+            if (at_once - ahead).unsigned_abs() > u128::from(MAX_DELAY_NANOS) { at_once } else { ahead };
+        self.ahead_nanos = Some(ahead);
+        u64::try_from(i128::from(nanos) + ahead).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_camera_become_those_of_the_wall() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut clock = WallClock::default();
+        assert_eq!(clock.time(Clock::Global, 7, 9 * SECOND), 7);
+        assert_eq!(clock.time(Clock::Hardware, 5, 9 * SECOND), 9 * SECOND);
+        assert_eq!(clock.time(Clock::Hardware, 5 + SECOND, 10 * SECOND + 40), 10 * SECOND);
+        // The camera was plugged in again.
+        assert_eq!(clock.time(Clock::Hardware, 1, 20 * SECOND), 20 * SECOND);
+        assert_eq!(clock.time(Clock::Hardware, 2, 20 * SECOND + 70), 20 * SECOND + 1);
+        // What a file says does not overflow.
+        assert_eq!(clock.time(Clock::Hardware, u64::MAX, 0), 0);
+        assert_eq!(clock.time(Clock::Hardware, 0, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn positions_are_in_the_axes_of_a_body() {
+        let recorded = crate::record::testing::info("front-1");
+        let camera = Camera {
+            node: ros_name("front-1"),
+            info: recorded,
+            clock: WallClock::default(),
+            seen: 0,
+            written: 0,
+            left_out: HashSet::new(),
+        };
+        let found: Vec<_> = camera
+            .transforms()
+            .into_iter()
+            .map(|it| (it.parent, it.child, it.translation.map(|part| part + 0.0), it.rotation[3]))
+            .collect();
+        // Color is 15 mm to the right of depth.
+        let [color, depth] = ["color", "depth"]
+            .map(|stream| (format!("front_1_{stream}_frame"), format!("front_1_{stream}_optical_frame")));
+        let link = || "front_1_link".to_owned();
+        let right = -f64::from(0.015_f32);
+        let expected = [
+            ("rig".to_owned(), link(), [0.0; 3], 1.0),
+            (link(), color.0.clone(), [0.0, right, 0.0], 1.0),
+            (color.0, color.1, [0.0; 3], 0.5),
+            (link(), depth.0.clone(), [0.0; 3], 1.0),
+            (depth.0, depth.1, [0.0; 3], 0.5),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_are_those_of_realsense_ros() {
+        let topics = |stream| (Names::of(stream).frame, Names::of(stream).image);
+        for (stream, frame, image) in [
+            (Stream::DEPTH, "depth", "depth/image_rect_raw"),
+            (Stream::COLOR, "color", "color/image_raw"),
+            (Stream::INFRARED_2, "infra2", "infra2/image_rect_raw"),
+        ] {
+            assert_eq!(topics(stream), (frame.to_owned(), image.to_owned()));
+        }
+        assert_eq!(
+            (ros_name("mask/front-1"), ros_name("1")),
+            ("mask_front_1".to_owned(), "camera_1".to_owned())
+        );
+    }
+}
