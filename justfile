@@ -124,8 +124,13 @@ usbcam cameras *args:
 
 # Run a command in a guest whose kernel has emulated cameras attached, such as `just usb-guest --cameras 2 -- target/debug/camrig devices`
 usb-guest *args:
-    cargo build --release -p camrig-usbcam
+    cargo build -p camrig-usbcam
     python3 crates/camrig-usbcam/guest/guest.py {{ args }}
+
+# Run camrig on emulated cameras in guests; `all` takes hours. Needs librealsense; names the packages that are missing
+test-usb suite="gate" *args:
+    cargo build -p camrig-usbcam -p camrig-cli --features camrig-cli/realsense
+    python3 crates/camrig-usbcam/guest/suite.py {{ suite }} {{ args }}
 
 # Check format, lints and documentation as the gate does
 lint:

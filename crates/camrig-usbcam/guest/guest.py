@@ -4,7 +4,8 @@
     guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--timeout S] -- COMMAND...
 
 The guest is the distribution's kernel under QEMU without hardware acceleration. Its root is this machine's, read-only,
-below an overlay in memory; the folder that --out names is writable for it. Packages that are missing are named, with
+below an overlay in memory; the folder that --out names is writable for it, as $OUT. $EMULATOR is the address that takes
+commands for the cameras, $CAMERAS their number. Packages that are missing are named, with
 the command that installs them. The exit code is the command's; 125 where the guest could not be run.
 """
 
@@ -13,7 +14,6 @@ import glob
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -131,7 +131,8 @@ def guest_script(arguments, program):
         f'echo "8086 {ids[model]} 0e {METADATA_LIKE}" > /sys/bus/usb/drivers/uvcvideo/new_id'
         for model in sorted(set(arguments.models.split(",")))
     )
-    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in guest_environment().items())
+    environment = {**guest_environment(), "CAMERAS": str(arguments.cameras), "EMULATOR": f"10.0.2.2:{arguments.port - 1}"}
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
     command = " ".join(shlex.quote(word) for word in arguments.command)
     return f"""{exports}
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
@@ -143,7 +144,7 @@ cd {shlex.quote(os.getcwd())}
 echo "guest: exit $?"
 sync
 echo o > /proc/sysrq-trigger
-sleep 10
+sleep 600
 """
 
 
@@ -151,12 +152,6 @@ def guest_environment():
     kept = ["PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_MANIFEST_DIR"]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return {**environment, "HOME": "/tmp", "OUT": "/mnt", "RUST_BACKTRACE": "1"}
-
-
-def command_cameras(port, line):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(line.encode() + b"\n")
-        return connection.makefile().readline()
 
 
 def main():
@@ -173,9 +168,9 @@ def main():
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     need_packages()
-    program = os.path.join(ROOT, "target", "release", "camrig-usbcam")
+    program = os.path.join(ROOT, "target", "debug", "camrig-usbcam")
     if not os.path.exists(program):
-        fail("build the emulator first: cargo build --release -p camrig-usbcam")
+        fail("build the emulator first: cargo build -p camrig-usbcam")
     image, folder = kernel()
     os.makedirs(arguments.out, exist_ok=True)
     with open(os.path.join(arguments.out, "guest.sh"), "w") as file:

@@ -137,6 +137,12 @@ impl Controls {
         Some(control.encode(value))
     }
 
+    /// Returns the controls whose value is not the one after power-on: entity, selector and value.
+    pub fn changed(&self) -> impl Iterator<Item = (u8, u8, i64)> + '_ {
+        let changed = self.0.iter().filter(|(_, control)| control.current != control.default);
+        changed.map(|(&(entity, selector), control)| (entity, selector, control.current))
+    }
+
     /// Returns the current value of a control; 0 if it does not exist.
     pub fn value(&self, entity: u8, selector: u8) -> i64 {
         self.0.get(&(entity, selector)).map_or(0, |control| control.current)

@@ -45,6 +45,13 @@ pub struct Commit {
     pub interval: Duration,
 }
 
+impl Commit {
+    /// Frames per second.
+    pub fn frames_per_second(&self) -> u32 {
+        (1e9 / self.interval.as_nanos() as f64).round() as u32
+    }
+}
+
 /// Side effect of a control transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -189,6 +196,17 @@ impl Device {
             auto_exposure: extension(selector::AUTO_EXPOSURE) != 0,
             emitter: extension(selector::EMITTER) as u8,
         }
+    }
+
+    /// Returns every control that is not as after power-on, as `INTERFACE.ENTITY.SELECTOR=VALUE`, and what the hardware
+    /// monitor holds.
+    pub fn describe_controls(&self) -> String {
+        let controls = self.controls.iter().flat_map(|(interface, controls)| {
+            controls
+                .changed()
+                .map(move |(entity, selector, value)| format!("{interface}.{entity}.{selector}={value} "))
+        });
+        controls.collect::<String>() + &self.monitor.describe()
     }
 
     fn standard(&self, setup: &Setup) -> (Option<Vec<u8>>, Option<Effect>) {

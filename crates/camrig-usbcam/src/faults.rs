@@ -15,12 +15,16 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 pub enum Action {
     /// Disconnects the camera until it is plugged in again.
     Unplug(usize),
-    /// Connects the camera to its previous port or to another one.
+    /// Disconnects the camera after this number of further control transfers: in the middle of an open, for one.
+    UnplugAfter(usize, u32),
+    /// Connects the camera: to its previous port, unless [`Action::Port`] has named another one.
     Plug(usize),
+    /// Connects the camera to this port from the next time on.
+    Port(usize, u8),
     /// Gives the camera another serial number, as if another device had been plugged in.
     Serial(usize, String),
     /// Starts or ends a time in which the camera sends no frames.
-    Freeze(usize, bool),
+    Freeze(usize, Frozen),
     /// Cuts the next frames in half.
     Tear(usize, u32),
     /// Delays the next frame by this time.
@@ -39,6 +43,10 @@ pub enum Action {
     ResetTime(usize, Option<Duration>),
     /// Disconnects several cameras at once for this time.
     Brownout(Vec<usize>, Duration),
+    /// Limits the data rate that all cameras share, in megabits per second; `None`: no limit.
+    Megabits(Option<u64>),
+    /// Prints what the camera's controls are set to.
+    Controls(usize),
     /// Prints counters of every camera.
     Stats,
     /// Waits; only scripts need it.
@@ -47,12 +55,28 @@ pub enum Action {
     Quit,
 }
 
+/// Whether a camera sends frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Frozen {
+    /// It does.
+    #[default]
+    No,
+    /// It does not.
+    Yes,
+    /// Not before its streams are started again.
+    UntilRestart,
+    /// Not before it is reset, or loses its power.
+    UntilReset,
+}
+
 /// Every command with its arguments, for help and errors.
 pub const COMMANDS: &[&str] = &[
     "unplug CAMERA",
+    "unplug-after CAMERA TRANSFERS",
     "plug CAMERA",
+    "port CAMERA PORT",
     "serial CAMERA DIGITS",
-    "freeze CAMERA on|off",
+    "freeze CAMERA on|off|until-restart|until-reset",
     "tear CAMERA FRAMES",
     "late CAMERA MILLIS",
     "skip CAMERA FRAMES",
@@ -62,6 +86,8 @@ pub const COMMANDS: &[&str] = &[
     "firmware CAMERA A.B.C.D",
     "reset-time CAMERA MILLIS|never",
     "brownout CAMERA,CAMERA,... MILLIS",
+    "megabits NUMBER|off",
+    "controls CAMERA",
     "stats",
     "wait MILLIS",
     "quit",
@@ -108,12 +134,16 @@ impl FromStr for Action {
 fn parse(name: &str, arguments: &[&str]) -> Option<Action> {
     Some(match (name, arguments) {
         ("unplug", [index]) => Action::Unplug(camera(index)?),
+        ("unplug-after", [index, transfers]) => {
+            Action::UnplugAfter(camera(index)?, transfers.parse().ok().filter(|&transfers| transfers > 0)?)
+        }
         ("plug", [index]) => Action::Plug(camera(index)?),
+        ("port", [index, port]) => Action::Port(camera(index)?, camera(port)? as u8),
         ("serial", [index, digits]) => {
             let is_serial = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
             Action::Serial(camera(index)?, is_serial.then(|| (*digits).to_owned())?)
         }
-        ("freeze", [index, state]) => Action::Freeze(camera(index)?, switch(state)?),
+        ("freeze", [index, state]) => Action::Freeze(camera(index)?, frozen(state)?),
         ("tear", [index, frames]) => Action::Tear(camera(index)?, frames.parse().ok()?),
         ("late", [index, time]) => Action::Late(camera(index)?, millis(time)?),
         ("skip", [index, frames]) => Action::Skip(camera(index)?, frames.parse().ok()?),
@@ -129,6 +159,9 @@ fn parse(name: &str, arguments: &[&str]) -> Option<Action> {
         ("brownout", [cameras, time]) => {
             Action::Brownout(cameras.split(',').map(camera).collect::<Option<_>>()?, millis(time)?)
         }
+        ("megabits", ["off"]) => Action::Megabits(None),
+        ("megabits", [number]) => Action::Megabits(Some(number.parse().ok().filter(|&number| number > 0)?)),
+        ("controls", [index]) => Action::Controls(camera(index)?),
         ("stats", []) => Action::Stats,
         ("wait", [time]) => Action::Wait(millis(time)?),
         ("quit", []) => Action::Quit,
@@ -152,6 +185,14 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
+fn frozen(text: &str) -> Option<Frozen> {
+    match text {
+        "until-restart" => Some(Frozen::UntilRestart),
+        "until-reset" => Some(Frozen::UntilReset),
+        _ => Some(if switch(text)? { Frozen::Yes } else { Frozen::No }),
+    }
+}
+
 /// A firmware version such as `5.16.0.1`, most significant part first.
 pub fn firmware(text: &str) -> Option<[u8; 4]> {
     let parts: Vec<u8> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
@@ -161,12 +202,14 @@ pub fn firmware(text: &str) -> Option<[u8; 4]> {
 /// Faults of one camera that its frames and its hardware monitor show.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// If true, no frames are sent.
-    pub frozen: bool,
+    /// Whether frames are sent.
+    pub frozen: Frozen,
     /// Number of upcoming frames to cut in half.
     pub torn: u32,
     /// Number of upcoming frames to drop.
     pub skipped: u32,
+    /// Number of control transfers until the camera is unplugged; 0: it is not.
+    pub unplug_after: u32,
     /// Delay of the next frame.
     pub late: Duration,
     /// Delay of each hardware monitor reply.
@@ -183,7 +226,15 @@ mod tests {
         assert_eq!(parse("unplug 2"), Ok(Action::Unplug(2)));
         assert_eq!(parse(" plug  14 "), Ok(Action::Plug(14)));
         assert_eq!(parse("serial 0 230000001009"), Ok(Action::Serial(0, "230000001009".to_owned())));
-        assert_eq!(parse("freeze 0 off"), Ok(Action::Freeze(0, false)));
+        assert_eq!(parse("freeze 0 off"), Ok(Action::Freeze(0, Frozen::No)));
+        assert_eq!(parse("freeze 0 on"), Ok(Action::Freeze(0, Frozen::Yes)));
+        assert_eq!(parse("freeze 0 until-restart"), Ok(Action::Freeze(0, Frozen::UntilRestart)));
+        assert_eq!(parse("freeze 0 until-reset"), Ok(Action::Freeze(0, Frozen::UntilReset)));
+        assert_eq!(parse("unplug-after 0 40"), Ok(Action::UnplugAfter(0, 40)));
+        assert_eq!(parse("controls 2"), Ok(Action::Controls(2)));
+        assert_eq!(parse("port 0 7"), Ok(Action::Port(0, 7)));
+        assert_eq!(parse("megabits 100"), Ok(Action::Megabits(Some(100))));
+        assert_eq!(parse("megabits off"), Ok(Action::Megabits(None)));
         assert_eq!(parse("tear 0 10"), Ok(Action::Tear(0, 10)));
         assert_eq!(parse("late 1 250"), Ok(Action::Late(1, Duration::from_millis(250))));
         assert_eq!(parse("skip 1 3"), Ok(Action::Skip(1, 3)));
@@ -210,8 +261,9 @@ mod tests {
         assert_eq!(error("firmware 0 5.16"), "usage: firmware CAMERA A.B.C.D");
         assert_eq!(
             error("pull 0"),
-            "unknown command `pull`; expected one of: unplug, plug, serial, freeze, tear, late, skip, monitor-delay, \
-             monitor-error, bad-calibration, firmware, reset-time, brownout, stats, wait, quit"
+            "unknown command `pull`; expected one of: unplug, unplug-after, plug, port, serial, freeze, tear, \
+             late, skip, monitor-delay, monitor-error, bad-calibration, firmware, reset-time, brownout, megabits, controls, \
+             stats, wait, quit"
         );
     }
 }

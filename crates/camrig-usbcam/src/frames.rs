@@ -3,8 +3,11 @@
 //! The metadata structures are those that librealsense 2.56 reads (`src/metadata.h`): each begins with its type and
 //! its size, both of 32 bits.
 
+use camrig::emulated::Pictures;
+use camrig::frame::{PixelFormat, Stream, StreamProfile};
+
 use crate::device::{Commit, Settings};
-use crate::models::Format;
+use crate::models::{Format, Model};
 
 /// UVC payload header: length, flags, presentation time, source clock.
 const HEADER_BYTES: usize = 12;
@@ -29,34 +32,54 @@ pub struct FrameInfo {
 }
 
 /// The payload of one frame. The frame id toggles with the parity of the number of frames sent.
-pub fn payload(commit: &Commit, frame: &FrameInfo, frame_id: bool) -> Vec<u8> {
+pub fn payload(commit: &Commit, frame: &FrameInfo, frame_id: bool, pixels: &[u8]) -> Vec<u8> {
     let metadata = metadata(commit, frame);
-    let pixels = commit.stream.format.frame_bytes(commit.size) as usize;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + metadata.len() + pixels);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + metadata.len() + pixels.len());
     bytes.push((HEADER_BYTES + metadata.len()) as u8);
     bytes.push(FLAGS | u8::from(frame_id));
     bytes.extend(frame.time_us.to_le_bytes());
     bytes.extend(frame.time_us.to_le_bytes());
     bytes.extend([0, 0]);
     bytes.extend(metadata);
-    push_pixels(&mut bytes, commit, frame.number);
+    bytes.extend(pixels);
     bytes
 }
 
-/// Pixels that a reader can compute: pixel `i` of frame `n` is `i + n`, cut at the width of a pixel.
-fn push_pixels(bytes: &mut Vec<u8>, commit: &Commit, number: u32) {
-    let (width, height) = commit.size;
-    let values = (0..u32::from(width) * u32::from(height)).map(|index| index.wrapping_add(number));
-    match commit.stream.format {
-        Format::Y8 => bytes.extend(values.map(|value| value as u8)),
-        Format::Z16 | Format::Yuy2 => bytes.extend(values.flat_map(|value| (value as u16).to_le_bytes())),
+/// The pixels of one stream: those of the synthetic camera with the same serial number.
+pub struct Renderer {
+    pictures: Option<Pictures>,
+    stream: Stream,
+    pixels: Vec<u8>,
+}
+
+impl Renderer {
+    /// Creates the renderer of a stream of a camera.
+    pub fn new(model: &Model, serial: &str, commit: &Commit) -> Self {
+        let (stream, format) = match commit.stream.format {
+            Format::Z16 => (Stream::DEPTH, PixelFormat::Z16),
+            Format::Y8 => (Stream::INFRARED_1, PixelFormat::Y8),
+            Format::Yuy2 => (Stream::COLOR, PixelFormat::Yuyv),
+        };
+        let (width, height) = commit.size;
+        let profile = StreamProfile::new(width.into(), height.into(), commit.frames_per_second()).ok();
+        let pictures =
+            profile.and_then(|profile| Pictures::new(model.name, serial, [(stream, format, profile)]));
+        Self { pictures, stream, pixels: vec![0; commit.stream.format.frame_bytes(commit.size) as usize] }
+    }
+
+    /// Renders a frame.
+    pub fn render(&mut self, number: u32) -> &[u8] {
+        if let Some(pictures) = &self.pictures {
+            pictures.render(self.stream, number.into(), &mut self.pixels);
+        }
+        &self.pixels
     }
 }
 
 fn metadata(commit: &Commit, frame: &FrameInfo) -> Vec<u8> {
     let FrameInfo { number, time_us, settings } = *frame;
     let interval_us = commit.interval.as_micros() as u32;
-    let rate = (1e9 / commit.interval.as_nanos() as f64).round() as u16;
+    let rate = commit.frames_per_second() as u16;
     let (width, height) = commit.size;
     let mut bytes = Vec::new();
     let timing = [CAPTURE_TIMING, 40, 1, 0x3F, number, time_us, 0, settings.exposure_us, interval_us, 0];
@@ -110,13 +133,15 @@ mod tests {
 
     #[test]
     fn a_payload_is_header_metadata_and_pixels() {
-        let bytes = payload(&commit(Format::Z16), &frame(3), true);
+        let commit = commit(Format::Z16);
+        let mut renderer = Renderer::new(Model::by_name("d405").unwrap(), "230000001001", &commit);
+        let pixels = renderer.render(3).to_vec();
+        let bytes = payload(&commit, &frame(3), true, &pixels);
         let header = usize::from(bytes[0]);
         assert_eq!((header, bytes[1]), (12 + 220, 0x8F));
         assert_eq!(bytes.len(), header + 424 * 240 * 2);
-        assert_eq!(bytes[header..header + 4], [3, 0, 4, 0]);
-        let bytes = payload(&commit(Format::Y8), &frame(255), false);
-        assert_eq!((bytes[1], &bytes[header..header + 3]), (0x8E, &[255, 0, 1][..]));
+        assert!(bytes[header..] == pixels && pixels != renderer.render(4));
+        assert_eq!(payload(&commit, &frame(255), false, &pixels)[1], 0x8E);
     }
 
     #[test]

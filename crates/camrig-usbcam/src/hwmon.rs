@@ -18,6 +18,9 @@ const COMMAND_BYTES: usize = 24;
 /// The second word of every command.
 const MAGIC: u16 = 0xCDAB;
 
+/// GVD: general version data.
+pub const VERSION: u32 = 0x10;
+
 /// Firmware errors.
 const NO_DATA: i32 = -21;
 const UNKNOWN_OPERATION: i32 = -1;
@@ -108,6 +111,17 @@ impl HardwareMonitor {
         (self.advanced_mode, self.damaged_calibration) = kept;
     }
 
+    /// Returns the tables that commands can set.
+    pub fn describe(&self) -> String {
+        let words = |words: &[i64]| words.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        format!(
+            "depth-table={} auto-exposure-limits={} sync={}",
+            words(&self.depth_table.map(i64::from)),
+            words(&self.auto_exposure_limits.map(i64::from)),
+            self.sync_mode
+        )
+    }
+
     /// Carries out a command: data of the reply, or the firmware's error.
     ///
     /// # Errors
@@ -118,8 +132,7 @@ impl HardwareMonitor {
             // MRD reads registers; librealsense reads the device's clock, in microseconds.
             0x01 => Ok((self.now.as_micros() as u32).to_le_bytes().to_vec()),
             0x09 => Ok(vec![second as u8; if second == 0 { 4 } else { second.min(1000) as usize }]),
-            // GVD: general version data.
-            0x10 => Ok(self.version_data()),
+            VERSION => Ok(self.version_data()),
             0x15 => self.calibration(first),
             0x20 => return (Ok(Vec::new()), Some(Effect::Reset)),
             0x2A => Ok(vec![30]),

@@ -7,7 +7,7 @@
 //! * [`models`]: D405, D435, D455 as data, one file a model
 //! * [`descriptors`], [`calibration`], [`controls`], [`hwmon`]: the parts of a device, pure
 //! * [`device`]: control transfers in, answers and effects out, pure
-//! * [`frames`]: payloads with metadata and pixels, pure
+//! * [`frames`]: payloads with metadata and pixels, pure; the pixels are those of camrig's synthetic cameras
 //! * [`faults`]: faults as commands
 //! * [`usbip`], [`server`]: the wire and the threads
 //! * [`vhci`]: attaches cameras to this machine's kernel

@@ -90,13 +90,12 @@ fn firmware_version(text: &str) -> Result<Firmware, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Serve(serve) => serve.start().and_then(|cameras| control(&serve, &cameras)),
+        Command::Serve(serve) => serve.start().and_then(|bus| control(&serve, &bus)),
         Command::Attach { cameras, host, port, usb2 } => attach(cameras, host, port, usb2),
-        Command::Here(serve) => serve.start().and_then(|cameras| {
-            let attached = Arc::clone(&cameras);
+        Command::Here(serve) => serve.start().and_then(|bus| {
             let speed = serve.speed();
-            for index in 0..attached.len() {
-                let address = attached[index].address();
+            for (index, camera) in bus.cameras.iter().enumerate() {
+                let address = camera.address();
                 std::thread::Builder::new().spawn(move || {
                     if let Err(error) = vhci::keep_attached(index, address, speed) {
                         let _ = writeln!(io::stderr(), "error: {error}");
@@ -104,7 +103,7 @@ fn main() -> ExitCode {
                     }
                 })?;
             }
-            control(&serve, &cameras)
+            control(&serve, &bus)
         }),
     };
     match done {
@@ -121,7 +120,7 @@ impl Serve {
         if self.usb2 { Speed::High } else { Speed::Super }
     }
 
-    fn start(&self) -> io::Result<Arc<[Camera]>> {
+    fn start(&self) -> io::Result<Bus> {
         let link = Link::new(self.megabits);
         let cameras = (0..usize::from(self.cameras)).map(|index| {
             let last = self.models.len() - 1;
@@ -138,8 +137,14 @@ impl Serve {
             };
             Camera::start(index, settings, Arc::clone(&link))
         });
-        cameras.collect()
+        Ok(Bus { cameras: cameras.collect::<io::Result<_>>()?, link })
     }
+}
+
+/// The cameras, and the link that they share.
+struct Bus {
+    cameras: Vec<Camera>,
+    link: Arc<Link>,
 }
 
 fn attach(cameras: u16, host: IpAddr, port: u16, usb2: bool) -> io::Result<()> {
@@ -156,7 +161,7 @@ fn attach(cameras: u16, host: IpAddr, port: u16, usb2: bool) -> io::Result<()> {
 }
 
 /// Carries out the script, then what comes on the control port, one connection after the other, until `quit`.
-fn control(serve: &Serve, cameras: &[Camera]) -> io::Result<()> {
+fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, serve.control))?;
     if let Some(script) = &serve.script {
         let text = std::fs::read_to_string(script)
@@ -165,18 +170,18 @@ fn control(serve: &Serve, cameras: &[Camera]) -> io::Result<()> {
             let action: Action = line
                 .parse()
                 .map_err(|error| io::Error::other(format!("{}:{}: {error}", script.display(), number + 1)))?;
-            act(&action, cameras);
+            act(&action, bus);
         }
     }
     let _ = writeln!(
         io::stdout(),
         "{} cameras on 127.0.0.1, ports from {}; commands on port {}",
-        cameras.len(),
+        bus.cameras.len(),
         serve.port,
         serve.control
     );
     for connection in listener.incoming() {
-        if !obey(&connection?, cameras) {
+        if !obey(&connection?, bus) {
             break;
         }
     }
@@ -184,14 +189,14 @@ fn control(serve: &Serve, cameras: &[Camera]) -> io::Result<()> {
 }
 
 /// Answers each line with `ok`, counters or an error. False after `quit`.
-fn obey(connection: &TcpStream, cameras: &[Camera]) -> bool {
+fn obey(connection: &TcpStream, bus: &Bus) -> bool {
     let mut answer = connection;
     for line in BufReader::new(connection).lines() {
         // A peer that went away ends this connection, not the emulator.
         let Ok(line) = line else { break };
         let text = match line.parse::<Action>() {
             Ok(Action::Quit) => return false,
-            Ok(action) => act(&action, cameras),
+            Ok(action) => act(&action, bus),
             Err(error) => format!("error: {error}\n"),
         };
         if answer.write_all(text.as_bytes()).is_err() {
@@ -201,17 +206,23 @@ fn obey(connection: &TcpStream, cameras: &[Camera]) -> bool {
     true
 }
 
-fn act(action: &Action, cameras: &[Camera]) -> String {
+fn act(action: &Action, Bus { cameras, link }: &Bus) -> String {
     let indices = match action {
         Action::Stats => return cameras.iter().map(|camera| camera.stats() + "\n").collect(),
         Action::Wait(time) => {
             std::thread::sleep(*time);
             return "ok\n".to_owned();
         }
+        Action::Megabits(megabits) => {
+            link.set_megabits(*megabits);
+            return "ok\n".to_owned();
+        }
         Action::Quit => return String::new(),
         Action::Brownout(indices, _) => indices.clone(),
         Action::Unplug(index)
+        | Action::UnplugAfter(index, _)
         | Action::Plug(index)
+        | Action::Port(index, _)
         | Action::Serial(index, _)
         | Action::Freeze(index, _)
         | Action::Tear(index, _)
@@ -221,10 +232,14 @@ fn act(action: &Action, cameras: &[Camera]) -> String {
         | Action::MonitorError(index, _)
         | Action::BadCalibration(index, _)
         | Action::Firmware(index, _)
-        | Action::ResetTime(index, _) => vec![*index],
+        | Action::ResetTime(index, _)
+        | Action::Controls(index) => vec![*index],
     };
     if let Some(missing) = indices.iter().find(|&&index| index >= cameras.len()) {
         return format!("error: no camera {missing}; there are 0 to {}\n", cameras.len() - 1);
+    }
+    if let Action::Controls(index) = action {
+        return cameras[*index].controls() + "\n";
     }
     for &index in &indices {
         cameras[index].act(action);

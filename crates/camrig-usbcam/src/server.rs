@@ -4,21 +4,25 @@
 //! that was committed has a thread that fills these URBs with frames. The result of an URB never follows the result of
 //! its unlinking, or `vhci_hcd` drops the device: both are decided and sent under the lock of the stream's queue.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use camrig::emulated::{START_STEP_MICROS, frame_micros};
+
 use crate::descriptors::{Speed, endpoint_of};
 use crate::device::{Commit, Device, Effect, Identity, stream_on};
-use crate::faults::{Action, Faults};
-use crate::frames::{FrameInfo, payload};
+use crate::faults::{Action, Faults, Frozen};
+use crate::frames::{FrameInfo, Renderer, payload};
+use crate::hwmon::VERSION;
 use crate::models::Model;
 use crate::usbip::{self, Request, STALL, Submit, UNLINKED};
 
-/// The emulator's first bytes on a connection, after which the host may pass the socket to the kernel.
+/// The emulator's first bytes on a connection. The number of the port follows, counted among those of its speed; then the
+/// host may pass the socket to the kernel.
 pub const READY: &[u8; 2] = b"GO";
 
 /// Maximum number of bulk URBs queued per stream. `uvcvideo` keeps 5; `vhci_hcd` forwards each at once.
@@ -48,19 +52,24 @@ pub struct Settings {
 /// Data rate that all cameras of a hub share.
 #[derive(Debug, Default)]
 pub struct Link {
-    megabits: Option<u64>,
+    megabits: Mutex<Option<u64>>,
     free_at: Mutex<Option<Instant>>,
 }
 
 impl Link {
     /// Creates a link with this data rate in megabits per second; `None` means no limit.
     pub fn new(megabits: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { megabits, free_at: Mutex::default() })
+        Arc::new(Self { megabits: Mutex::new(megabits), free_at: Mutex::default() })
+    }
+
+    /// Changes the data rate.
+    pub fn set_megabits(&self, megabits: Option<u64>) {
+        *lock(&self.megabits) = megabits;
     }
 
     /// Waits until the link has carried everything sent before, and reserves the time for `bytes`.
     pub(crate) fn carry(&self, bytes: usize) {
-        let Some(megabits) = self.megabits else { return };
+        let Some(megabits) = *lock(&self.megabits) else { return };
         let takes = Duration::from_nanos(bytes as u64 * 8 * 1000 / megabits.max(1));
         let now = Instant::now();
         let start = {
@@ -91,16 +100,28 @@ struct Shared {
     connection: Mutex<Option<TcpStream>>,
     /// By endpoint.
     queues: BTreeMap<u8, Queue>,
+    grid: Mutex<Grid>,
     counters: Counters,
     link: Arc<Link>,
     started: Instant,
     log: bool,
 }
 
+/// The times of frames: all streams that run together count from one start, as streams of one imager do.
+#[derive(Debug, Default)]
+struct Grid {
+    /// Endpoints of the streams that were committed and have not stopped.
+    running: BTreeSet<u8>,
+    /// Time of frame 0 on the camera's clock, in microseconds; `None` before the first frame can be received.
+    start_us: Option<u64>,
+}
+
 /// State of the camera's connection to the bus.
 #[derive(Clone, Copy, Debug)]
 struct Plug {
     plugged: bool,
+    /// Number of the port among those of its speed.
+    port: u8,
     /// End of the current reset or brown-out, if any.
     down_until: Option<Instant>,
     /// Duration of a reset; `None`: the camera never returns.
@@ -117,6 +138,8 @@ struct Counters {
     torn: AtomicU64,
     skipped: AtomicU64,
     monitor_commands: AtomicU64,
+    /// Programs that opened the camera: each asks once for its version.
+    opens: AtomicU64,
     stalls: AtomicU64,
     resets: AtomicU64,
 }
@@ -150,7 +173,12 @@ impl Camera {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let address = listener.local_addr()?;
         let queues = model.streams().map(|stream| (endpoint_of(stream), Queue::default())).collect();
-        let plug = Plug { plugged: true, down_until: None, reset_time: Some(Duration::from_secs(1)) };
+        let plug = Plug {
+            plugged: true,
+            port: index as u8,
+            down_until: None,
+            reset_time: Some(Duration::from_secs(1)),
+        };
         let shared = Arc::new(Shared {
             index,
             device: Mutex::new(Device::new(model, identity, speed)),
@@ -160,6 +188,7 @@ impl Camera {
             writer: Mutex::default(),
             connection: Mutex::default(),
             queues,
+            grid: Mutex::default(),
             counters: Counters::default(),
             link,
             started: Instant::now(),
@@ -177,16 +206,18 @@ impl Camera {
 
     /// Returns the counters as one line.
     pub fn stats(&self) -> String {
-        let Counters { attached, frames, overrun, torn, skipped, monitor_commands, stalls, resets } =
+        let Counters { attached, opens, frames, overrun, torn, skipped, monitor_commands, stalls, resets } =
             &self.shared.counters;
         let device = lock(&self.shared.device);
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
-            "camera {} {} {}: attached {}, frames {}, overrun {}, torn {}, skipped {}, monitor {}, stalls {}, resets {}",
+            "camera {} {} {}: connected {}, attached {}, opens {}, frames {}, overrun {}, torn {}, skipped {}, monitor {}, stalls {}, resets {}",
             self.shared.index,
             device.model().name,
             device.serial(),
+            u8::from(lock(&self.shared.writer).is_some()),
             of(attached),
+            of(opens),
             of(frames),
             of(overrun),
             of(torn),
@@ -197,6 +228,11 @@ impl Camera {
         )
     }
 
+    /// Returns what the controls are set to, as one line.
+    pub fn controls(&self) -> String {
+        lock(&self.shared.device).describe_controls()
+    }
+
     /// Carries out an action that concerns this camera.
     pub fn act(&self, action: &Action) {
         let shared = &self.shared;
@@ -205,11 +241,13 @@ impl Camera {
                 lock(&shared.plug).plugged = false;
                 shared.disconnect();
             }
+            Action::UnplugAfter(_, transfers) => lock(&shared.faults).unplug_after = *transfers,
             Action::Plug(_) => {
                 let mut plug = lock(&shared.plug);
                 (plug.plugged, plug.down_until) = (true, None);
                 shared.plug_changed.notify_all();
             }
+            Action::Port(_, port) => lock(&shared.plug).port = *port,
             Action::Serial(_, serial) => lock(&shared.device).set_serial(serial),
             Action::Freeze(_, frozen) => lock(&shared.faults).frozen = *frozen,
             Action::Tear(_, frames) => lock(&shared.faults).torn = *frames,
@@ -224,7 +262,7 @@ impl Camera {
                 lock(&shared.plug).down_until = Some(Instant::now() + *time);
                 shared.disconnect();
             }
-            Action::Stats | Action::Wait(_) | Action::Quit => {}
+            Action::Megabits(_) | Action::Controls(_) | Action::Stats | Action::Wait(_) | Action::Quit => {}
         }
     }
 }
@@ -235,6 +273,7 @@ impl Shared {
         for connection in listener.incoming().flatten() {
             self.wait_until_plugged();
             lock(&self.device).power_cycle();
+            self.thaw(&[Frozen::UntilRestart, Frozen::UntilReset]);
             let ended = self.serve(&connection);
             self.log(format_args!(
                 "detached: {}",
@@ -242,6 +281,7 @@ impl Shared {
             ));
             *lock(&self.connection) = None;
             *lock(&self.writer) = None;
+            *lock(&self.grid) = Grid::default();
             self.queues.values().for_each(Queue::stop);
             self.queues.values().for_each(|queue| lock(&queue.state).urbs.clear());
         }
@@ -263,7 +303,8 @@ impl Shared {
         connection.set_nodelay(true)?;
         *lock(&self.connection) = Some(connection.try_clone()?);
         *lock(&self.writer) = Some(connection.try_clone()?);
-        connection.write_all(READY)?;
+        let port = lock(&self.plug).port;
+        connection.write_all(&[READY.as_slice(), &[port]].concat())?;
         self.counters.attached.fetch_add(1, Ordering::Relaxed);
         self.log(format_args!("attached"));
         loop {
@@ -276,6 +317,11 @@ impl Shared {
     }
 
     fn control(self: &Arc<Self>, submit: &Submit) -> io::Result<()> {
+        if self.is_unplugged_by_now() {
+            lock(&self.plug).plugged = false;
+            self.disconnect();
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let (answer, effect) = {
             let mut device = lock(&self.device);
             device.monitor.now = self.started.elapsed();
@@ -307,16 +353,24 @@ impl Shared {
                 self.log(format_args!("start {commit:?}"));
                 let shared = Arc::clone(self);
                 let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return Ok(()) };
+                self.thaw(&[Frozen::UntilRestart]);
+                lock(&self.grid).running.insert(endpoint_of(commit.stream));
                 let generation = queue.start();
                 spawn(format!("stream-{}", self.index), move || shared.stream(&commit, generation))?;
             }
             Effect::Stop { endpoint } => {
                 self.log(format_args!("stop endpoint {endpoint}"));
                 self.queues.get(&endpoint).into_iter().for_each(Queue::stop);
+                let mut grid = lock(&self.grid);
+                grid.running.remove(&endpoint);
+                if grid.running.is_empty() {
+                    grid.start_us = None;
+                }
             }
             Effect::Monitor { operation } => {
                 self.log(format_args!("monitor {operation:#04x}"));
                 self.counters.monitor_commands.fetch_add(1, Ordering::Relaxed);
+                self.counters.opens.fetch_add((operation == VERSION).into(), Ordering::Relaxed);
                 let delay = lock(&self.faults).monitor_delay;
                 std::thread::sleep(delay);
             }
@@ -335,6 +389,22 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Counts a control transfer. Returns whether it is the one after which the camera is unplugged.
+    fn is_unplugged_by_now(&self) -> bool {
+        let mut faults = lock(&self.faults);
+        let was_last = faults.unplug_after == 1;
+        faults.unplug_after = faults.unplug_after.saturating_sub(1);
+        was_last
+    }
+
+    /// Ends a freeze of these kinds.
+    fn thaw(&self, kinds: &[Frozen]) {
+        let mut faults = lock(&self.faults);
+        if kinds.contains(&faults.frozen) {
+            faults.frozen = Frozen::No;
+        }
     }
 
     fn queue_urb(&self, submit: &Submit) -> io::Result<()> {
@@ -369,31 +439,44 @@ impl Shared {
     /// Sends frames until the stream stops or starts anew.
     fn stream(&self, commit: &Commit, generation: u64) {
         let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return };
+        let mut renderer = {
+            let device = lock(&self.device);
+            Renderer::new(device.model(), device.serial(), commit)
+        };
         // Time starts with the first URB: no host can receive a frame before that.
         if queue.wait_for_urb(generation).is_none() {
             return;
         }
+        let start_us = *lock(&self.grid).start_us.get_or_insert_with(|| {
+            (self.started.elapsed().as_micros() as u64).next_multiple_of(START_STEP_MICROS)
+        });
+        let time_of = |number: u32| start_us + frame_micros(number.into(), commit.frames_per_second());
         let (mut number, mut sent) = (0_u32, 0_u32);
-        let mut due = Instant::now();
         loop {
-            due = self.wait_for_frame(commit, due, &mut number);
-            let faults = self.faults_of_next_frame();
-            number = number.wrapping_add(1 + faults.skipped);
-            self.counters.skipped.fetch_add(faults.skipped.into(), Ordering::Relaxed);
+            let (next, overrun) = self.wait_for_frame(number, &time_of);
+            number = next;
+            // The frames before the first one are none that the host missed.
+            let overrun = if sent == 0 { 0 } else { overrun };
+            self.counters.overrun.fetch_add(overrun.into(), Ordering::Relaxed);
             if queue.generation() != generation {
                 return;
             }
-            if faults.frozen {
+            let faults = self.faults_of_next_frame();
+            if faults.frozen != Frozen::No {
+                continue;
+            }
+            if faults.skipped > 0 {
+                self.counters.skipped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             std::thread::sleep(faults.late);
             let frame = FrameInfo {
                 number,
-                time_us: self.started.elapsed().as_micros() as u32,
+                time_us: time_of(number) as u32,
                 settings: lock(&self.device).settings(),
             };
             sent = sent.wrapping_add(1);
-            let mut bytes = payload(commit, &frame, sent % 2 != 0);
+            let mut bytes = payload(commit, &frame, sent % 2 != 0, renderer.render(number));
             if faults.torn > 0 {
                 bytes.truncate(bytes.len() / 2);
                 self.counters.torn.fetch_add(1, Ordering::Relaxed);
@@ -402,32 +485,31 @@ impl Shared {
             if !self.send_payload(queue, generation, &bytes) {
                 return;
             }
+            self.log(format_args!("frame {number} of endpoint {}", endpoint_of(commit.stream)));
             self.counters.frames.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until the next frame is due. A camera that is late by whole frames loses them; their numbers are missing.
-    fn wait_for_frame(&self, commit: &Commit, mut due: Instant, number: &mut u32) -> Instant {
-        let now = Instant::now();
-        if now < due {
-            std::thread::sleep(due - now);
+    /// Waits until the frame after `number` is due, and returns its number. A camera that is late by whole frames loses
+    /// them: the second number.
+    fn wait_for_frame(&self, number: u32, time_of: &impl Fn(u32) -> u64) -> (u32, u32) {
+        let mut next = number.wrapping_add(1);
+        let now = self.started.elapsed().as_micros() as u64;
+        while time_of(next.wrapping_add(1)) <= now {
+            next = next.wrapping_add(1);
         }
-        let late = now.saturating_duration_since(due);
-        let overrun = (late.as_nanos() / commit.interval.as_nanos().max(1)) as u32;
-        *number = number.wrapping_add(overrun);
-        due += commit.interval * overrun;
-        self.counters.overrun.fetch_add(overrun.into(), Ordering::Relaxed);
-        due + commit.interval
+        std::thread::sleep(Duration::from_micros(time_of(next).saturating_sub(now)));
+        (next, next.wrapping_sub(number).wrapping_sub(1))
     }
 
     /// Takes the faults that concern one frame.
     fn faults_of_next_frame(&self) -> Faults {
         let mut faults = lock(&self.faults);
         let taken = faults.clone();
-        if !faults.frozen {
+        if faults.frozen == Frozen::No {
             faults.torn = faults.torn.saturating_sub(1);
             faults.late = Duration::ZERO;
-            faults.skipped = 0;
+            faults.skipped = faults.skipped.saturating_sub(1);
         }
         taken
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::descriptors::{INTERVALS_PER_SECOND, Speed};
-use crate::device::Identity;
-use crate::faults::Action;
-use crate::models::Model;
+use crate::device::{Commit, Identity, stream_of};
+use crate::faults::{Action, Frozen};
+use crate::frames::Renderer;
+use crate::models::{Format, Model};
 use crate::server::{Camera, Link, READY, Settings};
 use crate::usbip::host::{submit, unlink};
 use crate::usbip::{HEADER_BYTES, UNLINKED};
@@ -38,9 +39,9 @@ impl Host {
     fn attach(camera: &Camera) -> Self {
         let mut connection = TcpStream::connect(camera.address()).unwrap();
         connection.set_read_timeout(Some(WATCHDOG)).unwrap();
-        let mut ready = [0; 2];
+        let mut ready = [0; 3];
         connection.read_exact(&mut ready).unwrap();
-        assert_eq!(ready, *READY);
+        assert_eq!(ready[..2], *READY);
         Self { connection, sequence: 0 }
     }
 
@@ -121,15 +122,18 @@ fn frames_come_whole_and_in_order() {
     assert!(
         payloads.windows(2).all(|two| number_of(&two[0]) < number_of(&two[1]) && two[0][1] ^ two[1][1] == 1)
     );
-    let pixel = |payload: &[u8]| u32::from(u16::from_le_bytes([payload[232], payload[233]]));
-    assert!(payloads.iter().all(|payload| pixel(payload) == number_of(payload)));
+    let model = Model::by_name("d405").unwrap();
+    let interval = Duration::from_nanos(11_111_100);
+    let commit = Commit { stream: stream_of(model, Format::Z16).unwrap(), size: (424, 240), interval };
+    let mut renderer = Renderer::new(model, "230000001001", &commit);
+    assert!(payloads.iter().all(|payload| payload[232..] == *renderer.render(number_of(payload))));
 }
 
 #[test]
 fn an_urb_that_was_unlinked_never_completes() {
     let camera = camera();
     let mut host = Host::attach(&camera);
-    camera.act(&Action::Freeze(0, true));
+    camera.act(&Action::Freeze(0, Frozen::Yes));
     host.start_depth();
     let victim = host.send(|sequence| submit(sequence, DEPTH, URB_BYTES, [0; 8], None));
     let asked = host.send(|sequence| unlink(sequence, victim));
@@ -139,7 +143,7 @@ fn an_urb_that_was_unlinked_never_completes() {
     let asked = host.send(|sequence| unlink(sequence, victim));
     let answer = host.receive(false);
     assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, 0));
-    camera.act(&Action::Freeze(0, false));
+    camera.act(&Action::Freeze(0, Frozen::No));
     assert!(!host.payload().is_empty());
 }
 
@@ -172,7 +176,11 @@ fn an_unplugged_camera_comes_back_with_its_defaults() {
     camera.act(&Action::Plug(0));
     let mut host = Host::attach(&camera);
     assert_eq!(host.control_in(exposure).data, 33_000_u32.to_le_bytes());
-    assert!(camera.stats().starts_with("camera 0 d405 230000009999: attached 2,"), "{}", camera.stats());
+    assert!(
+        camera.stats().starts_with("camera 0 d405 230000009999: connected 1, attached 2,"),
+        "{}",
+        camera.stats()
+    );
 }
 
 #[test]

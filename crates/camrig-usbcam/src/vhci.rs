@@ -22,45 +22,54 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Timeout for the emulator to report that a camera is plugged in.
 const READY_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Keeps the camera at `address` attached to the port with `index` among those of its speed: whenever the port is free,
-/// it is attached again. Returns on an error only.
+/// Keeps the camera at `address` attached, at first to the port with `index` among those of its speed: whenever the port is
+/// free, it is attached again, to the port that the camera then names. Returns on an error only.
 ///
 /// # Errors
 /// If the kernel has no `vhci_hcd`, or its files are not accessible.
 pub fn keep_attached(index: usize, address: SocketAddr, speed: Speed) -> io::Result<()> {
-    let controller = Path::new(CONTROLLER);
+    let mut used = index;
     loop {
-        let status = fs::read_to_string(controller.join("status")).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("{CONTROLLER}/status: {error}; is the module vhci-hcd loaded?"),
-            )
-        })?;
-        let port = port_of(&status, index, speed)
-            .ok_or_else(|| io::Error::other(format!("{CONTROLLER} has no port {index} of this speed")))?;
-        if port.status == FREE
-            && let Err(error) = attach(controller, port.number, address, index, speed)
-        {
-            let _ = writeln!(io::stderr(), "camera {index} cannot be attached: {error}");
+        if port(used, speed)?.status == FREE {
+            match attach(address, index, speed) {
+                Ok(port) => used = port,
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "camera {index} cannot be attached: {error}");
+                }
+            }
         }
         std::thread::sleep(LOOK);
     }
 }
 
-fn attach(controller: &Path, port: u32, address: SocketAddr, index: usize, speed: Speed) -> io::Result<()> {
+/// Reads the state of the port with `index` among those of `speed`.
+fn port(index: usize, speed: Speed) -> io::Result<Port> {
+    let status = fs::read_to_string(Path::new(CONTROLLER).join("status")).map_err(|error| {
+        io::Error::new(error.kind(), format!("{CONTROLLER}/status: {error}; is the module vhci-hcd loaded?"))
+    })?;
+    port_of(&status, index, speed)
+        .ok_or_else(|| io::Error::other(format!("{CONTROLLER} has no port {index} of this speed")))
+}
+
+/// Attaches a camera, and returns the index of the port that it named.
+fn attach(address: SocketAddr, index: usize, speed: Speed) -> io::Result<usize> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(READY_TIMEOUT))?;
-    let mut ready = [0; READY.len()];
+    let mut ready = [0; READY.len() + 1];
     connection.read_exact(&mut ready)?;
-    if ready != *READY {
+    let [first, second, named] = ready;
+    if [first, second] != *READY {
         return Err(io::Error::other(format!("{address} is no emulated camera")));
     }
     connection.set_read_timeout(None)?;
     let kernel_speed = if speed == Speed::Super { 5 } else { 3 };
     let device = (1 << 16) | (index as u32 + 2);
+    let number = port(named.into(), speed)?.number;
+    let line = format!("{number} {} {device} {kernel_speed}", connection.as_raw_fd());
     // The kernel keeps the socket; ours closes when this returns.
-    fs::write(controller.join("attach"), format!("{port} {} {device} {kernel_speed}", connection.as_raw_fd()))
+    fs::write(Path::new(CONTROLLER).join("attach"), line)?;
+    Ok(named.into())
 }
 
 /// A port of the controller.

@@ -79,7 +79,7 @@ pub use rig::{Rig, RigHandle, RunningRig, StartError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
-pub use synthetic::{Synthetic, SyntheticOptions};
+pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
 pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, read_topology};
 

@@ -8,7 +8,7 @@
 //! Of a stream that a processor made, only the structure is checked, and the digest covers it. The expected content is
 //! known only to the code that made it, which is the user's: `verify` would compare that code with itself.
 //!
-//! * `content`: the checks of headers, pixels and streams that a processor made
+//! * `content`: the checks of headers, pixels, emulated cameras and streams that a processor made
 //! * `motion`: the checks of motion samples
 //! * `digest`: the digest; `fault`: the faults
 //! * this module: the order of framesets, the identity of cameras, the report
@@ -28,7 +28,7 @@ use camrig_frame::{CameraInfo, Role, StreamInfo};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::content::{check_headers, check_made, check_pixels};
+use self::content::{check_emulated, check_headers, check_made, check_pixels};
 use self::digest::Digest;
 use self::fault::Fault;
 use crate::console::Lines;
@@ -45,11 +45,13 @@ pub(crate) struct VerifyOptions {
     digest: bool,
     /// Compares pixels with those that the synthetic driver renders; `false` admits other cameras.
     content: bool,
+    /// Compares pixels, numbers and times with those of cameras that `camrig-usbcam` emulates.
+    emulated: bool,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { digest: false, content: true }
+        Self { digest: false, content: true, emulated: false }
     }
 }
 
@@ -100,7 +102,7 @@ impl Verify {
             }
             // The same device with other streams: it was reopened.
             Some(camera) => {
-                camera.scene = self.options.content.then(|| scene(info)).transpose()?;
+                camera.scene = self.options.scene(info)?;
                 camera.info = Arc::clone(info);
                 return Ok(());
             }
@@ -116,7 +118,7 @@ impl Verify {
         }
         let camera = Camera {
             info: Arc::clone(info),
-            scene: self.options.content.then(|| scene(info)).transpose()?,
+            scene: self.options.scene(info)?,
             last: BTreeMap::new(),
             framesets: 0,
             digest: Digest::default(),
@@ -130,7 +132,10 @@ impl Verify {
         let Some(camera) = self.cameras.get_mut(frames.camera()) else { return Ok(()) };
         camera.check_order(frames)?;
         if let Some(scene) = &camera.scene {
-            check_headers(frames)?;
+            if self.options.emulated {
+                check_emulated(frames)?;
+            }
+            check_headers(frames, self.options.emulated)?;
             for frame in frames.frames() {
                 if frame.role() == Role::Motion {
                     motion::check(frames, &frame, scene)?;
@@ -203,12 +208,16 @@ impl Camera {
     }
 }
 
-fn scene(info: &CameraInfo) -> Result<Scene, Fault> {
-    Scene::of(info).ok_or_else(|| Fault::NotSynthetic {
-        camera: info.name.clone(),
-        driver: info.driver.clone(),
-        model: info.model.clone(),
-    })
+impl VerifyOptions {
+    /// Returns the scene of a camera; `None` if content is not compared.
+    fn scene(self, info: &CameraInfo) -> Result<Option<Scene>, Fault> {
+        let (camera, model) = (info.name.clone(), info.model.clone());
+        if self.emulated {
+            return Scene::of_emulated(info).map(Some).ok_or(Fault::NotEmulated { camera, model });
+        }
+        let fault = || Fault::NotSynthetic { camera, driver: info.driver.clone(), model };
+        self.content.then(|| Scene::of(info).ok_or_else(fault)).transpose()
+    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@
 //! * `world`: the objects of the scene
 //! * `scene`: their pixels
 //! * `motion`: the samples of motion in each frameset
+//! * [`emulated`]: what emulated RealSense cameras send
 //! * `device`: the state of the device, which outlives an open camera
 //! * this module: the times of framesets, and the faults
 //!
 //! It depends on no reader: framesets that are dropped for lack of a slot are counted by the output.
 
 mod device;
+pub mod emulated;
 mod formats;
 mod model;
 mod motion;

@@ -1,21 +1,23 @@
 //! The checks of a frameset's headers, pixels and derived streams.
 
-use camrig_frame::{Frame, JSON, MessageView, Payload, PixelFormat, Role, Stream, TensorView};
+use camrig_frame::{
+    Clock, Frame, JSON, MessageView, MetadataKey, Payload, PixelFormat, Role, Stream, TensorView,
+};
 use serde::de::IgnoredAny;
 
 use super::fault::Fault;
 use crate::frameset::FrameSet;
-use crate::synthetic::Scene;
+use crate::synthetic::{Scene, emulated};
 
 /// Checks that there is one frame per stream of the camera, with the declared sizes and a common capture time; frames
-/// of motion may be missing or shorter, and have their own numbers.
-pub(super) fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
+/// of motion may be missing or shorter, and have their own numbers. With `partial`, frames of images may be missing as well.
+pub(super) fn check_headers(frames: &FrameSet, partial: bool) -> Result<(), Fault> {
     let headers = &frames.header().frames;
     let found = headers.iter().map(|frame| (frame.stream, frame.payload));
     let expected = frames.info().streams.iter().filter_map(|info| {
         let frame = headers.iter().find(|frame| frame.stream == info.stream);
         // A frameset between two samples has no frame of motion.
-        if info.role == Role::Motion && frame.is_none() {
+        if (partial || info.role == Role::Motion) && frame.is_none() {
             return None;
         }
         // Frames of varying length may be smaller than declared.
@@ -40,6 +42,33 @@ pub(super) fn check_headers(frames: &FrameSet) -> Result<(), Fault> {
         }),
         None => Ok(()),
     }
+}
+
+/// Checks what an emulated camera sends beside pixels: the frame counter in the metadata, and the time of its clock.
+pub(super) fn check_emulated(frames: &FrameSet) -> Result<(), Fault> {
+    for frame in frames.frames() {
+        let (header, info) = (frame.header(), frames.info().stream(frame.stream()));
+        let fault = |what: String| Fault::Made {
+            camera: frames.camera().to_owned(),
+            sequence: frames.sequence(),
+            stream: frame.stream().name().into(),
+            number: header.number,
+            what,
+        };
+        let (clock, counter) = (header.timestamp.clock, header.metadata.get(MetadataKey::FRAME_COUNTER));
+        if counter != Some(header.number as i64) {
+            let what =
+                format!("has frame counter {counter:?} in its metadata, and a time of the {clock:?} clock");
+            return Err(fault(what));
+        }
+        let rate = info.map_or(1, |info| info.frames_per_second);
+        let micros = header.timestamp.nanos / 1000;
+        let start = micros.checked_sub(emulated::frame_micros(header.number, rate));
+        if clock == Clock::Hardware && start.is_none_or(|start| start % emulated::START_STEP_MICROS != 0) {
+            return Err(fault(format!("has timestamp {micros} us, which was not sent")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether frames may be smaller than their stream declares.

@@ -8,6 +8,10 @@ pub(super) enum Fault {
          `content = false` only digests"
     )]
     NotSynthetic { camera: String, driver: String, model: String },
+    #[error(
+        "the content of `{camera}` is unknown: `{model}` with these streams is not emulated; color has to be `yuyv`"
+    )]
+    NotEmulated { camera: String, model: String },
     #[error("`{camera}` has serial {serial}, but so has `{other}`")]
     SerialTwice { camera: String, serial: String, other: String },
     #[error("`{camera}` had serial {before}, and now has {now}")]

@@ -1,9 +1,10 @@
 use std::sync::atomic::AtomicUsize;
 
-use camrig_frame::{FrameSetHeader, Payload, PixelFormat, Stream};
+use camrig_frame::{Clock, FrameSetHeader, MetadataKey, Payload, PixelFormat, Stream};
 
 use super::*;
 use crate::frameset::HeldFrames;
+use crate::synthetic::emulated;
 use crate::synthetic::tests::Rig;
 use crate::testing;
 
@@ -99,8 +100,8 @@ fn the_digest_tells_everything_but_the_arrival() {
         |parts| parts.header.sequence += 1,
         |parts| parts.header.frames[0].number += 1,
         |parts| parts.header.frames[1].timestamp.nanos += 1,
-        |parts| parts.header.frames[0].timestamp.clock = camrig_frame::Clock::System,
-        |parts| parts.header.frames[1].metadata.set(camrig_frame::MetadataKey::GAIN_LEVEL, -1),
+        |parts| parts.header.frames[0].timestamp.clock = Clock::System,
+        |parts| parts.header.frames[1].metadata.set(MetadataKey::GAIN_LEVEL, -1),
         |parts| parts.header.frames[1].payload = Payload::image(PixelFormat::Yuyv, 64, 48),
         |parts| parts.pixels.0[0][0] ^= 1,
         |parts| *parts.pixels.0[1].last_mut().unwrap() ^= 0x80,
@@ -189,6 +190,47 @@ fn a_jpeg_that_differs_is_found_where_it_does() {
              {length} bytes"
         )
     );
+}
+
+/// A frameset as an emulated D435 sends it.
+fn emulated_parts() -> Parts {
+    let mut parts = captured("front", "color_format = 'yuyv'", 3).remove(2);
+    parts.info.driver = "realsense".to_owned();
+    parts.info.model = "Intel RealSense D435".to_owned();
+    let scene = Scene::of_emulated(&parts.info).unwrap();
+    for (frame, pixels) in parts.header.frames.iter_mut().zip(&mut parts.pixels.0) {
+        frame.metadata.set(MetadataKey::FRAME_COUNTER, frame.number as i64);
+        frame.timestamp.clock = Clock::Hardware;
+        frame.timestamp.nanos = (1_230_000 + emulated::frame_micros(frame.number, 30)) * 1000;
+        scene.write(frame.stream, frame.number, pixels);
+    }
+    parts
+}
+
+#[test]
+fn what_emulated_cameras_send_is_known() {
+    type Change = fn(&mut Parts);
+    let parts = emulated_parts();
+    let found = |change: Change| {
+        let found = verify("emulated = true").look(&parts.with(change)).err();
+        found.map(|fault| fault.to_string()).unwrap_or_default()
+    };
+    assert_eq!(found(|_| {}), "");
+    // A camera may lose the frame of a stream.
+    assert_eq!(found(|parts| drop((parts.header.frames.pop(), parts.pixels.0.pop()))), "");
+    let changes: [(Change, &str); 4] = [
+        (|parts| parts.pixels.0[0][9] ^= 1, "the pixel at column 4, row 0 is"),
+        (|parts| parts.header.frames[0].number += 1, "color frame 3 has frame counter Some(2)"),
+        (
+            |parts| parts.header.frames[1].timestamp.nanos += 1000,
+            "has timestamp 1296667 us, which was not sent",
+        ),
+        (|parts| parts.info.model = "Intel RealSense D415".to_owned(), "with these streams is not emulated"),
+    ];
+    for (change, message) in changes {
+        let found = found(change);
+        assert!(found.contains(message), "{found}");
+    }
 }
 
 #[test]
