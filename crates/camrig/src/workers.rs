@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{self, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use camrig_ipc::handshake::Handshake;
@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
     commands: Option<SyncSender<WorkerCommand>>,
+    /// The reason why it was killed by this process, where that is no decision of the supervisor.
+    fault: Arc<OnceLock<String>>,
     /// Closes when nothing is left to be removed after the process.
     cleared: mpsc::Receiver<()>,
 }
@@ -111,6 +113,8 @@ impl Worker {
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
         let (watched, process) = (Arc::clone(&child), process.to_owned());
+        let fault = Arc::new(OnceLock::new());
+        let known_fault = Arc::clone(&fault);
         let (clearing, cleared) = sync_channel(0);
         spawn_thread(&process.clone(), move || {
             let _clearing: SyncSender<()> = clearing;
@@ -129,10 +133,10 @@ impl Worker {
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
                     format!("cannot be connected: {error}")
                 }
-                _ => describe(status),
+                _ => known_fault.get().cloned().unwrap_or_else(|| describe(status)),
             }));
         })?;
-        Ok(Self { child, pid, commands: None, cleared })
+        Ok(Self { child, pid, commands: None, fault, cleared })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -150,12 +154,13 @@ impl Worker {
         first: Vec<WorkerCommand>,
     ) -> std::io::Result<()> {
         let (sender, given) = sync_channel(first.len() + COMMANDS_MAX);
-        let child = Arc::clone(&self.child);
+        let (child, fault) = (Arc::clone(&self.child), Arc::clone(&self.fault));
         spawn_thread("commands", move || {
             while let Ok(command) = given.recv() {
-                if commands.send(command).is_err() {
+                if let Err(error) = commands.send(command) {
                     // It has ended, or would miss a command: its end is reported as a separate
                     // event.
+                    unsent(&error).into_iter().for_each(|reason| drop(fault.set(reason)));
                     return drop(lock(&child).kill());
                 }
             }
@@ -259,6 +264,12 @@ fn unspawned(program: Option<&ProcessCommand>, error: Error) -> Error {
     }
 }
 
+/// Returns why a command could not be sent, unless the worker has ended, which has its own reason.
+fn unsent(error: &Error) -> Option<String> {
+    let has_ended = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+    (!has_ended).then(|| format!("cannot be sent its commands: {error}"))
+}
+
 fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -331,6 +342,14 @@ mod tests {
         assert_eq!(of_status(3 << 8), "exited with code 3");
         let error = Error::new(ErrorKind::NotFound, "no child");
         assert_eq!(describe(Err(error)), "cannot be waited for: no child");
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_sent_is_a_reason_unless_its_worker_has_ended() {
+        let reason = "cannot be sent its commands: Too many open files (os error 24)";
+        assert_eq!(unsent(&rustix::io::Errno::MFILE.into()).as_deref(), Some(reason));
+        assert_eq!(unsent(&ErrorKind::BrokenPipe.into()), None);
+        assert_eq!(unsent(&ErrorKind::ConnectionReset.into()), None);
     }
 
     #[test]
