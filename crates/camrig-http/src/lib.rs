@@ -15,7 +15,7 @@ mod places;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -25,7 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use axum::{Extension, Router};
-use camrig_status::{RigStatus, prometheus, socket};
+use camrig_status::{RigStatus, prometheus, socket, spawn_thread};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -87,7 +87,7 @@ impl Server {
             // Does not wait for blocking threads: nothing needs their results.
             runtime.shutdown_background();
         };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(serve)?;
+        let thread = spawn_thread(name, serve)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 

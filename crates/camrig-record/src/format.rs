@@ -81,6 +81,13 @@ pub(crate) const PART_METADATA: &str = "camrig.part";
 /// Key in [`PART_METADATA`]: the name of the next file.
 pub(crate) const NEXT_KEY: &str = "next";
 
+/// Name of the metadata record of a camera that was recorded from an incomplete source: see [`Incomplete`].
+pub(crate) const INCOMPLETE_METADATA: &str = "camrig.incomplete";
+/// Key in [`INCOMPLETE_METADATA`]: the number of framesets that the source lacks.
+const UNREADABLE_KEY: &str = "unreadable";
+/// Key in [`INCOMPLETE_METADATA`]: why the camera failed for good.
+const FAILURE_KEY: &str = "failure";
+
 /// Name of the coding for raw pixels.
 pub(crate) const RAW: &str = "raw";
 /// Name of the coding for JPEG.
@@ -248,6 +255,45 @@ impl GapRecord {
     /// Returns the number of missing framesets. The sequence numbers come from a file and are unverified.
     pub(crate) fn framesets(&self) -> u64 {
         self.last_sequence.saturating_sub(self.first_sequence).saturating_add(1)
+    }
+}
+
+/// What a recording lacks because its source did: it was made of a damaged recording, or a camera failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Incomplete {
+    /// The name of the camera in the recording.
+    pub(crate) camera: String,
+    /// Number of framesets that the source lacks.
+    pub(crate) unreadable: u64,
+    /// Why the camera failed for good.
+    pub(crate) failure: Option<String>,
+}
+
+impl Incomplete {
+    /// Returns the entries of its metadata record.
+    pub(crate) fn entries(&self) -> BTreeMap<String, String> {
+        let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let unreadable = (self.unreadable > 0).then(|| entry(UNREADABLE_KEY, &self.unreadable.to_string()));
+        let failure = self.failure.as_ref().map(|failure| entry(FAILURE_KEY, failure));
+        [entry(NAME_KEY, &self.camera)].into_iter().chain(unreadable).chain(failure).collect()
+    }
+
+    /// Reads the entries of its metadata record, which come from a file and are unverified. Returns `None` without a
+    /// camera.
+    pub(crate) fn from_entries(entries: &BTreeMap<String, String>) -> Option<Self> {
+        let text = |key: &str| entries.get(key).map(|value| value.escape_debug().to_string());
+        let unreadable = entries.get(UNREADABLE_KEY).and_then(|count| count.parse().ok()).unwrap_or(0);
+        Some(Self { camera: text(NAME_KEY)?, unreadable, failure: text(FAILURE_KEY) })
+    }
+}
+
+impl std::fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unreadable = (self.unreadable > 0)
+            .then(|| format!("its source lacked {} framesets, which could not be read", self.unreadable));
+        let failure = self.failure.as_ref().map(|failure| format!("its camera failed: {failure}"));
+        let facts: Vec<_> = unreadable.into_iter().chain(failure).collect();
+        write!(f, "`{}` is incomplete: {}", self.camera, facts.join("; "))
     }
 }
 

@@ -9,6 +9,7 @@
 mod cdr;
 mod commands;
 mod compression;
+mod counted;
 mod depth;
 mod format;
 mod images;

@@ -17,6 +17,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
+pub use camrig_ipc::spawn_thread;
 use serde::{Deserialize, Serialize};
 
 pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
@@ -65,6 +66,9 @@ pub struct ActorStatus {
     pub produced: u64,
     /// Framesets that the device or its library lost before the actor saw them.
     pub lost: u64,
+    /// The lost framesets by reason. Reasons without a frameset are omitted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost_by_reason: BTreeMap<LostReason, u64>,
     /// Framesets that it copied into shared memory because a reader in another process needs them there.
     #[serde(default)]
     pub copied: u64,

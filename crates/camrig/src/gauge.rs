@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use camrig_frame::MAX_FRAMES;
-use camrig_ipc::DropReason;
+use camrig_ipc::{DropReason, LostReason};
 use camrig_status::{
     ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
 };
@@ -131,6 +131,7 @@ impl Gauge {
             state: doing.state,
             produced: counters.produced(),
             lost: counters.lost(),
+            lost_by_reason: report::by_reason(LostReason::ALL, counters.lost_by_reason()),
             copied: counters.copied(),
             restarts: counters.restarts().into(),
             rate_hz: self.produced.of(id.index()),

@@ -58,6 +58,7 @@ pub use camrig_frame as frame;
 pub use camrig_image::{Colorizer, DecodeError, LightImage, Picture};
 pub use camrig_ipc::{
     ClockEstimate, Counts, DropReason, Latency, LostReason, MatchCamera, MatchCounts, Overflow, Unmatched,
+    spawn_thread,
 };
 pub use camrig_status as status;
 #[cfg(feature = "program")]

@@ -160,7 +160,10 @@ impl Worker {
                 if let Err(error) = commands.send(command) {
                     // It has ended, or would miss a command: its end is reported as a separate
                     // event.
-                    unsent(&error).into_iter().for_each(|reason| drop(fault.set(reason)));
+                    if let Some(reason) = unsent(&error) {
+                        // The first reason is the one that counts.
+                        let _ = fault.set(reason);
+                    }
                     return drop(lock(&child).kill());
                 }
             }

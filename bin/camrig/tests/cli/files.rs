@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::program::{Test, program, wait_for};
+use crate::program::{Test, program, wait_for, without_ending};
 
 const RIG: &str = r#"
 [camera.front]
@@ -62,7 +62,7 @@ fn with_folders(tmpdir: &str, runtime: &str) -> Option<i32> {
     command.args(["run", "t.toml", "--framesets", "3", "--placement", "multi-process"]);
     command.current_dir(test.folder()).env("TMPDIR", tmpdir).env("XDG_RUNTIME_DIR", runtime);
     let output = command.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{tmpdir}");
+    assert_eq!(without_ending(&String::from_utf8_lossy(&output.stderr)), "", "{tmpdir}");
     output.status.code()
 }
 
@@ -94,7 +94,8 @@ fn a_temporary_folder_that_is_not_utf8_is_replaced() {
     let mut command = program();
     command.args(["run", "t.toml", "--framesets", "3", "--placement", "multi-process"]);
     let output = command.current_dir(test.folder()).env("TMPDIR", &folder).output().unwrap();
-    assert_eq!((String::from_utf8_lossy(&output.stderr).as_ref(), output.status.code()), ("", Some(0)));
+    let stderr = without_ending(&String::from_utf8_lossy(&output.stderr));
+    assert_eq!((stderr.as_str(), output.status.code()), ("", Some(0)));
 }
 
 /// Mounts a file system that cannot be written in place of every folder. Needs root.

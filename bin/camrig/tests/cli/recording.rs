@@ -86,12 +86,13 @@ impl Folder {
         self.0.output()
     }
 
-    /// Runs the program, checks that it succeeds without errors, and returns stdout.
+    /// Runs the program, checks that it succeeds without errors, and returns stdout without the lines of recorders about
+    /// what they wrote.
     #[track_caller]
     pub(crate) fn succeed(&mut self, args: &[&str]) -> String {
         let (stdout, stderr, status) = self.run(args);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
-        stdout
+        stdout.split_inclusive('\n').filter(|line| !line.starts_with("record: ")).collect()
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -493,6 +494,36 @@ fn the_demo_is_recorded_and_replayed() {
     // A line for each camera, and one for the file.
     assert_eq!((framesets + missing, verified.lines().count()), (2, 7), "{verified}");
     folder.succeed(&["replay", "demo.mcap", "demo", "--fast"]);
+}
+
+#[test]
+fn a_recorder_says_what_it_wrote_and_where() {
+    let mut folder = two_cameras();
+    folder.write("cameras.toml", TWO_CAMERAS);
+    for (args, place) in [
+        (["run", "record.toml", "--framesets", "10"].as_slice(), "rig-2.mcap"),
+        (&["record", "cameras.toml", "-o", "new.mcap", "--framesets", "10"], "new.mcap"),
+    ] {
+        let (stdout, stderr, status) = folder.run(args);
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
+        let bytes = stdout.split(", ").nth(2).and_then(|text| text.split_once(" in ")).unwrap().0;
+        let expected = format!("record: 20 framesets of 2 cameras, 0 missing, {bytes} in {place}\n");
+        assert_eq!(stdout, expected, "{args:?}");
+        assert!(bytes.ends_with(" MB"), "{bytes}");
+    }
+}
+
+#[test]
+fn a_replay_of_nothing_says_so() {
+    let mut folder = Folder::new();
+    let camera = TWO_CAMERAS.split("[camera.top]").next().unwrap().replace("@300", "@6");
+    folder.write("camera.toml", &camera);
+    folder.succeed(&["record", "camera.toml", "-o", "rig.mcap", "--framesets", "2"]);
+    // The second frameset comes 167 ms after the first one.
+    let (_, stderr, status) = folder.run(&["replay", "rig.mcap", "--from", "0.001", "--to", "0.0011"]);
+    let (_, said) = stderr.split_once("WARN  ").unwrap();
+    let nothing = "`rig.mcap` has no frameset of camera `front` in the part that is played\n";
+    assert_eq!((said, status), (format!("front/front: {nothing}").as_str(), Some(0)), "{stderr}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{Test, program};
+use crate::program::{Test, program, without_ending};
 use crate::recording::counts;
 
 const RIG: &str = r#"
@@ -136,6 +136,7 @@ fn ends_early(
     indexed: bool,
 ) {
     assert_eq!(status, Some(70), "{stdout}{stderr}");
+    let stderr = without_ending(&stderr);
     let logged: Vec<_> =
         stderr.lines().filter_map(|line| line.split_once(' ').map(|(_, line)| line)).collect();
     let ends = format!(

@@ -211,6 +211,32 @@ fn a_frameset_that_cannot_be_read_is_lost_for_that_reason() {
     };
     let left: Vec<Value> = [0, 1, 2, 3, 6, 7, 8].map(|index: usize| recorded[index].clone()).to_vec();
     assert_eq!(numbers(&framesets(&mut folder, "again.mcap", "left")), numbers(&left));
+    // The recording says what it lacks, and so does a recording of it.
+    let camera = replayed("left", "file = 'again.mcap', paced = false");
+    folder.write("third.toml", &format!("{camera}{}", recorder("['left']", "third.mcap")));
+    let (_, stderr, code) = folder.run(&["run", "third.toml"]);
+    let lacks = "`left` is incomplete: its source lacked 3 framesets, which could not be read";
+    assert_eq!((stderr.contains(&format!("`again.mcap`: {lacks}")), code), (true, Some(0)), "{stderr}");
+    for file in ["again.mcap", "third.mcap"] {
+        for command in ["info", "verify"] {
+            let told = folder.succeed(&["recording", command, file]);
+            assert_eq!(told.matches(&format!("{lacks}\n")).count(), 1, "{command} {file}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_of_a_camera_that_failed_says_so() {
+    let mut folder = Folder::new();
+    let camera = "[camera.left]\ndriver = 'synthetic'\nrestart = { max = 0 }\n\
+                  options = { depth = '64x48@100', color = 'off', model = 'any', unplug_at = 0.2, seed = 1 }\n";
+    folder.write("record.toml", &format!("{camera}{}", recorder("['left']", "rig.mcap")));
+    let (_, _, code) = folder.run(&["run", "record.toml"]);
+    assert_eq!(code, Some(69));
+    let lacks = "`left` is incomplete: its camera failed: the device with serial 000000000001 was unplugged, as \
+                 option `unplug_at` asks\n";
+    let told = folder.succeed(&["recording", "info", "rig.mcap"]);
+    assert!(told.contains(lacks), "{told}");
 }
 
 #[test]

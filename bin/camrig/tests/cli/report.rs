@@ -162,12 +162,14 @@ inputs = ["left"]
 "#,
         )
         .args(["run", "t.toml", "--report", "report.json"]);
-    let (stdout, stderr, status) = test.output();
+    let (stdout, stderr, status) = test.output_of("exec \"$@\"");
     let error = "the device with serial 000000000001 was unplugged, as option `unplug_at` asks";
     assert_eq!(stdout, "stats: left      - Hz        0 framesets  latency -  dropped 0\n");
     let (time, line) = stderr.split_once(' ').unwrap();
     assert!(time.ends_with('Z'), "{stderr}");
-    assert_eq!(line, format!("ERROR main: camera `left` failed: {error}\n"));
+    let (line, ending) = line.split_once('\n').unwrap();
+    assert_eq!(line, format!("ERROR main: camera `left` failed: {error}"));
+    assert_eq!(ending, format!("t.toml: ended after 0.0 s: camera `left` failed: {error}\n"));
     assert_eq!(status, Some(69));
     let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use camrig::frame::{CameraInfo, Payload, StreamInfo};
 
-use super::{CommandError, bar, counted, size_bytes};
+use super::{CommandError, bar, size_bytes};
+use crate::counted::{counted, megabytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
 use crate::read::{Content, Ending, Parts, RecordedCamera, Recording};
 
@@ -68,6 +69,9 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     }
     if let Some(problem) = parts.problem() {
         let _ = writeln!(text, "the recording continues, but {problem}");
+    }
+    for incomplete in parts.incomplete() {
+        let _ = writeln!(text, "{incomplete}");
     }
     for camera in &cameras {
         camera.write(&mut text);
@@ -174,8 +178,4 @@ impl<'a> CameraSummary<'a> {
             let _ = writeln!(text, "  missing: {}", counted(more, "more gap"));
         }
     }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

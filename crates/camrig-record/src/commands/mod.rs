@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::export::{ExportArgs, Format};
 use self::repair::RepairArgs;
+use crate::counted::counted;
 use crate::read::ReadError;
 
 /// The `exit(3)` codes of sysexits.h that these commands use.
@@ -143,9 +144,4 @@ fn bar(total: u64, what: &'static str) -> ProgressBar {
 /// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
 fn size_bytes(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
-}
-
-/// Formats as `1 frameset`, `2 framesets`.
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

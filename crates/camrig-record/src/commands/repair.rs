@@ -98,7 +98,7 @@ fn copy(recording: &Recording, mut output: Output) -> io::Result<()> {
         }
     }
     bar.finish_and_clear();
-    output.finish()
+    output.finish().map(drop)
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub(super) fn verify(file: &Path) -> Result<String, CommandError> {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {}, {missing} missing", counted(framesets, "intact frameset"));
     }
+    for incomplete in parts.incomplete() {
+        let _ = writeln!(text, "{incomplete}");
+    }
     let problems = problems.finish();
     if !problems.is_empty() {
         return Err(CommandError::Damaged { text, problems });

@@ -18,7 +18,7 @@ use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
 };
 use super::sections::{ChannelSet, Section, SectionKind, Sections};
-use crate::format::{NEXT_KEY, PART_METADATA};
+use crate::format::{INCOMPLETE_METADATA, Incomplete, NEXT_KEY, PART_METADATA};
 
 /// Size of the footer; the magic follows it.
 const FOOTER_BYTES: u64 = 20;
@@ -81,6 +81,8 @@ pub(crate) struct Index {
     pub(crate) messages: BTreeMap<u16, u64>,
     /// The places of all messages, in the order of the file.
     pub(crate) sections: Sections,
+    /// What the recording lacks because its sources did, by camera.
+    pub(crate) incomplete: BTreeMap<String, Incomplete>,
     /// The first unreadable parts, up to [`MAX_DAMAGES`], in the order of the file. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
     /// The number of further ones, and the size of all of them.
@@ -294,6 +296,12 @@ impl Index {
                 Some((name, mut entries)) if name == PART_METADATA => {
                     let next = entries.remove(NEXT_KEY).map(Continuation::Next);
                     self.continuation = next.unwrap_or(Continuation::End);
+                }
+                Some((name, entries)) if name == INCOMPLETE_METADATA => {
+                    if let Some(incomplete) = Incomplete::from_entries(&entries) {
+                        self.keep(content)?;
+                        self.incomplete.insert(incomplete.camera.clone(), incomplete);
+                    }
                 }
                 _ => {}
             },

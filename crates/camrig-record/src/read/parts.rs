@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::Continuation;
 use super::{ReadError, RecordedCamera, Recording, no_camera};
+use crate::format::Incomplete;
 use crate::write::numbered;
 
 /// The files of a recording, at least one.
@@ -79,6 +80,11 @@ impl Parts {
             }
         }
         cameras
+    }
+
+    /// Returns what the recording lacks because its sources did, by camera.
+    pub(crate) fn incomplete(&self) -> impl Iterator<Item = &Incomplete> {
+        self.files.iter().flat_map(|part| part.index().incomplete.values())
     }
 
     /// Returns the camera of this name.

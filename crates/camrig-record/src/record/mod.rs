@@ -28,20 +28,23 @@ pub(crate) mod testing;
 mod throughput;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use camrig::console::print_note;
 use camrig::frame::StreamInfo;
-use camrig::{Declared, FrameSet, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
+use camrig::status::{self, ActorRole, ActorState, ActorStatus};
+use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 use self::encode::Encoded;
 use self::encode::Source;
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
-use crate::format::GapReason;
+use self::writer::{Lacks, Written};
+use crate::format::{GapReason, Incomplete};
 
 /// Maximum duration of the end: less than the supervisor's time-out for actors that do not end.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
@@ -50,7 +53,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(8);
 pub(crate) struct Record {
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<Written>>,
+    lacks: Lacks,
     /// The cameras by name.
     cameras: BTreeMap<String, Arc<Source>>,
     gaps: Gaps,
@@ -66,11 +70,13 @@ impl Record {
     pub(crate) fn new(options: RecordOptions) -> Result<Self, ProcessorError> {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as i64;
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = writer::start(options.clone(), Arc::clone(&memory))?;
+        let lacks = Lacks::default();
+        let writer = writer::start(options.clone(), Arc::clone(&memory), Arc::clone(&lacks))?;
         Ok(Self {
             options,
             memory,
             writer: Some(writer),
+            lacks,
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
@@ -156,9 +162,14 @@ impl Processor for Record {
                 self.memory.push(Encoded::only_gaps(Arc::clone(source), gaps));
             }
         }
+        // Set once: a processor finishes once.
+        let recorded: BTreeSet<_> = self.cameras.keys().map(String::as_str).collect();
+        let inputs = output.inputs().map(|input| input.from);
+        let _ = self.lacks.set(incomplete(output.rig(), &recorded.into_iter().chain(inputs).collect()));
         let discarded = self.memory.close(END_TIMEOUT);
         if let Some(writer) = self.writer.take() {
-            writer.join().map_err(|_| "the writer panicked")?;
+            let written = writer.join().map_err(|_| "the writer panicked")?;
+            print_note(format_args!("record: {written}"));
         }
         match self.memory.failure() {
             Some(failure) if self.ended_early => {
@@ -182,8 +193,85 @@ impl Processor for Record {
     }
 }
 
+/// Returns what the sources of the recorded cameras lack, by the status of the rig; nothing if that cannot be read.
+fn incomplete(rig: &str, recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
+    match status::socket::read(rig) {
+        Ok(status) => lacks_of(&status.actors, recorded),
+        Err(error) => {
+            log::debug!("the status of the rig cannot be read: {error}");
+            Vec::new()
+        }
+    }
+}
+
+/// Returns what the sources of the recorded cameras lack, by the state of the rig's actors.
+fn lacks_of(actors: &[ActorStatus], recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
+    let lack = |name: &str, actor: &ActorStatus| {
+        let unreadable = actor.lost_by_reason.get(&LostReason::Unreadable).copied().unwrap_or(0);
+        let failure = (actor.state == ActorState::Failed).then(|| actor.error.clone());
+        let incomplete = unreadable > 0 || failure.is_some();
+        incomplete.then(|| Incomplete { camera: name.to_owned(), unreadable, failure })
+    };
+    let cameras = actors.iter().filter(|actor| actor.role == ActorRole::Camera);
+    let lacks = cameras.flat_map(|camera| {
+        let its_own = recorded.iter().filter(|name| name.rsplit('/').next() == Some(&camera.name));
+        its_own.filter_map(|name| lack(name, camera)).collect::<Vec<_>>()
+    });
+    lacks.collect()
+}
+
 /// Returns whether this is the first frameset of its producer on this link, also before a restart of this recorder.
 fn is_first(frames: &FrameSet, output: &ProcessorOutput) -> bool {
     let mut inputs = output.inputs();
     inputs.any(|input| input.from == frames.producer() && input.counts.delivered <= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_camera_lacks_what_could_not_be_read_and_what_follows_a_failure() {
+        let actor = |name: &str, role, state, reason, lost| ActorStatus {
+            name: name.to_owned(),
+            role,
+            state,
+            error: "it is damaged".to_owned(),
+            lost_by_reason: [(reason, lost)].into(),
+            ..ActorStatus::default()
+        };
+        let (camera, finished) = (ActorRole::Camera, ActorState::Finished);
+        let actors = [
+            actor("damaged", camera, finished, LostReason::Unreadable, 3),
+            actor("failed", camera, ActorState::Failed, LostReason::Device, 5),
+            actor("intact", camera, finished, LostReason::Device, 5),
+            actor("mask", ActorRole::Processor, ActorState::Failed, LostReason::Device, 0),
+            actor("of-another", camera, finished, LostReason::Unreadable, 3),
+        ];
+        let recorded = ["damaged", "mask/damaged", "failed", "intact", "mask", "mask/intact"];
+        let lacks = lacks_of(&actors, &recorded.into());
+        let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lacks,
+            [
+                "`damaged` is incomplete: its source lacked 3 framesets, which could not be read",
+                "`mask/damaged` is incomplete: its source lacked 3 framesets, which could not be read",
+                "`failed` is incomplete: its camera failed: it is damaged",
+            ]
+        );
+        assert_eq!(incomplete("no-rig", &["front"].into()), []);
+    }
+
+    #[test]
+    fn what_a_recording_lacks_comes_back_from_its_metadata() {
+        let lacks = Incomplete {
+            camera: "front".to_owned(),
+            unreadable: 3,
+            failure: Some("`a.bag` is damaged".to_owned()),
+        };
+        assert_eq!(Incomplete::from_entries(&lacks.entries()), Some(lacks.clone()));
+        let intact = Incomplete { unreadable: 0, failure: None, ..lacks };
+        assert_eq!(Incomplete::from_entries(&intact.entries()), Some(intact));
+        assert_eq!(Incomplete::from_entries(&BTreeMap::new()), None);
+    }
 }

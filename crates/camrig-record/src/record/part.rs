@@ -15,9 +15,10 @@ use super::encode::{Encoded, ImuMessage, Messages, Source};
 use super::secrets::without_secrets;
 use crate::compression::Compression;
 use crate::format::{
-    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, MOTION_JSON_SCHEMA,
-    MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, RECORDER_METADATA,
-    STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA, TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
+    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, INCOMPLETE_METADATA,
+    Incomplete, MOTION_JSON_SCHEMA, MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY,
+    PART_METADATA, RECORDER_METADATA, STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA, TOPOLOGY_ATTACHMENT,
+    VERSION, VERSION_KEY,
 };
 use crate::write::{self, Attachment, Message, Output, WriteError};
 use crate::{images, ros};
@@ -276,9 +277,18 @@ impl Part {
         Ok(self.cameras.len() - 1)
     }
 
+    /// Writes what the recording lacks because its source did.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub(crate) fn note(&mut self, incomplete: &Incomplete) -> Result<(), WriteError> {
+        let noted = self.output.write_metadata(INCOMPLETE_METADATA, &incomplete.entries());
+        noted.map_err(|error| WriteError::write(&self.path, error))
+    }
+
     /// Writes the name of the file that continues the recording, if there is one, and the index. If this fails, the file
-    /// ends with its last complete chunk.
-    pub(crate) fn finish(mut self, next: Option<&Path>) -> Result<(), WriteError> {
+    /// ends with its last complete chunk. Returns the size of the file.
+    pub(crate) fn finish(mut self, next: Option<&Path>) -> Result<u64, WriteError> {
         let next = next.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let entries = next.into_iter().map(|name| (NEXT_KEY.to_owned(), name)).collect();
         let named = self.output.write_metadata(PART_METADATA, &entries);

@@ -1,23 +1,67 @@
 //! The writer thread: takes framesets from the memory and writes each into its file.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use camrig::ProcessorError;
+use camrig::{ProcessorError, spawn_thread};
 
 use super::encode::Encoded;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
 use super::part::{Part, PartOptions};
+use crate::counted::{counted, megabytes};
+use crate::format::{GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
+
+/// What the sources of a recording lack. It is set before the memory is closed.
+pub(super) type Lacks = Arc<OnceLock<Vec<Incomplete>>>;
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    framesets: u64,
+    missing: u64,
+    cameras: BTreeSet<String>,
+    size_bytes: u64,
+    /// In the order in which they were created.
+    files: Vec<PathBuf>,
+}
+
+impl Written {
+    fn count(&mut self, encoded: &Encoded) {
+        self.framesets += u64::from(encoded.frameset.is_some());
+        self.missing += encoded.gaps.iter().map(GapRecord::framesets).sum::<u64>();
+        if !self.cameras.contains(&encoded.source.name) {
+            self.cameras.insert(encoded.source.name.clone());
+        }
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (framesets, cameras) = (counted(self.framesets, "frameset"), self.cameras.len() as u64);
+        let (missing, size) = (self.missing, megabytes(self.size_bytes));
+        write!(f, "{framesets} of {}, {missing} missing, {size}", counted(cameras, "camera"))?;
+        let Some((first, more)) = self.files.split_first() else { return f.write_str(", no file") };
+        write!(f, " in {}", first.display())?;
+        match more.len() {
+            0 => Ok(()),
+            more => write!(f, " and {}", counted(more as u64, "more file")),
+        }
+    }
+}
 
 /// Starts the writer. The first file is created before anything is recorded.
 pub(super) fn start(
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
-) -> Result<JoinHandle<()>, ProcessorError> {
-    let mut files = OpenFiles { options, parts: BTreeMap::new(), origin: None, published: BTreeMap::new() };
+    lacks: Lacks,
+) -> Result<JoinHandle<Written>, ProcessorError> {
+    let (parts, published) = (BTreeMap::new(), BTreeMap::new());
+    let mut files = OpenFiles { options, parts, origin: None, published, written: Written::default() };
     if files.options.files == Files::Rig {
         files.open("", 1)?;
     }
@@ -31,14 +75,13 @@ pub(super) fn start(
                 break;
             }
         }
-        for part in files.parts.into_values() {
-            end = end.and(part.finish(None));
-        }
+        end = end.and(files.finish(lacks.get().map_or(&[], Vec::as_slice)));
         if let Err(error) = end {
             memory.fail(error.to_string());
         }
+        files.written
     };
-    Ok(std::thread::Builder::new().name("recorder".to_owned()).spawn(run)?)
+    Ok(spawn_thread("recorder", run)?)
 }
 
 /// The open files.
@@ -50,6 +93,7 @@ struct OpenFiles {
     origin: Option<u64>,
     /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may begin anew.
     published: BTreeMap<String, u64>,
+    written: Written,
 }
 
 impl OpenFiles {
@@ -67,8 +111,21 @@ impl OpenFiles {
             ("options", self.options.written.clone()),
         ];
         part.describe(&recorder.map(|(key, value)| (key.to_owned(), value)).into())?;
+        self.written.files.push(part.path().to_owned());
         self.parts.insert(camera.to_owned(), part);
         Ok(())
+    }
+
+    /// Ends all open files, each with what its cameras lack.
+    fn finish(&mut self, lacks: &[Incomplete]) -> Result<(), WriteError> {
+        let mut end = Ok(());
+        for (camera, mut part) in std::mem::take(&mut self.parts) {
+            let mut its_own = lacks.iter().filter(|lack| camera.is_empty() || lack.camera == camera);
+            let noted = its_own.try_for_each(|lack| part.note(lack));
+            let finished = part.finish(None).map(|size_bytes| self.written.size_bytes += size_bytes);
+            end = end.and(noted).and(finished);
+        }
+        end
     }
 
     /// Keeps the `publish_time` of a camera from going back. Readers of ours take the times in the frameset's record.
@@ -101,12 +158,14 @@ impl OpenFiles {
             let full = self.parts.remove(&camera);
             let opened = self.open(&camera, number);
             if let Some(full) = full {
-                full.finish(self.parts.get(&camera).map(Part::path))?;
+                self.written.size_bytes += full.finish(self.parts.get(&camera).map(Part::path))?;
             }
             opened?;
         }
         let Some(part) = self.parts.get_mut(&camera) else { return Ok(()) };
-        part.write(encoded, origin)
+        part.write(encoded, origin)?;
+        self.written.count(encoded);
+        Ok(())
     }
 }
 
@@ -126,12 +185,20 @@ mod tests {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\nsplit_seconds = 1", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory)).unwrap();
+        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
         let source = source("front");
         (0..FRAMESETS).for_each(|sequence| memory.push(encoded(&source, sequence)));
         assert_eq!(memory.close(Duration::from_secs(60)), 0);
-        writer.join().unwrap();
+        let written = writer.join().unwrap();
         assert_eq!(memory.failure(), None);
+        let files = ["rig.mcap", "rig-2.mcap", "rig-3.mcap"].map(|name| folder.path().join(name));
+        let bytes: u64 = files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+        let expected = format!(
+            "{FRAMESETS} framesets of 1 camera, 0 missing, {} in {} and 2 more files",
+            megabytes(bytes),
+            path.display()
+        );
+        assert_eq!(written.to_string(), expected);
         // Each further file begins with the first frameset that is at least a second after the first of the file before.
         let each = 1_000_000_000_u64.div_ceil(PERIOD);
         let mut framesets = Vec::new();
@@ -152,7 +219,7 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory)).unwrap();
+        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
         let source = source("front");
         for (sequence, publish_time) in [50, 60, 3, 70].into_iter().enumerate() {
             let mut encoded = encoded(&source, sequence as u64);

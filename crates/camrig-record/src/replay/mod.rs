@@ -71,8 +71,8 @@ impl Driver for Replay {
 
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
         options.check()?;
-        let camera = options.camera.as_deref().unwrap_or(name);
-        let mut reader = Reader::open(&options.file, camera)?;
+        let camera = options.camera.clone().unwrap_or_else(|| name.to_owned());
+        let mut reader = Reader::open(&options.file, &camera)?;
         let range = played(&reader.parts, &options);
         options.check_begin(&reader.parts.range())?;
         reader.rewind(range.clone());
@@ -86,6 +86,10 @@ impl Driver for Replay {
             started: Instant::now(),
         };
         replay.next = replay.reader.next();
+        if replay.next.is_none() {
+            let file = replay.options.file.display();
+            log::warn!("`{file}` has no frameset of camera `{camera}` in the part that is played");
+        }
         Ok(replay)
     }
 

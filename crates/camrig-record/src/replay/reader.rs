@@ -41,7 +41,12 @@ impl Reader {
             log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
         }
         let camera = parts.camera(camera)?.clone();
-        Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, contents: None, unreadable: 0, warnings: 0 })
+        let lacks = parts.incomplete().filter(|lack| lack.camera == camera.name);
+        let unreadable = lacks.fold(0, |sum: u64, lack| {
+            log::warn!("`{}`: {lack}", file.display());
+            sum.saturating_add(lack.unreadable)
+        });
+        Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, contents: None, unreadable, warnings: 0 })
     }
 
     pub(super) fn camera(&self) -> &RecordedCamera {

@@ -380,16 +380,16 @@ impl Output {
         self.append(&[&hasher.finalize().to_le_bytes()])
     }
 
-    /// Writes the index. A file without an index ends with what is whole.
+    /// Writes the index, and returns the size of the file. A file without an index ends with what is whole.
     ///
     /// # Errors
     /// If the disk is full or fails: then the file has no index.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
         let whole = self.size_bytes;
         let finished = self.write_end();
         // Frees the space that was reserved and is not needed.
         let cut = self.room.cut(if finished.is_ok() { self.size_bytes } else { whole });
-        finished.and(cut)
+        finished.and(cut).map(|()| self.size_bytes)
     }
 
     fn write_end(&mut self) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 mod devices;
 mod drive;
+mod ending;
 mod list;
 mod memory;
 mod plan;
@@ -307,6 +308,9 @@ fn run_topology(
         if let Err(error) = files::write(path, write) {
             return refuse_report(path, &error);
         }
+    }
+    if let Some(line) = ending::line(&run) {
+        print_stderr(line);
     }
     match run.exit {
         Exit::Asked | Exit::Inputs => ExitCode::SUCCESS,

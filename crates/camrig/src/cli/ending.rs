@@ -1,0 +1,76 @@
+//! The line at the end of a run: what it lost, and which actors failed.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use camrig_status::{ActorRole, ActorState};
+
+use crate::report::{ActorReport, Report};
+
+/// Returns what a run lost and which actors failed; `None` if nothing was lost and none failed.
+pub(super) fn line(report: &Report) -> Option<String> {
+    let dropped = sums(report.links.iter().flat_map(|link| &link.dropped));
+    let lost = sums(report.actors.iter().flat_map(|actor| &actor.lost_by_reason));
+    let mut facts: Vec<_> = [("dropped", dropped), ("lost", lost)]
+        .into_iter()
+        .filter_map(|(word, (sum, reasons))| (sum > 0).then(|| format!("{sum} {word} ({reasons})")))
+        .collect();
+    if !facts.is_empty() {
+        let delivered: u64 = report.links.iter().map(|link| link.delivered).sum();
+        facts.insert(0, format!("{delivered} framesets delivered"));
+    }
+    let mut parts = vec![facts.join(", ")];
+    parts.retain(|part| !part.is_empty());
+    parts.extend(report.actors.iter().filter(|actor| actor.state == ActorState::Failed).map(failure));
+    let (topology, seconds) = (&report.topology, report.seconds);
+    (!parts.is_empty()).then(|| format!("{topology}: ended after {seconds:.1} s: {}", parts.join("; ")))
+}
+
+fn failure(actor: &ActorReport) -> String {
+    let role = if actor.role == ActorRole::Camera { "camera" } else { "processor" };
+    let error = actor.errors.last().map_or("", String::as_str);
+    format!("{role} `{}` failed: {error}", actor.name)
+}
+
+/// Returns the sum of all counts, and the sums by reason as text.
+fn sums<'a, R: Display + Ord + Copy + 'a>(counts: impl Iterator<Item = (&'a R, &'a u64)>) -> (u64, String) {
+    let mut sums = BTreeMap::new();
+    counts.for_each(|(&reason, &count)| *sums.entry(reason).or_insert(0) += count);
+    let reasons: Vec<_> = sums.iter().map(|(reason, sum)| format!("{reason} {sum}")).collect();
+    (sums.values().sum(), reasons.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_says_what_it_lost_and_why_its_actors_failed() {
+        let mut report: Report =
+            serde_json::from_str(include_str!("../../tests/before/report.json")).unwrap();
+        report.topology = "rig.toml".to_owned();
+        report.seconds = 2.04;
+        for link in &mut report.links {
+            link.delivered = 40;
+            link.dropped.clear();
+        }
+        for actor in &mut report.actors {
+            actor.lost_by_reason.clear();
+            actor.state = ActorState::Finished;
+        }
+        assert_eq!(line(&report), None);
+        let delivered = 40 * report.links.len();
+        report.actors[1].state = ActorState::Failed;
+        report.actors[1].errors = vec!["it stalls".to_owned(), "it is unplugged".to_owned()];
+        let failed = format!("camera `{}` failed: it is unplugged", report.actors[1].name);
+        assert_eq!(line(&report).unwrap(), format!("rig.toml: ended after 2.0 s: {failed}"));
+        report.links[0].dropped = [(camrig_ipc::DropReason::NoSlot, 2)].into();
+        report.links[1].dropped =
+            [(camrig_ipc::DropReason::NoSlot, 1), (camrig_ipc::DropReason::DropOldest, 4)].into();
+        report.actors[0].lost_by_reason = [(camrig_ipc::LostReason::Device, 5)].into();
+        let counts = format!(
+            "{delivered} framesets delivered, 7 dropped (drop-oldest 4, no-slot 3), 5 lost (device 5)"
+        );
+        assert_eq!(line(&report).unwrap(), format!("rig.toml: ended after 2.0 s: {counts}; {failed}"));
+    }
+}
