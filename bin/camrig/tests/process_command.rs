@@ -2,11 +2,11 @@
 //! a file, which shows that it ran.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 
 use camrig::Registry;
 use libtest_mimic::{Arguments, Trial};
+use tempfile::TempDir;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -32,20 +32,19 @@ fn main() -> ExitCode {
 }
 
 /// A topology in a file of its own, and the files beside it.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     /// Writes a topology whose process `vision` has this command.
-    fn new(name: &str, command: &[&str]) -> Self {
-        let folder = std::env::temp_dir().join(format!("camrig-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+    fn new(command: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[camera.left]\ndriver = 'synthetic'\noptions = {{ paced = false }}\n\
              [processor.check]\nkind = 'verify'\ninputs = ['left']\nprocess = 'vision'\noverflow = 'block'\n\
              restart = {{ max = 0 }}\noptions = {{ digest = true }}\n\
              [process.vision]\ncommand = {command:?}\n"
         );
-        std::fs::write(folder.join("rig.toml"), text).unwrap();
+        std::fs::write(folder.path().join("rig.toml"), text).unwrap();
         Self(folder)
     }
 
@@ -60,20 +59,14 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn a_second_program_gives_the_same_digests() {
     let program = std::env::current_exe().unwrap();
-    let folder = Folder::new("second-program", &[program.to_str().unwrap(), "serve", "was-here"]);
-    let mark = folder.0.join("was-here");
+    let folder = Folder::new(&[program.to_str().unwrap(), "serve", "was-here"]);
+    let mark = folder.0.path().join("was-here");
     let run = |arguments: &[&str]| {
         let output = folder.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -87,7 +80,7 @@ fn a_second_program_gives_the_same_digests() {
 }
 
 fn a_program_that_does_not_exist_starts_nothing() {
-    let folder = Folder::new("no-program", &["camrig-nowhere", "-v"]);
+    let folder = Folder::new(&["camrig-nowhere", "-v"]);
     let expected = "error: program `camrig-nowhere` of process `vision` does not exist\n  \
                     --> rig.toml:12:12\n   \
                     |\n\
@@ -103,7 +96,7 @@ fn a_program_that_does_not_exist_starts_nothing() {
 
 fn a_program_that_cannot_be_executed_is_named() {
     // A folder exists, but is no program.
-    let output = Folder::new("folder", &["/"]).run(&[]);
+    let output = Folder::new(&["/"]).run(&[]);
     assert_eq!(
         text(&output.stderr),
         "error: the rig cannot be started: process `vision` cannot be started: program `/`: \
@@ -113,7 +106,7 @@ fn a_program_that_cannot_be_executed_is_named() {
 }
 
 fn a_program_that_is_no_worker_fails() {
-    let output = Folder::new("no-worker", &["sh", "-c", "exit 7"]).run(&[]);
+    let output = Folder::new(&["sh", "-c", "exit 7"]).run(&[]);
     let stderr = text(&output.stderr);
     assert!(stderr.contains("process `vision` exited with code 7"), "{stderr}");
     assert_eq!(output.status.code(), Some(70));

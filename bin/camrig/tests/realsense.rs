@@ -12,28 +12,26 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use tempfile::TempDir;
+
 const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
 
 /// A temporary folder, removed at the end of the test.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("camrig-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.path().join(name);
         fs::write(&path, content).unwrap();
         path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -44,7 +42,7 @@ fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
     command
         .args(["--pdeathsig", "KILL", program])
         .args(arguments)
-        .current_dir(&folder.0)
+        .current_dir(folder.path())
         .env_remove("RUST_LOG")
         .output()
         .unwrap()
@@ -70,7 +68,7 @@ fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
     let framesets = framesets.to_string();
     let size = if more.contains(&"--size") { &[][..] } else { &["--size", "64x48"] };
     let arguments = [&[name, "--framesets", &framesets], size, more].concat();
-    let written = Command::new(writer).args(arguments).current_dir(&folder.0).output().unwrap();
+    let written = Command::new(writer).args(arguments).current_dir(folder.path()).output().unwrap();
     assert!(written.status.success(), "{}", text(&written.stderr));
 }
 
@@ -97,7 +95,7 @@ fn decode(path: &Path) -> Vec<u8> {
 
 #[test]
 fn a_recording_is_played_byte_for_byte_in_every_placement() {
-    let folder = Folder::new("bytes");
+    let folder = Folder::new();
     write_bag(&folder, "a.bag", 20);
     let mut digests = Vec::new();
     for placement in PLACEMENTS {
@@ -125,12 +123,12 @@ fn a_recording_is_played_byte_for_byte_in_every_placement() {
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let all = (20, 20, 0);
         let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
-        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        assert_eq!(deliveries(&folder.path().join("report.json")), expected.into());
         digests.push(text(&run.stdout).to_owned());
         // As write-bag documents, its content is a function of the frame's number and the pixel.
         let pixels = || (0..48_u32).flat_map(|y| (0..64_u32).map(move |x| (x, y)));
         for number in 0..20_u32 {
-            let file = |what| folder.0.join(placement).join(format!("recorded-{number:06}-{what}.png"));
+            let file = |what| folder.path().join(placement).join(format!("recorded-{number:06}-{what}.png"));
             let color: Vec<u8> = pixels()
                 .flat_map(|(x, y)| [x + number, y + 2 * number, x + y + 3 * number].map(|value| value as u8))
                 .collect();
@@ -146,7 +144,7 @@ fn a_recording_is_played_byte_for_byte_in_every_placement() {
 
 #[test]
 fn motion_of_a_recording_is_the_same_in_every_placement() {
-    let folder = Folder::new("motion");
+    let folder = Folder::new();
     write_bag_of(&folder, "a.bag", 20, &["--model", "d435i"]);
     let mut seen = Vec::new();
     for placement in PLACEMENTS {
@@ -174,7 +172,7 @@ fn motion_of_a_recording_is_the_same_in_every_placement() {
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let mut samples = Vec::new();
         for number in 0..20 {
-            let file = folder.0.join(placement).join(format!("recorded-{number:06}-gyro.csv"));
+            let file = folder.path().join(placement).join(format!("recorded-{number:06}-gyro.csv"));
             let file = fs::read_to_string(file).unwrap();
             samples.extend(file.lines().skip(1).map(str::to_owned));
         }
@@ -197,7 +195,7 @@ fn text_of(path: &Path) -> String {
 
 #[test]
 fn a_d405_and_a_d435_give_the_same_depth_of_a_wall() {
-    let folder = Folder::new("wall");
+    let folder = Folder::new();
     write_bag_of(&folder, "d405.bag", 1, &["--model", "d405", "--wall-meters", "0.3"]);
     write_bag_of(&folder, "d435.bag", 1, &["--model", "d435", "--wall-meters", "0.3"]);
     let topology = r#"
@@ -219,7 +217,7 @@ fn a_d405_and_a_d435_give_the_same_depth_of_a_wall() {
     for placement in PLACEMENTS {
         let run = camrig(&folder, &["run", "wall.toml", "--placement", placement]);
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
-        let file = |camera, what| folder.0.join("out").join(format!("{camera}-000000-{what}.png"));
+        let file = |camera, what| folder.path().join("out").join(format!("{camera}-000000-{what}.png"));
         // 0.300 m each, in the depth unit that the file contains.
         for (camera, units, unit) in [("d405", 3000_u16, "0.0001"), ("d435", 300, "0.001")] {
             let depth = file(camera, "depth16");
@@ -227,13 +225,13 @@ fn a_d405_and_a_d435_give_the_same_depth_of_a_wall() {
             assert_eq!(text_of(&depth), format!("Depth unit meters: {unit}"));
         }
         assert!(decode(&file("d405", "depth")) == decode(&file("d435", "depth")), "the same color");
-        fs::remove_dir_all(folder.0.join("out")).unwrap();
+        fs::remove_dir_all(folder.path().join("out")).unwrap();
     }
 }
 
 #[test]
 fn filters_and_alignment_give_the_same_in_every_placement() {
-    let folder = Folder::new("filters");
+    let folder = Folder::new();
     write_bag_of(&folder, "a.bag", 10, &["--model", "d435", "--wall-meters", "0.3"]);
     let topology = r#"
         [camera.recorded]
@@ -265,10 +263,10 @@ fn filters_and_alignment_give_the_same_in_every_placement() {
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let all = (10, 10, 0);
         let expected = [("recorded -> snapshot".to_owned(), all), ("recorded -> verify".to_owned(), all)];
-        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
-        let depth = folder.0.join("out/recorded-000009-depth16.png");
+        assert_eq!(deliveries(&folder.path().join("report.json")), expected.into());
+        let depth = folder.path().join("out/recorded-000009-depth16.png");
         assert_eq!(decode(&depth), 300_u16.to_be_bytes().repeat(32 * 24));
-        assert_eq!(decode(&folder.0.join("out/recorded-000009-color.png")).len(), 32 * 24 * 3);
+        assert_eq!(decode(&folder.path().join("out/recorded-000009-color.png")).len(), 32 * 24 * 3);
         digests.push(text(&run.stdout).to_owned());
     }
     assert_eq!(digests[0], digests[1]);
@@ -276,7 +274,7 @@ fn filters_and_alignment_give_the_same_in_every_placement() {
 
 #[test]
 fn a_rig_has_one_master() {
-    let folder = Folder::new("masters");
+    let folder = Folder::new();
     let camera = |name: &str, serial: &str, sync: &str| {
         format!(
             "[camera.{name}]\ndriver = \"realsense\"\n\
@@ -314,7 +312,7 @@ fn recordings() -> Option<PathBuf> {
 #[test]
 fn real_recordings_deliver_every_frame_in_every_placement() {
     let Some(recordings) = recordings() else { return };
-    let folder = Folder::new("real");
+    let folder = Folder::new();
     let topology = format!(
         r#"
         [camera.odd]
@@ -340,7 +338,7 @@ fn real_recordings_deliver_every_frame_in_every_placement() {
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         // 2 depth and 1 color frames that are far apart; 6 depth and 5 color frames that do not overlap.
         let expected = [("odd -> verify".to_owned(), (3, 3, 0)), ("apart -> verify".to_owned(), (11, 11, 0))];
-        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        assert_eq!(deliveries(&folder.path().join("report.json")), expected.into());
         outputs.push(text(&run.stdout).to_owned());
     }
     assert!(outputs[0].contains("verify: odd: 3 framesets, digest "), "{}", outputs[0]);
@@ -349,15 +347,15 @@ fn real_recordings_deliver_every_frame_in_every_placement() {
 
 #[test]
 fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
-    let folder = Folder::new("bad");
+    let folder = Folder::new();
     write_bag(&folder, "whole.bag", 5);
-    let whole = fs::read(folder.0.join("whole.bag")).unwrap();
-    fs::write(folder.0.join("cut.bag"), &whole[..5000]).unwrap();
+    let whole = fs::read(folder.path().join("whole.bag")).unwrap();
+    fs::write(folder.path().join("cut.bag"), &whole[..5000]).unwrap();
     // Like the file of a killed recorder: without the position of the index in the header.
     let mut unindexed = whole;
     let place = unindexed.windows(10).position(|bytes| bytes == b"index_pos=").unwrap() + 10;
     unindexed[place..place + 8].fill(0);
-    fs::write(folder.0.join("unindexed.bag"), unindexed).unwrap();
+    fs::write(folder.path().join("unindexed.bag"), unindexed).unwrap();
     folder.write("garbage.bag", "not a recording");
     for (options, at, message, code) in [
         (r#"file = "absent.bag""#, "file", "file `absent.bag` does not exist", 78),
@@ -424,13 +422,13 @@ fn bad_recordings_and_missing_cameras_are_refused_before_the_start() {
 
 #[test]
 fn a_damaged_recording_is_a_failure_with_a_name() {
-    let folder = Folder::new("damaged");
+    let folder = Folder::new();
     write_bag_of(&folder, "a.bag", 20, &["--size", "320x240"]);
     write_bag_of(&folder, "whole.bag", 5, &["--model", "d435"]);
-    let mut bytes = fs::read(folder.0.join("a.bag")).unwrap();
+    let mut bytes = fs::read(folder.path().join("a.bag")).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
-    fs::write(folder.0.join("a.bag"), bytes).unwrap();
+    fs::write(folder.path().join("a.bag"), bytes).unwrap();
     let topology = r#"
         [camera.damaged]
         driver = "realsense"
@@ -461,7 +459,7 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
         let processes: Vec<_> = own.filter_map(|line| line.split_whitespace().nth(2)).collect();
         let once: BTreeSet<_> = processes.iter().collect();
         assert!(!once.is_empty() && once.len() == processes.len(), "{stderr}");
-        let links = deliveries(&folder.0.join("report.json"));
+        let links = deliveries(&folder.path().join("report.json"));
         // What was readable came once, and the other camera lost nothing.
         let (produced, ..) = links["damaged -> verify"];
         assert!((1..20).contains(&produced), "{links:?}");
@@ -487,14 +485,14 @@ fn examples() -> Vec<PathBuf> {
 
 #[test]
 fn the_example_with_a_recording_plays_any() {
-    let folder = Folder::new("recorded");
+    let folder = Folder::new();
     let example = examples().into_iter().find(|file| file.ends_with("recorded.toml")).unwrap();
     let play = |framesets: u64| {
         let run = camrig(&folder, &["run", example.to_str().unwrap(), "--report", "report.json"]);
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""));
         let all = (framesets, framesets, 0);
         let expected = [("recorded -> digest".to_owned(), all), ("recorded -> stats".to_owned(), all)];
-        assert_eq!(deliveries(&folder.0.join("report.json")), expected.into());
+        assert_eq!(deliveries(&folder.path().join("report.json")), expected.into());
     };
     for more in [&["--infrared"][..], &["--model", "d435i"], &["--depth-only"]] {
         write_bag_of(&folder, "recording.bag", 5, more);
@@ -504,7 +502,7 @@ fn the_example_with_a_recording_plays_any() {
     for (name, framesets) in
         [("d435_640x480_one_frameset.bag", 3), ("d435_640x480_streams_do_not_overlap.bag", 11)]
     {
-        fs::copy(recordings.join(name), folder.0.join("recording.bag")).unwrap();
+        fs::copy(recordings.join(name), folder.path().join("recording.bag")).unwrap();
         play(framesets);
     }
 }
@@ -512,7 +510,7 @@ fn the_example_with_a_recording_plays_any() {
 /// No camera is attached to a machine that tests: each is named as missing, which is the last check before the start.
 #[test]
 fn the_examples_with_live_cameras_miss_nothing_but_them() {
-    let folder = Folder::new("examples");
+    let folder = Folder::new();
     let live: Vec<_> = examples().into_iter().filter(|file| !file.ends_with("recorded.toml")).collect();
     assert!(live.len() >= 3, "{live:?}");
     for file in live {
@@ -529,7 +527,7 @@ fn the_examples_with_live_cameras_miss_nothing_but_them() {
 /// The driver's demand is the same as in builds without librealsense.
 #[test]
 fn a_plan_depends_on_options_only() {
-    let folder = Folder::new("plan");
+    let folder = Folder::new();
     let topology = r#"
         [camera.left]
         driver = "realsense"
@@ -553,7 +551,7 @@ fn a_plan_depends_on_options_only() {
 /// Both files begin when the rig starts without a common timeline: then no frameset has a partner.
 #[test]
 fn files_that_were_recorded_together_play_together() {
-    let folder = Folder::new("together");
+    let folder = Folder::new();
     let begin = |millis: u64| ["--begin-millis".to_owned(), (1_700_000_000_000 + millis).to_string()];
     for (name, begin) in [("a.bag", begin(0)), ("b.bag", begin(2000))] {
         write_bag_of(&folder, name, 90, &begin.each_ref().map(String::as_str));
@@ -587,7 +585,7 @@ fn files_that_were_recorded_together_play_together() {
         let run = camrig(&folder, &["run", "t.toml", "--placement", placement, "--report", "report.json"]);
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let report: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(folder.0.join("report.json")).unwrap()).unwrap();
+            serde_json::from_str(&fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
         // One of three seconds overlaps. At its own pace a player drops what the machine is too slow for.
         let matches = report["matching"][0]["matches"].as_u64().unwrap();
         assert!((10..=31).contains(&matches), "{placement}: {}", report["matching"]);

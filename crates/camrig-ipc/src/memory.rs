@@ -209,6 +209,7 @@ fn file_at(maps: &str, address: usize) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
+#[cfg(not(shuttle))]
 impl SharedMemory {
     /// Makes sealed memory with this content.
     pub(crate) fn of(bytes: &[u8]) -> Self {

@@ -26,16 +26,17 @@ pub(crate) use crate::mapped::Mapped;
 pub struct Mapped<T>(Box<T>);
 
 #[cfg(shuttle)]
+#[allow(missing_docs)] // They are those of `crate::mapped::Mapped`.
 impl<T: Default> Mapped<T> {
-    pub(crate) fn new() -> Result<Self, crate::MemoryError> {
+    pub fn new() -> Result<Self, crate::MemoryError> {
         Ok(Self(Box::default()))
     }
 
-    pub(crate) fn received(_: crate::memory::SharedMemory) -> Result<Self, crate::MemoryError> {
+    pub fn received(_: crate::memory::SharedMemory) -> Result<Self, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 
-    pub(crate) fn share(&self) -> Result<crate::memory::SharedMemory, crate::MemoryError> {
+    pub fn share(&self) -> Result<crate::memory::SharedMemory, crate::MemoryError> {
         unimplemented!("with shuttle there is one process")
     }
 }

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_folder_is_checked_without_leaving_anything() {
-        let folder = std::env::temp_dir().join(format!("camrig-temporary-{}", std::process::id()));
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
         assert_eq!(is_writable(&folder).unwrap_err().raw_os_error(), Some(Errno::NOENT.raw_os_error()));
         std::fs::create_dir(&folder).unwrap();
         is_writable(&folder).unwrap();

@@ -277,7 +277,8 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.write_all(hello).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let folder = std::env::temp_dir().join(format!("camrig-unknown-peers-{}", std::process::id()));
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("handshake");
     command.env("CAMRIG_HANDSHAKE", &folder).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);

@@ -146,18 +146,16 @@ mod tests {
 
     /// The cameras at these ports, with the serial numbers of their descriptors, and a hub.
     fn attached(cameras: &[(&str, &str)], serials: &str) -> Attached {
-        let folder =
-            std::env::temp_dir().join(format!("camrig-guess-{}-{}", std::process::id(), cameras.len()));
+        let folder = tempfile::tempdir().unwrap();
         for (port, serial) in cameras.iter().chain(&[("2-4", "hub")]) {
-            let device = folder.join(port);
+            let device = folder.path().join(port);
             fs::create_dir_all(&device).unwrap();
             let product = if *serial == "hub" { "USB3.0 Hub" } else { "RealSense(TM) Depth Camera 435" };
             for (name, text) in [("speed", "5000"), ("serial", serial), ("product", product)] {
                 fs::write(device.join(name), text).unwrap();
             }
         }
-        let tree = UsbTree::read(&folder).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
+        let tree = UsbTree::read(folder.path()).unwrap();
         Attached::new(&tree, parse(serials))
     }
 
@@ -204,8 +202,8 @@ mod tests {
             serial: serial.into(),
             ..Device::default()
         };
-        let folder = std::env::temp_dir().join(format!("camrig-remember-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
         attached.file = Some(folder.join(FILE_NAME));
         attached.remember(&device("2-2", "2"));
         attached.remember(&device("2-9", "9"));
@@ -213,8 +211,7 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.join(FILE_NAME)).unwrap(), "b 2\n");
         attached.remember(&device("2-1", "1"));
         assert_eq!(fs::read_to_string(folder.join(FILE_NAME)).unwrap(), "a 1\nb 2\n");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
         assert_eq!(
             attached.brief(),
             "`1` (RealSense(TM) Depth Camera 435 at USB port 2-1), `2` (RealSense(TM) Depth Camera 435 at USB port 2-2)"

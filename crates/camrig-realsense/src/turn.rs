@@ -139,23 +139,6 @@ pub(crate) mod tests {
     const FOLDER: &str = "CAMRIG_TEST_TURN_FOLDER";
     const WORKER: &str = "CAMRIG_TEST_TURN_WORKER";
 
-    /// A temporary folder, removed when it is dropped.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("camrig-turn-{}-{name}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     fn turns(folder: &Path, timeout: Duration) -> Turns {
         Turns { files: vec![folder.join("lock")], timeout }
     }
@@ -200,16 +183,16 @@ pub(crate) mod tests {
             }
             return;
         }
-        let folder = Scratch::new("cold");
+        let folder = tempfile::tempdir().unwrap();
         let start = |worker| {
-            let mut command = process("six_processes_open_cameras_one_at_a_time", &folder.0, worker);
+            let mut command = process("six_processes_open_cameras_one_at_a_time", folder.path(), worker);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
         for worker in (0..WORKERS).map(start).collect::<Vec<_>>() {
             let output = worker.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        let trace = fs::read_to_string(folder.0.join("trace")).unwrap();
+        let trace = fs::read_to_string(folder.path().join("trace")).unwrap();
         let mut numbers = Vec::new();
         let lines: Vec<_> = trace.lines().collect();
         for pair in lines.chunks(2) {
@@ -230,14 +213,14 @@ pub(crate) mod tests {
                 std::thread::park();
             }
         }
-        let folder = Scratch::new("holder");
+        let folder = tempfile::tempdir().unwrap();
         let mut command =
-            process("a_time_out_names_the_holder_and_its_death_releases_the_lock", &folder.0, 0);
+            process("a_time_out_names_the_holder_and_its_death_releases_the_lock", folder.path(), 0);
         let mut holder = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "holding"));
 
-        let error = turns(&folder.0, Duration::from_millis(20)).take("camera `right`").unwrap_err();
+        let error = turns(folder.path(), Duration::from_millis(20)).take("camera `right`").unwrap_err();
         assert!(error.is_unavailable());
         assert_eq!(
             error.to_string(),
@@ -248,22 +231,22 @@ pub(crate) mod tests {
         );
         holder.kill().unwrap();
         holder.wait().unwrap();
-        assert!(turns(&folder.0, TIMEOUT).take("camera `right`").is_ok());
+        assert!(turns(folder.path(), TIMEOUT).take("camera `right`").is_ok());
     }
 
     #[test]
     fn threads_of_a_process_wait_too() {
-        let folder = Scratch::new("threads");
-        let turn = turns(&folder.0, TIMEOUT).take("camera `left`").unwrap();
-        assert!(turns(&folder.0, Duration::ZERO).take("camera `right`").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let turn = turns(folder.path(), TIMEOUT).take("camera `left`").unwrap();
+        assert!(turns(folder.path(), Duration::ZERO).take("camera `right`").is_err());
         drop(turn);
-        assert!(turns(&folder.0, Duration::ZERO).take("camera `right`").is_ok());
+        assert!(turns(folder.path(), Duration::ZERO).take("camera `right`").is_ok());
     }
 
     #[test]
     fn the_first_accessible_folder_is_used() {
-        let folder = Scratch::new("places");
-        let (absent, there) = (folder.0.join("absent/lock"), folder.0.join("lock"));
+        let folder = tempfile::tempdir().unwrap();
+        let (absent, there) = (folder.path().join("absent/lock"), folder.path().join("lock"));
         let turns = |files| Turns { files, timeout: Duration::ZERO };
         let _turn = turns(vec![absent.clone(), there.clone()]).take("camera `left`").unwrap();
         assert_eq!(fs::metadata(there).unwrap().permissions().mode() & 0o777, 0o666);

@@ -1,7 +1,5 @@
 #![doc = include_str!("../guide.md")]
 #![forbid(unsafe_code)]
-// Some functions are only for the commands of the program.
-#![cfg_attr(not(feature = "program"), allow(dead_code))]
 
 mod actors;
 #[cfg(feature = "program")]

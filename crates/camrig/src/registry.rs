@@ -4,6 +4,7 @@
 //! build actors without knowing them. Options are parsed once per use: [`DriverEntry::check`] returns the typed
 //! options, which provide claims and the device. This module has no knowledge of processes and links.
 
+#[cfg(any(test, feature = "program"))]
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +36,7 @@ pub struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
     /// The built-in topology.
+    #[cfg(any(test, feature = "program"))]
     demo: &'static str,
 }
 
@@ -44,11 +46,13 @@ impl Registry {
     }
 
     /// Sets the built-in topology.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn set_demo(&mut self, text: &'static str) {
         self.demo = text;
     }
 
     /// Returns the text of the built-in topology.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn demo(&self) -> &'static str {
         self.demo
     }
@@ -149,8 +153,10 @@ pub(crate) trait DriverEntry: Send + Sync {
     /// Resets the device of the camera called `name`.
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError>;
     /// Returns the attached devices; `None` for a driver that has no devices to attach.
+    #[cfg(any(test, feature = "program"))]
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
     /// Returns the schema of the options.
+    #[cfg(any(test, feature = "program"))]
     fn schema(&self) -> OptionsSchema;
 }
 
@@ -167,6 +173,7 @@ pub(crate) trait CameraOptions: Send + Sync {
     /// Returns the clock of the timestamps, if it is known without the device.
     fn clock(&self) -> Option<Clock>;
     /// Returns the options themselves, of the driver's type.
+    #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any;
 }
 
@@ -204,6 +211,7 @@ pub(crate) trait KindEntry: Send + Sync {
         inputs: Inputs,
     ) -> Result<Instance, ProcessorError>;
     /// Returns the schema of the options.
+    #[cfg(any(test, feature = "program"))]
     fn schema(&self) -> OptionsSchema;
 }
 
@@ -223,10 +231,12 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
         D::reset(name, &parse_checked(options)?)
     }
 
+    #[cfg(any(test, feature = "program"))]
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError> {
         D::devices()
     }
 
+    #[cfg(any(test, feature = "program"))]
     fn schema(&self) -> OptionsSchema {
         OptionsSchema::of::<D::Options>()
     }
@@ -255,6 +265,7 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::clock(&self.0)
     }
 
+    #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any {
         &self.0
     }
@@ -321,6 +332,7 @@ where
         (self.start)(parse(options)?, output, inputs)
     }
 
+    #[cfg(any(test, feature = "program"))]
     fn schema(&self) -> OptionsSchema {
         OptionsSchema::of::<O>()
     }
@@ -361,6 +373,7 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
         self.kind.start(options, output.declaring(move |input| own.declare(input)), inputs)
     }
 
+    #[cfg(any(test, feature = "program"))]
     fn schema(&self) -> OptionsSchema {
         self.kind.schema()
     }

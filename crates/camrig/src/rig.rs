@@ -181,6 +181,7 @@ impl RunningRig {
     }
 
     /// Waits until the stage differs from `seen`, for at most `timeout`.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn wait_for_stage(&self, seen: Stage, timeout: Duration) -> Stage {
         self.handle.control.wait(seen, timeout)
     }

@@ -2,8 +2,13 @@
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../testing.rs"]
+mod testing;
+
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use testing::{output, program};
 
 const EXPECTED: &str = "\
 left #0: 4.019 m
@@ -14,30 +19,18 @@ right #1: 3.797 m
 right #2: 3.797 m
 ";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_center-depth");
+
 #[track_caller]
 fn says_the_expected(placement: &[&str]) {
-    let output = Command::new("setpriv")
-        .args([
-            "--pdeathsig=KILL",
-            "timeout",
-            "--kill-after=5",
-            "60",
-            "setpriv",
-            "--pdeathsig=KILL",
-            env!("CARGO_BIN_EXE_center-depth"),
-            "run",
-            "center-depth.toml",
-        ])
-        .args(["--framesets", "3"])
-        .args(placement)
-        .output()
-        .unwrap();
+    let mut command = program(PROGRAM);
+    command.args(["run", "center-depth.toml", "--framesets", "3"]).args(placement);
+    let (stdout, stderr, status) = output(&mut command);
     // The order of the cameras varies; each camera's own framesets are in order.
-    let mut lines: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    let mut lines: Vec<_> = stdout.lines().collect();
     lines.sort_by_key(|line| line.split(' ').next());
     assert_eq!(lines, EXPECTED.lines().collect::<Vec<_>>());
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!((stderr.as_str(), status), ("", Some(0)));
 }
 
 #[test]
@@ -60,18 +53,8 @@ fn in_a_process_each() {
 fn a_closed_pipe_ends_it_quietly() {
     for placement in ["in-process", "multi-process"] {
         let (_, writer) = std::io::pipe().unwrap();
-        let mut ended = Command::new("setpriv")
-            .args([
-                "--pdeathsig=KILL",
-                "timeout",
-                "--kill-after=5",
-                "60",
-                "setpriv",
-                "--pdeathsig=KILL",
-                env!("CARGO_BIN_EXE_center-depth"),
-                "run",
-                "center-depth.toml",
-            ])
+        let mut ended = program(PROGRAM)
+            .args(["run", "center-depth.toml"])
             .args(["--placement", placement])
             .stdout(writer)
             .stderr(Stdio::piped())
@@ -85,13 +68,7 @@ fn a_closed_pipe_ends_it_quietly() {
 
 #[test]
 fn init_says_why_there_is_no_camera() {
-    let output = Command::new("setpriv")
-        .args(["--pdeathsig=KILL", env!("CARGO_BIN_EXE_center-depth"), "init", "/nowhere/rig.toml"])
-        .output()
-        .unwrap();
-    let stderr = "error: no camera is attached: no driver of this program can list devices\n";
-    assert_eq!(
-        (String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()),
-        (stderr, Some(69))
-    );
+    let error = "error: no camera is attached: no driver of this program can list devices\n".to_owned();
+    let said = output(program(PROGRAM).args(["init", "/nowhere/rig.toml"]));
+    assert_eq!(said, (String::new(), error, Some(69)));
 }

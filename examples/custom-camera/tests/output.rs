@@ -2,31 +2,18 @@
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+#[path = "../../testing.rs"]
+mod testing;
 
-fn program(args: &[&str]) -> Output {
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--pdeathsig=KILL",
-            "timeout",
-            "--kill-after=5",
-            "60",
-            "setpriv",
-            "--pdeathsig=KILL",
-            env!("CARGO_BIN_EXE_custom-camera"),
-        ])
-        .args(args)
-        .output()
-        .unwrap()
+use testing::{output, program};
+
+fn custom_camera(args: &[&str]) -> (String, String, Option<i32>) {
+    output(program(env!("CARGO_BIN_EXE_custom-camera")).args(args))
 }
 
 #[track_caller]
 fn says(args: &[&str], stdout: &str, stderr: &str, status: i32) {
-    let output = program(args);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout);
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), stderr);
-    assert_eq!(output.status.code(), Some(status));
+    assert_eq!(custom_camera(args), (stdout.to_owned(), stderr.to_owned(), Some(status)));
 }
 
 #[test]
@@ -68,6 +55,6 @@ error: unknown option `colour` of camera `a`
 
 #[test]
 fn list_shows_the_driver() {
-    let listed = String::from_utf8(program(&["list"]).stdout).unwrap();
+    let (listed, ..) = custom_camera(&["list"]);
     assert!(listed.contains("driver test-pattern\n  color  string  required  Width, height"), "{listed}");
 }

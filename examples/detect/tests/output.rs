@@ -2,28 +2,24 @@
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../testing.rs"]
+mod testing;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use testing::{output, program};
+
+fn detect(args: &[&str]) -> (String, String, Option<i32>) {
+    output(program(env!("CARGO_BIN_EXE_detect")).args(args))
+}
+
+/// Runs the program, checks that it succeeds without errors, and returns stdout.
 #[track_caller]
 fn says(args: &[&str]) -> String {
-    let output = Command::new("setpriv")
-        .args([
-            "--pdeathsig=KILL",
-            "timeout",
-            "--kill-after=5",
-            "60",
-            "setpriv",
-            "--pdeathsig=KILL",
-            env!("CARGO_BIN_EXE_detect"),
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
-    assert_eq!(output.status.code(), Some(0), "{args:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let (stdout, stderr, status) = detect(args);
+    assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}");
+    stdout
 }
 
 /// Returns the digest that `verify` prints.
@@ -56,12 +52,11 @@ fn check_knows_the_memory_and_what_the_input_lacks() {
     let text =
         text.replace(r#"color = "424x240@30", depth = "off""#, r#"color = "off", depth = "424x240@30""#);
     let topology = written(folder.path(), "depth.toml", &text);
-    let output = Command::new(env!("CARGO_BIN_EXE_detect")).args(["check", &topology]).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let (_, stderr, status) = detect(&["check", &topology]);
     let first = stderr.lines().next();
     assert_eq!(first, Some("error: `detect` cannot read `front`: it has no color"), "{stderr}");
     assert!(stderr.contains("| inputs   = [\"front\"]\n"), "{stderr}");
-    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(status, Some(78));
 }
 
 #[test]

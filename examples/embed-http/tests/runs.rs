@@ -1,9 +1,14 @@
 //! Runs the program as a user does, and asks it over HTTP.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "../../testing.rs"]
+mod testing;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use testing::program;
 
 /// Sends a request, and returns status line and body.
 fn ask(address: &str, request: &str) -> (String, String) {
@@ -18,20 +23,8 @@ fn ask(address: &str, request: &str) -> (String, String) {
 
 #[test]
 fn the_server_shows_the_rig_stops_it_and_ends_with_it() {
-    let mut program = Command::new("setpriv")
-        .args([
-            "--pdeathsig=KILL",
-            "timeout",
-            "--kill-after=5",
-            "60",
-            "setpriv",
-            "--pdeathsig=KILL",
-            env!("CARGO_BIN_EXE_embed-http"),
-            "rig.toml",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program =
+        program(env!("CARGO_BIN_EXE_embed-http")).arg("rig.toml").stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(program.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();

@@ -2,27 +2,15 @@
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
+#[path = "../../testing.rs"]
+mod testing;
+
+use testing::{output, program};
 
 #[track_caller]
 fn says(args: &[&str], stdout: &str) {
-    let output = Command::new("setpriv")
-        .args([
-            "--pdeathsig=KILL",
-            "timeout",
-            "--kill-after=5",
-            "60",
-            "setpriv",
-            "--pdeathsig=KILL",
-            env!("CARGO_BIN_EXE_mask"),
-            "run",
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout);
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    assert_eq!(output.status.code(), Some(0));
+    let said = output(program(env!("CARGO_BIN_EXE_mask")).arg("run").args(args));
+    assert_eq!(said, (stdout.to_owned(), String::new(), Some(0)));
 }
 
 #[test]

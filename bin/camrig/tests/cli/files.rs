@@ -7,22 +7,11 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::program::{Test, program, wait_for, without_ending};
-
-const RIG: &str = r#"
-[camera.front]
-driver = "synthetic"
-options = { depth = "64x48@300", color = "off", model = "any" }
-
-[processor.recorder]
-kind = "record"
-inputs = ["front"]
-options = { file = "rig.mcap" }
-"#;
+use crate::program::{RECORDED, Test, program, wait_for, without_ending};
 
 #[test]
 fn a_killed_rig_leaves_the_report_that_was_there() {
-    let test = Test::new().topology(RIG).args(["run", "t.toml", "--report", "r.json"]);
+    let test = Test::new().topology(RECORDED).args(["run", "t.toml", "--report", "r.json"]);
     let report = test.folder().join("r.json");
     fs::write(&report, "the old one").unwrap();
     let rig = test.start(Stdio::null(), Stdio::null());
@@ -37,7 +26,8 @@ fn a_killed_rig_leaves_the_report_that_was_there() {
 
 #[test]
 fn a_report_keeps_the_permissions_of_the_one_before() {
-    let test = Test::new().topology(RIG).args(["run", "t.toml", "--framesets", "1", "--report", "r.json"]);
+    let test =
+        Test::new().topology(RECORDED).args(["run", "t.toml", "--framesets", "1", "--report", "r.json"]);
     let report = test.folder().join("r.json");
     fs::write(&report, "the old one").unwrap();
     fs::set_permissions(&report, fs::Permissions::from_mode(0o604)).unwrap();
@@ -56,7 +46,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 
 /// Runs a rig of two processes with these values of `TMPDIR` and `XDG_RUNTIME_DIR`, and returns its exit code.
 fn with_folders(tmpdir: &str, runtime: &str) -> Option<i32> {
-    let test = Test::new().topology(RIG);
+    let test = Test::new().topology(RECORDED);
     fs::create_dir_all(test.folder().join("relative")).unwrap();
     let mut command = program();
     command.args(["run", "t.toml", "--framesets", "3", "--placement", "multi-process"]);
@@ -88,7 +78,7 @@ fn a_temporary_folder_that_is_missing_is_replaced() {
 #[test]
 fn a_temporary_folder_that_is_not_utf8_is_replaced() {
     use std::os::unix::ffi::OsStrExt;
-    let test = Test::new().topology(RIG);
+    let test = Test::new().topology(RECORDED);
     let folder = test.folder().join(std::ffi::OsStr::from_bytes(b"\xff"));
     fs::create_dir(&folder).unwrap();
     let mut command = program();
@@ -101,7 +91,7 @@ fn a_temporary_folder_that_is_not_utf8_is_replaced() {
 /// Mounts a file system that cannot be written in place of every folder. Needs root.
 #[test]
 fn without_any_temporary_folder_each_is_named() {
-    let test = Test::new().topology(RIG);
+    let test = Test::new().topology(RECORDED);
     let line = "mkdir -p ro && mount -t tmpfs -o ro camrig-test ro && mount --bind ro /tmp && exec \"$0\" run t.toml \
                 --placement multi-process";
     let output = Command::new("unshare")

@@ -1,12 +1,12 @@
 //! Runs the program in a folder of its own, under a watchdog, and checks that nothing is left of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// Maximum wait for a fact; a longer wait fails the test.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -17,6 +17,19 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The arguments of `setpriv` before those of a program that the kernel kills when its parent, or the thread that started
 /// it, has ended.
 pub(crate) const ENDS_WITH_PARENT: [&str; 2] = ["--pdeathsig", "KILL"];
+
+/// A small camera with a recorder that drops nothing.
+pub(crate) const RECORDED: &str = r#"
+[camera.front]
+driver = "synthetic"
+options = { depth = "64x48@300", color = "64x48@300", model = "any" }
+
+[processor.recorder]
+kind = "record"
+inputs = ["front"]
+overflow = "block"
+options = { file = "rig.mcap" }
+"#;
 
 /// Waits until `fact` returns a value.
 #[track_caller]
@@ -33,7 +46,7 @@ pub(crate) fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T 
 
 /// One run of the program and its expected outcome: by default no output and exit code 0.
 pub(crate) struct Test {
-    folder: PathBuf,
+    folder: TempDir,
     args: Vec<String>,
     stdout: String,
     stderr: String,
@@ -42,22 +55,18 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = format!("camrig-{}-{number}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         Self { folder, args: Vec::new(), stdout: String::new(), stderr: String::new(), status: 0 }
     }
 
     /// Returns the folder in which the program runs; it is removed after the test.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// Writes `t.toml`.
     pub(crate) fn topology(self, text: impl AsRef<[u8]>) -> Self {
-        fs::write(self.folder.join("t.toml"), text).unwrap();
+        fs::write(self.folder().join("t.toml"), text).unwrap();
         self
     }
 
@@ -107,7 +116,7 @@ impl Test {
     pub(crate) fn start(&self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Running {
         let child = program()
             .args(&self.args)
-            .current_dir(&self.folder)
+            .current_dir(self.folder())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -121,7 +130,7 @@ impl Test {
     #[track_caller]
     pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
         // Every process of this run inherits the mark.
-        let mark = format!("CAMRIG_TEST={}", self.folder.display());
+        let mark = format!("CAMRIG_TEST={}", self.folder().display());
         let (name, value) = mark.split_once('=').unwrap();
         let output = Command::new("setpriv")
             .args(ENDS_WITH_PARENT)
@@ -129,7 +138,7 @@ impl Test {
             .args(ENDS_WITH_PARENT)
             .args(["sh", "-c", line, "sh", env!("CARGO_BIN_EXE_camrig")])
             .args(&self.args)
-            .current_dir(&self.folder)
+            .current_dir(self.folder())
             .env_remove("RUST_LOG")
             .env(name, value)
             .output()
@@ -172,13 +181,6 @@ impl Drop for Running {
         // It may have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-impl Drop for Test {
-    fn drop(&mut self) {
-        // A leftover folder is in cargo's folder for temporary files.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -5,20 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{Test, program, without_ending};
+use crate::program::{RECORDED, Test, program, without_ending};
 use crate::recording::counts;
-
-const RIG: &str = r#"
-[camera.front]
-driver = "synthetic"
-options = { depth = "64x48@300", color = "64x48@300", model = "any" }
-
-[processor.recorder]
-kind = "record"
-inputs = ["front"]
-overflow = "block"
-options = { file = "rig.mcap" }
-"#;
 
 /// Runs a command on the recording, checks that it succeeds without errors, and returns stdout.
 #[track_caller]
@@ -41,7 +29,7 @@ fn wait_for_size(file: &Path, bytes: u64) {
 #[test]
 fn a_killed_rig_leaves_a_recording_up_to_its_last_chunk() {
     for (round, placement) in ["in-process", "multi-process"].into_iter().enumerate() {
-        let mut test = Test::new().topology(RIG);
+        let mut test = Test::new().topology(RECORDED);
         let recording = test.folder().join("rig.mcap");
         let mut rig = program()
             .args(["run", "t.toml", "--placement", placement])
@@ -88,7 +76,7 @@ fn kill_worker(of: &Child, process: &str) {
 
 #[test]
 fn a_restarted_recorder_continues_in_a_new_file() {
-    let mut test = Test::new().topology(RIG);
+    let mut test = Test::new().topology(RECORDED);
     let mut rig = program()
         .args(["run", "t.toml", "--placement", "multi-process"])
         .current_dir(test.folder())
@@ -165,7 +153,7 @@ fn ends_early(
 fn rig_with_check() -> String {
     format!(
         "placement = \"in-process\"
-{RIG}
+{RECORDED}
 [processor.check]
 kind = \"verify\"
 inputs = [\"front\"]

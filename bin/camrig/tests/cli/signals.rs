@@ -4,25 +4,13 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::program::{Test, wait_for};
-
-const RIG: &str = r#"
-[camera.front]
-driver = "synthetic"
-options = { depth = "64x48@300", color = "off", model = "any" }
-
-[processor.recorder]
-kind = "record"
-inputs = ["front"]
-overflow = "block"
-options = { file = "rig.mcap" }
-"#;
+use crate::program::{RECORDED, Test, wait_for};
 
 /// Checks that a rig that gets these signals, at once one after the other, ends in order.
 #[track_caller]
 fn ends_in_order(signals: &[Signal]) {
     for placement in ["in-process", "multi-process"] {
-        let mut test = Test::new().topology(RIG).args(["run", "t.toml", "--placement", placement]);
+        let mut test = Test::new().topology(RECORDED).args(["run", "t.toml", "--placement", placement]);
         let rig = test.start(Stdio::null(), Stdio::null());
         let recording = test.folder().join("rig.mcap");
         wait_for("a recording", || {
@@ -62,7 +50,7 @@ fn a_key_press_that_arrives_twice_ends_a_rig_in_order() {
 /// `nohup` ignores SIGHUP, and so does a rig that it starts.
 #[test]
 fn an_ignored_hangup_stays_ignored() {
-    let test = Test::new().topology(RIG).args(["run", "t.toml"]);
+    let test = Test::new().topology(RECORDED).args(["run", "t.toml"]);
     let line = "trap '' HUP; \"$@\" & rig=$!; until [ -s rig.mcap ]; do :; done; \
                 kill -HUP $rig; size=$(stat -c %s rig.mcap); \
                 until [ \"$(stat -c %s rig.mcap)\" -gt $((size + 100000)) ]; do :; done; \

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use camrig::frame::FrameHeader;
 use camrig::{Driver, DriverError};
 use software::{Identity, Scene, SoftwareCamera};
+use tempfile::TempDir;
 
 use crate::camera::Camera;
 use crate::driver::{Grabbed, Grabber, Held};
@@ -44,18 +45,13 @@ pub(crate) const SCENE: Scene = Scene {
 /// Maximum wait for a fact; a longer wait fails the test.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// A temporary file, removed when it is dropped.
-pub(crate) struct Scratch(pub(crate) PathBuf);
+/// A file in a folder of its own, removed with it at the end.
+pub(crate) struct Scratch(pub(crate) PathBuf, #[expect(dead_code)] TempDir);
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("camrig-realsense-{}-{name}", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
+        let folder = tempfile::tempdir().unwrap();
+        Self(folder.path().join(name), folder)
     }
 }
 

@@ -52,8 +52,7 @@ fn a_native_recording_has_every_frame() {
 fn a_camera_that_is_opened_again_replaces_nothing() {
     let bag = Scratch::new("parts.bag");
     // The second part has its number behind the name of the first.
-    let second =
-        Scratch(bag.0.with_file_name(format!("{}-2.bag", bag.0.file_stem().unwrap().to_string_lossy())));
+    let second = bag.0.with_file_name("parts-2.bag");
     let camera = SoftwareCamera::new(SCENE);
     for number in 0..2 {
         let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
@@ -62,9 +61,9 @@ fn a_camera_that_is_opened_again_replaces_nothing() {
         camera.see_color(number);
         assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
     }
-    for (number, bag) in [&bag, &second].into_iter().enumerate() {
+    for (number, bag) in [&bag.0, &second].into_iter().enumerate() {
         let mut numbers = Vec::new();
-        play(&file(&bag.0), |headers, _| numbers.extend(headers.iter().map(|it| it.number)));
+        play(&file(bag), |headers, _| numbers.extend(headers.iter().map(|it| it.number)));
         assert_eq!(numbers, [number as u64; 2]);
     }
 }

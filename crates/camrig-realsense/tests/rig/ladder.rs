@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use crate::conformance;
 use crate::harness::{Ended, Placement, Plan, Rig};
@@ -41,29 +42,27 @@ fn fails(reason: &str, follows: &str) -> String {
     format!("ERROR main: camera `front` failed: {reason}; {follows}")
 }
 
-/// The file that controls the cameras, removed when it is dropped.
-struct Director(PathBuf);
+/// The file that controls the cameras, removed with its folder at the end.
+struct Director {
+    file: PathBuf,
+    _folder: TempDir,
+}
 
 impl Director {
-    fn new(name: &str) -> Self {
-        let director = Self(std::env::temp_dir().join(format!("camrig-stage-{}-{name}", std::process::id())));
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let director = Self { file: folder.path().join("stage"), _folder: folder };
         director.set(Act::Streams);
         director
     }
 
     fn set(&self, act: Act) {
-        act.set(&self.0);
+        act.set(&self.file);
     }
 
     /// Returns whether somebody has set this behaviour.
     fn has_set(&self, act: Act) -> bool {
-        act.is_set(&self.0)
-    }
-}
-
-impl Drop for Director {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        act.is_set(&self.file)
     }
 }
 
@@ -99,8 +98,8 @@ fn own(lines: &[&str]) -> Vec<String> {
 /// A stalled camera is restarted, then reset, which software cameras refuse: then it is reopened without a reset. An
 /// unplugged one is waited for, whether librealsense notices or not, and continues when its serial is back.
 fn every_rung(placement: Placement) {
-    let director = Director::new(&format!("rungs-{}", placement.name()));
-    let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
+    let director = Director::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap()).start();
     wait_for_more(&mut rig);
 
     director.set(Act::Silent);
@@ -144,8 +143,8 @@ fn every_rung(placement: Placement) {
 
 /// A camera that accepts a reset disappears for a while, is waited for, and found again.
 fn reset_helps(placement: Placement) {
-    let director = Director::new(&format!("reset-{}", placement.name()));
-    let plan = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap());
+    let director = Director::new();
+    let plan = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     wait_for_more(&mut rig);
 
@@ -164,9 +163,9 @@ fn reset_helps(placement: Placement) {
 
 /// A camera with `reset` is reset before it is opened, once; its restart does not reset it again.
 fn reset_at_the_start(placement: Placement) {
-    let director = Director::new(&format!("start-{}", placement.name()));
+    let director = Director::new();
     let rig = RIG.replace("serial = '000000000042',", "serial = '000000000042', reset = true,");
-    let plan = Plan::new(&rig, placement).environment(FILE, director.0.to_str().unwrap());
+    let plan = Plan::new(&rig, placement).environment(FILE, director.file.to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     // The reset detaches the camera.
     rig.wait_for("the reset", |_| director.has_set(Act::Unplugged).then_some(()));
@@ -184,8 +183,8 @@ fn reset_at_the_start(placement: Placement) {
 
 /// Skipped and repeated frames of a camera are in the report, each with its reason.
 fn losses(placement: Placement) {
-    let director = Director::new(&format!("losses-{}", placement.name()));
-    let mut rig = Plan::new(RIG, placement).environment(FILE, director.0.to_str().unwrap()).start();
+    let director = Director::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap()).start();
     wait_for_more(&mut rig);
     for act in [Act::Skips, Act::Repeats] {
         director.set(act);

@@ -5,6 +5,7 @@
 //! actors, the registry and the texts of problems.
 
 mod check;
+#[cfg(any(test, feature = "program"))]
 mod describe;
 
 use schemars::JsonSchema;
@@ -14,9 +15,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 pub(crate) use self::check::{Fact, Mismatch};
+#[cfg(any(test, feature = "program"))]
 pub(crate) use self::describe::OptionDescription;
 
 /// Schema key for the unit of a number: `#[schemars(extend("x-unit" = "ms"))]`.
+#[cfg(any(test, feature = "program"))]
 const UNIT: &str = "x-unit";
 
 /// The options of a driver or a kind of processor.
@@ -41,16 +44,19 @@ impl OptionsSchema {
     }
 
     /// Returns the schema itself.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn into_json(self) -> Value {
         self.json
     }
 
     /// Returns every option, in the order of the type's fields.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn options(&self) -> Vec<OptionDescription> {
         describe::options(&self.json)
     }
 
     /// Returns whether there is an option of this name.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn has(&self, name: &str) -> bool {
         self.json.get("properties").and_then(|properties| properties.get(name)).is_some()
     }

@@ -248,6 +248,7 @@ impl Model {
     }
 
     /// Returns every profile of a stream; empty if it accepts every size and rate.
+    #[cfg(any(test, feature = "program"))]
     pub(super) fn profiles(self, stream: Stream) -> impl Iterator<Item = StreamProfile> {
         let modes = self.modes(stream).unwrap_or_default().iter();
         // The tables contain only valid sizes and rates.

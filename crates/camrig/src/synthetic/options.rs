@@ -5,12 +5,14 @@ use std::time::Duration;
 use camrig_frame::{
     Format, MAX_FRAMESET_BYTES, ParseProfileError, PixelFormat, Role, Stream, StreamInfo, StreamProfile,
 };
+#[cfg(any(test, feature = "program"))]
 use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::formats::{ColorFormat, InfraredFormat};
 use super::model::Model;
+#[cfg(any(test, feature = "program"))]
 use crate::driver::DeviceProfile;
 use crate::error::WrongOptions;
 
@@ -298,6 +300,7 @@ impl SyntheticOptions {
     /// Returns the USB demand of the imitated camera, so that planning can be tested too.
     // `camrig plan` asks all drivers so.
     #[allow(clippy::unnecessary_wraps)]
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn usb_demand(&self) -> Option<UsbDemand> {
         Some(UsbDemand {
             serial: self.given_serial(),
@@ -310,6 +313,7 @@ impl SyntheticOptions {
     }
 
     /// Returns the possible profiles of each image stream; empty for a model of any size and rate.
+    #[cfg(any(test, feature = "program"))]
     pub(super) fn profiles(&self) -> Vec<DeviceProfile> {
         let all = |(stream, format, _): (Stream, Format, Choice)| {
             let profiles = self.model.profiles(stream);

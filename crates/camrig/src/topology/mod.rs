@@ -19,6 +19,7 @@ mod probe;
 mod problem;
 mod processes;
 mod recordings;
+#[cfg(any(test, feature = "program"))]
 mod schema;
 mod section;
 mod streams;
@@ -41,7 +42,7 @@ pub use self::builder::{ActorTable, TopologyBuilder};
 pub use self::problem::Problems;
 use self::problem::Source;
 pub(crate) use self::processes::ProcessCommand;
-#[cfg(feature = "program")]
+#[cfg(any(test, feature = "program"))]
 pub(crate) use self::schema::schema;
 use self::section::Options;
 pub(crate) use self::streams::Published;
@@ -164,6 +165,8 @@ pub(crate) struct ActorSpec {
     /// The matching of its inputs, if they are matched.
     pub(crate) matching: Option<MatchSpec>,
     /// What it publishes, as far as it is known before the first frameset.
+    // Only commands of the program show it.
+    #[cfg_attr(not(feature = "program"), allow(dead_code))]
     pub(crate) streams: Published,
     options: Options,
 }
@@ -201,8 +204,12 @@ pub(crate) struct Topology {
     processes: Vec<String>,
     /// By the name of the process.
     commands: BTreeMap<String, ProcessCommand>,
+    // Only commands of the program show it.
+    #[cfg_attr(not(feature = "program"), allow(dead_code))]
     usb: Budgets,
     metrics: Option<MetricsSpec>,
+    // Only commands of the program show it.
+    #[cfg_attr(not(feature = "program"), allow(dead_code))]
     probed: Probed,
 }
 
@@ -231,6 +238,7 @@ impl Topology {
     }
 
     /// As [`Self::read`] and [`Self::probe`], with the problems of both.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn read_and_probe(
         path: &Path,
         placement: Option<Placement>,
@@ -251,6 +259,7 @@ impl Topology {
     }
 
     /// As [`Self::parse`] and [`Self::probe`], with the problems of both.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn parse_and_probe(
         file: &str,
         text: &str,
@@ -284,6 +293,7 @@ impl Topology {
     }
 
     /// Returns what is valid and probably not meant.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn warnings(&self) -> Vec<String> {
         let reads = |id: usize| self.links.iter().any(|link| link.from.index() == id);
         let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
@@ -331,6 +341,7 @@ impl Topology {
     }
 
     /// Returns the budgets of a USB controller.
+    #[cfg(any(test, feature = "program"))]
     pub(crate) fn usb_budgets(&self) -> Budgets {
         self.usb
     }

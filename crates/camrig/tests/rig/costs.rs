@@ -223,14 +223,13 @@ fn calls() -> Option<[Vec<String>; 2]> {
     rig.wait_for_stdout("warm workers", |lines| {
         lines.contains(&"producer is warm") && lines.contains(&"reader is warm")
     });
-    let folder = std::env::temp_dir().join(format!("camrig-strace-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let files = ["camera", "reader"].map(|process| folder.join(process));
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["camera", "reader"].map(|process| folder.path().join(process));
     let tracers = ["camera", "reader"].map(|process| {
         let worker = rig.workers().into_iter().find(|worker| worker.process == process).unwrap();
         let pid = worker.pid.as_raw_nonzero().to_string();
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o"]).arg(folder.join(process)).args(["-p", &pid]).spawn().unwrap()
+        strace.args(["-f", "-qq", "-o"]).arg(folder.path().join(process)).args(["-p", &pid]).spawn().unwrap()
     });
     let ended = rig.finish();
     ended.assert_said(0, &[]);
@@ -246,7 +245,6 @@ fn calls() -> Option<[Vec<String>; 2]> {
         let rest = |call: &String| REST.iter().any(|rest| call.contains(rest)) || call.contains("resumed>");
         calls.filter(|call| !rest(call)).collect()
     });
-    let _ = fs::remove_dir_all(folder);
     Some(calls)
 }
 

@@ -1,7 +1,6 @@
 //! Tests of `devices` and `init` with a driver whose devices the environment selects.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use camrig::{Device, DeviceProfile};
 use libtest_mimic::Trial;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use crate::harness::MARK;
 
@@ -85,30 +85,9 @@ fn silent() -> Device {
     Device { model: "S1".to_owned(), serial: "say \"7\"".to_owned(), ..Device::default() }
 }
 
-/// A temporary folder, removed at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("camrig-{test}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs the program with these devices, and compares its output and exit code.
 #[track_caller]
-fn prints(folder: &Folder, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
+fn prints(folder: &TempDir, shelf: &str, args: &[&str], status: i32, stdout: &str, stderr: &str) {
     let output = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "timeout", "--kill-after=5", "30", "setpriv", "--pdeathsig", "KILL"])
         .arg(std::env::current_exe().unwrap())
@@ -166,13 +145,13 @@ inputs = ["s1-1", "s1-2"]
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     crate::test(trials, "devices::each_is_listed_with_its_table", || {
-        let folder = Folder::new("devices-list");
+        let folder = tempfile::tempdir().unwrap();
         prints(&folder, "two", &["devices"], 0, DEVICES, "");
         prints(&folder, "none", &["devices"], 0, "driver `shelf` found no device\n", "");
         prints(&folder, "locked", &["devices"], 69, "", "error: driver `shelf`: the shelf is locked\n");
     });
     crate::test(trials, "devices::json_has_every_field", || {
-        let folder = Folder::new("devices-json");
+        let folder = tempfile::tempdir().unwrap();
         let none = "{\n  \"camrig_devices\": 1,\n  \"devices\": []\n}\n";
         prints(&folder, "none", &["devices", "--json"], 0, none, "");
         let profile = |stream: &str, format: &str, profile: &str| {
@@ -229,7 +208,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         prints(&folder, "two", &["devices", "--json"], 0, &two, "");
     });
     crate::test(trials, "devices::init_writes_a_topology_of_them_once", || {
-        let folder = Folder::new("devices-init");
+        let folder = tempfile::tempdir().unwrap();
         prints(&folder, "two", &["init"], 0, "wrote rig.toml: 2 cameras\n", "");
         let written = fs::read_to_string(folder.path().join("rig.toml")).unwrap();
         assert_eq!(written, TOPOLOGY.trim_start());
@@ -247,7 +226,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         prints(&folder, "two", &["init", "a.toml"], 0, "wrote a.toml: 2 cameras\n", "");
     });
     crate::test(trials, "devices::init_needs_a_camera", || {
-        let folder = Folder::new("devices-none");
+        let folder = tempfile::tempdir().unwrap();
         let none = "error: no camera is attached: driver `shelf` found no device\n";
         prints(&folder, "none", &["init"], 69, "", none);
         prints(&folder, "locked", &["init"], 69, "", "error: driver `shelf`: the shelf is locked\n");

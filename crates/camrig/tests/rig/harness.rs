@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use camrig_status::{RigStatus, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::program;
 
@@ -55,7 +56,7 @@ impl Placement {
 pub(crate) struct Rig {
     child: Child,
     mark: String,
-    folder: PathBuf,
+    folder: TempDir,
     stdout: Output,
     stderr: Output,
     readers: Vec<JoinHandle<()>>,
@@ -184,17 +185,14 @@ impl<'a> Plan<'a> {
 
     /// Returns the output of `check`.
     pub(crate) fn check(self) -> String {
-        static CHECKS: AtomicU32 = AtomicU32::new(0);
-        let name = format!("camrig-check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
-        let file = std::env::temp_dir().join(name);
-        fs::write(&file, self.topology).unwrap();
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(self.topology.as_bytes()).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("check").arg(&file).env(MARK, "check");
+        command.arg("check").arg(file.path()).env(MARK, "check");
         if self.placement != Placement::Mixed {
             command.args(["--placement", self.placement.name()]);
         }
         let checked = command.output().unwrap();
-        fs::remove_file(file).unwrap();
         String::from_utf8(checked.stdout).unwrap()
     }
 
@@ -206,9 +204,10 @@ impl<'a> Plan<'a> {
     pub(crate) fn start(self) -> Rig {
         static RIGS: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(format!("camrig-rig-{mark}"));
-        fs::create_dir_all(folder.join("tmp")).unwrap();
-        fs::write(folder.join("rig.toml"), self.topology).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name| folder.path().join(name);
+        fs::create_dir(file("tmp")).unwrap();
+        fs::write(file("rig.toml"), self.topology).unwrap();
         let shared_before = names_in(Path::new("/dev/shm"));
         // The kernel kills the supervisor when this process, or this thread, has ended; its workers end with it.
         let mut command = Command::new("setpriv");
@@ -217,12 +216,12 @@ impl<'a> Plan<'a> {
             .args(["--pdeathsig", "KILL", "sh", "-c"])
             .arg(format!("{}; exec \"$0\" \"$@\"", self.limit))
             .arg(program);
-        command.arg("run").arg(folder.join("rig.toml")).arg("--report").arg(folder.join("report.json"));
+        command.arg("run").arg(file("rig.toml")).arg("--report").arg(file("report.json"));
         if self.placement != Placement::Mixed {
             command.args(["--placement", self.placement.name()]);
         }
         command.args(&self.arguments).envs(self.environment.iter().copied());
-        command.env(MARK, &mark).env("TMPDIR", folder.join("tmp"));
+        command.env(MARK, &mark).env("TMPDIR", file("tmp"));
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Signals to this process group do not reach the rig.
@@ -406,7 +405,7 @@ impl Rig {
 
     /// Returns the names in the rig's temporary folder.
     pub(crate) fn temporary_files(&self) -> Vec<String> {
-        names_in(&self.folder.join("tmp"))
+        names_in(&self.folder.path().join("tmp"))
     }
 
     /// Waits until the supervisor has ended, and checks that nothing of the rig is left.
@@ -426,7 +425,7 @@ impl Rig {
         shared.retain(|name| name.contains("ipc-channel"));
         shared.retain(|name| !self.shared_before.contains(name));
         assert!(shared.is_empty(), "/dev/shm holds {shared:?} after {said}");
-        let report = fs::read(self.folder.join("report.json")).unwrap_or_default();
+        let report = fs::read(self.folder.path().join("report.json")).unwrap_or_default();
         let report = (!report.is_empty()).then(|| serde_json::from_slice(&report).unwrap());
         // Printed only when the test fails: the output of these tests is not captured.
         LAST.with_borrow_mut(|last| *last = said);
@@ -455,11 +454,10 @@ pub(crate) fn take_last_output() -> String {
     LAST.take()
 }
 
-/// Removes the processes and the folder of a failed test.
+/// Ends the processes of a failed test, before its folder is removed.
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill_all();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

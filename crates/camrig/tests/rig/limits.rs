@@ -181,14 +181,11 @@ fn no_memory_for_slots() {
 
 /// A snapshot that finds no space on the disk names its file, and the cameras continue.
 fn full_disk(placement: Placement) {
-    let folder =
-        std::env::temp_dir().join(format!("camrig-disk-{}-{}", std::process::id(), placement.name()));
-    fs::create_dir_all(&folder).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&folder).output();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder).output();
     if !mounted.is_ok_and(|mounted| mounted.status.success()) {
         eprintln!("SKIPPED: cannot mount a small file system to fill");
-        let _ = fs::remove_dir(&folder);
         return;
     }
     let topology = format!(
@@ -199,8 +196,7 @@ fn full_disk(placement: Placement) {
         folder.display()
     );
     let ended = Plan::new(&topology, placement).run();
-    Command::new("umount").arg(&folder).status().unwrap();
-    fs::remove_dir(&folder).unwrap();
+    Command::new("umount").arg(folder).status().unwrap();
     // The rig was built for its snapshots: without them it ends in order.
     assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
     ended.assert_settled();

@@ -42,8 +42,8 @@ error: camera `left` has unknown driver `evn`
 
 #[test]
 fn files_that_are_not_topologies() {
-    let folder = std::env::temp_dir().join(format!("camrig-topology-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
     let read =
         |path: &Path| Topology::read(path, None, &registry()).map(drop).map_err(|error| error.to_string());
     let path = folder.join("t.toml");
@@ -51,7 +51,7 @@ fn files_that_are_not_topologies() {
 
     assert_eq!(read(&path), said("does not exist"));
     let of_folder = format!("error: topology `{}` is a directory, not a file", folder.display());
-    assert_eq!(read(&folder), Err(of_folder));
+    assert_eq!(read(folder), Err(of_folder));
     fs::write(&path, "").unwrap();
     assert_eq!(read(&path), said("has no cameras; it needs at least one `[camera.NAME]`"));
     fs::write(&path, b"[camera.left]\nname = \"\xff\"").unwrap();
@@ -60,7 +60,6 @@ fn files_that_are_not_topologies() {
     assert_eq!(read(&path), said("is larger than 1024 KiB"));
     fs::write(&path, VALID).unwrap();
     assert_eq!(read(&path), Ok(()));
-    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
