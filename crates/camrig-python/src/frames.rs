@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::errors::{MissingStream, error};
+use crate::kept::Kept;
 use crate::memory::{Content, Memory};
 
 /// Maximum number of cameras whose rays are kept.
@@ -21,7 +22,7 @@ const MAX_CLOUDS: usize = 16;
 /// A frameset of a rig or of a recording.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Live(FrameSet),
+    Live(FrameSet, Option<Arc<Kept>>),
     Recorded(Arc<Recorded>),
 }
 
@@ -39,21 +40,21 @@ impl Source {
 
     pub(crate) fn header(&self) -> &FrameSetHeader {
         match self {
-            Self::Live(frames) => frames.header(),
+            Self::Live(frames, _) => frames.header(),
             Self::Recorded(recorded) => recorded.frames.header(),
         }
     }
 
     pub(crate) fn info(&self) -> &Arc<CameraInfo> {
         match self {
-            Self::Live(frames) => frames.info(),
+            Self::Live(frames, _) => frames.info(),
             Self::Recorded(recorded) => recorded.frames.info(),
         }
     }
 
     fn producer(&self) -> &str {
         match self {
-            Self::Live(frames) => frames.producer(),
+            Self::Live(frames, _) => frames.producer(),
             Self::Recorded(recorded) => &recorded.frames.info().name,
         }
     }
@@ -61,7 +62,7 @@ impl Source {
     /// Returns the content of a frame; of a recording it is decoded once.
     fn content(&self, index: usize) -> PyResult<Content> {
         Ok(match self {
-            Self::Live(frames) => Content::Live(frames.clone(), index),
+            Self::Live(frames, kept) => Content::Live { frames: frames.clone(), index, _kept: kept.clone() },
             Self::Recorded(recorded) => {
                 let cell = &recorded.decoded[index];
                 let bytes = if let Some(bytes) = cell.get() {
@@ -97,10 +98,6 @@ pub(crate) struct PyFrameSet {
 }
 
 impl PyFrameSet {
-    pub(crate) fn live(frames: &FrameSet) -> Self {
-        Self { source: Source::Live(frames.clone()) }
-    }
-
     fn frame(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyFrame>> {
         PyFrame::new(py, &self.source, index)
     }
@@ -151,7 +148,7 @@ impl PyFrameSet {
     #[getter]
     fn arrived_nanos(&self) -> Option<u64> {
         match &self.source {
-            Source::Live(_) => None,
+            Source::Live(..) => None,
             Source::Recorded(recorded) => Some(recorded.frames.arrived_nanos()),
         }
     }
@@ -691,12 +688,12 @@ pub(crate) struct PyMatch {
 }
 
 impl PyMatch {
-    pub(crate) fn live(matched: &camrig::Match) -> Self {
+    pub(crate) fn live(matched: &camrig::Match, framesets: Vec<Source>) -> Self {
         Self {
             number: matched.number(),
             spread_nanos: matched.spread().as_nanos() as u64,
             complete: matched.is_complete(),
-            framesets: matched.framesets().iter().map(|frames| Source::Live(frames.clone())).collect(),
+            framesets,
         }
     }
 }

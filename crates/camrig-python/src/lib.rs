@@ -2,18 +2,21 @@
 //!
 //! * `memory`: memory of frames as buffers and DLPack tensors; the only `unsafe` of the crate
 //! * `frames`: framesets, frames, cameras and matches as Python objects
+//! * `kept`: framesets that a script keeps
 //! * `recording`: recordings as sequences
+//! * `processor`: processors of scripts, in the worker that a supervisor started
 //! * `errors`: the exceptions
 //!
 //! What only NumPy can do is in `python/camrig/_arrays.py`.
 #![deny(unsafe_code)]
 #![allow(clippy::doc_markdown, reason = "documentation becomes docstrings, which Python shows as they are")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments arrive from Python by value")]
-#![allow(dead_code)]
 
 mod errors;
 mod frames;
+mod kept;
 mod memory;
+mod processor;
 mod recording;
 
 use pyo3::prelude::*;
@@ -30,5 +33,9 @@ fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<frames::PyCamera>()?;
     module.add_class::<frames::PyMatch>()?;
     module.add_class::<recording::PyRecording>()?;
+    module.add_class::<processor::Outlet>()?;
+    module.add_class::<processor::Draft>()?;
+    module.add_function(wrap_pyfunction!(processor::serve, module)?)?;
+    module.add_function(wrap_pyfunction!(processor::log_record, module)?)?;
     module.add_function(wrap_pyfunction!(recording::open, module)?)
 }

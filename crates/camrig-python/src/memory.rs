@@ -8,6 +8,8 @@
 use std::ffi::{CString, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 use camrig::frame::{DType, Payload};
@@ -18,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
+use crate::kept::Kept;
 
 /// Maximum number of dimensions of an array: those of a tensor.
 const MAX_DIMENSIONS: usize = camrig::frame::MAX_DIMENSIONS;
@@ -37,7 +40,7 @@ const DL_READ_ONLY: u64 = 1;
 /// Memory that stays in place while this value exists.
 pub(crate) enum Content {
     /// A frame of a frameset of a rig, by its index.
-    Live(FrameSet, usize),
+    Live { frames: FrameSet, index: usize, _kept: Option<Arc<Kept>> },
     /// Memory of this process.
     Owned(Bytes),
     /// A frame of a slot that is being written. The loan is kept here until nothing refers to it.
@@ -47,7 +50,7 @@ pub(crate) enum Content {
 /// A frame of a loan, which may be written.
 pub(crate) struct LentFrame {
     /// Keeps the slot.
-    _loan: std::sync::Arc<SharedLoan>,
+    _loan: Arc<SharedLoan>,
     bytes: *mut u8,
     length: usize,
 }
@@ -60,36 +63,88 @@ unsafe impl Sync for LentFrame {}
 
 /// A loan that arrays of Python may refer to.
 pub(crate) struct SharedLoan {
-    loan: std::sync::Mutex<Loan>,
+    loan: Mutex<Loan>,
 }
 
 impl SharedLoan {
-    pub(crate) fn new(loan: Loan) -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self { loan: std::sync::Mutex::new(loan) })
+    pub(crate) fn new(loan: Loan) -> Arc<Self> {
+        Arc::new(Self { loan: Mutex::new(loan) })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Loan> {
-        self.loan.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Loan> {
+        self.loan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the frame at `index` as memory to be written.
-    pub(crate) fn frame(self: &std::sync::Arc<Self>, index: usize) -> Content {
+    pub(crate) fn frame(self: &Arc<Self>, index: usize) -> Content {
         let mut loan = self.lock();
         let frame = loan.frame_mut(index);
         let (bytes, length) = (frame.as_mut_ptr(), frame.len());
         drop(loan);
-        Content::Lent(LentFrame { _loan: std::sync::Arc::clone(self), bytes, length })
+        Content::Lent(LentFrame { _loan: Arc::clone(self), bytes, length })
     }
 
     /// Returns the loan, if no array refers to it any more.
-    pub(crate) fn into_loan(self: std::sync::Arc<Self>) -> Result<Loan, std::sync::Arc<Self>> {
-        let shared = std::sync::Arc::try_unwrap(self)?;
-        Ok(shared.loan.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    pub(crate) fn into_loan(self: Arc<Self>) -> Result<Loan, Arc<Self>> {
+        let shared = Arc::try_unwrap(self)?;
+        Ok(shared.loan.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is lent, and the thread that lent it.
+type Lent<T> = (ptr::NonNull<T>, ThreadId);
+
+/// A value that is lent to Python code during one call, and only to its thread.
+pub(crate) struct Lending<T>(Mutex<Option<Lent<T>>>);
+
+// SAFETY: the pointer is followed only on the thread that lent it (`Lending::with` compares the threads), so `T` never
+// crosses threads; the pointer itself is guarded by the mutex.
+unsafe impl<T> Send for Lending<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Lending<T> {}
+
+/// Sets what is lent when it is dropped, also by a panic.
+struct Then<'a, T>(&'a Lending<T>, Option<Lent<T>>);
+
+impl<T> Drop for Then<'_, T> {
+    fn drop(&mut self) {
+        *self.0.lock() = self.1;
+    }
+}
+
+impl<T> Lending<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(None))
     }
 
-    /// Copies the frame at `index` to a frame of the same size.
-    pub(crate) fn copy_to(&self, index: usize, to: &mut [u8]) {
-        to.copy_from_slice(self.lock().frame_mut(index));
+    fn lock(&self) -> MutexGuard<'_, Option<Lent<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lends a value during `call`.
+    pub(crate) fn lend<R>(&self, value: &mut T, call: impl FnOnce() -> R) -> R {
+        *self.lock() = Some((ptr::NonNull::from(value), thread::current().id()));
+        let _nothing = Then(self, None);
+        call()
+    }
+
+    /// Uses the value that is lent to this thread.
+    ///
+    /// # Errors
+    /// Outside of a call, and on another thread.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> PyResult<R>) -> PyResult<R> {
+        let mine = |(_, lender): &mut Lent<T>| *lender == thread::current().id();
+        // Taken out: a call within `act` finds nothing, so there is no second reference.
+        let taken = self.lock().take_if(mine);
+        let Some((mut value, _)) = taken else {
+            return Err(errors::CamrigError::new_err(
+                "an outlet works only during the call that it was given to, and on its thread",
+            ));
+        };
+        let _back = Then(self, taken);
+        // SAFETY: `lend` has the value borrowed until it clears the pointer, which it does on this thread, after this
+        // call; the pointer was taken out, so this is the only reference.
+        act(unsafe { value.as_mut() })
     }
 }
 
@@ -97,7 +152,7 @@ impl Content {
     /// Returns the bytes of memory that is not written.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Live(frames, index) => frames.pixels(*index),
+            Self::Live { frames, index, .. } => frames.pixels(*index),
             Self::Owned(bytes) => bytes,
             Self::Lent(_) => &[],
         }

@@ -50,6 +50,15 @@ impl HeldFrames for FrameSet {
     }
 }
 
+/// The content of frames in memory of its own.
+struct CopiedFrames(Vec<Vec<u8>>);
+
+impl HeldFrames for CopiedFrames {
+    fn pixels(&self, index: usize) -> &[u8] {
+        &self.0[index]
+    }
+}
+
 struct Held {
     header: FrameSetHeader,
     frames: Box<dyn HeldFrames>,
@@ -83,6 +92,15 @@ impl FrameSet {
         alive.fetch_add(1, Ordering::AcqRel);
         let held = Held { header, frames, alive: Arc::clone(alive) };
         Self(Arc::new(Inner { producer, info, pixels: Pixels::Held(held) }))
+    }
+
+    /// Returns a copy of it in memory of its own, which keeps no slot.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let header = self.header().clone();
+        let frames = (0..header.frames.len()).map(|index| self.pixels(index).to_vec()).collect();
+        let (producer, info) = (Arc::clone(&self.0.producer), Arc::clone(&self.0.info));
+        Self::held(producer, info, header, Box::new(CopiedFrames(frames)), &Arc::default())
     }
 
     /// Returns the name of the camera that captured it, as in the topology.

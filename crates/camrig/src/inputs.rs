@@ -235,6 +235,11 @@ impl Inputs {
         Ok(())
     }
 
+    /// Returns whether the topology matches the inputs.
+    fn are_matched(&self) -> bool {
+        self.links.borrow().matching.is_some()
+    }
+
     /// Waits for the next frameset, or the next one of a match. Returns `None` when every input has ended. Inputs that
     /// wait on the notifier directly block the thread.
     ///
@@ -332,6 +337,26 @@ impl Next for FrameSet {
 
     async fn next(inputs: &Inputs) -> Result<Option<Self>, ProcessorError> {
         inputs.next().await
+    }
+}
+
+/// A frameset, or a match where the topology of the processor has `match`: what a processor takes that works with both.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// The next frameset of the inputs.
+    FrameSet(FrameSet),
+    /// The next match.
+    Match(Match),
+}
+
+impl Next for Delivered {
+    const MATCHED: bool = false;
+
+    async fn next(inputs: &Inputs) -> Result<Option<Self>, ProcessorError> {
+        if inputs.are_matched() {
+            return Ok(Match::next(inputs).await?.map(Self::Match));
+        }
+        Ok(FrameSet::next(inputs).await?.map(Self::FrameSet))
     }
 }
 

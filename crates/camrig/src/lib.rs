@@ -69,6 +69,7 @@ pub use error::WrongOptions;
 pub use exit::Exit;
 pub use folders::probe_folder;
 pub use frameset::{FrameSet, HeldFrames};
+pub use inputs::Delivered;
 pub use matching::{Match, MatchRules, MatchStatus, Matcher};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Declared, Input, NoOptions, Processor, ProcessorError, ProcessorOptions};

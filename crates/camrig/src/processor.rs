@@ -109,6 +109,12 @@ pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
         Ok(())
     }
 
+    /// Returns the command of the process that runs it, where that is another program than this one: the program and its
+    /// arguments. Such a processor is in a process of its own, or in one with others of the same command.
+    fn command(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// As [`Processor::declare`], which is asked when this returns `None`, as by default.
     ///
     /// # Errors

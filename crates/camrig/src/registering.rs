@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::calling::{ActorInput, InputActor};
 use crate::driver::Driver;
+use crate::inputs::Delivered;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError, ProcessorOptions};
 use crate::registry::Registry;
@@ -17,7 +18,7 @@ use crate::synthetic::{self, Synthetic};
 use crate::worker;
 
 impl Registry {
-    /// Has the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `snapshot`, `stats` and
+    /// Has the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`, `snapshot`, `stats` and
     /// `verify`.
     pub fn new() -> Self {
         let mut registry = Self::default();
@@ -44,6 +45,19 @@ impl Registry {
         F: Fn(O) -> Result<P, ProcessorError> + Send + Sync + 'static,
     {
         self.add_processor(kind, build);
+        self
+    }
+
+    /// Registers a processor that takes framesets, or matches where its topology has `match`. `build` also gets its output,
+    /// which knows whether the inputs are [matched](ProcessorOutput::matching). An existing name is replaced.
+    #[must_use]
+    pub fn with_delivered<O, P, F>(mut self, kind: &str, build: F) -> Self
+    where
+        O: DeserializeOwned + JsonSchema + 'static,
+        P: Processor<Delivered>,
+        F: Fn(O, &ProcessorOutput) -> Result<P, ProcessorError> + Send + Sync + 'static,
+    {
+        self.add_delivered(kind, build);
         self
     }
 

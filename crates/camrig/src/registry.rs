@@ -22,7 +22,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::calling::{self, ActorInput, InputActor, Instance};
 use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
 use crate::error::{WrongOption, WrongOptions};
-use crate::inputs::Inputs;
+use crate::inputs::{Delivered, Inputs};
 use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Declared, Input, Processor, ProcessorError, ProcessorOptions};
 use crate::schema::{Mismatch, OptionsSchema};
@@ -81,6 +81,17 @@ impl Registry {
     {
         self.add_kind(kind, I::MATCHED, P::declare, move |options, output, inputs| {
             Ok(calling::start_processor(build(options)?, output.declaring(P::declare), inputs))
+        });
+    }
+
+    pub(crate) fn add_delivered<O, P, F>(&mut self, kind: &str, build: F)
+    where
+        O: DeserializeOwned + JsonSchema + 'static,
+        P: Processor<Delivered>,
+        F: Fn(O, &ProcessorOutput) -> Result<P, ProcessorError> + Send + Sync + 'static,
+    {
+        self.add_kind(kind, false, P::declare, move |options, output, inputs| {
+            Ok(calling::start_processor(build(options, &output)?, output.declaring(P::declare), inputs))
         });
     }
 
@@ -199,6 +210,10 @@ pub(crate) trait KindEntry: Send + Sync {
     fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused>;
     /// Checks that what the options name exists. `options` is the text of a TOML table, which was checked.
     fn probe(&self, options: &str) -> Result<(), WrongOptions>;
+    /// Returns the command of the process that runs it, where that is not this program.
+    fn command(&self, _options: &str) -> Option<Vec<String>> {
+        None
+    }
     /// Returns whether it processes matches, in which case its topology must define what a match is.
     fn takes_matches(&self) -> bool;
     /// The streams that it derives from framesets with these streams.
@@ -352,6 +367,11 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
 
     fn probe(&self, options: &str) -> Result<(), WrongOptions> {
         parse::<O>(options).map_err(|error| WrongOptions::from(error.to_string()))?.probe()
+    }
+
+    fn command(&self, options: &str) -> Option<Vec<String>> {
+        // Options that cannot be read have been reported.
+        parse::<O>(options).ok()?.command()
     }
 
     fn takes_matches(&self) -> bool {

@@ -26,6 +26,10 @@ def view(frame):
     return np.asarray(memoryview(frame))
 
 
+def scratch(dtype, shape):
+    return np.empty(shape, dtype)
+
+
 def array(frame, dtype, copy):
     """Is `__array__`: a view, or a copy where one is asked for or needed."""
     found = view(frame)

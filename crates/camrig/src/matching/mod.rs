@@ -90,6 +90,13 @@ pub struct Match {
 }
 
 impl Match {
+    /// Makes a match of framesets that were matched, such as copies of those of another match.
+    pub fn of(number: u64, framesets: Vec<FrameSet>, complete: bool) -> Self {
+        let nanos = || framesets.iter().filter_map(FrameSet::timestamp).map(|timestamp| timestamp.nanos);
+        let spread = nanos().max().unwrap_or(0) - nanos().min().unwrap_or(0);
+        Self { number, framesets, spread: Duration::from_nanos(spread), complete }
+    }
+
     /// Returns its number among the matches of its processor: 0, 1, 2, ... without gaps.
     pub fn number(&self) -> u64 {
         self.number

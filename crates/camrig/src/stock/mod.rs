@@ -5,6 +5,7 @@ mod match_lines;
 mod matches;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
+mod python;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
@@ -19,6 +20,8 @@ use crate::registry::Registry;
 pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
+    registry.add_processor("python", python::Elsewhere::new);
+    registry.add_options::<python::PythonOptions>("python");
     registry.add_processor("snapshot", snapshot::Snapshot::new);
     registry.add_options::<snapshot::OptionsAsWritten>("snapshot");
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));

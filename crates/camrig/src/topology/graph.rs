@@ -8,8 +8,10 @@ use camrig_ipc::MAX_SLOTS;
 
 use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
+use super::processes;
 use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
 use crate::ids::{ActorId, ProcessId};
+use crate::registry::Registry;
 
 /// Checks that no two cameras use the same device, or write the same file.
 pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
@@ -101,6 +103,7 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
 /// Returns the names of the processes, and for each actor the index of its own.
 pub(super) fn place(
     drafts: &[Draft],
+    registry: &Registry,
     placement: Placement,
     overrides: bool,
 ) -> (Vec<String>, Vec<ProcessId>) {
@@ -108,6 +111,8 @@ pub(super) fn place(
     let homes = drafts.iter().map(|draft| {
         let name = match (placement, &draft.process) {
             (_, Some(process)) if !overrides => process,
+            // Another program cannot run in this process.
+            (Placement::InProcess, _) if processes::own_command(draft, registry).is_some() => &draft.name,
             (Placement::InProcess, _) => return ProcessId::MAIN,
             (Placement::MultiProcess, _) => &draft.name,
         };

@@ -18,7 +18,7 @@ use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::probe::{probe_commands, probe_options};
 use super::problem::{Problems, Source, quote, there_are};
-use super::processes::{ProcessDraft, check_used, commands, draft_processes};
+use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes};
 use super::section::{Section, one_line};
 use super::streams::declared_streams;
 use super::{
@@ -98,13 +98,15 @@ pub(super) fn parse(
     check_claims(&drafts, &mut problems);
     let mut links = link(&drafts, &mut problems);
     // Another placement does not make a valid file invalid.
-    check_used(&process_drafts, &place(&drafts, file_placement, false).0, &mut problems);
-    let (processes, homes) = place(&drafts, placement.unwrap_or(file_placement), placement.is_some());
+    check_used(&process_drafts, &place(&drafts, registry, file_placement, false).0, &mut problems);
+    let (processes, homes) =
+        place(&drafts, registry, placement.unwrap_or(file_placement), placement.is_some());
     check_listeners(&drafts, &links, &processes, &homes, &mut problems);
     let matchings = specify(&drafts, &links, &mut problems);
     make_room_for_matches(&drafts, &matchings, &mut links);
     let streams = declared_streams(&drafts, &links, registry, &mut problems);
-    let commands = commands(process_drafts);
+    let mut commands = commands(process_drafts);
+    add_own_commands(&drafts, registry, &processes, &homes, &mut commands, &mut problems);
     let mut probed = Probed::new();
     if with_probe {
         for draft in &drafts {

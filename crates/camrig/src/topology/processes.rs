@@ -1,15 +1,18 @@
 //! The tables `[process.NAME]`: the commands that run processes in place of this executable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::section::Section;
-use super::{MAIN, Span};
+use super::{MAIN, Role, Span};
+use crate::ids::ProcessId;
+use crate::registry::Registry;
 
 pub(super) const PROCESS_KEYS: &[&str] = &["command"];
 
@@ -88,6 +91,44 @@ pub(super) fn check_used(drafts: &[ProcessDraft], processes: &[String], problems
 /// Returns the commands by the names of their processes.
 pub(super) fn commands(drafts: Vec<ProcessDraft>) -> BTreeMap<String, ProcessCommand> {
     drafts.into_iter().filter_map(|draft| Some((draft.name, draft.command?))).collect()
+}
+
+/// Returns the command of the process of an actor, where its kind needs another program than this one.
+pub(super) fn own_command(draft: &Draft, registry: &Registry) -> Option<Vec<String>> {
+    let Role::Processor { kind } = &draft.role else { return None };
+    registry.kind(kind)?.command(draft.options.text.as_deref()?)
+}
+
+/// Adds the commands that kinds of processors need to those of the file, which take precedence. Reports an actor that
+/// shares its process with one that needs another program.
+pub(super) fn add_own_commands(
+    drafts: &[Draft],
+    registry: &Registry,
+    processes: &[String],
+    homes: &[ProcessId],
+    commands: &mut BTreeMap<String, ProcessCommand>,
+    problems: &mut Problems,
+) {
+    let of_file: BTreeSet<String> = commands.keys().cloned().collect();
+    let own: Vec<_> = drafts.iter().map(|draft| own_command(draft, registry)).collect();
+    for (index, (draft, command)) in drafts.iter().zip(&own).enumerate() {
+        let process = &processes[homes[index].index()];
+        let Some(words) = command.as_ref().filter(|_| !of_file.contains(process)) else { continue };
+        let Some((program, arguments)) = words.split_first() else { continue };
+        let others = || (0..drafts.len()).filter(|&other| homes[other] == homes[index]);
+        if homes[index] == ProcessId::MAIN {
+            let title = format!("processor {} cannot be in process {}", quote(&draft.name), quote(MAIN));
+            problems.add(draft.span.clone(), title, format!("{} runs it", quote(program)));
+        } else if let Some(other) = others().find(|&other| own[other] != *command) {
+            let (name, other) = (quote(&draft.name), quote(&drafts[other].name));
+            let title = format!("processor {name} cannot share process {} with {other}", quote(process));
+            problems.add(draft.span.clone(), title, format!("{} runs it", quote(program)));
+        } else {
+            let (program, arguments) = (program.clone(), arguments.to_vec());
+            let span = draft.options.span.clone();
+            commands.insert(process.clone(), ProcessCommand { program, arguments, span });
+        }
+    }
 }
 
 /// Reports a program that does not exist. `path` is the value of `PATH`.

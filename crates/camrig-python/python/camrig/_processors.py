@@ -1,0 +1,27 @@
+"""Base classes of processors."""
+
+
+class Processor:
+    """A processor of a topology: a subclass with `process`, in the script that the topology names.
+
+    Annotated attributes are its options: `threshold: float = 0.5`. They are set before `__init__`, which takes no
+    arguments.
+    """
+
+    def process(self, frames, out):
+        """Is called with each frameset of the inputs, one at a time; publishes through `out`."""
+        raise NotImplementedError
+
+    def finish(self, out):
+        """Is called once, after the last frameset."""
+
+
+class MatchProcessor:
+    """As `Processor`, for matches: one frameset of each input, taken at the same instant. Its topology has `match`."""
+
+    def process(self, match, out):
+        """Is called with each match, one at a time; publishes through `out`."""
+        raise NotImplementedError
+
+    def finish(self, out):
+        """Is called once, after the last match."""

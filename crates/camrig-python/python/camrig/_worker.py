@@ -1,0 +1,269 @@
+"""Runs the processor of a script, for the kind `python` of a topology. The program starts it; scripts do not import it."""
+
+import importlib.util
+import inspect
+import json
+import logging
+import os
+import sys
+import traceback
+import types
+import typing
+from pathlib import Path
+
+import camrig
+from camrig import _camrig
+
+# Options of the kind itself.
+OWN = ("script", "python", "processor")
+
+MISSING = inspect.Parameter.empty
+
+
+class Problem(Exception):
+    """A problem of a script or of its options, as one line."""
+
+    def __init__(self, message, option=None):
+        super().__init__(message)
+        self.option = option
+
+
+def check():
+    """Answers a check: imports the script, compares the options with its own, and prints the problems as JSON."""
+    options = json.load(sys.stdin)
+    try:
+        target = load(options)
+        problems = convert(target, options)[1]
+    except Problem as problem:
+        problems = [problem]
+    found = [{"option": problem.option, "message": str(problem)} for problem in problems]
+    print(json.dumps(found), flush=True)
+    # A script may have started threads.
+    os._exit(0)
+
+
+def serve():
+    """Serves as a worker until the supervisor ends it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+    root = logging.getLogger()
+    root.addHandler(Handler())
+    root.setLevel(logging.INFO)
+    code = _camrig.serve()
+    if code is None:
+        print("this is started by `camrig run`, for the kind `python`", file=sys.stderr)
+        code = 64
+    sys.exit(code)
+
+
+class Handler(logging.Handler):
+    """Writes records to camrig's log."""
+
+    def emit(self, record):
+        try:
+            _camrig.log_record(record.levelno, self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def load(options):
+    """Imports the script and returns its processor, a class or a function."""
+    path = Path(options["script"]).absolute()
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location("__camrig_script__", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        file, line = Path(error.filename or path).name, error.lineno or 0
+        raise Problem(f"{file}:{line}: SyntaxError: {error.msg}", "script") from error
+    except BaseException as error:
+        raise Problem(one_line(error), "script") from error
+    return processor_of(module, path.name, options.get("processor"))
+
+
+def processor_of(module, file, name):
+    bases = (camrig.Processor, camrig.MatchProcessor)
+    own = [it for it in vars(module).values() if inspect.isclass(it) and it.__module__ == module.__name__]
+    classes = [it for it in own if issubclass(it, bases)]
+    if name is not None:
+        target = getattr(module, name, None)
+        if not callable(target):
+            raise Problem(f"{file} has no class or function `{name}`{choices(usable(module))}", "processor")
+        return target
+    if len(classes) == 1:
+        return classes[0]
+    if classes:
+        names = ", ".join(f"`{it.__name__}`" for it in classes)
+        raise Problem(f"{file} has several processors: {names}; choose one by the option `processor`", "script")
+    if inspect.isfunction(getattr(module, "process", None)):
+        return module.process
+    raise Problem(f"{file} has no subclass of camrig.Processor and no function `process`", "script")
+
+
+def usable(module):
+    return [
+        name
+        for name, it in vars(module).items()
+        if (inspect.isclass(it) or inspect.isfunction(it)) and it.__module__ == module.__name__
+    ]
+
+
+def choices(names):
+    return f"; expected one of: {', '.join(f'`{name}`' for name in names)}" if names else ""
+
+
+def declared(target):
+    """Returns the options of a processor: their types and defaults, by name."""
+    options = {}
+    if inspect.isclass(target):
+        for base in reversed(target.__mro__):
+            if base.__module__ in ("builtins", "camrig", "camrig._processors", "typing"):
+                continue
+            for name, annotation in hints(base, base.__dict__.get("__annotations__", {})).items():
+                if not name.startswith("_") and typing.get_origin(annotation) is not typing.ClassVar:
+                    options[name] = (annotation, getattr(target, name, MISSING))
+    else:
+        parameters = inspect.signature(target).parameters.values()
+        types_ = hints(target, target.__annotations__)
+        for it in parameters:
+            if it.kind is it.KEYWORD_ONLY:
+                options[it.name] = (types_.get(it.name, typing.Any), it.default)
+    return options
+
+
+def hints(owner, names):
+    try:
+        found = typing.get_type_hints(owner, include_extras=True)
+    except Exception:
+        found = {}
+    return {name: found.get(name, typing.Any) for name in names}
+
+
+def convert(target, given):
+    """Returns the options as the processor declares them, and the problems."""
+    options, values, problems = declared(target), {}, []
+    for name, value in given.items():
+        if name in OWN:
+            continue
+        if name not in options:
+            expected = choices(options) or "; the script takes no options"
+            problems.append(Problem(f"unknown option `{name}` of the script{expected}", name))
+            continue
+        try:
+            values[name] = converted(options[name][0], value)
+        except Problem as problem:
+            problems.append(Problem(f"option `{name}` is {json.dumps(value)}; {problem}", name))
+    for name, (annotation, default) in options.items():
+        if name not in given and default is MISSING:
+            problems.append(Problem(f"the script has no option `{name}`, which needs {wanted(annotation)}", "script"))
+    return values, problems
+
+
+def converted(annotation, value):
+    """Returns a value of JSON as a value of this type."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return converted(arguments[0], value)
+    if origin is typing.Literal:
+        if any(value == it and type(value) is type(it) for it in arguments):
+            return value
+    elif origin in (typing.Union, types.UnionType):
+        for it in arguments:
+            if it is type(None):
+                continue
+            try:
+                return converted(it, value)
+            except Problem:
+                pass
+    elif annotation is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif annotation is Path:
+        if isinstance(value, str):
+            return Path(value)
+    elif origin in (list, tuple) or annotation in (list, tuple):
+        if isinstance(value, list):
+            element = arguments[0] if arguments else typing.Any
+            return (origin or annotation)(converted(element, it) for it in value)
+    elif annotation in (bool, int, str, dict):
+        if type(value) is annotation:
+            return value
+    else:
+        return value
+    raise Problem(f"expected {wanted(annotation)}")
+
+
+def wanted(annotation):
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Path: "a path"}
+    if origin is typing.Annotated:
+        return wanted(arguments[0])
+    if origin is typing.Literal:
+        return "one of: " + ", ".join(f"`{it}`" for it in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(wanted(it) for it in arguments if it is not type(None))
+    if origin in (list, tuple) or annotation in (list, tuple):
+        return "a list" + (f" of {wanted(arguments[0])}" if arguments else "")
+    if annotation is dict:
+        return "a table"
+    return names.get(annotation, "a value")
+
+
+class Hosted:
+    """An instance of a processor."""
+
+    def __init__(self, process, finish, takes_matches):
+        self.process, self.finish, self.takes_matches = process, finish, takes_matches
+
+
+def start(options, is_matched):
+    """Builds the processor. The extension module calls this in the worker."""
+    options = json.loads(options)
+    target = load(options)
+    values, problems = convert(target, options)
+    if problems:
+        raise problems[0]
+    if inspect.isclass(target):
+        instance = target.__new__(target)
+        for name, value in values.items():
+            setattr(instance, name, value)
+        instance.__init__()
+        process, finish, takes = instance.process, instance.finish, isinstance(instance, camrig.MatchProcessor)
+    else:
+        first = next(iter(inspect.signature(target).parameters), None)
+        takes = hints(target, target.__annotations__).get(first) is camrig.Match
+        # A function that publishes nothing may leave the outlet out.
+        positional = [
+            it
+            for it in inspect.signature(target).parameters.values()
+            if it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(positional) >= 2:
+            process = lambda frames, out: target(frames, out, **values)  # noqa: E731
+        else:
+            process = lambda frames, out: target(frames, **values)  # noqa: E731
+        finish = lambda out: None  # noqa: E731
+    if takes and not is_matched:
+        raise Problem(f"`{target.__name__}` takes matches: its topology needs `match = {{ window_millis = 17 }}`")
+    return Hosted(process, finish, takes)
+
+
+def describe(error):
+    """Returns an exception as one line with its place, and its traceback."""
+    if isinstance(error, Problem):
+        return str(error), ""
+    return one_line(error), "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def one_line(error):
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(__file__).parent)
+    own = [it for it in frames if not it.filename.startswith((package, "<frozen"))]
+    place = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
+    return f"{place}{name}: {text}" if text else f"{place}{name}"

@@ -1,0 +1,59 @@
+//! Framesets that a script keeps: each holds a slot of its camera.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use camrig::FrameSet;
+
+/// Maximum number of a camera's framesets that a script keeps in their slots, beside the one that it is called with. A
+/// camera has two slots more than its readers can have queued and in calls.
+const KEPT_MAX: usize = 1;
+
+/// Counts a frameset as kept by a script until nothing refers to it any more.
+pub(crate) struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Arc<Self> {
+        count.fetch_add(1, Ordering::AcqRel);
+        Arc::new(Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Counts what a script keeps of each camera.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    /// By the name of the camera: the count, and whether the script was named.
+    cameras: BTreeMap<String, (Arc<AtomicUsize>, bool)>,
+}
+
+impl Keeper {
+    /// Returns what a script gets: the frameset, or a copy of it if the script keeps too many, so that it costs the other
+    /// readers nothing.
+    pub(crate) fn given(&mut self, frames: &FrameSet) -> (FrameSet, Option<Arc<Kept>>) {
+        if !self.cameras.contains_key(frames.camera()) {
+            self.cameras.insert(frames.camera().to_owned(), (Arc::default(), false));
+        }
+        let Some((count, named)) = self.cameras.get_mut(frames.camera()) else {
+            return (frames.copied(), None);
+        };
+        let kept = count.load(Ordering::Acquire);
+        if kept <= KEPT_MAX {
+            return (frames.clone(), Some(Kept::new(count)));
+        }
+        if !std::mem::replace(named, true) {
+            log::warn!(
+                "the script keeps {kept} framesets of camera `{}`, each of which holds a slot, so it gets copies from now \
+                 on while it keeps them: `del` arrays that are no longer needed, or keep `frame.copy()`",
+                frames.camera()
+            );
+        }
+        (frames.copied(), None)
+    }
+}

@@ -1,0 +1,479 @@
+//! Processors written in Python, in the process that a supervisor started for them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use camrig::frame::{
+    CameraInfo, DType, FrameHeader, JSON, Name, Payload, PixelFormat, Shape, Stream, StreamInfo,
+};
+use camrig::schemars::JsonSchema;
+use camrig::{
+    Delivered, FrameHeaders, FrameSet, Match, Processor, ProcessorError, ProcessorOutput, Registry,
+    monotonic_nanos,
+};
+use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use serde::Deserialize;
+
+use crate::errors::{MissingStream, error};
+use crate::frames::{PyFrameSet, PyMatch, Source};
+use crate::kept::Keeper;
+use crate::memory::{Lending, Memory, SharedLoan};
+
+/// Options as the supervisor checked them: those of the kind, and the script's own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
+struct Options {
+    #[serde(flatten)]
+    all: BTreeMap<String, serde_json::Value>,
+}
+
+/// Serves as the worker that a supervisor started, and returns its exit code; `None` if none did.
+#[pyfunction]
+pub(crate) fn serve(py: Python<'_>) -> Option<u8> {
+    let registry = registry();
+    let code = py.detach(|| registry.serve_worker())?;
+    Some(u8::from(code != ExitCode::SUCCESS))
+}
+
+/// Returns what a worker of Python has: the stock of camrig, recordings, and scripts.
+pub(crate) fn registry() -> Registry {
+    Registry::new().with_driver::<camrig_record::Replay>("replay").with_delivered("python", Script::start)
+}
+
+/// Writes a record of Python's `logging` to camrig's log. `level` is that of `logging`.
+#[pyfunction]
+pub(crate) fn log_record(level: u32, text: &str) {
+    let level = match level {
+        40.. => log::Level::Error,
+        30.. => log::Level::Warn,
+        20.. => log::Level::Info,
+        _ => log::Level::Debug,
+    };
+    log::log!(level, "{text}");
+}
+
+/// The processor of a script.
+struct Script {
+    hosted: Py<PyAny>,
+    output: Arc<Lending<ProcessorOutput>>,
+    outlet: Py<Outlet>,
+    takes_matches: bool,
+    keeper: Keeper,
+}
+
+impl Script {
+    fn start(options: Options, output: &ProcessorOutput) -> Result<Self, ProcessorError> {
+        let options = serde_json::to_string(&options.all)?;
+        let is_matched = output.matching().is_some();
+        Python::attach(|py| {
+            let start = || {
+                let hosted = py.import("camrig._worker")?.call_method1("start", (options, is_matched))?;
+                let takes_matches = hosted.getattr("takes_matches")?.extract()?;
+                let lending = Arc::new(Lending::new());
+                let outlet = Outlet { output: Arc::clone(&lending), sources: Mutex::new(BTreeMap::new()) };
+                let outlet = Py::new(py, outlet)?;
+                Ok(Self {
+                    hosted: hosted.unbind(),
+                    output: lending,
+                    outlet,
+                    takes_matches,
+                    keeper: Keeper::default(),
+                })
+            };
+            start().map_err(|error| failure(py, &error))
+        })
+    }
+
+    fn call(&self, py: Python<'_>, method: &str, argument: Option<Py<PyAny>>) -> PyResult<()> {
+        let outlet = self.outlet.clone_ref(py);
+        match argument {
+            Some(argument) => self.hosted.call_method1(py, method, (argument, outlet))?,
+            None => self.hosted.call_method1(py, method, (outlet,))?,
+        };
+        Ok(())
+    }
+}
+
+impl Processor<Delivered> for Script {
+    fn process(&mut self, input: &Delivered, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let mut keep = |frames: &FrameSet| {
+            let (frames, kept) = self.keeper.given(frames);
+            Source::Live(frames, kept)
+        };
+        let mut framesets: Vec<Source> = match input {
+            Delivered::FrameSet(frames) => vec![keep(frames)],
+            Delivered::Match(matched) => matched.framesets().iter().map(keep).collect(),
+        };
+        Python::attach(|py| {
+            let call = || match input {
+                Delivered::Match(matched) if self.takes_matches => {
+                    let matched = PyMatch::live(matched, std::mem::take(&mut framesets));
+                    self.call(py, "process", Some(Py::new(py, matched)?.into_any()))
+                }
+                _ => framesets.drain(..).try_for_each(|source| {
+                    let frames = Py::new(py, PyFrameSet { source })?;
+                    self.call(py, "process", Some(frames.into_any()))
+                }),
+            };
+            self.output.lend(output, call).map_err(|error| failure(py, &error))
+        })
+    }
+
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Python::attach(|py| {
+            let called = self.output.lend(output, || self.call(py, "finish", None));
+            called.map_err(|error| failure(py, &error))
+        })
+    }
+}
+
+/// Returns a frameset of the rig.
+fn live(source: &Source) -> PyResult<&FrameSet> {
+    match source {
+        Source::Live(frames, _) => Ok(frames),
+        Source::Recorded(_) => Err(error("a frameset of a recording cannot be published in a rig")),
+    }
+}
+
+/// Returns a match of the rig.
+fn live_match(matched: &PyMatch) -> PyResult<Match> {
+    let framesets = matched.framesets.iter().map(|source| live(source).cloned());
+    Ok(Match::of(matched.number, framesets.collect::<PyResult<_>>()?, matched.complete))
+}
+
+/// Logs the traceback of an exception, and returns it as one line with its place in the script.
+fn failure(py: Python<'_>, error: &PyErr) -> ProcessorError {
+    let described = py
+        .import("camrig._worker")
+        .and_then(|worker| worker.call_method1("describe", (error.clone_ref(py).into_value(py),)))
+        .and_then(|described| described.extract::<(String, String)>());
+    let (line, traceback) = described.unwrap_or_else(|_| (error.to_string(), String::new()));
+    if !traceback.is_empty() && !error.is_instance_of::<PySystemExit>(py) {
+        log::error!("{}", traceback.trim_end());
+    }
+    line.into()
+}
+
+/// Publishes a processor's framesets. It works during the call to which it is given, on the thread of that call.
+#[pyclass(frozen, module = "camrig")]
+pub(crate) struct Outlet {
+    output: Arc<Lending<ProcessorOutput>>,
+    /// The sources of framesets that are made from nothing, by name and streams.
+    sources: Mutex<BTreeMap<String, Arc<CameraInfo>>>,
+}
+
+#[pymethods]
+impl Outlet {
+    /// Name of the processor.
+    #[getter]
+    fn name(&self) -> PyResult<String> {
+        self.output.with(|output| Ok(output.name().to_owned()))
+    }
+
+    /// Publishes a frameset that was derived or created, or forwards one or those of a match as they are.
+    fn publish(&self, frames: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(made) = frames.cast::<Draft>() {
+            return self.publish_draft(&mut made.borrow_mut());
+        }
+        if let Ok(frames) = frames.cast::<PyFrameSet>() {
+            let frames = live(&frames.get().source)?;
+            return self.output.with(|output| output.forward(frames).map_err(error));
+        }
+        if let Ok(matched) = frames.cast::<PyMatch>() {
+            let matched = live_match(matched.get())?;
+            return self.output.with(|output| output.forward_match(&matched).map_err(error));
+        }
+        let given = frames.get_type().name()?;
+        Err(PyTypeError::new_err(format!(
+            "`publish` takes what `derive` or `create` returned, a FrameSet or a Match, not {given}"
+        )))
+    }
+
+    /// Makes a frameset from another one, whose camera, arrival time and match it inherits, or from a match.
+    ///
+    /// `image` is (stream, format, (height, width)), `tensor` is (stream, type, shape) such as ("heat", "f32", (1, 30, 40)),
+    /// `message` is (stream, value) or (stream, schema, value), where the value is anything that JSON can hold. Each may be
+    /// a list of several. Write into its `array`, then publish it. If all slots are in use, the frameset is counted as
+    /// dropped, and what is written goes nowhere.
+    #[pyo3(signature = (origin, *, image=None, tensor=None, message=None))]
+    fn derive(
+        &self,
+        py: Python<'_>,
+        origin: &Bound<'_, PyAny>,
+        image: Option<&Bound<'_, PyAny>>,
+        tensor: Option<&Bound<'_, PyAny>>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Draft> {
+        let mut parts = parts(py, image, tensor, message)?;
+        let stamp = |source: &Source, parts: &mut [Part]| {
+            let first = source.header().frames.first();
+            for part in parts {
+                if let Some(first) = first {
+                    part.header.number = first.number;
+                    part.header.timestamp = first.timestamp;
+                }
+            }
+        };
+        if let Ok(frames) = origin.cast::<PyFrameSet>() {
+            let source = &frames.get().source;
+            stamp(source, &mut parts);
+            let frames = live(source)?;
+            return self.draft(parts, |output, headers| output.derive(frames, headers));
+        }
+        let matched = origin
+            .cast::<PyMatch>()
+            .map_err(|_| PyTypeError::new_err("`derive` takes a FrameSet or a Match as its origin"))?;
+        let matched = matched.get();
+        if let Some(source) = matched.framesets.first() {
+            stamp(source, &mut parts);
+        }
+        let matched = live_match(matched)?;
+        let source = self.source(&self.name()?, &parts);
+        self.draft(parts, |output, headers| output.derive_match(&source, &matched, headers))
+    }
+
+    /// Makes a frameset of this processor's own: readers see `source` as its camera. The arguments are those of `derive`.
+    #[pyo3(signature = (source, *, image=None, tensor=None, message=None))]
+    fn create(
+        &self,
+        py: Python<'_>,
+        source: &str,
+        image: Option<&Bound<'_, PyAny>>,
+        tensor: Option<&Bound<'_, PyAny>>,
+        message: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Draft> {
+        let parts = parts(py, image, tensor, message)?;
+        let source = self.source(source, &parts);
+        self.draft(parts, |output, headers| output.loan(&source, monotonic_nanos(), headers))
+    }
+}
+
+impl Outlet {
+    fn draft(
+        &self,
+        parts: Vec<Part>,
+        lend: impl Fn(&mut ProcessorOutput, FrameHeaders) -> Result<Option<camrig::Loan>, camrig::OutputError>,
+    ) -> PyResult<Draft> {
+        let headers: FrameHeaders = parts.iter().map(|part| part.header).collect();
+        let loan = self.output.with(|output| lend(output, headers).map_err(error))?;
+        let loan = match loan {
+            Some(mut loan) => {
+                for (index, part) in parts.iter().enumerate() {
+                    if let Some(content) = &part.content {
+                        loan.frame_mut(index).copy_from_slice(content);
+                    }
+                }
+                Some(SharedLoan::new(loan))
+            }
+            None => None,
+        };
+        Ok(Draft { headers: parts.into_iter().map(|part| part.header).collect(), loan, published: false })
+    }
+
+    fn publish_draft(&self, draft: &mut Draft) -> PyResult<()> {
+        if std::mem::replace(&mut draft.published, true) {
+            return Err(error("this frameset is published already"));
+        }
+        // Without a slot it was counted as dropped.
+        let Some(shared) = draft.loan.take() else { return Ok(()) };
+        let loan = shared.into_loan().map_err(|_| {
+            error(
+                "an array of this frameset is still in use, and what is published must not change: `del` it before \
+                 `publish`",
+            )
+        })?;
+        self.output.with(|output| {
+            output.publish(loan);
+            Ok(())
+        })
+    }
+
+    /// Returns the source of this name whose framesets have these streams: the same one each time.
+    fn source(&self, name: &str, parts: &[Part]) -> Arc<CameraInfo> {
+        let streams: Vec<_> =
+            parts.iter().map(|part| StreamInfo::new(part.header.stream, part.header.payload, 0)).collect();
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sources.get(name).filter(|info| {
+            let same = |(known, new): (&StreamInfo, &StreamInfo)| {
+                known.stream == new.stream && known.format() == new.format()
+            };
+            info.streams.len() == streams.len() && info.streams.iter().zip(&streams).all(same)
+        });
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let info = CameraInfo {
+            name: name.to_owned(),
+            driver: "python".to_owned(),
+            streams,
+            ..CameraInfo::default()
+        };
+        let info = Arc::new(info);
+        sources.insert(name.to_owned(), Arc::clone(&info));
+        info
+    }
+}
+
+/// A frame to be published.
+struct Part {
+    header: FrameHeader,
+    /// Of a message.
+    content: Option<Vec<u8>>,
+}
+
+/// A frameset that is being made: write into its arrays, then publish it.
+#[pyclass(module = "camrig")]
+pub(crate) struct Draft {
+    headers: Vec<FrameHeader>,
+    /// `None` if there was no slot, or after it is published.
+    loan: Option<Arc<SharedLoan>>,
+    published: bool,
+}
+
+#[pymethods]
+impl Draft {
+    /// The array of the first image or tensor, which may be written until the frameset is published.
+    #[getter]
+    fn array(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let first = self.headers.iter().position(|header| !matches!(header.payload, Payload::Message { .. }));
+        let first = first.ok_or_else(|| error("this frameset has messages only, so no array"))?;
+        self.array_of(py, first)
+    }
+
+    /// The array of a stream.
+    fn __getitem__(&self, py: Python<'_>, stream: &str) -> PyResult<Py<PyAny>> {
+        let index = self.headers.iter().position(|header| header.stream.name() == stream);
+        let index = index.ok_or_else(|| {
+            let names: Vec<_> = self.headers.iter().map(|header| format!("`{}`", header.stream)).collect();
+            MissingStream::new_err(format!("no stream `{stream}`; it has: {}", names.join(", ")))
+        })?;
+        self.array_of(py, index)
+    }
+
+    /// Whether all slots were in use, so that it is counted as dropped and goes nowhere.
+    #[getter]
+    fn dropped(&self) -> bool {
+        self.loan.is_none() && !self.published
+    }
+}
+
+impl Draft {
+    fn array_of(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
+        if self.published {
+            return Err(error("this frameset is published: its memory belongs to its readers"));
+        }
+        let header = &self.headers[index];
+        let content = match &self.loan {
+            Some(loan) => loan.frame(index),
+            None => {
+                return Ok(py.import("camrig._arrays")?.call_method1("scratch", scratch(header))?.unbind());
+            }
+        };
+        let memory = Py::new(py, Memory::new(content, &header.payload)?)?;
+        Ok(py.import("camrig._arrays")?.call_method1("view", (memory,))?.unbind())
+    }
+}
+
+/// Returns the type and the shape of a frame's array.
+fn scratch(header: &FrameHeader) -> (&'static str, Vec<usize>) {
+    let layout = crate::memory::ArrayLayout::of(&header.payload);
+    (layout.dtype.map_or("|u1", DType::numpy_name), layout.shape)
+}
+
+/// Reads what `derive` and `create` are given.
+fn parts(
+    py: Python<'_>,
+    image: Option<&Bound<'_, PyAny>>,
+    tensor: Option<&Bound<'_, PyAny>>,
+    message: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Vec<Part>> {
+    let mut parts = Vec::new();
+    for given in each(image) {
+        let (stream, format, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
+            PyTypeError::new_err(
+                "`image` is (stream, format, (height, width)), such as (\"mask\", \"y8\", (480, 640))",
+            )
+        })?;
+        let format = PixelFormat::named(&format).ok_or_else(|| {
+            let known: Vec<_> = PixelFormat::ALL.iter().map(|known| format!("`{known}`")).collect();
+            PyValueError::new_err(format!("unknown format `{format}`; expected one of: {}", known.join(", ")))
+        })?;
+        let &[height, width, ..] = shape.as_slice() else {
+            return Err(PyValueError::new_err("the shape of an image is (height, width)"));
+        };
+        let payload = Payload::image(format, width, height);
+        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: None });
+    }
+    for given in each(tensor) {
+        let (stream, dtype, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
+            PyTypeError::new_err("`tensor` is (stream, type, shape), such as (\"heat\", \"f32\", (30, 40))")
+        })?;
+        let dtype = dtype_named(&dtype)?;
+        let shape = Shape::new(&shape).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "a tensor has at most {} dimensions, not {}",
+                camrig::frame::MAX_DIMENSIONS,
+                shape.len()
+            ))
+        })?;
+        let payload = Payload::Tensor { dtype, shape };
+        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: None });
+    }
+    for given in each(message) {
+        let wrong = || PyTypeError::new_err("`message` is (stream, value) or (stream, schema, value)");
+        let given = given.cast::<PyTuple>().map_err(|_| wrong())?;
+        let (stream, schema, value) = match given.len() {
+            2 => (given.get_item(0)?, None, given.get_item(1)?),
+            3 => (given.get_item(0)?, Some(given.get_item(1)?), given.get_item(2)?),
+            _ => return Err(wrong()),
+        };
+        let stream: String = stream.extract()?;
+        let schema = schema.map_or(Ok("camrig.Json".to_owned()), |schema| schema.extract())?;
+        let schema = Name::new(&schema).map_err(|fault| PyValueError::new_err(fault.to_string()))?;
+        let text: String = py.import("json")?.call_method1("dumps", (value,))?.extract()?;
+        let content = text.into_bytes();
+        let payload = Payload::Message { schema, encoding: JSON, size_bytes: content.len() as u32 };
+        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: Some(content) });
+    }
+    if parts.is_empty() || parts.len() > camrig::frame::MAX_FRAMES {
+        let most = camrig::frame::MAX_FRAMES;
+        return Err(PyValueError::new_err(format!("a frameset has 1 to {most} frames, not {}", parts.len())));
+    }
+    Ok(parts)
+}
+
+fn named(stream: &str) -> PyResult<Stream> {
+    Stream::new(stream).map_err(|fault| PyValueError::new_err(fault.to_string()))
+}
+
+fn dtype_named(name: &str) -> PyResult<DType> {
+    let all = [
+        DType::U8,
+        DType::U16,
+        DType::U32,
+        DType::U64,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::F16,
+        DType::F32,
+        DType::F64,
+    ];
+    all.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+        let known: Vec<_> = all.iter().map(|dtype| format!("`{dtype}`")).collect();
+        PyValueError::new_err(format!("unknown type `{name}`; expected one of: {}", known.join(", ")))
+    })
+}
+
+/// Returns the elements of a list, or the value itself.
+fn each<'py>(given: Option<&Bound<'py, PyAny>>) -> Vec<Bound<'py, PyAny>> {
+    let Some(given) = given else { return Vec::new() };
+    match given.cast::<PyList>() {
+        Ok(list) => list.iter().collect(),
+        Err(_) => vec![given.clone()],
+    }
+}

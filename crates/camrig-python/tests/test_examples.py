@@ -1,0 +1,40 @@
+"""The examples: their whole output, and their types."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import camrig
+from conftest import WATCHDOG
+
+EXAMPLES = Path(__file__).parents[3] / "examples/python"
+
+
+def test_the_sums_of_a_recording(recording):
+    command = [sys.executable, EXAMPLES / "sum.py", recording]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WATCHDOG)
+    expected = ""
+    for frames in camrig.open(recording):
+        total = sum(frames.color.tobytes()) + sum(frames.depth.tobytes())
+        expected += f"{frames.camera} #{frames.sequence}: {total}\n"
+    assert (found.stdout, found.stderr) == (expected, "")
+
+
+def test_types_of_the_examples():
+    files = sorted(str(file) for file in EXAMPLES.glob("*.py"))
+    assert len(files) >= 4
+    for command in [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]]:
+        arguments = [sys.executable, "-m", *command, *files]
+        found = subprocess.run(arguments, capture_output=True, text=True, cwd=EXAMPLES, timeout=WATCHDOG)
+        assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_stubs_name_what_the_package_has():
+    stubs = Path(camrig.__file__).with_name("__init__.pyi").read_text()
+    for name in camrig.__all__:
+        assert any(line.startswith((f"class {name}", f"def {name}", f"{name}:")) for line in stubs.splitlines()), name
+    for kind in [camrig.Frame, camrig.FrameSet, camrig.Camera, camrig.Match, camrig.Recording, camrig.Outlet, camrig.Draft]:
+        body = stubs.split(f"\nclass {kind.__name__}")[1].split("\nclass ")[0]
+        for name in vars(kind):
+            if not name.startswith("_"):
+                assert f"def {name}(" in body, f"{kind.__name__}.{name}"

@@ -1,0 +1,221 @@
+//! The kind `python`: a processor of a script, which a Python interpreter in a process of its own runs.
+//!
+//! This program finds the interpreter and lets it check the script and its options. What runs there is the package
+//! `camrig` of Python (`crates/camrig-python`).
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camrig_ipc::spawn_thread;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::WrongOptions;
+use crate::frameset::FrameSet;
+use crate::output::ProcessorOutput;
+use crate::processor::{Processor, ProcessorError, ProcessorOptions};
+
+/// Maximum time in which a script has to be imported for a check: a large library takes some seconds.
+const CHECK_TIME: Duration = Duration::from_secs(60);
+
+/// Interval at which the end of a check is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Maximum size of the answer to a check.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Runs a module of the package, without the current folder among those of modules: a file there must not replace one of
+/// the package.
+const BOOT: &str = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker.";
+
+/// Options of the kind `python`. All others are the script's own.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+pub(crate) struct PythonOptions {
+    /// The script, a file of Python.
+    script: PathBuf,
+    /// The interpreter; by default that of `$VIRTUAL_ENV`, of `.venv` beside the script, or `python3`.
+    python: Option<PathBuf>,
+    /// The class or function of the script; by default the only processor class in it, or `process`.
+    processor: Option<String>,
+    /// The options of the script itself.
+    #[serde(flatten)]
+    own: BTreeMap<String, Value>,
+}
+
+/// A problem that the interpreter found.
+#[derive(Debug, Deserialize)]
+struct Found {
+    /// The option, if one is at fault.
+    option: Option<String>,
+    message: String,
+}
+
+impl PythonOptions {
+    /// Returns the interpreter.
+    fn interpreter(&self, environment: Option<&Path>) -> PathBuf {
+        if let Some(python) = &self.python {
+            return python.clone();
+        }
+        let in_folder = |folder: &Path| folder.join("bin/python");
+        let beside = self.script.parent().map(|folder| in_folder(&folder.join(".venv")));
+        let found = environment.map(in_folder).into_iter().chain(beside).find(|python| python.exists());
+        found.unwrap_or_else(|| "python3".into())
+    }
+
+    fn found_interpreter(&self) -> PathBuf {
+        self.interpreter(std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).as_deref())
+    }
+
+    /// Lets the interpreter import the script and check the options.
+    fn ask(&self) -> Result<Vec<Found>, String> {
+        let python = self.found_interpreter();
+        let named = python.display();
+        let request = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        let mut command = Command::new(&python);
+        command.args(["-c", &format!("{BOOT}check()")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |error: std::io::Error| format!("interpreter `{named}` cannot be started: {error}");
+        let mut child = command.spawn().map_err(failed)?;
+        // A script that ends the interpreter does not read what is left.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&request));
+        let (answer, errors) = (reader(child.stdout.take())?, reader(child.stderr.take())?);
+        let deadline = Instant::now() + CHECK_TIME;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                // It may have ended since.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("its import takes more than {} s", CHECK_TIME.as_secs()));
+            }
+            std::thread::sleep(LOOK);
+        };
+        let answer = answer.recv_timeout(LOOK * 100).unwrap_or_default();
+        // What the script itself prints is before the answer.
+        let last = answer.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        last.ok_or_else(|| {
+            let errors = errors.recv_timeout(LOOK * 100).unwrap_or_default();
+            let error = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            if error.contains("No module named 'camrig'") || error.contains("from 'camrig'") {
+                return format!("interpreter `{named}` lacks the package `camrig`: install its wheel there");
+            }
+            let error = if error.is_empty() { status.to_string() } else { error.trim().to_owned() };
+            format!("interpreter `{named}` cannot check it: {error}")
+        })
+    }
+}
+
+/// Reads an output to its end in a thread of its own.
+fn reader(output: Option<impl Read + Send + 'static>) -> Result<std::sync::mpsc::Receiver<String>, String> {
+    let (sender, read) = std::sync::mpsc::sync_channel(1);
+    let read_all = move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is shown.
+        let _ = output.map(|output| output.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes));
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    };
+    spawn_thread("python-check", read_all).map_err(|error| error.to_string())?;
+    Ok(read)
+}
+
+impl ProcessorOptions for PythonOptions {
+    fn probe(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if !self.script.is_file() {
+            wrong.add(["script"], format!("script `{}` does not exist", self.script.display()));
+            return wrong.or_ok();
+        }
+        match self.ask() {
+            Ok(found) => {
+                for Found { option, message } in found {
+                    wrong.add(option.as_deref().into_iter().chain(["script"]), message);
+                }
+            }
+            Err(message) => wrong.add(["script"], format!("script `{}`: {message}", self.script.display())),
+        }
+        wrong.or_ok()
+    }
+
+    fn command(&self) -> Option<Vec<String>> {
+        let python = self.found_interpreter().to_string_lossy().into_owned();
+        Some(vec![python, "-c".to_owned(), format!("{BOOT}serve()")])
+    }
+}
+
+/// Stands for the processor of a script in a program that cannot run it.
+pub(crate) struct Elsewhere;
+
+impl Elsewhere {
+    #[allow(clippy::needless_pass_by_value, reason = "registered functions take their options")]
+    pub(crate) fn new(options: PythonOptions) -> Result<Self, ProcessorError> {
+        Err(format!("script `{}` runs in a Python interpreter only", options.script.display()).into())
+    }
+}
+
+impl Processor for Elsewhere {
+    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> PythonOptions {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_interpreter_is_the_nearest_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.join("bin")).unwrap();
+            std::fs::write(path.join("bin/python"), "").unwrap();
+            path
+        };
+        let script = folder.path().join("detect.py");
+        let written = format!("script = {:?}", script.to_str().unwrap());
+        let plain = options(&written);
+        assert_eq!(plain.interpreter(None), Path::new("python3"));
+        assert_eq!(plain.interpreter(Some(&folder.path().join("nowhere"))), Path::new("python3"));
+        let beside = environment(".venv");
+        assert_eq!(plain.interpreter(None), beside.join("bin/python"));
+        let active = environment("active");
+        assert_eq!(plain.interpreter(Some(&active)), active.join("bin/python"));
+        let named = options(&format!("{written}\npython = 'python3.12'"));
+        assert_eq!(named.interpreter(Some(&active)), Path::new("python3.12"));
+    }
+
+    #[test]
+    fn options_of_the_script_are_its_own() {
+        let options = options("script = 'detect.py'\nthreshold = 0.5\nmode = 'fast'");
+        assert_eq!(options.own.keys().collect::<Vec<_>>(), ["mode", "threshold"]);
+        let json = serde_json::to_string(&options).unwrap();
+        let expected =
+            r#"{"script":"detect.py","python":null,"processor":null,"mode":"fast","threshold":0.5}"#;
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_an_interpreter_lacks_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("detect.py");
+        let text = |python: &str| format!("script = {:?}\npython = {python:?}", script.to_str().unwrap());
+        let message = |python: &str| options(&text(python)).probe().unwrap_err().to_string();
+        let named = script.display();
+        assert_eq!(message("python3"), format!("script `{named}` does not exist"));
+        std::fs::write(&script, "").unwrap();
+        let lost = "interpreter `/nowhere/python` cannot be started: No such file or directory (os error 2)";
+        assert_eq!(message("/nowhere/python"), format!("script `{named}`: {lost}"));
+        let other = "interpreter `/bin/false` cannot check it: exit status: 1";
+        assert_eq!(message("/bin/false"), format!("script `{named}`: {other}"));
+    }
+}
