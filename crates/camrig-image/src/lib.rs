@@ -15,5 +15,5 @@ mod picture;
 
 pub use self::colors::Colorizer;
 pub use self::jpeg::{JpegError, PictureError, jpeg, small_depth_jpeg, small_jpeg};
-pub use self::light::{DecodeError, LightImage, decode_jpeg};
+pub use self::light::{DecodeError, LightImage, decode_jpeg, jpeg_size};
 pub use self::picture::Picture;

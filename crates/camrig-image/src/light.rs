@@ -71,6 +71,13 @@ impl<'a> LightImage<'a> {
     }
 }
 
+/// Returns width and height of a JPEG; `None` if it does not begin as one.
+pub fn jpeg_size(data: &[u8]) -> Option<(u32, u32)> {
+    let mut decoder = JpegDecoder::new(ZCursor::new(data));
+    decoder.decode_headers().ok()?;
+    decoder.info().map(|info| (info.width.into(), info.height.into()))
+}
+
 /// Decodes a JPEG of this width and height into `pixels`: to [`PixelFormat::Y8`], or to RGB8 for any other `format`.
 ///
 /// # Errors
@@ -122,6 +129,7 @@ mod tests {
         for format in [PixelFormat::Rgb8, PixelFormat::Y8] {
             let original = gradient(format);
             let (header, file) = encoded(&original);
+            assert_eq!((jpeg_size(&file), jpeg_size(&file[..20])), (Some(SIZE), None));
             let image = LightImage::new(Frame::new(&header, &file).unwrap()).unwrap().unwrap();
             let view = image.view().unwrap();
             assert_eq!(view.frame().payload(), &Payload::image(PixelFormat::Rgb8, SIZE.0, SIZE.1));

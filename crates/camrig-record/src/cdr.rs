@@ -109,6 +109,14 @@ impl<'a> CdrReader<'a> {
         self.aligned().map(i32::from_le_bytes)
     }
 
+    pub(crate) fn f64s<const N: usize>(&mut self) -> Option<[f64; N]> {
+        let mut numbers = [0.0; N];
+        for number in &mut numbers {
+            *number = self.aligned().map(f64::from_le_bytes)?;
+        }
+        Some(numbers)
+    }
+
     pub(crate) fn string(&mut self) -> Option<&'a str> {
         let count = self.u32()? as usize;
         let text = self.bytes(count)?;
@@ -146,10 +154,10 @@ mod tests {
         assert_eq!(bytes[3..], expected);
         let read = |bytes: &[u8]| {
             let mut reader = CdrReader::new(bytes)?;
-            let numbers = (reader.u8()?, reader.u32()?, reader.aligned().map(f64::from_le_bytes)?);
+            let numbers = (reader.u8()?, reader.u32()?, reader.f64s::<1>()?[0]);
             Some((numbers, reader.string()?.to_owned(), reader.i32()?, reader.data()?.to_vec()))
         };
-        assert_eq!(read(&expected), Some(((1, 2, 0.5), "ab".to_owned(), -1, vec![7, 8])));
+        assert_eq!(read(&expected), Some(((1, 2, 0.5_f64), "ab".to_owned(), -1, vec![7, 8])));
         // A message that was cut anywhere has no such content.
         assert!((0..expected.len()).all(|length| read(&expected[..length]).is_none()));
         let big = [&[0, 0, 0, 0][..], &[0, 0, 0, 2, 0, 0, 0, 3]].concat();

@@ -6,6 +6,7 @@
 //! one's own.
 #![forbid(unsafe_code)]
 
+mod bag;
 mod cdr;
 mod commands;
 mod compression;

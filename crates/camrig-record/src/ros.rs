@@ -156,6 +156,7 @@ pub(crate) fn image(header: &Header<'_>, rows: &Rows<'_>, data: &[u8], message: 
 
 /// An image that was read.
 pub(crate) struct ReadImage<'a> {
+    pub(crate) header: Header<'a>,
     pub(crate) rows: Rows<'a>,
     pub(crate) is_bigendian: bool,
     pub(crate) data: &'a [u8],
@@ -164,12 +165,72 @@ pub(crate) struct ReadImage<'a> {
 /// Returns an image; `None` if the message is not one.
 pub(crate) fn read_image(message: &[u8]) -> Option<ReadImage<'_>> {
     let mut reader = CdrReader::new(message)?;
-    Header::read(&mut reader)?;
+    let header = Header::read(&mut reader)?;
     let (height, width) = (reader.u32()?, reader.u32()?);
     let encoding = reader.string()?;
     let is_bigendian = reader.u8()? != 0;
     let rows = Rows { width, height, encoding, step: reader.u32()? };
-    Some(ReadImage { rows, is_bigendian, data: reader.data()? })
+    Some(ReadImage { header, rows, is_bigendian, data: reader.data()? })
+}
+
+/// Returns the header, the format and the data of a compressed image; `None` if the message is not one.
+pub(crate) fn read_compressed_image(message: &[u8]) -> Option<(Header<'_>, &str, &[u8])> {
+    let mut reader = CdrReader::new(message)?;
+    Some((Header::read(&mut reader)?, reader.string()?, reader.data()?))
+}
+
+/// A calibration that was read.
+pub(crate) struct ReadCameraInfo<'a> {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) distortion_model: &'a str,
+    pub(crate) coefficients: Vec<f64>,
+    /// The matrix of the pinhole model, by rows.
+    pub(crate) k: [f64; 9],
+}
+
+/// Returns a calibration; `None` if the message is not one.
+pub(crate) fn read_camera_info(message: &[u8]) -> Option<ReadCameraInfo<'_>> {
+    /// More than any model has.
+    const MAX_COEFFICIENTS: u32 = 64;
+    let mut reader = CdrReader::new(message)?;
+    Header::read(&mut reader)?;
+    let (height, width) = (reader.u32()?, reader.u32()?);
+    let distortion_model = reader.string()?;
+    let count = reader.u32().filter(|&count| count <= MAX_COEFFICIENTS)?;
+    let coefficients = (0..count).map(|_| reader.f64s().map(|[number]| number)).collect::<Option<_>>()?;
+    Some(ReadCameraInfo { width, height, distortion_model, coefficients, k: reader.f64s()? })
+}
+
+/// A sample of motion that was read; `None` for what is not known.
+pub(crate) struct ReadImu<'a> {
+    pub(crate) header: Header<'a>,
+    pub(crate) angular_velocity: Option<[f64; 3]>,
+    pub(crate) linear_acceleration: Option<[f64; 3]>,
+}
+
+/// Returns a sample of motion; `None` if the message is not one.
+pub(crate) fn read_imu(message: &[u8]) -> Option<ReadImu<'_>> {
+    let mut reader = CdrReader::new(message)?;
+    let header = Header::read(&mut reader)?;
+    let _orientation: ([f64; 4], [f64; 9]) = (reader.f64s()?, reader.f64s()?);
+    let mut part = || {
+        let (xyz, covariance): ([f64; 3], [f64; 9]) = (reader.f64s()?, reader.f64s()?);
+        Some((covariance[0] >= 0.0).then_some(xyz))
+    };
+    Some(ReadImu { header, angular_velocity: part()?, linear_acceleration: part()? })
+}
+
+/// Returns transforms; `None` if the message has none.
+pub(crate) fn read_transforms(message: &[u8]) -> Option<Vec<Transform>> {
+    let mut reader = CdrReader::new(message)?;
+    let count = reader.u32()?;
+    let transform = |_| {
+        let parent = Header::read(&mut reader)?.frame_id.to_owned();
+        let child = reader.string()?.to_owned();
+        Some(Transform { parent, child, translation: reader.f64s()?, rotation: reader.f64s()? })
+    };
+    (0..count).map(transform).collect()
 }
 
 /// Appends a compressed image.
@@ -276,6 +337,50 @@ pub(crate) fn transforms(nanos: u64, transforms: &[Transform], message: &mut Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        let header = Header { nanos: 1_790_000_000_123_456_789, frame_id: "front/gyro" };
+        let mut message = Vec::new();
+        imu(&header, true, [1.0, -2.0, 0.5], &mut message);
+        let read = read_imu(&message).unwrap();
+        assert_eq!((read.header.nanos, read.header.frame_id), (header.nanos, header.frame_id));
+        assert_eq!((read.angular_velocity, read.linear_acceleration), (Some([1.0, -2.0, 0.5]), None));
+
+        let mut message = Vec::new();
+        let pinhole = Pinhole {
+            width: 640,
+            height: 480,
+            focal: [600.5, 601.5],
+            center: [320.25, 240.75],
+            distortion_model: "plumb_bob",
+            coefficients: vec![0.1, 0.2, 0.3, 0.4, 0.5],
+        };
+        camera_info(&header, &pinhole, &mut message);
+        let read = read_camera_info(&message).unwrap();
+        assert_eq!((read.width, read.height, read.distortion_model), (640, 480, "plumb_bob"));
+        assert_eq!(read.coefficients, pinhole.coefficients);
+        assert_eq!(read.k.to_vec(), [600.5, 0.0, 320.25, 0.0, 601.5, 240.75, 0.0, 0.0, 1.0]);
+
+        let mut message = Vec::new();
+        let transform = Transform {
+            parent: "a".to_owned(),
+            child: "bc".to_owned(),
+            translation: [1.0, 2.0, 3.0],
+            rotation: [0.0, 0.0, 0.6, 0.8],
+        };
+        transforms(7, &[transform], &mut message);
+        let read = read_transforms(&message).unwrap();
+        let [Transform { parent, child, translation, rotation }] = &read[..] else { panic!("one") };
+        assert_eq!((&parent[..], &child[..]), ("a", "bc"));
+        assert_eq!((*translation, *rotation), ([1.0, 2.0, 3.0], [0.0, 0.0, 0.6, 0.8]));
+        assert!(read_transforms(&message[..message.len() - 1]).is_none());
+
+        let mut message = Vec::new();
+        compressed_image(&header, "jpeg", &[1, 2, 3], &mut message);
+        let (read, format, data) = read_compressed_image(&message).unwrap();
+        assert_eq!((read.nanos, format, data), (header.nanos, "jpeg", &[1, 2, 3][..]));
+    }
 
     #[test]
     fn a_definition_has_every_type_once() {

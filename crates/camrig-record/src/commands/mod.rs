@@ -1,8 +1,9 @@
-//! The commands `recording info|verify|repair|export`, `record` and `replay`.
+//! The commands `recording info|verify|repair|export|import`, `record` and `replay`.
 //!
 //! Each command is one function from arguments to its output; errors are printed here and nowhere else.
 
 mod export;
+mod import;
 mod info;
 mod repair;
 mod rigs;
@@ -18,6 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::export::{ExportArgs, Format};
+use self::import::ImportArgs;
 use self::repair::RepairArgs;
 use crate::counted::counted;
 use crate::read::ReadError;
@@ -30,7 +32,7 @@ mod code {
     pub(super) const CANT_CREATE: u8 = 73;
 }
 
-/// Show, check, repair and export recordings
+/// Show, check, repair, export and import recordings
 #[derive(Debug, Parser)]
 #[command(name = "recording", arg_required_else_help = true, subcommand_required = true)]
 struct RecordingArgs {
@@ -54,6 +56,8 @@ enum RecordingCommand {
     Repair(RepairArgs),
     /// Write the frames of a recording as image files
     Export(ExportArgs),
+    /// Make a recording of a bag of ROS 2 that realsense-ros has recorded
+    Import(ImportArgs),
 }
 
 /// Adds the commands to a program.
@@ -85,6 +89,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
         RecordingCommand::Repair(args) => repair::repair(args),
         RecordingCommand::Export(args) if args.format == Format::Ros2 => ros2::export(args),
         RecordingCommand::Export(args) => export::export(args),
+        RecordingCommand::Import(args) => import::import(args),
     };
     match output {
         Ok(text) => print(&text).err().unwrap_or(ExitCode::SUCCESS),

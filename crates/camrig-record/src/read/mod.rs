@@ -109,7 +109,19 @@ impl Recording {
     /// # Errors
     /// If it cannot be read, with the name of the file.
     pub(crate) fn open(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
-        Self::open_with(path, |file| match Index::read(file, Sections::default())? {
+        Self::open_any(path, false, progress)
+    }
+
+    /// As [`Self::open`], also for MCAP files of other programs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_other(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
+        Self::open_any(path, true, progress)
+    }
+
+    fn open_any(path: &Path, takes_others: bool, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
+        Self::open_with(path, takes_others, |file| match Index::read(file, Sections::default())? {
             Some(index) => Ok(index),
             None => Index::scan(file, Sections::default(), progress),
         })
@@ -120,7 +132,7 @@ impl Recording {
     /// # Errors
     /// As [`Self::open`].
     pub(crate) fn scan(path: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
-        Self::open_with(path, |file| {
+        Self::open_with(path, false, |file| {
             let indexed = Index::read(file, Sections::default())?.is_some();
             let mut scanned = Index::scan(file, Sections::default(), progress)?;
             if indexed {
@@ -132,6 +144,7 @@ impl Recording {
 
     fn open_with(
         path: &Path,
+        takes_others: bool,
         index: impl FnOnce(&RecordedFile) -> Result<Index, IndexError>,
     ) -> Result<Self, ReadError> {
         let fail = |error: io::Error| ReadError::new(path, format_args!("cannot be read: {error}"));
@@ -146,15 +159,23 @@ impl Recording {
         let file = RecordedFile::new(file, metadata.len());
         // Nothing is read of a device.
         let is_mcap = || file.look(0, records::MAGIC.len(), |bytes| bytes.starts_with(records::MAGIC));
-        if !metadata.is_file() || !is_mcap().map_err(fail)? {
+        if !metadata.is_file() {
             return Err(ReadError::new(path, "is not an MCAP file"));
+        }
+        if !is_mcap().map_err(fail)? {
+            let kind = file.look(0, OTHERS_BYTES, other_kind).map_err(fail)?;
+            return Err(ReadError::new(path, kind.unwrap_or("is not an MCAP file")));
         }
         let index = index(&file).map_err(|error| ReadError::new(path, error))?;
         // There may be hundreds of open files.
         file.release();
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
-        if cameras.is_empty() && index.profile != "camrig" {
-            return Err(ReadError::new(path, "is an MCAP file but not a camrig recording"));
+        if cameras.is_empty() && index.profile != "camrig" && !takes_others {
+            let what = match index.profile.as_str() {
+                "ros2" => "is a bag of ROS 2; `camrig recording import` makes a recording of it",
+                _ => "is an MCAP file but not a camrig recording",
+            };
+            return Err(ReadError::new(path, what));
         }
         let size_bytes = |camera: &RecordedCamera| {
             let sizes = camera.info.streams.iter().map(|info| info.payload.size_bytes());
@@ -265,6 +286,19 @@ impl Walk {
         let next = || recording.index.sections.get(self.next_section).map(|section| section.offset);
         inside.or_else(next).unwrap_or(recording.size_bytes())
     }
+}
+
+/// Size of the magic of files of other kinds.
+const OTHERS_BYTES: usize = 16;
+
+/// Returns what a file is that begins with these bytes, if it is of a kind that people mean to play.
+fn other_kind(start: &[u8]) -> Option<&'static str> {
+    if start.starts_with(b"#ROSBAG V") {
+        return Some("is a .bag, which the driver `realsense` plays: name it in its option `file`");
+    }
+    let is_sqlite = start.starts_with(b"SQLite format 3\0");
+    is_sqlite
+        .then_some("is a bag of ROS 2 in SQLite; `ros2 bag convert` and `rosbags-convert` make MCAP of it")
 }
 
 /// A record that is neither a message nor part of an index.

@@ -81,7 +81,7 @@ fn contents_of(recording: &Recording) -> (Vec<(String, String)>, usize) {
 fn open_long(path: &Path) -> [Recording; 2] {
     const SECTIONS: usize = 5;
     let open = |indexed: bool| {
-        let recording = Recording::open_with(path, |file| {
+        let recording = Recording::open_with(path, false, |file| {
             let read = if indexed { Index::read(file, Sections::with_limit(SECTIONS))? } else { None };
             match read {
                 Some(index) => Ok(index),

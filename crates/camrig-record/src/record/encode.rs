@@ -47,7 +47,7 @@ impl Source {
         )
     }
 
-    pub(super) fn given(
+    pub(crate) fn given(
         name: String,
         producer: &str,
         said: &Arc<CameraInfo>,
@@ -152,7 +152,7 @@ fn imu_of(camera: &str, frame: Frame<'_>) -> Vec<ImuMessage> {
 }
 
 /// A frameset as messages, with the preceding gaps.
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     pub(super) source: Arc<Source>,
     pub(super) gaps: Vec<GapRecord>,
     /// `None` if there are only gaps.
@@ -160,7 +160,7 @@ pub(super) struct Encoded {
 }
 
 /// The messages of one frameset.
-pub(super) struct Messages {
+pub(crate) struct Messages {
     pub(super) sequence: u64,
     pub(super) log_time: u64,
     pub(super) publish_time: u64,
@@ -172,7 +172,7 @@ pub(super) struct Messages {
 }
 
 /// The message with a sample of motion.
-pub(super) struct ImuMessage {
+pub(crate) struct ImuMessage {
     pub(super) stream: Stream,
     /// Time of the sample, by the camera's clock.
     pub(super) nanos: u64,
@@ -251,6 +251,43 @@ impl Encoded {
             images,
             imu,
         };
+        Ok(Self { source, gaps: Vec::new(), frameset: Some(messages) })
+    }
+
+    /// Encodes frames that are of no rig.
+    ///
+    /// # Errors
+    /// If a frame has another size than its header says.
+    pub(crate) fn of_frames(
+        source: Arc<Source>,
+        sequence: u64,
+        log_time: u64,
+        frames: &[(FrameHeader, Bytes)],
+    ) -> Result<Self, ProcessorError> {
+        let (mut images, mut records, mut imu) = (Vec::new(), Vec::new(), Vec::new());
+        for (header, data) in frames {
+            let frame = Frame::new(header, &data[..])?;
+            let mut message = Vec::new();
+            let coding = match header.payload {
+                Payload::Image { .. } => source.image(header, data.clone(), &mut message),
+                Payload::Motion { .. } => {
+                    motion::encode(frame, &mut message)?;
+                    imu.extend(imu_of(&source.name, frame));
+                    RAW
+                }
+                _ => {
+                    images::encoded_image(&source.name, header, data.clone(), &mut message);
+                    RAW
+                }
+            };
+            records.push(source.record(header, coding));
+            images.push((header.stream, message));
+        }
+        let (matched, origins) = (None, Vec::new());
+        let record = FrameSetRecord { sequence, arrival_nanos: log_time, matched, origins, frames: records };
+        let publish_time = frames.first().map_or(log_time, |(header, _)| header.timestamp.nanos);
+        let record = serde_json::to_vec(&record)?;
+        let messages = Messages { sequence, log_time, publish_time, record, images, imu };
         Ok(Self { source, gaps: Vec::new(), frameset: Some(messages) })
     }
 

@@ -38,11 +38,11 @@ use camrig::frame::StreamInfo;
 use camrig::status::{self, ActorRole, ActorState, ActorStatus};
 use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
-use self::encode::Encoded;
-use self::encode::Source;
+pub(crate) use self::encode::{Encoded, Source};
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
+pub(crate) use self::part::{Part, PartOptions};
 use self::writer::{Lacks, Written};
 use crate::format::{GapReason, Incomplete};
 

@@ -129,7 +129,7 @@ impl Part {
     ///
     /// # Errors
     /// If the disk is full or fails: the file ends with its previous content.
-    pub(super) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), WriteError> {
+    pub(crate) fn write(&mut self, encoded: &Encoded, origin: u64) -> Result<(), WriteError> {
         self.try_write(encoded, origin).map_err(|error| WriteError::write(&self.path, error))
     }
 
