@@ -17,7 +17,7 @@ pub struct Device {
     pub usb_type: String,
     /// The physical USB port as a path from the root hub, such as `2-1.3`; empty where it is not known.
     pub usb_port: String,
-    /// What each of its streams can be; empty where it is not known.
+    /// The profiles of its streams; empty if they are not known.
     pub profiles: Vec<DeviceProfile>,
     /// The reason why it cannot be used as it is, such as that it is in recovery mode; empty where there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -40,7 +40,7 @@ impl Device {
 /// A stream as a device can deliver it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceProfile {
-    /// Which stream.
+    /// Name of the stream.
     pub stream: Stream,
     /// How its frames are stored.
     pub format: Format,

@@ -1,7 +1,7 @@
 //! The open connections of a server: at most a fixed number. A newcomer always gets in, at the cost of the
 //! connection that is missed least.
 //!
-//! Pure bookkeeping: the caller closes what [`Places::take`] names.
+//! It only counts: the caller closes the connection that [`Places::take`] names.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
-/// What is known of a connection. The order is that in which connections are closed to make room.
+/// State of a connection. The order is that in which connections are closed to make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     /// No request of it was let in.

@@ -15,7 +15,7 @@
 //! * [`protocol`]: everything that crosses the boundary between processes, with its versions
 //! * [`Sender`], [`Receiver`], [`SharedMemory`]: ipc-channel's, of which no other crate knows
 //!
-//! It deliberately knows no actor, no topology and no thread: whoever owns an end decides when to call it.
+//! It deliberately knows no actor, no topology and no thread: the owner of an end decides when to call it.
 
 mod channel;
 mod counters;

@@ -17,7 +17,7 @@ use crate::region::Region;
 /// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of
 /// processes may touch it at once; its alignment is at most [`HEAD_BYTES`].
 pub unsafe trait Shared {
-    /// What messages call it, with an article.
+    /// Its name in messages, with an article.
     const NAME: &'static str;
     /// The first eight bytes of its memory.
     const MAGIC: [u8; 8];

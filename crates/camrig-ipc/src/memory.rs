@@ -261,8 +261,9 @@ mod tests {
     fn memory_without_seals_is_refused() {
         let memory = SharedMemory::unsealed(&[1; 5000]).into_descriptor().unwrap();
         let refused = sealed_size(&memory).unwrap_err().to_string();
-        let told = "shared memory of 5000 bytes is not sealed: its sender could shrink it while it is read";
-        assert_eq!(refused, told);
+        let message =
+            "shared memory of 5000 bytes is not sealed: its sender could shrink it while it is read";
+        assert_eq!(refused, message);
         // A file is not memory.
         let refused = sealed_size(fs::File::open("/proc/self/exe").unwrap()).unwrap_err();
         assert!(matches!(refused, MemoryError::Unsealed { have } if have > 0));

@@ -98,7 +98,7 @@ pub struct LinkReader {
     received: Option<u32>,
     /// The announcements of the producer's current instance.
     instance: Instance,
-    /// Those of earlier instances with queued framesets.
+    /// The pools of earlier instances with queued framesets.
     earlier: Vec<Instance>,
 }
 

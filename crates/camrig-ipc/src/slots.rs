@@ -36,7 +36,7 @@ pub struct SlotPool {
     generation: u16,
 }
 
-/// Who holds the slots of a pool, and of those that take its place.
+/// The holders of the slots of a pool, and of the pools that replace it.
 struct Slots {
     /// Set while this process holds the slot.
     busy: Box<[AtomicBool]>,

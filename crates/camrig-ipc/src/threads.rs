@@ -40,8 +40,9 @@ mod tests {
     #[test]
     fn only_the_limit_is_named() {
         let limit = name_process_limit(rustix::io::Errno::AGAIN.into()).to_string();
-        let told = "Resource temporarily unavailable (os error 11); `ulimit -u` limits processes and threads";
-        assert_eq!(limit, told);
+        let message =
+            "Resource temporarily unavailable (os error 11); `ulimit -u` limits processes and threads";
+        assert_eq!(limit, message);
         assert_eq!(name_process_limit(ErrorKind::NotFound.into()).to_string(), "entity not found");
     }
 }

@@ -48,7 +48,7 @@ fn write_where_it_may_not((link_state, announcements): Greeting) -> ExitCode {
 
 fn corrupts_nothing() {
     let link_state = Arc::new(LinkState::new().unwrap());
-    let (announcements, heard) = channel().unwrap();
+    let (announcements, announced) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, Overflow::DropOldest, 1);
     let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
@@ -70,7 +70,7 @@ fn corrupts_nothing() {
     let handshake = Handshake::prepare(&mut command).unwrap();
     let mut child = command.spawn().unwrap();
     drop(command);
-    let lifeline = handshake.greet((link_state.share().unwrap(), heard)).unwrap();
+    let lifeline = handshake.greet((link_state.share().unwrap(), announced)).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGSEGV));
     drop(lifeline);
 

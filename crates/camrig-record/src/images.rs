@@ -74,7 +74,7 @@ pub(crate) fn depth_image(
     ros::image(&of_ros, &ros::Rows { width, height, encoding, step }, data, message);
 }
 
-/// What a message of points has beside Foxglove's fields, which readers of `foxglove.PointCloud` skip.
+/// The fields of a message of points beside Foxglove's, which readers of `foxglove.PointCloud` skip.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Present {
     /// One bit for each point of the frame, from the lowest bit of the first byte: whether it is in the message. Empty

@@ -63,9 +63,9 @@ impl Default for Budgets {
 pub struct UsbCamera {
     /// Name of the camera.
     pub name: String,
-    /// What it needs.
+    /// The bandwidth that it needs.
     pub demand: UsbDemand,
-    /// Where it is connected.
+    /// The place where it is connected.
     pub place: Place,
     /// Ports of other devices that also match.
     pub rivals: Vec<String>,
@@ -240,7 +240,7 @@ pub fn plan(
         links.entry(Link::of(&camera.place, tree)).or_default().push(camera);
     }
     let controllers: Vec<_> =
-        links.into_iter().map(|(link, cameras)| judge(link, &cameras, budgets)).collect();
+        links.into_iter().map(|(link, cameras)| assess(link, &cameras, budgets)).collect();
     Plan {
         camrig_plan: 1,
         topology: topology.to_owned(),
@@ -288,7 +288,7 @@ fn bus_of(port: &str) -> String {
     format!("usb{}", port.split('-').next().unwrap_or_default())
 }
 
-fn judge(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan {
+fn assess(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan {
     let share = u64::from(link.megabits.min(USB3_MEGABITS));
     let budget_bits = |megabits: u32| u64::from(megabits) * 1_000_000 * share / u64::from(USB3_MEGABITS);
     let cautious = budget_bits(budgets.cautious_megabits);

@@ -20,7 +20,7 @@ const CAPTURE_STATISTICS: u32 = 3;
 const DEPTH_CONTROL: u32 = 0x8000_0000;
 const CONFIGURATION: u32 = 0x8000_0002;
 
-/// What is sent of one frame beside its pixels.
+/// The parts of a frame that are sent beside its pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameInfo {
     /// Number of the frame since the stream started, from 1.

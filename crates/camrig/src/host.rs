@@ -44,7 +44,7 @@ struct Wired {
     wake: Arc<Notify>,
 }
 
-/// What wakes the reader of a link when the notifier of the process was notified for this link.
+/// Wakes the reader of a link when the notifier of the process was notified for this link.
 struct Sleeper {
     link_state: Arc<LinkState>,
     /// Ends with the thread of the reader.

@@ -83,7 +83,7 @@ pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
 pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, read_topology};
 
-/// What a program that uses camrig needs.
+/// The names that a program that uses camrig needs.
 pub mod prelude {
     pub use std::process::ExitCode;
 

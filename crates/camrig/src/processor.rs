@@ -36,7 +36,7 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     /// camera. Where the streams depend on the options, [`ProcessorOptions`] declares them.
     ///
     /// # Errors
-    /// What the processor needs and `input` lacks, such as `it has no depth`: `camrig check` shows it.
+    /// If `input` lacks a stream that the processor needs, with a text such as `it has no depth`: `camrig check` shows it.
     fn declare(input: &[StreamInfo]) -> Declared
     where
         Self: Sized,
@@ -55,7 +55,7 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     }
 }
 
-/// What is known of a kind by its options alone, before anything starts. All methods have defaults.
+/// The properties of a kind that follow from its options alone, before anything starts. All methods have defaults.
 ///
 /// ```
 /// use camrig::prelude::*;
@@ -118,7 +118,7 @@ pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
     /// As [`Processor::declare`], which is asked when this returns `None`, as by default.
     ///
     /// # Errors
-    /// What the processor needs and `input` lacks.
+    /// If `input` lacks a stream that the processor needs.
     fn declare(&self, input: &[StreamInfo]) -> Declared {
         let _ = input;
         Ok(None)

@@ -36,7 +36,7 @@ pub struct Report {
     pub matching: Vec<MatchingStatus>,
     /// The supervisor's own first.
     pub processes: Vec<ProcessReport>,
-    /// What is wrong in this report: counts that do not add up because a process wrote wrong ones.
+    /// The errors in this report: counts that do not add up because a process wrote wrong ones.
     #[serde(default)]
     pub problems: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What unit tests need to stand in for a rig: framesets with given pixels, an output, a folder.
+//! Parts of a rig for unit tests: framesets with given pixels, an output, a folder.
 //!
 //! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a [`LocalLink`], so that a test
 //! sees what a processor sees. It deliberately knows no driver and no thread.

@@ -83,7 +83,7 @@ fn rig(name: &str, placement: &str) -> Rig {
     Rig::build(&topology, &registry()).unwrap()
 }
 
-/// What a report says of each link: produced, delivered, in flight.
+/// The counts of each link in a report: produced, delivered, in flight.
 fn links(report: &Report) -> Vec<(u64, u64, u64)> {
     report.links.iter().map(|link| (link.produced, link.delivered, link.in_flight)).collect()
 }

@@ -47,7 +47,7 @@ fn streams() -> Result<[Stream; 3], ProcessorError> {
 }
 
 impl Processor for Detect {
-    /// What `camrig check` needs to say how much memory the framesets take, and that a camera has no color.
+    /// Lets `camrig check` say how much memory the framesets take, and that a camera has no color.
     fn declare(input: &[StreamInfo]) -> Declared {
         let color = input.iter().find(|info| info.stream == Stream::COLOR).ok_or("it has no color")?;
         if !LightImage::is_in(color.format()) {
@@ -73,7 +73,7 @@ impl Processor for Detect {
         let heat = Heat::of(&color);
         let boxes = serde_json::to_vec(&heat.boxes(self.threshold))?;
         let payloads = payloads(frame.width(), frame.height(), boxes.len() as u32).ok_or("too large")?;
-        // What is derived keeps the number and the time of what it was made from.
+        // A derived frame keeps the number and the time of the frame from which it was made.
         let own = streams()?.into_iter().zip(payloads);
         let own = own.map(|(stream, payload)| FrameHeader {
             stream,

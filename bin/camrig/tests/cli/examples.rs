@@ -8,7 +8,7 @@ use crate::program::Test;
 /// Maximum time of a run, unless its topology is about what happens later.
 const SECONDS_MAX: u32 = 3;
 
-/// What an example needs that a test does not have.
+/// The parts that an example needs and a test does not have.
 #[derive(Debug, PartialEq)]
 enum Needs {
     Nothing,

@@ -219,8 +219,8 @@ fn a_frameset_that_cannot_be_read_is_lost_for_that_reason() {
     assert_eq!((stderr.contains(&format!("`again.mcap`: {lacks}")), code), (true, Some(0)), "{stderr}");
     for file in ["again.mcap", "third.mcap"] {
         for command in ["info", "verify"] {
-            let told = folder.succeed(&["recording", command, file]);
-            assert_eq!(told.matches(&format!("{lacks}\n")).count(), 1, "{command} {file}: {told}");
+            let stdout = folder.succeed(&["recording", command, file]);
+            assert_eq!(stdout.matches(&format!("{lacks}\n")).count(), 1, "{command} {file}: {stdout}");
         }
     }
 }
@@ -235,8 +235,8 @@ fn a_recording_of_a_camera_that_failed_says_so() {
     assert_eq!(code, Some(69));
     let lacks = "`left` is incomplete: its camera failed: the device with serial 000000000001 was unplugged, as \
                  option `unplug_at` asks\n";
-    let told = folder.succeed(&["recording", "info", "rig.mcap"]);
-    assert!(told.contains(lacks), "{told}");
+    let stdout = folder.succeed(&["recording", "info", "rig.mcap"]);
+    assert!(stdout.contains(lacks), "{stdout}");
 }
 
 #[test]

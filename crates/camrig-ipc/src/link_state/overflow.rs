@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a producer does when a reader's queue is full.
+/// The policy of a producer for a reader whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {

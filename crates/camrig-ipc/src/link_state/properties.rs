@@ -158,8 +158,8 @@ struct Rig {
 impl Link {
     fn new(overflow: Overflow, capacity: usize) -> Self {
         let link_state = LinkState::new().unwrap();
-        let (announcements, heard) = channel().unwrap();
-        let end = LinkReader::new(received(&link_state), heard);
+        let (announcements, announced) = channel().unwrap();
+        let end = LinkReader::new(received(&link_state), announced);
         let reader = Some(Reader { end, leases: Vec::new() });
         Self {
             state: link_state,
@@ -390,7 +390,7 @@ impl Rig {
     }
 
     /// Like the supervisor.
-    fn bury(&mut self) {
+    fn settle_ended(&mut self) {
         for link in &mut self.links {
             if link.deaths.reader {
                 link.absence = link.state.set_reader_away();
@@ -405,15 +405,15 @@ impl Rig {
     }
 
     fn revive(&mut self) {
-        self.bury();
+        self.settle_ended();
         for (number, link) in self.links.iter_mut().enumerate() {
             if link.relinked {
                 continue;
             }
             link.relinked = true;
-            let (announcements, heard) = channel().unwrap();
+            let (announcements, announced) = channel().unwrap();
             link.announcements = announcements.clone();
-            let end = LinkReader::new(received(&link.state), heard);
+            let end = LinkReader::new(received(&link.state), announced);
             link.reader = Some(Reader { end, leases: Vec::new() });
             match &self.producer {
                 Some(producer) => producer.writers[number].relink(announcements, link.absence).unwrap(),

@@ -1,4 +1,4 @@
-//! What the producer of a link tells a reader in another process.
+//! The announcements of a link's producer to a reader in another process.
 
 use camrig_frame::CameraInfo;
 use serde::{Deserialize, Serialize};

@@ -194,7 +194,7 @@ struct CameraFolder {
     /// The number of the last frameset, and how often the numbers began anew.
     last: Option<u64>,
     rounds: u32,
-    /// The streams that are left out, each of which is told once.
+    /// The streams that are left out, each of which is reported once.
     left_out: HashSet<Stream>,
 }
 

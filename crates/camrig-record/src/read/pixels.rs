@@ -192,15 +192,15 @@ mod tests {
     fn what_a_frame_says_of_itself_is_not_trusted() {
         let (record, message) = recorded(PixelFormat::Rgb8);
         let data = image_data(&record, message.clone()).unwrap();
-        let told = |record: &FrameRecord, data: &[u8], size: usize| {
+        let fault = |record: &FrameRecord, data: &[u8], size: usize| {
             write_pixels(record, data, &mut vec![0; size]).unwrap_err().to_string()
         };
         let wider = FrameRecord { payload: Payload::image(PixelFormat::Rgb8, 64, 24), ..record.clone() };
-        assert_eq!(told(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
-        assert!(told(&record, &data[..30], 32 * 24 * 3).starts_with("its color frame does not decode: "));
+        assert_eq!(fault(&wider, &data, 64 * 24 * 3), "its color frame does not decode: it has another size");
+        assert!(fault(&record, &data[..30], 32 * 24 * 3).starts_with("its color frame does not decode: "));
         let raw = FrameRecord { coding: RAW.to_owned(), ..record.clone() };
         let size = data.len();
-        assert_eq!(told(&raw, &data, 9), format!("its color frame has {size} bytes, not 9"));
+        assert_eq!(fault(&raw, &data, 9), format!("its color frame has {size} bytes, not 9"));
         let other = FrameRecord { coding: "webp".to_owned(), ..record.clone() };
         assert_eq!(
             image_data(&other, message).unwrap_err().to_string(),

@@ -29,7 +29,7 @@ pub(crate) struct RecordOptions {
     pub(crate) written: String,
 }
 
-/// Which cameras share a file.
+/// The cameras that share a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Files {
@@ -72,7 +72,7 @@ pub(crate) struct OptionsAsWritten {
     /// Begins a new file when one holds this time.
     #[schemars(extend("x-unit" = "s"))]
     split_seconds: Option<NonZeroU64>,
-    /// Memory for framesets that wait for the disk. What does not fit is left out, and noted in the recording.
+    /// Memory for framesets that wait for the disk. A frameset that does not fit is left out, and noted in the recording.
     #[serde(default = "OptionsAsWritten::default_memory_mib")]
     #[schemars(range(min = *MEMORY_MIB.start(), max = *MEMORY_MIB.end()), extend("x-unit" = "MiB"))]
     memory_mib: u64,

@@ -3,7 +3,7 @@
 /// Name of the options that are secret.
 const SECRET: &str = "token";
 
-/// What replaces a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "...";
 
 /// Returns the text of a topology with the value of each key `token` replaced.

@@ -30,11 +30,11 @@ pub struct ReplayOptions {
     /// Starts again at the end, forever.
     #[serde(default)]
     pub(super) repeat: bool,
-    /// Where playback begins, after the beginning of the recording.
+    /// The time at which playback begins, after the beginning of the recording.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     from_seconds: f64,
-    /// Where playback ends, after the beginning of the recording; at its end if it is not given.
+    /// The time at which playback ends, after the beginning of the recording; at its end if it is not given.
     #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     to_seconds: Option<f64>,
 }

@@ -118,7 +118,7 @@ fn a_recording_begins_at_its_place_in_the_timeline() {
     }
 }
 
-/// What a processor saw of one frameset: the number of its match, and its origins.
+/// One frameset as a processor saw it: the number of its match, and its origins.
 type Seen = (Option<u64>, Vec<Origin>);
 
 struct Look(Arc<Mutex<Vec<Seen>>>);

@@ -28,7 +28,7 @@ fn demand(profile: &str) -> UsbDemand {
     UsbDemand { streams, ..UsbDemand::default() }
 }
 
-/// Six cameras, dealt out.
+/// Six cameras, distributed evenly over the controllers.
 fn six(profile: &str, controllers: usize) -> Plan {
     let camera = |number| UsbCamera {
         name: format!("c{number}"),

@@ -7,7 +7,7 @@ mod d455;
 /// Every model, by name.
 pub const MODELS: [&Model; 3] = [&d405::D405, &d435::D435, &d455::D455];
 
-/// What distinguishes one model from another.
+/// The properties that distinguish one model from another.
 #[derive(Debug)]
 pub struct Model {
     /// Name on the command line, such as `d405`.

@@ -14,7 +14,7 @@ mod runner;
 
 pub(crate) use self::runner::{ActorParts, run};
 
-/// What the cameras of a rig may do. It never goes back to an earlier state.
+/// The steps that the cameras of a rig may take. It never goes back to an earlier state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
     /// They wait until every actor of the rig is ready.

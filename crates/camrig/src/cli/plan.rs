@@ -42,7 +42,7 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
-/// What the cameras of each driver need of USB.
+/// The USB demand of each driver's cameras.
 #[derive(Default)]
 pub(crate) struct UsbDemands {
     of_drivers: BTreeMap<String, DemandOf>,
@@ -171,7 +171,7 @@ fn demands<'t>(
     })
 }
 
-/// What is known of the devices of the machine.
+/// The known devices of the machine.
 enum Attached<'a> {
     /// Nothing.
     Unknown,

@@ -1,4 +1,4 @@
-//! What both kinds of links have to do alike, through their ends as outputs and inputs see them.
+//! The behaviour that both kinds of links have in common, through their ends as outputs and inputs see them.
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ struct Point {
     number: u64,
 }
 
-/// What a timestamp is worth.
+/// The reliability of a timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     /// It continues the camera's timeline.

@@ -1,4 +1,4 @@
-//! What reaches a reader, and what is counted, for each way of publishing.
+//! The framesets that reach a reader, and the counts, for each way of publishing.
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, DropReason, LostReason, Overflow};

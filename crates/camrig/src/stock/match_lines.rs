@@ -1,4 +1,4 @@
-//! What `stats` says of its own matching, where its table has `match`.
+//! The lines of `stats` about its own matching, where its table has `match`.
 
 use camrig_ipc::{ClockEstimate, MatchCamera, Unmatched};
 

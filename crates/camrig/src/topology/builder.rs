@@ -1,6 +1,6 @@
 //! Topologies built in code.
 //!
-//! What is built is written as a file would hold it, and read by the same parser: so the same rules hold, and problems
+//! A built topology is written as a file would hold it, and read by the same parser: so the same rules hold, and problems
 //! look the same.
 
 use camrig_ipc::Overflow;

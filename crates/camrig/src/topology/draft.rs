@@ -12,7 +12,7 @@ use crate::matching::MatchClock;
 /// The table of one actor.
 pub(super) struct Draft {
     pub(super) name: String,
-    /// Where it is named.
+    /// The place where the file names it.
     pub(super) span: Span,
     pub(super) role: Role,
     pub(super) process: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Draft {
     pub(super) start_timeout: Option<Duration>,
     pub(super) inputs: Vec<Spanned<String>>,
     pub(super) overflow: Overflow,
-    /// Where the file says it.
+    /// Its place in the file.
     pub(super) queue: Option<usize>,
     pub(super) matching: Option<MatchDraft>,
     pub(super) options: Options,

@@ -49,7 +49,7 @@ pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>
     Some(draft)
 }
 
-/// What each actor's matching is, once it is known which cameras reach it.
+/// The matching of each actor, when the cameras that reach it are known.
 pub(super) fn specify(
     drafts: &[Draft],
     links: &[LinkSpec],

@@ -164,7 +164,7 @@ pub(crate) struct ActorSpec {
     pub(crate) start_timeout: Option<Duration>,
     /// The matching of its inputs, if they are matched.
     pub(crate) matching: Option<MatchSpec>,
-    /// What it publishes, as far as it is known before the first frameset.
+    /// The streams that it publishes, as far as they are known before the first frameset.
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     pub(crate) streams: Published,

@@ -1,6 +1,6 @@
 //! The JSON schema of a whole topology, with which editors complete and check one.
 //!
-//! It says of each key what `parse` reads: tests compare the keys. What keys mean together, such as an input that no
+//! It says of each key what `parse` reads: tests compare the keys. The meaning of several keys together, such as an input that no
 //! actor is called by, only `camrig check` knows. It is of draft 7, which editors know best.
 
 use std::collections::BTreeMap;
@@ -51,10 +51,10 @@ enum Placement {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 struct Usb {
-    /// What nearly any controller carries over a link of 5 Gb/s.
+    /// The bandwidth that nearly any controller carries over a link of 5 Gb/s.
     #[schemars(range(min = 1, max = MEGABITS_MAX), extend("default" = Budgets::default().cautious_megabits, "x-unit" = "Mb/s"))]
     cautious_megabits: Option<u32>,
-    /// What a good controller carries over a link of 5 Gb/s.
+    /// The bandwidth that a good controller carries over a link of 5 Gb/s.
     #[schemars(range(min = 1, max = MEGABITS_MAX), extend("default" = Budgets::default().optimistic_megabits, "x-unit" = "Mb/s"))]
     optimistic_megabits: Option<u32>,
 }
@@ -117,7 +117,7 @@ struct Processor {
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]
     inputs: Vec<String>,
-    /// What happens to framesets for which its queue has no room.
+    /// The policy for framesets for which its queue has no room.
     #[schemars(extend("default" = "drop-oldest"))]
     overflow: Option<Overflow>,
     /// The most framesets that wait for it, per input.

@@ -1,4 +1,4 @@
-//! What actors publish, as far as drivers and kinds declare it before the first frameset.
+//! The streams that actors publish, as far as drivers and kinds declare it before the first frameset.
 
 use camrig_frame::{DeviceProfile, Format, PixelFormat, Stream, StreamInfo, StreamProfile};
 
@@ -8,7 +8,7 @@ use super::section::Options;
 use super::{LinkSpec, Role};
 use crate::registry::{KindEntry, Registry};
 
-/// What an actor publishes.
+/// The streams that an actor publishes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Published {
     /// It depends on the first frameset.

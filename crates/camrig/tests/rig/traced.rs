@@ -11,7 +11,7 @@ use crate::endings::{STEADY, started, wait_for_more};
 use crate::harness::{Placement, Rig};
 use crate::test;
 
-/// A traced worker. Only the tracer, which is the thread that made this, is told of its end, until this is dropped.
+/// A traced worker. Only the tracer, which is the thread that made this, is notified of its end, until this is dropped.
 struct Traced(Pid);
 
 impl Traced {

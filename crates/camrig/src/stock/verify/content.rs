@@ -76,7 +76,7 @@ fn varies(payload: &Payload) -> bool {
     !matches!(payload, Payload::Image { .. } | Payload::Points { .. })
 }
 
-/// Checks a frame that a processor made: numbers are numbers, and JSON is JSON. What it should be is not known here; its
+/// Checks a frame that a processor made: numbers are numbers, and JSON is JSON. Its expected content is not known here; its
 /// digest says whether it is the same in every placement.
 pub(super) fn check_made(frames: &FrameSet, frame: Frame<'_>) -> Result<(), Fault> {
     let fault = |what: &str| Fault::Made {

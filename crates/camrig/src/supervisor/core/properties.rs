@@ -50,7 +50,7 @@ struct World {
     processes: Vec<Process>,
     /// The processes that end: they were killed, or obey a command.
     killed: BTreeSet<ProcessId>,
-    /// Those of them that were killed.
+    /// The ones that were killed.
     forced: BTreeSet<ProcessId>,
     /// The processes whose inspection was not answered.
     inspected: BTreeSet<ProcessId>,
