@@ -112,6 +112,10 @@ soak-record:
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
 
+# Change a rig of six cameras while it runs, and kill workers in between; the printed seed repeats the choices
+soak-changes changes="1000" seed="":
+    CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- changes::random
+
 # Fuzz the parsers of untrusted bytes: topology, header and handshake for this many seconds each; needs cargo-fuzz
 fuzz seconds="180":
     for target in topology header handshake; do \

@@ -31,10 +31,10 @@ const TOKEN_PARAMETER: &str = "token";
 const FIRST_PATH: &str = "/";
 
 /// The rule that decides whether a server answers a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access(Arc<Rules>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Rules {
     token: Option<String>,
     /// The name of the cookie. It contains the port, because all ports of a host share cookies.

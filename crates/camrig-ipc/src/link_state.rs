@@ -44,6 +44,7 @@ pub use self::presence::Absence;
 pub use self::settle::{Deaths, Step};
 pub(crate) use self::word::Taken;
 use crate::futex;
+use crate::memory::MemoryError;
 use crate::sync::Mapped;
 
 /// Maximum number of slots of a producer. A few are enough to test the orders of steps.
@@ -56,6 +57,32 @@ const YIELDS: u32 = 20;
 pub type LinkState = Mapped<LinkCells>;
 
 impl LinkState {
+    /// Creates the state of a link that begins while its producer runs: see [`Self::join`].
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn late() -> Result<Self, MemoryError> {
+        let link_state = Self::new()?;
+        link_state.joined.store(u64::MAX, Ordering::SeqCst);
+        Ok(link_state)
+    }
+
+    /// Marks that the link begins, after the producer has counted `produced` framesets. Only the first call counts.
+    pub fn join(&self, produced: u64) {
+        let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Marks that another link from an actor with the same name goes on in place of this one, so that its end is not the
+    /// end of the input.
+    pub fn set_continues(&self) {
+        self.continues.store(1, Ordering::SeqCst);
+    }
+
+    /// Returns whether another link goes on in place of this one.
+    pub fn continues(&self) -> bool {
+        self.continues.load(Ordering::SeqCst) != 0
+    }
+
     /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.
     pub fn end(&self) {
         self.ended.store(1, Ordering::SeqCst);

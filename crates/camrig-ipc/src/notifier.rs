@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[repr(C, align(64))]
 pub struct NotifierCells {
     notifications: AtomicU32,
-    /// 1 while the process sleeps, or is about to.
+    /// The number of threads that sleep, or are about to.
     asleep: AtomicU32,
 }
 
@@ -26,7 +26,7 @@ pub struct NotifierCells {
 unsafe impl Shared for NotifierCells {
     const NAME: &'static str = "a notifier";
     const MAGIC: [u8; 8] = *b"camrigNO";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 }
 
 /// Wakes a process.
@@ -41,9 +41,15 @@ impl Notifier {
             futex::wake(&cells.notifications);
         }
     }
+
+    /// Forgets the threads that slept: their process has ended.
+    pub fn note_death(&self) {
+        let cells: &NotifierCells = self;
+        cells.asleep.store(0, Ordering::SeqCst);
+    }
 }
 
-/// The receiving end of a process's notifier, for one thread.
+/// The receiving end of a process's notifier, for one thread. A process may have several.
 pub struct Listener {
     notifier: Arc<Notifier>,
     seen: u32,
@@ -59,10 +65,10 @@ impl Listener {
     pub fn wait(&mut self) {
         let cells: &NotifierCells = &self.notifier;
         if cells.notifications.load(Ordering::SeqCst) == self.seen {
-            cells.asleep.store(1, Ordering::SeqCst);
+            cells.asleep.fetch_add(1, Ordering::SeqCst);
             // The kernel compares the counter again: a notification from here on sees `asleep`.
             futex::sleep(&cells.notifications, self.seen, LOOK);
-            cells.asleep.store(0, Ordering::SeqCst);
+            cells.asleep.fetch_sub(1, Ordering::SeqCst);
         }
         self.seen = cells.notifications.load(Ordering::SeqCst);
     }
@@ -112,6 +118,32 @@ mod tests {
             }
         });
         assert_eq!((pings.seen, pongs.seen), (ROUNDS, ROUNDS));
+    }
+
+    /// Each of them sleeps and wakes on its own: one that wakes first does not hide that another sleeps.
+    #[test]
+    fn several_listeners_are_woken() {
+        let deadline = Instant::now() + WATCHDOG;
+        let (notifier, mut first) = connected();
+        let mut second = Listener::new(Notifier::received(notifier.share().unwrap()).unwrap());
+        let (awake, awakes) = std::sync::mpsc::sync_channel(2);
+        std::thread::scope(|scope| {
+            for listener in [&mut first, &mut second] {
+                let awake = awake.clone();
+                scope.spawn(move || {
+                    for round in 1..=ROUNDS / 10 {
+                        wait_for(listener, round, deadline);
+                        awake.send(()).unwrap();
+                    }
+                });
+            }
+            for _ in 0..ROUNDS / 10 {
+                notifier.notify();
+                (0..2).for_each(|_| awakes.recv().unwrap());
+            }
+        });
+        notifier.note_death();
+        assert_eq!((first.seen, second.seen), (ROUNDS / 10, ROUNDS / 10));
     }
 
     #[test]

@@ -32,14 +32,16 @@ const PAGE_BYTES: usize = 4096;
 pub struct SlotPool {
     region: Region,
     slots: Arc<Slots>,
+    /// The number of slots.
+    count: usize,
     pixel_bytes: usize,
     generation: u16,
 }
 
 /// The holders of the slots of a pool, and of the pools that replace it.
 struct Slots {
-    /// Set while this process holds the slot.
-    busy: Box<[AtomicBool]>,
+    /// Set while this process holds the slot; a pool may use fewer.
+    busy: [AtomicBool; MAX_SLOTS],
     /// The links on which a slot may be queued or read.
     links: Mutex<Vec<Arc<LinkState>>>,
 }
@@ -50,13 +52,15 @@ impl Slots {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds a slot that nobody holds, and sets its flag.
-    fn claim(&self) -> Option<usize> {
-        let links = self.links();
+    /// Finds one of the first `count` slots that nobody holds, and sets its flag.
+    fn claim(&self, count: usize) -> Option<usize> {
+        let mut links = self.links();
+        // A link that has ended gets no more slots. Its reader may hold some for a while.
+        links.retain(|link| !link.ended() || link.slots_in_use() != 0);
         let free = |&slot: &usize| {
             !self.busy[slot].load(Ordering::Acquire) && links.iter().all(|link| link.slot_is_free(slot))
         };
-        let slot = (0..self.busy.len()).find(free)?;
+        let slot = (0..count).find(free)?;
         self.busy[slot].store(true, Ordering::Relaxed);
         Some(slot)
     }
@@ -80,23 +84,39 @@ impl SlotPool {
     /// When `slots` is zero or above [`MAX_SLOTS`].
     pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
         assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
-        let busy = (0..slots).map(|_| AtomicBool::new(false)).collect();
-        Self::with(pixel_bytes, generation, Arc::new(Slots { busy, links: Mutex::default() }))
+        let busy = std::array::from_fn(|_| AtomicBool::new(false));
+        Self::with(slots, pixel_bytes, generation, Arc::new(Slots { busy, links: Mutex::default() }))
     }
 
-    /// Creates a pool of as many slots for more pixels, which replaces this one. A slot that is still held in this pool
-    /// cannot be lent by the other.
+    /// Creates a pool of at least as many slots for at least as many pixels, which replaces this one. A slot that is still
+    /// held in this pool cannot be lent by the other.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
-    pub fn enlarged(&self, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
-        Self::with(pixel_bytes, generation, Arc::clone(&self.slots))
+    ///
+    /// # Panics
+    /// When `slots` is above [`MAX_SLOTS`].
+    pub fn enlarged(
+        &self,
+        slots: usize,
+        pixel_bytes: usize,
+        generation: u16,
+    ) -> Result<Arc<Self>, MemoryError> {
+        assert!(slots <= MAX_SLOTS, "a pool of {slots} slots");
+        let (slots, pixel_bytes) = (slots.max(self.count), pixel_bytes.max(self.pixel_bytes));
+        Self::with(slots, pixel_bytes, generation, Arc::clone(&self.slots))
     }
 
-    fn with(pixel_bytes: usize, generation: u16, slots: Arc<Slots>) -> Result<Arc<Self>, MemoryError> {
+    fn with(
+        count: usize,
+        pixel_bytes: usize,
+        generation: u16,
+        slots: Arc<Slots>,
+    ) -> Result<Arc<Self>, MemoryError> {
         Ok(Arc::new(Self {
-            region: Region::zeroed(Self::size_bytes(slots.busy.len(), pixel_bytes))?,
+            region: Region::zeroed(Self::size_bytes(count, pixel_bytes))?,
             slots,
+            count,
             pixel_bytes: pixel_bytes.next_multiple_of(PAGE_BYTES),
             generation,
         }))
@@ -114,7 +134,7 @@ impl SlotPool {
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.slots.busy.len()
+        self.count
     }
 
     /// Returns the announcement of this pool, which a reader needs before its first frameset.
@@ -138,7 +158,7 @@ impl SlotPool {
         let layout = Layout::of(&header.frames)?;
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
         let share = |slot| Share { pool: Arc::clone(self), slot, header: header.clone(), layout };
-        Ok(self.slots.claim().map(|slot| Loan(share(slot))))
+        Ok(self.slots.claim(self.count).map(|slot| Loan(share(slot))))
     }
 
     fn header_start(&self, slot: usize) -> usize {

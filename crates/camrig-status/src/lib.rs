@@ -4,12 +4,14 @@
 //! JSON; `camrig top`, the pages of `view`, `/status` and `/metrics` all read from that socket.
 //!
 //! * this module: the status itself, a stable contract: fields may be added, none is renamed
+//! * [`control`]: takes requests that change the rig
 //! * [`socket`]: serves and reads the status on this machine
 //! * [`prometheus`]: the status in Prometheus' text format
 //!
 //! It counts nothing and knows no link, no actor and no topology: of camrig-ipc it has the words for reasons.
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod matching;
 pub mod prometheus;
 pub mod socket;

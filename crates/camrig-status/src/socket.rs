@@ -201,7 +201,7 @@ fn silent() -> Error {
 }
 
 /// Connects without waiting: the queue of a supervisor that is stopped may be full.
-fn connect(name: &str) -> Result<UnixStream> {
+pub(crate) fn connect(name: &str) -> Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
@@ -233,12 +233,12 @@ fn prefix() -> String {
     format!("camrig-{}-", getuid().as_raw())
 }
 
-fn address(name: &str) -> Result<SocketAddr> {
+pub(crate) fn address(name: &str) -> Result<SocketAddr> {
     SocketAddr::from_abstract_name(name)
 }
 
 /// Whether the other side runs as the same user or as root.
-fn is_trusted(stream: &UnixStream) -> bool {
+pub(crate) fn is_trusted(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == getuid() || peer.uid.is_root())
 }
 

@@ -83,18 +83,19 @@ impl Gauge {
         self.cpu_seconds.note(self.usage.iter().map(|usage| usage.cpu_seconds).collect(), elapsed);
     }
 
-    /// Returns the complete status, with the current counts and the rates of the last update.
+    /// Returns the status of these actors and links and of all processes, with the current counts and the rates of the last
+    /// update.
     pub(crate) fn status<'a>(
         &self,
         topology: &Topology,
         rig: &Rig,
-        seconds: f64,
+        actors: impl Iterator<Item = ActorId>,
+        links: impl Iterator<Item = LinkId>,
         doing: impl Fn(ActorId) -> Doing<'a>,
         pid: impl Fn(ProcessId) -> u32,
     ) -> RigStatus {
-        let actors =
-            (0..topology.actors().len()).map(ActorId::new).map(|id| self.actor(topology, rig, id, doing(id)));
-        let links = (0..topology.links().len()).map(|link| self.link(topology, rig, LinkId::new(link)));
+        let actors = actors.map(|id| self.actor(topology, rig, id, doing(id)));
+        let links = links.map(|link| self.link(topology, rig, link));
         let processes = topology.processes().iter().enumerate().map(|(process, name)| {
             let usage = self.usage.get(process).copied().unwrap_or_default();
             ProcessStatus {
@@ -110,7 +111,7 @@ impl Gauge {
             camrig_status: STATUS_VERSION,
             topology: topology.name().to_owned(),
             pid: std::process::id(),
-            seconds: rounded(seconds),
+            seconds: 0.0,
             actors: actors.collect(),
             links: links.collect(),
             matching: Vec::new(),

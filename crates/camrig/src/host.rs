@@ -8,17 +8,18 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::Addr;
 use actix::dev::channel::channel;
 use camrig_ipc::protocol::Announcement;
+use camrig_ipc::protocol::Joining;
 use camrig_ipc::{
     Absence, ActorCounters, LinkReader, LinkState, LinkWriter, Listener, MemoryError, Notifier, Sender,
 };
 use tokio::sync::Notify;
 
-use crate::actors::{self, ActorParts};
+use crate::actors::{self, ActorParts, LinkChange, LinkChanges};
 use crate::control::{ActorCommand, ActorEvent, Part};
 use crate::ids::{ActorId, LinkId};
 use crate::inputs::InputLinks;
@@ -36,6 +37,10 @@ pub(crate) struct Host {
     /// The readers of links from other processes.
     sleepers: Vec<Sleeper>,
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
+    /// Changes of the links of actors that are not among `actors`: they run, or are added later.
+    changes: BTreeMap<ActorId, Vec<LinkChange>>,
+    /// What wakes actors that are not among `actors`.
+    wakes: BTreeMap<ActorId, Arc<Notify>>,
 }
 
 /// An actor with the ends of its links, and what wakes it.
@@ -55,12 +60,26 @@ struct Sleeper {
 pub(crate) struct Hosted {
     actors: BTreeMap<ActorId, HostedActor>,
     /// The producers' ends of links to other processes, by link.
-    writers: BTreeMap<LinkId, Arc<LinkWriter>>,
+    writers: BTreeMap<LinkId, Weak<LinkWriter>>,
+    notifier: Option<Arc<Notifier>>,
+    sleepers: Sleepers,
+    /// Links of actors that are added later.
+    changes: BTreeMap<ActorId, Vec<LinkChange>>,
+    wakes: BTreeMap<ActorId, Arc<Notify>>,
 }
+
+/// The sleepers of a process, and whether a thread wakes them.
+#[derive(Clone, Default)]
+struct Sleepers(Arc<Mutex<(Vec<Sleeper>, bool)>>);
 
 /// An actor on its thread, and the ends of its links.
 struct HostedActor {
     mail: MailSender,
+    changes: LinkChanges,
+    /// Ends with the thread of the actor.
+    wake: Weak<Notify>,
+    /// Whether the actor waits on the notifier of the process itself.
+    listens: bool,
     outputs: Vec<Weak<dyn ProducerEnd>>,
     inputs: Vec<Weak<LinkState>>,
 }
@@ -76,53 +95,59 @@ pub(crate) enum PartError {
 }
 
 impl Host {
-    /// Adds one part. Actors must be added before their links.
+    /// Adds one part. New actors must be added before their links; one of the two actors of a link may be added later.
     ///
     /// # Errors
     /// If shared memory is invalid, or the actor of the part is unknown.
     pub(crate) fn add(&mut self, part: Part) -> Result<(), PartError> {
         match part {
             Part::Actor { actor: part, counters } => {
-                let wake = Arc::new(Notify::new());
+                let id = part.id;
+                let wake = self.wakes.remove(&id).unwrap_or_default();
                 let counters = Arc::new(ActorCounters::received(counters)?);
                 let unread = Unread::default();
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters), unread.clone());
-                let id = part.id;
-                let parts = ActorParts { part: *part, counters, inputs, outputs: Vec::new(), unread };
+                let (outputs, changes) = Default::default();
+                let parts = ActorParts { part: *part, counters, inputs, outputs, changes, unread };
                 self.actors.insert(id, Wired { parts, wake });
+                for change in self.changes.remove(&id).into_iter().flatten() {
+                    self.change(id, change);
+                }
             }
             Part::Matching { actor, spec, counters } => {
                 let stats = Arc::new(MatchStats::received(&spec, counters)?);
                 self.actor(actor)?.parts.inputs.match_by(Matching::new(spec, stats));
             }
-            Part::Local { from, to, link_state, overflow, queue } => {
+            Part::Local { link, from, producer, to, link_state, overflow, queue, joining } => {
                 let link_state = Arc::new(LinkState::received(link_state)?);
-                let wake = match to {
-                    Some(to) => Arc::clone(&self.actor(to)?.wake),
-                    None => Arc::default(),
-                };
-                let link = Arc::new(LocalLink::new(link_state, wake, overflow, queue));
-                let from = &mut self.actor(from)?.parts;
-                let (name, reader) = (from.part.name.clone(), LocalReader::new(&link));
-                from.outputs.push(link);
+                if !self.knows(from) && to.is_none_or(|to| !self.knows(to)) {
+                    return Err(PartError::UnknownActor(from));
+                }
+                let wake = to.map(|to| self.wake(to)).unwrap_or_default();
+                let local = Arc::new(LocalLink::new(link_state, wake, overflow, queue));
+                let reader = LocalReader::new(&local);
+                let Joining { replaces, slots } = joining;
+                self.change(from, LinkChange::Publish { link, end: local, replaces, slots });
                 if let Some(to) = to {
-                    self.actor(to)?.parts.inputs.add(&name, Box::new(reader));
+                    self.change(to, LinkChange::Read { from: producer, end: Box::new(reader) });
                 }
             }
-            Part::Output { from, link, link_state, notifier, announcements, overflow, queue } => {
+            Part::Output { from, link, link_state, notifier, announcements, overflow, queue, joining } => {
                 let (link_state, notifier) =
                     (Arc::new(LinkState::received(link_state)?), Notifier::received(notifier)?);
                 let writer = Arc::new(LinkWriter::new(link_state, notifier, announcements, overflow, queue));
-                self.actor(from)?.parts.outputs.push(Arc::clone(&writer) as _);
-                self.writers.insert(link, writer);
+                self.known(from)?;
+                self.writers.insert(link, Arc::clone(&writer));
+                let Joining { replaces, slots } = joining;
+                self.change(from, LinkChange::Publish { link, end: writer, replaces, slots });
             }
             Part::Input { from, to, link_state, announcements } => {
                 let link_state = Arc::new(LinkState::received(link_state)?);
-                let to = self.actor(to)?;
+                self.known(to)?;
                 let reader = LinkReader::new(Arc::clone(&link_state), announcements);
-                to.parts.inputs.add(&from, Box::new(RemoteReader::new(&from, reader)));
-                let wake = Arc::downgrade(&to.wake);
+                let wake = Arc::downgrade(&self.wake(to));
                 self.sleepers.push(Sleeper { link_state, wake });
+                self.change(to, LinkChange::Read { end: Box::new(RemoteReader::new(&from, reader)), from });
             }
             Part::Listener(notifier) => self.notifier = Some(Arc::new(Notifier::received(notifier)?)),
         }
@@ -131,6 +156,35 @@ impl Host {
 
     fn actor(&mut self, id: ActorId) -> Result<&mut Wired, PartError> {
         self.actors.get_mut(&id).ok_or(PartError::UnknownActor(id))
+    }
+
+    /// Returns whether an actor is here, and is not one that was stashed for later.
+    fn knows(&self, id: ActorId) -> bool {
+        self.actors.contains_key(&id) || self.wakes.contains_key(&id)
+    }
+
+    fn known(&self, id: ActorId) -> Result<(), PartError> {
+        if self.knows(id) { Ok(()) } else { Err(PartError::UnknownActor(id)) }
+    }
+
+    /// Returns what wakes an actor, which may be added later.
+    fn wake(&mut self, id: ActorId) -> Arc<Notify> {
+        match self.actors.get(&id) {
+            Some(wired) => Arc::clone(&wired.wake),
+            None => Arc::clone(self.wakes.entry(id).or_default()),
+        }
+    }
+
+    /// Changes the links of an actor that has not started, or leaves the change for one that runs or is added later.
+    fn change(&mut self, id: ActorId, change: LinkChange) {
+        let Some(Wired { parts, .. }) = self.actors.get_mut(&id) else {
+            return self.changes.entry(id).or_default().push(change);
+        };
+        match change {
+            LinkChange::Publish { link, end, slots, .. } => parts.outputs.add(link, end, slots),
+            LinkChange::Read { from, end } => parts.inputs.add(&from, end),
+            LinkChange::End(link) => parts.outputs.end(link),
+        }
     }
 
     /// Starts a thread for each actor and reports its events to `events`.
@@ -142,8 +196,19 @@ impl Host {
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> io::Result<Hosted> {
-        let Self { mut actors, notifier, sleepers, writers } = self;
-        let mut hosted = Hosted { actors: BTreeMap::new(), writers };
+        let mut hosted = Hosted {
+            actors: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            notifier: None,
+            sleepers: Sleepers::default(),
+            changes: BTreeMap::new(),
+            wakes: BTreeMap::new(),
+        };
+        let Self { mut actors, notifier, sleepers, writers, changes, wakes } = self;
+        let writers = writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer)));
+        hosted.writers.extend(writers);
+        (hosted.changes, hosted.wakes) = (changes, wakes);
+        hosted.notifier.clone_from(&notifier);
         // The actor whose thread sleeps on the notifier.
         let mut sleeps = None;
         if let Some(notifier) = &notifier {
@@ -155,43 +220,83 @@ impl Host {
                     only.inputs.listen(listener);
                     sleeps = Some(only.part.id);
                 }
-                _ => threads::spawn("notifiers", move || wake(listener, sleepers))?,
+                _ => hosted.sleepers.add(sleepers, listener)?,
             }
         }
-        for (id, Wired { parts, .. }) in actors {
-            let (to, mail) = channel(UNREAD_MAX);
+        for (id, wired) in actors {
             let notifier = notifier.clone().filter(|_| sleeps == Some(id));
-            let sender = MailSender { to: Addr::new(to).recipient(), unread: parts.unread.clone(), notifier };
-            hosted.actors.insert(id, HostedActor::new(sender, &parts));
-            let (registry, events) = (Arc::clone(registry), events.clone());
-            let name = parts.part.name.clone();
-            threads::spawn(&name, move || actors::run(parts, registry, mail, events))?;
+            hosted.start_actor(id, wired, notifier, registry, events.clone())?;
         }
         Ok(hosted)
     }
 }
 
-/// Wakes actors when the notifier of their process is notified, until all of them have ended.
-fn wake(mut listener: Listener, mut sleepers: Vec<Sleeper>) {
-    while !sleepers.is_empty() {
-        listener.wait();
-        sleepers.retain(|Sleeper { link_state, wake }| {
-            let Some(wake) = wake.upgrade() else { return false };
-            if link_state.is_notified() {
-                wake.notify_one();
+impl Sleepers {
+    fn locked(&self) -> MutexGuard<'_, (Vec<Sleeper>, bool)> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds readers, and starts the thread that wakes them with this listener if there is none.
+    fn add(&self, sleepers: Vec<Sleeper>, listener: Listener) -> io::Result<()> {
+        let mut locked = self.locked();
+        locked.0.extend(sleepers);
+        if locked.0.is_empty() || locked.1 {
+            return Ok(());
+        }
+        let this = self.clone();
+        threads::spawn("notifiers", move || this.wake(listener))?;
+        locked.1 = true;
+        Ok(())
+    }
+
+    /// Wakes actors when the notifier of their process is notified, until all of them have ended.
+    fn wake(&self, mut listener: Listener) {
+        loop {
+            listener.wait();
+            let (sleepers, runs) = &mut *self.locked();
+            sleepers.retain(|Sleeper { link_state, wake }| {
+                let Some(wake) = wake.upgrade() else { return false };
+                if link_state.is_notified() {
+                    wake.notify_one();
+                }
+                // A link that has ended and is empty notifies no more; a link that another continues can end while its
+                // reader goes on.
+                !(link_state.ended() && link_state.continues() && !link_state.is_notified())
+            });
+            if sleepers.is_empty() {
+                *runs = false;
+                return;
             }
-            true
-        });
+        }
     }
 }
 
 impl HostedActor {
-    fn new(mail: MailSender, parts: &ActorParts) -> Self {
-        let inputs = parts.inputs.link_states();
+    fn new(mail: MailSender, wake: &Arc<Notify>, parts: &ActorParts) -> Self {
         Self {
+            listens: mail.notifier.is_some(),
             mail,
-            outputs: parts.outputs.iter().map(Arc::downgrade).collect(),
-            inputs: inputs.iter().map(|(_, link_state)| Arc::downgrade(link_state)).collect(),
+            changes: parts.changes.clone(),
+            wake: Arc::downgrade(wake),
+            outputs: parts.outputs.ends().iter().map(Arc::downgrade).collect(),
+            inputs: parts.inputs.link_states().iter().map(Arc::downgrade).collect(),
+        }
+    }
+
+    /// Changes links of the actor, on its thread.
+    fn change(&mut self, changes: Vec<LinkChange>) {
+        self.outputs.retain(|output| output.strong_count() > 0);
+        self.inputs.retain(|input| input.strong_count() > 0);
+        for change in &changes {
+            match change {
+                LinkChange::Publish { end, .. } => self.outputs.push(Arc::downgrade(end)),
+                LinkChange::Read { end, .. } => self.inputs.push(Arc::downgrade(end.link_state())),
+                LinkChange::End(_) => {}
+            }
+        }
+        if self.changes.leave(changes) {
+            self.mail.send(Mail::Links);
         }
     }
 
@@ -203,6 +308,73 @@ impl HostedActor {
 }
 
 impl Hosted {
+    /// Returns a host for the parts that are added to this process.
+    pub(crate) fn host(&mut self) -> Host {
+        self.actors.retain(|_, actor| actor.wake.strong_count() > 0);
+        self.writers.retain(|_, writer| writer.strong_count() > 0);
+        let running = self.actors.iter().filter_map(|(id, actor)| Some((*id, actor.wake.upgrade()?)));
+        let mut wakes: BTreeMap<_, _> = running.collect();
+        wakes.append(&mut self.wakes);
+        Host { changes: std::mem::take(&mut self.changes), wakes, ..Host::default() }
+    }
+
+    /// Starts the actors that were added to the [host](Self::host), and changes the links of running ones.
+    ///
+    /// # Errors
+    /// If a thread cannot be created. The process must then be ended.
+    pub(crate) fn extend(
+        &mut self,
+        host: Host,
+        registry: &Arc<Registry>,
+        events: impl Fn(ActorEvent) + Clone + Send + 'static,
+    ) -> io::Result<()> {
+        let Host { actors, notifier, mut sleepers, writers, changes, wakes } = host;
+        self.writers.extend(writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer))));
+        self.notifier = self.notifier.take().or(notifier);
+        // A reader that waits on the notifier itself needs no thread.
+        let own: Vec<_> = self.actors.values().filter(|actor| actor.listens).collect();
+        sleepers.retain(|sleeper| !own.iter().any(|actor| Weak::ptr_eq(&actor.wake, &sleeper.wake)));
+        if let Some(notifier) = &self.notifier {
+            self.sleepers.add(sleepers, Listener::new(Arc::clone(notifier)))?;
+        }
+        for (id, wired) in actors {
+            self.start_actor(id, wired, None, registry, events.clone())?;
+        }
+        for (id, changes) in changes {
+            match self.actors.get_mut(&id) {
+                Some(actor) => actor.change(changes),
+                None => self.changes.entry(id).or_default().extend(changes),
+            }
+        }
+        self.wakes = wakes;
+        self.wakes.retain(|id, _| !self.actors.contains_key(id));
+        Ok(())
+    }
+
+    /// Ends a link of a running producer.
+    pub(crate) fn unlink(&mut self, from: ActorId, link: LinkId) {
+        if let Some(actor) = self.actors.get_mut(&from) {
+            actor.change(vec![LinkChange::End(link)]);
+        }
+    }
+
+    /// Starts the thread of an actor; `notifier` is the one on which it sleeps.
+    fn start_actor(
+        &mut self,
+        id: ActorId,
+        Wired { parts, wake }: Wired,
+        notifier: Option<Arc<Notifier>>,
+        registry: &Arc<Registry>,
+        events: impl Fn(ActorEvent) + Clone + Send + 'static,
+    ) -> io::Result<()> {
+        let (to, mail) = channel(UNREAD_MAX);
+        let sender = MailSender { to: Addr::new(to).recipient(), unread: parts.unread.clone(), notifier };
+        self.actors.insert(id, HostedActor::new(sender, &wake, &parts));
+        drop(wake);
+        let (registry, name) = (Arc::clone(registry), parts.part.name.clone());
+        threads::spawn(&name, move || actors::run(parts, registry, mail, events))
+    }
+
     /// Starts the flow of framesets.
     pub(crate) fn go(&self) {
         self.send_all(Mail::Go);
@@ -229,7 +401,7 @@ impl Hosted {
 
     /// Continues with another reader of a link to another process.
     pub(crate) fn relink(&self, link: LinkId, announcements: Sender<Announcement>, absence: Absence) {
-        if let Some(writer) = self.writers.get(&link)
+        if let Some(writer) = self.writers.get(&link).and_then(Weak::upgrade)
             && let Err(error) = writer.relink(announcements, absence)
         {
             log::error!("the slots here cannot be announced to a reader that was restarted: {error}");

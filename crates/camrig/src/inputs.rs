@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::{Absence, ActorCounters, LinkState, Listener};
@@ -32,6 +32,10 @@ pub(crate) struct InputLinks {
     notifiers: Option<Listener>,
     links: Vec<Input>,
     matching: Option<Matching>,
+    /// Whether the actor has no instance, so that framesets that arrive are dropped.
+    paused: bool,
+    /// Whether two links come from the same actor.
+    replacing: bool,
     /// Whether a frameset arrived that cannot be matched as the topology says.
     unmatchable: bool,
     /// The start of a time without framesets while some input is held back.
@@ -57,6 +61,36 @@ struct Input {
     ended: bool,
     /// The reader's absence between the last instance and this one.
     absence: Absence,
+    /// The link state of the newest link from this actor.
+    shown: Shown,
+}
+
+/// The state of the newest link from an actor.
+type Shown = Arc<Mutex<Option<Arc<LinkState>>>>;
+
+/// The actor of an input, and the state of the newest link from it.
+#[derive(Clone)]
+pub(crate) struct InputLink {
+    pub(crate) from: String,
+    shown: Shown,
+}
+
+impl InputLink {
+    /// An input that no link replaces.
+    #[cfg(test)]
+    pub(crate) fn of(from: &str, link_state: &Arc<LinkState>) -> Self {
+        Self { from: from.to_owned(), shown: Arc::new(Mutex::new(Some(Arc::clone(link_state)))) }
+    }
+
+    /// Returns the state of the newest link.
+    pub(crate) fn link_state(&self) -> Option<Arc<LinkState>> {
+        lock(&self.shown).clone()
+    }
+}
+
+fn lock(shown: &Shown) -> MutexGuard<'_, Option<Arc<LinkState>>> {
+    // No code panics while it holds the lock.
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Result of polling the inputs.
@@ -77,6 +111,8 @@ impl InputLinks {
             notifiers: None,
             links: Vec::new(),
             matching: None,
+            paused: false,
+            replacing: false,
             unmatchable: false,
             quiet_since: None,
             turn: 0,
@@ -105,34 +141,71 @@ impl InputLinks {
         self.notifiers = Some(notifiers);
     }
 
+    /// Adds a link from the actor called `from`. It may go on in place of one from the same actor.
     pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
+        let before = self.links.iter().find(|input| *input.from == *from);
+        self.replacing |= before.is_some();
+        let shown = before.map_or_else(Arc::default, |input| Arc::clone(&input.shown));
+        *lock(&shown) = Some(Arc::clone(end.link_state()));
+        let absence = if self.paused { end.link_state().set_reader_away() } else { Absence::default() };
         // Busy: a wake-up may have come before this reader existed.
-        self.links.push(Input {
-            from: from.into(),
-            end,
-            busy: true,
-            ended: false,
-            absence: Absence::default(),
-        });
+        self.links.push(Input { from: from.into(), end, busy: true, ended: false, absence, shown });
     }
 
-    /// Returns each input's actor and link state.
-    pub(crate) fn link_states(&self) -> Vec<(String, Arc<LinkState>)> {
-        self.links.iter().map(|input| (input.from.to_string(), Arc::clone(input.link_state()))).collect()
+    /// Returns the link state of each input.
+    pub(crate) fn link_states(&self) -> Vec<Arc<LinkState>> {
+        self.links.iter().map(|input| Arc::clone(input.link_state())).collect()
+    }
+
+    /// Returns each input's actor and present link state.
+    pub(crate) fn status(&self) -> Vec<InputLink> {
+        let newest =
+            |index: usize| self.links[index + 1..].iter().all(|later| later.from != self.links[index].from);
+        let status = |index: usize| InputLink {
+            from: self.links[index].from.to_string(),
+            shown: Arc::clone(&self.links[index].shown),
+        };
+        (0..self.links.len()).filter(|&index| newest(index)).map(status).collect()
     }
 
     fn all_ended(&self) -> bool {
-        self.links.iter().all(|input| input.ended)
+        self.links.iter().all(Input::is_over)
+    }
+
+    /// Discards the inputs that have ended and are replaced by others.
+    fn forget_replaced(&mut self) {
+        let replaced = |index: usize, links: &[Input]| {
+            links[index].ended && links[index + 1..].iter().any(|later| later.from == links[index].from)
+        };
+        while let Some(index) = (0..self.links.len()).find(|&index| replaced(index, &self.links)) {
+            self.links.remove(index);
+            self.turn = 0;
+        }
+        self.replacing = (0..self.links.len()).any(|index| self.waits_for_another(index));
+    }
+
+    /// Returns whether an earlier link of the same actor has to be emptied first.
+    fn waits_for_another(&self, index: usize) -> bool {
+        let links = &self.links;
+        links[..index].iter().any(|earlier| earlier.from == links[index].from)
     }
 
     fn look(&mut self) -> Look<FrameSet> {
         for _ in 0..self.links.len() {
             self.turn = (self.turn + 1) % self.links.len();
-            if self.is_held_back(self.turn) {
+            if self.is_held_back(self.turn) || self.replacing && self.waits_for_another(self.turn) {
                 continue;
             }
             if let Some(frameset) = self.links[self.turn].deliver() {
                 return Look::Found(frameset);
+            }
+        }
+        if self.replacing {
+            let links = self.links.len();
+            self.forget_replaced();
+            if self.links.len() < links {
+                // What is queued on a link that waited for the end of another.
+                return self.look();
             }
         }
         if self.all_ended() { Look::AllEnded } else { Look::Nothing }
@@ -154,7 +227,7 @@ impl InputLinks {
                 Look::AllEnded => Some(Look::AllEnded),
             };
             let mut has_room_again = false;
-            for input in self.links.iter().filter(|input| input.ended) {
+            for input in self.links.iter().filter(|input| input.is_over()) {
                 has_room_again |= matching.end(&input.from).inspect_err(|_| self.unmatchable = true)?;
             }
             if let Some(matched) = matching.next() {
@@ -189,7 +262,7 @@ impl InputLinks {
     /// Returns whether an input has to wait for others.
     fn is_held_back(&self, input: usize) -> bool {
         let input = &self.links[input];
-        !input.ended && self.matching.as_ref().is_some_and(|matching| !matching.has_room(&input.from))
+        !input.is_over() && self.matching.as_ref().is_some_and(|matching| !matching.has_room(&input.from))
     }
 
     fn some_held_back(&self) -> bool {
@@ -214,6 +287,18 @@ impl Inputs {
     pub(crate) fn new(links: InputLinks) -> Self {
         let (wake, unread) = (Arc::clone(&links.wake), links.unread.clone());
         Self { wake, unread, links: Rc::new(RefCell::new(links)) }
+    }
+
+    /// Adds a link from the actor called `from`, in place of one that ends or has ended.
+    pub(crate) fn add(&self, from: &str, end: Box<dyn ReaderEnd>) {
+        // Framesets of this process do not come through the notifier.
+        if !end.is_remote()
+            && let Err(error) = self.listen_on_a_thread()
+        {
+            log::error!("framesets of other processes are taken late: {error}");
+        }
+        self.links.borrow_mut().add(from, end);
+        self.wake.notify_one();
     }
 
     /// Waits on the notifier in a thread of its own, for a reader whose thread must not block. The thread ends at most a
@@ -289,6 +374,7 @@ impl Inputs {
     /// Drops the queued framesets, and those that arrive until [`Self::resume`]: the actor has no instance.
     pub(crate) fn pause(&self) {
         self.note_call(None);
+        self.links.borrow_mut().paused = true;
         for input in &mut self.links.borrow_mut().links {
             input.absence = input.link_state().set_reader_away();
             input.drop_queued();
@@ -298,7 +384,8 @@ impl Inputs {
 
     /// Takes framesets again: another instance begins.
     pub(crate) fn resume(&self) {
-        let links = self.links.borrow();
+        let mut links = self.links.borrow_mut();
+        links.paused = false;
         links.links.iter().for_each(|input| input.link_state().set_reader_back(input.absence));
     }
 
@@ -371,6 +458,11 @@ impl Next for Match {
 impl Input {
     fn link_state(&self) -> &Arc<LinkState> {
         self.end.link_state()
+    }
+
+    /// Returns whether nothing more will come from its actor. After a link that another continues, that one is on its way.
+    fn is_over(&self) -> bool {
+        self.ended && !self.link_state().continues()
     }
 
     /// Takes the next frameset and counts it, as one step.

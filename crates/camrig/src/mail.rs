@@ -23,6 +23,8 @@ pub(crate) enum Mail {
     Go,
     /// Cameras end before their next frameset.
     Stop,
+    /// Links of the actor begin or end.
+    Links,
     /// The instance of a camera fails, because it delivers no framesets.
     Interrupt,
     /// Another instance starts, after a reset of the device if requested.
@@ -40,6 +42,7 @@ impl From<ActorCommand> for Mail {
         match command {
             ActorCommand::Interrupt => Self::Interrupt,
             ActorCommand::Restart { reset } => Self::Restart { reset },
+            ActorCommand::Finish => Self::Stop,
             ActorCommand::GiveUp => Self::GiveUp,
         }
     }

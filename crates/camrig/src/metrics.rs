@@ -9,7 +9,7 @@ mod server {
     use camrig_http::{Access, AccessError, Server};
 
     /// The address and the access rule of the metrics of a topology.
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct MetricsSpec {
         listen: SocketAddr,
         access: Access,
@@ -57,7 +57,7 @@ mod server {
         text.parse().ok()
     }
 
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) enum MetricsSpec {}
 
     #[derive(Debug, thiserror::Error)]

@@ -36,13 +36,16 @@ pub struct Report {
     pub matching: Vec<MatchingStatus>,
     /// The supervisor's own first.
     pub processes: Vec<ProcessReport>,
+    /// The changes of the rig while it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeReport>,
     /// The errors in this report: counts that do not add up because a process wrote wrong ones.
     #[serde(default)]
     pub problems: Vec<String>,
 }
 
 /// An actor in a report.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActorReport {
     /// The name in the topology.
     pub name: String,
@@ -73,7 +76,7 @@ pub struct ActorReport {
 }
 
 /// A link in a report: `produced = delivered + sum(dropped) + in_flight`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkReport {
     /// The producer.
     pub from: String,
@@ -93,6 +96,23 @@ pub struct LinkReport {
     pub rate_hz: f64,
     /// Time from arrival in the camera actor to the call of the processor, in microseconds.
     pub latency_us: Latency,
+    /// When a change of the running rig began it, in seconds of the run; `None` if it was there from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_seconds: Option<f64>,
+    /// When a change of the running rig had ended it, in seconds of the run; `None` if the end of its actors did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_seconds: Option<f64>,
+}
+
+/// A change of the rig while it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// When it was requested, in seconds of the run.
+    pub seconds: f64,
+    /// Who requested it.
+    pub by: String,
+    /// What changed, one line each, in the order in which it was carried out.
+    pub changes: Vec<String>,
 }
 
 /// A process in a report.

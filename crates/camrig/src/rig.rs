@@ -16,7 +16,7 @@ use camrig_status::RigStatus;
 
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::supervisor::{self, Control, Run, RunLimits, Stage};
+use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
 /// Polling interval of an unbounded wait.
@@ -143,6 +143,22 @@ impl RunningRig {
         self.handle.status()
     }
 
+    /// As [`RigHandle::topology`].
+    ///
+    /// # Errors
+    /// If the rig has ended.
+    pub fn topology(&self) -> Result<String, ChangeError> {
+        self.handle.topology()
+    }
+
+    /// As [`RigHandle::apply`].
+    ///
+    /// # Errors
+    /// As for [`RigHandle::apply`].
+    pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
+        self.handle.apply(rig, by)
+    }
+
     /// Stops the rig in order: cameras first, then every actor when it has no more input. Does not wait.
     pub fn stop(&self) {
         self.handle.stop();
@@ -207,6 +223,45 @@ impl RigHandle {
     /// As [`RunningRig::status`].
     pub fn status(&self) -> RigStatus {
         self.control.status()
+    }
+
+    /// Returns the topology that runs, as the text of a file.
+    ///
+    /// # Errors
+    /// If the rig has ended.
+    pub fn topology(&self) -> Result<String, ChangeError> {
+        self.control.topology().map(|topology| topology.running_text()).ok_or(ChangeError::Over)
+    }
+
+    /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done. Only what differs
+    /// changes: actors that `rig` has with the same options, inputs and placement go on, and lose no frameset. Returns the
+    /// changes, one line each, in their order. `by` names who asks, for the log and the report.
+    ///
+    /// # Errors
+    /// If a device or a program of what would begin is missing, the rig is starting, stopping or already changing, or the
+    /// system lacks resources: nothing has changed then. Also if an actor that begins does not work, and if the rig has
+    /// ended.
+    pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
+        self.compare(rig)?;
+        self.control.change(Topology::clone(&rig.topology), Vec::new(), None, by)
+    }
+
+    /// Returns the changes that [`Self::apply`] would make.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub fn compare(&self, rig: &Rig) -> Result<Vec<String>, ChangeError> {
+        self.control.compare(&rig.topology, &[], &rig.registry)
+    }
+
+    /// Ends actors in order and begins them anew, as they are; waits until that is done. `by` names who asks.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`], and if the rig has no such actor.
+    pub fn restart(&self, actors: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
+        let topology = self.control.topology().ok_or(ChangeError::Over)?;
+        let actors = actors.iter().map(|&actor| actor.to_owned()).collect();
+        self.control.change(Topology::clone(&topology), actors, None, by)
     }
 
     /// As [`RunningRig::stop`].

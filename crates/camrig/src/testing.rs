@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
+use crate::inputs::InputLink;
 use crate::link::{LocalLink, ProducerEnd};
 use crate::matching::MatchStats;
-use crate::output::{CameraOutput, InputStatus, ProcessorOutput, Publisher, Wiring};
+use crate::output::{CameraOutput, InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 
 /// As many framesets of one camera as a test can hold at once.
 const SLOTS: usize = 8;
@@ -121,11 +122,12 @@ pub(crate) fn local_link(overflow: Overflow, queue: usize) -> Arc<LocalLink> {
 /// A publisher with these links.
 pub(crate) fn publisher(name: &str, links: Vec<Arc<dyn ProducerEnd>>) -> Publisher {
     let counters = Arc::new(ActorCounters::new().unwrap());
+    let links = OutputLinks::of(links);
     Publisher::new(Wiring { name: name.to_owned(), slots: SLOTS, links, counters })
 }
 
 fn status(inputs: &[(&str, &Arc<LinkState>)]) -> InputStatus {
-    let links = inputs.iter().map(|&(from, link_state)| (from.to_owned(), Arc::clone(link_state)));
+    let links = inputs.iter().map(|&(from, link_state)| InputLink::of(from, link_state));
     InputStatus { links: links.collect(), ..InputStatus::default() }
 }
 

@@ -7,39 +7,64 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use camrig_ipc::protocol::Announcement;
+use camrig_ipc::protocol::{Announcement, Joining};
 use camrig_ipc::{Absence, ActorCounters, Deaths, LinkState, Notifier, Receiver, Sender, channel};
 
 use crate::control::{ActorPart, Part, WorkerCommand};
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
-use crate::topology::{ActorSpec, LinkSpec, Role, Topology};
+use crate::topology::{ActorSpec, LinkEnd, LinkSpec, Role, Topology};
 
 /// The supervisor's view of a rig: all counts, independent of the processes.
 pub(crate) struct Rig {
-    /// By actor.
-    pub(crate) actor_counters: Vec<ActorCounters>,
+    /// By actor; an actor that replaces another has its counters.
+    pub(crate) actor_counters: Vec<Arc<ActorCounters>>,
     /// By actor; `None` unless its inputs are matched.
     pub(crate) match_stats: Vec<Option<MatchStats>>,
     /// By link.
     pub(crate) links: Vec<RigLink>,
-    /// By process; `None` if no link comes from another process.
-    notifiers: Vec<Option<Arc<Notifier>>>,
+    /// By process.
+    processes: Vec<Wires>,
     /// The name of its status socket.
     name: String,
     /// By actor; `None` unless it plays a recording whose times are known.
     timelines: Vec<Option<Range<u64>>>,
     /// A camera ends after this number of framesets.
     framesets: Option<u64>,
+    /// In place of the counts of actors and links that are gone.
+    blank: Option<(Arc<ActorCounters>, Arc<LinkState>)>,
+}
+
+/// The notifier of a process.
+#[derive(Default)]
+struct Wires {
+    /// `None` if no link comes from another process.
+    notifier: Option<Arc<Notifier>>,
+    /// Whether the running process has it.
+    sent: bool,
 }
 
 /// The supervisor's view of a link.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub(crate) struct RigLink {
-    pub(crate) link_state: LinkState,
+    pub(crate) link_state: Arc<LinkState>,
     /// The ends that have died, until the link state is settled.
     deaths: Deaths,
     /// Absence of the reader's process that died last.
     absence: Absence,
+    /// Whether the running process of the producer, or both actors, have their part.
+    producer_sent: bool,
+    reader_sent: bool,
+    /// The link that ends where this one begins.
+    replaces: Option<LinkId>,
+    /// Whether a change has ended the link in place of its producer, which goes on.
+    unlinked: bool,
+    /// Whether a change ends the link.
+    leaves: bool,
+    /// Whether another link between actors with the same names takes its place.
+    pub(crate) is_followed: bool,
+    /// Whether the link is gone: its counts are in a report.
+    pub(crate) is_gone: bool,
     /// `None` for a link within one process.
     remote: Option<Remote>,
 }
@@ -54,50 +79,60 @@ struct Remote {
 }
 
 impl RigLink {
-    /// Marks the end of the link in place of a crashed producer.
+    /// Marks the end of the link in place of a producer that cannot.
     pub(crate) fn end(&self) {
         self.link_state.end();
         self.remote.iter().for_each(|remote| remote.notifier.notify());
     }
 
-    /// Adds the parts of the ends in the starting process. Returns the command for the process of a running
-    /// producer if the reader was replaced.
-    fn begin(
+    /// Adds the parts of the ends that a process has not got. Returns the command for the process of a running producer if
+    /// the reader was replaced.
+    fn wire(
         &mut self,
         spec: &LinkSpec,
         ends: &Ends<'_>,
         parts: &mut Vec<Part>,
     ) -> io::Result<Option<WorkerCommand>> {
         if self.remote.is_none() {
-            parts.extend(self.local_part(spec, ends)?);
+            let sent = self.producer_sent || self.unlinked || ends.from == End::Ended;
+            if !sent && (ends.from == End::Here || ends.to == End::Here) {
+                parts.push(self.local_part(spec, ends)?);
+                self.producer_sent = true;
+            }
             return Ok(None);
         }
-        if ends.from == End::Here {
+        if ends.from == End::Here && !self.producer_sent && !self.unlinked {
             parts.extend(self.output_part(spec, ends)?);
+            self.producer_sent = true;
         }
-        if ends.to != End::Here {
+        if ends.to != End::Here || self.reader_sent {
             return Ok(None);
         }
         let relink = self.renew_reader(ends)?;
         parts.extend(self.input_part(spec, ends)?);
+        self.reader_sent = true;
         Ok(relink)
     }
 
     /// Creates the part of a link within the process. A producer continues to count for a reader that has ended.
-    fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
-        if ends.to == End::Here {
+    fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Part> {
+        if ends.to != End::Ended {
             self.link_state.set_reader_back(self.absence);
         }
-        if ends.from != End::Here {
-            return Ok(None);
-        }
-        Ok(Some(Part::Local {
+        Ok(Part::Local {
+            link: ends.id,
             from: spec.from,
-            to: (ends.to == End::Here).then_some(spec.to),
+            producer: ends.producer.to_owned(),
+            to: (ends.to != End::Ended).then_some(spec.to),
             link_state: self.link_state.share().map_err(io::Error::other)?,
             overflow: spec.overflow,
             queue: spec.queue,
-        }))
+            joining: self.joining(ends),
+        })
+    }
+
+    fn joining(&self, ends: &Ends<'_>) -> Joining {
+        Joining { replaces: self.replaces, slots: ends.slots }
     }
 
     /// Creates the part of the producer's process.
@@ -111,6 +146,7 @@ impl RigLink {
             announcements: remote.announcements.clone(),
             overflow: spec.overflow,
             queue: spec.queue,
+            joining: self.joining(ends),
         };
         // A running reader receives this producer's announcements. Its absence would have ended with the
         // relink of the previous producer, which may have crashed before it.
@@ -145,6 +181,28 @@ impl RigLink {
         Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
     }
 
+    /// Notes that a change ends the link, in place of its producer if that goes on.
+    pub(crate) fn leave(&mut self, end: LinkEnd) {
+        self.leaves = true;
+        self.unlinked = end.producer_goes_on;
+        if end.reader_goes_on {
+            self.link_state.set_continues();
+        }
+    }
+
+    /// Returns whether a change ends the link, or has ended it.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
+    /// Returns whether everything on a link that a change ends has been delivered or dropped.
+    pub(crate) fn is_over(&self) -> bool {
+        self.leaves && !self.is_gone && !self.has_deaths() && self.link_state.ended() && {
+            let counts = self.link_state.counts();
+            counts.in_flight == 0
+        }
+    }
+
     /// Returns whether an end has died and the link state is not settled.
     pub(crate) fn has_deaths(&self) -> bool {
         self.deaths != Deaths::default()
@@ -153,12 +211,17 @@ impl RigLink {
     /// Notes that the producer's process has ended.
     pub(crate) fn producer_died(&mut self) {
         self.deaths.producer = true;
+        self.producer_sent = false;
+        if self.unlinked {
+            self.end();
+        }
     }
 
     /// Notes that the reader's process has ended: nothing more is queued for it, and its successor uses another
     /// channel.
     pub(crate) fn reader_died(&mut self) {
         self.deaths.reader = true;
+        self.reader_sent = false;
         self.absence = self.link_state.set_reader_away();
         if let Some(remote) = &mut self.remote {
             remote.receiver = None;
@@ -181,24 +244,37 @@ pub(crate) struct Beginning {
     pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
 }
 
-/// The ends of a link relative to a starting process.
+/// The ends of a link relative to a process.
 struct Ends<'a> {
     id: LinkId,
     /// The producer's name.
     producer: &'a str,
+    /// The producer's slots.
+    slots: usize,
     from: End,
     to: End,
 }
 
-/// Location of the actor at the end of a link, relative to a starting process.
+/// Location of the actor at the end of a link, relative to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// In the starting process.
+    /// In this process.
     Here,
     /// In another process that accepts commands.
     There,
-    /// Ended, or in a process that does not accept commands.
-    Gone,
+    /// Not begun, or in a process that does not accept commands.
+    Later,
+    Ended,
+}
+
+/// What an actor is doing, as far as its links depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It begins now, or runs, in a process that accepts commands.
+    Hosted,
+    /// It has not begun, or its process does not accept commands.
+    Later,
+    Ended,
 }
 
 impl Rig {
@@ -208,86 +284,191 @@ impl Rig {
     /// If there are not enough file descriptors or memory.
     pub(crate) fn new(topology: &Topology, name: &str, framesets: Option<u64>) -> io::Result<Self> {
         camrig_ipc::prepare()?;
-        let actor_counters = topology
-            .actors()
-            .iter()
-            .map(|actor| ActorCounters::new().map_err(|error| unwired(actor, &error)));
-        let actor_counters = actor_counters.collect::<io::Result<_>>()?;
-        let match_stats = topology.actors().iter().map(|actor| {
+        let mut rig = Self {
+            actor_counters: Vec::new(),
+            match_stats: Vec::new(),
+            links: Vec::new(),
+            processes: Vec::new(),
+            name: name.to_owned(),
+            timelines: Vec::new(),
+            framesets,
+            blank: None,
+        };
+        rig.grow(topology, topology.timelines(), &[], &[])?;
+        Ok(rig)
+    }
+
+    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one fails.
+    /// `timelines` are those of the new actors. `followed` has the actors whose counters others go on with, `replaced` the
+    /// links that others replace.
+    ///
+    /// # Errors
+    /// If there are not enough file descriptors or memory.
+    pub(crate) fn grow(
+        &mut self,
+        topology: &Topology,
+        timelines: Vec<Option<Range<u64>>>,
+        followed: &[(ActorId, ActorId)],
+        replaced: &[(LinkId, LinkId)],
+    ) -> io::Result<()> {
+        let late = !self.links.is_empty() || !self.actor_counters.is_empty();
+        let before = (self.actor_counters.len(), self.links.len(), self.processes.len());
+        self.timelines.extend(timelines);
+        let grown = self.try_to_grow(topology, late, followed, replaced);
+        if grown.is_err() {
+            let (actors, links, processes) = before;
+            self.actor_counters.truncate(actors);
+            self.match_stats.truncate(actors);
+            self.timelines.truncate(actors);
+            self.links.truncate(links);
+            self.processes.truncate(processes);
+        }
+        grown
+    }
+
+    fn try_to_grow(
+        &mut self,
+        topology: &Topology,
+        late: bool,
+        followed: &[(ActorId, ActorId)],
+        replaced: &[(LinkId, LinkId)],
+    ) -> io::Result<()> {
+        for (index, actor) in topology.actors().iter().enumerate().skip(self.actor_counters.len()) {
+            let before = followed.iter().find(|(_, after)| after.index() == index);
+            let counters = match before {
+                Some((before, _)) => Arc::clone(&self.actor_counters[before.index()]),
+                None => Arc::new(ActorCounters::new().map_err(|error| unwired(actor, &error))?),
+            };
             let stats = actor.matching.as_ref().map(MatchStats::new).transpose();
-            stats.map_err(|error| unwired(actor, &error))
-        });
-        let match_stats = match_stats.collect::<io::Result<_>>()?;
-        let mut notifiers: Vec<Option<Arc<Notifier>>> = topology.processes().iter().map(|_| None).collect();
-        let mut links = Vec::new();
-        for link in topology.links() {
+            self.actor_counters.push(counters);
+            self.match_stats.push(stats.map_err(|error| unwired(actor, &error))?);
+        }
+        self.processes.resize_with(topology.processes().len(), Wires::default);
+        for (index, link) in topology.links().iter().enumerate().skip(self.links.len()) {
             let (from, to) = (topology.actor(link.from), topology.actor(link.to));
-            let link_state = LinkState::new().map_err(|error| unlinked(topology, link, &error))?;
+            let link_state = if late { LinkState::late() } else { LinkState::new() };
+            let link_state = Arc::new(link_state.map_err(|error| unlinked(topology, link, &error))?);
             let mut remote = None;
             if from.process != to.process {
-                let notifier = match &notifiers[to.process.index()] {
-                    Some(notifier) => Arc::clone(notifier),
-                    None => Arc::new(Notifier::new().map_err(|error| unlinked(topology, link, &error))?),
+                let notifier = &mut self.processes[to.process.index()].notifier;
+                let notifier = if let Some(notifier) = notifier {
+                    Arc::clone(notifier)
+                } else {
+                    let made = Notifier::new().map_err(|error| unlinked(topology, link, &error))?;
+                    Arc::clone(notifier.insert(Arc::new(made)))
                 };
-                notifiers[to.process.index()] = Some(Arc::clone(&notifier));
                 let (announcements, receiver) =
                     channel().map_err(|error| unlinked(topology, link, &error))?;
                 remote = Some(Remote { notifier, announcements, receiver: Some(receiver) });
             }
-            links.push(RigLink {
+            let replaces = replaced.iter().find(|(_, after)| after.index() == index);
+            self.links.push(RigLink {
                 link_state,
                 deaths: Deaths::default(),
                 absence: Absence::default(),
+                producer_sent: false,
+                reader_sent: false,
+                replaces: replaces.map(|(before, _)| *before),
+                unlinked: false,
+                leaves: false,
+                is_followed: false,
+                is_gone: false,
                 remote,
             });
         }
-        let (name, timelines) = (name.to_owned(), topology.timelines());
-        Ok(Self { actor_counters, match_stats, links, notifiers, name, timelines, framesets })
+        Ok(())
     }
 
-    /// Returns the parts of the `alive` actors of `process`, and the resulting commands to other processes.
-    /// `is_there` returns whether a process accepts commands.
+    /// Returns the parts that `process` has not got: those of the actors that begin there, and the ends of links whose actors
+    /// are there; and the resulting commands to other processes. Nothing is returned twice until the process has ended.
     ///
     /// # Errors
-    /// If there are not enough file descriptors. The process must then be ended and restarted.
-    pub(crate) fn begin(
+    /// If there are not enough file descriptors. A process that begins must then be ended and restarted.
+    pub(crate) fn wire(
         &mut self,
         topology: &Topology,
         process: ProcessId,
-        alive: impl Fn(ActorId) -> bool,
-        is_there: impl Fn(ProcessId) -> bool,
+        begins: &[ActorId],
+        presence: impl Fn(ActorId) -> Presence,
     ) -> io::Result<Beginning> {
         let mut beginning = Beginning::default();
-        for actor in topology.actors_of(process).filter(|&actor| alive(actor)) {
+        for &actor in begins {
             beginning.parts.push(self.actor_part(topology, actor)?);
             beginning.parts.extend(self.matching_part(topology, actor)?);
         }
-        beginning.parts.extend(self.listener_part(topology, process)?);
-        let end = |actor: ActorId| match topology.actor(actor).process {
-            _ if !alive(actor) => End::Gone,
-            its_own if its_own == process => End::Here,
-            its_own if is_there(its_own) => End::There,
-            _ => End::Gone,
+        beginning.parts.extend(self.listener_part(topology, process, !begins.is_empty())?);
+        let end = |actor: ActorId| match presence(actor) {
+            Presence::Ended => End::Ended,
+            Presence::Hosted if topology.actor(actor).process == process => End::Here,
+            Presence::Hosted => End::There,
+            Presence::Later => End::Later,
         };
         for (number, (spec, link)) in topology.links().iter().zip(&mut self.links).enumerate() {
+            if link.is_gone || !topology.ends(spec).contains(&process) {
+                continue;
+            }
+            let from = topology.actor(spec.from);
             let ends = Ends {
                 id: LinkId::new(number),
-                producer: &topology.actor(spec.from).name,
+                producer: &from.name,
+                slots: from.slots,
                 from: end(spec.from),
                 to: end(spec.to),
             };
-            let relink = link.begin(spec, &ends, &mut beginning.parts);
+            let relink = link.wire(spec, &ends, &mut beginning.parts);
             let relink = relink.map_err(|error| unlinked(topology, spec, &error))?;
-            beginning.others.extend(relink.map(|command| (topology.actor(spec.from).process, command)));
+            beginning.others.extend(relink.map(|command| (from.process, command)));
         }
         Ok(beginning)
     }
 
-    fn listener_part(&self, topology: &Topology, process: ProcessId) -> io::Result<Option<Part>> {
-        let Some(notifier) = &self.notifiers[process.index()] else { return Ok(None) };
+    /// Notes that a process has ended.
+    pub(crate) fn release(&mut self, process: ProcessId) {
+        let wires = &mut self.processes[process.index()];
+        wires.sent = false;
+        wires.notifier.iter().for_each(|notifier| notifier.note_death());
+    }
+
+    /// Releases the memory of a link that is over.
+    pub(crate) fn forget_link(&mut self, link: LinkId) -> io::Result<()> {
+        let (_, blank) = self.blank()?;
+        let link = &mut self.links[link.index()];
+        (link.link_state, link.remote, link.is_gone) = (blank, None, true);
+        Ok(())
+    }
+
+    /// Releases the memory of an actor that has ended.
+    pub(crate) fn forget_actor(&mut self, actor: ActorId) -> io::Result<()> {
+        let (blank, _) = self.blank()?;
+        self.actor_counters[actor.index()] = blank;
+        self.match_stats[actor.index()] = None;
+        Ok(())
+    }
+
+    fn blank(&mut self) -> io::Result<(Arc<ActorCounters>, Arc<LinkState>)> {
+        if let Some((counters, link_state)) = &self.blank {
+            return Ok((Arc::clone(counters), Arc::clone(link_state)));
+        }
+        let counters = Arc::new(ActorCounters::new().map_err(io::Error::other)?);
+        let link_state = Arc::new(LinkState::new().map_err(io::Error::other)?);
+        self.blank = Some((Arc::clone(&counters), Arc::clone(&link_state)));
+        Ok((counters, link_state))
+    }
+
+    fn listener_part(
+        &mut self,
+        topology: &Topology,
+        process: ProcessId,
+        begins: bool,
+    ) -> io::Result<Option<Part>> {
+        let wires = &mut self.processes[process.index()];
+        let Some(notifier) = wires.notifier.as_ref().filter(|_| begins || !wires.sent) else {
+            return Ok(None);
+        };
         let notifier = notifier.share().map_err(|error| {
             io::Error::other(format!("process `{}` cannot be wired: {error}", topology.process(process)))
         })?;
+        wires.sent = true;
         Ok(Some(Part::Listener(notifier)))
     }
 
@@ -351,6 +532,25 @@ mod tests {
         (topology, rig)
     }
 
+    /// Wires a process that begins, while others accept commands.
+    fn begin(
+        rig: &mut Rig,
+        topology: &Topology,
+        process: ProcessId,
+        alive: impl Fn(ActorId) -> bool,
+        up: &[ProcessId],
+    ) -> io::Result<Beginning> {
+        let begins: Vec<_> = topology.actors_of(process).filter(|&id| alive(id)).collect();
+        rig.wire(topology, process, &begins, |id| {
+            let its_own = topology.actor(id).process;
+            match alive(id) {
+                false => Presence::Ended,
+                true if its_own == process || up.contains(&its_own) => Presence::Hosted,
+                true => Presence::Later,
+            }
+        })
+    }
+
     fn names(parts: &[Part]) -> Vec<String> {
         let name = |part: &Part| match part {
             Part::Actor { actor, .. } => format!("actor {}", actor.name),
@@ -366,9 +566,9 @@ mod tests {
     #[test]
     fn each_process_gets_its_actors_before_the_ends_of_their_links() {
         let (topology, mut rig) = rig();
-        let cameras = rig.begin(&topology, CAMERA, |_| true, |_| false).unwrap();
+        let cameras = begin(&mut rig, &topology, CAMERA, |_| true, &[]).unwrap();
         assert_eq!(names(&cameras.parts), ["actor c", "actor near", "local 1", "output 1"]);
-        let readers = rig.begin(&topology, READER, |_| true, |process| process == CAMERA).unwrap();
+        let readers = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
         assert_eq!(names(&readers.parts), ["actor far", "listener", "input c 2"]);
         assert!(cameras.others.is_empty() && readers.others.is_empty());
     }
@@ -377,11 +577,11 @@ mod tests {
     fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
         let (topology, mut rig) = rig();
         for process in [CAMERA, READER] {
-            rig.begin(&topology, process, |_| true, |_| false).unwrap();
+            begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
         }
         rig.links[1].reader_died();
         assert!(rig.links[1].has_deaths() && rig.links[1].link_state.reader_gone());
-        let again = rig.begin(&topology, READER, |_| true, |process| process == CAMERA).unwrap();
+        let again = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
         assert_eq!(names(&again.parts), ["actor far", "listener", "input c 2"]);
         let [(CAMERA, WorkerCommand::Relink { link, absence, .. })] = again.others.as_slice() else {
             panic!("the camera's process gets one command")
@@ -397,11 +597,11 @@ mod tests {
     fn a_reader_that_starts_before_its_producer_is_back_at_once() {
         let (topology, mut rig) = rig();
         for process in [CAMERA, READER] {
-            rig.begin(&topology, process, |_| true, |_| false).unwrap();
+            begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
         }
         rig.links[1].producer_died();
         rig.links[1].reader_died();
-        let again = rig.begin(&topology, READER, |_| true, |_| false).unwrap();
+        let again = begin(&mut rig, &topology, READER, |_| true, &[]).unwrap();
         assert!(again.others.is_empty());
         assert!(!rig.links[1].link_state.reader_gone());
     }
@@ -410,7 +610,7 @@ mod tests {
     fn a_producer_counts_for_a_reader_that_has_ended() {
         let (topology, mut rig) = rig();
         let alive = |actor: ActorId| topology.actor(actor).name != "near";
-        let cameras = rig.begin(&topology, CAMERA, alive, |_| false).unwrap();
+        let cameras = begin(&mut rig, &topology, CAMERA, alive, &[]).unwrap();
         assert_eq!(names(&cameras.parts), ["actor c", "local -1", "output 1"]);
     }
 }

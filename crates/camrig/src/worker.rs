@@ -32,22 +32,28 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
         // Only fails if the supervisor has ended, which ends this process anyway.
         let _ = events.lock().unwrap_or_else(PoisonError::into_inner).send(event);
     };
-    let mut host = Host::default();
+    // The parts since the last start.
+    let mut host: Option<Host> = None;
     loop {
         match commands.receive() {
             Ok(WorkerCommand::Host(part)) => {
+                let host = host.get_or_insert_with(|| hosted.as_mut().map(Hosted::host).unwrap_or_default());
                 if let Err(error) = host.add(part) {
                     log::error!("this process cannot be wired: {error}");
                     return FAILURE;
                 }
             }
-            Ok(WorkerCommand::Start) => match std::mem::take(&mut host).start(registry, report.clone()) {
-                Ok(started) => *hosted = Some(started),
-                Err(error) => {
+            Ok(WorkerCommand::Start) => {
+                if let Err(error) = start(host.take().unwrap_or_default(), registry, &report, hosted) {
                     log::error!("this process cannot start its actors: {error}");
                     return FAILURE;
                 }
-            },
+            }
+            Ok(WorkerCommand::Unlink { from, link }) => {
+                if let Some(hosted) = hosted {
+                    hosted.unlink(from, link);
+                }
+            }
             Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {
@@ -71,16 +77,31 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
     }
 }
 
+/// Starts the actors of a process, or those that are added to it.
+fn start(
+    host: Host,
+    registry: &Arc<Registry>,
+    report: &(impl Fn(ActorEvent) + Clone + Send + 'static),
+    hosted: &mut Option<Hosted>,
+) -> std::io::Result<()> {
+    if let Some(hosted) = hosted {
+        return hosted.extend(host, registry, report.clone());
+    }
+    *hosted = Some(host.start(registry, report.clone())?);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use camrig_ipc::protocol::Joining;
     use camrig_ipc::{ActorCounters, LinkState, Overflow, Receiver, Sender, channel};
 
     use super::*;
     use crate::control::{ActorPart, Part};
-    use crate::ids::ActorId;
+    use crate::ids::{ActorId, LinkId};
     use crate::processor::{NoOptions, Processor, ProcessorError};
     use crate::topology::Role;
     use crate::{FrameSet, ProcessorOutput};
@@ -165,7 +186,9 @@ mod tests {
         let (commands, _events, exit) = worker();
         let link_state = LinkState::new().unwrap().share().unwrap();
         let overflow = Overflow::Block;
-        let link = Part::Local { from: ACTOR, to: None, link_state, overflow, queue: 1 };
+        let (link, producer, joining) = (LinkId(0), String::new(), Joining::default());
+        let link =
+            Part::Local { link, from: ACTOR, producer, to: None, link_state, overflow, queue: 1, joining };
         commands.send(WorkerCommand::Host(link)).unwrap();
         assert_eq!(exit.recv_timeout(WATCHDOG), Ok(FAILURE));
     }

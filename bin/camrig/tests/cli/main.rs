@@ -8,6 +8,7 @@ mod bad_values;
 mod commands;
 mod examples;
 mod files;
+mod live;
 mod outputs;
 mod plan;
 mod points;

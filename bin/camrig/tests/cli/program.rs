@@ -129,6 +129,18 @@ impl Test {
     /// Runs the program through a shell command, in which `"$@"` is the program.
     #[track_caller]
     pub(crate) fn output_of(&self, line: &str) -> (String, String, Option<i32>) {
+        self.output_with(line, &self.args)
+    }
+
+    /// Runs the program with other arguments.
+    #[track_caller]
+    pub(crate) fn output_of_args(&self, args: &[&str]) -> (String, String, Option<i32>) {
+        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.output_with("exec \"$@\"", &args)
+    }
+
+    #[track_caller]
+    fn output_with(&self, line: &str, args: &[String]) -> (String, String, Option<i32>) {
         // Every process of this run inherits the mark.
         let mark = format!("CAMRIG_TEST={}", self.folder().display());
         let (name, value) = mark.split_once('=').unwrap();
@@ -137,7 +149,7 @@ impl Test {
             .args(["timeout", "--kill-after=5", "60", "setpriv"])
             .args(ENDS_WITH_PARENT)
             .args(["sh", "-c", line, "sh", env!("CARGO_BIN_EXE_camrig")])
-            .args(&self.args)
+            .args(args)
             .current_dir(self.folder())
             .env_remove("RUST_LOG")
             .env(name, value)
@@ -167,6 +179,11 @@ pub(crate) struct Running(Child);
 impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Returns the process ID.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits for the end, and returns the exit code; `None` after a signal.

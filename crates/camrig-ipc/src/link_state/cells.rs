@@ -17,6 +17,10 @@ pub struct LinkCells {
     /// Odd while the producer changes counts and words together.
     pub(super) step: AtomicU32,
     pub(super) dropped: [AtomicU64; DropReason::ALL.len()],
+    /// The number of framesets that the producer had counted when the link began; `u64::MAX` before that.
+    pub(super) joined: AtomicU64,
+    /// 1 if another link goes on in place of this one when it has ended.
+    pub(super) continues: AtomicU32,
     pub(super) reader: ReaderCells,
     pub(super) slots: [AtomicU64; MAX_SLOTS],
     pub(super) latency: LatencyCells,
@@ -45,7 +49,7 @@ pub(super) struct ReaderCells {
 unsafe impl Shared for LinkCells {
     const NAME: &'static str = "a link state";
     const MAGIC: [u8; 8] = *b"camrigLS";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 }
 
 #[cfg(shuttle)]
@@ -66,6 +70,8 @@ impl Default for LinkCells {
             announced: AtomicU32::new(0),
             step: AtomicU32::new(0),
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
+            joined: AtomicU64::new(0),
+            continues: AtomicU32::new(0),
             reader,
             slots: std::array::from_fn(|_| AtomicU64::new(0)),
             latency: LatencyCells::default(),
@@ -88,6 +94,8 @@ mod layout {
             (offset_of!(LinkCells, announced), "announced: u32"),
             (offset_of!(LinkCells, step), "step: u32"),
             (offset_of!(LinkCells, dropped), "dropped: [u64]"),
+            (offset_of!(LinkCells, joined), "joined: u64"),
+            (offset_of!(LinkCells, continues), "continues: u32"),
             (reader + offset_of!(ReaderCells, delivered), "delivered: u64"),
             (reader + offset_of!(ReaderCells, gone), "gone: u32"),
             (reader + offset_of!(ReaderCells, step), "step: u32"),

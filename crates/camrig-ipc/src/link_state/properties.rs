@@ -313,7 +313,7 @@ impl Rig {
             old => {
                 let generation = self.counters.next_generation();
                 let pool = match old {
-                    Some(old) => old.enlarged(size_bytes, generation),
+                    Some(old) => old.enlarged(SLOTS, size_bytes, generation),
                     None => SlotPool::new(SLOTS, size_bytes, generation),
                 };
                 let pool = pool.unwrap();

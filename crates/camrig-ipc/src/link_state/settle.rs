@@ -78,7 +78,9 @@ impl LinkState {
             return false;
         }
         // Framesets that the producer had counted for itself, but not yet for this link.
-        let missing = if producer { produced.saturating_sub(self.counts().produced) } else { 0 };
+        let joined = cells.joined.load(Ordering::SeqCst);
+        let due = produced.saturating_sub(joined);
+        let missing = if producer { due.saturating_sub(self.counts().produced) } else { 0 };
         cells.produced.fetch_add(missing, Ordering::SeqCst);
         cells.dropped[DropReason::ProcessDied as usize]
             .fetch_add(in_flight.saturating_add(missing), Ordering::SeqCst);

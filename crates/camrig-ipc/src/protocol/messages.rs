@@ -22,10 +22,17 @@ pub struct Setup {
 /// A command of the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum WorkerCommand {
-    /// Adds a part to the worker; only before `Start`.
+    /// Adds a part to the worker, which takes effect with the next `Start`.
     Host(Part),
-    /// Starts the actors: there are no more parts.
+    /// Starts the actors that were added, and continues running ones with the links that were added.
     Start,
+    /// Ends a link of a running producer in this worker: its reader was removed.
+    Unlink {
+        /// The producer.
+        from: ActorId,
+        /// The link.
+        link: LinkId,
+    },
     /// Lets framesets flow: every actor of the rig is ready.
     Go,
     /// Forwards a command to an actor.
@@ -55,6 +62,8 @@ pub enum ActorCommand {
         /// If true, its device is reset first.
         reset: bool,
     },
+    /// Ends a camera before its next frameset, with its links.
+    Finish,
     /// Ends an actor and its links: it has failed permanently.
     GiveUp,
 }

@@ -11,7 +11,7 @@ pub use self::hello::MAGIC;
 pub(crate) use self::hello::{HELLO_BYTES, check, hello};
 pub use self::ids::{ActorId, LinkId, ProcessId};
 pub use self::messages::{ActorCommand, ActorEvent, Failure, Setup, WorkerCommand};
-pub use self::parts::{ActorPart, MatchClock, MatchSpec, MatchedCamera, Part, Role};
+pub use self::parts::{ActorPart, Joining, MatchClock, MatchSpec, MatchedCamera, Part, Role};
 
 /// Asserts that the documentation has each of these fields at its offset.
 #[cfg(test)]
@@ -23,4 +23,4 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

@@ -28,10 +28,14 @@ pub enum Part {
         /// The [`MatchCounters`](crate::MatchCounters).
         counters: SharedMemory,
     },
-    /// A link between two actors of this process.
+    /// A link between two actors of this process; one of them may be added later.
     Local {
+        /// The link.
+        link: LinkId,
         /// The producer.
         from: ActorId,
+        /// The producer's name.
+        producer: String,
         /// The reader; `None` if it has ended, and the producer only counts.
         to: Option<ActorId>,
         /// The [`LinkState`](crate::LinkState); its slot states are not used.
@@ -40,6 +44,8 @@ pub enum Part {
         overflow: Overflow,
         /// The maximum number of queued framesets.
         queue: usize,
+        /// The place of the link among those of a running producer.
+        joining: Joining,
     },
     /// The producer's end of a link to another process.
     Output {
@@ -57,6 +63,8 @@ pub enum Part {
         overflow: Overflow,
         /// The maximum number of queued framesets.
         queue: usize,
+        /// The place of the link among those of a running producer.
+        joining: Joining,
     },
     /// The reader's end of a link from another process.
     Input {
@@ -71,6 +79,15 @@ pub enum Part {
     },
     /// The [`Notifier`](crate::Notifier) that the producers of all these inputs notify.
     Listener(SharedMemory),
+}
+
+/// What a new link means for a producer that runs. One that begins with its producer replaces none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joining {
+    /// The link that ends where this one begins: no frameset is published between them, and none on both.
+    pub replaces: Option<LinkId>,
+    /// Minimum number of slots of the producer from now on.
+    pub slots: usize,
 }
 
 /// An actor, without its links.

@@ -98,7 +98,7 @@ fn a_larger_pool_waits_for_the_slots_of_the_smaller_one() {
     let published = small.lend(&header(HEIGHT)).unwrap().unwrap().publish(0);
     writer.publish(&published);
     let loan = small.lend(&header(HEIGHT)).unwrap();
-    let large = small.enlarged(2 * PIXEL_BYTES, 1).unwrap();
+    let large = small.enlarged(SLOTS, 2 * PIXEL_BYTES, 1).unwrap();
     assert_eq!(large.slots(), SLOTS);
     assert_eq!(lend_all(&large).len(), SLOTS - 2);
     drop(published);

@@ -5,13 +5,16 @@
 //! and gets the events of the actor.
 //!
 //! * `runner`: the actor that takes the mail
+//! * `changes`: links that begin or end while the actor runs
 //! * `camera`: an instance of a camera
 //! * `processor`: an instance of a processor
 
 mod camera;
+mod changes;
 mod processor;
 mod runner;
 
+pub(crate) use self::changes::{LinkChange, LinkChanges};
 pub(crate) use self::runner::{ActorParts, run};
 
 /// The steps that the cameras of a rig may take. It never goes back to an earlier state.

@@ -14,14 +14,14 @@ use tokio::task::{AbortHandle, JoinError, LocalSet};
 
 use super::Flow;
 use super::camera::CameraInstance;
+use super::changes::{LinkChange, LinkChanges};
 use super::processor::run_processor;
 use crate::control::{ActorEvent, ActorPart};
 use crate::failure::{self, Failure};
 use crate::inputs::{InputLinks, Inputs};
-use crate::link::ProducerEnd;
 use crate::logging;
 use crate::mail::{Mail, Unread};
-use crate::output::{InputStatus, ProcessorOutput, Publisher, Wiring};
+use crate::output::{InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 use crate::registry::Registry;
 use crate::topology::Role;
 
@@ -33,7 +33,8 @@ pub(crate) struct ActorParts {
     pub(crate) part: ActorPart,
     pub(crate) counters: Arc<ActorCounters>,
     pub(crate) inputs: InputLinks,
-    pub(crate) outputs: Vec<Arc<dyn ProducerEnd>>,
+    pub(crate) outputs: OutputLinks,
+    pub(crate) changes: LinkChanges,
     pub(crate) unread: Unread,
 }
 
@@ -44,7 +45,8 @@ pub(crate) struct Runner {
     counters: Arc<ActorCounters>,
     inputs: Inputs,
     status: InputStatus,
-    outputs: Vec<Arc<dyn ProducerEnd>>,
+    outputs: OutputLinks,
+    changes: LinkChanges,
     unread: Unread,
     report: Rc<dyn Fn(ActorEvent)>,
     flow: watch::Sender<Flow>,
@@ -110,11 +112,11 @@ fn runtime(
 
 impl Runner {
     fn new(parts: ActorParts, registry: Arc<Registry>, report: Rc<dyn Fn(ActorEvent)>, starts: bool) -> Self {
-        let ActorParts { part, counters, inputs, outputs, unread } = parts;
+        let ActorParts { part, counters, inputs, outputs, changes, unread } = parts;
         let status = InputStatus {
             rig: part.rig.as_str().into(),
             topology: part.topology.as_str().into(),
-            links: inputs.link_states(),
+            links: inputs.status(),
             matching: inputs.match_stats(),
         };
         let (inputs, flow) = (Inputs::new(inputs), watch::Sender::new(Flow::Held));
@@ -125,6 +127,7 @@ impl Runner {
             inputs,
             status,
             outputs,
+            changes,
             unread,
             report,
             flow,
@@ -196,6 +199,22 @@ impl Runner {
         }
     }
 
+    /// Takes the changes of its links.
+    fn change_links(&mut self) {
+        for change in self.changes.take() {
+            match change {
+                LinkChange::Publish { link, end, replaces, slots } => {
+                    self.outputs.add(link, end, slots);
+                    if let Some(replaced) = replaces {
+                        self.outputs.end(replaced);
+                    }
+                }
+                LinkChange::End(link) => self.outputs.end(link),
+                LinkChange::Read { from, end } => self.inputs.add(&from, end),
+            }
+        }
+    }
+
     /// Ends the running instance early.
     fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
@@ -235,9 +254,8 @@ impl Actor for Runner {
     /// Ends the links.
     fn stopped(&mut self, _: &mut Self::Context) {
         self.inputs.close();
-        for link in &self.outputs {
-            link.end();
-        }
+        self.changes.close();
+        self.outputs.end_all();
         if self.finished {
             (self.report)(ActorEvent::Finished { actor: self.part.id });
         }
@@ -252,6 +270,7 @@ impl Handler<Mail> for Runner {
         match mail {
             Mail::Go => self.allow(Flow::Flowing),
             Mail::Stop => self.allow(Flow::Stopped),
+            Mail::Links => self.change_links(),
             Mail::Interrupt if self.instance.is_some() && self.ending.is_none() => {
                 self.end(Ending::Interrupted);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::progress::Progress;
 use super::signals;
+use super::watch::Watched;
 use crate::console::print_note;
 use crate::report::Report;
 use crate::rig::{Rig, RunningRig};
@@ -14,11 +15,11 @@ use crate::supervisor::Stage;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C at
-/// once.
+/// once. SIGHUP of a rig whose file is watched applies the file instead.
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.
-pub(super) fn drive(rig: &Rig) -> io::Result<Report> {
+pub(super) fn drive(rig: &Rig, watched: Option<Watched>) -> io::Result<Report> {
     let unreceived =
         |error: io::Error| io::Error::new(error.kind(), format!("signals cannot be received: {error}"));
     let signals = signals::take().map_err(unreceived)?;
@@ -26,7 +27,11 @@ pub(super) fn drive(rig: &Rig) -> io::Result<Report> {
     if let Some(address) = running.metrics() {
         print_note(format_args!("metrics: http://{address}/metrics"));
     }
-    signals::pass_on(signals, running.handle())?;
+    let reload = watched.as_ref().map(Watched::reload);
+    signals::pass_on(signals, running.handle(), reload)?;
+    if let Some(watched) = watched {
+        watched.watch(running.handle())?;
+    }
     show_progress(&running);
     Ok(running.wait())
 }

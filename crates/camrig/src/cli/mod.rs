@@ -7,11 +7,13 @@ mod devices;
 mod drive;
 mod ending;
 mod list;
+mod live;
 mod memory;
 mod plan;
 mod progress;
 mod signals;
 mod top;
+mod watch;
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -23,6 +25,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::plan::UsbDemands;
+use self::watch::Watched;
 use crate::console::{print, print_error, print_stderr, print_warning};
 use crate::exit::Exit;
 use crate::files;
@@ -31,7 +34,7 @@ use crate::logging;
 use crate::registry::Registry;
 use crate::rig::Rig;
 use crate::supervisor::RunLimits;
-use crate::topology::{MAIN, Placement, Problems, Role, Topology, schema};
+use crate::topology::{Edit, MAIN, Placement, Problems, Role, Topology, edit, read_topology, schema};
 
 /// The name of the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -63,6 +66,24 @@ enum Command {
     Run(RunArgs),
     /// Show a running rig: its actors, rates, drops and latencies
     Top(top::TopArgs),
+    /// Print the topology of a running rig
+    Topology(live::TopologyOfArgs),
+    /// Change a running rig so that it runs another topology: only what differs changes
+    Apply(live::ApplyArgs),
+    /// Add a processor or a camera to a running rig
+    Add(live::AddArgs),
+    /// End actors of a running rig, after they have processed what is on its way to them
+    Remove(live::RemoveArgs),
+    /// Move actors of a running rig to another process
+    Move(live::MoveArgs),
+    /// End actors of a running rig in order, and begin them anew
+    Restart(live::RestartArgs),
+    /// Change options of an actor of a running rig; it begins anew with them
+    Set(live::SetArgs),
+    /// Write the topology of a running rig into a file
+    Save(live::SaveArgs),
+    /// Add a processor to a running rig in a process of its own, until Ctrl-C or a time
+    Attach(live::AttachArgs),
     /// Check a topology and print all its problems, without starting anything
     Check(CheckArgs),
     /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
@@ -75,12 +96,17 @@ enum Command {
     List(list::ListArgs),
     /// Print the JSON schema of topologies, with which editors complete and check them
     Schema,
+    /// Print a script with which a shell completes this command line
+    Completions(CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
     #[command(flatten)]
     topology: TopologyArgs,
+    /// Apply the file whenever it changes, and at SIGHUP
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     how: RunOptions,
 }
@@ -100,6 +126,12 @@ struct RunOptions {
 }
 
 #[derive(Debug, Args)]
+struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     #[command(flatten)]
     topology: TopologyArgs,
@@ -112,6 +144,9 @@ struct CheckArgs {
 struct TopologyArgs {
     /// A topology file, or `demo`
     topology: PathBuf,
+    /// Set an option or a key of an actor, such as camera.left.seed=2
+    #[arg(long = "set", value_name = "ROLE.NAME.KEY=VALUE", value_parser = parse_set)]
+    sets: Vec<Edit>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -134,19 +169,48 @@ struct MadeArgs {
 
 impl TopologyArgs {
     fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
-        if self.topology.as_os_str() == DEMO_NAME {
-            Topology::parse(DEMO_NAME, registry.demo(), self.place.placement, registry)
-        } else {
-            Topology::read(&self.topology, self.place.placement, registry)
-        }
+        let (name, text) = self.text(registry)?;
+        Topology::parse(&name, &text, self.place.placement, registry)
     }
 
     fn read_and_probe(&self, registry: &Registry) -> Result<Topology, Problems> {
-        if self.topology.as_os_str() == DEMO_NAME {
-            Topology::parse_and_probe(DEMO_NAME, registry.demo(), self.place.placement, registry)
+        let (name, text) = self.text(registry)?;
+        Topology::parse_and_probe(&name, &text, self.place.placement, registry)
+    }
+
+    /// Returns the name and the text of the topology, with what `--set` changes.
+    fn text(&self, registry: &Registry) -> Result<(String, String), Problems> {
+        let (name, mut text) = if self.is_demo() {
+            (DEMO_NAME.to_owned(), registry.demo().to_owned())
         } else {
-            Topology::read_and_probe(&self.topology, self.place.placement, registry)
+            let name = self.topology.display().to_string();
+            let text = read_topology(&self.topology).map_err(|fact| Problems::of_file(&name, &fact))?;
+            (name, text)
+        };
+        for set in &self.sets {
+            let refused =
+                |fact: String| Problems::of_file(&name, &format!("cannot be changed by `--set`: {fact}"));
+            text = edit(&text, set).map_err(refused)?;
         }
+        Ok((name, text))
+    }
+
+    fn is_demo(&self) -> bool {
+        self.topology.as_os_str() == DEMO_NAME
+    }
+}
+
+/// Parses `camera.left.seed=2`.
+fn parse_set(text: &str) -> Result<Edit, &'static str> {
+    const EXPECTED: &str = "expected ROLE.NAME.KEY=VALUE, such as camera.left.seed=2";
+    let (path, value) = text.split_once('=').ok_or(EXPECTED)?;
+    let mut parts = path.splitn(3, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("camera" | "processor"), Some(name), Some(key)) => {
+            let settings = vec![(key.to_owned(), value.to_owned())];
+            Ok(Edit::Set { name: name.to_owned(), settings })
+        }
+        _ => Err(EXPECTED),
     }
 }
 
@@ -202,6 +266,7 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>, usb
     // clap needs a static name, which is leaked once per process.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let command = Cli::command().name(name).subcommands(own.iter().map(OwnCommand::command));
+    let whole = command.clone();
     let done = command.try_get_matches().and_then(|matches| {
         let chosen = matches.subcommand().and_then(|(name, matches)| {
             let own = own.iter().find(|own| own.command.get_name() == name)?;
@@ -209,10 +274,20 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>, usb
         });
         match chosen {
             Some((own, matches)) => run_own(own, matches, registry, usb),
-            None => Ok(run(Cli::from_arg_matches(&matches)?, registry, usb)),
+            None => match Cli::from_arg_matches(&matches)? {
+                Cli { command: Command::Completions(args) } => Ok(complete(args.shell, whole, name)),
+                cli => Ok(run(cli, registry, usb)),
+            },
         }
     });
     done.unwrap_or_else(|error| refuse_arguments(&error))
+}
+
+/// Prints the completion script of a shell.
+fn complete(shell: clap_complete::Shell, mut command: clap::Command, name: &str) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    code_of(print(&String::from_utf8_lossy(&script)))
 }
 
 /// Prints an error of the arguments, or the help or version that they ask for.
@@ -241,14 +316,34 @@ fn is_colored(stream: &impl IsTerminal) -> bool {
 fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
     logging::init(MAIN);
     match cli.command {
-        Command::Run(args) => run_topology(args.topology.read_and_probe(registry), &args.how, registry, usb),
+        Command::Run(args) => {
+            if args.watch && args.topology.is_demo() {
+                print_error("`--watch` needs a file: `demo` is none");
+                return ExitCode::from(code::USAGE);
+            }
+            let topology = args.topology.read_and_probe(registry);
+            let RunArgs { topology: arguments, watch, how } = args;
+            let watched = watch.then(|| Watched::new(arguments, registry));
+            run_topology(topology, watched, &how, registry, usb)
+        }
         Command::Top(args) => top::run(&args),
+        Command::Topology(args) => live::topology(&args),
+        Command::Apply(args) => live::apply(&args),
+        Command::Add(args) => live::add(&args),
+        Command::Remove(args) => live::remove(&args),
+        Command::Move(args) => live::move_actors(&args),
+        Command::Restart(args) => live::restart(&args),
+        Command::Set(args) => live::set(&args),
+        Command::Save(args) => live::save(&args),
+        Command::Attach(args) => live::attach(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
         Command::Devices(args) => devices::run(&args, registry),
         Command::Init(args) => devices::init(&args, registry),
         Command::List(args) => list::run(&args, registry),
         Command::Schema => code_of(print_json(&schema(registry))),
+        // Before this: the program's own commands are not known here.
+        Command::Completions(_) => ExitCode::SUCCESS,
     }
 }
 
@@ -267,7 +362,7 @@ fn run_own(
     Ok(match make(matches) {
         Ok(MadeTopology { name, text }) => {
             let topology = Topology::parse_and_probe(&name, &text, place.placement, registry);
-            run_topology(topology, &how, registry, usb)
+            run_topology(topology, None, &how, registry, usb)
         }
         Err(code) => code,
     })
@@ -275,6 +370,7 @@ fn run_own(
 
 fn run_topology(
     topology: Result<Topology, Problems>,
+    watched: Option<Watched>,
     args: &RunOptions,
     registry: &Arc<Registry>,
     usb: &UsbDemands,
@@ -291,7 +387,7 @@ fn run_topology(
     }
     plan::warn(&topology, usb);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
-    let run = match drive::drive(&Rig::new(topology, registry, limits)) {
+    let run = match drive::drive(&Rig::new(topology, registry, limits), watched) {
         Ok(report) => report,
         Err(error) => {
             print_error(format_args!("the rig cannot be started: {error}"));

@@ -2,6 +2,8 @@
 //! signal-hook receives those.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -73,11 +75,19 @@ pub(super) fn take() -> io::Result<Receiver<i32>> {
     Ok(signals)
 }
 
-/// Passes signals on to a rig, on a thread that lasts as long as the program.
-pub(super) fn pass_on(signals: Receiver<i32>, rig: RigHandle) -> io::Result<()> {
+/// Passes signals on to a rig, on a thread that lasts as long as the program. SIGHUP sets `reload` instead, if there is one.
+pub(super) fn pass_on(
+    signals: Receiver<i32>,
+    rig: RigHandle,
+    reload: Option<Arc<AtomicBool>>,
+) -> io::Result<()> {
     let mut received = Received::default();
     let pass_on = move || {
         for signal in signals {
+            if let Some(reload) = reload.as_ref().filter(|_| signal == SIGHUP) {
+                reload.store(true, Ordering::Release);
+                continue;
+            }
             match received.take(signal, Instant::now()) {
                 Effect::Stop => rig.stop(),
                 Effect::StopAtOnce => rig.interrupt(),

@@ -1,67 +1,86 @@
 //! `camrig top`: selects a running rig and shows its status on the terminal.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use camrig_status::{RigStatus, socket};
+use camrig_status::{LinkStatus, RigStatus, socket};
 use clap::Args;
 
-use super::code;
-use crate::console::{print_error, print_stderr};
+use super::{code, code_of, live, print_json, table};
+use crate::console::{print, print_error, print_stderr};
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
     rig: Option<String>,
+    /// Print the status once, as lines
+    #[arg(long)]
+    once: bool,
+    /// Print the status once, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Shows the selected rig.
 pub(super) fn run(args: &TopArgs) -> ExitCode {
-    let wanted = args.rig.as_deref();
-    let names = match socket::names() {
-        Ok(names) => names,
-        Err(error) => {
-            print_error(format_args!("the rigs of this machine cannot be listed: {error}"));
-            return ExitCode::from(code::SOFTWARE);
-        }
+    let name = match live::select(args.rig.as_deref()) {
+        Ok(name) => name,
+        Err(code) => return code,
     };
-    // A rig that does not answer is starting or ending.
-    let rigs = names.into_iter().filter_map(|name| Some((socket::read(&name).ok()?, name)));
-    let mut rigs: Vec<_> =
-        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect();
-    let shown = |(rig, _): &(RigStatus, String)| format!("`{}` (process {})", rig.topology, rig.pid);
-    match (rigs.pop(), wanted) {
-        (Some((_, name)), _) if rigs.is_empty() => match camrig_top::show(|| socket::read(&name)) {
-            Ok(camrig_top::Ended::Quit) => ExitCode::SUCCESS,
-            Ok(camrig_top::Ended::Rig) => {
-                print_stderr("the rig has ended");
-                ExitCode::SUCCESS
-            }
+    if args.once || args.json {
+        return match socket::read(&name) {
+            Ok(status) if args.json => code_of(print_json(&status)),
+            Ok(status) => code_of(print(&describe(&status))),
             Err(error) => {
-                print_error(format_args!("`top` needs a terminal: {error}"));
-                ExitCode::from(code::SOFTWARE)
+                print_error(format_args!("the rig cannot be asked: {error}"));
+                ExitCode::from(code::UNAVAILABLE)
             }
-        },
-        (Some(last), _) => {
-            rigs.push(last);
-            let shown: Vec<_> = rigs.iter().map(shown).collect();
-            print_error(format_args!("several rigs are running; name one of: {}", shown.join(", ")));
-            ExitCode::from(code::USAGE)
+        };
+    }
+    match camrig_top::show(|| socket::read(&name)) {
+        Ok(camrig_top::Ended::Quit) => ExitCode::SUCCESS,
+        Ok(camrig_top::Ended::Rig) => {
+            print_stderr("the rig has ended");
+            ExitCode::SUCCESS
         }
-        (None, Some(wanted)) => {
-            print_error(format_args!("no running rig has the name or process ID `{wanted}`"));
-            ExitCode::from(code::UNAVAILABLE)
-        }
-        (None, None) => {
-            print_error("no rig is running");
-            ExitCode::from(code::UNAVAILABLE)
+        Err(error) => {
+            print_error(format_args!("`top` needs a terminal: {error}"));
+            ExitCode::from(code::SOFTWARE)
         }
     }
 }
 
-/// Returns whether `wanted` is the rig's topology, with or without folder and extension, or its process ID.
-fn is_called(rig: &RigStatus, wanted: &str) -> bool {
-    let path = Path::new(&rig.topology);
-    let is = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == wanted);
-    rig.topology == wanted || is(path.file_name()) || is(path.file_stem()) || rig.pid.to_string() == wanted
+/// Returns the status as two tables: actors and links.
+fn describe(status: &RigStatus) -> String {
+    let words = |words: [&str; 8]| words.map(str::to_owned);
+    let head = words(["ACTOR", "PROCESS", "STATE", "HZ", "PRODUCED", "LOST", "RESTARTS", "ERROR"]);
+    let actors = status.actors.iter().map(|actor| {
+        let state = serde_json::to_value(actor.state).unwrap_or_default();
+        [
+            actor.name.clone(),
+            actor.process.clone(),
+            state.as_str().unwrap_or_default().to_owned(),
+            format!("{:.1}", actor.rate_hz),
+            actor.produced.to_string(),
+            actor.lost.to_string(),
+            actor.restarts.to_string(),
+            actor.error.clone(),
+        ]
+    });
+    let actors = table([head].into_iter().chain(actors));
+    let head = words(["FROM", "TO", "HZ", "DELIVERED", "DROPPED", "IN FLIGHT", "P50 MS", "P99 MS"]);
+    let millis = |micros: u64| format!("{:.1}", micros as f64 / 1e3);
+    let links = status.links.iter().map(|link: &LinkStatus| {
+        [
+            link.from.clone(),
+            link.to.clone(),
+            format!("{:.1}", link.rate_hz),
+            link.delivered.to_string(),
+            link.dropped_sum().to_string(),
+            link.in_flight.to_string(),
+            millis(link.latency_us.p50),
+            millis(link.latency_us.p99),
+        ]
+    });
+    let links = table([head].into_iter().chain(links));
+    format!("{}: {:.0} s\n\n{actors}\n{links}", status.topology, status.seconds)
 }

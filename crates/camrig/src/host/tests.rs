@@ -118,7 +118,16 @@ fn actor(id: ActorId, role: Role) -> Part {
 
 fn local_link(link_state: &LinkState) -> Part {
     let link_state = link_state.share().unwrap();
-    Part::Local { from: FIRST, to: Some(SECOND), link_state, overflow: Overflow::Block, queue: 1 }
+    Part::Local {
+        link: LinkId(0),
+        from: FIRST,
+        producer: "actor-0".to_owned(),
+        to: Some(SECOND),
+        link_state,
+        overflow: Overflow::Block,
+        queue: 1,
+        joining: Joining::default(),
+    }
 }
 
 fn host(parts: impl IntoIterator<Item = Part>) -> Host {
@@ -149,11 +158,13 @@ fn failed(actor: ActorId, message: &str) -> ActorEvent {
 #[test]
 fn a_part_before_its_actor_is_an_error() {
     let link_state = LinkState::new().unwrap();
-    let mut host = host([actor(FIRST, camera("silent"))]);
+    let mut host = Host::default();
     let error = host.add(local_link(&link_state)).unwrap_err();
-    assert_eq!(error.to_string(), "a part belongs to actor 1, which was not sent before it");
-    host.add(actor(SECOND, processor("idle"))).unwrap();
+    assert_eq!(error.to_string(), "a part belongs to actor 0, which was not sent before it");
+    host.add(actor(FIRST, camera("silent"))).unwrap();
+    // The other one may be added later.
     host.add(local_link(&link_state)).unwrap();
+    host.add(actor(SECOND, processor("idle"))).unwrap();
 }
 
 #[test]
@@ -258,7 +269,9 @@ fn the_thread_that_wakes_readers_ends_with_them() {
     let link_state = Arc::new(LinkState::new().unwrap());
     let sleeper = Sleeper { link_state: Arc::clone(&link_state), wake: Arc::downgrade(&notify) };
     let listener = Listener::new(Arc::clone(&notifier));
-    let thread = std::thread::spawn(move || wake(listener, vec![sleeper]));
+    let sleepers = Sleepers::default();
+    sleepers.locked().0.push(sleeper);
+    let thread = std::thread::spawn(move || sleepers.wake(listener));
     link_state.notify();
     notifier.notify();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

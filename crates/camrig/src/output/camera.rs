@@ -128,7 +128,7 @@ impl CameraOutput {
     }
 
     /// Returns whether there were readers and all of them have ended.
-    pub(crate) fn abandoned(&self) -> bool {
+    pub(crate) fn abandoned(&mut self) -> bool {
         self.publisher.abandoned()
     }
 

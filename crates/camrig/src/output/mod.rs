@@ -5,6 +5,7 @@
 //! per link. This module has no knowledge of drivers, actors and processes.
 
 mod camera;
+mod links;
 mod processor;
 mod publisher;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use camrig_frame::{
 use camrig_ipc::{Counts, Latency, Loan as SlotLoan, MAX_SOURCES, MemoryError};
 
 pub use self::camera::CameraOutput;
+pub(crate) use self::links::OutputLinks;
 pub(crate) use self::processor::InputStatus;
 pub use self::processor::{Declared, ProcessorOutput};
 pub(crate) use self::publisher::{Publisher, Wiring};

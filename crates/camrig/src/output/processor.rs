@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Name, Origins, StreamInfo};
-use camrig_ipc::{LinkState, MAX_SOURCES};
+use camrig_ipc::MAX_SOURCES;
 
 use super::publisher::{Origin, Publisher};
 use super::{FrameHeaders, LinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
+use crate::inputs::InputLink;
 use crate::matching::{Match, MatchStats, MatchStatus};
 
 /// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
@@ -34,7 +35,7 @@ pub(crate) struct InputStatus {
     /// The text of the topology.
     pub(crate) topology: Arc<str>,
     /// Each input's actor and link.
-    pub(crate) links: Vec<(String, Arc<LinkState>)>,
+    pub(crate) links: Vec<InputLink>,
     /// The matching of the inputs, if they are matched.
     pub(crate) matching: Option<Arc<MatchStats>>,
 }
@@ -67,10 +68,9 @@ impl ProcessorOutput {
 
     /// Returns the current status of the input links.
     pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
-        self.inputs.links.iter().map(|(from, link_state)| LinkStatus {
-            from,
-            counts: link_state.counts(),
-            latency: link_state.latency(),
+        self.inputs.links.iter().filter_map(|input| {
+            let link_state = input.link_state()?;
+            Some(LinkStatus { from: &input.from, counts: link_state.counts(), latency: link_state.latency() })
         })
     }
 

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use camrig_frame::{CameraInfo, Frame, FrameSetHeader, Layout, Origins};
-use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SOURCES, Overflow, SlotPool};
+use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SLOTS, MAX_SOURCES, Overflow, SlotPool};
 
-use super::{FrameHeaders, Loan, OutputError};
+use super::{FrameHeaders, Loan, OutputError, OutputLinks};
 use crate::frameset::{FrameSet, HeldFrames};
 use crate::link::{Outgoing, ProducerEnd};
 
@@ -28,6 +28,9 @@ pub(crate) struct Publisher {
     name: Arc<str>,
     slots: usize,
     links: Vec<Arc<dyn ProducerEnd>>,
+    /// The links as they change, and the version of those above.
+    shared: OutputLinks,
+    version: Option<usize>,
     counters: Arc<ActorCounters>,
     sources: Vec<Arc<CameraInfo>>,
     pool: Option<Arc<SlotPool>>,
@@ -39,7 +42,7 @@ pub(crate) struct Publisher {
 pub(crate) struct Wiring {
     pub(crate) name: String,
     pub(crate) slots: usize,
-    pub(crate) links: Vec<Arc<dyn ProducerEnd>>,
+    pub(crate) links: OutputLinks,
     pub(crate) counters: Arc<ActorCounters>,
 }
 
@@ -84,21 +87,41 @@ impl Publisher {
     /// Starts an instance of an actor, which continues the sequence numbers of the previous one.
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { name, slots, links, counters } = wiring;
-        for link in &links {
-            link.begin();
-        }
         // The previous instance may have crashed while waiting.
         counters.set_blocked(false);
-        Self {
+        let mut publisher = Self {
             sequence: counters.produced(),
             name: name.into(),
             slots,
-            links,
+            links: Vec::new(),
+            shared: links,
+            version: None,
             counters,
             sources: Vec::new(),
             pool: None,
             held: Arc::default(),
+        };
+        publisher.follow_links();
+        publisher
+    }
+
+    /// Continues with the present links. New ones begin with the next frameset: everything is announced to their readers.
+    fn follow_links(&mut self) {
+        let Some((version, current)) = self.shared.newer(self.version) else { return };
+        self.version = Some(version);
+        let links: Vec<_> = current.links.into_iter().map(|(_, link)| link).collect();
+        for link in &links {
+            if self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
+                continue;
+            }
+            link.begin();
+            link.link_state().join(self.sequence);
+            self.sources.iter().for_each(|info| link.announce_source(info));
+            // The next frameset announces it again where this fails.
+            let _ = self.pool.iter().try_for_each(|pool| link.announce_pool(pool));
         }
+        self.links = links;
+        self.slots = self.slots.max(current.slots.min(MAX_SLOTS));
     }
 
     pub(super) fn name(&self) -> &str {
@@ -124,6 +147,7 @@ impl Publisher {
 
     /// Publishes a loan after all its frames have been written.
     pub(super) fn publish(&mut self, loan: Loan) {
+        self.follow_links();
         self.wait_for_room();
         // The number at lending may be outdated: other framesets may have been published since.
         let sequence = self.sequence;
@@ -139,6 +163,7 @@ impl Publisher {
         frames: FrameHeaders,
         held: Box<dyn HeldFrames>,
     ) -> Result<(), OutputError> {
+        self.follow_links();
         if self.needs_slots() {
             if let Lent::Slot(mut loan) = self.loan(origin, frames)? {
                 copy(held.as_ref(), &mut loan)?;
@@ -174,8 +199,9 @@ impl Publisher {
         self.publish_held(origin, frameset.header().frames.clone(), Box::new(frameset.clone()))
     }
 
-    /// Returns whether there were readers and all of them have ended.
-    pub(super) fn abandoned(&self) -> bool {
+    /// Returns whether there are readers and all of them have ended. Removed readers do not count.
+    pub(super) fn abandoned(&mut self) -> bool {
+        self.follow_links();
         !self.links.is_empty() && self.links.iter().all(|link| link.link_state().reader_ended())
     }
 
@@ -186,6 +212,7 @@ impl Publisher {
 
     /// Lends a slot. If all slots are in use, counts the frameset as dropped and returns its frames.
     pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
+        self.follow_links();
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
         let source = origin.source;
         let header = origin.header(self.sequence, frames);
@@ -280,7 +307,8 @@ impl Publisher {
 
     /// Returns the pool. Makes or replaces it if the frameset does not fit, and announces it to the readers.
     fn provide_pool(&mut self, size_bytes: usize) -> Result<Arc<SlotPool>, OutputError> {
-        if let Some(pool) = self.pool.as_ref().filter(|pool| pool.pixel_bytes() >= size_bytes) {
+        let suffices = |pool: &&Arc<SlotPool>| pool.pixel_bytes() >= size_bytes && pool.slots() >= self.slots;
+        if let Some(pool) = self.pool.as_ref().filter(suffices) {
             return Ok(Arc::clone(pool));
         }
         let refused = |reason| OutputError::Slots {
@@ -290,7 +318,7 @@ impl Publisher {
         };
         let generation = self.counters.next_generation();
         let pool = match &self.pool {
-            Some(pool) => pool.enlarged(size_bytes, generation),
+            Some(pool) => pool.enlarged(self.slots, size_bytes, generation),
             None => SlotPool::new(self.slots, size_bytes, generation),
         };
         let pool = pool.map_err(refused)?;

@@ -19,7 +19,7 @@ fn publisher(name: &str, link: &Arc<LocalLink>, counters: &Arc<ActorCounters>) -
     Publisher::new(Wiring {
         name: name.to_owned(),
         slots: SLOTS,
-        links: vec![Arc::clone(link) as _],
+        links: OutputLinks::of(vec![Arc::clone(link) as _]),
         counters: Arc::clone(counters),
     })
 }

@@ -5,15 +5,20 @@
 //!
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
+//! * `changes`: changes of the rig while it runs; `change`: what they are about
+//! * `requests`: answers requests of other processes
 //! * `progress`: the stage of a run, for other threads
 //! * `run_clock`: the time of a run
 //! * `status`, `outcome`: the status of a run while it lasts, and its report
 //!
 //! It prints nothing, installs no signal handlers and never accesses framesets. A process can have several.
 
+mod change;
+mod changes;
 mod core;
 mod outcome;
 mod progress;
+mod requests;
 mod run_clock;
 mod shell;
 mod status;
@@ -29,6 +34,8 @@ use std::time::Duration;
 
 use camrig_status::RigStatus;
 
+pub use self::change::ChangeError;
+use self::change::ChangeRequest;
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 use self::shell::Shell;
@@ -36,7 +43,7 @@ use crate::control::ActorEvent;
 use crate::ids::ProcessId;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::topology::Topology;
+use crate::topology::{Diff, Topology};
 use crate::workers::WorkerEvent;
 
 /// Maximum number of pending messages to the supervisor; senders block when it is reached.
@@ -55,6 +62,10 @@ pub(crate) struct RunLimits {
 enum Message {
     /// A request for the status.
     Status(SyncSender<RigStatus>),
+    /// A request for the topology that runs.
+    Topology(SyncSender<Arc<Topology>>),
+    /// A request to change the rig.
+    Change(Box<ChangeRequest>),
     /// From an actor of this process.
     Actor(ActorEvent),
     /// From the worker with this process ID.
@@ -86,8 +97,8 @@ pub(crate) struct Run {
 /// If the system lacks processes or file descriptors. No process is left running.
 pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: RunLimits) -> io::Result<Run> {
     let (sender, messages) = sync_channel(MESSAGES);
-    let control = Control { messages: sender.clone(), progress: Arc::default() };
-    let shell = Shell::start(topology, registry, limits, sender, messages)?;
+    let control = Control { messages: sender, progress: Arc::default() };
+    let shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
     // If the thread cannot be created, the shell is dropped, and ends everything it has started.
@@ -117,6 +128,41 @@ impl Control {
     /// Returns the current status, or the last one if the run is over.
     pub(crate) fn status(&self) -> RigStatus {
         self.ask().unwrap_or_else(|| self.progress.last_status())
+    }
+
+    /// Returns the topology that runs; `None` if the run is over.
+    pub(crate) fn topology(&self) -> Option<Arc<Topology>> {
+        let (answer, topology) = sync_channel(1);
+        self.messages.send(Message::Topology(answer)).ok()?;
+        topology.recv().ok()
+    }
+
+    /// Compares a topology with the one that runs, and returns the changes, after a probe of what would begin.
+    pub(crate) fn compare(
+        &self,
+        topology: &Topology,
+        restarts: &[String],
+        registry: &Registry,
+    ) -> Result<Vec<String>, ChangeError> {
+        let current = self.topology().ok_or(ChangeError::Over)?;
+        let diff = Diff::of(&current, topology, restarts).map_err(ChangeError::Refused)?;
+        let goes_on = |id| diff.unchanged.iter().any(|(_, after)| *after == id);
+        topology.probe_some(registry, |id| !goes_on(id)).map_err(ChangeError::Problems)?;
+        Ok(diff.changes.iter().map(ToString::to_string).collect())
+    }
+
+    /// Changes the rig to another topology, and waits until that is done. Returns the changes.
+    pub(crate) fn change(
+        &self,
+        topology: Topology,
+        restarts: Vec<String>,
+        base: Option<String>,
+        by: &str,
+    ) -> Result<Vec<String>, ChangeError> {
+        let (answer, answered) = sync_channel(1);
+        let request = ChangeRequest { topology, restarts, base, by: by.to_owned(), answer };
+        self.messages.send(Message::Change(Box::new(request))).map_err(|_| ChangeError::Over)?;
+        answered.recv().unwrap_or(Err(ChangeError::Over))
     }
 
     /// Waits until the run's stage differs from `seen`, for at most `timeout`; returns its stage.

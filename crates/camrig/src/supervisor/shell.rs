@@ -9,12 +9,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::Sender;
+use camrig_status::control::ControlSocket;
 use camrig_status::socket::{Serving, StatusSocket};
 
+use super::change::Left;
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
-use super::{Message, RunLimits};
+use super::{Control, Message, RunLimits, requests};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorCommand, ActorEvent, Part, WorkerCommand};
 use crate::gauge::Gauge;
@@ -53,7 +55,13 @@ pub(super) struct Process {
 
 /// A run in progress, and its resources.
 pub(super) struct Shell {
+    /// All actors, links and processes of the run, with those that changes have ended.
     pub(super) topology: Arc<Topology>,
+    /// The topology that runs.
+    pub(super) current: Arc<Topology>,
+    /// Its actors among those of the run, in its order.
+    pub(super) order: Vec<ActorId>,
+    pub(super) left: Left,
     registry: Arc<Registry>,
     pub(super) core: Core,
     clock: RunClock,
@@ -68,6 +76,8 @@ pub(super) struct Shell {
     sender: SyncSender<Message>,
     messages: Receiver<Message>,
     metrics: Option<MetricsServer>,
+    /// Takes requests until it is dropped.
+    _control: ControlSocket,
     socket: Serving,
 }
 
@@ -80,9 +90,10 @@ impl Shell {
         topology: Arc<Topology>,
         registry: &Arc<Registry>,
         limits: RunLimits,
-        sender: SyncSender<Message>,
+        control: Control,
         messages: Receiver<Message>,
     ) -> io::Result<Self> {
+        let sender = control.messages.clone();
         let socket = StatusSocket::open()?;
         let wiring = Wiring::new(&topology, socket.name(), limits.framesets)?;
         let metrics = topology.metrics().map(|spec| MetricsServer::start(spec, socket.name())).transpose()?;
@@ -93,11 +104,17 @@ impl Shell {
             asked.send(Message::Status(answer)).ok()?;
             status.recv().ok()
         })?;
+        let checked = Arc::clone(registry);
+        let answer = move |request| requests::answer(&control, &checked, request);
+        let control = ControlSocket::serve(socket.name(), answer)?;
         let clock = RunClock::default();
         let mut shell = Self {
             core: Core::new(Setup::new(&topology, limits), clock.now()),
             clock,
             processes: topology.processes().iter().map(|_| Process::default()).collect(),
+            current: Arc::clone(&topology),
+            order: (0..topology.actors().len()).map(ActorId::new).collect(),
+            left: Left::default(),
             topology,
             registry: Arc::clone(registry),
             wiring,
@@ -108,6 +125,7 @@ impl Shell {
             sender,
             messages,
             metrics,
+            _control: control,
             socket,
         };
         shell.process_mut(ProcessId::MAIN).pid = std::process::id();
@@ -185,6 +203,7 @@ impl Shell {
         self.settle_links();
         let observation = self.observe();
         self.decide(Event::Observed(observation));
+        self.look_at_changes();
     }
 
     fn take(&mut self, message: Message) {
@@ -197,6 +216,8 @@ impl Shell {
             }
             // It ended late, after the process was given up.
             Message::Worker(..) => {}
+            Message::Topology(answer) => drop(answer.try_send(Arc::clone(&self.current))),
+            Message::Change(request) => self.change(*request),
             Message::Stop => self.decide(Event::Stop),
             Message::Interrupt => self.decide(Event::Interrupt),
         }
@@ -230,7 +251,7 @@ impl Shell {
         }
     }
 
-    fn decide(&mut self, event: Event) {
+    pub(super) fn decide(&mut self, event: Event) {
         for command in self.core.on(event, self.clock.now()) {
             self.carry_out(command);
         }
@@ -242,6 +263,7 @@ impl Shell {
             Command::Begin { process, actors, go, stop_cameras } => {
                 self.begin_actors(process, &actors, go, stop_cameras);
             }
+            Command::Host { process, actors } => self.host_actors(process, &actors),
             Command::Go => {
                 self.send_all(|| WorkerCommand::Go);
                 self.hosted.iter().for_each(Hosted::go);
@@ -323,9 +345,8 @@ impl Shell {
 
     /// Returns the messages that make `process` host these actors, some of them with a reset first.
     fn beginning_of(&mut self, process: ProcessId, actors: &[(ActorId, bool)]) -> io::Result<Beginning> {
-        let core = &self.core;
-        let alive = |id: ActorId| !core.actor(id).has_ended();
-        let mut beginning = self.wiring.begin(&self.topology, process, alive, |id| core.is_up(id))?;
+        let begins: Vec<_> = actors.iter().map(|(id, _)| *id).collect();
+        let mut beginning = self.wire(process, &begins)?;
         for part in &mut beginning.parts {
             if let Part::Actor { actor: part, .. } = part {
                 part.reset = actors.contains(&(part.id, true));
@@ -334,16 +355,35 @@ impl Shell {
         Ok(beginning)
     }
 
-    /// Starts the actors of this process.
+    /// Sends a process that accepts commands further parts, and others the resulting commands.
+    pub(super) fn send_parts(&mut self, process: ProcessId, beginning: Beginning) -> io::Result<()> {
+        let Beginning { parts, others } = beginning;
+        if process == ProcessId::MAIN {
+            self.host(parts)?;
+        } else {
+            for command in parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]) {
+                self.send(process, command);
+            }
+        }
+        for (process, command) in others {
+            self.send(process, command);
+        }
+        Ok(())
+    }
+
+    /// Starts the actors of this process, or those that are added to it.
     fn host(&mut self, parts: Vec<Part>) -> io::Result<()> {
-        let mut own = Host::default();
+        let mut own = self.hosted.as_mut().map_or_else(Host::default, Hosted::host);
         for part in parts {
             own.add(part).map_err(io::Error::other)?;
         }
         let events = self.sender.clone();
         // An error means that the run is over.
         let report = move |event| drop(events.send(Message::Actor(event)));
-        self.hosted = Some(own.start(&self.registry, report)?);
+        match &mut self.hosted {
+            Some(hosted) => hosted.extend(own, &self.registry, report)?,
+            None => self.hosted = Some(own.start(&self.registry, report)?),
+        }
         Ok(())
     }
 
@@ -354,8 +394,8 @@ impl Shell {
     }
 
     /// Sends a command to a worker; one that has ended receives none.
-    fn send(&self, process: ProcessId, command: WorkerCommand) {
-        match (&self.processes[process.index()].worker, &self.hosted, command) {
+    pub(super) fn send(&mut self, process: ProcessId, command: WorkerCommand) {
+        match (&self.processes[process.index()].worker, &mut self.hosted, command) {
             (Some(worker), _, command) => worker.send(command),
             (None, Some(hosted), WorkerCommand::Actor(id, command)) if process == ProcessId::MAIN => {
                 hosted.send(id, command);
@@ -365,11 +405,18 @@ impl Shell {
             {
                 hosted.relink(link, announcements, absence);
             }
+            (None, Some(hosted), WorkerCommand::Unlink { from, link }) if process == ProcessId::MAIN => {
+                hosted.unlink(from, link);
+            }
+            (None, Some(hosted), WorkerCommand::Go) if process == ProcessId::MAIN => hosted.go(),
+            (None, Some(hosted), WorkerCommand::StopCameras) if process == ProcessId::MAIN => {
+                hosted.stop_cameras();
+            }
             _ => {}
         }
     }
 
-    fn send_actor(&self, id: ActorId, command: ActorCommand) {
+    fn send_actor(&mut self, id: ActorId, command: ActorCommand) {
         self.send(self.topology.actor(id).process, WorkerCommand::Actor(id, command));
     }
 
@@ -379,7 +426,7 @@ impl Shell {
     }
 
     /// Ends the links of an actor that has ended.
-    fn end_links(&self, id: ActorId) {
+    pub(super) fn end_links(&self, id: ActorId) {
         for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
             if spec.from == id {
                 link.end();
@@ -400,12 +447,13 @@ impl Shell {
         gone.ends = false;
         gone.fault = None;
         gone.spent_seconds = gone.usage.cpu_seconds;
+        self.wiring.release(process);
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             let [from, to] = self.topology.ends(spec);
-            if from == process {
+            if from == process && !link.is_gone {
                 link.producer_died();
             }
-            if to == process {
+            if to == process && !link.is_gone {
                 link.reader_died();
             }
         }

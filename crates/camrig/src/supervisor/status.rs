@@ -4,8 +4,8 @@ use camrig_status::{MatchingStatus, RigStatus};
 
 use super::shell::Shell;
 use crate::gauge::Doing;
-use crate::ids::{ActorId, ProcessId};
-use crate::report;
+use crate::ids::{ActorId, LinkId, ProcessId};
+use crate::report::{self, rounded};
 use crate::usage::{self, Usage};
 
 impl Shell {
@@ -34,14 +34,36 @@ impl Shell {
             error: self.core.actor(id).errors.back().map(String::as_str),
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
-        let status = self.gauge.status(&self.topology, &self.wiring, seconds, doing, pid);
-        RigStatus { matching: self.matching(seconds), ..status }
+        let (actors, links) = (self.shown_actors(), self.shown_links());
+        let status = self.gauge.status(&self.topology, &self.wiring, actors, links, doing, pid);
+        RigStatus {
+            topology: self.current.name().to_owned(),
+            seconds: rounded(seconds),
+            matching: self.matching(seconds),
+            ..status
+        }
     }
 
     /// Returns the matching results of each matching processor, with rates over this number of seconds.
     pub(super) fn matching(&self, seconds: f64) -> Vec<MatchingStatus> {
-        let actors = self.topology.actors().iter().zip(&self.wiring.match_stats);
-        let stats = actors.filter_map(|(spec, stats)| Some((&spec.name, stats.as_ref()?)));
-        stats.map(|(name, stats)| report::matching(name, &stats.status(), seconds)).collect()
+        self.shown_actors().filter_map(|id| self.matching_of(id, seconds)).collect()
+    }
+
+    /// Returns the matching results of a processor.
+    pub(super) fn matching_of(&self, id: ActorId, seconds: f64) -> Option<MatchingStatus> {
+        let stats = self.wiring.match_stats[id.index()].as_ref()?;
+        Some(report::matching(&self.topology.actor(id).name, &stats.status(), seconds))
+    }
+
+    /// Returns the actors of the topology in its order, and then those that end without a successor.
+    pub(super) fn shown_actors(&self) -> impl Iterator<Item = ActorId> {
+        self.order.iter().copied().chain(self.left.leaving.iter().copied())
+    }
+
+    /// Returns the links that have not ended, but of two between the same actors the newer.
+    fn shown_links(&self) -> impl Iterator<Item = LinkId> {
+        let links = self.wiring.links.iter().enumerate();
+        let links = links.filter(|(_, link)| !link.is_gone && !link.is_followed);
+        links.map(|(index, _)| LinkId::new(index))
     }
 }

@@ -11,7 +11,7 @@ use super::world::Surface;
 use super::*;
 use crate::frameset::FrameSet;
 use crate::link::LocalLink;
-use crate::output::{Publisher, Wiring};
+use crate::output::{OutputLinks, Publisher, Wiring};
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -44,7 +44,7 @@ impl Rig {
         let publisher = Publisher::new(Wiring {
             name: name.into(),
             slots: 4,
-            links: vec![Arc::clone(&link) as _],
+            links: OutputLinks::of(vec![Arc::clone(&link) as _]),
             counters: Arc::clone(&counters),
         });
         let output = CameraOutput::new(publisher, camera.info()).unwrap();

@@ -10,8 +10,11 @@
 //! processes, `streams` what actors publish, `probe` looks for devices, files and programs, and `problem` renders problems.
 
 mod builder;
+mod diff;
 mod draft;
+mod edit;
 mod graph;
+mod growth;
 mod matching;
 mod metrics;
 mod parse;
@@ -39,6 +42,10 @@ use camrig_status::ActorRole;
 use camrig_usb::Budgets;
 
 pub use self::builder::{ActorTable, TopologyBuilder};
+pub(crate) use self::diff::Diff;
+#[cfg(feature = "program")]
+pub(crate) use self::edit::{Edit, edit};
+pub(crate) use self::growth::{Growth, LinkEnd};
 pub use self::problem::Problems;
 use self::problem::Source;
 pub(crate) use self::processes::ProcessCommand;
@@ -157,6 +164,8 @@ pub(crate) struct ActorSpec {
     pub(crate) process: ProcessId,
     /// Maximum number of its framesets in use at once.
     pub(crate) slots: usize,
+    /// As the file has it; `None` if it follows from the readers.
+    pub(crate) given_slots: Option<usize>,
     pub(crate) restart: RestartPolicy,
     /// Maximum time for which a camera may deliver nothing, or a processor stay in one call; `None` for no limit.
     pub(crate) stall_timeout: Option<Duration>,
@@ -211,6 +220,8 @@ pub(crate) struct Topology {
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     probed: Probed,
+    /// The placement that overrides that of the file.
+    placement: Option<Placement>,
 }
 
 /// The devices that were found for cameras, by the cameras' names.
@@ -234,28 +245,9 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        Self::of_file(path, placement, registry, false)
-    }
-
-    /// As [`Self::read`] and [`Self::probe`], with the problems of both.
-    #[cfg(any(test, feature = "program"))]
-    pub(crate) fn read_and_probe(
-        path: &Path,
-        placement: Option<Placement>,
-        registry: &Registry,
-    ) -> Result<Self, Problems> {
-        Self::of_file(path, placement, registry, true)
-    }
-
-    fn of_file(
-        path: &Path,
-        placement: Option<Placement>,
-        registry: &Registry,
-        probes: bool,
-    ) -> Result<Self, Problems> {
         let file = path.display().to_string();
         let text = read_topology(path).map_err(|fact| Problems::of_file(&file, &fact))?;
-        parse::parse(Source::new(&file, &text), placement, registry, probes)
+        Self::parse(&file, &text, placement, registry)
     }
 
     /// As [`Self::parse`] and [`Self::probe`], with the problems of both.
@@ -282,9 +274,19 @@ impl Topology {
     /// Probes the device of every camera, the files of every processor and the program of every process, without
     /// starting any.
     pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
+        self.probe_some(registry, |_| true)
+    }
+
+    /// As [`Self::probe`], for some of the actors. Those that run may hold their device, and have made their files.
+    pub(crate) fn probe_some(
+        &self,
+        registry: &Registry,
+        is_probed: impl Fn(ActorId) -> bool,
+    ) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
         let mut probed = Probed::new();
-        for actor in &self.actors {
+        let actors = self.actors.iter().enumerate();
+        for (_, actor) in actors.filter(|(index, _)| is_probed(ActorId::new(*index))) {
             let options = &actor.options;
             probe::probe_options(&actor.name, &actor.role, options, registry, &mut probed, &mut problems);
         }
@@ -316,6 +318,14 @@ impl Topology {
         recordings::timelines(&self.actors.iter().map(recorded).collect::<Vec<_>>())
     }
 
+    /// Returns the text of a file with this topology, and with the placement that overrides that of the file.
+    pub(crate) fn running_text(&self) -> String {
+        match self.placement {
+            Some(placement) => edit::placed(&self.source.text, placement),
+            None => self.source.text.clone(),
+        }
+    }
+
     /// Returns the file's name in problems.
     pub(crate) fn name(&self) -> &str {
         &self.source.file
@@ -328,6 +338,11 @@ impl Topology {
 
     pub(crate) fn actor(&self, id: ActorId) -> &ActorSpec {
         &self.actors[id.index()]
+    }
+
+    /// Returns the actor with this name.
+    pub(crate) fn find(&self, name: &str) -> Option<ActorId> {
+        self.actors.iter().position(|actor| actor.name == name).map(ActorId::new)
     }
 
     /// Returns every link. Its index in this list is its number in announcements and reports.

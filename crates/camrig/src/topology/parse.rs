@@ -57,7 +57,7 @@ pub(super) const PROCESSOR_KEYS: &[&str] = &[
 ];
 pub(super) const RESTART_KEYS: &[&str] = &["max", "window", "backoff_millis", "backoff_max_millis"];
 
-const PLACEMENTS: &[(&str, Placement)] =
+pub(super) const PLACEMENTS: &[(&str, Placement)] =
     &[("multi-process", Placement::MultiProcess), ("in-process", Placement::InProcess)];
 
 pub(super) const OVERFLOWS: &[(&str, Overflow)] = &[
@@ -124,6 +124,7 @@ pub(super) fn parse(
         role: draft.role,
         process,
         slots: draft.slots.unwrap_or(slots_needed),
+        given_slots: draft.slots,
         matching,
         restart: draft.restart,
         stall_timeout: draft.stall_timeout,
@@ -131,7 +132,8 @@ pub(super) fn parse(
         streams,
         options: draft.options,
     });
-    Ok(Topology { actors: actors.collect(), source, links, processes, commands, usb, metrics, probed })
+    let actors = actors.collect();
+    Ok(Topology { source, actors, links, processes, commands, usb, metrics, probed, placement })
 }
 
 /// Content of the file.

@@ -67,7 +67,7 @@ impl Problems {
     }
 
     /// Returns a problem of the whole file, described by `fact`.
-    pub(super) fn of_file(file: &str, fact: &str) -> Self {
+    pub(crate) fn of_file(file: &str, fact: &str) -> Self {
         let mut problems = Self::new(Source::new(file, ""));
         problems.add_file(fact);
         problems

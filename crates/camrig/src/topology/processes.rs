@@ -152,6 +152,13 @@ fn exists(program: &str, path: Option<&OsStr>) -> bool {
     path.is_none_or(|path| std::env::split_paths(path).any(|folder| may_exist(&folder.join(program))))
 }
 
+impl PartialEq for ProcessCommand {
+    /// Wherever the file has it.
+    fn eq(&self, other: &Self) -> bool {
+        self.program == other.program && self.arguments == other.arguments
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

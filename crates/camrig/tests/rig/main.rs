@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
 mod accounting;
+mod changes;
 mod copies;
 mod corrupt_memory;
 mod costs;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     copies::add_to(&mut trials);
     costs::add_to(&mut trials);
     accounting::add_to(&mut trials);
+    changes::add_to(&mut trials);
     forwarding::add_to(&mut trials);
     endings::add_to(&mut trials);
     matching::add_to(&mut trials);

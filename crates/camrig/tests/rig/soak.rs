@@ -83,6 +83,19 @@ pub(crate) struct Resources {
     pub(crate) shared_bytes: u64,
 }
 
+impl Resources {
+    /// Returns whether the processes are the same, and none has more than in `other`.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let is_within = |(process, (descriptors, mappings)): (&String, &(usize, usize))| {
+            let of_other = other.processes.get(process);
+            of_other.is_some_and(|of_other| *descriptors <= of_other.0 && *mappings <= of_other.1)
+        };
+        self.processes.len() == other.processes.len()
+            && self.processes.iter().all(is_within)
+            && self.shared_bytes <= other.shared_bytes
+    }
+}
+
 /// Returns a rig's resources; `None` when a process ended meanwhile.
 pub(crate) fn resources(rig: &Rig) -> Option<Resources> {
     let mut resources = Resources::default();
@@ -252,13 +265,13 @@ fn assert_ended(rig: Rig) {
 }
 
 /// Returns the value of an environment variable.
-fn requested<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+pub(crate) fn requested<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error:?}")))
 }
 
 /// Returns a generator with the requested seed, or a random one. Printed to stderr, which the harness does not capture.
-fn seeded() -> Rng {
+pub(crate) fn seeded() -> Rng {
     let seed = requested(SEED).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("soak: {SEED}={seed}");
     Rng::with_seed(seed)

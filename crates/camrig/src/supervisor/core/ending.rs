@@ -11,6 +11,10 @@ impl Core {
         self.commands.push(Command::MeasureUsage);
         for process in self.workers() {
             let forced = self.actors_of(process).any(|id| self.actor(id).state != ActorState::Finished);
+            if self.processes[process.index()] == ProcessState::Exiting && !self.interrupted {
+                // It has been told.
+                continue;
+            }
             let forced = forced || self.interrupted || !self.is_up(process);
             if forced {
                 self.kill(process);
@@ -44,6 +48,9 @@ impl Core {
             return false;
         }
         self.processes[process.index()] = ProcessState::Down;
+        for id in self.actors_of(process).collect::<Vec<_>>() {
+            self.actor_mut(id).hosted = false;
+        }
         self.leaving.remove(&process);
         self.commands.push(Command::Release(process));
         true

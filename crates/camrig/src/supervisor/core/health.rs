@@ -36,6 +36,10 @@ impl Watch {
     pub(super) fn begin(now: Instant) -> Self {
         Self { began_with: None, seen: 0, since: now, given_up: false }
     }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
 }
 
 impl Core {
@@ -46,7 +50,9 @@ impl Core {
             match actor.state {
                 state if is_beginning(state) && actor.due.is_none() => self.look_at_beginning(id),
                 // A camera that is being stopped has nothing to deliver.
-                ActorState::Running | ActorState::Stalled if !(self.stopping && self.is_camera(id)) => {
+                ActorState::Running | ActorState::Stalled
+                    if !((self.stopping || actor.leaves()) && self.is_camera(id)) =>
+                {
                     self.look_at_instance(id);
                 }
                 _ => {}
@@ -157,7 +163,7 @@ impl Core {
 
     /// Kills the process of an actor that has its own: its exit is a failure like any other. Returns whether it
     /// has its own.
-    fn replace(&mut self, id: ActorId) -> bool {
+    pub(super) fn replace(&mut self, id: ActorId) -> bool {
         self.actor_mut(id).watch.given_up = true;
         let process = self.process_of(id);
         let alone = self.process(process) != Some(ProcessState::Down) && self.is_alone(id);
@@ -171,6 +177,11 @@ impl Core {
     fn is_alone(&self, id: ActorId) -> bool {
         let process = self.process_of(id);
         let mut others = self.actors_of(process).filter(|&other| other != id);
-        process != ProcessId::MAIN && others.all(|other| self.actor(other).has_ended())
+        // Others that have not begun there lose nothing with the process.
+        let is_absent = |other| {
+            let actor = self.actor(other);
+            actor.has_ended() || actor.due.is_some() && !actor.hosted
+        };
+        process != ProcessId::MAIN && others.all(is_absent)
     }
 }

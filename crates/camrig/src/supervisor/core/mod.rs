@@ -11,8 +11,10 @@
 //! * `recovery`: failures, ends of processes, and their consequences
 //! * `health`: actors that make no progress without failing
 //! * `ending`: the end of all processes
+//! * `changing`: actors that join and leave while the rig runs
 //! * `leaving`: processes that have to end, and do not
 
+mod changing;
 mod ending;
 mod health;
 mod leaving;
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 
 use camrig_status::ActorState;
 
+pub(super) use self::changing::Changing;
+use self::changing::Leave;
 use self::health::Watch;
 use self::leaving::Leaving;
 pub(super) use self::notice::Notice;
@@ -38,7 +42,7 @@ use crate::control::ActorCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
-use crate::topology::{RestartPolicy, Role, Topology};
+use crate::topology::{ActorSpec, RestartPolicy, Role, Topology};
 use crate::workers::Unreaped;
 
 /// Maximum time between two observations.
@@ -74,16 +78,22 @@ pub(super) struct ActorSetup {
     pub(super) start_timeout: Option<Duration>,
 }
 
-impl Setup {
-    pub(super) fn new(topology: &Topology, limits: RunLimits) -> Self {
-        let actors = topology.actors().iter().map(|spec| ActorSetup {
+impl ActorSetup {
+    pub(super) fn of(spec: &ActorSpec) -> Self {
+        Self {
             name: spec.name.clone(),
             is_camera: matches!(spec.role, Role::Camera { .. }),
             process: spec.process,
             restart: spec.restart,
             stall_timeout: spec.stall_timeout,
             start_timeout: spec.start_timeout,
-        });
+        }
+    }
+}
+
+impl Setup {
+    pub(super) fn new(topology: &Topology, limits: RunLimits) -> Self {
+        let actors = topology.actors().iter().map(ActorSetup::of);
         Self { actors: actors.collect(), processes: topology.processes().to_vec(), limits }
     }
 }
@@ -113,6 +123,8 @@ pub(super) enum Event {
     Stop,
     /// Stop in order; if that was already requested, end immediately.
     Interrupt,
+    /// The rig changes while it runs.
+    Change(Changing),
     /// The rig cannot be started: end the processes that have been started.
     Abandon { started: Vec<ProcessId> },
 }
@@ -148,6 +160,8 @@ pub(super) enum Command {
     StartProcess(ProcessId),
     /// Send a process its actors and start them; the flag requests a reset of the device first.
     Begin { process: ProcessId, actors: Vec<(ActorId, bool)>, go: bool, stop_cameras: bool },
+    /// Add actors to a process that accepts commands, and start them.
+    Host { process: ProcessId, actors: Vec<ActorId> },
     /// Start the flow of framesets, in every process that accepts commands.
     Go,
     /// Stop the cameras, in every process that accepts commands.
@@ -192,6 +206,8 @@ enum ProcessState {
     /// It was started and does not accept commands yet.
     Starting,
     Up,
+    /// It has no actors any more, and obeys a command to end.
+    Exiting,
 }
 
 /// The changing state of an actor.
@@ -208,6 +224,14 @@ pub(super) struct Actor {
     watch: Watch,
     /// Start of its next instance; `None` while it has one.
     due: Option<Due>,
+    /// Whether the running process has the actor.
+    hosted: bool,
+    /// The actor that has to end before this one begins.
+    after: Option<ActorId>,
+    /// Whether it joined a running rig and has not been ready.
+    joins: bool,
+    /// `None` unless a change removes or replaces it.
+    leave: Option<Leave>,
 }
 
 /// The pending start of an actor's next instance.
@@ -254,6 +278,10 @@ impl Core {
             ladder: Ladder::new(setup.restart, setup.is_camera),
             watch: Watch::begin(now),
             due: None,
+            hosted: false,
+            after: None,
+            joins: false,
+            leave: None,
         };
         Self {
             actors: setup.actors.iter().map(actor).collect(),
@@ -295,6 +323,9 @@ impl Core {
             Phase::Ending => self.on_ending(event),
             Phase::Over => {}
         }
+        if self.phase == Phase::Active {
+            self.end_empty_processes();
+        }
         if self.phase == Phase::Active && (self.interrupted || self.actors.iter().all(Actor::has_ended)) {
             self.end_processes();
         }
@@ -334,6 +365,7 @@ impl Core {
             Event::Exited(process, how) => self.on_exited(process, &how),
             Event::Closed(process) => self.expect_end(process),
             Event::Unreaped(process, unreaped) => self.on_unreaped(process, unreaped),
+            Event::Change(changing) => self.change(changing),
             Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
             Event::Stop | Event::Interrupt => self.stop_as_asked(),
             Event::Abandon { started } => {
@@ -352,6 +384,7 @@ impl Core {
         self.observed.actors.resize(self.actors.len(), Activity::default());
         self.go_when_ready();
         self.look_after_actors();
+        self.look_at_leaves();
         self.begin_what_is_due();
         let going = self.going_since.map(|since| self.now.saturating_duration_since(since));
         if self.setup.limits.time.is_some_and(|limit| going.is_some_and(|going| going >= limit)) {
@@ -400,7 +433,8 @@ impl Core {
 
     /// Returns the reason for the end of the run, as far as known.
     pub(super) fn exit(&self) -> Exit {
-        let failed = || self.actors.iter().filter(|actor| actor.state == ActorState::Failed);
+        let failed =
+            || self.actors.iter().filter(|actor| actor.state == ActorState::Failed && !actor.leaves());
         match (
             self.interrupted,
             failed().next().is_some(),
@@ -433,7 +467,8 @@ impl Core {
     /// Sends a process the actors that have not ended.
     fn begin_actors(&mut self, process: ProcessId) {
         self.processes[process.index()] = ProcessState::Up;
-        let remaining: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
+        let remains = |id: &ActorId| !self.actor(*id).has_ended() && !self.is_waiting(*id);
+        let remaining: Vec<_> = self.actors_of(process).filter(remains).collect();
         let actors = remaining.into_iter().map(|id| (id, self.take_due(id))).collect();
         self.commands.push(Command::Begin {
             process,
@@ -448,6 +483,7 @@ impl Core {
         let now = self.now;
         let actor = self.actor_mut(id);
         actor.watch = Watch::begin(now);
+        actor.hosted = true;
         actor.due.take().is_some_and(|due| due.reset)
     }
 
@@ -458,6 +494,7 @@ impl Core {
             self.log(Notice::RunsAgain(id));
         }
         self.actor_mut(id).watch = Watch::begin(self.now);
+        self.actor_mut(id).joins = false;
         self.set_state(id, if going { ActorState::Running } else { ActorState::Ready });
     }
 
@@ -490,10 +527,15 @@ impl Core {
         self.commands.push(Command::StopCameras);
         // Between two instances: a camera ends, a processor is restarted to process what is in flight.
         for id in self.ids() {
+            let now = self.now;
+            if self.is_camera(id) && !self.actor(id).hosted && self.actor(id).due.is_some() {
+                // It has not begun, in place of another one or beside the others.
+                self.dismiss(id);
+                continue;
+            }
             if !self.actor(id).state.is_between_instances() {
                 continue;
             }
-            let now = self.now;
             if self.is_camera(id) {
                 self.give_up(id);
             } else if let Some(due) = &mut self.actor_mut(id).due {

@@ -18,6 +18,15 @@ const OBSERVATIONS_MAX: usize = 2_000;
 /// Time between two observations at the end.
 const STEP: Duration = Duration::from_millis(500);
 
+/// Maximum numbers of actors and processes of a rig in the model.
+const ACTORS_MAX: usize = 30;
+const PROCESSES_MAX: usize = 6;
+
+/// Kinds of acts: an actor leaves, is replaced, or joins; the rig is stopped.
+const LEAVE: u8 = 21;
+const JOIN: u8 = 23;
+const STOP: u8 = 24;
+
 /// An actor's instance in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instance {
@@ -147,6 +156,12 @@ impl World {
                     self.begin(id, process, reset);
                 }
             }
+            Command::Host { process, actors } => {
+                assert!(self.went && !actors.is_empty());
+                for actor in actors {
+                    self.begin(actor, process, false);
+                }
+            }
             Command::Go => {
                 assert!(!self.went && !self.stopped, "goes twice, or after the stop");
                 assert!(
@@ -173,11 +188,16 @@ impl World {
             }
             Command::Exit(process) => {
                 let mut actors = self.core.actors_of(process);
-                assert!(
-                    actors.all(|id| self.states[id.index()] == ActorState::Finished),
-                    "{process:?} exits"
-                );
-                assert!(self.ended);
+                if self.ended {
+                    assert!(
+                        actors.all(|id| self.states[id.index()] == ActorState::Finished),
+                        "{process:?} exits"
+                    );
+                } else {
+                    // Changes have left it without actors.
+                    let has_left = |id| self.core.actor(id).leaves() && self.states[id.index()].has_ended();
+                    assert!(actors.all(has_left), "{process:?} exits");
+                }
                 drop(actors);
                 // It obeys the command.
                 self.killed.insert(process);
@@ -281,6 +301,37 @@ impl World {
         }
     }
 
+    /// Changes the rig: an actor leaves, is replaced in its process or another one, or joins.
+    fn change(&mut self, id: ActorId, process: ProcessId, Act { kind, flag, .. }: Act) {
+        if !self.core.accepts_changes() {
+            return self.mislead(Event::Change(Changing { leaves: vec![id], ..Changing::default() }));
+        }
+        let mut changing = Changing::default();
+        // A rig keeps some actor that does not leave.
+        let stays = |id: &ActorId| !self.core.actor(*id).leaves();
+        let staying = self.core.ids().filter(stays).count();
+        let leaves = stays(&id) && (kind != LEAVE || staying > 1);
+        if kind != JOIN && leaves {
+            changing.leaves.push(id);
+        }
+        if kind != LEAVE && self.instances.len() < ACTORS_MAX {
+            let setup = ActorSetup { process, ..self.setup(id).clone() };
+            changing.joins.push((setup, (kind != JOIN && leaves).then_some(id)));
+        }
+        if flag && kind == JOIN && self.processes.len() < PROCESSES_MAX {
+            changing.processes.push("new".to_owned());
+            self.processes.push(Process::Down);
+        }
+        for _ in &changing.joins {
+            self.instances.push(Instance::None);
+            self.states.push(ActorState::Starting);
+            self.restarts.push(Vec::new());
+            self.given_up.push(false);
+            self.progress.push(0);
+        }
+        self.tell(Event::Change(changing));
+    }
+
     fn act(&mut self, Act { kind, place, flag, millis }: Act) {
         let id = ActorId::new(place % self.instances.len());
         let process = ProcessId::new(place % self.processes.len());
@@ -330,7 +381,8 @@ impl World {
             19 => self.answer_inspections(flag),
             20 if process != ProcessId::MAIN => self.tell(Event::Closed(process)),
             20 => self.mislead(Event::Closed(process)),
-            21 => self.tell(Event::Stop),
+            LEAVE..=JOIN => self.change(id, process, Act { kind, place, flag, millis }),
+            STOP => self.tell(Event::Stop),
             _ => self.tell(Event::Interrupt),
         }
     }
@@ -365,7 +417,9 @@ impl World {
 
     fn check_end(&self) {
         assert!(self.processes[1..].iter().all(|process| *process == Process::Down));
-        let failed = self.states.contains(&ActorState::Failed);
+        let stays = |id: &usize| !self.core.actors[*id].leaves();
+        let failed = |id: usize| self.states[id] == ActorState::Failed;
+        let failed = (0..self.states.len()).filter(stays).any(failed);
         match self.core.exit() {
             Exit::Interrupted => assert!(self.interrupted),
             Exit::Failed | Exit::Unavailable => assert!(failed && !self.interrupted),
@@ -412,7 +466,7 @@ fn setups() -> impl Strategy<Value = Setup> {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     // The last kinds end a run and are therefore rare.
-    let kind = prop_oneof![40 => 0_u8..21, 1 => 21_u8..23];
+    let kind = prop_oneof![40 => 0_u8..STOP, 1 => STOP..STOP + 2];
     let act = (kind, any::<usize>(), any::<bool>(), 0_u64..2_000);
     prop::collection::vec(
         act.prop_map(|(kind, place, flag, millis)| Act { kind, place, flag, millis }),

@@ -19,7 +19,8 @@ impl Core {
     pub(super) fn fail(&mut self, id: ActorId, failure: Failure) {
         let now = self.now;
         let Failure { message, unavailable, is_final } = failure;
-        let decision = if self.going_since.is_none() || self.stopping || is_final {
+        let leaves = self.actor(id).leaves();
+        let decision = if self.going_since.is_none() || self.stopping || is_final || leaves {
             // An actor that never worked will not work the next time either; one that is stopping need not.
             Decision::GiveUp(None)
         } else {
@@ -50,8 +51,9 @@ impl Core {
             Decision::GiveUp(_) => {
                 self.give_up(id);
                 // A rig continues with one camera less, but not without one of its processors, and
-                // not if it was never fully started.
-                if self.going_since.is_none() || !self.is_camera(id) {
+                // not if it was never fully started. It does without one that leaves, or that joined and never worked.
+                let joins = self.actor(id).joins;
+                if self.going_since.is_none() || !self.is_camera(id) && !leaves && !joins {
                     self.stop();
                 }
             }
@@ -63,7 +65,8 @@ impl Core {
         self.actor_mut(id).due = None;
         self.set_state(id, ActorState::Failed);
         let process = self.process_of(id);
-        self.commands.push(if self.is_up(process) && !self.leaving.contains_key(&process) {
+        let told = self.actor(id).hosted && self.is_up(process) && !self.leaving.contains_key(&process);
+        self.commands.push(if told {
             Command::Actor(id, ActorCommand::GiveUp)
         } else {
             Command::EndLinks(id)
@@ -88,7 +91,8 @@ impl Core {
     /// Fails every actor of a process that has ended.
     pub(super) fn fail_process(&mut self, process: ProcessId, how: &str) {
         let message = format!("process `{}` {how}", self.setup.processes[process.index()]);
-        let left: Vec<_> = self.actors_of(process).filter(|&id| !self.actor(id).has_ended()).collect();
+        let is_left = |id: &ActorId| !self.actor(*id).has_ended() && !self.is_waiting(*id);
+        let left: Vec<_> = self.actors_of(process).filter(is_left).collect();
         for id in left {
             // The failure of one actor may have ended another.
             if !self.actor(id).has_ended() {
@@ -102,13 +106,23 @@ impl Core {
         for process in (0..self.processes.len()).map(ProcessId::new) {
             let now = self.now;
             let is_due = |id: &ActorId| self.actor(*id).due.is_some_and(|due| due.at <= now);
-            let remaining = self.actors_of(process).filter(|&id| !self.actor(id).has_ended());
+            let remains = |id: &ActorId| !self.actor(*id).has_ended() && !self.is_waiting(*id);
+            let remaining = self.actors_of(process).filter(remains);
             let (due, waiting): (Vec<_>, Vec<_>) = remaining.partition(is_due);
             match self.processes[process.index()] {
                 ProcessState::Up => {
+                    let mut added = Vec::new();
                     for id in due {
+                        let hosted = self.actor(id).hosted;
                         let reset = self.take_due(id);
-                        self.commands.push(Command::Actor(id, ActorCommand::Restart { reset }));
+                        if hosted {
+                            self.commands.push(Command::Actor(id, ActorCommand::Restart { reset }));
+                        } else {
+                            added.push(id);
+                        }
+                    }
+                    if !added.is_empty() {
+                        self.commands.push(Command::Host { process, actors: added });
                     }
                 }
                 // They start together, after everything of the previous process has been settled.
@@ -118,7 +132,7 @@ impl Core {
                         self.start_process(process);
                     }
                 }
-                ProcessState::Starting => {}
+                ProcessState::Starting | ProcessState::Exiting => {}
             }
         }
     }

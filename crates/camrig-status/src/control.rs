@@ -1,0 +1,392 @@
+//! The control socket: takes requests that change a running rig, and answers each.
+//!
+//! It is an abstract Unix socket beside the status socket, with a name of its own, so that a client of the status
+//! never waits behind a change. Both sides accept only the same user or root. A request and its answer are one frame
+//! each: the number of bytes as a 32-bit little-endian number, then as much JSON.
+//!
+//! What a client sends is not trusted: a frame has a maximum size and arrives within a bounded time, unknown fields are
+//! refused, and a bounded number of clients is served at a time.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use camrig_ipc::spawn_thread;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::socket::{address, connect, is_trusted};
+
+/// The version of requests and answers.
+pub const CONTROL_VERSION: u32 = 1;
+
+/// Maximum size of a frame, in bytes: a topology file of the maximum size, each byte of which JSON may escape.
+const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// Maximum time in which a frame has to arrive, once its sender is expected to send it.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum time that a client waits for an answer: a camera may take long to open.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Maximum number of clients that are served at a time; further ones are refused.
+const CLIENTS_MAX: usize = 16;
+
+/// Time until the next attempt when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request with its version.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Versioned<T> {
+    camrig_control: u32,
+    #[serde(rename = "content")]
+    content: T,
+}
+
+/// The version of a frame whose content may be of another version.
+#[derive(Deserialize)]
+struct Version {
+    camrig_control: u32,
+}
+
+/// A request to a running rig.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// The topology that runs.
+    Topology,
+    /// Changes the rig to another topology.
+    Apply(Apply),
+}
+
+/// A topology for a running rig.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// The name of the topology in messages, such as the path of its file.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Actors that begin anew although nothing differs.
+    #[serde(default)]
+    pub restarts: Vec<String>,
+    /// The text from which this one was made, so that the request is refused if another one runs meanwhile.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// Whether to return the changes without carrying them out.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks, for the log and the report, such as `camrig apply`.
+    pub by: String,
+}
+
+/// The answer of a rig to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// The topology that runs.
+    Topology {
+        /// Its name in messages.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+    /// The changes, one line each, in their order; carried out, unless the request was a dry run.
+    Changes(Vec<String>),
+    /// The request was refused, and nothing has changed.
+    Refused {
+        /// Why, as one or more lines.
+        message: String,
+        /// Whether a device or a program is missing.
+        unavailable: bool,
+    },
+    /// The changes were made, but something failed after them.
+    Failed {
+        /// What failed, as one line.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// Returns a refusal.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), unavailable: false }
+    }
+}
+
+/// Returns the name of the control socket of the rig whose status socket is `rig`.
+fn control_name(rig: &str) -> String {
+    format!("control-{rig}")
+}
+
+/// A control socket that is served, until this drops.
+pub struct ControlSocket {
+    name: String,
+    ended: Arc<AtomicBool>,
+}
+
+impl ControlSocket {
+    /// Serves requests to the rig whose status socket is called `rig`, each connection on a thread of its own.
+    ///
+    /// # Errors
+    /// When no file descriptor or thread is left.
+    pub fn serve(rig: &str, answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Result<Self> {
+        let name = control_name(rig);
+        let listener = UnixListener::bind_addr(&address(&name)?)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let socket = Self { name, ended: Arc::clone(&ended) };
+        let (answer, clients) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+        spawn_thread("control", move || {
+            while !ended.load(Ordering::Acquire) {
+                match listener.accept() {
+                    Ok((stream, _)) if is_trusted(&stream) => {
+                        let served = Served::begin(&clients);
+                        let answer = Arc::clone(&answer);
+                        // Without a thread the client sees the end of its connection.
+                        let _ = spawn_thread("control client", move || {
+                            // An error means that the client is gone, or sent no request.
+                            let _ = serve_client(&stream, &served, &*answer);
+                        });
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // No file descriptor is left, for a while.
+                    Err(_) => std::thread::sleep(ACCEPT_PAUSE),
+                }
+            }
+        })?;
+        Ok(socket)
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        // Wakes the thread, which waits for a connection; an error means that it has ended.
+        drop(address(&self.name).and_then(|address| UnixStream::connect_addr(&address)));
+    }
+}
+
+/// One of the clients that are served; `None` if there are too many.
+struct Served(Option<Arc<AtomicUsize>>);
+
+impl Served {
+    fn begin(clients: &Arc<AtomicUsize>) -> Self {
+        let room = |count: usize| (count < CLIENTS_MAX).then_some(count + 1);
+        let served = clients.fetch_update(Ordering::AcqRel, Ordering::Acquire, room);
+        Self(served.is_ok().then(|| Arc::clone(clients)))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(clients) = &self.0 {
+            clients.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Answers one request.
+fn serve_client(stream: &UnixStream, served: &Served, answer: &dyn Fn(Request) -> Answer) -> Result<()> {
+    let answer = if served.0.is_none() {
+        Answer::refused("the rig has too many requests to answer")
+    } else {
+        match receive(stream, Instant::now() + FRAME_TIMEOUT) {
+            Ok(request) => answer(request),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Answer::refused(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    };
+    send(stream, &answer)
+}
+
+fn send(mut stream: &UnixStream, content: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec(&Versioned { camrig_control: CONTROL_VERSION, content })?;
+    if json.len() > FRAME_BYTES_MAX {
+        return Err(too_large(json.len()));
+    }
+    stream.set_write_timeout(Some(FRAME_TIMEOUT))?;
+    stream.write_all(&(json.len() as u32).to_le_bytes())?;
+    stream.write_all(&json)
+}
+
+fn receive<T: DeserializeOwned>(stream: &UnixStream, until: Instant) -> Result<T> {
+    let mut size = [0; size_of::<u32>()];
+    read_exact(stream, &mut size, until)?;
+    let size = u32::from_le_bytes(size) as usize;
+    if size > FRAME_BYTES_MAX {
+        return Err(too_large(size));
+    }
+    let mut json = vec![0; size];
+    read_exact(stream, &mut json, until.min(Instant::now() + FRAME_TIMEOUT))?;
+    let invalid = |error: serde_json::Error| {
+        Error::new(ErrorKind::InvalidData, format!("not a message of camrig's control socket: {error}"))
+    };
+    let Version { camrig_control: version } = serde_json::from_slice(&json).map_err(invalid)?;
+    if version != CONTROL_VERSION {
+        let fact = format!(
+            "the message has version {version} of the control socket, this program has version {CONTROL_VERSION}"
+        );
+        return Err(Error::new(ErrorKind::InvalidData, fact));
+    }
+    let message: Versioned<T> = serde_json::from_slice(&json).map_err(invalid)?;
+    Ok(message.content)
+}
+
+fn too_large(bytes: usize) -> Error {
+    let fact = format!("the message has {bytes} bytes, at most {FRAME_BYTES_MAX} are accepted");
+    Error::new(ErrorKind::InvalidData, fact)
+}
+
+/// Fills `buffer` from the stream, until the time is over.
+fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], until: Instant) -> Result<()> {
+    while !buffer.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(ErrorKind::TimedOut, "it does not answer in time"));
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(Error::new(ErrorKind::UnexpectedEof, "the rig is ending")),
+            Ok(size) => buffer = &mut buffer[size..],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request to the rig whose status socket is called `rig`, and waits for its answer.
+///
+/// # Errors
+/// When the rig has ended, does not answer, or belongs to another user.
+pub fn ask(rig: &str, request: &Request) -> Result<Answer> {
+    let stream = connect(&control_name(rig))?;
+    if !is_trusted(&stream) {
+        return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
+    }
+    match send(&stream, request) {
+        // A rig that refuses a client does not read its request.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        sent => sent?,
+    }
+    // The answer is sent at once when it is known.
+    let mut first = [0; 1];
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match rustix::net::recv(&stream, &mut first, rustix::net::RecvFlags::PEEK) {
+            Ok(_) => return receive(&stream, until),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                return Err(Error::new(ErrorKind::TimedOut, "it does not answer in time"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::StatusSocket;
+
+    fn serve() -> (String, ControlSocket) {
+        let rig = StatusSocket::open().unwrap().name().to_owned();
+        let socket = ControlSocket::serve(&rig, |request| match request {
+            Request::Topology => Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() },
+            Request::Apply(apply) => Answer::Changes(vec![apply.text, apply.by]),
+        });
+        (rig, socket.unwrap())
+    }
+
+    fn apply(text: String) -> Request {
+        let (name, by) = ("t.toml".to_owned(), "a test".to_owned());
+        Request::Apply(Apply { name, text, restarts: Vec::new(), base: None, dry_run: true, by })
+    }
+
+    fn connected(rig: &str) -> UnixStream {
+        connect(&control_name(rig)).unwrap()
+    }
+
+    /// Sends these bytes as a frame; returns the answer.
+    fn say(rig: &str, json: &[u8]) -> Result<Answer> {
+        let mut stream = connected(rig);
+        stream.write_all(&(json.len() as u32).to_le_bytes()).unwrap();
+        stream.write_all(json).unwrap();
+        receive(&stream, Instant::now() + FRAME_TIMEOUT)
+    }
+
+    #[test]
+    fn each_request_is_answered() {
+        let (rig, socket) = serve();
+        let answer = ask(&rig, &Request::Topology).unwrap();
+        assert_eq!(answer, Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() });
+        let text = "\u{1}".repeat(1 << 20);
+        let answer = ask(&rig, &apply(text.clone())).unwrap();
+        assert_eq!(answer, Answer::Changes(vec![text, "a test".to_owned()]));
+        drop(socket);
+        while let Err(error) = ask(&rig, &Request::Topology).map(drop) {
+            if error.kind() == ErrorKind::ConnectionRefused {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_and_the_next_one_is_answered() {
+        let (rig, _socket) = serve();
+        let refused = |json: &[u8]| match say(&rig, json).unwrap() {
+            Answer::Refused { message, unavailable: false } => message,
+            answer => panic!("{answer:?}"),
+        };
+        let start = "not a message of camrig's control socket: ";
+        for json in [
+            &b""[..],
+            b"null",
+            b"\xff\xfe",
+            b"{\"camrig_control\":1}",
+            b"{\"camrig_control\":1,\"content\":\"erase\"}",
+            b"{\"camrig_control\":1,\"content\":\"topology\",\"more\":1}",
+            b"{\"camrig_control\":1,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
+            &b"[".repeat(1 << 20),
+        ] {
+            assert!(refused(json).starts_with(start), "{}", refused(json));
+        }
+        assert_eq!(
+            refused(b"{\"camrig_control\":2,\"content\":\"new\"}"),
+            "the message has version 2 of the control socket, this program has version 1"
+        );
+        let mut stream = connected(&rig);
+        stream.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        let Answer::Refused { message, .. } = receive(&stream, Instant::now() + FRAME_TIMEOUT).unwrap()
+        else {
+            panic!("a frame of 4 GiB is accepted")
+        };
+        assert_eq!(message, "the message has 4294967295 bytes, at most 8388608 are accepted");
+        assert!(matches!(ask(&rig, &Request::Topology), Ok(Answer::Topology { .. })));
+    }
+
+    #[test]
+    fn silent_clients_are_bounded_and_given_up() {
+        let (rig, _socket) = serve();
+        let silent: Vec<_> = (0..CLIENTS_MAX).map(|_| connected(&rig)).collect();
+        let refused = Answer::refused("the rig has too many requests to answer");
+        let until = Instant::now() + 4 * FRAME_TIMEOUT;
+        // The connections before it may not have been accepted.
+        let mut answers = Vec::new();
+        while answers.last() != Some(&refused) {
+            answers.push(ask(&rig, &Request::Topology).unwrap());
+            assert!(Instant::now() < until, "all are served");
+        }
+        while ask(&rig, &Request::Topology).unwrap() == refused {
+            assert!(Instant::now() < until, "a silent client is never given up");
+            std::thread::sleep(ACCEPT_PAUSE);
+        }
+        drop(silent);
+    }
+}

@@ -1,0 +1,399 @@
+//! Commands that change a running rig: each sends a request to its control socket.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use camrig_status::control::{self, Answer, Apply, Request};
+use camrig_status::{RigStatus, socket};
+use clap::Args;
+
+use super::{code, code_of, parse_time, signals};
+use crate::console::{print, print_error, print_stderr};
+use crate::files;
+use crate::topology::{Edit, edit, read_topology};
+
+/// Time between two looks at a processor that is attached.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub(super) struct TopologyOfArgs {
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    rig: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApplyArgs {
+    /// A topology file
+    file: PathBuf,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    rig: Option<String>,
+    /// Print the changes without carrying them out
+    #[arg(long)]
+    dry_run: bool,
+}
+
+// Options of commands that change a topology a little. No doc comment: clap would show it as that of the command.
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
+    /// Print the changes without carrying them out
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// The kind of a processor, or the driver of a camera, and the name of the new actor
+    #[arg(value_name = "KIND.NAME")]
+    actor: String,
+    /// Keys and options of the actor, such as queue=4 or file=x.mcap
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The actors that a processor reads; without any, a camera is added
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    inputs: Vec<String>,
+    /// The process of the actor
+    #[arg(long)]
+    process: Option<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// The actors
+    #[arg(required = true)]
+    actors: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MoveArgs {
+    /// The actors
+    #[arg(required = true)]
+    actors: Vec<String>,
+    /// The process that hosts them from now on; `main` is the supervisor's
+    #[arg(long)]
+    process: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestartArgs {
+    /// The actors
+    #[arg(required = true)]
+    actors: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// The actor
+    actor: String,
+    /// Options or keys of the actor, such as seed=2 or queue=4
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    settings: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    /// The kind of the processor
+    kind: String,
+    /// Options and keys of the processor, such as file=x.mcap
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The actors that it reads
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
+    inputs: Vec<String>,
+    /// Remove it after this time, such as 10s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SaveArgs {
+    /// The file, which is replaced
+    file: PathBuf,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    rig: Option<String>,
+}
+
+/// Prints the topology of a running rig.
+pub(super) fn topology(args: &TopologyOfArgs) -> ExitCode {
+    running(args.rig.as_deref()).and_then(|(_, _, text)| print(&text)).err().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// Writes the topology of a running rig into a file.
+pub(super) fn save(args: &SaveArgs) -> ExitCode {
+    let text = match running(args.rig.as_deref()) {
+        Ok((_, _, text)) => text,
+        Err(code) => return code,
+    };
+    match files::write(&args.file, |file| file.write_all(text.as_bytes())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(format_args!("`{}` cannot be written: {error}", args.file.display()));
+            ExitCode::from(code::CANT_CREATE)
+        }
+    }
+}
+
+/// Applies a file to a running rig.
+pub(super) fn apply(args: &ApplyArgs) -> ExitCode {
+    let name = args.file.display().to_string();
+    let text = match read_topology(&args.file) {
+        Ok(text) => text,
+        Err(fact) => {
+            print_error(format_args!("topology `{name}` {fact}"));
+            return ExitCode::from(code::CONFIG);
+        }
+    };
+    let rig = match select(args.rig.as_deref()) {
+        Ok(rig) => rig,
+        Err(code) => return code,
+    };
+    let apply =
+        Apply { name, text, restarts: Vec::new(), base: None, dry_run: args.dry_run, by: by("apply") };
+    request(&rig, apply)
+}
+
+/// Adds an actor to a running rig.
+pub(super) fn add(args: &AddArgs) -> ExitCode {
+    let Some((kind, name)) = args.actor.split_once('.') else {
+        print_error(format_args!("`{}` is not KIND.NAME, such as `record.inspection`", args.actor));
+        return ExitCode::from(code::USAGE);
+    };
+    let mut settings = match parse_settings(&args.settings) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let process = args.process.iter().map(|process| ("process".to_owned(), quoted(process)));
+    settings.splice(0..0, process);
+    let (name, kind, inputs) = (name.to_owned(), kind.to_owned(), args.inputs.clone());
+    change("add", &args.change, &[Edit::Add { name, kind, inputs, settings }], &[])
+}
+
+/// Removes actors of a running rig.
+pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
+    let edits: Vec<_> = args.actors.iter().map(|name| Edit::Remove { name: name.clone() }).collect();
+    change("remove", &args.change, &edits, &[])
+}
+
+/// Moves actors of a running rig to another process.
+pub(super) fn move_actors(args: &MoveArgs) -> ExitCode {
+    let settings = vec![("process".to_owned(), quoted(&args.process))];
+    let edit = |name: &String| Edit::Set { name: name.clone(), settings: settings.clone() };
+    let edits: Vec<_> = args.actors.iter().map(edit).collect();
+    change("move", &args.change, &edits, &[])
+}
+
+/// Restarts actors of a running rig.
+pub(super) fn restart(args: &RestartArgs) -> ExitCode {
+    change("restart", &args.change, &[], &args.actors)
+}
+
+/// Changes options of an actor of a running rig.
+pub(super) fn set(args: &SetArgs) -> ExitCode {
+    match parse_settings(&args.settings) {
+        Ok(settings) => {
+            let name = args.actor.clone();
+            change("set", &args.change, &[Edit::Set { name, settings }], &[])
+        }
+        Err(code) => code,
+    }
+}
+
+/// Adds a processor to a running rig in a process of its own, and removes it after a time, or at a signal.
+pub(super) fn attach(args: &AttachArgs) -> ExitCode {
+    let mut settings = match parse_settings(&args.settings) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let signals = match signals::take() {
+        Ok(signals) => signals,
+        Err(error) => {
+            print_error(format_args!("signals cannot be received: {error}"));
+            return ExitCode::from(code::SOFTWARE);
+        }
+    };
+    let rig = match select(args.rig.as_deref()) {
+        Ok(rig) => rig,
+        Err(code) => return code,
+    };
+    let name = format!("{}-{}", args.kind, std::process::id());
+    settings.insert(0, ("process".to_owned(), quoted(&name)));
+    let (kind, inputs) = (args.kind.clone(), args.inputs.clone());
+    let added =
+        edit_rig(&rig, "attach", false, &[Edit::Add { name: name.clone(), kind, inputs, settings }], &[]);
+    if added != ExitCode::SUCCESS {
+        return added;
+    }
+    let until = args.time.map(|time| Instant::now() + time);
+    loop {
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
+        let signal = signals.recv_timeout(left).is_ok();
+        let Ok(status) = socket::read(&rig) else {
+            print_stderr("the rig has ended");
+            return ExitCode::SUCCESS;
+        };
+        let actor = status.actors.iter().find(|actor| actor.name == name);
+        let is_over = actor.is_none_or(|actor| actor.state.has_ended());
+        if signal || is_over || until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+    }
+    edit_rig(&rig, "attach", false, &[Edit::Remove { name }], &[])
+}
+
+/// Changes the topology that runs, and applies it.
+fn change(command: &str, args: &ChangeArgs, edits: &[Edit], restarts: &[String]) -> ExitCode {
+    match select(args.rig.as_deref()) {
+        Ok(rig) => edit_rig(&rig, command, args.dry_run, edits, restarts),
+        Err(code) => code,
+    }
+}
+
+/// Changes the topology of the rig with this socket.
+fn edit_rig(rig: &str, command: &str, dry_run: bool, edits: &[Edit], restarts: &[String]) -> ExitCode {
+    let (name, base) = match topology_of(rig) {
+        Ok(topology) => topology,
+        Err(code) => return code,
+    };
+    let edited = edits.iter().try_fold(base.clone(), |text, change| edit(&text, change));
+    match edited {
+        Ok(text) => {
+            let (base, restarts) = (Some(base), restarts.to_vec());
+            request(rig, Apply { name, text, restarts, base, dry_run, by: by(command) })
+        }
+        Err(message) => {
+            print_error(message);
+            ExitCode::from(code::CONFIG)
+        }
+    }
+}
+
+/// Sends a request, and prints its answer.
+fn request(rig: &str, apply: Apply) -> ExitCode {
+    let dry_run = apply.dry_run;
+    let answer = match control::ask(rig, &Request::Apply(apply)) {
+        Ok(answer) => answer,
+        Err(error) => return unanswered(&error),
+    };
+    match answer {
+        Answer::Changes(changes) if changes.is_empty() => code_of(print("nothing changes\n")),
+        Answer::Changes(changes) => {
+            let end = if dry_run { "nothing was changed: this was a dry run\n" } else { "" };
+            code_of(print(&format!("{}\n{end}", changes.join("\n"))))
+        }
+        answer => refused(answer),
+    }
+}
+
+fn refused(answer: Answer) -> ExitCode {
+    match answer {
+        Answer::Refused { message, unavailable } => {
+            // Problems of a topology say themselves that they are errors.
+            print_error(message.strip_prefix("error: ").unwrap_or(&message));
+            ExitCode::from(if unavailable { code::UNAVAILABLE } else { code::CONFIG })
+        }
+        Answer::Failed { message } => {
+            print_error(message);
+            ExitCode::from(code::SOFTWARE)
+        }
+        Answer::Topology { .. } | Answer::Changes(_) => {
+            print_error("the rig has answered another request");
+            ExitCode::from(code::SOFTWARE)
+        }
+    }
+}
+
+fn unanswered(error: &std::io::Error) -> ExitCode {
+    print_error(format_args!("the rig cannot be asked: {error}"));
+    ExitCode::from(code::UNAVAILABLE)
+}
+
+/// Returns the socket of a running rig, and the name and the text of its topology.
+fn running(wanted: Option<&str>) -> Result<(String, String, String), ExitCode> {
+    let rig = select(wanted)?;
+    let (name, text) = topology_of(&rig)?;
+    Ok((rig, name, text))
+}
+
+/// Returns the name and the text of the topology of the rig with this socket.
+fn topology_of(rig: &str) -> Result<(String, String), ExitCode> {
+    match control::ask(rig, &Request::Topology) {
+        Ok(Answer::Topology { name, text }) => Ok((name, text)),
+        Ok(answer) => Err(refused(answer)),
+        Err(error) => Err(unanswered(&error)),
+    }
+}
+
+/// Splits `key=value`.
+fn parse_settings(settings: &[String]) -> Result<Vec<(String, String)>, ExitCode> {
+    let split = |setting: &String| {
+        setting.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| {
+            print_error(format_args!("`{setting}` is not KEY=VALUE, such as `exposure=8500`"));
+            ExitCode::from(code::USAGE)
+        })
+    };
+    settings.iter().map(split).collect()
+}
+
+/// Returns a string as a file has it.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn by(command: &str) -> String {
+    format!("`camrig {command}` (process {})", std::process::id())
+}
+
+/// Returns the status socket of the running rig that is called `wanted`, or of the only one. Prints why there is none.
+pub(super) fn select(wanted: Option<&str>) -> Result<String, ExitCode> {
+    let names = socket::names().map_err(|error| {
+        print_error(format_args!("the rigs of this machine cannot be listed: {error}"));
+        ExitCode::from(code::SOFTWARE)
+    })?;
+    // A rig that does not answer is starting or ending.
+    let rigs = names.into_iter().filter_map(|name| Some((socket::read(&name).ok()?, name)));
+    let mut rigs: Vec<_> =
+        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect();
+    let shown = |(rig, _): &(RigStatus, String)| format!("`{}` (process {})", rig.topology, rig.pid);
+    match (rigs.pop(), wanted) {
+        (Some((_, name)), _) if rigs.is_empty() => Ok(name),
+        (Some(last), _) => {
+            rigs.push(last);
+            let shown: Vec<_> = rigs.iter().map(shown).collect();
+            print_error(format_args!("several rigs are running; name one of: {}", shown.join(", ")));
+            Err(ExitCode::from(code::USAGE))
+        }
+        (None, Some(wanted)) => {
+            print_error(format_args!("no running rig has the name or process ID `{wanted}`"));
+            Err(ExitCode::from(code::UNAVAILABLE))
+        }
+        (None, None) => {
+            print_error("no rig is running");
+            Err(ExitCode::from(code::UNAVAILABLE))
+        }
+    }
+}
+
+/// Returns whether `wanted` is the rig's topology, with or without folder and extension, or its process ID.
+fn is_called(rig: &RigStatus, wanted: &str) -> bool {
+    let path = Path::new(&rig.topology);
+    let is = |part: Option<&OsStr>| part.is_some_and(|part| part == wanted);
+    rig.topology == wanted || is(path.file_name()) || is(path.file_stem()) || rig.pid.to_string() == wanted
+}

@@ -1,0 +1,92 @@
+//! A topology file that is applied to its running rig whenever it changes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{TopologyArgs, is_colored};
+use crate::console::{print_error, print_stderr};
+use crate::registry::Registry;
+use crate::rig::{Rig, RigHandle};
+use crate::supervisor::{ChangeError, RunLimits};
+use crate::threads;
+
+/// Time between two looks at the file.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Who changes the rig, for its log and its report.
+const BY: &str = "`camrig run --watch`";
+
+/// A file that is watched.
+pub(super) struct Watched {
+    arguments: TopologyArgs,
+    registry: Arc<Registry>,
+    seen: Option<Version>,
+    reload: Arc<AtomicBool>,
+}
+
+/// A content of a file: one that is replaced has another inode, one that is written another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Version {
+    /// Returns `None` while there is no file, as between two steps of an editor.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Some(Self { inode: metadata.ino(), bytes: metadata.len(), modified })
+    }
+}
+
+impl Watched {
+    /// Notes the content of the file, which is about to be run.
+    pub(super) fn new(arguments: TopologyArgs, registry: &Arc<Registry>) -> Self {
+        let seen = Version::of(&arguments.topology);
+        Self { arguments, registry: Arc::clone(registry), seen, reload: Arc::default() }
+    }
+
+    /// Returns what makes the file be applied although it has not changed.
+    pub(super) fn reload(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reload)
+    }
+
+    /// Watches the file, on a thread that lasts as long as the rig.
+    pub(super) fn watch(mut self, rig: RigHandle) -> std::io::Result<()> {
+        threads::spawn("watch", move || {
+            while !rig.wait_timeout(LOOK) {
+                // Before every actor is ready, the rig does not change; the file is looked at again then.
+                if rig.status().seconds == 0.0 {
+                    continue;
+                }
+                let now = Version::of(&self.arguments.topology);
+                let differs = now.is_some() && now != self.seen;
+                if self.reload.swap(false, Ordering::AcqRel) || differs {
+                    self.seen = now;
+                    self.apply(&rig);
+                }
+            }
+        })
+    }
+
+    /// Applies the file, or prints why that is refused.
+    fn apply(&self, rig: &RigHandle) {
+        let read = self.arguments.read(&self.registry).map_err(ChangeError::Problems);
+        let limits = RunLimits::default();
+        let applied = read.and_then(|topology| rig.apply(&Rig::new(topology, &self.registry, limits), BY));
+        match applied {
+            // The supervisor logs them.
+            Ok(_) | Err(ChangeError::Over) => {}
+            Err(ChangeError::Problems(problems)) => {
+                print_stderr(problems.render(is_colored(&std::io::stderr())));
+            }
+            Err(error) => print_error(error),
+        }
+    }
+}

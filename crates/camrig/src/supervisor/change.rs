@@ -1,0 +1,73 @@
+//! A change of a running rig: the request, its errors, and what changes have ended.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::SyncSender;
+
+use camrig_status::MatchingStatus;
+
+use crate::ids::{ActorId, LinkId};
+use crate::report::{ActorReport, ChangeReport, LinkReport};
+use crate::topology::{Problems, Topology};
+
+/// A topology for a running rig.
+pub(crate) struct ChangeRequest {
+    pub(crate) topology: Topology,
+    /// Names of actors that begin anew although nothing differs.
+    pub(crate) restarts: Vec<String>,
+    /// The text of the topology from which this one was made; `None` if it was not made from one.
+    pub(crate) base: Option<String>,
+    /// Who asks.
+    pub(crate) by: String,
+    /// Takes the answer: when nothing changes at once, otherwise when the change has been carried out.
+    pub(crate) answer: SyncSender<Result<Vec<String>, ChangeError>>,
+}
+
+/// An error of changing a running rig.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Problems of the topology; the rig was not changed.
+    #[error("{0}")]
+    Problems(Problems),
+    /// The rig was not changed.
+    #[error("{0}")]
+    Refused(String),
+    /// The rig was changed, but an actor that began does not work.
+    #[error("the rig was changed, but {0}")]
+    Failed(String),
+    /// The rig has ended.
+    #[error("the rig has ended")]
+    Over,
+}
+
+/// A change that is being carried out.
+pub(super) struct Pending {
+    pub(super) leaves: Vec<ActorId>,
+    pub(super) joins: Vec<ActorId>,
+    pub(super) changes: Vec<String>,
+    pub(super) answer: SyncSender<Result<Vec<String>, ChangeError>>,
+}
+
+/// What changes have ended.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) changes: Vec<ChangeReport>,
+    pub(super) actors: Vec<ActorReport>,
+    pub(super) links: Vec<LinkReport>,
+    pub(super) matching: Vec<MatchingStatus>,
+    /// Actors without a successor that have not been released.
+    pub(super) leaving: Vec<ActorId>,
+    /// Actors with a successor that have not been released.
+    pub(super) replaced: Vec<ActorId>,
+    /// When links began that were not there from the start.
+    pub(super) began: BTreeMap<LinkId, f64>,
+    pub(super) pending: Option<Pending>,
+    /// Whether the log says that parts cannot be sent.
+    pub(super) unsent: bool,
+}
+
+impl Left {
+    /// Returns the second of the run in which a change began the link.
+    pub(super) fn began_seconds(&self, link: LinkId) -> Option<f64> {
+        self.began.get(&link).copied()
+    }
+}

@@ -1,0 +1,220 @@
+//! Changes of a running rig: a new topology is compared with the one that runs, and only what differs changes.
+//!
+//! A change is checked whole before anything happens: its links and counters are made, or it is refused. Then readers that
+//! go on get the links to what begins, producers that go on get the links that replace others, and the core ends what leaves
+//! and begins what joins. What a change has ended is released when it has drained: its counts stay in the report.
+
+use std::sync::Arc;
+
+use camrig_status::ActorState;
+
+use super::change::{ChangeError, ChangeRequest, Pending};
+use super::core::{ActorSetup, Changing, Event};
+use super::shell::{Process, Shell};
+use crate::control::WorkerCommand;
+use crate::failure::Failure;
+use crate::ids::{ActorId, LinkId, ProcessId};
+use crate::report::ChangeReport;
+use crate::topology::{Diff, Growth, Topology};
+use crate::wiring::{Beginning, Presence};
+
+/// Maximum number of actors that a rig has during a run, with those that changes have replaced or removed.
+const ACTORS_EVER_MAX: usize = 100_000;
+
+impl Shell {
+    /// Changes the rig to another topology, or refuses that.
+    pub(super) fn change(&mut self, request: ChangeRequest) {
+        let answer = request.answer.clone();
+        if let Err(refused) = self.try_to_change(request) {
+            // The requesting thread may have ended.
+            let _ = answer.try_send(Err(ChangeError::Refused(refused)));
+        }
+    }
+
+    fn try_to_change(&mut self, request: ChangeRequest) -> Result<(), String> {
+        let ChangeRequest { topology: new, restarts, base, by, answer } = request;
+        if !self.core.accepts_changes() {
+            let stage = if self.core.is_stopping() { "stopping" } else { "starting" };
+            return Err(format!("the rig is {stage}"));
+        }
+        if self.left.pending.is_some() {
+            return Err("the rig is carrying out another change".to_owned());
+        }
+        if base.is_some_and(|base| base != self.current.running_text()) {
+            return Err("the topology that runs has changed meanwhile".to_owned());
+        }
+        let diff = Diff::of(&self.current, &new, &restarts)?;
+        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+        if changes.is_empty() {
+            self.current = Arc::new(new);
+            let _ = answer.try_send(Ok(changes));
+            return Ok(());
+        }
+        if self.topology.actors().len() + new.actors().len() > ACTORS_EVER_MAX {
+            return Err(format!("the rig has had {ACTORS_EVER_MAX} actors; start it anew"));
+        }
+        let mut roster = Topology::clone(&self.topology);
+        let is_live = |link: LinkId| !self.wiring.links[link.index()].leaves();
+        let growth = roster.grow(&new, &diff, &self.order, is_live);
+        let timelines = new.timelines();
+        let timelines = growth.joins.iter().map(|(_, of, _)| timelines[of.index()].clone()).collect();
+        let followed: Vec<_> =
+            growth.joins.iter().filter_map(|&(joined, _, before)| Some((before?, joined))).collect();
+        self.wiring
+            .grow(&roster, timelines, &followed, &growth.replaced)
+            .map_err(|error| error.to_string())?;
+        log::warn!("{by} changes the rig: {}", changes.join("; "));
+        let seconds = self.core.seconds();
+        let began = (self.topology.links().len()..roster.links().len()).map(LinkId::new);
+        self.left.began.extend(began.map(|link| (link, seconds)));
+        let processes = roster.processes()[self.topology.processes().len()..].to_vec();
+        self.processes.extend(processes.iter().map(|_| Process::default()));
+        self.topology = Arc::new(roster);
+        self.current = Arc::new(new);
+        self.order.clone_from(&growth.order);
+        self.left.changes.push(ChangeReport { seconds, by, changes: changes.clone() });
+        for &id in &growth.leaves {
+            let has_successor = followed.iter().any(|(before, _)| *before == id);
+            let left = if has_successor { &mut self.left.replaced } else { &mut self.left.leaving };
+            left.push(id);
+        }
+        let joins = growth.joins.iter().map(|(id, ..)| *id).collect();
+        self.left.pending = Some(Pending { leaves: growth.leaves.clone(), joins, changes, answer });
+        self.end_replaced_links(&growth);
+        self.wire_running();
+        let setups =
+            growth.joins.iter().map(|&(id, _, before)| (ActorSetup::of(self.topology.actor(id)), before));
+        let joins = setups.collect();
+        self.decide(Event::Change(Changing { processes, leaves: growth.leaves, joins }));
+        Ok(())
+    }
+
+    /// Ends the links to readers that leave, where their producers go on. A link that another one replaces ends when the
+    /// producer gets that.
+    fn end_replaced_links(&mut self, growth: &Growth) {
+        for end in &growth.ends {
+            let link = &mut self.wiring.links[end.link.index()];
+            link.leave(*end);
+            let follower = growth.replaced.iter().any(|(before, _)| *before == end.link);
+            link.is_followed = follower || end.reader_goes_on;
+            if !end.producer_goes_on {
+                continue;
+            }
+            let from = self.topology.links()[end.link.index()].from;
+            if !self.core.is_hosted(from) {
+                self.wiring.links[end.link.index()].end();
+            } else if !follower {
+                let process = self.topology.actor(from).process;
+                self.send(process, WorkerCommand::Unlink { from, link: end.link });
+            }
+        }
+    }
+
+    /// Sends every process that accepts commands the parts of links that its running actors have not got.
+    pub(super) fn wire_running(&mut self) {
+        for process in (0..self.processes.len()).map(ProcessId::new) {
+            if !self.core.is_up(process) {
+                continue;
+            }
+            let wired = self.wire(process, &[]).and_then(|beginning| {
+                if beginning.parts.is_empty() { Ok(()) } else { self.send_parts(process, beginning) }
+            });
+            match wired {
+                Ok(()) => self.left.unsent = false,
+                Err(error) if !std::mem::replace(&mut self.left.unsent, true) => {
+                    log::error!("links of running actors are not connected yet: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Adds actors to a process that accepts commands.
+    pub(super) fn host_actors(&mut self, process: ProcessId, actors: &[ActorId]) {
+        let sent = self.wire(process, actors).and_then(|beginning| self.send_parts(process, beginning));
+        if let Err(error) = sent {
+            for &actor in actors {
+                let failure = Failure::new(format_args!("cannot begin: {error}"));
+                // The process has not got it, so that a restart of the actor cannot help.
+                self.decide(Event::Failed(process, actor, Failure { is_final: true, ..failure }));
+                self.end_links(actor);
+            }
+            return;
+        }
+        self.send(process, WorkerCommand::Go);
+        if self.core.is_stopping() {
+            self.send(process, WorkerCommand::StopCameras);
+        }
+    }
+
+    /// Returns the parts that a process has not got.
+    pub(super) fn wire(&mut self, process: ProcessId, begins: &[ActorId]) -> std::io::Result<Beginning> {
+        let core = &self.core;
+        let presence = |id: ActorId| match id {
+            // The core knows only those that have joined.
+            id if id.index() >= core.setup().actors.len() => Presence::Later,
+            id if core.actor(id).has_ended() => Presence::Ended,
+            id if core.is_hosted(id) || begins.contains(&id) => Presence::Hosted,
+            _ => Presence::Later,
+        };
+        self.wiring.wire(&self.topology, process, begins, presence)
+    }
+
+    /// Completes the change that is being carried out, if it is done, and releases what has drained.
+    pub(super) fn look_at_changes(&mut self) {
+        self.release_what_left();
+        let Some(pending) = &self.left.pending else { return };
+        if self.left.unsent {
+            self.wire_running();
+            return;
+        }
+        let ended = |id: &ActorId| self.core.actor(*id).has_ended();
+        let is_settled = |id: &ActorId| {
+            let actor = self.core.actor(*id);
+            !actor.joins() || actor.state != ActorState::Starting
+        };
+        let done = pending.leaves.iter().all(ended) && pending.joins.iter().all(is_settled);
+        if !done && !self.core.is_stopping() {
+            return;
+        }
+        let failed = pending.joins.iter().find(|id| self.core.actor(**id).joins());
+        let failed = failed.map(|id| {
+            let (spec, actor) = (self.topology.actor(*id), self.core.actor(*id));
+            let error = actor.errors.back().map_or("has not begun", String::as_str);
+            ChangeError::Failed(format!("{} `{}` failed: {error}", spec.role.name(), spec.name))
+        });
+        if let Some(Pending { changes, answer, .. }) = self.left.pending.take() {
+            // The requesting thread may have ended.
+            let _ = answer.try_send(failed.map_or(Ok(changes), Err));
+        }
+    }
+
+    fn release_what_left(&mut self) {
+        if self.left.leaving.is_empty() && self.left.replaced.is_empty() {
+            return;
+        }
+        let over = (0..self.wiring.links.len()).filter(|&link| self.wiring.links[link].is_over());
+        for link in over.map(LinkId::new).collect::<Vec<_>>() {
+            let report = self.link_report(link, Some(self.core.seconds()));
+            if self.wiring.forget_link(link).is_ok() {
+                self.left.links.push(report);
+            }
+        }
+        for id in self.left.leaving.iter().chain(&self.left.replaced).copied().collect::<Vec<_>>() {
+            let mut links = self.topology.links().iter().zip(&self.wiring.links);
+            let is_over = self.core.actor(id).has_ended()
+                && links.all(|(spec, link)| link.is_gone || spec.from != id && spec.to != id);
+            if !is_over {
+                continue;
+            }
+            let matching = self.matching_of(id, self.core.seconds());
+            let report = self.left.leaving.contains(&id).then(|| self.actor_report(id));
+            if self.wiring.forget_actor(id).is_ok() {
+                self.left.matching.extend(matching);
+                self.left.actors.extend(report);
+                self.left.leaving.retain(|other| *other != id);
+                self.left.replaced.retain(|other| *other != id);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The difference of two topologies: what has to change in a rig that runs the first so that it runs the second.
+//!
+//! Actors are compared by name. What is derived from others, such as the default number of slots, is no difference:
+//! a camera that gets another reader does not change.
+
+use std::fmt;
+
+use toml::Value;
+
+use super::problem::quote;
+use super::{MAIN, Role, Topology};
+use crate::ids::{ActorId, ProcessId};
+
+/// The difference of two topologies. Actors of the first are named by their IDs there, others by those in the second.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Diff {
+    /// Actors of the first topology that the second does not have.
+    pub(crate) removed: Vec<ActorId>,
+    /// Actors that end, and begin anew as the second topology describes them.
+    pub(crate) changed: Vec<(ActorId, ActorId)>,
+    /// Actors that the first topology does not have.
+    pub(crate) added: Vec<ActorId>,
+    /// Actors that go on.
+    pub(crate) unchanged: Vec<(ActorId, ActorId)>,
+    /// The changes in the order in which they are carried out.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// One change of a rig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// An actor ends.
+    Remove { actor: String },
+    /// An actor ends and begins anew, for these reasons.
+    Replace { actor: String, facts: Vec<String> },
+    /// An actor begins in this process.
+    Add { actor: String, process: String },
+    /// A process starts.
+    StartProcess(String),
+    /// A process ends.
+    EndProcess(String),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove { actor } => write!(f, "remove {actor}"),
+            Self::Replace { actor, facts } => write!(f, "restart {actor}: {}", facts.join(", ")),
+            Self::Add { actor, process } => write!(f, "add {actor} in process {}", quote(process)),
+            Self::StartProcess(process) => write!(f, "start process {}", quote(process)),
+            Self::EndProcess(process) => write!(f, "end process {}", quote(process)),
+        }
+    }
+}
+
+impl Diff {
+    /// Compares two topologies. Actors whose names are in `restarts` begin anew in any case.
+    ///
+    /// # Errors
+    /// If a running rig cannot change in this way.
+    pub(crate) fn of(old: &Topology, new: &Topology, restarts: &[String]) -> Result<Self, String> {
+        if old.metrics != new.metrics {
+            return Err("`metrics` cannot change while the rig runs".to_owned());
+        }
+        if let Some(name) = restarts.iter().find(|name| new.find(name).is_none()) {
+            return Err(format!("the rig has no actor {}", quote(name)));
+        }
+        let mut diff = Self::default();
+        for id in ids(old).filter(|&id| new.find(&old.actor(id).name).is_none()) {
+            diff.removed.push(id);
+            diff.changes.push(Change::Remove { actor: describe(old, id) });
+        }
+        let (mut replaced, mut added) = (Vec::new(), Vec::new());
+        for id in ids(new) {
+            let Some(before) = old.find(&new.actor(id).name) else {
+                let process = new.process(new.actor(id).process).to_owned();
+                added.push(Change::Add { actor: describe(new, id), process });
+                diff.added.push(id);
+                continue;
+            };
+            let mut facts = facts(old, before, new, id);
+            if facts.is_empty() && restarts.contains(&new.actor(id).name) {
+                facts.push("as requested".to_owned());
+            }
+            if facts.is_empty() {
+                diff.unchanged.push((before, id));
+            } else {
+                replaced.push(Change::Replace { actor: describe(new, id), facts });
+                diff.changed.push((before, id));
+            }
+        }
+        let (before, after) = (used(old), used(new));
+        let started = after.iter().filter(|process| !before.contains(process));
+        diff.changes.extend(started.map(|process| Change::StartProcess((*process).to_owned())));
+        diff.changes.extend(replaced);
+        diff.changes.extend(added);
+        let ended = before.iter().filter(|process| !after.contains(process));
+        diff.changes.extend(ended.map(|process| Change::EndProcess((*process).to_owned())));
+        Ok(diff)
+    }
+}
+
+fn ids(topology: &Topology) -> impl Iterator<Item = ActorId> + use<> {
+    (0..topology.actors().len()).map(ActorId::new)
+}
+
+/// Returns the processes beside the supervisor's own that host actors.
+fn used(topology: &Topology) -> Vec<&str> {
+    let processes = (1..topology.processes().len()).map(ProcessId::new);
+    let used = processes.filter(|&process| topology.actors_of(process).next().is_some());
+    used.map(|process| topology.process(process)).filter(|process| *process != MAIN).collect()
+}
+
+/// Returns the role and the name of an actor.
+fn describe(topology: &Topology, id: ActorId) -> String {
+    let spec = topology.actor(id);
+    format!("{} {}", spec.role.name(), quote(&spec.name))
+}
+
+/// Returns how an actor differs, in short phrases.
+fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<String> {
+    let (was, is) = (old.actor(before), new.actor(after));
+    let mut facts = Vec::new();
+    if was.role != is.role {
+        let name = |role: &Role| match role {
+            Role::Camera { driver: name } | Role::Processor { kind: name } => quote(name),
+        };
+        facts.push(format!(
+            "{} {} -> {} {}",
+            was.role.name(),
+            name(&was.role),
+            is.role.name(),
+            name(&is.role)
+        ));
+    }
+    let (was_in, is_in) = (old.process(was.process), new.process(is.process));
+    if was_in != is_in {
+        facts.push(format!("process {} -> {}", quote(was_in), quote(is_in)));
+    } else if old.command(was.process) != new.command(is.process) {
+        facts.push("command of its process".to_owned());
+    }
+    options(was.options(), is.options(), &mut facts);
+    let inputs = |topology: &Topology, id| -> Vec<String> {
+        let links = topology.links().iter().filter(|link| link.to == id);
+        links.map(|link| topology.actor(link.from).name.clone()).collect()
+    };
+    if inputs(old, before) != inputs(new, after) {
+        facts.push("inputs".to_owned());
+    }
+    let queues = |topology: &Topology, id| -> Vec<_> {
+        let links = topology.links().iter().filter(move |link| link.to == id);
+        links.map(|link| (link.overflow, link.queue)).collect()
+    };
+    let (had, has) = (queues(old, before), queues(new, after));
+    let differs = |key: &str, differs: bool, facts: &mut Vec<String>| {
+        if differs {
+            facts.push(key.to_owned());
+        }
+    };
+    let overflow = |links: &[(camrig_ipc::Overflow, usize)]| links.first().map(|link| link.0);
+    let queue = |links: &[(camrig_ipc::Overflow, usize)]| links.first().map(|link| link.1);
+    differs("overflow", overflow(&had) != overflow(&has), &mut facts);
+    differs("queue", queue(&had) != queue(&has), &mut facts);
+    differs("match", was.matching != is.matching, &mut facts);
+    differs("slots", was.given_slots != is.given_slots, &mut facts);
+    differs("restart", was.restart != is.restart, &mut facts);
+    differs("stall_timeout_millis", was.stall_timeout != is.stall_timeout, &mut facts);
+    differs("start_timeout_millis", was.start_timeout != is.start_timeout, &mut facts);
+    facts
+}
+
+/// Adds the options that differ, each with both values.
+fn options(old: &str, new: &str, facts: &mut Vec<String>) {
+    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (old, new) = (parse(old), parse(new));
+    let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let (was, is) = (old.get(key), new.get(key));
+        if was != is {
+            facts.push(format!("option {} {} -> {}", quote(key), value(was), value(is)));
+        }
+    }
+}
+
+/// Returns a value as a file has it; `unset` without one.
+fn value(value: Option<&Value>) -> String {
+    value.map_or_else(|| "unset".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    const OLD: &str = "\
+        [camera.left]\ndriver = 'synthetic'\noptions = { seed = 1 }\n\
+        [camera.right]\ndriver = 'synthetic'\n\
+        [processor.rates]\nkind = 'stats'\nprocess = 'vision'\ninputs = ['left', 'right']\n\
+        [processor.check]\nkind = 'verify'\nprocess = 'vision'\ninputs = ['left']\n";
+
+    fn parse(text: &str) -> Topology {
+        Topology::parse("t.toml", text, None, &Registry::new()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn changes(new: &str) -> Vec<String> {
+        let diff = Diff::of(&parse(OLD), &parse(new), &[]).unwrap();
+        diff.changes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn equal_topologies_do_not_differ() {
+        // Neither comments, nor the order, nor a default that is written out are a difference.
+        let new = format!("# the lab\n{}", OLD.replace("['left']\n", "['left']\nqueue = 2\n"));
+        let diff = Diff::of(&parse(OLD), &parse(&new), &[]).unwrap();
+        assert_eq!((diff.changes.len(), diff.unchanged.len()), (0, 4));
+    }
+
+    #[test]
+    fn another_reader_does_not_change_its_camera() {
+        let more = "[processor.more]\nkind = 'stats'\ninputs = ['left']\nqueue = 9\n";
+        let new = format!("{OLD}{more}");
+        assert_eq!(changes(&new), ["start process `more`", "add processor `more` in process `more`"]);
+        assert!(parse(&new).actors()[0].slots > parse(OLD).actors()[0].slots);
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let new = OLD
+            .replace("seed = 1", "seed = 2, model = 'd435'")
+            .replace(
+                "inputs = ['left', 'right']",
+                "inputs = ['left']\noverflow = 'block'\nqueue = 3\nslots = 9",
+            )
+            .replace("'verify'\nprocess = 'vision'", "'stats'\nprocess = 'eye'\nrestart = { max = 0 }");
+        assert_eq!(
+            changes(&new),
+            [
+                "start process `eye`",
+                "restart camera `left`: option `model` unset -> \"d435\", option `seed` 1 -> 2",
+                "restart processor `rates`: inputs, overflow, queue, slots",
+                "restart processor `check`: processor `verify` -> processor `stats`, process `vision` -> `eye`, \
+                 restart",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_removed_ends_first_and_empty_processes_last() {
+        let (start, _) = OLD.split_once("[camera.right]").unwrap();
+        let new = format!("{start}[processor.more]\nkind = 'stats'\nprocess = 'left'\ninputs = ['left']\n");
+        assert_eq!(
+            changes(&new),
+            [
+                "remove camera `right`",
+                "remove processor `rates`",
+                "remove processor `check`",
+                "add processor `more` in process `left`",
+                "end process `right`",
+                "end process `vision`",
+            ]
+        );
+    }
+
+    #[test]
+    fn actors_begin_anew_on_request() {
+        let (old, left) = (parse(OLD), ["left".to_owned()]);
+        let diff = Diff::of(&old, &old, &left).unwrap();
+        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+        assert_eq!(changes, ["restart camera `left`: as requested"]);
+        assert_eq!(diff.changed, [(ActorId(0), ActorId(0))]);
+        let error = Diff::of(&old, &old, &["top".to_owned()]).unwrap_err();
+        assert_eq!(error, "the rig has no actor `top`");
+    }
+
+    #[test]
+    fn another_command_of_a_process_is_a_change_of_its_actors() {
+        let with = |program: &str| format!("{OLD}[process.vision]\ncommand = ['{program}']\n");
+        let diff = Diff::of(&parse(&with("a")), &parse(&with("b")), &[]).unwrap();
+        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+        let facts = "command of its process";
+        assert_eq!(
+            changes,
+            [format!("restart processor `rates`: {facts}"), format!("restart processor `check`: {facts}")]
+        );
+    }
+}

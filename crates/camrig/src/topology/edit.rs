@@ -1,0 +1,226 @@
+//! Small changes of the text of a topology, which keep its comments and its order.
+// Only commands of the program edit one.
+#![cfg_attr(not(feature = "program"), allow(dead_code))]
+
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
+
+use super::parse::{CAMERA_KEYS, PLACEMENTS, PROCESSOR_KEYS};
+use super::problem::quote;
+use super::{MAIN, Placement};
+
+/// A change of the text of a topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// Adds a processor, or without inputs a camera. Each setting is a key and the text of its value.
+    Add { name: String, kind: String, inputs: Vec<String>, settings: Vec<(String, String)> },
+    /// Removes an actor, and processes that only it had.
+    Remove { name: String },
+    /// Changes keys or options of an actor.
+    Set { name: String, settings: Vec<(String, String)> },
+}
+
+/// Returns the changed text.
+///
+/// # Errors
+/// If there is no such actor, or already one.
+pub(crate) fn edit(text: &str, edit: &Edit) -> Result<String, String> {
+    let mut document = parse(text)?;
+    match edit {
+        Edit::Add { name, kind, inputs, settings } => {
+            if find(&mut document, name).is_some() {
+                return Err(format!("the rig already has an actor {}", quote(name)));
+            }
+            let (role, key) = if inputs.is_empty() { ("camera", "driver") } else { ("processor", "kind") };
+            let mut table = Table::new();
+            table.insert(key, value(kind));
+            if !inputs.is_empty() {
+                table.insert("inputs", value(inputs.iter().collect::<toml_edit::Array>()));
+            }
+            settings.iter().try_for_each(|(key, text)| set(&mut table, role, key, text))?;
+            let actors = document.entry(role).or_insert_with(|| {
+                let mut table = Table::new();
+                table.set_implicit(true);
+                Item::Table(table)
+            });
+            let actors =
+                actors.as_table_like_mut().ok_or_else(|| format!("{} is not a table", quote(role)))?;
+            actors.insert(name, Item::Table(table));
+        }
+        Edit::Remove { name } => {
+            let role = find(&mut document, name).map(|(role, _)| role);
+            let role = role.ok_or_else(|| unknown(&mut document, name))?;
+            if let Some(actors) = document.get_mut(role).and_then(Item::as_table_like_mut) {
+                actors.remove(name);
+            }
+        }
+        Edit::Set { name, settings } => {
+            if find(&mut document, name).is_none() {
+                return Err(unknown(&mut document, name));
+            }
+            if let Some((role, table)) = find(&mut document, name) {
+                settings.iter().try_for_each(|(key, text)| set(table, role, key, text))?;
+            }
+        }
+    }
+    forget_unused_processes(&mut document);
+    Ok(document.to_string())
+}
+
+/// Returns the text with this placement in place of its own, and of those of its actors.
+pub(super) fn placed(text: &str, placement: Placement) -> String {
+    let Ok(mut document) = parse(text) else { return text.to_owned() };
+    let name = PLACEMENTS.iter().find(|(_, known)| *known == placement).map(|(name, _)| *name);
+    document.insert("placement", value(name.unwrap_or_default()));
+    for role in ROLES {
+        let actors = document.get_mut(role).and_then(Item::as_table_like_mut);
+        for (_, actor) in actors.into_iter().flat_map(TableLike::iter_mut) {
+            actor.as_table_like_mut().and_then(|actor| actor.remove("process"));
+        }
+    }
+    forget_unused_processes(&mut document);
+    document.to_string()
+}
+
+const ROLES: [&str; 2] = ["camera", "processor"];
+
+fn parse(text: &str) -> Result<DocumentMut, String> {
+    text.parse().map_err(|error: toml_edit::TomlError| error.to_string())
+}
+
+/// Returns the role and the table of an actor.
+fn find<'d>(document: &'d mut DocumentMut, name: &str) -> Option<(&'static str, &'d mut dyn TableLike)> {
+    let has = |role: &&str| document.get(role).is_some_and(|actors| actors.get(name).is_some());
+    let role = ROLES.into_iter().find(has)?;
+    let actor = document.get_mut(role)?.get_mut(name)?;
+    Some((role, actor.as_table_like_mut()?))
+}
+
+fn unknown(document: &mut DocumentMut, name: &str) -> String {
+    let tables = ROLES.into_iter().filter_map(|role| document.get(role)?.as_table_like());
+    let names: Vec<_> = tables.flat_map(TableLike::iter).map(|(name, _)| quote(name)).collect();
+    format!("the rig has no actor {}; expected one of: {}", quote(name), names.join(", "))
+}
+
+/// Sets a key of an actor's table, or one of its options: what is no key is an option, and `options.` names one that is
+/// called like a key.
+fn set(table: &mut dyn TableLike, role: &str, key: &str, text: &str) -> Result<(), String> {
+    let keys = if role == "camera" { CAMERA_KEYS } else { PROCESSOR_KEYS };
+    let (first, _) = key.split_once('.').unwrap_or((key, ""));
+    let mut path: Vec<_> = key.split('.').collect();
+    if !keys.contains(&first) {
+        path.insert(0, "options");
+    }
+    if path.iter().any(|part| part.is_empty()) {
+        return Err(format!("{} is no key", quote(key)));
+    }
+    let written: Value = text.parse().unwrap_or_else(|_| Value::from(text));
+    let (last, tables) = path.split_last().ok_or_else(|| format!("{} is no key", quote(key)))?;
+    let (mut table, mut is_inline) = (table, false);
+    for part in tables {
+        let inner = table.entry(part).or_insert_with(|| value(toml_edit::InlineTable::new()));
+        is_inline = inner.is_inline_table();
+        table = inner.as_table_like_mut().ok_or_else(|| format!("{} is not a table", quote(part)))?;
+    }
+    match table.get_mut(last) {
+        // A comment behind the value stays.
+        Some(Item::Value(old)) => {
+            let decor = old.decor().clone();
+            *old = written;
+            *old.decor_mut() = decor;
+        }
+        _ => drop(table.insert(last, value(written))),
+    }
+    if is_inline {
+        // No space before a comma; there are no comments within.
+        table.fmt();
+    }
+    Ok(())
+}
+
+/// Removes the tables of processes without actors, which are an error.
+fn forget_unused_processes(document: &mut DocumentMut) {
+    let in_process = document.get("placement").and_then(Item::as_str) == Some("in-process");
+    let mut used = Vec::new();
+    for role in ROLES {
+        let actors = document.get(role).and_then(Item::as_table_like);
+        for (name, actor) in actors.into_iter().flat_map(TableLike::iter) {
+            let own = if in_process { MAIN } else { name };
+            used.push(actor.get("process").and_then(Item::as_str).unwrap_or(own).to_owned());
+        }
+    }
+    let Some(processes) = document.get_mut("process").and_then(Item::as_table_like_mut) else { return };
+    let unused: Vec<_> = processes.iter().map(|(name, _)| name.to_owned()).collect();
+    for name in unused.into_iter().filter(|name| !used.contains(name)) {
+        processes.remove(&name);
+    }
+    if processes.is_empty() {
+        document.remove("process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# the lab
+[camera.left]            # by the door
+driver = \"synthetic\"
+options = { seed = 1 }   # any
+
+[processor.check]
+kind = \"verify\"
+inputs = [\"left\"]
+process = \"vision\"
+
+[process.vision]
+command = [\"worker\"]
+";
+
+    fn settings(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+        settings.iter().map(|&(key, text)| (key.to_owned(), text.to_owned())).collect()
+    }
+
+    #[test]
+    fn an_added_actor_is_at_the_end() {
+        let added = Edit::Add {
+            name: "more".to_owned(),
+            kind: "stats".to_owned(),
+            inputs: vec!["left".to_owned()],
+            settings: settings(&[("queue", "4"), ("seconds", "2.5"), ("options.queue", "x")]),
+        };
+        let expected = "[processor.more]\nkind = \"stats\"\ninputs = [\"left\"]\nqueue = 4\n\
+                        options = { seconds = 2.5, queue = \"x\" }\n";
+        let text = edit(TEXT, &added).unwrap();
+        assert_eq!(text.replace(expected, "").replace("\n\n\n", "\n\n").trim(), TEXT.trim());
+        assert_eq!(edit(&text, &added).unwrap_err(), "the rig already has an actor `more`");
+    }
+
+    #[test]
+    fn a_change_keeps_comments() {
+        let set = Edit::Set {
+            name: "left".to_owned(),
+            settings: settings(&[("seed", "2"), ("slots", "9"), ("motion.rate", "200"), ("model", "d435")]),
+        };
+        let expected = TEXT.replace(
+            "options = { seed = 1 }   # any\n",
+            "options = { seed = 2, motion = { rate = 200 }, model = \"d435\" }   # any\nslots = 9\n",
+        );
+        assert_eq!(edit(TEXT, &set).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_process_goes_with_its_last_actor() {
+        let removed = edit(TEXT, &Edit::Remove { name: "check".to_owned() }).unwrap();
+        assert_eq!(removed.trim_end(), TEXT.split_once("\n\n[processor").unwrap().0);
+        let unknown = edit(TEXT, &Edit::Remove { name: "top".to_owned() }).unwrap_err();
+        assert_eq!(unknown, "the rig has no actor `top`; expected one of: `left`, `check`");
+    }
+
+    #[test]
+    fn a_placement_takes_the_place_of_all_others() {
+        let text = placed(TEXT, Placement::InProcess);
+        assert!(text.contains("placement = \"in-process\""), "{text}");
+        assert!(!text.contains("vision") && text.contains("# by the door"), "{text}");
+    }
+}

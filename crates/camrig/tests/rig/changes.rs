@@ -1,0 +1,358 @@
+//! Rigs that change while they run: what does not differ loses no frameset, and every frameset is accounted for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use camrig_status::RigStatus;
+use camrig_status::control::{self, Answer, Apply, Request};
+use libtest_mimic::Trial;
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Ended, Placement, Plan, Report, Rig};
+use crate::soak::{requested, resources, seeded};
+use crate::{conformance, test};
+
+/// Number of random changes without the environment variable.
+const CHANGES: u64 = 60;
+
+/// Resources that are the same after this time have settled: a thread looks once a second whether readers have ended.
+const SETTLING: Duration = Duration::from_millis(1500);
+
+/// The environment variable with the number of random changes.
+const CHANGES_VARIABLE: &str = "CAMRIG_SOAK_CHANGES";
+
+const CAMERAS: &str = "\
+    [camera.a]\ndriver = 'synthetic'\nprocess = 'a'\n\
+    options = { model = 'any', color = 'off', depth = '32x24@100' }\n\
+    [camera.b]\ndriver = 'synthetic'\nprocess = 'b'\n\
+    options = { model = 'any', color = 'off', depth = '48x24@100' }\n\
+    [processor.check]\nkind = 'verify'\nprocess = 'check'\ninputs = ['a', 'b']\noverflow = 'block'\n";
+
+/// A processor between a camera and another one.
+fn pass(process: &str) -> String {
+    format!(
+        "[processor.pass]\nkind = 'pass-on'\nprocess = '{process}'\ninputs = ['a']\noverflow = 'block'\n\
+         [processor.last]\nkind = 'verify'\nprocess = 'check'\ninputs = ['pass']\noverflow = 'block'\n"
+    )
+}
+
+/// The status socket of a rig.
+fn socket(rig: &mut Rig) -> String {
+    rig.wait_for("every actor", |rig| (rig.status().seconds > 0.0).then_some(()));
+    let pid = format!("-{}-", rig.supervisor().as_raw_nonzero());
+    let names = camrig_status::socket::names().unwrap();
+    names.into_iter().find(|name| name.contains(&pid)).unwrap()
+}
+
+fn ask(socket: &str, text: &str, restarts: &[&str]) -> Answer {
+    let apply = Apply {
+        name: "changed.toml".to_owned(),
+        text: text.to_owned(),
+        restarts: restarts.iter().map(|&name| name.to_owned()).collect(),
+        base: None,
+        dry_run: false,
+        by: "a test".to_owned(),
+    };
+    control::ask(socket, &Request::Apply(apply)).unwrap()
+}
+
+#[track_caller]
+fn apply(socket: &str, text: &str) -> Vec<String> {
+    match ask(socket, text, &[]) {
+        Answer::Changes(changes) => changes,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+/// Checks the equation of every link.
+fn check(status: &RigStatus) {
+    for link in &status.links {
+        assert_eq!(link.produced, link.delivered + link.dropped_sum() + link.in_flight, "{link:?}");
+    }
+}
+
+/// Waits until each of these links has delivered more framesets.
+fn wait_for_flow(rig: &mut Rig, links: &[(&str, &str)]) {
+    let delivered = |status: &RigStatus| -> Option<Vec<u64>> {
+        let link = |(from, to): &(&str, &str)| {
+            let mut links = status.links.iter();
+            links.find(|link| link.from == *from && link.to == *to).map(|link| link.delivered)
+        };
+        links.iter().map(link).collect()
+    };
+    let mut before = None;
+    rig.wait_for("framesets on every link", |rig| {
+        let status = rig.status();
+        check(&status);
+        let now = delivered(&status)?;
+        let before = before.get_or_insert_with(|| now.clone());
+        before.iter().zip(&now).all(|(before, now)| now > &(before + 2)).then_some(())
+    });
+}
+
+/// Returns the produced, delivered and dropped framesets of all links between two names, and the number of those.
+fn sum(report: &Report, from: &str, to: &str) -> (u64, u64, u64, usize) {
+    let links: Vec<_> = report.links.iter().filter(|link| link.from == from && link.to == to).collect();
+    let sum = |count: fn(&crate::harness::Link) -> u64| links.iter().map(|link| count(link)).sum();
+    (
+        sum(|link| link.produced),
+        sum(|link| link.delivered),
+        sum(crate::harness::Link::dropped_of_all_reasons),
+        links.len(),
+    )
+}
+
+fn finish(rig: Rig) -> Ended {
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    ended.assert_settled();
+    assert_eq!(ended.report().problems, <[String; 0]>::default());
+    for actor in &ended.report().actors {
+        assert!(actor.errors.is_empty(), "{actor:?}");
+    }
+    ended
+}
+
+fn text(rig: &str) -> String {
+    match control::ask(rig, &Request::Topology).unwrap() {
+        Answer::Topology { text, .. } => text,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+/// A reader joins and leaves, in a process of its own and in others'.
+fn readers_join_and_leave(placement: Placement) {
+    let mut rig = Plan::new(CAMERAS, placement).start();
+    let socket = socket(&mut rig);
+    let base = text(&socket);
+    assert_eq!(apply(&socket, &base), <[&str; 0]>::default());
+    for process in ["new", "check", "main", "a", "new"] {
+        let more = format!("[processor.w]\nkind = 'witness'\nprocess = '{process}'\ninputs = ['b', 'a']\n");
+        let changes = apply(&socket, &format!("{base}{more}"));
+        assert!(changes.contains(&format!("add processor `w` in process `{process}`")), "{changes:?}");
+        wait_for_flow(&mut rig, &[("a", "check"), ("b", "check"), ("a", "w"), ("b", "w")]);
+        let changes = apply(&socket, &base);
+        assert_eq!(changes[0], "remove processor `w`");
+        wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    }
+    let ended = finish(rig);
+    let report = ended.report();
+    for camera in ["a", "b"] {
+        let produced = report.actor(camera).produced;
+        assert_eq!(sum(report, camera, "check"), (produced, produced, 0, 1));
+        let (w_produced, .., links) = sum(report, camera, "w");
+        assert!(w_produced < produced && links == 5, "{w_produced} of {produced} on {links} links");
+    }
+}
+
+/// A processor between two others moves from process to process, and loses nothing.
+fn a_processor_moves(placement: Placement) {
+    let start = format!("{CAMERAS}{}", pass("pass"));
+    let mut rig = Plan::new(&start, placement).start();
+    let socket = socket(&mut rig);
+    let base = text(&socket);
+    let moved = |process: &str| {
+        let other = format!("kind = 'pass-on'\nprocess = '{process}'\n");
+        base.replace("kind = 'pass-on'\nprocess = 'pass'\n", &other)
+            .replace("kind = 'pass-on'\ninputs", &format!("{other}inputs"))
+    };
+    for process in ["check", "a", "main", "other", "check", "pass"] {
+        let changes = apply(&socket, &moved(process));
+        assert!(changes.iter().any(|change| change.starts_with("restart processor `pass`")), "{changes:?}");
+        wait_for_flow(&mut rig, &[("a", "check"), ("b", "check"), ("a", "pass"), ("pass", "last")]);
+    }
+    let ended = finish(rig);
+    let report = ended.report();
+    for camera in ["a", "b"] {
+        let produced = report.actor(camera).produced;
+        assert_eq!(sum(report, camera, "check"), (produced, produced, 0, 1));
+    }
+    let produced = report.actor("a").produced;
+    assert_eq!(sum(report, "a", "pass"), (produced, produced, 0, 7));
+    assert_eq!(report.actor("pass").produced, produced);
+    assert_eq!(sum(report, "pass", "last"), (produced, produced, 0, 7));
+}
+
+/// A camera begins anew, and then in another process; its readers go on.
+fn a_camera_begins_anew(placement: Placement) {
+    let mut rig = Plan::new(CAMERAS, placement).start();
+    let socket = socket(&mut rig);
+    let base = text(&socket);
+    for _ in 0..3 {
+        let answer = ask(&socket, &base, &["b"]);
+        assert_eq!(answer, Answer::Changes(vec!["restart camera `b`: as requested".to_owned()]));
+        wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    }
+    for process in ["check", "a", "main"] {
+        let moved = base.replace("[camera.b]\n", &format!("[camera.b]\nprocess = '{process}'\n"));
+        let moved = moved.replace("driver = 'synthetic'\nprocess = 'b'", "driver = 'synthetic'");
+        apply(&socket, &moved);
+        wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    }
+    let ended = finish(rig);
+    let report = ended.report();
+    let produced = report.actor("a").produced;
+    assert_eq!(sum(report, "a", "check"), (produced, produced, 0, 1));
+    let produced = report.actor("b").produced;
+    let (of_links, delivered, dropped, _) = sum(report, "b", "check");
+    assert_eq!((of_links, delivered, dropped), (produced, produced, 0));
+    assert_eq!(report.actor("check").restarts, 0);
+}
+
+fn what_is_wrong_changes_nothing() {
+    let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let refused = |text: &str| match ask(&socket, text, &[]) {
+        Answer::Refused { message, .. } => message,
+        answer => panic!("{answer:?}"),
+    };
+    let message = refused(&CAMERAS.replace("'a', 'b'", "'a', 'd'"));
+    assert!(message.starts_with("error: processor `check` reads unknown actor `d`"), "{message}");
+    let metrics = format!("{CAMERAS}[metrics]\nlisten = '127.0.0.1:0'\n");
+    assert_eq!(refused(&metrics), "`metrics` cannot change while the rig runs");
+    assert!(matches!(ask(&socket, CAMERAS, &["d"]), Answer::Refused { .. }));
+    assert_eq!(text(&socket), CAMERAS);
+    // A processor that cannot be built is reported, and the others go on.
+    let broken = format!(
+        "{CAMERAS}[processor.broken]\nkind = 'faulty'\ninputs = ['a']\noptions = {{ at = 'constructor', how = 'error' }}\n\
+         restart = {{ max = 0 }}\n"
+    );
+    let Answer::Failed { message } = ask(&socket, &broken, &[]) else { panic!("a broken processor works") };
+    assert!(message.starts_with("the rig was changed, but processor `broken` failed: "), "{message}");
+    wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    apply(&socket, CAMERAS);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    ended.assert_settled();
+    let produced = ended.report().actor("a").produced;
+    assert_eq!(sum(ended.report(), "a", "check"), (produced, produced, 0, 1));
+}
+
+/// The processors of a random topology: name, process, inputs.
+type Actors = BTreeMap<String, (String, Vec<String>)>;
+
+fn random_text(actors: &Actors) -> String {
+    let mut text = String::new();
+    for camera in 1..=6 {
+        write!(
+            text,
+            "[camera.c{camera}]\ndriver = 'synthetic'\nprocess = 'c{camera}'\n\
+             options = {{ model = 'any', color = 'off', depth = '{}x24@60' }}\n",
+            30 + 2 * camera,
+        )
+        .unwrap();
+    }
+    text += "[processor.check]\nkind = 'verify'\nprocess = 'check'\noverflow = 'block'\n\
+             inputs = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6']\n";
+    for (name, (process, inputs)) in actors {
+        write!(
+            text,
+            "[processor.{name}]\nkind = 'witness'\nprocess = '{process}'\ninputs = {inputs:?}\n\
+             restart = {{ max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 20 }}\n"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// Adds, removes, moves and restarts actors, and kills the processes of some in between.
+fn random_changes() {
+    let changes = requested(CHANGES_VARIABLE).unwrap_or(CHANGES);
+    let mut random = seeded();
+    let mut rig = Plan::new(&random_text(&Actors::new()), Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let flow: Vec<_> = ["c1", "c2", "c3", "c4", "c5", "c6"].map(|camera| (camera, "check")).to_vec();
+    // Producers keep the slots, and processes the notifiers, that the largest topology so far has needed.
+    let processes = ["main", "p1", "p2", "p3", "check", "c1"];
+    let inputs: Vec<_> = flow.iter().map(|(camera, _)| (*camera).to_owned()).collect();
+    let witness = |number: usize| (format!("w{number}"), (processes[number % 6].to_owned(), inputs.clone()));
+    apply(&socket, &random_text(&(0..8).map(witness).collect()));
+    wait_for_flow(&mut rig, &flow);
+    apply(&socket, &random_text(&Actors::new()));
+    wait_for_flow(&mut rig, &flow);
+    let mut settled = resources(&rig);
+    let baseline = rig.wait_for("the end of all processes that are left", |rig| {
+        std::thread::sleep(SETTLING);
+        let before = std::mem::replace(&mut settled, resources(rig));
+        before.filter(|before| settled.as_ref() == Some(before))
+    });
+    let (mut actors, began) = (Actors::new(), Instant::now());
+    let mut slowest = Duration::ZERO;
+    for number in 0..changes {
+        let process = processes[random.usize(..processes.len())].to_owned();
+        let names: Vec<_> = actors.keys().cloned().collect();
+        let chosen = (!names.is_empty()).then(|| names[random.usize(..names.len())].clone());
+        let mut restarts = Vec::new();
+        match (random.u8(..8), &chosen) {
+            (0..2, Some(name)) => drop(actors.remove(name)),
+            (2..4, Some(name)) => actors.get_mut(name).unwrap().0 = process,
+            (4, Some(name)) => restarts.push(name.as_str()),
+            _ => {
+                let inputs = (1..=6).filter(|_| random.bool()).map(|camera| format!("c{camera}"));
+                let mut inputs: Vec<_> = inputs.collect();
+                inputs.push(format!("c{}", 1 + number % 6));
+                inputs.sort();
+                inputs.dedup();
+                actors.insert(format!("w{}", number % 8), (process, inputs));
+            }
+        }
+        if random.u8(..5) == 0 {
+            // Only processes of witnesses: those of unchanged links go on.
+            let workers: Vec<_> =
+                rig.children().into_iter().filter(|worker| worker.process.starts_with('p')).collect();
+            if !workers.is_empty() {
+                // It may have ended already.
+                let _ = kill_process(workers[random.usize(..workers.len())].pid, Signal::KILL);
+            }
+        }
+        let asked = Instant::now();
+        match ask(&socket, &random_text(&actors), &restarts) {
+            // A process that was killed fails its actors, which are restarted.
+            Answer::Changes(_) | Answer::Failed { .. } => {}
+            answer => panic!("{answer:?}"),
+        }
+        slowest = slowest.max(asked.elapsed());
+        check(&rig.status());
+    }
+    eprintln!(
+        "changes: {changes} in {} ms, the slowest took {} ms",
+        began.elapsed().as_millis(),
+        slowest.as_millis()
+    );
+    match ask(&socket, &random_text(&Actors::new()), &[]) {
+        Answer::Changes(_) => {}
+        answer => panic!("{answer:?}"),
+    }
+    wait_for_flow(&mut rig, &flow);
+    // Some of the baseline may have been on its way to its end.
+    rig.wait_for("no more resources than before the changes", |rig| {
+        let now = resources(rig)?;
+        let is_kept = now.is_within(&baseline);
+        if !is_kept {
+            eprintln!("changes: not yet {baseline:?}, but {now:?}");
+            std::thread::sleep(SETTLING);
+        }
+        is_kept.then_some(())
+    });
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    ended.assert_settled();
+    let report = ended.report();
+    for (camera, _) in flow {
+        let produced = report.actor(camera).produced;
+        assert_eq!(sum(report, camera, "check"), (produced, produced, 0, 1));
+    }
+    assert_eq!((report.actor("check").restarts, report.actor("check").errors.len()), (0, 0));
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    conformance(trials, "changes::readers_join_and_leave", readers_join_and_leave);
+    conformance(trials, "changes::a_processor_moves", a_processor_moves);
+    conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
+    test(trials, "changes::what_is_wrong_changes_nothing", what_is_wrong_changes_nothing);
+    test(trials, "changes::random_changes", random_changes);
+}
