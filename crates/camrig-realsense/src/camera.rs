@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig::{Device, DriverError};
@@ -245,6 +245,16 @@ impl Camera {
     pub(crate) fn start(&mut self) -> Result<(), DriverError> {
         let live = self.playback.is_none();
         let _turn = live.then(|| Turns::of_this_host().take(&self.who)).transpose()?;
+        self.start_sensors()
+    }
+
+    /// Starts a live camera. Returns false while another one is opened or started; `since` is when the wait began.
+    pub(crate) fn start_in_turn(&mut self, since: Instant) -> Result<bool, DriverError> {
+        let Some(_turn) = Turns::of_this_host().attempt(&self.who, since)? else { return Ok(false) };
+        self.start_sensors().map(|()| true)
+    }
+
+    fn start_sensors(&mut self) -> Result<(), DriverError> {
         let images = self.chosen.iter().filter(|it| !is_motion(it.stream)).count();
         let (image_sender, receiver) = sync_channel(QUEUED_FRAMES_PER_STREAM * images);
         let (sample_sender, samples) = sync_channel(QUEUED_SAMPLES);

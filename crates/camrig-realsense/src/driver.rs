@@ -29,6 +29,9 @@ use crate::sys::Pixels;
 /// Interval at which the end of a file, and frames without a partner, are checked.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Interval between two attempts to start a camera while others are opened.
+const TURN_INTERVAL: Duration = Duration::from_millis(2);
+
 /// Least time for which a frame of a live camera waits for its partners: the difference of the latencies of two streams,
 /// which does not depend on their rates.
 const PARTNER_TIME_MIN: Duration = Duration::from_millis(100);
@@ -56,6 +59,8 @@ const PROBE: &str = "a check of devices";
 pub struct RealSense {
     grabber: Grabber,
     options: Options,
+    /// When a live camera began to wait for its turn to start; `None` otherwise.
+    starts_since: Option<Instant>,
 }
 
 impl Driver for RealSense {
@@ -119,7 +124,7 @@ impl Driver for RealSense {
         if options.sync == Some(HardwareSync::Slave) {
             grabber.start()?;
         }
-        Ok(Self { grabber, options })
+        Ok(Self { grabber, options, starts_since: None })
     }
 
     fn join(&mut self, timeline: Range<u64>) {
@@ -131,7 +136,13 @@ impl Driver for RealSense {
         }
     }
 
+    /// A live camera starts with the first capture, which may wait while others are opened.
     fn start(&mut self) -> Result<(), DriverError> {
+        let camera = &self.grabber.camera;
+        if camera.playback().is_none() && !camera.is_running() {
+            self.starts_since = Some(Instant::now());
+            return Ok(());
+        }
         self.grabber.start()
     }
 
@@ -153,6 +164,14 @@ impl Driver for RealSense {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        if let Some(since) = self.starts_since {
+            // Others of the host are opened, one after the other: that is no stall of this camera.
+            if !self.grabber.camera.start_in_turn(since)? {
+                output.wait(TURN_INTERVAL.min(timeout));
+                return Ok(Captured::Nothing);
+            }
+            self.starts_since = None;
+        }
         let wait = self.grabber.time_to_begin();
         if !wait.is_zero() {
             output.wait(wait.min(timeout));

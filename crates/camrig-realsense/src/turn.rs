@@ -49,36 +49,42 @@ impl Turns {
 
     /// Waits for the lock on behalf of `who`, such as ``camera `left` ``.
     pub(crate) fn take(&self, who: &str) -> Result<Turn, DriverError> {
+        let since = Instant::now();
+        loop {
+            if let Some(turn) = self.attempt(who, since)? {
+                return Ok(turn);
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Takes the lock, or returns `None` while it is held by another. Fails if `who` has waited since `since` for too long.
+    pub(crate) fn attempt(&self, who: &str, since: Instant) -> Result<Option<Turn>, DriverError> {
         let file = self.file().map_err(|error| {
             let file = self.files.last().map(|file| file.display().to_string()).unwrap_or_default();
             DriverError::new(format!(
                 "{who} cannot lock RealSense cameras: `{file}` cannot be opened: {error}"
             ))
         })?;
-        #[cfg(test)]
-        tests::TAKEN.set(tests::TAKEN.get() + 1);
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(POLL_INTERVAL);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let (timeout, holder) = (self.timeout.as_millis(), holder(&file));
-                    return Err(DriverError::unavailable(format!(
-                        "{who} timed out after {timeout} ms: RealSense cameras are locked by {holder}"
-                    )));
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(DriverError::new(format!("{who} cannot lock RealSense cameras: {error}")));
-                }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if since.elapsed() < self.timeout => return Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let (timeout, holder) = (self.timeout.as_millis(), holder(&file));
+                return Err(DriverError::unavailable(format!(
+                    "{who} timed out after {timeout} ms: RealSense cameras are locked by {holder}"
+                )));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(DriverError::new(format!("{who} cannot lock RealSense cameras: {error}")));
             }
         }
+        #[cfg(test)]
+        tests::TAKEN.set(tests::TAKEN.get() + 1);
         // For the messages of waiting processes. Another user's file may be read-only: then they name no holder.
         let holder = format!("{who}, process {}", std::process::id());
         let _ = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
-        Ok(Turn { _file: file })
+        Ok(Some(Turn { _file: file }))
     }
 
     /// Opens the file in the first accessible folder. The file is never removed, because locks on a removed and on a new
@@ -172,6 +178,23 @@ pub(crate) mod tests {
             fs::remove_file(busy).unwrap();
             Self
         }
+    }
+
+    #[test]
+    fn an_attempt_does_not_wait_and_fails_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hasty, turns) = (turns(folder.path(), Duration::ZERO), turns(folder.path(), TIMEOUT));
+        let since = Instant::now();
+        let held = turns.attempt("camera `left`", since).unwrap();
+        assert!(held.is_some());
+        assert!(turns.attempt("camera `right`", since).unwrap().is_none());
+        let error = hasty.attempt("camera `right`", since).unwrap_err().to_string();
+        let holder = format!("camera `left`, process {}", std::process::id());
+        let expected =
+            format!("camera `right` timed out after 0 ms: RealSense cameras are locked by {holder}");
+        assert_eq!(error, expected);
+        drop(held);
+        assert!(turns.attempt("camera `right`", since).unwrap().is_some());
     }
 
     #[test]

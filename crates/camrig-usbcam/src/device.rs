@@ -34,6 +34,11 @@ pub struct Identity {
     pub firmware: [u8; 4],
 }
 
+/// The serial number of the board of the camera with this serial number.
+pub fn board_serial(serial: &str) -> String {
+    format!("24{}", serial.get(2..).unwrap_or_default())
+}
+
 /// The committed parameters of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
@@ -154,10 +159,11 @@ impl Device {
         &self.identity.serial
     }
 
-    /// Gives the device another serial number, as if another device had been plugged in.
+    /// Gives the device other serial numbers, as if another device had been plugged in.
     pub fn set_serial(&mut self, serial: &str) {
         serial.clone_into(&mut self.identity.serial);
-        self.monitor.set_serial(serial);
+        self.identity.board_serial = board_serial(serial);
+        self.monitor.set_serials(serial, &self.identity.board_serial);
     }
 
     /// Forgets what a power cycle forgets: controls, streams, the depth table.

@@ -98,9 +98,10 @@ impl HardwareMonitor {
         }
     }
 
-    /// Gives the device another serial number.
-    pub fn set_serial(&mut self, serial: &str) {
+    /// Gives the device other serial numbers.
+    pub fn set_serials(&mut self, serial: &str, board_serial: &str) {
         serial.clone_into(&mut self.serial);
+        board_serial.clone_into(&mut self.board_serial);
     }
 
     /// Forgets what a power cycle forgets. Advanced mode is stored by the device.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use camrig_usbcam::descriptors::Speed;
-use camrig_usbcam::device::Identity;
+use camrig_usbcam::device::{Identity, board_serial};
 use camrig_usbcam::faults::{Action, CAMERAS_MAX, firmware};
 use camrig_usbcam::models::{MODELS, Model};
 use camrig_usbcam::server::{Camera, Link, Settings};
@@ -124,13 +124,10 @@ impl Serve {
         let link = Link::new(self.megabits);
         let cameras = (0..usize::from(self.cameras)).map(|index| {
             let last = self.models.len() - 1;
+            let serial = (230_000_001_001 + index).to_string();
             let settings = Settings {
                 model: self.models[index.min(last)],
-                identity: Identity {
-                    serial: format!("{}", 230_000_001_001 + index),
-                    board_serial: format!("{}", 240_000_005_001 + index),
-                    firmware: self.firmware.0,
-                },
+                identity: Identity { board_serial: board_serial(&serial), serial, firmware: self.firmware.0 },
                 speed: self.speed(),
                 port: self.port + index as u16,
                 log: self.log,

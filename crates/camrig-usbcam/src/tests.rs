@@ -176,6 +176,9 @@ fn an_unplugged_camera_comes_back_with_its_defaults() {
     camera.act(&Action::Plug(0));
     let mut host = Host::attach(&camera);
     assert_eq!(host.control_in(exposure).data, 33_000_u32.to_le_bytes());
+    // Its board has another number too: text in UTF-16 behind a header of two bytes.
+    let board = host.control_in([0x80, 6, 3, 3, 9, 4, 26, 0]).data;
+    assert_eq!((board.len(), board[2], board[4], board[24]), (26, b'2', b'4', b'9'));
     assert!(
         camera.stats().starts_with("camera 0 d405 230000009999: connected 1, attached 2,"),
         "{}",
