@@ -77,6 +77,11 @@ test-looking:
 test-python *args:
     crates/camrig-python/test {{ args }}
 
+# Measure what framesets cost a reader in Python, without work on their pixels; after `just test-python`
+bench-python:
+    cargo build --release
+    CAMRIG=target/release/camrig target/python/venv/bin/python crates/camrig-python/bench.py
+
 # Check the schema of topologies with the checker that editors use; needs npm
 test-schema:
     cargo build

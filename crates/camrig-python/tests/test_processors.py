@@ -42,7 +42,8 @@ class Rig:
 
     def camrig(self, *arguments):
         environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
-        environment.pop("RUST_LOG", None)
+        for name in ("RUST_LOG", "PYTHONUNBUFFERED"):
+            environment.pop(name, None)
         command = [program(), *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=WATCHDOG
@@ -106,8 +107,9 @@ def test_arrays_are_views_of_shared_memory_with_the_recorded_pixels(rig):
             ).hexdigest()
             for frames in camrig.open(rig.folder / "rig.mcap")
         }
-        seen = dict()
-        for camera, sequence, digest, shared in map(str.split, output.splitlines()):
+        seen = {}
+        lines = re.findall(r"^(left|right) (\d+) (\w{64}) (True|False)$", output, re.M)
+        for camera, sequence, digest, shared in lines:
             # In its slot, mapped read-only: nothing was copied on the way to the array.
             assert shared == "True"
             seen[camera, int(sequence)] = digest

@@ -108,6 +108,17 @@ def test_a_damaged_frameset_is_named_and_the_others_are_read(recording, tmp_path
     assert read == 39 and len(errors) == 1 and "is damaged in frameset" in errors[0], errors
 
 
+def test_only_the_index_is_read_to_open(recording):
+    bytes_ = bytearray(recording.read_bytes())
+    first = len(bytes_) // 4
+    # Damage of every chunk of the first half is not noticed before it is read.
+    bytes_[first : 2 * first] = bytes(first)
+    damaged = recording.with_name("zeros.mcap")
+    damaged.write_bytes(bytes_)
+    opened = camrig.open(damaged)
+    assert len(opened) == 40 and opened.damage == []
+
+
 def test_nothing_is_decoded_before_an_array_is_asked_for(recording):
     frames = camrig.open(recording)[0]
     depth = frames.depth

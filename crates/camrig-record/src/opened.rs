@@ -232,11 +232,20 @@ fn by_index(recording: &Recording) -> Option<Vec<Found>> {
         let of_framesets = |camera: &&RecordedCamera| !camera.frameset_channels.is_disjoint(channels);
         let mut cameras = recording.cameras().iter().filter(of_framesets);
         let Some(camera) = cameras.next() else { continue };
-        if cameras.next().is_some() || place.start_time != place.end_time {
+        // Samples for viewers are before their frameset, and in channels of their own.
+        let has_samples = || {
+            let of_frameset = |id| {
+                camera.frameset_channels.contains(id)
+                    || camera.gap_channels.contains(id)
+                    || camera.image_channels.contains_key(id)
+            };
+            !channels.iter().all(of_frameset)
+        };
+        if cameras.next().is_some() || (place.start_time != place.end_time && !has_samples()) {
             return None;
         }
         let camera = recording.cameras().iter().position(|known| known.name == camera.name)?;
-        found.push(Found { camera, arrived_nanos: place.start_time, at: place.offset, earlier: 0 });
+        found.push(Found { camera, arrived_nanos: place.end_time, at: place.offset, earlier: 0 });
     }
     let counted = |camera: &RecordedCamera| {
         camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
