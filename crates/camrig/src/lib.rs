@@ -40,8 +40,7 @@ mod silence;
 mod stock;
 mod supervisor;
 mod synthetic;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 mod threads;
 mod topology;
 mod usage;

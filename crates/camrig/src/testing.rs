@@ -1,42 +1,85 @@
-//! Parts of a rig for unit tests: framesets with given pixels, an output, a folder.
+//! For unit tests of processors: framesets with given pixels, and an output that collects what is published.
 //!
-//! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a [`LocalLink`], so that a test
-//! sees what a processor sees. It deliberately knows no driver and no thread.
+//! ```
+//! use camrig::frame::{PixelFormat, Stream};
+//! use camrig::prelude::*;
+//! use camrig::testing::{TestCamera, TestOutput};
+//!
+//! /// Forwards framesets with something nearer than a metre in their center.
+//! struct Near;
+//!
+//! impl Processor for Near {
+//!     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+//!         let depth = frames.depth().ok_or("the camera has no depth")?;
+//!         if depth.center_meters().is_some_and(|meters| meters < 1.0) {
+//!             output.forward(frames)?;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut camera = TestCamera::new("front", &[(Stream::DEPTH, PixelFormat::Z16, "2x2@30")]);
+//! let mut output = TestOutput::new("near");
+//! for millimeters in [500_u16, 1500] {
+//!     let pixels = [millimeters; 4].map(u16::to_le_bytes).concat();
+//!     Near.process(&camera.frameset(0, &[&pixels]), output.output())?;
+//! }
+//! let published = output.published();
+//! assert_eq!(published.len(), 1);
+//! assert_eq!(published[0].depth().and_then(|depth| depth.center_meters()), Some(0.5));
+//! # Ok::<(), ProcessorError>(())
+//! ```
+//!
+//! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a link inside the process, so that a
+//! test sees what a processor sees. No driver, no thread and no other process is involved.
+#![allow(clippy::unwrap_used)] // An error fails the test.
 
+#[cfg(test)]
 use std::fs;
+#[cfg(test)]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, LinkState, Overflow};
+#[cfg(test)]
 use camrig_usb::UsbTree;
+#[cfg(test)]
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::frameset::FrameSet;
 use crate::inputs::InputLink;
 use crate::link::{LocalLink, ProducerEnd};
+#[cfg(test)]
 use crate::matching::MatchStats;
-use crate::output::{CameraOutput, InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
+use crate::output::{CameraOutput, Declared, InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 
-/// As many framesets of one camera as a test can hold at once.
-const SLOTS: usize = 8;
+/// As many framesets of one camera, or of one output, as a test can hold at once.
+pub const SLOTS: usize = 8;
 
 /// A camera whose framesets hold what the test gives.
-pub(crate) struct TestCamera {
+pub struct TestCamera {
     info: CameraInfo,
     output: CameraOutput,
     link: Arc<LocalLink>,
 }
 
 impl TestCamera {
-    /// A camera with a stream of each of these formats and sizes, and a depth unit of a millimetre.
-    pub(crate) fn new(name: &str, streams: &[(Stream, PixelFormat, &str)]) -> Self {
+    /// Creates a camera with a stream of each of these formats and profiles, such as `640x480@30`, and a depth unit of a
+    /// millimetre.
+    ///
+    /// # Panics
+    /// If a profile is none.
+    pub fn new(name: &str, streams: &[(Stream, PixelFormat, &str)]) -> Self {
         Self::with_depth_unit(name, streams, 0.001)
     }
 
-    /// A camera with another depth unit.
-    pub(crate) fn with_depth_unit(
+    /// Creates a camera with another depth unit.
+    ///
+    /// # Panics
+    /// If a profile is none.
+    pub fn with_depth_unit(
         name: &str,
         streams: &[(Stream, PixelFormat, &str)],
         depth_unit_meters: f32,
@@ -47,8 +90,11 @@ impl TestCamera {
         Self::with_streams(name, streams.iter().map(stream).collect(), depth_unit_meters)
     }
 
-    /// A camera with these streams.
-    pub(crate) fn with_streams(name: &str, streams: Vec<StreamInfo>, depth_unit_meters: f32) -> Self {
+    /// Creates a camera with these streams, of any payload, with or without calibration.
+    ///
+    /// # Panics
+    /// If they form no valid frameset.
+    pub fn with_streams(name: &str, streams: Vec<StreamInfo>, depth_unit_meters: f32) -> Self {
         let info = CameraInfo {
             name: name.to_owned(),
             driver: "test".to_owned(),
@@ -61,16 +107,20 @@ impl TestCamera {
         Self { info, output, link }
     }
 
-    /// The next frameset: the pixels of each stream, in the order in which the camera was given them.
+    /// Returns the next frameset: the bytes of each stream, in the order in which the camera was given them. It arrives
+    /// at this time, which is its timestamp too, by the clock [`Clock::System`].
     ///
     /// # Panics
-    /// When the pixels are not as many as the profiles say, or the test holds all slots.
-    pub(crate) fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
+    /// If the bytes are not as many as the profiles say, or the test holds all [slots](SLOTS).
+    pub fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
         self.stamped(Timestamp { clock: Clock::System, nanos: arrival_nanos }, pixels)
     }
 
-    /// The next frameset, with a timestamp of any clock, at which it arrives too.
-    pub(crate) fn stamped(&mut self, timestamp: Timestamp, pixels: &[&[u8]]) -> FrameSet {
+    /// Returns the next frameset, with a timestamp of any clock, at which it arrives too.
+    ///
+    /// # Panics
+    /// As [`Self::frameset`].
+    pub fn stamped(&mut self, timestamp: Timestamp, pixels: &[&[u8]]) -> FrameSet {
         let arrival_nanos = timestamp.nanos;
         assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
         let number = self.output.produced();
@@ -84,17 +134,57 @@ impl TestCamera {
     }
 
     /// The link state of the camera's link. It counts each frameset as produced; deliveries are the test's own.
+    #[cfg(test)]
     pub(crate) fn link_state(&self) -> &Arc<LinkState> {
         self.link.link_state()
     }
 }
 
+/// An output that collects what a processor publishes.
+pub struct TestOutput {
+    output: ProcessorOutput,
+    link: Arc<LocalLink>,
+}
+
+impl TestOutput {
+    /// Creates the output of a processor with this name in the topology.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn new(name: &str) -> Self {
+        let (output, link) = output_with_reader(name, &[]);
+        Self { output, link }
+    }
+
+    /// Creates the output of a processor that declares its streams: `TestOutput::declaring("mask", Mask::declare)`.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn declaring(name: &str, declare: impl Fn(&[StreamInfo]) -> Declared + 'static) -> Self {
+        let Self { output, link } = Self::new(name);
+        Self { output: output.declaring(declare), link }
+    }
+
+    /// Returns the output, for [`Processor::process`](crate::Processor::process).
+    pub fn output(&mut self) -> &mut ProcessorOutput {
+        &mut self.output
+    }
+
+    /// Returns the framesets that were published since the last call, in order. At most [`SLOTS`] wait here: of more, the
+    /// newest are dropped.
+    pub fn published(&mut self) -> Vec<FrameSet> {
+        std::iter::from_fn(|| self.link.take()).collect()
+    }
+}
+
 /// The output of a processor with these inputs and no reader.
+#[cfg(test)]
 pub(crate) fn output(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> ProcessorOutput {
     ProcessorOutput::new(publisher(name, Vec::new()), status(inputs))
 }
 
 /// The output of a processor whose inputs are matched, and which has no reader.
+#[cfg(test)]
 pub(crate) fn output_with_matching(
     name: &str,
     inputs: &[(&str, &Arc<LinkState>)],
@@ -132,6 +222,7 @@ fn status(inputs: &[(&str, &Arc<LinkState>)]) -> InputStatus {
 }
 
 /// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
+#[cfg(test)]
 pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]) -> UsbTree {
     for (port, speed, version, serial) in devices {
         let device = folder.path().join(port);
@@ -144,11 +235,13 @@ pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]
 }
 
 /// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.
+#[cfg(test)]
 pub(crate) struct TestFolder {
     path: PathBuf,
     _parent: TempDir,
 }
 
+#[cfg(test)]
 impl TestFolder {
     pub(crate) fn new(test: &str) -> Self {
         let parent = tempfile::tempdir().unwrap();
@@ -166,5 +259,25 @@ impl TestFolder {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEPTH: (Stream, PixelFormat, &str) = (Stream::DEPTH, PixelFormat::Z16, "2x2@30");
+
+    #[test]
+    fn an_output_has_what_was_published_since() {
+        let mut camera = TestCamera::new("left", &[DEPTH]);
+        let mut output = TestOutput::declaring("left-only", |_| Ok(Some(Vec::new())));
+        for _ in 0..2 {
+            let frames = camera.frameset(7, &[&[1; 8]]);
+            output.output().forward(&frames).unwrap();
+            let published = output.published();
+            assert_eq!((published.len(), published[0].camera()), (1, "left"));
+            assert!(output.published().is_empty());
+        }
     }
 }

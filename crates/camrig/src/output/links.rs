@@ -27,7 +27,6 @@ pub(super) struct Current {
 
 impl OutputLinks {
     /// Links that are there from the start.
-    #[cfg(test)]
     pub(crate) fn of(ends: Vec<Arc<dyn ProducerEnd>>) -> Self {
         let links = Self::default();
         ends.into_iter().enumerate().for_each(|(number, end)| links.add(LinkId::new(number), end, 0));

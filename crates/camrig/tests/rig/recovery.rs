@@ -290,6 +290,58 @@ fn wedged(placement: Placement) {
     assert_changes(&ended, "front", "finished 1, ready 1, restarting 2, running 3, stalled 2");
 }
 
+/// A camera of which the stream `color` stops after 0.3 s while `depth` goes on, with these restarts, and one that works.
+fn with_silent_stream(restarts: u32) -> String {
+    let camera = "driver = 'synthetic'\nstall_timeout_millis = 500\n";
+    let options = "model = 'any', depth = '64x48@100', color = '64x48@100'";
+    format!(
+        "[camera.front]\n{camera}restart = {{ max = {restarts}, backoff_millis = 1 }}\n\
+         options = {{ {options}, stall_at = 0.3, stall_stream = 'color', wedge_until_reset = true }}\n\
+         [camera.rear]\n{camera}options = {{ {options} }}\n\
+         [processor.pulse]\nkind = 'count'\nprocess = 'main'\ninputs = ['front', 'rear']\noptions = {{ beat = 10 }}\n"
+    )
+}
+
+const SILENT: &str =
+    "its stream `color` delivered nothing within `stall_timeout_millis` while others went on";
+
+/// A stream that stops is named and counted; opening its camera again does not help, a device reset does.
+fn silent_stream(placement: Placement) {
+    let mut rig = Plan::new(&with_silent_stream(9), placement).start();
+    rig.wait_for_stderr_times("camera `front` is running again", 2);
+    wait_for_more(&mut rig, "front");
+    let status = rig.status();
+    let text = camrig::status::prometheus::text(&status);
+    for (stream, silences) in [("color", 2), ("depth", 0)] {
+        let sample =
+            format!("camrig_stream_silences_total{{actor=\"front\",stream=\"{stream}\"}} {silences}\n");
+        assert!(text.contains(&sample), "{text}");
+        let age = format!("camrig_stream_age_seconds{{actor=\"front\",stream=\"{stream}\"}} ");
+        assert!(text.contains(&age), "{text}");
+    }
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    let again = "WARN  main: camera `front` is running again";
+    let failed = |follows: &str| format!("ERROR main: camera `front` failed: {SILENT}; {follows}");
+    let (first, second) = (failed("it is restarted"), failed("its device is reset, and it is restarted"));
+    ended.assert_said(0, &[&first, again, &second, again]);
+    ended.assert_settled();
+}
+
+/// Its camera is given up by the policy; the other one goes on.
+fn silent_stream_for_good(placement: Placement) {
+    let mut rig = Plan::new(&with_silent_stream(1), placement).start();
+    let for_good = format!("camera `front` failed for good: {SILENT}; it was restarted 1 times within 60 s");
+    rig.wait_for_stderr(&for_good);
+    wait_for_more(&mut rig, "rear");
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    assert_eq!(ended.report().actor("front").errors, [SILENT, SILENT]);
+    assert_eq!(ended.report().actor("rear").state, "finished");
+    ended.assert_settled();
+}
+
 /// Compares how often an actor entered each state.
 fn assert_changes(ended: &Ended, actor: &str, expected: &str) {
     let changes = ended.report().actor(actor).changes.iter();
@@ -403,6 +455,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "recovery::a_rig_stops_without_its_camera", stopped_while_unplugged);
     conformance(trials, "recovery::a_camera_stalls", stalled);
     conformance(trials, "recovery::a_camera_is_wedged_until_reset", wedged);
+    conformance(trials, "recovery::a_stream_is_silent", silent_stream);
+    conformance(trials, "recovery::a_stream_is_silent_for_good", silent_stream_for_good);
     test(trials, "recovery::a_camera_never_returns", hanging_camera);
     test(trials, "recovery::a_camera_is_stopped", stopped_camera);
     test(trials, "recovery::a_processor_never_returns", hanging_processor);
