@@ -88,7 +88,7 @@ fn a_running_rig_is_changed_by_commands() {
     lab.says(&add, line, "", 0);
     lab.says(&add, "", "error: the rig already has an actor `rec`\n", 78);
     let shown = lab.said(&["top", "--once", &pid]).unwrap();
-    assert!(shown.contains("\nrec ") && shown.contains("\nleft   rec "), "{shown}");
+    assert!(shown.contains("\nrec ") && shown.contains("\nleft  rec "), "{shown}");
     let moved = "start process `eye`\nrestart processor `check`: process `check` -> `eye`\n";
     lab.says(&["move", "check", "--process", "eye", "--rig", &pid], moved, "", 0);
     let again = "restart camera `left`: as requested\n";
@@ -136,11 +136,6 @@ fn a_mistake_in_an_applied_file_changes_nothing() {
     assert!(stderr.starts_with("error: processor `check` reads unknown actor `lefft`\n"), "{stderr}");
     assert!(stderr.contains("new.toml:9:"), "{stderr}");
     assert_eq!((stdout.as_str(), code), ("", Some(78)));
-    // Files are looked for only where something begins.
-    fs::write(lab.test.folder().join("live.mcap"), "").unwrap();
-    fs::write(lab.test.folder().join("new.toml"), format!("{RIG}{RECORDER}")).unwrap();
-    let (_, stderr, code) = lab.test.output_of_args(&["apply", "new.toml", &pid]);
-    assert!(stderr.contains("live.mcap") && code != Some(0), "{stderr}");
     lab.says(&["topology", &pid], RIG, "", 0);
     lab.end();
 }
