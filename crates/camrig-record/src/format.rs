@@ -76,7 +76,8 @@ pub(crate) const PART_KEY: &str = "part";
 pub(crate) const OFFSET_KEY: &str = "wall_minus_monotonic_nanos";
 
 /// Name of the metadata record that ends each file that was closed: [`NEXT_KEY`] names the file that continues the
-/// recording, in the same folder; without that key, the recording ends with this file.
+/// recording, in the same folder; without that key, the recording ends with this file. A recorder that failed leaves a file
+/// without this record; then its next instance continues in the next file, with the same [`ORIGIN_KEY`].
 pub(crate) const PART_METADATA: &str = "camrig.part";
 /// Key in [`PART_METADATA`]: the name of the next file.
 pub(crate) const NEXT_KEY: &str = "next";
@@ -305,6 +306,8 @@ pub(crate) enum GapReason {
     Link,
     /// The disk was too slow, and the recorder's buffer was full.
     Memory,
+    /// The recorder was restarted: its instance before had not written them, or they were dropped until it was there again.
+    Restart,
 }
 
 impl GapReason {
@@ -312,6 +315,7 @@ impl GapReason {
         match self {
             Self::Link => "link",
             Self::Memory => "memory",
+            Self::Restart => "restart",
         }
     }
 }

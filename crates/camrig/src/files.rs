@@ -77,6 +77,14 @@ impl NewFile {
         self.file.as_file().try_clone()
     }
 
+    /// Gives the file another name, one that does not exist: for a part of the content.
+    ///
+    /// # Errors
+    /// As [`Self::keep`].
+    pub fn keep_as(self, path: &Path) -> io::Result<()> {
+        self.file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+    }
+
     /// Gives the file its name.
     ///
     /// # Errors

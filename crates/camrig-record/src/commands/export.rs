@@ -19,7 +19,8 @@ use camrig::frame::{
 use camrig::{encode_csv, encode_ply};
 use camrig_image::{LightImage, Picture};
 
-use super::{CommandError, bar, counted, size_bytes};
+use super::edit::check_camera;
+use super::{CommandError, bar, counted, interrupt, size_bytes};
 use crate::npy;
 use crate::read::{
     Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, image_data, shown_header, write_pixels,
@@ -61,7 +62,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let parts = Parts::open(&args.file, &|at| looking.set_position(at))?;
     looking.finish_and_clear();
     for name in &args.camera {
-        parts.camera(name)?;
+        check_camera("--camera", &parts, name)?;
     }
     let fail = |error: io::Error| {
         CommandError::Create(format!("cannot write into `{}`: {error}", args.output.display()))
@@ -72,10 +73,11 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         folders.insert(&camera.name, CameraFolder::make(&args.output, camera, args).map_err(fail)?);
     }
     let mut problems = Vec::new();
+    interrupt::receive();
     for recording in parts.files() {
         let bar = bar(recording.size_bytes(), "writing");
         let mut contents = recording.contents(wanted, 0..u64::MAX);
-        while let Some((index, content)) = contents.next(recording) {
+        while let Some((index, content)) = contents.next(recording).filter(|_| !interrupt::is_requested()) {
             bar.set_position(contents.position_bytes(recording));
             let camera = &recording.cameras()[index];
             let Some(folder) = folders.get_mut(&camera.name) else { continue };
@@ -100,6 +102,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         let CameraFolder { path, written, .. } = folder;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {} in {}", counted(written, "frameset"), path.display());
+    }
+    if interrupt::is_requested() {
+        return Err(CommandError::Interrupted(text.trim_end().replace('\n', "; ")));
     }
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
 }

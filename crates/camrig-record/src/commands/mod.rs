@@ -1,10 +1,13 @@
-//! The commands `recording info|verify|repair|export|import`, `record` and `replay`.
+//! The commands `recording info|verify|repair|export|import|trim|merge|recompress`, `record` and `replay`.
 //!
 //! Each command is one function from arguments to its output; errors are printed here and nowhere else.
 
+mod copy;
+mod edit;
 mod export;
 mod import;
 mod info;
+mod interrupt;
 mod repair;
 mod rigs;
 mod ros2;
@@ -18,11 +21,13 @@ use camrig::console::{print, print_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::edit::{MergeArgs, RecompressArgs, TrimArgs};
 use self::export::{ExportArgs, Format};
 use self::import::ImportArgs;
 use self::repair::RepairArgs;
 use crate::counted::counted;
 use crate::read::ReadError;
+use crate::replay::MAX_SECONDS;
 
 /// The `exit(3)` codes of sysexits.h that these commands use.
 mod code {
@@ -30,9 +35,11 @@ mod code {
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
+    /// That of a program which Ctrl-C ended.
+    pub(super) const INTERRUPTED: u8 = 130;
 }
 
-/// Show, check, repair, export and import recordings
+/// Show, check, repair, edit, export and import recordings
 #[derive(Debug, Parser)]
 #[command(name = "recording", arg_required_else_help = true, subcommand_required = true)]
 struct RecordingArgs {
@@ -58,6 +65,9 @@ enum RecordingCommand {
     Export(ExportArgs),
     /// Make a recording of a bag of ROS 2 that realsense-ros has recorded
     Import(ImportArgs),
+    Trim(TrimArgs),
+    Merge(MergeArgs),
+    Recompress(RecompressArgs),
 }
 
 /// Adds the commands to a program.
@@ -90,6 +100,9 @@ fn recording(command: &RecordingCommand) -> ExitCode {
         RecordingCommand::Export(args) if args.format == Format::Ros2 => ros2::export(args),
         RecordingCommand::Export(args) => export::export(args),
         RecordingCommand::Import(args) => import::import(args),
+        RecordingCommand::Trim(args) => edit::trim(args),
+        RecordingCommand::Merge(args) => edit::merge(args),
+        RecordingCommand::Recompress(args) => edit::recompress(args),
     };
     match output {
         Ok(text) => print(&text).err().unwrap_or(ExitCode::SUCCESS),
@@ -109,6 +122,9 @@ enum CommandError {
     /// Arguments contradict each other.
     #[error("{0}")]
     Usage(String),
+    /// Ctrl-C; the text names what is left.
+    #[error("interrupted; {0}")]
+    Interrupted(String),
     /// A recording is damaged: the output, and every problem.
     #[error("{problems:?}")]
     Damaged { text: String, problems: Vec<String> },
@@ -130,6 +146,10 @@ impl CommandError {
                 print_error(error);
                 ExitCode::from(code::CANT_CREATE)
             }
+            Self::Interrupted(_) => {
+                print_error(self);
+                ExitCode::from(code::INTERRUPTED)
+            }
             Self::Damaged { text, problems } => {
                 let printed = print(text);
                 problems.iter().for_each(print_error);
@@ -149,4 +169,10 @@ fn bar(total: u64, what: &'static str) -> ProgressBar {
 /// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
 fn size_bytes(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+/// Parses an option that is a number of seconds.
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds));
+    seconds.ok_or("expected a number of seconds, 0 or more")
 }

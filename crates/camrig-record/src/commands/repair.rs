@@ -2,15 +2,13 @@
 //!
 //! The original file is never changed, so that it can be examined again.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, bar, counted, size_bytes};
+use super::copy::{Selection, copy};
+use super::{CommandError, bar, counted, interrupt, size_bytes};
 use crate::compression::Compression;
-use crate::read::{AttachmentRecord, Channel, Ending, Extra, ReadError, Recording, Walk, messages};
-use crate::write::{Attachment, Message, Output, with_suffix};
-use camrig::files::NewFile;
+use crate::read::{Ending, Parts, ReadError, Recording};
+use crate::write::with_suffix;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RepairArgs {
@@ -36,18 +34,15 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
         return Ok(format!("{}: intact, nothing to repair\n", file.display()));
     }
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "repaired"));
-    let fail =
-        |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
-    let created = NewFile::creating(&output).map_err(fail)?;
-    let copied = created
-        .try_clone()
-        .and_then(|file| Output::new(file, index.sections.compression().unwrap_or(Compression::None)));
-    copied.and_then(|writer| copy(&recording, writer)).and_then(|()| created.keep()).map_err(fail)?;
-    let framesets = |camera: &crate::read::RecordedCamera| {
-        camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
-    };
-    let framesets = recording.cameras().iter().map(framesets).sum::<u64>();
-    let omitted = index.damaged_bytes;
+    let (omitted, size_bytes) = (index.damaged_bytes, recording.size_bytes());
+    let compression = index.sections.compression().unwrap_or(Compression::None);
+    interrupt::receive();
+    let parts = [Parts::of(recording)];
+    let copied = copy(&parts, &Selection::ALL, &output, compression, &bar(size_bytes, "copying"))?;
+    if !copied.problems.is_empty() {
+        return Err(CommandError::Damaged { text: String::new(), problems: copied.problems });
+    }
+    let framesets = copied.framesets;
     Ok(format!(
         "{}: {} copied, {omitted} damaged bytes omitted\n",
         Path::display(&output),
@@ -55,59 +50,16 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     ))
 }
 
-/// Copies every intact chunk, message by message.
-fn copy(recording: &Recording, mut output: Output) -> io::Result<()> {
-    let bar = bar(recording.size_bytes(), "copying");
-    let mut ids = BTreeMap::new();
-    for (&id, channel) in &recording.index().channels {
-        let Channel { topic, schema, message_encoding, metadata } = channel;
-        // 0 stands for no schema.
-        let schema = match schema {
-            Some(schema) => output.add_schema(&schema.name, &schema.encoding, &schema.data)?,
-            None => 0,
-        };
-        ids.insert(id, output.add_channel(schema, topic, message_encoding, metadata)?);
-    }
-    let mut walk = Walk::default();
-    while let Some(section) = walk.next(recording, |_| true) {
-        bar.set_position(walk.position_bytes(recording));
-        let section = section.map_err(|(_, problem)| io::Error::other(problem))?;
-        let records = recording.read_section(&section).map_err(io::Error::other)?;
-        let found: Vec<_> = messages(&records).collect();
-        let chunk = found.iter().filter_map(|message| {
-            let fields = message.fields;
-            Some(Message {
-                channel: *ids.get(&fields.channel)?,
-                sequence: fields.sequence,
-                log_time: fields.log_time,
-                publish_time: fields.publish_time,
-                data: &message.data,
-            })
-        });
-        output.write_chunk(&chunk.collect::<Vec<_>>())?;
-    }
-    for extra in recording.extras() {
-        match extra? {
-            Extra::Metadata(name, entries) => output.write_metadata(&name, &entries)?,
-            Extra::Attachment(attachment, data) => {
-                let AttachmentRecord { log_time, create_time, name, media_type, data_bytes } = attachment;
-                let (name, media_type) = (&name[..], &media_type[..]);
-                let attachment = Attachment { log_time, create_time, name, media_type, data_bytes };
-                output.write_attachment(&attachment, data)?;
-            }
-        }
-    }
-    bar.finish_and_clear();
-    output.finish().map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::collections::BTreeMap;
     use std::fs;
 
     use super::*;
+    use crate::read::messages;
     use crate::record::testing::{TestFolder, begin, write};
+    use crate::write::{Attachment, Message, Output};
 
     fn args(file: &Path) -> RepairArgs {
         RepairArgs { file: file.to_owned(), output: None }
@@ -121,8 +73,30 @@ mod tests {
         // Another program adds what camrig does not write, and does not close the file.
         let recording = Recording::open(&path, &|_| {}).unwrap();
         let added = folder.path().join("added.mcap");
-        let created = NewFile::creating(&added).unwrap();
-        let mut output = Output::new(created.try_clone().unwrap(), Compression::Lz4).unwrap();
+        let file = fs::File::create_new(&added).unwrap();
+        let mut output = Output::new(file, Compression::Lz4).unwrap();
+        for section in recording.index().sections.iter() {
+            let records = recording.read_section(section).unwrap();
+            let found: Vec<_> = messages(&records).collect();
+            let chunk = found.iter().map(|message| {
+                let (channel, data) = (&recording.index().channels[&message.fields.channel], &message.data);
+                let schema = channel.schema.as_ref().unwrap();
+                let schema = output.add_schema(&schema.name, &schema.encoding, &schema.data).unwrap();
+                let id =
+                    output.add_channel(schema, &channel.topic, &channel.message_encoding, &channel.metadata);
+                let (log_time, publish_time) = (message.fields.log_time, message.fields.publish_time);
+                Message {
+                    channel: id.unwrap(),
+                    sequence: message.fields.sequence,
+                    log_time,
+                    publish_time,
+                    data,
+                }
+            });
+            let chunk: Vec<_> = chunk.collect();
+            output.write_chunk(&chunk).unwrap();
+        }
+        output.write_metadata("camrig.part", &BTreeMap::new()).unwrap();
         let channel = output.add_channel(0, "/chat", "json", &BTreeMap::new()).unwrap();
         let chat = Message { channel, sequence: 1, log_time: 2, publish_time: 3, data: b"hello" };
         output.write_chunk(&[chat]).unwrap();
@@ -130,8 +104,7 @@ mod tests {
         let (name, media_type, data_bytes) = ("notes", "text/plain", data.len() as u64);
         let attachment = Attachment { log_time: 4, create_time: 5, name, media_type, data_bytes };
         output.write_attachment(&attachment, &data[..]).unwrap();
-        copy(&recording, output).unwrap();
-        created.keep().unwrap();
+        output.finish().unwrap();
         let whole = fs::read(&added).unwrap();
         fs::write(&added, &whole[..whole.len() - 30]).unwrap();
 
@@ -167,7 +140,7 @@ mod tests {
         let part = begin(&path, "front");
         let error = repair(&args(&path)).unwrap_err().to_string();
         assert!(error.ends_with("is being recorded; repair it if its recorder does not close it"), "{error}");
-        part.finish(None).unwrap();
+        part.finish(crate::record::testing::Next::End).unwrap();
         assert!(repair(&args(&path)).unwrap().ends_with("intact, nothing to repair\n"));
     }
 }

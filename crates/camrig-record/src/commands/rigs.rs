@@ -6,9 +6,9 @@ use camrig::MadeTopology;
 use clap::Parser;
 use toml::{Table, Value};
 
-use super::CommandError;
+use super::{CommandError, bar, edit, seconds, size_bytes};
 use crate::read::{Parts, ReadError};
-use crate::replay::{MAX_SECONDS, SPEEDS};
+use crate::replay::SPEEDS;
 
 /// Maximum number of queued framesets of a camera: a quarter of a second at 30 Hz.
 const QUEUE: i64 = 8;
@@ -67,11 +67,6 @@ fn speed(text: &str) -> Result<f64, String> {
     speed.ok_or_else(|| format!("expected a number, {least} to {most}"))
 }
 
-fn seconds(text: &str) -> Result<f64, &'static str> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds));
-    seconds.ok_or("expected a number of seconds, 0 or more")
-}
-
 impl RecordArgs {
     pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
         let output = &self.output;
@@ -118,13 +113,10 @@ impl RecordArgs {
 
 impl ReplayArgs {
     pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
-        if let Some(to) = self.to.filter(|&to| to <= self.from) {
-            return Err(CommandError::Usage(format!(
-                "`--to` is {to}; it is more than `--from`, which is {}",
-                self.from
-            )));
-        }
-        let recording = Parts::open(&self.file, &|_| {})?;
+        let bar = bar(size_bytes(&self.file), "reading");
+        let recording = Parts::open(&self.file, &|at| bar.set_position(at))?;
+        bar.finish_and_clear();
+        edit::range(&self.file, &recording, self.from, self.to)?;
         let mut topology = match &self.topology {
             Some(path) => read(path, demo)?.1,
             None => into_stats(&recording),

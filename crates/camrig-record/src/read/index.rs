@@ -90,6 +90,10 @@ pub(crate) struct Index {
     pub(crate) damaged_bytes: u64,
     /// The records of attachments and metadata outside of chunks, up to [`MAX_EXTRAS`].
     pub(super) extras: Vec<(u8, Range<u64>)>,
+    /// The last chunk of each channel. Only a skim finds them.
+    pub(super) last_chunks: BTreeMap<u16, Section>,
+    /// Whether chunks of known channels are not read.
+    skims: bool,
     schemas: BTreeMap<u16, Arc<Schema>>,
     definition_bytes: u64,
     /// Whether a channel has a schema that is not defined before it.
@@ -185,6 +189,42 @@ impl Index {
         Ok(index)
     }
 
+    /// Makes an index of a file of this program that may not be closed, without reading its framesets: damage inside of
+    /// chunks is not found, and messages are not counted.
+    pub(super) fn skim(file: &RecordedFile) -> Result<Self, IndexError> {
+        let mut index = Self { skims: true, ..Self::default() };
+        index.scan_range(file, MAGIC.len() as u64..file.size_bytes(), &|_| {})?;
+        Ok(index)
+    }
+
+    /// Adds a chunk without reading it, if the index of its messages has only known channels.
+    fn skim_chunk(&mut self, file: &RecordedFile, record: Range<u64>) -> io::Result<bool> {
+        let header = file.peek(record.start, CHUNK_START_BYTES, ChunkHeader::parse)?;
+        let Some((header, _)) = header.filter(|_| self.skims) else { return Ok(false) };
+        let Some(channels) = channels_behind(file, record.end..file.size_bytes()) else { return Ok(false) };
+        if !channels.iter().all(|id| self.channels.contains_key(id)) {
+            return Ok(false);
+        }
+        let channels = self.sections.set(channels.iter().copied());
+        self.add_section(record, &header, channels);
+        Ok(true)
+    }
+
+    fn add_section(&mut self, record: Range<u64>, header: &ChunkHeader, channels: ChannelSet) {
+        let section = Section {
+            offset: record.start,
+            size_bytes: record.end - record.start,
+            start_time: header.start_time,
+            end_time: header.end_time,
+            kind: SectionKind::Chunk(header.compression),
+            channels,
+        };
+        if let Some(channels) = section.channels.as_ref().filter(|_| self.skims) {
+            self.last_chunks.extend(channels.iter().map(|&id| (id, section.clone())));
+        }
+        self.sections.push(section);
+    }
+
     /// Adds the records of a part of the file. Returns the position at which the data end.
     fn scan_range(
         &mut self,
@@ -197,7 +237,12 @@ impl Index {
         while at < range.end {
             progress(at);
             let left = range.end - at;
-            let found = file.look(at, HEADER_BYTES, records::header)?.and_then(|(opcode, length)| {
+            let header = if self.skims {
+                file.peek(at, HEADER_BYTES, records::header)?
+            } else {
+                file.look(at, HEADER_BYTES, records::header)?
+            };
+            let found = header.and_then(|(opcode, length)| {
                 let record_bytes = length.checked_add(HEADER_BYTES as u64).filter(|&bytes| bytes <= left)?;
                 (opcode != 0).then_some((opcode, length, record_bytes))
             });
@@ -213,6 +258,7 @@ impl Index {
                 self.extras.push((opcode, content.clone()));
             }
             match opcode {
+                op::CHUNK if self.skim_chunk(file, record.clone())? => {}
                 op::CHUNK => {
                     if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone())? {
                         failed_bytes += read_bytes;
@@ -263,15 +309,8 @@ impl Index {
         for (opcode, definition) in definitions {
             self.define(opcode, &definition)?;
         }
-        let section = Section {
-            offset: record.start,
-            size_bytes: record.end - record.start,
-            start_time: header.start_time,
-            end_time: header.end_time,
-            kind: SectionKind::Chunk(header.compression),
-            channels: self.sections.set(counts.keys().copied()),
-        };
-        self.sections.push(section);
+        let channels = self.sections.set(counts.keys().copied());
+        self.add_section(record, &header, channels);
         for (channel, count) in counts {
             *self.messages.entry(channel).or_insert(0) += count;
         }
@@ -376,7 +415,9 @@ impl Index {
         };
         match found {
             Some((op::CHUNK, end, Some((header, _)), _)) => {
-                let channels = self.channels_behind(file, end..file.size_bytes());
+                // Without an index as a whole, that of a chunk need not be right.
+                let is_indexed = self.ending == Ending::Indexed;
+                let channels = is_indexed.then(|| channels_behind(file, end..file.size_bytes())).flatten();
                 let times = (header.start_time, header.end_time);
                 (Ok(Some(section(end, times, SectionKind::Chunk(header.compression), channels))), end)
             }
@@ -393,37 +434,33 @@ impl Index {
             }
         }
     }
+}
 
-    /// Returns the channels of a chunk from the index of its messages, which follows it; `None` if there is none, or if it
-    /// need not be right, because the file has no index as a whole.
-    fn channels_behind(&self, file: &RecordedFile, mut range: Range<u64>) -> ChannelSet {
-        if self.ending != Ending::Indexed {
-            return None;
+/// Returns the channels of a chunk from the index of its messages, which follows it; `None` if there is none.
+fn channels_behind(file: &RecordedFile, mut range: Range<u64>) -> ChannelSet {
+    let mut channels = BTreeSet::new();
+    while range.start < range.end && channels.len() < MAX_CHUNK_CHANNELS {
+        // One look sees the indexes of several channels of a frameset.
+        let (found, next) = file
+            .peek(range.start, PEEK_BYTES, |bytes| {
+                let (mut found, mut at) = (Vec::new(), 0);
+                while let Some((op::MESSAGE_INDEX, length)) = bytes.get(at..).and_then(records::header)
+                    && let Some(id) = bytes.get(at + HEADER_BYTES..).and_then(|rest| Fields(rest).u16())
+                {
+                    found.push(id);
+                    at = at.saturating_add(HEADER_BYTES).saturating_add(length as usize);
+                }
+                (found, at as u64)
+            })
+            .ok()?;
+        if found.is_empty() {
+            break;
         }
-        let mut channels = BTreeSet::new();
-        while range.start < range.end && channels.len() < MAX_CHUNK_CHANNELS {
-            // One look sees the indexes of several channels of a frameset.
-            let (found, next) = file
-                .peek(range.start, PEEK_BYTES, |bytes| {
-                    let (mut found, mut at) = (Vec::new(), 0);
-                    while let Some((op::MESSAGE_INDEX, length)) = bytes.get(at..).and_then(records::header)
-                        && let Some(id) = bytes.get(at + HEADER_BYTES..).and_then(|rest| Fields(rest).u16())
-                    {
-                        found.push(id);
-                        at = at.saturating_add(HEADER_BYTES).saturating_add(length as usize);
-                    }
-                    (found, at as u64)
-                })
-                .ok()?;
-            if found.is_empty() {
-                break;
-            }
-            channels.extend(found);
-            range.start = range.start.saturating_add(next);
-        }
-        let known = !channels.is_empty() && channels.len() < MAX_CHUNK_CHANNELS;
-        known.then(|| Arc::new(channels))
+        channels.extend(found);
+        range.start = range.start.saturating_add(next);
     }
+    let known = !channels.is_empty() && channels.len() < MAX_CHUNK_CHANNELS;
+    known.then(|| Arc::new(channels))
 }
 
 /// Reads a chunk's records; keeps definitions, and counts messages.

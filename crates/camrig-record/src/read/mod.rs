@@ -42,6 +42,7 @@ use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;
 pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
+use self::index::Continuation;
 pub(crate) use self::index::{Channel, Ending, Index};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
@@ -49,8 +50,8 @@ pub(crate) use self::records::messages;
 use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
 use crate::format::{
-    CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, GAP_SCHEMA, MOTION_SCHEMA, NAME_KEY, ORIGIN_KEY,
-    PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
+    CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, FrameSetRecord, GAP_SCHEMA, GapRecord, MOTION_SCHEMA,
+    NAME_KEY, ORIGIN_KEY, PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
 };
 use crate::ros;
 
@@ -75,6 +76,13 @@ pub(crate) struct Recording {
     /// Size of the largest frameset that a camera describes.
     largest_bytes: u64,
     is_live: bool,
+}
+
+/// The last frameset of a camera.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Last {
+    pub(crate) sequence: u64,
+    pub(crate) publish_time: u64,
 }
 
 /// A camera of a recording.
@@ -140,6 +148,14 @@ impl Recording {
             }
             Ok(scanned)
         })
+    }
+
+    /// Opens a file of this program that may not be closed, in a short time: see [`Index::skim`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn skim(path: &Path) -> Result<Self, ReadError> {
+        Self::open_with(path, Index::skim)
     }
 
     fn open_with(
@@ -215,6 +231,37 @@ impl Recording {
             Some(camera) if camera.part == 1 => camera.origin_nanos.min(first),
             _ => first,
         }
+    }
+
+    /// Returns whether the recording may continue in a file that this one does not name.
+    pub(crate) fn may_continue(&self) -> bool {
+        self.index.continuation == Continuation::Unknown
+    }
+
+    /// Returns the last frameset of each camera, or the end of a gap behind it, of a file that was opened by [`Self::skim`].
+    pub(crate) fn last_framesets(&self) -> BTreeMap<String, Last> {
+        let mut found = BTreeMap::new();
+        for (index, camera) in self.cameras.iter().enumerate() {
+            let ids = camera.frameset_channels.iter().chain(&camera.gap_channels);
+            for section in ids.filter_map(|id| self.index.last_chunks.get(id)) {
+                let Ok(records) = self.read_section(section) else { continue };
+                for message in messages(&records).filter(|message| camera.has(message.fields.channel)) {
+                    let channel = message.fields.channel;
+                    let sequence = if camera.frameset_channels.contains(&channel) {
+                        serde_json::from_slice(&message.data).ok().map(|it: FrameSetRecord| it.sequence)
+                    } else if camera.gap_channels.contains(&channel) {
+                        serde_json::from_slice(&message.data).ok().map(|it: GapRecord| it.last_sequence)
+                    } else {
+                        None
+                    };
+                    let Some(sequence) = sequence else { continue };
+                    let last: &mut Last = found.entry(index).or_default();
+                    last.sequence = last.sequence.max(sequence);
+                    last.publish_time = last.publish_time.max(message.fields.publish_time);
+                }
+            }
+        }
+        found.into_iter().map(|(index, last)| (self.cameras[index].name.clone(), last)).collect()
     }
 
     /// Returns the records of a section.

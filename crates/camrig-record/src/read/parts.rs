@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use super::index::Continuation;
 use super::{ReadError, RecordedCamera, Recording, no_camera};
 use crate::format::Incomplete;
-use crate::write::numbered;
+use crate::write::{numbered, numbered_behind};
+
+/// Number of files that are searched for one that continues a recording.
+const MAX_CANDIDATES: usize = 8;
 
 /// The files of a recording, at least one.
 pub(crate) struct Parts {
@@ -19,6 +22,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// Returns a recording of one file, even if others continue it.
+    pub(crate) fn of(file: Recording) -> Self {
+        Self { files: vec![file], problem: None }
+    }
+
     /// Opens the file, and the files that continue it if it is the first, with calls of `progress`.
     ///
     /// # Errors
@@ -29,27 +37,25 @@ impl Parts {
         while let Some((last, place)) = parts.files.last().and_then(|last| Some((last, place(last)?)))
             && place.1 as usize == parts.files.len()
         {
-            let (path, is_named) = match &last.index().continuation {
+            let wanted = (place.0, place.1 + 1);
+            let next = match &last.index().continuation {
                 Continuation::End => break,
                 Continuation::Next(name) => match beside(file, name) {
-                    Some(path) => (path, true),
+                    Some(path) => named(&path, wanted, progress),
                     None => break,
                 },
-                // It was not closed, or it is of a version that names no other file.
-                Continuation::Unknown => (numbered(file, place.1 + 1), false),
+                // It was not closed, its recorder failed, or it is of a version that names no other file.
+                Continuation::Unknown => match unnamed(file, last.path(), wanted, progress) {
+                    Some(next) => next,
+                    None => break,
+                },
             };
-            match Recording::open(&path, progress) {
-                Ok(next) if self::place(&next) == Some((place.0, place.1 + 1)) => parts.files.push(next),
-                Ok(_) if is_named => {
-                    parts.problem =
-                        Some(ReadError::new(&path, "is not the file that continues this recording"));
+            match next {
+                Ok(next) => parts.files.push(next),
+                Err(problem) => {
+                    parts.problem = Some(problem);
                     break;
                 }
-                Err(error) if is_named || path.exists() => {
-                    parts.problem = Some(error);
-                    break;
-                }
-                _ => break,
             }
         }
         Ok(parts)
@@ -96,6 +102,36 @@ impl Parts {
         let found = cameras.iter().find(|camera| camera.name == name).copied();
         found.ok_or_else(|| no_camera(self.files[0].path(), name, cameras.into_iter()))
     }
+}
+
+/// Opens the file that a recording names as its next one.
+fn named(path: &Path, wanted: (u64, u32), progress: &dyn Fn(u64)) -> Result<Recording, ReadError> {
+    let next = Recording::open(path, progress)?;
+    if place(&next) == Some(wanted) {
+        return Ok(next);
+    }
+    Err(ReadError::new(path, "is not the file that continues this recording"))
+}
+
+/// Looks for the file that continues a recording, which does not name it; `None` if there is none.
+fn unnamed(
+    first: &Path,
+    last: &Path,
+    wanted: (u64, u32),
+    progress: &dyn Fn(u64),
+) -> Option<Result<Recording, ReadError>> {
+    let by_part = numbered(first, wanted.1);
+    // Other recordings may have taken names between.
+    let behind = numbered_behind(last).take(MAX_CANDIDATES).take_while(|path| path.exists());
+    let mut problem = None;
+    for path in std::iter::once(by_part.clone()).chain(behind.filter(|path| *path != by_part)) {
+        match Recording::open(&path, progress) {
+            Ok(next) if place(&next) == Some(wanted) => return Some(Ok(next)),
+            Err(error) if path == by_part && path.exists() => problem = Some(Err(error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    problem
 }
 
 /// Returns the identity of a recording and the number of a file in it; `None` without cameras.

@@ -155,6 +155,8 @@ fn imu_of(camera: &str, frame: Frame<'_>) -> Vec<ImuMessage> {
 pub(crate) struct Encoded {
     pub(super) source: Arc<Source>,
     pub(super) gaps: Vec<GapRecord>,
+    /// Whether it is the first of its producer, and an earlier instance of this recorder had framesets of it.
+    pub(super) continues: bool,
     /// `None` if there are only gaps.
     pub(super) frameset: Option<Messages>,
 }
@@ -251,7 +253,7 @@ impl Encoded {
             images,
             imu,
         };
-        Ok(Self { source, gaps: Vec::new(), frameset: Some(messages) })
+        Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
     }
 
     /// Encodes frames that are of no rig.
@@ -292,7 +294,7 @@ impl Encoded {
     }
 
     pub(super) fn only_gaps(source: Arc<Source>, gaps: Vec<GapRecord>) -> Self {
-        Self { source, gaps, frameset: None }
+        Self { source, gaps, continues: false, frameset: None }
     }
 }
 

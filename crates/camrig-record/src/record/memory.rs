@@ -30,14 +30,16 @@ struct State<T> {
     used_bytes: usize,
     free: Vec<Vec<u8>>,
     closed: bool,
+    /// Whether the recording does not end in order.
+    abandoned: bool,
     /// The error with which the writer stopped.
     failure: Option<String>,
 }
 
 impl<T: Item> Memory<T> {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        let state =
-            State { queue: VecDeque::new(), used_bytes: 0, free: Vec::new(), closed: false, failure: None };
+        let (queue, free) = (VecDeque::new(), Vec::new());
+        let state = State { queue, used_bytes: 0, free, closed: false, abandoned: false, failure: None };
         Self { limit_bytes, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -98,6 +100,16 @@ impl<T: Item> Memory<T> {
     /// Returns the error with which the writer stopped.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
+    }
+
+    /// Marks that the recording does not end in order, as when its recorder fails: another instance may continue it.
+    pub(crate) fn abandon(&self) {
+        self.lock().abandoned = true;
+    }
+
+    /// Returns whether the recording does not end in order.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     /// Accepts no more items, and waits until the queue is empty, but at most for `timeout`. Discards the remaining items

@@ -7,13 +7,17 @@
 //! A full or failed disk ends the recording; everything before that stays readable. The rig continues; the recorder
 //! logs the error at once, and fails when the rig ends.
 //!
+//! A recorder that is restarted continues in another file of the same recording; what falls between is a gap.
+//!
 //! * `options`: the options
 //! * `memory`: the queue in front of the disk
 //! * `gaps`: the missing framesets
 //! * `encode`: the messages of a frameset
 //! * `secrets`: what a recording must not tell of a topology
 //! * `writer`, `part`: the writer thread, its files
+//! * `before`: the file of an earlier instance
 
+mod before;
 mod encode;
 mod gaps;
 #[cfg(test)]
@@ -58,6 +62,8 @@ pub(crate) struct Record {
     /// The cameras by name.
     cameras: BTreeMap<String, Arc<Source>>,
     gaps: Gaps,
+    /// The producers of which an earlier instance had framesets, and this one has written none.
+    continued: BTreeSet<String>,
     /// The offset from the host's monotonic clock to the wall clock, constant for the whole recording.
     wall_minus_monotonic_nanos: i64,
     /// Number of framesets that did not fit into the memory, or arrived after the recording had ended.
@@ -79,6 +85,7 @@ impl Record {
             lacks,
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
+            continued: BTreeSet::new(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
             dropped: 0,
             ended_early: false,
@@ -130,8 +137,12 @@ impl Processor for Record {
             return Ok(());
         }
         let source = self.source(frames, output.topology());
-        if !self.gaps.knows(frames.producer()) && is_first(frames, output) {
-            self.gaps.begin(frames.producer());
+        if !self.gaps.knows(frames.producer()) {
+            if is_first(frames, output) {
+                self.gaps.begin(frames.producer());
+            } else {
+                self.continued.insert(frames.producer().to_owned());
+            }
         }
         self.gaps.arrive(frames.producer(), frames.sequence());
         let size_bytes = encode::size_bytes(frames);
@@ -147,7 +158,8 @@ impl Processor for Record {
         }
         let encoded = Encoded::new(source, frames, self.options.jpeg_quality, || self.memory.buffer())?;
         let gaps = self.gaps.take(frames.producer());
-        self.memory.push(Encoded { gaps, ..encoded });
+        let continues = self.continued.remove(frames.producer());
+        self.memory.push(Encoded { gaps, continues, ..encoded });
         Ok(())
     }
 
@@ -189,6 +201,17 @@ impl Processor for Record {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+impl Drop for Record {
+    /// Closes the file of an instance that failed, so that the next one can continue it.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.memory.abandon();
+            self.memory.close(END_TIMEOUT);
+            let _ = writer.join();
         }
     }
 }

@@ -48,6 +48,17 @@ pub(crate) struct PartOptions {
     pub(crate) compression: Compression,
 }
 
+/// What a file that ends says about the next one.
+#[derive(Clone, Copy)]
+pub(crate) enum Next<'a> {
+    /// It continues the recording.
+    File(&'a Path),
+    /// The recording ends.
+    End,
+    /// Nothing: another instance of the recorder may continue.
+    Unknown,
+}
+
 /// A file in the process of being written.
 pub(crate) struct Part {
     path: PathBuf,
@@ -134,7 +145,7 @@ impl Part {
     }
 
     fn try_write(&mut self, encoded: &Encoded, origin: u64) -> io::Result<()> {
-        let Encoded { source, gaps, frameset } = encoded;
+        let Encoded { source, gaps, frameset, .. } = encoded;
         let known = self.cameras.iter().position(|(known, _)| Arc::ptr_eq(known, source));
         let time = frameset.as_ref().map_or(self.last.max(origin), |messages| messages.log_time);
         let began = *self.began.get_or_insert(time);
@@ -286,12 +297,23 @@ impl Part {
         noted.map_err(|error| WriteError::write(&self.path, error))
     }
 
-    /// Writes the name of the file that continues the recording, if there is one, and the index. If this fails, the file
+    /// Makes this the part of a recording that an earlier instance began. No frameset may have been written.
+    pub(super) fn set_number(&mut self, number: u32) {
+        self.options.number = number;
+    }
+
+    /// Writes the name of the file that continues the recording, if it is known, and the index. If this fails, the file
     /// ends with its last complete chunk. Returns the size of the file.
-    pub(crate) fn finish(mut self, next: Option<&Path>) -> Result<u64, WriteError> {
-        let next = next.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let entries = next.into_iter().map(|name| (NEXT_KEY.to_owned(), name)).collect();
-        let named = self.output.write_metadata(PART_METADATA, &entries);
+    pub(crate) fn finish(mut self, next: Next<'_>) -> Result<u64, WriteError> {
+        let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        let entries = match next {
+            Next::File(path) => {
+                Some(name(path).map(|name| (NEXT_KEY.to_owned(), name)).into_iter().collect())
+            }
+            Next::End => Some(BTreeMap::new()),
+            Next::Unknown => None,
+        };
+        let named = entries.map_or(Ok(()), |entries| self.output.write_metadata(PART_METADATA, &entries));
         let finished = self.output.finish();
         named.and(finished).map_err(|error| WriteError::write(&self.path, error))
     }

@@ -11,6 +11,7 @@ use camrig::frame::{
 use tempfile::TempDir;
 
 use super::encode::{Encoded, Messages, Source};
+pub(crate) use super::part::Next;
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
 use crate::format::{FrameSetRecord, GapRecord};
@@ -99,7 +100,7 @@ pub(crate) fn write_restarted(path: &Path, camera: &str, runs: &[u64]) {
             part.write(&encoded, ORIGIN).unwrap();
         }
     }
-    part.finish(None).unwrap();
+    part.finish(Next::End).unwrap();
 }
 
 /// Writes one frameset of a camera into a file, which is then still open.
@@ -130,7 +131,7 @@ pub(crate) fn write(
             part.write(&Encoded { gaps: gaps.clone(), ..encoded }, ORIGIN).unwrap();
         }
     }
-    part.finish(None).unwrap();
+    part.finish(Next::End).unwrap();
 }
 
 /// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
@@ -145,7 +146,7 @@ pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_n
             part.write(&encoded, ORIGIN).unwrap();
         }
     }
-    part.finish(None).unwrap();
+    part.finish(Next::End).unwrap();
 }
 
 /// Writes the framesets `0..framesets` of one camera, each with the number of its match and its origins.
@@ -165,7 +166,7 @@ pub(crate) fn write_made(
         messages.record = serde_json::to_vec(&FrameSetRecord { matched, origins, ..record }).unwrap();
         part.write(&encoded, ORIGIN).unwrap();
     }
-    part.finish(None).unwrap();
+    part.finish(Next::End).unwrap();
 }
 
 /// Writes one file per list of cameras, with one frameset of each camera. Names that are taken are left out.
@@ -177,11 +178,11 @@ pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
             part.write(&encoded(&source(name), u64::from(number)), ORIGIN).unwrap();
         }
         if let Some(before) = before.take() {
-            before.finish(Some(part.path())).unwrap();
+            before.finish(Next::File(part.path())).unwrap();
         }
         before = Some(part);
     }
-    before.unwrap().finish(None).unwrap();
+    before.unwrap().finish(Next::End).unwrap();
 }
 
 pub(super) fn source(name: &str) -> Arc<Source> {
@@ -209,5 +210,5 @@ pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
         images,
         imu: Vec::new(),
     };
-    Encoded { source: Arc::clone(source), gaps: Vec::new(), frameset: Some(messages) }
+    Encoded { source: Arc::clone(source), gaps: Vec::new(), continues: false, frameset: Some(messages) }
 }

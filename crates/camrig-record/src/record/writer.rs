@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 
 use camrig::{ProcessorError, spawn_thread};
 
+use super::before::Before;
 use super::encode::Encoded;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
-use super::part::{Part, PartOptions};
+use super::part::{Next, Part, PartOptions};
 use crate::counted::{counted, megabytes};
-use crate::format::{GapRecord, Incomplete};
+use crate::format::{GapReason, GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
 
 /// What the sources of a recording lack. It is set before the memory is closed.
@@ -60,22 +61,27 @@ pub(super) fn start(
     memory: Arc<Memory<Encoded>>,
     lacks: Lacks,
 ) -> Result<JoinHandle<Written>, ProcessorError> {
-    let (parts, published) = (BTreeMap::new(), BTreeMap::new());
-    let mut files = OpenFiles { options, parts, origin: None, published, written: Written::default() };
+    let mut files = OpenFiles {
+        options,
+        parts: BTreeMap::new(),
+        before: BTreeMap::new(),
+        origin: None,
+        published: BTreeMap::new(),
+        written: Written::default(),
+    };
     if files.options.files == Files::Rig {
         files.open("", 1)?;
     }
     let run = move || {
         let mut end = Ok(());
         while let Some(mut encoded) = memory.pop() {
-            files.keep_order(&mut encoded);
-            end = files.write(&encoded);
+            end = files.write(&mut encoded);
             memory.recycle(encoded);
             if end.is_err() {
                 break;
             }
         }
-        end = end.and(files.finish(lacks.get().map_or(&[], Vec::as_slice)));
+        end = end.and(files.finish(lacks.get().map_or(&[], Vec::as_slice), memory.is_abandoned()));
         if let Err(error) = end {
             memory.fail(error.to_string());
         }
@@ -89,6 +95,8 @@ struct OpenFiles {
     options: RecordOptions,
     /// By camera; the file of a whole rig has an empty name.
     parts: BTreeMap<String, Part>,
+    /// The files of an earlier instance of the recorder, by the same names; `None` if there is none.
+    before: BTreeMap<String, Option<Before>>,
     /// The `log_time` at which the recording began.
     origin: Option<u64>,
     /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may begin anew.
@@ -99,11 +107,7 @@ struct OpenFiles {
 impl OpenFiles {
     /// Creates part `number` of a file.
     fn open(&mut self, camera: &str, number: u32) -> Result<(), WriteError> {
-        let path = match camera {
-            "" => self.options.file.clone(),
-            // A camera whose framesets a processor forwarded has a name of two parts, but no folder of its own.
-            camera => with_suffix(&self.options.file, &camera.replace('/', "-")),
-        };
+        let path = path_of(&self.options, camera);
         let mut part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
         let recorder = [
             ("version", format!("camrig {}", env!("CARGO_PKG_VERSION"))),
@@ -117,12 +121,13 @@ impl OpenFiles {
     }
 
     /// Ends all open files, each with what its cameras lack.
-    fn finish(&mut self, lacks: &[Incomplete]) -> Result<(), WriteError> {
+    fn finish(&mut self, lacks: &[Incomplete], is_abandoned: bool) -> Result<(), WriteError> {
         let mut end = Ok(());
+        let next = if is_abandoned { Next::Unknown } else { Next::End };
         for (camera, mut part) in std::mem::take(&mut self.parts) {
             let mut its_own = lacks.iter().filter(|lack| camera.is_empty() || lack.camera == camera);
             let noted = its_own.try_for_each(|lack| part.note(lack));
-            let finished = part.finish(None).map(|size_bytes| self.written.size_bytes += size_bytes);
+            let finished = part.finish(next).map(|size_bytes| self.written.size_bytes += size_bytes);
             end = end.and(noted).and(finished);
         }
         end
@@ -136,11 +141,42 @@ impl OpenFiles {
         *last = messages.publish_time;
     }
 
-    fn write(&mut self, encoded: &Encoded) -> Result<(), WriteError> {
+    /// Continues the file of an earlier instance, if there is one: in the same recording, with a gap up to this frameset.
+    fn continue_before(&mut self, camera: &str, encoded: &mut Encoded) {
+        let Some(part) = self.parts.get_mut(camera) else { return };
+        let base = path_of(&self.options, camera);
+        let before = self.before.entry(camera.to_owned()).or_insert_with(|| Before::find(&base, part.path()));
+        let Some(before) = before else { return };
+        // The first frameset of a file decides which part of the recording it is.
+        if part.began().is_none() {
+            self.origin.get_or_insert(before.origin_nanos);
+            part.set_number(before.part.saturating_add(1));
+        }
+        for (name, last) in &before.last {
+            let published = self.published.entry(name.clone()).or_default();
+            *published = last.publish_time.max(*published);
+        }
+        let first = encoded.gaps.first().map(|gap| gap.first_sequence);
+        let until = first.or(encoded.frameset.as_ref().map(|messages| messages.sequence)).unwrap_or(0);
+        let next = before.last_sequence(&encoded.source.producer).map(|last| last.saturating_add(1));
+        if let Some(first_sequence) = next.filter(|&next| next < until) {
+            let gap = GapRecord { first_sequence, last_sequence: until - 1, reason: GapReason::Restart };
+            encoded.gaps.insert(0, gap);
+        }
+    }
+
+    fn write(&mut self, encoded: &mut Encoded) -> Result<(), WriteError> {
         let camera = match self.options.files {
             Files::Rig => String::new(),
             Files::Camera => encoded.source.name.clone(),
         };
+        if !self.parts.contains_key(&camera) {
+            self.open(&camera, 1)?;
+        }
+        if encoded.continues {
+            self.continue_before(&camera, encoded);
+        }
+        self.keep_order(encoded);
         let time = encoded.frameset.as_ref().map(|messages| messages.log_time);
         let origin = *self.origin.get_or_insert(time.unwrap_or(0));
         let full = |part: &Part| {
@@ -151,14 +187,14 @@ impl OpenFiles {
         };
         let number = match self.parts.get(&camera) {
             Some(part) if full(part) => part.number() + 1,
-            Some(_) => 0,
-            None => 1,
+            _ => 0,
         };
         if number > 0 {
             let full = self.parts.remove(&camera);
             let opened = self.open(&camera, number);
             if let Some(full) = full {
-                self.written.size_bytes += full.finish(self.parts.get(&camera).map(Part::path))?;
+                let next = self.parts.get(&camera).map_or(Next::Unknown, |next| Next::File(next.path()));
+                self.written.size_bytes += full.finish(next)?;
             }
             opened?;
         }
@@ -169,13 +205,24 @@ impl OpenFiles {
     }
 }
 
+/// Returns the name of the first file of a camera, or of the whole rig if it is empty.
+fn path_of(options: &RecordOptions, camera: &str) -> PathBuf {
+    match camera {
+        "" => options.file.clone(),
+        // A camera whose framesets a processor forwarded has a name of two parts, but no folder of its own.
+        camera => with_suffix(&options.file, &camera.replace('/', "-")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::super::testing::{PERIOD, TestFolder, encoded, source};
     use super::*;
-    use crate::read::{Ending, Recording};
+    use crate::read::{Content, Ending, Recording};
+    use crate::write::numbered;
 
     #[test]
     fn a_file_is_split_after_its_maximum_duration() {
@@ -232,5 +279,69 @@ mod tests {
         let messages = mcap::MessageStream::new(&recorded).unwrap().map(Result::unwrap);
         let framesets = messages.filter(|message| message.channel.topic == "/front/frameset");
         assert_eq!(framesets.map(|message| message.publish_time).collect::<Vec<_>>(), [50, 60, 60, 70]);
+    }
+
+    /// Records framesets as an instance of the recorder that then fails, or is killed.
+    fn instance(path: &Path, framesets: std::ops::Range<u64>, continues: bool, killed: bool) {
+        let options: RecordOptions =
+            toml::from_str(&format!("file = '{}'\ncompression = 'zstd'", path.display())).unwrap();
+        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
+        let sources = ["front", "rear"].map(source);
+        for sequence in framesets.clone() {
+            for source in &sources {
+                let continues = continues && sequence == framesets.start;
+                memory.push(Encoded { continues, ..encoded(source, sequence) });
+            }
+        }
+        memory.abandon();
+        assert_eq!(memory.close(Duration::from_secs(60)), 0);
+        writer.join().unwrap();
+        if killed {
+            // Neither the index nor the last frameset of `rear` is there.
+            let newest = (1..100)
+                .map(|number| numbered(path, number))
+                .take_while(|path| path.exists())
+                .last()
+                .unwrap();
+            let recording = Recording::open(&newest, &|_| {}).unwrap();
+            let last = recording.index().sections.iter().last().unwrap();
+            let file = std::fs::File::options().write(true).open(newest).unwrap();
+            file.set_len(last.offset + last.size_bytes - 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn instances_of_a_recorder_are_one_recording() {
+        for killed in [false, true] {
+            let folder = TestFolder::new("instances");
+            let path = folder.path().join("rig.mcap");
+            // A recording of another run has the first names.
+            instance(&path, 1..3, false, false);
+            let path_of_run = folder.path().join("rig-2.mcap");
+            instance(&path, 0..5, false, killed);
+            instance(&path, 9..12, true, killed);
+            instance(&path, 12..14, true, false);
+            let parts = crate::read::Parts::open(&path_of_run, &|_| {}).unwrap();
+            let names = parts.files().iter().map(|part| part.path().file_name().unwrap().to_owned());
+            assert_eq!(names.collect::<Vec<_>>(), ["rig-2.mcap", "rig-3.mcap", "rig-4.mcap"]);
+            let mut found = [const { Vec::new() }; 2];
+            for recording in parts.files() {
+                let mut contents = recording.contents(|_| true, 0..u64::MAX);
+                while let Some((index, content)) = contents.next(recording) {
+                    match content {
+                        Content::FrameSet(frameset) => found[index].push(frameset.record.sequence),
+                        Content::Gap(gap) => {
+                            assert_eq!(gap.reason, GapReason::Restart);
+                            found[index].extend(gap.first_sequence..=gap.last_sequence);
+                        }
+                        Content::Unreadable { error, .. } => panic!("{error}"),
+                    }
+                }
+            }
+            assert_eq!(found, [const { 14 }; 2].map(|count| (0..count).collect::<Vec<u64>>()), "{killed}");
+            let first = crate::read::Parts::open(&path, &|_| {}).unwrap();
+            assert_eq!(first.files().len(), 1);
+        }
     }
 }

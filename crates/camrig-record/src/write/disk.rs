@@ -47,6 +47,22 @@ pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 { path.to_owned() } else { with_suffix(path, &number.to_string()) }
 }
 
+/// Returns the file with the highest number below that of `own`, of the files that are called `base`.
+pub(crate) fn numbered_before(base: &Path, own: &Path) -> Option<PathBuf> {
+    let number = (1..=MAX_FILES).find(|&number| numbered(base, number) == own)?;
+    (1..number).rev().map(|number| numbered(base, number)).find(|path| path.exists())
+}
+
+/// Returns the names behind a numbered one: `rig-4.mcap`, `rig-5.mcap`, ... for `rig-3.mcap`.
+pub(crate) fn numbered_behind(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let number = stem.rsplit_once('-').and_then(|(base, number)| Some((base, number.parse::<u32>().ok()?)));
+    let (base, number) = number.unwrap_or((&stem, 1));
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+    let base = path.with_file_name(format!("{base}{}", extension.unwrap_or_default()));
+    (number.saturating_add(1)..=MAX_FILES).map(move |number| numbered(&base, number))
+}
+
 /// Returns `rig-front.mcap` for `rig.mcap` with the suffix `front`.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -115,6 +131,9 @@ mod tests {
     fn names_are_numbered_before_their_extension() {
         assert_eq!(numbered(Path::new("a/rig.mcap"), 1), Path::new("a/rig.mcap"));
         assert_eq!(numbered(Path::new("a/rig.mcap"), 12), Path::new("a/rig-12.mcap"));
+        let behind = |path| numbered_behind(Path::new(path)).next().unwrap();
+        assert_eq!(behind("a/rig.mcap"), Path::new("a/rig-2.mcap"));
+        assert_eq!(behind("a/rig-b-9.mcap"), Path::new("a/rig-b-10.mcap"));
         assert_eq!(with_suffix(Path::new("a.b/rig.mcap"), "front"), Path::new("a.b/rig-front.mcap"));
     }
 }

@@ -22,7 +22,7 @@ use zstd::stream::raw::{Encoder, Operation};
 use zstd::stream::zio;
 
 use self::disk::Room;
-pub(crate) use self::disk::{create, numbered, with_suffix};
+pub(crate) use self::disk::{create, numbered, numbered_before, numbered_behind, with_suffix};
 pub(crate) use self::error::WriteError;
 use self::records::{ChunkHeader, Fields, HEADER_BYTES, MESSAGE_BYTES, message_index, push_message_header};
 use crate::compression::Compression;

@@ -1,0 +1,23 @@
+//! Ctrl-C ends a command that writes between two framesets, so that what it has written is whole.
+
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::code;
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Receives Ctrl-C from now on. A second one ends the program at once.
+pub(super) fn receive() {
+    // Without a handler Ctrl-C ends the program, as before.
+    let _ = ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::Relaxed) {
+            exit(code::INTERRUPTED.into());
+        }
+    });
+}
+
+/// Returns whether there was a Ctrl-C.
+pub(super) fn is_requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
