@@ -2,15 +2,18 @@
 //!
 //! This module has no knowledge of files.
 
+use std::fmt;
+
 use bytes::Bytes;
 use camrig::frame::{Frame, MotionSample, MotionView};
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Maximum size of one sample in a message, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 128;
 
 /// The samples of a frame of motion.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Message {
     samples: Vec<Sample>,
 }
@@ -44,12 +47,43 @@ pub(crate) fn encode(frame: Frame<'_>, message: &mut Vec<u8>) -> serde_json::Res
 /// # Errors
 /// If the message is invalid.
 pub(crate) fn decode(message: &[u8]) -> serde_json::Result<Bytes> {
-    let Message { samples } = serde_json::from_slice(message)?;
-    let bytes = samples.into_iter().flat_map(|Sample { nanos, x, y, z }| {
-        let xyz = [x, y, z].map(|part| part.unwrap_or(f32::NAN));
-        MotionSample { nanos, xyz }.to_bytes()
-    });
-    Ok(bytes.collect())
+    let Decoded { samples: Samples(bytes) } = serde_json::from_slice(message)?;
+    Ok(bytes.into())
+}
+
+/// The message as it is read.
+#[derive(Deserialize)]
+struct Decoded {
+    samples: Samples,
+}
+
+/// The content of a frame. Samples become bytes one by one: a list of them would take four times the memory of the
+/// shortest message.
+struct Samples(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Samples {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Samples;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of samples")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut samples: A) -> Result<Samples, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(Sample { nanos, x, y, z }) = samples.next_element()? {
+                    let xyz = [x, y, z].map(|part: Option<f32>| part.unwrap_or(f32::NAN));
+                    bytes.extend(MotionSample { nanos, xyz }.to_bytes());
+                }
+                Ok(Samples(bytes))
+            }
+        }
+
+        deserializer.deserialize_seq(Each)
+    }
 }
 
 #[cfg(test)]

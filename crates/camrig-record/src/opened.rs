@@ -223,7 +223,6 @@ struct Found {
 
 /// Returns the framesets of a file whose sections are one frameset each, as a recorder writes them; `None` of another file.
 fn by_index(recording: &Recording) -> Option<Vec<Found>> {
-    let index = recording.index();
     let mut found = Vec::new();
     let mut walk = Walk::default();
     while let Some(place) = walk.next(recording, |_| true) {
@@ -247,10 +246,8 @@ fn by_index(recording: &Recording) -> Option<Vec<Found>> {
         let camera = recording.cameras().iter().position(|known| known.name == camera.name)?;
         found.push(Found { camera, arrived_nanos: place.end_time, at: place.offset, earlier: 0 });
     }
-    let counted = |camera: &RecordedCamera| {
-        camera.frameset_channels.iter().filter_map(|id| index.messages.get(id)).sum::<u64>()
-    };
-    let expected: u64 = recording.cameras().iter().map(counted).sum();
+    let counts = recording.cameras().iter().map(|camera| recording.framesets_of(camera));
+    let expected = counts.fold(0, u64::saturating_add);
     (expected == found.len() as u64).then_some(found)
 }
 

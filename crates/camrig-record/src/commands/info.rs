@@ -43,7 +43,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
             more => format!(" and {}", counted(more as u64, "more file")),
         },
         counted(cameras.len() as u64, "camera"),
-        counted(cameras.iter().map(|camera| camera.framesets).sum(), "frameset"),
+        counted(cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.framesets)), "frameset"),
         cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.missing)),
         megabytes(parts.files().iter().map(Recording::size_bytes).sum()),
         match parts.files().iter().map(|part| part.index().ending).max() {
@@ -113,8 +113,7 @@ impl<'a> CameraSummary<'a> {
             cameras.len() - 1
         });
         let summary = &mut cameras[index];
-        let counts = &recording.index().messages;
-        summary.framesets += camera.frameset_channels.iter().filter_map(|id| counts.get(id)).sum::<u64>();
+        summary.framesets = summary.framesets.saturating_add(recording.framesets_of(camera));
         for (channels, extent) in recording.index().sections.extents() {
             let has = |is: &dyn Fn(u16) -> bool| {
                 channels.as_ref().is_none_or(|channels| channels.iter().any(|&id| is(id)))

@@ -110,6 +110,12 @@ fn recording(command: &RecordingCommand) -> ExitCode {
     }
 }
 
+/// Returns what `recording info` prints.
+#[cfg(test)]
+pub(crate) fn info(file: &std::path::Path) -> String {
+    info::info(file).unwrap()
+}
+
 /// A reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {

@@ -61,7 +61,7 @@ fn check_file<'a>(
         problems.add(&problem.to_string());
     }
     let unknown = index.messages.iter().filter(|(id, _)| !index.channels.contains_key(id));
-    if let count @ 1.. = unknown.map(|(_, count)| count).sum::<u64>() {
+    if let count @ 1.. = unknown.fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)) {
         problems.add(&format!("{} of no channel", counted(count, "message")));
     }
     let indices: Vec<_> = recording.cameras().iter().map(|camera| Checked::of(cameras, camera)).collect();

@@ -102,6 +102,9 @@ pub(crate) enum FrameSetError {
     /// The record of a gap is invalid.
     #[error("a gap is invalid: {0}")]
     InvalidGap(serde_json::Error),
+    /// Its record is larger than that of any frameset.
+    #[error("its record has {} KiB", .0 >> 10)]
+    RecordTooLarge(u64),
     /// Frames have no frameset.
     #[error("frames without a frameset: {0}")]
     NoFrameSet(u64),

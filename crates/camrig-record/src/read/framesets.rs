@@ -10,7 +10,7 @@ use bytes::Bytes;
 use camrig::frame::{MAX_FRAMES, Stream};
 
 use super::error::FrameSetError;
-use super::records::{Message, messages};
+use super::records::{Message, Messages, messages};
 use super::sections::Section;
 use super::{RecordedCamera, Recording, Walk};
 use crate::format::{FrameSetRecord, GapRecord};
@@ -20,6 +20,13 @@ const MAX_WAITING: usize = 64;
 
 /// Maximum size of what waits, beside the largest frameset of the recording.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
+
+/// Maximum size of the record of a frameset or of a gap: several times that of a frameset with as many frames and as much
+/// metadata as possible.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// Memory of a record that was parsed, for each byte of its text: short entries of metadata take the most.
+const PARSED_FACTOR: u64 = 16;
 
 /// A recorded frameset.
 #[derive(Debug)]
@@ -51,6 +58,8 @@ pub(crate) struct Contents {
     kinds: HashMap<u16, (usize, Kind)>,
     walk: Walk,
     cameras: Vec<Gathering>,
+    /// The rest of a section, and its position.
+    reading: Option<(Messages, u64)>,
     ready: VecDeque<(usize, Content)>,
 }
 
@@ -72,7 +81,7 @@ impl Recording {
             kinds.extend(camera.image_channels.iter().map(|(&id, &name)| (id, (index, Kind::Frame(name)))));
         }
         let cameras = self.cameras.iter().map(|_| Gathering::default()).collect();
-        Contents { range, kinds, walk: Walk::default(), cameras, ready: VecDeque::new() }
+        Contents { range, kinds, walk: Walk::default(), cameras, reading: None, ready: VecDeque::new() }
     }
 
     /// Returns the recorded gaps of all cameras.
@@ -90,6 +99,14 @@ impl Contents {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
+            }
+            if let Some((messages, at)) = &mut self.reading {
+                let (message, at) = (messages.next(), *at);
+                match message {
+                    Some(message) => self.add(recording, &message, at),
+                    None => self.end_section(recording),
+                }
+                continue;
             }
             let (range, kinds) = (&self.range, &self.kinds);
             let found = self.walk.next(recording, |section| {
@@ -124,6 +141,12 @@ impl Contents {
         self.cameras.iter().map(|camera| camera.waiting.len()).sum()
     }
 
+    /// Returns the memory of contents that wait for others.
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.cameras.iter().map(|camera| camera.waiting_bytes).sum()
+    }
+
     /// Returns the position in the file, in bytes.
     pub(crate) fn position_bytes(&self, recording: &Recording) -> u64 {
         self.walk.position_bytes(recording)
@@ -139,24 +162,44 @@ impl Contents {
                 return;
             }
         };
-        for message in messages(&records) {
-            let fields = message.fields;
-            let Some(&(index, kind)) = self.kinds.get(&fields.channel) else { continue };
-            if !self.range.contains(&fields.log_time) {
-                continue;
-            }
-            let camera = &mut self.cameras[index];
-            match kind {
-                Kind::FrameSet => camera.add_frameset(&message, section.offset),
-                Kind::Gap => camera.add_gap(&message, section.offset),
-                Kind::Frame(stream) => camera.add_frame(stream, &message, section.offset),
-            }
-            camera.take_ready(&mut |content| self.ready.push_back((index, content)));
+        self.reading = Some((messages(&records), section.offset));
+    }
+
+    fn add(&mut self, recording: &Recording, message: &Message, at: u64) {
+        let fields = message.fields;
+        let Some(&(index, kind)) = self.kinds.get(&fields.channel) else { return };
+        if !self.range.contains(&fields.log_time) {
+            return;
         }
+        let camera = &mut self.cameras[index];
+        match kind {
+            Kind::FrameSet => camera.add_frameset(message, at),
+            Kind::Gap => camera.add_gap(message, at),
+            Kind::Frame(stream) => camera.add_frame(stream, message, at),
+        }
+        let mut found = |content| self.ready.push_back((index, content));
+        camera.take_ready(&mut found);
+        // The data of frames are part of the section until its end.
+        camera.bound(recording.read_bytes_at_most() + MAX_WAITING_BYTES, &mut found);
+    }
+
+    fn end_section(&mut self, recording: &Recording) {
+        self.reading = None;
         let most = MAX_WAITING_BYTES + recording.largest_bytes;
+        let mut waiting_bytes = 0;
         for (index, camera) in self.cameras.iter_mut().enumerate() {
             camera.detach();
             camera.bound(most, &mut |content| self.ready.push_back((index, content)));
+            waiting_bytes += camera.waiting_bytes;
+        }
+        // The bound holds for all cameras together.
+        while waiting_bytes > most
+            && let Some((index, camera)) =
+                self.cameras.iter_mut().enumerate().max_by_key(|(_, camera)| camera.waiting_bytes)
+        {
+            waiting_bytes -= camera.waiting_bytes;
+            camera.bound(camera.waiting_bytes / 2, &mut |content| self.ready.push_back((index, content)));
+            waiting_bytes += camera.waiting_bytes;
         }
     }
 
@@ -196,6 +239,8 @@ enum Waiting {
         at: u64,
         /// `None` until the frameset's own message is read.
         record: Option<FrameSetRecord>,
+        /// Memory of the record, at most.
+        record_bytes: u64,
         frames: Vec<(Stream, Bytes)>,
         /// The frames before this one have memory of their own.
         detached: usize,
@@ -205,14 +250,21 @@ enum Waiting {
 impl Gathering {
     fn add_frameset(&mut self, message: &Message, at: u64) {
         let sequence = message.fields.sequence;
+        if message.data.len() > MAX_RECORD_BYTES {
+            let error = FrameSetError::RecordTooLarge(message.data.len() as u64);
+            self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+            return;
+        }
         match serde_json::from_slice::<FrameSetRecord>(&message.data) {
             Ok(parsed) if parsed.frames.len() > MAX_FRAMES => {
                 let error = FrameSetError::TooManyFrames(parsed.frames.len());
                 self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
             }
             Ok(parsed) => {
-                if let Waiting::FrameSet { record, .. } = self.of_message(message, at, true) {
-                    *record = Some(parsed);
+                let size_bytes = message.data.len() as u64 * PARSED_FACTOR;
+                if let Waiting::FrameSet { record, record_bytes, .. } = self.of_message(message, at, true) {
+                    (*record, *record_bytes) = (Some(parsed), size_bytes);
+                    self.waiting_bytes += size_bytes;
                 }
             }
             Err(source) => {
@@ -224,6 +276,10 @@ impl Gathering {
 
     fn add_gap(&mut self, message: &Message, at: u64) {
         let content = match serde_json::from_slice(&message.data) {
+            _ if message.data.len() > MAX_RECORD_BYTES => {
+                let error = FrameSetError::RecordTooLarge(message.data.len() as u64);
+                Content::Unreadable { at, framesets: 0, error }
+            }
             Ok(gap) => Content::Gap(gap),
             Err(error) => Content::Unreadable { at, framesets: 0, error: FrameSetError::InvalidGap(error) },
         };
@@ -247,7 +303,14 @@ impl Gathering {
         let known = known.filter(|&index| !begins || self.waiting.get(index).is_some_and(is_free));
         let index = known.unwrap_or_else(|| {
             self.by_key.insert(key, self.taken + self.waiting.len() as u64);
-            self.push(Waiting::FrameSet { key, at, record: None, frames: Vec::new(), detached: 0 });
+            self.push(Waiting::FrameSet {
+                key,
+                at,
+                record: None,
+                record_bytes: 0,
+                frames: Vec::new(),
+                detached: 0,
+            });
             self.waiting.len() - 1
         });
         &mut self.waiting[index]
@@ -290,11 +353,12 @@ impl Gathering {
         self.taken += 1;
         match first {
             Waiting::Other(content) => found(content),
-            Waiting::FrameSet { key, at, record, frames, .. } => {
+            Waiting::FrameSet { key, at, record, record_bytes, frames, .. } => {
                 if self.by_key.get(&key) == Some(&number) {
                     self.by_key.remove(&key);
                 }
-                self.waiting_bytes -= frames.iter().map(|(_, data)| data.len() as u64).sum::<u64>();
+                self.waiting_bytes -=
+                    record_bytes + frames.iter().map(|(_, data)| data.len() as u64).sum::<u64>();
                 let Some(record) = record else {
                     if self.lone_frames == 0 {
                         self.lone_at = at;

@@ -223,6 +223,12 @@ impl Recording {
         &self.cameras
     }
 
+    /// Returns the number of a camera's framesets. The numbers come from the file and are unverified.
+    pub(crate) fn framesets_of(&self, camera: &RecordedCamera) -> u64 {
+        let counts = camera.frameset_channels.iter().filter_map(|id| self.index.messages.get(id));
+        counts.fold(0, |sum: u64, count| sum.saturating_add(*count))
+    }
+
     /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
     /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
@@ -264,12 +270,17 @@ impl Recording {
         found.into_iter().map(|(index, last)| (self.cameras[index].name.clone(), last)).collect()
     }
 
+    /// Returns the maximum size of the records that are read together.
+    fn read_bytes_at_most(&self) -> u64 {
+        MAX_CHUNK_BYTES.max(self.largest_bytes + CHUNK_OVERHEAD_BYTES)
+    }
+
     /// Returns the records of a section.
     ///
     /// # Errors
     /// A description of the problem.
     pub(crate) fn read_section(&self, section: &Section) -> Result<Bytes, ChunkError> {
-        let most = MAX_CHUNK_BYTES.max(self.largest_bytes + CHUNK_OVERHEAD_BYTES);
+        let most = self.read_bytes_at_most();
         match section.kind {
             SectionKind::Chunk(_) => records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(),
             SectionKind::Messages | SectionKind::Range if section.size_bytes > most => {

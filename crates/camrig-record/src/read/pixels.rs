@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use camrig::frame::{FrameHeader, Payload, PixelFormat};
 use camrig_image::decode_jpeg;
-use foxglove::Decode;
-use foxglove::messages::{CompressedImage, PointCloud, RawImage};
 
 use super::error::{FrameError, FrameFault};
 use crate::depth::{from_meters, meters_bytes};
@@ -12,24 +10,66 @@ use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, JPEG, RAW};
 use crate::images::{self, Present};
 use crate::{motion, npy, ros};
 
+/// Numbers of the fields with the data of Foxglove's messages.
+const RAW_DATA: u64 = 6;
+const COMPRESSED_DATA: u64 = 2;
+const POINTS_DATA: u64 = 6;
+
+/// Returns a field of bytes of a protobuf message, empty if it is not there; `None` if the message is invalid. Other fields
+/// are passed over, so that a message takes no memory but its own, however many of them it has.
+fn data_of(message: &Bytes, number: u64) -> Option<Bytes> {
+    let mut rest = &message[..];
+    let mut found = Bytes::new();
+    while !rest.is_empty() {
+        let key = varint(&mut rest)?;
+        let length = match key & 7 {
+            0 => {
+                varint(&mut rest)?;
+                continue;
+            }
+            1 => 8,
+            2 => varint(&mut rest)?,
+            5 => 4,
+            _ => return None,
+        };
+        let (field, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        rest = behind;
+        if key == number << 3 | 2 {
+            found = message.slice_ref(field);
+        }
+    }
+    Some(found)
+}
+
+/// Takes a number of variable length.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// Returns the data of a frame's message as stored; it shares the memory of the message.
 ///
 /// # Errors
 /// If the message is invalid.
 pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, FrameError> {
     let invalid = |error: String| FrameError::new(frame.stream, FrameFault::Message(error));
+    let not_protobuf = || invalid("it is not of its schema".to_owned());
     match frame.coding.as_str() {
         RAW => match frame.payload {
-            Payload::Image { .. } => {
-                Ok(RawImage::decode(message).map_err(|error| invalid(error.to_string()))?.data)
-            }
-            Payload::Encoded { .. } => {
-                Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data)
-            }
+            Payload::Image { .. } => data_of(&message, RAW_DATA).ok_or_else(not_protobuf),
+            Payload::Encoded { .. } => data_of(&message, COMPRESSED_DATA).ok_or_else(not_protobuf),
             Payload::Points { .. } => {
                 let present = <Present as prost::Message>::decode(message.clone());
                 let present = present.map_err(|error| invalid(error.to_string()))?;
-                let points = PointCloud::decode(message).map_err(|error| invalid(error.to_string()))?.data;
+                let points = data_of(&message, POINTS_DATA).ok_or_else(not_protobuf)?;
                 let all = images::all_points(&frame.payload, points, &present);
                 all.ok_or_else(|| invalid("it has another number of points than it says".to_owned()))
             }
@@ -47,7 +87,7 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
             }
             Ok(message.slice_ref(image.data))
         }
-        JPEG => Ok(CompressedImage::decode(message).map_err(|error| invalid(error.to_string()))?.data),
+        JPEG => data_of(&message, COMPRESSED_DATA).ok_or_else(not_protobuf),
         other => Err(FrameError::new(frame.stream, FrameFault::Coding(other.to_owned()))),
     }
 }
@@ -209,5 +249,23 @@ mod tests {
         check_image(&record, &data).unwrap();
         let expected = format!("its color frame has {size} bytes, not {}", 32 * 24 * 3);
         assert_eq!(check_image(&raw, &data).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn fields_of_messages_take_no_memory_and_lengths_are_checked() {
+        // Two numbers, an empty text, and data.
+        let message = Bytes::from_static(&[8, 0x96, 1, 0x15, 1, 2, 3, 4, 0x22, 0, 0x32, 3, 7, 8, 9]);
+        assert_eq!(data_of(&message, 6).unwrap(), [7, 8, 9].as_slice());
+        assert_eq!(data_of(&message, 7).unwrap(), [0; 0].as_slice());
+        for length in [1, 2, 4, 9, 11, 13, 14] {
+            assert_eq!(data_of(&message.slice(..length), 6), None, "{length} bytes");
+        }
+        // A million empty fields, and a length of 2^63.
+        let fields = Bytes::from([0x2a, 0].repeat(1 << 20));
+        assert_eq!(data_of(&fields, 6).unwrap().len(), 0);
+        let huge = [0x32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert_eq!(data_of(&Bytes::copy_from_slice(&huge), 6), None);
+        assert_eq!(data_of(&Bytes::from_static(&[0xff; 12]), 6), None, "a number of more than 64 bits");
+        assert_eq!(data_of(&Bytes::from_static(&[0x33]), 6), None, "a group");
     }
 }

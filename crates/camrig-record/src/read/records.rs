@@ -131,7 +131,7 @@ pub(super) fn open_chunk(
 ) -> Result<(ChunkHeader, Content<'_>), ChunkError> {
     let parsed = file.peek(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
     let (header, length) = parsed.ok_or(ChunkError::NotAChunk)?;
-    if record.start + HEADER_BYTES as u64 + length != record.end {
+    if (record.start + HEADER_BYTES as u64).checked_add(length) != Some(record.end) {
         return Err(ChunkError::NotAChunk);
     }
     if header.content_bytes > most {
@@ -238,10 +238,28 @@ pub(crate) struct Message {
     pub(crate) data: Bytes,
 }
 
-/// Returns the messages among records, without copying their data.
-pub(crate) fn messages(records: &Bytes) -> impl Iterator<Item = Message> {
-    Records(records).filter(|(opcode, _)| *opcode == op::MESSAGE).filter_map(|(_, content)| {
-        let fields = MessageFields::parse(content)?;
-        Some(Message { fields, data: records.slice_ref(content.get(MESSAGE_HEADER_BYTES..)?) })
-    })
+/// The messages among records, without copies of their data.
+pub(crate) struct Messages(Bytes);
+
+impl Iterator for Messages {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let mut records = Records(&self.0);
+            let (opcode, content) = records.next()?;
+            let (rest, content) = (self.0.slice_ref(records.0), self.0.slice_ref(content));
+            self.0 = rest;
+            if opcode == op::MESSAGE
+                && let Some(fields) = MessageFields::parse(&content)
+            {
+                return Some(Message { fields, data: content.slice(MESSAGE_HEADER_BYTES..) });
+            }
+        }
+    }
+}
+
+/// Returns the messages among records.
+pub(crate) fn messages(records: &Bytes) -> Messages {
+    Messages(records.clone())
 }

@@ -385,3 +385,143 @@ fn a_replay_of_one_camera_reads_little_of_the_others() {
         assert_eq!(again.next(&recording, |_| true).unwrap().unwrap(), section);
     }
 }
+
+/// Returns the bytes of a message.
+fn message(channel: u16, sequence: u32, log_time: u64, data: &[u8]) -> Vec<u8> {
+    let fields =
+        [&channel.to_le_bytes()[..], &sequence.to_le_bytes(), &log_time.to_le_bytes(), &[0; 8], data];
+    record(op::MESSAGE, &fields.concat())
+}
+
+/// Returns the header and the definitions of a recording of this many cameras. Camera `n` has framesets in channel 2n + 1,
+/// and depth in the next one.
+fn definitions(cameras: u16) -> Vec<u8> {
+    let schema = |id: u16, name: &str| {
+        let fields = [&id.to_le_bytes()[..], &text(name.as_bytes()), &text(b""), &text(b"")];
+        record(op::SCHEMA, &fields.concat())
+    };
+    let info = serde_json::to_string(&crate::record::testing::info("c")).unwrap();
+    let mut all = [header_record(), schema(1, FRAMESET_SCHEMA), schema(2, RAW_SCHEMA)].concat();
+    for camera in 0..cameras {
+        let name = format!("c{camera}");
+        for (offset, entries) in [
+            vec![
+                (NAME_KEY, &name[..]),
+                (VERSION_KEY, VERSION),
+                (CAMERA_KEY, &info),
+                (ORIGIN_KEY, "0"),
+                (PART_KEY, "1"),
+            ],
+            vec![(NAME_KEY, &name), (STREAM_KEY, "depth")],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let entries: Vec<u8> = entries
+                .into_iter()
+                .flat_map(|(key, value)| [text(key.as_bytes()), text(value.as_bytes())].concat())
+                .collect();
+            let (id, topic) = (2 * camera + 1 + offset as u16, format!("/{name}/{offset}"));
+            let schema = offset as u16 + 1;
+            let fields =
+                [&id.to_le_bytes()[..], &schema.to_le_bytes(), &text(topic.as_bytes()), &text(b"json")];
+            all.extend(record(op::CHANNEL, &[&fields.concat()[..], &text(&entries)].concat()));
+        }
+    }
+    all
+}
+
+/// It was 16 MiB for each camera: 1.6 GB of this file of 350 kB.
+#[test]
+fn what_waits_is_bounded_for_all_cameras_together() {
+    const CAMERAS: u16 = 100;
+    let folder = TestFolder::new("cameras");
+    let depth = vec![0; 1 << 20];
+    let mut file = [MAGIC.to_vec(), definitions(CAMERAS)].concat();
+    for round in 0..8 {
+        for camera in 0..CAMERAS {
+            let lone = message(2 * camera + 2, round, u64::from(round), &depth);
+            let packed = zstd::encode_all(&lone[..], 1).unwrap();
+            file.extend(chunk(&packed, lone.len() as u64, 0, b"zstd"));
+        }
+    }
+    let recording = open_bytes(&folder, &[&file]).unwrap();
+    assert_eq!(recording.cameras().len(), usize::from(CAMERAS));
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let mut lone = 0;
+    while let Some((_, content)) = contents.next(&recording) {
+        assert!(contents.waiting_bytes() <= 17 << 20, "{} bytes wait", contents.waiting_bytes());
+        let Content::Unreadable { error: FrameSetError::NoFrameSet(count), .. } = content else {
+            panic!("{content:?}")
+        };
+        lone += count;
+    }
+    assert_eq!(lone, 8 * u64::from(CAMERAS));
+}
+
+/// The text of short entries took ten times its size, and that of a whole section at once.
+#[test]
+fn records_of_framesets_are_bounded() {
+    let folder = TestFolder::new("records");
+    let entries: Vec<_> = (0..200_000).map(|index| format!("\"{index}\":1")).collect();
+    let long = |count: usize| {
+        let (frame, entries) = (
+            r#""stream":"depth","format":"z16","width":20,"height":10,"stride_bytes":40"#,
+            entries[..count].join(","),
+        );
+        format!(
+            "{{\"sequence\":1,\"arrival_nanos\":1,\"frames\":[{{{frame},\"number\":1,\"clock\":\"hardware\",\"timestamp_nanos\":1,\"metadata\":{{{entries}}},\"coding\":\"raw\"}}]}}"
+        )
+    };
+    let mut content = message(1, 1, 1, long(200_000).as_bytes());
+    // Each waits for its frame, which is not there.
+    for number in 2..60 {
+        content.extend(message(1, number, u64::from(number), long(20_000).as_bytes()));
+    }
+    let packed = zstd::encode_all(&content[..], 1).unwrap();
+    let packed = chunk(&packed, content.len() as u64, 0, b"zstd");
+    let recording = open_bytes(&folder, &[MAGIC, &definitions(1), &packed]).unwrap();
+    let mut contents = recording.contents(|_| true, 0..u64::MAX);
+    let mut problems = Vec::new();
+    while let Some((_, content)) = contents.next(&recording) {
+        assert!(contents.waiting_bytes() <= 64 << 20, "{} bytes wait", contents.waiting_bytes());
+        let Content::Unreadable { error, .. } = content else { panic!("{content:?}") };
+        problems.push(error.to_string());
+    }
+    assert_eq!(problems.len(), 59);
+    assert!(problems[0].starts_with("its record has ") && problems[0].ends_with(" KiB"), "{}", problems[0]);
+    assert_eq!(problems[1], "frameset 1 lacks its depth frame");
+}
+
+/// A program that was built with checks of overflows ended at once, another had wrong sums.
+#[test]
+fn sums_of_hostile_numbers_do_not_overflow() {
+    let folder = TestFolder::new("sums");
+    let path = folder.path().join("whole.mcap");
+    write(&path, &CAMERAS, 2, Compression::None, &[]);
+    let mut bytes = fs::read(&path).unwrap();
+    // The number of messages of each channel, in a file without checksums of its summary.
+    let footer = bytes.len() - 8 - 20;
+    let start = u64::from_le_bytes(bytes[footer..footer + 8].try_into().unwrap()) as usize;
+    bytes[footer + 16..footer + 20].fill(0);
+    let mut at = start;
+    while bytes[at] != op::STATISTICS {
+        at += 9 + u64::from_le_bytes(bytes[at + 1..at + 9].try_into().unwrap()) as usize;
+    }
+    let length = u64::from_le_bytes(bytes[at + 1..at + 9].try_into().unwrap()) as usize;
+    let counts = at + 9 + 8 + 2 + 4 + 4 + 4 + 4 + 8 + 8 + 4;
+    for entry in (counts..at + 9 + length).step_by(10) {
+        bytes[entry + 2..entry + 10].fill(0xff);
+    }
+    // A chunk with the largest length.
+    let recording = Recording::open(&path, &|_| {}).unwrap();
+    let last = recording.index().sections.iter().last().unwrap().offset as usize;
+    bytes[last + 1..last + 9].fill(0xff);
+    let path = folder.path().join("hostile.mcap");
+    fs::write(&path, bytes).unwrap();
+    let recording = Recording::open(&path, &|_| {}).unwrap();
+    assert_eq!(recording.index().ending, Ending::Indexed);
+    assert_eq!(recording.framesets_of(&recording.cameras()[0]), u64::MAX);
+    assert!(crate::commands::info(&path).contains("18446744073709551615 framesets"));
+    assert_eq!(contents(&path).1, 1, "the chunk is unreadable");
+}
