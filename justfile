@@ -113,6 +113,13 @@ soak-record:
     CAMRIG_LONG_FILE=$folder/long.mcap cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
     crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap"
 
+# Compare `recording export` to PNG with a Python script over mcap and OpenCV; needs PyPI
+bench-export *args:
+    cargo build --release
+    test -d target/readers || python3 -m venv target/readers
+    target/readers/bin/python -m pip install --quiet -r crates/camrig-record/tests/readers/requirements.txt opencv-python-headless
+    target/readers/bin/python crates/camrig-record/tests/export/run target/release/camrig {{ args }}
+
 # Kill workers of a rig for a time such as 10m, or a thousand times; the printed seed repeats the choices
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::

@@ -108,8 +108,12 @@ fn a_restarted_recorder_continues_in_a_new_file() {
     );
     let (all, all_missing) = counts(&stdout);
     assert!(all > framesets + 10 && all_missing == missing, "{stdout}");
-    let replayed = succeed(&mut test, &["replay", "rig.mcap", "--fast"]);
-    assert!(replayed.contains("front"), "{replayed}");
+    test.set_args(&["replay", "rig.mcap", "--fast", "--report", "report.json"]);
+    let (stdout, stderr, status) = test.output();
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    let report = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["links"][0]["delivered"], all, "{report}");
     let repaired = succeed(&mut test, &["recording", "repair", "rig.mcap"]);
     assert!(repaired.starts_with("rig-repaired.mcap: "), "{repaired}");
 }

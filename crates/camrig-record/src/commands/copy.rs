@@ -4,7 +4,7 @@
 //! another name, with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,9 @@ use crate::write::{Attachment, Message, Output, numbered, with_suffix};
 
 /// Maximum number of problems that are kept.
 const MAX_PROBLEMS: usize = 100;
+
+/// Maximum size of attachments of which the same is copied once.
+const MAX_COMPARED_BYTES: u64 = 1 << 20;
 
 /// Ends of the topics of messages that are in each file once, and hold from then on.
 const LASTING: [&str; 2] = ["/calibration", "/transform"];
@@ -219,7 +222,7 @@ impl Copy<'_> {
             self.begin_next_file(inputs)?;
         }
         let found: Vec<_> = messages(&records).collect();
-        let mut chunk = Vec::new();
+        let (mut chunk, mut framesets) = (Vec::new(), 0);
         for message in &found {
             let fields = message.fields;
             let place = (input, part, fields.channel);
@@ -241,13 +244,14 @@ impl Copy<'_> {
             if !self.selection.range.contains(&log_time) {
                 continue;
             }
-            self.copied.framesets += u64::from(channel.schema_name() == FRAMESET_SCHEMA);
+            framesets += u64::from(channel.schema_name() == FRAMESET_SCHEMA);
             let (sequence, publish_time) = (fields.sequence, fields.publish_time);
             chunk.push(Message { channel: id, sequence, log_time, publish_time, data: &message.data });
         }
         if !chunk.is_empty() {
             self.target.output.write_chunk(&chunk)?;
         }
+        self.copied.framesets += framesets;
         Ok(())
     }
 
@@ -308,7 +312,7 @@ impl Copy<'_> {
     /// Copies attachments and metadata, the same metadata once.
     fn copy_extras(&mut self, inputs: &[Parts]) -> Result<(), End> {
         let is_new = self.selection.origin.is_some();
-        let mut known = BTreeSet::new();
+        let (mut known, mut attached) = (BTreeSet::new(), BTreeSet::new());
         for recording in inputs.iter().flat_map(Parts::files) {
             if !is_new {
                 // Channels without messages, too.
@@ -325,12 +329,20 @@ impl Copy<'_> {
                             self.target.output.write_metadata(&name, &entries)?;
                         }
                     }
-                    Extra::Attachment(attachment, data) => {
+                    Extra::Attachment(attachment, mut data) => {
                         let AttachmentRecord { log_time, create_time, name, media_type, data_bytes } =
                             attachment;
+                        let mut content = Vec::new();
+                        if is_new && data_bytes <= MAX_COMPARED_BYTES {
+                            data.read_to_end(&mut content)?;
+                            // Each file of a recording has its topology.
+                            if !attached.insert((name.clone(), data_bytes, crc32fast::hash(&content))) {
+                                continue;
+                            }
+                        }
                         let (name, media_type) = (&name[..], &media_type[..]);
                         let attachment = Attachment { log_time, create_time, name, media_type, data_bytes };
-                        self.target.output.write_attachment(&attachment, data)?;
+                        self.target.output.write_attachment(&attachment, (&content[..]).chain(data))?;
                     }
                 }
             }

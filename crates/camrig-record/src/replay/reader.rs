@@ -38,7 +38,11 @@ impl Reader {
         }
         for part in parts.files().iter().filter(|part| part.index().ending == Ending::Open) {
             let path = part.path().display();
-            log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
+            if part.is_live() {
+                log::warn!("`{path}` is being recorded; what was in it at its opening is played");
+            } else {
+                log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
+            }
         }
         let camera = parts.camera(camera)?.clone();
         let lacks = parts.incomplete().filter(|lack| lack.camera == camera.name);
