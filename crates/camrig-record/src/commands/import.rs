@@ -13,7 +13,7 @@ use super::{CommandError, bar, counted, size_bytes};
 use crate::bag::{BagCamera, Frame, Gather, Survey, TopicRole, frame_of};
 use crate::compression::Compression;
 use crate::read::{ReadError, Recording, Walk, messages};
-use crate::record::{Encoded, Part, PartOptions, Source};
+use crate::record::{Encoded, Next, Part, PartOptions, Source};
 use crate::ros;
 use crate::write::with_suffix;
 
@@ -71,7 +71,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     }
     let framesets: u64 = importing.cameras.iter().map(|camera| camera.framesets).sum();
     let count = importing.cameras.len();
-    importing.part.finish(None).map_err(|error| CommandError::Create(error.to_string()))?;
+    importing.part.finish(Next::End).map_err(|error| CommandError::Create(error.to_string()))?;
     let _ = writeln!(text, "{path}: {}, {}", counted(count as u64, "camera"), counted(framesets, "frameset"));
     match problems.finish() {
         problems if problems.is_empty() => Ok(text),

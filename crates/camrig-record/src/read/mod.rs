@@ -155,7 +155,7 @@ impl Recording {
     /// # Errors
     /// As [`Self::open`].
     pub(crate) fn skim(path: &Path) -> Result<Self, ReadError> {
-        Self::open_with(path, Index::skim)
+        Self::open_with(path, false, Index::skim)
     }
 
     fn open_with(

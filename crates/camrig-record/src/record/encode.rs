@@ -290,7 +290,7 @@ impl Encoded {
         let publish_time = frames.first().map_or(log_time, |(header, _)| header.timestamp.nanos);
         let record = serde_json::to_vec(&record)?;
         let messages = Messages { sequence, log_time, publish_time, record, images, imu };
-        Ok(Self { source, gaps: Vec::new(), frameset: Some(messages) })
+        Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
     }
 
     pub(super) fn only_gaps(source: Arc<Source>, gaps: Vec<GapRecord>) -> Self {

@@ -46,7 +46,7 @@ pub(crate) use self::encode::{Encoded, Source};
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
-pub(crate) use self::part::{Part, PartOptions};
+pub(crate) use self::part::{Next, Part, PartOptions};
 use self::writer::{Lacks, Written};
 use crate::format::{GapReason, Incomplete};
 
