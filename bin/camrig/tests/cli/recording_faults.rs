@@ -298,7 +298,7 @@ fn kept_in_part(
     let folder = test.folder().join(file).parent().unwrap().to_owned();
     let names =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: Vec<_> = names.filter(|name| name == "copy.mcap" || name.ends_with(".part")).collect();
+    let left: Vec<_> = names.filter(|name| name == "copy.mcap" || name.contains(".mcap-")).collect();
     assert_eq!(left, [""; 0]);
 }
 
@@ -347,7 +347,7 @@ fn an_interrupted_copy_is_kept_in_part() {
     let folder = test.folder().to_owned();
     wait_for("a part of the copy", || {
         let parts = std::fs::read_dir(&folder).unwrap().map(Result::unwrap);
-        let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part"));
+        let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(".mcap-"));
         parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() > 200_000)).map(drop)
     });
     let group = format!("-{}", copy.id());
