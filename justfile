@@ -41,9 +41,9 @@ init *args:
 list:
     cargo run --release {{ features }} -- list
 
-# Install librealsense into target/sdk, without root, for systems without it
-sdk:
-    python3 crates/camrig-realsense/sdk/install.py
+# Install librealsense into target/sdk, without root, for systems without it; `--version 2.59.1` selects another one
+sdk *args:
+    python3 crates/camrig-realsense/sdk/install.py {{ args }}
 
 # Write a recording of a software camera, which plays like that of a real one: `just bag recording.bag --framesets 90`
 bag file *args:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install librealsense 2.56.5 under a prefix of its own, without root.
+"""Install librealsense under a prefix of its own, without root.
 
 For machines that have no librealsense: a developer's or CI's, mostly without a
 camera. Where `pkg-config --modversion realsense2` already answers 2.56 or later,
@@ -9,7 +9,7 @@ No distribution packages librealsense, but the official Python wheel contains al
 of it: the wheel's extension module exports the whole C interface. This script
 downloads that wheel and turns the module into an ordinary shared library:
 
-    PREFIX/lib/librealsense2.so.2.56    the module, under the name that linkers expect
+    PREFIX/lib/librealsense2.so.2.NN    the module, under the name that linkers expect
     PREFIX/lib/librealsense2.so         symlink to it
     PREFIX/lib/librs2pystub.so          stands in for the Python that the module was made for
     PREFIX/lib/pkgconfig/realsense2.pc  how realsense-sys finds it
@@ -46,11 +46,8 @@ import zipfile
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-VERSION = "2.56.5"
-API_VERSION = 25605  # RS2_API_VERSION, as realsense-sys 2.56.5 passes it to rs2_create_context
-REQUIREMENT = "pyrealsense2==2.56.5.9235"
+BINDINGS_API_VERSION = 25605  # RS2_API_VERSION, as realsense-sys 2.56.5 passes it to rs2_create_context
 
-SONAME = "librealsense2.so.2.56"
 LINK_NAME = "librealsense2.so"
 STUB_NAME = "librs2pystub.so"
 PKG_CONFIG_FILE = "pkgconfig/realsense2.pc"
@@ -60,7 +57,7 @@ DEFAULT_PREFIX = Path(__file__).resolve().parents[3] / "target" / "sdk"
 
 
 class Wheel(NamedTuple):
-    """One of the files that REQUIREMENT stands for."""
+    """One of the files of a release."""
 
     python: str
     platform: str
@@ -68,23 +65,73 @@ class Wheel(NamedTuple):
     sha256: str
 
 
-# Any Python version's wheel serves, since no Python ever runs; these run on the
-# oldest systems. (aarch64 also has a wheel for Python 3.10; it needs glibc 2.34
-# and the libstdc++ of gcc 12.)
-WHEELS = {
-    "x86_64": Wheel(
-        python="3.11",
-        platform="manylinux1_x86_64",
-        oldest_glibc=(2, 29),
-        sha256="76d384ea99f257b4697a82cb3581b05cc69fadfd0701021ad76da098a3e240f0",
-    ),
-    "aarch64": Wheel(
-        python="3.9",
-        platform="manylinux2014_aarch64",
-        oldest_glibc=(2, 17),
-        sha256="a929a887d946bcf85f644fc293aa005c6d56f92247f94721a1ff1a2ca65047bb",
-    ),
+class Release(NamedTuple):
+    """A version of librealsense, and its wheels by machine.
+
+    Any Python version's wheel serves, since no Python ever runs; these run on the
+    oldest systems. (aarch64 also has wheels for Python 3.10; they need glibc 2.34
+    and the libstdc++ of gcc 12.)
+    """
+
+    version: str
+    build: str
+    wheels: dict[str, Wheel]
+
+    @property
+    def requirement(self) -> str:
+        return f"pyrealsense2=={self.version}.{self.build}"
+
+    @property
+    def soname(self) -> str:
+        return "librealsense2.so." + self.version.rpartition(".")[0]
+
+    @property
+    def api_version(self) -> int:
+        major, minor, patch = (int(part) for part in self.version.split("."))
+        return major * 10000 + minor * 100 + patch
+
+
+def wheels(x86_64: str, aarch64: str, aarch64_glibc: tuple[int, int] = (2, 28)) -> dict[str, Wheel]:
+    """The wheels with these sums."""
+    return {
+        "x86_64": Wheel("3.11", "manylinux1_x86_64", (2, 29), x86_64),
+        "aarch64": Wheel("3.9", "manylinux2014_aarch64", aarch64_glibc, aarch64),
+    }
+
+
+# Tested on x86_64; the first is the default. 2.58 is left out: its player of `.db3` files is not reliable.
+RELEASES = {
+    release.version: release
+    for release in (
+        Release(
+            "2.56.5",
+            "9235",
+            wheels(
+                "76d384ea99f257b4697a82cb3581b05cc69fadfd0701021ad76da098a3e240f0",
+                "a929a887d946bcf85f644fc293aa005c6d56f92247f94721a1ff1a2ca65047bb",
+                aarch64_glibc=(2, 17),
+            ),
+        ),
+        Release(
+            "2.57.7",
+            "10387",
+            wheels(
+                "3f95183e07b964c86794e508ec82c82700ae597acbf0751083f7a387a490eb1c",
+                "9fc31d8f2b65ca39e70db9349020123a9fe07be099dadf43b261352862ebc5da",
+                aarch64_glibc=(2, 17),
+            ),
+        ),
+        Release(
+            "2.59.1",
+            "11053",
+            wheels(
+                "04593436a55be82f147a485a261a601e35b49b2a3b25c35e2ad6eb5a775bdde1",
+                "363f0761d1fd16c2a8ccad393ea7b7b42159f64070a97730e12def9c39870c38",
+            ),
+        ),
+    )
 }
+DEFAULT_VERSION = next(iter(RELEASES))
 
 # What a build with the library needs, and which package has it.
 TOOLS = {
@@ -97,12 +144,12 @@ RUNTIME_LIBRARIES = {
     "libstdc++.so.6": "libstdc++6",
 }
 
-PKG_CONFIG_TEXT = f"""\
+PKG_CONFIG_TEXT = """\
 libdir=${{pcfiledir}}/..
 
 Name: realsense2
-Description: Intel RealSense cross-platform API, out of the wheel {REQUIREMENT}
-Version: {VERSION}
+Description: Intel RealSense cross-platform API, out of the wheel {requirement}
+Version: {version}
 Libs: -L${{libdir}} -lrealsense2
 """
 
@@ -119,7 +166,7 @@ const char *rs2_get_error_message(const rs2_error *error);
 int main(void) {{
     rs2_error *error = NULL;
     int version = rs2_get_api_version(&error);
-    rs2_context *context = error ? NULL : rs2_create_context({API_VERSION}, &error);
+    rs2_context *context = error ? NULL : rs2_create_context({BINDINGS_API_VERSION}, &error);
     if (error) {{
         fprintf(stderr, "%s\\n", rs2_get_error_message(error));
         return 1;
@@ -155,11 +202,13 @@ def main() -> int:
     arguments = parse_arguments()
     prefix = arguments.prefix.resolve()
     try:
-        wheel = wheel_for_this_machine()
+        release = RELEASES[arguments.version]
+        wheel = wheel_for_this_machine(release)
         if not arguments.print_env:
-            install(prefix, wheel)
-        elif not is_installed(prefix, wheel):
-            raise SdkError(f"`{prefix}` holds no complete librealsense {VERSION}; run this script without --print-env")
+            install(prefix, release, wheel)
+        elif not is_installed(prefix, release, wheel):
+            version = release.version
+            raise SdkError(f"`{prefix}` holds no complete librealsense {version}; run this script without --print-env")
     except SdkError as error:
         say(str(error))
         return 1
@@ -177,7 +226,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=f"Install librealsense {VERSION} under a prefix of its own, without root, and print the "
+        description="Install librealsense under a prefix of its own, without root, and print the "
         "environment that a build with it needs."
     )
     parser.add_argument(
@@ -186,6 +235,12 @@ def parse_arguments() -> argparse.Namespace:
         default=DEFAULT_PREFIX,
         metavar="DIR",
         help="where to install; new, empty, or made by this script (default: target/sdk in the repository)",
+    )
+    parser.add_argument(
+        "--version",
+        choices=list(RELEASES),
+        default=DEFAULT_VERSION,
+        help=f"the version of librealsense (default: {DEFAULT_VERSION})",
     )
     parser.add_argument(
         "--print-env",
@@ -215,12 +270,13 @@ def prepended(variable: str, folder: Path) -> str:
 # --- what must be there first -------------------------------------------------
 
 
-def wheel_for_this_machine() -> Wheel:
+def wheel_for_this_machine(release: Release) -> Wheel:
     system, machine = platform.system(), platform.machine()
-    wheel = WHEELS.get(machine)
+    wheel = release.wheels.get(machine)
     if system != "Linux" or wheel is None:
-        choices = ", ".join(f"`Linux {known}`" for known in WHEELS)
-        raise SdkError(f"`{system} {machine}` has no wheel of librealsense {VERSION}; expected one of: {choices}")
+        choices = ", ".join(f"`Linux {known}`" for known in release.wheels)
+        version = release.version
+        raise SdkError(f"`{system} {machine}` has no wheel of librealsense {version}; expected one of: {choices}")
     require_glibc(wheel.oldest_glibc)
     return wheel
 
@@ -256,24 +312,24 @@ def require_pip() -> None:
 # --- installing ---------------------------------------------------------------
 
 
-def install(prefix: Path, wheel: Wheel) -> None:
+def install(prefix: Path, release: Release, wheel: Wheel) -> None:
     # Checked even when the library is there: a folder can outlive the machine it was made on.
     require_tools()
     require_runtime_libraries()
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with locked(prefix.parent):
-        if is_installed(prefix, wheel):
-            say(f"librealsense {VERSION} is already in `{prefix}`")
+        if is_installed(prefix, release, wheel):
+            say(f"librealsense {release.version} is already in `{prefix}`")
             return
         refuse_foreign(prefix)
         require_pip()
         with scratch_folder(beside=prefix) as scratch:
             staged = scratch / "new"
-            build(staged, wheel, scratch)
-            check_by_loading(staged, scratch)
-            write_manifest(staged, wheel)
+            build(staged, release, wheel, scratch)
+            check_by_loading(staged, release, scratch)
+            write_manifest(staged, release, wheel)
             publish(staged, prefix, scratch)
-    say(f"librealsense {VERSION} is now in `{prefix}`")
+    say(f"librealsense {release.version} is now in `{prefix}`")
 
 
 @contextlib.contextmanager
@@ -312,22 +368,22 @@ def publish(staged: Path, prefix: Path, scratch: Path) -> None:
     staged.rename(prefix)
 
 
-def is_installed(prefix: Path, wheel: Wheel) -> bool:
+def is_installed(prefix: Path, release: Release, wheel: Wheel) -> bool:
     try:
         recorded: object = json.loads((prefix / MANIFEST_NAME).read_text())
-        return recorded == manifest(prefix, wheel)
+        return recorded == manifest(prefix, release, wheel)
     except (OSError, ValueError):
         return False
 
 
-def write_manifest(prefix: Path, wheel: Wheel) -> None:
-    (prefix / MANIFEST_NAME).write_text(json.dumps(manifest(prefix, wheel), indent=2) + "\n")
+def write_manifest(prefix: Path, release: Release, wheel: Wheel) -> None:
+    (prefix / MANIFEST_NAME).write_text(json.dumps(manifest(prefix, release, wheel), indent=2) + "\n")
 
 
-def manifest(prefix: Path, wheel: Wheel) -> dict[str, object]:
+def manifest(prefix: Path, release: Release, wheel: Wheel) -> dict[str, object]:
     """What the prefix holds now, and out of what: another wheel or an edited script calls for a new one."""
     library_folder = prefix / "lib"
-    names = (SONAME, LINK_NAME, STUB_NAME, PKG_CONFIG_FILE)
+    names = (release.soname, LINK_NAME, STUB_NAME, PKG_CONFIG_FILE)
     return {
         "script": sha256_of(Path(__file__)),
         "wheel": wheel.sha256,
@@ -342,23 +398,25 @@ def sha256_of(path: Path) -> str:
 # --- building -----------------------------------------------------------------
 
 
-def build(staged: Path, wheel: Wheel, scratch: Path) -> None:
-    say(f"downloading {REQUIREMENT} for {wheel.platform}")
-    library = SharedLibrary(extension_module(download(wheel, scratch / "download")))
+def build(staged: Path, release: Release, wheel: Wheel, scratch: Path) -> None:
+    say(f"downloading {release.requirement} for {wheel.platform}")
+    library = SharedLibrary(extension_module(download(release, wheel, scratch / "download")))
     library_folder = staged / "lib"
     (library_folder / PKG_CONFIG_FILE).parent.mkdir(parents=True)
-    (library_folder / PKG_CONFIG_FILE).write_text(PKG_CONFIG_TEXT)
+    (library_folder / PKG_CONFIG_FILE).write_text(
+        PKG_CONFIG_TEXT.format(requirement=release.requirement, version=release.version)
+    )
     compile_stub(stub_source(library), library_folder / STUB_NAME, scratch)
-    library.rename(soname=SONAME, needs=STUB_NAME, runpath="$ORIGIN")
-    (library_folder / SONAME).write_bytes(library.image)
-    (library_folder / SONAME).chmod(0o755)
-    (library_folder / LINK_NAME).symlink_to(SONAME)
+    library.rename(soname=release.soname, needs=STUB_NAME, runpath="$ORIGIN")
+    (library_folder / release.soname).write_bytes(library.image)
+    (library_folder / release.soname).chmod(0o755)
+    (library_folder / LINK_NAME).symlink_to(release.soname)
 
 
-def download(wheel: Wheel, folder: Path) -> Path:
+def download(release: Release, wheel: Wheel, folder: Path) -> Path:
     run(
-        f"download {REQUIREMENT} for {wheel.platform}",
-        [sys.executable, "-m", "pip", "download", REQUIREMENT, "--no-deps", "--only-binary=:all:"]
+        f"download {release.requirement} for {wheel.platform}",
+        [sys.executable, "-m", "pip", "download", release.requirement, "--no-deps", "--only-binary=:all:"]
         + ["--implementation", "cp", "--python-version", wheel.python, "--platform", wheel.platform]
         + ["--dest", str(folder), "--disable-pip-version-check", "--no-input", "--quiet"],
         name="pip",
@@ -373,7 +431,8 @@ def download(wheel: Wheel, folder: Path) -> Path:
 
 def extension_module(wheel_path: Path) -> bytearray:
     with zipfile.ZipFile(wheel_path) as archive:
-        [name] = [name for name in archive.namelist() if name.startswith("pyrealsense2/pyrealsense2.cpython-")]
+        names = archive.namelist()
+        [name] = [name for name in names if name.startswith("pyrealsense2/pyrealsense2.cpython-") and name.endswith(".so")]
         return bytearray(archive.read(name))
 
 
@@ -401,7 +460,7 @@ def compile_stub(source: str, target: Path, scratch: Path) -> None:
     )
 
 
-def check_by_loading(staged: Path, scratch: Path) -> None:
+def check_by_loading(staged: Path, release: Release, scratch: Path) -> None:
     """Build and run a program as a user would, with every symbol resolved when it starts."""
     variables = {**environment(staged), "LD_BIND_NOW": "1"}
     flags = run("find realsense2", ["pkg-config", "--cflags", "--libs", "realsense2"], variables)
@@ -409,8 +468,8 @@ def check_by_loading(staged: Path, scratch: Path) -> None:
     source.write_text(PROBE_SOURCE)
     run("link with librealsense", ["cc", str(source), "-o", str(program), *shlex.split(flags)], variables)
     answer = run("load librealsense and make a context", [str(program)], variables, name="the probe").strip()
-    if answer != str(API_VERSION):
-        raise SdkError(f"the library says that its version is {answer}; {API_VERSION} was expected")
+    if answer != str(release.api_version):
+        raise SdkError(f"the library says that its version is {answer}; {release.api_version} was expected")
 
 
 def run(

@@ -1,4 +1,4 @@
-//! The driver `realsense`: turns the frames of one camera into framesets.
+//! The half of the driver that needs librealsense: turns the frames of one camera into framesets.
 //!
 //! It combines `camera` and `gather`, and decides how long to wait for partners, for the end, and for a restart.
 
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, Clock, FrameHeader, MAX_FRAMES, MetadataKey, Stream};
 use camrig::{
-    CameraOutput, Captured, Device, DeviceProfile, Driver, DriverError, FrameHeaders, HeldFrames, LostReason,
-    monotonic_nanos,
+    CameraOutput, Captured, Device, DriverError, FrameHeaders, HeldFrames, LostReason, monotonic_nanos,
 };
 
 use crate::camera::{Camera, Event};
 use crate::filters::Frames;
 use crate::find::{self, devices};
 use crate::gather::{Gatherer, Waiting};
+use crate::library::{Library, OpenResult, Opened};
 use crate::motion::Motion;
 use crate::options::Options;
 use crate::recording;
@@ -42,100 +42,74 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// The name under which a probe takes the host-wide lock.
 const PROBE: &str = "a check of devices";
 
-/// A RealSense camera, live or recorded.
-///
-/// A frameset holds librealsense's own frames until its last handle is dropped; nothing is copied. librealsense limits
-/// the frames in use to 16 per stream (32 for a file) and then silently stops, so every frame is marked as kept when it
-/// arrives: it then no longer counts towards the limit, but its memory is still recycled. Memory is bounded by the
-/// driver's own limits: the camera's `slots`, 8 frames per stream in the queue, and those of 0.3 seconds (or three of
-/// the slowest stream's intervals) that wait for a partner.
-///
-/// Samples of motion are copied: they are part of the first frameset that is not older than they are.
-///
-/// From a file with `real_time = false` every frame arrives exactly once, however slow its consumers are. At the pace
-/// of the recording, and from a live camera, frames that find the queue full are lost, which leaves a gap in their
-/// numbers. Frames that a player at that pace drops after the last delivered frame are not counted: librealsense
-/// reports the duration of a file, but not its number of frames.
-pub struct RealSense {
+/// The half of the driver that needs librealsense.
+pub(crate) const LIBRARY: Library = Library { probe, recorded, open, reset: reset_device, devices };
+
+fn probe(request: Request) -> Result<Option<Device>, DriverError> {
+    let file = match &request.source {
+        SourceRequest::File(file) => file,
+        SourceRequest::Live(live) => {
+            live.record_to
+                .as_deref()
+                .map(recording::check)
+                .transpose()
+                .map_err(|error| error.at("record_to"))?;
+            return Ok(Some(Camera::look(PROBE, &request)?.device()));
+        }
+    };
+    let name = file.path.display().to_string();
+    let (grabber, first) = first_of_file(request)?;
+    if !matches!(first, Grabbed::End) {
+        return Ok(None);
+    }
+    let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
+    Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
+}
+
+/// Returns the times of a file, if its first frame has a time of the host: its timestamp, or else its arrival.
+fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
+    let (grabber, first) = first_of_file(request)?;
+    let Grabbed::FrameSet { headers, .. } = first else { return Ok(None) };
+    let duration = grabber.camera.duration_nanos()?;
+    let begin = headers.iter().filter(|header| !is_motion(header.stream)).filter_map(host_nanos).min();
+    Ok(begin.map(|begin| begin..begin.saturating_add(duration)))
+}
+
+fn open(name: &str, options: &Options) -> OpenResult {
+    let request = Request::new(options)?;
+    if let SourceRequest::Live(live) = &request.source
+        && live.reset
+    {
+        reset::once(name, &who(name), &live.selection)?;
+    }
+    let mut grabber = Grabber::new(Camera::open(&who(name), &request)?);
+    if let SourceRequest::File(FileRequest { start_offset: Some(offset), .. }) = &request.source {
+        grabber.schedule.offset = *offset;
+    }
+    // A slave runs before its master. All cameras of a rig, in all processes, are open before the first one is
+    // started.
+    if options.sync == Some(HardwareSync::Slave) {
+        grabber.start()?;
+    }
+    Ok(Box::new(OpenCamera { grabber, starts_since: None }))
+}
+
+fn reset_device(name: &str, options: &Options) -> Result<(), DriverError> {
+    match options.selection()? {
+        Some(selection) => find::reset(&who(name), &selection),
+        // A file needs no reset.
+        None => Ok(()),
+    }
+}
+
+/// An open camera whose framesets go to an output.
+struct OpenCamera {
     grabber: Grabber,
-    options: Options,
     /// When a live camera began to wait for its turn to start; `None` otherwise.
     starts_since: Option<Instant>,
 }
 
-impl Driver for RealSense {
-    type Options = Options;
-
-    fn check(options: &Options) -> Result<(), DriverError> {
-        Request::new(options).map(drop)
-    }
-
-    fn claims(options: &Options) -> Vec<String> {
-        options.claims()
-    }
-
-    fn streams(options: &Options) -> Vec<DeviceProfile> {
-        options.usb_demand().map(|demand| demand.streams).unwrap_or_default()
-    }
-
-    fn probe(options: &Options) -> Result<Option<Device>, DriverError> {
-        let request = Request::new(options)?;
-        let file = match &request.source {
-            SourceRequest::File(file) => file,
-            SourceRequest::Live(live) => {
-                live.record_to
-                    .as_deref()
-                    .map(recording::check)
-                    .transpose()
-                    .map_err(|error| error.at("record_to"))?;
-                return Ok(Some(Camera::look(PROBE, &request)?.device()));
-            }
-        };
-        let name = file.path.display().to_string();
-        let (grabber, first) = first_of_file(request)?;
-        if !matches!(first, Grabbed::End) {
-            return Ok(None);
-        }
-        let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
-        Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
-    }
-
-    fn recorded(options: &Options) -> Result<Option<Range<u64>>, DriverError> {
-        let request = Request::new(options)?;
-        match &request.source {
-            SourceRequest::File(FileRequest { real_time: true, start_offset: None, .. }) => recorded(request),
-            _ => Ok(None),
-        }
-    }
-
-    fn open(name: &str, options: Options) -> Result<Self, DriverError> {
-        let request = Request::new(&options)?;
-        if let SourceRequest::Live(live) = &request.source
-            && live.reset
-        {
-            reset::once(name, &who(name), &live.selection)?;
-        }
-        let mut grabber = Grabber::new(Camera::open(&who(name), &request)?);
-        if let SourceRequest::File(FileRequest { start_offset: Some(offset), .. }) = &request.source {
-            grabber.schedule.offset = *offset;
-        }
-        // A slave runs before its master. All cameras of a rig, in all processes, are open before the first one is
-        // started.
-        if options.sync == Some(HardwareSync::Slave) {
-            grabber.start()?;
-        }
-        Ok(Self { grabber, options, starts_since: None })
-    }
-
-    fn join(&mut self, timeline: Range<u64>) {
-        // The supervisor read the same times.
-        if let Ok(Some(recorded)) = Self::recorded(&self.options) {
-            let nanos = |later: u64, earlier: u64| Duration::from_nanos(later.saturating_sub(earlier));
-            self.grabber.schedule.offset = nanos(recorded.start, timeline.start);
-            self.grabber.schedule.round = Some(nanos(timeline.end, timeline.start));
-        }
-    }
-
+impl Opened for OpenCamera {
     /// A live camera starts with the first capture, which may wait while others are opened.
     fn start(&mut self) -> Result<(), DriverError> {
         let camera = &self.grabber.camera;
@@ -146,21 +120,19 @@ impl Driver for RealSense {
         self.grabber.start()
     }
 
-    /// Streams of a recording may end before others.
-    fn may_fall_silent(&self) -> bool {
-        self.grabber.camera.playback().is_some()
-    }
-
     fn info(&self) -> CameraInfo {
         self.grabber.info.clone()
     }
 
-    fn reset(name: &str, options: &Options) -> Result<(), DriverError> {
-        match options.selection()? {
-            Some(selection) => find::reset(&who(name), &selection),
-            // A file needs no reset.
-            None => Ok(()),
-        }
+    fn join(&mut self, recorded: Range<u64>, timeline: Range<u64>) {
+        let nanos = |later: u64, earlier: u64| Duration::from_nanos(later.saturating_sub(earlier));
+        self.grabber.schedule.offset = nanos(recorded.start, timeline.start);
+        self.grabber.schedule.round = Some(nanos(timeline.end, timeline.start));
+    }
+
+    /// Streams of a recording may end before others.
+    fn may_fall_silent(&self) -> bool {
+        self.grabber.camera.playback().is_some()
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
@@ -190,10 +162,6 @@ impl Driver for RealSense {
             Grabbed::End => Ok(Captured::End),
         }
     }
-
-    fn devices() -> Result<Option<Vec<Device>>, DriverError> {
-        devices().map(Some)
-    }
 }
 
 /// Returns the name under which the camera called `name` takes the host-wide lock.
@@ -210,15 +178,6 @@ fn first_of_file(mut request: Request) -> Result<(Grabber, Grabbed), DriverError
     grabber.start()?;
     let first = grabber.next(FIRST_FRAME)?;
     Ok((grabber, first))
-}
-
-/// Returns the times of a file, if its first frame has a time of the host: its timestamp, or else its arrival.
-fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
-    let (grabber, first) = first_of_file(request)?;
-    let Grabbed::FrameSet { headers, .. } = first else { return Ok(None) };
-    let duration = grabber.camera.duration_nanos()?;
-    let begin = headers.iter().filter(|header| !is_motion(header.stream)).filter_map(host_nanos).min();
-    Ok(begin.map(|begin| begin..begin.saturating_add(duration)))
 }
 
 /// Returns the time of a frame in nanoseconds since 1970, if it is known.

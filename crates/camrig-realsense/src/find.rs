@@ -2,6 +2,8 @@
 //!
 //! It does not depend on streams.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use camrig::{Device, DeviceProfile, DriverError};
@@ -13,8 +15,11 @@ use crate::names::list as list_of;
 use crate::profiles::{Candidate, candidates};
 use crate::request::Selection;
 use crate::subject::Subject;
-use crate::sys::{Context, DeviceList, Fault, OpenDevice, OpenSensor};
+use crate::sys::{self, Context, DeviceList, Fault, OpenDevice, OpenSensor};
 use crate::turn::Turns;
+
+/// Number of bytes at the begin of a file that say its format.
+const FORMAT_BYTES: u64 = 16;
 
 /// The last word of the model of a camera in recovery mode.
 const RECOVERY: &str = "Recovery";
@@ -288,6 +293,11 @@ fn open(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
     let subject = Subject::File(name.to_string()).to_string();
     context.open_file(path, &subject).map_err(|fault| {
         let told = fault.to_string();
+        let mut begin = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FORMAT_BYTES).read_to_end(&mut begin));
+        if let (Ok(_), Some(reason)) = (read, sys::version().is_too_old_for(&begin)) {
+            return DriverError::new(format!("file `{name}` {reason}"));
+        }
         let reason = if told.contains("unindexed") {
             // The recorder writes the index last, and was killed before.
             "is not closed properly (bag unindexed)"

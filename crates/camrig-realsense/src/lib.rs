@@ -9,7 +9,7 @@
 //!
 //! * `options`, `settings`, `processing`: the options of a topology
 //! * `streams`: formats and names of streams; `request`: the checked request; `names`: librealsense's options by name
-//! * `absent`: [`RealSense`] of a build without librealsense
+//! * `realsense`: [`RealSense`], the driver itself; `library`: what it calls of the half that needs librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
 //! * `guess`: which cameras have to be opened to find the selected one
 //! * `find`, `profiles`: selects the device and its streams
@@ -23,7 +23,8 @@
 //! * `gather`: gathers frames into framesets, without librealsense
 //! * `motion`: selects the samples of motion of each frameset
 //! * `filters`: processes the frames of a frameset; `rotation`: turns depth
-//! * `driver`: [`RealSense`], the driver itself
+//! * `driver`: the half of the driver that needs librealsense
+//! * `version`: what differs between versions of librealsense
 //! * `repeats`: which of librealsense's messages are logged
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!
@@ -31,15 +32,15 @@
 //!
 //! The first three lines need no librealsense and are always built; the feature `librealsense` adds the others.
 
+mod library;
 mod names;
 mod options;
 mod processing;
+mod realsense;
 mod request;
 mod settings;
 mod streams;
 
-#[cfg(not(feature = "librealsense"))]
-mod absent;
 #[cfg(feature = "librealsense")]
 mod broken;
 #[cfg(feature = "librealsense")]
@@ -79,12 +80,11 @@ mod sys;
 mod tests;
 #[cfg(feature = "librealsense")]
 mod turn;
-
-#[cfg(not(feature = "librealsense"))]
-pub use absent::RealSense;
 #[cfg(feature = "librealsense")]
-pub use driver::RealSense;
+mod version;
+
 pub use options::Options;
 pub use processing::{Align, FilterChoice, Filters};
+pub use realsense::RealSense;
 pub use settings::{HardwareSync, Setting};
 pub use streams::{ImageFormat, StreamChoice, StreamChoices};

@@ -27,7 +27,7 @@ pub struct Options {
     pub name: Option<String>,
     /// Selects the only connected live camera.
     pub any: Option<bool>,
-    /// A `.bag` file recorded by librealsense.
+    /// A `.bag` or `.db3` file recorded by librealsense.
     pub file: Option<PathBuf>,
     /// The depth stream, such as `640x480@30`.
     pub depth: Option<StreamProfile>,
@@ -43,12 +43,16 @@ pub struct Options {
     /// its own, such as `fisheye-1`.
     pub streams: Option<StreamChoices>,
     /// Rate of the accelerometer, if the camera has one. The samples are part of the framesets of images.
+    #[schemars(extend("x-unit" = "samples/s"))]
     pub accel: Option<u32>,
     /// Rate of the gyroscope.
+    #[schemars(extend("x-unit" = "samples/s"))]
     pub gyro: Option<u32>,
     /// Resets a live camera before it is opened for the first time.
+    #[schemars(extend("default" = false))]
     pub reset: Option<bool>,
-    /// Accepts a live camera on USB 2, which has fewer and slower profiles; not accepted by default.
+    /// Accepts a live camera on USB 2, which has fewer and slower profiles.
+    #[schemars(extend("default" = false))]
     pub allow_usb2: Option<bool>,
     /// Settings of a live camera, by librealsense's names: `{ exposure = 8500, visual_preset = "hand" }`.
     pub set: Option<BTreeMap<String, Setting>>,
@@ -62,20 +66,23 @@ pub struct Options {
     pub preset: Option<PathBuf>,
     /// Role of a live camera in hardware synchronization.
     pub sync: Option<HardwareSync>,
-    /// A `.bag` file to which librealsense records a live camera, without filters.
+    /// A `.bag` file, or `.db3` since librealsense 2.58, to which it records a live camera, without filters.
     pub record_to: Option<PathBuf>,
     /// The depth filters of librealsense: a table in the order that the camera recommends, or a list in its own order.
     pub filters: Option<FilterChoice>,
     /// Aligns depth to color or color to depth.
     pub align: Option<Align>,
-    /// Color format of a live camera; `rgb8` by default.
+    /// Color format of a live camera.
+    #[schemars(extend("default" = "rgb8"))]
     pub color_format: Option<ImageFormat>,
-    /// Format of both infrared streams of a live camera; `y8` by default.
+    /// Format of both infrared streams of a live camera.
+    #[schemars(extend("default" = "y8"))]
     pub infrared_format: Option<ImageFormat>,
-    /// Plays a file at its recorded speed, which is the default. If false, it plays as fast as its frames are
-    /// read, without losses.
+    /// Plays a file at its recorded speed. If false, it plays as fast as its frames are read, without losses.
+    #[schemars(extend("default" = true))]
     pub real_time: Option<bool>,
-    /// Restarts a file at its end; by default it does not.
+    /// Restarts a file at its end.
+    #[schemars(extend("default" = false))]
     pub repeat: Option<bool>,
     /// When a file begins, after the rig's start. Without it, files whose frames have times of the host begin so that
     /// frames recorded together play together; others begin at once.

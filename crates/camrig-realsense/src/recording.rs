@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use camrig::DriverError;
 
+use crate::sys;
+
 /// Maximum number of parts of a recording: one for each instance of a restarted camera.
 const PARTS_MAX: u32 = 9999;
 
@@ -11,8 +13,20 @@ const PARTS_MAX: u32 = 9999;
 pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
     let error = |fact: String| Err(DriverError::new(format!("`record_to`: {fact}")));
     let name = path.display();
-    if path.extension().is_none_or(|extension| extension != "bag") {
-        return error(format!("`{name}` does not end with `.bag`, as librealsense's tools expect"));
+    let version = sys::version();
+    let expected = version.extension();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) if extension == expected => {}
+        Some("bag" | "db3") => {
+            return error(format!(
+                "`{name}` does not end with `.{expected}`: that is what librealsense {version} records"
+            ));
+        }
+        _ => {
+            return error(format!(
+                "`{name}` does not end with `.{expected}`, as librealsense's tools expect"
+            ));
+        }
     }
     if path.exists() {
         return error(format!("file `{name}` exists, and no recording is replaced"));
@@ -32,7 +46,11 @@ pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
 pub(crate) fn free_path(path: &Path) -> Result<PathBuf, DriverError> {
     let part = |number: u32| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        if number == 1 { path.to_owned() } else { path.with_file_name(format!("{stem}-{number}.bag")) }
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        match number {
+            1 => path.to_owned(),
+            number => path.with_file_name(format!("{stem}-{number}.{extension}")),
+        }
     };
     (1..=PARTS_MAX).map(part).find(|path| !path.exists()).ok_or_else(|| {
         DriverError::new(format!("`record_to`: there are {PARTS_MAX} parts of `{}` already", path.display()))

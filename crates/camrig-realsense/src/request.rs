@@ -574,4 +574,29 @@ mod tests {
         assert_eq!(claim(&absolute("a.bag").unwrap().display().to_string()), "file a.bag");
         assert_ne!(claim("a.bag"), claim("b/a.bag"));
     }
+
+    #[test]
+    fn the_schema_has_the_defaults_that_apply() {
+        let schema = schemars::schema_for!(Options);
+        let default = |option: &str| {
+            let value = schema.as_value().pointer(&format!("/properties/{option}/default"));
+            value.map(ToString::to_string).unwrap_or_default()
+        };
+        let Ok(Request { source: SourceRequest::File(file), .. }) = request("file = 'a.bag'") else {
+            panic!()
+        };
+        assert_eq!(
+            (default("real_time"), default("repeat")),
+            (file.real_time.to_string(), file.repeat.to_string())
+        );
+        let live = "any = true\ncolor = '4x4@30'\ninfrared_1 = '4x4@30'";
+        let Ok(Request { source: SourceRequest::Live(request), .. }) = request(live) else { panic!() };
+        assert_eq!(default("allow_usb2"), request.allow_usb2.to_string());
+        let shown =
+            |stream: &str, option: &str| format!("{stream} 4x4@30 {}", default(option).trim_matches('"'));
+        assert_eq!(
+            of(live, true).unwrap(),
+            [shown("color", "color_format"), shown("infrared-1", "infrared_format")]
+        );
+    }
 }

@@ -72,10 +72,10 @@ driver realsense
   infrared_2  string  -
   confidence  string  -
   streams  table  -
-  accel  integer  -
-  gyro  integer  -
-  reset  bool  -
-  allow_usb2  bool  -
+  accel  integer (samples/s)  -
+  gyro  integer (samples/s)  -
+  reset  bool  false
+  allow_usb2  bool  false
   set  table  -
   set_color  table  -
   exposure_region  list of integer  -
@@ -85,10 +85,10 @@ driver realsense
   record_to  string  -
   filters  table|list of table  -
   align  depth-to-color|color-to-depth  -
-  color_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -
-  infrared_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  -
-  real_time  bool  -
-  repeat  bool  -
+  color_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  "rgb8"
+  infrared_format  rgb8|bgr8|rgba8|bgra8|yuyv|uyvy|y8|y16|mjpeg|z16|distance|disparity32  "y8"
+  real_time  bool  true
+  repeat  bool  false
   start_offset_millis  integer (ms)  -
 
 driver replay

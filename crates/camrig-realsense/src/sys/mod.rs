@@ -25,6 +25,7 @@ use realsense_sys as rs2;
 use self::messages::{Logged, Messages};
 #[cfg(test)]
 use crate::tests::software::Plugged;
+use crate::version::Version;
 pub(crate) use block::{Block, BlockKind, FrameSetBlock};
 pub(crate) use device::OpenDevice;
 pub(crate) use frame::{Arrived, DroppedFrames, Image, Measured, Pixels, RawFrame, Sink};
@@ -67,6 +68,13 @@ fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault>
 fn create<T>(make: impl FnOnce(*mut *mut rs2::rs2_error) -> *mut T) -> Result<NonNull<T>, Fault> {
     NonNull::new(call(make)?)
         .ok_or_else(|| Fault::new("librealsense returned neither an object nor an error"))
+}
+
+/// Returns the version of the library that is loaded, such as 2.56.5.
+pub(crate) fn version() -> Version {
+    // SAFETY: no precondition.
+    let number = call(|error| unsafe { rs2::rs2_get_api_version(error) }).unwrap_or(0);
+    Version::of(number)
 }
 
 /// librealsense's context, which finds cameras and opens files.

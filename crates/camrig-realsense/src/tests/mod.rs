@@ -49,7 +49,9 @@ pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 pub(crate) struct Scratch(pub(crate) PathBuf, #[expect(dead_code)] TempDir);
 
 impl Scratch {
+    /// Returns the path for a file called `name`, in which `.bag` stands for what the library records.
     pub(crate) fn new(name: &str) -> Self {
+        let name = name.replace(".bag", &format!(".{}", sys::version().extension()));
         let folder = tempfile::tempdir().unwrap();
         Self(folder.path().join(name), folder)
     }

@@ -5,9 +5,9 @@ use camrig::{Driver, HeldFrames};
 
 use super::software::{Identity, SoftwareCamera};
 use super::{SCENE, Scratch, file, open_among, options, play, start, wait};
-use crate::RealSense;
 use crate::driver::{Grabbed, Grabber};
 use crate::options::Options;
+use crate::{RealSense, sys};
 
 const STREAMS: &str = "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'";
 
@@ -52,7 +52,7 @@ fn a_native_recording_has_every_frame() {
 fn a_camera_that_is_opened_again_replaces_nothing() {
     let bag = Scratch::new("parts.bag");
     // The second part has its number behind the name of the first.
-    let second = bag.0.with_file_name("parts-2.bag");
+    let second = bag.0.with_file_name(format!("parts-2.{}", sys::version().extension()));
     let camera = SoftwareCamera::new(SCENE);
     for number in 0..2 {
         let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
@@ -70,14 +70,23 @@ fn a_camera_that_is_opened_again_replaces_nothing() {
 
 #[test]
 fn a_place_that_cannot_be_recorded_to_is_refused() {
+    let own = sys::version().extension();
+    let other = if own == "bag" { "db3" } else { "bag" };
     let there = Scratch::new("there.bag");
     std::fs::write(&there.0, "a recording").unwrap();
     let there = there.0.display();
     for (path, message) in [
         (there.to_string(), format!("file `{there}` exists, and no recording is replaced")),
-        ("/nonexistent/x.bag".into(), "folder `/nonexistent` does not exist".into()),
-        ("/dev/null/x.bag".into(), "`/dev/null` is not a folder".into()),
-        ("x.mkv".into(), "`x.mkv` does not end with `.bag`, as librealsense's tools expect".into()),
+        (format!("/nonexistent/x.{own}"), "folder `/nonexistent` does not exist".into()),
+        (format!("/dev/null/x.{own}"), "`/dev/null` is not a folder".into()),
+        ("x.mkv".into(), format!("`x.mkv` does not end with `.{own}`, as librealsense's tools expect")),
+        (
+            format!("x.{other}"),
+            format!(
+                "`x.{other}` does not end with `.{own}`: that is what librealsense {} records",
+                sys::version()
+            ),
+        ),
     ] {
         let options = options(&format!("{STREAMS}\nrecord_to = '{path}'"));
         assert_eq!(RealSense::probe(&options).unwrap_err().to_string(), format!("`record_to`: {message}"));

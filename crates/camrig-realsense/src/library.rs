@@ -1,0 +1,32 @@
+//! What the driver calls of its half that needs librealsense.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use camrig::frame::CameraInfo;
+use camrig::{CameraOutput, Captured, Device, DriverError};
+
+use crate::options::Options;
+use crate::request::Request;
+
+/// The half of the driver that needs librealsense.
+pub(crate) struct Library {
+    pub(crate) probe: fn(Request) -> Result<Option<Device>, DriverError>,
+    pub(crate) recorded: fn(Request) -> Result<Option<Range<u64>>, DriverError>,
+    pub(crate) open: fn(&str, &Options) -> OpenResult,
+    pub(crate) reset: fn(&str, &Options) -> Result<(), DriverError>,
+    pub(crate) devices: fn() -> Result<Vec<Device>, DriverError>,
+}
+
+/// An open camera, or the reason why there is none.
+pub(crate) type OpenResult = Result<Box<dyn Opened>, DriverError>;
+
+/// An open camera; the functions are those of [`Driver`](camrig::Driver).
+pub(crate) trait Opened {
+    fn start(&mut self) -> Result<(), DriverError>;
+    fn info(&self) -> CameraInfo;
+    /// Sets the timeline of a file with these times.
+    fn join(&mut self, recorded: Range<u64>, timeline: Range<u64>);
+    fn may_fall_silent(&self) -> bool;
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
+}
