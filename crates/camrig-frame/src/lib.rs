@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod camera;
+mod control;
 mod device;
 mod format;
 mod header;
@@ -29,6 +30,7 @@ mod stream;
 mod view;
 
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
+pub use control::{Control, ControlRange, ControlValue};
 pub use device::{Device, DeviceProfile};
 pub use format::{
     Codec, DType, Encoding, Format, JSON, MJPEG, POINT_BYTES, PixelFormat, SAMPLE_BYTES, SchemaName,

@@ -68,6 +68,10 @@ impl MetadataKey {
     pub const SENSOR_TIMESTAMP: Self = Self(2);
     /// The exposure, in microseconds.
     pub const ACTUAL_EXPOSURE: Self = Self(3);
+    /// 1 if the camera chose the exposure, 0 if it was set.
+    pub const AUTO_EXPOSURE: Self = Self(5);
+    /// 1 if the projector of infrared light was on.
+    pub const LASER_POWER_MODE: Self = Self(12);
     /// When the frame reached the host, in milliseconds since 1970.
     pub const TIME_OF_ARRIVAL: Self = Self(7);
     /// The sensor's gain.

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         test("a_process_of_another_version_is_refused", || {
             is_refused(
                 OTHER_VERSION,
-                "the process speaks version 6 of camrig's protocol, this program speaks version 5",
+                "the process speaks version 7 of camrig's protocol, this program speaks version 6",
             );
         }),
         test("a_process_that_is_no_worker_is_refused", || {
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         }),
         test("a_process_that_says_too_little_has_ended", says_too_little),
         test("a_starter_of_another_version_is_refused", || {
-            let reason = "the process that started it speaks version 6 of camrig's protocol, this program speaks version 5";
+            let reason = "the process that started it speaks version 7 of camrig's protocol, this program speaks version 6";
             refuses_its_starter(&OTHER_VERSION, reason);
         }),
         test("a_starter_that_is_none_is_refused", || {
@@ -235,7 +235,7 @@ fn refused(peers: &[UnknownPeer], reason: &str) {
     drop(connected);
 }
 
-const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x06\0\0\0";
+const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x07\0\0\0";
 
 /// Runs a process that speaks no protocol or another one: sends these bytes, and waits for the end of its starter.
 fn say(hello: &str) -> ExitCode {

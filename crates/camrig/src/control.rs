@@ -1,3 +1,5 @@
 //! Messages between processes: see [`camrig_ipc::protocol`].
 
-pub(crate) use camrig_ipc::protocol::{ActorCommand, ActorEvent, ActorPart, Part, Setup, WorkerCommand};
+pub(crate) use camrig_ipc::protocol::{
+    ActorCommand, ActorEvent, ActorPart, DeviceAnswer, DeviceCall, DeviceRequest, Part, Setup, WorkerCommand,
+};

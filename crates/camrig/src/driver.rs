@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use camrig_frame::{CameraInfo, Clock};
-pub use camrig_frame::{Device, DeviceProfile};
+pub use camrig_frame::{Control, ControlRange, ControlValue, Device, DeviceProfile};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -133,6 +133,23 @@ pub trait Driver: Sized + 'static {
     /// # Errors
     /// If the camera cannot continue.
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
+
+    /// Returns the options of the open device that can be read, and mostly set, while it runs, with their present values.
+    /// Called between two calls of [`Driver::capture`], or before [`Driver::start`]: while it takes, no frameset is
+    /// captured.
+    fn controls(&self) -> Vec<Control> {
+        Vec::new()
+    }
+
+    /// Sets the control called `name`, at the time of [`Driver::controls`], and returns the value that the device has
+    /// then. [`Control::accept`] checks a value.
+    ///
+    /// # Errors
+    /// If there is no such control, it cannot be set to `value`, or the device refuses. The camera goes on.
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        let _ = value;
+        Err(DriverError::new(format!("the camera has no option `{name}` that can be set while it runs")))
+    }
 
     /// Returns the attached devices of this driver; `None` if the driver has no devices to attach.
     ///

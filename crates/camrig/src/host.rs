@@ -20,7 +20,7 @@ use camrig_ipc::{
 use tokio::sync::Notify;
 
 use crate::actors::{self, ActorParts, LinkChange, LinkChanges};
-use crate::control::{ActorCommand, ActorEvent, Part};
+use crate::control::{ActorCommand, ActorEvent, DeviceRequest, Part};
 use crate::ids::{ActorId, LinkId};
 use crate::inputs::InputLinks;
 use crate::link::{LocalLink, LocalReader, ProducerEnd, RemoteReader};
@@ -377,12 +377,12 @@ impl Hosted {
 
     /// Starts the flow of framesets.
     pub(crate) fn go(&self) {
-        self.send_all(Mail::Go);
+        self.send_all(&Mail::Go);
     }
 
     /// Makes every camera end before its next frameset.
     pub(crate) fn stop_cameras(&self) {
-        self.send_all(Mail::Stop);
+        self.send_all(&Mail::Stop);
     }
 
     /// Sends an actor the supervisor's command.
@@ -395,8 +395,15 @@ impl Hosted {
         }
     }
 
-    fn send_all(&self, mail: Mail) {
-        self.actors.values().for_each(|actor| actor.mail.send(mail));
+    /// Sends a request to the device of a camera. Its answer is an event, unless the result is false: the actor has ended.
+    pub(crate) fn call_device(&self, actor: ActorId, request: DeviceRequest) -> bool {
+        self.actors.get(&actor).is_some_and(|actor| actor.mail.send(Mail::Device(request)))
+    }
+
+    fn send_all(&self, mail: &Mail) {
+        self.actors.values().for_each(|actor| {
+            actor.mail.send(mail.clone());
+        });
     }
 
     /// Continues with another reader of a link to another process.
@@ -412,6 +419,6 @@ impl Hosted {
 /// Actors that have not ended get no more mail, so they end.
 impl Drop for Hosted {
     fn drop(&mut self) {
-        self.send_all(Mail::GiveUp);
+        self.send_all(&Mail::GiveUp);
     }
 }

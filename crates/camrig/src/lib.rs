@@ -63,7 +63,7 @@ pub use clap;
 #[cfg(feature = "program")]
 pub use cli::MadeTopology;
 pub use clock::monotonic_nanos;
-pub use driver::{Captured, Device, DeviceProfile, Driver, DriverError};
+pub use driver::{Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError};
 pub use error::WrongOptions;
 pub use exit::Exit;
 pub use folders::probe_folder;

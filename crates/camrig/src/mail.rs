@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::{Message, Recipient};
 use camrig_ipc::Notifier;
 
-use crate::control::ActorCommand;
+use crate::control::{ActorCommand, DeviceRequest};
 
-/// Maximum number of unread messages of an actor. The supervisor sends one `Go`, one `Stop`, and at most three others
-/// for each failure.
+/// Maximum number of unread messages of an actor. The supervisor sends one `Go`, one `Stop`, at most three others
+/// for each failure, and one request to a device after the other.
 pub(crate) const UNREAD_MAX: usize = 16;
 
 /// A message of the supervisor to an actor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mail {
     /// Cameras may capture: every actor of the rig is ready.
     Go,
@@ -31,6 +31,8 @@ pub(crate) enum Mail {
     Restart { reset: bool },
     /// The actor ends: it has failed permanently.
     GiveUp,
+    /// A request to the open device of a camera.
+    Device(DeviceRequest),
 }
 
 impl Message for Mail {
@@ -84,14 +86,16 @@ pub(crate) struct MailSender {
 }
 
 impl MailSender {
-    /// Sends a message. An actor that has ended receives none.
-    pub(crate) fn send(&self, mail: Mail) {
+    /// Sends a message, and returns whether it will be delivered: an actor that has ended receives none.
+    pub(crate) fn send(&self, mail: Mail) -> bool {
         // Counted first: otherwise it might be read before.
         self.unread.add();
-        if self.to.try_send(mail).is_err() {
+        let is_sent = self.to.try_send(mail).is_ok();
+        if !is_sent {
             self.unread.remove();
         }
         self.notifier.iter().for_each(|notifier| notifier.notify());
+        is_sent
     }
 }
 
@@ -127,8 +131,8 @@ mod tests {
             let reader = Reader(unread.clone(), Rc::clone(&read)).start();
             let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
             let sent = [Mail::Go, Mail::Interrupt, Mail::Restart { reset: true }, Mail::Stop, Mail::GiveUp];
-            for mail in sent {
-                sender.send(mail);
+            for mail in sent.clone() {
+                assert!(sender.send(mail));
             }
             assert_eq!((unread.count(), read.borrow().len()), (5, 0));
             unread.all_read().await;
@@ -169,7 +173,7 @@ mod tests {
         let reader = system.block_on(async { Reader(unread.clone(), read).start() });
         let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
         drop(system);
-        sender.send(Mail::Go);
+        assert!(!sender.send(Mail::Go));
         assert_eq!(unread.count(), 0);
     }
 }

@@ -20,7 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::calling::{self, ActorInput, InputActor, Instance};
-use crate::driver::{Captured, Device, DeviceProfile, Driver, DriverError};
+use crate::driver::{Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
 use crate::error::{WrongOption, WrongOptions};
 use crate::inputs::{Delivered, Inputs};
 use crate::output::{CameraOutput, ProcessorOutput};
@@ -202,6 +202,10 @@ pub(crate) trait OpenCamera {
     fn may_fall_silent(&self) -> bool;
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
+    /// Returns the options that can be read while it is open.
+    fn controls(&self) -> Vec<Control>;
+    /// Sets one of them, and returns the value that the device has then.
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError>;
 }
 
 /// A kind of processor with erased types.
@@ -307,6 +311,14 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         self.0.capture(output, timeout)
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        self.0.controls()
+    }
+
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        self.0.set(name, value)
     }
 }
 

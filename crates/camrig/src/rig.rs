@@ -14,6 +14,8 @@ use std::time::Duration;
 use camrig_ipc::handshake;
 use camrig_status::RigStatus;
 
+use crate::control::DeviceCall;
+use crate::driver::ControlValue;
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage};
@@ -273,6 +275,30 @@ impl RigHandle {
     /// end as soon as possible, without being waited for.
     pub fn interrupt(&self) {
         self.control.interrupt();
+    }
+
+    /// Returns the options of a camera's device that can be read and set while it runs, with their present values. The
+    /// camera reads them between two framesets.
+    ///
+    /// # Errors
+    /// A message if the rig has no such camera, the camera is not open, or does not answer in time.
+    pub fn controls(&self, camera: &str) -> Result<Vec<crate::Control>, String> {
+        self.control.call_device(camera, DeviceCall::Controls)
+    }
+
+    /// Sets an option of a camera's device, and returns it with the value that the device has then; `None` if the device
+    /// does not list it any more. It lasts until the camera is opened again.
+    ///
+    /// # Errors
+    /// A message as of [`Self::controls`], or if the device has no such option, or cannot set it to `value`.
+    pub fn set(
+        &self,
+        camera: &str,
+        option: &str,
+        value: ControlValue,
+    ) -> Result<Option<crate::Control>, String> {
+        let call = DeviceCall::Set { name: option.to_owned(), value };
+        Ok(self.control.call_device(camera, call)?.into_iter().next())
     }
 
     /// As [`RunningRig::wait_timeout`].

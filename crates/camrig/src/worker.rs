@@ -61,6 +61,13 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
                     hosted.send(actor, command);
                 }
             }
+            Ok(WorkerCommand::Device(actor, request)) => {
+                let number = request.number;
+                if !hosted.as_ref().is_some_and(|hosted| hosted.call_device(actor, request)) {
+                    let answer = Err("the camera has ended".to_owned());
+                    report(ActorEvent::Answered { actor, number, answer });
+                }
+            }
             Ok(WorkerCommand::Relink { link, announcements, absence }) => {
                 if let Some(hosted) = hosted {
                     hosted.relink(link, announcements, absence);

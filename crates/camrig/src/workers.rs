@@ -175,6 +175,11 @@ impl Worker {
         Ok(())
     }
 
+    /// Returns whether it takes commands: it has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.commands.is_some()
+    }
+
     /// Sends a command. A worker that has ended receives none, and one whose queue is full is killed: its end is
     /// reported as a separate event.
     pub(crate) fn send(&self, command: WorkerCommand) {

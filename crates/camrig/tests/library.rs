@@ -11,7 +11,9 @@ use std::time::Duration;
 use camrig::prelude::*;
 use camrig::status::{ActorState, RigStatus, socket};
 use camrig::toml::Table;
-use camrig::{ActorTable, Exit, Overflow, Registry, Report, Rig, RunningRig, StartError, TopologyBuilder};
+use camrig::{
+    ActorTable, ControlValue, Exit, Overflow, Registry, Report, Rig, RunningRig, StartError, TopologyBuilder,
+};
 use libtest_mimic::{Arguments, Trial};
 
 /// A rig that takes longer will never end.
@@ -29,12 +31,13 @@ fn main() -> ExitCode {
     if let Some(code) = registry().serve_worker() {
         return code;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_rig_ends_at_its_limit_with_a_report", a_rig_ends_at_its_limit_with_a_report),
         ("two_rigs_run_at_once", two_rigs_run_at_once),
         ("one_rig_runs_after_another", one_rig_runs_after_another),
         ("a_stop_ends_a_rig_in_order", a_stop_ends_a_rig_in_order),
         ("an_interrupt_ends_a_rig_that_stops", an_interrupt_ends_a_rig_that_stops),
+        ("a_camera_is_set_while_it_runs", a_camera_is_set_while_it_runs),
         ("a_dropped_rig_leaves_nothing", a_dropped_rig_leaves_nothing),
         ("a_wrong_topology_starts_nothing", a_wrong_topology_starts_nothing),
         ("a_taken_address_starts_nothing", a_taken_address_starts_nothing),
@@ -187,6 +190,55 @@ fn an_interrupt_ends_a_rig_that_stops() {
     let name = running.socket().to_owned();
     assert_eq!(running.wait().exit, Exit::Interrupted);
     assert_nothing_left(&status, &name);
+}
+
+/// `verify` renders each frameset again, with the exposure in its metadata: what it compares has the exposure that was
+/// set, and nothing is lost meanwhile.
+fn a_camera_is_set_while_it_runs() {
+    for placement in PLACEMENTS {
+        let running = rig("set", placement).start().unwrap();
+        let handle = running.handle();
+        let values = |camera: &str| {
+            let controls = handle.controls(camera).unwrap().into_iter();
+            controls.map(|it| format!("{} {}", it.name, it.value.unwrap())).collect::<Vec<_>>()
+        };
+        wait_until_it_flows(&running);
+        assert_eq!(values("left"), ["auto_exposure true", "exposure 8500", "gain 16", "emitter true"]);
+        for exposure in [1.0, 500.0, 165_000.0] {
+            let own = handle.set("left", "exposure", ControlValue::Number(exposure)).unwrap().unwrap();
+            assert_eq!((own.name.as_str(), own.value), ("exposure", Some(ControlValue::Number(exposure))));
+            wait_for_more(&running);
+        }
+        handle.set("left", "emitter", ControlValue::Switch(false)).unwrap();
+        assert_eq!(values("left"), ["auto_exposure false", "exposure 165000", "gain 16", "emitter false"]);
+        assert_eq!(values("right")[0], "auto_exposure true");
+        wait_for_more(&running);
+        let refused = |camera: &str, option: &str, value| handle.set(camera, option, value).unwrap_err();
+        assert_eq!(
+            refused("left", "gain", ControlValue::Number(7.0)),
+            "option `gain` is 7: it is 16 to 248 in steps of 1"
+        );
+        assert_eq!(
+            refused("left", "hue", ControlValue::Number(7.0)),
+            "a synthetic camera has no option `hue`; it has: `auto_exposure`, `exposure`, `gain`, `emitter`"
+        );
+        assert_eq!(
+            refused("lefft", "gain", ControlValue::Number(16.0)),
+            "the rig has no camera `lefft`; it has: `left`, `right`"
+        );
+        running.stop();
+        assert_finished(&running.wait(), "set", Exit::Asked);
+        assert_eq!(handle.controls("left").unwrap_err(), "the rig has ended");
+    }
+}
+
+/// Waits until each link has delivered ten framesets more.
+fn wait_for_more(running: &RunningRig) {
+    let delivered = || running.status().links.iter().map(|link| link.delivered).collect::<Vec<_>>();
+    let before = delivered();
+    while delivered().iter().zip(&before).any(|(now, before)| *now < before + 10) {
+        assert!(!running.wait_timeout(Duration::from_millis(2)), "it ended");
+    }
 }
 
 fn a_dropped_rig_leaves_nothing() {

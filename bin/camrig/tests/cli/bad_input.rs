@@ -177,7 +177,7 @@ error: unknown option `sead` of camera `c`
  --> t.toml:6:13
   |
 6 | options = { sead = 1 }
-  |             ^^^^ did you mean `seed`? expected one of: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `infrared_format`, `accel`, `gyro`, `paced`, `frames`, `unplug_at`, `replug_after`, `stall_at`, `stall_stream` and 5 more
+  |             ^^^^ did you mean `seed`? expected one of: `model`, `serial`, `seed`, `depth`, `color`, `color_format`, `infrared`, `infrared_format`, `accel`, `gyro`, `exposure`, `gain`, `emitter`, `paced`, `frames`, `unplug_at` and 8 more
 
 error: unknown key `overflo` of processor `p`
   --> t.toml:11:1

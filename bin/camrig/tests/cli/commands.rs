@@ -111,6 +111,9 @@ driver synthetic
   infrared_format  y8|y16  "y8"
   accel  integer (samples/s)  -
   gyro  integer (samples/s)  -
+  exposure  integer (us)  -
+  gain  integer  -
+  emitter  bool  true
   paced  bool  true
   frames  integer  -
   unplug_at  number (s)  -

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use camrig_frame::{Control, ControlValue};
 use serde::{Deserialize, Serialize};
 
 use super::{ActorId, Announcement, LinkId, Part};
@@ -37,6 +38,8 @@ pub enum WorkerCommand {
     Go,
     /// Forwards a command to an actor.
     Actor(ActorId, ActorCommand),
+    /// Forwards a request to the open device of a camera.
+    Device(ActorId, DeviceRequest),
     /// Replaces the reader of a link from this worker, whose process was restarted.
     Relink {
         /// The link.
@@ -68,8 +71,34 @@ pub enum ActorCommand {
     GiveUp,
 }
 
+/// A request to the open device of a camera. [`ActorEvent::Answered`] is its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// The supervisor's number of the request, which the answer repeats.
+    pub number: u64,
+    /// The call to make.
+    pub call: DeviceCall,
+}
+
+/// A call to the open device of a camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DeviceCall {
+    /// Returns all controls with their present values.
+    Controls,
+    /// Sets a control, and returns it as the device has it then.
+    Set {
+        /// Its name.
+        name: String,
+        /// The value.
+        value: ControlValue,
+    },
+}
+
+/// The controls that a call returns, or the reason why it failed.
+pub type DeviceAnswer = Result<Vec<Control>, String>;
+
 /// An event of an actor, for the supervisor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ActorEvent {
     /// An instance has been built, and its device is open. A camera waits for [`WorkerCommand::Go`].
     Ready {
@@ -87,6 +116,15 @@ pub enum ActorEvent {
         actor: ActorId,
         /// How it failed.
         failure: Failure,
+    },
+    /// A request to the device of a camera was answered.
+    Answered {
+        /// The camera.
+        actor: ActorId,
+        /// The number of the request.
+        number: u64,
+        /// The answer.
+        answer: DeviceAnswer,
     },
 }
 

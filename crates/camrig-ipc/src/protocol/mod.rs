@@ -10,7 +10,9 @@ pub use self::announcement::Announcement;
 pub use self::hello::MAGIC;
 pub(crate) use self::hello::{HELLO_BYTES, check, hello};
 pub use self::ids::{ActorId, LinkId, ProcessId};
-pub use self::messages::{ActorCommand, ActorEvent, Failure, Setup, WorkerCommand};
+pub use self::messages::{
+    ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Failure, Setup, WorkerCommand,
+};
 pub use self::parts::{ActorPart, Joining, MatchClock, MatchSpec, MatchedCamera, Part, Role};
 
 /// Asserts that the documentation has each of these fields at its offset.
@@ -23,4 +25,4 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;

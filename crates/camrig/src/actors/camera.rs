@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Flow;
+use super::calls::DeviceCalls;
 use crate::driver::Captured;
 use crate::failure::Failure;
 use crate::mail::Unread;
@@ -31,12 +32,15 @@ pub(super) struct CameraInstance {
     pub(super) framesets: Option<u64>,
     /// The longest silence of a stream while others go on; `None` for any.
     pub(super) stream_timeout: Option<Duration>,
+    /// The supervisor's calls to the device.
+    pub(super) calls: DeviceCalls,
 }
 
 /// An open device; it is dropped before its output.
 struct Capturing {
     camera: Box<dyn OpenCamera>,
     output: CameraOutput,
+    calls: DeviceCalls,
 }
 
 impl CameraInstance {
@@ -52,8 +56,7 @@ impl CameraInstance {
         let limit = self.framesets;
         let mut capturing = self.open(publisher)?;
         ready();
-        // An error means that the actor has ended.
-        if flow.wait_for(|&flow| flow > Flow::Held).await.is_ok_and(|flow| *flow == Flow::Flowing) {
+        if capturing.may_start(&mut flow).await {
             capturing.camera.start()?;
             capturing.until_the_end(limit, &flow, &unread).await?;
         }
@@ -61,7 +64,7 @@ impl CameraInstance {
     }
 
     fn open(self, publisher: Publisher) -> Result<Capturing, Failure> {
-        let Self { name, driver_name, driver, options, timeline, reset, stream_timeout, .. } = self;
+        let Self { name, driver_name, driver, options, timeline, reset, stream_timeout, calls, .. } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
             // It may be missing, or unchanged: opening it will show.
             log::warn!("{error}; it is opened again without a reset");
@@ -76,11 +79,24 @@ impl CameraInstance {
         if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
             output.expect_all_streams(timeout);
         }
-        Ok(Capturing { camera, output })
+        Ok(Capturing { camera, output, calls })
     }
 }
 
 impl Capturing {
+    /// Waits until cameras may capture, and makes calls to the device meanwhile; returns false if it ends before.
+    async fn may_start(&mut self, flow: &mut watch::Receiver<Flow>) -> bool {
+        loop {
+            tokio::select! {
+                // An error means that the actor has ended.
+                changed = flow.wait_for(|&flow| flow > Flow::Held) => {
+                    return changed.is_ok_and(|flow| *flow == Flow::Flowing);
+                }
+                () = self.calls.came() => self.calls.make(&mut *self.camera),
+            }
+        }
+    }
+
     async fn until_the_end(
         &mut self,
         limit: Option<u64>,
@@ -89,6 +105,7 @@ impl Capturing {
     ) -> Result<(), Failure> {
         loop {
             unread.all_read().await;
+            self.calls.make(&mut *self.camera);
             let stops = *flow.borrow() == Flow::Stopped
                 || limit.is_some_and(|limit| self.output.produced() >= limit)
                 || self.output.abandoned();

@@ -7,8 +7,10 @@
 //! * `runner`: the actor that takes the mail
 //! * `changes`: links that begin or end while the actor runs
 //! * `camera`: an instance of a camera
+//! * `calls`: calls of the supervisor to a camera's device
 //! * `processor`: an instance of a processor
 
+mod calls;
 mod camera;
 mod changes;
 mod processor;

@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, LocalSet};
 
 use super::Flow;
+use super::calls::DeviceCalls;
 use super::camera::CameraInstance;
 use super::changes::{LinkChange, LinkChanges};
 use super::processor::run_processor;
-use crate::control::{ActorEvent, ActorPart};
+use crate::control::{ActorEvent, ActorPart, DeviceRequest};
 use crate::failure::{self, Failure};
 use crate::inputs::{InputLinks, Inputs};
 use crate::logging;
@@ -50,6 +51,8 @@ pub(crate) struct Runner {
     unread: Unread,
     report: Rc<dyn Fn(ActorEvent)>,
     flow: watch::Sender<Flow>,
+    /// The supervisor's calls to the device of a camera.
+    calls: DeviceCalls,
     /// The task of the running instance.
     instance: Option<AbortHandle>,
     /// Why the instance is being ended.
@@ -120,6 +123,10 @@ impl Runner {
             matching: inputs.match_stats(),
         };
         let (inputs, flow) = (Inputs::new(inputs), watch::Sender::new(Flow::Held));
+        let (actor, told) = (part.id, Rc::clone(&report));
+        let calls = DeviceCalls::new(move |number, answer| {
+            told(ActorEvent::Answered { actor, number, answer });
+        });
         Self {
             part,
             registry,
@@ -131,6 +138,7 @@ impl Runner {
             unread,
             report,
             flow,
+            calls,
             instance: None,
             ending: None,
             starts,
@@ -167,7 +175,7 @@ impl Runner {
         reset: bool,
     ) -> impl Future<Output = Result<(), Failure>> + use<> {
         let (part, registry) = (self.part.clone(), Arc::clone(&self.registry));
-        let (flow, unread) = (self.flow.subscribe(), self.unread.clone());
+        let (flow, unread, calls) = (self.flow.subscribe(), self.unread.clone(), self.calls.clone());
         let (inputs, status) = (self.inputs.clone(), self.status.clone());
         let (actor, report) = (self.part.id, Rc::clone(&self.report));
         let ready = move || report(ActorEvent::Ready { actor });
@@ -187,6 +195,7 @@ impl Runner {
                         reset,
                         framesets,
                         stream_timeout,
+                        calls,
                     };
                     camera.run(publisher, flow, unread, ready).await
                 }
@@ -221,9 +230,27 @@ impl Runner {
         self.instance.iter().for_each(AbortHandle::abort);
     }
 
+    /// Passes a request to the instance of a camera.
+    fn call_device(&self, request: DeviceRequest) {
+        self.calls.add(request);
+        if self.instance.is_none() || !matches!(self.part.role, Role::Camera { .. }) {
+            self.refuse_calls();
+        }
+    }
+
+    /// Answers the requests that no instance will answer.
+    fn refuse_calls(&self) {
+        let ActorPart { name, role, .. } = &self.part;
+        self.calls.refuse(&match role {
+            Role::Camera { .. } => format!("camera `{name}` is not open"),
+            Role::Processor { .. } => format!("processor `{name}` has no device"),
+        });
+    }
+
     /// Handles the end of an instance.
     fn on_end(&mut self, result: Result<Result<(), Failure>, JoinError>, context: &mut Context<Self>) {
         self.instance = None;
+        self.refuse_calls();
         let ended = match (self.ending.take(), result) {
             (Some(Ending::GivenUp), _) => return context.stop(),
             (_, Ok(ended)) => ended,
@@ -278,6 +305,7 @@ impl Handler<Mail> for Runner {
                 self.inputs.resume();
                 self.begin(reset, context);
             }
+            Mail::Device(request) => self.call_device(request),
             Mail::GiveUp if self.instance.is_none() => context.stop(),
             Mail::GiveUp => self.end(Ending::GivenUp),
             // Late: the instance for which it was meant has ended, or has not.

@@ -9,8 +9,8 @@ use camrig_ipc::Overflow;
 
 use super::*;
 use crate::FrameSet;
-use crate::control::ActorPart;
-use crate::driver::{Captured, Driver, DriverError};
+use crate::control::{ActorPart, DeviceCall};
+use crate::driver::{Captured, Control, ControlRange, ControlValue, Driver, DriverError};
 use crate::failure::Failure;
 use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{NoOptions, Processor, ProcessorError};
@@ -34,6 +34,49 @@ impl Driver for Silent {
 
     fn info(&self) -> CameraInfo {
         CameraInfo::default()
+    }
+
+    fn capture(&mut self, _: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        std::thread::sleep(timeout);
+        Ok(Captured::Nothing)
+    }
+}
+
+/// A camera whose device has one option, and delivers nothing.
+struct Dimmable(f64);
+
+impl Driver for Dimmable {
+    type Options = NoOptions;
+
+    fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
+        Ok(Self(1.0))
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo::default()
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        vec![Control {
+            name: "light".into(),
+            key: String::new(),
+            description: String::new(),
+            unit: String::new(),
+            range: ControlRange::Number { min: 0.0, max: 9.0, step: 0.0 },
+            default: ControlValue::Number(1.0),
+            value: Some(ControlValue::Number(self.0)),
+            read_only: false,
+            live: true,
+        }]
+    }
+
+    /// The device takes whole numbers only, and rounds others.
+    fn set(&mut self, _: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        let value = self.controls()[0].accept(value).map_err(DriverError::new)?;
+        if let ControlValue::Number(number) = value {
+            self.0 = number.round();
+        }
+        Ok(ControlValue::Number(self.0))
     }
 
     fn capture(&mut self, _: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
@@ -79,6 +122,7 @@ fn registry() -> Registry {
     Registry::new()
         .with_driver::<Silent>("silent")
         .with_driver::<Broken>("broken")
+        .with_driver::<Dimmable>("dimmable")
         .with_processor("idle", |_: NoOptions| Ok(Idle))
         .with_processor("second-time", move |_: NoOptions| match builds.fetch_add(1, Ordering::SeqCst) {
             0 => Err("not the first time".into()),
@@ -221,6 +265,63 @@ fn a_silent_camera_fails_when_it_is_interrupted_and_begins_again() {
     assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
     hosted.stop_cameras();
     assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+}
+
+/// Makes a call to the device of the first actor, and returns the value of each control of the answer.
+fn call(
+    hosted: &Hosted,
+    events: &Receiver<ActorEvent>,
+    number: u64,
+    call: DeviceCall,
+) -> Result<String, String> {
+    assert!(hosted.call_device(FIRST, DeviceRequest { number, call }));
+    let ActorEvent::Answered { actor: FIRST, number: answered, answer } = next(events) else { panic!() };
+    assert_eq!(answered, number);
+    let shown = |control: &Control| format!("{} {}", control.name, control.value.as_ref().unwrap());
+    answer.map(|controls| controls.iter().map(shown).collect::<Vec<_>>().join(", "))
+}
+
+fn set(value: f64) -> DeviceCall {
+    DeviceCall::Set { name: "light".into(), value: ControlValue::Number(value) }
+}
+
+#[test]
+fn a_device_is_called_before_it_starts_and_while_it_captures() {
+    let (hosted, events) = start([actor(FIRST, camera("dimmable"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    assert_eq!(call(&hosted, &events, 1, DeviceCall::Controls), Ok("light 1".to_owned()));
+    assert_eq!(call(&hosted, &events, 2, set(3.2)), Ok("light 3".to_owned()));
+    hosted.go();
+    assert_eq!(call(&hosted, &events, 3, DeviceCall::Controls), Ok("light 3".to_owned()));
+    assert_eq!(call(&hosted, &events, 4, set(10.0)), Err("option `light` is 10: it is 0 to 9".to_owned()));
+    assert_eq!(call(&hosted, &events, 5, set(9.0)), Ok("light 9".to_owned()));
+    // Another instance opens the device again.
+    hosted.send(FIRST, ActorCommand::Interrupt);
+    assert!(matches!(next(&events), ActorEvent::Failed { .. }));
+    let closed = Err("camera `actor-0` is not open".to_owned());
+    assert_eq!(call(&hosted, &events, 6, DeviceCall::Controls), closed);
+    hosted.send(FIRST, ActorCommand::Restart { reset: false });
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    assert_eq!(call(&hosted, &events, 7, DeviceCall::Controls), Ok("light 1".to_owned()));
+    hosted.stop_cameras();
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+    assert_over(&events);
+}
+
+#[test]
+fn a_call_to_what_has_no_such_option_is_refused() {
+    let (hosted, events) = start([actor(FIRST, camera("silent"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    assert_eq!(call(&hosted, &events, 1, DeviceCall::Controls), Ok(String::new()));
+    let refused = "the camera has no option `light` that can be set while it runs".to_owned();
+    assert_eq!(call(&hosted, &events, 2, set(1.0)), Err(refused));
+    let link_state = LinkState::new().unwrap();
+    let parts = [actor(FIRST, camera("silent")), actor(SECOND, processor("idle")), local_link(&link_state)];
+    let (hosted, events) = start(parts);
+    (0..2).for_each(|_| assert!(matches!(next(&events), ActorEvent::Ready { .. })));
+    assert!(hosted.call_device(SECOND, DeviceRequest { number: 3, call: DeviceCall::Controls }));
+    let answer = Err("processor `actor-1` has no device".to_owned());
+    assert_eq!(next(&events), ActorEvent::Answered { actor: SECOND, number: 3, answer });
 }
 
 #[test]

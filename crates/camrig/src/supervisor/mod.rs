@@ -5,6 +5,7 @@
 //!
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
+//! * `calls`: calls to the devices of cameras that wait for an answer
 //! * `changes`: changes of the rig while it runs; `change`: what they are about
 //! * `requests`: answers requests of other processes
 //! * `progress`: the stage of a run, for other threads
@@ -13,6 +14,7 @@
 //!
 //! It prints nothing, installs no signal handlers and never accesses framesets. A process can have several.
 
+mod calls;
 mod change;
 mod changes;
 mod core;
@@ -28,7 +30,7 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ use self::change::ChangeRequest;
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 use self::shell::Shell;
-use crate::control::ActorEvent;
+use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
 use crate::ids::ProcessId;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -48,6 +50,9 @@ use crate::workers::WorkerEvent;
 
 /// Maximum number of pending messages to the supervisor; senders block when it is reached.
 const MESSAGES: usize = 1024;
+
+/// Maximum time until a device has answered a call. Real cameras take a few milliseconds for each option.
+const CALL_TIME: Duration = Duration::from_secs(10);
 
 /// Limits at which a run stops by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +75,8 @@ enum Message {
     Actor(ActorEvent),
     /// From the worker with this process ID.
     Worker(ProcessId, u32, WorkerEvent),
+    /// A call to the open device of the camera with this name, and the place for its answer.
+    Device(String, DeviceCall, SyncSender<DeviceAnswer>),
     Stop,
     Interrupt,
 }
@@ -163,6 +170,20 @@ impl Control {
         let request = ChangeRequest { topology, restarts, base, by: by.to_owned(), answer };
         self.messages.send(Message::Change(Box::new(request))).map_err(|_| ChangeError::Over)?;
         answered.recv().unwrap_or(Err(ChangeError::Over))
+    }
+
+    /// Makes a call to the open device of a camera, and waits for the answer.
+    pub(crate) fn call_device(&self, camera: &str, call: DeviceCall) -> DeviceAnswer {
+        let (answer, answered) = sync_channel(1);
+        let over = || "the rig has ended".to_owned();
+        self.messages.send(Message::Device(camera.to_owned(), call, answer)).map_err(|_| over())?;
+        match answered.recv_timeout(CALL_TIME) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("camera `{camera}` did not answer within {} s", CALL_TIME.as_secs()))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(over()),
+        }
     }
 
     /// Waits until the run's stage differs from `seen`, for at most `timeout`; returns its stage.

@@ -12,13 +12,14 @@ use camrig_ipc::Sender;
 use camrig_status::control::ControlSocket;
 use camrig_status::socket::{Serving, StatusSocket};
 
+use super::calls::Calls;
 use super::change::Left;
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
 use super::{Control, Message, RunLimits, requests};
 use crate::clock::monotonic_nanos;
-use crate::control::{ActorCommand, ActorEvent, Part, WorkerCommand};
+use crate::control::{ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, Part, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::ids::{ActorId, ProcessId};
@@ -70,6 +71,8 @@ pub(super) struct Shell {
     pub(super) processes: Vec<Process>,
     /// The actors of this process.
     hosted: Option<Hosted>,
+    /// The calls to devices of cameras that wait for an answer.
+    calls: Calls,
     /// Whether everything has been started; until then a failure to start a process fails the rig.
     begun: bool,
     start_error: Option<io::Error>,
@@ -120,6 +123,7 @@ impl Shell {
             wiring,
             gauge: Gauge::default(),
             hosted: None,
+            calls: Calls::default(),
             begun: false,
             start_error: None,
             sender,
@@ -210,7 +214,7 @@ impl Shell {
         match message {
             // The requesting thread may have ended.
             Message::Status(answer) => drop(answer.try_send(self.status())),
-            Message::Actor(event) => self.decide(actor_event(ProcessId::MAIN, event)),
+            Message::Actor(event) => self.take_from_actor(ProcessId::MAIN, event),
             Message::Worker(process, pid, event) if self.has_worker(process, pid) => {
                 self.take_from_worker(process, event);
             }
@@ -218,6 +222,7 @@ impl Shell {
             Message::Worker(..) => {}
             Message::Topology(answer) => drop(answer.try_send(Arc::clone(&self.current))),
             Message::Change(request) => self.change(*request),
+            Message::Device(camera, call, answer) => self.call_device(&camera, call, answer),
             Message::Stop => self.decide(Event::Stop),
             Message::Interrupt => self.decide(Event::Interrupt),
         }
@@ -230,7 +235,7 @@ impl Shell {
 
     fn take_from_worker(&mut self, process: ProcessId, event: WorkerEvent) {
         match event {
-            WorkerEvent::Actor(event) => self.decide(actor_event(process, event)),
+            WorkerEvent::Actor(event) => self.take_from_actor(process, event),
             WorkerEvent::Hello(commands) => self.connect(process, commands),
             WorkerEvent::Closed => {
                 self.process_mut(process).ends = true;
@@ -240,6 +245,47 @@ impl Shell {
                 let fault = self.process_mut(process).fault.take();
                 self.decide(Event::Exited(process, fault.unwrap_or(how)));
             }
+        }
+    }
+
+    fn take_from_actor(&mut self, process: ProcessId, event: ActorEvent) {
+        let event = match event {
+            ActorEvent::Ready { actor } => Event::Ready(process, actor),
+            ActorEvent::Finished { actor } => {
+                let name = &self.core.setup().actors[actor.index()].name;
+                self.calls.fail(actor, &format!("camera `{name}` has ended"));
+                Event::Finished(process, actor)
+            }
+            ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
+            ActorEvent::Answered { actor, number, answer } => return self.calls.end(actor, number, answer),
+        };
+        self.decide(event);
+    }
+
+    /// Sends a call to the open device of a camera.
+    fn call_device(&mut self, camera: &str, call: DeviceCall, answer: SyncSender<DeviceAnswer>) {
+        let actors = self.core.setup().actors.iter();
+        let cameras = actors.enumerate().filter(|(_, actor)| actor.is_camera);
+        // A camera that began anew has the name of the one before.
+        let Some(id) = cameras.clone().rfind(|(_, actor)| actor.name == camera) else {
+            let names: Vec<_> = cameras.map(|(_, actor)| format!("`{}`", actor.name)).collect();
+            let message = format!("the rig has no camera `{camera}`; it has: {}", names.join(", "));
+            // The requesting thread may have ended.
+            return drop(answer.try_send(Err(message)));
+        };
+        let id = ActorId::new(id.0);
+        let process = self.topology.actor(id).process;
+        let Some(request) = self.calls.begin(id, camera, call, answer) else { return };
+        let is_sent = match (&self.processes[process.index()].worker, &self.hosted) {
+            (Some(worker), _) if worker.has_begun() && !self.core.actor(id).has_ended() => {
+                worker.send(WorkerCommand::Device(id, request));
+                true
+            }
+            (None, Some(hosted)) if process == ProcessId::MAIN => hosted.call_device(id, request),
+            _ => false,
+        };
+        if !is_sent {
+            self.calls.fail(id, &format!("camera `{camera}` is not running"));
         }
     }
 
@@ -273,7 +319,11 @@ impl Shell {
                 self.hosted.iter().for_each(Hosted::stop_cameras);
             }
             Command::Actor(id, command) => self.send_actor(id, command),
-            Command::EndLinks(id) => self.end_links(id),
+            Command::EndLinks(id) => {
+                let name = &self.core.setup().actors[id.index()].name;
+                self.calls.fail(id, &format!("camera `{name}` has ended"));
+                self.end_links(id);
+            }
             Command::Release(process) => self.release(process),
             Command::Exit(process) => self.send(process, WorkerCommand::Exit),
             Command::Kill(process) => self.kill(process),
@@ -448,6 +498,12 @@ impl Shell {
         gone.fault = None;
         gone.spent_seconds = gone.usage.cpu_seconds;
         self.wiring.release(process);
+        for (index, actor) in self.core.setup().actors.iter().enumerate() {
+            let id = ActorId::new(index);
+            if self.topology.actor(id).process == process {
+                self.calls.fail(id, &format!("the process of camera `{}` has ended", actor.name));
+            }
+        }
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             let [from, to] = self.topology.ends(spec);
             if from == process && !link.is_gone {
@@ -525,13 +581,5 @@ struct Over<'a>(&'a Progress);
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.set(Stage::Over);
-    }
-}
-
-fn actor_event(process: ProcessId, event: ActorEvent) -> Event {
-    match event {
-        ActorEvent::Ready { actor } => Event::Ready(process, actor),
-        ActorEvent::Finished { actor } => Event::Finished(process, actor),
-        ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
     }
 }

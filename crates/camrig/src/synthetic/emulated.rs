@@ -3,7 +3,7 @@
 //! An emulated camera shows the scene of the synthetic camera with its serial number, through the synthetic optics of its
 //! model. Its calibration tables describe other optics: pixels are compared, not measured.
 
-use camrig_frame::{CameraInfo, PixelFormat, Role, Stream, StreamInfo, StreamProfile};
+use camrig_frame::{CameraInfo, Metadata, PixelFormat, Role, Stream, StreamInfo, StreamProfile};
 
 use super::Scene;
 use super::model::Model;
@@ -41,7 +41,7 @@ impl Pictures {
     /// # Panics
     /// If the camera has no such stream, or `pixels` is not exactly as long as its frames.
     pub fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
-        self.0.render(stream, number, pixels);
+        self.0.render(stream, number, &Metadata::EMPTY, pixels);
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         for stream in [Stream::DEPTH, Stream::COLOR] {
             let (mut found, mut expected) = (vec![0; 64 * 48 * 2], vec![1; 64 * 48 * 2]);
             emulated.render(stream, 7, &mut found);
-            scene.render(stream, 7, &mut expected);
+            scene.render(stream, 7, &Metadata::EMPTY, &mut expected);
             assert!(found == expected, "{stream}");
         }
         assert!(Pictures::new("d415", "1", streams).is_none());

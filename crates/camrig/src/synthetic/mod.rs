@@ -6,6 +6,7 @@
 //! every placement, and `verify` can detect wrong ones.
 //!
 //! * `options`: the options; `formats`: the formats that they offer
+//! * `controls`: the options that can be set while it runs, and how its pictures show them
 //! * `model`: profiles and optics
 //! * `world`: the objects of the scene
 //! * `scene`: their pixels
@@ -16,6 +17,7 @@
 //!
 //! It depends on no reader: framesets that are dropped for lack of a slot are counted by the output.
 
+mod controls;
 mod device;
 pub mod emulated;
 mod formats;
@@ -34,12 +36,13 @@ use camrig_frame::{
 };
 use camrig_ipc::LostReason;
 
+use self::controls::Controls;
 use self::device::Device;
 use self::motion::Samples;
 pub use self::options::SyntheticOptions;
 pub(crate) use self::scene::Scene;
 use crate::clock::monotonic_nanos;
-use crate::driver::{Captured, DeviceProfile, Driver, DriverError};
+use crate::driver::{Captured, Control, ControlValue, DeviceProfile, Driver, DriverError};
 use crate::output::{CameraOutput, FrameHeaders};
 
 /// The name of this driver in topologies; [`Scene::of`] recognises its framesets by it.
@@ -60,6 +63,7 @@ pub struct Synthetic {
     streams: Vec<StreamInfo>,
     motion: Vec<Samples>,
     scene: Scene,
+    controls: Controls,
     frames_per_second: u64,
     /// The number of the next frameset that the device does not lose.
     number: u64,
@@ -101,6 +105,7 @@ impl Driver for Synthetic {
             device,
             name: name.to_owned(),
             scene: Scene::new(options.model, &serial, &streams),
+            controls: options.controls(),
             frames_per_second: streams.first().map_or(1, |info| info.frames_per_second).into(),
             options,
             serial,
@@ -165,6 +170,14 @@ impl Driver for Synthetic {
         self.number = self.next_kept(self.number + 1);
         Ok(Captured::FrameSet)
     }
+
+    fn controls(&self) -> Vec<Control> {
+        self.controls.list()
+    }
+
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        self.controls.set(name, value)
+    }
 }
 
 impl Synthetic {
@@ -189,7 +202,7 @@ impl Synthetic {
             match encoded {
                 Some(encoded) => content.copy_from_slice(&encoded),
                 None if header.role == Role::Motion => self.write_samples(header, content),
-                None => self.scene.render(header.stream, self.number, content),
+                None => self.scene.render(header.stream, self.number, &header.metadata, content),
             }
         }
         output.publish(loan);
@@ -200,7 +213,7 @@ impl Synthetic {
     /// precedes the loan, which needs the sizes.
     fn encode(&self, header: &mut FrameHeader) -> Option<Vec<u8>> {
         let Payload::Encoded { size_bytes, .. } = &mut header.payload else { return None };
-        let encoded = self.scene.encode(header.stream, self.number);
+        let encoded = self.scene.encode(header.stream, self.number, &header.metadata);
         *size_bytes = encoded.len() as u32;
         Some(encoded)
     }
@@ -223,8 +236,7 @@ impl Synthetic {
         metadata.set(MetadataKey::SENSOR_TIMESTAMP, (nanos / 1000) as i64);
         // Imitates small changes by auto exposure.
         let hunt = (mix(Scene::seed(&self.serial) ^ self.number) % 16) as i64;
-        metadata.set(MetadataKey::ACTUAL_EXPOSURE, 8500 + 10 * hunt);
-        metadata.set(MetadataKey::GAIN_LEVEL, 16 + hunt / 8);
+        self.controls.show(hunt, &mut metadata);
         let timestamp = Timestamp { clock: Clock::Hardware, nanos };
         let header = |stream: &StreamInfo| FrameHeader { metadata, ..stream.header(self.number, timestamp) };
         let images = self.streams.iter().filter(|info| info.role != Role::Motion).map(header);

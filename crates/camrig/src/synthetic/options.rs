@@ -10,6 +10,7 @@ use camrig_usb::UsbDemand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::controls::{Controls, EXPOSURE, GAIN};
 use super::formats::{ColorFormat, InfraredFormat};
 use super::model::Model;
 #[cfg(any(test, feature = "program"))]
@@ -71,6 +72,14 @@ pub struct SyntheticOptions {
     /// The rate of the gyroscope, for models that have one; without it the sensor is off.
     #[schemars(extend("x-unit" = "samples/s"))]
     gyro: Option<u32>,
+    /// The time for which light is collected; without it and `gain` the camera adapts it to the scene.
+    #[schemars(range(min = EXPOSURE.least, max = EXPOSURE.most), extend("x-unit" = "us"))]
+    exposure: Option<u32>,
+    /// The gain of the sensors; 16 is none.
+    #[schemars(range(min = GAIN.least, max = GAIN.most))]
+    gain: Option<u32>,
+    /// Whether the projector is on; without it depth is missing where the scene has no texture.
+    emitter: bool,
     /// Delivers framesets at the profiles' rate; `false` delivers them as fast as the readers take them.
     pub(super) paced: bool,
     /// Ends the camera after this number of framesets.
@@ -115,6 +124,9 @@ impl Default for SyntheticOptions {
             infrared_format: InfraredFormat::default(),
             accel: None,
             gyro: None,
+            exposure: None,
+            gain: None,
+            emitter: true,
             paced: true,
             frames: None,
             unplug_at: None,
@@ -226,6 +238,13 @@ impl SyntheticOptions {
             );
             wrong.add(IMAGE_OPTIONS, message);
         }
+        for (name, value, range) in [("exposure", self.exposure, EXPOSURE), ("gain", self.gain, GAIN)] {
+            if let Some(value) = value.filter(|value| !(range.least..=range.most).contains(value)) {
+                let message =
+                    format!("{name} {value} is out of range; it is {} to {}", range.least, range.most);
+                wrong.add([name], message);
+            }
+        }
         if self.frames == Some(0) {
             wrong.add(["frames"], "frames 0 is out of range; it is 1 or more");
         }
@@ -273,6 +292,11 @@ impl SyntheticOptions {
             );
             wrong.add(["stall_stream"], message);
         }
+    }
+
+    /// Returns the values of the controls at the start.
+    pub(super) fn controls(&self) -> Controls {
+        Controls::new(self.exposure, self.gain, self.emitter)
     }
 
     /// Returns the serial number in these options, independent of the camera's name.

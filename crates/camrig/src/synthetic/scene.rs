@@ -4,8 +4,11 @@
 //! framesets. The static background is rendered once; for each frame it is copied and the bodies are painted over it.
 //! The only time here is the frame's number, and injected faults have no effect.
 
-use camrig_frame::{CameraInfo, Format, Frame, FrameHeader, MJPEG, PixelFormat, Stream, StreamInfo};
+use camrig_frame::{
+    CameraInfo, Format, Frame, FrameHeader, MJPEG, Metadata, PixelFormat, Stream, StreamInfo,
+};
 
+use super::controls::Look;
 use super::model::Model;
 use super::world::{BODIES, Body, Lens, World, shade, unit};
 use super::{DRIVER, hash_bytes, mix};
@@ -84,17 +87,17 @@ impl Scene {
         hash_bytes(serial.as_bytes())
     }
 
-    /// Writes the content of frame `number` of `stream` to `content`: its pixels, or its JPEG.
+    /// Writes the content of frame `number` of `stream` with this metadata to `content`: its pixels, or its JPEG.
     ///
     /// # Panics
     /// If the camera has no such stream of images.
-    pub(crate) fn write(&self, stream: Stream, number: u64, content: &mut Vec<u8>) {
+    pub(crate) fn write(&self, stream: Stream, number: u64, metadata: &Metadata, content: &mut Vec<u8>) {
         let view = self.view_of(stream);
         if view.is_encoded {
-            *content = self.encode(stream, number);
+            *content = self.encode(stream, number, metadata);
         } else {
             content.resize(view.background.len(), 0);
-            self.render(stream, number, content);
+            self.render(stream, number, metadata, content);
         }
     }
 
@@ -102,10 +105,10 @@ impl Scene {
     ///
     /// # Panics
     /// If the camera has no such stream of images.
-    pub(super) fn encode(&self, stream: Stream, number: u64) -> Vec<u8> {
+    pub(super) fn encode(&self, stream: Stream, number: u64, metadata: &Metadata) -> Vec<u8> {
         let view = self.view_of(stream);
         let mut pixels = vec![0; view.background.len()];
-        self.render(stream, number, &mut pixels);
+        self.render(stream, number, metadata, &mut pixels);
         let header = FrameHeader::image(stream, view.format, view.lens.width, view.lens.height);
         let frame = Frame::new(&header, &pixels).ok();
         let jpeg = frame.and_then(|frame| camrig_image::jpeg(frame, JPEG_QUALITY)).and_then(Result::ok);
@@ -119,11 +122,11 @@ impl Scene {
         view
     }
 
-    /// Renders the pixels of frame `number` of `stream`, rows without padding.
+    /// Renders the pixels of frame `number` of `stream` with this metadata, rows without padding.
     ///
     /// # Panics
     /// If the camera has no such stream, or `pixels` is not exactly as long as its frames.
-    pub(crate) fn render(&self, stream: Stream, number: u64, pixels: &mut [u8]) {
+    pub(crate) fn render(&self, stream: Stream, number: u64, metadata: &Metadata, pixels: &mut [u8]) {
         let view = self.view_of(stream);
         pixels.copy_from_slice(&view.background);
         let bodies = self.bodies(number);
@@ -134,6 +137,7 @@ impl Scene {
             3 => view.paint_light::<3>(&bodies, pixels),
             _ => view.paint_light::<4>(&bodies, pixels),
         }
+        Look::of(metadata).apply(view.format, view.lens.width as usize, pixels);
         if view.format.is_light() {
             view.write_code(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use camrig_frame::{Clock, FrameSetHeader, MetadataKey, Payload, PixelFormat, Stream};
+use camrig_frame::{Clock, FrameSetHeader, Metadata, MetadataKey, Payload, PixelFormat, Stream};
 
 use super::*;
 use crate::frameset::HeldFrames;
@@ -202,7 +202,7 @@ fn emulated_parts() -> Parts {
         frame.metadata.set(MetadataKey::FRAME_COUNTER, frame.number as i64);
         frame.timestamp.clock = Clock::Hardware;
         frame.timestamp.nanos = (1_230_000 + emulated::frame_micros(frame.number, 30)) * 1000;
-        scene.write(frame.stream, frame.number, pixels);
+        scene.write(frame.stream, frame.number, &Metadata::EMPTY, pixels);
     }
     parts
 }
