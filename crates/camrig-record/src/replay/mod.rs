@@ -21,7 +21,7 @@ mod tests;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use camrig::frame::{CameraInfo, Origins};
+use camrig::frame::{CameraInfo, Clock, Origins};
 use camrig::{
     CameraOutput, Captured, Device, Driver, DriverError, FrameHeaders, LostReason, OutputError,
     monotonic_nanos,
@@ -32,7 +32,8 @@ pub(crate) use self::options::{MAX_SECONDS, SPEEDS};
 use self::reader::Reader;
 use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{
-    FrameError, FrameSetError, Parts, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
+    Content, FrameError, FrameSetError, Parts, ReadError, ReadFrameSet, image_data, shown_header,
+    write_pixels,
 };
 
 /// A camera of a recording. See [`ReplayOptions`].
@@ -47,6 +48,9 @@ pub struct Replay {
     next: Option<ReadFrameSet>,
     started: Instant,
 }
+
+/// Maximum number of contents of a recording in which the clock of a camera is looked for.
+const CONTENTS_MAX: usize = 64;
 
 impl Driver for Replay {
     type Options = ReplayOptions;
@@ -67,6 +71,16 @@ impl Driver for Replay {
     fn recorded(options: &ReplayOptions) -> Result<Option<Range<u64>>, DriverError> {
         let range = || Ok::<_, ReadError>(played(&Parts::open(&options.file, &|_| {})?, options));
         Ok(options.paced.then(range).transpose()?)
+    }
+
+    /// The clock of every camera that may be meant: without `camera`, that is the one with the name of the topology's.
+    fn clock(options: &ReplayOptions) -> Option<Clock> {
+        let parts = Parts::open(&options.file, &|_| {}).ok()?;
+        let cameras = parts.cameras().into_iter().map(|camera| camera.name.as_str());
+        let meant = cameras.filter(|name| options.camera.as_ref().is_none_or(|camera| camera == name));
+        let mut clocks = meant.filter_map(|name| clock_of(&parts, name));
+        let first = clocks.next()?;
+        clocks.all(|clock| clock == first).then_some(first)
     }
 
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
@@ -159,6 +173,18 @@ impl Replay {
         output.wait(wait.min(timeout));
         wait <= timeout
     }
+}
+
+/// Returns the clock of a camera's first frameset that can be read.
+fn clock_of(parts: &Parts, camera: &str) -> Option<Clock> {
+    let part = parts.files().first()?;
+    let mut contents = part.contents(|own| own.name == camera, 0..u64::MAX);
+    let contents = std::iter::from_fn(|| contents.next(part)).take(CONTENTS_MAX);
+    let mut clocks = contents.filter_map(|(_, content)| match content {
+        Content::FrameSet(frameset) => frameset.record.frames.first().map(|frame| frame.clock),
+        _ => None,
+    });
+    clocks.next()
 }
 
 /// Returns the part of a recording that these options play, by `log_time`. It ends one frame interval after the last

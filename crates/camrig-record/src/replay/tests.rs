@@ -160,3 +160,20 @@ fn matches_and_origins_are_replayed() {
     rig.start().unwrap().wait();
     assert_eq!(*seen.lock().unwrap(), (0..FRAMESETS).map(made).collect::<Vec<_>>());
 }
+
+/// Without it a match of the replay compared clocks that its cameras do not have, and the rig ended.
+#[test]
+fn the_clock_is_that_of_the_recorded_cameras() {
+    let folder = TestFolder::new("clock");
+    let file = folder.path().join("rig.mcap");
+    write_apart(&file, &CAMERAS, 2, APART);
+    let clock = |options: &str| {
+        let options: ReplayOptions = toml::from_str(options).unwrap();
+        Replay::clock(&options)
+    };
+    let file = format!("file = '{}'\n", file.display());
+    let expected = Some(Clock::Hardware);
+    assert_eq!((clock(&file), clock(&format!("{file}camera = 'left'"))), (expected, expected));
+    assert_eq!(clock(&format!("{file}camera = 'nobody'")), None);
+    assert_eq!(clock("file = '/nonexistent/rig.mcap'"), None);
+}
