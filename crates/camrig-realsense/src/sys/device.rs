@@ -1,6 +1,5 @@
 //! Devices: cameras, and players of files.
 
-use std::collections::BTreeSet;
 use std::ffi::{CString, c_int};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -36,7 +35,7 @@ impl OpenDevice {
 
     /// Logs the notifications of `sensors`, which are this device's, as those of `subject`.
     pub(crate) fn log_notifications(&mut self, subject: &str, sensors: &[OpenSensor]) {
-        let messages = self.messages.get_or_insert_with(|| Messages::of(subject, BTreeSet::new()));
+        let messages = self.messages.get_or_insert_with(|| Messages::of(subject));
         for sensor in sensors {
             // SAFETY: the sensor is alive.
             if let Err(fault) = unsafe { messages.notify(sensor.pointer()) } {
@@ -158,6 +157,12 @@ impl OpenDevice {
     pub(crate) fn duration_nanos(&self) -> Result<u64, Fault> {
         // SAFETY: as in `set_real_time`.
         call(|error| unsafe { rs2::rs2_playback_get_duration(self.pointer.as_ptr(), error) })
+    }
+
+    /// Returns the time of the newest frame of a player, in nanoseconds from the file's begin.
+    pub(crate) fn position_nanos(&self) -> Result<u64, Fault> {
+        // SAFETY: as in `set_real_time`.
+        call(|error| unsafe { rs2::rs2_playback_get_position(self.pointer.as_ptr(), error) })
     }
 
     /// Returns whether a player has reached its end.

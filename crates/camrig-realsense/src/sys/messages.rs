@@ -2,13 +2,14 @@
 //! message once, with the device that it is about.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, c_char, c_void};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use realsense_sys as rs2;
+use rustix::thread;
 
 use super::{Fault, call};
 use crate::repeats::Repeats;
@@ -18,6 +19,10 @@ const NO_SETTINGS: &str = "No valid configuration file";
 
 /// The beginning of an error that librealsense logs for a call that fails: the caller gets it anyway.
 const CALL_FAILS: &str = "[rs2_";
+
+/// The beginning of the names of the threads that librealsense starts for a player; its number in [`OPEN`] follows. No
+/// actor's thread has such a name, because `#` is in no actor's name.
+const PLAYER_THREAD: &str = "rs#";
 
 thread_local! {
     /// The errors that were logged within a call on this thread; `None` outside of calls.
@@ -73,9 +78,7 @@ struct Open {
 
 struct Entry {
     subject: String,
-    /// The threads that librealsense started for a player.
-    threads: BTreeSet<i32>,
-    /// The first error that they have logged.
+    /// The first error that the threads of a player have logged.
     error: Option<String>,
 }
 
@@ -88,13 +91,25 @@ fn open() -> MutexGuard<'static, Open> {
 pub(crate) struct Messages(usize);
 
 impl Messages {
-    /// Registers a device whose name in messages is `subject`, with the threads that librealsense started for it.
-    pub(super) fn of(subject: &str, threads: BTreeSet<i32>) -> Self {
+    /// Registers a device whose name in messages is `subject`.
+    pub(super) fn of(subject: &str) -> Self {
         let mut open = open();
         let number = open.next;
         open.next += 1;
-        open.devices.insert(number, Entry { subject: subject.to_owned(), threads, error: None });
+        open.devices.insert(number, Entry { subject: subject.to_owned(), error: None });
         Self(number)
+    }
+
+    /// Makes a call whose new threads are those of this player: a thread begins with the name of the one that starts it.
+    /// So they are told from those that other threads start at the same time.
+    pub(super) fn own_threads_of<T>(&self, call: impl FnOnce() -> T) -> T {
+        let own = thread::name();
+        let name = CString::new(format!("{PLAYER_THREAD}{}", self.0)).unwrap_or_default();
+        // Without the name no message is the player's.
+        let _ = thread::set_name(&name);
+        let result = call();
+        let _ = own.and_then(|own| thread::set_name(&own));
+        result
     }
 
     /// Returns the first error that a player has logged, which ends its play.
@@ -136,10 +151,13 @@ pub(super) fn listen() {
     });
 }
 
-/// Returns the threads of this process, to find those that a call starts.
-pub(super) fn threads() -> BTreeSet<i32> {
-    let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+/// Returns the number of the player that has this thread, if it is one that librealsense started for a player. A thread
+/// that makes a call is the caller's.
+fn player_of_thread() -> Option<usize> {
+    if WITHIN_CALL.with_borrow(Option::is_some) {
+        return None;
+    }
+    thread::name().ok()?.to_str().ok()?.strip_prefix(PLAYER_THREAD)?.parse().ok()
 }
 
 /// Called by librealsense for each line of its log, on any thread.
@@ -151,7 +169,6 @@ unsafe extern "C" fn on_log(
     // SAFETY: the message is alive during the callback; its text belongs to librealsense and is copied at once.
     let text = call(|error| unsafe { rs2::rs2_get_raw_log_message(message, error) }).ok().and_then(constant);
     let Some(text) = text else { return };
-    let thread = rustix::thread::gettid().as_raw_nonzero().get();
     let level = if severity >= rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR {
         log::Level::Error
     } else {
@@ -159,8 +176,8 @@ unsafe extern "C" fn on_log(
     };
     let is_harmless = text.starts_with(NO_SETTINGS) || text.starts_with(CALL_FAILS);
     let mut open = open();
-    let entry = open.devices.values_mut().find(|entry| entry.threads.contains(&thread));
-    let subject = match entry {
+    let player = player_of_thread();
+    let subject = match player.and_then(|player| open.devices.get_mut(&player)) {
         Some(entry) => {
             if level == log::Level::Error && !is_harmless {
                 entry.error.get_or_insert_with(|| text.clone());
@@ -230,33 +247,59 @@ fn constant(text: *const c_char) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn log_error(text: &CStr) {
+        let severity = rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR;
+        let mut error = ptr::null_mut();
+        // SAFETY: the text ends with a zero; librealsense copies it.
+        unsafe { rs2::rs2_log(severity, text.as_ptr(), &raw mut error) };
+        assert!(error.is_null());
+    }
+
     #[test]
     fn an_error_of_a_players_thread_is_the_players() {
         listen();
-        let (ours, other) =
-            (Messages::of("file `ours.bag`", threads()), Messages::of("file `other.bag`", BTreeSet::new()));
-        // What every process logs, and what a caller is told, are no errors of a player.
-        for text in
-            [c"No valid configuration file found", c"[rs2_pipeline_start] it cannot", c"it cannot be read"]
-        {
-            // SAFETY: both texts end with a zero; librealsense copies them.
-            call(|error| unsafe {
-                let severity = rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR;
-                rs2::rs2_log(severity, text.as_ptr(), error);
-            })
-            .unwrap();
-        }
+        let (ours, other) = (Messages::of("file `ours.bag`"), Messages::of("file `other.bag`"));
+        // Both players start their threads at the same time, and so does this test.
+        let at_once = std::sync::Barrier::new(3);
+        let error = |text: &'static CStr| std::thread::spawn(move || log_error(text));
+        let start = |text| (at_once.wait(), error(text)).1;
+        std::thread::scope(|scope| {
+            let opening =
+                scope.spawn(|| other.own_threads_of(|| start(c"it cannot be read either")).join().unwrap());
+            let foreign = scope.spawn(|| start(c"no player's").join().unwrap());
+            // What every process logs, and what a caller is told, are no errors of a player.
+            let texts = [
+                c"No valid configuration file found",
+                c"[rs2_pipeline_start] it cannot",
+                c"it cannot be read",
+            ];
+            let threads = ours.own_threads_of(|| (at_once.wait(), texts.map(error)).1);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            opening.join().unwrap();
+            foreign.join().unwrap();
+        });
+        log_error(c"the caller's");
         assert_eq!(ours.error().as_deref(), Some("it cannot be read"));
-        assert_eq!(other.error(), None);
+        assert_eq!(other.error().as_deref(), Some("it cannot be read either"));
         let number = ours.0;
         drop(ours);
         assert!(!open().devices.contains_key(&number));
     }
 
     #[test]
+    fn a_thread_keeps_its_name_and_its_errors_in_a_call() {
+        listen();
+        let before = thread::name().unwrap();
+        let ours = Messages::of("file `named.bag`");
+        ours.own_threads_of(|| call(|_| log_error(c"the caller is told"))).unwrap();
+        assert_eq!((ours.error(), thread::name().unwrap()), (None, before));
+    }
+
+    #[test]
     fn a_message_of_no_certain_device_names_all() {
-        let entry =
-            |subject: &str| Entry { subject: subject.to_owned(), threads: BTreeSet::new(), error: None };
+        let entry = |subject: &str| Entry { subject: subject.to_owned(), error: None };
         let of = |subjects: &[&str]| {
             let devices = subjects.iter().map(|subject| entry(subject)).enumerate().collect();
             everyone(&Open { next: 1, devices, repeats: None })

@@ -18,7 +18,6 @@ mod watch;
 use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
 
 use realsense_sys as rs2;
 
@@ -89,17 +88,14 @@ impl Context {
 
     /// Returns a device that plays a file, which is called `subject` in messages. Fails at once if the file is not a complete recording.
     pub(crate) fn open_file(&self, path: &Path, subject: &str) -> Result<OpenDevice, Fault> {
-        /// One file is opened at a time, so that the threads of two players are told apart.
-        static OPENING: Mutex<()> = Mutex::new(());
         let path = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| Fault::new("the file's name contains a zero byte"))?;
-        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = messages::threads();
-        // SAFETY: the context is alive; librealsense copies the path, which ends with a zero.
-        let player =
-            create(|error| unsafe { rs2::rs2_context_add_device(self.0.as_ptr(), path.as_ptr(), error) })?;
-        let started = messages::threads().difference(&before).copied().collect();
-        Ok(OpenDevice::player(player, Messages::of(subject, started)))
+        let messages = Messages::of(subject);
+        let player = messages.own_threads_of(|| {
+            // SAFETY: the context is alive; librealsense copies the path, which ends with a zero.
+            create(|error| unsafe { rs2::rs2_context_add_device(self.0.as_ptr(), path.as_ptr(), error) })
+        })?;
+        Ok(OpenDevice::player(player, messages))
     }
 
     /// Returns the attached cameras, in librealsense's order, without opening one.
