@@ -10,7 +10,7 @@ of it: the wheel's extension module exports the whole C interface. This script
 downloads that wheel and turns the module into an ordinary shared library:
 
     PREFIX/lib/librealsense2.so.2.NN    the module, under the name that linkers expect
-    PREFIX/lib/librealsense2.so         symlink to it
+    PREFIX/lib/librealsense2.so         symlink to it, and so are the names of the other tested versions
     PREFIX/lib/librs2pystub.so          stands in for the Python that the module was made for
     PREFIX/lib/pkgconfig/realsense2.pc  how realsense-sys finds it
     PREFIX/manifest.json                written last: what a complete installation holds
@@ -99,7 +99,7 @@ def wheels(x86_64: str, aarch64: str, aarch64_glibc: tuple[int, int] = (2, 28)) 
     }
 
 
-# Tested on x86_64; the first is the default. 2.58 is left out: its player of `.db3` files is not reliable.
+# Tested on x86_64. 2.58 is left out: its player of `.db3` files is not reliable.
 RELEASES = {
     release.version: release
     for release in (
@@ -131,7 +131,8 @@ RELEASES = {
         ),
     )
 }
-DEFAULT_VERSION = next(iter(RELEASES))
+# The newest one whose recordings every tested version plays.
+DEFAULT_VERSION = "2.57.7"
 
 # What a build with the library needs, and which package has it.
 TOOLS = {
@@ -383,7 +384,7 @@ def write_manifest(prefix: Path, release: Release, wheel: Wheel) -> None:
 def manifest(prefix: Path, release: Release, wheel: Wheel) -> dict[str, object]:
     """What the prefix holds now, and out of what: another wheel or an edited script calls for a new one."""
     library_folder = prefix / "lib"
-    names = (release.soname, LINK_NAME, STUB_NAME, PKG_CONFIG_FILE)
+    names = (release.soname, LINK_NAME, STUB_NAME, PKG_CONFIG_FILE, *other_sonames(release))
     return {
         "script": sha256_of(Path(__file__)),
         "wheel": wheel.sha256,
@@ -411,6 +412,13 @@ def build(staged: Path, release: Release, wheel: Wheel, scratch: Path) -> None:
     (library_folder / release.soname).write_bytes(library.image)
     (library_folder / release.soname).chmod(0o755)
     (library_folder / LINK_NAME).symlink_to(release.soname)
+    for soname in other_sonames(release):
+        (library_folder / soname).symlink_to(release.soname)
+
+
+def other_sonames(release: Release) -> list[str]:
+    """The names of the other tested versions: what was linked with one of them runs with this one too."""
+    return sorted({other.soname for other in RELEASES.values()} - {release.soname})
 
 
 def download(release: Release, wheel: Wheel, folder: Path) -> Path:

@@ -10,10 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, StreamProfile, Timestamp};
-use camrig::{Device, DriverError};
+use camrig::{Control, ControlValue, Device, DriverError};
 use realsense_rust::kind::Rs2Option;
 
 use crate::broken;
+use crate::controls::{self, Place};
 use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file, profiles};
@@ -35,6 +36,17 @@ const QUEUED_FRAMES_PER_STREAM: usize = 8;
 
 /// Maximum number of samples of motion that wait for the capture thread: those of more than a second at cameras' rates.
 const QUEUED_SAMPLES: usize = 1024;
+
+/// Maximum time for which a player may deliver nothing before its end. librealsense 2.58 and 2.59 neither end nor report an
+/// error after some damage. It is shorter than the usual `stall_timeout_millis`, which has no reason to name.
+const PLAYER_SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Maximum time for which a player may deliver nothing behind its last frame. librealsense 2.59 does not say in some runs that
+/// it has come to the end.
+const END_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// Maximum time between the last frame of a file and its end.
+const LAST_FRAME: Duration = Duration::from_millis(100);
 
 /// The depth unit of all D400 cameras except the D405, which reports its own.
 const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
@@ -69,6 +81,8 @@ pub(crate) struct Camera {
     newest: BTreeMap<Stream, Newest>,
     /// Number of repeated frames of each stream since the last `take_repeated`.
     repeated: BTreeMap<Stream, u64>,
+    /// The time at which the last frame or sample arrived, or the sensors were started.
+    heard: Instant,
 }
 
 /// The newest frame of a stream.
@@ -127,7 +141,8 @@ impl Camera {
                     return Err(DriverError::new(format!(
                         "{subject} is on USB {usb_type}, where profiles are fewer and slower: connect it to a USB 3 \
                          port with a USB 3 cable, or set `allow_usb2 = true`"
-                    )));
+                    ))
+                    .at(live.selection.key()));
                 }
                 (subject, device, None)
             }
@@ -141,16 +156,7 @@ impl Camera {
         let (candidates, left_out) = candidates(&sensors);
         let chosen = match request.source {
             SourceRequest::Live(_) => choose_live(&subject, &candidates, &left_out, &request.streams)?,
-            SourceRequest::File(_) => {
-                for what in &left_out {
-                    log::warn!("{subject}: {what} is ignored: its kind, format or size is unknown");
-                }
-                let chosen = choose_recorded(&subject, &candidates, &left_out, &request.streams)?;
-                for what in other_profiles(&candidates, &chosen) {
-                    log::warn!("{subject}: {what} is ignored: another profile of its stream plays");
-                }
-                chosen
-            }
+            SourceRequest::File(_) => choose_recorded(&subject, &candidates, &left_out, &request.streams)?,
         };
         let (settings, record_to) = match &request.source {
             SourceRequest::Live(live) => {
@@ -187,6 +193,7 @@ impl Camera {
             dropped: Arc::default(),
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
+            heard: Instant::now(),
         })
     }
 
@@ -199,6 +206,7 @@ impl Camera {
         let path = free_path(path)?;
         let error = |fault: Fault| {
             DriverError::new(format!("{} cannot be recorded to `{}`: {fault}", self.subject, path.display()))
+                .at("record_to")
         };
         let recorder = self.device.record(&path).map_err(error)?;
         let sensors = recorder.sensors().map_err(error)?;
@@ -224,6 +232,24 @@ impl Camera {
         let error = DriverError::new(format!("{} stopped before its end: {reason}", self.subject)).at("file");
         broken::remember(Path::new(path), &error);
         Some(error)
+    }
+
+    /// Returns what a user should know about the device. A check logs it, which comes before each start: other opens of the
+    /// device repeat nothing.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let (candidates, left_out) = candidates(&self.sensors);
+        let mut remarks = Vec::new();
+        if self.playback.is_some() {
+            let unknown = left_out.into_iter();
+            remarks.extend(unknown.map(|it| format!("{it} is ignored: its kind, format or size is unknown")));
+            let others = other_profiles(&candidates, &self.chosen).into_iter();
+            remarks.extend(others.map(|it| format!("{it} is ignored: another profile of its stream plays")));
+        }
+        let has_depth = self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH);
+        if has_depth && self.depth_unit_meters().is_none() {
+            remarks.push(format!("its depth unit is not known; {USUAL_DEPTH_UNIT_METERS} m is assumed"));
+        }
+        remarks.into_iter().map(|remark| format!("{}: {remark}", self.subject)).collect()
     }
 
     /// Returns the playback settings; `None` for a live camera.
@@ -290,6 +316,7 @@ impl Camera {
         if let Some(settings) = &self.settings {
             settings.apply_regions(&self.subject, &self.sensors)?;
         }
+        self.heard = Instant::now();
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
         }
@@ -325,6 +352,7 @@ impl Camera {
                 log::warn!("{} sent a sample of an unknown stream or clock", self.subject);
                 continue;
             };
+            self.heard = Instant::now();
             if !self.came_again(stream, sample.number, sample.timestamp) {
                 return Ok(Event::Sample(stream, sample));
             }
@@ -338,7 +366,7 @@ impl Camera {
                 return Ok(Event::End);
             }
             Err(RecvTimeoutError::Timeout) => {
-                if self.playback.is_some() && self.device.is_stopped().unwrap_or(true) {
+                if self.has_played()? {
                     // The queue was empty, so there are free places for the remaining callbacks.
                     self.sensors.iter_mut().for_each(OpenSensor::silence);
                 }
@@ -348,6 +376,7 @@ impl Camera {
                 return Ok(Event::Nothing);
             }
         };
+        self.heard = Instant::now();
         // The device is connected, although the frame is invalid.
         let bad = |fault| DriverError::new(format!("{} sent a bad frame: {fault}", self.subject));
         let image = arrived.frame.into_image().map_err(bad)?;
@@ -359,6 +388,38 @@ impl Camera {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// Returns whether a player has come to its end.
+    fn has_played(&self) -> Result<bool, DriverError> {
+        let (Some(Playback { real_time, .. }), Subject::File(path)) = (self.playback, &self.subject) else {
+            return Ok(false);
+        };
+        if self.device.is_stopped().unwrap_or(true) {
+            return Ok(true);
+        }
+        let silence = self.heard.elapsed();
+        if silence < END_SILENCE_MAX {
+            return Ok(false);
+        }
+        let nanos = |nanos: Result<u64, Fault>| Duration::from_nanos(nanos.unwrap_or(0));
+        let (position, duration) = (nanos(self.device.position_nanos()), nanos(self.device.duration_nanos()));
+        if position + LAST_FRAME >= duration {
+            return Ok(true);
+        }
+        if silence < silence_max(real_time, position, duration) {
+            return Ok(false);
+        }
+        let error = DriverError::new(format!(
+            "{} stopped before its end: librealsense delivers nothing after {:.1} s of {:.1} s, and reports no error; \
+             the file is damaged there",
+            self.subject,
+            position.as_secs_f64(),
+            duration.as_secs_f64(),
+        ))
+        .at("file");
+        broken::remember(Path::new(path), &error);
+        Err(error)
     }
 
     /// Returns the stream with librealsense's number and index, if it was chosen.
@@ -380,6 +441,25 @@ impl Camera {
         let slipped_through = self.playback.is_some() && same.is_first;
         *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
         true
+    }
+
+    /// Returns the options of the sensors, with their present values.
+    pub(crate) fn controls(&self) -> Vec<Control> {
+        let is_live = self.playback.is_none();
+        let describe = |place: Place| {
+            let control = controls::describe(&self.sensors, &place, is_live);
+            let warn = |fault: &Fault| log::warn!("option `{}` of {}: {fault}", place.name, self.subject);
+            control.inspect_err(warn).ok()
+        };
+        let places = controls::places(&self.sensors).inspect_err(|fault| {
+            log::warn!("{} does not tell its options: {fault}", self.subject);
+        });
+        places.into_iter().flatten().filter_map(describe).collect()
+    }
+
+    /// Sets an option of a sensor, and returns the value that the device has then.
+    pub(crate) fn set(&self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        controls::set(&self.subject, &self.sensors, name, value)
     }
 
     /// Returns the value of a sensor's option.
@@ -406,15 +486,7 @@ impl Camera {
         let Device { model, serial, firmware, usb_type, .. } = describe(&self.device);
         let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
         self.chain.tell(&mut streams);
-        let depth_unit_meters = self.depth_unit_meters().unwrap_or_else(|| {
-            if self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH) {
-                log::warn!(
-                    "{} does not say its depth unit; {USUAL_DEPTH_UNIT_METERS} m is assumed",
-                    self.subject
-                );
-            }
-            USUAL_DEPTH_UNIT_METERS
-        });
+        let depth_unit_meters = self.depth_unit_meters().unwrap_or(USUAL_DEPTH_UNIT_METERS);
         CameraInfo {
             name: String::new(),
             driver: String::new(),
@@ -459,5 +531,24 @@ impl Camera {
     fn depth_unit_meters(&self) -> Option<f32> {
         let units = |sensor: &OpenSensor| sensor.with_view(|view| view.get_option(Rs2Option::DepthUnits));
         self.sensors.iter().find_map(units).filter(|unit| unit.is_finite() && *unit > 0.0)
+    }
+}
+
+/// Returns the maximum silence of a player before its end. At the recorded pace, a recording may have a pause: the end comes after it.
+fn silence_max(real_time: bool, position: Duration, duration: Duration) -> Duration {
+    let left = if real_time { duration.saturating_sub(position) } else { Duration::ZERO };
+    left + PLAYER_SILENCE_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_of_a_recording_is_waited_for_at_its_pace_only() {
+        let seconds = Duration::from_secs;
+        assert_eq!(silence_max(false, seconds(2), seconds(60)), seconds(4));
+        assert_eq!(silence_max(true, seconds(2), seconds(60)), seconds(62));
+        assert_eq!(silence_max(true, seconds(61), seconds(60)), seconds(4));
     }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use camrig::frame::{CameraInfo, Clock, FrameHeader, MAX_FRAMES, MetadataKey, Stream};
 use camrig::{
-    CameraOutput, Captured, Device, DriverError, FrameHeaders, HeldFrames, LostReason, monotonic_nanos,
+    CameraOutput, Captured, Control, ControlValue, Device, DriverError, FrameHeaders, HeldFrames, LostReason,
+    monotonic_nanos,
 };
 
 use crate::camera::{Camera, Event};
@@ -43,7 +44,7 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 const PROBE: &str = "a check of devices";
 
 /// The half of the driver that needs librealsense.
-pub(crate) const LIBRARY: Library = Library { probe, recorded, open, reset: reset_device, devices };
+pub(crate) const LIBRARY: Library = Library { probe, recorded, clock, open, reset: reset_device, devices };
 
 fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     let file = match &request.source {
@@ -54,16 +55,26 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
                 .map(recording::check)
                 .transpose()
                 .map_err(|error| error.at("record_to"))?;
-            return Ok(Some(Camera::look(PROBE, &request)?.device()));
+            let camera = Camera::look(PROBE, &request)?;
+            remark(&camera);
+            return Ok(Some(camera.device()));
         }
     };
     let name = file.path.display().to_string();
     let (grabber, first) = first_of_file(request)?;
+    remark(&grabber.camera);
     if !matches!(first, Grabbed::End) {
         return Ok(None);
     }
     let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
-    Err(DriverError::new(format!("file `{name}` holds no frames of {}", streams.join(", "))))
+    let error = format!("file `{name}` holds no frames of {}", streams.join(", "));
+    Err(DriverError::new(error).at("file"))
+}
+
+fn remark(camera: &Camera) {
+    for remark in camera.remarks() {
+        log::warn!("{remark}");
+    }
 }
 
 /// Returns the times of a file, if its first frame has a time of the host: its timestamp, or else its arrival.
@@ -73,6 +84,13 @@ fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
     let duration = grabber.camera.duration_nanos()?;
     let begin = headers.iter().filter(|header| !is_motion(header.stream)).filter_map(host_nanos).min();
     Ok(begin.map(|begin| begin..begin.saturating_add(duration)))
+}
+
+/// Returns the clock of a file's first frameset; `None` if the file cannot be played, which a probe reports.
+fn clock(request: Request) -> Option<Clock> {
+    let (_, first) = first_of_file(request).ok()?;
+    let Grabbed::FrameSet { headers, .. } = first else { return None };
+    headers.first().map(|header| header.timestamp.clock)
 }
 
 fn open(name: &str, options: &Options) -> OpenResult {
@@ -133,6 +151,14 @@ impl Opened for OpenCamera {
     /// Streams of a recording may end before others.
     fn may_fall_silent(&self) -> bool {
         self.grabber.camera.playback().is_some()
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        self.grabber.camera.controls()
+    }
+
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        self.grabber.camera.set(name, value)
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {

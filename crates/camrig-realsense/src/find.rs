@@ -42,9 +42,12 @@ pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
 /// Returns the cameras of `context`. One that cannot be opened is logged and omitted.
 pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> {
     let list = listed(context)?;
-    let look = |index| -> Result<Device, Fault> {
+    let mut attached = Attached::read();
+    let mut look = |index| -> Result<Device, Fault> {
         let device = list.open(index)?;
         let own = describe(&device);
+        // All are open now: later only the selected one has to be.
+        attached.remember(&own);
         // A camera in recovery has no sensors to ask for.
         let profiles = if own.problem.is_empty() { profiles(&device.sensors()?) } else { Vec::new() };
         Ok(Device { profiles, ..own })
@@ -122,7 +125,7 @@ impl Selection {
     }
 
     /// Returns the option that selects.
-    fn key(&self) -> &'static str {
+    pub(crate) fn key(&self) -> &'static str {
         match self {
             Self::Serial(_) => "serial",
             Self::Port(_) => "port",
@@ -150,11 +153,11 @@ fn find_in(
 ) -> Result<(OpenDevice, Device), DriverError> {
     let guesses = attached.guesses(selection, list.len());
     let found = match guesses.map(|guesses| guessed(list, selection, &guesses, attached)) {
-        Some(Guessed::One(device)) => return usable(*device),
+        Some(Guessed::One(device)) => return usable(*device, selection),
         Some(Guessed::None) => return Err(not_connected(selection, &attached.brief())),
         Some(Guessed::Wrong) | None => search(list, selection, attached)?,
     };
-    usable(found)
+    usable(found, selection)
 }
 
 /// The result of opening the cameras that may be the selected one.
@@ -236,11 +239,14 @@ fn not_connected(selection: &Selection, connected: &str) -> DriverError {
 }
 
 /// Refuses a camera that cannot be used.
-fn usable((device, own): (OpenDevice, Device)) -> Result<(OpenDevice, Device), DriverError> {
+fn usable(
+    (device, own): (OpenDevice, Device),
+    selection: &Selection,
+) -> Result<(OpenDevice, Device), DriverError> {
     if own.problem.is_empty() {
         return Ok((device, own));
     }
-    Err(DriverError::unavailable(format!("camera {} {}", brief(&own), own.problem)))
+    Err(DriverError::unavailable(format!("camera {} {}", brief(&own), own.problem)).at(selection.key()))
 }
 
 /// Resets the selected camera, which then disappears for some seconds and comes back with the same serial.

@@ -20,6 +20,7 @@
 //! * `recording`: the file of a live camera's recording
 //! * `camera`: an open device with its streams and running sensors, and its description
 //! * `convert`: converts frames and lenses of librealsense to camrig's
+//! * `controls`: the options of sensors, listed and set while they run
 //! * `gather`: gathers frames into framesets, without librealsense
 //! * `motion`: selects the samples of motion of each frameset
 //! * `filters`: processes the frames of a frameset; `rotation`: turns depth
@@ -45,6 +46,8 @@ mod streams;
 mod broken;
 #[cfg(feature = "librealsense")]
 mod camera;
+#[cfg(feature = "librealsense")]
+mod controls;
 #[cfg(feature = "librealsense")]
 mod convert;
 #[cfg(feature = "librealsense")]

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use camrig::frame::CameraInfo;
-use camrig::{CameraOutput, Captured, Device, DriverError};
+use camrig::frame::{CameraInfo, Clock};
+use camrig::{CameraOutput, Captured, Control, ControlValue, Device, DriverError};
 
 use crate::options::Options;
 use crate::request::Request;
@@ -13,6 +13,7 @@ use crate::request::Request;
 pub(crate) struct Library {
     pub(crate) probe: fn(Request) -> Result<Option<Device>, DriverError>,
     pub(crate) recorded: fn(Request) -> Result<Option<Range<u64>>, DriverError>,
+    pub(crate) clock: fn(Request) -> Option<Clock>,
     pub(crate) open: fn(&str, &Options) -> OpenResult,
     pub(crate) reset: fn(&str, &Options) -> Result<(), DriverError>,
     pub(crate) devices: fn() -> Result<Vec<Device>, DriverError>,
@@ -28,5 +29,7 @@ pub(crate) trait Opened {
     /// Sets the timeline of a file with these times.
     fn join(&mut self, recorded: Range<u64>, timeline: Range<u64>);
     fn may_fall_silent(&self) -> bool;
+    fn controls(&self) -> Vec<Control>;
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 }

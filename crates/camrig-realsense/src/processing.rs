@@ -241,7 +241,8 @@ impl FilterChoice {
                 _ => "",
             };
             if !fault.is_empty() {
-                return Err(DriverError::new(format!("filter `{}` {fault}", kind.name())));
+                let error = DriverError::new(format!("filter `{}` {fault}", kind.name()));
+                return Err(error.at(format!("filters.{}", kind.name())));
             }
             match kind {
                 FilterKind::DepthToDisparity => in_disparity = true,
@@ -250,7 +251,8 @@ impl FilterChoice {
             }
         }
         if in_disparity {
-            return Err(DriverError::new("filter `depth_to_disparity` needs `disparity_to_depth` after it"));
+            let error = DriverError::new("filter `depth_to_disparity` needs `disparity_to_depth` after it");
+            return Err(error.at("filters.depth_to_disparity"));
         }
         Ok(())
     }

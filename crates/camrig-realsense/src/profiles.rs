@@ -227,7 +227,8 @@ pub(crate) fn choose_recorded(
     if candidates.iter().all(|it| is_motion(it.stream)) {
         // A recorder adds a stream with its first frame.
         if left_out.is_empty() {
-            return Err(DriverError::new(format!("{subject} holds no color, depth or infrared frames")));
+            let error = format!("{subject} holds no color, depth or infrared frames");
+            return Err(DriverError::new(error).at("file"));
         }
         let images = PixelFormat::ALL.iter().map(|format| format!("`{format}`"));
         let (known, it_has) = (images.chain([format!("`{MJPEG}`")]), left_out.iter().cloned());
@@ -235,7 +236,8 @@ pub(crate) fn choose_recorded(
             "{subject} has no stream in a known format; it has: {}; known: {}",
             list(it_has),
             list(known),
-        )));
+        ))
+        .at("file"));
     }
     if requests.is_empty() {
         let mut recorded: Vec<_> = candidates.to_vec();

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use camrig::frame::CameraInfo;
-use camrig::{CameraOutput, Captured, Device, DeviceProfile, Driver, DriverError};
+use camrig::frame::{CameraInfo, Clock};
+use camrig::{CameraOutput, Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
 
 use crate::library::{Library, Opened};
 use crate::options::Options;
@@ -71,6 +71,15 @@ impl Driver for RealSense {
         }
     }
 
+    /// Of a live camera only if the topology says it. A camera whose kernel passes on no metadata has another one by default.
+    fn clock(options: &Options) -> Option<Clock> {
+        let request = Request::new(options).ok()?;
+        match &request.source {
+            SourceRequest::File(_) => (library().ok()?.clock)(request),
+            SourceRequest::Live(live) => live.settings.clock(),
+        }
+    }
+
     fn open(name: &str, options: Options) -> Result<Self, DriverError> {
         Ok(Self { camera: (library()?.open)(name, &options)?, options })
     }
@@ -100,6 +109,14 @@ impl Driver for RealSense {
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         self.camera.capture(output, timeout)
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        self.camera.controls()
+    }
+
+    fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        self.camera.set(name, value)
     }
 
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {

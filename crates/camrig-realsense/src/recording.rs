@@ -11,7 +11,7 @@ const PARTS_MAX: u32 = 9999;
 
 /// Checks that a recording can be written to `path`, without writing anything.
 pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
-    let error = |fact: String| Err(DriverError::new(format!("`record_to`: {fact}")));
+    let error = |fact: String| Err(DriverError::new(format!("`record_to`: {fact}")).at("record_to"));
     let name = path.display();
     let version = sys::version();
     let expected = version.extension();
@@ -54,5 +54,6 @@ pub(crate) fn free_path(path: &Path) -> Result<PathBuf, DriverError> {
     };
     (1..=PARTS_MAX).map(part).find(|path| !path.exists()).ok_or_else(|| {
         DriverError::new(format!("`record_to`: there are {PARTS_MAX} parts of `{}` already", path.display()))
+            .at("record_to")
     })
 }

@@ -149,7 +149,8 @@ impl Options {
             return Err(DriverError::new(error).at(key));
         }
         if self.start_offset_millis.is_some() {
-            return Err(DriverError::new("`start_offset_millis` is for a `file`, not for a live camera"));
+            let error = "`start_offset_millis` is for a `file`, not for a live camera";
+            return Err(DriverError::new(error).at("start_offset_millis"));
         }
         let settings = Settings {
             preset: self.preset.clone(),
@@ -204,12 +205,14 @@ impl Options {
                 return Err(DriverError::new(
                     "`start_offset_millis` and `real_time = false` exclude each other: without its pace a file has no \
                      time to begin",
-                ));
+                )
+                .at("start_offset_millis"));
             }
             Some(millis) if millis > MAX_OFFSET_MILLIS => {
                 return Err(DriverError::new(format!(
                     "`start_offset_millis` is {millis}; it is 0 to {MAX_OFFSET_MILLIS}"
-                )));
+                ))
+                .at("start_offset_millis"));
             }
             _ => {}
         }

@@ -15,7 +15,7 @@ use json_strip_comments::strip_comments_in_place;
 
 use crate::names::list;
 use crate::profiles::Candidate;
-use crate::settings::{HardwareSync, SYNC_MODE, Setting, Settings, number};
+use crate::settings::{HardwareSync, SYNC_MODE, Setting, Settings, number, number_on_step};
 use crate::subject::Subject;
 use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 
@@ -67,14 +67,16 @@ impl Settings {
         }
         for (name, setting) in &self.of_color {
             let color =
-                color.ok_or_else(|| DriverError::new(format!("{camera} ({model}) has no color stream")))?;
+                color.ok_or_else(|| DriverError::new(format!("{camera} ({model}) has no color stream")));
+            let color = color.map_err(|error| error.at(format!("set_color.{name}")))?;
             let assignment = resolver.assign(std::iter::once(color), name, setting);
             let assignment = assignment.map_err(|error| error.at(format!("set_color.{name}")))?;
             if assignments.iter().any(|it| (it.sensor, it.kind) == (color, assignment.kind)) {
                 return Err(DriverError::new(format!(
                     "option `{name}` is both in `set` and in `set_color`, and {camera} ({model}) has it once: its \
                      color comes from the depth sensor"
-                )));
+                ))
+                .at(format!("set_color.{name}")));
             }
             assignments.push(assignment);
         }
@@ -92,12 +94,14 @@ impl Settings {
             let Some(sensor) = sensor else {
                 return Err(DriverError::new(format!(
                     "`{key}`: {camera} ({model}) has no region of auto exposure there"
-                )));
+                ))
+                .at(key));
             };
             if regions.iter().any(|&(own, _)| own == sensor) {
                 return Err(DriverError::new(format!(
                     "`{key}`: color of {camera} ({model}) comes from the depth sensor, which has `exposure_region`"
-                )));
+                ))
+                .at(key));
             }
             check_region(key, region, chosen.iter().filter(|it| it.sensor == sensor))?;
             regions.push((sensor, region));
@@ -119,7 +123,8 @@ fn check_region<'a>(
                 "`{key}`: {region:?} reaches beyond the {stream} image {profile}: right and bottom are at most {} and {}",
                 profile.width() - 1,
                 profile.height() - 1,
-            )));
+            ))
+            .at(key));
         }
     }
     Ok(())
@@ -209,7 +214,10 @@ impl Resolver<'_> {
                 if options.is_read_only(kind).map_err(refuses)? {
                     return Err(DriverError::new(format!("option `{name}` of {camera} is read-only")));
                 }
-                let value = value(camera, options, kind, setting)?;
+                let range = options.range(kind).map_err(refuses)?;
+                let range = (range.min, range.max, range.step);
+                let named = named_values(options, kind, range);
+                let value = number_on_step(camera, name, range, &named, setting)?;
                 return Ok(Assignment { sensor, kind, name: name.to_owned(), value });
             }
             let writable = |kind: &OptionKind| options.is_read_only(*kind).is_ok_and(|is| !is);
@@ -234,13 +242,22 @@ pub(crate) fn value(
     setting: &Setting,
 ) -> Result<f32, DriverError> {
     let name = kind.name();
-    let OptionRange { min, max, step } = options
+    let OptionRange { min, max, step, .. } = options
         .range(kind)
         .map_err(|fault| DriverError::new(format!("option `{name}` of {owner} cannot be read: {fault}")))?;
+    let named = named_values(options, kind, (min, max, step));
+    number(owner, &name, (min, max, step), &named, setting)
+}
+
+/// Returns the values of an option that have names.
+pub(crate) fn named_values(
+    options: OptionsView<'_>,
+    kind: OptionKind,
+    (min, max, step): (f32, f32, f32),
+) -> Vec<(String, f32)> {
     let values = std::iter::successors(Some(min), |value| Some(value + step));
     let values = values.take_while(|value| *value <= max && step > 0.0).take(NAMED_VALUES_MAX);
-    let named: Vec<_> = values.filter_map(|value| Some((options.value_name(kind, value)?, value))).collect();
-    number(owner, &name, (min, max, step), &named, setting)
+    values.filter_map(|value| Some((options.value_name(kind, value)?, value))).collect()
 }
 
 /// Returns the reason why a model does not have an option, if known.

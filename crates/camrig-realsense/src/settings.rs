@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use camrig::DriverError;
+use camrig::frame::Clock;
+use camrig::{ControlValue, DriverError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
@@ -16,8 +17,15 @@ use crate::names::{self, list, near};
 /// Maximum value of an on-or-off option: some have a third or fourth state, such as automatic.
 const SWITCH_MAX: f32 = 3.0;
 
+/// Part of a step by which a number may be beside it, because steps such as 0.01 are not exact.
+#[cfg(feature = "librealsense")]
+const STEP_TOLERANCE: f32 = 0.01;
+
 /// The option that `sync` sets.
 pub(crate) const SYNC_MODE: &str = "inter_cam_sync_mode";
+
+/// The option that maps the camera's clock to the host's.
+const GLOBAL_TIME: &str = "global_time_enabled";
 
 /// The value of a setting.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
@@ -29,6 +37,16 @@ pub enum Setting {
     Switch(bool),
     /// The name of a value, such as `high accuracy`.
     Name(String),
+}
+
+impl From<&ControlValue> for Setting {
+    fn from(value: &ControlValue) -> Self {
+        match value {
+            ControlValue::Number(number) => Self::Number(*number),
+            ControlValue::Switch(on) => Self::Switch(*on),
+            ControlValue::Name(name) => Self::Name(name.clone()),
+        }
+    }
 }
 
 /// Formats as in a topology.
@@ -89,6 +107,16 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Returns the clock of the camera's frames, if a setting says it.
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        match self.of_depth.get(GLOBAL_TIME)? {
+            Setting::Switch(false) => Some(Clock::Hardware),
+            Setting::Switch(true) => Some(Clock::Global),
+            Setting::Number(number) => Some(if *number == 0.0 { Clock::Hardware } else { Clock::Global }),
+            Setting::Name(_) => None,
+        }
+    }
+
     /// Checks the settings as far as possible without a device.
     pub(crate) fn check(&self) -> Result<(), DriverError> {
         let of_depth = self.of_depth.keys().map(|name| ("set", name));
@@ -150,6 +178,24 @@ pub(crate) fn number(
             refuse(&format!("expected one of: {names}"))
         }
     }
+}
+
+/// Like [`number()`], for an option of a sensor, whose values lie on its steps. Those of filters need not.
+#[cfg(feature = "librealsense")]
+pub(crate) fn number_on_step(
+    owner: &dyn fmt::Display,
+    name: &str,
+    (min, max, step): (f32, f32, f32),
+    named: &[(String, f32)],
+    setting: &Setting,
+) -> Result<f32, DriverError> {
+    let value = number(owner, name, (min, max, step), named, setting)?;
+    let steps = (value - min) / step;
+    if step > 0.0 && (steps - steps.round()).abs() > STEP_TOLERANCE {
+        let numbers = format!("it is {min} to {max} in steps of {step}");
+        return Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {numbers}")));
+    }
+    Ok(value)
 }
 
 /// Normalises the name of a value.

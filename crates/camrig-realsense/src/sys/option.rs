@@ -17,6 +17,7 @@ pub(crate) struct OptionRange {
     pub(crate) min: f32,
     pub(crate) max: f32,
     pub(crate) step: f32,
+    pub(crate) default: f32,
 }
 
 impl OptionKind {
@@ -97,7 +98,14 @@ impl OptionsView<'_> {
                 error,
             );
         })?;
-        Ok(OptionRange { min, max, step })
+        Ok(OptionRange { min, max, step, default })
+    }
+
+    /// Returns librealsense's description of an option.
+    pub(crate) fn description(self, kind: OptionKind) -> Option<String> {
+        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied at once.
+        let text = call(|error| unsafe { rs2::rs2_get_option_description(self.options, kind.0, error) });
+        text.ok().and_then(constant)
     }
 
     /// Returns the name of one of an option's values; `None` if its values have no names.

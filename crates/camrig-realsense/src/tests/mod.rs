@@ -1,5 +1,6 @@
 //! Tests of the driver with librealsense: software cameras, recordings of them, and real recordings.
 
+mod controls;
 mod filters;
 mod formats;
 mod live;

@@ -20,7 +20,7 @@ const AUTO: SoftwareOption =
 const PRESET: SoftwareOption = option(false, rs2::rs2_option_RS2_OPTION_VISUAL_PRESET, [0.0, 5.0, 1.0, 0.0]);
 
 /// A camera with the sensors and some options of a D435.
-const D435: Scene = Scene {
+pub(super) const D435: Scene = Scene {
     identity: Identity::D435,
     options: &[
         EXPOSURE,
@@ -38,9 +38,9 @@ const D435: Scene = Scene {
 };
 
 /// A camera with the only sensor of a D405.
-const D405: Scene = Scene { one_sensor: true, options: &[EXPOSURE, AUTO, PRESET], ..SCENE };
+pub(super) const D405: Scene = Scene { one_sensor: true, options: &[EXPOSURE, AUTO, PRESET], ..SCENE };
 
-const ANY: &str = "any = true\ndepth = '64x48@60'\n";
+pub(super) const ANY: &str = "any = true\ndepth = '64x48@60'\n";
 
 /// Returns the value of `name` on the depth sensor (0) or the color sensor (1) once the camera is set up.
 fn set(scene: Scene, settings: &str, sensor: usize, name: &str) -> f32 {
@@ -81,6 +81,11 @@ fn options_that_a_camera_does_not_have_are_refused() {
             D435,
             "set_color = { exposure = 20000 }",
             "option `exposure` of camera `000000000043` is 20000: it is 1 to 10000 in steps of 1",
+        ),
+        (
+            D435,
+            "set = { laser_power = 31 }",
+            "option `laser_power` of camera `000000000043` is 31: it is 0 to 360 in steps of 30",
         ),
         (
             D435,
