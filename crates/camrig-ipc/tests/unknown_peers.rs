@@ -285,7 +285,7 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let mut said = Vec::new();
     // Unread bytes of this side turn the end into an error.
     let _ = ours.read_to_end(&mut said);
-    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{3}\0\0\0{reason}\n"));
+    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{5}\0\0\0{reason}\n"));
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!folder.exists());
 }
