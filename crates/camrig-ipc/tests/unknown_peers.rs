@@ -14,6 +14,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::handshake::{self, Handshake, Lifeline};
+use camrig_ipc::protocol::VERSION;
 use ipc_channel::ipc::IpcSender;
 use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -71,18 +72,15 @@ fn main() -> ExitCode {
         test("a_process_without_a_greeting_ends", is_not_greeted),
         test("a_later_unknown_peer_is_ignored", comes_later),
         test("a_process_of_another_version_is_refused", || {
-            is_refused(
-                OTHER_VERSION,
-                "the process speaks version 7 of camrig's protocol, this program speaks version 6",
-            );
+            is_refused(OTHER_VERSION, &format!("the process speaks {OTHER_IS_SPOKEN} {VERSION}"));
         }),
         test("a_process_that_is_no_worker_is_refused", || {
             is_refused(*b"hello, world", "the process does not speak camrig's protocol");
         }),
         test("a_process_that_says_too_little_has_ended", says_too_little),
         test("a_starter_of_another_version_is_refused", || {
-            let reason = "the process that started it speaks version 7 of camrig's protocol, this program speaks version 6";
-            refuses_its_starter(&OTHER_VERSION, reason);
+            let reason = format!("the process that started it speaks {OTHER_IS_SPOKEN} {VERSION}");
+            refuses_its_starter(&OTHER_VERSION, &reason);
         }),
         test("a_starter_that_is_none_is_refused", || {
             refuses_its_starter(&[0xff; 64], "the process that started it does not speak camrig's protocol");
@@ -235,7 +233,8 @@ fn refused(peers: &[UnknownPeer], reason: &str) {
     drop(connected);
 }
 
-const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x07\0\0\0";
+const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x01\x02\0\0";
+const OTHER_IS_SPOKEN: &str = "version 513 of camrig's protocol, this program speaks version";
 
 /// Runs a process that speaks no protocol or another one: sends these bytes, and waits for the end of its starter.
 fn say(hello: &str) -> ExitCode {
@@ -285,7 +284,8 @@ fn refuses_its_starter(hello: &[u8], reason: &str) {
     let mut said = Vec::new();
     // Unread bytes of this side turn the end into an error.
     let _ = ours.read_to_end(&mut said);
-    assert_eq!(String::from_utf8(said).unwrap(), format!("camrig\r\n\u{5}\0\0\0{reason}\n"));
+    let expected = [b"camrig\r\n".as_slice(), &VERSION.to_le_bytes(), reason.as_bytes(), b"\n"].concat();
+    assert_eq!(String::from_utf8_lossy(&said), String::from_utf8_lossy(&expected));
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!folder.exists());
 }
