@@ -24,18 +24,21 @@ def main(folder):
     expected = sorted((folder / "messages.txt").read_text().splitlines())
     files = sorted(folder.glob("*.mcap"))
     assert len(files) == 640 and len(expected) > 100, (len(files), len(expected))
+    by_index = 0
     for path in files:
         with open(path, "rb") as file:
             # In the order of the file, every checksum checked.
             found = lines(NonSeekingReader(file, validate_crcs=True).iter_messages(log_time_order=False))
             assert found == expected, path
-            # By the index, where there is one.
+            # By the index, where there is one that has all that this reader takes from it.
             file.seek(0)
             reader = make_reader(file, validate_crcs=True)
             summary = reader.get_summary()
-            if summary is not None and summary.chunk_indexes and summary.channels:
+            if summary is not None and summary.chunk_indexes and summary.channels and summary.schemas:
+                by_index += 1
                 assert lines(reader.iter_messages()) == expected, path
-    print(f"{len(files)} files of every optional part of MCAP: the official reader reads what camrig does")
+    assert by_index > 0
+    print(f"{len(files)} files of every optional part of MCAP: the official reader reads what camrig does, {by_index} by index")
 
 
 if __name__ == "__main__":
