@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use camrig_ipc::protocol::{DeviceAnswer, DeviceCall};
 use camrig_ipc::spawn_thread;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,13 +54,22 @@ struct Version {
 }
 
 /// A request to a running rig.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// The topology that runs.
     Topology,
     /// Changes the rig to another topology.
     Apply(Apply),
+    /// Calls the device of a camera.
+    Device {
+        /// The name of the camera.
+        camera: String,
+        /// The call.
+        call: DeviceCall,
+        /// Who asks, for the log, such as `camrig set`.
+        by: String,
+    },
 }
 
 /// A topology for a running rig.
@@ -84,7 +94,7 @@ pub struct Apply {
 }
 
 /// The answer of a rig to a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
     /// The topology that runs.
@@ -96,6 +106,8 @@ pub enum Answer {
     },
     /// The changes, one line each, in their order; carried out, unless the request was a dry run.
     Changes(Vec<String>),
+    /// The answer of a device.
+    Device(DeviceAnswer),
     /// The request was refused, and nothing has changed.
     Refused {
         /// Why, as one or more lines.
@@ -300,6 +312,7 @@ mod tests {
         let socket = ControlSocket::serve(&rig, |request| match request {
             Request::Topology => Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() },
             Request::Apply(apply) => Answer::Changes(vec![apply.text, apply.by]),
+            Request::Device { camera, .. } => Answer::Device(Err(camera)),
         });
         (rig, socket.unwrap())
     }

@@ -132,6 +132,11 @@ kind match, takes matches
 kind pointcloud
   color  bool  true
 
+kind python
+  script  string  required
+  python  string  -
+  processor  string  -
+
 kind record
   file  string  required
   files  rig|camera  "rig"
@@ -156,6 +161,7 @@ kind stats
 kind verify
   digest  bool  false
   content  bool  true
+  emulated  bool  false
 
 kind view
   listen  string  "127.0.0.1:0"

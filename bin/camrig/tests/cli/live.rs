@@ -75,6 +75,34 @@ impl Lab {
 }
 
 #[test]
+fn options_of_a_running_camera_are_listed_and_set() {
+    let lab = Lab::start(&[]);
+    let pid = lab.pid();
+    let listed = lab.said(&["get", "left", "--rig", &pid]).unwrap();
+    let line = listed.lines().find(|line| line.starts_with("exposure ")).unwrap();
+    let words: Vec<_> = line.split_whitespace().take(12).collect();
+    assert_eq!(words.join(" "), "exposure 8500 us 1 to 165000 in steps of 1 default 8500");
+    let set = ["set", "left", "exposure=4000", "gain=32", "--live", "--rig", &pid];
+    lab.says(&set, "exposure = 4000 us\ngain = 32\n", "", 0);
+    let controls: serde_json::Value =
+        serde_json::from_str(&lab.said(&["get", "left", "--json", "--rig", &pid]).unwrap()).unwrap();
+    let exposure = controls.as_array().unwrap().iter().find(|control| control["name"] == "exposure");
+    assert_eq!(exposure.unwrap()["value"], 4000.0);
+    let wrong = "error: option `gain` is 1: it is 16 to 248 in steps of 1\n";
+    lab.says(&["set", "left", "gain=1", "--live", "--rig", &pid], "", wrong, 78);
+    let (_, unknown, code) = lab.test.output_of_args(&["get", "check", "--rig", &pid]);
+    assert!(unknown.contains("`check`") && code == Some(78), "{unknown}");
+    let log = lab.log();
+    assert!(
+        log.contains("`camrig set` (process ") && log.contains("camera `left`: exposure = 4000"),
+        "{log}"
+    );
+    // The topology did not get them, and the camera goes on.
+    lab.says(&["topology", &pid], RIG, "", 0);
+    lab.end();
+}
+
+#[test]
 fn a_running_rig_is_changed_by_commands() {
     let lab = Lab::start(&["--report", "report.json"]);
     let pid = lab.pid();

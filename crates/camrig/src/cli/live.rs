@@ -10,8 +10,10 @@ use camrig_status::control::{self, Answer, Apply, Request};
 use camrig_status::{RigStatus, socket};
 use clap::Args;
 
-use super::{code, code_of, parse_time, signals};
+use super::{code, code_of, parse_time, print_json, signals, table};
 use crate::console::{print, print_error, print_stderr};
+use crate::control::DeviceCall;
+use crate::driver::{Control, ControlValue};
 use crate::files;
 use crate::topology::{Edit, edit, read_topology};
 
@@ -101,8 +103,24 @@ pub(super) struct SetArgs {
     /// Options or keys of the actor, such as seed=2 or queue=4
     #[arg(value_name = "KEY=VALUE", required = true)]
     settings: Vec<String>,
+    /// Set options of the camera's device, as `camrig get` lists them, without beginning anew; they last until the device is
+    /// opened again, and the topology does not get them
+    #[arg(long, conflicts_with = "dry_run")]
+    live: bool,
     #[command(flatten)]
     change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// The camera
+    camera: String,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -205,9 +223,69 @@ pub(super) fn restart(args: &RestartArgs) -> ExitCode {
     change("restart", &args.change, &[], &args.actors)
 }
 
+/// Lists the options of a camera's device that can be read while it runs.
+pub(super) fn get(args: &GetArgs) -> ExitCode {
+    let controls =
+        select(args.rig.as_deref()).and_then(|rig| call(&rig, "get", &args.camera, DeviceCall::Controls));
+    match controls {
+        Ok(controls) if args.json => code_of(print_json(&controls)),
+        Ok(controls) if controls.is_empty() => code_of(print(&format!(
+            "camera `{}` has no options that can be read while it runs\n",
+            args.camera
+        ))),
+        Ok(controls) => code_of(print(&table(controls.iter().map(row)))),
+        Err(code) => code,
+    }
+}
+
+fn row(control: &Control) -> [String; 6] {
+    let note = match (control.read_only, control.live) {
+        (true, _) => "read-only",
+        (false, true) => "",
+        (false, false) => "at the next start",
+    };
+    let (range, default) = (control.range.to_string(), format!("default {}", control.default));
+    [control.name.clone(), value_of(control), range, default, note.to_owned(), control.description.clone()]
+}
+
+/// Returns the present value of a control with its unit.
+fn value_of(control: &Control) -> String {
+    let value = control.value.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    if control.unit.is_empty() { value } else { format!("{value} {}", control.unit) }
+}
+
+/// Sets options of a camera's device, in their order, up to the first that is refused.
+fn set_live(rig: &str, camera: &str, settings: &[(String, String)]) -> Result<(), ExitCode> {
+    for (name, value) in settings {
+        let set = DeviceCall::Set { name: name.clone(), value: ControlValue::parse(value) };
+        for control in call(rig, "set", camera, set)? {
+            print(&format!("{} = {}\n", control.name, value_of(&control)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls the device of a camera. An error was printed.
+fn call(rig: &str, command: &str, camera: &str, call: DeviceCall) -> Result<Vec<Control>, ExitCode> {
+    let request = Request::Device { camera: camera.to_owned(), call, by: by(command) };
+    match control::ask(rig, &request) {
+        Ok(Answer::Device(Ok(controls))) => Ok(controls),
+        Ok(Answer::Device(Err(message))) => {
+            print_error(message);
+            Err(ExitCode::from(code::CONFIG))
+        }
+        Ok(answer) => Err(refused(answer)),
+        Err(error) => Err(unanswered(&error)),
+    }
+}
+
 /// Changes options of an actor of a running rig.
 pub(super) fn set(args: &SetArgs) -> ExitCode {
     match parse_settings(&args.settings) {
+        Ok(settings) if args.live => {
+            let rig = select(args.change.rig.as_deref());
+            code_of(rig.and_then(|rig| set_live(&rig, &args.actor, &settings)))
+        }
         Ok(settings) => {
             let name = args.actor.clone();
             change("set", &args.change, &[Edit::Set { name, settings }], &[])
@@ -313,7 +391,7 @@ fn refused(answer: Answer) -> ExitCode {
             print_error(message);
             ExitCode::from(code::SOFTWARE)
         }
-        Answer::Topology { .. } | Answer::Changes(_) => {
+        Answer::Topology { .. } | Answer::Changes(_) | Answer::Device(_) => {
             print_error("the rig has answered another request");
             ExitCode::from(code::SOFTWARE)
         }

@@ -78,8 +78,10 @@ enum Command {
     Move(live::MoveArgs),
     /// End actors of a running rig in order, and begin them anew
     Restart(live::RestartArgs),
-    /// Change options of an actor of a running rig; it begins anew with them
+    /// Change options of an actor of a running rig; it begins anew with them, unless they are set live
     Set(live::SetArgs),
+    /// List the options of a camera of a running rig, with their present values
+    Get(live::GetArgs),
     /// Write the topology of a running rig into a file
     Save(live::SaveArgs),
     /// Add a processor to a running rig in a process of its own, until Ctrl-C or a time
@@ -334,6 +336,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Move(args) => live::move_actors(&args),
         Command::Restart(args) => live::restart(&args),
         Command::Set(args) => live::set(&args),
+        Command::Get(args) => live::get(&args),
         Command::Save(args) => live::save(&args),
         Command::Attach(args) => live::attach(&args),
         Command::Check(args) => check(&args, registry),
