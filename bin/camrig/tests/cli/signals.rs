@@ -55,5 +55,7 @@ fn an_ignored_hangup_stays_ignored() {
                 kill -HUP $rig; size=$(stat -c %s rig.mcap); \
                 until [ \"$(stat -c %s rig.mcap)\" -gt $((size + 100000)) ]; do :; done; \
                 kill -TERM $rig; wait $rig";
-    assert_eq!(test.output_of(line), (String::new(), String::new(), Some(0)));
+    let (stdout, stderr, code) = test.output_of(line);
+    assert!(stdout.starts_with("record: ") && stdout.lines().count() == 1, "{stdout}");
+    assert_eq!((stderr.as_str(), code), ("", Some(0)));
 }

@@ -118,7 +118,10 @@ fn interrupt(shell: &mut Shell, folder: &Path) {
     wait_for_states(folder, "the end of the rig", <[char]>::is_empty);
     shell.press("echo code $?.\n");
     shell.wait_for_text("code 0.");
-    assert_eq!(fs::read_to_string(folder.join("stderr")).unwrap(), "");
+    // A stopped rig loses framesets, which its last line counts.
+    let stderr = fs::read_to_string(folder.join("stderr")).unwrap();
+    let others: Vec<_> = stderr.lines().filter(|line| !line.starts_with("t.toml: ended after ")).collect();
+    assert_eq!(others, [""; 0]);
 }
 
 #[test]
