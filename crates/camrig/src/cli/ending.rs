@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use camrig_ipc::DropReason;
 use camrig_status::{ActorRole, ActorState};
 
 use crate::report::{ActorReport, Report};
 
 /// Returns what a run lost and which actors failed; `None` if nothing was lost and none failed.
 pub(super) fn line(report: &Report) -> Option<String> {
-    let dropped = sums(report.links.iter().flat_map(|link| &link.dropped));
+    let finished = |name: &str| {
+        report.actors.iter().any(|actor| actor.name == name && actor.state == ActorState::Finished)
+    };
+    // A reader that has finished needs no more, as with `| head -1`.
+    let dropped = sums(report.links.iter().flat_map(|link| {
+        let is_needed = !finished(&link.to);
+        link.dropped.iter().filter(move |(reason, _)| is_needed || **reason != DropReason::ReaderGone)
+    }));
     let lost = sums(report.actors.iter().flat_map(|actor| &actor.lost_by_reason));
     let mut facts: Vec<_> = [("dropped", dropped), ("lost", lost)]
         .into_iter()
@@ -59,14 +67,23 @@ mod tests {
             actor.state = ActorState::Finished;
         }
         assert_eq!(line(&report), None);
+        // What a reader does not need after its end is no loss.
+        let reader = report.links[0].to.clone();
+        report.links[0].dropped = [(DropReason::ReaderGone, 3)].into();
+        let state_of = |report: &mut Report, state| {
+            report.actors.iter_mut().find(|actor| actor.name == reader).unwrap().state = state;
+        };
+        state_of(&mut report, ActorState::Running);
+        assert!(line(&report).unwrap().ends_with("3 dropped (reader-gone 3)"));
+        state_of(&mut report, ActorState::Finished);
+        assert_eq!(line(&report), None);
         let delivered = 40 * report.links.len();
         report.actors[1].state = ActorState::Failed;
         report.actors[1].errors = vec!["it stalls".to_owned(), "it is unplugged".to_owned()];
         let failed = format!("camera `{}` failed: it is unplugged", report.actors[1].name);
         assert_eq!(line(&report).unwrap(), format!("rig.toml: ended after 2.0 s: {failed}"));
-        report.links[0].dropped = [(camrig_ipc::DropReason::NoSlot, 2)].into();
-        report.links[1].dropped =
-            [(camrig_ipc::DropReason::NoSlot, 1), (camrig_ipc::DropReason::DropOldest, 4)].into();
+        report.links[0].dropped = [(DropReason::NoSlot, 2)].into();
+        report.links[1].dropped = [(DropReason::NoSlot, 1), (DropReason::DropOldest, 4)].into();
         report.actors[0].lost_by_reason = [(camrig_ipc::LostReason::Device, 5)].into();
         let counts = format!(
             "{delivered} framesets delivered, 7 dropped (drop-oldest 4, no-slot 3), 5 lost (device 5)"
