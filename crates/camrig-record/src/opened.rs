@@ -283,7 +283,7 @@ const MAX_DAMAGE: usize = 20;
 mod tests {
     use super::*;
     use crate::compression::Compression;
-    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_parts};
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_late_samples, write_parts};
 
     fn read(path: &Path) -> (Vec<(String, u64)>, OpenRecording) {
         let recording = OpenRecording::open(path).unwrap();
@@ -321,6 +321,17 @@ mod tests {
             let error = recording.read(6).err().unwrap().to_string();
             assert!(error.ends_with("has 6 framesets, so no number 6"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_frameset_with_samples_may_be_behind_one_that_arrived_later() {
+        let folder = TestFolder::new("late-samples");
+        let path = folder.path().join("rig.mcap");
+        write_late_samples(&path);
+        let (found, recording) = read(&path);
+        assert_eq!(found, [("left", 1), ("right", 2)].map(|(name, number)| (name.to_owned(), number)));
+        assert!(by_index(&recording.parts().files()[0]).is_some());
+        assert_eq!(recording.places()[0].arrived_nanos, ORIGIN + PERIOD);
     }
 
     #[test]

@@ -175,8 +175,9 @@ impl Part {
             chunk.extend(images.map(|(channel, image)| message(channel, image)));
             for ImuMessage { stream, nanos, before_nanos, message: data } in &messages.imu {
                 let Some((channel, last)) = imu.get_mut(stream) else { continue };
-                // The file begins with a frameset, and the samples of a stream are in order.
-                *last = time.saturating_sub(*before_nanos).max(began).max(*last);
+                // The file begins with a frameset, which may have arrived after this one, and the samples of a stream are in
+                // order. None is after its frameset: the end of a chunk is the time of that.
+                *last = time.saturating_sub(*before_nanos).max(began).max(*last).min(time);
                 chunk.push(Message { log_time: *last, publish_time: *nanos, ..message(*channel, data) });
             }
         }

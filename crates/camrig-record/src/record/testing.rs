@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use camrig::frame::{
-    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, Origin, PixelFormat,
-    Stream, StreamInfo, Timestamp,
+    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, Origin, Payload,
+    PixelFormat, Stream, StreamInfo, Timestamp,
 };
 use tempfile::TempDir;
 
-use super::encode::{Encoded, Messages, Source};
+use super::encode::{Encoded, ImuMessage, Messages, Source};
 pub(crate) use super::part::Next;
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
@@ -183,6 +183,23 @@ pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
         before = Some(part);
     }
     before.unwrap().finish(Next::End).unwrap();
+}
+
+/// Writes a frameset of `right`, and then one of `left` that arrived before it, with a sample of motion.
+pub(crate) fn write_late_samples(path: &Path) {
+    let mut info = info("left");
+    info.streams.push(StreamInfo::new(Stream::ACCEL, Payload::Motion { samples: 1 }, 100));
+    let info = Arc::new(info);
+    let left = Source::given("left".to_owned(), "left", &info, &info.streams, false, ORIGIN as i64);
+    let mut late = encoded(&source("left"), 1);
+    late.source = Arc::new(left);
+    let sample =
+        ImuMessage { stream: Stream::ACCEL, nanos: 0, before_nanos: PERIOD / 2, message: Vec::new() };
+    late.frameset.as_mut().unwrap().imu = vec![sample];
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    part.write(&encoded(&source("right"), 2), ORIGIN).unwrap();
+    part.write(&late, ORIGIN).unwrap();
+    part.finish(Next::End).unwrap();
 }
 
 pub(super) fn source(name: &str) -> Arc<Source> {
