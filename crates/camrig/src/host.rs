@@ -368,11 +368,15 @@ impl Hosted {
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> io::Result<()> {
         let (to, mail) = channel(UNREAD_MAX);
-        let sender = MailSender { to: Addr::new(to).recipient(), unread: parts.unread.clone(), notifier };
+        let sender = MailSender::new(Addr::new(to).recipient(), parts.unread.clone(), notifier);
+        let own = sender.clone();
         self.actors.insert(id, HostedActor::new(sender, &wake, &parts));
         drop(wake);
         let (registry, name) = (Arc::clone(registry), parts.part.name.clone());
-        threads::spawn(&name, move || actors::run(parts, registry, mail, events))
+        threads::spawn(&name, move || {
+            actors::run(parts, registry, mail, events);
+            own.close();
+        })
     }
 
     /// Starts the flow of framesets.

@@ -4,8 +4,8 @@
 //! returning to the runtime that delivers mail. Such a thread checks the number of [`Unread`] messages, which costs no
 //! system call, and lets the runtime deliver them when there are some.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Message, Recipient};
 use camrig_ipc::Notifier;
@@ -78,19 +78,37 @@ impl Unread {
 }
 
 /// Sends mail to one actor, from any thread.
+#[derive(Clone)]
 pub(crate) struct MailSender {
-    pub(crate) to: Recipient<Mail>,
-    pub(crate) unread: Unread,
+    /// `None` after the end of the actor. A mailbox has the waker of the task that reads it, and so keeps the descriptors
+    /// of that thread's runtime.
+    to: Arc<Mutex<Option<Recipient<Mail>>>>,
+    unread: Unread,
     /// The notifier on which the thread of the actor sleeps, if it does.
     pub(crate) notifier: Option<Arc<Notifier>>,
 }
 
 impl MailSender {
+    pub(crate) fn new(to: Recipient<Mail>, unread: Unread, notifier: Option<Arc<Notifier>>) -> Self {
+        Self { to: Arc::new(Mutex::new(Some(to))), unread, notifier }
+    }
+
+    /// Releases the mailbox: the actor has ended.
+    pub(crate) fn close(&self) {
+        // Outside the lock: the drop may release a runtime.
+        let mailbox = self.mailbox().take();
+        drop(mailbox);
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Option<Recipient<Mail>>> {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends a message, and returns whether it will be delivered: an actor that has ended receives none.
     pub(crate) fn send(&self, mail: Mail) -> bool {
         // Counted first: otherwise it might be read before.
         self.unread.add();
-        let is_sent = self.to.try_send(mail).is_ok();
+        let is_sent = self.mailbox().as_ref().is_some_and(|to| to.try_send(mail).is_ok());
         if !is_sent {
             self.unread.remove();
         }
@@ -129,7 +147,7 @@ mod tests {
         actix::System::new().block_on(async {
             let (unread, read) = (Unread::default(), Rc::default());
             let reader = Reader(unread.clone(), Rc::clone(&read)).start();
-            let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
+            let sender = MailSender::new(reader.recipient(), unread.clone(), None);
             let sent = [Mail::Go, Mail::Interrupt, Mail::Restart { reset: true }, Mail::Stop, Mail::GiveUp];
             for mail in sent.clone() {
                 assert!(sender.send(mail));
@@ -150,7 +168,7 @@ mod tests {
         let reader = system.block_on(async { Reader(unread.clone(), Rc::default()).start() });
         let notifier = Arc::new(Notifier::new().unwrap());
         let mut listener = camrig_ipc::Listener::new(Arc::clone(&notifier));
-        let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: Some(notifier) };
+        let sender = MailSender::new(reader.recipient(), unread.clone(), Some(notifier));
         let (asleep, asleeps) = std::sync::mpsc::sync_channel(0);
         let thread = std::thread::spawn(move || {
             for _ in 0..ROUNDS {
@@ -171,7 +189,7 @@ mod tests {
         let system = actix::System::new();
         let (unread, read) = (Unread::default(), Rc::default());
         let reader = system.block_on(async { Reader(unread.clone(), read).start() });
-        let sender = MailSender { to: reader.recipient(), unread: unread.clone(), notifier: None };
+        let sender = MailSender::new(reader.recipient(), unread.clone(), None);
         drop(system);
         assert!(!sender.send(Mail::Go));
         assert_eq!(unread.count(), 0);

@@ -260,8 +260,7 @@ fn random_text(actors: &Actors) -> String {
 
 /// Adds, removes, moves and restarts actors, and kills the processes of some in between.
 fn random_changes() {
-    let asked_for = requested(CHANGES_VARIABLE);
-    let changes = asked_for.unwrap_or(CHANGES);
+    let changes = requested(CHANGES_VARIABLE).unwrap_or(CHANGES);
     let mut random = seeded();
     let mut rig = Plan::new(&random_text(&Actors::new()), Placement::Mixed).start();
     let socket = socket(&mut rig);
@@ -328,19 +327,16 @@ fn random_changes() {
         answer => panic!("{answer:?}"),
     }
     wait_for_flow(&mut rig, &flow);
-    // An open fault: in some runs the supervisor's process keeps four descriptors more. So only the recipe checks it.
-    if asked_for.is_some() {
-        // Some of the baseline may have been on its way to its end.
-        rig.wait_for("no more resources than before the changes", |rig| {
-            let now = resources(rig)?;
-            let is_kept = now.is_within(&baseline);
-            if !is_kept {
-                eprintln!("changes: not yet {baseline:?}, but {now:?}");
-                std::thread::sleep(SETTLING);
-            }
-            is_kept.then_some(())
-        });
-    }
+    // Some of the baseline may have been on its way to its end.
+    rig.wait_for("no more resources than before the changes", |rig| {
+        let now = resources(rig)?;
+        let is_kept = now.is_within(&baseline);
+        if !is_kept {
+            eprintln!("changes: not yet {baseline:?}, but {now:?}");
+            std::thread::sleep(SETTLING);
+        }
+        is_kept.then_some(())
+    });
     rig.signal(Signal::TERM);
     let ended = rig.finish();
     assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
