@@ -17,10 +17,6 @@ use crate::names::{self, list, near};
 /// Maximum value of an on-or-off option: some have a third or fourth state, such as automatic.
 const SWITCH_MAX: f32 = 3.0;
 
-/// Part of a step by which a number may be beside it, because steps such as 0.01 are not exact.
-#[cfg(feature = "librealsense")]
-const STEP_TOLERANCE: f32 = 0.01;
-
 /// The option that `sync` sets.
 pub(crate) const SYNC_MODE: &str = "inter_cam_sync_mode";
 
@@ -190,12 +186,12 @@ pub(crate) fn number_on_step(
     setting: &Setting,
 ) -> Result<f32, DriverError> {
     let value = number(owner, name, (min, max, step), named, setting)?;
-    let steps = (value - min) / step;
-    if step > 0.0 && (steps - steps.round()).abs() > STEP_TOLERANCE {
-        let numbers = format!("it is {min} to {max} in steps of {step}");
-        return Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {numbers}")));
+    let range = camrig::ControlRange::Number { min: min.into(), max: max.into(), step: step.into() };
+    if range.contains(value.into()) {
+        return Ok(value);
     }
-    Ok(value)
+    let numbers = format!("it is {min} to {max} in steps of {step}");
+    Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {numbers}")))
 }
 
 /// Normalises the name of a value.
