@@ -1,7 +1,8 @@
 //! The Python package `camrig`: framesets as arrays, recordings, processors, rigs.
 //!
 //! * `memory`: memory of frames as buffers and DLPack tensors; the only `unsafe` of the crate
-//! * `frames`: framesets, frames, cameras and matches as Python objects
+//! * `frames`: framesets, frames and matches as Python objects
+//! * `camera`: cameras as Python objects
 //! * `kept`: framesets that a script keeps
 //! * `recording`: recordings as sequences
 //! * `processor`: processors of scripts, in the worker that a supervisor started
@@ -12,6 +13,7 @@
 #![allow(clippy::doc_markdown, reason = "documentation becomes docstrings, which Python shows as they are")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments arrive from Python by value")]
 
+mod camera;
 mod errors;
 mod frames;
 mod kept;
@@ -30,7 +32,7 @@ fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_class::<frames::PyFrameSet>()?;
     module.add_class::<frames::PyFrame>()?;
-    module.add_class::<frames::PyCamera>()?;
+    module.add_class::<camera::PyCamera>()?;
     module.add_class::<frames::PyMatch>()?;
     module.add_class::<recording::PyRecording>()?;
     module.add_class::<processor::Outlet>()?;

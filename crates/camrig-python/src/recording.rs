@@ -10,8 +10,9 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
+use crate::camera::PyCamera;
 use crate::errors::{CamrigError, error, no_index, no_name};
-use crate::frames::{PyCamera, PyFrameSet, PyMatch, Source};
+use crate::frames::{PyFrameSet, PyMatch, Source};
 
 /// Maximum number of framesets of each camera that wait for a match.
 const MATCH_QUEUE: usize = 32;
