@@ -15,7 +15,7 @@ use camrig::{
 
 use crate::camera::{Camera, Event};
 use crate::filters::Frames;
-use crate::find::{self, devices};
+use crate::find::{self, describe_library, devices};
 use crate::gather::{Gatherer, Waiting};
 use crate::library::{Library, OpenResult, Opened};
 use crate::motion::Motion;
@@ -44,7 +44,8 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 const PROBE: &str = "a check of devices";
 
 /// The half of the driver that needs librealsense.
-pub(crate) const LIBRARY: Library = Library { probe, recorded, clock, open, reset: reset_device, devices };
+pub(crate) const LIBRARY: Library =
+    Library { probe, recorded, clock, open, reset: reset_device, devices, describe: describe_library };
 
 fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     let file = match &request.source {

@@ -60,6 +60,29 @@ pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> 
     Ok(devices)
 }
 
+/// Returns the version of the loaded library, and its backend, which shows in the ports of attached cameras.
+pub(crate) fn describe_library() -> Result<String, DriverError> {
+    let _turn = Turns::of_this_host().take("a look at the library")?;
+    let context = context()?;
+    let list = listed(&context)?;
+    let port = (0..list.len()).find_map(|index| {
+        let port =
+            list.open(index).ok()?.device().info(Rs2CameraInfo::PhysicalPort)?.to_string_lossy().into_owned();
+        (!port.is_empty()).then_some(port)
+    });
+    let backend = match port {
+        Some(port) if is_of_v4l2(&port) => "with the V4L2 backend",
+        Some(_) => "with the RSUSB backend",
+        None => "whose backend is unknown without a camera",
+    };
+    Ok(format!("librealsense {}, {backend}", sys::version()))
+}
+
+/// Returns whether a physical port is a path of sysfs, as the V4L2 backend reports it.
+fn is_of_v4l2(physical_port: &str) -> bool {
+    physical_port.starts_with('/')
+}
+
 fn listed(context: &Context) -> Result<DeviceList, DriverError> {
     context
         .devices()

@@ -17,6 +17,7 @@ pub(crate) struct Library {
     pub(crate) open: fn(&str, &Options) -> OpenResult,
     pub(crate) reset: fn(&str, &Options) -> Result<(), DriverError>,
     pub(crate) devices: fn() -> Result<Vec<Device>, DriverError>,
+    pub(crate) describe: fn() -> Result<String, DriverError>,
 }
 
 /// An open camera, or the reason why there is none.

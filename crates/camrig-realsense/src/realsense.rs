@@ -119,6 +119,10 @@ impl Driver for RealSense {
         self.camera.set(name, value)
     }
 
+    fn library() -> Result<Option<String>, DriverError> {
+        (library()?.describe)().map(Some)
+    }
+
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {
         (library()?.devices)().map(Some)
     }

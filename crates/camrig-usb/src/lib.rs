@@ -16,4 +16,4 @@ pub use plan::{
     Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict, find,
     meant, plan,
 };
-pub use tree::{USB_TREE, UsbDevice, UsbSettings, UsbTree};
+pub use tree::{RULES_FOLDERS, USB_TREE, UsbDevice, UsbSettings, UsbTree, is_of_realsense};

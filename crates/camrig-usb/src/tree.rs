@@ -17,7 +17,7 @@ const DEVICES_MAX: usize = 16 * 2 * 127;
 const ATTRIBUTE_BYTES_MAX: u64 = 4096;
 
 /// Folders of udev rules, relative to the root of the file system.
-const RULES_FOLDERS: [&str; 4] =
+pub const RULES_FOLDERS: [&str; 4] =
     ["etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d"];
 
 /// Every device on USB, hubs and root hubs included.
@@ -127,15 +127,18 @@ impl UsbSettings {
         let folders: Vec<PathBuf> =
             RULES_FOLDERS.iter().map(|rules| root.join(rules)).filter(|rules| rules.is_dir()).collect();
         let names = folders.iter().filter_map(|rules| fs::read_dir(rules).ok()).flatten().flatten();
-        let mut names = names.map(|entry| entry.file_name().to_string_lossy().to_lowercase());
-        let of_realsense =
-            |name: String| name.strip_suffix(".rules").is_some_and(|it| it.contains("realsense"));
+        let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
         Self {
             usbfs_memory_mb: read_attribute(&parameter).and_then(|text| text.parse().ok()),
             // A system without any of these folders has no udev, for example a container.
-            udev_rules: (!folders.is_empty()).then(|| names.any(of_realsense)),
+            udev_rules: (!folders.is_empty()).then(|| names.any(|name| is_of_realsense(&name))),
         }
     }
+}
+
+/// Returns whether a file of udev rules is for RealSense cameras, by its name.
+pub fn is_of_realsense(rules: &str) -> bool {
+    rules.to_lowercase().strip_suffix(".rules").is_some_and(|it| it.contains("realsense"))
 }
 
 /// Returns the content of a kernel attribute file, trimmed.

@@ -151,6 +151,15 @@ pub trait Driver: Sized + 'static {
         Err(DriverError::new(format!("the camera has no option `{name}` that can be set while it runs")))
     }
 
+    /// Returns the library through which the driver reaches its devices, with its version, such as `librealsense 2.57.7`;
+    /// `None` if it needs none. `camrig doctor` shows it.
+    ///
+    /// # Errors
+    /// If the library is missing, with what to do.
+    fn library() -> Result<Option<String>, DriverError> {
+        Ok(None)
+    }
+
     /// Returns the attached devices of this driver; `None` if the driver has no devices to attach.
     ///
     /// # Errors

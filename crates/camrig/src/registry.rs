@@ -163,6 +163,9 @@ pub(crate) trait DriverEntry: Send + Sync {
     fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
     /// Resets the device of the camera called `name`.
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError>;
+    /// Returns the library of the driver, with its version; `None` for a driver that needs none.
+    #[cfg(feature = "program")]
+    fn library(&self) -> Result<Option<String>, DriverError>;
     /// Returns the attached devices; `None` for a driver that has no devices to attach.
     #[cfg(any(test, feature = "program"))]
     fn devices(&self) -> Result<Option<Vec<Device>>, DriverError>;
@@ -248,6 +251,11 @@ impl<D: Driver> DriverEntry for TypedDriver<D> {
 
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError> {
         D::reset(name, &parse_checked(options)?)
+    }
+
+    #[cfg(feature = "program")]
+    fn library(&self) -> Result<Option<String>, DriverError> {
+        D::library()
     }
 
     #[cfg(any(test, feature = "program"))]

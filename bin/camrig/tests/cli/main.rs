@@ -6,6 +6,7 @@
 mod bad_input;
 mod bad_values;
 mod commands;
+mod doctor;
 mod examples;
 mod files;
 mod live;

@@ -16,6 +16,23 @@ const PAGE_BYTES: usize = 4096;
 
 /// Returns the upper bound of a rig's shared memory, in words.
 pub(super) fn describe(topology: &Topology) -> String {
+    let Bound { bytes, unknown } = bound(topology);
+    let known = format!("slots and queues take at most {} KiB of memory", bytes.div_ceil(1024));
+    if unknown.is_empty() {
+        return known;
+    }
+    format!("{known}, plus {} whose size depends on the first frameset", unknown.join(", "))
+}
+
+/// The upper bound of a rig's shared memory.
+pub(super) struct Bound {
+    pub(super) bytes: usize,
+    /// Slots whose size depends on the first frameset, in words; they are not included.
+    pub(super) unknown: Vec<String>,
+}
+
+/// Returns the upper bound of a rig's shared memory.
+pub(super) fn bound(topology: &Topology) -> Bound {
     let reads = |id: usize| topology.links().iter().any(|link| link.from.index() == id);
     let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
     let pages = topology.links().len() + topology.actors().len() + topology.processes().len();
@@ -36,11 +53,17 @@ pub(super) fn describe(topology: &Topology) -> String {
             None => unknown.push(format!("{} slots of `{}`", actor.slots, actor.name)),
         }
     }
-    let known = format!("slots and queues take at most {} KiB of memory", bytes.div_ceil(1024));
-    if unknown.is_empty() {
-        return known;
-    }
-    format!("{known}, plus {} whose size depends on the first frameset", unknown.join(", "))
+    Bound { bytes, unknown }
+}
+
+/// Returns the bytes that the cameras of a rig send in a second, as far as their streams are known.
+pub(super) fn bytes_per_second(topology: &Topology) -> u64 {
+    let of_stream = |stream: &StreamInfo| stream.payload.size_bytes() * u64::from(stream.frames_per_second);
+    let of_actor = |actor: &ActorSpec| match (&actor.role, &actor.streams) {
+        (Role::Camera { .. }, Published::Cameras(cameras)) => cameras.iter().flatten().map(of_stream).sum(),
+        _ => 0,
+    };
+    topology.actors().iter().map(of_actor).sum()
 }
 
 /// Returns the sizes of the pools that an actor may have at once: a larger frameset needs a new one.

@@ -4,6 +4,7 @@
 //! of the program's own commands.
 
 mod devices;
+mod doctor;
 mod drive;
 mod ending;
 mod list;
@@ -90,6 +91,8 @@ enum Command {
     Check(CheckArgs),
     /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
     Plan(plan::PlanArgs),
+    /// Tell what on this machine will trouble a rig, and what to do about it; exits 1 when a rig will not run
+    Doctor(doctor::DoctorArgs),
     /// List the attached cameras with their tables for a topology
     Devices(devices::DevicesArgs),
     /// Write a topology of all attached cameras
@@ -170,6 +173,11 @@ struct MadeArgs {
 }
 
 impl TopologyArgs {
+    /// Returns the arguments that name a topology and change nothing.
+    fn of(topology: PathBuf) -> Self {
+        Self { topology, sets: Vec::new(), place: PlaceArgs { placement: None } }
+    }
+
     fn read(&self, registry: &Registry) -> Result<Topology, Problems> {
         let (name, text) = self.text(registry)?;
         Topology::parse(&name, &text, self.place.placement, registry)
@@ -341,6 +349,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Attach(args) => live::attach(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
+        Command::Doctor(args) => doctor::run(&args, registry, usb),
         Command::Devices(args) => devices::run(&args, registry),
         Command::Init(args) => devices::init(&args, registry),
         Command::List(args) => list::run(&args, registry),

@@ -104,7 +104,8 @@ pub(super) fn warn(topology: &Topology, usb: &UsbDemands) {
     }
 }
 
-fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> Vec<String> {
+/// Returns what does not fit the USB tree in `folder`, and other limits of it.
+pub(super) fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> Vec<String> {
     // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
     let mut cameras = find(topology, usb, &tree, &Attached::Probed(topology.probed())).cameras;

@@ -1,0 +1,51 @@
+//! What on a machine will trouble a rig of cameras, and what to do about it.
+//!
+//! [`examine`] reads `/proc`, `/sys`, `/etc` and `/run` below a root folder, which may be a copy from another machine,
+//! and returns a [`Finding`] for each thing that it looked at. [`measure_disk`] is the only function that writes.
+//!
+//! This crate knows no driver, no actor and no topology, and prints nothing: what a rig needs comes in as [`Needs`].
+#![forbid(unsafe_code)]
+
+mod disk;
+mod finding;
+mod kernel;
+mod limits;
+mod machine;
+mod memory;
+mod power;
+mod root;
+mod time;
+mod usb;
+
+use std::path::Path;
+
+pub use disk::{DISK_BYTES, measure_disk};
+pub use finding::{Finding, State};
+use root::Root;
+
+/// What a rig needs of its machine, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Upper bound of the memory of its slots and queues in bytes; `None` without a topology.
+    pub memory_bytes: Option<u64>,
+    /// Number of actors; `None` without a topology.
+    pub actors: Option<usize>,
+}
+
+/// Examines the machine whose file system is below `root`, which is `/` for this one.
+///
+/// The findings are in the order in which a user would mend them: the machine, USB, the kernel, power, memory,
+/// limits, time. A file that cannot be read makes its finding a [`State::Note`] that says what is unknown.
+pub fn examine(root: &Path, needs: Needs) -> Vec<Finding> {
+    let root = Root::new(root);
+    let machine = machine::Machine::read(&root);
+    let cameras = usb::cameras(&root);
+    let mut findings = vec![machine.finding()];
+    findings.extend(usb::examine(&root, &cameras));
+    findings.extend(kernel::examine(&root, &machine, &cameras));
+    findings.extend(power::examine(&root, &machine));
+    findings.extend(memory::examine(&root, needs.memory_bytes));
+    findings.extend(limits::examine(&root, needs.actors));
+    findings.push(time::examine(&root));
+    findings
+}
