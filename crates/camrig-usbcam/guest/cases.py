@@ -23,7 +23,7 @@ POLL = 0.1
 RATE = 5
 # Cases that may fail before the rest is left out.
 FAILURES_MAX = 3
-# Frames for which an unhurt camera is watched after a step.
+# Frames for which a camera without a fault is watched after a step.
 SURE = 5
 
 figures = []
@@ -272,31 +272,31 @@ STALL = 8
 POLICY = f"restart = {{ max = 50, window = 60, backoff_max_millis = 500 }}\nstall_timeout_millis = {STALL}000\n"
 
 
-class Ladder:
-    """A rig whose cameras are hurt: the others lose nothing."""
+class Recovery:
+    """A rig some of whose cameras get faults: the others lose nothing."""
 
     def __init__(self):
         self.rig = Rig(topology(lambda _: DEPTH_ONLY, keys=POLICY))
         figure("seconds to the first framesets of all cameras", round(self.rig.wait_first(), 1))
 
-    def together(self, stories):
-        """Runs a story for each of some cameras at the same time: generators that yield facts to wait for."""
-        others = [index for index in range(CAMERAS) if index not in stories]
+    def together(self, scenarios):
+        """Runs a scenario for each of some cameras at the same time: generators that yield facts to wait for."""
+        others = [index for index in range(CAMERAS) if index not in scenarios]
         before, sent = {actor["name"]: actor for actor in self.rig.status()["actors"]}, emulator.stats()
         waits = {}
-        for index, story in stories.items():
-            waits[index] = next(story)
+        for index, scenario in scenarios.items():
+            waits[index] = next(scenario)
 
-        def all_told():
+        def all_done():
             for index in list(waits):
                 if waits[index]():
                     try:
-                        waits[index] = next(stories[index])
+                        waits[index] = next(scenarios[index])
                     except StopIteration:
                         del waits[index]
             return not waits
 
-        wait_for(f"stories of cameras {list(stories)}", all_told, self.rig)
+        wait_for(f"scenarios of cameras {list(scenarios)}", all_done, self.rig)
         for index in others:
             self.rig.wait_frames(index, SURE)
         status, stats = self.rig.status(), emulator.stats()
@@ -319,11 +319,11 @@ class Ladder:
         restarts = [actor["restarts"] for actor in report["actors"] if actor["role"] == "camera"]
         figure("restarts of each camera", restarts)
 
-    def story(self, name, index, hurt, *then):
-        """Hurts a camera with commands, and carries out what follows: facts to wait for, functions and commands. At the
-        end waits for its framesets."""
+    def scenario(self, name, index, fault, *then):
+        """Gives a camera a fault with the commands `fault`, then takes the steps of `then`: waits for states and for
+        facts, and runs commands. At the end waits for framesets of the camera."""
         began = time.monotonic()
-        emulator.do(*hurt)
+        emulator.do(*fault)
         for step in then:
             if isinstance(step, str):
                 emulator.do(step)
@@ -345,8 +345,8 @@ class Ladder:
 
 def case_unplugged():
     """Cameras that are unplugged are found again at any port by their serial number; the others lose nothing."""
-    ladder = Ladder()
-    rig, stats = ladder.rig, emulator.stats()
+    recovery = Recovery()
+    rig, stats = recovery.rig, emulator.stats()
     own = stats[2]["serial"]
 
     def is_looked_at():
@@ -356,29 +356,29 @@ def case_unplugged():
         check(rig.camera(2)["state"] == "waiting-for-device", f"camera 2 is {rig.camera(2)}\n{rig.log()}")
         return True
 
-    ladder.together({
-        0: ladder.story("unplugged, plugged in again", 0, ["unplug 0"], WAITING, "plug 0"),
-        1: ladder.story("plugged in at another port", 1, ["unplug 1"], WAITING, "port 1 6", "plug 1"),
-        2: ladder.story(
+    recovery.together({
+        0: recovery.scenario("unplugged, plugged in again", 0, ["unplug 0"], WAITING, "plug 0"),
+        1: recovery.scenario("plugged in at another port", 1, ["unplug 1"], WAITING, "port 1 6", "plug 1"),
+        2: recovery.scenario(
             "another serial number at its port, then its own", 2, ["unplug 2"], WAITING,
             "serial 2 230000009999", "plug 2", is_looked_at, still_waits, "unplug 2", f"serial 2 {own}", "plug 2",
         ),
     })
     emulator.do("port 1 1")
     log = rig.log()
-    ladder.end()
+    recovery.end()
     # The log line of a camera that is gone names the camera.
     check(re.search(f"{stats[0]['serial']}`\\): .*No such device", log), f"librealsense's message is not in the log:\n{log}")
 
 
 def case_silent():
     """Cameras without frames are restarted, then reset, then waited for; the others lose nothing."""
-    ladder = Ladder()
-    rig, stats = ladder.rig, emulator.stats()
-    ladder.together({
-        3: ladder.story("no frames until its streams start again", 3, ["freeze 3 until-restart"], SILENT),
-        4: ladder.story("no frames until it is reset", 4, ["freeze 4 until-reset"], SILENT),
-        5: ladder.story(
+    recovery = Recovery()
+    rig, stats = recovery.rig, emulator.stats()
+    recovery.together({
+        3: recovery.scenario("no frames until its streams start again", 3, ["freeze 3 until-restart"], SILENT),
+        4: recovery.scenario("no frames until it is reset", 4, ["freeze 4 until-reset"], SILENT),
+        5: recovery.scenario(
             "a reset that never ends, then plugged in again", 5, ["reset-time 5 never", "freeze 5 until-reset"], WAITING,
             "plug 5", "reset-time 5 1000",
         ),
@@ -386,21 +386,21 @@ def case_silent():
     resets = [now["resets"] - then["resets"] for now, then in zip(emulator.stats(), stats)]
     check(resets == [0, 0, 0, 0, 1, 1], f"resets of each camera are {resets}\n{rig.log()}")
     log = rig.log()
-    ladder.end()
+    recovery.end()
     # librealsense's notification of a silent stream.
     check("rames didn't arriv" in log, f"librealsense's notification is not in the log:\n{log}")
 
 
-def case_rungs():
-    """Each rung of the ladder on the last camera, one after the other; the others lose nothing."""
-    ladder = Ladder()
-    rig, last = ladder.rig, CAMERAS - 1
+def case_recovery():
+    """Each step of recovery on the last camera, one after the other; the others lose nothing."""
+    recovery = Recovery()
+    rig, last = recovery.rig, CAMERAS - 1
     own, free = emulator.stats()[last]["serial"], CAMERAS + 1
 
     def is_looked_at():
         return emulator.stats()[last]["opens"] > opens
 
-    for name, hurt, *then in [
+    for name, fault, *then in [
         ("unplugged, plugged in again", [f"unplug {last}"], WAITING, f"plug {last}"),
         ("plugged in at another port", [f"unplug {last}"], WAITING, f"port {last} {free}", f"plug {last}"),
         (
@@ -415,10 +415,10 @@ def case_rungs():
         ),
     ]:
         opens = emulator.stats()[last]["opens"]
-        ladder.together({last: ladder.story(name, last, hurt, *then)})
+        recovery.together({last: recovery.scenario(name, last, fault, *then)})
     check(emulator.stats()[last]["resets"] == 2, f"{emulator.stats()[last]}\n{rig.log()}")
     log = rig.log()
-    ladder.end()
+    recovery.end()
     # librealsense's log line of a camera that is gone, and its notification of a silent stream.
     for message in (rf"{own}`\): .*No such device", f"{own}`: librealsense reports: Frames didn't arriv"):
         check(re.search(message, log), f"{message!r} is not in the log:\n{log}")
@@ -426,8 +426,8 @@ def case_rungs():
 
 def case_brownout():
     """All cameras are gone at once, and come back."""
-    ladder = Ladder()
-    rig = ladder.rig
+    recovery = Recovery()
+    rig = recovery.rig
     everyone = ",".join(map(str, range(CAMERAS)))
     emulator.do(f"brownout {everyone} 3000")
     seen = set()
@@ -441,7 +441,7 @@ def case_brownout():
     for index in range(CAMERAS):
         rig.wait_frames(index)
     figure("all gone and back at once: seconds until framesets of all", round(time.monotonic() - began, 1))
-    ladder.end()
+    recovery.end()
 
 
 def case_gaps():
@@ -529,20 +529,20 @@ def case_cold_two(count="1"):
 
 def case_unplug_while(*transfers):
     """A camera that is unplugged while it is opened, set or started is found again; the others lose nothing."""
-    ladder = Ladder()
+    recovery = Recovery()
     for count in transfers or ("60", "80", "100"):
         attached = emulator.stats()[0]["attached"]
 
         def is_gone_again():
             return emulator.stats()[0]["attached"] > attached and emulator.is_detached(0)
 
-        ladder.together({
-            0: ladder.story(
+        recovery.together({
+            0: recovery.scenario(
                 f"unplugged again at control transfer {count} after it was attached", 0, ["unplug 0"], WAITING,
                 f"unplug-after 0 {count}", "plug 0", is_gone_again, "plug 0",
             )
         })
-    ladder.end()
+    recovery.end()
 
 
 def case_cycles(count="20"):
@@ -708,12 +708,12 @@ def main():
         # Whatever went wrong in a case, the next one is run.
         except Exception as error:
             failures += 1
-            told = str(error) if isinstance(error, Failed) else "".join(traceback.format_exception(error))
-            print(f"cases: {name} FAILED after {time.monotonic() - began:.0f} s: {told}", flush=True)
+            message = str(error) if isinstance(error, Failed) else "".join(traceback.format_exception(error))
+            print(f"cases: {name} FAILED after {time.monotonic() - began:.0f} s: {message}", flush=True)
             kernel = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()
             usual = ("Not yet", "pdev(", "devid(", "new SuperSpeed", "new high-speed", "Product:", "Manufacturer:", "SerialNumber:", "New USB")
-            told = [line for line in kernel if "vhci" in line or "usb" in line]
-            print("\n".join([line for line in told if not any(word in line for word in usual)][-12:]), flush=True)
+            lines = [line for line in kernel if "vhci" in line or "usb" in line]
+            print("\n".join([line for line in lines if not any(word in line for word in usual)][-12:]), flush=True)
             if failures == FAILURES_MAX or not mend():
                 break
     with open(f"{OUT}/figures.json", "w") as file:

@@ -27,7 +27,7 @@ GUESTS = [
         "list selected pixels_together gaps".split(),
         "pixels_processes unplugged silent brownout cold:200 cold_two:20 unplug_while:50:60:70:80:90:100:110:120 cycles:1000".split(),
     ),
-    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 rungs".split(), "options budget".split()),
+    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options budget".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together options".split()),
 ]
 # Seconds until a guest is ended. It is a watchdog: all cases of the gate take less than five minutes.

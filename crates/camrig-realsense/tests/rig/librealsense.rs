@@ -1,4 +1,4 @@
-//! Replaces some calls of librealsense in this program, so that the cameras of `stage` are attached to every context.
+//! Replaces some calls of librealsense in this program, so that the cameras of `cameras` are attached to every context.
 //!
 //! The linker prefers definitions of a program to those of a library. So the driver's calls arrive here first, and the
 //! driver is the same as everywhere. Everything else is passed on to librealsense.
@@ -10,10 +10,10 @@ use std::ptr::{self, NonNull};
 
 use realsense_sys as rs2;
 
+use crate::cameras::{self, Behaviour, cameras};
 use crate::software::SoftwareCamera;
-use crate::stage::{self, Act, stage};
 
-/// The environment variable that allows hardware resets: the camera then disappears, and comes back when `stage` says so.
+/// The environment variable that allows hardware resets: the camera then disappears, and comes back when a test sets it.
 /// Otherwise librealsense refuses to reset software cameras.
 pub(crate) const TAKES_RESETS: &str = "CAMRIG_TEST_TAKES_RESETS";
 
@@ -44,17 +44,17 @@ fn create_context(version: c_int, error: Error) -> *mut rs2::rs2_context {
 /// The context is alive, and nobody uses it any more.
 unsafe fn delete_context(context: *mut rs2::rs2_context) {
     type Call = unsafe extern "C" fn(*mut rs2::rs2_context);
-    // SAFETY: the caller's, and as in `create_context`.
+    // SAFETY: the caller ensures it, and as in `create_context`.
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_delete_context"))(context) }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn rs2_create_context(version: c_int, error: Error) -> *mut rs2::rs2_context {
-    let mut stage = stage();
+    let mut cameras = cameras();
     let context = create_context(version, error);
     if let Some(context) = NonNull::new(context) {
         // SAFETY: it is deleted below, and forgotten before.
-        unsafe { stage.add(context) };
+        unsafe { cameras.add(context) };
     }
     context
 }
@@ -74,7 +74,7 @@ pub(crate) fn list_of(camera: &SoftwareCamera) -> *mut rs2::rs2_device_list {
 
 #[unsafe(no_mangle)]
 extern "C" fn rs2_delete_context(context: *mut rs2::rs2_context) {
-    stage().remove(context);
+    cameras().remove(context);
     // SAFETY: the driver is done with it.
     unsafe { delete_context(context) }
 }
@@ -87,7 +87,7 @@ extern "C" fn rs2_set_devices_changed_callback(
     user: *mut c_void,
     _: Error,
 ) {
-    stage().watch(context, callback.unwrap(), user);
+    cameras().watch(context, callback.unwrap(), user);
 }
 
 /// Sensors of software cameras must not start while they get a frame; real ones ensure that themselves.
@@ -99,7 +99,7 @@ extern "C" fn rs2_start(
     error: Error,
 ) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, rs2::rs2_frame_callback_ptr, *mut c_void, Error);
-    let _stage = stage();
+    let _cameras = cameras();
     // SAFETY: as in `create_context`.
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_start"))(sensor, callback, user, error) }
 }
@@ -108,7 +108,7 @@ extern "C" fn rs2_start(
 #[unsafe(no_mangle)]
 extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: Error) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, Error);
-    let _stage = stage();
+    let _cameras = cameras();
     // SAFETY: as in `create_context`.
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_stop"))(sensor, error) }
 }
@@ -124,9 +124,9 @@ extern "C" fn rs2_get_frame_data_size(frame: *const rs2::rs2_frame, error: Error
 extern "C" fn rs2_hardware_reset(device: *const rs2::rs2_device, error: Error) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_device, Error);
     if std::env::var_os(TAKES_RESETS).is_some() {
-        let mut stage = stage();
-        Act::Unplugged.set(&stage::file());
-        stage.follow();
+        let mut cameras = cameras();
+        Behaviour::Unplugged.set(&cameras::file());
+        cameras.follow();
         return;
     }
     // SAFETY: as in `create_context`.

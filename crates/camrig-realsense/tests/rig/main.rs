@@ -3,21 +3,21 @@
 //!
 //! With `CAMRIG_TEST_RIG` set, this binary is a camrig program, otherwise it runs the tests, which start it in that role:
 //! see `camrig`'s own tests, whose harness it uses. Its calls of librealsense that create and delete contexts pass through
-//! `librealsense`, so that every process finds the cameras of `stage`. Tests wait for facts under a watchdog; no test
+//! `librealsense`, so that every process finds the cameras of `cameras`. Tests wait for facts under a watchdog; no test
 //! asserts a time.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
+mod cameras;
 #[allow(dead_code, reason = "no worker is killed here")]
 #[path = "../../../camrig/tests/rig/harness.rs"]
 mod harness;
-mod ladder;
 mod librealsense;
 mod program;
+mod recovery;
 #[allow(dead_code, reason = "nothing is recorded here")]
 #[path = "../../examples/write-bag/software.rs"]
 mod software;
-mod stage;
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         return program::main();
     }
     let mut trials = Vec::new();
-    ladder::add_to(&mut trials);
+    recovery::add_to(&mut trials);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

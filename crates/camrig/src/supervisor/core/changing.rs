@@ -8,7 +8,7 @@ use std::time::Instant;
 use camrig_status::ActorState;
 
 use super::health::Watch;
-use super::policy::Ladder;
+use super::policy::Recovery;
 use super::{Actor, ActorSetup, Command, Core, DRAIN_TIMEOUT, Due, Phase, ProcessState};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ impl Core {
                 changes,
                 errors,
                 unavailable: false,
-                ladder: Ladder::new(setup.restart, setup.is_camera),
+                recovery: Recovery::new(setup.restart, setup.is_camera),
                 watch: Watch::begin(self.now),
                 due: Some(Due { at: self.now, reset: false }),
                 hosted: false,

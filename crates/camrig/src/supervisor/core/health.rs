@@ -102,7 +102,7 @@ impl Core {
         let actor = self.actor_mut(id);
         let began_with = *actor.watch.began_with.get_or_insert(activity.progress);
         if activity.progress >= began_with + SUCCESS_FRAMESETS && !activity.awaits_streams {
-            actor.ladder.note_success();
+            actor.recovery.note_success();
         }
         if activity.progress != actor.watch.seen || activity.is_blocked || idle {
             actor.watch.seen = activity.progress;

@@ -36,7 +36,7 @@ use self::changing::Leave;
 use self::health::Watch;
 use self::leaving::Leaving;
 pub(super) use self::notice::Notice;
-use self::policy::Ladder;
+use self::policy::Recovery;
 use super::RunLimits;
 use crate::control::ActorCommand;
 use crate::exit::Exit;
@@ -220,7 +220,7 @@ pub(super) struct Actor {
     pub(super) errors: VecDeque<String>,
     /// Whether its last failure was a missing device.
     unavailable: bool,
-    ladder: Ladder,
+    recovery: Recovery,
     watch: Watch,
     /// Start of its next instance; `None` while it has one.
     due: Option<Due>,
@@ -275,7 +275,7 @@ impl Core {
             changes: BTreeMap::new(),
             errors: VecDeque::new(),
             unavailable: false,
-            ladder: Ladder::new(setup.restart, setup.is_camera),
+            recovery: Recovery::new(setup.restart, setup.is_camera),
             watch: Watch::begin(now),
             due: None,
             hosted: false,

@@ -23,9 +23,9 @@ pub(crate) enum Decision {
     GiveUp(Option<String>),
 }
 
-/// One actor's failures so far.
+/// The recovery of one actor: its failures so far, from which the next step follows.
 #[derive(Debug)]
-pub(crate) struct Ladder {
+pub(crate) struct Recovery {
     policy: RestartPolicy,
     /// If true, a device reset may help.
     has_device: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Ladder {
     missing_since: Option<Instant>,
 }
 
-impl Ladder {
+impl Recovery {
     pub(crate) fn new(policy: RestartPolicy, has_device: bool) -> Self {
         Self {
             policy,
@@ -122,52 +122,52 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_climbs_rung_by_rung() {
-        let mut ladder = Ladder::new(POLICY, true);
+    fn recovery_of_a_camera_escalates_step_by_step() {
+        let mut recovery = Recovery::new(POLICY, true);
         let now = Instant::now();
-        assert_eq!(ladder.decide(now, false), restart(100, false));
-        assert_eq!(ladder.decide(now, false), restart(200, true));
+        assert_eq!(recovery.decide(now, false), restart(100, false));
+        assert_eq!(recovery.decide(now, false), restart(200, true));
         // A reset makes the device go for a while.
-        assert_eq!(ladder.decide(now, true), wait(300));
-        assert_eq!(ladder.decide(now, true), wait(300));
-        assert_eq!(ladder.decide(now, false), restart(300, false));
-        assert_eq!(ladder.decide(now, false), restart(300, false));
-        assert_eq!(ladder.decide(now, false), give_up("it was restarted 4 times within 60 s"));
+        assert_eq!(recovery.decide(now, true), wait(300));
+        assert_eq!(recovery.decide(now, true), wait(300));
+        assert_eq!(recovery.decide(now, false), restart(300, false));
+        assert_eq!(recovery.decide(now, false), restart(300, false));
+        assert_eq!(recovery.decide(now, false), give_up("it was restarted 4 times within 60 s"));
     }
 
     #[test]
-    fn success_leads_back_to_the_foot_but_not_out_of_the_window() {
-        let mut ladder = Ladder::new(POLICY, true);
+    fn success_leads_back_to_the_first_step_but_not_out_of_the_window() {
+        let mut recovery = Recovery::new(POLICY, true);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in 0..4 {
-            assert_eq!(ladder.decide(at(second), false), restart(100, false));
-            ladder.note_success();
+            assert_eq!(recovery.decide(at(second), false), restart(100, false));
+            recovery.note_success();
         }
-        assert_eq!(ladder.decide(at(59), false), give_up("it was restarted 4 times within 60 s"));
-        assert_eq!(ladder.decide(at(60), false), restart(100, false));
+        assert_eq!(recovery.decide(at(59), false), give_up("it was restarted 4 times within 60 s"));
+        assert_eq!(recovery.decide(at(60), false), restart(100, false));
     }
 
     #[test]
     fn a_missing_device_is_waited_for_until_its_time_is_up() {
-        let mut ladder = Ladder::new(POLICY, true);
+        let mut recovery = Recovery::new(POLICY, true);
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        assert_eq!(ladder.decide(start, true), wait(100));
-        assert_eq!(ladder.decide(after(100), true), wait(200));
-        assert_eq!(ladder.decide(after(9_900), true), wait(100));
-        assert_eq!(ladder.decide(after(10_000), true), give_up("it has been missing for 10 s"));
-        ladder.note_success();
-        assert_eq!(ladder.decide(after(10_000), true), wait(100));
+        assert_eq!(recovery.decide(start, true), wait(100));
+        assert_eq!(recovery.decide(after(100), true), wait(200));
+        assert_eq!(recovery.decide(after(9_900), true), wait(100));
+        assert_eq!(recovery.decide(after(10_000), true), give_up("it has been missing for 10 s"));
+        recovery.note_success();
+        assert_eq!(recovery.decide(after(10_000), true), wait(100));
     }
 
     #[test]
     fn a_processor_has_no_device() {
-        let mut ladder = Ladder::new(POLICY, false);
+        let mut recovery = Recovery::new(POLICY, false);
         let now = Instant::now();
-        assert_eq!(ladder.decide(now, true), restart(100, false));
-        assert_eq!(ladder.decide(now, false), restart(200, false));
-        let mut none = Ladder::new(RestartPolicy { max: 0, ..POLICY }, false);
+        assert_eq!(recovery.decide(now, true), restart(100, false));
+        assert_eq!(recovery.decide(now, false), restart(200, false));
+        let mut none = Recovery::new(RestartPolicy { max: 0, ..POLICY }, false);
         assert_eq!(none.decide(now, false), Decision::GiveUp(None));
     }
 }

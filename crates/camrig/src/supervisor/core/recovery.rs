@@ -24,7 +24,7 @@ impl Core {
             // An actor that never worked will not work the next time either; one that is stopping need not.
             Decision::GiveUp(None)
         } else {
-            self.actor_mut(id).ladder.decide(now, unavailable)
+            self.actor_mut(id).recovery.decide(now, unavailable)
         };
         let waits_again = self.actor(id).state == ActorState::WaitingForDevice
             && matches!(decision, Decision::WaitForDevice { .. });

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::conformance;
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::librealsense::TAKES_RESETS;
-use crate::stage::{Act, FILE, SKIPPED};
+use crate::cameras::{Behaviour, FILE, SKIPPED};
 
 const RIG: &str = "
 [camera.front]
@@ -43,26 +43,26 @@ fn fails(reason: &str, follows: &str) -> String {
 }
 
 /// The file that controls the cameras, removed with its folder at the end.
-struct Director {
+struct Control {
     file: PathBuf,
     _folder: TempDir,
 }
 
-impl Director {
+impl Control {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let director = Self { file: folder.path().join("stage"), _folder: folder };
-        director.set(Act::Streams);
-        director
+        let control = Self { file: folder.path().join("cameras"), _folder: folder };
+        control.set(Behaviour::Streams);
+        control
     }
 
-    fn set(&self, act: Act) {
-        act.set(&self.file);
+    fn set(&self, behaviour: Behaviour) {
+        behaviour.set(&self.file);
     }
 
     /// Returns whether somebody has set this behaviour.
-    fn has_set(&self, act: Act) -> bool {
-        act.is_set(&self.file)
+    fn has_set(&self, behaviour: Behaviour) -> bool {
+        behaviour.is_set(&self.file)
     }
 }
 
@@ -97,33 +97,33 @@ fn own(lines: &[&str]) -> Vec<String> {
 
 /// A stalled camera is restarted, then reset, which software cameras refuse: then it is reopened without a reset. An
 /// unplugged one is waited for, whether librealsense notices or not, and continues when its serial is back.
-fn every_rung(placement: Placement) {
-    let director = Director::new();
-    let mut rig = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap()).start();
+fn every_step(placement: Placement) {
+    let control = Control::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap()).start();
     wait_for_more(&mut rig);
 
-    director.set(Act::Silent);
+    control.set(Behaviour::Silent);
     let refused = "camera `000000000042` cannot be reset: hardware_reset is not implemented for this device!; it is \
                    opened again without a reset";
     rig.wait_for_stderr(refused);
-    director.set(Act::Streams);
+    control.set(Behaviour::Streams);
     rig.wait_for_stderr_times(AGAIN, 2);
     wait_for_more(&mut rig);
 
     // Twice, because a camera that came back can be unplugged again.
     let waits = fails(UNPLUGGED, "it waits for its device");
     for time in 1..=2 {
-        director.set(Act::Unplugged);
+        control.set(Behaviour::Unplugged);
         rig.wait_for_stderr_times(&waits, time);
-        director.set(Act::Streams);
+        control.set(Behaviour::Streams);
         rig.wait_for_stderr_times(AGAIN, 2 + time);
         wait_for_more(&mut rig);
     }
 
-    director.set(Act::Vanished);
+    control.set(Behaviour::Vanished);
     let misses = fails(ABSENT, "it waits for its device");
     rig.wait_for_stderr(&misses);
-    director.set(Act::Streams);
+    control.set(Behaviour::Streams);
     rig.wait_for_stderr_times(AGAIN, 5);
     wait_for_more(&mut rig);
 
@@ -143,15 +143,15 @@ fn every_rung(placement: Placement) {
 
 /// A camera that accepts a reset disappears for a while, is waited for, and found again.
 fn reset_helps(placement: Placement) {
-    let director = Director::new();
-    let plan = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap());
+    let control = Control::new();
+    let plan = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     wait_for_more(&mut rig);
 
-    director.set(Act::Silent);
+    control.set(Behaviour::Silent);
     let misses = fails(ABSENT, "it waits for its device");
     rig.wait_for_stderr(&misses);
-    director.set(Act::Streams);
+    control.set(Behaviour::Streams);
     rig.wait_for_stderr_times(AGAIN, 2);
     wait_for_more(&mut rig);
 
@@ -163,19 +163,19 @@ fn reset_helps(placement: Placement) {
 
 /// A camera with `reset` is reset before it is opened, once; its restart does not reset it again.
 fn reset_at_the_start(placement: Placement) {
-    let director = Director::new();
+    let control = Control::new();
     let rig = RIG.replace("serial = '000000000042',", "serial = '000000000042', reset = true,");
-    let plan = Plan::new(&rig, placement).environment(FILE, director.file.to_str().unwrap());
+    let plan = Plan::new(&rig, placement).environment(FILE, control.file.to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     // The reset detaches the camera.
-    rig.wait_for("the reset", |_| director.has_set(Act::Unplugged).then_some(()));
-    director.set(Act::Streams);
+    rig.wait_for("the reset", |_| control.has_set(Behaviour::Unplugged).then_some(()));
+    control.set(Behaviour::Streams);
     wait_for_more(&mut rig);
 
     let waits = fails(UNPLUGGED, "it waits for its device");
-    director.set(Act::Unplugged);
+    control.set(Behaviour::Unplugged);
     rig.wait_for_stderr(&waits);
-    director.set(Act::Streams);
+    control.set(Behaviour::Streams);
     rig.wait_for_stderr(AGAIN);
     wait_for_more(&mut rig);
     end(rig, &[&waits, AGAIN], 1, &[UNPLUGGED]);
@@ -183,11 +183,11 @@ fn reset_at_the_start(placement: Placement) {
 
 /// Skipped and repeated frames of a camera are in the report, each with its reason.
 fn losses(placement: Placement) {
-    let director = Director::new();
-    let mut rig = Plan::new(RIG, placement).environment(FILE, director.file.to_str().unwrap()).start();
+    let control = Control::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap()).start();
     wait_for_more(&mut rig);
-    for act in [Act::Skips, Act::Repeats] {
-        director.set(act);
+    for behaviour in [Behaviour::Skips, Behaviour::Repeats] {
+        control.set(behaviour);
         wait_for_more(&mut rig);
     }
     let ended = end(rig, &[], 0, &[]);
@@ -199,8 +199,8 @@ fn losses(placement: Placement) {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    conformance(trials, "ladder::every_rung", every_rung);
-    conformance(trials, "ladder::a_reset_helps", reset_helps);
-    conformance(trials, "ladder::a_reset_at_the_start", reset_at_the_start);
-    conformance(trials, "ladder::losses_have_reasons", losses);
+    conformance(trials, "recovery::every_step", every_step);
+    conformance(trials, "recovery::a_reset_helps", reset_helps);
+    conformance(trials, "recovery::a_reset_at_the_start", reset_at_the_start);
+    conformance(trials, "recovery::losses_have_reasons", losses);
 }

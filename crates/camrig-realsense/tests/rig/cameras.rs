@@ -16,7 +16,7 @@ use crate::librealsense::list_of;
 use crate::software::{Identity, Plugged, Scene, SoftwareCamera};
 
 /// The environment variable with the name of the file.
-pub(crate) const FILE: &str = "CAMRIG_TEST_STAGE";
+pub(crate) const FILE: &str = "CAMRIG_TEST_CAMERAS";
 
 /// Interval between two frames of a camera.
 const PERIOD: Duration = Duration::from_millis(10);
@@ -26,7 +26,7 @@ pub(crate) const SKIPPED: u32 = 3;
 
 /// The behaviour of the camera `front`. The camera `rear` always streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum Behaviour {
     /// It streams.
     Streams,
     /// It omits a few numbers once, and streams.
@@ -41,7 +41,7 @@ pub(crate) enum Act {
     Vanished,
 }
 
-impl Act {
+impl Behaviour {
     const ALL: [Self; 6] =
         [Self::Streams, Self::Skips, Self::Repeats, Self::Silent, Self::Unplugged, Self::Vanished];
 
@@ -71,7 +71,7 @@ impl Act {
 
     fn current(file: &Path) -> Self {
         let word = fs::read_to_string(file).unwrap();
-        Self::ALL.into_iter().find(|act| act.word() == word).unwrap()
+        Self::ALL.into_iter().find(|behaviour| behaviour.word() == word).unwrap()
     }
 
     fn is_attached(self) -> bool {
@@ -89,17 +89,17 @@ pub(crate) fn file() -> PathBuf {
 }
 
 /// This process's view of the attached cameras.
-pub(crate) struct Stage {
+pub(crate) struct Cameras {
     front: SoftwareCamera,
     rear: SoftwareCamera,
-    act: Act,
+    behaviour: Behaviour,
     /// The number of the next frame of each.
     front_number: u32,
     rear_number: u32,
     contexts: Vec<Context>,
 }
 
-/// A living context, and the cameras that it finds.
+/// A context that is not deleted, and the cameras that it finds.
 struct Context {
     pointer: NonNull<rs2::rs2_context>,
     _plugged: Vec<Plugged>,
@@ -117,29 +117,29 @@ struct Watcher {
 pub(crate) type DevicesChanged =
     unsafe extern "C" fn(*mut rs2::rs2_device_list, *mut rs2::rs2_device_list, *mut c_void);
 
-// SAFETY: librealsense's objects may be used from any thread, by one at a time, which the stage's lock sees to.
+// SAFETY: librealsense's objects may be used from any thread, by one at a time, which the lock of `Cameras` ensures.
 #[allow(unsafe_code)]
-unsafe impl Send for Stage {}
+unsafe impl Send for Cameras {}
 
-/// Locks the stage. Its cameras start with the first call.
-pub(crate) fn stage() -> MutexGuard<'static, Stage> {
-    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
+/// Locks the cameras, which start with the first call.
+pub(crate) fn cameras() -> MutexGuard<'static, Cameras> {
+    static CAMERAS: OnceLock<Mutex<Cameras>> = OnceLock::new();
     let begin = || {
-        std::thread::spawn(play);
-        Mutex::new(Stage::new())
+        std::thread::spawn(run);
+        Mutex::new(Cameras::new())
     };
-    STAGE.get_or_init(begin).lock().unwrap_or_else(PoisonError::into_inner)
+    CAMERAS.get_or_init(begin).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs the cameras until the process ends.
-fn play() {
+fn run() {
     loop {
-        stage().step();
+        cameras().step();
         std::thread::sleep(PERIOD);
     }
 }
 
-impl Stage {
+impl Cameras {
     fn new() -> Self {
         let scene = Scene {
             identity: Identity::D405,
@@ -160,7 +160,7 @@ impl Stage {
         Self {
             front: SoftwareCamera::new(scene),
             rear: SoftwareCamera::new(Scene { identity: Identity::D435, ..scene }),
-            act: Act::current(&file()),
+            behaviour: Behaviour::current(&file()),
             front_number: 0,
             rear_number: 0,
             contexts: Vec::new(),
@@ -169,7 +169,7 @@ impl Stage {
 
     fn step(&mut self) {
         self.follow();
-        if self.act.sends() {
+        if self.behaviour.sends() {
             self.front.see_depth(self.front_number);
             self.front_number += 1;
         }
@@ -180,19 +180,19 @@ impl Stage {
     /// Applies changes of the file since the last call.
     #[allow(unsafe_code)]
     pub(crate) fn follow(&mut self) {
-        let act = Act::current(&file());
-        if act == self.act {
+        let behaviour = Behaviour::current(&file());
+        if behaviour == self.behaviour {
             return;
         }
-        self.act = act;
-        match act {
-            Act::Skips => self.front_number += SKIPPED,
-            Act::Repeats => self.front.see_depth(self.front_number - 1),
-            Act::Streams | Act::Silent | Act::Unplugged | Act::Vanished => {}
+        self.behaviour = behaviour;
+        match behaviour {
+            Behaviour::Skips => self.front_number += SKIPPED,
+            Behaviour::Repeats => self.front.see_depth(self.front_number - 1),
+            Behaviour::Streams | Behaviour::Silent | Behaviour::Unplugged | Behaviour::Vanished => {}
         }
-        if act == Act::Unplugged {
+        if behaviour == Behaviour::Unplugged {
             for Watcher { callback, user } in self.contexts.iter().filter_map(|context| context.watcher) {
-                // SAFETY: the watcher gets what he asked for, and the list is his.
+                // SAFETY: the arguments are those that the watcher was registered for, and it owns the list.
                 unsafe { callback(list_of(&self.front), std::ptr::null_mut(), user) };
             }
         }
@@ -205,9 +205,9 @@ impl Stage {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn add(&mut self, pointer: NonNull<rs2::rs2_context>) {
         self.follow();
-        // SAFETY: the caller's.
+        // SAFETY: the caller ensures it.
         let plug = |camera: &SoftwareCamera| unsafe { camera.plug_into(pointer) };
-        let attached = self.act.is_attached().then_some(&self.front).into_iter().chain([&self.rear]);
+        let attached = self.behaviour.is_attached().then_some(&self.front).into_iter().chain([&self.rear]);
         self.contexts.push(Context { pointer, _plugged: attached.map(plug).collect(), watcher: None });
     }
 
