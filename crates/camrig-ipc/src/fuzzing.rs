@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use camrig_frame::Layout;
 
-use crate::handshake::{Handshake, tell};
+use crate::handshake::{Handshake, send_attached};
 use crate::header::{HEADER_BYTES, decode, encode};
 use crate::protocol;
 
@@ -16,12 +16,12 @@ use crate::protocol;
 /// # Panics
 /// If this is violated.
 pub fn header(bytes: &[u8]) {
-    let mut room = [0; HEADER_BYTES];
-    let len = bytes.len().min(room.len());
-    room[..len].copy_from_slice(&bytes[..len]);
-    let Some(header) = decode(&room) else { return };
-    encode(&header, &mut room);
-    assert_eq!(decode(&room).as_ref(), Some(&header));
+    let mut buffer = [0; HEADER_BYTES];
+    let len = bytes.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&bytes[..len]);
+    let Some(header) = decode(&buffer) else { return };
+    encode(&header, &mut buffer);
+    assert_eq!(decode(&buffer).as_ref(), Some(&header));
     let Ok(layout) = Layout::of(&header.frames) else { return };
     let mut end = 0;
     for (index, frame) in header.frames.iter().enumerate() {
@@ -37,17 +37,17 @@ pub fn header(bytes: &[u8]) {
 /// # Panics
 /// If the process is accepted although it has no socket.
 pub fn handshake(bytes: &[u8]) {
-    // More than the capacity of the socket pair would block, and is more than the starter reads.
+    // More than the capacity of the socket pair would block, and is more than the parent reads.
     let Some(said) = bytes.get(..bytes.len().min(1 << 14)) else { return };
     let Ok((ours, mut theirs)) = UnixStream::pair() else { return };
     if theirs.write_all(&protocol::hello()).is_err() {
         return;
     }
     let (first, rest) = said.split_at(said.len().min(1));
-    // A descriptor, which the starter expects, comes with the first byte.
-    let begun = if first.is_empty() { Ok(()) } else { tell(&theirs, first, theirs.as_fd()) };
+    // A descriptor, which the parent expects, comes with the first byte.
+    let begun = if first.is_empty() { Ok(()) } else { send_attached(&theirs, first, theirs.as_fd()) };
     if begun.and_then(|()| theirs.write_all(rest)).and_then(|()| theirs.shutdown(Shutdown::Write)).is_ok() {
-        assert!(Handshake::with(ours).greet(()).is_err());
+        assert!(Handshake::with(ours).connect(()).is_err());
     }
 }
 
@@ -65,11 +65,11 @@ mod tests {
         let image = FrameHeader::image(Stream::DEPTH, PixelFormat::Z16, 848, 480);
         let header = |frames: &[FrameHeader]| FrameSetHeader::new(7, frames.iter().copied().collect());
         [("none", header(&[])), ("one", header(&[image])), ("long", largest())].map(|(name, header)| {
-            let mut room = vec![0; HEADER_BYTES];
-            encode(&header, &mut room);
-            let end = room.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-            room.truncate(end);
-            (name, room)
+            let mut buffer = vec![0; HEADER_BYTES];
+            encode(&header, &mut buffer);
+            let end = buffer.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            buffer.truncate(end);
+            (name, buffer)
         })
     }
 

@@ -2,17 +2,17 @@
 //!
 //! Two processes get their first ipc-channel through a socket in the file system, in a folder that ipc-channel
 //! creates in the temporary folder. Here the *started* process creates it, inside a folder whose name was chosen by
-//! its starter: both know the name before the folder exists, and the one that survives removes it. A socket pair in
+//! its parent: both know the name before the folder exists, and the one that survives removes it. A socket pair in
 //! place of the started process's stdin transfers the socket's name, and shows each side the end of the other, so
-//! that no wait is infinite. It also transfers a copy of the socket itself, so that the starter can connect even if
+//! that no wait is infinite. It also transfers a copy of the socket itself, so that the parent can connect even if
 //! the started process is killed at this point: ipc-channel leaks the descriptor of a refused connection.
 //!
 //! Only processes of the same user can reach the socket, and their data is not trusted. Each side starts with a magic
 //! number and the version of its protocol, and rejects other versions. The socket pair also transfers a secret to the
-//! started process, which must be part of the greeting, and its answer: if an unknown peer connects first, whatever it
+//! started process, which must come with the setup, and its answer: if an unknown peer connects first, whatever it
 //! sends, the handshake fails within a bounded time, with a reason, and the peer is not trusted.
 //!
-//! This module has no knowledge of the content of the greeting.
+//! The setup is the first message of the parent. This module does not know its content.
 #![allow(unsafe_code)] // The started process looks through its descriptors and restores TMPDIR, while it has one thread.
 
 use std::ffi::OsStr;
@@ -51,14 +51,14 @@ const FOLDER_VARIABLE: &str = "CAMRIG_HANDSHAKE";
 /// The environment variable with the temporary folder, while `TMPDIR` has another value.
 const TMPDIR_VARIABLE: &str = "CAMRIG_TMPDIR";
 
-/// Maximum time until a worker has created its socket, and maximum time that it waits for the greeting.
+/// Maximum time until a worker has created its socket, and maximum time that it waits for its setup.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum number of bytes that are read from a worker: many times a socket's name and a reason.
 const SAID_BYTES_MAX: u64 = 4096;
 
-/// The answer of a worker that its parent greeted; anything else is a reason.
-const GREETED: &str = "greeted";
+/// The answer of a worker that has received its setup; anything else is a reason.
+const CONNECTED: &str = "connected";
 
 /// Whether this process has called [`accept`].
 static ACCEPTED: AtomicBool = AtomicBool::new(false);
@@ -66,14 +66,14 @@ static ACCEPTED: AtomicBool = AtomicBool::new(false);
 /// Distinguishes the parent from unknown peers.
 type Secret = [u8; 16];
 
-/// A greeting with the secret.
+/// The setup of a worker with the secret.
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
     secret: Secret,
-    greeting: T,
+    setup: T,
 }
 
-/// A worker that is about to be started, or was started and is not greeted yet.
+/// A worker that is about to be started, or was started and is not connected yet.
 pub struct Handshake {
     folder: Folder,
     socket: UnixStream,
@@ -81,8 +81,8 @@ pub struct Handshake {
     bound: Duration,
 }
 
-/// Keeps a greeted worker running: the worker ends when this is dropped, and so when this process ends.
-pub struct Lifeline {
+/// Keeps a connected worker running: the worker ends when this is dropped, and so when this process ends.
+pub struct KeepAlive {
     _socket: UnixStream,
 }
 
@@ -150,13 +150,13 @@ impl Handshake {
         Self { folder, socket, secret: Secret::default(), bound: ANSWER_TIMEOUT }
     }
 
-    /// Waits until the worker is ready, greets it, and waits for its answer. The command has to be dropped before,
+    /// Waits until the worker is ready, sends it its setup, and waits for its answer. The command has to be dropped before,
     /// because it holds the worker's end of the socket pair.
     ///
     /// # Errors
     /// [`ErrorKind::UnexpectedEof`] if the worker ended instead, [`ErrorKind::TimedOut`] if it did not answer in
-    /// time, and the worker's reason if an unknown peer greeted it first.
-    pub fn greet<T: Serialize>(self, greeting: T) -> Result<Lifeline> {
+    /// time, and the worker's reason if an unknown peer connected to it first.
+    pub fn connect<T: Serialize>(self, setup: T) -> Result<KeepAlive> {
         // The worker times out first, and reports the reason.
         self.socket.set_read_timeout(Some(self.bound * 2))?;
         self.check_hello()?;
@@ -172,7 +172,7 @@ impl Handshake {
         // The backlog is as large as the system allows, because worker death does not unblock `connect`: this process
         // holds a duplicate of the listener, whose queue unknown peers may fill.
         listen(&listener, i32::MAX)?;
-        let sealed = Sealed { secret: self.secret, greeting };
+        let sealed = Sealed { secret: self.secret, setup };
         let sent = IpcSender::connect(name)
             .map_err(no_descriptor)
             .and_then(|sender| sender.send(sealed).map_err(into_io));
@@ -183,7 +183,7 @@ impl Handshake {
             return Err(error);
         }
         match self.line(&mut said)? {
-            answer if answer == GREETED => Ok(Lifeline { _socket: self.socket }),
+            answer if answer == CONNECTED => Ok(KeepAlive { _socket: self.socket }),
             reason => Err(Error::other(reason)),
         }
     }
@@ -263,7 +263,7 @@ fn no_descriptor(error: Error) -> Error {
     }
 }
 
-/// Waits for the greeting in a worker; returns `None` in any other process.
+/// Waits for the setup in a worker; returns `None` in any other process.
 ///
 /// From here on the process ends when its parent does. Its stdin is empty. Has to be called before any thread is
 /// started.
@@ -277,7 +277,7 @@ pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Resu
     Some(accept_in(folder))
 }
 
-/// Returns whether this process was started to be greeted and has not called [`accept`].
+/// Returns whether this process was started as a worker and has not called [`accept`].
 pub fn is_unanswered() -> bool {
     std::env::var_os(FOLDER_VARIABLE).is_some() && !ACCEPTED.load(Ordering::Relaxed)
 }
@@ -287,15 +287,15 @@ fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: Folder) -
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     socket.write_all(&protocol::hello())?;
-    let greeted = meet(&folder, &mut socket);
+    let setup = receive(&folder, &mut socket);
     // Before its answer: then the parent, which may have no descriptor left, has nothing to remove.
     drop(folder);
-    let answer = greeted.as_ref().err().map_or_else(|| GREETED.to_owned(), Error::to_string);
+    let answer = setup.as_ref().err().map_or_else(|| CONNECTED.to_owned(), Error::to_string);
     writeln!(socket, "{}", answer.lines().next().unwrap_or_default())?;
-    greeted
+    setup
 }
 
-fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
+fn receive<T: DeserializeOwned + Serialize + Send + 'static>(
     folder: &Folder,
     socket: &mut UnixStream,
 ) -> Result<T> {
@@ -311,23 +311,23 @@ fn meet<T: DeserializeOwned + Serialize + Send + 'static>(
     let (server, address) = server::<T>()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
     let path = move_socket(&address, folder)?;
-    tell_socket(socket, &address, &path)?;
-    let (mut starter, path) = (socket.try_clone()?, folder.0.clone());
-    spawn_thread("starter", move || {
+    send_socket(socket, &address, &path)?;
+    let (mut parent, path) = (socket.try_clone()?, folder.0.clone());
+    spawn_thread("parent-watch", move || {
         // The parent sends nothing more; the read returns when the parent has ended.
-        let _ = starter.read(&mut [0]);
+        let _ = parent.read(&mut [0]);
         drop(Folder(path));
         std::process::exit(1);
     })?;
     // In a thread of its own, because a peer may be silent forever, or send data on which ipc-channel panics.
     let (sender, received) = sync_channel(1);
-    spawn_thread("greeting", move || {
+    spawn_thread("setup", move || {
         // After a time-out nothing receives it.
         let _ = sender.send(server.accept());
     })?;
     match received.recv_timeout(bound) {
-        Ok(Ok((_, Sealed { secret: theirs, greeting }))) if theirs == secret => Ok(greeting),
-        Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "nobody greeted it")),
+        Ok(Ok((_, Sealed { secret: theirs, setup }))) if theirs == secret => Ok(setup),
+        Err(RecvTimeoutError::Timeout) => Err(not_within(bound, "no setup arrived")),
         _ => Err(Error::other("a peer connected to its socket")),
     }
 }
@@ -352,7 +352,7 @@ fn move_socket(address: &str, folder: &Folder) -> Result<String> {
 }
 
 /// Sends the path of ipc-channel's socket to the parent, together with a copy of the socket, which is bound to `address`.
-fn tell_socket(starter: &UnixStream, address: &str, path: &str) -> Result<()> {
+fn send_socket(parent: &UnixStream, address: &str, path: &str) -> Result<()> {
     let mut sockets =
         descriptors().into_iter().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
     let listener = sockets.find_map(|(descriptor, _)| {
@@ -363,11 +363,11 @@ fn tell_socket(starter: &UnixStream, address: &str, path: &str) -> Result<()> {
     });
     let listener =
         listener.ok_or_else(|| Error::other("ipc-channel's socket is not among its descriptors"))?;
-    tell(starter, format!("{path}\n").as_bytes(), listener)
+    send_attached(parent, format!("{path}\n").as_bytes(), listener)
 }
 
 /// Sends bytes with a descriptor attached.
-pub(crate) fn tell(socket: &UnixStream, said: &[u8], attached: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn send_attached(socket: &UnixStream, said: &[u8], attached: BorrowedFd<'_>) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let (mut message, attached) = (SendAncillaryBuffer::new(&mut space), [attached]);
     let fits = message.push(SendAncillaryMessage::ScmRights(&attached));

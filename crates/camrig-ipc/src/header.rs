@@ -23,16 +23,16 @@ fn config() -> impl bincode::config::Config {
 }
 
 /// Writes the magic number, the version, the length, and the header.
-pub(crate) fn encode(header: &FrameSetHeader, room: &mut [u8]) {
-    let len = bincode::serde::encode_into_slice(header, &mut room[PREFIX_BYTES..], config())
+pub(crate) fn encode(header: &FrameSetHeader, buffer: &mut [u8]) {
+    let len = bincode::serde::encode_into_slice(header, &mut buffer[PREFIX_BYTES..], config())
         .expect("a header always fits: its frames and metadata are bounded by their types");
     let (magic, version, len) = (MAGIC, VERSION.to_le_bytes(), (len as u32).to_le_bytes());
-    room[..PREFIX_BYTES].copy_from_slice([magic, version, len].as_flattened());
+    buffer[..PREFIX_BYTES].copy_from_slice([magic, version, len].as_flattened());
 }
 
 /// Decodes the output of `encode`; returns `None` for anything else.
-pub(crate) fn decode(room: &[u8]) -> Option<FrameSetHeader> {
-    let (prefix, rest) = room.split_first_chunk::<PREFIX_BYTES>()?;
+pub(crate) fn decode(buffer: &[u8]) -> Option<FrameSetHeader> {
+    let (prefix, rest) = buffer.split_first_chunk::<PREFIX_BYTES>()?;
     let prefix = *prefix;
     let [magic, version, len] =
         [0, 4, 8].map(|at| [prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
@@ -90,20 +90,20 @@ pub(crate) mod tests {
 
     #[test]
     fn the_largest_header_fits_and_round_trips() {
-        let mut room = [0; HEADER_BYTES];
-        encode(&largest(), &mut room);
-        assert_eq!(decode(&room), Some(largest()));
+        let mut buffer = [0; HEADER_BYTES];
+        encode(&largest(), &mut buffer);
+        assert_eq!(decode(&buffer), Some(largest()));
     }
 
     #[test]
     fn a_flipped_or_cut_header_is_refused_or_another_header_but_never_a_panic() {
-        let mut room = [0; HEADER_BYTES];
-        encode(&largest(), &mut room);
-        let len = PREFIX_BYTES + u32::from_le_bytes([room[8], room[9], room[10], room[11]]) as usize;
+        let mut buffer = [0; HEADER_BYTES];
+        encode(&largest(), &mut buffer);
+        let len = PREFIX_BYTES + u32::from_le_bytes([buffer[8], buffer[9], buffer[10], buffer[11]]) as usize;
         let mut refused = 0;
         for index in 0..len {
             for bit in 0..8 {
-                let mut flipped = room;
+                let mut flipped = buffer;
                 flipped[index] ^= 1 << bit;
                 match decode(&flipped) {
                     // A flipped bit is visible in the result, or the header is rejected.
@@ -114,12 +114,12 @@ pub(crate) mod tests {
         }
         assert!(refused > 0);
         // One byte less than the prefix says.
-        let mut cut = room;
+        let mut cut = buffer;
         cut[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
         assert_eq!(decode(&cut), None);
         // The magic number, and the version.
         for index in 0..8 {
-            let mut other = room;
+            let mut other = buffer;
             other[index] ^= 1;
             assert_eq!(decode(&other), None);
         }

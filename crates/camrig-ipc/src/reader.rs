@@ -140,8 +140,8 @@ impl LinkReader {
         let start = taken.slot * (HEADER_BYTES + pool.pixel_bytes);
         // SAFETY: the word says `reading`, so the producer does not write the slot. One that does anyway can
         // only garble the private copy that `decode` makes and checks.
-        let room = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
-        let header = header::decode(room)
+        let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
+        let header = header::decode(bytes)
             .filter(|header| header.sequence == taken.sequence)
             .ok_or(Refused::Header(taken.slot))?;
         let layout = Layout::of(&header.frames)

@@ -16,14 +16,14 @@ use camrig_ipc::{
 };
 use libtest_mimic::{Arguments, Trial};
 
-type Greeting = (SharedMemory, Receiver<Announcement>);
+type Setup = (SharedMemory, Receiver<Announcement>);
 
 const SIGSEGV: i32 = 11;
 const PIXEL: u8 = 7;
 
 fn main() -> ExitCode {
-    if let Some(greeting) = handshake::accept::<Greeting>() {
-        return write_where_it_may_not(greeting.unwrap());
+    if let Some(setup) = handshake::accept::<Setup>() {
+        return write_where_it_may_not(setup.unwrap());
     }
     let test = Trial::test("a_reader_that_writes_dies_and_corrupts_nothing", || {
         corrupts_nothing();
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 /// Only returns if the write was not prevented, or an unexpected value was found.
-fn write_where_it_may_not((link_state, announcements): Greeting) -> ExitCode {
+fn write_where_it_may_not((link_state, announcements): Setup) -> ExitCode {
     let mut reader = LinkReader::new(Arc::new(LinkState::received(link_state).unwrap()), announcements);
     let lease = reader.take().unwrap().unwrap();
     if lease.frame(0).iter().all(|&pixel| pixel == PIXEL) {
@@ -70,9 +70,9 @@ fn corrupts_nothing() {
     let handshake = Handshake::prepare(&mut command).unwrap();
     let mut child = command.spawn().unwrap();
     drop(command);
-    let lifeline = handshake.greet((link_state.share().unwrap(), announced)).unwrap();
+    let keep_alive = handshake.connect((link_state.share().unwrap(), announced)).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGSEGV));
-    drop(lifeline);
+    drop(keep_alive);
 
     assert!(published.frame(0).iter().all(|&pixel| pixel == PIXEL));
     drop(published);

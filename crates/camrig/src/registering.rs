@@ -94,8 +94,8 @@ impl Registry {
     /// its `main`, before any thread is started, with everything registered.
     pub fn serve_worker(&self) -> Option<ExitCode> {
         Some(match handshake::accept()? {
-            Ok(greeting) => worker::run(&Arc::new(self.clone()), greeting),
-            // The supervisor is gone, or learns of this end: there is nobody else to tell.
+            Ok(setup) => worker::run(&Arc::new(self.clone()), setup),
+            // The supervisor has ended, or reports the end of this process.
             Err(_) => ExitCode::FAILURE,
         })
     }

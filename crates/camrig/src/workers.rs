@@ -22,8 +22,8 @@ use crate::topology::ProcessCommand;
 
 /// A message of a worker, or its end.
 pub(crate) enum WorkerEvent {
-    /// The worker is ready.
-    Hello(Sender<WorkerCommand>),
+    /// The worker is connected, and takes these commands.
+    Connected(Sender<WorkerCommand>),
     /// An event of one of its actors.
     Actor(ActorEvent),
     /// It has closed its channels: it ends, or has ended.
@@ -120,15 +120,15 @@ impl Worker {
             let _clearing: SyncSender<()> = clearing;
             // If `report` fails, there is no receiver: the supervisor is ending.
             let report = |event| events.send(E::from((id, pid, event))).is_ok();
-            let met = handshake.greet(setup).map(|_lifeline| {
-                let _ = report(WorkerEvent::Hello(commands)) && listen(&reported, report);
+            let connected = handshake.connect(setup).map(|_keep_alive| {
+                let _ = report(WorkerEvent::Connected(commands)) && listen(&reported, report);
             });
-            let unmet = met.err().inspect(|_| drop(lock(&watched).kill()));
+            let failed = connected.err().inspect(|_| drop(lock(&watched).kill()));
             report(WorkerEvent::Closed);
             wait_for_end(pid);
             let status = lock(&watched).wait();
             drop(folder);
-            report(WorkerEvent::Exited(match unmet {
+            report(WorkerEvent::Exited(match failed {
                 // Otherwise its exit status shows how it ended.
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
                     format!("cannot be connected: {error}")
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_without_a_greeting_is_reported_by_its_end() {
+    fn a_program_that_ends_without_a_handshake_is_reported_by_its_end() {
         for (script, how) in
             [("exit 3", "exited with code 3"), ("kill -9 $$", "was killed by signal 9 (SIGKILL)")]
         {

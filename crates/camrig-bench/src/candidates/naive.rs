@@ -25,8 +25,8 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
         servers.push(server);
     }
     for server in servers {
-        let (_, greeting) = server.accept()?;
-        greeting.send(sender.clone())?;
+        let (_, setup) = server.accept()?;
+        setup.send(sender.clone())?;
     }
     // The channel closes when the last producer ends.
     drop(sender);
@@ -42,8 +42,8 @@ pub(super) fn lead(task: &Task) -> Fallible<()> {
 
 pub(super) fn produce(task: &Task, camera: usize, address: &str) -> Fallible<()> {
     let stop = stop_flag();
-    let (greeting, answer) = channel()?;
-    IpcSender::connect(address.to_owned())?.send(greeting)?;
+    let (setup, answer) = channel()?;
+    IpcSender::connect(address.to_owned())?.send(setup)?;
     let sender: IpcSender<Packet> = answer.recv()?;
     let ring = FrameRing::new(task.load.size, camera);
     let mut pacer = Pacer::new(task.load, camera);

@@ -6,10 +6,10 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::cameras::{Behaviour, FILE, SKIPPED};
 use crate::conformance;
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::librealsense::TAKES_RESETS;
-use crate::cameras::{Behaviour, FILE, SKIPPED};
 
 const RIG: &str = "
 [camera.front]

@@ -236,7 +236,7 @@ impl Shell {
     fn take_from_worker(&mut self, process: ProcessId, event: WorkerEvent) {
         match event {
             WorkerEvent::Actor(event) => self.take_from_actor(process, event),
-            WorkerEvent::Hello(commands) => self.connect(process, commands),
+            WorkerEvent::Connected(commands) => self.connect(process, commands),
             WorkerEvent::Closed => {
                 self.process_mut(process).ends = true;
                 self.decide(Event::Closed(process));

@@ -19,16 +19,16 @@ use crate::test;
 /// The worker's message after an unknown peer connected.
 const UNKNOWN_PEER: &str = "process `front` cannot be connected: a peer connected to its socket";
 
-/// The worker's message after no valid greeting arrived in time.
-const NO_GREETING: &str = "process `front` cannot be connected: nobody greeted it within 30 s";
+/// The worker's message after no valid setup arrived in time.
+const NO_SETUP: &str = "process `front` cannot be connected: no setup arrived within 30 s";
 
 /// The behaviour of an unknown peer.
 #[derive(Clone, Copy)]
 enum Peer {
     Garbage,
     HangsUp,
-    /// Greets with everything except the secret.
-    Greets,
+    /// Sends a setup without the secret.
+    SendsSetup,
     Silent,
 }
 
@@ -43,7 +43,7 @@ impl Peer {
             // A string that claims to be longer than its message.
             Self::Garbage => say(&connection, &[0xff; 32])?,
             Self::HangsUp => {}
-            Self::Greets => say(&connection, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05front")?,
+            Self::SendsSetup => say(&connection, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05front")?,
             Self::Silent => return Some(Some(connection)),
         }
         Some(None)
@@ -82,7 +82,7 @@ fn has_made_its_socket(worker: Pid) -> bool {
     let threads = fs::read_dir(format!("/proc/{}/task", worker.as_raw_nonzero())).into_iter().flatten();
     let mut names =
         threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
-    names.any(|name| name == "starter\n")
+    names.any(|name| name == "parent-watch\n")
 }
 
 /// Returns the worker `front`.
@@ -111,7 +111,7 @@ fn connect_first(rig: &mut Rig, before: Option<Pid>, peers: &[Peer]) -> Option<V
 
 /// Kills `front` repeatedly until unknown peers connect to its next instance before the supervisor; returns the number
 /// of kills.
-fn ambush(rig: &mut Rig, peers: &[Peer], said: &str) -> u64 {
+fn connect_before_supervisor(rig: &mut Rig, peers: &[Peer], said: &str) -> u64 {
     for kills in 1.. {
         let before = front(rig);
         rig.kill_worker("front");
@@ -136,7 +136,7 @@ fn ambush(rig: &mut Rig, peers: &[Peer], said: &str) -> u64 {
 fn at_a_restart(peers: &[Peer], said: &str) {
     let policy = "process = 'front'\nrestart = { max = 1000, backoff_millis = 1, backoff_max_millis = 1 }\n";
     let mut rig = started(&STEADY.replace("process = 'front'\n", policy), Placement::MultiProcess);
-    let kills = ambush(&mut rig, peers, said);
+    let kills = connect_before_supervisor(&mut rig, peers, said);
     for camera in ["rear", "front", "rear", "front"] {
         wait_for_more(&mut rig, camera);
     }
@@ -173,17 +173,17 @@ fn at_the_start(peer: Peer) {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     // The longest test first: it is idle most of the time.
     test(trials, "unknown_peers::a_silent_one_times_out", || {
-        at_a_restart(&[Peer::Silent], NO_GREETING);
+        at_a_restart(&[Peer::Silent], NO_SETUP);
     });
     for (name, peers) in [
         ("one_with_garbage", [Peer::Garbage].as_slice()),
         ("one_that_hangs_up", &[Peer::HangsUp]),
-        ("one_with_a_greeting", &[Peer::Greets]),
-        ("one_that_connects_twice", &[Peer::Greets, Peer::Greets]),
+        ("one_with_a_setup", &[Peer::SendsSetup]),
+        ("one_that_connects_twice", &[Peer::SendsSetup, Peer::SendsSetup]),
     ] {
         test(trials, format!("unknown_peers::{name}_is_refused"), || at_a_restart(peers, UNKNOWN_PEER));
     }
-    for (name, peer) in [("garbage", Peer::Garbage), ("a_greeting", Peer::Greets)] {
+    for (name, peer) in [("garbage", Peer::Garbage), ("a_setup", Peer::SendsSetup)] {
         test(trials, format!("unknown_peers::one_with_{name}_at_the_start_is_named"), move || {
             at_the_start(peer);
         });
