@@ -1,7 +1,7 @@
 """Measures the processor time of a reader for each frameset, without any work on the pixels: `just bench-python`.
 
 Compared are a reader in Rust (`stats`), a script of the kind `python`, and a reader of `multiprocessing.shared_memory` that
-is told by a queue what to read. Each runs twice, for a short and a long time; the difference leaves out the start.
+gets names from a queue. Each runs twice, for a short and a long time; the difference leaves out the start.
 """
 
 import json
@@ -45,7 +45,7 @@ def camrig(table, seconds):
 
 
 def read(queue, done, copies):
-    """Reads what the queue names until it is told `None`; answers with its processor time and the number of framesets."""
+    """Reads what the queue names until it gets `None`; answers with its processor time and the number of framesets."""
     memory, framesets = {}, 0
     while (item := queue.get()) is not None:
         name, shape = item

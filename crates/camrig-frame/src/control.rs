@@ -22,7 +22,7 @@ pub struct Control {
     pub range: ControlRange,
     /// The value before anyone sets it.
     pub default: ControlValue,
-    /// The present value; `None` if the device does not tell it.
+    /// The present value; `None` if the device does not report it.
     pub value: Option<ControlValue>,
     /// Whether it cannot be set at present.
     pub read_only: bool,

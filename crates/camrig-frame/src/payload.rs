@@ -277,8 +277,8 @@ impl<'de> Deserialize<'de> for Shape {
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Shape, A::Error> {
                 let (mut lengths, mut rank) = ([0; MAX_DIMENSIONS], 0);
                 while let Some(length) = sequence.next_element()? {
-                    let room = lengths.get_mut(rank);
-                    *room.ok_or_else(|| de::Error::invalid_length(rank + 1, &self))? = length;
+                    let place = lengths.get_mut(rank);
+                    *place.ok_or_else(|| de::Error::invalid_length(rank + 1, &self))? = length;
                     rank += 1;
                 }
                 Ok(Shape { rank: rank as u8, lengths })

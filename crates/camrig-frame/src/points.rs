@@ -133,7 +133,7 @@ impl PointCloud {
         }
         let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
         if points.len() != self.rays.len() || !rest.is_empty() {
-            return Err(PointCloudError::Room);
+            return Err(PointCloudError::Length);
         }
         let width = self.lens.width as usize;
         let mut depths = depth.iter_meters().map(Option::unwrap_or_default);
@@ -222,7 +222,7 @@ pub enum PointCloudError {
     Lens(Stream, Distortion),
     /// The memory for the points does not have the size given by their header.
     #[error("the memory for the points is not as long as their header says")]
-    Room,
+    Length,
     /// The calibration is for another image size.
     #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,
             calibrated.0, calibrated.1)]

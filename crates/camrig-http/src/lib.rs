@@ -2,7 +2,7 @@
 //!
 //! * this module: the server and the two routes
 //! * `access`: the rules that decide whether a request is answered
-//! * `places`: bounds the number of open connections, and decides which one is closed for a newcomer
+//! * `places`: bounds the number of open connections, and decides which one is closed for a new one
 //! * `connection`: one connection, with its time-outs
 //!
 //! It knows no page and no camera: its callers add their own routes.
@@ -241,7 +241,7 @@ mod tests {
             (0..3 * CONNECTIONS_MAX).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
         // Asking on a new connection shows that the server has accepted those before it.
         assert_eq!(answer(&ask(server.address())), "HTTP/1.1 200 OK");
-        // The oldest one made room.
+        // The oldest one was closed for it.
         idle[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         assert_eq!(idle[0].read(&mut [0; 64]).unwrap(), 0);
         let mut rest = [0; 256];

@@ -1,5 +1,5 @@
-//! The open connections of a server: at most a fixed number. A newcomer always gets in, at the cost of the
-//! connection that is missed least.
+//! The open connections of a server: at most a fixed number. A new connection is always accepted; at
+//! the maximum it replaces one of the peer with the most.
 //!
 //! It only counts: the caller closes the connection that [`Places::take`] names.
 
@@ -27,7 +27,7 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
-/// State of a connection. The order is that in which connections are closed to make room.
+/// State of a connection. The order is that in which connections are closed for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     /// No request of it was let in.

@@ -26,16 +26,16 @@ impl Drop for Kept {
     }
 }
 
-/// Counts what a script keeps of each camera.
+/// Counts the framesets of each camera that a script keeps.
 #[derive(Default)]
-pub(crate) struct Keeper {
-    /// By the name of the camera: the count, and whether the script was named.
+pub(crate) struct KeptFrames {
+    /// By the name of the camera: the count, and whether the script was warned.
     cameras: BTreeMap<String, (Arc<AtomicUsize>, bool)>,
 }
 
-impl Keeper {
-    /// Returns what a script gets: the frameset, or a copy of it if the script keeps too many, so that it costs the other
-    /// readers nothing.
+impl KeptFrames {
+    /// Returns the frameset for a script, or a copy of it if the script keeps too many: then it holds no slot that other
+    /// readers need.
     pub(crate) fn given(&mut self, frames: &FrameSet) -> (FrameSet, Option<Arc<Kept>>) {
         if !self.cameras.contains_key(frames.camera()) {
             self.cameras.insert(frames.camera().to_owned(), (Arc::default(), false));

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::errors::{MissingStream, error};
 use crate::frames::{PyFrameSet, PyMatch, Source};
-use crate::kept::Keeper;
+use crate::kept::KeptFrames;
 use crate::memory::{Lending, Memory, SharedLoan};
 
 /// Options as the supervisor checked them: those of the kind, and the script's own.
@@ -61,7 +61,7 @@ struct Script {
     output: Arc<Lending<ProcessorOutput>>,
     outlet: Py<Outlet>,
     takes_matches: bool,
-    keeper: Keeper,
+    kept_frames: KeptFrames,
 }
 
 impl Script {
@@ -80,7 +80,7 @@ impl Script {
                     output: lending,
                     outlet,
                     takes_matches,
-                    keeper: Keeper::default(),
+                    kept_frames: KeptFrames::default(),
                 })
             };
             start().map_err(|error| failure(py, &error))
@@ -100,7 +100,7 @@ impl Script {
 impl Processor<Delivered> for Script {
     fn process(&mut self, input: &Delivered, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let mut keep = |frames: &FrameSet| {
-            let (frames, kept) = self.keeper.given(frames);
+            let (frames, kept) = self.kept_frames.given(frames);
             Source::Live(frames, kept)
         };
         let mut framesets: Vec<Source> = match input {

@@ -487,7 +487,7 @@ def run(
     name: str | None = None,
     advice: str | None = None,
 ) -> str:
-    """Run a command and return its output, or tell in one line who could not do what, and why."""
+    """Run a command and return its output; the error names command and reason in one line."""
     result = subprocess.run(
         command,
         env={**os.environ, **(variables or {}), "LC_ALL": "C"},
@@ -530,12 +530,12 @@ class Segment(NamedTuple):
 
 
 class SharedLibrary:
-    """A 64-bit little-endian ELF library in memory: what its dynamic section tells, and a new name for it.
+    """A 64-bit little-endian ELF library in memory: reads its dynamic section and gives it a new name.
 
     Edits in place and moves nothing: the new strings go where the old name was, and
     the new entries into the spare ones that linkers leave at the section's end.
-    The wheels are pinned, so both are known to be large enough; the checks are for
-    whoever pins others.
+    The wheels are pinned, so both are known to be large enough; the checks are
+    for other pins.
     """
 
     def __init__(self, image: bytearray) -> None:

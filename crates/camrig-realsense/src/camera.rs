@@ -82,7 +82,7 @@ pub(crate) struct Camera {
     /// Number of repeated frames of each stream since the last `take_repeated`.
     repeated: BTreeMap<Stream, u64>,
     /// The time at which the last frame or sample arrived, or the sensors were started.
-    heard: Instant,
+    last_arrival: Instant,
 }
 
 /// The newest frame of a stream.
@@ -193,7 +193,7 @@ impl Camera {
             dropped: Arc::default(),
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
-            heard: Instant::now(),
+            last_arrival: Instant::now(),
         })
     }
 
@@ -236,20 +236,21 @@ impl Camera {
 
     /// Returns what a user should know about the device. A check logs it, which comes before each start: other opens of the
     /// device repeat nothing.
-    pub(crate) fn remarks(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let (candidates, left_out) = candidates(&self.sensors);
-        let mut remarks = Vec::new();
+        let mut warnings = Vec::new();
         if self.playback.is_some() {
             let unknown = left_out.into_iter();
-            remarks.extend(unknown.map(|it| format!("{it} is ignored: its kind, format or size is unknown")));
+            warnings
+                .extend(unknown.map(|it| format!("{it} is ignored: its kind, format or size is unknown")));
             let others = other_profiles(&candidates, &self.chosen).into_iter();
-            remarks.extend(others.map(|it| format!("{it} is ignored: another profile of its stream plays")));
+            warnings.extend(others.map(|it| format!("{it} is ignored: another profile of its stream plays")));
         }
         let has_depth = self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH);
         if has_depth && self.depth_unit_meters().is_none() {
-            remarks.push(format!("its depth unit is not known; {USUAL_DEPTH_UNIT_METERS} m is assumed"));
+            warnings.push(format!("its depth unit is not known; {USUAL_DEPTH_UNIT_METERS} m is assumed"));
         }
-        remarks.into_iter().map(|remark| format!("{}: {remark}", self.subject)).collect()
+        warnings.into_iter().map(|warning| format!("{}: {warning}", self.subject)).collect()
     }
 
     /// Returns the playback settings; `None` for a live camera.
@@ -316,7 +317,7 @@ impl Camera {
         if let Some(settings) = &self.settings {
             settings.apply_regions(&self.subject, &self.sensors)?;
         }
-        self.heard = Instant::now();
+        self.last_arrival = Instant::now();
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
         }
@@ -352,7 +353,7 @@ impl Camera {
                 log::warn!("{} sent a sample of an unknown stream or clock", self.subject);
                 continue;
             };
-            self.heard = Instant::now();
+            self.last_arrival = Instant::now();
             if !self.came_again(stream, sample.number, sample.timestamp) {
                 return Ok(Event::Sample(stream, sample));
             }
@@ -376,7 +377,7 @@ impl Camera {
                 return Ok(Event::Nothing);
             }
         };
-        self.heard = Instant::now();
+        self.last_arrival = Instant::now();
         // The device is connected, although the frame is invalid.
         let bad = |fault| DriverError::new(format!("{} sent a bad frame: {fault}", self.subject));
         let image = arrived.frame.into_image().map_err(bad)?;
@@ -398,7 +399,7 @@ impl Camera {
         if self.device.is_stopped().unwrap_or(true) {
             return Ok(true);
         }
-        let silence = self.heard.elapsed();
+        let silence = self.last_arrival.elapsed();
         if silence < END_SILENCE_MAX {
             return Ok(false);
         }
@@ -452,7 +453,7 @@ impl Camera {
             control.inspect_err(warn).ok()
         };
         let places = controls::places(&self.sensors).inspect_err(|fault| {
-            log::warn!("{} does not tell its options: {fault}", self.subject);
+            log::warn!("the options of {} cannot be listed: {fault}", self.subject);
         });
         places.into_iter().flatten().filter_map(describe).collect()
     }
@@ -485,7 +486,7 @@ impl Camera {
     pub(crate) fn info(&self) -> CameraInfo {
         let Device { model, serial, firmware, usb_type, .. } = describe(&self.device);
         let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
-        self.chain.tell(&mut streams);
+        self.chain.update(&mut streams);
         let depth_unit_meters = self.depth_unit_meters().unwrap_or(USUAL_DEPTH_UNIT_METERS);
         CameraInfo {
             name: String::new(),

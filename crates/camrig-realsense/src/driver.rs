@@ -57,13 +57,13 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
                 .transpose()
                 .map_err(|error| error.at("record_to"))?;
             let camera = Camera::look(PROBE, &request)?;
-            remark(&camera);
+            log_warnings(&camera);
             return Ok(Some(camera.device()));
         }
     };
     let name = file.path.display().to_string();
     let (grabber, first) = first_of_file(request)?;
-    remark(&grabber.camera);
+    log_warnings(&grabber.camera);
     if !matches!(first, Grabbed::End) {
         return Ok(None);
     }
@@ -72,9 +72,9 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     Err(DriverError::new(error).at("file"))
 }
 
-fn remark(camera: &Camera) {
-    for remark in camera.remarks() {
-        log::warn!("{remark}");
+fn log_warnings(camera: &Camera) {
+    for warning in camera.warnings() {
+        log::warn!("{warning}");
     }
 }
 

@@ -84,13 +84,13 @@ impl Chain {
     }
 
     /// Updates the descriptions of `streams` to the processed frames.
-    pub(crate) fn tell(&self, streams: &mut [StreamInfo]) {
+    pub(crate) fn update(&self, streams: &mut [StreamInfo]) {
         let find = |streams: &[StreamInfo], stream| streams.iter().position(|own| own.stream == stream);
         let Some(depth) = find(streams, Stream::DEPTH) else { return };
         if self.magnitude > 1 {
             decimate(&mut streams[depth], self.magnitude);
         }
-        self.rotation.tell(streams, depth);
+        self.rotation.update(streams, depth);
         let Some(color) = find(streams, Stream::COLOR) else { return };
         let (from, to) = match self.align {
             Some((Align::DepthToColor, _)) => (depth, color),

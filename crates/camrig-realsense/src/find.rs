@@ -321,16 +321,16 @@ fn open(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
     }
     let subject = Subject::File(name.to_string()).to_string();
     context.open_file(path, &subject).map_err(|fault| {
-        let told = fault.to_string();
+        let message = fault.to_string();
         let mut begin = Vec::new();
         let read = File::open(path).and_then(|file| file.take(FORMAT_BYTES).read_to_end(&mut begin));
         if let (Ok(_), Some(reason)) = (read, sys::version().is_too_old_for(&begin)) {
             return DriverError::new(format!("file `{name}` {reason}"));
         }
-        let reason = if told.contains("unindexed") {
+        let reason = if message.contains("unindexed") {
             // The recorder writes the index last, and was killed before.
             "is not closed properly (bag unindexed)"
-        } else if told.contains("Error reading from file") {
+        } else if message.contains("Error reading from file") {
             // The start is valid, but the end is missing: the file was not copied completely.
             "is cut off"
         } else {

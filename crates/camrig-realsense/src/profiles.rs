@@ -162,8 +162,8 @@ fn refused(
         let it_has = list(streams.into_iter().map(|stream| stream.to_string()));
         let unknown = left_out.iter().filter(|it| it.split(' ').next() == Some(stream.name()));
         let unknown = list(unknown.cloned());
-        let told = if unknown == "none" { String::new() } else { format!("; unknown formats: {unknown}") };
-        return DriverError::new(format!("{subject} has no {stream} stream; it has: {it_has}{told}"));
+        let formats = if unknown == "none" { String::new() } else { format!("; unknown formats: {unknown}") };
+        return DriverError::new(format!("{subject} has no {stream} stream; it has: {it_has}{formats}"));
     }
     let of_format = || own().filter(|it| Some(it.format) == *format);
     let wanted = shown(*stream, *profile);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_of_a_kind_are_told_apart() {
+    fn streams_of_a_kind_are_distinguished() {
         let (color, infrared, fisheye) = (
             rs2::rs2_stream_RS2_STREAM_COLOR,
             rs2::rs2_stream_RS2_STREAM_INFRARED,

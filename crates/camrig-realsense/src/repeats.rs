@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Interval at which a message that comes again and again is logged.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Maximum number of different messages that are told apart.
+/// Maximum number of different messages that are distinguished.
 const MESSAGES_MAX: usize = 256;
 
 /// The messages that were logged.

@@ -226,11 +226,11 @@ impl Resolver<'_> {
         known.sort_unstable();
         known.dedup();
         let model = self.model;
-        let told = match why_not(model, name) {
+        let reason = match why_not(model, name) {
             Some(reason) => reason.to_owned(),
             None => format!("it has: {}", list(known.iter().map(|name| format!("`{name}`")))),
         };
-        Err(DriverError::new(format!("{camera} ({model}) has no option `{name}`: {told}")))
+        Err(DriverError::new(format!("{camera} ({model}) has no option `{name}`: {reason}")))
     }
 }
 

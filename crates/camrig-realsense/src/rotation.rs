@@ -66,7 +66,7 @@ impl Rotation {
     }
 
     /// Updates the declaration of the stream at `depth`, and the places of the others relative to it.
-    pub(crate) fn tell(self, streams: &mut [StreamInfo], depth: usize) {
+    pub(crate) fn update(self, streams: &mut [StreamInfo], depth: usize) {
         if self.is_none() {
             return;
         }

@@ -1,5 +1,5 @@
-//! CDR, the encoding of ROS 2 messages: numbers at multiples of their size, behind a header of four bytes that tells the
-//! order of bytes.
+//! CDR, the encoding of ROS 2 messages: numbers at multiples of their size, behind a header of four bytes that gives
+//! the order of bytes.
 //!
 //! This module has no knowledge of message types.
 

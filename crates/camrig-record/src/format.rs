@@ -12,7 +12,7 @@
 //! | `/front/boxes/message` and so on | that of the message | one message for each frame that is a message: its bytes |
 //! | `/front/gyro/samples` and so on | `camrig.Motion`, JSON | one message for each frame of motion: its samples |
 //! | `/front/gyro/imu` and so on | `sensor_msgs/msg/Imu`, CDR | one message for each sample, for viewers |
-//! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, where the camera tells it |
+//! | `/front/color/calibration` | `foxglove.CameraCalibration` | once a file, if the camera has a calibration |
 //! | `/front/color/transform` | `foxglove.FrameTransform` | once a file: from `front/depth` to `front/color` |
 //! | `/front/transform` | `foxglove.FrameTransform` | once a file: from `rig`, the root of all cameras, to the camera |
 //! | `/front/gaps` | `camrig.Gap`, JSON | one message for each run of framesets that are missing: [`GapRecord`] |
@@ -25,7 +25,7 @@
 //! framesets except the last one in full, and a reader of one camera reads nothing else. Static properties are
 //! metadata of the channels: [`CAMERA_KEY`] and the other keys below.
 //!
-//! [`RECORDER_METADATA`] tells version and options of the recorder, and [`TOPOLOGY_ATTACHMENT`] the topology.
+//! [`RECORDER_METADATA`] holds the version and the options of the recorder, [`TOPOLOGY_ATTACHMENT`] the topology.
 //!
 //! This module has no knowledge of files and pixels.
 

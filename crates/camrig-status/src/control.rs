@@ -187,8 +187,8 @@ struct Served(Option<Arc<AtomicUsize>>);
 
 impl Served {
     fn begin(clients: &Arc<AtomicUsize>) -> Self {
-        let room = |count: usize| (count < CLIENTS_MAX).then_some(count + 1);
-        let served = clients.fetch_update(Ordering::AcqRel, Ordering::Acquire, room);
+        let admit = |count: usize| (count < CLIENTS_MAX).then_some(count + 1);
+        let served = clients.fetch_update(Ordering::AcqRel, Ordering::Acquire, admit);
         Self(served.is_ok().then(|| Arc::clone(clients)))
     }
 }

@@ -10,7 +10,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 use crate::columns::{self, shortened};
-use crate::row::{Mood, Row, title};
+use crate::row::{Row, Severity, title};
 
 /// The number of rates drawn per actor, newest last.
 const RATES: usize = 24;
@@ -110,10 +110,10 @@ impl Dashboard {
     }
 
     fn cells(&self, row: Row) -> [(String, Style); 13] {
-        let color = match row.mood() {
-            Mood::Fine => Color::Green,
-            Mood::Waiting => Color::Yellow,
-            Mood::Bad => Color::Red,
+        let color = match row.severity() {
+            Severity::Good => Color::Green,
+            Severity::Waiting => Color::Yellow,
+            Severity::Bad => Color::Red,
         };
         let highlight =
             |text: &str| if text == "0" || text == "-" { Style::new().dim() } else { Style::new().yellow() };

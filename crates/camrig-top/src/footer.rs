@@ -12,7 +12,7 @@ use rustix::termios::tcgetwinsize;
 
 use crate::colors_are_wanted;
 use crate::columns::{self, shortened};
-use crate::row::{Mood, Row, title};
+use crate::row::{Row, Severity, title};
 
 /// The minimum number of terminal lines that are left to others.
 const OTHERS_MIN: usize = 6;
@@ -96,20 +96,20 @@ fn lines(status: &RigStatus, width: usize, max_lines: usize) -> Vec<String> {
     let mut rows = Row::all(status);
     let omitted = rows.len().saturating_sub(max_lines - 2);
     if omitted > 0 {
-        rows.sort_by_key(|row| row.mood() == Mood::Fine);
+        rows.sort_by_key(|row| row.severity() == Severity::Good);
         rows.truncate(max_lines - 2);
     }
-    let moods: Vec<_> = rows.iter().map(Row::mood).collect();
+    let severities: Vec<_> = rows.iter().map(Row::severity).collect();
     let more = if omitted > 0 { format!(", {omitted} more") } else { String::new() };
     let title = paint("2", &title(status, &more, width));
     let table = table(rows, width);
     let rows = table.lines().enumerate().map(|(index, line)| {
         let line = line.trim_end();
-        match index.checked_sub(1).map(|index| moods[index]) {
+        match index.checked_sub(1).map(|index| severities[index]) {
             None => paint("2", line),
-            Some(Mood::Fine) => line.to_owned(),
-            Some(Mood::Waiting) => paint("33", line),
-            Some(Mood::Bad) => paint("31", line),
+            Some(Severity::Good) => line.to_owned(),
+            Some(Severity::Waiting) => paint("33", line),
+            Some(Severity::Bad) => paint("31", line),
         }
     });
     std::iter::once(title).chain(rows).collect()

@@ -23,8 +23,8 @@ pub(crate) struct Row {
 
 /// The severity of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    Fine,
+pub(crate) enum Severity {
+    Good,
     Waiting,
     Bad,
 }
@@ -70,14 +70,14 @@ impl Row {
         }
     }
 
-    pub(crate) fn mood(&self) -> Mood {
+    pub(crate) fn severity(&self) -> Severity {
         match self.state {
-            ActorState::Running | ActorState::Finished => Mood::Fine,
-            ActorState::Starting | ActorState::Ready => Mood::Waiting,
+            ActorState::Running | ActorState::Finished => Severity::Good,
+            ActorState::Starting | ActorState::Ready => Severity::Waiting,
             ActorState::Stalled
             | ActorState::Restarting
             | ActorState::WaitingForDevice
-            | ActorState::Failed => Mood::Bad,
+            | ActorState::Failed => Severity::Bad,
         }
     }
 }

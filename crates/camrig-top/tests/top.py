@@ -79,7 +79,7 @@ class Terminal:
         # The kernel closes this pipe when this process ends, however that happens, and then the server is ended.
         ends = f"cat >/dev/null; exec {shlex.join(self.tmux)} kill-server"
         words = ["setsid", "sh", "-c", ends]
-        self.keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.ender = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.call("new-session", "-d", "-x", str(WIDTH), "-y", "20", "env", "-i", "sh")
         self.call("set-option", "-g", "remain-on-exit", "on")
 
@@ -96,8 +96,8 @@ class Terminal:
         return self.call("capture-pane", "-p")
 
     def end(self):
-        self.keeper.stdin.close()
-        self.keeper.wait()
+        self.ender.stdin.close()
+        self.ender.wait()
 
 
 def plain(screen):
@@ -112,42 +112,42 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/{RIG}", "w") as file:
             file.write(TOPOLOGY)
-        rig, looker = Terminal(folder, "rig"), Terminal(folder, "looker")
+        rig, viewer = Terminal(folder, "rig"), Terminal(folder, "viewer")
         try:
-            watch(folder, rig, looker)
+            watch(folder, rig, viewer)
         finally:
             rig.end()
-            looker.end()
+            viewer.end()
     print("the screens are as they should be")
 
 
-def watch(folder, rig, looker):
+def watch(folder, rig, viewer):
     rig.type(f"cd {folder}; {PROGRAM} run {RIG}; echo ended with $?", "Enter")
     until("the table of the run", rig, lambda screen: plain(screen).endswith(TABLE))
 
-    looker.type(f"cd {folder}; TERM=screen {PROGRAM} top {RIG}; echo top ended with $?", "Enter")
-    until("the whole screen", looker, lambda screen: plain(screen) == TOP)
+    viewer.type(f"cd {folder}; TERM=screen {PROGRAM} top {RIG}; echo top ended with $?", "Enter")
+    until("the whole screen", viewer, lambda screen: plain(screen) == TOP)
     for width, lines in NARROW.items():
-        looker.resize(width)
-        until(f"{width} columns", looker, lambda screen: all(re.search(f"^{line}$", screen, re.M) for line in lines))
-    looker.resize(WIDTH)
-    until("the whole screen again", looker, lambda screen: plain(screen) == TOP)
-    looker.type("Down", "Down")
-    until("the last error", looker, lambda screen: plain(screen).endswith(MARKED))
-    looker.type("q")
-    until("the shell", looker, lambda screen: "top ended with 0" in screen and "ACTOR" not in screen)
+        viewer.resize(width)
+        until(f"{width} columns", viewer, lambda screen: all(re.search(f"^{line}$", screen, re.M) for line in lines))
+    viewer.resize(WIDTH)
+    until("the whole screen again", viewer, lambda screen: plain(screen) == TOP)
+    viewer.type("Down", "Down")
+    until("the last error", viewer, lambda screen: plain(screen).endswith(MARKED))
+    viewer.type("q")
+    until("the shell", viewer, lambda screen: "top ended with 0" in screen and "ACTOR" not in screen)
 
     # The rig did not notice.
     assert plain(rig.screen()).endswith(TABLE), rig.screen()
     # Without a name it is the only rig, if it is.
     name = RIG if others() else ""
-    looker.type("clear", "Enter", f"TERM=screen {PROGRAM} top {name}", "Enter")
-    until("the rig", looker, lambda screen: "loose" in screen)
+    viewer.type("clear", "Enter", f"TERM=screen {PROGRAM} top {name}", "Enter")
+    until("the rig", viewer, lambda screen: "loose" in screen)
 
     rig.type("C-c")
     # A camera that never came back is a failure of the run.
     until("the end", rig, lambda screen: re.search(r"ended with \d+", screen) and "waiting" not in screen)
-    until("the end of the rig", looker, lambda screen: "the rig has ended" in screen)
+    until("the end of the rig", viewer, lambda screen: "the rig has ended" in screen)
 
 
 def others():

@@ -13,7 +13,7 @@ mod tree;
 
 pub use demand::UsbDemand;
 pub use plan::{
-    Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera, Verdict, find,
-    meant, plan,
+    Assessment, Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera,
+    find, meant, plan,
 };
 pub use tree::{RULES_FOLDERS, USB_TREE, UsbDevice, UsbSettings, UsbTree, is_of_realsense};

@@ -162,7 +162,7 @@ pub struct ControllerPlan {
     /// Optimistic budget of its link.
     pub optimistic_megabits: u64,
     /// The data rate compared with the budgets.
-    pub verdict: Verdict,
+    pub assessment: Assessment,
     /// The largest profile that all streams of these cameras can have at the same time, within the cautious
     /// budget and no faster than requested.
     pub largest_profile: Option<StreamProfile>,
@@ -207,7 +207,7 @@ pub struct CameraPlan {
 /// A data rate compared with the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum Assessment {
     /// Within the cautious budget.
     Fits,
     /// Above the cautious budget, within the optimistic one.
@@ -216,7 +216,7 @@ pub enum Verdict {
     TooMuch,
 }
 
-impl Verdict {
+impl Assessment {
     /// `fits`, `risky`, `too-much`.
     pub fn name(self) -> &'static str {
         match self {
@@ -244,7 +244,7 @@ pub fn plan(
     Plan {
         camrig_plan: 1,
         topology: topology.to_owned(),
-        fits: controllers.iter().all(|controller| controller.verdict == Verdict::Fits),
+        fits: controllers.iter().all(|controller| controller.assessment == Assessment::Fits),
         need_megabits: megabits(cameras.iter().map(|camera| bits(&camera.demand.streams)).sum()),
         controllers,
         cameras: cameras.iter().map(CameraPlan::of).collect(),
@@ -304,10 +304,10 @@ fn assess(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPla
         need_megabits: megabits(need),
         cautious_megabits: megabits(cautious),
         optimistic_megabits: megabits(optimistic),
-        verdict: match need {
-            _ if need <= cautious => Verdict::Fits,
-            _ if need <= optimistic => Verdict::Risky,
-            _ => Verdict::TooMuch,
+        assessment: match need {
+            _ if need <= cautious => Assessment::Fits,
+            _ if need <= optimistic => Assessment::Risky,
+            _ => Assessment::TooMuch,
         },
         largest_profile: same,
         largest_profiles: if same.is_some() { Vec::new() } else { largest },

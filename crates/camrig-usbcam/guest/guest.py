@@ -29,7 +29,7 @@ PACKAGES = {
     "udevadm": "udev",
 }
 MODULES = ["9p", "9pnet_virtio", "virtio_pci", "virtio_net", "overlay", "vhci_hcd", "uvcvideo"]
-# uvcvideo of Debian 12 knows the metadata of one D4xx only; the others are told to be like it.
+# uvcvideo of Debian 12 knows the metadata of one D4xx only; the others are set to be like it.
 METADATA_LIKE = "8086 0b03"
 
 INIT = r"""#!/bin/busybox sh

@@ -1,4 +1,4 @@
-//! The open pages: at most a fixed number. A newcomer gets the place of a page that requests nothing.
+//! The open pages: at most a fixed number. A new page replaces one that requests nothing.
 //!
 //! It knows no message and no frameset.
 
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 /// The maximum number of open pages.
 const PAGES_MAX: usize = 16;
 
-/// The time without a request after which a page makes room for another. A visible page requests twice a second; one that
-/// is closed connects again when there is room.
+/// The time without a request after which a page may be replaced by another. A visible page requests twice a second; one that
+/// is closed connects again when fewer are open.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// The open pages of a view.
@@ -42,7 +42,7 @@ impl Pages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a page. If there is no room, it closes the one that is idle for longest; returns `None` if none is idle.
+    /// Adds a page. At the maximum it closes the one that is idle for longest; returns `None` if none is idle.
     pub(crate) fn open(self: &Arc<Self>, now: Instant) -> Option<Page> {
         let mut state = self.state();
         if state.open.len() >= PAGES_MAX {
@@ -67,7 +67,7 @@ impl Page {
         }
     }
 
-    /// Waits until the page has to make room.
+    /// Waits until another page replaces this one.
     pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
@@ -84,18 +84,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newcomer_gets_the_place_of_the_page_that_is_idle_for_longest() {
+    fn a_new_page_replaces_the_one_that_is_idle_for_longest() {
         let pages = Arc::new(Pages::default());
         let start = Instant::now();
         let open: Vec<_> = (0..PAGES_MAX).map(|_| pages.open(start).unwrap()).collect();
         let ids = || pages.state().open.iter().map(|page| page.id).collect::<Vec<_>>();
         assert!(pages.open(start + IDLE / 2).is_none());
         open.iter().filter(|page| page.id != 3).for_each(|page| page.asked(start + IDLE / 2));
-        let newcomer = pages.open(start + IDLE).unwrap();
+        let new = pages.open(start + IDLE).unwrap();
         assert_eq!(ids(), (0..=16).filter(|&id| id != 3).collect::<Vec<_>>());
         // The others have asked since.
         assert!(pages.open(start + IDLE).is_none());
-        drop(newcomer);
+        drop(new);
         assert_eq!(ids(), (0..16).filter(|&id| id != 3).collect::<Vec<_>>());
         drop(open);
         assert!(ids().is_empty());

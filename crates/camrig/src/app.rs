@@ -65,8 +65,8 @@ impl App {
         self
     }
 
-    /// Tells `camrig plan` what a camera of the driver called `name` needs of USB. `demand` looks at no device, and
-    /// returns `None` where a camera needs nothing, as a recorded file.
+    /// Registers the function that gives `camrig plan` the USB demand of a camera of the driver `name`. `demand` opens no
+    /// device, and returns `None` for a camera without USB, such as a recorded file.
     #[must_use]
     pub fn usb<D: Driver>(mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) -> Self {
         self.usb.add::<D>(name, demand);

@@ -23,7 +23,7 @@ use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor};
 
 /// Time that an actor without further input may continue its work before it is stopped.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
+const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A processor or an actor that runs on this thread: completes when it has ended.
 pub(crate) type Instance = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
@@ -125,7 +125,7 @@ where
     // An actor without any address stops after finishing its work, which never happens with a timer: it is then
     // stopped by dropping its context.
     drop(address);
-    if let Ok(ended) = actix::clock::timeout(STOP_PATIENCE, &mut ended).await {
+    if let Ok(ended) = actix::clock::timeout(STOP_WAIT_MAX, &mut ended).await {
         return ended.or_else(failure::of_task);
     }
     ended.abort();

@@ -21,7 +21,7 @@ use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
 /// Time without framesets from a camera after which matches go on without it.
-const MATCH_PATIENCE: Duration = Duration::from_secs(2);
+const MATCH_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The readers' ends of all links into one actor, to be moved to the actor's thread.
 pub(crate) struct InputLinks {
@@ -234,7 +234,7 @@ impl InputLinks {
             }
             if let Some(looked) = nothing_came
                 && !has_room_again
-                && !self.lose_patience()
+                && !self.give_up_waiting()
             {
                 return Ok(looked);
             }
@@ -269,15 +269,15 @@ impl InputLinks {
     }
 
     /// Continues matching without silent cameras if inputs have been held back for too long.
-    fn lose_patience(&mut self) -> bool {
+    fn give_up_waiting(&mut self) -> bool {
         let held_back = self.some_held_back();
         let since = *self.quiet_since.get_or_insert_with(Instant::now);
-        let patience_is_lost = held_back && since.elapsed() >= MATCH_PATIENCE;
-        if patience_is_lost {
+        let gives_up = held_back && since.elapsed() >= MATCH_WAIT_MAX;
+        if gives_up {
             self.quiet_since = None;
             self.matching.iter_mut().for_each(Matching::give_up);
         }
-        patience_is_lost
+        gives_up
     }
 }
 
@@ -354,11 +354,11 @@ impl Inputs {
                 Look::Nothing => {}
             }
             let notified = self.links.borrow_mut().notifiers.as_mut().map(Listener::wait);
-            let patience = self.links.borrow().some_held_back().then_some(MATCH_PATIENCE);
-            match (notified, patience) {
+            let wait_max = self.links.borrow().some_held_back().then_some(MATCH_WAIT_MAX);
+            match (notified, wait_max) {
                 (Some(()), _) => {}
                 // The next poll finds out whether it was the time-out or a wake-up.
-                (None, Some(patience)) => drop(actix::clock::timeout(patience, self.wake.notified()).await),
+                (None, Some(wait_max)) => drop(actix::clock::timeout(wait_max, self.wake.notified()).await),
                 (None, None) => self.wake.notified().await,
             }
         }

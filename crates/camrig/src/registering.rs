@@ -90,8 +90,8 @@ impl Registry {
     /// Serves as a worker when this process was started as one, and returns the exit code then; `None` in any other
     /// process.
     ///
-    /// Workers are this program, started again, unless the topology gives another command. So a program whose rigs have processes of their own calls this first in
-    /// its `main`, before any thread is started, with everything registered.
+    /// Workers are this program, started again, unless the topology gives another command. A program whose rigs
+    /// have other processes calls this first in its `main`, before any thread is started, with everything registered.
     pub fn serve_worker(&self) -> Option<ExitCode> {
         Some(match handshake::accept()? {
             Ok(setup) => worker::run(&Arc::new(self.clone()), setup),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_hosts_its_actors_until_it_is_told_to_exit() {
+    fn a_worker_hosts_its_actors_until_the_command_to_exit() {
         let (commands, events, exit) = worker();
         commands.send(host("idle")).unwrap();
         commands.send(WorkerCommand::Start).unwrap();

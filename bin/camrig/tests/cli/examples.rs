@@ -48,8 +48,8 @@ fn command(name: &str, text: &str) -> Vec<String> {
     assert_eq!(args[..2], ["run".to_owned(), format!("examples/topologies/{name}")]);
     let seconds = |arg: &String| arg.strip_suffix('s').and_then(|number| number.parse::<u32>().ok());
     match args.iter().position(|arg| arg == "--for") {
-        // The faults that it rehearses come at their times.
-        Some(_) if name == "rehearse-faults.toml" => {}
+        // The faults that it injects come at their times.
+        Some(_) if name == "injected-faults.toml" => {}
         Some(at) => args[at + 1] = format!("{}s", seconds(&args[at + 1]).unwrap().min(SECONDS_MAX)),
         None => args.extend(["--for".to_owned(), format!("{SECONDS_MAX}s")]),
     }
@@ -63,7 +63,7 @@ fn run(name: &str, test: &mut Test) -> String {
     let args = command(name, &text);
     test.set_args(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let (stdout, stderr, status) = test.output();
-    let expected = if name == "rehearse-faults.toml" { 69 } else { 0 };
+    let expected = if name == "injected-faults.toml" { 69 } else { 0 };
     assert_eq!(status, Some(expected), "{name}:\n{stdout}{stderr}");
     assert!(!stderr.contains("error:") && !stderr.contains("warning:"), "{name}:\n{stderr}");
     stdout

@@ -49,8 +49,8 @@ c3      3       -     391   color rgb8 848x480@30, depth z16 848x480@30
 c4      4       -     391   color rgb8 848x480@30, depth z16 848x480@30
 c5      5       -     391   color rgb8 848x480@30, depth z16 848x480@30
 
-controller  link  cameras  Mb/s  cautious  optimistic  verdict  largest that fits
-assumed 1   5000  6        2345  1200      3200        risky    424x240@30
+controller  link  cameras  Mb/s  cautious  optimistic  assessment  largest that fits
+assumed 1   5000  6        2345  1200      3200        risky       424x240@30
 ";
     let stderr = "
 error: controller assumed 1 needs 2345 Mb/s for `c0`, `c1`, `c2`, `c3`, `c4`, `c5`, but its budget is 1200 Mb/s; \
@@ -73,10 +73,10 @@ c3      3       -     391   color rgb8 848x480@30, depth z16 848x480@30
 c4      4       -     391   color rgb8 848x480@30, depth z16 848x480@30
 c5      5       -     391   color rgb8 848x480@30, depth z16 848x480@30
 
-controller  link  cameras  Mb/s  cautious  optimistic  verdict  largest that fits
-assumed 1   5000  2        782   1200      3200        fits     848x480@30
-assumed 2   5000  2        782   1200      3200        fits     848x480@30
-assumed 3   5000  2        782   1200      3200        fits     848x480@30
+controller  link  cameras  Mb/s  cautious  optimistic  assessment  largest that fits
+assumed 1   5000  2        782   1200      3200        fits        848x480@30
+assumed 2   5000  2        782   1200      3200        fits        848x480@30
+assumed 3   5000  2        782   1200      3200        fits        848x480@30
 ";
     let test = Test::new().topology(six("848x480@30"));
     test.args(["plan", "t.toml", "--controllers", "3"]).stdout(stdout).run();
@@ -90,7 +90,7 @@ fn budgets_come_from_the_file_or_the_command_line() {
         let (stdout, _, status) = test.args(args).output();
         let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(plan["need_megabits"], 5308);
-        (plan["controllers"][0]["verdict"].as_str().unwrap().to_owned(), status)
+        (plan["controllers"][0]["assessment"].as_str().unwrap().to_owned(), status)
     };
     assert_eq!(status("", &[]), ("too-much".into(), Some(1)));
     assert_eq!(status("", &["--optimistic", "6000"]), ("risky".into(), Some(1)));
@@ -119,7 +119,7 @@ fn a_plan_as_json() {
       "need_megabits": 49,
       "cautious_megabits": 1200,
       "optimistic_megabits": 3200,
-      "verdict": "fits",
+      "assessment": "fits",
       "largest_profile": "1280x720@30"
     }
   ],
@@ -190,11 +190,11 @@ c3      3       1-2.1  295   color rgb8 640x480@30, depth z16 640x480@30
 c4      4       1-4.3  295   color rgb8 640x480@30, depth z16 640x480@30
 c5      5       -      295   color rgb8 640x480@30, depth z16 640x480@30
 
-controller         link   cameras  Mb/s  cautious  optimistic  verdict   largest that fits
-0000:00:14.0 usb1  480    2        590   115       307         too-much  424x240@15
-0000:00:14.0 usb2  10000  2        590   1200      3200        fits      848x480@30
-0000:03:00.0 usb4  5000   1        295   1200      3200        fits      1280x720@30
-assumed 1          5000   1        295   1200      3200        fits      1280x720@30
+controller         link   cameras  Mb/s  cautious  optimistic  assessment  largest that fits
+0000:00:14.0 usb1  480    2        590   115       307         too-much    424x240@15
+0000:00:14.0 usb2  10000  2        590   1200      3200        fits        848x480@30
+0000:03:00.0 usb4  5000   1        295   1200      3200        fits        1280x720@30
+assumed 1          5000   1        295   1200      3200        fits        1280x720@30
 
 warning: camera `c3` at port 1-2.1 has 480 Mb/s: the hub at port 1-2 is one of USB 2
 
@@ -339,10 +339,10 @@ near    -       2-1   442   depth z16 1280x720@30
 far     -       4-1   442   depth z16 1280x720@30
 absent  -       -     442   depth z16 1280x720@30
 
-controller         link   cameras  Mb/s  cautious  optimistic  verdict  largest that fits
-0000:00:14.0 usb2  10000  1        442   1200      3200        fits     1280x720@30
-0000:03:00.0 usb4  5000   1        442   1200      3200        fits     1280x720@30
-assumed 1          5000   1        442   1200      3200        fits     1280x720@30
+controller         link   cameras  Mb/s  cautious  optimistic  assessment  largest that fits
+0000:00:14.0 usb2  10000  1        442   1200      3200        fits        1280x720@30
+0000:03:00.0 usb4  5000   1        442   1200      3200        fits        1280x720@30
+assumed 1          5000   1        442   1200      3200        fits        1280x720@30
 
 warning: not attached, and assumed on one controller (`--controllers N` assumes more): `absent`
 ";

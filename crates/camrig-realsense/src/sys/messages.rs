@@ -29,7 +29,7 @@ thread_local! {
     static WITHIN_CALL: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
 }
 
-/// Keeps the errors that are logged within a call: if it fails, they explain what the caller is told anyway.
+/// Keeps the errors that are logged within a call: if it fails, they explain the error that the caller gets.
 pub(super) struct Logged {
     /// Calls within calls are made by callbacks.
     is_outermost: bool,
@@ -101,7 +101,7 @@ impl Messages {
     }
 
     /// Makes a call whose new threads are those of this player: a thread begins with the name of the one that starts it.
-    /// So they are told from those that other threads start at the same time.
+    /// This distinguishes them from those that other threads start at the same time.
     pub(super) fn own_threads_of<T>(&self, call: impl FnOnce() -> T) -> T {
         let own = thread::name();
         let name = CString::new(format!("{PLAYER_THREAD}{}", self.0)).unwrap_or_default();
@@ -141,11 +141,11 @@ pub(super) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
         let severity = rs2::rs2_log_severity_RS2_LOG_SEVERITY_WARN;
-        // SAFETY: the callback needs no user pointer, and lives as long as the process.
-        let heard = call(|error| unsafe {
+        // SAFETY: the callback needs no user pointer, and is valid as long as the process runs.
+        let registered = call(|error| unsafe {
             rs2::rs2_log_to_callback(severity, Some(on_log), ptr::null_mut(), error);
         });
-        if let Err(fault) = heard {
+        if let Err(fault) = registered {
             log::warn!("librealsense's log is not available: {fault}");
         }
     });
@@ -267,7 +267,7 @@ mod tests {
             let opening =
                 scope.spawn(|| other.own_threads_of(|| start(c"it cannot be read either")).join().unwrap());
             let foreign = scope.spawn(|| start(c"no player's").join().unwrap());
-            // What every process logs, and what a caller is told, are no errors of a player.
+            // What every process logs, and errors that a caller gets, are no errors of a player.
             let texts = [
                 c"No valid configuration file found",
                 c"[rs2_pipeline_start] it cannot",
@@ -293,7 +293,7 @@ mod tests {
         listen();
         let before = thread::name().unwrap();
         let ours = Messages::of("file `named.bag`");
-        ours.own_threads_of(|| call(|_| log_error(c"the caller is told"))).unwrap();
+        ours.own_threads_of(|| call(|_| log_error(c"the caller gets this"))).unwrap();
         assert_eq!((ours.error(), thread::name().unwrap()), (None, before));
     }
 

@@ -42,7 +42,7 @@ fn depth(held: &Held) -> Vec<u16> {
 }
 
 /// Checks that the declared streams match the frames of librealsense.
-fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
+fn assert_declared(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
     assert_eq!(headers.iter().map(|it| it.stream).collect::<Vec<_>>(), [Stream::COLOR, Stream::DEPTH]);
     for (index, header) in headers.iter().enumerate() {
         let stream = info.stream(header.stream).unwrap();
@@ -54,13 +54,13 @@ fn assert_told(info: &CameraInfo, headers: &[FrameHeader], held: &Held) {
 }
 
 #[test]
-fn a_smaller_depth_is_told() {
+fn a_smaller_depth_is_declared() {
     for (width, height) in [(64, 48), (848, 480), (640, 360), (480, 270), (424, 240), (1280, 720)] {
         for magnitude in 2..=8 {
             let scene = Scene { width, height, ..SCENE };
             let (info, headers, held) =
                 first(scene, &format!("filters.decimation = {{ filter_magnitude = {magnitude} }}"));
-            assert_told(&info, &headers, &held);
+            assert_declared(&info, &headers, &held);
             assert!(headers[1].payload.size().unwrap().0 < width, "{headers:?}");
         }
     }
@@ -71,7 +71,7 @@ fn an_aligned_stream_has_the_size_lens_and_place_of_the_other() {
     for align in ["depth-to-color", "color-to-depth"] {
         let (info, headers, held) =
             first(SCENE, &format!("align = '{align}'\nfilters.decimation = {{ filter_magnitude = 2 }}"));
-        assert_told(&info, &headers, &held);
+        assert_declared(&info, &headers, &held);
         let size = if align == "depth-to-color" { (64, 48) } else { (32, 24) };
         for (header, stream) in headers.iter().zip(&info.streams) {
             assert_eq!(header.payload.size(), Some(size), "{align}");
@@ -121,16 +121,16 @@ fn smoothing_leaves_a_wall_where_it_is() {
     let scene = Scene { wall_meters: Some(0.3), ..STEREO };
     let (info, headers, held) =
         first(scene, "filters = { spatial = {}, temporal = { filter_smooth_alpha = 0.5 } }");
-    assert_told(&info, &headers, &held);
+    assert_declared(&info, &headers, &held);
     assert!(depth(&held).iter().all(|units| units.abs_diff(3000) <= 1));
 }
 
 #[test]
-fn rotated_depth_is_told() {
+fn rotated_depth_is_declared() {
     for (degrees, size) in [(90, (48, 64)), (-90, (48, 64)), (180, (64, 48))] {
         let (info, headers, held) = first(SCENE, &format!("filters.rotation = {{ rotation = {degrees} }}"));
-        let told = info.stream(Stream::DEPTH).unwrap();
-        assert_eq!((told.payload, told.payload.size()), (headers[1].payload, Some(size)));
+        let declared = info.stream(Stream::DEPTH).unwrap();
+        assert_eq!((declared.payload, declared.payload.size()), (headers[1].payload, Some(size)));
         assert_eq!(held.pixels(1).len() as u64, headers[1].size_bytes());
         let mut rotated = depth(&held);
         if degrees == 180 {

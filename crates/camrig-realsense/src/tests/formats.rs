@@ -129,7 +129,7 @@ fn streams_beside_the_usual_ones_come_by_name() {
 }
 
 #[test]
-fn losses_of_each_stream_of_a_kind_are_told_apart() {
+fn losses_of_each_stream_of_a_kind_are_distinguished() {
     let camera = SoftwareCamera::new(MANY);
     let toml = "any = true\nstreams = { fisheye-1 = { profile = '64x48@60' }, fisheye-2 = { profile = '64x48@60' } }";
     let mut grabber = Grabber::new(open_among(&options(toml), &[&camera]).unwrap());

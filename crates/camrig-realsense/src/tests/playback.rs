@@ -283,18 +283,18 @@ fn a_stream_in_an_unknown_format_is_left_out() {
 
 /// A check of the file logs these; each open of it logged them again.
 #[test]
-fn what_a_file_has_and_does_not_play_is_remarked() {
-    let remarks = |infrared| {
-        let bag = record_scene(Scene { infrared: Some(infrared), ..SCENE }, "remarks.bag", 2);
-        let remarks = start(&file(&bag.0)).camera.remarks();
+fn what_a_file_has_and_does_not_play_is_a_warning() {
+    let warnings = |infrared| {
+        let bag = record_scene(Scene { infrared: Some(infrared), ..SCENE }, "warned.bag", 2);
+        let warnings = start(&file(&bag.0)).camera.warnings();
         let name = bag.0.display().to_string();
-        remarks.into_iter().map(|remark| remark.replace(&name, "FILE")).collect::<Vec<_>>()
+        warnings.into_iter().map(|warning| warning.replace(&name, "FILE")).collect::<Vec<_>>()
     };
     assert_eq!(
-        remarks(realsense_sys::rs2_format_RS2_FORMAT_RAW16),
+        warnings(realsense_sys::rs2_format_RS2_FORMAT_RAW16),
         ["file `FILE`: infrared-1 64x48@60 raw16 is ignored: its kind, format or size is unknown"]
     );
-    assert!(remarks(realsense_sys::rs2_format_RS2_FORMAT_Y16).is_empty());
+    assert!(warnings(realsense_sys::rs2_format_RS2_FORMAT_Y16).is_empty());
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn images() -> [Stream; 6] {
     ]
 }
 
-/// A topic of a bag, with what its first message tells.
+/// A topic of a bag, with the content of its first message.
 struct Surveyed {
     name: String,
     message_type: String,
@@ -42,7 +42,7 @@ struct Surveyed {
     first: Option<First>,
 }
 
-/// What the first message of a topic tells.
+/// The part of the first message of a topic that describes its stream.
 enum First {
     Image {
         payload: Payload,
@@ -71,8 +71,8 @@ pub(crate) struct BagCamera {
     pub(crate) motions: Vec<Stream>,
     /// The topics of frames, with the role of each.
     pub(crate) topics: BTreeMap<u16, TopicRole>,
-    /// Which topic became which stream, line by line.
-    pub(crate) told: Vec<String>,
+    /// One line for each topic: the stream that it became, or the reason why it is left out.
+    pub(crate) mapping: Vec<String>,
 }
 
 impl Survey {
@@ -98,7 +98,7 @@ impl Survey {
         }
     }
 
-    /// Returns whether every topic of a camera has had a message, so that further messages tell nothing.
+    /// Returns whether every topic of a camera has had a message, so that further messages add nothing.
     pub(crate) fn is_complete(&self) -> bool {
         let mut of_cameras = self.topics.values().filter(|it| it.topic.is_some() && it.messages > 0);
         of_cameras.all(|it| it.first.is_some())
@@ -182,7 +182,7 @@ impl Survey {
             images: Vec::new(),
             motions: Vec::new(),
             topics: BTreeMap::new(),
-            told: Vec::new(),
+            mapping: Vec::new(),
         };
         let mut streams = Vec::new();
         for kind in images() {
@@ -192,11 +192,11 @@ impl Survey {
                 let (payload, own_frame) = match &it.first {
                     Some(First::Image { payload, frame_id }) if index == 0 => (*payload, frame_id.as_str()),
                     Some(First::Unreadable(reason)) => {
-                        camera.told.push(format!("left out: {}: {reason}", it.name));
+                        camera.mapping.push(format!("left out: {}: {reason}", it.name));
                         continue;
                     }
                     Some(_) => {
-                        camera.told.push(format!("left out: {}, which is {kind} again", it.name));
+                        camera.mapping.push(format!("left out: {}, which is {kind} again", it.name));
                         continue;
                     }
                     None => continue,
@@ -204,7 +204,9 @@ impl Survey {
                 let stream = if kind == aligned_depth() && !has_depth { Stream::DEPTH } else { kind };
                 let size = payload.size().unwrap_or_default();
                 if StreamProfile::new(size.0, size.1, 1).is_err() {
-                    camera.told.push(format!("left out: {}: it has {} x {} pixels", it.name, size.0, size.1));
+                    camera
+                        .mapping
+                        .push(format!("left out: {}: it has {} x {} pixels", it.name, size.0, size.1));
                     continue;
                 }
                 let lens = match of_role(TopicRole::Calibration(kind)).map(|(_, it)| &it.first) {
@@ -216,7 +218,7 @@ impl Survey {
                     to_depth: origin.and_then(|origin| self.between(own_frame, origin)),
                     ..StreamInfo::new(stream, payload, rate(it.messages))
                 });
-                camera.told.push(format!("{} is {stream}, {payload}", it.name));
+                camera.mapping.push(format!("{} is {stream}, {payload}", it.name));
                 camera.images.push(stream);
                 let role = match role(it) {
                     Some(TopicRole::Compressed(_)) => TopicRole::Compressed(stream),
@@ -233,7 +235,7 @@ impl Survey {
                 to_depth: origin.and_then(|origin| self.between(frame_id, origin)),
                 ..StreamInfo::motion(stream, rate(it.messages))
             });
-            camera.told.push(format!("{} is {stream}", it.name));
+            camera.mapping.push(format!("{} is {stream}", it.name));
             camera.motions.push(stream);
             if let Some(role) = role(it) {
                 camera.topics.insert(id, role);
@@ -252,9 +254,9 @@ impl Survey {
     }
 }
 
-/// Returns what the first message of a topic tells.
+/// Returns the description in the first message of a topic.
 fn first(role: TopicRole, message: &Bytes) -> First {
-    let told = match role {
+    let first = match role {
         TopicRole::Image(stream) | TopicRole::Compressed(stream) => frame_of(role, stream, message, 0)
             .map(|(frame, frame_id)| First::Image { payload: frame.payload, frame_id }),
         TopicRole::Calibration(_) => {
@@ -269,7 +271,7 @@ fn first(role: TopicRole, message: &Bytes) -> First {
         }
         TopicRole::Transforms => Ok(First::Transforms),
     };
-    told.unwrap_or_else(First::Unreadable)
+    first.unwrap_or_else(First::Unreadable)
 }
 
 /// Returns the frame of a message, and its coordinate frame.

@@ -43,10 +43,10 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     let seconds = times.end.saturating_sub(times.start) as f64 / 1e9;
     let (cameras, left_out) = survey.cameras(seconds);
     let mut text = String::new();
-    let told = cameras
+    let mapping = cameras
         .iter()
-        .flat_map(|camera| camera.told.iter().map(|line| format!("{}: {line}", camera.info.name)));
-    for line in told.chain(left_out) {
+        .flat_map(|camera| camera.mapping.iter().map(|line| format!("{}: {line}", camera.info.name)));
+    for line in mapping.chain(left_out) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     }
@@ -145,7 +145,7 @@ fn survey(bag: &Recording) -> Survey {
         let of = if channel.message_encoding == ros::ENCODING { channel.schema_name() } else { "" };
         (id, channel.topic.as_str(), of, messages)
     }));
-    // They are told when the messages are read again.
+    // They are reported when the messages are read again.
     let mut ignored = Problems::default();
     each_message(bag, &mut ignored, |channel, _, data, _| {
         survey.add(channel, &data);

@@ -199,7 +199,7 @@ struct Camera {
     clock: WallClock,
     seen: u64,
     written: u64,
-    /// The streams that are left out, each of which is told once.
+    /// The streams that are left out, each of which is reported once.
     left_out: HashSet<Stream>,
 }
 

@@ -519,7 +519,7 @@ fn summary(file: &RecordedFile) -> io::Result<Option<Range<u64>>> {
     Ok(Some(start..end_at))
 }
 
-/// Returns the problem of the bytes before the summary, as far as their own checksum tells one; `None` without a checksum
+/// Returns the problem of the bytes before the summary, as far as their own checksum shows one; `None` without a checksum
 /// or without a summary.
 pub(super) fn data_problem(file: &RecordedFile) -> io::Result<Option<ChunkError>> {
     const DATA_END_BYTES: u64 = HEADER_BYTES as u64 + 4;
@@ -562,9 +562,9 @@ fn find_chunk(file: &RecordedFile, within: Range<u64>) -> io::Result<Option<u64>
             let searched = if last { bytes.len() } else { bytes.len() - CHUNK_START_BYTES + 1 };
             let candidates = bytes[..searched].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK);
             let found = candidates.map(|(index, _)| index).find(|&index| {
-                let room = within.end - from - index as u64;
+                let left = within.end - from - index as u64;
                 ChunkHeader::parse(&bytes[index..])
-                    .is_some_and(|(_, length)| length.saturating_add(HEADER_BYTES as u64) <= room)
+                    .is_some_and(|(_, length)| length.saturating_add(HEADER_BYTES as u64) <= left)
             });
             (found, searched)
         })?;

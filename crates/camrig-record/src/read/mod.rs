@@ -387,7 +387,7 @@ impl Recording {
         Ok(Some(Extra::Attachment(attachment, Box::new(self.file.range(data..end)))))
     }
 
-    /// Returns what the checksum of the whole data tells, if the file has one.
+    /// Checks the whole data against their checksum, if the file has one; returns the problem.
     ///
     /// # Errors
     /// If the file cannot be read.

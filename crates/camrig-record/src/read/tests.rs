@@ -211,7 +211,7 @@ fn an_unknown_camera_is_refused_with_the_known_ones() {
     );
 }
 
-/// A weighted sum of bytes, which tells where they differ.
+/// Returns a weighted sum of bytes, which depends on their order.
 fn sum(bytes: &[u8]) -> u64 {
     (0..).zip(bytes).map(|(index, &byte): (u64, _)| (index % 251 + 1) * u64::from(byte)).sum()
 }

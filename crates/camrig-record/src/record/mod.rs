@@ -13,7 +13,7 @@
 //! * `memory`: the queue in front of the disk
 //! * `gaps`: the missing framesets
 //! * `encode`: the messages of a frameset
-//! * `secrets`: what a recording must not tell of a topology
+//! * `secrets`: removes tokens from the recorded topology
 //! * `writer`, `part`: the writer thread, its files
 //! * `before`: the file of an earlier instance
 

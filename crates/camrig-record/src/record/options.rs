@@ -25,7 +25,7 @@ pub(crate) struct RecordOptions {
     pub(crate) split_bytes: Option<u64>,
     pub(crate) split_nanos: Option<u64>,
     pub(crate) memory_bytes: usize,
-    /// All options with their defaults, as JSON: the recording tells them.
+    /// All options with their defaults, as JSON, for the metadata of the recording.
     pub(crate) written: String,
 }
 

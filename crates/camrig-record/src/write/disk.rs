@@ -71,13 +71,13 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The reserved space of a file.
-pub(crate) struct Room {
+pub(crate) struct ReservedSpace {
     file: File,
     /// End of the reserved space; `None` if the file system cannot reserve any.
     until: Option<u64>,
 }
 
-impl Room {
+impl ReservedSpace {
     pub(crate) fn new(file: File) -> Self {
         Self { file, until: Some(0) }
     }

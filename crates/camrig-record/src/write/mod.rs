@@ -21,7 +21,7 @@ use mcap::records::op;
 use zstd::stream::raw::{Encoder, Operation};
 use zstd::stream::zio;
 
-use self::disk::Room;
+use self::disk::ReservedSpace;
 pub(crate) use self::disk::{create, numbered, numbered_before, numbered_behind, with_suffix};
 pub(crate) use self::error::WriteError;
 use self::records::{ChunkHeader, Fields, HEADER_BYTES, MESSAGE_BYTES, message_index, push_message_header};
@@ -98,7 +98,7 @@ fn definition(opcode: u8, id: u16, content: &Fields) -> Vec<u8> {
 /// A recording that is being written. Errors leave the file with all chunks that were written before.
 pub(crate) struct Output {
     file: File,
-    room: Room,
+    space: ReservedSpace,
     compression: Compression,
     /// Reused, since making one takes longer than a small chunk.
     zstd: Option<Encoder<'static>>,
@@ -129,7 +129,7 @@ impl Output {
     /// Begins the recording in an empty file.
     pub(crate) fn new(file: File, compression: Compression) -> io::Result<Self> {
         let mut output = Self {
-            room: Room::new(file.try_clone()?),
+            space: ReservedSpace::new(file.try_clone()?),
             file,
             compression,
             zstd: None,
@@ -150,7 +150,7 @@ impl Output {
         };
         let library = concat!("camrig ", env!("CARGO_PKG_VERSION"));
         let header = Fields::default().text("camrig").text(library).record(op::HEADER);
-        output.room.reserve(END_BYTES)?;
+        output.space.reserve(END_BYTES)?;
         output.append(&[mcap::MAGIC, &header])?;
         Ok(output)
     }
@@ -235,7 +235,7 @@ impl Output {
         let chunk_bytes =
             content_bytes + content_bytes / 255 + message_index.len() as u64 + CHUNK_OVERHEAD_BYTES;
         let end_bytes = self.definition_bytes + index_bytes + END_BYTES;
-        self.room.reserve(self.size_bytes + chunk_bytes + end_bytes)?;
+        self.space.reserve(self.size_bytes + chunk_bytes + end_bytes)?;
 
         let mut hasher = Hasher::new();
         for piece in content {
@@ -319,7 +319,7 @@ impl Output {
         entries: &BTreeMap<String, String>,
     ) -> io::Result<()> {
         let record = Fields::default().text(name).texts(entries).record(op::METADATA);
-        self.room.reserve(self.size_bytes + record.len() as u64 + self.end_bytes())?;
+        self.space.reserve(self.size_bytes + record.len() as u64 + self.end_bytes())?;
         let at = self.size_bytes;
         self.append(&[&record])?;
         let index = Fields::default().u64(at).u64(record.len() as u64).text(name);
@@ -342,7 +342,7 @@ impl Output {
             Fields::default().u64(log_time).u64(create_time).text(name).text(media_type).u64(data_bytes);
         let length = (fields.0.len() as u64).saturating_add(data_bytes).saturating_add(4);
         let record_bytes = length.saturating_add(HEADER_BYTES as u64);
-        self.room.reserve(self.size_bytes.saturating_add(record_bytes).saturating_add(self.end_bytes()))?;
+        self.space.reserve(self.size_bytes.saturating_add(record_bytes).saturating_add(self.end_bytes()))?;
         let (at, hasher) = (self.size_bytes, self.hasher.clone());
         let copied = self.copy_attachment(&fields, length, data.take(data_bytes));
         match copied {
@@ -388,7 +388,7 @@ impl Output {
         let whole = self.size_bytes;
         let finished = self.write_end();
         // Frees the space that was reserved and is not needed.
-        let cut = self.room.cut(if finished.is_ok() { self.size_bytes } else { whole });
+        let cut = self.space.cut(if finished.is_ok() { self.size_bytes } else { whole });
         finished.and(cut).map(|()| self.size_bytes)
     }
 
@@ -475,7 +475,7 @@ impl Output {
     /// Writes behind what is whole. `hash` adds the pieces to the checksum.
     fn append_with(&mut self, pieces: &[&[u8]], hash: impl FnOnce(&mut Hasher)) -> io::Result<()> {
         if self.is_torn {
-            self.room.cut(self.size_bytes)?;
+            self.space.cut(self.size_bytes)?;
             self.file.seek(SeekFrom::Start(self.size_bytes))?;
         }
         self.is_torn = true;

@@ -173,7 +173,7 @@ def check_imu(imu):
 
 
 def check_recorder(reader):
-    """The recording tells the topology, and version and options of the recorder."""
+    """The recording holds the topology, and version and options of the recorder."""
     metadata = {record.name: record.metadata for record in reader.iter_metadata()}
     assert metadata["camrig.recorder"]["version"].startswith("camrig ")
     assert json.loads(metadata["camrig.recorder"]["options"])["memory_mib"] == 256

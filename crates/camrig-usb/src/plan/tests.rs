@@ -1,4 +1,4 @@
-//! Needs and verdicts, from assumptions and from trees.
+//! Needs and assessments, from assumptions and from trees.
 
 use camrig_frame::{PixelFormat, Stream};
 
@@ -43,25 +43,25 @@ fn six(profile: &str, controllers: usize) -> Plan {
 #[test]
 fn six_cameras_on_one_controller_and_on_three() {
     for (profile, need, on_one, on_three, largest) in [
-        ("848x480@30", 2345, Verdict::Risky, Verdict::Fits, "424x240@30"),
-        ("1280x720@30", 5308, Verdict::TooMuch, Verdict::Risky, "424x240@30"),
-        ("424x240@30", 586, Verdict::Fits, Verdict::Fits, "424x240@30"),
+        ("848x480@30", 2345, Assessment::Risky, Assessment::Fits, "424x240@30"),
+        ("1280x720@30", 5308, Assessment::TooMuch, Assessment::Risky, "424x240@30"),
+        ("424x240@30", 586, Assessment::Fits, Assessment::Fits, "424x240@30"),
         // 1173 Mb/s at the smallest size: still within.
-        ("640x480@60", 3539, Verdict::TooMuch, Verdict::Fits, "424x240@60"),
+        ("640x480@60", 3539, Assessment::TooMuch, Assessment::Fits, "424x240@60"),
         // Nothing at 90 Hz is common to all models.
-        ("424x240@90", 1758, Verdict::Risky, Verdict::Fits, "424x240@60"),
+        ("424x240@90", 1758, Assessment::Risky, Assessment::Fits, "424x240@60"),
     ] {
         let plan = six(profile, 1);
         assert_eq!((plan.need_megabits, plan.controllers.len()), (need, 1), "{profile}");
         let controller = &plan.controllers[0];
-        assert_eq!((controller.verdict, controller.cameras.len()), (on_one, 6), "{profile}");
+        assert_eq!((controller.assessment, controller.cameras.len()), (on_one, 6), "{profile}");
         assert_eq!(controller.largest_profile, Some(largest.parse().unwrap()), "{profile}");
-        assert_eq!(plan.fits, on_one == Verdict::Fits);
+        assert_eq!(plan.fits, on_one == Assessment::Fits);
         let plan = six(profile, 3);
         for controller in &plan.controllers {
-            assert_eq!((controller.verdict, controller.cameras.len()), (on_three, 2), "{profile}");
+            assert_eq!((controller.assessment, controller.cameras.len()), (on_three, 2), "{profile}");
         }
-        assert_eq!(plan.fits, on_three == Verdict::Fits);
+        assert_eq!(plan.fits, on_three == Assessment::Fits);
     }
 }
 

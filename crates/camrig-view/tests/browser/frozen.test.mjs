@@ -14,7 +14,7 @@ const GROWTH_BYTES_MOST = 5e6;
 
 const WANTED = { ask: "frames", streams: ["color", "depth"], width: 848, depth: true };
 
-/** A client that shows every frameset of both cameras until it is told to stop. */
+/** A client that shows every frameset of both cameras until `stop` is called. */
 class Client {
   constructor(url, stubborn) {
     this.socket = new WebSocket(new URL("socket", url.replace("http", "ws")));

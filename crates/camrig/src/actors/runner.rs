@@ -123,9 +123,9 @@ impl Runner {
             matching: inputs.match_stats(),
         };
         let (inputs, flow) = (Inputs::new(inputs), watch::Sender::new(Flow::Held));
-        let (actor, told) = (part.id, Rc::clone(&report));
+        let (actor, answered) = (part.id, Rc::clone(&report));
         let calls = DeviceCalls::new(move |number, answer| {
-            told(ActorEvent::Answered { actor, number, answer });
+            answered(ActorEvent::Answered { actor, number, answer });
         });
         Self {
             part,

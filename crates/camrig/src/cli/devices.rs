@@ -379,7 +379,7 @@ mod tests {
             options(&device),
             "options = { serial = \"1\", depth = \"640x480@15\", allow_usb2 = true }"
         );
-        // A camera on GMSL, without USB, and one that does not tell its serial number.
+        // A camera on GMSL, without USB, and one without a serial number.
         let off_usb = Device { usb_type: String::new(), usb_port: String::new(), ..device.clone() };
         assert_eq!(options(&off_usb), "options = { serial = \"1\", depth = \"640x480@15\" }");
         let nameless = Device { serial: String::new(), usb_type: "3.2".into(), ..device.clone() };

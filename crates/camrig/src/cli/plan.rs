@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use camrig_usb::{
-    Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, USB_TREE, UsbCamera, UsbDemand,
-    UsbSettings, UsbTree, Verdict,
+    Assessment, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, USB_TREE, UsbCamera,
+    UsbDemand, UsbSettings, UsbTree,
 };
 use clap::Args;
 
@@ -262,7 +262,7 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
             cameras.join(", "),
         )
     };
-    let overloaded = plan.controllers.iter().filter(|controller| controller.verdict != Verdict::Fits);
+    let overloaded = plan.controllers.iter().filter(|controller| controller.assessment != Assessment::Fits);
     overloaded.map(overload).collect::<Vec<_>>().into_iter()
 }
 
@@ -294,8 +294,16 @@ fn describe_cameras(cameras: &[CameraPlan]) -> String {
 }
 
 fn describe_controllers(controllers: &[ControllerPlan]) -> String {
-    let head =
-        ["controller", "link", "cameras", "Mb/s", "cautious", "optimistic", "verdict", "largest that fits"];
+    let head = [
+        "controller",
+        "link",
+        "cameras",
+        "Mb/s",
+        "cautious",
+        "optimistic",
+        "assessment",
+        "largest that fits",
+    ];
     let row = |controller: &ControllerPlan| {
         [
             place_of(controller),
@@ -304,7 +312,7 @@ fn describe_controllers(controllers: &[ControllerPlan]) -> String {
             controller.need_megabits.to_string(),
             controller.cautious_megabits.to_string(),
             controller.optimistic_megabits.to_string(),
-            controller.verdict.name().to_owned(),
+            controller.assessment.name().to_owned(),
             match (controller.largest_profile, controller.largest_profiles.is_empty()) {
                 (Some(profile), _) => profile.to_string(),
                 (None, true) => "-".to_owned(),

@@ -1,5 +1,5 @@
-//! Signals that end a run: in order, or at once. ctrlc receives Ctrl-C; it cannot tell SIGTERM and SIGHUP from it, so
-//! signal-hook receives those.
+//! Signals that end a run: in order, or at once. ctrlc receives Ctrl-C; it does not distinguish SIGTERM and SIGHUP
+//! from it, so signal-hook receives those.
 
 use std::io;
 use std::sync::Arc;

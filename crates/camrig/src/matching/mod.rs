@@ -6,7 +6,7 @@
 //!
 //! * `window`: decides from times alone which framesets form a match
 //! * `clock`: reads a camera's clock, or maps it to the host's clock
-//! * `timeline`: tells timestamps that leap
+//! * `timeline`: detects timestamps that leap
 //! * `matcher`: matches of items whose times are known
 //! * `spec`, `stats`: the settings in a topology, and the counters
 //! * this module: takes framesets, returns matches, counts both

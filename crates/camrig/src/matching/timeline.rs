@@ -1,7 +1,7 @@
 //! Checks a camera's timestamps against its frame numbers, and against the other cameras.
 //!
 //! A timestamp that leaps would hold up a match for as long as the leap is wide: the frameset waits for a time that no
-//! other camera reaches. Frame numbers tell a leap from a gap: without lost frames, time moves on by one frame interval
+//! other camera reaches. Frame numbers distinguish a leap from a gap: without lost frames, time moves on by one frame interval
 //! for each number. A frameset whose time its number does not explain is left out, until
 //!
 //! * the camera's times fit its numbers again, or

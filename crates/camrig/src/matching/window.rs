@@ -80,11 +80,12 @@ pub(super) struct Window<T> {
     decided: VecDeque<Decision<T>>,
 }
 
+/// The queue of one camera.
 struct Lane<T> {
     rules: LaneRules,
     items: VecDeque<Item<T>>,
     last_nanos: Option<u64>,
-    /// The next item is not earlier, as far as items that were left out tell.
+    /// The next item is not earlier, as far as is known from items that were left out.
     floor_nanos: u64,
     ended: bool,
     given_up: bool,

@@ -15,7 +15,7 @@ use crate::frameset::{FrameSet, HeldFrames};
 use crate::link::{Outgoing, ProducerEnd};
 
 /// Maximum time that a producer with blocking readers waits for a slot that they hold, before it drops the frameset.
-const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Pauses between attempts on an exhausted pool: short at first, for fast readers.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_micros(20)..=Duration::from_millis(1);
@@ -254,13 +254,13 @@ impl Publisher {
                 continue;
             }
             let Some(blocking) = self.blocking() else { return false };
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_PATIENCE);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + SLOT_WAIT_MAX);
             if Instant::now() >= deadline {
                 log::warn!(
                     "all {} slots have been held for {} s: a frameset is dropped although a reader blocks; \
                      raise `slots`, or keep fewer framesets",
                     self.slots,
-                    SLOT_PATIENCE.as_secs(),
+                    SLOT_WAIT_MAX.as_secs(),
                 );
                 return false;
             }

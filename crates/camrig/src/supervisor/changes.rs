@@ -34,8 +34,8 @@ impl Shell {
     fn try_to_change(&mut self, request: ChangeRequest) -> Result<(), String> {
         let ChangeRequest { topology: new, restarts, base, by, answer } = request;
         if !self.core.accepts_changes() {
-            let stage = if self.core.is_stopping() { "stopping" } else { "starting" };
-            return Err(format!("the rig is {stage}"));
+            let phase = if self.core.is_stopping() { "stopping" } else { "starting" };
+            return Err(format!("the rig is {phase}"));
         }
         if self.left.pending.is_some() {
             return Err("the rig is carrying out another change".to_owned());
@@ -53,23 +53,23 @@ impl Shell {
         if self.topology.actors().len() + new.actors().len() > ACTORS_EVER_MAX {
             return Err(format!("the rig has had {ACTORS_EVER_MAX} actors; start it anew"));
         }
-        let mut roster = Topology::clone(&self.topology);
+        let mut grown = Topology::clone(&self.topology);
         let is_live = |link: LinkId| !self.wiring.links[link.index()].leaves();
-        let growth = roster.grow(&new, &diff, &self.order, is_live);
+        let growth = grown.grow(&new, &diff, &self.order, is_live);
         let timelines = new.timelines();
         let timelines = growth.joins.iter().map(|(_, of, _)| timelines[of.index()].clone()).collect();
         let followed: Vec<_> =
             growth.joins.iter().filter_map(|&(joined, _, before)| Some((before?, joined))).collect();
         self.wiring
-            .grow(&roster, timelines, &followed, &growth.replaced)
+            .grow(&grown, timelines, &followed, &growth.replaced)
             .map_err(|error| error.to_string())?;
         log::warn!("{by} changes the rig: {}", changes.join("; "));
         let seconds = self.core.seconds();
-        let began = (self.topology.links().len()..roster.links().len()).map(LinkId::new);
+        let began = (self.topology.links().len()..grown.links().len()).map(LinkId::new);
         self.left.began.extend(began.map(|link| (link, seconds)));
-        let processes = roster.processes()[self.topology.processes().len()..].to_vec();
+        let processes = grown.processes()[self.topology.processes().len()..].to_vec();
         self.processes.extend(processes.iter().map(|_| Process::default()));
-        self.topology = Arc::new(roster);
+        self.topology = Arc::new(grown);
         self.current = Arc::new(new);
         self.order.clone_from(&growth.order);
         self.left.changes.push(ChangeReport { seconds, by, changes: changes.clone() });

@@ -222,10 +222,10 @@ impl Synthetic {
         let rates = self.motion.iter().filter(|samples| samples.stream() == header.stream);
         let rate = rates.map(Samples::per_second).next().unwrap_or(1);
         let numbers = header.number + 1 - header.numbers()..;
-        for (number, room) in numbers.zip(bytes.chunks_exact_mut(SAMPLE_BYTES as usize)) {
+        for (number, place) in numbers.zip(bytes.chunks_exact_mut(SAMPLE_BYTES as usize)) {
             let nanos = self.options.hardware_nanos(self.true_nanos_at(number, rate));
             let sample = MotionSample { nanos, xyz: self.scene.motion(header.stream, number) };
-            room.copy_from_slice(&sample.to_bytes());
+            place.copy_from_slice(&sample.to_bytes());
         }
     }
 

@@ -108,7 +108,7 @@ pub(super) fn place(
     overrides: bool,
 ) -> (Vec<String>, Vec<ProcessId>) {
     let mut processes = vec![MAIN.to_owned()];
-    let homes = drafts.iter().map(|draft| {
+    let process_of = drafts.iter().map(|draft| {
         let name = match (placement, &draft.process) {
             (_, Some(process)) if !overrides => process,
             // Another program cannot run in this process.
@@ -121,8 +121,8 @@ pub(super) fn place(
             processes.len() - 1
         }))
     });
-    let homes = homes.collect();
-    (processes, homes)
+    let process_of = process_of.collect();
+    (processes, process_of)
 }
 
 /// Checks the number of links into a process, which has one listener for the notifiers of all of them.
@@ -130,13 +130,14 @@ pub(super) fn check_listeners(
     drafts: &[Draft],
     links: &[LinkSpec],
     processes: &[String],
-    homes: &[ProcessId],
+    process_of: &[ProcessId],
     problems: &mut Problems,
 ) {
     for (index, name) in processes.iter().enumerate() {
         let process = ProcessId::new(index);
-        let into =
-            |link: &&LinkSpec| homes[link.to.index()] == process && homes[link.from.index()] != process;
+        let into = |link: &&LinkSpec| {
+            process_of[link.to.index()] == process && process_of[link.from.index()] != process
+        };
         let mut arriving = links.iter().filter(into);
         let count = arriving.clone().count();
         if let Some(link) = arriving.nth(LINKS_INTO_PROCESS_MAX) {
@@ -149,30 +150,30 @@ pub(super) fn check_listeners(
 
 /// The slots that each actor needs, so that no reader starves another: whatever its readers can hold at once, one to
 /// write into and one that was just written. The links must not form a circle.
-pub(super) fn slots_needed(homes: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
-    let mut passed_on = vec![None; homes.len()];
+pub(super) fn slots_needed(process_of: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
+    let mut passed_on = vec![None; process_of.len()];
     let held = |actor: usize, passed_on: &mut Vec<Option<usize>>| -> usize {
         let readers = links.iter().filter(|link| link.from.index() == actor);
-        readers.map(|link| held_by(link, homes, links, passed_on)).sum()
+        readers.map(|link| held_by(link, process_of, links, passed_on)).sum()
     };
-    (0..homes.len()).map(|actor| (held(actor, &mut passed_on) + 2).min(MAX_SLOTS)).collect()
+    (0..process_of.len()).map(|actor| (held(actor, &mut passed_on) + 2).min(MAX_SLOTS)).collect()
 }
 
 /// The most framesets that a link and its reader hold at once.
 fn held_by(
     link: &LinkSpec,
-    homes: &[ProcessId],
+    process_of: &[ProcessId],
     links: &[LinkSpec],
     passed_on: &mut Vec<Option<usize>>,
 ) -> usize {
-    link.queue + link.held + 1 + held_behind(link.to.index(), homes, links, passed_on)
+    link.queue + link.held + 1 + held_behind(link.to.index(), process_of, links, passed_on)
 }
 
 /// The framesets of one input that the readers of `actor` hold when it passes them on, which copies nothing as long as
 /// all of them are in its process: the input's share of what they can hold at once.
 fn held_behind(
     actor: usize,
-    homes: &[ProcessId],
+    process_of: &[ProcessId],
     links: &[LinkSpec],
     passed_on: &mut Vec<Option<usize>>,
 ) -> usize {
@@ -180,9 +181,10 @@ fn held_behind(
         return known;
     }
     let readers = || links.iter().filter(|link| link.from.index() == actor);
-    let copies = readers().any(|link| homes[link.to.index()] != homes[actor]);
+    let copies = readers().any(|link| process_of[link.to.index()] != process_of[actor]);
     let inputs = links.iter().filter(|link| link.to.index() == actor).count();
-    let held = if copies { 0 } else { readers().map(|link| held_by(link, homes, links, passed_on)).sum() };
+    let held =
+        if copies { 0 } else { readers().map(|link| held_by(link, process_of, links, passed_on)).sum() };
     let share = held.div_ceil(inputs.max(1));
     passed_on[actor] = Some(share);
     share

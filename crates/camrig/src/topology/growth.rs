@@ -43,7 +43,7 @@ impl Topology {
         live: &[ActorId],
         is_live: impl Fn(LinkId) -> bool,
     ) -> Growth {
-        // Actors that begin from now on are told the new text.
+        // Actors that begin from now on get the new text.
         self.source = Arc::clone(&new.source);
         let mut growth = Growth::default();
         let before: Vec<_> = live.iter().map(|&id| (self.actor(id).name.clone(), id)).collect();
@@ -147,10 +147,10 @@ mod tests {
     }
 
     fn grow(new: &str) -> (Topology, Growth) {
-        let (mut roster, new) = (parse(OLD), parse(new));
-        let diff = Diff::of(&roster, &new, &[]).unwrap();
-        let growth = roster.grow(&new, &diff, &[C, M, V], |_| true);
-        (roster, growth)
+        let (mut grown, new) = (parse(OLD), parse(new));
+        let diff = Diff::of(&grown, &new, &[]).unwrap();
+        let growth = grown.grow(&new, &diff, &[C, M, V], |_| true);
+        (grown, growth)
     }
 
     fn end(link: u32, producer_goes_on: bool, reader_goes_on: bool) -> LinkEnd {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_moved_actor_has_a_successor_whose_links_replace_its_own() {
-        let (roster, growth) = grow(&OLD.replace("kind = 'match'", "kind = 'match'\nprocess = 'eye'"));
+        let (grown, growth) = grow(&OLD.replace("kind = 'match'", "kind = 'match'\nprocess = 'eye'"));
         let moved = ActorId(3);
         assert_eq!(
             growth,
@@ -171,34 +171,34 @@ mod tests {
                 replaced: vec![(LinkId(0), LinkId(2))],
             }
         );
-        let links: Vec<_> = roster.links()[2..].iter().map(|link| (link.from, link.to)).collect();
+        let links: Vec<_> = grown.links()[2..].iter().map(|link| (link.from, link.to)).collect();
         assert_eq!(links, [(C, moved), (moved, V)]);
-        assert_eq!(roster.processes(), ["main", "c", "m", "v", "eye"]);
+        assert_eq!(grown.processes(), ["main", "c", "m", "v", "eye"]);
     }
 
     #[test]
     fn a_new_reader_gets_a_link_and_slots() {
         let more = "[processor.more]\nkind = 'stats'\nprocess = 'v'\ninputs = ['c']\n";
         let slots = parse(OLD).actor(C).slots;
-        let (roster, growth) = grow(&format!("{OLD}{more}"));
+        let (grown, growth) = grow(&format!("{OLD}{more}"));
         assert_eq!((growth.ends.len(), growth.leaves.len()), (0, 0));
-        assert_eq!((roster.links().len(), roster.processes().len()), (3, 4));
-        assert!(roster.actor(C).slots > slots);
+        assert_eq!((grown.links().len(), grown.processes().len()), (3, 4));
+        assert!(grown.actor(C).slots > slots);
     }
 
     #[test]
     fn the_links_of_a_removed_actor_end() {
         let (start, _) = OLD.split_once("[processor.v]").unwrap();
-        let (roster, growth) = grow(start);
+        let (grown, growth) = grow(start);
         assert_eq!((growth.leaves, growth.ends), (vec![V], vec![end(1, true, false)]));
-        assert_eq!((growth.order, roster.links().len()), (vec![C, M], 2));
+        assert_eq!((growth.order, grown.links().len()), (vec![C, M], 2));
     }
 
     #[test]
     fn another_command_is_another_process() {
-        let (roster, growth) = grow(&format!("{OLD}[process.v]\ncommand = ['worker']\n"));
+        let (grown, growth) = grow(&format!("{OLD}[process.v]\ncommand = ['worker']\n"));
         assert_eq!(growth.joins, [(ActorId(3), V, Some(V))]);
-        assert_eq!(roster.processes(), ["main", "c", "m", "v", "v"]);
-        assert_eq!(roster.actor(ActorId(3)).process, ProcessId(4));
+        assert_eq!(grown.processes(), ["main", "c", "m", "v", "v"]);
+        assert_eq!(grown.actor(ActorId(3)).process, ProcessId(4));
     }
 }

@@ -99,14 +99,14 @@ pub(super) fn parse(
     let mut links = link(&drafts, &mut problems);
     // Another placement does not make a valid file invalid.
     check_used(&process_drafts, &place(&drafts, registry, file_placement, false).0, &mut problems);
-    let (processes, homes) =
+    let (processes, process_of) =
         place(&drafts, registry, placement.unwrap_or(file_placement), placement.is_some());
-    check_listeners(&drafts, &links, &processes, &homes, &mut problems);
+    check_listeners(&drafts, &links, &processes, &process_of, &mut problems);
     let matchings = specify(&drafts, &links, &mut problems);
     make_room_for_matches(&drafts, &matchings, &mut links);
     let streams = declared_streams(&drafts, &links, registry, &mut problems);
     let mut commands = commands(process_drafts);
-    add_own_commands(&drafts, registry, &processes, &homes, &mut commands, &mut problems);
+    add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
     let mut probed = Probed::new();
     if with_probe {
         for draft in &drafts {
@@ -117,8 +117,8 @@ pub(super) fn parse(
     }
     problems.none_yet()?;
 
-    let slots_needed = slots_needed(&homes, &links);
-    let placed = drafts.into_iter().zip(homes).zip(slots_needed).zip(matchings).zip(streams);
+    let slots_needed = slots_needed(&process_of, &links);
+    let placed = drafts.into_iter().zip(process_of).zip(slots_needed).zip(matchings).zip(streams);
     let actors = placed.map(|((((draft, process), slots_needed), matching), streams)| ActorSpec {
         name: draft.name,
         role: draft.role,

@@ -105,18 +105,18 @@ pub(super) fn add_own_commands(
     drafts: &[Draft],
     registry: &Registry,
     processes: &[String],
-    homes: &[ProcessId],
+    process_of: &[ProcessId],
     commands: &mut BTreeMap<String, ProcessCommand>,
     problems: &mut Problems,
 ) {
     let of_file: BTreeSet<String> = commands.keys().cloned().collect();
     let own: Vec<_> = drafts.iter().map(|draft| own_command(draft, registry)).collect();
     for (index, (draft, command)) in drafts.iter().zip(&own).enumerate() {
-        let process = &processes[homes[index].index()];
+        let process = &processes[process_of[index].index()];
         let Some(words) = command.as_ref().filter(|_| !of_file.contains(process)) else { continue };
         let Some((program, arguments)) = words.split_first() else { continue };
-        let others = || (0..drafts.len()).filter(|&other| homes[other] == homes[index]);
-        if homes[index] == ProcessId::MAIN {
+        let others = || (0..drafts.len()).filter(|&other| process_of[other] == process_of[index]);
+        if process_of[index] == ProcessId::MAIN {
             let title = format!("processor {} cannot be in process {}", quote(&draft.name), quote(MAIN));
             problems.add(draft.span.clone(), title, format!("{} runs it", quote(program)));
         } else if let Some(other) = others().find(|&other| own[other] != *command) {

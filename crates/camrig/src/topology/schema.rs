@@ -86,7 +86,7 @@ struct Process {
 struct Camera {
     /// The driver that opens it.
     driver: String,
-    /// The process that it lives in; actors with the same word share one, and `main` is the supervisor's.
+    /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
     /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
@@ -112,12 +112,12 @@ struct Camera {
 struct Processor {
     /// The kind of processor.
     kind: String,
-    /// The process that it lives in; actors with the same word share one, and `main` is the supervisor's.
+    /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]
     inputs: Vec<String>,
-    /// The policy for framesets for which its queue has no room.
+    /// The policy for framesets that arrive while its queue is full.
     #[schemars(extend("default" = "drop-oldest"))]
     overflow: Option<Overflow>,
     /// The most framesets that wait for it, per input.

@@ -158,7 +158,7 @@ fn stuck_processor_without_cameras() {
 
 /// One interrupt of a rig that has reached its limit, and ends, is no second one.
 fn interrupted_after_its_limit() {
-    let topology = stuck_at_the_end("long-nap", "");
+    let topology = stuck_at_the_end("long-pause", "");
     let mut rig = Plan::new(&topology, Placement::Mixed).arguments(&["--for", "300ms"]).start();
     rig.wait_for_stdout("the end of the camera", |lines| {
         lines.iter().any(|line| line.starts_with("front: "))
@@ -172,7 +172,7 @@ fn interrupted_after_its_limit() {
 
 /// A processor that takes long to finish is not killed.
 fn slow_processor() {
-    let topology = stuck_at_the_end("long-nap", "");
+    let topology = stuck_at_the_end("long-pause", "");
     let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
     ended.assert_said(0, &[]);
     ended.assert_complete(3);

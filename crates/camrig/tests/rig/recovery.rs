@@ -92,7 +92,7 @@ fn killed_together() {
     assert_recovered(&ended, &[("front", 1), ("rear", 1), ("verify", 1)]);
 }
 
-/// A worker that ends itself, in ways that only the signal tells apart.
+/// A worker that ends itself, in ways that only the signal distinguishes.
 fn dies_by_itself() {
     for (how, signal) in [("abort", "6 (SIGABRT)"), ("out-of-memory", "6 (SIGABRT)")] {
         let topology = faulty(&format!("{{ at = 'process', how = '{how}', after = 7 }}"), "max = 1");
@@ -185,7 +185,7 @@ fn camera_fails(placement: Placement) {
     }
 }
 
-/// The other actors continue without a camera that fails for good, and the exit code tells.
+/// The other actors continue without a camera that fails permanently; the exit code reports it.
 fn camera_fails_for_good(placement: Placement) {
     let fault = "{ at = 'capture', how = 'error', after = 7 }";
     let topology = with_faulty_camera(fault, "restart = { max = 2, window = 60, backoff_millis = 1 }");
@@ -205,7 +205,7 @@ fn camera_fails_for_good(placement: Placement) {
 }
 
 /// Returns [`STEADY`] with options and keys for one of its cameras.
-fn with_rehearsal(options: &str, keys: &str) -> String {
+fn with_injected_fault(options: &str, keys: &str) -> String {
     STEADY
         .replacen("{ model = 'any',", &format!("{{ model = 'any', serial = 'f1', {options},"), 1)
         .replace("process = 'front'\n", &format!("process = 'front'\n{keys}\n"))
@@ -214,7 +214,7 @@ fn with_rehearsal(options: &str, keys: &str) -> String {
 const UNPLUGGED: &str = "the device with serial f1 was unplugged, as option `unplug_at` asks";
 
 fn unplugged_and_back(placement: Placement) {
-    let topology = with_rehearsal("unplug_at = 0.3, replug_after = 0.3", "");
+    let topology = with_injected_fault("unplug_at = 0.3, replug_after = 0.3", "");
     let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
@@ -226,7 +226,7 @@ fn unplugged_and_back(placement: Placement) {
 }
 
 fn unplugged_for_too_long(placement: Placement) {
-    let topology = with_rehearsal("unplug_at = 0.1", "device_timeout_millis = 300");
+    let topology = with_injected_fault("unplug_at = 0.1", "device_timeout_millis = 300");
     // On a busy machine it may be unplugged before it has delivered much.
     let mut rig = Plan::new(&topology, placement).start();
     let for_good = format!("camera `front` failed for good: {UNPLUGGED}; it has been missing for 0 s");
@@ -241,7 +241,7 @@ fn unplugged_for_too_long(placement: Placement) {
 
 /// A rig can be stopped while it waits for a missing device.
 fn stopped_while_unplugged(placement: Placement) {
-    let mut rig = Plan::new(&with_rehearsal("unplug_at = 0.1", ""), placement).start();
+    let mut rig = Plan::new(&with_injected_fault("unplug_at = 0.1", ""), placement).start();
     let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
     rig.wait_for_stderr(&waits);
     let states: Vec<_> = rig.status().actors.iter().map(|actor| actor.state.name()).collect();
@@ -256,7 +256,7 @@ fn stopped_while_unplugged(placement: Placement) {
 const STALLED: &str = "camera `front` failed: delivered nothing within its `stall_timeout_millis`";
 
 fn stalled(placement: Placement) {
-    let topology = with_rehearsal("stall_at = 0.3", "stall_timeout_millis = 500");
+    let topology = with_injected_fault("stall_at = 0.3", "stall_timeout_millis = 500");
     let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
@@ -271,7 +271,8 @@ fn stalled(placement: Placement) {
 
 /// Opening the camera again does not help; a device reset does.
 fn wedged(placement: Placement) {
-    let topology = with_rehearsal("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 500");
+    let topology =
+        with_injected_fault("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 500");
     let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr_times(again, 2);
@@ -420,8 +421,8 @@ fn hanging_processor() {
 }
 
 /// In a shared process it can only be reported, and so can that it runs again.
-fn napping_processor(placement: Placement) {
-    let topology = faulty("{ at = 'process', how = 'nap', after = 40, times = 1 }", "max = 1")
+fn pausing_processor(placement: Placement) {
+    let topology = faulty("{ at = 'process', how = 'pause', after = 40, times = 1 }", "max = 1")
         .replace("overflow = 'block'\noptions = { beat", "options = { beat")
         .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
     let mut rig = started(&topology, placement);
@@ -429,11 +430,11 @@ fn napping_processor(placement: Placement) {
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
     let process = if placement == Placement::InProcess { "main" } else { "together" };
-    let naps = format!(
+    let pauses = format!(
         "ERROR main: processor `faulty` has not returned from a call for 500 ms, and shares process \
          `{process}` with others"
     );
-    end_in_order(rig, &[&naps, &format!("WARN  main: {again}")], &[]);
+    end_in_order(rig, &[&pauses, &format!("WARN  main: {again}")], &[]);
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
@@ -462,7 +463,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "recovery::a_processor_never_returns", hanging_processor);
     for placement in [Placement::InProcess, Placement::Mixed] {
         test(trials, format!("recovery::a_processor_takes_too_long::{}", placement.name()), move || {
-            napping_processor(placement);
+            pausing_processor(placement);
         });
     }
 }

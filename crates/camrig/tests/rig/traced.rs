@@ -41,7 +41,7 @@ fn killed_while_traced() {
     let mut rig = started(STEADY, Placement::MultiProcess);
     let traced = Traced::worker(&rig, "front");
     rig.kill_worker("front");
-    // It is neither reaped nor deaf: the status answers, and the camera is replaced.
+    // It is not reaped, but the supervisor reacts: the status answers, and the camera is replaced.
     rig.wait_for("the failure of the camera", |rig| {
         let status = rig.status();
         let front = status.actors.iter().find(|actor| actor.name == "front")?;

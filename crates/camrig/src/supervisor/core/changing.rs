@@ -93,8 +93,9 @@ impl Core {
     pub(super) fn dismiss(&mut self, id: ActorId) {
         self.actor_mut(id).due = None;
         let process = self.process_of(id);
-        let told = self.actor(id).hosted && self.is_up(process) && !self.leaving.contains_key(&process);
-        self.commands.push(if told {
+        let is_reachable =
+            self.actor(id).hosted && self.is_up(process) && !self.leaving.contains_key(&process);
+        self.commands.push(if is_reachable {
             Command::Actor(id, ActorCommand::GiveUp)
         } else {
             Command::EndLinks(id)

@@ -12,7 +12,7 @@ impl Core {
         for process in self.workers() {
             let forced = self.actors_of(process).any(|id| self.actor(id).state != ActorState::Finished);
             if self.processes[process.index()] == ProcessState::Exiting && !self.interrupted {
-                // It has been told.
+                // It has the command to exit.
                 continue;
             }
             let forced = forced || self.interrupted || !self.is_up(process);

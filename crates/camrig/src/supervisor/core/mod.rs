@@ -396,8 +396,8 @@ impl Core {
 
     /// Returns the maximum time until the next observation.
     pub(super) fn pause(&self, now: Instant) -> Duration {
-        let dues = self.actors.iter().filter_map(|actor| actor.due);
-        let next = dues.map(|due| due.at.saturating_duration_since(now)).min();
+        let deadlines = self.actors.iter().filter_map(|actor| actor.due);
+        let next = deadlines.map(|due| due.at.saturating_duration_since(now)).min();
         next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
     }
 

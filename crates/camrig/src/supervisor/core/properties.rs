@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Sends the core an event that is true in this model.
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         let active = !self.ended && !self.all_have_ended();
         match event {
             Event::Interrupt if active && self.asked && self.stopped => self.interrupted = true,
@@ -133,7 +133,7 @@ impl World {
             |&progress: &u64| Activity { progress, called_for, is_blocked: false, awaits_streams: false };
         let actors = self.progress.iter().map(activity).collect();
         let settled_framesets = self.progress.iter().sum();
-        self.tell(Event::Observed(Observation { actors, settled_framesets, unsettled }));
+        self.handle(Event::Observed(Observation { actors, settled_framesets, unsettled }));
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
@@ -258,7 +258,7 @@ impl World {
     /// A process ends, and its actors with it.
     fn die(&mut self, process: ProcessId) {
         self.set_down(process);
-        self.tell(Event::Exited(process, "was killed".to_owned()));
+        self.handle(Event::Exited(process, "was killed".to_owned()));
     }
 
     fn set_down(&mut self, process: ProcessId) {
@@ -278,7 +278,7 @@ impl World {
             if released {
                 self.set_down(process);
             }
-            self.tell(Event::Unreaped(process, Unreaped { has_ended, reason: "a debugger".to_owned() }));
+            self.handle(Event::Unreaped(process, Unreaped { has_ended, reason: "a debugger".to_owned() }));
         }
     }
 
@@ -295,7 +295,7 @@ impl World {
             };
         if possible {
             self.instances[id.index()] = after;
-            self.tell(event(process, id));
+            self.handle(event(process, id));
         } else {
             self.mislead(event(process, id));
         }
@@ -329,7 +329,7 @@ impl World {
             self.given_up.push(false);
             self.progress.push(0);
         }
-        self.tell(Event::Change(changing));
+        self.handle(Event::Change(changing));
     }
 
     fn act(&mut self, Act { kind, place, flag, millis }: Act) {
@@ -351,13 +351,13 @@ impl World {
                 self.report(id, |process, id| Event::Failed(process, id, failure.clone()), Instance::None);
             }
             12..=14 => match self.processes[process.index()] {
-                Process::Started => self.tell(Event::Connected(process)),
+                Process::Started => self.handle(Event::Connected(process)),
                 _ => self.mislead(Event::Connected(process)),
             },
             15 => match self.processes[process.index()] {
                 Process::Started if flag => {
                     self.set_down(process);
-                    self.tell(Event::NotStarted(process, "no memory".to_owned()));
+                    self.handle(Event::NotStarted(process, "no memory".to_owned()));
                 }
                 Process::Started => {}
                 _ => self.mislead(Event::NotStarted(process, "no memory".to_owned())),
@@ -379,17 +379,17 @@ impl World {
             }
             18 => self.killed.clone().into_iter().for_each(|process| self.die(process)),
             19 => self.answer_inspections(flag),
-            20 if process != ProcessId::MAIN => self.tell(Event::Closed(process)),
+            20 if process != ProcessId::MAIN => self.handle(Event::Closed(process)),
             20 => self.mislead(Event::Closed(process)),
             LEAVE..=JOIN => self.change(id, process, Act { kind, place, flag, millis }),
-            STOP => self.tell(Event::Stop),
-            _ => self.tell(Event::Interrupt),
+            STOP => self.handle(Event::Stop),
+            _ => self.handle(Event::Interrupt),
         }
     }
 
     /// Ends the run: the model sends the expected reports, or nothing at all; its killed processes end, or do not.
     fn end(&mut self, answers: bool, are_reaped: bool) {
-        self.tell(Event::Stop);
+        self.handle(Event::Stop);
         for _ in 0..OBSERVATIONS_MAX {
             if self.core.is_over() {
                 return self.check_end();
@@ -403,7 +403,7 @@ impl World {
             }
             for process in (0..self.processes.len()).map(ProcessId::new).filter(|_| answers) {
                 if self.processes[process.index()] == Process::Started {
-                    self.tell(Event::Connected(process));
+                    self.handle(Event::Connected(process));
                 }
             }
             for id in (0..self.instances.len()).map(ActorId::new).filter(|_| answers) {

@@ -65,8 +65,9 @@ impl Core {
         self.actor_mut(id).due = None;
         self.set_state(id, ActorState::Failed);
         let process = self.process_of(id);
-        let told = self.actor(id).hosted && self.is_up(process) && !self.leaving.contains_key(&process);
-        self.commands.push(if told {
+        let is_reachable =
+            self.actor(id).hosted && self.is_up(process) && !self.leaving.contains_key(&process);
+        self.commands.push(if is_reachable {
             Command::Actor(id, ActorCommand::GiveUp)
         } else {
             Command::EndLinks(id)

@@ -8,8 +8,8 @@ use crate::topology::{ActorSpec, LinkSpec, Placement, Role, Topology};
 
 /// Formats each actor as `name@process`.
 fn placements(topology: &Topology) -> Vec<String> {
-    let home = |actor: &ActorSpec| format!("{}@{}", actor.name, topology.process(actor.process));
-    topology.actors().iter().map(home).collect()
+    let placed = |actor: &ActorSpec| format!("{}@{}", actor.name, topology.process(actor.process));
+    topology.actors().iter().map(placed).collect()
 }
 
 #[test]

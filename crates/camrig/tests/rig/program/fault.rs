@@ -32,10 +32,10 @@ pub(super) enum How {
     Panic,
     /// Never returns.
     Hang,
-    /// Returns after [`NAP`].
-    Nap,
-    /// Returns after [`LONG_NAP`], longer than any actor may take to end unless it is in a call.
-    LongNap,
+    /// Returns after [`PAUSE`].
+    Pause,
+    /// Returns after [`LONG_PAUSE`], longer than any actor may take to end unless it is in a call.
+    LongPause,
     Abort,
     /// Aborts like the standard library when an allocation fails.
     OutOfMemory,
@@ -56,11 +56,11 @@ pub(super) struct Fault {
 /// Number of faults in this process.
 static OCCURRED: AtomicU32 = AtomicU32::new(0);
 
-/// Duration of [`How::Nap`].
-const NAP: Duration = Duration::from_millis(1500);
+/// Duration of [`How::Pause`].
+const PAUSE: Duration = Duration::from_millis(1500);
 
-/// Duration of [`How::LongNap`]: the supervisor waits 10 s for an actor that is not in a call.
-const LONG_NAP: Duration = Duration::from_secs(12);
+/// Duration of [`How::LongPause`]: the supervisor waits 10 s for an actor that is not in a call.
+const LONG_PAUSE: Duration = Duration::from_secs(12);
 
 impl Fault {
     pub(super) fn occur(&self, at: At) -> Result<(), DriverError> {
@@ -78,8 +78,8 @@ impl Fault {
             How::Hang => loop {
                 std::thread::park();
             },
-            How::Nap | How::LongNap => {
-                std::thread::sleep(if matches!(self.how, How::Nap) { NAP } else { LONG_NAP });
+            How::Pause | How::LongPause => {
+                std::thread::sleep(if matches!(self.how, How::Pause) { PAUSE } else { LONG_PAUSE });
                 Ok(())
             }
             How::Abort => std::process::abort(),
