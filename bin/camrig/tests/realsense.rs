@@ -460,7 +460,7 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
         let once: BTreeSet<_> = processes.iter().collect();
         assert!(!once.is_empty() && once.len() == processes.len(), "{stderr}");
         let links = deliveries(&folder.path().join("report.json"));
-        // What was readable came once, and the other camera lost nothing.
+        // The readable part was delivered once, and the other camera lost nothing.
         let (produced, ..) = links["damaged -> verify"];
         assert!((1..20).contains(&produced), "{links:?}");
         assert_eq!(links["whole -> verify"], (5, 5, 0));
@@ -586,7 +586,7 @@ fn files_that_were_recorded_together_play_together() {
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let report: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
-        // One of three seconds overlaps. At its own pace a player drops what the machine is too slow for.
+        // One of three seconds overlaps. At its own pace a player drops framesets when the machine is too slow.
         let matches = report["matching"][0]["matches"].as_u64().unwrap();
         assert!((10..=31).contains(&matches), "{placement}: {}", report["matching"]);
         let restarts: Vec<_> =

@@ -20,7 +20,7 @@ pub struct Control {
     pub unit: String,
     /// Its possible values.
     pub range: ControlRange,
-    /// The value before anyone sets it.
+    /// The value before it is set.
     pub default: ControlValue,
     /// The present value; `None` if the device does not report it.
     pub value: Option<ControlValue>,
@@ -143,7 +143,7 @@ impl fmt::Display for ControlValue {
     }
 }
 
-/// For formats in which a value says its type.
+/// For formats in which a value has its type.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Plain {

@@ -42,7 +42,7 @@ impl Device {
 pub struct DeviceProfile {
     /// Name of the stream.
     pub stream: Stream,
-    /// How its frames are stored.
+    /// Format of its frames.
     pub format: Format,
     /// Its size and rate; of motion [`StreamProfile::of_motion`].
     pub profile: StreamProfile,

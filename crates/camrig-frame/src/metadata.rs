@@ -58,7 +58,7 @@ const NAMES: [&str; MetadataKey::COUNT] = [
 pub struct MetadataKey(u8);
 
 impl MetadataKey {
-    /// How many kinds librealsense 2.56 has.
+    /// Number of kinds that librealsense 2.56 has.
     pub const COUNT: usize = 43;
     /// The device's own count of frames.
     pub const FRAME_COUNTER: Self = Self(0);

@@ -41,7 +41,7 @@ struct Rules {
     cookie: String,
 }
 
-/// The reason why an address and a token make no rule.
+/// The reason why an address and a token are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// Other machines can reach the address, and there is no token.
@@ -80,7 +80,7 @@ impl Access {
         Self(Arc::new(Rules { token, cookie: format!("camrig-{}", address.port()) }))
     }
 
-    /// Returns the query with which a browser is let in, `?token=...`; empty without a token.
+    /// Returns the query that admits a browser, `?token=...`; empty without a token.
     pub fn query(&self) -> String {
         self.0.token.as_ref().map(|token| format!("?{TOKEN_PARAMETER}={token}")).unwrap_or_default()
     }
@@ -148,7 +148,7 @@ impl Rules {
     }
 }
 
-/// Passes a request on, or answers why it is refused.
+/// Passes a request on, or answers with the reason why it is refused.
 pub(crate) async fn check(State(Access(rules)): State<Access>, request: Request, next: Next) -> Response {
     match rules.decide(request.headers(), request.uri()) {
         Decision::Pass => {

@@ -5,7 +5,7 @@
 //! * `places`: bounds the number of open connections, and decides which one is closed for a new one
 //! * `connection`: one connection, with its time-outs
 //!
-//! It knows no page and no camera: its callers add their own routes.
+//! It does not depend on pages or cameras: its callers add their own routes.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -141,7 +141,7 @@ async fn accept(mut listener: tokio::net::TcpListener, places: Places, routes: R
             .serve_connection(TokioIo::new(Connection::new(stream, place)), service)
             .with_upgrades();
         let task = tokio::spawn(async move {
-            // The peer is gone, or was too slow.
+            // The peer has disconnected, or was too slow.
             let _ = connection.await;
         });
         marker.served_by(task.abort_handle());

@@ -30,9 +30,9 @@ struct Entry {
 /// State of a connection. The order is that in which connections are closed for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
-    /// No request of it was let in.
+    /// None of its requests was admitted.
     Unknown,
-    /// A request of it was let in.
+    /// One of its requests was admitted.
     Admitted,
     /// It became a WebSocket.
     Page,
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     id: u64,
 }
 
-/// Marks what becomes of a connection. It does not hold the place.
+/// Changes the standing of a connection. It does not hold the place.
 #[derive(Clone)]
 pub(crate) struct Marker {
     places: Places,
@@ -94,12 +94,12 @@ impl Drop for Place {
 }
 
 impl Marker {
-    /// Says which task serves the connection.
+    /// Sets the task that serves the connection.
     pub(crate) fn served_by(&self, task: AbortHandle) {
         self.places.change(self.id, |entry| entry.task = Some(task));
     }
 
-    /// A request of the connection is let in.
+    /// A request of the connection is admitted.
     pub(crate) fn admitted(&self) {
         self.places.change(self.id, |entry| entry.standing = entry.standing.max(Standing::Admitted));
     }
@@ -110,7 +110,7 @@ impl Marker {
     }
 }
 
-/// Returns what the addresses of one peer have in common: an IPv6 host has 64 bits of its own.
+/// Returns the part that all addresses of one peer share: an IPv6 host has 64 bits of its own.
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(peer) => Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64).into(),

@@ -1,7 +1,7 @@
 //! Frames as JPEGs, in their own size or smaller.
 //!
 //! A smaller picture is scaled down by a whole number before it is encoded, which costs less than encoding pixels
-//! that nobody sees.
+//! that are not visible.
 
 use camrig_frame::{ColorView, DepthView, Format, Frame, MJPEG, Payload, PixelFormat};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};

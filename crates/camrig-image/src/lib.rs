@@ -5,7 +5,7 @@
 //! * [`LightImage`]: a frame of light as red, green and blue, decoded if it is a JPEG
 //! * [`Colorizer`]: the colors of depth
 //!
-//! It knows no file system, no frameset and no page.
+//! It does not depend on a file system, framesets or pages.
 #![forbid(unsafe_code)]
 
 mod colors;

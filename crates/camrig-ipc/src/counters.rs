@@ -85,7 +85,7 @@ pub struct StreamCounts {
     /// When the last frame arrived, in nanoseconds of the monotonic clock; `None` before the first one of the current
     /// instance.
     pub last_nanos: Option<u64>,
-    /// How often it was silent while other streams went on.
+    /// Number of times that it was silent while other streams went on.
     pub silences: u64,
 }
 
@@ -204,12 +204,12 @@ impl ActorCounters {
         Some(self.called_at_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos != 0)
     }
 
-    /// Sets whether the actor waits for its readers, or for a time that it knows, which excuses its inactivity.
+    /// Sets whether the actor waits for its readers, or for a known time, which excuses its inactivity.
     pub fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked.into(), Ordering::Relaxed);
     }
 
-    /// Returns whether the actor waits for its readers, or for a time that it knows.
+    /// Returns whether the actor waits for its readers, or for a known time.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) != 0
     }

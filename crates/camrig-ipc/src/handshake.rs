@@ -401,7 +401,7 @@ fn close_inherited_memory() {
         Some(maker != ours)
     };
     for (descriptor, _) in descriptors().into_iter().filter(|(_, target)| inherited(target) == Some(true)) {
-        // SAFETY: nobody in this process knows it: another process made it, and nothing was received yet.
+        // SAFETY: nothing in this process uses it: another process made it, and nothing was received yet.
         drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
     }
 }

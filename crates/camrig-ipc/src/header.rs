@@ -113,7 +113,7 @@ pub(crate) mod tests {
             }
         }
         assert!(refused > 0);
-        // One byte less than the prefix says.
+        // One byte less than the length in the prefix.
         let mut cut = buffer;
         cut[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
         assert_eq!(decode(&cut), None);

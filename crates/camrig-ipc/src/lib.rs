@@ -11,11 +11,11 @@
 //! * [`SlotPool`], [`Loan`], [`LinkWriter`]: the producer's end
 //! * [`LinkReader`], [`Lease`]: the reader's end, which validates everything that it reads
 //! * [`Notifier`], [`Listener`]: waking a process
-//! * [`handshake`]: how a process meets the one that started it
+//! * [`handshake`]: connects a worker and the process that started it
 //! * [`protocol`]: everything that crosses the boundary between processes, with its versions
-//! * [`Sender`], [`Receiver`], [`SharedMemory`]: ipc-channel's, of which no other crate knows
+//! * [`Sender`], [`Receiver`], [`SharedMemory`]: those of ipc-channel, on which no other crate depends
 //!
-//! It deliberately knows no actor, no topology and no thread: the owner of an end decides when to call it.
+//! It deliberately does not depend on actors, topologies or threads: the owner of an end decides when to call it.
 
 mod channel;
 mod counters;

@@ -21,7 +21,7 @@
 //! was taken back and published again is never mistaken for the earlier frameset. There is no other queue: its order is
 //! that of the sequence numbers.
 //!
-//! This module does not depend on pixels: the pool knows where a slot's bytes are.
+//! This module does not depend on pixels: the pool has the offsets of a slot's bytes.
 
 mod cells;
 mod counts;

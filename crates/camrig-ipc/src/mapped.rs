@@ -15,7 +15,7 @@ use crate::region::Region;
 ///
 /// # Safety
 /// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of
-/// processes may touch it at once; its alignment is at most [`HEAD_BYTES`].
+/// processes may access it at once; its alignment is at most [`HEAD_BYTES`].
 pub unsafe trait Shared {
     /// Its name in messages, with an article.
     const NAME: &'static str;

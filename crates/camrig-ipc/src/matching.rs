@@ -16,7 +16,7 @@ use crate::mapped::{Mapped, Shared};
 /// Maximum number of cameras in a match.
 pub const MAX_MATCH_CAMERAS: usize = 64;
 
-/// Why a frameset that was delivered is in no match.
+/// The reason why a delivered frameset is in no match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
@@ -28,13 +28,13 @@ pub enum Unmatched {
     TooSoon,
     /// Its instant had been decided without it.
     Late,
-    /// Too little had been seen of its camera's clock to know when it was taken.
+    /// The estimate of its camera's clock was not settled, so its time of capture was unknown.
     Unsettled,
     /// It still waited when the processor failed.
     LeftOver,
     /// Its timestamp is of another clock than the one that is compared.
     OtherClock,
-    /// Its timestamp leapt: its frame number does not explain it.
+    /// Its timestamp leaps: its frame number does not explain it.
     TimeLeap,
 }
 

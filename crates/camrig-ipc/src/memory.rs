@@ -32,7 +32,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 /// it is encoded, a message contains at most two such, and other threads may allocate some meanwhile.
 const DESCRIPTORS_LEFT: usize = 5;
 
-/// Why shared memory cannot be used.
+/// The reason why shared memory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// A peer sent less memory than its announcement needs.

@@ -1,6 +1,6 @@
 //! Wake-up of a process: one counter in shared memory per process, which every link into it can increment.
 //!
-//! A notification only says that something has changed; the link states contain what. It costs a system call if the
+//! A notification only means that something has changed; the link states contain the changes. It costs a system call if the
 //! process sleeps, and none if it is awake. This module does not depend on links.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 

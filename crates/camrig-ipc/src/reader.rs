@@ -138,7 +138,7 @@ impl LinkReader {
             return Err(Refused::Slot(taken.slot, pool.slots));
         }
         let start = taken.slot * (HEADER_BYTES + pool.pixel_bytes);
-        // SAFETY: the word says `reading`, so the producer does not write the slot. One that does anyway can
+        // SAFETY: the word is `reading`, so the producer does not write the slot. One that does anyway can
         // only garble the private copy that `decode` makes and checks.
         let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
         let header = header::decode(bytes)
@@ -248,7 +248,7 @@ impl Lease {
     /// When there is no such frame.
     pub fn frame(&self, index: usize) -> &[u8] {
         let range = self.layout.range(index);
-        // SAFETY: the word says `reading` until this lease drops, so the producer does not write the slot.
+        // SAFETY: the word is `reading` until this lease drops, so the producer does not write the slot.
         unsafe { self.pool.region.bytes(self.pixels_start + range.start..self.pixels_start + range.end) }
     }
 }

@@ -117,7 +117,7 @@ impl Drop for Region {
 /// Checks that the system has descriptors and addresses left for `len` bytes, because ipc-channel panics without them.
 fn can_be_mapped(len: usize) -> std::io::Result<()> {
     memory::check_descriptors()?;
-    // SAFETY: a new mapping at an address of the kernel's choice, unmapped before anyone knows it.
+    // SAFETY: a new mapping at an address of the kernel's choice, unmapped before anything uses it.
     unsafe {
         let probe = mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)?;
         munmap(probe, len)?;

@@ -1,6 +1,6 @@
 //! The producer's end: a pool of slots, loans of them, and the writers that publish them.
 //!
-//! # Who may touch a slot
+//! # Access to slots
 //!
 //! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
 //! that is what a [`Loan`] stands for. Publishing turns the loan into shares: a [`Published`] handle is the
@@ -52,7 +52,7 @@ impl Slots {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds one of the first `count` slots that nobody holds, and sets its flag.
+    /// Finds one of the first `count` slots that is free, and sets its flag.
     fn claim(&self, count: usize) -> Option<usize> {
         let mut links = self.links();
         // A link that has ended gets no more slots. Its reader may hold some for a while.

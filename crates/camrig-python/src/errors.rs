@@ -16,17 +16,17 @@ pyo3::create_exception!(
     "A frameset has no such stream; the message names those that it has."
 );
 
-/// Makes an error of a text.
+/// Creates an error with this text.
 pub(crate) fn error(error: impl std::fmt::Display) -> PyErr {
     CamrigError::new_err(error.to_string())
 }
 
-/// Makes an error about a place outside of a sequence.
+/// Creates an error for an index outside of a sequence.
 pub(crate) fn no_index(what: &str, length: usize, index: isize) -> PyErr {
     pyo3::exceptions::PyIndexError::new_err(format!("{what} has {length} framesets, so no number {index}"))
 }
 
-/// Makes an error about a name that is not there.
+/// Creates an error for a name that does not exist.
 pub(crate) fn no_name(error: impl std::fmt::Display) -> PyErr {
     PyLookupError::new_err(error.to_string())
 }

@@ -508,7 +508,7 @@ impl PyFrame {
         PyBytes::new(py, slf.as_super().content.bytes())
     }
 
-    /// The message of a frame whose format is that of a message: what its JSON holds, or its bytes.
+    /// The content of a message: the value of its JSON, or its bytes.
     fn message<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, frame) = (slf.py(), slf.get());
         let Payload::Message { encoding, .. } = frame.header.payload else {

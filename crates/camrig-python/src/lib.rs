@@ -8,7 +8,7 @@
 //! * `processor`: processors of scripts, in the worker that a supervisor started
 //! * `errors`: the exceptions
 //!
-//! What only NumPy can do is in `python/camrig/_arrays.py`.
+//! `python/camrig/_arrays.py` has the part that needs NumPy.
 #![deny(unsafe_code)]
 #![allow(clippy::doc_markdown, reason = "documentation becomes docstrings, which Python shows as they are")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments arrive from Python by value")]

@@ -1,4 +1,4 @@
-//! Memory of frames as Python sees it: the buffer protocol and DLPack.
+//! Memory of frames for Python: the buffer protocol and DLPack.
 //!
 //! This is the only module of the crate with `unsafe`. What it lends to Python stays valid and in place as long as any
 //! array refers to it: each export holds the `Memory` object, which holds the frameset, which holds its slot.
@@ -25,10 +25,10 @@ use crate::kept::Kept;
 /// Maximum number of dimensions of an array: those of a tensor.
 const MAX_DIMENSIONS: usize = camrig::frame::MAX_DIMENSIONS;
 
-/// The major version of DLPack that knows read-only tensors.
+/// The first major version of DLPack with read-only tensors.
 const DLPACK_MAJOR: u32 = 1;
 
-/// The name of a capsule with a tensor that no one has taken.
+/// The name of a capsule with a tensor that was not consumed.
 const DLPACK_NAME: &std::ffi::CStr = c"dltensor_versioned";
 
 /// DLPack's number of the CPU.
@@ -91,7 +91,7 @@ impl SharedLoan {
     }
 }
 
-/// What is lent, and the thread that lent it.
+/// A lent value, and the thread that lent it.
 type Lent<T> = (ptr::NonNull<T>, ThreadId);
 
 /// A value that is lent to Python code during one call, and only to its thread.
@@ -103,7 +103,7 @@ unsafe impl<T> Send for Lending<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Lending<T> {}
 
-/// Sets what is lent when it is dropped, also by a panic.
+/// Clears the lent value when it is dropped, also by a panic.
 struct Then<'a, T>(&'a Lending<T>, Option<Lent<T>>);
 
 impl<T> Drop for Then<'_, T> {
@@ -170,7 +170,7 @@ impl Content {
     }
 }
 
-/// The elements of an array: what NumPy makes of the bytes.
+/// The elements of an array, as NumPy interprets the bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct ArrayLayout {
     /// As in the module `struct`; such as `H`, or `T{...}` for elements with fields.
@@ -237,7 +237,7 @@ impl ArrayLayout {
         self.strides == dense(&self.shape, self.item_bytes)
     }
 
-    /// Returns how many bytes its elements span.
+    /// Returns the number of bytes that its elements span.
     fn span_bytes(&self) -> usize {
         if self.shape.contains(&0) {
             return 0;
@@ -288,7 +288,7 @@ impl Memory {
     /// Makes memory of this content.
     ///
     /// # Errors
-    /// If the content has fewer bytes than its layout says.
+    /// If the content has fewer bytes than its layout needs.
     pub(crate) fn new(content: Content, payload: &Payload) -> PyResult<Self> {
         let layout = ArrayLayout::of(payload);
         let found = content.place().1;
@@ -310,7 +310,7 @@ impl Memory {
         self.exports.load(Ordering::Acquire)
     }
 
-    /// Fills `view` as the buffer protocol says.
+    /// Fills `view` as the buffer protocol requires.
     ///
     /// # Safety
     /// Called by the interpreter, with a valid `view`.
@@ -335,7 +335,7 @@ impl Memory {
         let (place, _) = slf.content.place();
         let elements: usize = slf.layout.shape.iter().product();
         let [shape, strides] = &slf.sizes;
-        // SAFETY: `view` is valid (above). What it points to is in `slf`, which does not move and is not changed after
+        // SAFETY: `view` is valid (above). The memory that it points to is in `slf`, which does not move and is not changed after
         // `Memory::new`, and which the reference in `obj` keeps until the interpreter releases the view. The interpreter
         // does not write through `format`, `shape` and `strides`, nor through `buf` of a read-only view.
         unsafe {
@@ -440,7 +440,7 @@ impl Memory {
         memory.exports.fetch_add(1, Ordering::AcqRel);
         let managed = Box::into_raw(managed);
         // SAFETY: the capsule gets a pointer to a `DlManaged`, which begins as DLPack 1 says, and the function that frees
-        // it if no one takes it.
+        // it if it is not consumed.
         unsafe {
             let capsule = ffi::PyCapsule_New(managed.cast(), DLPACK_NAME.as_ptr(), Some(free_untaken));
             if capsule.is_null() {
@@ -476,7 +476,7 @@ struct DlTensor {
     byte_offset: u64,
 }
 
-/// DLPack's `DLManagedTensorVersioned`, followed by what it points to.
+/// DLPack's `DLManagedTensorVersioned`, followed by the data that it points to.
 #[repr(C)]
 struct DlManaged {
     version: [u32; 2],
@@ -494,7 +494,7 @@ unsafe extern "C" fn delete(managed: *mut DlManaged) {
     if managed.is_null() {
         return;
     }
-    // SAFETY: whoever took the tensor calls this once, with the pointer of `__dlpack__`.
+    // SAFETY: the consumer of the tensor calls this once, with the pointer of `__dlpack__`.
     let managed = unsafe { Box::from_raw(managed) };
     let ended = Python::try_attach(|py| {
         if let Ok(memory) = managed.owner.bind(py).cast::<Memory>() {
@@ -502,11 +502,11 @@ unsafe extern "C" fn delete(managed: *mut DlManaged) {
         }
         drop(managed);
     });
-    // Without an interpreter the process is about to end, and what is left goes with it.
+    // Without an interpreter the process is about to end, and its memory is freed then.
     let _ = ended;
 }
 
-/// Frees the tensor of a capsule that no one took: who takes it renames the capsule.
+/// Frees the tensor of a capsule that was not consumed: a consumer renames the capsule.
 unsafe extern "C" fn free_untaken(capsule: *mut ffi::PyObject) {
     // SAFETY: the interpreter calls this with the capsule, while this thread holds the interpreter. The name says
     // whether the pointer is still ours.

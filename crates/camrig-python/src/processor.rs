@@ -38,7 +38,7 @@ pub(crate) fn serve(py: Python<'_>) -> Option<u8> {
     Some(u8::from(code != ExitCode::SUCCESS))
 }
 
-/// Returns what a worker of Python has: the stock of camrig, recordings, and scripts.
+/// Returns the registry of a worker in Python: camrig's own drivers and processors, `replay`, and scripts.
 pub(crate) fn registry() -> Registry {
     Registry::new().with_driver::<camrig_record::Replay>("replay").with_delivered("python", Script::start)
 }
@@ -157,11 +157,11 @@ fn failure(py: Python<'_>, error: &PyErr) -> ProcessorError {
     line.into()
 }
 
-/// Publishes a processor's framesets. It works during the call to which it is given, on the thread of that call.
+/// Publishes a processor's framesets. It is valid during the call that got it, on the thread of that call.
 #[pyclass(frozen, module = "camrig")]
 pub(crate) struct Outlet {
     output: Arc<Lending<ProcessorOutput>>,
-    /// The sources of framesets that are made from nothing, by name and streams.
+    /// The sources of framesets that were not derived, by name and streams.
     sources: Mutex<BTreeMap<String, Arc<CameraInfo>>>,
 }
 
@@ -195,9 +195,9 @@ impl Outlet {
     /// Makes a frameset from another one, whose camera, arrival time and match it inherits, or from a match.
     ///
     /// `image` is (stream, format, (height, width)), `tensor` is (stream, type, shape) such as ("heat", "f32", (1, 30, 40)),
-    /// `message` is (stream, value) or (stream, schema, value), where the value is anything that JSON can hold. Each may be
+    /// `message` is (stream, value) or (stream, schema, value), where the value is any JSON value. Each may be
     /// a list of several. Write into its `array`, then publish it. If all slots are in use, the frameset is counted as
-    /// dropped, and what is written goes nowhere.
+    /// dropped, and its pixels are discarded.
     #[pyo3(signature = (origin, *, image=None, tensor=None, message=None))]
     fn derive(
         &self,
@@ -353,7 +353,7 @@ impl Draft {
         self.array_of(py, index)
     }
 
-    /// Whether all slots were in use, so that it is counted as dropped and goes nowhere.
+    /// If true, all slots were in use: the frameset is counted as dropped, and its pixels are discarded.
     #[getter]
     fn dropped(&self) -> bool {
         self.loan.is_none() && !self.published
@@ -383,7 +383,7 @@ fn scratch(header: &FrameHeader) -> (&'static str, Vec<usize>) {
     (layout.dtype.map_or("|u1", DType::numpy_name), layout.shape)
 }
 
-/// Reads what `derive` and `create` are given.
+/// Reads the arguments of `derive` and `create`.
 fn parts(
     py: Python<'_>,
     image: Option<&Bound<'_, PyAny>>,

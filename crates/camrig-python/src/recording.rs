@@ -19,8 +19,8 @@ const MATCH_QUEUE: usize = 32;
 
 /// Opens a recording, with the files that continue it.
 ///
-/// A recording is a sequence of framesets, in the order of their arrival; `recording["left"]` is that of one camera. Nothing
-/// but the index is read before a frameset is asked for, and nothing is decoded before an array is.
+/// A recording is a sequence of framesets, in the order of their arrival; `recording["left"]` is that of one camera. Only
+/// the index is read before a frameset is requested, and a frame is decoded when its array is requested.
 #[pyfunction]
 pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
     let recording = py.detach(|| OpenRecording::open(&path)).map_err(error)?;
@@ -101,7 +101,7 @@ impl PyRecording {
         self.recording.range().start
     }
 
-    /// What cannot be read, as far as it is known without reading every frameset.
+    /// The problems of the file, as far as they are known without reading every frameset.
     #[getter]
     fn damage(&self) -> Vec<String> {
         self.recording.damage().to_vec()

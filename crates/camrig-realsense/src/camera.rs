@@ -38,11 +38,11 @@ const QUEUED_FRAMES_PER_STREAM: usize = 8;
 const QUEUED_SAMPLES: usize = 1024;
 
 /// Maximum time for which a player may deliver nothing before its end. librealsense 2.58 and 2.59 neither end nor report an
-/// error after some damage. It is shorter than the usual `stall_timeout_millis`, which has no reason to name.
+/// error after some damage. It is shorter than the usual `stall_timeout_millis`, whose error has no reason.
 const PLAYER_SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// Maximum time for which a player may deliver nothing behind its last frame. librealsense 2.59 does not say in some runs that
-/// it has come to the end.
+/// Maximum time for which a player may deliver nothing after its last frame. librealsense 2.59 does not report the end in
+/// some runs.
 const END_SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Maximum time between the last frame of a file and its end.
@@ -234,8 +234,8 @@ impl Camera {
         Some(error)
     }
 
-    /// Returns what a user should know about the device. A check logs it, which comes before each start: other opens of the
-    /// device repeat nothing.
+    /// Returns warnings about the device. Only a check logs them, before each start; other opens of the device do not
+    /// repeat them.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let (candidates, left_out) = candidates(&self.sensors);
         let mut warnings = Vec::new();
@@ -469,7 +469,7 @@ impl Camera {
         self.sensors[sensor].options().get(kind).unwrap()
     }
 
-    /// Begins the filters anew: they forget the frames so far.
+    /// Creates the filters again: the new ones have no state of earlier frames.
     pub(crate) fn begin_filters(&mut self) -> Result<(), DriverError> {
         self.chain = Chain::new(&self.processing, &self.recommended)?;
         Ok(())

@@ -19,7 +19,7 @@ use crate::sys::{Block, BlockKind, Fault, FrameSetBlock, OptionKind, Pixels, Raw
 /// The frames of an instant.
 pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
 
-/// The blocks of the filters and the alignment, with what they remember of earlier frames.
+/// The blocks of the filters and the alignment, with their state of earlier frames.
 pub(crate) struct Chain {
     blocks: Vec<FilterBlock>,
     /// The factor by which each side of depth is reduced.

@@ -18,7 +18,7 @@ use crate::subject::Subject;
 use crate::sys::{self, Context, DeviceList, Fault, OpenDevice, OpenSensor};
 use crate::turn::Turns;
 
-/// Number of bytes at the begin of a file that say its format.
+/// Number of bytes at the begin of a file that identify its format.
 const FORMAT_BYTES: u64 = 16;
 
 /// The last word of the model of a camera in recovery mode.
@@ -89,7 +89,7 @@ fn listed(context: &Context) -> Result<DeviceList, DriverError> {
         .map_err(|fault| DriverError::unavailable(format!("RealSense cameras cannot be listed: {fault}")))
 }
 
-/// Returns what each stream of these sensors can be.
+/// Returns the candidates for the streams of these sensors, and the profiles that are left out.
 pub(crate) fn profiles(sensors: &[OpenSensor]) -> Vec<DeviceProfile> {
     let (candidates, _) = candidates(sensors);
     let profile = |candidate: Candidate| {

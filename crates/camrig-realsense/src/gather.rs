@@ -401,7 +401,7 @@ mod tests {
         // In the dark both take 66.6 ms, not 33.3.
         let (depth, color) = (times(20, 0, 66_600_000), times(20, 30 * MILLI, 66_600_000));
         assert_eq!(gather_late(&depth, &color, 45 * MILLI), pairs(&depth, &color));
-        // A camera faster than it says: 20 ms are two intervals.
+        // A camera that is faster than its profile: 20 ms are two intervals.
         let (depth, color) = (times(9, 0, 10 * MILLI), times(9, 20 * MILLI, 10 * MILLI));
         let framesets = gather_late(&depth, &color, 0);
         assert_eq!(framesets[..3], [vec![0], vec![10 * MILLI], vec![20 * MILLI; 2]]);

@@ -9,7 +9,7 @@
 //!
 //! * `options`, `settings`, `processing`: the options of a topology
 //! * `streams`: formats and names of streams; `request`: the checked request; `names`: librealsense's options by name
-//! * `realsense`: [`RealSense`], the driver itself; `library`: what it calls of the half that needs librealsense
+//! * `realsense`: [`RealSense`], the driver itself; `library`: the functions that it calls in the half that needs librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
 //! * `guess`: which cameras have to be opened to find the selected one
 //! * `find`, `profiles`: selects the device and its streams
@@ -25,7 +25,7 @@
 //! * `motion`: selects the samples of motion of each frameset
 //! * `filters`: processes the frames of a frameset; `rotation`: turns depth
 //! * `driver`: the half of the driver that needs librealsense
-//! * `version`: what differs between versions of librealsense
+//! * `version`: differences between versions of librealsense
 //! * `repeats`: which of librealsense's messages are logged
 //! * `sys`: the calls that realsense-rust lacks, and all of this crate's `unsafe`
 //!

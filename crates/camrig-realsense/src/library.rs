@@ -1,4 +1,4 @@
-//! What the driver calls of its half that needs librealsense.
+//! The functions of the half that needs librealsense, as the driver calls them.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The processing of a camera's frames that a topology asks for: filters of depth, and alignment.
+//! The processing of a camera's frames as a topology requests it: filters of depth, and alignment.
 //!
-//! It knows no librealsense: `filters` does the processing.
+//! It does not depend on librealsense: `filters` does the processing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,7 +66,7 @@ pub struct Filters {
     pub hdr_merge: Option<FilterSettings>,
     /// Leaves out the frames of other exposures: `{ sequence_id = 1 }`.
     pub sequence_id: Option<FilterSettings>,
-    /// Leaves out what is too near or too far: `{ min_distance = 0.1, max_distance = 4.0 }`, in metres.
+    /// Removes depth that is too near or too far: `{ min_distance = 0.1, max_distance = 4.0 }`, in metres.
     pub threshold: Option<FilterSettings>,
     /// Converts depth to disparity for the filters that follow in a list. A table has it with `spatial` and `temporal`.
     pub depth_to_disparity: Option<FilterSettings>,
@@ -74,7 +74,7 @@ pub struct Filters {
     pub spatial: Option<FilterSettings>,
     /// Smooths from frame to frame.
     pub temporal: Option<FilterSettings>,
-    /// Fills what has no depth from around it.
+    /// Fills pixels without depth from their neighbours.
     pub hole_filling: Option<FilterSettings>,
     /// Converts disparity back to depth.
     pub disparity_to_depth: Option<FilterSettings>,
@@ -258,7 +258,7 @@ impl FilterChoice {
     }
 }
 
-/// Which of depth and color is shown as seen from the other's place.
+/// The alignment: one of depth and color is shown from the viewpoint of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Align {
@@ -268,7 +268,7 @@ pub enum Align {
     ColorToDepth,
 }
 
-/// What is asked for.
+/// The requested processing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Processing {
     pub(crate) filters: FilterChoice,

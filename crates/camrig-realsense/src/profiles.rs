@@ -72,7 +72,7 @@ pub(crate) fn candidates(sensors: &[OpenSensor]) -> (Vec<Candidate>, Vec<String>
     (candidates, left_out)
 }
 
-/// Returns whether the bindings know kind and format: their views panic on others.
+/// Returns whether the bindings have kind and format: their views panic on others.
 fn is_known(data: &ProfileData) -> bool {
     data.stream < rs2::rs2_stream_RS2_STREAM_COUNT && data.format < rs2::rs2_format_RS2_FORMAT_COUNT
 }
@@ -144,7 +144,7 @@ pub(crate) fn choose_live(
 /// The name of the infrared stream with index 0 of a camera that also has the one with index 1.
 const INFRARED: &str = "infrared";
 
-/// Says what a live camera has instead of the requested stream.
+/// Describes the streams of a live camera that lacks the requested one.
 fn refused(
     subject: &Subject,
     candidates: &[Candidate],
@@ -191,7 +191,7 @@ const WITH_OPTION: [Stream; 7] = [
     Stream::GYRO,
 ];
 
-/// Returns the option that asks for a stream.
+/// Returns the option that requests a stream.
 fn key_of(stream: Stream) -> String {
     if WITH_OPTION.contains(&stream) { stream.name().replace('-', "_") } else { format!("streams.{stream}") }
 }

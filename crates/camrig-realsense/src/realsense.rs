@@ -71,7 +71,8 @@ impl Driver for RealSense {
         }
     }
 
-    /// Of a live camera only if the topology says it. A camera whose kernel passes on no metadata has another one by default.
+    /// Returns the clock of a live camera only if the topology determines it. Without metadata from the kernel, a camera
+    /// has another clock by default.
     fn clock(options: &Options) -> Option<Clock> {
         let request = Request::new(options).ok()?;
         match &request.source {

@@ -123,7 +123,7 @@ impl Request {
 }
 
 impl Options {
-    /// Returns what a live camera with these options needs of USB; `None` of a file. Looks at no device.
+    /// Returns the USB demand of a live camera with these options; `None` for a file. Opens no device.
     pub fn usb_demand(&self) -> Option<UsbDemand> {
         let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(self) else {
             return None;

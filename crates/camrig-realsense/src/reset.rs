@@ -15,7 +15,7 @@ const LEAVES: Duration = Duration::from_secs(5);
 /// Maximum time in which it comes back. Cameras with a hub between take the longest.
 const RETURNS: Duration = Duration::from_secs(20);
 
-/// Interval between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The cameras that were reset in this process: a restart of the rig's camera does not reset it again.
@@ -37,7 +37,7 @@ pub(crate) fn once(name: &str, who: &str, selection: &Selection) -> Result<(), D
     Err(DriverError::unavailable(format!("{who} has not come back within {seconds} s of its reset")))
 }
 
-/// Looks until a fact is there, at most for `longest`; returns whether it is.
+/// Polls until a fact holds, at most for `longest`; returns whether it holds.
 fn wait(longest: Duration, fact: impl Fn() -> Result<bool, DriverError>) -> Result<bool, DriverError> {
     let deadline = Instant::now() + longest;
     loop {

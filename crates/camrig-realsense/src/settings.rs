@@ -1,6 +1,6 @@
-//! What a topology sets on a live camera: librealsense's options by name, and presets.
+//! The settings of a live camera in a topology: librealsense's options by name, and presets.
 //!
-//! It knows no device: `resolve` checks settings against one.
+//! It does not depend on a device: `resolve` checks settings against one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,7 +103,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Returns the clock of the camera's frames, if a setting says it.
+    /// Returns the clock of the camera's frames, if a setting determines it.
     pub(crate) fn clock(&self) -> Option<Clock> {
         match self.of_depth.get(GLOBAL_TIME)? {
             Setting::Switch(false) => Some(Clock::Hardware),

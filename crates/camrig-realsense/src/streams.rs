@@ -1,6 +1,6 @@
 //! Formats and names of the streams that a topology requests.
 //!
-//! It knows no librealsense: `request` has the request, and `profiles` looks for it on a device.
+//! It does not depend on librealsense: `request` has the request, and `profiles` looks for it on a device.
 
 use std::collections::BTreeMap;
 

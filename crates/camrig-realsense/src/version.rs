@@ -1,4 +1,4 @@
-//! Versions of librealsense, and what differs between them.
+//! Versions of librealsense, and their differences.
 
 use std::fmt;
 

@@ -259,14 +259,14 @@ impl GapRecord {
     }
 }
 
-/// What a recording lacks because its source did: it was made of a damaged recording, or a camera failed for good.
+/// The part that a recording lacks because its source did: a damaged recording, or a camera that failed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Incomplete {
     /// The name of the camera in the recording.
     pub(crate) camera: String,
     /// Number of framesets that the source lacks.
     pub(crate) unreadable: u64,
-    /// Why the camera failed for good.
+    /// The reason why the camera failed for good.
     pub(crate) failure: Option<String>,
 }
 

@@ -100,7 +100,7 @@ fn present(points: &Bytes) -> (Bytes, Present) {
 }
 
 /// Returns all points of a frame: those of the message, and empty ones between them. Returns `None` if the message has
-/// other numbers of points than it says.
+/// other numbers of points than its fields.
 pub(crate) fn all_points(payload: &Payload, points: Bytes, present: &Present) -> Option<Bytes> {
     let present = &present.present;
     if present.is_empty() {
@@ -350,7 +350,7 @@ mod tests {
             assert_eq!(cloud.data.len(), filled.len() * POINT_BYTES as usize);
             let present = Present::decode(&*message).unwrap();
             assert_eq!(all_points(&payload, cloud.data.clone(), &present), Some(points));
-            // Other numbers of points than the message says are refused.
+            // Other numbers of points than the fields of the message are refused.
             if !present.present.is_empty() {
                 let more = [&cloud.data[..], &[1; POINT_BYTES as usize]].concat();
                 assert_eq!(all_points(&payload, more.into(), &present), None);

@@ -2,7 +2,7 @@
 //! commands about recordings.
 //!
 //! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
-//! and processors is, by [`add_to`]; camrig knows nothing of it. [`OpenRecording`] reads a recording in a program of
+//! and processors is, by [`add_to`]; camrig does not depend on it. [`OpenRecording`] reads a recording in a program of
 //! one's own.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Files of `NumPy`, version 1.0: a magic, the length of a header that ends at a multiple of 64, the array.
 //!
-//! It deliberately knows no file system.
+//! It deliberately does not depend on a file system.
 
 use bytes::Bytes;
 use camrig::frame::DType;

@@ -52,13 +52,13 @@ pub struct Place {
     /// Time of its arrival by the wall clock, in nanoseconds since 1970.
     pub arrived_nanos: u64,
     file: usize,
-    /// Where its section begins in the file.
+    /// Offset of its section in the file, in bytes.
     at: u64,
-    /// How many framesets of the same camera with the same time are before it.
+    /// Number of framesets of the same camera with the same time before it.
     earlier: usize,
 }
 
-/// A frameset of a recording. Its frames are decoded when they are asked for.
+/// A frameset of a recording. Its frames are decoded when they are requested.
 pub struct RecordedFrameSet {
     info: Arc<CameraInfo>,
     arrived_nanos: u64,
@@ -108,7 +108,7 @@ impl OpenRecording {
         &self.places
     }
 
-    /// Returns what cannot be read of the recording, as far as it is known without reading every frameset.
+    /// Returns the problems of the recording, as far as they are known without reading every frameset.
     pub fn damage(&self) -> &[String] {
         &self.damage
     }
@@ -190,7 +190,7 @@ impl RecordedFrameSet {
         &self.header
     }
 
-    /// Returns the content of the frame at `index` of the header, as many bytes as that says. What is stored without
+    /// Returns the content of the frame at `index` of the header, as many bytes as its header declares. Content stored without
     /// compression is not copied.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! never waits behind a change. Both sides accept only the same user or root. A request and its answer are one frame
 //! each: the number of bytes as a 32-bit little-endian number, then as much JSON.
 //!
-//! What a client sends is not trusted: a frame has a maximum size and arrives within a bounded time, unknown fields are
+//! Messages of clients are not trusted: a frame has a maximum size and arrives within a bounded time, unknown fields are
 //! refused, and a bounded number of clients is served at a time.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -35,7 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 /// Maximum number of clients that are served at a time; further ones are refused.
 const CLIENTS_MAX: usize = 16;
 
-/// Time until the next attempt when no connection can be accepted.
+/// Pause before the next attempt when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request with its version.
@@ -67,7 +67,7 @@ pub enum Request {
         camera: String,
         /// The call.
         call: DeviceCall,
-        /// Who asks, for the log, such as `camrig set`.
+        /// The origin of the request, for the log, such as `camrig set`.
         by: String,
     },
 }
@@ -80,16 +80,16 @@ pub struct Apply {
     pub name: String,
     /// Its text.
     pub text: String,
-    /// Actors that begin anew although nothing differs.
+    /// Actors to restart although nothing differs.
     #[serde(default)]
     pub restarts: Vec<String>,
-    /// The text from which this one was made, so that the request is refused if another one runs meanwhile.
+    /// The text that this one was made from: the request is refused if another one runs meanwhile.
     #[serde(default)]
     pub base: Option<String>,
     /// Whether to return the changes without carrying them out.
     #[serde(default)]
     pub dry_run: bool,
-    /// Who asks, for the log and the report, such as `camrig apply`.
+    /// The origin of the request, for the log and the report, such as `camrig apply`.
     pub by: String,
 }
 
@@ -110,14 +110,14 @@ pub enum Answer {
     Device(DeviceAnswer),
     /// The request was refused, and nothing has changed.
     Refused {
-        /// Why, as one or more lines.
+        /// The reason, as one or more lines.
         message: String,
         /// Whether a device or a program is missing.
         unavailable: bool,
     },
     /// The changes were made, but something failed after them.
     Failed {
-        /// What failed, as one line.
+        /// The error, as one line.
         message: String,
     },
 }

@@ -8,7 +8,7 @@
 //! * [`socket`]: serves and reads the status on this machine
 //! * [`prometheus`]: the status in Prometheus' text format
 //!
-//! It counts nothing and knows no link, no actor and no topology: of camrig-ipc it has the words for reasons.
+//! It counts nothing, and does not depend on links, actors or topologies: of camrig-ipc it uses the names of reasons.
 #![forbid(unsafe_code)]
 
 pub mod control;
@@ -101,7 +101,7 @@ pub struct StreamStatus {
     pub rate_hz: f64,
     /// Time since the last frame, in milliseconds; `None` before the first one since the camera was opened.
     pub age_ms: Option<f64>,
-    /// How often it was silent while other streams went on.
+    /// Number of times that it was silent while other streams went on.
     pub silences: u64,
 }
 

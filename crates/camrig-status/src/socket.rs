@@ -2,7 +2,7 @@
 //!
 //! The socket is an abstract Unix socket. It has a name but no file, so nothing remains of it, however its
 //! supervisor ends. Such a name has no owner, so both sides ask the kernel for the user of the other, and accept
-//! only the same user or root. There is no request, so a client can ask for nothing else.
+//! only the same user or root. Clients send no requests.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -27,7 +27,7 @@ use crate::RigStatus;
 /// Maximum time for sending or reading one status.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time until the next attempt when no connection can be accepted.
+/// Pause before the next attempt when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum number of clients that have not taken their whole status. A further one replaces the oldest.
@@ -66,7 +66,7 @@ impl StatusSocket {
     }
 
     /// Sends `status` to each client, on a thread of its own, until `status` returns `None` or the returned value
-    /// drops. It waits for no client: those that do not read, or read slowly, hold up nobody.
+    /// drops. It waits for no client: those that do not read, or read slowly, delay no other.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -119,7 +119,7 @@ impl Client {
         Some(Self { stream, json, sent: 0, until: Instant::now() + TIMEOUT })
     }
 
-    /// Sends what the client takes. Returns whether something remains to be sent.
+    /// Sends as many bytes as the client takes. Returns whether some remain.
     fn send(&mut self) -> bool {
         while self.sent < self.json.len() && Instant::now() < self.until {
             match (&self.stream).write(&self.json[self.sent..]) {
@@ -200,7 +200,7 @@ fn silent() -> Error {
     Error::new(ErrorKind::TimedOut, "it does not answer in time")
 }
 
-/// Connects without waiting: the queue of a supervisor that is stopped may be full.
+/// Connects without waiting, because the queue of a stopped supervisor may be full.
 pub(crate) fn connect(name: &str) -> Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -1,6 +1,6 @@
 //! The words of a status and of a report: roles, states, placements and reasons.
 //!
-//! In JSON each is a string. A program knows the words of its own version and of the versions before it.
+//! In JSON each is a string. A program reads the words of its own version and of earlier versions.
 
 use std::fmt;
 

@@ -6,7 +6,7 @@
 //! * `screen`: shows the dashboard on a terminal and handles keys
 //! * `footer`: a table in the last lines of a terminal, below other output
 //!
-//! It draws a [`RigStatus`](camrig_status::RigStatus) and does not know where that comes from.
+//! It draws a [`RigStatus`](camrig_status::RigStatus) from any source.
 #![forbid(unsafe_code)]
 
 mod columns;

@@ -2,7 +2,7 @@
 
 use camrig_frame::DeviceProfile;
 
-/// The part of USB that a camera needs, as far as its options say.
+/// The USB bandwidth that a camera needs, as far as its options determine it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsbDemand {
     /// The serial number, if the options select the device by it.

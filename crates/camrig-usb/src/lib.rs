@@ -1,10 +1,10 @@
 //! USB bandwidth: the demand of cameras, the budgets of controllers, and the USB tree of a machine.
 //!
-//! * [`UsbDemand`]: what a camera needs, and how its device is selected
+//! * [`UsbDemand`]: the data rates of a camera, and the selection of its device
 //! * [`UsbTree`], [`UsbSettings`]: the devices of a machine and its settings, read from sysfs
 //! * [`Budgets`], [`plan()`]: whether each controller has what its cameras need
 //!
-//! This crate knows no driver, no actor and no topology, and prints nothing.
+//! This crate does not depend on drivers, actors or topologies, and prints nothing.
 #![forbid(unsafe_code)]
 
 mod demand;

@@ -126,7 +126,7 @@ fn is_called(what: &str, name: &str) -> bool {
 
 /// A plan, as JSON: fields may be added but are never renamed.
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_field_names)] // `camrig_plan` is how a reader knows it.
+#[allow(clippy::struct_field_names)] // Readers identify the JSON by `camrig_plan`.
 pub struct Plan {
     /// Version of this format.
     pub camrig_plan: u32,
@@ -161,7 +161,8 @@ pub struct ControllerPlan {
     pub cautious_megabits: u64,
     /// Optimistic budget of its link.
     pub optimistic_megabits: u64,
-    /// The data rate compared with the budgets.
+    /// The data rate compared with the budgets. The name in JSON is a contract.
+    #[serde(rename = "verdict")]
     pub assessment: Assessment,
     /// The largest profile that all streams of these cameras can have at the same time, within the cautious
     /// budget and no faster than requested.
@@ -189,7 +190,7 @@ impl fmt::Display for LargestProfile {
     }
 }
 
-/// One camera, and what it needs.
+/// One camera and its data rate.
 #[derive(Debug, Serialize)]
 pub struct CameraPlan {
     /// Name of the camera.

@@ -166,7 +166,7 @@ impl Device {
         self.monitor.set_serials(serial, &self.identity.board_serial);
     }
 
-    /// Forgets what a power cycle forgets: controls, streams, the depth table.
+    /// Resets the state that a power cycle resets: controls, streams, the depth table.
     pub fn power_cycle(&mut self) {
         let interfaces = self.model.functions.iter().map(|function| function.control_interface);
         self.controls = interfaces.map(|interface| (interface, Controls::default())).collect();

@@ -45,7 +45,7 @@ pub enum Action {
     Brownout(Vec<usize>, Duration),
     /// Limits the data rate that all cameras share, in megabits per second; `None`: no limit.
     Megabits(Option<u64>),
-    /// Prints what the camera's controls are set to.
+    /// Prints the values of the camera's controls.
     Controls(usize),
     /// Prints counters of every camera.
     Stats,

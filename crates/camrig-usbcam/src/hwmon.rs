@@ -73,7 +73,7 @@ pub struct HardwareMonitor {
     pub firmware: [u8; 4],
     /// If true, the calibration tables have a wrong checksum.
     pub damaged_calibration: bool,
-    /// Time since power-on, as the next command sees it.
+    /// Time since power-on, for the next command.
     pub now: Duration,
     advanced_mode: bool,
     depth_table: [i32; 5],
@@ -104,7 +104,7 @@ impl HardwareMonitor {
         board_serial.clone_into(&mut self.board_serial);
     }
 
-    /// Forgets what a power cycle forgets. Advanced mode is stored by the device.
+    /// Resets the state that a power cycle resets. Advanced mode is stored by the device.
     pub fn power_cycle(&mut self) {
         let fresh = Self::new(self.model, &self.serial, &self.board_serial, self.firmware);
         let kept = (self.advanced_mode, self.damaged_calibration);

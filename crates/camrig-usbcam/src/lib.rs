@@ -1,10 +1,10 @@
 //! Emulated Intel RealSense D4xx cameras over USB/IP.
 //!
 //! The kernel's `vhci_hcd` attaches them as USB devices, `uvcvideo` binds to them, and librealsense opens them like
-//! real ones. All answers come from reading librealsense and the UVC specification: a test that passes says that
-//! librealsense accepts them, not that a camera's firmware answers so.
+//! real ones. All answers come from reading librealsense and the UVC specification: a test that passes shows that
+//! librealsense accepts them, not that a camera's firmware gives the same answers.
 //!
-//! * [`models`]: D405, D435, D455 as data, one file a model
+//! * [`models`]: D405, D435, D455 as data, one file for each model
 //! * [`descriptors`], [`calibration`], [`controls`], [`hwmon`]: the parts of a device, pure
 //! * [`device`]: control transfers in, answers and effects out, pure
 //! * [`frames`]: payloads with metadata and pixels, pure; the pixels are those of camrig's synthetic cameras

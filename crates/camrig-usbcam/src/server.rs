@@ -228,7 +228,7 @@ impl Camera {
         )
     }
 
-    /// Returns what the controls are set to, as one line.
+    /// Returns the values of the controls, as one line.
     pub fn controls(&self) -> String {
         lock(&self.shared.device).describe_controls()
     }

@@ -55,7 +55,7 @@ pub struct Submit {
 /// Reads the next message.
 ///
 /// # Errors
-/// When the connection ends or fails, and when the message is none that a camera understands.
+/// When the connection ends or fails, and when the message is invalid for a camera.
 pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
     let mut header = [0; HEADER_BYTES];
     from.read_exact(&mut header)?;

@@ -1,6 +1,6 @@
 //! Passes the newest framesets from the actor's thread to the server's.
 //!
-//! It keeps at most one frameset per camera, and none while no page is open. It knows no picture and no page.
+//! It keeps at most one frameset per camera, and none while no page is open. It does not depend on pictures or pages.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

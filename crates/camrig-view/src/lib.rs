@@ -17,7 +17,7 @@
 //! * `range`: the range of depth that colors cover
 //! * `page`: the files of the page
 //!
-//! It knows no rig: it reads the state of actors and links from the rig's status socket.
+//! It has no access to the rig: it reads the state of actors and links from the rig's status socket.
 #![forbid(unsafe_code)]
 
 mod cameras;

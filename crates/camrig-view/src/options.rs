@@ -26,7 +26,7 @@ pub struct ViewOptions {
 pub(crate) struct OptionsAsWritten {
     /// The address and port that serve the page; port 0 is any free one.
     listen: String,
-    /// A secret that visitors give; it is needed where other machines can reach `listen`.
+    /// A secret that clients send; required where other machines can reach `listen`.
     token: Option<String>,
     /// Shows NO SIGNAL after this time without a frameset.
     #[schemars(range(min = 50, max = 3_600_000), extend("x-unit" = "ms"))]

@@ -1,6 +1,6 @@
 //! The open pages: at most a fixed number. A new page replaces one that requests nothing.
 //!
-//! It knows no message and no frameset.
+//! It does not depend on messages or framesets.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -49,7 +49,7 @@ const DEMO: &str = include_str!("demo.toml");
 impl App {
     /// Creates a program with the stock driver `synthetic` and the stock processors `match`, `snapshot`, `stats`
     /// and `verify`.
-    #[allow(clippy::new_without_default)] // It registers things; nobody needs it generically.
+    #[allow(clippy::new_without_default)] // It registers drivers and processors; no generic code needs it.
     pub fn new() -> Self {
         let mut registry = Registry::new();
         registry.set_demo(DEMO);

@@ -1,7 +1,7 @@
 //! Output on stdout and stderr, for programs and for processors that print.
 //!
-//! `println!` and `eprintln!` panic when the disk is full or nobody reads the pipe. The functions here never do: what
-//! cannot be written costs a rig nothing, and a command reports it by its exit code.
+//! `println!` and `eprintln!` panic when the disk is full or the pipe is closed. The functions here never do: a rig loses
+//! only the lines, and a command reports the error by its exit code.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Stdout, Write};
@@ -10,8 +10,8 @@ use std::process::ExitCode;
 /// `EX_IOERR` of sysexits.h: the exit code of a command whose result cannot be written.
 const IO_ERROR: u8 = 74;
 
-/// Prints the result of a command on stdout, with a line break at its end. A pipe that nobody reads any more is no
-/// error, as in `camrig list | head -1`.
+/// Prints the result of a command on stdout, with a line break at its end. A closed pipe, as in `camrig list | head -1`,
+/// is no error.
 ///
 /// # Errors
 /// The exit code of the command if stdout cannot be written; the error was printed.
@@ -54,13 +54,13 @@ fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.write_all(lines.as_bytes()).and_then(|()| out.flush())
 }
 
-/// Nobody reads stdout any more. A processor that returns this error, or panics because of it, has ended in order:
+/// Stdout is closed. A processor that returns this error, or panics because of it, has ended in order:
 /// its only reader has.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads stdout any more")]
 pub(crate) struct StdoutClosed;
 
-/// Returns whether `text` is the message of a panic of `println!` because nobody reads stdout any more.
+/// Returns whether `text` is the message of a panic of `println!` because stdout is closed.
 pub(crate) fn is_panic_of_closed_stdout(text: &str) -> bool {
     text.starts_with("failed printing to stdout") && text.contains("Broken pipe")
 }
@@ -87,7 +87,7 @@ impl<W: Write> Lines<W> {
     /// Prints lines. If they cannot be written, as on a full disk, they are lost, which is logged once.
     ///
     /// # Errors
-    /// If nobody reads stdout any more.
+    /// If stdout is closed.
     pub(crate) fn print(&mut self, text: &str) -> Result<(), StdoutClosed> {
         match write_line(&mut self.out, text) {
             Ok(()) => self.lost = false,

@@ -1,6 +1,6 @@
 //! Errors of processors, drivers and options.
 //!
-//! These types have a module of their own because everything that a user implements or holds refers to them.
+//! These types have a module of their own because all types of the public interface refer to them.
 
 use std::fmt;
 use std::io;

@@ -1,13 +1,13 @@
-//! Why a run ended.
+//! The reason why a run ended.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
-    /// As it was asked to: by a call or a signal, or at a limit of time or framesets.
+    /// As requested: by a call or a signal, or at a limit of time or framesets.
     #[serde(rename = "stopped as asked")]
     Asked,
     /// Every camera came to its end.

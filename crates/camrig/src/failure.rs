@@ -17,7 +17,7 @@ pub(crate) fn of_task(error: JoinError) -> Result<(), Failure> {
     }
 }
 
-/// Returns the result of a panic on this thread: a failure, unless `println!` panicked because nobody reads stdout.
+/// Returns the result of a panic on this thread: a failure, unless `println!` panicked because stdout is closed.
 pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Result<(), Failure> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
@@ -28,7 +28,7 @@ pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Result<(), Failure> {
     Err(Failure::new(format_args!("panicked{location}: {text}")))
 }
 
-/// Returns the result of a processor's error: a failure, unless nobody reads stdout.
+/// Returns the result of a processor's error: a failure, unless stdout is closed.
 pub(crate) fn of_error(error: ProcessorError) -> Result<(), Failure> {
     if error.is::<StdoutClosed>() { Ok(()) } else { Err(Failure::new(error)) }
 }

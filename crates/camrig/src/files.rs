@@ -1,5 +1,5 @@
 //! Files that are written whole: beside their place, then renamed. So whenever the program is killed, a file has its
-//! old content or its new one, and no other process sees a part of it.
+//! old content or its new one, and no other process reads a part of it.
 //!
 //! The name beside cannot be guessed, and is never one that exists, so it follows no link. Content is not synced to the
 //! disk: after a power loss a file may be cut.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-/// The permissions of a new file, of which the process's umask takes some away.
+/// The permissions of a new file, before the process's umask removes some.
 const MODE: u32 = 0o666;
 
 /// A file that gets its name when it is whole. Dropped before, it leaves nothing.
@@ -96,7 +96,7 @@ impl NewFile {
     }
 }
 
-/// Writes a file, in place of one that may exist. What is no regular file, such as a pipe or a device, is written
+/// Writes a file, in place of one that may exist. Pipes, devices and other special files are written
 /// directly.
 ///
 /// # Errors
@@ -183,7 +183,7 @@ mod tests {
         let path = folder.path().join("a");
         let mut new = NewFile::creating(&path).unwrap();
         new.file().write_all(b"new").unwrap();
-        // Another program is quicker.
+        // Another program creates the file first.
         fs::write(&path, "old").unwrap();
         assert_eq!(new.keep().unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(NewFile::creating(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);

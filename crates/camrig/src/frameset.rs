@@ -38,7 +38,7 @@ enum Pixels {
 
 /// Frames that remain in the memory of the camera's library as long as a frameset refers to them.
 pub trait HeldFrames: Send + Sync {
-    /// Returns the content of the frame at `index` of the header: exactly as many bytes as the header says. A frame of
+    /// Returns the content of the frame at `index` of the header: exactly as many bytes as the header declares. A frame of
     /// another length is refused when it is copied, and missing for readers in the same process.
     fn pixels(&self, index: usize) -> &[u8];
 }

@@ -49,7 +49,7 @@ impl Rates {
     }
 }
 
-/// The state of an actor, which the supervisor knows.
+/// The state of an actor, from the supervisor.
 #[derive(Clone, Copy)]
 pub(crate) struct Doing<'a> {
     pub(crate) state: ActorState,

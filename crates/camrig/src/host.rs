@@ -39,11 +39,11 @@ pub(crate) struct Host {
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
     /// Changes of the links of actors that are not among `actors`: they run, or are added later.
     changes: BTreeMap<ActorId, Vec<LinkChange>>,
-    /// What wakes actors that are not among `actors`.
+    /// Wakes actors that are not among `actors`.
     wakes: BTreeMap<ActorId, Arc<Notify>>,
 }
 
-/// An actor with the ends of its links, and what wakes it.
+/// An actor with the ends of its links, and its wake-up.
 struct Wired {
     parts: ActorParts,
     wake: Arc<Notify>,
@@ -158,7 +158,7 @@ impl Host {
         self.actors.get_mut(&id).ok_or(PartError::UnknownActor(id))
     }
 
-    /// Returns whether an actor is here, and is not one that was stashed for later.
+    /// Returns whether an actor was added already.
     fn knows(&self, id: ActorId) -> bool {
         self.actors.contains_key(&id) || self.wakes.contains_key(&id)
     }
@@ -167,7 +167,7 @@ impl Host {
         if self.knows(id) { Ok(()) } else { Err(PartError::UnknownActor(id)) }
     }
 
-    /// Returns what wakes an actor, which may be added later.
+    /// Returns the wake-up of an actor, which may be added later.
     fn wake(&mut self, id: ActorId) -> Arc<Notify> {
         match self.actors.get(&id) {
             Some(wired) => Arc::clone(&wired.wake),

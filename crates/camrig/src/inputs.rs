@@ -36,7 +36,7 @@ pub(crate) struct InputLinks {
     paused: bool,
     /// Whether two links come from the same actor.
     replacing: bool,
-    /// Whether a frameset arrived that cannot be matched as the topology says.
+    /// Whether a frameset arrived that cannot be matched as the topology requires.
     unmatchable: bool,
     /// The start of a time without framesets while some input is held back.
     quiet_since: Option<Instant>,
@@ -203,7 +203,7 @@ impl InputLinks {
             let links = self.links.len();
             self.forget_replaced();
             if self.links.len() < links {
-                // What is queued on a link that waited for the end of another.
+                // Framesets queued on a link that waited for the end of another.
                 return self.look();
             }
         }
@@ -426,7 +426,7 @@ impl Next for FrameSet {
     }
 }
 
-/// A frameset, or a match where the topology of the processor has `match`: what a processor takes that works with both.
+/// The input of a processor that takes both: a frameset, or a match where its topology has `match`.
 #[derive(Clone, Debug)]
 pub enum Delivered {
     /// The next frameset of the inputs.
@@ -482,7 +482,7 @@ impl Input {
             self.busy = true;
             return Some(frameset);
         }
-        // Nothing is queued: ask to be woken. A frameset queued before that is found by one more poll, a later one
+        // Nothing is queued: request a wake-up. A frameset queued before that is found by one more poll, a later one
         // wakes. The end is read in between: the producer wakes the reader after it, and queues nothing after it.
         self.link_state().clear_notified();
         let ended = self.link_state().ended();

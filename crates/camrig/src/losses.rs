@@ -4,7 +4,7 @@
 //! missing frames were lost by the device or its library. Gaps are found only between two frames: before the first and
 //! after the last one, frames that the driver reported are counted, and losses of the device remain unknown. Several
 //! streams that have a gap at the same time lack the same framesets, even if their next frames are in different
-//! framesets: what was counted for one stream is not counted again for another. This module depends on no output and no
+//! framesets: a loss counted for one stream is not counted again for another. This module depends on no output and no
 //! counters.
 
 use camrig_frame::{FrameHeader, Role, Stream, StreamInfo};

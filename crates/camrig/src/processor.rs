@@ -15,7 +15,7 @@ use crate::output::ProcessorOutput;
 /// A processor: called with each frameset of its inputs, one at a time, always on the same thread.
 ///
 /// A `Processor<Match>` is called with each [`Match`](crate::Match) instead: one frameset of each camera, all
-/// captured at the same time. Its topology defines with `match` what that means. A plain `Processor` whose topology
+/// captured at the same time. Its topology defines the window with `match`. A plain `Processor` whose topology
 /// contains `match` is called with the framesets of each match, one after another.
 ///
 /// Register it with [`App::processor`](crate::App::processor). For timers, custom messages or asynchronous work,
@@ -30,7 +30,7 @@ pub trait Processor<I: Input = FrameSet>: 'static {
 
     /// Declares the streams of the framesets that the processor [derives](ProcessorOutput::derive) from framesets with
     /// the streams `input`, each with its largest frame. Returns `None` when they are not known before the first one,
-    /// which is the default: what is derived is then described as its origin is. `camrig check` computes the memory
+    /// which is the default: derived framesets are then described like their origin. `camrig check` computes the memory
     /// from the declaration, and readers find it in [`FrameSet::info`](crate::FrameSet::info). A processor that only
     /// forwards declares `input` itself, and one that publishes nothing an empty list. Of a match it is called for each
     /// camera. Where the streams depend on the options, [`ProcessorOptions`] declares them.
@@ -100,7 +100,7 @@ pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
         Ok(())
     }
 
-    /// Checks that what the options name exists, such as the folder of an output. `camrig check --no-devices` does not
+    /// Checks that the files and folders of the options exist, such as the folder of an output. `camrig check --no-devices` does not
     /// call it.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::synthetic::{self, Synthetic};
 use crate::worker;
 
 impl Registry {
-    /// Has the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`, `snapshot`, `stats` and
+    /// Creates a registry with the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`, `snapshot`, `stats` and
     /// `verify`.
     pub fn new() -> Self {
         let mut registry = Self::default();
@@ -49,7 +49,7 @@ impl Registry {
     }
 
     /// Registers a processor that takes framesets, or matches where its topology has `match`. `build` also gets its output,
-    /// which knows whether the inputs are [matched](ProcessorOutput::matching). An existing name is replaced.
+    /// which reports whether the inputs are [matched](ProcessorOutput::matching). An existing name is replaced.
     #[must_use]
     pub fn with_delivered<O, P, F>(mut self, kind: &str, build: F) -> Self
     where

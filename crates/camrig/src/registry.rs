@@ -215,13 +215,13 @@ pub(crate) trait OpenCamera {
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
     fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused>;
-    /// Checks that what the options name exists. `options` is the text of a TOML table, which was checked.
+    /// Checks that the files and folders of the options exist. `options` is the text of a TOML table, which was checked.
     fn probe(&self, options: &str) -> Result<(), WrongOptions>;
     /// Returns the command of the process that runs it, where that is not this program.
     fn command(&self, _options: &str) -> Option<Vec<String>> {
         None
     }
-    /// Returns whether it processes matches, in which case its topology must define what a match is.
+    /// Returns whether it processes matches, in which case its topology needs `match`.
     fn takes_matches(&self) -> bool;
     /// The streams that it derives from framesets with these streams.
     fn declare(&self, options: &str, input: &[StreamInfo]) -> Declared;
@@ -420,7 +420,7 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
 }
 
 /// Reads options of a topology by their schema, by their type and by `check`. Each of these skips the options that the
-/// one before refuses, so that all that is wrong is found.
+/// one before refuses, so that all problems are found.
 fn read<O: DeserializeOwned + JsonSchema>(
     options: &Spanned<DeValue<'_>>,
     check: impl FnOnce(&O) -> Result<(), WrongOptions>,
@@ -437,7 +437,7 @@ fn read<O: DeserializeOwned + JsonSchema>(
             Err(error) => {
                 let option = error.span().and_then(|span| remove_at(&mut rest, &span));
                 let is_last = option.is_none();
-                // One that concerns no option follows from what was removed, if anything was.
+                // A problem without an option follows from a removed one, if there is any.
                 if !is_last || refused.is_empty() {
                     refused.types.push(error);
                 }

@@ -22,7 +22,7 @@ use crate::matching::MatchStatus;
 pub struct Report {
     /// The version of this contract.
     pub camrig_report: u32,
-    /// The topology, as messages call it.
+    /// The name of the topology in messages.
     pub topology: String,
     /// Time from the start of the cameras to the end of the last actor, in seconds.
     pub seconds: f64,
@@ -109,9 +109,9 @@ pub struct LinkReport {
 pub struct ChangeReport {
     /// When it was requested, in seconds of the run.
     pub seconds: f64,
-    /// Who requested it.
+    /// Origin of the request.
     pub by: String,
-    /// What changed, one line each, in the order in which it was carried out.
+    /// The actions, one line each, in the order in which they were carried out.
     pub changes: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ pub struct ProcessReport {
 }
 
 impl LinkReport {
-    /// Returns what is wrong if the counts do not add up.
+    /// Returns the problem of counts that do not add up.
     pub(crate) fn problem(&self) -> Option<String> {
         let Self { from, to, produced, delivered, dropped, in_flight, .. } = self;
         let dropped = dropped.values().fold(0, |sum: u64, &count| sum.saturating_add(count));

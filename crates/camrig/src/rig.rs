@@ -237,11 +237,11 @@ impl RigHandle {
 
     /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done. Only what differs
     /// changes: actors that `rig` has with the same options, inputs and placement go on, and lose no frameset. Returns the
-    /// changes, one line each, in their order. `by` names who asks, for the log and the report.
+    /// changes, one line each, in their order. `by` is the origin of the request, for the log and the report.
     ///
     /// # Errors
-    /// If a device or a program of what would begin is missing, the rig is starting, stopping or already changing, or the
-    /// system lacks resources: nothing has changed then. Also if an actor that begins does not work, and if the rig has
+    /// If a device or a program of an actor that would start is missing, the rig is starting, stopping or already changing, or the
+    /// system lacks resources: nothing has changed then. Also if an added or restarted actor fails to start, and if the rig has
     /// ended.
     pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
         self.compare(rig)?;
@@ -256,7 +256,7 @@ impl RigHandle {
         self.control.compare(&rig.topology, &[], &rig.registry)
     }
 
-    /// Ends actors in order and begins them anew, as they are; waits until that is done. `by` names who asks.
+    /// Restarts actors, unchanged, and waits until that is done. `by` is the origin of the request.
     ///
     /// # Errors
     /// As for [`Self::apply`], and if the rig has no such actor.

@@ -1,4 +1,4 @@
-//! For unit tests of processors: framesets with given pixels, and an output that collects what is published.
+//! For unit tests of processors: framesets with given pixels, and an output that collects the published framesets.
 //!
 //! ```
 //! use camrig::frame::{PixelFormat, Stream};
@@ -31,7 +31,7 @@
 //! ```
 //!
 //! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a link inside the process, so that a
-//! test sees what a processor sees. No driver, no thread and no other process is involved.
+//! test reads frames as a processor does. No driver, no thread and no other process is involved.
 #![allow(clippy::unwrap_used)] // An error fails the test.
 
 #[cfg(test)]
@@ -55,10 +55,10 @@ use crate::link::{LocalLink, ProducerEnd};
 use crate::matching::MatchStats;
 use crate::output::{CameraOutput, Declared, InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 
-/// As many framesets of one camera, or of one output, as a test can hold at once.
+/// Maximum number of framesets of one camera, or of one output, that a test can hold at once.
 pub const SLOTS: usize = 8;
 
-/// A camera whose framesets hold what the test gives.
+/// A camera whose framesets hold the pixels that the test gives.
 pub struct TestCamera {
     info: CameraInfo,
     output: CameraOutput,
@@ -70,7 +70,7 @@ impl TestCamera {
     /// millimetre.
     ///
     /// # Panics
-    /// If a profile is none.
+    /// If a profile is invalid.
     pub fn new(name: &str, streams: &[(Stream, PixelFormat, &str)]) -> Self {
         Self::with_depth_unit(name, streams, 0.001)
     }
@@ -78,7 +78,7 @@ impl TestCamera {
     /// Creates a camera with another depth unit.
     ///
     /// # Panics
-    /// If a profile is none.
+    /// If a profile is invalid.
     pub fn with_depth_unit(
         name: &str,
         streams: &[(Stream, PixelFormat, &str)],
@@ -111,7 +111,7 @@ impl TestCamera {
     /// at this time, which is its timestamp too, by the clock [`Clock::System`].
     ///
     /// # Panics
-    /// If the bytes are not as many as the profiles say, or the test holds all [slots](SLOTS).
+    /// If the bytes are not as many as the profiles need, or the test holds all [slots](SLOTS).
     pub fn frameset(&mut self, arrival_nanos: u64, pixels: &[&[u8]]) -> FrameSet {
         self.stamped(Timestamp { clock: Clock::System, nanos: arrival_nanos }, pixels)
     }
@@ -140,7 +140,7 @@ impl TestCamera {
     }
 }
 
-/// An output that collects what a processor publishes.
+/// An output that collects the framesets that a processor publishes.
 pub struct TestOutput {
     output: ProcessorOutput,
     link: Arc<LocalLink>,
@@ -203,7 +203,7 @@ pub(crate) fn output_with_reader(
     (ProcessorOutput::new(publisher(name, vec![Arc::clone(&link) as _]), status(inputs)), link)
 }
 
-/// A link within this process whose reader nobody wakes.
+/// A link within this process whose reader is not woken.
 pub(crate) fn local_link(overflow: Overflow, queue: usize) -> Arc<LocalLink> {
     let link_state = Arc::new(LinkState::new().unwrap());
     Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), overflow, queue))
@@ -234,7 +234,7 @@ pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]
     UsbTree::read(folder.path()).unwrap()
 }
 
-/// A name for a folder of the test's own, which nothing has made yet; removed with what it holds at the end.
+/// A name for a folder of the test's own, which does not exist yet; removed with its contents at the end.
 #[cfg(test)]
 pub(crate) struct TestFolder {
     path: PathBuf,

@@ -31,7 +31,7 @@ pub(crate) struct Rig {
     timelines: Vec<Option<Range<u64>>>,
     /// A camera ends after this number of framesets.
     framesets: Option<u64>,
-    /// In place of the counts of actors and links that are gone.
+    /// Replaces the counts of actors and links that are gone.
     blank: Option<(Arc<ActorCounters>, Arc<LinkState>)>,
 }
 
@@ -267,10 +267,10 @@ enum End {
     Ended,
 }
 
-/// What an actor is doing, as far as its links depend on it.
+/// The activity of an actor, as far as its links depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// It begins now, or runs, in a process that accepts commands.
+    /// It starts now, or runs, in a process that accepts commands.
     Hosted,
     /// It has not begun, or its process does not accept commands.
     Later,

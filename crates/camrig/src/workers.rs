@@ -76,7 +76,7 @@ pub(crate) struct Worker {
     child: Arc<Mutex<Child>>,
     pid: u32,
     commands: Option<SyncSender<WorkerCommand>>,
-    /// The reason why it was killed by this process, where that is no decision of the supervisor.
+    /// The reason why this process killed it, if that was no decision of the supervisor.
     fault: Arc<OnceLock<String>>,
     /// Closes when nothing is left to be removed after the process.
     cleared: mpsc::Receiver<()>,

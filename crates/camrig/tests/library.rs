@@ -19,7 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 /// A rig that takes longer will never end.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Makes this program one that forgets to serve as a worker.
+/// Makes this program one that does not serve as a worker.
 const FORGETS: &str = "CAMRIG_TEST_FORGETS";
 
 const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
@@ -192,7 +192,7 @@ fn an_interrupt_ends_a_rig_that_stops() {
     assert_nothing_left(&status, &name);
 }
 
-/// `verify` renders each frameset again, with the exposure in its metadata: what it compares has the exposure that was
+/// `verify` renders each frameset again, with the exposure in its metadata: the compared frames have the exposure that was
 /// set, and nothing is lost meanwhile.
 fn a_camera_is_set_while_it_runs() {
     for placement in PLACEMENTS {

@@ -122,7 +122,7 @@ impl Heat {
     }
 }
 
-/// How far a color is from gray, from 0 to 1.
+/// Saturation of a color, from 0 (gray) to 1.
 fn saturation(sum: &[u32; 3]) -> f32 {
     let (least, most) = (sum.iter().min().copied(), sum.iter().max().copied());
     let (least, most) = (least.unwrap_or(0), most.unwrap_or(0));

@@ -31,7 +31,7 @@ fn named(name: &str) -> Result<Stream, ProcessorError> {
     Ok(Stream::new(name)?)
 }
 
-/// Returns what a mask, a heat map and boxes of at most this size look like, for an image of this size.
+/// Returns the payloads of a mask, a heat map and boxes of at most this size, for an image of this size.
 fn payloads(width: u32, height: u32, boxes_bytes: u32) -> Option<[Payload; 3]> {
     let (columns, rows) = grid(width, height);
     Some([
@@ -47,7 +47,7 @@ fn streams() -> Result<[Stream; 3], ProcessorError> {
 }
 
 impl Processor for Detect {
-    /// Lets `camrig check` say how much memory the framesets take, and that a camera has no color.
+    /// Declares the streams, so that `camrig check` computes the memory of the framesets and reports a camera without color.
     fn declare(input: &[StreamInfo]) -> Declared {
         let color = input.iter().find(|info| info.stream == Stream::COLOR).ok_or("it has no color")?;
         if !LightImage::is_in(color.format()) {

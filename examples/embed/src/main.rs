@@ -57,7 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 measured += 1;
                 println!("{meters:.3} m");
             }
-            // Here the program does what else it has to do.
+            // Here the program does its other work.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }

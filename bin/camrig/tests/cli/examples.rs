@@ -1,4 +1,4 @@
-//! Runs every example topology as its own first lines say.
+//! Runs every example topology with the command in its first lines.
 
 use std::fs;
 use std::path::{Path, PathBuf};

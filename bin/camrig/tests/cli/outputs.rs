@@ -1,4 +1,4 @@
-//! Tests of output that cannot be written: a full disk, or a pipe that nobody reads.
+//! Tests of output that cannot be written: a full disk, or a closed pipe.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -45,7 +45,7 @@ fn full() -> Stdio {
     OpenOptions::new().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe that nobody reads.
+/// A pipe without a reader.
 fn closed() -> Stdio {
     let (_, writer) = std::io::pipe().unwrap();
     writer.into()
@@ -149,7 +149,7 @@ fn stderr_that_cannot_be_written_costs_a_rig_nothing() {
     }
 }
 
-/// A processor whose lines nobody reads has ended, and a camera without readers ends: so does the rig, in order.
+/// A processor that prints to a closed pipe ends, and then its camera and the rig end in order.
 #[test]
 fn a_rig_whose_lines_nobody_reads_ends_quietly() {
     let stats_only = RIG.split("[processor.digest]").next().unwrap();

@@ -90,7 +90,7 @@ fn budgets_come_from_the_file_or_the_command_line() {
         let (stdout, _, status) = test.args(args).output();
         let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(plan["need_megabits"], 5308);
-        (plan["controllers"][0]["assessment"].as_str().unwrap().to_owned(), status)
+        (plan["controllers"][0]["verdict"].as_str().unwrap().to_owned(), status)
     };
     assert_eq!(status("", &[]), ("too-much".into(), Some(1)));
     assert_eq!(status("", &["--optimistic", "6000"]), ("risky".into(), Some(1)));
@@ -119,7 +119,7 @@ fn a_plan_as_json() {
       "need_megabits": 49,
       "cautious_megabits": 1200,
       "optimistic_megabits": 3200,
-      "assessment": "fits",
+      "verdict": "fits",
       "largest_profile": "1280x720@30"
     }
   ],
@@ -270,7 +270,7 @@ options = { file = "a.bag" }
     // 1280 x 720 x (2 + 1) + 848 x 480 x 2 bytes, 30 times a second. A recording needs no USB.
     assert!(stdout.starts_with("t.toml: 1 camera on USB, 859 Mb/s in all\n"), "{stdout}");
     assert!(
-        stdout.contains("\nassumed 1   5000  1        859   1200      3200        fits     1280x720@30\n"),
+        stdout.contains("\nassumed 1   5000  1        859   1200      3200        fits        1280x720@30\n"),
         "{stdout}"
     );
 

@@ -211,7 +211,7 @@ fn a_frameset_that_cannot_be_read_is_lost_for_that_reason() {
     };
     let left: Vec<Value> = [0, 1, 2, 3, 6, 7, 8].map(|index: usize| recorded[index].clone()).to_vec();
     assert_eq!(numbers(&framesets(&mut folder, "again.mcap", "left")), numbers(&left));
-    // The recording says what it lacks, and so does a recording of it.
+    // The recording lists the framesets that it lacks, and so does a recording of it.
     let camera = replayed("left", "file = 'again.mcap', paced = false");
     folder.write("third.toml", &format!("{camera}{}", recorder("['left']", "third.mcap")));
     let (_, stderr, code) = folder.run(&["run", "third.toml"]);

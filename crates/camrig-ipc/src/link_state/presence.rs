@@ -1,4 +1,4 @@
-//! Whether the reader takes framesets: present, absent until it is back, or ended.
+//! State of a link's reader: present, absent until it is back, or ended.
 
 use std::sync::atomic::Ordering;
 

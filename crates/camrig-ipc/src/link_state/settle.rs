@@ -1,4 +1,4 @@
-//! Steps of the ends, and the correction of what an end left behind that died within one.
+//! Steps of the ends, and the correction of a link state after an end died within one.
 
 use std::sync::atomic::Ordering;
 

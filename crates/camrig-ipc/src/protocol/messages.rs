@@ -114,7 +114,7 @@ pub enum ActorEvent {
     Failed {
         /// The actor.
         actor: ActorId,
-        /// How it failed.
+        /// The failure.
         failure: Failure,
     },
     /// A request to the device of a camera was answered.

@@ -81,7 +81,7 @@ pub enum Part {
     Listener(SharedMemory),
 }
 
-/// What a new link means for a producer that runs. One that begins with its producer replaces none.
+/// The begin of a new link at a running producer. A link that begins with its producer replaces no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joining {
     /// The link that ends where this one begins: no frameset is published between them, and none on both.

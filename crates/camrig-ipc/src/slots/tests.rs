@@ -1,4 +1,4 @@
-//! Tests who may have a slot, and when it is free again.
+//! Tests of the holders of a slot, and of the moment at which it is free again.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 use crate::channel::channel;

@@ -217,7 +217,7 @@ impl SoftwareCamera {
             rs2::rs2_create_record_device_ex(self.device.as_ptr(), path.as_ptr(), 1, error)
         }));
         // SAFETY: the recorder is alive, and everything made from it is deleted before it. The callback takes
-        // no user data and releases what it is given.
+        // no user data and releases its argument.
         unsafe {
             let sensors = some(checked(|error| rs2::rs2_query_sensors(recorder.as_ptr(), error)));
             let sensor_count = checked(|error| rs2::rs2_get_sensors_count(sensors.as_ptr(), error));
@@ -409,7 +409,7 @@ fn hand_over(pixels: &[u8]) -> *mut c_void {
 
 /// Frees a copy of [`hand_over`].
 extern "C" fn take_back(pixels: *mut c_void) {
-    // SAFETY: librealsense passes what `hand_over` gave, once: a box whose first number says its length.
+    // SAFETY: librealsense passes the result of `hand_over`, once: a box whose first number is its length.
     unsafe {
         let block = pixels.cast::<u128>().sub(1);
         drop(Box::from_raw(ptr::slice_from_raw_parts_mut(block, block.read() as usize)));

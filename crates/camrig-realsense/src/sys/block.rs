@@ -203,7 +203,7 @@ unsafe extern "C" fn compose(first: *mut rs2::rs2_frame, source: *mut rs2::rs2_s
         rs2::rs2_allocate_composite_frame(source, frames.as_mut_ptr(), count, error)
     });
     if let Ok(both) = both {
-        // SAFETY: as above. Whoever waits for the result sees that there is none if this fails.
+        // SAFETY: as above. If this fails, the waiting side gets no result and reports that.
         let _ = call(|error| unsafe { rs2::rs2_synthetic_frame_ready(source, both.as_ptr(), error) });
     }
 }

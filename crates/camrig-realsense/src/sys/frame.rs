@@ -99,7 +99,7 @@ impl RawFrame {
     /// # Safety
     /// The frame is alive, and the reference to it is the caller's.
     pub(super) unsafe fn keep(frame: NonNull<rs2::rs2_frame>) -> Self {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller ensures it.
         unsafe { rs2::rs2_keep_frame(frame.as_ptr()) };
         Self(frame)
     }
@@ -171,7 +171,7 @@ impl RawFrame {
         // From here on the image releases the frame.
         std::mem::forget(self);
         let (stride, height, claimed_bytes) = (image.stride(), image.height(), image.get_data_size());
-        // An encoded image has as many bytes as it says.
+        // The size of an encoded image varies.
         let size_bytes = if is_encoded(&image) && claimed_bytes > 0 {
             claimed_bytes
         } else {
@@ -194,7 +194,7 @@ fn is_encoded(image: &ImageFrame<AnyImage>) -> bool {
 
 impl Drop for RawFrame {
     fn drop(&mut self) {
-        // SAFETY: librealsense handed over this reference, and it is released once: `into_image` forgets it.
+        // SAFETY: librealsense handed over this reference, and it is released once: `into_image` does not drop it.
         unsafe { rs2::rs2_release_frame(self.0.as_ptr()) }
     }
 }
@@ -242,7 +242,7 @@ pub(crate) enum Pixels {
     Own(Vec<u8>),
 }
 
-// SAFETY: all that can be done with `&Pixels` is to read bytes that nobody writes: librealsense has filled
+// SAFETY: all that can be done with `&Pixels` is to read bytes that are no longer written: librealsense has filled
 // the frame before it handed it over, and reuses its memory only after the last reference is released, which
 // is ours. Dropping it releases the frame, which any thread may do (`ImageFrame` is `Send`).
 unsafe impl Sync for Pixels {}

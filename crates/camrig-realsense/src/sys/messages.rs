@@ -267,7 +267,7 @@ mod tests {
             let opening =
                 scope.spawn(|| other.own_threads_of(|| start(c"it cannot be read either")).join().unwrap());
             let foreign = scope.spawn(|| start(c"no player's").join().unwrap());
-            // What every process logs, and errors that a caller gets, are no errors of a player.
+            // Messages of every process, and errors that a caller gets, are no errors of a player.
             let texts = [
                 c"No valid configuration file found",
                 c"[rs2_pipeline_start] it cannot",

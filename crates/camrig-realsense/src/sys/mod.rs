@@ -162,7 +162,7 @@ impl Drop for DeviceList {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, deleted once. What was made from it shares ownership of what it needs.
+        // SAFETY: made by `new`, deleted once. Objects made from it share ownership of what they need.
         unsafe { rs2::rs2_delete_context(self.0.as_ptr()) }
     }
 }

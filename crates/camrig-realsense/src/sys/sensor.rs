@@ -166,7 +166,7 @@ impl OpenSensor {
         let Some(sink) = self.sink.take() else { return };
         if stopped && closed {
             // SAFETY: made by `Box::leak` in `start`, taken back once. Stopping ends when the callbacks under
-            // way have returned, and closing joins the threads that could make another, so nobody uses it.
+            // way have returned, and closing joins the threads that could make another, so nothing uses it.
             drop(unsafe { Box::from_raw(sink.as_ptr()) });
         }
         // Otherwise a failed device may still call back: leaking a few bytes is better.

@@ -50,7 +50,7 @@ fn a_live_camera_takes_the_same_way() {
     let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
     assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::DEPTH, 40)]);
     assert!(grabber.take_lost().is_empty());
-    // Nobody takes frames: the camera is not held up, and loses the newest.
+    // No frame is taken: the camera is not delayed, and loses the newest.
     for number in 41..241 {
         camera.see_depth(number);
     }

@@ -66,7 +66,7 @@ fn a_live_camera_gives_its_motion_with_its_images() {
         camera.see_color(number);
         take(&mut grabber, number);
     }
-    // Nothing has moved since; and what comes late comes with the next frameset.
+    // No sample was made since; late samples come with the next frameset.
     for number in 30..32 {
         camera.see_depth(number);
         camera.see_color(number);

@@ -440,7 +440,7 @@ fn a_damaged_file_ends_or_fails_wherever_the_damage_is() {
     }
 }
 
-/// The real recordings, if they are here: beside the repository, or where `CAMRIG_RECORDINGS` says.
+/// The real recordings, if they exist: beside the repository, or in the folder `CAMRIG_RECORDINGS`.
 fn recording(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
     let folder = std::env::var_os("CAMRIG_RECORDINGS").map_or_else(beside, PathBuf::from);

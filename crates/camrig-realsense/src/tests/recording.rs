@@ -1,4 +1,4 @@
-//! What is recorded natively plays, through this driver and so through every tool of librealsense.
+//! Native recordings can be played, by this driver and so by every tool of librealsense.
 
 use camrig::frame::Stream;
 use camrig::{Driver, HeldFrames};

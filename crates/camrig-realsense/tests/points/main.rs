@@ -46,7 +46,7 @@ const COLOR_TO_DEPTH: Extrinsics = Extrinsics {
     translation_meters: [-0.015, 0.001, -0.002],
 };
 
-/// Both streams as both sides know them.
+/// Both streams, as camrig and as librealsense describe them.
 struct Setup {
     depth: StreamInfo,
     color: StreamInfo,

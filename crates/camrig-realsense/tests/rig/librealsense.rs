@@ -41,7 +41,7 @@ fn create_context(version: c_int, error: Error) -> *mut rs2::rs2_context {
 }
 
 /// # Safety
-/// The context is alive, and nobody uses it any more.
+/// The context is alive, and not used any more.
 unsafe fn delete_context(context: *mut rs2::rs2_context) {
     type Call = unsafe extern "C" fn(*mut rs2::rs2_context);
     // SAFETY: the caller ensures it, and as in `create_context`.

@@ -60,7 +60,7 @@ impl Control {
         behaviour.set(&self.file);
     }
 
-    /// Returns whether somebody has set this behaviour.
+    /// Returns whether this behaviour is set, also by another process.
     fn has_set(&self, behaviour: Behaviour) -> bool {
         behaviour.is_set(&self.file)
     }
@@ -136,7 +136,7 @@ fn every_step(placement: Placement) {
         STALLS, &reset, &refused, AGAIN, // a reset is refused
         &waits, AGAIN, // unplugged
         &waits, AGAIN, // unplugged again
-        STALLS, &restarted, &misses, AGAIN, // unplugged, and librealsense says nothing
+        STALLS, &restarted, &misses, AGAIN, // unplugged, and librealsense does not report it
     ];
     end(rig, &said, 5, &[NOTHING, NOTHING, UNPLUGGED, UNPLUGGED, NOTHING, ABSENT]);
 }

@@ -1,4 +1,4 @@
-//! Bags of realsense-ros: which topics are which streams of which cameras, and framesets of their messages.
+//! Bags of realsense-ros: the mapping of topics to cameras and streams, and framesets of their messages.
 //!
 //! * `topics`: the roles of topics by their names and types
 //! * `survey`: cameras as the first messages of each topic describe them

@@ -36,7 +36,7 @@ fn images() -> [Stream; 6] {
 struct Surveyed {
     name: String,
     message_type: String,
-    /// `None` if it is none of a camera.
+    /// `None` if it belongs to no camera.
     topic: Option<Topic>,
     messages: u64,
     first: Option<First>,
@@ -277,7 +277,7 @@ fn first(role: TopicRole, message: &Bytes) -> First {
 /// Returns the frame of a message, and its coordinate frame.
 ///
 /// # Errors
-/// The reason why it is none of these streams.
+/// The reason why it is not one of these streams.
 pub(crate) fn frame_of(
     role: TopicRole,
     stream: Stream,
@@ -317,7 +317,7 @@ pub(crate) fn frame_of(
     Ok((Frame { stream, nanos: image.header.nanos, log_time, payload, data }, frame_id))
 }
 
-/// Returns the format that ROS calls so.
+/// Returns the format with this name in ROS.
 fn pixel_format(encoding: &str, is_depth: bool) -> Option<PixelFormat> {
     match encoding {
         "16UC1" | "mono16" if is_depth => Some(PixelFormat::Z16),

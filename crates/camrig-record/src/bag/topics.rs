@@ -32,7 +32,7 @@ pub(crate) fn aligned_depth() -> Stream {
 }
 
 impl Topic {
-    /// Returns the role of a topic; `None` if it is none of a camera, or its type does not suit its name.
+    /// Returns the role of a topic; `None` if it belongs to no camera, or its type does not suit its name.
     pub(crate) fn of(topic: &str, message_type: &str) -> Option<Self> {
         if topic == "/tf_static" || topic.ends_with("/tf_static") {
             let role = TopicRole::Transforms;
@@ -69,7 +69,7 @@ impl Topic {
     }
 }
 
-/// Returns the stream that realsense-ros calls so.
+/// Returns the stream with this name in realsense-ros.
 fn stream_of(kind: &str) -> Option<Stream> {
     match kind {
         "depth" => Some(Stream::DEPTH),

@@ -1,6 +1,6 @@
 //! Copies messages of recordings into a new one, chunk by chunk.
 //!
-//! The new file gets its name when it is whole. When the disk is full, or at Ctrl-C, what is copied by then is kept under
+//! The new file gets its name when it is whole. When the disk is full, or at Ctrl-C, the part that is copied is kept under
 //! another name, with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +26,13 @@ const MAX_COMPARED_BYTES: u64 = 1 << 20;
 /// Ends of the topics of messages that are in each file once, and hold from then on.
 const LASTING: [&str; 2] = ["/calibration", "/transform"];
 
-/// What is copied.
+/// The selection to copy.
 pub(super) struct Selection<'a> {
     /// By `log_time`.
     pub(super) range: Range<u64>,
     /// The cameras; all if there are none.
     pub(super) cameras: &'a [String],
-    /// The `log_time` at which the new recording begins; `None` copies what channels and metadata say of the recording.
+    /// The `log_time` at which the new recording begins; `None` copies that of the channels and metadata.
     pub(super) origin: Option<u64>,
 }
 
@@ -41,18 +41,18 @@ impl Selection<'_> {
     pub(super) const ALL: Self = Self { range: 0..u64::MAX, cameras: &[], origin: None };
 }
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Default)]
 pub(super) struct Copied {
     pub(super) framesets: u64,
-    /// What could not be read.
+    /// The problems of the source.
     pub(super) problems: Vec<String>,
 }
 
 /// Copies recordings into one file, or more where one is full. Those of several inputs are in the order of their times.
 ///
 /// # Errors
-/// If the file exists, cannot be written, or at Ctrl-C: then with the name of what was kept.
+/// If the file exists, cannot be written, or at Ctrl-C: then with the name of the part that was kept.
 pub(super) fn copy(
     inputs: &[Parts],
     selection: &Selection<'_>,
@@ -86,7 +86,7 @@ pub(super) fn copy(
     Ok(copied)
 }
 
-/// Why a copy ends early.
+/// The reason why a copy ends early.
 enum End {
     Interrupted,
     Failed(io::Error),
@@ -372,7 +372,7 @@ impl Copy<'_> {
 }
 
 impl Selection<'_> {
-    /// Returns whether a channel is copied. One that is of no camera is.
+    /// Returns whether a channel is copied. Channels of no camera are.
     fn has(&self, recording: &Recording, channel: &Channel) -> bool {
         let name = channel.metadata.get(NAME_KEY);
         let of_camera = name.filter(|name| recording.cameras().iter().any(|camera| camera.name == **name));

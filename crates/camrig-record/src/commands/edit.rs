@@ -145,7 +145,7 @@ fn check_apart(files: &[PathBuf], inputs: &[Parts]) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// Returns when a file has framesets of a camera.
+/// Returns the times of the first and the last frameset of a camera in a file.
 fn times(recording: &Recording, camera: &RecordedCamera) -> Option<Range<u64>> {
     let extents = recording.index().sections.extents().filter(|(channels, _)| {
         channels.as_ref().is_none_or(|channels| !camera.frameset_channels.is_disjoint(channels))

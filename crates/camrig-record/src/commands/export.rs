@@ -33,7 +33,7 @@ pub(super) struct ExportArgs {
     /// The folder to write into
     #[arg(short, long, value_name = "FOLDER")]
     pub(super) output: PathBuf,
-    /// How frames are written
+    /// Format of the files
     #[arg(long, value_name = "FORMAT", default_value = "png")]
     pub(super) format: Format,
     /// Only this camera; may be given again
@@ -187,7 +187,7 @@ fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
 /// Destination of a camera's frames.
 struct CameraFolder {
     path: PathBuf,
-    /// Written line by line, so that it has what was exported whenever the program ends.
+    /// Written line by line, so that it lists all exported framesets whenever the program ends.
     list: File,
     format: Format,
     depth_unit_meters: f32,
@@ -196,7 +196,7 @@ struct CameraFolder {
     every: u64,
     seen: u64,
     written: u64,
-    /// The number of the last frameset, and how often the numbers began anew.
+    /// The number of the last frameset, and the number of times that the numbers restarted.
     last: Option<u64>,
     rounds: u32,
     /// The streams that are left out, each of which is reported once.

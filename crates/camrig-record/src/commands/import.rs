@@ -86,7 +86,7 @@ fn times(bag: &Recording) -> std::ops::Range<u64> {
     start.unwrap_or(0)..sections().map(|(_, extent)| extent.end_time).max().unwrap_or(0)
 }
 
-/// The problems of a bag: the first ones, and how many more there are.
+/// The problems of a bag: the first ones, and the number of others.
 #[derive(Default)]
 struct Problems {
     first: Vec<String>,

@@ -95,7 +95,7 @@ struct CameraSummary<'a> {
 }
 
 impl<'a> CameraSummary<'a> {
-    /// Adds what a file has of a camera. Returns the index of the camera among all.
+    /// Adds the framesets of a camera in one file. Returns the index of the camera among all.
     fn of(cameras: &mut Vec<Self>, recording: &'a Recording, camera: &'a RecordedCamera) -> usize {
         let known = cameras.iter().position(|known| known.camera.name == camera.name);
         let index = known.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! Ctrl-C ends a command that writes between two framesets, so that what it has written is whole.
+//! Ctrl-C ends a command that writes between two framesets, so that each written frameset is whole.
 
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};

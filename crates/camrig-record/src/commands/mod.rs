@@ -110,7 +110,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
     }
 }
 
-/// Returns what `recording info` prints.
+/// Returns the output of `recording info`.
 #[cfg(test)]
 pub(crate) fn info(file: &std::path::Path) -> String {
     info::info(file).unwrap()

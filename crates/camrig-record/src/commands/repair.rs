@@ -70,7 +70,7 @@ mod tests {
         let folder = TestFolder::new("keep");
         let path = folder.path().join("rig.mcap");
         write(&path, &["front"], 3, Compression::Lz4, &[]);
-        // Another program adds what camrig does not write, and does not close the file.
+        // Another program adds other records, and does not close the file.
         let recording = Recording::open(&path, &|_| {}).unwrap();
         let added = folder.path().join("added.mcap");
         let file = fs::File::create_new(&added).unwrap();

@@ -75,7 +75,7 @@ fn check_file<'a>(
     Ok(())
 }
 
-/// The problems of a recording: the first ones, and how many more there are.
+/// The problems of a recording: the first ones, and the number of others.
 #[derive(Default)]
 struct Problems {
     /// The file that is checked.

@@ -82,10 +82,10 @@ pub(crate) enum ChunkError {
     /// The content does not decompress.
     #[error("it cannot be decompressed: {0}")]
     Compression(io::Error),
-    /// The content has another length than the header says.
+    /// The content has another length than that in the header.
     #[error("it has {found} bytes instead of {expected}")]
     Length { found: u64, expected: u64 },
-    /// The content has another checksum than the header says.
+    /// The content has another checksum than that in the header.
     #[error("its checksum is {found:08x}, not {expected:08x}")]
     Checksum { found: u32, expected: u32 },
 }
@@ -148,10 +148,10 @@ pub(super) enum FrameFault {
     /// The coding is unknown.
     #[error("frame is coded as `{0}`; known: `{RAW}`, `{JPEG}`, `{DEPTH}`, `{DEPTH_METERS}`")]
     Coding(String),
-    /// The frame has another size than its record says.
+    /// The frame has another size than that in its record.
     #[error("frame has {found} bytes, not {expected}")]
     Size { found: u64, expected: u64 },
-    /// The JPEG is damaged, or has other sides than the frame's record says.
+    /// The JPEG is damaged, or has other sides than those in the frame's record.
     #[error("frame does not decode: {0}")]
     Jpeg(DecodeError),
 }

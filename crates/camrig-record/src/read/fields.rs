@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_record_is_invalid() {
-        // A header whose profile says that it has 4 GiB.
+        // A header whose profile claims 4 GiB.
         assert_eq!(profile(&[0xff; 4]), None);
         assert_eq!(profile(&[2, 0, 0, 0, b'a', b'b']).as_deref(), Some("ab"));
         let mut channel = vec![1, 0, 2, 0, 1, 0, 0, 0, b't', 0, 0, 0, 0];

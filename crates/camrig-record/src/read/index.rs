@@ -46,7 +46,7 @@ const MAX_DAMAGES: usize = 10_000;
 /// of a failed one, so that the time of a scan is linear.
 const FAILED_BYTES: u64 = 256 << 20;
 
-/// How a file ends, from the best to the worst.
+/// The end of a file, from the best to the worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// With an index of all its messages.
@@ -58,7 +58,7 @@ pub(crate) enum Ending {
     Open,
 }
 
-/// What a file says about the one that continues the recording.
+/// The reference of a file to the one that continues the recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Continuation {
     /// Nothing: it was not closed, or another program wrote it.
@@ -81,7 +81,7 @@ pub(crate) struct Index {
     pub(crate) messages: BTreeMap<u16, u64>,
     /// The places of all messages, in the order of the file.
     pub(crate) sections: Sections,
-    /// What the recording lacks because its sources did, by camera.
+    /// The parts that the recording lacks because its sources did, by camera.
     pub(crate) incomplete: BTreeMap<String, Incomplete>,
     /// The first unreadable parts, up to [`MAX_DAMAGES`], in the order of the file. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
@@ -152,7 +152,7 @@ impl Index {
                     };
                     // A chunk of definitions has no messages and no times.
                     complete &= !chunk.channels.is_empty() || (chunk.start_time, chunk.end_time) == (0, 0);
-                    // What lies between the chunks is not in the index. Usually that is the header of the file.
+                    // Records between the chunks are not in the index. Usually that is the header of the file.
                     index.scan_range(file, at..chunk.offset, &|_| {})?;
                     let section = index.sections.indexed_chunk(&chunk);
                     index.sections.push(section);
@@ -289,7 +289,7 @@ impl Index {
         Ok(at)
     }
 
-    /// Adds a chunk. A damaged one adds nothing; then the inner error says why, and how many bytes were read to find out.
+    /// Adds a chunk. A damaged one adds nothing; then the inner error has the reason, and the number of bytes read to find it.
     fn add_chunk(
         &mut self,
         file: &RecordedFile,
@@ -440,7 +440,7 @@ impl Index {
 fn channels_behind(file: &RecordedFile, mut range: Range<u64>) -> ChannelSet {
     let mut channels = BTreeSet::new();
     while range.start < range.end && channels.len() < MAX_CHUNK_CHANNELS {
-        // One look sees the indexes of several channels of a frameset.
+        // One read covers the indexes of several channels of a frameset.
         let (found, next) = file
             .peek(range.start, PEEK_BYTES, |bytes| {
                 let (mut found, mut at) = (Vec::new(), 0);

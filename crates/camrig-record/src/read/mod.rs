@@ -349,7 +349,7 @@ impl Walk {
 /// Size of the magic of files of other kinds.
 const OTHERS_BYTES: usize = 16;
 
-/// Returns what a file is that begins with these bytes, if it is of a kind that people mean to play.
+/// Returns the kind of a file that begins with these bytes, if it is another kind of recording.
 fn other_kind(start: &[u8]) -> Option<&'static str> {
     if start.starts_with(b"#ROSBAG V") {
         return Some("is a .bag, which the driver `realsense` plays: name it in its option `file`");

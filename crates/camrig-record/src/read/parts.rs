@@ -17,7 +17,7 @@ const MAX_CANDIDATES: usize = 8;
 /// The files of a recording, at least one.
 pub(crate) struct Parts {
     files: Vec<Recording>,
-    /// Why a continuation is not among the files.
+    /// The reason why a continuation is not among the files.
     problem: Option<ReadError>,
 }
 
@@ -88,7 +88,7 @@ impl Parts {
         cameras
     }
 
-    /// Returns what the recording lacks because its sources did, by camera.
+    /// Returns the parts that the recording lacks because its sources did, by camera.
     pub(crate) fn incomplete(&self) -> impl Iterator<Item = &Incomplete> {
         self.files.iter().flat_map(|part| part.index().incomplete.values())
     }

@@ -220,7 +220,7 @@ mod tests {
         // Through JSON as well.
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<FrameRecord>(&json).unwrap(), record);
-        // Another size than the record says.
+        // Another size than that in the record.
         let wider = FrameRecord { payload: Payload::image(PixelFormat::Z16, 64, 24), ..record };
         let error = image_data(&wider, message.clone()).unwrap_err().to_string();
         assert_eq!(error, "its depth message is invalid: its image is another one than its record says");

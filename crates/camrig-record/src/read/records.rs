@@ -192,7 +192,7 @@ impl Content<'_> {
     /// Checks length and checksum, after everything was read.
     ///
     /// # Errors
-    /// If the content has another length or checksum than its header says.
+    /// If the content has another length or checksum than that in its header.
     pub(super) fn finish(mut self) -> Result<(), ChunkError> {
         let expected = self.header.content_bytes;
         let more = self.decoder.read(&mut [0]).map_err(ChunkError::Compression)?;

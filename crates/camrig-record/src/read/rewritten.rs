@@ -271,7 +271,7 @@ fn a_length_in_a_file_allocates_nothing() {
     // A header whose profile has 4,294,967,295 bytes.
     let found = open_bytes(&folder, &[MAGIC, &record(op::HEADER, &[0xff; 4])]);
     assert!(found.err().unwrap().to_string().ends_with("is an MCAP file but not a camrig recording"));
-    // A chunk that says that it has more than any frameset.
+    // A chunk that claims more than any frameset has.
     let bomb = chunk(&[0; 100], 1 << 40, 0, b"zstd");
     let recording = open_bytes(&folder, &[MAGIC, &header_record(), &bomb]).unwrap();
     let problem = recording.index().damage[0].problem.to_string();

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::read::{Last, Recording};
 use crate::write::numbered_before;
 
-/// What a recorder needs to know of the file that it continues.
+/// The facts about the file that a recorder continues.
 pub(super) struct Before {
     /// The `log_time` at which the recording began.
     pub(super) origin_nanos: u64,

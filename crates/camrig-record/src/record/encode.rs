@@ -259,7 +259,7 @@ impl Encoded {
     /// Encodes frames that are of no rig.
     ///
     /// # Errors
-    /// If a frame has another size than its header says.
+    /// If a frame has another size than that in its header.
     pub(crate) fn of_frames(
         source: Arc<Source>,
         sequence: u64,

@@ -7,7 +7,7 @@
 //! A full or failed disk ends the recording; everything before that stays readable. The rig continues; the recorder
 //! logs the error at once, and fails when the rig ends.
 //!
-//! A recorder that is restarted continues in another file of the same recording; what falls between is a gap.
+//! A recorder that is restarted continues in another file of the same recording; framesets between the two files are a gap.
 //!
 //! * `options`: the options
 //! * `memory`: the queue in front of the disk
@@ -216,7 +216,7 @@ impl Drop for Record {
     }
 }
 
-/// Returns what the sources of the recorded cameras lack, by the status of the rig; nothing if that cannot be read.
+/// Returns the parts that the sources of the recorded cameras lack, by the status of the rig; empty if that cannot be read.
 fn incomplete(rig: &str, recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
     match status::socket::read(rig) {
         Ok(status) => lacks_of(&status.actors, recorded),
@@ -227,7 +227,7 @@ fn incomplete(rig: &str, recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
     }
 }
 
-/// Returns what the sources of the recorded cameras lack, by the state of the rig's actors.
+/// Returns the parts that the sources of the recorded cameras lack, by the state of the rig's actors.
 fn lacks_of(actors: &[ActorStatus], recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
     let lack = |name: &str, actor: &ActorStatus| {
         let unreadable = actor.lost_by_reason.get(&LostReason::Unreadable).copied().unwrap_or(0);

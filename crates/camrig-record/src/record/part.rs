@@ -48,7 +48,7 @@ pub(crate) struct PartOptions {
     pub(crate) compression: Compression,
 }
 
-/// What a file that ends says about the next one.
+/// The reference of a file that ends to the next one.
 #[derive(Clone, Copy)]
 pub(crate) enum Next<'a> {
     /// It continues the recording.
@@ -289,7 +289,7 @@ impl Part {
         Ok(self.cameras.len() - 1)
     }
 
-    /// Writes what the recording lacks because its source did.
+    /// Writes the parts that the recording lacks because its source did.
     ///
     /// # Errors
     /// If the disk is full or fails.

@@ -1,4 +1,4 @@
-//! The topology as others may see it: without the tokens of its servers.
+//! Removes the tokens of servers from a topology.
 
 /// Name of the options that are secret.
 const SECRET: &str = "token";

@@ -17,10 +17,10 @@ use crate::counted::{counted, megabytes};
 use crate::format::{GapReason, GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
 
-/// What the sources of a recording lack. It is set before the memory is closed.
+/// The parts that the sources of a recording lack. They are set before the memory is closed.
 pub(super) type Lacks = Arc<OnceLock<Vec<Incomplete>>>;
 
-/// What was written.
+/// The counts of a recording.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     framesets: u64,

@@ -73,7 +73,7 @@ impl Driver for Replay {
         Ok(options.paced.then(range).transpose()?)
     }
 
-    /// The clock of every camera that may be meant: without `camera`, that is the one with the name of the topology's.
+    /// The clock of each camera that the options may select: without `camera`, that is the one with the name of the topology's.
     fn clock(options: &ReplayOptions) -> Option<Clock> {
         let parts = Parts::open(&options.file, &|_| {}).ok()?;
         let cameras = parts.cameras().into_iter().map(|camera| camera.name.as_str());

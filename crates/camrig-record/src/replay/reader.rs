@@ -78,7 +78,7 @@ impl Reader {
             });
             match contents.next(recording) {
                 Some((_, Content::FrameSet(frameset))) => return Some(frameset),
-                // What forwards framesets of several cameras numbers them together: its gaps are of no single camera.
+                // A processor that forwards framesets of several cameras numbers them together: its gaps are of no single camera.
                 Some((_, Content::Gap(gap))) if !self.camera.name.contains('/') => {
                     self.unreadable = self.unreadable.saturating_add(gap.framesets());
                 }

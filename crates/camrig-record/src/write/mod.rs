@@ -1,7 +1,7 @@
 //! Writes recordings as MCAP files, with memory that does not grow with the length of a file.
 //!
-//! A chunk is written as a whole, by one call of the system where it is not compressed. What the index at the end of the
-//! file needs of it is kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the
+//! A chunk is written as a whole, by one call of the system where it is not compressed. Its entry in the index at the end of the
+//! file is kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the
 //! file ends, twice at the end.
 //!
 //! * `records`: the bytes of records
@@ -102,11 +102,11 @@ pub(crate) struct Output {
     compression: Compression,
     /// Reused, since making one takes longer than a small chunk.
     zstd: Option<Encoder<'static>>,
-    /// Size of what is whole.
+    /// Size of the complete chunks and records.
     size_bytes: u64,
-    /// Whether bytes behind that may have been written.
+    /// Whether bytes after `size_bytes` may have been written.
     is_torn: bool,
-    /// The checksum of what is whole.
+    /// The checksum of the complete chunks and records.
     hasher: Hasher,
     schemas: Definitions,
     channels: Definitions,
@@ -348,7 +348,7 @@ impl Output {
         match copied {
             Ok(()) if self.size_bytes - at == record_bytes => {}
             other => {
-                // The record is taken back.
+                // The record is removed.
                 (self.size_bytes, self.hasher, self.is_torn) = (at, hasher, true);
                 other?;
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -380,7 +380,7 @@ impl Output {
         self.append(&[&hasher.finalize().to_le_bytes()])
     }
 
-    /// Writes the index, and returns the size of the file. A file without an index ends with what is whole.
+    /// Writes the index, and returns the size of the file. A file without an index ends with the last complete chunk.
     ///
     /// # Errors
     /// If the disk is full or fails: then the file has no index.
@@ -472,7 +472,7 @@ impl Output {
         self.append_with(pieces, |hasher| pieces.iter().for_each(|piece| hasher.update(piece)))
     }
 
-    /// Writes behind what is whole. `hash` adds the pieces to the checksum.
+    /// Appends to the complete part. `hash` adds the pieces to the checksum.
     fn append_with(&mut self, pieces: &[&[u8]], hash: impl FnOnce(&mut Hasher)) -> io::Result<()> {
         if self.is_torn {
             self.space.cut(self.size_bytes)?;

@@ -30,7 +30,7 @@ fn the_mcap_crate_reads_everything_by_the_index() {
         let attachment =
             Attachment { log_time: 1, create_time: 2, name: "n", media_type: "t", data_bytes: 70_000 };
         output.write_attachment(&attachment, &noise[..]).unwrap();
-        // An attachment that is shorter than it says leaves nothing.
+        // An attachment that is shorter than its declared length leaves nothing.
         let short = output.write_attachment(&Attachment { data_bytes: 70_001, ..attachment }, &noise[..]);
         assert_eq!(short.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         output.write_chunk(&[message(second, 40, b"late")]).unwrap();

@@ -55,7 +55,7 @@ pub(crate) struct Runner {
     calls: DeviceCalls,
     /// The task of the running instance.
     instance: Option<AbortHandle>,
-    /// Why the instance is being ended.
+    /// The reason why the instance is being ended.
     ending: Option<Ending>,
     /// If true, the first instance starts without a message.
     starts: bool,

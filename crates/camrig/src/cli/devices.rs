@@ -49,7 +49,7 @@ struct Devices {
     devices: Vec<Attached>,
 }
 
-/// A device with the fields that its driver does not know.
+/// A device without the fields that its driver does not report.
 #[derive(Debug, Serialize)]
 struct Attached {
     driver: String,
@@ -275,8 +275,8 @@ fn camera_table(name: &str, driver: &str, device: &Device, schema: &OptionsSchem
     format!("[camera.{name}]\ndriver  = {}\noptions = {{ {options} }}\n", text(driver))
 }
 
-/// Returns the profile of a stream that is nearest to the preferred one, which is that of a device that does not say what
-/// it has; `None` if the device has no such stream.
+/// Returns the profile of a stream that is nearest to the preferred one, which is also that of a device without a
+/// list of profiles; `None` if the device has no such stream.
 fn preferred(device: &Device, stream: Stream) -> Option<StreamProfile> {
     let (width, height, rate) = PREFERRED;
     if device.profiles.is_empty() {

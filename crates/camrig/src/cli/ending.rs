@@ -1,4 +1,4 @@
-//! The line at the end of a run: what it lost, and which actors failed.
+//! The line at the end of a run: its losses, and the actors that failed.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use camrig_status::{ActorRole, ActorState};
 
 use crate::report::{ActorReport, Report};
 
-/// Returns what a run lost and which actors failed; `None` if nothing was lost and none failed.
+/// Returns the losses of a run and the actors that failed; `None` if there are neither.
 pub(super) fn line(report: &Report) -> Option<String> {
     let finished = |name: &str| {
         report.actors.iter().any(|actor| actor.name == name && actor.state == ActorState::Finished)
@@ -67,7 +67,7 @@ mod tests {
             actor.state = ActorState::Finished;
         }
         assert_eq!(line(&report), None);
-        // What a reader does not need after its end is no loss.
+        // Framesets for a reader that has ended are no loss.
         let reader = report.links[0].to.clone();
         report.links[0].dropped = [(DropReason::ReaderGone, 3)].into();
         let state_of = |report: &mut Report, state| {

@@ -19,7 +19,7 @@ pub(super) struct ListArgs {
 
 /// Everything that a topology can refer to, as JSON: fields may be added but are never renamed.
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_field_names)] // `camrig_list` is how a reader knows it.
+#[allow(clippy::struct_field_names)] // Readers identify the JSON by `camrig_list`.
 struct List {
     /// The version of this format.
     camrig_list: u32,

@@ -383,7 +383,7 @@ fn request(rig: &str, apply: Apply) -> ExitCode {
 fn refused(answer: Answer) -> ExitCode {
     match answer {
         Answer::Refused { message, unavailable } => {
-            // Problems of a topology say themselves that they are errors.
+            // Problems of a topology begin with `error: `.
             print_error(message.strip_prefix("error: ").unwrap_or(&message));
             ExitCode::from(if unavailable { code::UNAVAILABLE } else { code::CONFIG })
         }

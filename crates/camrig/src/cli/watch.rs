@@ -17,7 +17,7 @@ use crate::threads;
 /// Time between two looks at the file.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Who changes the rig, for its log and its report.
+/// The origin of the changes, for the log and the report.
 const BY: &str = "`camrig run --watch`";
 
 /// A file that is watched.
@@ -52,7 +52,7 @@ impl Watched {
         Self { arguments, registry: Arc::clone(registry), seen, reload: Arc::default() }
     }
 
-    /// Returns what makes the file be applied although it has not changed.
+    /// Returns the flag that makes the file be applied although it has not changed.
     pub(super) fn reload(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.reload)
     }

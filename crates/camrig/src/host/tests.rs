@@ -1,4 +1,4 @@
-//! Actors of one process, from their parts to their end: what they report, and what mail does to them.
+//! Actors of one process, from their parts to their end: their reports, and the effect of mail.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -340,7 +340,7 @@ fn an_actor_that_is_given_up_does_not_finish() {
     assert_over(&events);
 }
 
-/// Nothing ends the thread, but nobody waits for it.
+/// Nothing ends the thread, and nothing waits for it.
 #[test]
 fn an_actor_that_never_returns_is_given_up_with_its_links() {
     let link_state = LinkState::new().unwrap();

@@ -4,7 +4,7 @@
 //! * `local`: within one process, handles in a queue
 //! * `remote`: to another process of this host, slots of shared memory
 //!
-//! Outputs and inputs know the traits only, so that a link to another host is a third implementation. Every link has a
+//! Outputs and inputs use the traits only, so that a link to another host is a third implementation. Every link has a
 //! [`LinkState`], which the supervisor reads: an end counts there what became of each frameset.
 
 mod local;
@@ -27,13 +27,13 @@ pub(crate) trait ProducerEnd: Send + Sync {
     /// Returns the link's counts and presence of its reader.
     fn link_state(&self) -> &Arc<LinkState>;
 
-    /// Returns what happens when the reader's queue is full.
+    /// Returns the overflow policy.
     fn overflow(&self) -> Overflow;
 
     /// Returns whether framesets have to be in a slot to be published here.
     fn needs_slots(&self) -> bool;
 
-    /// Begins an instance of the producer: what the one before announced is of no use any more.
+    /// Begins an instance of the producer: announcements of the previous one are obsolete.
     fn begin(&self) {}
 
     /// Announces the next camera whose framesets will come; the first has number 0.

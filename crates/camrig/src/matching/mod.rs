@@ -132,7 +132,7 @@ impl actix::Message for Match {
     type Result = Result<(), ProcessorError>;
 }
 
-/// Why framesets cannot be matched.
+/// The reason why framesets cannot be matched.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum MatchError {
     /// A camera's timestamps use another clock than the declared one.
@@ -181,7 +181,7 @@ struct CameraState {
     other_clock: u64,
     /// Whether it has had a frameset of the declared clock.
     has_declared_clock: bool,
-    /// Whether the log says that its timestamps mix clocks.
+    /// Whether it was logged that its timestamps mix clocks.
     mix_is_logged: bool,
     /// Leaps of its timestamps.
     leaps: u64,
@@ -327,7 +327,7 @@ impl Matching {
         matches!(check, Check::Leapt { .. } | Check::StillLeapt)
     }
 
-    /// Counts a frameset whose time is not known, and lets the others go on for as long as its number says.
+    /// Counts a frameset whose time is not known, and lets the others go on up to the earliest time for its number.
     fn leave_out(&mut self, lane: usize, reason: Unmatched, number: u64) {
         self.stats.counters.count_unmatched(lane, reason);
         let earliest =

@@ -11,7 +11,8 @@ use crate::frameset::FrameSet;
 use crate::inputs::InputLink;
 use crate::matching::{Match, MatchStats, MatchStatus};
 
-/// The streams that a processor declares for one of its inputs, if it knows them; or what that input lacks.
+/// The streams that a processor declares for one of its inputs; `None` if they are not known. The error names the stream
+/// that the input lacks.
 pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
 
 /// Returns the streams that are derived from framesets with the given ones.
@@ -21,7 +22,7 @@ type Declare = Box<dyn Fn(&[StreamInfo]) -> Declared>;
 pub struct ProcessorOutput {
     publisher: Publisher,
     inputs: InputStatus,
-    /// The first that knows the streams decides.
+    /// The first declaration that is not `None` applies.
     declare: Vec<Declare>,
     /// Cameras that framesets were derived from, each with the declaration of those.
     declared: Vec<(Arc<CameraInfo>, Arc<CameraInfo>)>,
@@ -45,7 +46,7 @@ impl ProcessorOutput {
         Self { publisher, inputs, declare: Vec::new(), declared: Vec::new() }
     }
 
-    /// Describes derived framesets by these declarations, unless those before know them.
+    /// Describes derived framesets by these declarations, unless an earlier one applies.
     pub(crate) fn declaring(mut self, declare: impl Fn(&[StreamInfo]) -> Declared + 'static) -> Self {
         self.declare.push(Box::new(declare));
         self

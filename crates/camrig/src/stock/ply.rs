@@ -1,7 +1,7 @@
 //! Points as a PLY file: binary, little endian, one vertex for each pixel that has depth.
 //!
 //! The format is Greg Turk's ("The PLY Polygon File Format", 1994), as most 3D programs read it. It
-//! deliberately knows no file system.
+//! deliberately does not depend on a file system.
 
 use camrig_frame::{Point, PointsView};
 

@@ -97,7 +97,7 @@ impl PythonOptions {
             std::thread::sleep(LOOK);
         };
         let answer = answer.recv_timeout(LOOK * 100).unwrap_or_default();
-        // What the script itself prints is before the answer.
+        // The output of the script itself is before the answer.
         let last = answer.lines().last().and_then(|line| serde_json::from_str(line).ok());
         last.ok_or_else(|| {
             let errors = errors.recv_timeout(LOOK * 100).unwrap_or_default();
@@ -116,7 +116,7 @@ fn reader(output: Option<impl Read + Send + 'static>) -> Result<std::sync::mpsc:
     let (sender, read) = std::sync::mpsc::sync_channel(1);
     let read_all = move || {
         let mut bytes = Vec::new();
-        // What was read before an error is shown.
+        // Output before an error is shown.
         let _ = output.map(|output| output.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes));
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
     };

@@ -6,7 +6,7 @@
 //! placements mean equal framesets. Motion samples are compared as well.
 //!
 //! Of a stream that a processor made, only the structure is checked, and the digest covers it. The expected content is
-//! known only to the code that made it, which is the user's: `verify` would compare that code with itself.
+//! defined only by the user's code that made it: `verify` would compare that code with itself.
 //!
 //! * `content`: the checks of headers, pixels, emulated cameras and streams that a processor made
 //! * `motion`: the checks of motion samples

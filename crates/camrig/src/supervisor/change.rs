@@ -1,4 +1,4 @@
-//! A change of a running rig: the request, its errors, and what changes have ended.
+//! A change of a running rig: the request, its errors, and the links and actors that changes have ended.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
@@ -16,7 +16,7 @@ pub(crate) struct ChangeRequest {
     pub(crate) restarts: Vec<String>,
     /// The text of the topology from which this one was made; `None` if it was not made from one.
     pub(crate) base: Option<String>,
-    /// Who asks.
+    /// Origin of the request.
     pub(crate) by: String,
     /// Takes the answer: when nothing changes at once, otherwise when the change has been carried out.
     pub(crate) answer: SyncSender<Result<Vec<String>, ChangeError>>,
@@ -47,7 +47,7 @@ pub(super) struct Pending {
     pub(super) answer: SyncSender<Result<Vec<String>, ChangeError>>,
 }
 
-/// What changes have ended.
+/// The links and actors that changes have ended.
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) changes: Vec<ChangeReport>,
@@ -61,7 +61,7 @@ pub(super) struct Left {
     /// When links began that were not there from the start.
     pub(super) began: BTreeMap<LinkId, f64>,
     pub(super) pending: Option<Pending>,
-    /// Whether the log says that parts cannot be sent.
+    /// Whether it was logged that parts cannot be sent.
     pub(super) unsent: bool,
 }
 

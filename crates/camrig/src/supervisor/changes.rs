@@ -151,7 +151,7 @@ impl Shell {
     pub(super) fn wire(&mut self, process: ProcessId, begins: &[ActorId]) -> std::io::Result<Beginning> {
         let core = &self.core;
         let presence = |id: ActorId| match id {
-            // The core knows only those that have joined.
+            // The core has only those that have joined.
             id if id.index() >= core.setup().actors.len() => Presence::Later,
             id if core.actor(id).has_ended() => Presence::Ended,
             id if core.is_hosted(id) || begins.contains(&id) => Presence::Hosted,

@@ -6,7 +6,7 @@
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
 //! * `calls`: calls to the devices of cameras that wait for an answer
-//! * `changes`: changes of the rig while it runs; `change`: what they are about
+//! * `changes`: changes of the rig while it runs; `change`: their types
 //! * `requests`: answers requests of other processes
 //! * `progress`: the stage of a run, for other threads
 //! * `run_clock`: the time of a run

@@ -10,7 +10,7 @@ use crate::driver::Control;
 use crate::registry::Registry;
 use crate::topology::Topology;
 
-/// Maximum length of the text that says who asks, in bytes.
+/// Maximum length of the origin of a request, in bytes.
 const BY_BYTES_MAX: usize = 200;
 
 /// Answers a request, on the thread of its client.

@@ -94,7 +94,7 @@ impl Controls {
         Ok(value)
     }
 
-    /// Writes the values into the metadata of a frame. `hunt` is by what auto exposure is beside the usual values.
+    /// Writes the values into the metadata of a frame. `hunt` is the deviation of auto exposure from the usual values.
     pub(super) fn show(&self, hunt: i64, metadata: &mut Metadata) {
         let auto = (i64::from(EXPOSURE.usual) + 10 * hunt, i64::from(GAIN.usual) + hunt / 8);
         let own = (i64::from(self.exposure), i64::from(self.gain));
@@ -110,7 +110,7 @@ impl Controls {
     }
 }
 
-/// How the controls change a picture.
+/// The effect of the controls on a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     /// Exposure times gain, if they were set.

@@ -11,7 +11,7 @@
 //! * `world`: the objects of the scene
 //! * `scene`: their pixels
 //! * `motion`: the samples of motion in each frameset
-//! * [`emulated`]: what emulated RealSense cameras send
+//! * [`emulated`]: frames as emulated RealSense cameras send them
 //! * `device`: the state of the device, which outlives an open camera
 //! * this module: the times of framesets, and the faults
 //!

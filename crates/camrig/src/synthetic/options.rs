@@ -51,7 +51,7 @@ const IMAGE_OPTIONS: [&str; 3] = ["depth", "color", "infrared"];
 pub struct SyntheticOptions {
     /// The model that is imitated; `any` takes every size and rate.
     pub(super) model: Model,
-    /// The serial number, which decides what the camera sees; by default it follows from the camera's name.
+    /// The serial number, which selects the scene; by default it follows from the camera's name.
     serial: Option<String>,
     /// The serial number as a number, which is filled up to twelve digits.
     #[schemars(range(max = SERIALS - 1))]

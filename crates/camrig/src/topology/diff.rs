@@ -1,4 +1,4 @@
-//! The difference of two topologies: what has to change in a rig that runs the first so that it runs the second.
+//! The difference of two topologies: the changes that a rig with the first needs to run the second.
 //!
 //! Actors are compared by name. What is derived from others, such as the default number of slots, is no difference:
 //! a camera that gets another reader does not change.

@@ -35,7 +35,7 @@ pub(super) struct MatchDraft {
     /// `None` for all cameras.
     pub(super) wait: Option<Vec<Spanned<String>>>,
     pub(super) partial: bool,
-    /// `None` if the file does not say it.
+    /// `None` if the file does not set it.
     pub(super) clock: Option<MatchClock>,
     pub(super) queue: usize,
 }

@@ -101,7 +101,7 @@ fn unknown(document: &mut DocumentMut, name: &str) -> String {
     format!("the rig has no actor {}; expected one of: {}", quote(name), names.join(", "))
 }
 
-/// Sets a key of an actor's table, or one of its options: what is no key is an option, and `options.` names one that is
+/// Sets a key of an actor's table, or one of its options: other names are options, and `options.` names one that is
 /// called like a key.
 fn set(table: &mut dyn TableLike, role: &str, key: &str, text: &str) -> Result<(), String> {
     let keys = if role == "camera" { CAMERA_KEYS } else { PROCESSOR_KEYS };

@@ -1,6 +1,6 @@
 //! A topology that grows: actors, links and processes of a rig that changes while it runs.
 //!
-//! What a change replaces or removes stays in the lists, so that an identifier never changes its meaning: a late message
+//! Replaced and removed entries stay in the lists, so that an identifier never changes its meaning: a late message
 //! about an actor is not taken for one about its successor.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{ActorSpec, Diff, LinkSpec, Topology};
 use crate::ids::{ActorId, LinkId, ProcessId};
 
-/// What a change adds to a topology, and what ends with it.
+/// The additions of a change to a topology, and the parts that end with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Growth {
     /// New actors: each with its ID in the other topology, and the actor that it replaces.

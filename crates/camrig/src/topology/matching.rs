@@ -59,7 +59,7 @@ pub(super) fn specify(
     actors.map(|(index, draft)| specify_one(ActorId::new(index), draft, drafts, links, problems)).collect()
 }
 
-/// A match is published at once: unless the file says otherwise, all of it can wait at its readers' inputs, and one
+/// A match is published at once: unless the file sets `queue`, all of it can wait at its readers' inputs, and one
 /// frameset more.
 pub(super) fn make_room_for_matches(
     drafts: &[Draft],

@@ -294,7 +294,7 @@ impl Topology {
         problems.none_yet().map(drop)
     }
 
-    /// Returns what is valid and probably not meant.
+    /// Returns warnings about values that are valid but probably a mistake.
     #[cfg(any(test, feature = "program"))]
     pub(crate) fn warnings(&self) -> Vec<String> {
         let reads = |id: usize| self.links.iter().any(|link| link.from.index() == id);

@@ -1,6 +1,6 @@
-//! The timelines of a topology's recordings: what was recorded together plays together.
+//! The timelines of a topology's recordings: framesets that were recorded together play together.
 //!
-//! This module knows nothing of files; times are nanoseconds since 1970.
+//! This module does not depend on files; times are nanoseconds since 1970.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! The JSON schema of a whole topology, with which editors complete and check one.
 //!
-//! It says of each key what `parse` reads: tests compare the keys. The meaning of several keys together, such as an input that no
-//! actor is called by, only `camrig check` knows. It is of draft 7, which editors know best.
+//! It describes the keys that `parse` reads: tests compare them. Relations between keys, such as an input without an actor of
+//! that name, are checked by `camrig check` only. It is of draft 7, which most editors support.
 
 use std::collections::BTreeMap;
 
@@ -150,7 +150,7 @@ enum Overflow {
     Block,
 }
 
-/// How often a failed actor is restarted.
+/// Restart policy: the number of restarts of a failed actor, and the pauses before them.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
@@ -226,7 +226,7 @@ fn names() -> Value {
     json!({ "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": NAME_BYTES_MAX })
 }
 
-/// Says which names actors can have, and which options each maker of actors takes.
+/// Describes the names of actors, and the options of each maker of actors.
 fn describe_actors(actors: &mut Value, key: &str, makers: Vec<(&str, Value)>) {
     actors["propertyNames"] = names();
     let actor = &mut actors["additionalProperties"];

@@ -20,7 +20,7 @@ pub(crate) enum Published {
     Cameras(Vec<Vec<StreamInfo>>),
 }
 
-/// Returns what each actor publishes. Reports inputs that publish nothing, or lack a stream that their reader needs.
+/// Returns the streams that each actor publishes. Reports inputs that publish nothing, or lack a stream that their reader needs.
 pub(super) fn declared_streams(
     drafts: &[Draft],
     links: &[LinkSpec],
@@ -59,7 +59,7 @@ fn camera_streams(options: &Options) -> Published {
     }
 }
 
-/// Returns what a processor declares for its inputs.
+/// Returns the declaration of a processor for its inputs.
 fn derived(
     reader: &Draft,
     kind: Option<&dyn KindEntry>,

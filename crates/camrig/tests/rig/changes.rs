@@ -1,4 +1,4 @@
-//! Rigs that change while they run: what does not differ loses no frameset, and every frameset is accounted for.
+//! Rigs that change while they run: unchanged actors lose no frameset, and every frameset is accounted for.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

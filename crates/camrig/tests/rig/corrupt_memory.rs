@@ -224,7 +224,7 @@ fn sealed() {
     ended.assert_settled();
 }
 
-/// Checks that a report whose counts do not add up says so.
+/// Checks that a report lists counts that do not add up under `problems`.
 fn wrong_counts() {
     let rig = start();
     let ((_, link_state), _) = link_state_and_pool(&rig);

@@ -136,7 +136,7 @@ fn too_few_threads(placement: Placement) {
         }
         assert_eq!(ended.code(), Some(70), "{threads}: {:?}", ended.stderr);
         assert!(ended.stderr.iter().any(|line| line.ends_with(lack)), "{threads}: {:?}", ended.stderr);
-        // A process that cannot start a thread says so, and then its end is reported.
+        // A process that cannot start a thread reports that, and then its end is reported.
         let known = |line: &String| {
             line.contains(lack)
                 || line.ends_with("exited with code 1")
@@ -146,7 +146,7 @@ fn too_few_threads(placement: Placement) {
     }
 }
 
-/// With any limit of file sizes below the required one, a rig says that shared memory is too large for it.
+/// With any limit of file sizes below the required one, a rig reports that shared memory is too large for it.
 fn too_small_files(placement: Placement) {
     let lack = "File too large (os error 27); `ulimit -f` limits files, and shared memory as well";
     for half_kibibytes in (0..).map(|index| index * 16) {

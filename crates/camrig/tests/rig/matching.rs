@@ -168,7 +168,7 @@ fn clocks_that_are_not_the_declared_one(placement: Placement) {
     assert_eq!((ended.code(), ended.stderr[0].as_str()), (Some(78), error), "{:?}", ended.stderr);
 }
 
-/// Cameras with the options of a beginner, matched by the least that a topology can say.
+/// Cameras with default options, matched with the required keys only.
 fn clocks_by_default(placement: Placement) {
     let camera = |name: &str| format!("[camera.{name}]\ndriver = 'synthetic'\nprocess = '{name}'\n");
     let cameras = ["left", "right", "top"].map(camera).concat().replace(

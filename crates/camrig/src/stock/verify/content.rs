@@ -44,7 +44,7 @@ pub(super) fn check_headers(frames: &FrameSet, partial: bool) -> Result<(), Faul
     }
 }
 
-/// Checks what an emulated camera sends beside pixels: the frame counter in the metadata, and the time of its clock.
+/// Checks the data of an emulated camera beside pixels: the frame counter in the metadata, and the time of its clock.
 pub(super) fn check_emulated(frames: &FrameSet) -> Result<(), Fault> {
     for frame in frames.frames() {
         let (header, info) = (frame.header(), frames.info().stream(frame.stream()));
@@ -76,8 +76,8 @@ fn varies(payload: &Payload) -> bool {
     !matches!(payload, Payload::Image { .. } | Payload::Points { .. })
 }
 
-/// Checks a frame that a processor made: numbers are numbers, and JSON is JSON. Its expected content is not known here; its
-/// digest says whether it is the same in every placement.
+/// Checks a frame that a processor made: numbers are finite, and JSON is valid. Its expected content is not known here;
+/// its digest shows whether it is the same in every placement.
 pub(super) fn check_made(frames: &FrameSet, frame: Frame<'_>) -> Result<(), Fault> {
     let fault = |what: &str| Fault::Made {
         camera: frames.camera().to_owned(),

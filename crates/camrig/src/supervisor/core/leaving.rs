@@ -19,7 +19,7 @@ pub(super) struct Leaving {
     /// Time of its next inspection.
     inspected_at: Instant,
     killed: bool,
-    /// Whether a log message says that it does not end.
+    /// Whether it was logged that it does not end.
     logged: bool,
 }
 

@@ -60,7 +60,7 @@ fn registry() -> Registry {
         .with_options::<WithinOptions>("within")
 }
 
-/// Compares all that `check` says of `text`.
+/// Compares all problems that `check` reports of `text`.
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     let parsed = Topology::parse_and_probe("t.toml", text, None, &registry());

@@ -111,7 +111,7 @@ fn parse(text: &str) -> Result<Topology, Problems> {
     Topology::parse("t.toml", text, None, &registry())
 }
 
-/// Parses `text`, which has to be wrong, and compares all that is said of it.
+/// Parses `text`, which has to be wrong, and compares all its problems.
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     let problems = parse(text).expect_err("the text has problems");
