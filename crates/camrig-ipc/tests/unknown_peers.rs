@@ -112,7 +112,7 @@ impl UnknownPeer {
             Self::Garbage => IpcSender::connect(socket).ok()?.send([0xff_u8; 32]).ok()?,
             Self::HangsUp => drop(IpcSender::<u8>::connect(socket).ok()?),
             Self::SendsSetup => {
-                IpcSender::connect(socket).ok()?.send(([0_u8; 16], "obey".to_owned())).ok()?
+                IpcSender::connect(socket).ok()?.send(([0_u8; 16], "obey".to_owned())).ok()?;
             }
             Self::Silent => return IpcSender::connect(socket).ok(),
             Self::Pushing => drop(std::thread::spawn(move || {
