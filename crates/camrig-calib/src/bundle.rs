@@ -1,0 +1,257 @@
+//! Bundle adjustment: the poses of cameras and boards that explain all corners best.
+//!
+//! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from where they should be do not count.
+//! Huber's weights would not do: many corners that are wrong in the same way, as of a camera that was moved, would still draw
+//! the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are left
+//! have six unknowns for each camera.
+
+use std::collections::BTreeMap;
+
+use nalgebra::{DMatrix, DVector, Isometry3, Matrix6, Point3, SMatrix, Vector2, Vector6};
+
+use crate::board_pose::{Sight, moved, moved_by};
+use crate::lens::Lens;
+
+/// The largest number of steps.
+const STEPS: usize = 60;
+/// The damping of the first step, as a share of the diagonal, and its bounds.
+const DAMPING: f64 = 1e-3;
+const LEAST_DAMPING: f64 = 1e-12;
+const MOST_DAMPING: f64 = 1e9;
+/// The search ends when a step improves less than this share.
+const ENOUGH: f64 = 1e-10;
+/// The error of a corner behind its camera, in pixels.
+const BEHIND_PIXELS: f64 = 1e4;
+
+/// How errors count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scale {
+    /// By their squares.
+    Squares,
+    /// By their squares while they are small against this number of pixels; from there on hardly more.
+    Pixels(f64),
+}
+
+impl Scale {
+    fn cost(self, error: f64) -> f64 {
+        match self {
+            Self::Squares => error * error / 2.0,
+            Self::Pixels(pixels) => {
+                let ratio = error / pixels;
+                error * error / 2.0 / (1.0 + ratio * ratio)
+            }
+        }
+    }
+
+    fn weight(self, error: f64) -> f64 {
+        match self {
+            Self::Squares => 1.0,
+            Self::Pixels(pixels) => (1.0 + (error / pixels).powi(2)).powi(-2),
+        }
+    }
+}
+
+/// A corner that one camera saw at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observation {
+    /// The index of its view.
+    pub(crate) view: usize,
+    pub(crate) camera: usize,
+    pub(crate) moment: usize,
+    pub(crate) sight: Sight,
+}
+
+/// The unknowns.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// From the root's coordinates to each camera's.
+    pub(crate) cameras: Vec<Isometry3<f64>>,
+    /// From the board's coordinates to the root's, at each moment.
+    pub(crate) boards: Vec<Isometry3<f64>>,
+}
+
+/// What was seen, and by which optics.
+pub(crate) struct Problem<'a> {
+    pub(crate) lenses: &'a [Lens],
+    pub(crate) observations: Vec<Observation>,
+    /// The camera whose pose is fixed.
+    pub(crate) root: usize,
+    /// The middle of the board.
+    pub(crate) middle: Point3<f64>,
+}
+
+/// A movement of each pose: translation in metres, then rotation in radians.
+type Steps = Vec<Vector6<f64>>;
+
+/// The equations of one step.
+struct Equations {
+    cameras: Vec<(Matrix6<f64>, Vector6<f64>)>,
+    boards: Vec<(Matrix6<f64>, Vector6<f64>)>,
+    mixed: BTreeMap<(usize, usize), Matrix6<f64>>,
+}
+
+impl Problem<'_> {
+    /// Returns the distance of each corner from where the state puts it, in pixels.
+    pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
+        let error =
+            |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.boards[seen.moment]);
+        self.observations.iter().map(error).collect()
+    }
+
+    fn error(&self, seen: &Observation, camera: &Isometry3<f64>, board: &Isometry3<f64>) -> f64 {
+        let pixel = self.lenses[seen.camera].project(&(camera * (board * seen.sight.point)));
+        pixel.map_or(BEHIND_PIXELS, |pixel| (pixel - seen.sight.pixel).norm().min(BEHIND_PIXELS))
+    }
+
+    /// Returns the mean error of the corners of a moment, with the board at this pose in the root's coordinates.
+    pub(crate) fn error_of_board(
+        &self,
+        cameras: &[Isometry3<f64>],
+        moment: usize,
+        board: &Isometry3<f64>,
+    ) -> f64 {
+        let of_moment = self.observations.iter().filter(|seen| seen.moment == moment);
+        let (sum, count) = of_moment.fold((0.0, 0.0), |(sum, count), seen| {
+            (sum + self.error(seen, &cameras[seen.camera], board).sqrt(), count + 1.0)
+        });
+        sum / f64::max(count, 1.0)
+    }
+
+    fn cost(&self, state: &State, scale: Scale) -> f64 {
+        self.errors(state).into_iter().map(|error| scale.cost(error)).sum()
+    }
+
+    /// Returns the state near `state` with the least cost.
+    pub(crate) fn minimize(&self, mut state: State, scale: Scale) -> State {
+        let (mut least, mut damping) = (self.cost(&state, scale), DAMPING);
+        let mut equations = self.equations(&state, scale);
+        for _ in 0..STEPS {
+            let next = equations.solve(self.root, damping).map(|(cameras, boards)| State {
+                cameras: state
+                    .cameras
+                    .iter()
+                    .zip(&cameras)
+                    .map(|(pose, step)| moved_by(step, pose))
+                    .collect(),
+                boards: state.boards.iter().zip(&boards).map(|(pose, step)| moved_by(step, pose)).collect(),
+            });
+            let cost = next.as_ref().map_or(f64::INFINITY, |next| self.cost(next, scale));
+            match next {
+                Some(next) if cost < least => {
+                    let done = least - cost < least * ENOUGH;
+                    (state, least) = (next, cost);
+                    if done {
+                        break;
+                    }
+                    damping = (damping / 10.0).max(LEAST_DAMPING);
+                    equations = self.equations(&state, scale);
+                }
+                _ if damping < MOST_DAMPING => damping *= 10.0,
+                _ => break,
+            }
+        }
+        state
+    }
+
+    fn equations(&self, state: &State, scale: Scale) -> Equations {
+        let mut equations = Equations {
+            cameras: vec![(Matrix6::zeros(), Vector6::zeros()); state.cameras.len()],
+            boards: vec![(Matrix6::zeros(), Vector6::zeros()); state.boards.len()],
+            mixed: BTreeMap::new(),
+        };
+        for seen in &self.observations {
+            let (camera, board) = (&state.cameras[seen.camera], &state.boards[seen.moment]);
+            let in_root = board * seen.sight.point;
+            let at = camera * in_root;
+            let Some((pixel, slope)) = self.lenses[seen.camera].project_with_slope(&at) else { continue };
+            let error: Vector2<f64> = seen.sight.pixel - pixel;
+            let weight = scale.weight(error.norm());
+            let by_camera: SMatrix<f64, 2, 6> = slope * moved(&at);
+            let by_board = slope * camera.rotation.to_rotation_matrix().matrix() * moved(&in_root);
+            let add = |(squares, downhill): &mut (Matrix6<f64>, Vector6<f64>), slope: &SMatrix<f64, 2, 6>| {
+                *squares += slope.transpose() * slope * weight;
+                *downhill += slope.transpose() * error * weight;
+            };
+            add(&mut equations.cameras[seen.camera], &by_camera);
+            add(&mut equations.boards[seen.moment], &by_board);
+            let mixed = equations.mixed.entry((seen.camera, seen.moment)).or_insert_with(Matrix6::zeros);
+            *mixed += by_camera.transpose() * by_board * weight;
+        }
+        equations
+    }
+
+    /// Returns the covariance of each camera's pose, in its own coordinates: translation in metres, then rotation in
+    /// radians; that of the root is zero. `variance` is that of one coordinate of a corner, in square pixels. Returns `None`
+    /// if the corners do not determine the poses.
+    pub(crate) fn covariance(&self, state: &State, variance: f64) -> Option<Vec<Matrix6<f64>>> {
+        let (squares, _) = self.equations(state, Scale::Squares).reduced(self.root, 0.0)?;
+        let inverse = squares.cholesky()?.inverse() * variance;
+        let block = |camera: usize| match row(camera, self.root) {
+            Some(row) => inverse.fixed_view::<6, 6>(row, row).into_owned(),
+            None => Matrix6::zeros(),
+        };
+        Some((0..state.cameras.len()).map(block).collect())
+    }
+}
+
+/// Returns the first row of a camera among the equations; `None` of the root, which has none.
+fn row(camera: usize, root: usize) -> Option<usize> {
+    match camera.cmp(&root) {
+        std::cmp::Ordering::Less => Some(6 * camera),
+        std::cmp::Ordering::Equal => None,
+        std::cmp::Ordering::Greater => Some(6 * (camera - 1)),
+    }
+}
+
+fn damped(squares: &Matrix6<f64>, damping: f64) -> Matrix6<f64> {
+    squares + Matrix6::from_diagonal(&(squares.diagonal() * damping))
+}
+
+impl Equations {
+    /// Returns the equations of the cameras, with the boards eliminated.
+    fn reduced(&self, root: usize, damping: f64) -> Option<(DMatrix<f64>, DVector<f64>)> {
+        let size = 6 * (self.cameras.len() - 1);
+        let (mut squares, mut downhill) = (DMatrix::zeros(size, size), DVector::zeros(size));
+        for (camera, (of_camera, steps)) in self.cameras.iter().enumerate() {
+            let Some(row) = row(camera, root) else { continue };
+            squares.fixed_view_mut::<6, 6>(row, row).copy_from(&damped(of_camera, damping));
+            downhill.fixed_rows_mut::<6>(row).copy_from(steps);
+        }
+        for (moment, (of_board, steps)) in self.boards.iter().enumerate() {
+            let inverse = damped(of_board, damping).try_inverse()?;
+            let seeing: Vec<_> = (0..self.cameras.len())
+                .filter_map(|camera| Some((row(camera, root)?, self.mixed.get(&(camera, moment))?)))
+                .collect();
+            for (row, mixed) in &seeing {
+                let share = *mixed * inverse;
+                let mut rows = downhill.fixed_rows_mut::<6>(*row);
+                rows -= share * steps;
+                for (column, other) in &seeing {
+                    let mut block = squares.fixed_view_mut::<6, 6>(*row, *column);
+                    block -= share * other.transpose();
+                }
+            }
+        }
+        Some((squares, downhill))
+    }
+
+    /// Returns the steps of cameras and boards.
+    fn solve(&self, root: usize, damping: f64) -> Option<(Steps, Steps)> {
+        let (squares, downhill) = self.reduced(root, damping)?;
+        let solved = squares.cholesky()?.solve(&downhill);
+        let step = |camera| {
+            row(camera, root).map_or_else(Vector6::zeros, |row| solved.fixed_rows::<6>(row).into_owned())
+        };
+        let cameras: Vec<_> = (0..self.cameras.len()).map(step).collect();
+        let mut boards = Vec::with_capacity(self.boards.len());
+        for (moment, (of_board, steps)) in self.boards.iter().enumerate() {
+            let by_cameras: Vector6<f64> = cameras
+                .iter()
+                .enumerate()
+                .filter_map(|(camera, step)| Some(self.mixed.get(&(camera, moment))?.transpose() * step))
+                .sum();
+            boards.push(damped(of_board, damping).cholesky()?.solve(&(steps - by_cameras)));
+        }
+        Some((cameras, boards))
+    }
+}

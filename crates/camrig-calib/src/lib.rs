@@ -1,0 +1,29 @@
+//! Calibration of a rig: where its cameras are in the coordinates of one of them.
+//!
+//! * [`Board`], [`Sheet`]: what is printed and shown to the cameras
+//! * [`Detector`]: the corners of a board in an image
+//! * [`calibrate()`]: from corners to poses
+//! * [`Scale`]: depth as a check of the board's scale
+//!
+//! It knows no files, recordings and topologies: images come as bytes, results leave as values and text.
+#![forbid(unsafe_code)]
+
+mod board;
+mod board_pose;
+mod bundle;
+mod detect;
+mod graph;
+mod lens;
+mod pose;
+mod print;
+mod scale;
+mod solve;
+#[cfg(test)]
+mod tests;
+
+pub use self::board::{Board, BoardError, Rect};
+pub use self::detect::{Corner, Detector};
+pub use self::pose::Pose;
+pub use self::print::Sheet;
+pub use self::scale::{Scale, expected_depth, view_ratio};
+pub use self::solve::{CalibrationError, Camera, CameraPose, Solution, View, calibrate};

@@ -1,0 +1,446 @@
+//! The poses of cameras from what they saw of a board.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camrig_frame::Intrinsics;
+use nalgebra::{Matrix6, Point3, Vector2};
+
+use crate::board_pose::{Sight, board_pose};
+use crate::bundle::{Observation, Problem, Scale, State};
+use crate::graph::{self, Posed};
+use crate::lens::Lens;
+use crate::{Board, Corner, Pose};
+
+/// The error from which on corners count less, in pixels: at first this many times the usual error of the guess, up to
+/// the larger one here, at last the smaller one.
+const SCALE_TIMES: f64 = 3.0;
+const SCALE_PIXELS: std::ops::RangeInclusive<f64> = 2.0..=30.0;
+/// A corner is false if its error is more than this many times the usual one, and more than the least error here.
+const FALSE_TIMES: f64 = 4.0;
+/// The error that no corner is called false for, in pixels.
+const FALSE_PIXELS: f64 = 0.3;
+/// How often false corners are looked for, and how often views that do not fit.
+const ROUNDS: usize = 4;
+const VIEW_ROUNDS: usize = 12;
+/// A view does not fit the others if its usual error is this much more than what its own best pose leaves, in pixels ...
+const UNFIT_PIXELS: f64 = 1.0;
+/// ... and this many times that.
+const UNFIT_TIMES: f64 = 3.0;
+/// The largest share of a camera's views that may not fit the others.
+const MAX_UNFIT: f64 = 0.3;
+/// The largest standard deviation of a pose, in metres and radians (half a degree), before it counts as not determined.
+const MAX_METERS: f64 = 0.005;
+const MAX_RADIANS: f64 = 0.5 * std::f64::consts::PI / 180.0;
+/// The ratio of a normal distribution's standard deviation to its median absolute value.
+const DEVIATION_OF_MEDIAN: f64 = 1.4826;
+/// The ratio of the standard deviation of one coordinate to the median length, of errors with two coordinates.
+const DEVIATION_OF_LENGTH: f64 = 0.8493;
+
+/// A camera whose pose is wanted.
+#[derive(Clone, Debug)]
+pub struct Camera {
+    /// Its name, for errors.
+    pub name: String,
+    /// The optics of the images in which boards were found.
+    pub intrinsics: Intrinsics,
+}
+
+/// What one camera saw of the board at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The index of the camera.
+    pub camera: usize,
+    /// A number that all views of the board in the same place have.
+    pub moment: usize,
+    /// The corners that were found.
+    pub corners: Vec<Corner>,
+}
+
+/// Why cameras have no poses.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum CalibrationError {
+    /// There are no cameras to relate to each other.
+    #[error("a calibration needs at least two cameras, not {0}")]
+    Cameras(usize),
+    /// A camera has a fisheye lens.
+    #[error("camera `{camera}` has the distortion `{distortion}`, whose projection is not supported")]
+    Fisheye {
+        /// The camera's name.
+        camera: String,
+        /// The name of the model.
+        distortion: &'static str,
+    },
+    /// A camera saw no board.
+    #[error("camera `{0}` saw the board in no image that can be used")]
+    Unseen(String),
+    /// Nothing relates two groups of cameras.
+    #[error("no moment links {} to {}: show the board to `{}` and `{}` at once", list(.missing), list(.linked), .pair.0, .pair.1)]
+    NotLinked {
+        /// The cameras that are linked to the root.
+        linked: Vec<String>,
+        /// Those that are not.
+        missing: Vec<String>,
+        /// Two cameras, one of each, that saw the board most often.
+        pair: (String, String),
+    },
+    /// The views of a camera contradict those of the others.
+    #[error(
+        "camera `{camera}` does not fit the others in {unfit} of {views} views (by {pixels:.0} pixels): it moved while the board was shown, the board moved between the cameras' images, or two cameras were mistaken for each other"
+    )]
+    Unfit {
+        /// The camera's name.
+        camera: String,
+        /// Number of views that do not fit.
+        unfit: usize,
+        /// Number of its views.
+        views: usize,
+        /// The usual error of the views that do not fit.
+        pixels: f64,
+    },
+    /// What was seen determines a pose too poorly.
+    #[error(
+        "the pose of camera `{camera}` is known only to {millimeters:.1} mm and {degrees:.2} degrees: show the board nearer, tilted, and in more places to it and its neighbors at once"
+    )]
+    Undetermined {
+        /// The camera's name.
+        camera: String,
+        /// Standard deviation of its place; infinite if nothing determines it.
+        millimeters: f64,
+        /// Standard deviation of its direction.
+        degrees: f64,
+    },
+}
+
+/// The poses of cameras.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// For each camera its pose.
+    pub cameras: Vec<CameraPose>,
+    /// The pose of the board at each moment that was used, in the root's coordinates.
+    pub boards: BTreeMap<usize, Pose>,
+    /// The square mean of all errors of corners that are not false, in pixels.
+    pub error_pixels: f64,
+    /// Number of views that did not fit the others, and were left out.
+    pub unfit_views: usize,
+}
+
+/// The pose of one camera, and how well it is known.
+#[derive(Clone, Debug)]
+pub struct CameraPose {
+    /// From the coordinates of its images to those of the root's.
+    pub pose: Pose,
+    /// The covariance of the pose in its own coordinates, by rows: translation in metres, then rotation in radians.
+    pub covariance: [[f64; 6]; 6],
+    /// The square mean of the errors of its corners that are not false, in pixels.
+    pub error_pixels: f64,
+    /// Number of its views that were used.
+    pub views: usize,
+    /// Number of corners that were used.
+    pub corners: usize,
+    /// Number of corners in these views that are false.
+    pub false_corners: usize,
+}
+
+impl CameraPose {
+    /// Returns the standard deviations of the pose: metres, and radians. That of the root is zero.
+    pub fn deviation(&self) -> (f64, f64) {
+        deviation(&Matrix6::from_fn(|row, column| self.covariance[row][column]))
+    }
+}
+
+fn deviation(covariance: &Matrix6<f64>) -> (f64, f64) {
+    let sum = |from: usize| (from..from + 3).map(|at| covariance[(at, at)]).sum::<f64>().sqrt();
+    (sum(0), sum(3))
+}
+
+/// Finds the poses of cameras in the coordinates of the one with index `root`.
+///
+/// Corners that are wrong, and single views that contradict the others, are left out.
+///
+/// # Errors
+/// If the views do not determine the poses.
+pub fn calibrate(
+    board: &Board,
+    cameras: &[Camera],
+    root: usize,
+    views: &[View],
+) -> Result<Solution, CalibrationError> {
+    if cameras.len() < 2 || root >= cameras.len() {
+        return Err(CalibrationError::Cameras(cameras.len()));
+    }
+    let lenses = cameras.iter().map(lens).collect::<Result<Vec<_>, _>>()?;
+    let sights: Vec<_> = views.iter().map(|view| sights(board, view)).collect();
+    let posed = views.iter().zip(&sights).map(|(view, sights)| {
+        let board = board_pose(&lenses[view.camera], sights)?;
+        Some(Posed { camera: view.camera, moment: view.moment, board })
+    });
+    let posed: Vec<_> = posed.collect();
+    if let Some(unseen) =
+        (0..cameras.len()).find(|camera| posed.iter().flatten().all(|view| view.camera != *camera))
+    {
+        return Err(CalibrationError::Unseen(cameras[unseen].name.clone()));
+    }
+    let work = Work { board, cameras, lenses: &lenses, root, sights: &sights, posed: &posed };
+    let all = (0..views.len()).filter(|view| posed[*view].is_some()).collect();
+    let (problem, moments, posed) = work.problem(&all);
+    let state =
+        graph::start(&problem, cameras.len(), &posed, moments.len()).map_err(|_| work.not_linked(&posed))?;
+    work.finish(all, problem, moments, state)
+}
+
+/// Returns the state near `state` that most corners agree on.
+fn narrowed(problem: &Problem<'_>, state: State) -> State {
+    let last = *SCALE_PIXELS.start();
+    let first = (SCALE_TIMES * median(problem.errors(&state))).clamp(last, *SCALE_PIXELS.end());
+    let scales = [first, (first * last).sqrt(), last];
+    scales.into_iter().fold(state, |state, pixels| problem.minimize(state, Scale::Pixels(pixels)))
+}
+
+fn lens(camera: &Camera) -> Result<Lens, CalibrationError> {
+    Lens::new(&camera.intrinsics).ok_or_else(|| CalibrationError::Fisheye {
+        camera: camera.name.clone(),
+        distortion: camera.intrinsics.distortion.name(),
+    })
+}
+
+fn sights(board: &Board, view: &View) -> Vec<Sight> {
+    let sight = |corner: &Corner| {
+        let [x, y] = board.corner_meters(corner.id)?;
+        let finite = corner.pixel.iter().all(|at| at.is_finite());
+        finite.then(|| Sight { point: Point3::new(x, y, 0.0), pixel: Vector2::from(corner.pixel) })
+    };
+    view.corners.iter().filter_map(sight).collect()
+}
+
+/// What a solution is made of.
+struct Work<'a> {
+    board: &'a Board,
+    cameras: &'a [Camera],
+    lenses: &'a [Lens],
+    root: usize,
+    /// The corners of each view.
+    sights: &'a [Vec<Sight>],
+    /// The board pose of each view; `None` of one that has none.
+    posed: &'a [Option<Posed>],
+}
+
+impl<'a> Work<'a> {
+    /// Returns the problem of these views, the moments in it, and the board poses with their moments' indices. Moments with
+    /// a single view relate no cameras, so they are not in it.
+    fn problem(&self, views: &BTreeSet<usize>) -> (Problem<'a>, Vec<usize>, Vec<Posed>) {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        let used = || views.iter().filter_map(|&view| Some((view, self.posed[view].as_ref()?)));
+        for (_, posed) in used() {
+            *counts.entry(posed.moment).or_default() += 1;
+        }
+        let moments: Vec<_> =
+            counts.into_iter().filter(|(_, views)| *views > 1).map(|(moment, _)| moment).collect();
+        let (mut observations, mut in_problem) = (Vec::new(), Vec::new());
+        for (view, posed) in used() {
+            let Ok(moment) = moments.binary_search(&posed.moment) else { continue };
+            let camera = posed.camera;
+            observations.extend(self.sights[view].iter().map(|sight| Observation {
+                view,
+                camera,
+                moment,
+                sight: *sight,
+            }));
+            in_problem.push(Posed { moment, ..posed.clone() });
+        }
+        let [width, height] = self.board.size_millimeters().map(|side| side / 2000.0);
+        let middle = Point3::new(width, height, 0.0);
+        (Problem { lenses: self.lenses, observations, root: self.root, middle }, moments, in_problem)
+    }
+
+    /// Improves a state, leaves out what is false, and checks what is left.
+    fn finish(
+        &self,
+        mut views: BTreeSet<usize>,
+        mut problem: Problem<'a>,
+        mut moments: Vec<usize>,
+        mut state: State,
+    ) -> Result<Solution, CalibrationError> {
+        let all = views.clone();
+        state = narrowed(&problem, state);
+        for _ in 0..VIEW_ROUNDS {
+            let unfit = self.unfit(&problem, &state);
+            if unfit.is_empty() {
+                break;
+            }
+            views.retain(|view| !unfit.contains_key(view));
+            self.check_views(&all, &views, &unfit)?;
+            let boards: BTreeMap<_, _> = moments.iter().copied().zip(state.boards).collect();
+            let posed;
+            (problem, moments, posed) = self.problem(&views);
+            if graph::chain(self.cameras.len(), self.root, &posed).iter().any(Option::is_none) {
+                return Err(self.not_linked(&posed));
+            }
+            state = State { boards: moments.iter().map(|moment| boards[moment]).collect(), ..state };
+            state = narrowed(&problem, state);
+        }
+        let mut of_camera = vec![0; self.cameras.len()];
+        problem.observations.iter().for_each(|seen| of_camera[seen.camera] += 1);
+        for _ in 0..ROUNDS {
+            let errors = problem.errors(&state);
+            let limit = (FALSE_TIMES * DEVIATION_OF_LENGTH * median(errors.clone())).max(FALSE_PIXELS);
+            let before = problem.observations.len();
+            let mut errors = errors.into_iter();
+            problem.observations.retain(|_| errors.next().is_some_and(|error| error <= limit));
+            state = problem.minimize(state, Scale::Squares);
+            if problem.observations.len() == before {
+                break;
+            }
+        }
+        self.solution(&problem, &moments, &state, &of_camera, all.len() - views.len())
+    }
+
+    /// Returns the views that contradict the others, with their usual error: of each moment only the worst, since it draws
+    /// the board away from where the others see it. Of two views that contradict each other, neither is right.
+    fn unfit(&self, problem: &Problem<'_>, state: &State) -> BTreeMap<usize, f64> {
+        let mut errors: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (seen, error) in problem.observations.iter().zip(problem.errors(state)) {
+            errors.entry(seen.view).or_default().push(error);
+        }
+        let mut by_moment: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
+        for (view, errors) in errors {
+            let Some(posed) = &self.posed[view] else { continue };
+            by_moment.entry(posed.moment).or_default().push((view, median(errors)));
+        }
+        let is_unfit = |(view, error): &(usize, f64)| {
+            let own = self.posed[*view].as_ref().map_or(0.0, |posed| posed.board.error_pixels);
+            *error > UNFIT_PIXELS + UNFIT_TIMES * own
+        };
+        let of_moment = |mut views: Vec<(usize, f64)>| {
+            views.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let most = if views.len() == 2 { 2 } else { 1 };
+            views.into_iter().take(most).filter(is_unfit).collect::<Vec<_>>()
+        };
+        by_moment.into_values().flat_map(of_moment).collect()
+    }
+
+    /// Checks that most views of each camera are left.
+    fn check_views(
+        &self,
+        all: &BTreeSet<usize>,
+        left: &BTreeSet<usize>,
+        unfit: &BTreeMap<usize, f64>,
+    ) -> Result<(), CalibrationError> {
+        let of = |views: &BTreeSet<usize>, camera: usize| {
+            let of_camera =
+                |view: &&usize| self.posed[**view].as_ref().is_some_and(|posed| posed.camera == camera);
+            views.iter().filter(of_camera).count()
+        };
+        let worst = (0..self.cameras.len())
+            .map(|camera| (camera, of(all, camera), of(left, camera)))
+            .map(|(camera, views, left)| (camera, views, views - left))
+            // Of two cameras that do not fit each other, the root is the one that is believed.
+            .filter(|(camera, ..)| *camera != self.root)
+            .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
+        match worst {
+            Some((camera, views, gone)) if gone as f64 > MAX_UNFIT * views as f64 => {
+                Err(CalibrationError::Unfit {
+                    camera: self.cameras[camera].name.clone(),
+                    unfit: gone,
+                    views,
+                    pixels: median(unfit.values().copied().collect()),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn solution(
+        &self,
+        problem: &Problem<'_>,
+        moments: &[usize],
+        state: &State,
+        found: &[usize],
+        unfit_views: usize,
+    ) -> Result<Solution, CalibrationError> {
+        let errors = problem.errors(state);
+        let squares: f64 = errors.iter().map(|error| error * error).sum();
+        let unknowns = 6 * (state.cameras.len() - 1 + state.boards.len());
+        let variance = squares / (2 * errors.len()).saturating_sub(unknowns).max(1) as f64;
+        let covariances = problem.covariance(state, variance);
+        let mut cameras = Vec::new();
+        for (camera, pose) in state.cameras.iter().enumerate() {
+            let covariance = covariances.as_ref().map(|covariances| &covariances[camera]);
+            let covariance = self.determined(camera, covariance)?;
+            let of_camera =
+                || problem.observations.iter().zip(&errors).filter(|(seen, _)| seen.camera == camera);
+            let views: BTreeSet<_> = of_camera().map(|(seen, _)| seen.view).collect();
+            let squares: f64 = of_camera().map(|(_, error)| error * error).sum();
+            let corners = of_camera().count();
+            cameras.push(CameraPose {
+                pose: pose.inverse().into(),
+                covariance: std::array::from_fn(|row| {
+                    std::array::from_fn(|column| covariance[(row, column)])
+                }),
+                error_pixels: (squares / corners.max(1) as f64).sqrt(),
+                views: views.len(),
+                corners,
+                false_corners: found[camera] - corners,
+            });
+        }
+        let boards = moments.iter().copied().zip(state.boards.iter().map(|board| Pose::from(*board)));
+        Ok(Solution {
+            cameras,
+            boards: boards.collect(),
+            error_pixels: (squares / errors.len().max(1) as f64).sqrt(),
+            unfit_views,
+        })
+    }
+
+    /// Returns a camera's covariance if the pose is known well enough.
+    fn determined<'b>(
+        &self,
+        camera: usize,
+        covariance: Option<&'b Matrix6<f64>>,
+    ) -> Result<&'b Matrix6<f64>, CalibrationError> {
+        let (meters, radians) = covariance.map_or((f64::INFINITY, f64::INFINITY), deviation);
+        match covariance {
+            Some(covariance) if meters <= MAX_METERS && radians <= MAX_RADIANS => Ok(covariance),
+            _ => Err(CalibrationError::Undetermined {
+                camera: self.cameras[camera].name.clone(),
+                millimeters: meters * 1000.0,
+                degrees: radians.to_degrees(),
+            }),
+        }
+    }
+
+    /// Returns the error that names the cameras which nothing links to the root.
+    fn not_linked(&self, views: &[Posed]) -> CalibrationError {
+        let reached = graph::chain(self.cameras.len(), self.root, views);
+        let views_of =
+            |camera: &usize| self.posed.iter().flatten().filter(|view| view.camera == *camera).count();
+        let group =
+            |linked: bool| (0..self.cameras.len()).filter(move |&camera| reached[camera].is_some() == linked);
+        let (linked, missing): (Vec<_>, Vec<_>) = (group.clone()(true).collect(), group(false).collect());
+        let name = |camera: usize| self.cameras[camera].name.clone();
+        let most =
+            |cameras: &[usize]| name(cameras.iter().copied().max_by_key(views_of).unwrap_or(self.root));
+        CalibrationError::NotLinked {
+            pair: (most(&linked), most(&missing)),
+            linked: linked.into_iter().map(name).collect(),
+            missing: missing.into_iter().map(name).collect(),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the median; 0 of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return 0.0;
+    }
+    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
+/// Returns the standard deviation of values around `middle`, by the median of their distances.
+pub(crate) fn spread(values: &[f64], middle: f64) -> f64 {
+    DEVIATION_OF_MEDIAN * median(values.iter().map(|value| (value - middle).abs()).collect())
+}

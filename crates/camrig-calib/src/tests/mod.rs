@@ -1,0 +1,264 @@
+//! Tests of the whole way: boards are drawn as cameras see them, found, and the cameras' poses compared with the truth.
+
+mod render;
+
+use camrig_frame::{Distortion, Intrinsics};
+
+use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
+use crate::{Board, CalibrationError, Camera, Corner, Detector, Pose, Solution, View, calibrate};
+
+/// Noise in brightness and blur in pixels, as D435s have in a lit room.
+const USUAL: [f64; 2] = [2.5, 0.7];
+
+fn board() -> Board {
+    Board::new(8, 6, 50.0).unwrap()
+}
+
+/// The optics of a camera; each is another one.
+fn intrinsics(index: usize) -> Intrinsics {
+    let shift = index as f32;
+    let models = [Distortion::InverseBrownConrady, Distortion::None, Distortion::BrownConrady];
+    Intrinsics {
+        width: 848,
+        height: 480,
+        ppx: 424.0 + 1.7 * shift,
+        ppy: 240.0 - 2.3 * shift,
+        fx: 612.0 + 2.0 * shift,
+        fy: 611.0 + 2.1 * shift,
+        distortion: models[index % 3],
+        coefficients: [-0.055, 0.064, -0.0007, 0.0004, -0.021],
+    }
+}
+
+/// Cameras in an arc around the place where boards are shown, at this many degrees from each other.
+fn arc(cameras: usize, degrees: f64) -> Vec<Frame> {
+    (0..cameras)
+        .map(|index| {
+            let angle = (index as f64 - (cameras - 1) as f64 / 2.0) * degrees.to_radians();
+            let height = if index % 2 == 0 { -0.25 } else { 0.15 };
+            let origin = [1.1 * angle.sin(), height, 1.1 - 1.1 * angle.cos()];
+            Frame::looking(origin, [0.0, 0.0, 1.1], 0.05 * index as f64)
+        })
+        .collect()
+}
+
+/// A board that faces the direction with this angle in the arc, tilted and moved by chance.
+fn shown(board: &Board, angle: f64, random: &mut fastrand::Rng) -> Frame {
+    let mut chance = |reach: f64| (random.f64() * 2.0 - 1.0) * reach;
+    let middle = [chance(0.15), chance(0.1), 1.1 + chance(0.15)];
+    let toward = angle + chance(0.35);
+    let down = chance(0.35);
+    // Z points into the board, away from the cameras.
+    let behind = [middle[0] - toward.sin(), middle[1] + down, middle[2] + toward.cos()];
+    let facing = Frame::looking(middle, behind, chance(0.6));
+    let [width, height] = board.size_millimeters().map(|side| side / 2000.0);
+    Frame { origin: facing.out([-width, -height, 0.0]), ..facing }
+}
+
+/// What a test knows.
+struct Stage {
+    board: Board,
+    cameras: Vec<Camera>,
+    frames: Vec<Frame>,
+    views: Vec<View>,
+}
+
+impl Stage {
+    fn new(frames: Vec<Frame>) -> Self {
+        let camera = |index| Camera { name: format!("camera-{index}"), intrinsics: intrinsics(index) };
+        Self { board: board(), cameras: (0..frames.len()).map(camera).collect(), frames, views: Vec::new() }
+    }
+
+    /// Shows boards to these cameras, whose corners have this standard deviation in pixels.
+    fn show(&mut self, seeing: &[usize], angle: f64, moments: usize, noise: f64) {
+        let first = self.views.iter().map(|view| view.moment + 1).max().unwrap_or(0);
+        let mut random = fastrand::Rng::with_seed(first as u64 + 7);
+        for moment in first..first + moments {
+            let shown = shown(&self.board, angle, &mut random);
+            for &camera in seeing {
+                let corners = self.corners(camera, &shown, noise, &mut random);
+                self.views.push(View { camera, moment, corners });
+            }
+        }
+    }
+
+    /// The corners inside of a camera's image; none if it sees the board from behind.
+    fn corners(&self, camera: usize, shown: &Frame, noise: f64, random: &mut fastrand::Rng) -> Vec<Corner> {
+        let corner = |id| {
+            let [x, y] = self.board.corner_meters(id)?;
+            let at = self.frames[camera].inside(shown.out([x, y, 0.0]));
+            let pixel = pixel(&self.cameras[camera].intrinsics, at);
+            let inside = at[2] > 0.0 && (0.0..847.0).contains(&pixel[0]) && (0.0..479.0).contains(&pixel[1]);
+            inside.then(|| Corner { id, pixel: pixel.map(|at| at + noise * normal_deviate(random)) })
+        };
+        (0..self.board.corners()).filter_map(corner).collect()
+    }
+
+    fn calibrate(&self) -> Result<Solution, CalibrationError> {
+        calibrate(&self.board, &self.cameras, 0, &self.views)
+    }
+
+    /// The largest errors of the poses, in millimetres and degrees.
+    fn errors(&self, solution: &Solution) -> (f64, f64) {
+        let errors = solution.cameras.iter().enumerate().map(|(index, found)| {
+            let truth = self.truth(index);
+            let (meters, radians) = truth.inverse().after(&found.pose).size();
+            (meters * 1000.0, radians.to_degrees())
+        });
+        errors.fold((0.0, 0.0), |(a, b), (c, d)| (f64::max(a, c), f64::max(b, d)))
+    }
+
+    /// The true pose of a camera in the root's coordinates.
+    fn truth(&self, camera: usize) -> Pose {
+        let (root, frame) = (&self.frames[0], &self.frames[camera]);
+        let place = |at: Vector| root.inside(frame.out(at));
+        let origin = place([0.0; 3]);
+        let axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|axis| {
+            let end = place(axis);
+            nalgebra::Vector3::from(end) - nalgebra::Vector3::from(origin)
+        });
+        let rotation = nalgebra::Rotation3::from_matrix(&nalgebra::Matrix3::from_columns(&axes));
+        let rotation = nalgebra::UnitQuaternion::from_rotation_matrix(&rotation);
+        nalgebra::Isometry3::from_parts(nalgebra::Vector3::from(origin).into(), rotation).into()
+    }
+}
+
+fn assert_near(stage: &Stage, solution: &Solution, millimeters: f64, degrees: f64) {
+    let (by_millimeters, by_degrees) = stage.errors(solution);
+    assert!(
+        by_millimeters <= millimeters && by_degrees <= degrees,
+        "{by_millimeters:.3} mm, {by_degrees:.4} degrees, {:.3} pixels",
+        solution.error_pixels
+    );
+}
+
+#[test]
+fn six_cameras_are_where_they_are_by_fifteen_pictures_of_each() {
+    let mut stage = Stage::new(arc(6, 15.0));
+    let print = Print::new(&stage.board);
+    let detector = Detector::new(&stage.board).unwrap();
+    let painters: Vec<_> = stage.cameras.iter().map(|camera| Painter::new(camera.intrinsics)).collect();
+    let mut random = fastrand::Rng::with_seed(1);
+    for moment in 0..15 {
+        let shown = shown(&stage.board, 0.0, &mut random);
+        for (camera, painter) in painters.iter().enumerate() {
+            let seed = (moment * 10 + camera) as u64;
+            let gray = painter.draw(&print, [&stage.frames[camera], &shown], 1.0, USUAL, seed);
+            let corners = detector.detect(&gray, 848);
+            stage.views.push(View { camera, moment, corners });
+        }
+    }
+    let solution = stage.calibrate().unwrap();
+    assert_near(&stage, &solution, 1.0, 0.1);
+    for camera in &solution.cameras {
+        assert!(camera.error_pixels < 0.25, "{camera:?}");
+        assert!(camera.views >= 10, "{camera:?}");
+    }
+    // Errors are as large as the deviations promise.
+    for (index, camera) in solution.cameras.iter().enumerate().skip(1) {
+        let (meters, radians) = camera.deviation();
+        let (by_meters, by_radians) = stage.truth(index).inverse().after(&camera.pose).size();
+        assert!(by_meters < 4.0 * meters && by_radians < 4.0 * radians, "{index}: {by_meters} {meters}");
+    }
+}
+
+#[test]
+fn a_chain_of_pairs_is_enough() {
+    let mut stage = Stage::new(arc(6, 50.0));
+    for pair in 0..5 {
+        let angle = (pair as f64 - 2.0) * 50f64.to_radians();
+        stage.show(&[pair, pair + 1], angle, 15, 0.1);
+    }
+    let solution = stage.calibrate().unwrap();
+    assert_near(&stage, &solution, 3.0, 0.15);
+    let deviations: Vec<_> = solution.cameras.iter().map(|camera| camera.deviation().0).collect();
+    assert!(deviations.is_sorted(), "farther along the chain is less certain: {deviations:?}");
+}
+
+#[test]
+fn false_corners_are_left_out() {
+    let mut stage = Stage::new(arc(6, 22.0));
+    stage.show(&[0, 1, 2, 3, 4, 5], 0.0, 15, 0.08);
+    let clean = stage.calibrate().unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut count = 0;
+    for corner in stage.views.iter_mut().flat_map(|view| &mut view.corners) {
+        if random.f64() < 0.1 {
+            corner.pixel = corner.pixel.map(|at| at + (random.f64() - 0.5) * 60.0);
+            count += 1;
+        }
+    }
+    let solution = stage.calibrate().unwrap();
+    assert_near(&stage, &solution, 1.0, 0.1);
+    let found: usize = solution.cameras.iter().map(|camera| camera.false_corners).sum();
+    let clean: usize = clean.cameras.iter().map(|camera| camera.false_corners).sum();
+    assert!(found + 8 > count && found < count + clean + 20, "{found} of {count}, {clean} without");
+}
+
+#[test]
+fn a_missing_link_is_named() {
+    let mut stage = Stage::new(arc(4, 22.0));
+    stage.show(&[0, 1], 0.0, 6, 0.1);
+    stage.show(&[2, 3], 0.0, 6, 0.1);
+    stage.show(&[2], 0.0, 6, 0.1);
+    assert_eq!(
+        stage.calibrate().unwrap_err().to_string(),
+        "no moment links `camera-2`, `camera-3` to `camera-0`, `camera-1`: show the board to `camera-1` and `camera-2` at once"
+    );
+    stage.views.retain(|view| view.camera != 3);
+    assert_eq!(stage.calibrate().unwrap_err(), CalibrationError::Unseen("camera-3".to_owned()));
+}
+
+#[test]
+fn a_camera_that_moved_is_named_and_single_bad_views_are_left_out() {
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1, 2], 0.0, 12, 0.1);
+    let good = stage.views.clone();
+    // One moment is not one: the board of camera 1 is somewhere else.
+    let other = stage.views[4 * 3 + 1].corners.clone();
+    stage.views[7 * 3 + 1].corners = other;
+    let solution = stage.calibrate().unwrap();
+    assert_eq!(solution.unfit_views, 1);
+    assert_near(&stage, &solution, 1.5, 0.1);
+    // Camera 2 was turned by two degrees after five moments.
+    stage.views = good;
+    let mut turned = Stage::new(arc(3, 22.0));
+    turned.frames[2] = Frame::looking(turned.frames[2].origin, [0.04, 0.0, 1.1], 0.1);
+    turned.show(&[0, 1, 2], 0.0, 12, 0.1);
+    for (view, other) in stage.views.iter_mut().zip(&turned.views) {
+        if view.camera == 2 && view.moment >= 5 {
+            view.corners.clone_from(&other.corners);
+        }
+    }
+    match stage.calibrate().unwrap_err() {
+        CalibrationError::Unfit { camera, views: 12, unfit: 5.., .. } => assert_eq!(camera, "camera-2"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cameras_that_were_swapped_in_between_are_refused() {
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1, 2], 0.0, 12, 0.1);
+    for view in &mut stage.views {
+        if view.moment >= 6 && view.camera > 0 {
+            view.camera = 3 - view.camera;
+        }
+    }
+    let error = stage.calibrate().unwrap_err();
+    assert!(matches!(error, CalibrationError::Unfit { .. }), "{error}");
+}
+
+#[test]
+fn one_far_view_determines_too_little() {
+    let mut stage = Stage::new(arc(2, 10.0));
+    for frame in &mut stage.frames {
+        frame.origin[2] -= 5.0;
+    }
+    stage.show(&[0, 1], 0.0, 1, 0.5);
+    let error = stage.calibrate().unwrap_err();
+    assert!(
+        matches!(&error, CalibrationError::Undetermined { camera, .. } if camera == "camera-1"),
+        "{error}"
+    );
+}
