@@ -9,8 +9,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use camrig::DriverError;
 use camrig::frame::Stream;
+use camrig::{DriverError, WrongOptions};
 use json_strip_comments::strip_comments_in_place;
 
 use crate::names::list;
@@ -51,11 +51,13 @@ impl Settings {
         let of = |stream| candidates.iter().find(|it| it.stream == stream).map(|it| it.sensor);
         let (depth, color) = (of(Stream::DEPTH).unwrap_or(0), of(Stream::COLOR));
         let resolver = Resolver { camera, model, sensors };
-        let mut assignments = Vec::new();
+        let (mut assignments, mut wrong) = (Vec::new(), WrongOptions::default());
         for (name, setting) in &self.of_depth {
             let others = (0..sensors.len()).filter(|&sensor| sensor != depth);
-            let assignment = resolver.assign(std::iter::once(depth).chain(others), name, setting);
-            assignments.push(assignment.map_err(|error| error.at(format!("set.{name}")))?);
+            match resolver.assign(std::iter::once(depth).chain(others), name, setting) {
+                Ok(assignment) => assignments.push(assignment),
+                Err(error) => add(&mut wrong, "set", name, error)?,
+            }
         }
         if let Some(sync) = self.sync {
             let mode = Setting::Number(match sync {
@@ -68,22 +70,23 @@ impl Settings {
         for (name, setting) in &self.of_color {
             let color =
                 color.ok_or_else(|| DriverError::new(format!("{camera} ({model}) has no color stream")));
-            let color = color.map_err(|error| error.at(format!("set_color.{name}")))?;
-            let assignment = resolver.assign(std::iter::once(color), name, setting);
-            let assignment = assignment.map_err(|error| error.at(format!("set_color.{name}")))?;
-            if assignments.iter().any(|it| (it.sensor, it.kind) == (color, assignment.kind)) {
-                return Err(DriverError::new(format!(
-                    "option `{name}` is both in `set` and in `set_color`, and {camera} ({model}) has it once: its \
-                     color comes from the depth sensor"
-                ))
-                .at(format!("set_color.{name}")));
+            let assigned = color.and_then(|color| {
+                let assignment = resolver.assign(std::iter::once(color), name, setting)?;
+                if assignments.iter().any(|it: &Assignment| (it.sensor, it.kind) == (color, assignment.kind)) {
+                    return Err(DriverError::new(format!(
+                        "option `{name}` is both in `set` and in `set_color`, and {camera} ({model}) has it once: its \
+                         color comes from the depth sensor"
+                    )));
+                }
+                Ok(assignment)
+            });
+            match assigned {
+                Ok(assignment) => assignments.push(assignment),
+                Err(error) => add(&mut wrong, "set_color", name, error)?,
             }
-            assignments.push(assignment);
         }
-        // A visual preset comes first, because it overwrites others; automatic modes come last, because setting a
-        // manual exposure disables the automatic one.
-        assignments
-            .sort_by_key(|it| (it.kind != OptionKind::VISUAL_PRESET, it.name.starts_with("enable_auto_")));
+        wrong.or_ok()?;
+        assignments.sort_by_key(|it| rank(&it.name));
         let mut regions = Vec::new();
         for (key, sensor, region) in [
             ("exposure_region", Some(depth), self.region),
@@ -108,6 +111,15 @@ impl Settings {
         }
         Ok(Resolved { preset, assignments, regions })
     }
+}
+
+/// Adds the reason why an option of `table` is refused, unless the camera is missing.
+fn add(wrong: &mut WrongOptions, table: &str, name: &str, error: DriverError) -> Result<(), DriverError> {
+    if error.is_unavailable() {
+        return Err(error);
+    }
+    wrong.add([format!("{table}.{name}").as_str(), table], error.to_string());
+    Ok(())
 }
 
 /// Checks that a region of auto exposure lies within the images of its sensor.
@@ -146,10 +158,51 @@ struct Assignment {
     kind: OptionKind,
     name: String,
     value: f32,
+    step: f32,
+}
+
+/// The modes in which a camera changes options by itself, with the options that it changes.
+const AUTOMATIC: [(&str, &[&str]); 3] = [
+    ("enable_auto_exposure", &["exposure", "gain"]),
+    ("enable_auto_white_balance", &["white_balance"]),
+    ("hdr_enabled", &["exposure", "gain"]),
+];
+
+/// Returns the place of an option in the order in which options are set. librealsense changes some options when another one
+/// is set: a visual preset overwrites others, a manual exposure or gain turns the automatic one off, a limit turns its
+/// toggle on, a laser power turns the emitter on, and under HDR several options are refused.
+fn rank(name: &str) -> u8 {
+    match name {
+        "visual_preset" => 0,
+        "emitter_enabled"
+        | "emitter_on_off"
+        | "emitter_always_on"
+        | "auto_exposure_limit_toggle"
+        | "auto_gain_limit_toggle" => 2,
+        "hdr_enabled" => 4,
+        _ if name.starts_with("enable_auto_") => 3,
+        _ => 1,
+    }
+}
+
+/// Returns the options that have another value than they were set to, with that value. `now` returns the value of an option of a
+/// sensor, if it can be read.
+fn changed(assignments: &[Assignment], now: impl Fn(usize, &str) -> Option<f32>) -> Vec<(&Assignment, f32)> {
+    let is_on = |sensor, mode| now(sensor, mode).is_some_and(|value| value != 0.0);
+    let is_driven = |it: &Assignment| {
+        let mut modes = AUTOMATIC.iter().filter(|(_, driven)| driven.contains(&&*it.name));
+        modes.any(|(mode, _)| is_on(it.sensor, mode))
+    };
+    // A preset is "custom" as soon as another option is set.
+    let compared = assignments.iter().filter(|it| it.kind != OptionKind::VISUAL_PRESET && !is_driven(it));
+    compared
+        .filter_map(|it| Some((it, now(it.sensor, &it.name)?)))
+        .filter(|(it, value)| (value - it.value).abs() > it.step / 2.0)
+        .collect()
 }
 
 impl Resolved {
-    /// Applies all settings.
+    /// Applies all settings. An option whose value is another one after that is logged.
     pub(crate) fn apply(
         &self,
         camera: &Subject,
@@ -161,16 +214,25 @@ impl Resolved {
                 DriverError::new(format!("{camera} does not take the preset `{}`: {fault}", path.display()))
             })?;
         }
-        for Assignment { sensor, kind, name, value } in &self.assignments {
+        for Assignment { sensor, kind, name, value, .. } in &self.assignments {
             sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
                 DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
             })?;
         }
+        let now = |sensor: usize, name: &str| {
+            let options = sensors[sensor].options();
+            let kind = options.kinds().ok()?.into_iter().find(|kind| kind.name() == name)?;
+            options.get(kind).ok()
+        };
+        for (Assignment { name, value, .. }, own) in changed(&self.assignments, now) {
+            log::warn!(
+                "option `{name}` of {camera} is {own} after all options were set, not {value}: the camera, or \
+                 another option, changed it"
+            );
+        }
         Ok(())
     }
-}
 
-impl Resolved {
     /// Sets the regions of auto exposure, which a camera accepts only while it streams, and not at once.
     pub(crate) fn apply_regions(&self, camera: &Subject, sensors: &[OpenSensor]) -> Result<(), DriverError> {
         for &(sensor, region) in &self.regions {
@@ -218,7 +280,7 @@ impl Resolver<'_> {
                 let range = (range.min, range.max, range.step);
                 let named = named_values(options, kind, range);
                 let value = number_on_step(camera, name, range, &named, setting)?;
-                return Ok(Assignment { sensor, kind, name: name.to_owned(), value });
+                return Ok(Assignment { sensor, kind, name: name.to_owned(), value, step: range.2 });
             }
             let writable = |kind: &OptionKind| options.is_read_only(*kind).is_ok_and(|is| !is);
             known.extend(kinds.into_iter().filter(writable).map(OptionKind::name));
@@ -316,6 +378,64 @@ mod tests {
         assert_eq!(json, serde_json::json!({ "url": "http://a#b", "b": "2" }));
         let slash = read("{ \"a\": / }").unwrap_err();
         assert!(slash.ends_with("has a `/` that begins no comment"), "{slash}");
+    }
+
+    #[test]
+    fn an_option_is_set_behind_those_that_change_it() {
+        let mut names = [
+            "enable_auto_exposure",
+            "emitter_enabled",
+            "exposure",
+            "hdr_enabled",
+            "laser_power",
+            "auto_gain_limit_toggle",
+            "auto_gain_limit",
+            "visual_preset",
+        ];
+        names.sort_by_key(|name| rank(name));
+        assert_eq!(
+            names,
+            [
+                "visual_preset",
+                "exposure",
+                "laser_power",
+                "auto_gain_limit",
+                "emitter_enabled",
+                "auto_gain_limit_toggle",
+                "enable_auto_exposure",
+                "hdr_enabled",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_option_that_has_another_value_after_all_were_set_is_found() {
+        let assignment = |name: &str, value, step| {
+            let kind = OptionKind::named(name).unwrap();
+            Assignment { sensor: 0, kind, name: name.to_owned(), value, step }
+        };
+        let assignments = [
+            assignment("visual_preset", 3.0, 1.0),
+            assignment("exposure", 8500.0, 1.0),
+            assignment("depth_units", 0.0005, 0.000_001),
+            assignment("laser_power", 300.0, 30.0),
+            assignment("emitter_enabled", 0.0, 1.0),
+        ];
+        let found = |automatic: f32| {
+            let now = |_, name: &str| match name {
+                "exposure" => Some(33_000.0),
+                "depth_units" => Some(0.000_500_1),
+                "emitter_enabled" => Some(1.0),
+                "enable_auto_exposure" => Some(automatic),
+                // A camera may refuse to be asked for an option.
+                _ => None,
+            };
+            let names = changed(&assignments, now).into_iter().map(|(it, own)| (it.name.clone(), own));
+            names.collect::<Vec<_>>()
+        };
+        let emitter = ("emitter_enabled".to_owned(), 1.0);
+        assert_eq!(found(1.0), std::slice::from_ref(&emitter));
+        assert_eq!(found(0.0), [("exposure".to_owned(), 33_000.0), emitter]);
     }
 
     #[test]

@@ -137,6 +137,20 @@ fn options_that_a_camera_does_not_have_are_refused() {
     }
 }
 
+#[test]
+fn every_refused_option_is_named() {
+    let refused = refusal(
+        &options(&format!("{ANY}set = {{ exposure = 0, laser_power = 31 }}\nset_color = {{ hue = 181 }}")),
+        &[D435],
+    );
+    assert_eq!(
+        refused.to_string(),
+        "option `exposure` of camera `000000000043` is 0: it is 1 to 200000 in steps of 1; \
+         option `laser_power` of camera `000000000043` is 31: it is 0 to 360 in steps of 30; \
+         option `hue` of camera `000000000043` is 181: it is -180 to 180 in steps of 1"
+    );
+}
+
 /// Returns the options of a D435 with this role in a hardware sync.
 const SYNCED: Scene = Scene {
     options: &[option(false, rs2::rs2_option_RS2_OPTION_INTER_CAM_SYNC_MODE, [0.0, 260.0, 1.0, 0.0])],
