@@ -6,7 +6,8 @@
 The guest is the distribution's kernel under QEMU without hardware acceleration. Its root is this machine's, read-only,
 below an overlay in memory; the folder that --out names is writable for it, as $OUT. $EMULATOR is the address that takes
 commands for the cameras, $CAMERAS their number. Packages that are missing are named, with
-the command that installs them. The exit code is the command's; 125 where the guest could not be run.
+the command that installs them. The exit code is the command's; 77 where something is missing on this machine, and 125
+where the guest failed.
 """
 
 import argparse
@@ -50,29 +51,35 @@ exec chroot /newroot /bin/sh /mnt/guest.sh
 """
 
 
-def fail(message):
+# Exit codes: something is missing on this machine (as test runners for `skipped`), the guest failed.
+MISSING, FAILED = 77, 125
+
+
+def fail(message, code=FAILED):
     print(f"guest.py: {message}", file=sys.stderr)
-    sys.exit(125)
+    sys.exit(code)
 
 
 def need_packages():
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
     if missing:
-        fail(f"missing programs; install them with: apt-get install --no-install-recommends {' '.join(missing)}")
+        fail(f"missing programs; install them with: apt-get install --no-install-recommends {' '.join(missing)}", MISSING)
 
 
 def kernel():
     """The newest kernel package's files below the cache: kernel image and folder of modules."""
     folder = os.path.join(CACHE, "kernel")
     if not glob.glob(f"{folder}/boot/vmlinuz-*"):
+        if not shutil.which("apt-get"):
+            fail("no apt-get, which downloads the kernel of the guest", MISSING)
         depends = subprocess.run(["apt-cache", "depends", "linux-image-amd64"], capture_output=True, text=True).stdout
         names = [line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line]
         if not names:
-            fail("no package linux-image-amd64 is known; run: apt-get update")
+            fail("no package linux-image-amd64 is known; run: apt-get update", MISSING)
         os.makedirs(folder, exist_ok=True)
         if subprocess.run(["apt-get", "download", "-qq", names[0]], cwd=folder).returncode:
-            fail(f"package {names[0]} cannot be downloaded")
+            fail(f"package {names[0]} cannot be downloaded", MISSING)
         package = glob.glob(f"{folder}/{names[0]}_*.deb")[0]
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
         os.remove(package)
@@ -203,7 +210,7 @@ def boot(arguments, image, initrd_image):
     guest = subprocess.Popen(machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     timer = threading.Timer(arguments.timeout, guest.kill)
     timer.start()
-    code = 125
+    code = FAILED
     for line in guest.stdout:
         text = line.decode(errors="replace").rstrip()
         if text.startswith("guest: exit "):
@@ -212,7 +219,7 @@ def boot(arguments, image, initrd_image):
             print(text, flush=True)
     timer.cancel()
     guest.wait()
-    if code == 125:
+    if code == FAILED:
         print("guest.py: the guest ended without a result", file=sys.stderr)
     return code
 

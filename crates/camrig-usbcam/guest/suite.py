@@ -3,7 +3,8 @@
 
     suite.py [gate|all] [--only CASE,...]
 
-Each guest is booted once for several cases (cases.py). The control transfers that the emulator saw are checked here.
+Each guest is booted once for several cases (cases.py). The control transfers that the emulator saw are checked here. The
+exit code is 0 if all cases passed, 1 if not, or one of guest.py's.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from guest import FAILED, MISSING
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 CACHE = os.path.join(ROOT, "target", "usbcam")
@@ -25,9 +28,9 @@ GUESTS = [
     (
         ["--cameras", "6"],
         "list selected pixels_together gaps".split(),
-        "pixels_processes unplugged silent brownout cold:200 cold_two:20 unplug_while:50:60:70:80:90:100:110:120 cycles:1000".split(),
+        "pixels_processes unplugged silent brownout cold:200 cold_two:20 unplug_while:50:60:70:80:90:100:110:120 budget cycles:1000".split(),
     ),
-    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options budget".split()),
+    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together options".split()),
 ]
 # Seconds until a guest is ended. It is a watchdog: all cases of the gate take less than five minutes.
@@ -70,8 +73,8 @@ def run(options, cases, timeout):
     began = time.monotonic()
     code = subprocess.run([*command, "python3", f"{HERE}/cases.py", os.path.join(CACHE, "camrig"), *cases], check=False).returncode
     print(f"suite: guest with {' '.join(options)} ended with {code} after {time.monotonic() - began:.0f} s", flush=True)
-    if code == 125:
-        sys.exit(1)
+    if code in (MISSING, FAILED):
+        sys.exit(code)
     with open(log, errors="replace") as file:
         pairs = opens_at_once(file)
     if pairs:
