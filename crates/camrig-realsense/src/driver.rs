@@ -14,6 +14,7 @@ use camrig::{
 };
 
 use crate::camera::{Camera, Event};
+use crate::checks;
 use crate::filters::Frames;
 use crate::find::{self, describe_library, devices};
 use crate::gather::{Gatherer, Waiting};
@@ -44,8 +45,16 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 const PROBE: &str = "a check of devices";
 
 /// The half of the driver that needs librealsense.
-pub(crate) const LIBRARY: Library =
-    Library { probe, recorded, clock, open, reset: reset_device, devices, describe: describe_library };
+pub(crate) const LIBRARY: Library = Library {
+    probe,
+    recall,
+    recorded,
+    clock,
+    open,
+    reset: reset_device,
+    devices,
+    describe: describe_library,
+};
 
 fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     let file = match &request.source {
@@ -58,7 +67,11 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
                 .map_err(|error| error.at("record_to"))?;
             let camera = Camera::look(PROBE, &request)?;
             log_warnings(&camera);
-            return Ok(Some(camera.device()));
+            let device = camera.device();
+            if camera.warnings().is_empty() {
+                checks::remember(&request, &device);
+            }
+            return Ok(Some(device));
         }
     };
     let name = file.path.display().to_string();
@@ -70,6 +83,12 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     let streams: Vec<_> = grabber.camera.streams().map(|(stream, _)| stream.to_string()).collect();
     let error = format!("file `{name}` holds no frames of {}", streams.join(", "));
     Err(DriverError::new(error).at("file"))
+}
+
+fn recall(request: &Request) -> Option<Device> {
+    let SourceRequest::Live(live) = &request.source else { return None };
+    live.record_to.as_deref().map(recording::check).transpose().ok()?;
+    checks::recall(request)
 }
 
 fn log_warnings(camera: &Camera) {

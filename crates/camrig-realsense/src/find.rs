@@ -135,7 +135,7 @@ fn usb_port(physical_port: &str) -> String {
 }
 
 impl Selection {
-    fn matches(&self, device: &Device) -> bool {
+    pub(crate) fn matches(&self, device: &Device) -> bool {
         match self {
             Self::Serial(serial) => device.serial == *serial,
             Self::Port(port) => device.usb_port == *port,

@@ -6,13 +6,12 @@
 //! on librealsense.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use camrig::Device;
 use camrig_usb::{USB_TREE, UsbDevice, UsbTree};
 
+use crate::hints::HintFile;
 use crate::names::list;
 use crate::request::Selection;
 
@@ -21,12 +20,6 @@ const PRODUCT: &str = "RealSense";
 
 /// Name of the file of the serial numbers.
 const FILE_NAME: &str = "camrig-realsense.cameras";
-
-/// Its folders if the user has none of their own for run-time files, in order of preference.
-const FOLDERS: [&str; 2] = ["/run/lock", "/tmp"];
-
-/// Maximum size of the file in bytes: thousands of cameras.
-const FILE_BYTES_MAX: u64 = 1 << 16;
 
 /// A camera that may be the selected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +36,7 @@ pub(crate) struct Attached {
     /// In librealsense's order.
     cameras: Vec<UsbDevice>,
     serials: Serials,
-    file: Option<PathBuf>,
+    file: Option<HintFile>,
 }
 
 /// The serial numbers of cameras by those in their USB descriptors, which differ. Neither ever changes.
@@ -52,14 +45,8 @@ type Serials = BTreeMap<String, String>;
 impl Attached {
     /// Reads the tree of this machine, and what earlier opens found.
     pub(crate) fn read() -> Self {
-        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let mut folders = own.into_iter().chain(FOLDERS.map(PathBuf::from));
-        let file = folders.find(|folder| folder.is_dir()).map(|folder| folder.join(FILE_NAME));
-        let mut text = String::new();
-        if let Some(file) = &file {
-            // The file is a hint: without it more cameras are opened.
-            let _ = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
-        }
+        let file = HintFile::named(FILE_NAME);
+        let text = file.as_ref().map(HintFile::read).unwrap_or_default();
         let tree = UsbTree::read(Path::new(USB_TREE)).unwrap_or_default();
         Self { file, ..Self::new(&tree, parse(&text)) }
     }
@@ -107,7 +94,7 @@ impl Attached {
 
     /// Keeps the serial number of an opened camera for later guesses.
     pub(crate) fn remember(&mut self, device: &Device) {
-        let Some(camera) = self.cameras.iter().find(|camera| camera.port == device.usb_port) else { return };
+        let Some(camera) = self.at(&device.usb_port) else { return };
         let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_word(&camera.serial) || !is_word(&device.serial) {
             return;
@@ -117,15 +104,21 @@ impl Attached {
             return;
         }
         if let Some(file) = &self.file {
-            let beside = file.with_extension(std::process::id().to_string());
-            // As a hint, it may fail to be written.
-            let written = File::create_new(&beside)
-                .and_then(|mut file| std::io::Write::write_all(&mut file, format(&self.serials).as_bytes()))
-                .and_then(|()| fs::rename(&beside, file));
-            if written.is_err() {
-                let _ = fs::remove_file(&beside);
-            }
+            file.write(&format(&self.serials));
         }
+    }
+
+    /// Returns the only camera that can be the selected one, as far as is known without opening one.
+    pub(crate) fn only(&self, selection: &Selection) -> Option<&UsbDevice> {
+        match &self.guesses(selection, self.cameras.len())?[..] {
+            [Guess { index, .. }] => self.cameras.get(*index),
+            _ => None,
+        }
+    }
+
+    /// Returns the camera at `port`.
+    pub(crate) fn at(&self, port: &str) -> Option<&UsbDevice> {
+        self.cameras.iter().find(|camera| camera.port == port)
     }
 }
 
@@ -143,6 +136,7 @@ fn format(serials: &Serials) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// The cameras at these ports, with the serial numbers of their descriptors, and a hub.
     fn attached(cameras: &[(&str, &str)], serials: &str) -> Attached {
@@ -204,7 +198,7 @@ mod tests {
         };
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path();
-        attached.file = Some(folder.join(FILE_NAME));
+        attached.file = Some(HintFile::at(folder.join(FILE_NAME)));
         attached.remember(&device("2-2", "2"));
         attached.remember(&device("2-9", "9"));
         attached.remember(&device("2-1", ""));

@@ -11,7 +11,8 @@
 //! * `streams`: formats and names of streams; `request`: the checked request; `names`: librealsense's options by name
 //! * `realsense`: [`RealSense`], the driver itself; `library`: the functions that it calls in the half that needs librealsense
 //! * `turn`: the host-wide lock for enumerate, open and reset
-//! * `guess`: which cameras have to be opened to find the selected one
+//! * `guess`: which cameras have to be opened to find the selected one; `checks`: which options they were checked with;
+//!   `hints`: the files that keep both
 //! * `find`, `profiles`: selects the device and its streams
 //! * `reset`: the reset before the first opening
 //! * `resolve`: the settings of a live camera, checked against it
@@ -47,6 +48,8 @@ mod broken;
 #[cfg(feature = "librealsense")]
 mod camera;
 #[cfg(feature = "librealsense")]
+mod checks;
+#[cfg(feature = "librealsense")]
 mod controls;
 #[cfg(feature = "librealsense")]
 mod convert;
@@ -60,6 +63,8 @@ mod find;
 mod gather;
 #[cfg(feature = "librealsense")]
 mod guess;
+#[cfg(feature = "librealsense")]
+mod hints;
 #[cfg(feature = "librealsense")]
 mod motion;
 #[cfg(feature = "librealsense")]

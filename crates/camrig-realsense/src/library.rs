@@ -12,6 +12,7 @@ use crate::request::Request;
 /// The half of the driver that needs librealsense.
 pub(crate) struct Library {
     pub(crate) probe: fn(Request) -> Result<Option<Device>, DriverError>,
+    pub(crate) recall: fn(&Request) -> Option<Device>,
     pub(crate) recorded: fn(Request) -> Result<Option<Range<u64>>, DriverError>,
     pub(crate) clock: fn(Request) -> Option<Clock>,
     pub(crate) open: fn(&str, &Options) -> OpenResult,

@@ -61,6 +61,10 @@ impl Driver for RealSense {
         (library()?.probe)(Request::new(options)?)
     }
 
+    fn recall(options: &Options) -> Option<Device> {
+        (library().ok()?.recall)(&Request::new(options).ok()?)
+    }
+
     fn recorded(options: &Options) -> Result<Option<Range<u64>>, DriverError> {
         let request = Request::new(options)?;
         match &request.source {

@@ -76,6 +76,14 @@ pub trait Driver: Sized + 'static {
         Ok(None)
     }
 
+    /// Returns the device that an earlier [`Driver::probe`] of the same options found, if the machine shows that it is still
+    /// connected, without opening it. A run looks here first, and probes only what is not known; `camrig check` always
+    /// probes. [`Driver::open`] has to check the options again.
+    fn recall(options: &Self::Options) -> Option<Device> {
+        let _ = options;
+        None
+    }
+
     /// Returns the begin and the end of the recording that a camera with these options plays at its own pace, in
     /// nanoseconds since 1970; `None` for a live camera, or if its times are not known. Recordings of one topology that
     /// overlap each other [join](Driver::join) the same timeline.

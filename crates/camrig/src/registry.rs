@@ -180,6 +180,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn claims(&self) -> Vec<String>;
     /// Checks that the device is connected.
     fn probe(&self) -> Result<Option<Device>, DriverError>;
+    /// Returns the device that an earlier probe found, if it is connected.
+    fn recall(&self) -> Option<Device>;
     /// Returns the streams that are known without the device.
     fn streams(&self) -> Vec<DeviceProfile>;
     /// Returns the times of the recording that it plays.
@@ -278,6 +280,10 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
 
     fn probe(&self) -> Result<Option<Device>, DriverError> {
         D::probe(&self.0)
+    }
+
+    fn recall(&self) -> Option<Device> {
+        D::recall(&self.0)
     }
 
     fn streams(&self) -> Vec<DeviceProfile> {

@@ -35,7 +35,7 @@ use crate::logging;
 use crate::registry::Registry;
 use crate::rig::Rig;
 use crate::supervisor::RunLimits;
-use crate::topology::{Edit, MAIN, Placement, Problems, Role, Topology, edit, read_topology, schema};
+use crate::topology::{Edit, MAIN, Placement, Probe, Problems, Role, Topology, edit, read_topology, schema};
 
 /// The name of the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -183,9 +183,9 @@ impl TopologyArgs {
         Topology::parse(&name, &text, self.place.placement, registry)
     }
 
-    fn read_and_probe(&self, registry: &Registry) -> Result<Topology, Problems> {
+    fn read_and_probe(&self, registry: &Registry, probe: Probe) -> Result<Topology, Problems> {
         let (name, text) = self.text(registry)?;
-        Topology::parse_and_probe(&name, &text, self.place.placement, registry)
+        Topology::parse_and_probe(&name, &text, self.place.placement, registry, probe)
     }
 
     /// Returns the name and the text of the topology, with what `--set` changes.
@@ -331,7 +331,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
                 print_error("`--watch` needs a file: `demo` is none");
                 return ExitCode::from(code::USAGE);
             }
-            let topology = args.topology.read_and_probe(registry);
+            let topology = args.topology.read_and_probe(registry, Probe::Unknown);
             let RunArgs { topology: arguments, watch, how } = args;
             let watched = watch.then(|| Watched::new(arguments, registry));
             run_topology(topology, watched, &how, registry, usb)
@@ -373,7 +373,7 @@ fn run_own(
     let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
     Ok(match make(matches) {
         Ok(MadeTopology { name, text }) => {
-            let topology = Topology::parse_and_probe(&name, &text, place.placement, registry);
+            let topology = Topology::parse_and_probe(&name, &text, place.placement, registry, Probe::Unknown);
             run_topology(topology, None, &how, registry, usb)
         }
         Err(code) => code,
@@ -435,7 +435,11 @@ fn refuse_report(path: &Path, error: &std::io::Error) -> ExitCode {
 
 fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     let topology = &args.topology;
-    let checked = if args.no_devices { topology.read(registry) } else { topology.read_and_probe(registry) };
+    let checked = if args.no_devices {
+        topology.read(registry)
+    } else {
+        topology.read_and_probe(registry, Probe::Every)
+    };
     match checked {
         Ok(topology) => {
             let memory = memory::describe(&topology);

@@ -46,6 +46,7 @@ pub(crate) use self::diff::Diff;
 #[cfg(feature = "program")]
 pub(crate) use self::edit::{Edit, edit};
 pub(crate) use self::growth::{Growth, LinkEnd};
+pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
 use self::problem::Source;
 pub(crate) use self::processes::ProcessCommand;
@@ -257,8 +258,9 @@ impl Topology {
         text: &str,
         placement: Option<Placement>,
         registry: &Registry,
+        probe: Probe,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, true)
+        parse::parse(Source::new(file, text), placement, registry, Some(probe))
     }
 
     /// Parses `text`, whose file name in problems is `file`. A `placement` overrides that of the text.
@@ -268,11 +270,11 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, false)
+        parse::parse(Source::new(file, text), placement, registry, None)
     }
 
-    /// Probes the device of every camera, the files of every processor and the program of every process, without
-    /// starting any.
+    /// Probes the device of every camera, unless it was probed with the same options before, the files of every processor
+    /// and the program of every process, without starting any.
     pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
         self.probe_some(registry, |_| true)
     }
@@ -288,7 +290,8 @@ impl Topology {
         let actors = self.actors.iter().enumerate();
         for (_, actor) in actors.filter(|(index, _)| is_probed(ActorId::new(*index))) {
             let options = &actor.options;
-            probe::probe_options(&actor.name, &actor.role, options, registry, &mut probed, &mut problems);
+            let ActorSpec { name, role, .. } = actor;
+            probe::probe_options(name, role, options, registry, Probe::Unknown, &mut probed, &mut problems);
         }
         probe::probe_commands(&self.processes, &self.commands, &mut problems);
         problems.none_yet().map(drop)

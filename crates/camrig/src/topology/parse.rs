@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
-use super::probe::{probe_commands, probe_options};
+use super::probe::{Probe, probe_commands, probe_options};
 use super::problem::{Problems, Source, quote, there_are};
 use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes};
 use super::section::{Section, one_line};
@@ -70,7 +70,7 @@ pub(super) fn parse(
     source: Arc<Source>,
     placement: Option<Placement>,
     registry: &Registry,
-    with_probe: bool,
+    probe: Option<Probe>,
 ) -> Result<Topology, Problems> {
     let mut problems = Problems::new(Arc::clone(&source));
     let (document, errors) = DeTable::parse_recoverable(&source.text);
@@ -108,10 +108,10 @@ pub(super) fn parse(
     let mut commands = commands(process_drafts);
     add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
     let mut probed = Probed::new();
-    if with_probe {
+    if let Some(probe) = probe {
         for draft in &drafts {
-            let options = &draft.options;
-            probe_options(&draft.name, &draft.role, options, registry, &mut probed, &mut problems);
+            let Draft { name, role, options, .. } = draft;
+            probe_options(name, role, options, registry, probe, &mut probed, &mut problems);
         }
         probe_commands(&processes, &commands, &mut problems);
     }

@@ -6,9 +6,18 @@ use super::problem::{Problems, quote};
 use super::processes::{self, ProcessCommand};
 use super::section::{Options, span_of};
 use super::{MAIN, Probed, Role};
-use crate::driver::Device;
+use crate::driver::{Device, DriverError};
 use crate::error::WrongOption;
-use crate::registry::Registry;
+use crate::registry::{CameraOptions, Registry};
+
+/// Which devices a probe opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// All of them.
+    Every,
+    /// Those that were not probed with the same options before.
+    Unknown,
+}
 
 /// Probes the device of a camera, which is added to `devices`, or what the options of a processor name. Wrong options are not probed.
 pub(super) fn probe_options(
@@ -16,11 +25,12 @@ pub(super) fn probe_options(
     role: &Role,
     options: &Options,
     registry: &Registry,
+    probe: Probe,
     devices: &mut Probed,
     problems: &mut Problems,
 ) {
     let (subject, probed, unavailable) = match (role, &options.camera, &options.text) {
-        (Role::Camera { .. }, Some(camera), _) => match camera.probe() {
+        (Role::Camera { .. }, Some(camera), _) => match probed(&**camera, probe) {
             Ok(device) => {
                 if let Some(device) = device {
                     add_device(name, device, options, devices, problems);
@@ -46,6 +56,12 @@ pub(super) fn probe_options(
             problems.add(span, title, "");
         }
     }
+}
+
+/// Returns the device of a camera; `None` for a file.
+fn probed(camera: &dyn CameraOptions, probe: Probe) -> Result<Option<Device>, DriverError> {
+    let known = if probe == Probe::Unknown { camera.recall() } else { None };
+    known.map_or_else(|| camera.probe(), |device| Ok(Some(device)))
 }
 
 /// Adds the device of a camera, unless another camera has it.

@@ -7,6 +7,7 @@ use super::{Problems, Topology};
 use crate::error::WrongOptions;
 use crate::processor::{Declared, ProcessorOptions};
 use crate::registry::Registry;
+use crate::topology::Probe;
 use camrig_frame::{Stream, StreamInfo};
 
 /// The stock program, with a kind that checks its options.
@@ -63,7 +64,7 @@ fn registry() -> Registry {
 /// Compares all problems that `check` reports of `text`.
 #[track_caller]
 fn refused(text: &str, expected: &str) {
-    let parsed = Topology::parse_and_probe("t.toml", text, None, &registry());
+    let parsed = Topology::parse_and_probe("t.toml", text, None, &registry(), Probe::Every);
     let problems: Problems = parsed.expect_err("the text has problems");
     assert_eq!(problems.to_string(), expected.trim_matches('\n'), "\n{problems}");
 }

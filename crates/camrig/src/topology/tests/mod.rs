@@ -73,6 +73,11 @@ impl Driver for Even {
         }
     }
 
+    fn recall(options: &EvenOptions) -> Option<Device> {
+        let device = || Device { serial: "777".into(), model: "Even".into(), ..Device::default() };
+        (options.serial == 777).then(device)
+    }
+
     fn open(_: &str, _: EvenOptions) -> Result<Self, DriverError> {
         unreachable!("a topology opens nothing")
     }

@@ -1,6 +1,7 @@
 //! Options and devices that a driver or a kind refuses.
 
 use super::{Topology, VALID, parse, refused, registry};
+use crate::topology::Probe;
 
 #[test]
 fn one_device_for_two_cameras() {
@@ -177,7 +178,7 @@ fn a_device_belongs_to_one_camera_however_it_is_selected() {
     };
     let probe = |last: u64| {
         let text = [camera("a", 2), camera("b", 4), camera("c", last)].concat();
-        Topology::parse_and_probe("t.toml", &text, None, &registry())
+        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every)
     };
     let topology = probe(6).unwrap();
     let devices: Vec<_> = topology.probed().values().map(|device| device.serial.as_str()).collect();
@@ -198,10 +199,19 @@ error: cameras `a` and `c` are the same device: `2` (Even)
 }
 
 #[test]
+fn a_run_does_not_probe_what_it_recalls() {
+    let text = "[camera.a]\ndriver = \"even\"\noptions = { serial = 777 }\n";
+    let probe = |probe| Topology::parse_and_probe("t.toml", text, None, &registry(), probe);
+    assert_eq!(probe(Probe::Unknown).unwrap().probed()["a"].serial, "777");
+    assert!(parse(text).unwrap().probe(&registry()).is_ok());
+    assert!(probe(Probe::Every).unwrap_err().is_unavailable());
+}
+
+#[test]
 fn a_problem_points_at_the_option_that_its_driver_names() {
     let problems = |options: &str| {
         let text = format!("[camera.a]\ndriver = \"even\"\noptions = {options}\n");
-        Topology::parse_and_probe("t.toml", &text, None, &registry()).unwrap_err().to_string()
+        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every).unwrap_err().to_string()
     };
     let checked = problems("{ mode = \"exact\", serial = 106 }");
     assert_eq!(
