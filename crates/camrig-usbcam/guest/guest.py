@@ -203,7 +203,9 @@ def main():
 def boot(arguments, image, initrd_image):
     machine = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048", "-cpu", "max"]
     machine += ["-kernel", image, "-initrd", initrd_image, "-no-reboot", "-nographic"]
-    machine += ["-append", "console=ttyS0 quiet loglevel=1 panic=1 mitigations=off"]
+    # A busy host must not look like a broken timer or processor to the kernel.
+    patient = "no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=nowatchdog"
+    machine += ["-append", f"console=ttyS0 quiet loglevel=1 panic=1 mitigations=off {patient}"]
     machine += ["-virtfs", "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"]
     machine += ["-virtfs", f"local,path={arguments.out},mount_tag=out,security_model=none"]
     machine += ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]
