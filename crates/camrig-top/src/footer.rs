@@ -8,7 +8,8 @@ use std::io::{self, Write};
 
 use camrig_status::RigStatus;
 use comfy_table::{CellAlignment, Table, presets};
-use rustix::termios::tcgetwinsize;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
 use crate::colors_are_wanted;
 use crate::columns::{self, shortened};
@@ -34,11 +35,17 @@ const TEXT_COLUMNS: usize = 3;
 pub struct Footer {
     /// The heights of the terminal and of the table at the last update; `None` while there is no table.
     drawn: Option<(usize, usize)>,
+    /// Whether other programs may have changed the scroll region since.
+    is_disturbed: bool,
 }
 
 impl Footer {
-    /// Draws the table on stderr. Ignores errors: when the terminal closes, SIGHUP ends the rig.
+    /// Draws the table on stderr, unless this process is in the background of its terminal, which belongs to another one
+    /// then. Ignores errors: when the terminal closes, SIGHUP ends the rig.
     pub fn draw(&mut self, status: &RigStatus) {
+        if is_in_background() {
+            return self.clear();
+        }
         let Ok(size) = tcgetwinsize(io::stderr()) else { return };
         let (width, height) = (usize::from(size.ws_col), usize::from(size.ws_row));
         let lines = lines(status, width, height.saturating_sub(OTHERS_MIN));
@@ -47,7 +54,8 @@ impl Footer {
         }
         let top = height - lines.len();
         let mut text = String::new();
-        if self.drawn != Some((height, lines.len())) {
+        if self.is_disturbed || self.drawn != Some((height, lines.len())) {
+            self.is_disturbed = false;
             text += &self.removal();
             // Makes room: existing output scrolls up.
             text += &"\n".repeat(lines.len());
@@ -62,10 +70,18 @@ impl Footer {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
+    /// Draws the whole table at the next update: other programs may have used the terminal.
+    pub fn renew(&mut self) {
+        self.is_disturbed = true;
+    }
+
     /// Removes the table.
     pub fn clear(&mut self) {
         let text = self.removal();
         self.drawn = None;
+        if text.is_empty() {
+            return;
+        }
         // A closed terminal has no table to remove.
         let _ = io::stderr().write_all(text.as_bytes());
     }
@@ -85,6 +101,11 @@ impl Drop for Footer {
             self.clear();
         }
     }
+}
+
+/// Returns whether this process belongs to a job in the background of the terminal behind stderr.
+fn is_in_background() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|foreground| foreground != getpgrp())
 }
 
 /// Returns the table as lines of at most `width` characters: a title, a header, and a line per actor. Beyond

@@ -5,7 +5,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use camrig_status::RigStatus;
+use ratatui::crossterm::cursor::Hide;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use rustix::process::{Signal, kill_current_process_group};
 
 use crate::dashboard::Dashboard;
 
@@ -38,7 +42,11 @@ pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
                 if !event::poll(until.saturating_duration_since(Instant::now()))? {
                     break;
                 }
-                if handle(&event::read()?, &mut dashboard).is_break() {
+                let event = event::read()?;
+                if is_suspension(&event) {
+                    suspend()?;
+                    terminal.clear()?;
+                } else if handle(&event, &mut dashboard).is_break() {
                     return Ok(Ended::Quit);
                 }
             }
@@ -47,6 +55,23 @@ pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
     // Restores the terminal after errors too.
     ratatui::try_restore()?;
     ended
+}
+
+/// Returns whether a key is Ctrl-Z: the terminal sends no signal for it while keys are read one by one.
+fn is_suspension(event: &Event) -> bool {
+    let Event::Key(key) = event else { return false };
+    key.kind == KeyEventKind::Press
+        && key.code == KeyCode::Char('z')
+        && key.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+/// Stops this job as Ctrl-Z does, with the terminal as it was before, until it is continued.
+fn suspend() -> io::Result<()> {
+    ratatui::try_restore()?;
+    // Returns when the job continues.
+    kill_current_process_group(Signal::TSTP)?;
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, Hide)
 }
 
 /// Handles a key; breaks when the user quits.

@@ -13,6 +13,9 @@ import time
 
 WATCHDOG_SECONDS = 60
 WIDTH = 150
+HEIGHT = 20
+# What a shell says of a job that Ctrl-Z has stopped.
+STOPPED = re.compile(r"(Stopped|Suspended)")
 PROGRAM = os.path.abspath(os.environ.get("CAMRIG", "target/debug/camrig"))
 # A name of this test alone: other rigs may run on this machine.
 RIG = f"top-{os.getpid()}.toml"
@@ -80,7 +83,7 @@ class Terminal:
         ends = f"cat >/dev/null; exec {shlex.join(self.tmux)} kill-server"
         words = ["setsid", "sh", "-c", ends]
         self.ender = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.call("new-session", "-d", "-x", str(WIDTH), "-y", "20", "env", "-i", "sh")
+        self.call("new-session", "-d", "-x", str(WIDTH), "-y", str(HEIGHT), "env", "-i", "sh")
         self.call("set-option", "-g", "remain-on-exit", "on")
 
     def call(self, *words):
@@ -122,29 +125,44 @@ def main():
 
 
 def watch(folder, rig, viewer):
-    rig.type(f"cd {folder}; {PROGRAM} run {RIG}; echo ended with $?", "Enter")
+    rig.type(f"cd {folder}; {PROGRAM} run {RIG}", "Enter")
     until("the table of the run", rig, lambda screen: plain(screen).endswith(TABLE))
 
-    viewer.type(f"cd {folder}; TERM=screen {PROGRAM} top {RIG}; echo top ended with $?", "Enter")
+    viewer.type(f"cd {folder}; TERM=screen {PROGRAM} top {RIG}", "Enter")
     until("the whole screen", viewer, lambda screen: plain(screen) == TOP)
     for width, lines in NARROW.items():
         viewer.resize(width)
         until(f"{width} columns", viewer, lambda screen: all(re.search(f"^{line}$", screen, re.M) for line in lines))
     viewer.resize(WIDTH)
     until("the whole screen again", viewer, lambda screen: plain(screen) == TOP)
+    viewer.type("C-z")
+    until("the shell of a stopped screen", viewer, lambda screen: STOPPED.search(screen) and "ACTOR" not in screen)
+    viewer.type("fg", "Enter")
+    until("the whole screen after its stop", viewer, lambda screen: plain(screen) == TOP)
     viewer.type("Down", "Down")
     until("the last error", viewer, lambda screen: plain(screen).endswith(MARKED))
     viewer.type("q")
-    until("the shell", viewer, lambda screen: "top ended with 0" in screen and "ACTOR" not in screen)
+    until("the shell", viewer, lambda screen: "ACTOR" not in screen)
+    viewer.type("echo top ended with $?", "Enter")
+    until("its exit code", viewer, lambda screen: "top ended with 0" in screen)
 
     # The rig did not notice.
     assert plain(rig.screen()).endswith(TABLE), rig.screen()
+    rig.type("C-z")
+    until("the shell without the table", rig, lambda screen: STOPPED.search(screen) and "loose loose" not in plain(screen))
+    # What the shell writes now uses the whole screen.
+    rig.type("seq 100 130", "Enter")
+    until("lines on the whole screen", rig, lambda screen: screen.rstrip().splitlines()[-2:-1] == ["130"])
+    assert len(rig.screen().rstrip().splitlines()) == HEIGHT, rig.screen()
+    rig.type("fg", "Enter")
+    until("the table again", rig, lambda screen: plain(screen).endswith(TABLE) and "130" in screen)
+
     # Without a name it is the only rig, if it is.
     name = RIG if others() else ""
     viewer.type("clear", "Enter", f"TERM=screen {PROGRAM} top {name}", "Enter")
     until("the rig", viewer, lambda screen: "loose" in screen)
 
-    rig.type("C-c")
+    rig.type("C-c", "echo ended with $?", "Enter")
     # A camera that never came back is a failure of the run.
     until("the end", rig, lambda screen: re.search(r"ended with \d+", screen) and "waiting" not in screen)
     until("the end of the rig", viewer, lambda screen: "the rig has ended" in screen)

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::program::{ENDS_WITH_PARENT, Test, wait_for};
 
 /// A camera and a processor that prints, each in its own process. A camera that is silent for half a second is stalled.
@@ -92,18 +94,25 @@ impl Drop for Shell {
     }
 }
 
-/// Returns the states of the processes of the program in `folder`, such as `S` or `T`, in the order of their numbers.
-fn states(folder: &Path) -> Vec<char> {
+/// Returns the numbers of the processes of the program in `folder`.
+fn ids(folder: &Path) -> Vec<u32> {
     let program = Path::new(env!("CARGO_BIN_EXE_camrig"));
     let ids = fs::read_dir("/proc").unwrap().flatten();
     let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let state = |id: u32| {
+    let is_own = |id: &u32| {
         let link = |name: &str| fs::read_link(format!("/proc/{id}/{name}")).ok();
-        (link("exe")? == program && link("cwd")? == folder).then_some(())?;
+        link("exe").is_some_and(|it| it == program) && link("cwd").is_some_and(|it| it == folder)
+    };
+    ids.filter(is_own).collect()
+}
+
+/// Returns the states of the processes of the program in `folder`, such as `S` or `T`, in the order of their numbers.
+fn states(folder: &Path) -> Vec<char> {
+    let state = |id: u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         stat.rsplit(") ").next()?.chars().next()
     };
-    ids.filter_map(state).collect()
+    ids(folder).into_iter().filter_map(state).collect()
 }
 
 #[track_caller]
@@ -143,6 +152,47 @@ fn a_rig_is_stopped_and_continued_as_a_whole() {
     shell.wait_for_lines();
     shell.wait_for_lines();
     interrupt(&mut shell, &folder);
+}
+
+/// Sets the scroll region of a terminal with 24 lines to those above a table of four.
+const REGION: &str = "\x1b[1;20r";
+
+#[test]
+fn the_table_below_a_run_is_removed_while_it_is_stopped() {
+    let test = Test::new().topology(RIG);
+    let folder = test.folder().canonicalize().unwrap();
+    let mut shell = Shell::start(&folder);
+    shell.press("stty rows 24 cols 100; \"$CAMRIG\" run t.toml >lines\n");
+    shell.wait_for_text(REGION);
+    // The shell is in front when it has answered, which is after the table has been removed.
+    let stopped = |states: &[char]| states == ['T'; 3];
+    let answered = |shell: &mut Shell, word: &str| {
+        wait_for_states(&folder, "a stopped rig", stopped);
+        shell.press(&format!("echo {word}''.\n"));
+        shell.wait_for_text(&format!("{word}."));
+    };
+    shell.press("\x1a");
+    answered(&mut shell, "first");
+    let shown = shell.screen();
+    let removed = shown.rfind("\x1b[r").unwrap();
+    assert!(shown.rfind(REGION).unwrap() < removed && removed < shown.find("first.").unwrap(), "{shown:?}");
+
+    let is_again = |shell: &Shell, shown: usize| {
+        wait_for("the table again", || shell.screen()[shown..].contains(REGION).then_some(()));
+    };
+    shell.press("fg\n");
+    is_again(&shell, shown.len());
+
+    // Before SIGSTOP nothing can be done, but after it.
+    let shown = shell.screen().len();
+    for id in ids(&folder) {
+        kill_process(Pid::from_raw(id as i32).unwrap(), Signal::STOP).unwrap();
+    }
+    answered(&mut shell, "second");
+    shell.press("fg\n");
+    is_again(&shell, shown);
+    shell.press("\x03");
+    wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
 }
 
 /// Returns whether a screen has escape sequences of colors.

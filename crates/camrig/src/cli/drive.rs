@@ -32,13 +32,13 @@ pub(super) fn drive(rig: &Rig, watched: Option<Watched>) -> io::Result<Report> {
     if let Some(watched) = watched {
         watched.watch(running.handle())?;
     }
-    show_progress(&running);
+    show_progress(&running)?;
     Ok(running.wait())
 }
 
 /// Shows how a run goes, until it is over.
-fn show_progress(rig: &RunningRig) {
-    let mut progress = Progress::new();
+fn show_progress(rig: &RunningRig) -> io::Result<()> {
+    let mut progress = Progress::new()?;
     let mut stage = Stage::Active;
     while stage != Stage::Over {
         stage = rig.wait_for_stage(stage, if stage == Stage::Active { progress.due_in() } else { LONG });
@@ -48,4 +48,5 @@ fn show_progress(rig: &RunningRig) {
             progress.show(&rig.status());
         }
     }
+    Ok(())
 }

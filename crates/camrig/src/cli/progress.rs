@@ -1,12 +1,18 @@
 //! Progress output of a run: a table on a terminal, otherwise one line per minute.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig_status::{ActorState, RigStatus};
 use camrig_top::Footer;
+use signal_hook::consts::{SIGCONT, SIGTSTP};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
+use super::signals::is_ignored;
 use crate::console::print_stderr;
+use crate::threads;
 
 /// Interval between updates of the table.
 const TABLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -16,17 +22,24 @@ const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Writes the state of a rig to stderr.
 pub(crate) struct Progress {
-    /// `None` if stderr is not a terminal.
-    table: Option<Footer>,
+    /// `None` if stderr is not a terminal. The thread that handles Ctrl-Z has it too.
+    table: Option<Arc<Mutex<Footer>>>,
     /// Time of the next output.
     due: Instant,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        let table = std::io::stderr().is_terminal().then(Footer::default);
+    /// Begins with a table where stderr is a terminal.
+    ///
+    /// # Errors
+    /// If the signals of job control cannot be received.
+    pub(crate) fn new() -> io::Result<Self> {
+        let table = io::stderr().is_terminal().then(Arc::<Mutex<Footer>>::default);
+        if let Some(table) = &table {
+            remove_while_stopped(Arc::clone(table))?;
+        }
         let first = if table.is_some() { Duration::ZERO } else { LINE_INTERVAL };
-        Self { table, due: Instant::now() + first }
+        Ok(Self { table, due: Instant::now() + first })
     }
 
     /// Returns the time until the next output is due.
@@ -35,8 +48,8 @@ impl Progress {
     }
 
     pub(crate) fn show(&mut self, status: &RigStatus) {
-        let interval = if let Some(table) = &mut self.table {
-            table.draw(status);
+        let interval = if let Some(table) = &self.table {
+            locked(table).draw(status);
             TABLE_INTERVAL
         } else {
             print_stderr(line(status));
@@ -46,9 +59,33 @@ impl Progress {
     }
 
     /// Removes the table from the terminal.
-    pub(crate) fn end(&mut self) {
-        self.table.iter_mut().for_each(Footer::clear);
+    pub(crate) fn end(&self) {
+        self.table.iter().for_each(|table| locked(table).clear());
     }
+}
+
+fn locked(table: &Mutex<Footer>) -> MutexGuard<'_, Footer> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the table while Ctrl-Z stops the run, so that the shell finds the terminal as it was, on a thread that lasts as
+/// long as the program. After any stop the table is drawn anew.
+fn remove_while_stopped(table: Arc<Mutex<Footer>>) -> io::Result<()> {
+    let stop = (!is_ignored(SIGTSTP)).then_some(SIGTSTP);
+    let mut signals = Signals::new([SIGCONT].into_iter().chain(stop))?;
+    threads::spawn("job", move || {
+        for signal in signals.forever() {
+            let mut table = locked(&table);
+            if signal == SIGTSTP {
+                table.clear();
+                // Stops this process while the table is locked; returns when it continues.
+                if let Err(error) = emulate_default_handler(SIGTSTP) {
+                    log::warn!("the run cannot be stopped by Ctrl-Z: {error}");
+                }
+            }
+            table.renew();
+        }
+    })
 }
 
 fn line(status: &RigStatus) -> String {

@@ -98,7 +98,7 @@ pub(super) fn pass_on(
 }
 
 /// Returns whether this process ignores the signal; without /proc it is assumed that it does not.
-fn is_ignored(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     let status = procfs::process::Process::myself().and_then(|process| process.status());
     status.is_ok_and(|status| status.sigign & (1 << (signal - 1)) != 0)
 }
