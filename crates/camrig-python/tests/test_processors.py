@@ -242,10 +242,8 @@ class Own(camrig.Processor):
         ("def process(frames, *, a: int): pass", "", "the script has no option `a`, which needs an integer"),
     ]:
         assert problems(rig, script, options) == [own + expected]
-    missing = "script `script.py`: interpreter `/nowhere/python` cannot be started"
-    absent, unstarted = problems(rig, "", 'python = "/nowhere/python"')
-    assert absent == "program `/nowhere/python` of process `script` does not exist"
-    assert unstarted.startswith(own + missing), unstarted
+    (unstarted,) = problems(rig, "", 'python = "/nowhere/python"')
+    assert unstarted.startswith(own + "interpreter `/nowhere/python` cannot be started: "), unstarted
     ending = "script `script.py`: interpreter `"
     (found,) = problems(rig, "import os\nos._exit(3)")
     assert found.startswith(own + ending) and found.endswith("cannot check it: exit status: 3"), found

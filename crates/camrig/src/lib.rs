@@ -23,6 +23,7 @@ mod gauge;
 mod host;
 mod ids;
 mod inputs;
+mod late;
 mod link;
 mod logging;
 mod losses;

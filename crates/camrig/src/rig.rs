@@ -16,6 +16,7 @@ use camrig_status::RigStatus;
 
 use crate::control::DeviceCall;
 use crate::driver::ControlValue;
+use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage};
@@ -104,7 +105,9 @@ impl Rig {
         if handshake::is_unanswered() {
             return Err(StartError::Unserved);
         }
-        self.topology.probe(&self.registry).map_err(StartError::Devices)?;
+        self.topology
+            .probe(&self.registry, StartTime::of_rig(self.limits.time))
+            .map_err(StartError::Devices)?;
         Ok(self.start_without_probe()?)
     }
 

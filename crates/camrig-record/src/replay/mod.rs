@@ -60,9 +60,10 @@ impl Driver for Replay {
     }
 
     fn probe(options: &ReplayOptions) -> Result<Option<Device>, DriverError> {
-        let recording = Parts::open(&options.file, &|_| {})?;
+        let at = |key| move |error| DriverError::from(error).at(key);
+        let recording = Parts::open(&options.file, &|_| {}).map_err(at("file"))?;
         if let Some(camera) = &options.camera {
-            recording.camera(camera)?;
+            recording.camera(camera).map_err(at("camera"))?;
         }
         options.check_begin(&recording.range())?;
         Ok(None)

@@ -73,7 +73,8 @@ impl ReplayOptions {
             return Ok(());
         }
         let (file, from, lasts) = (self.file.display(), self.from_seconds, lasts_nanos as f64 / 1e9);
-        Err(DriverError::new(format!("`from_seconds` is {from}, but `{file}` lasts {lasts:.3} s")))
+        let error = format!("`from_seconds` is {from}, but `{file}` lasts {lasts:.3} s");
+        Err(DriverError::new(error).at("from_seconds"))
     }
 
     /// The part of the recording that is asked for, in nanoseconds after its beginning.

@@ -31,6 +31,7 @@ use crate::console::{print, print_error, print_stderr, print_warning};
 use crate::exit::Exit;
 use crate::files;
 use crate::ids::ProcessId;
+use crate::late::StartTime;
 use crate::logging;
 use crate::registry::Registry;
 use crate::rig::Rig;
@@ -183,9 +184,16 @@ impl TopologyArgs {
         Topology::parse(&name, &text, self.place.placement, registry)
     }
 
-    fn read_and_probe(&self, registry: &Registry, probe: Probe) -> Result<Topology, Problems> {
+    /// Checks and probes for a rig that runs for `time`.
+    fn read_and_probe(
+        &self,
+        registry: &Registry,
+        probe: Probe,
+        time: Option<Duration>,
+    ) -> Result<Topology, Problems> {
         let (name, text) = self.text(registry)?;
-        Topology::parse_and_probe(&name, &text, self.place.placement, registry, probe)
+        let time = StartTime::of_rig(time);
+        Topology::parse_and_probe(&name, &text, self.place.placement, registry, probe, time)
     }
 
     /// Returns the name and the text of the topology, with what `--set` changes.
@@ -331,7 +339,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
                 print_error("`--watch` needs a file: `demo` is none");
                 return ExitCode::from(code::USAGE);
             }
-            let topology = args.topology.read_and_probe(registry, Probe::Unknown);
+            let topology = args.topology.read_and_probe(registry, Probe::Unknown, args.how.time);
             let RunArgs { topology: arguments, watch, how } = args;
             let watched = watch.then(|| Watched::new(arguments, registry));
             run_topology(topology, watched, &how, registry, usb)
@@ -373,7 +381,8 @@ fn run_own(
     let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
     Ok(match make(matches) {
         Ok(MadeTopology { name, text }) => {
-            let topology = Topology::parse_and_probe(&name, &text, place.placement, registry, Probe::Unknown);
+            let (probe, time) = (Probe::Unknown, StartTime::of_rig(how.time));
+            let topology = Topology::parse_and_probe(&name, &text, place.placement, registry, probe, time);
             run_topology(topology, None, &how, registry, usb)
         }
         Err(code) => code,
@@ -438,7 +447,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     let checked = if args.no_devices {
         topology.read(registry)
     } else {
-        topology.read_and_probe(registry, Probe::Every)
+        topology.read_and_probe(registry, Probe::Every, None)
     };
     match checked {
         Ok(topology) => {

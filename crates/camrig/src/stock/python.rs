@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::spawn_thread;
@@ -70,16 +70,25 @@ impl PythonOptions {
         self.interpreter(std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).as_deref())
     }
 
-    /// Lets the interpreter import the script and check the options.
-    fn ask(&self) -> Result<Vec<Found>, String> {
+    /// Starts the interpreter with a program of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    fn start(&self, program: &str) -> Result<Child, String> {
+        let python = self.found_interpreter();
+        let mut command = Command::new(&python);
+        command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .spawn()
+            .map_err(|error| format!("interpreter `{}` cannot be started: {error}", python.display()))
+    }
+
+    /// Lets the interpreter, which was started, import the script and check the options.
+    fn ask(&self, mut child: Child) -> Result<Vec<Found>, String> {
         let python = self.found_interpreter();
         let named = python.display();
         let request = serde_json::to_vec(self).map_err(|error| error.to_string())?;
-        let mut command = Command::new(&python);
-        command.args(["-c", &format!("{BOOT}check()")]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let failed = |error: std::io::Error| format!("interpreter `{named}` cannot be started: {error}");
-        let mut child = command.spawn().map_err(failed)?;
+        let failed = |error: std::io::Error| format!("interpreter `{named}` is lost: {error}");
         // A script that ends the interpreter does not read what is left.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&request));
         let (answer, errors) = (reader(child.stdout.take())?, reader(child.stderr.take())?);
@@ -127,11 +136,24 @@ fn reader(output: Option<impl Read + Send + 'static>) -> Result<std::sync::mpsc:
 impl ProcessorOptions for PythonOptions {
     fn probe(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
-        if !self.script.is_file() {
+        let has_script = self.script.is_file();
+        if !has_script {
             wrong.add(["script"], format!("script `{}` does not exist", self.script.display()));
+        }
+        let program = if has_script { format!("{BOOT}check()") } else { String::new() };
+        let child = match self.start(&program) {
+            Ok(child) => child,
+            Err(message) => {
+                wrong.add(["python"], message);
+                return wrong.or_ok();
+            }
+        };
+        if !has_script {
+            // The empty program ends at once; what it ends with does not matter.
+            let _ = child.wait_with_output();
             return wrong.or_ok();
         }
-        match self.ask() {
+        match self.ask(child) {
             Ok(found) => {
                 for Found { option, message } in found {
                     wrong.add(option.as_deref().into_iter().chain(["script"]), message);
@@ -212,9 +234,12 @@ mod tests {
         let message = |python: &str| options(&text(python)).probe().unwrap_err().to_string();
         let named = script.display();
         assert_eq!(message("python3"), format!("script `{named}` does not exist"));
+        let wrong = options(&text("/nowhere/python")).probe().unwrap_err();
+        let keys: Vec<_> = wrong.list.iter().flat_map(|wrong| &wrong.options).collect();
+        assert_eq!(keys, ["script", "python"]);
         std::fs::write(&script, "").unwrap();
         let lost = "interpreter `/nowhere/python` cannot be started: No such file or directory (os error 2)";
-        assert_eq!(message("/nowhere/python"), format!("script `{named}`: {lost}"));
+        assert_eq!(message("/nowhere/python"), lost);
         let other = "interpreter `/bin/false` cannot check it: exit status: 1";
         assert_eq!(message("/bin/false"), format!("script `{named}`: {other}"));
     }

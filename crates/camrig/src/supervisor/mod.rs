@@ -43,6 +43,7 @@ pub(crate) use self::progress::Stage;
 use self::shell::Shell;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
 use crate::ids::ProcessId;
+use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::topology::{Diff, Topology};
@@ -154,7 +155,9 @@ impl Control {
         let current = self.topology().ok_or(ChangeError::Over)?;
         let diff = Diff::of(&current, topology, restarts).map_err(ChangeError::Refused)?;
         let goes_on = |id| diff.unchanged.iter().any(|(_, after)| *after == id);
-        topology.probe_some(registry, |id| !goes_on(id)).map_err(ChangeError::Problems)?;
+        topology
+            .probe_some(registry, StartTime::default(), |id| !goes_on(id))
+            .map_err(ChangeError::Problems)?;
         Ok(diff.changes.iter().map(ToString::to_string).collect())
     }
 

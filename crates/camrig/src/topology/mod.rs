@@ -7,7 +7,8 @@
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
 //! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
-//! processes, `streams` what actors publish, `probe` looks for devices, files and programs, and `problem` renders problems.
+//! processes, `streams` what actors publish, `probe` looks for devices, files and programs,
+//! `watch` bounds checks of options, and `problem` renders problems.
 
 mod builder;
 mod diff;
@@ -28,6 +29,7 @@ mod section;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -56,6 +58,7 @@ use self::section::Options;
 pub(crate) use self::streams::Published;
 use crate::driver::Device;
 use crate::ids::{ActorId, ProcessId};
+use crate::late::StartTime;
 use crate::matching::MatchSpec;
 use crate::metrics::MetricsSpec;
 use crate::registry::{CameraOptions, Registry};
@@ -259,8 +262,9 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
         probe: Probe,
+        time: StartTime,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, Some(probe))
+        parse::parse(Source::new(file, text), placement, registry, time, Some(probe))
     }
 
     /// Parses `text`, whose file name in problems is `file`. A `placement` overrides that of the text.
@@ -270,30 +274,34 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, None)
+        parse::parse(Source::new(file, text), placement, registry, StartTime::default(), None)
     }
 
     /// Probes the device of every camera, unless it was probed with the same options before, the files of every processor
-    /// and the program of every process, without starting any.
-    pub(crate) fn probe(&self, registry: &Registry) -> Result<(), Problems> {
-        self.probe_some(registry, |_| true)
+    /// and the program of every process, without starting any. A probe has the time of its actor's start, and what is left
+    /// of `time`.
+    pub(crate) fn probe(&self, registry: &Registry, time: StartTime) -> Result<(), Problems> {
+        self.probe_some(registry, time, |_| true)
     }
 
     /// As [`Self::probe`], for some of the actors. Those that run may hold their device, and have made their files.
     pub(crate) fn probe_some(
         &self,
         registry: &Registry,
+        time: StartTime,
         is_probed: impl Fn(ActorId) -> bool,
     ) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
-        let mut probed = Probed::new();
+        let (mut probed, mut refused) = (Probed::new(), Vec::new());
         let actors = self.actors.iter().enumerate();
         for (_, actor) in actors.filter(|(index, _)| is_probed(ActorId::new(*index))) {
-            let options = &actor.options;
-            let ActorSpec { name, role, .. } = actor;
-            probe::probe_options(name, role, options, registry, Probe::Unknown, &mut probed, &mut problems);
+            let how = (Probe::Unknown, time.bound(actor.start_timeout));
+            let ActorSpec { name, role, options, .. } = actor;
+            if !probe::probe_options(name, role, options, registry, how, &mut probed, &mut problems) {
+                refused.push(options.span.clone());
+            }
         }
-        probe::probe_commands(&self.processes, &self.commands, &mut problems);
+        probe::probe_commands(&self.processes, &self.commands, &refused, &mut problems);
         problems.none_yet().map(drop)
     }
 

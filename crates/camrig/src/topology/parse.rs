@@ -21,12 +21,14 @@ use super::problem::{Problems, Source, quote, there_are};
 use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes};
 use super::section::{Section, one_line};
 use super::streams::declared_streams;
+use super::watch::{self, Watch};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, Probed, QUEUE_MAX,
     RESTARTS_DEFAULT, RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX,
     Topology, WINDOW_SECONDS_DEFAULT,
 };
+use crate::late::StartTime;
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
 
@@ -70,6 +72,25 @@ pub(super) fn parse(
     source: Arc<Source>,
     placement: Option<Placement>,
     registry: &Registry,
+    time: StartTime,
+    probe: Option<Probe>,
+) -> Result<Topology, Problems> {
+    let registry = registry.clone();
+    watch::run(move |watch| parse_watched(source, placement, &registry, Checks { watch, time }, probe))
+}
+
+/// How checks of options are called.
+#[derive(Clone, Copy)]
+struct Checks<'a> {
+    watch: &'a Watch,
+    time: StartTime,
+}
+
+fn parse_watched(
+    source: Arc<Source>,
+    placement: Option<Placement>,
+    registry: &Registry,
+    checks: Checks<'_>,
     probe: Option<Probe>,
 ) -> Result<Topology, Problems> {
     let mut problems = Problems::new(Arc::clone(&source));
@@ -88,7 +109,7 @@ pub(super) fn parse(
     // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
     let Drafts { actors: drafts, placement: file_placement, usb, metrics, processes: process_drafts } =
-        draft_all(document.into_inner(), registry, &mut problems);
+        draft_all(document.into_inner(), registry, checks, &mut problems);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
         problems.add(draft.span.clone(), title, format!("it can have at most {ACTORS_MAX}"));
@@ -107,13 +128,16 @@ pub(super) fn parse(
     let streams = declared_streams(&drafts, &links, registry, &mut problems);
     let mut commands = commands(process_drafts);
     add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
-    let mut probed = Probed::new();
+    let (mut probed, mut refused) = (Probed::new(), Vec::new());
     if let Some(probe) = probe {
         for draft in &drafts {
+            let how = (probe, checks.time.bound(draft.start_timeout));
             let Draft { name, role, options, .. } = draft;
-            probe_options(name, role, options, registry, probe, &mut probed, &mut problems);
+            if !probe_options(name, role, options, registry, how, &mut probed, &mut problems) {
+                refused.push(options.span.clone());
+            }
         }
-        probe_commands(&processes, &commands, &mut problems);
+        probe_commands(&processes, &commands, &refused, &mut problems);
     }
     problems.none_yet()?;
 
@@ -146,7 +170,12 @@ struct Drafts {
     processes: Vec<ProcessDraft>,
 }
 
-fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems) -> Drafts {
+fn draft_all(
+    document: DeTable<'_>,
+    registry: &Registry,
+    checks: Checks<'_>,
+    problems: &mut Problems,
+) -> Drafts {
     let mut file = Section { subject: None, span: 0..0, table: document, problems };
     let placement = file.one_of("placement", PLACEMENTS).unwrap_or(Placement::MultiProcess);
     let usb = usb_budgets(&mut file);
@@ -164,7 +193,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
     let mut drafts: Vec<Draft> = Vec::new();
     for (name, span, table) in cameras {
         let subject = Some(format!("camera {}", quote(&name)));
-        drafts.push(draft_camera(name, Section { subject, span, table, problems }, registry));
+        drafts.push(draft_camera(name, Section { subject, span, table, problems }, registry, checks));
     }
     for (name, span, table) in processors {
         if let Some(camera) = drafts.iter().find(|draft| draft.name == name) {
@@ -174,7 +203,7 @@ fn draft_all(document: DeTable<'_>, registry: &Registry, problems: &mut Problems
             problems.add(later.clone(), title, "actors need names of their own");
         }
         let subject = Some(format!("processor {}", quote(&name)));
-        drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry));
+        drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry, checks));
     }
     drafts.sort_by_key(|draft| draft.span.start);
     Drafts { actors: drafts, placement, usb, metrics, processes }
@@ -196,7 +225,12 @@ fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {
     budgets
 }
 
-fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry) -> Draft {
+fn draft_camera(
+    name: String,
+    mut section: Section<'_, '_>,
+    registry: &Registry,
+    checks: Checks<'_>,
+) -> Draft {
     let device_timeout = section.number("device_timeout_millis", 0..=TIME_MILLIS_MAX);
     let device_timeout = millis(device_timeout.unwrap_or(DEVICE_TIMEOUT_MILLIS_DEFAULT));
     let drivers = || registry.drivers().map(|(name, _)| name);
@@ -206,7 +240,9 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
         section.unknown(driver, "driver", drivers());
     }
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
-    let options = section.options(&format!("driver {}", quote(&driver)), |options| match entry {
+    let start_timeout = timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT);
+    let watched = (checks.watch, checks.time.bound(start_timeout));
+    let options = section.options(&format!("driver {}", quote(&driver)), watched, |options| match entry {
         Some(entry) => entry.check(options).map(Some),
         None => Ok(None),
     });
@@ -218,7 +254,7 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: RestartPolicy { device_timeout, ..restart_policy(&mut section) },
         stall_timeout: timeout(&mut section, "stall_timeout_millis", CAMERA_STALL_MILLIS_DEFAULT),
-        start_timeout: timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT),
+        start_timeout,
         inputs: Vec::new(),
         overflow: Overflow::default(),
         queue: None,
@@ -229,7 +265,12 @@ fn draft_camera(name: String, mut section: Section<'_, '_>, registry: &Registry)
     draft
 }
 
-fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Registry) -> Draft {
+fn draft_processor(
+    name: String,
+    mut section: Section<'_, '_>,
+    registry: &Registry,
+    checks: Checks<'_>,
+) -> Draft {
     let kinds = || registry.kinds().map(|(name, _)| name);
     let kind = section.required("kind", || there_are(kinds()));
     let entry = kind.as_ref().and_then(|kind| registry.kind(kind.get_ref()));
@@ -237,7 +278,9 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
         section.unknown(kind, "kind", kinds());
     }
     let kind = kind.map(Spanned::into_inner).unwrap_or_default();
-    let options = section.options(&format!("kind {}", quote(&kind)), |options| match entry {
+    let start_timeout = timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT);
+    let watched = (checks.watch, checks.time.bound(start_timeout));
+    let options = section.options(&format!("kind {}", quote(&kind)), watched, |options| match entry {
         Some(entry) => entry.check(options).map(|()| None),
         None => Ok(None),
     });
@@ -251,7 +294,7 @@ fn draft_processor(name: String, mut section: Section<'_, '_>, registry: &Regist
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),
         stall_timeout: timeout(&mut section, "stall_timeout_millis", PROCESSOR_STALL_MILLIS_DEFAULT),
-        start_timeout: timeout(&mut section, "start_timeout_millis", START_MILLIS_DEFAULT),
+        start_timeout,
         inputs: section.inputs(),
         overflow: section.one_of("overflow", OVERFLOWS).unwrap_or_default(),
         queue: section.number("queue", 1..=QUEUE_MAX),

@@ -1,13 +1,16 @@
 //! Looks for what a topology names outside itself: devices, files and programs. Nothing is started.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::problem::{Problems, quote};
 use super::processes::{self, ProcessCommand};
 use super::section::{Options, span_of};
-use super::{MAIN, Probed, Role};
+use super::{MAIN, Probed, Role, Span};
 use crate::driver::{Device, DriverError};
-use crate::error::WrongOption;
+use crate::error::{WrongOption, WrongOptions};
+use crate::late::{Late, within};
 use crate::registry::{CameraOptions, Registry};
 
 /// Which devices a probe opens.
@@ -19,35 +22,46 @@ pub(crate) enum Probe {
     Unknown,
 }
 
-/// Probes the device of a camera, which is added to `devices`, or what the options of a processor name. Wrong options are not probed.
+/// Probes the device of a camera, which is added to `devices`, or what the options of a processor name. Wrong options are
+/// not probed. A probe that exceeds `bound` is a problem. Returns whether the probe found none.
 pub(super) fn probe_options(
     name: &str,
     role: &Role,
     options: &Options,
     registry: &Registry,
-    probe: Probe,
+    (probe, bound): (Probe, Option<(Duration, Late)>),
     devices: &mut Probed,
     problems: &mut Problems,
-) {
+) -> bool {
     let (subject, probed, unavailable) = match (role, &options.camera, &options.text) {
-        (Role::Camera { .. }, Some(camera), _) => match probed(&**camera, probe) {
-            Ok(device) => {
-                if let Some(device) = device {
-                    add_device(name, device, options, devices, problems);
+        (Role::Camera { driver }, Some(camera), _) => {
+            let camera = Arc::clone(camera);
+            match within(bound, move || probed(&*camera, probe)) {
+                Ok(Ok(device)) => {
+                    if let Some(device) = device {
+                        add_device(name, device, options, devices, problems);
+                    }
+                    return true;
                 }
-                return;
+                Ok(Err(error)) => {
+                    let unavailable = error.is_unavailable();
+                    ("camera", error.into_wrong_options(), unavailable)
+                }
+                Err(late) => ("camera", hangs("driver", driver, late), true),
             }
-            Err(error) => {
-                let unavailable = error.is_unavailable();
-                ("camera", Err(error.into_wrong_options()), unavailable)
-            }
-        },
-        (Role::Processor { kind }, _, Some(text)) => {
-            ("processor", registry.kind(kind).map_or(Ok(()), |kind| kind.probe(text)), false)
         }
-        _ => return,
+        (Role::Processor { kind }, _, Some(text)) => {
+            let Some(entry) = registry.kind(kind).map(Arc::clone) else { return true };
+            let text = text.clone();
+            match within(bound, move || entry.probe(&text)) {
+                Ok(Ok(())) => return true,
+                Ok(Err(wrong)) => ("processor", wrong, false),
+                Err(late) => ("processor", hangs("kind", kind, late), true),
+            }
+        }
+        _ => return true,
     };
-    for WrongOption { options: names, message } in probed.err().into_iter().flat_map(|wrong| wrong.list) {
+    for WrongOption { options: names, message } in probed.list {
         let span = span_of(&options.spans, &names).unwrap_or(&options.span).clone();
         let title = format!("{subject} {}: {message}", quote(name));
         if unavailable {
@@ -56,6 +70,12 @@ pub(super) fn probe_options(
             problems.add(span, title, "");
         }
     }
+    false
+}
+
+/// Describes a probe that has not returned.
+fn hangs(what: &str, name: &str, late: Late) -> WrongOptions {
+    WrongOptions::from(format!("{what} {} did not return from its probe {}", quote(name), late.bound()))
 }
 
 /// Returns the device of a camera; `None` for a file.
@@ -82,15 +102,16 @@ fn is_same(one: &Device, other: &Device) -> bool {
     same(|device| &device.serial) || same(|device| &device.usb_port)
 }
 
-/// Looks for the program of every process.
+/// Looks for the program of every process, but not for those that `refused` options have chosen.
 pub(super) fn probe_commands(
     names: &[String],
     commands: &BTreeMap<String, ProcessCommand>,
+    refused: &[Span],
     problems: &mut Problems,
 ) {
     let path = std::env::var_os("PATH");
     for name in names.iter().filter(|name| *name != MAIN) {
-        if let Some(command) = commands.get(name) {
+        if let Some(command) = commands.get(name).filter(|command| !refused.contains(&command.span)) {
             processes::probe(name, command, path.as_deref(), problems);
         }
     }

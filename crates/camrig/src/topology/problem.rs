@@ -45,7 +45,7 @@ impl Source {
 }
 
 /// One problem.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Problem {
     title: String,
     span: Option<Span>,
@@ -54,7 +54,7 @@ struct Problem {
 }
 
 /// All problems of a topology, in the order of its file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problems {
     source: Arc<Source>,
     list: Vec<Problem>,
@@ -85,6 +85,14 @@ impl Problems {
         self.list.push(problem);
     }
 
+    /// Returns these problems and another one, in the order of the file.
+    pub(super) fn with(&self, span: Span, title: String) -> Self {
+        let mut all = self.clone();
+        all.add(span, title, "");
+        all.sort();
+        all
+    }
+
     /// Adds a problem that may pass: a device that is not there.
     pub(super) fn add_unavailable(&mut self, span: Span, title: String) {
         self.list.push(Problem { title, span: Some(span), label: String::new(), unavailable: true });
@@ -96,8 +104,12 @@ impl Problems {
 
     /// Returns `Ok` without problems, and all of them in the order of the file otherwise.
     pub(super) fn none_yet(mut self) -> Result<Self, Self> {
-        self.list.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
+        self.sort();
         if self.is_empty() { Ok(self) } else { Err(self) }
+    }
+
+    fn sort(&mut self) {
+        self.list.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
     }
 
     /// Returns whether all problems are unavailable devices: trying again later may help.

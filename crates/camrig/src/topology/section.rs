@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
+use super::watch::Watch;
 use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
 use crate::error::WrongOption;
+use crate::late::Late;
 use crate::registry::{CameraOptions, Refused};
 use crate::schema::{Fact, Mismatch};
 
@@ -188,10 +191,12 @@ impl<'i> Section<'_, 'i> {
         inputs
     }
 
-    /// Takes the options, and parses them with `check`; `taker` is their consumer, such as ``driver `realsense` ``.
+    /// Takes the options, and parses them with `check`, watched with this bound; `taker` is their consumer, such as
+    /// ``driver `realsense` ``.
     pub(super) fn options(
         &mut self,
         taker: &str,
+        watched: (&Watch, Option<(Duration, Late)>),
         check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, Refused>,
     ) -> Options {
         let (span, value) = match self.table.remove_entry("options") {
@@ -204,7 +209,16 @@ impl<'i> Section<'_, 'i> {
             return Options { span, ..Options::default() };
         }
         let spans = spans_of(&value);
-        let camera = match check(&value) {
+        let (watch, bound) = watched;
+        let hangs = |late: Late| {
+            let title = format!(
+                "{}: {taker} did not return from the check of its options {}",
+                self.subject(),
+                late.bound()
+            );
+            self.problems.with(span.clone(), title)
+        };
+        let camera = match watch.call(bound, hangs, || check(&value)) {
             Ok(camera) => camera,
             Err(refused) => {
                 self.refuse_options(taker, &span, &value, refused);

@@ -38,7 +38,7 @@ fn pass(process: &str) -> String {
 }
 
 /// The status socket of a rig.
-fn socket(rig: &mut Rig) -> String {
+pub(crate) fn socket(rig: &mut Rig) -> String {
     rig.wait_for("every actor", |rig| (rig.status().seconds > 0.0).then_some(()));
     let pid = format!("-{}-", rig.supervisor().as_raw_nonzero());
     let names = camrig_status::socket::names().unwrap();

@@ -3,6 +3,8 @@
 //! Each fault is injected into a running rig of real processes. The tests check facts: the log, that framesets flow
 //! again, the report's counts, and that no other link lost any.
 
+use camrig_ipc::protocol::DeviceCall;
+use camrig_status::control::{self, Answer, Request};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
@@ -379,6 +381,31 @@ fn hanging_camera() {
     assert_eq!(ended.report().actor("rear").state, "finished");
 }
 
+/// A driver that does not return from a call of an operator is replaced like any other, and the call is answered.
+fn hanging_call() {
+    let fault = "{ at = 'controls', how = 'hang', times = 1 }";
+    let topology = with_faulty_camera(fault, "stall_timeout_millis = 500");
+    let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
+    let socket = crate::changes::socket(&mut rig);
+    let call = || {
+        let (camera, call, by) = ("front".to_owned(), DeviceCall::Controls, "a test".to_owned());
+        control::ask(&socket, &Request::Device { camera, call, by }).unwrap()
+    };
+    assert_eq!(call(), Answer::Device(Err("the process of camera `front` has ended".to_owned())));
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr(again);
+    wait_for_more_of_both(&mut rig);
+    end_in_order(
+        rig,
+        &[
+            "WARN  main: camera `front` has delivered nothing for 500 ms",
+            &format!("ERROR main: camera `front` failed: process `front` {KILLED}; it is restarted"),
+            &format!("WARN  main: {again}"),
+        ],
+        &[("front", 1)],
+    );
+}
+
 /// A camera whose process is stopped delivers nothing, and does not react to commands.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 500\n");
@@ -459,6 +486,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "recovery::a_stream_is_silent", silent_stream);
     conformance(trials, "recovery::a_stream_is_silent_for_good", silent_stream_for_good);
     test(trials, "recovery::a_camera_never_returns", hanging_camera);
+    test(trials, "recovery::a_call_of_a_device_never_returns", hanging_call);
     test(trials, "recovery::a_camera_is_stopped", stopped_camera);
     test(trials, "recovery::a_processor_never_returns", hanging_processor);
     for placement in [Placement::InProcess, Placement::Mixed] {

@@ -7,14 +7,11 @@ use std::time::{Duration, Instant};
 
 use camrig_status::ActorState;
 
-use super::notice::Late;
 use super::{Command, Core, DRAIN_TIMEOUT, Notice, ProcessState, is_beginning};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
-
-/// Minimum time for the start of a rig whose running time is limited.
-pub(super) const START_TIME_MIN: Duration = Duration::from_secs(30);
+use crate::late::{Late, START_TIME_MIN};
 
 /// Number of framesets after which a restart counts as successful, if all streams have come.
 const SUCCESS_FRAMESETS: u64 = 2;

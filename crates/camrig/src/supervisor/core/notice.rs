@@ -1,6 +1,5 @@
 //! Log messages of the supervisor.
 
-use std::fmt;
 use std::time::Duration;
 
 use log::Level;
@@ -8,6 +7,7 @@ use log::Level;
 use super::policy::Decision;
 use super::{ActorSetup, Setup};
 use crate::ids::{ActorId, ProcessId};
+use crate::late::Late;
 
 /// A log message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,28 +43,6 @@ pub(in crate::supervisor) enum Notice {
         alone: bool,
         stopping: bool,
     },
-}
-
-/// The exceeded time-out of an actor that is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor) enum Late {
-    /// Its own.
-    Actor(Duration),
-    /// That of the start of a rig whose running time is limited.
-    Rig(Duration),
-}
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Actor(timeout) => {
-                write!(f, "was not ready within its `start_timeout_millis` ({} ms)", timeout.as_millis())
-            }
-            Self::Rig(time) => {
-                write!(f, "was not ready within {} s, as the rig's time is limited", time.as_secs())
-            }
-        }
-    }
 }
 
 impl Notice {

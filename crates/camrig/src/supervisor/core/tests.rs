@@ -1,8 +1,7 @@
 //! Decisions about actors that are not ready, event by event.
 
-use super::health::START_TIME_MIN;
-use super::notice::Late;
 use super::*;
+use crate::late::{Late, START_TIME_MIN};
 
 const CAMERA: ActorId = ActorId(0);
 const READER: ActorId = ActorId(1);

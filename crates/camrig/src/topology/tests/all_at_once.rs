@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{Problems, Topology};
 use crate::error::WrongOptions;
+use crate::late::StartTime;
 use crate::processor::{Declared, ProcessorOptions};
 use crate::registry::Registry;
 use crate::topology::Probe;
@@ -29,6 +30,9 @@ impl Default for WithinOptions {
 impl ProcessorOptions for WithinOptions {
     fn check(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
+        if self.stream == "hangs" {
+            super::hang();
+        }
         if self.near < 0.0 {
             wrong.add(["near"], format!("`near` is {}; it is 0 or more", self.near));
         }
@@ -40,6 +44,9 @@ impl ProcessorOptions for WithinOptions {
 
     fn probe(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
+        if self.file == "hangs" {
+            super::hang();
+        }
         if !self.file.is_empty() {
             wrong.add(["file"], format!("`{}` does not exist", self.file));
         }
@@ -64,7 +71,14 @@ fn registry() -> Registry {
 /// Compares all problems that `check` reports of `text`.
 #[track_caller]
 fn refused(text: &str, expected: &str) {
-    let parsed = Topology::parse_and_probe("t.toml", text, None, &registry(), Probe::Every);
+    refused_by(&registry(), text, expected);
+}
+
+/// As [`refused`], of a program with these drivers and kinds.
+#[track_caller]
+fn refused_by(registry: &Registry, text: &str, expected: &str) {
+    let parsed =
+        Topology::parse_and_probe("t.toml", text, None, registry, Probe::Every, StartTime::default());
     let problems: Problems = parsed.expect_err("the text has problems");
     assert_eq!(problems.to_string(), expected.trim_matches('\n'), "\n{problems}");
 }
@@ -178,4 +192,78 @@ fn cameras_without_readers_are_warned_of() {
     let reader = |inputs: &str| format!("{cameras}[processor.p]\nkind = 'stats'\ninputs = {inputs}\n");
     assert_eq!(warnings(&reader("['b']")), ["no processor reads: `a`"]);
     assert!(warnings(&reader("['a', 'b']")).is_empty());
+}
+
+/// Three cameras and a processor of which one hangs; the first camera has no device, the last has a wrong option.
+fn hanging(second: u64, processor: &str) -> String {
+    let camera = |name: &str, serial: u64| {
+        format!(
+            "[camera.{name}]\ndriver = 'even'\nstart_timeout_millis = 50\noptions = {{ serial = {serial} }}\n"
+        )
+    };
+    let cameras = [camera("a", 1), camera("b", second), camera("c", 666)].concat();
+    format!(
+        "{cameras}[processor.p]\nkind = 'within'\ninputs = ['a']\nstart_timeout_millis = 50\n\
+         options = {{ stream = '{processor}', file = 'hangs' }}\n"
+    )
+}
+
+#[test]
+fn a_probe_that_hangs_is_late_and_hides_no_other() {
+    refused_by(
+        &registry().with_driver::<super::Even>("even"),
+        &hanging(super::HANGS_IN_PROBE, "depth"),
+        r"
+error: camera `a`: serial 1 is not attached
+ --> t.toml:4:1
+  |
+4 | options = { serial = 1 }
+  | ^^^^^^^
+
+error: camera `b`: driver `even` did not return from its probe within its `start_timeout_millis` (50 ms)
+ --> t.toml:8:1
+  |
+8 | options = { serial = 900002 }
+  | ^^^^^^^
+
+error: camera `c`: serial 666 is not to be used
+  --> t.toml:12:1
+   |
+12 | options = { serial = 666 }
+   | ^^^^^^^
+
+error: processor `p`: kind `within` did not return from its probe within its `start_timeout_millis` (50 ms)
+  --> t.toml:17:1
+   |
+17 | options = { stream = 'depth', file = 'hangs' }
+   | ^^^^^^^
+",
+    );
+}
+
+#[test]
+fn a_check_that_hangs_is_late() {
+    let registry = registry().with_driver::<super::Even>("even");
+    refused_by(
+        &registry,
+        &hanging(super::HANGS_IN_CHECK, "depth"),
+        r"
+error: camera `b`: driver `even` did not return from the check of its options within its `start_timeout_millis` (50 ms)
+ --> t.toml:8:1
+  |
+8 | options = { serial = 900004 }
+  | ^^^^^^^
+",
+    );
+    refused_by(
+        &registry,
+        &hanging(2, "hangs"),
+        r"
+error: processor `p`: kind `within` did not return from the check of its options within its `start_timeout_millis` (50 ms)
+  --> t.toml:17:1
+   |
+17 | options = { stream = 'hangs', file = 'hangs' }
+   | ^^^^^^^
+",
+    );
 }

@@ -43,11 +43,22 @@ enum Mode {
     Exact,
 }
 
+/// The serial numbers with which [`Even`] never returns.
+const HANGS_IN_PROBE: u64 = 900_002;
+const HANGS_IN_CHECK: u64 = 900_004;
+
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
 impl Driver for Even {
     type Options = EvenOptions;
 
     fn check(options: &EvenOptions) -> Result<(), DriverError> {
         match options.mode {
+            Mode::Fast | Mode::Exact if options.serial == HANGS_IN_CHECK => hang(),
             Mode::Exact if options.serial == 106 => {
                 Err(DriverError::new("serial 106 cannot be exact").at("serial"))
             }
@@ -62,6 +73,7 @@ impl Driver for Even {
 
     fn probe(options: &EvenOptions) -> Result<Option<Device>, DriverError> {
         match options.serial {
+            HANGS_IN_PROBE => hang(),
             104 => Err(DriverError::new("serial 104 is reserved").at("serial.of.something")),
             666 => Err(DriverError::new("serial 666 is not to be used")),
             odd if odd % 2 == 1 => Err(DriverError::unavailable(format!("serial {odd} is not attached"))),

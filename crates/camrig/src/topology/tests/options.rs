@@ -1,6 +1,7 @@
 //! Options and devices that a driver or a kind refuses.
 
 use super::{Topology, VALID, parse, refused, registry};
+use crate::late::StartTime;
 use crate::topology::Probe;
 
 #[test]
@@ -178,7 +179,7 @@ fn a_device_belongs_to_one_camera_however_it_is_selected() {
     };
     let probe = |last: u64| {
         let text = [camera("a", 2), camera("b", 4), camera("c", last)].concat();
-        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every)
+        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every, StartTime::default())
     };
     let topology = probe(6).unwrap();
     let devices: Vec<_> = topology.probed().values().map(|device| device.serial.as_str()).collect();
@@ -201,9 +202,10 @@ error: cameras `a` and `c` are the same device: `2` (Even)
 #[test]
 fn a_run_does_not_probe_what_it_recalls() {
     let text = "[camera.a]\ndriver = \"even\"\noptions = { serial = 777 }\n";
-    let probe = |probe| Topology::parse_and_probe("t.toml", text, None, &registry(), probe);
+    let probe =
+        |probe| Topology::parse_and_probe("t.toml", text, None, &registry(), probe, StartTime::default());
     assert_eq!(probe(Probe::Unknown).unwrap().probed()["a"].serial, "777");
-    assert!(parse(text).unwrap().probe(&registry()).is_ok());
+    assert!(parse(text).unwrap().probe(&registry(), StartTime::default()).is_ok());
     assert!(probe(Probe::Every).unwrap_err().is_unavailable());
 }
 
@@ -211,7 +213,9 @@ fn a_run_does_not_probe_what_it_recalls() {
 fn a_problem_points_at_the_option_that_its_driver_names() {
     let problems = |options: &str| {
         let text = format!("[camera.a]\ndriver = \"even\"\noptions = {options}\n");
-        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every).unwrap_err().to_string()
+        Topology::parse_and_probe("t.toml", &text, None, &registry(), Probe::Every, StartTime::default())
+            .unwrap_err()
+            .to_string()
     };
     let checked = problems("{ mode = \"exact\", serial = 106 }");
     assert_eq!(
@@ -237,7 +241,7 @@ fn probing_reports_every_device_that_is_not_there() {
         };
         [camera("a", 1), camera("b", 2), camera("c", last)].concat()
     };
-    let probe = |text: &str| parse(text).unwrap().probe(&registry());
+    let probe = |text: &str| parse(text).unwrap().probe(&registry(), StartTime::default());
     assert!(probe(VALID).is_ok());
     let absent = probe(&text(3)).unwrap_err();
     assert!(absent.is_unavailable());

@@ -1,6 +1,7 @@
 //! Tests of the commands of processes.
 
 use super::{VALID, parse, refused, registry};
+use crate::late::StartTime;
 use crate::topology::{Placement, ProcessCommand, Topology};
 
 /// Returns the command of each process, with `-` for this executable.
@@ -129,7 +130,7 @@ fn programs_that_do_not_exist_are_reported() {
     let text = VALID.to_owned()
         + "[process.vision]\ncommand = ['camrig-nowhere', '-v']\n[process.left]\ncommand = ['/proc/nowhere']\n\
            [process.right-eye]\ncommand = ['/proc/self/exe']\n";
-    let problems = parse(&text).unwrap().probe(&registry()).unwrap_err();
+    let problems = parse(&text).unwrap().probe(&registry(), StartTime::default()).unwrap_err();
     assert!(!problems.is_unavailable());
     let expected = r"error: program `camrig-nowhere` of process `vision` does not exist
   --> t.toml:28:12
@@ -145,6 +146,6 @@ error: program `/proc/nowhere` of process `left` does not exist
     assert_eq!(problems.to_string(), expected);
     Topology::parse("t.toml", &text, Some(Placement::InProcess), &registry())
         .unwrap()
-        .probe(&registry())
+        .probe(&registry(), StartTime::default())
         .unwrap();
 }

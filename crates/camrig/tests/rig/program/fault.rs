@@ -18,6 +18,7 @@ pub(super) enum At {
     Open,
     Start,
     Capture,
+    Controls,
     Constructor,
     Process,
     Finish,

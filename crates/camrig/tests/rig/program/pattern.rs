@@ -9,7 +9,7 @@ use camrig::frame::{
     CameraInfo, Clock, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
 };
 use camrig::prelude::*;
-use camrig::{FrameHeaders, HeldFrames, monotonic_nanos};
+use camrig::{Control, FrameHeaders, HeldFrames, monotonic_nanos};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -92,6 +92,12 @@ impl Driver for Pattern {
 
     fn start(&mut self) -> Result<(), DriverError> {
         self.options.fault.occur(At::Start)
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        // Only a fault that never returns is of use here.
+        drop(self.options.fault.occur(At::Controls));
+        Vec::new()
     }
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
