@@ -99,6 +99,7 @@ fn a_recording_is_played_byte_for_byte_in_every_placement() {
     write_bag(&folder, "a.bag", 20);
     let mut digests = Vec::new();
     for placement in PLACEMENTS {
+        fs::create_dir(folder.path().join(placement)).unwrap();
         let topology = format!(
             r#"
             [camera.recorded]
@@ -148,6 +149,7 @@ fn motion_of_a_recording_is_the_same_in_every_placement() {
     write_bag_of(&folder, "a.bag", 20, &["--model", "d435i"]);
     let mut seen = Vec::new();
     for placement in PLACEMENTS {
+        fs::create_dir(folder.path().join(placement)).unwrap();
         let topology = format!(
             r#"
             [camera.recorded]
@@ -215,6 +217,7 @@ fn a_d405_and_a_d435_give_the_same_depth_of_a_wall() {
     "#;
     folder.write("wall.toml", topology);
     for placement in PLACEMENTS {
+        fs::create_dir(folder.path().join("out")).unwrap();
         let run = camrig(&folder, &["run", "wall.toml", "--placement", placement]);
         assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
         let file = |camera, what| folder.path().join("out").join(format!("{camera}-000000-{what}.png"));
@@ -257,6 +260,7 @@ fn filters_and_alignment_give_the_same_in_every_placement() {
         options = { folder = "out", every = 1, depth16 = true }
     "#;
     folder.write("a.toml", topology);
+    fs::create_dir(folder.path().join("out")).unwrap();
     let mut digests = Vec::new();
     for placement in PLACEMENTS {
         let run = camrig(&folder, &["run", "a.toml", "--placement", placement, "--report", "report.json"]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use camrig::DriverError;
+use camrig::{DriverError, probe_folder};
 
 use crate::sys;
 
@@ -31,15 +31,8 @@ pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
     if path.exists() {
         return error(format!("file `{name}` exists, and no recording is replaced"));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match folder.metadata() {
-        Ok(metadata) if !metadata.is_dir() => error(format!("`{}` is not a folder", folder.display())),
-        Ok(metadata) if metadata.permissions().readonly() => {
-            error(format!("folder `{}` cannot be written to", folder.display()))
-        }
-        Ok(_) => Ok(()),
-        Err(_) => error(format!("folder `{}` does not exist", folder.display())),
-    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    probe_folder(folder).or_else(error)
 }
 
 /// The file to write now: `path`, or for a camera that was restarted `-2` behind its name, and so on.

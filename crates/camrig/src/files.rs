@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::folders::probe_folder;
+
 /// The permissions of a new file, before the process's umask removes some.
 const MODE: u32 = 0o666;
 
@@ -33,7 +35,7 @@ impl NewFile {
         let path = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_owned() };
         let existing = match File::options().write(true).open(&path) {
             Ok(file) => Some(file.metadata()?.permissions()),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             Err(error) => return Err(error),
         };
         let new = Self::beside(path, true)?;
@@ -60,7 +62,13 @@ impl NewFile {
         prefix.push(path.file_name().ok_or(Errno::ISDIR)?);
         prefix.push("-");
         let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-        let file = tempfile::Builder::new().prefix(&prefix).suffix(".part").make_in(folder, open)?;
+        let made = tempfile::Builder::new().prefix(&prefix).suffix(".part").make_in(folder, open);
+        let file = made.map_err(|error| match (error.kind(), probe_folder(folder)) {
+            (ErrorKind::NotFound | ErrorKind::NotADirectory, Err(reason)) => {
+                io::Error::new(error.kind(), reason)
+            }
+            _ => error,
+        })?;
         Ok(Self { file, path, replaces })
     }
 
@@ -200,10 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_those_of_the_system() {
+    fn errors_name_the_folder_or_are_those_of_the_system() {
         let folder = folder("files-errors");
-        let error = |path: &str| check(&folder.path().join(path)).unwrap_err().to_string();
-        assert_eq!(error("no/a"), "No such file or directory (os error 2)");
+        let path = |name: &str| folder.path().join(name);
+        let error = |name: &str| check(&path(name)).unwrap_err().to_string();
+        fs::write(path("file"), "").unwrap();
+        assert_eq!(error("no/a"), format!("there is no folder `{}`; create it first", path("no").display()));
+        assert_eq!(error("file/a"), format!("`{}` is no folder", path("file").display()));
+        assert!(!path("no").exists());
         assert_eq!(error("."), "Is a directory (os error 21)");
     }
 }

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-/// Checks, without writing, that files can be made in `folder`: it is a folder that this process may write into, or it
-/// does not exist and can be made in one.
+/// Checks, without writing, that files can be made in `folder`: it exists, and this process may write into it.
 ///
 /// # Errors
-/// The reason, such as `` `a/b` is no folder``.
+/// The reason, such as `` `a/b` is no folder``, or which folder is missing.
 pub fn probe_folder(folder: &Path) -> Result<(), String> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // The nearest one that exists; a relative path ends with the empty one, which is the current folder.
@@ -19,6 +18,9 @@ pub fn probe_folder(folder: &Path) -> Result<(), String> {
     let shown = nearest.display();
     match fs::metadata(nearest) {
         Ok(metadata) if !metadata.is_dir() => Err(format!("`{shown}` is no folder")),
+        Ok(_) if nearest != folder => {
+            Err(format!("there is no folder `{}`; create it first", folder.display()))
+        }
         Ok(_) => access(nearest, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| format!("`{shown}`: {}", std::io::Error::from(error))),
         Err(error) => Err(format!("`{shown}`: {error}")),
@@ -31,15 +33,17 @@ mod tests {
     use crate::testing::TestFolder;
 
     #[test]
-    fn a_folder_can_be_made_in_a_folder_and_not_in_a_file() {
+    fn a_folder_is_one_that_exists() {
         let folder = TestFolder::new("probe-folder");
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(folder.path()).unwrap();
         fs::write(path("file"), "").unwrap();
         std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
         assert_eq!(probe_folder(Path::new("")), Ok(()));
-        assert_eq!(probe_folder(Path::new("not-there/deep")), Ok(()));
-        assert_eq!(probe_folder(&path("a/b")), Ok(()));
+        assert_eq!(probe_folder(folder.path()), Ok(()));
+        let missing = |path: &str| Err(format!("there is no folder `{path}`; create it first"));
+        assert_eq!(probe_folder(Path::new("not-there/deep")), missing("not-there/deep"));
+        assert_eq!(probe_folder(&path("a/b")), missing(&path("a/b").display().to_string()));
         let file = path("file").display().to_string();
         assert_eq!(probe_folder(&path("file")), Err(format!("`{file}` is no folder")));
         // The file itself is found behind it.

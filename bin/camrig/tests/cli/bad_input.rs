@@ -51,15 +51,22 @@ options = { folder = "pictures" }
 "#,
         )
         .args(["run", "t.toml", "--framesets", "1"]);
+    let missing = "error: processor `pictures`: nothing can be written into `pictures`: there is no folder \
+                   `pictures`; create it first\n --> t.toml:8:13\n  |\n8 | options = { folder = \"pictures\" }\n  \
+                   |             ^^^^^^\n";
+    let (stdout, stderr, status) = test.output();
+    assert_eq!((stdout.as_str(), stderr.as_str(), status), ("", missing, Some(78)));
+    std::fs::create_dir(test.folder().join("pictures")).unwrap();
     test.run();
     assert!(test.folder().join("pictures/c-000000-color.png").exists());
     std::fs::remove_dir_all(test.folder().join("pictures")).unwrap();
+    std::fs::create_dir(test.folder().join("pictures")).unwrap();
 
     let text = std::fs::read_to_string(test.folder().join("t.toml")).unwrap();
     let test = test.topology(text.replace("options =", "queue = 0\noptions ="));
     let (stdout, _, status) = test.output();
     assert_eq!((stdout.as_str(), status), ("", Some(78)));
-    assert!(!test.folder().join("pictures").exists());
+    assert!(std::fs::read_dir(test.folder().join("pictures")).unwrap().next().is_none());
 }
 
 #[test]

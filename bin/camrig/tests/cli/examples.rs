@@ -60,6 +60,9 @@ fn command(name: &str, text: &str) -> Vec<String> {
 #[track_caller]
 fn run(name: &str, test: &mut Test) -> String {
     let text = copy(name, test.folder());
+    for folder in text.lines().filter_map(|line| line.strip_prefix("#   mkdir -p ")) {
+        fs::create_dir_all(test.folder().join(folder)).unwrap();
+    }
     let args = command(name, &text);
     test.set_args(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let (stdout, stderr, status) = test.output();

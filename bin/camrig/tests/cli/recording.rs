@@ -413,7 +413,11 @@ fn the_commands_record_and_replay() {
     let (stdout, stderr, status) = folder.run(&["record", "record.toml", "-o", "no/such/rig.mcap"]);
     assert_eq!(
         (stdout.as_str(), stderr.as_str(), status),
-        ("", "error: cannot create `no/such/rig.mcap`: there is no folder `no/such`\n", Some(73))
+        (
+            "",
+            "error: cannot create `no/such/rig.mcap`: there is no folder `no/such`; create it first\n",
+            Some(73)
+        )
     );
     assert!(!folder.path().join("no").exists());
     folder.write("cameras.toml", TWO_CAMERAS);
@@ -641,6 +645,9 @@ inputs = ["front"]
 overflow = "block"
 options = { file = "rig.mcap" }
 "#;
+    for name in ["live", "replayed"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
     folder.write("record.toml", &format!("{camera}{}{recorder}", snapshot("live")));
     folder.succeed(&["run", "record.toml", "--framesets", "10"]);
     let whole = folder.succeed(&["recording", "verify", "rig.mcap"]);

@@ -16,7 +16,7 @@ use camrig::frame::{
     CameraInfo, ColorView, DType, DepthView, Frame, Intrinsics, MJPEG, MessageView, MotionView, Payload,
     PointCloud, PointCloudError, PointsView, Role, Stream, TensorView,
 };
-use camrig::{encode_csv, encode_ply};
+use camrig::{encode_csv, encode_ply, probe_folder};
 use camrig_image::{LightImage, Picture};
 
 use super::edit::check_camera;
@@ -30,7 +30,7 @@ use crate::read::{
 pub(super) struct ExportArgs {
     /// A recording
     pub(super) file: PathBuf,
-    /// The folder to write into
+    /// The folder to write into; it is created, its parents are not
     #[arg(short, long, value_name = "FOLDER")]
     pub(super) output: PathBuf,
     /// Format of the files
@@ -67,6 +67,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let fail = |error: io::Error| {
         CommandError::Create(format!("cannot write into `{}`: {error}", args.output.display()))
     };
+    make_output(&args.output).map_err(fail)?;
     let wanted = |camera: &RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);
     let mut folders = BTreeMap::new();
     for camera in parts.cameras().into_iter().filter(|camera| wanted(camera)) {
@@ -306,7 +307,20 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
-/// Creates a folder with its parents.
+/// Creates the folder that the user named, if it does not exist. Folders above it are the user's to create.
+///
+/// # Errors
+/// If it cannot be created, as when its parent does not exist.
+pub(super) fn make_output(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    probe_folder(parent).map_err(io::Error::other)?;
+    fs::create_dir(path)
+}
+
+/// Creates a folder below the user's, with those between.
 fn make_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path).map_err(|error| named(path, &error))
 }
@@ -358,6 +372,22 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn folders_above_the_output_are_not_created() {
+        let folder = TestFolder::new("parents");
+        write(&folder.path().join("rig.mcap"), &["front"], 1, Compression::None, &[]);
+        let no = folder.path().join("no");
+        for format in [Format::Png, Format::Ros2] {
+            let args = ExportArgs { output: no.join("out"), ..args(&folder, format) };
+            let exported =
+                if format == Format::Ros2 { super::super::ros2::export(&args) } else { export(&args) };
+            let expected = format!(": there is no folder `{}`; create it first", no.display());
+            let error = exported.unwrap_err().to_string();
+            assert!(error.ends_with(&expected), "{error}");
+        }
+        assert!(!no.exists());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use camrig::MadeTopology;
+use camrig::{MadeTopology, probe_folder};
 use clap::Parser;
 use toml::{Table, Value};
 
@@ -76,14 +76,10 @@ impl RecordArgs {
                 output.display()
             )));
         }
-        let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            return Err(CommandError::Create(format!(
-                "cannot create `{}`: there is no folder `{}`",
-                output.display(),
-                folder.display()
-            )));
-        }
+        let folder = output.parent().unwrap_or(Path::new(""));
+        probe_folder(folder).map_err(|reason| {
+            CommandError::Create(format!("cannot create `{}`: {reason}", output.display()))
+        })?;
         let (text, table) = read(&self.topology, demo)?;
         let names = |role: &str| {
             let table = table.get(role).and_then(Value::as_table);

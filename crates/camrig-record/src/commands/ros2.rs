@@ -18,7 +18,7 @@ use camrig::frame::{
 use mcap::records::MessageHeader;
 use mcap::{McapError, WriteOptions, Writer};
 
-use super::export::ExportArgs;
+use super::export::{ExportArgs, make_output};
 use super::{CommandError, bar, counted, size_bytes};
 use crate::depth::{DepthForm, METERS_NAME, to_meters};
 use crate::format::{FrameRecord, JPEG};
@@ -57,7 +57,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let stem = args.file.file_stem().unwrap_or_default();
     let path = args.output.join(stem).with_extension("mcap");
     let fail = |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", path.display()));
-    std::fs::create_dir_all(&args.output).map_err(fail)?;
+    make_output(&args.output).map_err(fail)?;
     let created = NewFile::creating(&path).map_err(fail)?;
     let mut output = created.try_clone().and_then(Output::new).map_err(fail)?;
     let wanted = |camera: &RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);

@@ -3,10 +3,11 @@
 //! A full disk is detected when space is reserved, not in the middle of a chunk: so there is always space left for the
 //! index, and the file ends intact. This module does not depend on the content.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use camrig::probe_folder;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatvfs};
 use rustix::io::Errno;
 
@@ -19,14 +20,13 @@ const STEP_BYTES: u64 = 16 << 20;
 /// write. If all of it is used before the next chunk, the file loses its index.
 const AMPLE_BYTES: u64 = 1 << 30;
 
-/// Creates the first file of this name that does not exist, such as `rig.mcap` or `rig-2.mcap`, and its folder.
+/// Creates the first file of this name that does not exist, such as `rig.mcap` or `rig-2.mcap`.
 ///
 /// # Errors
 /// The error with the name of the file.
 pub(crate) fn create(path: &Path) -> Result<(File, PathBuf), WriteError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|error| WriteError::create(folder, error))?;
-    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    probe_folder(folder).map_err(|reason| WriteError::Folder { path: path.to_owned(), reason })?;
     for number in 1..=MAX_FILES {
         let path = numbered(path, number);
         match OpenOptions::new().write(true).create_new(true).open(&path) {

@@ -9,7 +9,10 @@ pub(super) const MAX_FILES: u32 = 100_000;
 /// A file of a recording that cannot be created or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// The file or its folder cannot be created.
+    /// Nothing can be created in the folder of the file.
+    #[error("cannot create `{}`: {reason}", path.display())]
+    Folder { path: PathBuf, reason: String },
+    /// The file cannot be created.
     #[error("cannot create `{}`: {source}", path.display())]
     Create { path: PathBuf, source: io::Error },
     /// The file and all its numbered successors exist.

@@ -8,10 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use camrig_frame::{MotionView, StreamInfo};
 use camrig_image::{Colorizer, LightImage, Picture};
@@ -40,7 +39,7 @@ pub(crate) struct Options {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OptionsAsWritten {
-    /// The folder for the files; it is made if it does not exist.
+    /// The folder for the files, which exists.
     folder: PathBuf,
     /// Writes every n-th frameset of each camera.
     #[serde(default = "OptionsAsWritten::default_every")]
@@ -101,11 +100,8 @@ impl ProcessorOptions for OptionsAsWritten {
 
     fn probe(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
-        if let Err(reason) = probe_folder(&self.folder) {
-            wrong.add(
-                ["folder"],
-                format!("nothing can be written into `{}`: {reason}", self.folder.display()),
-            );
+        if let Err(message) = probe(&self.folder) {
+            wrong.add(["folder"], message);
         }
         wrong.or_ok()
     }
@@ -122,6 +118,12 @@ impl TryFrom<OptionsAsWritten> for Options {
     }
 }
 
+/// Checks that files can be made in the folder.
+fn probe(folder: &Path) -> Result<(), String> {
+    probe_folder(folder)
+        .map_err(|reason| format!("nothing can be written into `{}`: {reason}", folder.display()))
+}
+
 /// Writes every n-th frameset of each camera into a folder, the first one included.
 pub(crate) struct Snapshot {
     options: Options,
@@ -130,11 +132,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Creates the folder if it does not exist.
     pub(crate) fn new(options: Options) -> Result<Self, ProcessorError> {
-        let folder = &options.folder;
-        fs::create_dir_all(folder)
-            .map_err(|error| format!("cannot make the folder `{}`: {error}", folder.display()))?;
+        probe(&options.folder)?;
         Ok(Self { options, seen: BTreeMap::new() })
     }
 
@@ -192,9 +191,8 @@ impl Processor for Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs::{self, File};
     use std::io::BufReader;
-    use std::path::Path;
 
     use camrig_frame::{MotionSample, Payload, PixelFormat, Stream};
     use png::{BitDepth, ColorType};
@@ -209,6 +207,7 @@ mod tests {
     const DEPTH_PIXELS: &[u8] = &[0, 0, 0x10, 0x27, 0x20, 0x4e, 0xff, 0xff];
 
     fn snapshot(folder: &TestFolder, options: &str) -> Snapshot {
+        fs::create_dir_all(folder.path()).unwrap();
         let options = format!("folder = '{}'\n{options}", folder.path().display());
         Snapshot::new(toml::from_str(&options).unwrap()).unwrap()
     }
@@ -333,16 +332,25 @@ mod tests {
         assert_eq!(folder.file_names(), ["front-000001-color.png"]);
 
         let removed = || fs::remove_dir_all(folder.path()).unwrap();
-        assert_eq!(fail(&removed), "No such file or directory (os error 2)");
+        let folder = folder.path().display();
+        assert_eq!(fail(&removed), format!("there is no folder `{folder}`; create it first"));
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
-        let options: Options = toml::from_str("folder = '/dev/null/pictures'").unwrap();
-        assert_eq!(
-            Snapshot::new(options).map(|_| ()).unwrap_err().to_string(),
-            "cannot make the folder `/dev/null/pictures`: Not a directory (os error 20)",
-        );
+    fn no_folder_is_made_and_a_missing_one_is_named() {
+        let folder = TestFolder::new("snapshot-folder");
+        let path = folder.path().display();
+        for (path, reason) in [
+            ("/dev/null/pictures".to_owned(), "`/dev/null` is no folder".to_owned()),
+            (path.to_string(), format!("there is no folder `{path}`; create it first")),
+        ] {
+            let options: Options = toml::from_str(&format!("folder = '{path}'")).unwrap();
+            assert_eq!(
+                Snapshot::new(options).map(|_| ()).unwrap_err().to_string(),
+                format!("nothing can be written into `{path}`: {reason}"),
+            );
+        }
+        assert!(!folder.path().exists());
     }
 
     #[test]

@@ -221,7 +221,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         prints(&folder, "two", &["init"], 73, "", there);
         assert_eq!(fs::read_to_string(folder.path().join("rig.toml")).unwrap(), written);
         let nowhere =
-            "error: topology `no/a.toml` cannot be written: No such file or directory (os error 2)\n";
+            "error: topology `no/a.toml` cannot be written: there is no folder `no`; create it first\n";
         prints(&folder, "two", &["init", "no/a.toml"], 73, "", nowhere);
         prints(&folder, "two", &["init", "a.toml"], 0, "wrote a.toml: 2 cameras\n", "");
     });
