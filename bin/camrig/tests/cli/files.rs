@@ -92,8 +92,11 @@ fn a_temporary_folder_that_is_not_utf8_is_replaced() {
 #[test]
 fn without_any_temporary_folder_each_is_named() {
     let test = Test::new().topology(RECORDED);
-    let line = "mkdir -p ro && mount -t tmpfs -o ro camrig-test ro && mount --bind ro /tmp && exec \"$0\" run t.toml \
-                --placement multi-process";
+    // The program and the folder of the test may be below /tmp: they are seen at another place too.
+    let line = "mount -t tmpfs camrig-test /mnt && mkdir /mnt/program /mnt/folder \
+                && mount --bind \"${0%/*}\" /mnt/program && mount --bind . /mnt/folder && cd /mnt/folder \
+                && mkdir ro && mount -t tmpfs -o ro camrig-test ro && mount --bind ro /tmp \
+                && exec \"/mnt/program/${0##*/}\" run t.toml --placement multi-process";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", line, env!("CARGO_BIN_EXE_camrig")])
         .current_dir(test.folder())

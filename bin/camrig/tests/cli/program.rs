@@ -33,15 +33,49 @@ options = { file = "rig.mcap" }
 
 /// Waits until `fact` returns a value.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, fact: impl FnMut() -> Option<T>) -> T {
+    wait_for_or(what, fact, String::new)
+}
+
+/// As [`wait_for`]; a wait that is too long fails with `more`.
+#[track_caller]
+fn wait_for_or<T>(what: &str, mut fact: impl FnMut() -> Option<T>, more: impl Fn() -> String) -> T {
     let deadline = Instant::now() + WATCHDOG;
     loop {
         if let Some(found) = fact() {
             return found;
         }
-        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}{}", more());
         std::thread::sleep(LOOK);
     }
+}
+
+/// Returns a line for each thread of a process and of its children: its name, its state and where it waits.
+fn threads(process: u32) -> String {
+    let numbers = |folder: &str| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    let parent = |id: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+    };
+    let own = numbers("/proc").into_iter().filter(|id| *id == process || parent(id) == Some(process));
+    let thread = |id: u32, thread: u32| {
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/{id}/task/{thread}/{name}")).unwrap_or_default();
+        let status = read("status");
+        let state = status.lines().find_map(|line| line.strip_prefix("State:\t")).unwrap_or_default();
+        let (name, place, stack) = (read("comm"), read("wchan"), read("stack"));
+        format!(
+            "\n{id}/{thread} {}: {state}, in {place} {:?}",
+            name.trim(),
+            stack.lines().collect::<Vec<_>>()
+        )
+    };
+    let lines =
+        own.flat_map(|id| numbers(&format!("/proc/{id}/task")).into_iter().map(move |it| thread(id, it)));
+    lines.collect()
 }
 
 /// One run of the program and its expected outcome: by default no output and exit code 0.
@@ -189,7 +223,8 @@ impl Running {
     /// Waits for the end, and returns the exit code; `None` after a signal.
     #[track_caller]
     pub(crate) fn code(mut self) -> Option<i32> {
-        wait_for("the end of the program", || self.0.try_wait().unwrap()).code()
+        let process = self.pid();
+        wait_for_or("the end of the program", || self.0.try_wait().unwrap(), || threads(process)).code()
     }
 }
 
