@@ -6,6 +6,7 @@
 //! * `kept`: framesets that a script keeps
 //! * `recording`: recordings as sequences
 //! * `processor`: processors of scripts, in the worker that a supervisor started
+//! * `rig`: rigs that this interpreter runs; `feed`: their framesets for loops; `logs`: their log
 //! * `errors`: the exceptions
 //!
 //! `python/camrig/_arrays.py` has the part that needs NumPy.
@@ -15,11 +16,14 @@
 
 mod camera;
 mod errors;
+mod feed;
 mod frames;
 mod kept;
+mod logs;
 mod memory;
 mod processor;
 mod recording;
+mod rig;
 
 use pyo3::prelude::*;
 
@@ -37,6 +41,9 @@ fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<recording::PyRecording>()?;
     module.add_class::<processor::Outlet>()?;
     module.add_class::<processor::Draft>()?;
+    module.add_class::<rig::PyRig>()?;
+    module.add_class::<feed::Reader>()?;
+    module.add_function(wrap_pyfunction!(rig::to_toml, module)?)?;
     module.add_function(wrap_pyfunction!(processor::serve, module)?)?;
     module.add_function(wrap_pyfunction!(processor::log_record, module)?)?;
     module.add_function(wrap_pyfunction!(recording::open, module)?)

@@ -38,9 +38,14 @@ pub(crate) fn serve(py: Python<'_>) -> Option<u8> {
     Some(u8::from(code != ExitCode::SUCCESS))
 }
 
-/// Returns the registry of a worker in Python: camrig's own drivers and processors, `replay`, and scripts.
+/// Returns the drivers and kinds of the stock program.
+pub(crate) fn stock() -> Registry {
+    camrig_cli::app().registry()
+}
+
+/// Returns the registry of a worker in Python: drivers and kinds of the stock program, and scripts.
 pub(crate) fn registry() -> Registry {
-    Registry::new().with_driver::<camrig_record::Replay>("replay").with_delivered("python", Script::start)
+    stock().with_delivered("python", Script::start)
 }
 
 /// Writes a record of Python's `logging` to camrig's log. `level` is that of `logging`.

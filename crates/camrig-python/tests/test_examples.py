@@ -20,6 +20,19 @@ def test_the_sums_of_a_recording(recording):
     assert (found.stdout, found.stderr) == (expected, "")
 
 
+def test_the_centers_of_a_rig(recording, tmp_path):
+    camera = 'driver = "replay"\noptions = { file = "%s" }\n' % recording
+    (tmp_path / "rig.toml").write_text(f"[camera.left]\n{camera}\n[camera.right]\n{camera}")
+    command = [sys.executable, EXAMPLES / "rig.py", tmp_path / "rig.toml"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WATCHDOG)
+    *lines, end = found.stdout.splitlines()
+    for camera in ["left", "right"]:
+        framesets = camrig.open(recording)[camera]
+        expected = [f"{camera} #{it.sequence}: {it.depth.meters()[24, 32]:.3f} m" for it in framesets]
+        assert [line for line in lines if line.startswith(camera)] == expected
+    assert (len(lines), end, found.stderr) == (40, "end of all inputs", "")
+
+
 def test_types_of_the_examples():
     files = sorted(str(file) for file in EXAMPLES.glob("*.py"))
     assert len(files) >= 4
@@ -33,7 +46,8 @@ def test_the_stubs_name_what_the_package_has():
     stubs = Path(camrig.__file__).with_name("__init__.pyi").read_text()
     for name in camrig.__all__:
         assert any(line.startswith((f"class {name}", f"def {name}", f"{name}:")) for line in stubs.splitlines()), name
-    for kind in [camrig.Frame, camrig.FrameSet, camrig.Camera, camrig.Match, camrig.Recording, camrig.Outlet, camrig.Draft]:
+    for kind in [camrig.Frame, camrig.FrameSet, camrig.Camera, camrig.Match, camrig.Recording, camrig.Outlet, camrig.Draft,
+                 camrig.Loop, camrig.Rig]:
         body = stubs.split(f"\nclass {kind.__name__}")[1].split("\nclass ")[0]
         for name in vars(kind):
             if not name.startswith("_"):

@@ -144,6 +144,11 @@ impl App {
         self
     }
 
+    /// Returns the drivers and kinds of the program, for a program with rigs of its own.
+    pub fn registry(self) -> Registry {
+        self.registry
+    }
+
     /// Runs the whole program; call it before starting any thread. Reads the command line, executes it, and
     /// returns the exit code: 0 stopped as requested, 1 `plan` found too little bandwidth, 64 usage, 69 a camera
     /// is unavailable, 70 an actor or worker failed permanently, 73 a file cannot be written, 78 topology, 130 a

@@ -79,10 +79,13 @@ pub use rig::{Rig, RigHandle, RunningRig, StartError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::ply::encode as encode_ply;
+pub use stock::python::set_interpreter;
 pub use supervisor::ChangeError;
 pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
-pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, read_topology};
+pub use topology::{
+    ActorTable, Edit, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology,
+};
 
 /// The names that a program that uses camrig needs.
 pub mod prelude {

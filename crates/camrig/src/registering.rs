@@ -87,6 +87,14 @@ impl Registry {
         self
     }
 
+    /// Starts workers by this command instead of this executable: where the program is code of an interpreter. What it
+    /// starts calls [`Self::serve_worker`] with the same drivers and kinds.
+    #[must_use]
+    pub fn with_worker_command(mut self, program: &str, arguments: &[&str]) -> Self {
+        self.set_worker(program, arguments);
+        self
+    }
+
     /// Serves as a worker when this process was started as one, and returns the exit code then; `None` in any other
     /// process.
     ///

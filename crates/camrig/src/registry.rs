@@ -35,6 +35,8 @@ type Declare = fn(&[StreamInfo]) -> Declared;
 pub struct Registry {
     drivers: BTreeMap<String, Arc<dyn DriverEntry>>,
     kinds: BTreeMap<String, Arc<dyn KindEntry>>,
+    /// The program and the arguments of workers, where that is not this executable.
+    worker: Option<(String, Vec<String>)>,
     /// The built-in topology.
     #[cfg(any(test, feature = "program"))]
     demo: &'static str,
@@ -43,6 +45,16 @@ pub struct Registry {
 impl Registry {
     pub(crate) fn add_driver<D: Driver>(&mut self, name: &str) {
         self.drivers.insert(name.to_owned(), Arc::new(TypedDriver::<D>(PhantomData)));
+    }
+
+    pub(crate) fn set_worker(&mut self, program: &str, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.worker = Some((program.to_owned(), arguments));
+    }
+
+    /// Returns the program and the arguments of workers, where that is not this executable.
+    pub(crate) fn worker(&self) -> Option<&(String, Vec<String>)> {
+        self.worker.as_ref()
     }
 
     /// Sets the built-in topology.

@@ -1,9 +1,11 @@
 """camrig: framesets of several RGB-D cameras as arrays."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from types import TracebackType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -288,3 +290,289 @@ class MatchProcessor:
 
     def process(self, match: Match, out: Outlet) -> None: ...
     def finish(self, out: Outlet) -> None: ...
+
+_Taken = TypeVar("_Taken", FrameSet, Match)
+_Overflow = Literal["drop-oldest", "drop-newest", "block"]
+
+class Loop(Generic[_Taken], Iterator[_Taken], AsyncIterator[_Taken]):
+    """An iterator over the framesets, or the matches, of a running rig, with `for` as well as with `async for`.
+
+    It is an actor of the rig: a round of the loop is its call.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of its actor in the status and the report."""
+
+    def __iter__(self) -> Loop[_Taken]: ...
+    def __next__(self) -> _Taken: ...
+    def __aiter__(self) -> Loop[_Taken]: ...
+    async def __anext__(self) -> _Taken: ...
+    def close(self) -> None:
+        """Ends the loop, and removes its actor from the rig."""
+
+    def __enter__(self) -> Loop[_Taken]: ...
+    def __exit__(self, *_: object) -> None: ...
+
+class _Reads:
+    def frames(
+        self, *inputs: str, overflow: _Overflow = "drop-oldest", queue: int = 2, name: str | None = None
+    ) -> Loop[FrameSet]:
+        """Iterates over the framesets of these actors; of all cameras without any.
+
+        Before the start of the rig, the loop gets every frameset from the first one; otherwise those from now on.
+        """
+
+    def matches(
+        self,
+        *inputs: str,
+        window: float,
+        clock: Literal["global", "hardware", "system", "estimated"] | None = None,
+        partial: bool = False,
+        overflow: _Overflow = "drop-oldest",
+        queue: int = 2,
+        name: str | None = None,
+    ) -> Loop[Match]:
+        """Iterates over matches: one frameset of each input, at most `window` seconds apart."""
+
+class Rig(_Reads):
+    """A rig: cameras in processes of their own, and loops over their framesets in this one."""
+
+    def __init__(
+        self,
+        topology: str | PathLike[str] | Mapping[str, Any],
+        *,
+        framesets: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Reads a topology: the path of a file, or a dict with the same keys.
+
+        Each camera stops after so many `framesets`, the rig after so many `seconds`.
+        """
+
+    def start(self) -> Rig:
+        """Checks the topology, starts the rig, and waits until its framesets flow."""
+
+    def stop(self) -> None:
+        """Stops the rig in order: cameras first. Does not wait; loops get what is on its way, then end."""
+
+    @overload
+    def wait(self, timeout: None = None) -> Report: ...
+    @overload
+    def wait(self, timeout: float) -> Report | None:
+        """Waits until the rig has ended, at most `timeout` seconds; returns its report."""
+
+    def close(self) -> Report:
+        """Ends the loops, stops the rig in order and waits for its end."""
+
+    def __enter__(self) -> Rig: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    @property
+    def report(self) -> Report | None:
+        """The report; `None` while the rig runs."""
+
+    @property
+    def topology(self) -> str:
+        """The topology that runs, as the text of a file."""
+
+    def status(self) -> RigStatus: ...
+    def apply(self, topology: str | PathLike[str] | Mapping[str, Any]) -> list[str]:
+        """Changes the running rig to another topology; returns the changes."""
+
+    def controls(self, camera: str) -> dict[str, Control]:
+        """Returns the options of a camera's device that can be read while it runs, by their names."""
+
+    def set(
+        self, camera: str, options: Mapping[str, bool | float | str] | None = None, /, **more: bool | float | str
+    ) -> dict[str, bool | float | str | None]:
+        """Sets options of a camera's device while it runs; returns the values that it has then.
+
+        In names that are given as keywords, `_` stands for `-`.
+        """
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds."""
+
+    p50: int
+    p99: int
+    max: int
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """The frames of a camera's stream so far."""
+
+    stream: str
+    frames: int
+    rate_hz: float
+    age_ms: float | None
+    silences: int
+
+@dataclass(frozen=True)
+class ActorStatus:
+    """An actor at one moment."""
+
+    name: str
+    role: str
+    kind: str
+    process: str
+    state: str
+    produced: int
+    lost: int
+    lost_by_reason: dict[str, int]
+    copied: int
+    restarts: int
+    rate_hz: float
+    slots: int
+    slots_in_use: int
+    error: str
+    streams: Sequence[StreamStatus]
+
+@dataclass(frozen=True)
+class ActorReport:
+    """An actor of a run that has ended."""
+
+    name: str
+    role: str
+    process: str
+    state: str
+    changes: dict[str, int]
+    produced: int
+    copied: int
+    lost: int
+    lost_by_reason: dict[str, int]
+    restarts: int
+    errors: Sequence[str]
+    streams: Sequence[StreamStatus]
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """A link at one moment: `produced = delivered + dropped_sum + in_flight`."""
+
+    from_: str
+    to: str
+    produced: int
+    delivered: int
+    dropped: dict[str, int]
+    in_flight: int
+    rate_hz: float
+    latency_us: Latency
+    @property
+    def dropped_sum(self) -> int: ...
+
+@dataclass(frozen=True)
+class LinkReport:
+    """A link of a run that has ended: `produced = delivered + dropped_sum + in_flight`."""
+
+    from_: str
+    to: str
+    placement: str
+    produced: int
+    delivered: int
+    dropped: dict[str, int]
+    in_flight: int
+    rate_hz: float
+    latency_us: Latency
+    began_seconds: float | None
+    ended_seconds: float | None
+    @property
+    def dropped_sum(self) -> int: ...
+
+@dataclass(frozen=True)
+class MatchedCameraStatus:
+    """The matching of one camera's framesets."""
+
+    name: str
+    matched: int
+    unmatched: dict[str, int]
+    epochs: int
+
+@dataclass(frozen=True)
+class MatchingStatus:
+    """The matches of a processor."""
+
+    processor: str
+    matches: int
+    partial: int
+    rate_hz: float
+    spread_us: Latency
+    cameras: Sequence[MatchedCameraStatus]
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """A process at one moment."""
+
+    name: str
+    pid: int
+    cpu_seconds: float
+    cpu_percent: float
+    private_bytes: int
+    shared_bytes: int
+
+@dataclass(frozen=True)
+class ProcessReport:
+    """A process of a run that has ended."""
+
+    name: str
+    pid: int
+    cpu_seconds: float
+    private_bytes_peak: int
+    shared_bytes: int
+
+@dataclass(frozen=True)
+class ChangeReport:
+    """A change of a rig while it ran."""
+
+    seconds: float
+    by: str
+    changes: Sequence[str]
+
+@dataclass(frozen=True)
+class RigStatus:
+    """A rig at one moment."""
+
+    topology: str
+    pid: int
+    seconds: float
+    actors: Sequence[ActorStatus]
+    links: Sequence[LinkStatus]
+    matching: Sequence[MatchingStatus]
+    processes: Sequence[ProcessStatus]
+    def actor(self, name: str) -> ActorStatus: ...
+    def link(self, from_: str, to: str) -> LinkStatus: ...
+
+@dataclass(frozen=True)
+class Report:
+    """A run that has ended."""
+
+    topology: str
+    seconds: float
+    exit: str
+    actors: Sequence[ActorReport]
+    links: Sequence[LinkReport]
+    matching: Sequence[MatchingStatus]
+    processes: Sequence[ProcessReport]
+    changes: Sequence[ChangeReport]
+    problems: Sequence[str]
+    @property
+    def failure(self) -> str | None:
+        """Why the rig ended, if an actor failed or a camera is unavailable."""
+
+    def actor(self, name: str) -> ActorReport: ...
+    def link(self, from_: str, to: str) -> LinkReport: ...
+
+@dataclass(frozen=True)
+class Control:
+    """An option of a camera's device."""
+
+    name: str
+    key: str
+    description: str
+    unit: str
+    range: Any
+    default: bool | float | str
+    value: bool | float | str | None
+    read_only: bool
+    live: bool

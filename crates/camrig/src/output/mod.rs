@@ -56,6 +56,8 @@ pub struct LinkStatus<'a> {
     pub counts: Counts,
     /// The time from the camera actor to this processor.
     pub latency: Latency,
+    /// Whether nothing more is published on it: what is in flight is the rest.
+    pub ended: bool,
 }
 
 /// An error of publishing framesets.

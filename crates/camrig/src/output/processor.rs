@@ -71,7 +71,12 @@ impl ProcessorOutput {
     pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
         self.inputs.links.iter().filter_map(|input| {
             let link_state = input.link_state()?;
-            Some(LinkStatus { from: &input.from, counts: link_state.counts(), latency: link_state.latency() })
+            Some(LinkStatus {
+                from: &input.from,
+                counts: link_state.counts(),
+                latency: link_state.latency(),
+                ended: link_state.ended(),
+            })
         })
     }
 

@@ -5,7 +5,7 @@ mod match_lines;
 mod matches;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
-mod python;
+pub(crate) mod python;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use camrig_ipc::spawn_thread;
@@ -31,6 +32,14 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Runs a module of the package, without the current folder among those of modules: a file there must not replace one of
 /// the package.
 const BOOT: &str = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker.";
+
+/// The interpreter of this process, if it is one.
+static OWN_INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes this interpreter the default of scripts in rigs of this process. The first call counts: a process has one.
+pub fn set_interpreter(python: PathBuf) {
+    let _ = OWN_INTERPRETER.set(python);
+}
 
 /// Options of the kind `python`. All others are the script's own.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -67,6 +76,9 @@ impl PythonOptions {
     }
 
     fn found_interpreter(&self) -> PathBuf {
+        if let (None, Some(own)) = (&self.python, OWN_INTERPRETER.get()) {
+            return own.clone();
+        }
         self.interpreter(std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).as_deref())
     }
 

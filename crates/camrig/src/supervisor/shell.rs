@@ -26,7 +26,7 @@ use crate::ids::{ActorId, ProcessId};
 use crate::metrics::MetricsServer;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::topology::Topology;
+use crate::topology::{ProcessCommand, Topology};
 use crate::usage::Usage;
 use crate::wiring::{Beginning, Rig as Wiring};
 use crate::workers::{Worker, WorkerEvent};
@@ -339,7 +339,12 @@ impl Shell {
 
     fn start_process(&mut self, process: ProcessId) {
         let name = self.topology.process(process);
-        match Worker::start(process, name, self.topology.command(process), self.sender.clone()) {
+        let own = self.registry.worker().map(|(program, arguments)| {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            ProcessCommand::new(program, &arguments)
+        });
+        let command = self.topology.command(process).or(own.as_ref());
+        match Worker::start(process, name, command, self.sender.clone()) {
             Ok(worker) => {
                 let started = self.process_mut(process);
                 started.pid = worker.pid();

@@ -1,6 +1,4 @@
 //! Small changes of the text of a topology, which keep its comments and its order.
-// Only commands of the program edit one.
-#![cfg_attr(not(feature = "program"), allow(dead_code))]
 
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
 
@@ -10,20 +8,37 @@ use super::{MAIN, Placement};
 
 /// A change of the text of a topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
-    /// Adds a processor, or without inputs a camera. Each setting is a key and the text of its value.
-    Add { name: String, kind: String, inputs: Vec<String>, settings: Vec<(String, String)> },
+pub enum Edit {
+    /// Adds a processor, or without inputs a camera.
+    Add {
+        /// Its name.
+        name: String,
+        /// Its kind or driver.
+        kind: String,
+        /// The names of the actors that it reads.
+        inputs: Vec<String>,
+        /// Keys, or options, and the texts of their values.
+        settings: Vec<(String, String)>,
+    },
     /// Removes an actor, and processes that only it had.
-    Remove { name: String },
+    Remove {
+        /// Its name.
+        name: String,
+    },
     /// Changes keys or options of an actor.
-    Set { name: String, settings: Vec<(String, String)> },
+    Set {
+        /// Its name.
+        name: String,
+        /// Keys, or options, and the texts of their values.
+        settings: Vec<(String, String)>,
+    },
 }
 
-/// Returns the changed text.
+/// Returns the text of a topology with a change.
 ///
 /// # Errors
 /// If there is no such actor, or already one.
-pub(crate) fn edit(text: &str, edit: &Edit) -> Result<String, String> {
+pub fn edit(text: &str, edit: &Edit) -> Result<String, String> {
     let mut document = parse(text)?;
     match edit {
         Edit::Add { name, kind, inputs, settings } => {

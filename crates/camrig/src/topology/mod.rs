@@ -46,7 +46,7 @@ use camrig_usb::Budgets;
 pub use self::builder::{ActorTable, TopologyBuilder};
 pub(crate) use self::diff::Diff;
 #[cfg(feature = "program")]
-pub(crate) use self::edit::{Edit, edit};
+pub use self::edit::{Edit, edit};
 pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;

@@ -27,7 +27,6 @@ pub(crate) struct ProcessCommand {
 
 impl ProcessCommand {
     /// A command that is in no file.
-    #[cfg(test)]
     pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         Self { program: program.to_owned(), arguments, span: Span::default() }

@@ -1,0 +1,208 @@
+"""Rigs that this interpreter runs, and loops over their framesets."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from camrig import _camrig, _status
+from camrig._camrig import CamrigError
+
+# What a worker runs. The current folder is not among those of modules: a file there must not replace one of the package.
+BOOT = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker.serve()"
+
+
+def serialized(topology):
+    """Returns a dict as the text of a topology file. Actors keep their order."""
+    keys = dict(topology)
+    actors = [(role, keys.pop(role, {})) for role in ("camera", "processor")]
+    tables = [keys] + [{role: {name: table}} for role, named in actors for name, table in named.items()]
+    return "\n".join(_camrig.to_toml(json.dumps(table, default=str)) for table in tables)
+
+
+class Loop:
+    """An iterator over the framesets, or the matches, of a running rig, with `for` as well as with `async for`."""
+
+    def __init__(self, reader, leave):
+        self._reader, self._leave = reader, leave
+
+    @property
+    def name(self):
+        """Name of its actor in the status and the report."""
+        return self._reader.name
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        taken = self._reader.take()
+        if taken is None:
+            raise StopIteration
+        return taken
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        while True:
+            ended, taken = self._reader.poll()
+            if taken is not None:
+                return taken
+            if ended:
+                raise StopAsyncIteration
+            await self._readable()
+
+    async def _readable(self):
+        loop, descriptor = asyncio.get_running_loop(), self._reader.fileno()
+        ready = loop.create_future()
+        loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            loop.remove_reader(descriptor)
+
+    def close(self):
+        """Ends the loop, and removes its actor from the rig."""
+        self._reader.close()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave(self._reader.name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        # Absent if it could not be made.
+        if getattr(self, "_reader", None) is not None:
+            self.close()
+
+
+def loop_settings(overflow, queue):
+    return [("overflow", json.dumps(overflow)), ("queue", str(queue))]
+
+
+def match_settings(window, clock, partial):
+    millis = round(window * 1000)
+    if abs(window * 1000 - millis) > 1e-6 or not 1 <= millis <= 10_000:
+        raise ValueError(f"`window` is {window}; it is 0.001 to 10 seconds in steps of 0.001")
+    found = [("match.window_millis", str(millis)), ("match.missing", json.dumps("partial" if partial else "drop"))]
+    return found + ([("match.clock", json.dumps(clock))] if clock is not None else [])
+
+
+class Reads:
+    """What rigs of this interpreter and others have in common: `_actors()`, `_read(name, inputs, settings)`, `_leave`."""
+
+    def frames(self, *inputs, overflow="drop-oldest", queue=2, name=None):
+        return self._loop(name or "loop", inputs, loop_settings(overflow, queue))
+
+    def matches(
+        self, *inputs, window, clock=None, partial=False, overflow="drop-oldest", queue=2, name=None
+    ):
+        settings = loop_settings(overflow, queue) + match_settings(window, clock, partial)
+        return self._loop(name or "loop", inputs, settings)
+
+    def _loop(self, name, inputs, settings):
+        cameras, processors = self._actors()
+        taken, own, number = {*cameras, *processors}, name, 1
+        while own in taken:
+            number += 1
+            own = f"{name}-{number}"
+        return Loop(self._read(own, list(inputs or cameras), settings), self._leave)
+
+
+class Rig(Reads):
+    """A rig: cameras in processes of their own, and loops over their framesets in this one."""
+
+    def __init__(self, topology, *, framesets=None, seconds=None):
+        if isinstance(topology, (str, os.PathLike)):
+            path = Path(topology)
+            try:
+                name, text = str(topology), path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise CamrigError(f"topology `{path}` cannot be read: {error}") from error
+        else:
+            name, text = "dict", serialized(topology)
+        worker = [sys.executable, "-c", BOOT]
+        self._rig = _camrig.Rig(name, text, worker, framesets, seconds)
+        self._report = None
+        self._actors, self._leave = self._rig.actors, self._rig.leave
+
+    def _read(self, name, inputs, settings):
+        return self._rig.read(name, inputs, settings)
+
+    def start(self):
+        """Checks the topology, starts the rig, and waits until its framesets flow."""
+        try:
+            self._rig.start()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        report = self.wait(0)
+        if report is not None and report.failure and report.seconds == 0:
+            raise CamrigError(report.failure)
+        return self
+
+    def stop(self):
+        """Stops the rig in order: cameras first. Does not wait; loops get what is on its way, then end."""
+        self._rig.stop()
+
+    def wait(self, timeout=None):
+        """Waits until the rig has ended, at most `timeout` seconds; returns its report, or `None`."""
+        if self._report is None:
+            text = self._rig.wait(timeout)
+            self._report = None if text is None else _status.parse(_status.Report, text)
+        return self._report
+
+    def close(self):
+        """Ends the loops, stops the rig in order and waits for its end."""
+        self._rig.close_loops()
+        self._rig.stop()
+        try:
+            return self.wait()
+        except KeyboardInterrupt:
+            self._rig.stop(now=True)
+            self.wait()
+            raise
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, error, _):
+        report = self.close()
+        # That the rig has ended is not why.
+        if report.failure and (kind is None or issubclass(kind, CamrigError)):
+            raise CamrigError(report.failure) from error
+
+    @property
+    def report(self):
+        """The report; `None` while the rig runs."""
+        return self._report
+
+    @property
+    def topology(self):
+        """The topology that runs, as the text of a file."""
+        return self._rig.topology()
+
+    def status(self):
+        return _status.parse(_status.RigStatus, self._rig.status())
+
+    def apply(self, topology):
+        """Changes the running rig to another topology, a path or a dict; returns the changes."""
+        if isinstance(topology, (str, os.PathLike)):
+            return self._rig.apply(Path(topology).read_text(encoding="utf-8"))
+        return self._rig.apply(serialized(topology))
+
+    def controls(self, camera):
+        """Returns the options of a camera's device that can be read while it runs, by their names."""
+        return _status.controls(self._rig.controls(camera))
+
+    def set(self, camera, options=None, /, **more):
+        """Sets options of a camera's device while it runs; returns the values that it has then."""
+        found = {}
+        for name, value in {**(options or {}), **{name.replace("_", "-"): it for name, it in more.items()}}.items():
+            found[name] = json.loads(self._rig.set(camera, name, json.dumps(value)))
+        return found
