@@ -77,6 +77,18 @@ test-looking:
 test-python *args:
     crates/camrig-python/test {{ args }}
 
+# Build the Python package into target/wheels, for `pip install`; arguments are those of `maturin build`
+wheel *args:
+    test -x target/python/tools/bin/pip || python3 -m venv target/python/tools
+    target/python/tools/bin/pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+    target/python/tools/bin/maturin build --release {{ features }} --auditwheel skip --out target/wheels \
+        --manifest-path crates/camrig-python/Cargo.toml {{ args }}
+
+# End a script of Python a thousand times, by kills, crashes, exits and stops; after `just test-python`
+soak-python ends="1000" seed="":
+    CAMRIG_ENDS={{ ends }} {{ if seed == "" { "" } else { "CAMRIG_SEED=" + seed } }} CAMRIG=target/debug/camrig \
+        target/python/venv/bin/python -m pytest -q -s crates/camrig-python/tests/test_ends.py
+
 # Measure what framesets cost a reader in Python, without work on their pixels; after `just test-python`
 bench-python:
     cargo build --release

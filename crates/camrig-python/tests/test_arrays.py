@@ -59,6 +59,21 @@ def test_a_copy_can_be_written(frames):
         frames.depth.__array__(dtype=np.float64, copy=False)
 
 
+def test_a_copy_is_taken_through_dlpack(frames):
+    copy = frames.depth.copy()
+    array = np.from_dlpack(copy)
+    assert array.__array_interface__["data"][0] == copy.__array_interface__["data"][0]
+    copy[0, 0] = 7
+    assert array[0, 0] == 7 and frames.depth.copy().flags.writeable
+
+
+def test_a_copy_becomes_a_tensor_of_torch(frames):
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_dlpack(frames.color.copy())
+    tensor[0, 0, 0] = 7
+    assert tensor.shape == frames.color.shape and tensor[0, 0, 0] == 7
+
+
 def test_dlpack_says_that_it_is_read_only(frames):
     depth = frames.depth
     array = np.from_dlpack(depth)

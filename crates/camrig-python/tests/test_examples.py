@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import camrig
+import nbclient
+import nbformat
 from conftest import WATCHDOG
 
 EXAMPLES = Path(__file__).parents[3] / "examples/python"
@@ -31,6 +33,17 @@ def test_the_centers_of_a_rig(recording, tmp_path):
         expected = [f"{camera} #{it.sequence}: {it.depth.meters()[24, 32]:.3f} m" for it in framesets]
         assert [line for line in lines if line.startswith(camera)] == expected
     assert (len(lines), end, found.stderr) == (40, "end of all inputs", "")
+
+
+def test_the_notebook():
+    book = nbformat.read(EXAMPLES / "rig.ipynb", as_version=4)
+    nbclient.NotebookClient(book, timeout=WATCHDOG).execute()
+    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [it.get("text") or it["data"]["text/plain"] for it in outputs] == [
+        "((480, 640, 3), dtype('float32'))",
+        "(29, True)",
+        "stopped as asked\n30 produced, 30 delivered, 0 dropped\n",
+    ]
 
 
 def test_types_of_the_examples():
