@@ -18,15 +18,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "calibrate")]
+mod calibrate;
+
 use camrig::App;
 use camrig_realsense::{Options, RealSense};
 
 /// Creates a program with the processors `view` and `record`, the drivers `replay` and `realsense`, the commands
-/// `record`, `replay` and `recording`, and all that [`App::new`] has. `realsense` opens cameras with the feature
-/// `realsense` only.
+/// `record`, `replay` and `recording`, with the feature `calibrate` also `board`, `calibrate` and `calibration`, and all
+/// that [`App::new`] has. `realsense` opens cameras with the feature `realsense` only.
 pub fn app() -> App {
     let app = App::new().demo(include_str!("demo.toml"));
-    camrig_record::add_to(camrig_view::add_to(app))
+    let app = camrig_record::add_to(camrig_view::add_to(app))
         .driver::<RealSense>("realsense")
-        .usb::<RealSense>("realsense", Options::usb_demand)
+        .usb::<RealSense>("realsense", Options::usb_demand);
+    #[cfg(feature = "calibrate")]
+    let app = calibrate::add_to(app);
+    app
 }

@@ -1,10 +1,14 @@
 //! Tests of processes that another program runs: this binary is that program, when its arguments are `serve` and
-//! a file, which shows that it ran.
+//! a file, which shows that it ran. It is also the program whose cameras draw boards, for tests of `calibrate`.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
+
+#[path = "calibrate/mod.rs"]
+mod calibrate;
 
 use std::process::{Command, ExitCode, Output};
 
 use camrig::Registry;
+use camrig_calib::{Board, Rect};
 use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
 
@@ -16,7 +20,14 @@ fn main() -> ExitCode {
         std::fs::write(path, "served").unwrap();
         return Registry::new().serve_worker().unwrap();
     }
-    let tests: [(&str, fn()); 4] = [
+    if std::env::var_os(calibrate::MARK).is_some() {
+        return calibrate::program().main();
+    }
+    let tests: [(&str, fn()); 5] = [
+        (
+            "a_recording_of_boards_calibrates_its_cameras",
+            calibrate::a_recording_of_boards_calibrates_its_cameras,
+        ),
         ("a_second_program_gives_the_same_digests", a_second_program_gives_the_same_digests),
         ("a_program_that_does_not_exist_starts_nothing", a_program_that_does_not_exist_starts_nothing),
         ("a_program_that_cannot_be_executed_is_named", a_program_that_cannot_be_executed_is_named),

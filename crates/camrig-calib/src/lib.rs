@@ -3,7 +3,9 @@
 //! * [`Board`], [`Sheet`]: what is printed and shown to the cameras
 //! * [`Detector`]: the corners of a board in an image
 //! * [`calibrate()`]: from corners to poses
+//! * [`choose_moments`]: which pictures of many are used
 //! * [`Scale`]: depth as a check of the board's scale
+//! * [`RigCalibration`]: the file of a calibrated rig, and its exports
 //!
 //! It knows no files, recordings and topologies: images come as bytes, results leave as values and text.
 #![forbid(unsafe_code)]
@@ -12,18 +14,24 @@ mod board;
 mod board_pose;
 mod bundle;
 mod detect;
+mod export;
+mod file;
 mod graph;
 mod lens;
 mod pose;
 mod print;
 mod scale;
+mod select;
 mod solve;
 #[cfg(test)]
 mod tests;
 
 pub use self::board::{Board, BoardError, Rect};
 pub use self::detect::{Corner, Detector};
+pub use self::export::ExportFormat;
+pub use self::file::{CalibratedCamera, FileError, Identity, Optics, RigCalibration};
 pub use self::pose::Pose;
 pub use self::print::Sheet;
 pub use self::scale::{Scale, expected_depth, view_ratio};
+pub use self::select::{Seen, choose_moments};
 pub use self::solve::{CalibrationError, Camera, CameraPose, Solution, View, calibrate};

@@ -1,59 +1,15 @@
 //! Tests of the whole way: boards are drawn as cameras see them, found, and the cameras' poses compared with the truth.
 
+mod export;
 mod render;
-
-use camrig_frame::{Distortion, Intrinsics};
+mod stage;
 
 use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
-use crate::{Board, CalibrationError, Camera, Corner, Detector, Pose, Solution, View, calibrate};
-
-/// Noise in brightness and blur in pixels, as D435s have in a lit room.
-const USUAL: [f64; 2] = [2.5, 0.7];
-
-fn board() -> Board {
-    Board::new(8, 6, 50.0).unwrap()
-}
-
-/// The optics of a camera; each is another one.
-fn intrinsics(index: usize) -> Intrinsics {
-    let shift = index as f32;
-    let models = [Distortion::InverseBrownConrady, Distortion::None, Distortion::BrownConrady];
-    Intrinsics {
-        width: 848,
-        height: 480,
-        ppx: 424.0 + 1.7 * shift,
-        ppy: 240.0 - 2.3 * shift,
-        fx: 612.0 + 2.0 * shift,
-        fy: 611.0 + 2.1 * shift,
-        distortion: models[index % 3],
-        coefficients: [-0.055, 0.064, -0.0007, 0.0004, -0.021],
-    }
-}
-
-/// Cameras in an arc around the place where boards are shown, at this many degrees from each other.
-fn arc(cameras: usize, degrees: f64) -> Vec<Frame> {
-    (0..cameras)
-        .map(|index| {
-            let angle = (index as f64 - (cameras - 1) as f64 / 2.0) * degrees.to_radians();
-            let height = if index % 2 == 0 { -0.25 } else { 0.15 };
-            let origin = [1.1 * angle.sin(), height, 1.1 - 1.1 * angle.cos()];
-            Frame::looking(origin, [0.0, 0.0, 1.1], 0.05 * index as f64)
-        })
-        .collect()
-}
-
-/// A board that faces the direction with this angle in the arc, tilted and moved by chance.
-fn shown(board: &Board, angle: f64, random: &mut fastrand::Rng) -> Frame {
-    let mut chance = |reach: f64| (random.f64() * 2.0 - 1.0) * reach;
-    let middle = [chance(0.15), chance(0.1), 1.1 + chance(0.15)];
-    let toward = angle + chance(0.35);
-    let down = chance(0.35);
-    // Z points into the board, away from the cameras.
-    let behind = [middle[0] - toward.sin(), middle[1] + down, middle[2] + toward.cos()];
-    let facing = Frame::looking(middle, behind, chance(0.6));
-    let [width, height] = board.size_millimeters().map(|side| side / 2000.0);
-    Frame { origin: facing.out([-width, -height, 0.0]), ..facing }
-}
+use self::stage::{USUAL, arc, board, intrinsics, shown};
+use crate::{
+    Board, CalibrationError, Camera, Corner, Detector, Pose, Scale, Solution, View, calibrate,
+    expected_depth, view_ratio,
+};
 
 /// What a test knows.
 struct Stage {
@@ -261,4 +217,36 @@ fn one_far_view_determines_too_little() {
         matches!(&error, CalibrationError::Undetermined { camera, .. } if camera == "camera-1"),
         "{error}"
     );
+}
+
+#[test]
+fn depth_finds_a_board_that_was_printed_at_99_percent() {
+    let mut stage = Stage::new(arc(2, 20.0));
+    let print = Print::new(&stage.board);
+    let detector = Detector::new(&stage.board).unwrap();
+    let painters: Vec<_> = stage.cameras.iter().map(|camera| Painter::new(camera.intrinsics)).collect();
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut depths = Vec::new();
+    for moment in 0..6 {
+        let shown = shown(&stage.board, 0.0, &mut random);
+        for (camera, painter) in painters.iter().enumerate() {
+            let frames = [&stage.frames[camera], &shown];
+            let gray = painter.draw(&print, frames, 0.99, USUAL, moment as u64);
+            stage.views.push(View { camera, moment, corners: detector.detect(&gray, 848) });
+            depths.push(painter.depth(&print, frames, 0.99));
+        }
+    }
+    let solution = stage.calibrate().unwrap();
+    let ratios = stage.views.iter().zip(&depths).filter_map(|(view, depth)| {
+        let to_camera =
+            solution.cameras[view.camera].pose.inverse().after(solution.boards.get(&view.moment)?);
+        let expected = expected_depth(&stage.board, &to_camera, &stage.cameras[view.camera].intrinsics);
+        let pairs = expected.into_iter().filter_map(|([x, y], meters)| {
+            let measured = f64::from(depth[(y * 848 + x) as usize]) / 1000.0;
+            (measured > 0.0).then_some((meters, measured))
+        });
+        view_ratio(&stage.board, &pairs.collect::<Vec<_>>())
+    });
+    let scale = Scale::new(&ratios.collect::<Vec<_>>()).unwrap();
+    assert!((scale.ratio - 0.99).abs() < 0.001 && scale.is_wrong(), "{scale:?}");
 }

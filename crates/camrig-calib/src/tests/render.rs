@@ -128,6 +128,24 @@ impl Painter {
         Self { intrinsics, rays }
     }
 
+    /// Returns the distance of a board that was printed in this scale from the camera, in millimetres for each pixel; 0 where
+    /// there is no board.
+    pub(super) fn depth(&self, print: &Print, [camera, board]: [&Frame; 2], scale: f64) -> Vec<u16> {
+        let width = self.intrinsics.width as usize;
+        let middles = (0..self.intrinsics.height as usize).flat_map(|row| {
+            (0..width).map(move |column| (row * PARTS + 1) * width * PARTS + column * PARTS + 1)
+        });
+        let normal = camera.turn_back(board.columns[2]);
+        let origin = camera.inside(board.origin);
+        let depth = |[x, y]: [f64; 2]| {
+            let distance = dot(origin, normal) / dot([x, y, 1.0], normal);
+            let at = add([x * distance, y * distance, distance], origin, -1.0);
+            let [u, v] = [0, 1].map(|axis| dot(at, camera.turn_back(board.columns[axis])) * 1000.0 / scale);
+            print.brightness(u, v).map_or(0, |_| (distance * 1000.0).round() as u16)
+        };
+        middles.map(|index| depth(self.rays[index])).collect()
+    }
+
     /// Draws a board, with a standard deviation of noise in brightness and of blur in pixels; `scale` is how large it was
     /// printed. Returns gray pixels.
     pub(super) fn draw(

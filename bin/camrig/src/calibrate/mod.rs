@@ -1,0 +1,91 @@
+//! The commands `board`, `calibrate` and `calibration`: a board to print, the poses of cameras from a recording of it, and
+//! the formats of other programs.
+
+mod board;
+mod export;
+mod pictures;
+mod recording;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use camrig::App;
+use camrig::clap::{self, Args, Command, FromArgMatches};
+use camrig::console::{print, print_error};
+
+/// The exit codes of sysexits.h that these commands use.
+mod code {
+    pub(super) const DATA: u8 = 65;
+    pub(super) const NO_INPUT: u8 = 66;
+    pub(super) const CANT_CREATE: u8 = 73;
+}
+
+/// Adds the commands to a program.
+pub(crate) fn add_to(app: App) -> App {
+    let board = board::BoardArgs::augment_args(
+        Command::new("board").about("Draw a board to print, which `calibrate` finds in images"),
+    );
+    let calibrate = recording::CalibrateArgs::augment_args(
+        Command::new("calibrate")
+            .about("Find where the cameras of a recording are, from a board shown to them"),
+    );
+    let calibration = export::CalibrationArgs::augment_args(
+        Command::new("calibration").about("Write a calibrated rig in the format of another program"),
+    );
+    app.command(board, |matches| run(matches, board::board))
+        .command(calibrate, |matches| run(matches, recording::calibrate))
+        .command(calibration, |matches| run(matches, export::export))
+}
+
+/// Runs a command with its arguments, and prints its output or its error.
+fn run<A: FromArgMatches>(
+    matches: &clap::ArgMatches,
+    command: impl Fn(&A) -> Result<String, CommandError>,
+) -> ExitCode {
+    // The arguments were parsed with the same description.
+    let args = A::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    match command(&args) {
+        Ok(text) => print(&text).err().unwrap_or(ExitCode::SUCCESS),
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// A file cannot be read.
+    #[error("{0}")]
+    Read(String),
+    /// What was read is of no use.
+    #[error("{0}")]
+    Data(String),
+    /// A file cannot be written.
+    #[error("cannot write `{}`: {error}", .path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+}
+
+impl CommandError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Read(_) => code::NO_INPUT,
+            Self::Data(_) => code::DATA,
+            Self::Write { .. } => code::CANT_CREATE,
+        }
+    }
+}
+
+/// Reads a text file.
+fn read(path: &Path) -> Result<String, CommandError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| CommandError::Read(format!("cannot read `{}`: {error}", path.display())))
+}
+
+/// Writes a file, in place of one that may exist.
+fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    use std::io::Write;
+    camrig::files::write(path, |file| file.write_all(content))
+        .map_err(|error| CommandError::Write { path: path.to_owned(), error })
+}

@@ -1,0 +1,213 @@
+//! Tests of `board`, `calibrate` and `calibration`: cameras that draw a board as real ones see it are recorded, and found
+//! where they are.
+
+#[path = "../../../../crates/camrig-calib/src/tests/render.rs"]
+#[expect(dead_code, reason = "used by the tests of camrig-calib")]
+mod render;
+#[path = "../../../../crates/camrig-calib/src/tests/stage.rs"]
+mod stage;
+
+use std::process::Command;
+use std::time::Duration;
+
+use camrig::frame::{
+    CameraInfo, Clock, Extrinsics, Intrinsics, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
+};
+use camrig::{App, monotonic_nanos, prelude::*};
+use camrig_calib::RigCalibration;
+use serde::Deserialize;
+
+use self::render::{Frame, Painter, Print};
+use self::stage::{USUAL, arc, board, intrinsics, shown};
+use super::Folder;
+
+/// With this variable in its environment, the binary of these tests is the program whose cameras draw boards.
+pub(crate) const MARK: &str = "CAMRIG_TEST_BOARDS";
+
+/// Number of cameras, and the angle between neighbors.
+const CAMERAS: usize = 3;
+const DEGREES: f64 = 18.0;
+/// Number of places in which the board is shown.
+const PLACES: usize = 10;
+/// How far depth is to the left of color, in metres.
+const BESIDE: f64 = 0.015;
+/// The board is printed a little too small.
+const SCALE: f64 = 0.99;
+/// The time between two framesets, in nanoseconds.
+const PERIOD: u64 = 100_000_000;
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// Its place in the arc.
+    number: u32,
+}
+
+/// A camera that draws the board in one place after another.
+struct BoardCamera {
+    number: usize,
+    framesets: Vec<(Vec<u16>, Vec<u8>)>,
+    next: usize,
+}
+
+pub(crate) fn program() -> App {
+    camrig_cli::app().driver::<BoardCamera>("board")
+}
+
+/// Returns where color and depth of a camera are.
+fn frames(number: usize) -> [Frame; 2] {
+    let color = arc(CAMERAS, DEGREES)[number];
+    [color, Frame { origin: color.out([-BESIDE, 0.0, 0.0]), ..color }]
+}
+
+fn optics() -> Intrinsics {
+    intrinsics(0)
+}
+
+impl Driver for BoardCamera {
+    type Options = Options;
+
+    fn open(_: &str, options: Options) -> Result<Self, DriverError> {
+        let number = options.number as usize;
+        let (board, painter) = (board(), Painter::new(optics()));
+        let print = Print::new(&board);
+        let [color, depth] = frames(number);
+        let mut random = fastrand::Rng::with_seed(2);
+        let framesets = (0..PLACES).map(|place| {
+            let shown = shown(&board, 0.0, &mut random);
+            let gray =
+                painter.draw(&print, [&color, &shown], SCALE, USUAL, (place * CAMERAS + number) as u64);
+            (painter.depth(&print, [&depth, &shown], SCALE), gray)
+        });
+        Ok(Self { number, framesets: framesets.collect(), next: 0 })
+    }
+
+    fn info(&self) -> CameraInfo {
+        let profile: StreamProfile = "848x480@10".parse().unwrap();
+        let translation_meters = [BESIDE as f32, 0.0, 0.0];
+        let calibrated = |stream: Stream, format: PixelFormat, to_depth: Extrinsics| StreamInfo {
+            intrinsics: Some(optics()),
+            to_depth: Some(to_depth),
+            ..StreamInfo::image(stream, format, profile)
+        };
+        CameraInfo {
+            model: "drawn".to_owned(),
+            serial: format!("00{}", self.number),
+            streams: vec![
+                calibrated(Stream::DEPTH, PixelFormat::Z16, Extrinsics::IDENTITY),
+                calibrated(
+                    Stream::COLOR,
+                    PixelFormat::Y8,
+                    Extrinsics { translation_meters, ..Extrinsics::IDENTITY },
+                ),
+            ],
+            ..CameraInfo::default()
+        }
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
+        let Some((depth, gray)) = self.framesets.get(self.next) else { return Ok(Captured::End) };
+        let number = self.next as u64;
+        let timestamp = Timestamp { clock: Clock::Global, nanos: number * PERIOD };
+        let headers = self.info().streams.into_iter().map(|stream| stream.header(number, timestamp));
+        if let Some(mut loan) = output.loan(monotonic_nanos(), headers.collect())? {
+            let units = depth.iter().flat_map(|units| units.to_le_bytes());
+            loan.frame_mut(0).iter_mut().zip(units).for_each(|(to, from)| *to = from);
+            loan.frame_mut(1).copy_from_slice(gray);
+            output.publish(loan);
+        }
+        self.next += 1;
+        Ok(Captured::FrameSet)
+    }
+}
+
+/// Returns a topology of cameras that draw, with a recording of their matches.
+fn topology() -> String {
+    let camera = |number| {
+        format!("[camera.c{number}]\ndriver = 'board'\nslots = 24\noptions = {{ number = {number} }}\n")
+    };
+    let cameras: String = (0..CAMERAS).map(camera).collect();
+    format!(
+        "placement = 'in-process'\n{cameras}\n\
+         [processor.sync]\nkind = 'match'\ninputs = ['c0', 'c1', 'c2']\nmatch = {{ window_millis = 40 }}\n\
+         overflow = 'block'\nqueue = 10\nslots = 40\n\
+         [processor.record]\nkind = 'record'\ninputs = ['sync']\noverflow = 'block'\n\
+         options = {{ file = 'rig.mcap' }}\n"
+    )
+}
+
+pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
+    let folder = Folder::new(&[]);
+    std::fs::write(folder.0.path().join("rig.toml"), topology()).unwrap();
+    let recorded = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["run", "rig.toml"])
+        .current_dir(&folder.0)
+        .env(MARK, "1")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    assert!(recorded.status.success(), "{recorded:?}");
+
+    let output = folder.camrig(&["board", "--size", "8x6", "--square", "50mm", "-o", "board.svg"]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "board.svg: 8x6 squares of 50 mm, markers of 37.5 mm from 4X4_50, on A2; print it at 100 %, and measure the ruler \
+         below it\nboard.toml: its description, for `calibrate --board`; write what you measured into it\n"
+    );
+    let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "board.toml", "--root", "c1"]);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.starts_with("warning: depth says that the board is 99.0 % of its size")
+            && stderr.contains("squares of 49.5"),
+        "{stderr}"
+    );
+    assert!(stdout.starts_with("rig.calib.toml: ") && stdout.contains("\nc1: the root; "), "{stdout}");
+
+    let text = std::fs::read_to_string(folder.0.path().join("rig.calib.toml")).unwrap();
+    let rig = RigCalibration::from_toml(&text).unwrap();
+    let root = frames(1)[1];
+    for (number, (name, camera)) in rig.camera.iter().enumerate() {
+        assert_eq!(
+            (name.as_str(), camera.serial.as_str()),
+            (&*format!("c{number}"), &*format!("00{number}"))
+        );
+        let truth = frames(number)[1];
+        // The board seems to be 1 % larger than it is, and with it the distances.
+        for at in [[0.0; 3], [0.0, 0.0, 1.0]] {
+            let found = camera.pose().apply(at.map(|meters| meters / SCALE));
+            let expected = root.inside(truth.out(at));
+            for (found, expected) in found.into_iter().zip(expected) {
+                assert!((found * SCALE - expected).abs() < 0.003, "{name}: {found} {expected}\n{text}");
+            }
+        }
+    }
+
+    let output = folder.camrig(&["calibration", "rig.calib.toml", "--format", "ros2"]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.matches("--frame-id c1 --child-frame-id c").count(), 2, "{lines}");
+
+    // The board's description is that of another board.
+    folder.camrig(&[
+        "board",
+        "--size",
+        "5x7",
+        "--square",
+        "50mm",
+        "--dictionary",
+        "6X6_50",
+        "-o",
+        "other.pdf",
+    ]);
+    let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "other.toml"]);
+    assert_eq!(output.status.code(), Some(65));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no image that can be used\n");
+}
