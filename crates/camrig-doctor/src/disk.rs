@@ -1,4 +1,4 @@
-//! How fast a disk takes a recording.
+//! The speed at which a disk takes a recording.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -2,29 +2,29 @@
 
 use serde::Serialize;
 
-/// One thing that was looked at: what it is, whether it is as it should be, and what to do if it is not.
+/// The result for one property of a machine: topic, state, fact and advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at, such as `usb` or `memory`.
+    /// The examined part of the machine, such as `usb` or `memory`.
     pub topic: &'static str,
-    /// Whether it is as it should be.
+    /// The state of the property.
     pub state: State,
     /// The fact, in one sentence without a full stop.
     pub fact: String,
-    /// What to do, with the command where there is one; `None` if there is nothing to do.
+    /// The advice, with a command if there is one; `None` if nothing has to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
 
-/// Whether a thing is as it should be.
+/// The state of a property of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It is.
+    /// It is as it should be.
     Ok,
-    /// It could not be found out, or matters to some rigs only.
+    /// It is unknown, or concerns some rigs only.
     Note,
-    /// Frames may be lost, or a feature be missing.
+    /// Frames may be lost, or a feature may be missing.
     Warning,
     /// A rig will not run.
     Problem,

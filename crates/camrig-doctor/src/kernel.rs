@@ -1,4 +1,4 @@
-//! What the kernel does for cameras: metadata of frames, and the IMU.
+//! The kernel's support for cameras: metadata of frames, and the IMU.
 
 use crate::finding::{Finding, State};
 use crate::machine::Machine;
@@ -12,7 +12,7 @@ pub(crate) fn examine(root: &Root, machine: &Machine, cameras: &[Camera]) -> Vec
     vec![metadata(root), imu(root, machine, cameras)]
 }
 
-/// Tells whether frames come with their metadata through the V4L2 backend.
+/// Checks whether the V4L2 backend delivers the metadata of frames.
 fn metadata(root: &Root) -> Finding {
     let topic = "metadata";
     let Some(version) = root.text("sys/module/uvcvideo/version") else {
@@ -26,7 +26,7 @@ fn metadata(root: &Root) -> Finding {
         .advise("librealsense's patch script for this kernel, or a librealsense with the RSUSB backend; `match` by `arrival` works without")
 }
 
-/// Tells whether cameras with an IMU can be opened through the V4L2 backend.
+/// Checks whether the V4L2 backend can open cameras with an IMU.
 fn imu(root: &Root, machine: &Machine, cameras: &[Camera]) -> Finding {
     let topic = "imu";
     if root.exists("sys/class/hidraw") {

@@ -1,9 +1,9 @@
-//! What on a machine will trouble a rig of cameras, and what to do about it.
+//! Problems of a machine that affect a rig of cameras, with advice.
 //!
 //! [`examine`] reads `/proc`, `/sys`, `/etc` and `/run` below a root folder, which may be a copy from another machine,
-//! and returns a [`Finding`] for each thing that it looked at. [`measure_disk`] is the only function that writes.
+//! and returns a [`Finding`] for each property that it examined. [`measure_disk`] is the only function that writes.
 //!
-//! This crate knows no driver, no actor and no topology, and prints nothing: what a rig needs comes in as [`Needs`].
+//! This crate does not depend on drivers, actors or topologies, and prints nothing: [`Needs`] are the needs of a rig.
 #![forbid(unsafe_code)]
 
 mod disk;
@@ -23,7 +23,7 @@ pub use disk::{DISK_BYTES, measure_disk};
 pub use finding::{Finding, State};
 use root::Root;
 
-/// What a rig needs of its machine, as far as it is known.
+/// The needs of a rig, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Upper bound of the memory of its slots and queues in bytes; `None` without a topology.
@@ -34,8 +34,8 @@ pub struct Needs {
 
 /// Examines the machine whose file system is below `root`, which is `/` for this one.
 ///
-/// The findings are in the order in which a user would mend them: the machine, USB, the kernel, power, memory,
-/// limits, time. A file that cannot be read makes its finding a [`State::Note`] that says what is unknown.
+/// The findings are in the order in which a user would solve them: the machine, USB, the kernel, power, memory,
+/// limits, time. A file that cannot be read makes its finding a [`State::Note`] that names the unknown property.
 pub fn examine(root: &Path, needs: Needs) -> Vec<Finding> {
     let root = Root::new(root);
     let machine = machine::Machine::read(&root);

@@ -1,9 +1,9 @@
-//! What the machine is: its model, its system, its processors.
+//! The machine: its model, its system, its processors.
 
 use crate::finding::{Finding, State};
 use crate::root::Root;
 
-/// What the other examinations need to know of the machine.
+/// The properties of a machine on which other checks depend.
 pub(crate) struct Machine {
     /// Its model, such as `NVIDIA Jetson Orin Nano Developer Kit`; empty if unknown.
     model: String,

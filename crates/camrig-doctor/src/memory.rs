@@ -1,4 +1,4 @@
-//! Memory: what is available against what a rig's slots need.
+//! Memory: the available part compared with the needs of a rig's slots.
 
 use crate::finding::{Finding, State};
 use crate::root::Root;
@@ -42,7 +42,7 @@ fn available(root: &Root, need: Option<u64>) -> Finding {
         None => format!("{} MiB are available{whose}", free >> 20),
     };
     let need = need.unwrap_or(TYPICAL_BYTES);
-    let advice = "fewer `slots`, smaller profiles, or `decimation`; `camrig check TOPOLOGY` tells the memory of a topology";
+    let advice = "fewer `slots`, smaller profiles, or `decimation`; `camrig check TOPOLOGY` prints the memory of a topology";
     if need > free {
         return Finding::new(TOPIC, State::Problem, fact).advise(advice);
     }
@@ -52,7 +52,7 @@ fn available(root: &Root, need: Option<u64>) -> Finding {
     Finding::new(TOPIC, State::Ok, fact)
 }
 
-/// Tells the size of `/dev/shm`, which people look at first.
+/// Reports the size of `/dev/shm`, which does not limit a rig.
 fn shm(root: &Root) -> Option<Finding> {
     let mounts = root.text("proc/mounts")?;
     let options = mounts.lines().find_map(|line| {

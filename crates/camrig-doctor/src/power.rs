@@ -48,7 +48,7 @@ fn power_modes(text: &str) -> Vec<PowerMode> {
     text.lines().filter_map(mode).take(ENTRIES_MAX).collect()
 }
 
-/// Tells the power mode of a Jetson.
+/// Checks the power mode of a Jetson.
 fn power_mode(root: &Root) -> Finding {
     let status = root.text("var/lib/nvpmodel/status").unwrap_or_default();
     let number = status.rsplit(':').next().and_then(|digits| digits.parse::<u32>().ok());
@@ -70,7 +70,7 @@ fn power_mode(root: &Root) -> Finding {
         .advise(format!("`sudo nvpmodel -m {}` chooses {}", best.number, best.name))
 }
 
-/// Tells whether the CPUs may run at their full speed.
+/// Checks whether the CPUs may run at their full speed.
 fn clocks(root: &Root) -> Finding {
     let folder = "sys/devices/system/cpu/cpufreq";
     let policies: Vec<_> =
@@ -110,7 +110,7 @@ fn clocks(root: &Root) -> Finding {
     Finding::new(TOPIC, State::Ok, fact)
 }
 
-/// Tells the hottest zone, and whether the machine slows down because of it.
+/// Checks whether a thermal zone slows the machine down.
 fn temperature(root: &Root) -> Finding {
     let topic = "temperature";
     let thermal = "sys/class/thermal";
@@ -158,7 +158,7 @@ impl Zone {
         let trips = trips.filter_map(|number| root.number(&format!("{folder}/trip_point_{number}_temp")));
         Some(Self {
             name: root.text(&format!("{folder}/type"))?,
-            // A zone without power has no temperature; below zero it is none either.
+            // A zone without power has no temperature; a value below zero is invalid.
             millidegrees: root.number(&format!("{folder}/temp")).filter(|&degrees| degrees > 0)?,
             trip: trips.filter(|&trip| trip > 0).min(),
         })

@@ -1,11 +1,11 @@
-//! Who keeps the system's clock.
+//! The program that synchronises the system's clock.
 
 use crate::finding::{Finding, State};
 use crate::root::Root;
 
 const TOPIC: &str = "time";
 
-/// Programs that keep the system's clock, the most exact first. Names of processes are cut after 15 letters.
+/// Programs that synchronise the system's clock, the most exact first. Names of processes are cut after 15 letters.
 const KEEPERS: [&str; 6] = ["phc2sys", "ptp4l", "chronyd", "ntpd", "systemd-timesyn", "openntpd"];
 
 pub(crate) fn examine(root: &Root) -> Finding {
@@ -16,7 +16,7 @@ pub(crate) fn examine(root: &Root) -> Finding {
         count => format!("; {count} PTP clocks"),
     };
     let Some(keeper) = root.running(&KEEPERS) else {
-        return Finding::new(TOPIC, State::Note, format!("no program keeps the system's clock{ptp}"))
+        return Finding::new(TOPIC, State::Note, format!("no program synchronises the system's clock{ptp}"))
             .advise("only rigs on several machines, and recordings that are compared with others, need one: chrony, or PTP");
     };
     if keeper == "systemd-timesyn" {
@@ -29,8 +29,8 @@ pub(crate) fn examine(root: &Root) -> Finding {
         return Finding::new(
             TOPIC,
             state,
-            format!("systemd-timesyncd keeps the system's clock, {word}{ptp}"),
+            format!("systemd-timesyncd synchronises the system's clock, {word}{ptp}"),
         );
     }
-    Finding::new(TOPIC, State::Ok, format!("{keeper} keeps the system's clock{ptp}"))
+    Finding::new(TOPIC, State::Ok, format!("{keeper} synchronises the system's clock{ptp}"))
 }

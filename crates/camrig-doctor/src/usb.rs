@@ -85,7 +85,7 @@ fn no_usb(root: &Root) -> Finding {
     finding.advise("cameras on GMSL or Ethernet need no USB; otherwise load the driver of the USB controller")
 }
 
-/// Tells the speed of a camera, and the hubs above it.
+/// Checks the speed of a camera's link, and the hubs above it.
 fn link(camera: &Camera, tree: &UsbTree) -> Finding {
     let Camera { port, product, megabits } = camera;
     let hubs = tree.at_port(port).map_or(0, |device| tree.hubs_above(device).count());
@@ -102,7 +102,7 @@ fn link(camera: &Camera, tree: &UsbTree) -> Finding {
     Finding::new(TOPIC, State::Ok, fact)
 }
 
-/// Tells whether this user may open the device node of a camera.
+/// Checks whether this user may open the device node of a camera.
 fn permission(root: &Root, camera: &Camera) -> Option<Finding> {
     let Camera { port, .. } = camera;
     let number = |name| root.number(&format!("sys/bus/usb/devices/{port}/{name}"));
@@ -119,7 +119,7 @@ fn permission(root: &Root, camera: &Camera) -> Option<Finding> {
     })
 }
 
-/// Tells of a camera that the kernel may suspend.
+/// Checks whether the kernel may suspend a camera.
 fn autosuspend(root: &Root, camera: &Camera) -> Option<Finding> {
     let Camera { port, .. } = camera;
     let power = format!("sys/bus/usb/devices/{port}/power");
@@ -137,7 +137,7 @@ fn autosuspend(root: &Root, camera: &Camera) -> Option<Finding> {
     })
 }
 
-/// Tells of controllers with several cameras.
+/// Reports controllers with several cameras.
 fn shared_controllers(cameras: &[Camera], tree: &UsbTree) -> Vec<Finding> {
     let root_of = |camera: &Camera| Some(tree.root_of(tree.at_port(&camera.port)?)?.serial.clone());
     let mut controllers: Vec<_> = cameras.iter().filter_map(root_of).collect();
@@ -151,12 +151,12 @@ fn shared_controllers(cameras: &[Camera], tree: &UsbTree) -> Vec<Finding> {
                 State::Note,
                 format!("{} cameras share the controller {}", group.len(), group[0]),
             )
-            .advise("`camrig plan TOPOLOGY` tells whether it carries their streams")
+            .advise("`camrig plan TOPOLOGY` computes whether it carries their streams")
         })
         .collect()
 }
 
-/// Tells whether the udev rules are there, for both vendors.
+/// Checks for the udev rules of both vendors.
 fn rules(root: &Root, settings: &UsbSettings) -> Finding {
     let missing: Vec<_> = VENDORS.into_iter().filter(|vendor| !rules_name(root, vendor)).collect();
     match settings.udev_rules {
@@ -199,7 +199,7 @@ fn rules_name(root: &Root, vendor: &str) -> bool {
 /// Megabytes of transfers of one camera with the RSUSB backend: those of its streams that are under way, rounded up.
 const USBFS_MB_OF_CAMERA: usize = 128;
 
-/// Tells of the memory limit of transfers, which the RSUSB backend needs.
+/// Checks the memory limit of transfers, which the RSUSB backend needs.
 fn usbfs(cameras: &[Camera], settings: &UsbSettings) -> Option<Finding> {
     let limit = settings.usbfs_memory_mb?;
     let wanted = cameras.len().max(1) * USBFS_MB_OF_CAMERA;

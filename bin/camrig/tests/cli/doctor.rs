@@ -46,10 +46,10 @@ note     imu          the kernel has no HIDRAW: the V4L2 backend does not find c
 note     power        the system does not show the clocks of its CPUs
 note     temperature  the system shows no temperature
 problem  memory       14 MiB are available; slots and queues take at most 18 MiB
-                        do: fewer `slots`, smaller profiles, or `decimation`; `camrig check TOPOLOGY` tells the memory of a topology
+                        do: fewer `slots`, smaller profiles, or `decimation`; `camrig check TOPOLOGY` prints the memory of a topology
 ok       limits       1024 files may be open in a process
 note     limits       this user may not use real-time priority (`ulimit -r` is 0)
-note     time         no program keeps the system's clock
+note     time         no program synchronises the system's clock
                         do: only rigs on several machines, and recordings that are compared with others, need one: chrony, or PTP
 warning  plan         controller 0000:00:14.0 usb2 needs 1769 Mb/s for `left`, `right`, but its budget is 1200 Mb/s; the largest profile that fits all its cameras is 848x480@30
                         do: `camrig plan TOPOLOGY` shows the budgets

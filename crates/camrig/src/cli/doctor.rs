@@ -1,6 +1,6 @@
-//! `camrig doctor`: what on a machine will trouble a rig, and what to do about it.
+//! `camrig doctor`: lists problems of a machine that affect a rig, with advice.
 //!
-//! What is judged, and how, is in camrig-doctor. Here it is asked for a topology, and joined with what the drivers say.
+//! camrig-doctor has the checks. This module adds the needs of a topology and the findings of drivers.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::topology::Topology;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// A topology file, or `demo`: what it needs is compared with the machine
+    /// A topology file, or `demo`, whose needs are compared with the machine
     topology: Option<PathBuf>,
     /// Examine a copy of another machine's /proc, /sys, /etc and /run
     #[arg(long, value_name = "FOLDER")]
@@ -100,7 +100,7 @@ fn libraries(registry: &Registry) -> Vec<Finding> {
     found.collect()
 }
 
-/// Returns what `camrig plan` warns of.
+/// Returns the warnings of `camrig plan`.
 fn bandwidth(topology: &Topology, usb: &UsbDemands, root: &Path) -> Vec<Finding> {
     let tree = root.join(USB_TREE.trim_start_matches('/'));
     let warnings = plan::warnings(topology, usb, &tree).into_iter();
