@@ -52,7 +52,7 @@ pub struct Receiver<T>(pub(crate) IpcReceiver<T>);
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// All sending ends are closed, and all messages were received.
-    #[error("every sender of the channel is gone")]
+    #[error("every sender of the channel is closed")]
     Disconnected,
     /// The message is not of the channel's type, or there is no file descriptor for it.
     #[error("a message cannot be read: {0}")]

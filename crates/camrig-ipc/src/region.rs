@@ -1,6 +1,6 @@
 //! Mapped shared memory: the only module that turns addresses into references.
 //!
-//! It depends on neither slots nor link states; their modules define who may access which bytes when.
+//! It depends on neither slots nor link states; their modules define the access to each byte.
 #![allow(unsafe_code)]
 
 use std::ops::Range;

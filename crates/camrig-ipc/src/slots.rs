@@ -388,7 +388,7 @@ impl LinkWriter {
         announced.next_source = 0;
         announced.pools.iter_mut().for_each(|(_, announced)| *announced = false);
         announced.unacknowledged = 0;
-        // The new reader has received nothing, whatever the previous one did not receive.
+        // The new reader has received nothing.
         self.announce(&mut announced, Announcement::Begin);
         self.catch_up(&mut announced)?;
         self.link_state.set_reader_back(absence);

@@ -34,7 +34,7 @@ const HELLO_VARIABLE: &str = "CAMRIG_TEST_HELLO";
 
 fn main() -> ExitCode {
     if let Ok(hello) = std::env::var(HELLO_VARIABLE) {
-        return say(&hello);
+        return send_hello(&hello);
     }
     match handshake::accept::<String>() {
         Some(Ok(setup)) => {
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         test("a_process_that_is_no_worker_is_refused", || {
             is_refused(*b"hello, world", "the process does not speak camrig's protocol");
         }),
-        test("a_process_that_says_too_little_has_ended", says_too_little),
+        test("a_process_that_sends_too_little_has_ended", sends_too_little),
         test("a_parent_of_another_version_is_refused", || {
             let reason = format!("the process that started it speaks {OTHER_IS_SPOKEN} {VERSION}");
             refuses_its_parent(&OTHER_VERSION, &reason);
@@ -239,7 +239,7 @@ const OTHER_VERSION: [u8; 12] = *b"camrig\r\n\x01\x02\0\0";
 const OTHER_IS_SPOKEN: &str = "version 513 of camrig's protocol, this program speaks version";
 
 /// Runs a process that speaks no protocol or another one: sends these bytes, and waits for the end of its parent.
-fn say(hello: &str) -> ExitCode {
+fn send_hello(hello: &str) -> ExitCode {
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
     let hello: Vec<u8> = hello.split(' ').map(|number| number.parse().unwrap()).collect();
     socket.write_all(&hello).unwrap();
@@ -263,7 +263,7 @@ fn is_refused(hello: [u8; 12], reason: &str) {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-fn says_too_little() {
+fn sends_too_little() {
     let mut command = Command::new("true");
     let handshake = Handshake::prepare_within(&mut command, WATCHDOG).unwrap();
     let mut child = command.spawn().unwrap();

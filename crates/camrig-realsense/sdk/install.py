@@ -382,7 +382,7 @@ def write_manifest(prefix: Path, release: Release, wheel: Wheel) -> None:
 
 
 def manifest(prefix: Path, release: Release, wheel: Wheel) -> dict[str, object]:
-    """What the prefix holds now, and out of what: another wheel or an edited script calls for a new one."""
+    """Returns the description of an installation: with another wheel or an edited script it is installed again."""
     library_folder = prefix / "lib"
     names = (release.soname, LINK_NAME, STUB_NAME, PKG_CONFIG_FILE, *other_sonames(release))
     return {

@@ -22,7 +22,7 @@ fn state(path: &Path) -> State {
     Some((metadata.len(), metadata.modified().ok()?))
 }
 
-/// Remembers that the file at `path` failed.
+/// Records that the file at `path` failed.
 pub(crate) fn remember(path: &Path, error: &DriverError) {
     broken().insert(path.to_owned(), (state(path), error.clone()));
 }

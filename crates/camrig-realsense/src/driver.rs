@@ -413,7 +413,7 @@ impl Grabber {
                     let frame =
                         Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
                     if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
-                        log::warn!("a frame of stream {} came that was not asked for", header.stream);
+                        log::warn!("a frame of stream {} arrived that was not requested", header.stream);
                     }
                 }
                 Event::Sample(stream, sample) => self.motion.put(stream, sample),

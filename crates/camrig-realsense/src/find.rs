@@ -168,7 +168,7 @@ pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevi
     find_in(&listed(context)?, selection, &mut Attached::read())
 }
 
-/// Like [`find`], with what is known without opening cameras.
+/// Like [`find`], with the facts that are known without opening cameras.
 fn find_in(
     list: &DeviceList,
     selection: &Selection,
@@ -243,7 +243,7 @@ fn search(
             selection => format!("match {selection}"),
         };
         return Err(DriverError::new(format!(
-            "{count} RealSense cameras {matched}: {which}; say by `serial` or `port` which one is meant"
+            "{count} RealSense cameras {matched}: {which}; select one by `serial` or `port`"
         ))
         .at(selection.key()));
     }

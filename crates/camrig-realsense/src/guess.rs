@@ -43,7 +43,7 @@ pub(crate) struct Attached {
 type Serials = BTreeMap<String, String>;
 
 impl Attached {
-    /// Reads the tree of this machine, and what earlier opens found.
+    /// Reads the tree of this machine, and the serial numbers that earlier opens found.
     pub(crate) fn read() -> Self {
         let file = HintFile::named(FILE_NAME);
         let text = file.as_ref().map(HintFile::read).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::library::{Library, Opened};
 use crate::options::Options;
 use crate::request::{FileRequest, Request, SourceRequest};
 
-/// The reason why a build without librealsense has no devices, and what to do.
+/// The reason why a build without librealsense has no devices, with advice.
 const NO_LIBRARY: &str =
     "this build has no librealsense: build it with `--features realsense` (`just sdk` installs the library)";
 

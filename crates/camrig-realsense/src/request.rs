@@ -246,7 +246,7 @@ impl Options {
         let mut given = given.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some((first, _)), Some((second, _))) => Err(DriverError::new(format!(
-                "`{first}` and `{second}` exclude each other: one of them says which camera is meant"
+                "`{first}` and `{second}` exclude each other: one of them selects the camera"
             ))
             .at(second)),
             (first, _) => Ok(first.map(|(_, selection)| selection)),
@@ -420,7 +420,7 @@ mod tests {
             ),
             (
                 "port = '2-1'\nany = true",
-                "`port` and `any` exclude each other: one of them says which camera is meant",
+                "`port` and `any` exclude each other: one of them selects the camera",
             ),
             ("any = false", "`any` must be true or omitted"),
             ("file = 'a.bag'\nallow_usb2 = true", "`allow_usb2` is for a live camera, not for a `file`"),

@@ -27,8 +27,8 @@ pub(crate) fn once(name: &str, who: &str, selection: &Selection) -> Result<(), D
         return Ok(());
     }
     find::reset(who, selection)?;
-    log::info!("{who} was reset, and is waited for");
-    // One that was away so briefly that no look noticed is not waited for.
+    log::info!("{who} was reset; waiting for it");
+    // A camera that is away between two checks only is not waited for.
     wait(LEAVES, || Ok(!is_connected(who, selection)?))?;
     if wait(RETURNS, || is_connected(who, selection))? {
         return Ok(());

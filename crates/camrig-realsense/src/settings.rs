@@ -125,7 +125,7 @@ impl Settings {
             if name == SYNC_MODE {
                 // A rig has one master, and the driver determines the order of starts.
                 return Err(DriverError::new(format!(
-                    "`{SYNC_MODE}` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`"
+                    "`{SYNC_MODE}` is not for `set`: use `sync = \"master\"` or `sync = \"slave\"`"
                 ))
                 .at(key));
             }

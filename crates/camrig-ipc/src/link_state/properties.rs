@@ -25,7 +25,7 @@ const LARGE: u32 = 96;
 
 /// An operation of one of the ends, or an event.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Action {
     Lend {
         large: bool,
     },
@@ -88,7 +88,7 @@ enum ReaderAt {
     Counted,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
     let reader = || 0..READERS;
     let index = || 0..SLOTS;
     let producer_at = prop::sample::select(vec![
@@ -102,22 +102,22 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     ]);
     let reader_at =
         prop::sample::select(vec![ReaderAt::Between, ReaderAt::InStep, ReaderAt::Taken, ReaderAt::Counted]);
-    let act = prop_oneof![
-        12 => prop::bool::weighted(0.1).prop_map(|large| Act::Lend { large }),
-        12 => index().prop_map(|loan| Act::Publish { loan }),
-        1 => Just(Act::DropLoan),
-        6 => index().prop_map(|index| Act::DropPublished { index }),
-        12 => reader().prop_map(|reader| Act::Take { reader }),
-        3 => (reader(), index()).prop_map(|(reader, index)| Act::Clone { reader, index }),
-        10 => (reader(), index()).prop_map(|(reader, index)| Act::DropLease { reader, index }),
-        1 => reader().prop_map(|reader| Act::Pause { reader }),
-        2 => reader().prop_map(|reader| Act::Resume { reader }),
-        1 => Just(Act::BeginAgain),
-        2 => (reader(), producer_at).prop_map(|(link, at)| Act::ProducerDies { link, at }),
-        2 => (reader(), reader_at).prop_map(|(reader, at)| Act::ReaderDies { reader, at }),
-        3 => Just(Act::Revive),
+    let action = prop_oneof![
+        12 => prop::bool::weighted(0.1).prop_map(|large| Action::Lend { large }),
+        12 => index().prop_map(|loan| Action::Publish { loan }),
+        1 => Just(Action::DropLoan),
+        6 => index().prop_map(|index| Action::DropPublished { index }),
+        12 => reader().prop_map(|reader| Action::Take { reader }),
+        3 => (reader(), index()).prop_map(|(reader, index)| Action::Clone { reader, index }),
+        10 => (reader(), index()).prop_map(|(reader, index)| Action::DropLease { reader, index }),
+        1 => reader().prop_map(|reader| Action::Pause { reader }),
+        2 => reader().prop_map(|reader| Action::Resume { reader }),
+        1 => Just(Action::BeginAgain),
+        2 => (reader(), producer_at).prop_map(|(link, at)| Action::ProducerDies { link, at }),
+        2 => (reader(), reader_at).prop_map(|(reader, at)| Action::ReaderDies { reader, at }),
+        3 => Just(Action::Revive),
     ];
-    prop::collection::vec(act, 0..120)
+    prop::collection::vec(action, 0..120)
 }
 
 /// The producer's process.
@@ -248,41 +248,41 @@ impl Rig {
         self.producer = Some(Producer { writers, pool: None, loans: Vec::new(), published: Vec::new() });
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Lend { large } => self.lend(if large { LARGE } else { SMALL }),
-            Act::Publish { loan } => self.publish(loan),
-            Act::DropLoan => self.producer.iter_mut().for_each(|producer| drop(producer.loans.pop())),
-            Act::DropPublished { index } => {
+    fn action(&mut self, action: Action) {
+        match action {
+            Action::Lend { large } => self.lend(if large { LARGE } else { SMALL }),
+            Action::Publish { loan } => self.publish(loan),
+            Action::DropLoan => self.producer.iter_mut().for_each(|producer| drop(producer.loans.pop())),
+            Action::DropPublished { index } => {
                 let published = self.producer.iter_mut().map(|producer| &mut producer.published);
                 published.for_each(|published| drop(remove(published, index)));
             }
-            Act::Take { reader } => {
+            Action::Take { reader } => {
                 self.links[reader].take();
             }
-            Act::Clone { reader, index } => {
+            Action::Clone { reader, index } => {
                 if let Some(reader) = &mut self.links[reader].reader
                     && let Some(lease) = reader.leases.get(index).cloned()
                 {
                     reader.leases.push(lease);
                 }
             }
-            Act::DropLease { reader, index } => {
+            Action::DropLease { reader, index } => {
                 if let Some(reader) = &mut self.links[reader].reader {
                     drop(remove(&mut reader.leases, index));
                 }
             }
-            Act::Pause { reader } if self.links[reader].reader.is_some() => {
+            Action::Pause { reader } if self.links[reader].reader.is_some() => {
                 let link = &mut self.links[reader];
                 link.absence = link.state.set_reader_away();
                 let _step = link.state.reader_step();
                 link.state.take_back_all();
             }
-            Act::Resume { reader } if self.links[reader].reader.is_some() => {
+            Action::Resume { reader } if self.links[reader].reader.is_some() => {
                 self.links[reader].state.set_reader_back(self.links[reader].absence);
             }
-            Act::Pause { .. } | Act::Resume { .. } => {}
-            Act::BeginAgain => {
+            Action::Pause { .. } | Action::Resume { .. } => {}
+            Action::BeginAgain => {
                 if let Some(producer) = &mut self.producer {
                     producer.loans.clear();
                     producer.pool = None;
@@ -292,9 +292,9 @@ impl Rig {
                     }
                 }
             }
-            Act::ProducerDies { link, at } => self.kill_producer(link, at),
-            Act::ReaderDies { reader, at } => self.links[reader].die(at),
-            Act::Revive => self.revive(),
+            Action::ProducerDies { link, at } => self.kill_producer(link, at),
+            Action::ReaderDies { reader, at } => self.links[reader].die(at),
+            Action::Revive => self.revive(),
         }
     }
 
@@ -495,11 +495,11 @@ proptest! {
             (prop::sample::select(vec![Overflow::DropOldest, Overflow::DropNewest, Overflow::Block]), 1..4_usize),
             READERS,
         ),
-        acts in acts(),
+        actions in actions(),
     ) {
         let mut rig = Rig::new(&links);
-        for act in acts {
-            rig.act(act);
+        for action in actions {
+            rig.action(action);
             rig.check();
         }
         rig.drain();

@@ -1,4 +1,4 @@
-//! A faulty producer: whatever it announces, queues or writes, its reader rejects it, counts it and continues.
+//! A faulty producer: its reader rejects and counts invalid announcements, queue entries and frames, and continues.
 #![allow(clippy::unwrap_used)] // An error fails the test.
 
 use camrig_frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, Timestamp};

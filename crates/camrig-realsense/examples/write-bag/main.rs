@@ -77,11 +77,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {
         for number in 0..framesets {
             pacer.wait();
-            camera.feel_until(number);
-            camera.see_depth(number);
-            camera.see_infrared(number);
+            camera.send_samples_until(number);
+            camera.send_depth(number);
+            camera.send_infrared(number);
             if !depth_only {
-                camera.see_color(number);
+                camera.send_color(number);
             }
         }
     });

@@ -146,27 +146,27 @@ impl SoftwareCamera {
     }
 
     /// Sends depth frame `number`.
-    pub(crate) fn see_depth(&self, number: u32) {
+    pub(crate) fn send_depth(&self, number: u32) {
         let millis = self.scene.millis(number);
-        self.depth.see(&self.scene, number, millis, &self.scene.depth_pixels(number));
+        self.depth.send(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
     /// Sends infrared frame `number` of each infrared stream.
-    pub(crate) fn see_infrared(&self, number: u32) {
+    pub(crate) fn send_infrared(&self, number: u32) {
         if let Some(infrared) = &self.infrared {
             let millis = self.scene.millis(number);
-            infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number));
+            infrared.send(&self.scene, number, millis, &self.scene.infrared_pixels(number));
         }
         if let Some(infrared) = &self.infrared_2 {
             let millis = self.scene.millis(number);
-            infrared.see(&self.scene, number, millis, &self.scene.infrared_pixels(number + 100));
+            infrared.send(&self.scene, number, millis, &self.scene.infrared_pixels(number + 100));
         }
     }
 
     /// Sends color frame `number`.
-    pub(crate) fn see_color(&self, number: u32) {
+    pub(crate) fn send_color(&self, number: u32) {
         let millis = self.scene.millis(number) + self.scene.color_delay_millis;
-        self.color.see(&self.scene, number, millis, &self.scene.color_pixels(number));
+        self.color.send(&self.scene, number, millis, &self.scene.color_pixels(number));
     }
 
     /// Sets a metadata value of the depth sensor's following frames.
@@ -180,37 +180,37 @@ impl SoftwareCamera {
 
     /// Sends frame `number` of the extra stream at `index`.
     #[allow(dead_code, reason = "only the tests have extra streams")]
-    pub(crate) fn see_extra(&self, index: usize, number: u32) {
+    pub(crate) fn send_extra(&self, index: usize, number: u32) {
         let millis = self.scene.millis(number);
-        self.extra[index].see(&self.scene, number, millis, &self.scene.extra_pixels(index, number));
+        self.extra[index].send(&self.scene, number, millis, &self.scene.extra_pixels(index, number));
     }
 
     /// Sends sample `number` of the accelerometer, if there is one.
-    pub(crate) fn feel_accel(&self, number: u32) {
+    pub(crate) fn send_accel(&self, number: u32) {
         if let Some(MotionModule { sensor, accel, .. }) = self.motion {
-            feel(sensor, accel, number, Scene::ACCEL_RATE);
+            send_sample(sensor, accel, number, Scene::ACCEL_RATE);
         }
     }
 
     /// Sends sample `number` of the gyroscope, if there is one.
-    pub(crate) fn feel_gyro(&self, number: u32) {
+    pub(crate) fn send_gyro(&self, number: u32) {
         if let Some(MotionModule { sensor, gyro, .. }) = self.motion {
-            feel(sensor, gyro, number, Scene::GYRO_RATE);
+            send_sample(sensor, gyro, number, Scene::GYRO_RATE);
         }
     }
 
     /// Sends all samples of both between image `number` and the one before.
-    pub(crate) fn feel_until(&self, number: u32) {
+    pub(crate) fn send_samples_until(&self, number: u32) {
         let samples = |rate: u32| {
             let end = |number: u32| number * rate / self.scene.frames_per_second + 1;
             number.checked_sub(1).map_or(0, end)..end(number)
         };
-        samples(Scene::ACCEL_RATE).for_each(|number| self.feel_accel(number));
-        samples(Scene::GYRO_RATE).for_each(|number| self.feel_gyro(number));
+        samples(Scene::ACCEL_RATE).for_each(|number| self.send_accel(number));
+        samples(Scene::GYRO_RATE).for_each(|number| self.send_gyro(number));
     }
 
-    /// Records the frames that `see` sends, at the pace of a pacer, into the file at `path`.
-    pub(crate) fn record(&self, path: &Path, see: impl FnOnce(&Self, &mut Pacer)) {
+    /// Records the frames that `send` sends, at the pace of a pacer, into the file at `path`.
+    pub(crate) fn record(&self, path: &Path, send: impl FnOnce(&Self, &mut Pacer)) {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte in a path");
         // SAFETY: the device is alive and outlives the recorder; librealsense copies the path.
         let recorder = some(checked(|error| unsafe {
@@ -242,7 +242,7 @@ impl SoftwareCamera {
                     sensor
                 })
                 .collect();
-            see(self, &mut Pacer::new(self.scene.frames_per_second));
+            send(self, &mut Pacer::new(self.scene.frames_per_second));
             for sensor in started {
                 checked(|error| rs2::rs2_stop(sensor.as_ptr(), error));
                 checked(|error| rs2::rs2_close(sensor.as_ptr(), error));
@@ -303,7 +303,12 @@ impl MotionModule {
 }
 
 /// Sends sample `number` of a motion sensor at this rate.
-fn feel(sensor: NonNull<rs2::rs2_sensor>, profile: NonNull<rs2::rs2_stream_profile>, number: u32, rate: u32) {
+fn send_sample(
+    sensor: NonNull<rs2::rs2_sensor>,
+    profile: NonNull<rs2::rs2_stream_profile>,
+    number: u32,
+    rate: u32,
+) {
     let bytes: Vec<u8> = Scene::xyz(number).iter().flat_map(|part| part.to_le_bytes()).collect();
     let frame = MotionFrame {
         data: hand_over(&bytes),
@@ -368,7 +373,7 @@ impl SoftwareStream {
         Self { sensor, profile, bytes_per_pixel }
     }
 
-    fn see(&self, scene: &Scene, number: u32, timestamp_millis: f64, pixels: &[u8]) {
+    fn send(&self, scene: &Scene, number: u32, timestamp_millis: f64, pixels: &[u8]) {
         let key = rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_FRAME_COUNTER;
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {

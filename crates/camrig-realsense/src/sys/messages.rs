@@ -47,10 +47,10 @@ impl Logged {
     }
 
     /// Logs them, since the call has not failed.
-    pub(super) fn say(self) {
+    pub(super) fn log(self) {
         if self.is_outermost {
             for (subject, text) in WITHIN_CALL.take().unwrap_or_default() {
-                say(open(), log::Level::Error, &subject, &text);
+                log_message(open(), log::Level::Error, &subject, &text);
             }
         }
     }
@@ -66,7 +66,7 @@ impl Drop for Logged {
     }
 }
 
-/// The devices that are open, and what was logged about them. A callback may run after its device was dropped, so it gets
+/// The devices that are open, and the messages logged about them. A callback may run after its device was dropped, so it gets
 /// a number of this list instead of a pointer.
 static OPEN: Mutex<Open> = Mutex::new(Open { next: 1, devices: BTreeMap::new(), repeats: None });
 
@@ -136,7 +136,7 @@ impl Drop for Messages {
     }
 }
 
-/// Logs what librealsense logs as a warning or an error, from the first call on.
+/// Passes librealsense's warnings and errors to the log, from the first call on.
 pub(super) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
@@ -196,7 +196,7 @@ unsafe extern "C" fn on_log(
             kept.as_mut().map(|kept| kept.push((subject.clone(), text.clone()))).is_some()
         });
     if !is_kept {
-        say(open, level, &subject, &text);
+        log_message(open, level, &subject, &text);
     }
 }
 
@@ -214,7 +214,7 @@ extern "C" fn on_notification(notification: *mut rs2::rs2_notification, user: *m
     };
     let open = open();
     let Some(subject) = open.devices.get(&user.addr()).map(|entry| entry.subject.clone()) else { return };
-    say(open, level, &subject, &format!("librealsense reports: {text}"));
+    log_message(open, level, &subject, &format!("librealsense reports: {text}"));
 }
 
 /// Returns the devices that a message of no certain one may be about.
@@ -227,7 +227,7 @@ fn everyone(open: &Open) -> String {
     }
 }
 
-fn say(mut open: MutexGuard<'_, Open>, level: log::Level, subject: &str, text: &str) {
+fn log_message(mut open: MutexGuard<'_, Open>, level: log::Level, subject: &str, text: &str) {
     let text = Fault::new(text).to_string();
     let line = open.repeats.get_or_insert_default().text(subject, &text, Instant::now());
     // A logger may block.

@@ -50,7 +50,7 @@ fn call<T>(call: impl FnOnce(*mut *mut rs2::rs2_error) -> T) -> Result<T, Fault>
     let logged = Logged::begin();
     let value = call(&raw mut error);
     if error.is_null() {
-        logged.say();
+        logged.log();
         return Ok(value);
     }
     // SAFETY: librealsense set the pointer, so it owns an error whose message lives until it is freed, which

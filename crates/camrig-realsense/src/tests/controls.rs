@@ -74,7 +74,7 @@ fn every_option_is_set_and_read_back_while_frames_flow() {
                 let controls = grabber.camera.controls();
                 let own = controls.into_iter().find(|own| own.name == *name).unwrap();
                 assert_eq!(own.value, Some(value), "{name}");
-                camera.see_depth(number);
+                camera.send_depth(number);
                 let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!() };
                 assert_eq!(headers[0].number, u64::from(number));
                 number += 1;

@@ -30,8 +30,8 @@ fn first(scene: Scene, more: &str) -> (CameraInfo, Vec<FrameHeader>, Held) {
     let camera = SoftwareCamera::new(scene);
     let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
     grabber.start().unwrap();
-    camera.see_depth(0);
-    camera.see_color(0);
+    camera.send_depth(0);
+    camera.send_color(0);
     let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{more}") };
     (grabber.info.clone(), headers.to_vec(), held)
 }
@@ -173,7 +173,7 @@ fn exposures(filters: &str) -> Vec<(u64, u16)> {
         camera.set_metadata(rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_SEQUENCE_SIZE, 2);
         camera
             .set_metadata(rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_SEQUENCE_ID, (number % 2).into());
-        camera.see_depth(number);
+        camera.send_depth(number);
         while let Ok(Grabbed::FrameSet { headers, held, .. }) = grabber.next(Duration::from_millis(50)) {
             let first = u16::from_le_bytes([held.pixels(0)[0], held.pixels(0)[1]]);
             came.push((headers[0].number, first));
@@ -205,10 +205,10 @@ fn a_frame_without_its_partner_is_not_aligned() {
         let Ok(Grabbed::FrameSet { headers, .. }) = wait(grabber) else { panic!() };
         headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>()
     };
-    camera.see_depth(0);
-    camera.see_color(1);
-    camera.see_depth(2);
-    camera.see_color(2);
+    camera.send_depth(0);
+    camera.send_color(1);
+    camera.send_depth(2);
+    camera.send_color(2);
     assert_eq!(next(&mut grabber), [(Stream::COLOR, 1)]);
     assert_eq!(grabber.take_lost(), [(Stream::DEPTH, LostReason::NoPartner, 1)]);
     assert_eq!(next(&mut grabber), [(Stream::COLOR, 2), (Stream::DEPTH, 2)]);
@@ -226,8 +226,8 @@ fn many_processed_frames_can_be_held() {
     // More than librealsense gives at once.
     let mut all = Vec::new();
     for number in 0..64 {
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
         assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
         all.push(held);

@@ -1,4 +1,4 @@
-//! Streams of every kind and format: several of a kind, encoded images, and what is left out.
+//! Streams of every kind and format: several of a kind, encoded images, and streams that are left out.
 
 use camrig::frame::{Format, FrameHeader, MJPEG, Payload, PixelFormat, Role, Stream};
 use camrig::{HeldFrames, LostReason};
@@ -61,7 +61,7 @@ fn live(scene: Scene, toml: &str, streams: &[usize]) -> (Grabber, Vec<FrameHeade
     let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
     grabber.start().unwrap();
     for &index in streams {
-        camera.see_extra(index, 3);
+        camera.send_extra(index, 3);
     }
     let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{toml}") };
     let pixels = (0..headers.len()).map(|index| held.pixels(index).to_vec()).collect();
@@ -135,8 +135,8 @@ fn losses_of_each_stream_of_a_kind_are_distinguished() {
     let mut grabber = Grabber::new(open_among(&options(toml), &[&camera]).unwrap());
     grabber.start().unwrap();
     // The queue holds 8 frames of each stream.
-    (0..16).for_each(|number| camera.see_extra(1, number));
-    (0..3).for_each(|number| camera.see_extra(2, number));
+    (0..16).for_each(|number| camera.send_extra(1, number));
+    (0..3).for_each(|number| camera.send_extra(2, number));
     let fisheye = Stream::new("fisheye-2").unwrap();
     assert_eq!(grabber.take_lost(), [(fisheye, LostReason::QueueFull, 3)]);
 }
@@ -147,9 +147,9 @@ fn record_all(scene: Scene, name: &str) -> Scratch {
     SoftwareCamera::new(scene).record(&bag.0, |camera, pacer| {
         for number in 0..4 {
             pacer.wait();
-            camera.see_depth(number);
-            camera.see_infrared(number);
-            (0..scene.extra.len()).for_each(|index| camera.see_extra(index, number));
+            camera.send_depth(number);
+            camera.send_infrared(number);
+            (0..scene.extra.len()).for_each(|index| camera.send_extra(index, number));
         }
     });
     bag

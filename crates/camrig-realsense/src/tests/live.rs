@@ -16,7 +16,7 @@ use crate::request::{Request, Selection};
 use crate::turn::tests::TAKEN;
 use crate::{RealSense, sys};
 
-/// A live camera, with frames from [`SoftwareCamera::see_depth`] and similar functions.
+/// A live camera, with frames from [`SoftwareCamera::send_depth`] and similar functions.
 #[test]
 fn a_live_camera_takes_the_same_way() {
     let context = sys::Context::new().unwrap();
@@ -35,8 +35,8 @@ fn a_live_camera_takes_the_same_way() {
 
     let mut held = Vec::new();
     for number in 0..40 {
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         let Grabbed::FrameSet { headers, held: own, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
         assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
         assert_eq!(
@@ -46,13 +46,13 @@ fn a_live_camera_takes_the_same_way() {
         held.push(own);
     }
     // A partner that does not come is not waited for.
-    camera.see_depth(40);
+    camera.send_depth(40);
     let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
     assert_eq!(headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>(), [(Stream::DEPTH, 40)]);
     assert!(grabber.take_lost().is_empty());
     // No frame is taken: the camera is not delayed, and loses the newest.
     for number in 41..241 {
-        camera.see_depth(number);
+        camera.send_depth(number);
     }
     for number in 41..57 {
         let Grabbed::FrameSet { headers, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
@@ -71,7 +71,7 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
     grabber.start().unwrap();
     let mut numbers = Vec::new();
     for number in [0, 1, 1, 1, 2] {
-        camera.see_depth(number);
+        camera.send_depth(number);
     }
     while numbers.len() < 3 {
         let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!("{numbers:?}") };
@@ -81,7 +81,7 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
     assert_eq!(grabber.take_lost(), [(Stream::DEPTH, LostReason::Repeated, 2)]);
     assert!(grabber.take_lost().is_empty());
     // An older number is a new start of the camera's, not a repeat.
-    camera.see_depth(1);
+    camera.send_depth(1);
     assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
     assert!(grabber.take_lost().is_empty());
 }
@@ -126,13 +126,13 @@ fn two_matches_are_named() {
     assert_eq!(
         refused.to_string(),
         "2 RealSense cameras match name D435: `000000000043` (Intel RealSense D435 at USB port 2-2), \
-         `000000000044` (Intel RealSense D435 at USB port 2-3); say by `serial` or `port` which one is meant",
+         `000000000044` (Intel RealSense D435 at USB port 2-3); select one by `serial` or `port`",
     );
     let any = Options { any: Some(true), ..Options::default() };
     assert_eq!(
         refusal(&depth("64x48@60", any), &[SCENE, LEFT]).to_string(),
         "2 RealSense cameras are connected: `000000000042` (Intel RealSense D405 at USB port 2-1.3), \
-         `000000000043` (Intel RealSense D435 at USB port 2-2); say by `serial` or `port` which one is meant",
+         `000000000043` (Intel RealSense D435 at USB port 2-2); select one by `serial` or `port`",
     );
 }
 
@@ -260,7 +260,7 @@ fn the_same_wall_is_as_far_from_a_d405_as_from_a_d435() {
         let options = depth("64x48@60", options("any = true"));
         let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
         grabber.start().unwrap();
-        camera.see_depth(0);
+        camera.send_depth(0);
         let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!() };
         let unit = grabber.info.depth_unit_meters;
         let view = DepthView::new(Frame::new(&headers[0], held.pixels(0)).unwrap(), unit, None).unwrap();
@@ -277,8 +277,8 @@ fn depth_comes_with_both_infrared_streams() {
     let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
     grabber.start().unwrap();
     for number in 0..5 {
-        camera.see_depth(number);
-        camera.see_infrared(number);
+        camera.send_depth(number);
+        camera.send_infrared(number);
         let Ok(Grabbed::FrameSet { headers, held, .. }) = wait(&mut grabber) else { panic!("{number}") };
         let streams: Vec<_> = headers.iter().map(|it| (it.stream, it.number)).collect();
         let both = [Stream::DEPTH, Stream::INFRARED_1, Stream::INFRARED_2].map(|it| (it, number.into()));

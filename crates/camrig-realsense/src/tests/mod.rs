@@ -50,7 +50,7 @@ pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 pub(crate) struct Scratch(pub(crate) PathBuf, #[expect(dead_code)] TempDir);
 
 impl Scratch {
-    /// Returns the path for a file called `name`, in which `.bag` stands for what the library records.
+    /// Returns the path for a file called `name`, with the extension of the library's recordings in place of `.bag`.
     pub(crate) fn new(name: &str) -> Self {
         let name = name.replace(".bag", &format!(".{}", sys::version().extension()));
         let folder = tempfile::tempdir().unwrap();
@@ -68,10 +68,10 @@ pub(crate) fn record_scene(scene: Scene, name: &str, count: u32) -> Scratch {
     SoftwareCamera::new(scene).record(&file.0, |camera, pacer| {
         for number in 0..count {
             pacer.wait();
-            camera.feel_until(number);
-            camera.see_depth(number);
-            camera.see_infrared(number);
-            camera.see_color(number);
+            camera.send_samples_until(number);
+            camera.send_depth(number);
+            camera.send_infrared(number);
+            camera.send_color(number);
         }
     });
     file

@@ -61,22 +61,22 @@ fn a_live_camera_gives_its_motion_with_its_images() {
         headers.iter().map(|header| header.stream).collect::<Vec<_>>()
     };
     for number in 0..30 {
-        camera.feel_until(number);
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_samples_until(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         take(&mut grabber, number);
     }
     // No sample was made since; late samples come with the next frameset.
     for number in 30..32 {
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         assert_eq!(take(&mut grabber, number), [color, depth]);
     }
     for number in 30..33 {
-        camera.feel_until(number);
+        camera.send_samples_until(number);
     }
-    camera.see_depth(32);
-    camera.see_color(32);
+    camera.send_depth(32);
+    camera.send_color(32);
     assert_eq!(take(&mut grabber, 32), [color, depth, accel, gyro]);
     assert_eq!(of_accel, expected(0..54, 100));
     assert_eq!(of_gyro, expected(0..107, 200));
@@ -90,11 +90,11 @@ fn motion_that_nobody_takes_is_lost_and_counted() {
     let mut grabber = Grabber::new(open_among(&wanted, &[&camera]).unwrap());
     grabber.start().unwrap();
     // A frame of motion has room for 200, the queue for 1024; the gyroscope is not asked for.
-    (0..210).for_each(|number| camera.feel_accel(number));
+    (0..210).for_each(|number| camera.send_accel(number));
     assert!(matches!(grabber.next(std::time::Duration::ZERO).unwrap(), Grabbed::Nothing));
     assert_eq!(grabber.take_lost(), [(Stream::ACCEL, LostReason::NoPartner, 10)]);
-    (210..1300).for_each(|number| camera.feel_accel(number));
-    camera.see_depth(1000);
+    (210..1300).for_each(|number| camera.send_accel(number));
+    camera.send_depth(1000);
     let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
     assert_eq!(samples(&headers, &held, Stream::ACCEL), expected(1034..1234, 100));
     assert_eq!(
@@ -147,9 +147,9 @@ fn librealsense_records_motion_too() {
     grabber.start().unwrap();
     let mut live = Vec::new();
     for number in 0..12 {
-        camera.feel_until(number);
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_samples_until(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         let Grabbed::FrameSet { headers, held, .. } = grabber.next(WATCHDOG).unwrap() else { panic!() };
         live.extend(samples(&headers, &held, Stream::GYRO));
     }

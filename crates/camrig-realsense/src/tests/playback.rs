@@ -110,9 +110,9 @@ fn streams_slower_than_their_rate_are_paired() {
     SoftwareCamera::new(scene).record(&bag.0, |camera, pacer| {
         for number in (0..40).step_by(2) {
             pacer.wait();
-            camera.see_depth(number);
+            camera.send_depth(number);
             pacer.wait();
-            camera.see_color(number);
+            camera.send_color(number);
         }
     });
     let expected: Vec<_> = (0..40).step_by(2).map(|number| vec![number; 2]).collect();
@@ -128,10 +128,10 @@ fn a_stream_that_is_recorded_late_is_paired() {
         for number in 0..40 + LATE {
             pacer.wait();
             if number < 40 {
-                camera.see_depth(number);
+                camera.send_depth(number);
             }
             if let Some(number) = number.checked_sub(LATE) {
-                camera.see_color(number);
+                camera.send_color(number);
             }
         }
     });
@@ -183,7 +183,7 @@ fn a_frame_that_was_recorded_twice_comes_once() {
     SoftwareCamera::new(SCENE).record(&bag.0, |camera, pacer| {
         for number in [0, 1, 2, 2, 3] {
             pacer.wait();
-            camera.see_depth(number);
+            camera.send_depth(number);
         }
     });
     let mut grabber = start(&file(&bag.0));
@@ -366,7 +366,7 @@ fn a_file_that_cannot_be_played_says_why() {
     assert_eq!(message(&empty), "file `broken.bag` holds no color, depth or infrared frames");
 
     let silent = Scratch::new("silent.bag");
-    SoftwareCamera::new(SCENE).record(&silent.0, |camera, _| camera.see_depth(0));
+    SoftwareCamera::new(SCENE).record(&silent.0, |camera, _| camera.send_depth(0));
     let color = Some("64x48@60".parse().unwrap());
     let message = error(&Options { color, ..file(&silent.0) });
     assert_eq!(message, format!("file `{}` holds no frames of color", silent.0.display()));

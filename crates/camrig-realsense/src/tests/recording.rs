@@ -12,7 +12,7 @@ use crate::{RealSense, sys};
 const STREAMS: &str = "any = true\ndepth = '64x48@60'\ncolor = '64x48@60'";
 
 fn record_to(file: &Scratch) -> Options {
-    // The recording is of what the sensors give, not of what is made of it.
+    // The recording has the frames of the sensors, not the processed ones.
     options(&format!("{STREAMS}\nrecord_to = '{}'\nfilters.decimation = {{}}", file.0.display()))
 }
 
@@ -23,8 +23,8 @@ fn a_native_recording_has_every_frame() {
     let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
     grabber.start().unwrap();
     for number in 0..12 {
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!("{number}") };
         assert_eq!(headers.iter().map(|it| it.number).collect::<Vec<_>>(), [u64::from(number); 2]);
     }
@@ -57,8 +57,8 @@ fn a_camera_that_is_opened_again_replaces_nothing() {
     for number in 0..2 {
         let mut grabber = Grabber::new(open_among(&record_to(&bag), &[&camera]).unwrap());
         grabber.start().unwrap();
-        camera.see_depth(number);
-        camera.see_color(number);
+        camera.send_depth(number);
+        camera.send_color(number);
         assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
     }
     for (number, bag) in [&bag.0, &second].into_iter().enumerate() {

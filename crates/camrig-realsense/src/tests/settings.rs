@@ -168,11 +168,11 @@ fn a_slave_runs_before_its_master_is_started() {
     let mut grabber = Grabber::new(open_among(&slave, &[&camera]).unwrap());
     // Like the driver when it opens a slave, ...
     grabber.start().unwrap();
-    camera.see_depth(0);
-    camera.see_depth(1);
+    camera.send_depth(0);
+    camera.send_depth(1);
     // ... and when the rig starts. Only framesets from now on count.
     grabber.start().unwrap();
-    camera.see_depth(2);
+    camera.send_depth(2);
     let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!() };
     assert_eq!(headers[0].number, 2);
 }
@@ -187,7 +187,7 @@ fn hardware_sync_is_refused_by_cameras_without_it() {
     let by_hand = options(&format!("{ANY}set = {{ inter_cam_sync_mode = 1 }}"));
     assert_eq!(
         RealSense::check(&by_hand).unwrap_err().to_string(),
-        "`inter_cam_sync_mode` is not for `set`: say `sync = \"master\"` or `sync = \"slave\"`",
+        "`inter_cam_sync_mode` is not for `set`: use `sync = \"master\"` or `sync = \"slave\"`",
     );
     let recorded = options("file = 'a.bag'\nsync = 'slave'");
     assert_eq!(

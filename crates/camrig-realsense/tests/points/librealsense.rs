@@ -79,8 +79,8 @@ pub(crate) fn points(
             checked(|error| rs2::rs2_set_option(options, option, value as f32, error));
         }
         for frame in [
-            see(rgb, color_profile, color, rgb8.2, depth_unit_meters),
-            see(stereo, depth_profile, depth, z16.2, depth_unit_meters),
+            send(rgb, color_profile, color, rgb8.2, depth_unit_meters),
+            send(stereo, depth_profile, depth, z16.2, depth_unit_meters),
         ] {
             checked(|error| rs2::rs2_process_frame(block.as_ptr(), frame.as_ptr(), error));
         }
@@ -151,7 +151,7 @@ unsafe fn add_stream(
 ///
 /// # Safety
 /// Sensor and profile are alive, and the pixels outlive the frame.
-unsafe fn see(
+unsafe fn send(
     sensor: NonNull<rs2::rs2_sensor>,
     profile: NonNull<rs2::rs2_stream_profile>,
     eye: &Eye,

@@ -170,10 +170,10 @@ impl Cameras {
     fn step(&mut self) {
         self.follow();
         if self.behaviour.sends() {
-            self.front.see_depth(self.front_number);
+            self.front.send_depth(self.front_number);
             self.front_number += 1;
         }
-        self.rear.see_depth(self.rear_number);
+        self.rear.send_depth(self.rear_number);
         self.rear_number += 1;
     }
 
@@ -187,7 +187,7 @@ impl Cameras {
         self.behaviour = behaviour;
         match behaviour {
             Behaviour::Skips => self.front_number += SKIPPED,
-            Behaviour::Repeats => self.front.see_depth(self.front_number - 1),
+            Behaviour::Repeats => self.front.send_depth(self.front_number - 1),
             Behaviour::Streams | Behaviour::Silent | Behaviour::Unplugged | Behaviour::Vanished => {}
         }
         if behaviour == Behaviour::Unplugged {

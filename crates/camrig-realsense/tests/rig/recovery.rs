@@ -111,7 +111,7 @@ fn every_step(placement: Placement) {
     wait_for_more(&mut rig);
 
     // Twice, because a camera that came back can be unplugged again.
-    let waits = fails(UNPLUGGED, "it waits for its device");
+    let waits = fails(UNPLUGGED, "waiting for its device");
     for time in 1..=2 {
         control.set(Behaviour::Unplugged);
         rig.wait_for_stderr_times(&waits, time);
@@ -121,7 +121,7 @@ fn every_step(placement: Placement) {
     }
 
     control.set(Behaviour::Vanished);
-    let misses = fails(ABSENT, "it waits for its device");
+    let misses = fails(ABSENT, "waiting for its device");
     rig.wait_for_stderr(&misses);
     control.set(Behaviour::Streams);
     rig.wait_for_stderr_times(AGAIN, 5);
@@ -149,7 +149,7 @@ fn reset_helps(placement: Placement) {
     wait_for_more(&mut rig);
 
     control.set(Behaviour::Silent);
-    let misses = fails(ABSENT, "it waits for its device");
+    let misses = fails(ABSENT, "waiting for its device");
     rig.wait_for_stderr(&misses);
     control.set(Behaviour::Streams);
     rig.wait_for_stderr_times(AGAIN, 2);
@@ -172,7 +172,7 @@ fn reset_at_the_start(placement: Placement) {
     control.set(Behaviour::Streams);
     wait_for_more(&mut rig);
 
-    let waits = fails(UNPLUGGED, "it waits for its device");
+    let waits = fails(UNPLUGGED, "waiting for its device");
     control.set(Behaviour::Unplugged);
     rig.wait_for_stderr(&waits);
     control.set(Behaviour::Streams);

@@ -129,7 +129,7 @@ fn readers_join_and_leave(placement: Placement) {
     let base = text(&socket);
     assert_eq!(apply(&socket, &base), <[&str; 0]>::default());
     for process in ["new", "check", "main", "a", "new"] {
-        let more = format!("[processor.w]\nkind = 'witness'\nprocess = '{process}'\ninputs = ['b', 'a']\n");
+        let more = format!("[processor.w]\nkind = 'observer'\nprocess = '{process}'\ninputs = ['b', 'a']\n");
         let changes = apply(&socket, &format!("{base}{more}"));
         assert!(changes.contains(&format!("add processor `w` in process `{process}`")), "{changes:?}");
         wait_for_flow(&mut rig, &[("a", "check"), ("b", "check"), ("a", "w"), ("b", "w")]);
@@ -250,7 +250,7 @@ fn random_text(actors: &Actors) -> String {
     for (name, (process, inputs)) in actors {
         write!(
             text,
-            "[processor.{name}]\nkind = 'witness'\nprocess = '{process}'\ninputs = {inputs:?}\n\
+            "[processor.{name}]\nkind = 'observer'\nprocess = '{process}'\ninputs = {inputs:?}\n\
              restart = {{ max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 20 }}\n"
         )
         .unwrap();
@@ -268,8 +268,8 @@ fn random_changes() {
     // Producers keep the slots, and processes the notifiers, that the largest topology so far has needed.
     let processes = ["main", "p1", "p2", "p3", "check", "c1"];
     let inputs: Vec<_> = flow.iter().map(|(camera, _)| (*camera).to_owned()).collect();
-    let witness = |number: usize| (format!("w{number}"), (processes[number % 6].to_owned(), inputs.clone()));
-    apply(&socket, &random_text(&(0..8).map(witness).collect()));
+    let observer = |number: usize| (format!("w{number}"), (processes[number % 6].to_owned(), inputs.clone()));
+    apply(&socket, &random_text(&(0..8).map(observer).collect()));
     wait_for_flow(&mut rig, &flow);
     apply(&socket, &random_text(&Actors::new()));
     wait_for_flow(&mut rig, &flow);
@@ -300,7 +300,7 @@ fn random_changes() {
             }
         }
         if random.u8(..5) == 0 {
-            // Only processes of witnesses: those of unchanged links go on.
+            // Only processes of observers: those of unchanged links go on.
             let workers: Vec<_> =
                 rig.children().into_iter().filter(|worker| worker.process.starts_with('p')).collect();
             if !workers.is_empty() {

@@ -57,7 +57,7 @@ fn copied<const N: usize>(ended: &Ended, actors: [&str; N]) -> [u64; N] {
     actors.map(|name| ended.report().actor(name).copied)
 }
 
-/// Two cameras in one process for some seconds, and what reads them.
+/// Two cameras in one process for some seconds, and their readers.
 fn shared_bytes(processors: &str) -> u64 {
     let camera = |name: &str| {
         format!(

@@ -20,7 +20,7 @@ options = { pause_millis = 1 }
 driver = 'pattern'
 options = { pause_millis = 1 }
 [processor.reader]
-kind = 'witness'
+kind = 'observer'
 restart = { max = 1000, window = 1, backoff_millis = 1, backoff_max_millis = 10 }
 inputs = ['front', 'rear']
 [processor.pulse]

@@ -125,7 +125,7 @@ fn stopped_producer_of_a_reader_that_dies() {
     let topology = format!(
         "[camera.front]\ndriver = 'pattern'\noptions = {{ pause_millis = 1 }}\n\
          [processor.pass]\nkind = 'pass-on'\ninputs = ['front']\n{UNLIMITED_RESTARTS}\
-         [processor.sluggish]\nkind = 'witness'\ninputs = ['front', 'pass']\n{UNLIMITED_RESTARTS}\
+         [processor.sluggish]\nkind = 'observer'\ninputs = ['front', 'pass']\n{UNLIMITED_RESTARTS}\
          [processor.pulse]\nkind = 'count'\ninputs = ['front']\noverflow = 'block'\noptions = {{ beat = 10 }}\n"
     );
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();

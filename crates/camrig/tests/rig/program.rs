@@ -49,7 +49,7 @@ pub(crate) fn main() -> ExitCode {
         .processor("count", |options| {
             Ok(Count { options, cameras: BTreeMap::new(), kept: Vec::new(), delivered: 0 })
         })
-        .processor("witness", |_: NoOptions| Ok(Witness(BTreeMap::new())))
+        .processor("observer", |_: NoOptions| Ok(Observer(BTreeMap::new())))
         .processor("keep", |options: KeepOptions| Ok(Keep { options, kept: Vec::new(), checks: 0 }))
         .processor("halve", |_: NoOptions| Ok(Halve))
         .processor("check-half", |_: NoOptions| Ok(CheckHalf(0)))
@@ -234,9 +234,9 @@ impl Processor for Count {
 
 /// Checks that the accounting adds up and that sequence numbers increase, also across restarts of its producers;
 /// prints a line after every ten framesets of a producer.
-struct Witness(BTreeMap<String, Seen>);
+struct Observer(BTreeMap<String, Seen>);
 
-impl Processor for Witness {
+impl Processor for Observer {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         check_inputs(output)?;
         let seen = self.0.entry(frames.producer().to_owned()).or_default();

@@ -174,7 +174,7 @@ fn camera_fails(placement: Placement) {
     for (how, follows) in [
         ("error", "it is restarted"),
         ("panic", "it is restarted"),
-        ("unavailable", "it waits for its device"),
+        ("unavailable", "waiting for its device"),
     ] {
         let fault = format!("{{ at = 'capture', how = '{how}', after = 7, times = 1 }}");
         let mut rig = Plan::new(&with_faulty_camera(&fault, ""), placement).start();
@@ -221,7 +221,7 @@ fn unplugged_and_back(placement: Placement) {
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
-    let failed = format!("ERROR main: camera `front` failed: {UNPLUGGED}; it waits for its device");
+    let failed = format!("ERROR main: camera `front` failed: {UNPLUGGED}; waiting for its device");
     let ended = end_in_order(rig, &[&failed, &format!("WARN  main: {again}")], &[("front", 1)]);
     assert!(ended.report().links.iter().all(|link| link.dropped.is_empty()), "{:#?}", ended.report());
     assert_changes(&ended, "front", "finished 1, ready 1, running 2, waiting-for-device 1");
@@ -236,7 +236,7 @@ fn unplugged_for_too_long(placement: Placement) {
     wait_for_more(&mut rig, "rear");
     rig.signal(Signal::TERM);
     let ended = rig.finish();
-    let waits = format!("ERROR main: camera `front` failed: {UNPLUGGED}; it waits for its device");
+    let waits = format!("ERROR main: camera `front` failed: {UNPLUGGED}; waiting for its device");
     ended.assert_said(69, &[&waits, &format!("ERROR main: {for_good}")]);
     ended.assert_settled();
 }
@@ -244,7 +244,7 @@ fn unplugged_for_too_long(placement: Placement) {
 /// A rig can be stopped while it waits for a missing device.
 fn stopped_while_unplugged(placement: Placement) {
     let mut rig = Plan::new(&with_injected_fault("unplug_at = 0.1", ""), placement).start();
-    let waits = format!("camera `front` failed: {UNPLUGGED}; it waits for its device");
+    let waits = format!("camera `front` failed: {UNPLUGGED}; waiting for its device");
     rig.wait_for_stderr(&waits);
     let states: Vec<_> = rig.status().actors.iter().map(|actor| actor.state.name()).collect();
     assert_eq!(states, ["waiting-for-device", "running", "running", "running"]);

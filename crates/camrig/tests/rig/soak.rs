@@ -67,7 +67,7 @@ fn topology() -> String {
     for (name, process, overflow, inputs) in WITNESSES {
         write!(
             topology,
-            "[processor.{name}]\nkind = 'witness'\nprocess = '{process}'\ninputs = {inputs:?}\n\
+            "[processor.{name}]\nkind = 'observer'\nprocess = '{process}'\ninputs = {inputs:?}\n\
              overflow = '{overflow}'\n{common}"
         )
         .unwrap();

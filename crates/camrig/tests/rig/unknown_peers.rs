@@ -41,9 +41,9 @@ impl Peer {
         let connection = connected(socket)?;
         match self {
             // A string that claims to be longer than its message.
-            Self::Garbage => say(&connection, &[0xff; 32])?,
+            Self::Garbage => send_message(&connection, &[0xff; 32])?,
             Self::HangsUp => {}
-            Self::SendsSetup => say(&connection, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05front")?,
+            Self::SendsSetup => send_message(&connection, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05front")?,
             Self::Silent => return Some(Some(connection)),
         }
         Some(None)
@@ -57,7 +57,7 @@ fn connected(path: &str) -> Option<OwnedFd> {
 }
 
 /// Sends a message as ipc-channel does: the sizes of the packet and of the message, and the message.
-fn say(connection: &OwnedFd, message: &[u8]) -> Option<()> {
+fn send_message(connection: &OwnedFd, message: &[u8]) -> Option<()> {
     let sizes = [size_of::<[usize; 2]>() + message.len(), message.len()].map(usize::to_ne_bytes);
     let packet = [sizes.as_flattened(), message].concat();
     send(connection, &packet, SendFlags::NOSIGNAL).ok().map(drop)

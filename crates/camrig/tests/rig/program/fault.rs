@@ -1,4 +1,4 @@
-//! Faults that a topology asks for: what, where and when.
+//! Faults that a topology requests: kind, place and time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
