@@ -45,7 +45,7 @@ def camrig(table, seconds):
 
 
 def read(queue, done, copies):
-    """Reads what the queue names until it gets `None`; answers with its processor time and the number of framesets."""
+    """Reads the memories named by the queue until it gets `None`; answers with its processor time and the number of framesets."""
     memory, framesets = {}, 0
     while (item := queue.get()) is not None:
         name, shape = item

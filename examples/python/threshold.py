@@ -1,4 +1,4 @@
-"""Publishes a mask of what is nearer than a distance: a processor of kind `python` for a topology."""
+"""Publishes a mask of pixels nearer than a distance: a processor of kind `python` for a topology."""
 
 import camrig
 import numpy as np

@@ -1,4 +1,4 @@
-//! The description of a board: what is printed, and where its corners are.
+//! The description of a board: its squares and markers, and the places of its corners.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 const SQUARES: std::ops::RangeInclusive<u32> = 3..=40;
 /// The least and the largest side of a square, in millimetres.
 const SQUARE_MILLIMETERS: std::ops::RangeInclusive<f64> = 2.0..=500.0;
-/// The side of a marker of which none is given, as a share of that of its square.
+/// Default side of a marker, as a share of that of its square.
 const MARKER_SHARE: f64 = 0.75;
 /// The least and the largest side of a marker, as a share of that of its square: smaller markers cannot be decoded from
 /// far, and larger ones leave no white between themselves and the corners.
 const MARKER_SHARES: std::ops::RangeInclusive<f64> = 0.4..=0.9;
-/// The dictionaries of which the first with enough markers is used if none is named: those with the largest bits.
+/// The default dictionaries, those with the largest bits: the first with enough markers is used.
 const USUAL_DICTIONARIES: [&str; 4] = ["4X4_50", "4X4_100", "4X4_250", "4X4_1000"];
 
 /// A ChArUco board, as OpenCV draws it: the square at the upper left is black, the white squares have markers, numbered
@@ -61,7 +61,7 @@ impl PartialEq for Codes {
     }
 }
 
-/// A board that cannot be.
+/// The reason why a board is impossible.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// It is not TOML, or has other keys.
@@ -111,7 +111,7 @@ impl Board {
     /// smallest dictionary of 4x4 bits that has enough.
     ///
     /// # Errors
-    /// If there can be no such board.
+    /// If such a board is impossible.
     pub fn new(columns: u32, rows: u32, square_millimeters: f64) -> Result<Self, BoardError> {
         Self::checked(Written {
             columns,
@@ -186,7 +186,7 @@ impl Board {
         Ok(board)
     }
 
-    /// Returns the board as the detector knows it, in millimetres.
+    /// Returns the board for the detector, in millimetres.
     pub(crate) fn spec(&self) -> CharucoBoardSpec {
         let (square, marker) = (self.written.square_millimeters, self.marker_millimeters());
         let share = (marker / square) as f32;
@@ -229,7 +229,7 @@ impl Board {
         (self.columns() - 1) * (self.rows() - 1)
     }
 
-    /// Returns where the corner with this number is on the board, in metres; `None` if there is no such corner. Corners
+    /// Returns the place of the corner with this number on the board, in metres; `None` if there is no such corner. Corners
     /// are numbered row by row from 0.
     pub fn corner_meters(&self, id: u32) -> Option<[f64; 2]> {
         let across = self.columns() - 1;
@@ -238,7 +238,7 @@ impl Board {
         (id < self.corners()).then_some(at)
     }
 
-    /// Returns what is drawn, in this order, on white ground of the board's size.
+    /// Returns the rectangles to draw, in this order, on white ground of the board's size.
     pub fn drawing(&self) -> Vec<Rect> {
         let square = self.written.square_millimeters;
         let squares = (0..self.rows()).flat_map(|row| (0..self.columns()).map(move |column| (column, row)));

@@ -12,7 +12,7 @@ use crate::lens::Lens;
 
 /// The least number of corners in an image that is used.
 pub(crate) const MIN_CORNERS: usize = 8;
-/// How often four corners are taken at random to find those that fit each other.
+/// Number of random sets of four corners, to find those that fit each other.
 const TRIALS: usize = 200;
 /// The largest distance of a corner that fits, in pixels, while a start is looked for.
 const FITS_PIXELS: f64 = 3.0;
@@ -20,7 +20,7 @@ const FITS_PIXELS: f64 = 3.0;
 const MIN_SHARE: f64 = 0.5;
 /// The largest number of steps of a refinement.
 const STEPS: usize = 30;
-/// How much worse the second pose must be, so that the first is the true one.
+/// Factor by which the second pose must be worse, so that the first is the true one.
 const CLEARLY_WORSE: f64 = 1.5;
 /// Poses whose directions differ by less than this, in radians, are one.
 const SAME_RADIANS: f64 = 0.02;
@@ -29,7 +29,7 @@ const MIN_WIDTH: f64 = 0.05;
 /// The share of the solution that a step must reach to go on.
 const ENOUGH: f64 = 1e-10;
 
-/// A corner on the board, in metres, and where it was seen, in pixels.
+/// A corner on the board, in metres, and its place in the image, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight {
     pub(crate) point: Point3<f64>,
@@ -41,7 +41,7 @@ pub(crate) struct Sight {
 pub(crate) struct BoardPose {
     /// From the board's coordinates to the camera's.
     pub(crate) pose: Isometry3<f64>,
-    /// The square mean of the distances between corners that fit and where the pose puts them, in pixels.
+    /// The square mean of the distances between corners that fit and their places by the pose, in pixels.
     pub(crate) error_pixels: f64,
     /// Whether the pose that is tilted the other way explains the image almost as well.
     pub(crate) ambiguous: bool,
@@ -217,7 +217,7 @@ fn refine(lens: &Lens, sights: &[Sight], start: Isometry3<f64>) -> Option<(Isome
     Some((pose, (least / sights.len() as f64).sqrt()))
 }
 
-/// Returns how a point changes with a movement of its coordinates: translation, then rotation, as
+/// Returns the derivative of a point by a movement of its coordinates: translation, then rotation, as
 /// [`moved_by`] does it.
 pub(crate) fn moved(point: &Point3<f64>) -> SMatrix<f64, 3, 6> {
     let mut slope = SMatrix::<f64, 3, 6>::zeros();
@@ -226,7 +226,7 @@ pub(crate) fn moved(point: &Point3<f64>) -> SMatrix<f64, 3, 6> {
     slope
 }
 
-/// Moves what a pose leads to: by a translation in metres, then a rotation vector in radians.
+/// Moves the target of a pose: by a translation in metres, then a rotation vector in radians.
 pub(crate) fn moved_by(step: &Vector6<f64>, pose: &Isometry3<f64>) -> Isometry3<f64> {
     let rotation = UnitQuaternion::from_scaled_axis(step.fixed_rows::<3>(3).into_owned());
     Isometry3::from_parts(Translation3::from(step.fixed_rows::<3>(0).into_owned()), rotation) * pose

@@ -1,7 +1,7 @@
 //! Bundle adjustment: the poses of cameras and boards that explain all corners best.
 //!
-//! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from where they should be do not count.
-//! Huber's weights would not do: many corners that are wrong in the same way, as of a camera that was moved, would still draw
+//! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected places do not count.
+//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would still draw
 //! the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are left
 //! have six unknowns for each camera.
 
@@ -23,7 +23,7 @@ const ENOUGH: f64 = 1e-10;
 /// The error of a corner behind its camera, in pixels.
 const BEHIND_PIXELS: f64 = 1e4;
 
-/// How errors count.
+/// The weight of errors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scale {
     /// By their squares.
@@ -70,7 +70,7 @@ pub(crate) struct State {
     pub(crate) boards: Vec<Isometry3<f64>>,
 }
 
-/// What was seen, and by which optics.
+/// The observations, and the optics of each camera.
 pub(crate) struct Problem<'a> {
     pub(crate) lenses: &'a [Lens],
     pub(crate) observations: Vec<Observation>,
@@ -91,7 +91,7 @@ struct Equations {
 }
 
 impl Problem<'_> {
-    /// Returns the distance of each corner from where the state puts it, in pixels.
+    /// Returns the distance of each corner from its place by the state, in pixels.
     pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
         let error =
             |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.boards[seen.moment]);

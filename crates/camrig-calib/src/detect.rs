@@ -21,7 +21,7 @@ impl Detector {
     /// Creates a detector for a board.
     ///
     /// # Errors
-    /// If the detector does not know such boards.
+    /// If the detector does not support such boards.
     pub fn new(board: &Board) -> Result<Self, BoardError> {
         let params = CharucoParams::for_board(board.spec());
         CharucoDetector::new(params).map(Self).map_err(|error| BoardError::Markers(error.to_string()))

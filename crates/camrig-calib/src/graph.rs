@@ -69,7 +69,7 @@ fn middle(poses: &[Isometry3<f64>]) -> Isometry3<f64> {
     best.copied().unwrap_or_else(Isometry3::identity)
 }
 
-/// Returns how far a point at one metre moves, at most, between two poses.
+/// Returns the largest movement of a point at one metre between two poses, in metres.
 fn distance(a: &Isometry3<f64>, b: &Isometry3<f64>) -> f64 {
     (a.translation.vector - b.translation.vector).norm() + a.rotation.angle_to(&b.rotation)
 }

@@ -42,7 +42,7 @@ impl Lens {
         Some(self.distort(ideal).component_mul(&self.focal) + self.center)
     }
 
-    /// Returns the pixel of a point, and how it changes with the point, in pixels per metre.
+    /// Returns the pixel of a point, and its derivative by the point, in pixels per metre.
     pub(crate) fn project_with_slope(&self, point: &Point3<f64>) -> Option<(Vector2<f64>, Matrix2x3<f64>)> {
         let ideal = ideal(point)?;
         let pixel = self.distort(ideal).component_mul(&self.focal) + self.center;
@@ -54,7 +54,7 @@ impl Lens {
         Some((pixel, Matrix2::from_diagonal(&self.focal) * bent * flat))
     }
 
-    /// Returns where the ray of a pixel is at distance 1.
+    /// Returns the point on the ray of a pixel at distance 1.
     pub(crate) fn ray(&self, pixel: Vector2<f64>) -> Vector2<f64> {
         let seen = (pixel - self.center).component_div(&self.focal);
         let mut ideal = seen;

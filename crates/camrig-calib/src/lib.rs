@@ -1,13 +1,13 @@
-//! Calibration of a rig: where its cameras are in the coordinates of one of them.
+//! Calibration of a rig: the poses of its cameras in the coordinates of one of them.
 //!
-//! * [`Board`], [`Sheet`]: what is printed and shown to the cameras
+//! * [`Board`], [`Sheet`]: the board that is printed and shown to the cameras
 //! * [`Detector`]: the corners of a board in an image
 //! * [`calibrate()`]: from corners to poses
 //! * [`choose_moments`]: which pictures of many are used
 //! * [`Scale`]: depth as a check of the board's scale
 //! * [`RigCalibration`]: the file of a calibrated rig, and its exports
 //!
-//! It knows no files, recordings and topologies: images come as bytes, results leave as values and text.
+//! It does not depend on files, recordings or topologies: it takes images as bytes, and returns values and text.
 #![forbid(unsafe_code)]
 
 mod board;

@@ -27,12 +27,12 @@ impl Pose {
     /// The transform that changes nothing.
     pub const IDENTITY: Self = Self { translation_meters: [0.0; 3], quaternion_xyzw: [0.0, 0.0, 0.0, 1.0] };
 
-    /// Returns where a point, in metres, is in the coordinates that the transform leads to.
+    /// Returns a point, in metres, in the coordinates that the transform leads to.
     pub fn apply(&self, point: [f64; 3]) -> [f64; 3] {
         (self.isometry() * nalgebra::Point3::from(point)).into()
     }
 
-    /// Returns the transform back.
+    /// Returns the inverse transform.
     #[must_use]
     pub fn inverse(&self) -> Self {
         self.isometry().inverse().into()

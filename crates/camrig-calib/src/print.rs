@@ -1,4 +1,4 @@
-//! Boards to print, as PDF and SVG: vectors in true scale, with a ruler that shows whether the printer kept it.
+//! Boards to print, as PDF and SVG: vectors in true scale, with a ruler to check the scale of the print.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const PAPERS: [(&str, [f64; 2]); 5] = [
 ];
 /// The least white around a board, which detection needs and printers cannot print on, in millimetres.
 const MARGIN: f64 = 8.0;
-/// The room below a board for ruler and text, in millimetres.
+/// The space below a board for ruler and text, in millimetres.
 const FOOTER: f64 = 14.0;
 /// The ruler's longest length, in millimetres; a narrow board has a shorter one.
 const RULER: f64 = 200.0;

@@ -1,4 +1,4 @@
-//! Depth as a check of a board's scale: a board that was printed too small makes everything seem farther than it is.
+//! Depth as a check of a board's scale: with a board that was printed too small, all distances are too large.
 
 use camrig_frame::Intrinsics;
 use nalgebra::Point3;
@@ -7,11 +7,11 @@ use crate::lens::Lens;
 use crate::solve::{median, spread};
 use crate::{Board, Pose};
 
-/// The least number of views from which a scale is told.
+/// The least number of views for a scale.
 const MIN_VIEWS: usize = 3;
 /// The largest deviation from 1 that depth cameras have themselves.
 const USUAL: f64 = 0.005;
-/// How many times its standard deviation a scale must differ from 1 to be wrong.
+/// Number of standard deviations by which a wrong scale must differ from 1.
 const CLEARLY: f64 = 3.0;
 
 /// Measured distance divided by the one that follows from the board.
@@ -40,7 +40,7 @@ impl Scale {
     }
 }
 
-/// Returns where each corner of the board is in an image of depth, and how far from the camera, in metres; `to_depth` leads
+/// Returns the place of each corner of the board in an image of depth, and its distance in metres; `to_depth` leads
 /// from the board's coordinates to those of depth. Corners outside of the image are left out.
 pub fn expected_depth(board: &Board, to_depth: &Pose, depth: &Intrinsics) -> Vec<([u32; 2], f64)> {
     let Some(lens) = Lens::new(depth) else { return Vec::new() };
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(scale(&[0.99, 0.991]), None);
         assert_eq!(scale(&[0.99, 0.991, 0.989, 0.9, 0.99]), Some((0.99, true)));
         assert_eq!(scale(&[1.001, 1.002, 0.998]), Some((1.001, false)));
-        // Views that contradict each other tell nothing.
+        // Views that contradict each other determine no scale.
         assert_eq!(scale(&[0.99, 0.95, 1.03]), Some((0.99, false)));
     }
 }

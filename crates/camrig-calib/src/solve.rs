@@ -1,4 +1,4 @@
-//! The poses of cameras from what they saw of a board.
+//! The poses of cameras from their views of a board.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,12 @@ const SCALE_TIMES: f64 = 3.0;
 const SCALE_PIXELS: std::ops::RangeInclusive<f64> = 2.0..=30.0;
 /// A corner is false if its error is more than this many times the usual one, and more than the least error here.
 const FALSE_TIMES: f64 = 4.0;
-/// The error that no corner is called false for, in pixels.
+/// The error up to which no corner is false, in pixels.
 const FALSE_PIXELS: f64 = 0.3;
-/// How often false corners are looked for, and how often views that do not fit.
+/// Number of passes that look for false corners, and of passes for views that do not fit.
 const ROUNDS: usize = 4;
 const VIEW_ROUNDS: usize = 12;
-/// A view does not fit the others if its usual error is this much more than what its own best pose leaves, in pixels ...
+/// A view does not fit the others if its usual error is this much more than that of its own best pose, in pixels ...
 const UNFIT_PIXELS: f64 = 1.0;
 /// ... and this many times that.
 const UNFIT_TIMES: f64 = 3.0;
@@ -45,7 +45,7 @@ pub struct Camera {
     pub intrinsics: Intrinsics,
 }
 
-/// What one camera saw of the board at one moment.
+/// The board in the image of one camera at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The index of the camera.
@@ -56,7 +56,7 @@ pub struct View {
     pub corners: Vec<Corner>,
 }
 
-/// Why cameras have no poses.
+/// The reason why cameras have no poses.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     /// There are no cameras to relate to each other.
@@ -97,7 +97,7 @@ pub enum CalibrationError {
         /// The usual error of the views that do not fit.
         pixels: f64,
     },
-    /// What was seen determines a pose too poorly.
+    /// The views determine a pose too poorly.
     #[error(
         "the pose of camera `{camera}` is known only to {millimeters:.1} mm and {degrees:.2} degrees: show the board nearer, tilted, and in more places to it and its neighbors at once"
     )]
@@ -124,7 +124,7 @@ pub struct Solution {
     pub unfit_views: usize,
 }
 
-/// The pose of one camera, and how well it is known.
+/// The pose of one camera, and its covariance.
 #[derive(Clone, Debug)]
 pub struct CameraPose {
     /// From the coordinates of its images to those of the root's.
@@ -212,7 +212,7 @@ fn sights(board: &Board, view: &View) -> Vec<Sight> {
     view.corners.iter().filter_map(sight).collect()
 }
 
-/// What a solution is made of.
+/// The inputs of a solution.
 struct Work<'a> {
     board: &'a Board,
     cameras: &'a [Camera],
@@ -252,7 +252,7 @@ impl<'a> Work<'a> {
         (Problem { lenses: self.lenses, observations, root: self.root, middle }, moments, in_problem)
     }
 
-    /// Improves a state, leaves out what is false, and checks what is left.
+    /// Improves a state, leaves out false corners and views, and checks the others.
     fn finish(
         &self,
         mut views: BTreeSet<usize>,
@@ -333,7 +333,7 @@ impl<'a> Work<'a> {
         let worst = (0..self.cameras.len())
             .map(|camera| (camera, of(all, camera), of(left, camera)))
             .map(|(camera, views, left)| (camera, views, views - left))
-            // Of two cameras that do not fit each other, the root is the one that is believed.
+            // Of two cameras that do not fit each other, the root is assumed to be right.
             .filter(|(camera, ..)| *camera != self.root)
             .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
         match worst {

@@ -221,7 +221,7 @@ pub enum PointCloudError {
     )]
     Lens(Stream, Distortion),
     /// The memory for the points does not have the size given by their header.
-    #[error("the memory for the points is not as long as their header says")]
+    #[error("the memory for the points has another length than their header")]
     Length,
     /// The calibration is for another image size.
     #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,

@@ -51,7 +51,7 @@ pub struct Frame<'a> {
 
 /// A header and content that do not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {stream} frame has {found} bytes, and its header says {expected}")]
+#[error("the {stream} frame has {found} bytes; its header declares {expected}")]
 pub struct FrameError {
     stream: Stream,
     found: usize,
@@ -455,7 +455,7 @@ mod tests {
     fn a_wrong_length_is_an_error() {
         let header = header(Stream::DEPTH, PixelFormat::Z16, 2, 2, 6);
         let error = Frame::new(&header, &[0; 8]).unwrap_err();
-        assert_eq!(error.to_string(), "the depth frame has 8 bytes, and its header says 12");
+        assert_eq!(error.to_string(), "the depth frame has 8 bytes; its header declares 12");
     }
 
     #[test]

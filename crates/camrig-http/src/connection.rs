@@ -1,4 +1,4 @@
-//! One connection: it occupies a place, and ends when its peer takes nothing for too long.
+//! One connection: it occupies a place, and ends when its peer receives nothing for too long.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::places::Place;
 
-/// The time in which a peer has to take some of what is sent to it.
+/// The time in which a peer has to receive some of the sent bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connection. It occupies its place until it is dropped.

@@ -27,7 +27,7 @@ pub(crate) enum Source {
     Recorded(Arc<Recorded>),
 }
 
-/// A frameset of a recording, and what was decoded of it so far.
+/// A frameset of a recording, and its frames that were decoded so far.
 pub(crate) struct Recorded {
     pub(crate) frames: RecordedFrameSet,
     decoded: Vec<OnceLock<Bytes>>,
@@ -91,7 +91,7 @@ impl Source {
 
 /// The data of one camera at one point in time: a frame for each of its streams.
 ///
-/// An array made from one of its frames is a view: it is read-only and keeps the frameset's slot. Delete what is no longer
+/// An array made from one of its frames is a view: it is read-only and keeps the frameset's slot. Delete arrays that are no longer
 /// needed: a camera whose slots are all kept drops framesets.
 #[pyclass(name = "FrameSet", frozen, module = "camrig")]
 pub(crate) struct PyFrameSet {

@@ -399,11 +399,13 @@ impl Memory {
         let memory = slf.get();
         if max_version.is_none_or(|(major, _)| major < DLPACK_MAJOR) && !memory.content.is_writable() {
             return Err(PyBufferError::new_err(
-                "frames are read-only, which DLPack before version 1 cannot say; use `frame.copy()`",
+                "frames are read-only, which DLPack before version 1 cannot express; use `frame.copy()`",
             ));
         }
         let Some(dtype) = memory.layout.dtype else {
-            return Err(PyBufferError::new_err("points and samples have fields, which DLPack cannot say"));
+            return Err(PyBufferError::new_err(
+                "points and samples have fields, which DLPack cannot express",
+            ));
         };
         let name = dtype.name();
         let kind = match name.as_bytes()[0] {

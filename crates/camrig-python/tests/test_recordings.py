@@ -1,4 +1,4 @@
-"""Recordings as sequences, compared with what `camrig recording export` writes."""
+"""Recordings as sequences, compared with the files of `camrig recording export`."""
 
 import gc
 import json

@@ -154,7 +154,7 @@ impl OpenRecording {
                 Content::Unreadable { error, .. } => return Err(damaged(&error)),
             }
         }
-        Err(damaged(&"it is not where the index says"))
+        Err(damaged(&"it is not at the place in the index"))
     }
 }
 

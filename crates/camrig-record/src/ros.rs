@@ -202,7 +202,7 @@ pub(crate) fn read_camera_info(message: &[u8]) -> Option<ReadCameraInfo<'_>> {
     Some(ReadCameraInfo { width, height, distortion_model, coefficients, k: reader.f64s()? })
 }
 
-/// A sample of motion that was read; `None` for what is not known.
+/// A sample of motion that was read; `None` for unknown values.
 pub(crate) struct ReadImu<'a> {
     pub(crate) header: Header<'a>,
     pub(crate) angular_velocity: Option<[f64; 3]>,

@@ -2,7 +2,7 @@
 //!
 //! * [`UsbDemand`]: the data rates of a camera, and the selection of its device
 //! * [`UsbTree`], [`UsbSettings`]: the devices of a machine and its settings, read from sysfs
-//! * [`Budgets`], [`plan()`]: whether each controller has what its cameras need
+//! * [`Budgets`], [`plan()`]: the data rates of each controller's cameras, compared with its budget
 //!
 //! This crate does not depend on drivers, actors or topologies, and prints nothing.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The USB budget of a rig: the data rate that its cameras need on each controller, compared with what is available.
+//! The USB budget of a rig: the data rate that its cameras need on each controller, compared with the available rate.
 //!
 //! Several cameras on one controller are the usual reason why a rig loses frames or fails to start, and this can be
 //! predicted before the start. This module only adds up and evaluates: it reads no files (`tree` does), queries no
@@ -26,7 +26,7 @@ const UNKNOWN: &str = "unknown";
 /// Hubs with a lower USB version are slow; the slow half of a USB 3 hub has 2.1.
 const USB3_HUB_SLOW_HALF_VERSION: f32 = 2.1;
 
-/// Number of frames in flight per stream in librealsense's own USB code. It explains what was observed with five
+/// Number of frames in flight per stream in librealsense's own USB code. It explains the observations with five
 /// cameras at 16 MB: `realsenseai/realsense-ros#2242`.
 const FRAMES_UNDER_WAY: u64 = 2;
 
@@ -144,7 +144,7 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// One controller, and what its cameras need.
+/// One controller, and the data rate of its cameras.
 #[derive(Debug, Serialize)]
 pub struct ControllerPlan {
     /// Its address, or `assumed 1`.

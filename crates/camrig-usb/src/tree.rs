@@ -1,4 +1,4 @@
-//! The USB tree as the kernel shows it in sysfs, and what else of a machine limits cameras on USB.
+//! The USB tree as the kernel shows it in sysfs, and other properties of a machine that limit cameras on USB.
 //!
 //! It reads `/sys/bus/usb/devices`, or a copy of it. It has no knowledge of cameras, topologies and budgets, which
 //! belong to `plan`.

@@ -1,4 +1,4 @@
-//! UVC controls that hold what was set: camera terminal, processing unit and librealsense's extension unit.
+//! UVC controls, which keep the values that are set: camera terminal, processing unit and librealsense's extension unit.
 
 use std::collections::BTreeMap;
 

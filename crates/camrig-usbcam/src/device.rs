@@ -1,6 +1,6 @@
 //! One camera behind its control endpoint: control transfers in, answers and effects out.
 //!
-//! A state machine without sockets, threads or clocks: the server carries out what it decides.
+//! A state machine without sockets, threads or clocks: the server carries out its decisions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -302,7 +302,7 @@ impl Device {
     }
 }
 
-/// The probe structure nearest to what the host asks for, and what it means.
+/// Returns the probe structure nearest to the host's request, and the stream that it selects.
 fn negotiate(model: &Model, stream: VideoStream, asked: &[u8]) -> ([u8; PROBE_BYTES], Commit) {
     let mut probe = [0; PROBE_BYTES];
     let length = asked.len().min(PROBE_BYTES);

@@ -216,7 +216,7 @@ impl HardwareMonitor {
     }
 }
 
-/// The reply buffer for what [`HardwareMonitor::run`] gave for `operation`.
+/// Returns the reply buffer with the result of [`HardwareMonitor::run`] for `operation`.
 pub fn reply(operation: u32, outcome: &Result<Vec<u8>, i32>) -> Vec<u8> {
     let mut bytes = vec![0; REPLY_BYTES];
     match outcome {

@@ -157,7 +157,7 @@ fn attach(cameras: u16, host: IpAddr, port: u16, usb2: bool) -> io::Result<()> {
         .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
 }
 
-/// Carries out the script, then what comes on the control port, one connection after the other, until `quit`.
+/// Carries out the script, then the commands of the control port, one connection after the other, until `quit`.
 fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, serve.control))?;
     if let Some(script) = &serve.script {

@@ -2,7 +2,7 @@
 //!
 //! The source is the kernel's `Documentation/usb/usbip_protocol.rst`: every message begins with a header of
 //! [`HEADER_BYTES`] bytes in big endian, whose first five words are command, sequence number, device, direction and
-//! endpoint. Only what a camera with bulk endpoints needs is implemented: isochronous transfers are refused.
+//! endpoint. This module implements the part for cameras with bulk endpoints: isochronous transfers are refused.
 
 use std::io::{self, Read};
 

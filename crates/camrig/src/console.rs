@@ -57,7 +57,7 @@ fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
 /// Stdout is closed. A processor that returns this error, or panics because of it, has ended in order:
 /// its only reader has.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads stdout any more")]
+#[error("stdout is closed")]
 pub(crate) struct StdoutClosed;
 
 /// Returns whether `text` is the message of a panic of `println!` because stdout is closed.
@@ -135,7 +135,7 @@ mod tests {
         lines.print("lost").unwrap();
         assert!(lines.lost);
         let closed = Lines::to(Failing(ErrorKind::BrokenPipe)).print("lost").unwrap_err();
-        assert_eq!(closed.to_string(), "nobody reads stdout any more");
+        assert_eq!(closed.to_string(), "stdout is closed");
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub trait Driver: Sized + 'static {
     /// `None` if it needs none. `camrig doctor` shows it.
     ///
     /// # Errors
-    /// If the library is missing, with what to do.
+    /// If the library is missing, with advice.
     fn library() -> Result<Option<String>, DriverError> {
         Ok(None)
     }

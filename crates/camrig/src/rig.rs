@@ -238,8 +238,8 @@ impl RigHandle {
         self.control.topology().map(|topology| topology.running_text()).ok_or(ChangeError::Over)
     }
 
-    /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done. Only what differs
-    /// changes: actors that `rig` has with the same options, inputs and placement go on, and lose no frameset. Returns the
+    /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done.
+    /// Actors that `rig` has with the same options, inputs and placement go on, and lose no frameset. Returns the
     /// changes, one line each, in their order. `by` is the origin of the request, for the log and the report.
     ///
     /// # Errors

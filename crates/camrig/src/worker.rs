@@ -39,7 +39,7 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
             Ok(WorkerCommand::Host(part)) => {
                 let host = host.get_or_insert_with(|| hosted.as_mut().map(Hosted::host).unwrap_or_default());
                 if let Err(error) = host.add(part) {
-                    log::error!("this process cannot be wired: {error}");
+                    log::error!("the links of this process cannot be created: {error}");
                     return FAILURE;
                 }
             }
@@ -77,7 +77,7 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
             // The supervisor has ended.
             Err(ReceiveError::Disconnected) => return FAILURE,
             Err(error) => {
-                log::error!("a command of the supervisor is lost: {error}");
+                log::error!("a command of the supervisor was lost: {error}");
                 return FAILURE;
             }
         }

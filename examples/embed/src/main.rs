@@ -1,6 +1,6 @@
-//! A rig inside a program with a main loop of its own: how far away is what the camera looks at?
+//! A rig inside a program with a main loop of its own: it measures the distance in the middle of the image.
 //!
-//! The topology is built in code. Its processor runs on a thread of the rig, and sends what it measures to the main
+//! The topology is built in code. Its processor runs on a thread of the rig, and sends its measurements to the main
 //! loop.
 //!
 //! `cargo run -p embed`

@@ -315,7 +315,7 @@ fn problems_of_a_realsense_camera_point_at_their_option() {
         (
             "serial = \"1\", port = \"2-1\"",
             "port",
-            "`serial` and `port` exclude each other: one of them says which camera is meant",
+            "`serial` and `port` exclude each other: one of them selects the camera",
         ),
         (
             "file = \"a.bag\", filters = { spatial = { smooth = 1 } }",

@@ -195,7 +195,7 @@ impl Test {
     }
 }
 
-/// Removes the line at the end of a run about what it lost from stderr: its counts depend on the load of the machine.
+/// Removes the line about losses at the end of a run from stderr: its counts depend on the load of the machine.
 pub(crate) fn without_ending(stderr: &str) -> String {
     stderr.split_inclusive('\n').filter(|line| !line.contains(": ended after ")).collect()
 }

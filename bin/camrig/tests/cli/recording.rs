@@ -1,4 +1,4 @@
-//! Tests of recording, replay and the commands on recordings: a replay gives what was recorded, in every placement.
+//! Tests of recording, replay and the commands on recordings: a replay gives the recorded framesets, in every placement.
 
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use crate::{
     expected_depth, view_ratio,
 };
 
-/// What a test knows.
+/// The truth of a test.
 struct Stage {
     board: Board,
     cameras: Vec<Camera>,

@@ -40,7 +40,7 @@ class Memory:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """A read-only, versioned DLPack capsule, without a copy."""
+        """Returns a read-only, versioned DLPack capsule, without a copy."""
 
     @staticmethod
     def __dlpack_device__() -> tuple[int, int]: ...
@@ -106,7 +106,7 @@ class Frame(Memory):
         """Depth in metres, (height, width), 0 without depth."""
 
     def copy(self) -> npt.NDArray[Any]:
-        """A copy that can be written and keeps no slot."""
+        """Returns a writable copy, which keeps no slot."""
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """Color as red, green and blue, (height, width, 3), a copy."""
@@ -116,7 +116,7 @@ class Frame(Memory):
 
     def tobytes(self) -> bytes: ...
     def message(self) -> Any:
-        """What the JSON of a message holds, or its bytes."""
+        """Returns the value of a message's JSON, or its bytes."""
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __len__(self) -> int: ...
@@ -251,7 +251,7 @@ class Draft:
     def __getitem__(self, stream: str, /) -> npt.NDArray[Any]: ...
 
 class Outlet:
-    """Publishes a processor's framesets, during the call to which it is given."""
+    """Publishes a processor's framesets. It is valid during the call that got it."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What NumPy and Pillow do with frames. The extension module calls these functions."""
+"""Conversions of frames with NumPy and Pillow. The extension module calls these functions."""
 
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ def scratch(dtype, shape):
 
 
 def array(frame, dtype, copy):
-    """Is `__array__`: a view, or a copy where one is asked for or needed."""
+    """Implements `__array__`: returns a view, or a copy if one is requested or needed."""
     found = view(frame)
     if dtype is not None and np.dtype(dtype) != found.dtype:
         if copy is False:

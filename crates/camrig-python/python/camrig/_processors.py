@@ -9,19 +9,19 @@ class Processor:
     """
 
     def process(self, frames, out):
-        """Is called with each frameset of the inputs, one at a time; publishes through `out`."""
+        """Processes one frameset of the inputs; called with one at a time. Publishes through `out`."""
         raise NotImplementedError
 
     def finish(self, out):
-        """Is called once, after the last frameset."""
+        """Called once, after the last frameset."""
 
 
 class MatchProcessor:
     """As `Processor`, for matches: one frameset of each input, taken at the same instant. Its topology has `match`."""
 
     def process(self, match, out):
-        """Is called with each match, one at a time; publishes through `out`."""
+        """Processes one match; called with one at a time. Publishes through `out`."""
         raise NotImplementedError
 
     def finish(self, out):
-        """Is called once, after the last match."""
+        """Called once, after the last match."""

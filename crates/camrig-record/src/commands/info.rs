@@ -27,7 +27,7 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
             .collect();
         let mut gaps = recording.gaps();
         while let Some((index, content)) = gaps.next(recording) {
-            // `verify` reports what cannot be read.
+            // `verify` reports the damaged parts.
             if let Content::Gap(gap) = content {
                 cameras[indices[index]].add_gap(gap);
             }

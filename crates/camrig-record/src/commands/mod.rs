@@ -128,7 +128,7 @@ enum CommandError {
     /// Arguments contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// Ctrl-C; the text names what is left.
+    /// Ctrl-C; the text names the files that are left.
     #[error("interrupted; {0}")]
     Interrupted(String),
     /// A recording is damaged: the output, and every problem.

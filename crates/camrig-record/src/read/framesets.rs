@@ -18,7 +18,7 @@ use crate::format::{FrameSetRecord, GapRecord};
 /// Maximum number of framesets of a camera that wait for frames, or for an earlier frameset.
 const MAX_WAITING: usize = 64;
 
-/// Maximum size of what waits, beside the largest frameset of the recording.
+/// Maximum size of the waiting parts, beside the largest frameset of the recording.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
 
 /// Maximum size of the record of a frameset or of a gap: several times that of a frameset with as many frames and as much
@@ -37,7 +37,7 @@ pub(crate) struct ReadFrameSet {
     pub(crate) images: Vec<Bytes>,
 }
 
-/// A part of what is recorded of a camera.
+/// A part of the recording of a camera.
 #[derive(Debug)]
 pub(crate) enum Content {
     FrameSet(ReadFrameSet),
@@ -320,7 +320,7 @@ impl Gathering {
         self.waiting.push_back(waiting);
     }
 
-    /// Takes what is complete, up to the first that is not.
+    /// Takes the complete framesets, up to the first incomplete one.
     fn take_ready(&mut self, found: &mut impl FnMut(Content)) {
         while self.waiting.front().is_some_and(Waiting::is_complete) {
             self.take_first(found);
@@ -339,7 +339,7 @@ impl Gathering {
         }
     }
 
-    /// Gives up what has waited longest, until the rest is within its bounds.
+    /// Gives up the parts that have waited longest, until the others are within the bounds.
     fn bound(&mut self, most_bytes: u64, found: &mut impl FnMut(Content)) {
         while self.waiting.len() > MAX_WAITING || self.waiting_bytes > most_bytes {
             self.take_first(found);

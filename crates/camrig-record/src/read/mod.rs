@@ -64,7 +64,7 @@ const MAX_EXTRA_BYTES: u64 = 16 << 20;
 /// Maximum size of a chunk of several framesets, as other programs write them.
 const MAX_CHUNK_BYTES: u64 = 32 << 20;
 
-/// Upper bound for what a chunk of one frameset holds beside its pixels.
+/// Upper bound for the size of a chunk of one frameset beside its pixels.
 const CHUNK_OVERHEAD_BYTES: u64 = 1 << 20;
 
 /// An open recording.

@@ -71,7 +71,9 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
                 let present = present.map_err(|error| invalid(error.to_string()))?;
                 let points = data_of(&message, POINTS_DATA).ok_or_else(not_protobuf)?;
                 let all = images::all_points(&frame.payload, points, &present);
-                all.ok_or_else(|| invalid("it has another number of points than it says".to_owned()))
+                all.ok_or_else(|| {
+                    invalid("it has another number of points than its fields declare".to_owned())
+                })
             }
             Payload::Motion { .. } => motion::decode(&message).map_err(|error| invalid(error.to_string())),
             Payload::Tensor { .. } => {
@@ -83,7 +85,7 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
             let image = ros::read_image(&message);
             let image = image.ok_or_else(|| invalid("it is not an image of ROS".to_owned()))?;
             if image.is_bigendian || frame.payload.size() != Some((image.rows.width, image.rows.height)) {
-                return Err(invalid("its image is another one than its record says".to_owned()));
+                return Err(invalid("its image differs from its record".to_owned()));
             }
             Ok(message.slice_ref(image.data))
         }
@@ -223,7 +225,7 @@ mod tests {
         // Another size than that in the record.
         let wider = FrameRecord { payload: Payload::image(PixelFormat::Z16, 64, 24), ..record };
         let error = image_data(&wider, message.clone()).unwrap_err().to_string();
-        assert_eq!(error, "its depth message is invalid: its image is another one than its record says");
+        assert_eq!(error, "its depth message is invalid: its image differs from its record");
         let error = write_pixels(&wider, &data, &mut vec![0; 64 * 24 * 2]).unwrap_err().to_string();
         assert_eq!(error, "its depth frame has 3072 bytes, not 6144");
     }

@@ -40,7 +40,7 @@ pub(crate) enum SectionKind {
     Chunk(Compression),
     /// Records that are not in a chunk.
     Messages,
-    /// Several sections, and what lies between them.
+    /// Several sections, and the bytes between them.
     Range,
 }
 
@@ -104,7 +104,7 @@ impl Sections {
         }
     }
 
-    /// Returns the size and the times of what each set of channels has, where messages outside of chunks count alone.
+    /// Returns the size and the times of the messages of each set of channels; messages outside of chunks count alone.
     pub(crate) fn extents(&self) -> impl Iterator<Item = (&ChannelSet, &Extent)> {
         self.extents.iter()
     }

@@ -23,7 +23,7 @@ impl Before {
         let recording = match Recording::skim(&path) {
             Ok(recording) => recording,
             Err(error) => {
-                log::warn!("what the recorder wrote before its restart is not known: {error}");
+                log::warn!("the recording before the restart cannot be read: {error}");
                 return None;
             }
         };

@@ -39,7 +39,7 @@ impl Reader {
         for part in parts.files().iter().filter(|part| part.index().ending == Ending::Open) {
             let path = part.path().display();
             if part.is_live() {
-                log::warn!("`{path}` is being recorded; what was in it at its opening is played");
+                log::warn!("`{path}` is being recorded; the part that it had when it was opened is played");
             } else {
                 log::warn!("`{path}` has no index, so all of it was read; `recording repair` restores it");
             }

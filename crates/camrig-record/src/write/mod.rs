@@ -40,7 +40,7 @@ const MAX_PIECES: usize = 1000;
 /// Size of a piece of an attachment or of the index.
 const COPY_BYTES: usize = 64 << 10;
 
-/// Space for a chunk's header, and for what its compression adds at least.
+/// Space for a chunk's header, and minimum space for the overhead of its compression.
 const CHUNK_OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// Space for the end of a file, beside definitions and the index of chunks.

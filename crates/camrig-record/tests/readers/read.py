@@ -155,7 +155,7 @@ def main(recording, folder):
 
 
 def check_points(message):
-    """No empty points, and what any reader of the schema finds."""
+    """There are no empty points; any reader of the schema finds the others."""
     points = numpy.frombuffer(message.data, "<f4").reshape(-1, message.point_stride // 4)[:, :3]
     assert 10_000 < len(points) < 424 * 240 and numpy.isfinite(points).all() and (points[:, 2] > 0.05).all()
 
@@ -182,7 +182,7 @@ def check_recorder(reader):
 
 
 def decode(reader):
-    """Every message with what it says, in the order of the file's log times."""
+    """Every message with its content, in the order of the file's log times."""
     protobuf, ros = DecoderFactory(), RosFactory()
     for schema, channel, message in reader.iter_messages():
         if channel.message_encoding == "json":

@@ -1,4 +1,4 @@
-"""Reads what `recording export --format ros2` writes, with PyPI's rosbags, which has message types of its own.
+"""Reads the file of `recording export --format ros2` with PyPI's rosbags, which has message types of its own.
 
     ros2.py BAG SNAPSHOTS
 

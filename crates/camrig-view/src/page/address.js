@@ -1,8 +1,8 @@
-// The settings in the page's address, so that back and reload keep them. Knows no element.
+// The settings in the page's address, so that back and reload keep them. Does not access elements of the page.
 //
 // #camera=front&streams=color,depth&range=0.5-3&view=3d
 
-/** Reads settings. Whatever is missing or makes no sense is null. */
+/** Reads settings. Missing and invalid values are null. */
 export function readAddress(hash) {
   const values = new URLSearchParams(hash.replace(/^#/, ""));
   const streams = values.get("streams");
@@ -15,7 +15,7 @@ export function readAddress(hash) {
   };
 }
 
-/** Writes settings; what is null or false is left out. */
+/** Writes settings; values that are null or false are left out. */
 export function writeAddress({ camera, streams, range, cloud }) {
   const values = new URLSearchParams();
   if (camera !== null) values.set("camera", camera);

@@ -1,4 +1,4 @@
-// Computes the number of pictures side by side. Knows no element.
+// Computes the number of pictures side by side. Does not access elements of the page.
 
 /** Heights and widths around the pictures of a tile, in pixels, as in the stylesheet. */
 const FOOTER = 32;

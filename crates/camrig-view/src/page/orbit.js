@@ -1,4 +1,4 @@
-// The eye of a picture of points: it turns around a pivot, comes nearer, and moves aside, by mouse or touch.
+// The viewpoint of a picture of points: it turns around a pivot, comes nearer, and moves aside, by mouse or touch.
 
 const HOME = { yaw: 0.35, pitch: 0.2, zoom: 1, right: 0, down: 0 };
 

@@ -1,4 +1,4 @@
-// Masks, and boxes with labels, for drawing over the color image. Knows no element of the page.
+// Masks, and boxes with labels, for drawing over the color image. Does not access elements of the page.
 
 /** Red, green, blue and the opacity where a mask applies. */
 const MASK = [255, 64, 160, 0.45];
@@ -45,7 +45,7 @@ export function translucent(image) {
   return recolored(image, (value) => [red, green, blue, value * opacity]);
 }
 
-/** Returns a canvas in which each value of a gray image has the color that `colorOf` says. */
+/** Returns a canvas in which each value of a gray image has the color that `colorOf` returns. */
 function recolored(image, colorOf) {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -85,7 +85,7 @@ export function drawBoxes(context, boxes, scale, dot) {
     context.strokeRect(x, y, width, height);
     if (!text) continue;
     const wide = context.measureText(text).width + 0.7 * LABEL * dot;
-    // Above the box, or inside where there is no room, and never cut at the right.
+    // Above the box, or inside at the upper edge, and never cut at the right.
     const left = Math.max(0, Math.min(x, context.canvas.width - wide));
     const top = y >= high ? y - high : y;
     context.fillStyle = BOX;

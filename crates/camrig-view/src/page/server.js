@@ -1,4 +1,4 @@
-// The connection to the server: one WebSocket, with requests and answers. Knows no picture and no element.
+// The connection to the server: one WebSocket, with requests and answers. Does not access pictures or elements of the page.
 
 const RETRY_MILLIS = { first: 500, most: 5000 };
 

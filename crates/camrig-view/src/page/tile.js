@@ -12,7 +12,7 @@ const FIRST = ["color", "depth", "infrared-1", "infrared-2"];
 /** The streams, beside those of depth, whose pixels have a depth. */
 const SAME_PIXELS = ["infrared-1"];
 
-/** A camera without framesets is new for this time: nothing is wrong with it yet. */
+/** Time for which a camera without framesets is new and shown without an error. */
 const NEW_MILLIS = 3000;
 
 /** A paused picture must look good at any size. */
@@ -80,7 +80,7 @@ export class Tile {
       if (shown.includes(stream)) continue;
       pane.remove();
       this.#panes.delete(stream);
-      // No event says that the cursor has left a picture that is gone.
+      // A removed picture sends no event when the cursor leaves it.
       if (this.#hover?.stream === stream) this.leave();
     }
     for (const stream of shown) {
@@ -114,7 +114,7 @@ export class Tile {
     this.#cloud?.show(this.#depths.values().next().value, this.#color, this.#range);
   }
 
-  /** Says in words why there is no picture. */
+  /** Shows the reason why there is no picture. */
   #tellNothingShown() {
     const element = this.element.querySelector(".none");
     element.hidden = this.#panes.size > 0 || this.described.length === 0;
@@ -244,14 +244,14 @@ export class Tile {
     this.element.querySelector(".lost").hidden = status.live || fresh;
     set(".lost span", reasonOf(status));
     this.#tellNothingShown();
-    // What was measured is no longer there.
+    // The measured depth is out of date.
     if (!status.live) this.leave();
     // Framesets arrive, but none was shown since the last status: an answer got lost, so request again.
     if (status.live && this.#count === this.#countBefore) this.ask();
     this.#countBefore = this.#count;
   }
 
-  /** The cursor is on none of the pictures. */
+  /** Handles that the cursor has left all pictures. */
   leave() {
     this.#hover = null;
     this.#readout();
@@ -321,7 +321,7 @@ function rangeText([near, far]) {
   return `${near.toFixed(2)} – ${far.toFixed(2)} m`;
 }
 
-/** Returns why a camera has no signal. */
+/** Returns the reason why a camera has no signal. */
 function reasonOf({ state, error, silent_millis: silent }) {
   const silence = silent === null ? "" : `no frames for ${(silent / 1000).toFixed(1)} s`;
   if (state === "running") return silence;

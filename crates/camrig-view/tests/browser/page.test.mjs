@@ -127,7 +127,7 @@ test("six cameras, alive", async (t) => {
 
   await t.test("the depth under the cursor is the camera's", async () => {
     for (const [camera, unitMeters] of [["front", 0.001], ["top", 0.0001]]) {
-      // In a pause: what is read is what is shown.
+      // In a pause, so that the values that are read are those that are shown.
       await page.keyboard.press("Space");
       const shown = tile(page, camera);
       await until("a still picture", () => shown.evaluate((tile) => tile.classList.contains("kept")));
@@ -631,7 +631,7 @@ test("the address has the settings, and depth is read off under the cursor only"
   assert.deepEqual(page.wrong, []);
 });
 
-/** What going back has to restore: the fields of the range keep what was written last. */
+/** The settings that going back has to restore: the fields of the range keep their last values. */
 function without({ range, ...rest }) {
   return rest;
 }

@@ -67,9 +67,9 @@ struct Attached {
 #[derive(Debug, Default)]
 struct Found {
     devices: Vec<Attached>,
-    /// About drivers that found no device, or that this build lacks.
+    /// Messages about drivers that found no device, or that this build lacks.
     remarks: Vec<String>,
-    /// About drivers that cannot list their devices.
+    /// Messages about drivers that cannot list their devices.
     errors: Vec<String>,
 }
 

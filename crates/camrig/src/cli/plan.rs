@@ -52,13 +52,13 @@ pub(crate) struct UsbDemands {
 type DemandOf = Box<dyn Fn(&dyn Any) -> Option<UsbDemand>>;
 
 impl UsbDemands {
-    /// Notes how the demand follows from the options of the driver called `name`.
+    /// Registers the function from the options of the driver called `name` to their demand.
     pub(crate) fn add<D: Driver>(&mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) {
         let of_typed = move |options: &dyn Any| options.downcast_ref().and_then(demand);
         self.of_drivers.insert(name.to_owned(), Box::new(of_typed));
     }
 
-    /// Returns the demand of `options`; `None` where a camera needs nothing of USB, or nothing is known.
+    /// Returns the demand of `options`; `None` if the camera is not on USB, or its demand is not known.
     fn of(&self, driver: &str, options: &dyn Any) -> Option<UsbDemand> {
         self.of_drivers.get(driver)?(options)
     }
@@ -104,7 +104,7 @@ pub(super) fn warn(topology: &Topology, usb: &UsbDemands) {
     }
 }
 
-/// Returns what does not fit the USB tree in `folder`, and other limits of it.
+/// Returns messages about controllers that do not fit and other limits, from the USB tree in `folder`.
 pub(super) fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> Vec<String> {
     // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
@@ -144,9 +144,9 @@ fn make(
         None if !tree.is_empty() => Attached::of(topology, usb, registry),
         _ => Attached::Unknown,
     };
-    let FoundCameras { cameras, remarks } = find(topology, usb, &tree, &attached);
+    let FoundCameras { cameras, warnings } = find(topology, usb, &tree, &attached);
     let mut plan = camrig_usb::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
-    plan.warnings.extend(remarks);
+    plan.warnings.extend(warnings);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
     let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
     if !assumed.is_empty() {
@@ -208,15 +208,15 @@ impl Attached<'_> {
     }
 }
 
-/// The cameras on USB, and remarks about the others.
+/// The cameras on USB, and warnings about the others.
 struct FoundCameras {
     cameras: Vec<UsbCamera>,
-    remarks: Vec<String>,
+    warnings: Vec<String>,
 }
 
-/// Looks for each camera in the tree, with the help of what is known of attached devices.
+/// Looks for each camera in the tree, also by the known attached devices.
 fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attached<'_>) -> FoundCameras {
-    let mut found = FoundCameras { cameras: Vec::new(), remarks: Vec::new() };
+    let mut found = FoundCameras { cameras: Vec::new(), warnings: Vec::new() };
     for (name, driver, mut demand) in demands(topology, usb) {
         let devices = attached.devices(&name, driver);
         let meant: Vec<_> = match attached {
@@ -225,11 +225,11 @@ fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attach
         };
         if let [device] = meant[..] {
             if device.is_off_usb() {
-                found.remarks.push(format!("not on USB, and left out: `{name}` ({})", device.model));
+                found.warnings.push(format!("not on USB, and left out: `{name}` ({})", device.model));
                 continue;
             }
             if !device.problem.is_empty() {
-                found.remarks.push(format!("camera `{name}` ({}) {}", device.model, device.problem));
+                found.warnings.push(format!("camera `{name}` ({}) {}", device.model, device.problem));
             }
             if demand.port.is_none() && !device.usb_port.is_empty() {
                 demand.port = Some(device.usb_port.clone());

@@ -5,7 +5,7 @@
 //! * `remote`: to another process of this host, slots of shared memory
 //!
 //! Outputs and inputs use the traits only, so that a link to another host is a third implementation. Every link has a
-//! [`LinkState`], which the supervisor reads: an end counts there what became of each frameset.
+//! [`LinkState`], which the supervisor reads: each end counts there the outcome of each frameset.
 
 mod local;
 mod remote;

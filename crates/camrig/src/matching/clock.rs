@@ -98,7 +98,7 @@ struct Estimator {
     first_nanos: Option<u64>,
 }
 
-/// A time by the camera's clock, and how far the host's clock was ahead of it when that frameset arrived.
+/// A time by the camera's clock, and the lead of the host's clock at the arrival of that frameset.
 #[derive(Clone, Copy)]
 struct Point {
     camera_nanos: u64,
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Returns by how many nanoseconds the next frameset is late.
+    /// Returns the lateness of the next frameset, in nanoseconds.
     type Lateness = fn(&mut Random) -> u64;
 
     fn latenesses() -> [(&'static str, Lateness); 4] {

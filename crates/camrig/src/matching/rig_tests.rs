@@ -22,7 +22,7 @@ const DEPTH: usize = 8;
 struct SimulatedCamera {
     /// Time from the trigger to its exposure.
     skew_nanos: u64,
-    /// By how much its clock is too fast.
+    /// Rate error of its clock: positive if it is too fast.
     drift_ppm: f64,
     /// The minimum latency to the host, and the largest addition to it.
     latency_nanos: u64,
@@ -31,7 +31,7 @@ struct SimulatedCamera {
     lost_percent: u64,
     /// It takes a frameset at every n-th trigger.
     every: u64,
-    /// From which second to which it is disconnected; its clock and its numbers restart afterwards.
+    /// The seconds between which it is disconnected; its clock and its numbers restart afterwards.
     disconnected: Option<(u64, u64)>,
 }
 
@@ -141,7 +141,7 @@ fn run(rules: Rules, cameras: &[SimulatedCamera], arrivals: Vec<Arrival>) -> Out
     outcome
 }
 
-/// Returns how many triggers each number of cameras delivered; the first second of a clock does not count.
+/// Returns the number of triggers that each number of cameras delivered; the first second of a clock does not count.
 fn delivered(cameras: &[SimulatedCamera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
     let mut of_trigger: BTreeMap<u64, usize> = BTreeMap::new();
     for arrival in arrivals {
@@ -235,7 +235,7 @@ fn complete_matches_are_not_split_where_cameras_may_be_missing() {
     assert!(sizes[&2] >= 599 * RATE && sizes.get(&1).copied().unwrap_or(0) < RATE / 2, "{sizes:?}");
 }
 
-/// Returns how many matches have so many cameras, by the cameras' true clocks.
+/// Returns the number of matches for each number of cameras, by the cameras' true clocks.
 fn sizes(rules: Rules, cameras: &[SimulatedCamera], arrivals: &[Arrival]) -> BTreeMap<usize, u64> {
     let lane_rules = LaneRules { awaited: true, required: false, gap_nanos: SECOND / RATE / 2 };
     let mut window = Window::new(rules, cameras.iter().map(|_| lane_rules));

@@ -1,20 +1,20 @@
 //! Checks a camera's timestamps against its frame numbers, and against the other cameras.
 //!
-//! A timestamp that leaps would hold up a match for as long as the leap is wide: the frameset waits for a time that no
+//! A timestamp that leaps would delay a match by the size of the leap: the frameset waits for a time that no
 //! other camera reaches. Frame numbers distinguish a leap from a gap: without lost frames, time moves on by one frame interval
 //! for each number. A frameset whose time its number does not explain is left out, until
 //!
 //! * the camera's times fit its numbers again, or
-//! * its numbers start anew, as after a restart, or
+//! * its numbers restart, as after a restart of the camera, or
 //! * another camera has the same time: then the clock that all of them share was set.
 //!
 //! A state machine without clock, thread or link. It applies to cameras that share one clock; where each camera's own
 //! clock is mapped to the host's, the estimator of `clock` notices leaps.
 
-/// Deviation of a timestamp from what its frame number explains that is no leap, in nanoseconds.
+/// Maximum deviation of a timestamp from the time by its frame number that is no leap, in nanoseconds.
 const LEAP_NANOS: i128 = 1_000_000_000;
 
-/// Step back in time that is no leap, in nanoseconds: the library that maps a clock corrects itself by less.
+/// Maximum step back in time that is no leap, in nanoseconds: the library that maps a clock corrects itself by less.
 const STEP_BACK_NANOS: i128 = 100_000_000;
 
 /// Factor by which a camera may be slower than its profile, as in the dark with automatic exposure.
@@ -44,9 +44,9 @@ pub(super) enum Check {
     Fits,
     /// It continues the camera's timeline after this many framesets that did not.
     Returned(u64),
-    /// It begins a timeline anew: numbers start anew, or other cameras have this time too.
+    /// It begins another timeline: its numbers restart, or other cameras have this time too.
     Restarted,
-    /// The first of a leap: by how much it deviates from what the frame number explains.
+    /// The first of a leap, with its deviation from the time by its frame number.
     Leapt {
         /// Deviation, in nanoseconds; negative for a leap back.
         by_nanos: i64,
@@ -111,7 +111,7 @@ impl Timeline {
         self.left_out = 0;
     }
 
-    /// By how much time moved on beyond what the numbers explain; 0 where they explain it.
+    /// Time beyond the time by the frame numbers; 0 if they explain it.
     fn deviation(&self, last: Point, point: Point) -> i128 {
         let moved = i128::from(point.nanos) - i128::from(last.nanos);
         let explained = i128::from(point.number - last.number) * i128::from(self.interval_nanos);

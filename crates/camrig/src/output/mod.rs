@@ -1,7 +1,7 @@
 //! Publishing framesets, in every placement.
 //!
 //! A camera has a [`CameraOutput`], a processor a [`ProcessorOutput`], each with the operations of its kind of actor.
-//! Both contain a `Publisher`, which owns the slots, knows the links to the readers, and counts each frameset once
+//! Both contain a `Publisher`, which owns the slots, has the links to the readers, and counts each frameset once
 //! per link. This module has no knowledge of drivers, actors and processes.
 
 mod camera;

@@ -243,7 +243,7 @@ fn wanted_type(schema: &Value, name: &str) -> String {
     match name {
         "integer" => {
             let bounds = integer_bounds(schema);
-            // The bounds of 64 bits are of no use in a message.
+            // The bounds of 64-bit numbers do not help in a message.
             let least = Some(*bounds.start()).filter(|&least| least > i128::from(i64::MIN));
             let most = Some(*bounds.end()).filter(|&most| most < i128::from(i64::MAX));
             bounded("an integer", least, most)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use camrig_frame::MotionView;
 
-/// Samples of motion as a CSV file: nanoseconds of the camera's clock, then what was measured along x, y and z, to
+/// Samples of motion as a CSV file: nanoseconds of the camera's clock, then the values along x, y and z, to
 /// the last digit.
 pub fn encode(motion: &MotionView<'_>) -> Vec<u8> {
     let mut text = "nanos,x,y,z\n".to_owned();

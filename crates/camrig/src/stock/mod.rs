@@ -16,7 +16,7 @@ use crate::frameset::FrameSet;
 use crate::processor::NoOptions;
 use crate::registry::Registry;
 
-/// Registers every stock processor, as a user registers his own.
+/// Registers every stock processor, in the way of user-defined ones.
 pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));

@@ -20,7 +20,7 @@ use crate::processor::{Declared, Processor, ProcessorError};
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Options {
-    /// Gives each point the color that the camera's color image shows there.
+    /// Gives each point its color in the color image.
     color: bool,
 }
 

@@ -12,13 +12,13 @@ use crate::topology::{Problems, Topology};
 /// A topology for a running rig.
 pub(crate) struct ChangeRequest {
     pub(crate) topology: Topology,
-    /// Names of actors that begin anew although nothing differs.
+    /// Names of actors to restart although nothing differs.
     pub(crate) restarts: Vec<String>,
     /// The text of the topology from which this one was made; `None` if it was not made from one.
     pub(crate) base: Option<String>,
     /// Origin of the request.
     pub(crate) by: String,
-    /// Takes the answer: when nothing changes at once, otherwise when the change has been carried out.
+    /// Takes the answer: at once if nothing changes, otherwise when the change has been carried out.
     pub(crate) answer: SyncSender<Result<Vec<String>, ChangeError>>,
 }
 

@@ -1,8 +1,8 @@
-//! Changes of a running rig: a new topology is compared with the one that runs, and only what differs changes.
+//! Changes of a running rig: a new topology is compared with the one that runs; equal actors go on.
 //!
-//! A change is checked whole before anything happens: its links and counters are made, or it is refused. Then readers that
-//! go on get the links to what begins, producers that go on get the links that replace others, and the core ends what leaves
-//! and begins what joins. What a change has ended is released when it has drained: its counts stay in the report.
+//! A change is checked whole before anything happens: its links and counters are made, or it is refused. Then running readers
+//! get the links from new actors, running producers get the links that replace others, and the core ends the leaving actors
+//! and starts the joining ones. Ended links and actors are released when they have drained: their counts stay in the report.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Shell {
             return Ok(());
         }
         if self.topology.actors().len() + new.actors().len() > ACTORS_EVER_MAX {
-            return Err(format!("the rig has had {ACTORS_EVER_MAX} actors; start it anew"));
+            return Err(format!("the rig has had {ACTORS_EVER_MAX} actors; restart it"));
         }
         let mut grown = Topology::clone(&self.topology);
         let is_live = |link: LinkId| !self.wiring.links[link.index()].leaves();
@@ -160,7 +160,7 @@ impl Shell {
         self.wiring.wire(&self.topology, process, begins, presence)
     }
 
-    /// Completes the change that is being carried out, if it is done, and releases what has drained.
+    /// Completes the change that is being carried out, if it is done, and releases drained links and ended actors.
     pub(super) fn look_at_changes(&mut self) {
         self.release_what_left();
         let Some(pending) = &self.left.pending else { return };

@@ -1,4 +1,4 @@
-//! The options of a synthetic camera that can be set while it runs, and how its pictures show them.
+//! The options of a synthetic camera that can be set while it runs, and their effect on pictures.
 //!
 //! The metadata of each frame has their values, so that `verify` can render it again.
 

@@ -1,7 +1,7 @@
 //! The state of a synthetic camera's device, which outlives an open camera.
 //!
-//! A real camera that was unplugged stays unplugged, however often it is opened; one whose firmware hangs does so until
-//! it is reset. This module keeps that state as long as the process runs, so that the supervisor's recovery can be
+//! A real camera that was unplugged stays unplugged, however often it is opened; one with hanging firmware delivers nothing
+//! until it is reset. This module keeps that state as long as the process runs, so that the supervisor's recovery can be
 //! tested. It does not depend on frames.
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 //! every placement, and `verify` can detect wrong ones.
 //!
 //! * `options`: the options; `formats`: the formats that they offer
-//! * `controls`: the options that can be set while it runs, and how its pictures show them
+//! * `controls`: the options that can be set while it runs, and their effect on pictures
 //! * `model`: profiles and optics
 //! * `world`: the objects of the scene
 //! * `scene`: their pixels
@@ -48,8 +48,8 @@ use crate::output::{CameraOutput, FrameHeaders};
 /// The name of this driver in topologies; [`Scene::of`] recognises its framesets by it.
 pub(crate) const DRIVER: &str = "synthetic";
 
-/// A paced camera that is delayed by more than this many frames loses the missed framesets, as a camera does whose
-/// driver's queue is full.
+/// A paced camera that is delayed by more than this many frames loses the missed framesets, like a camera with a full
+/// queue in its driver.
 const LATE_FRAMES_MAX: u32 = 2;
 
 /// A simulated camera that renders a moving scene and injects faults. See [`SyntheticOptions`].

@@ -188,7 +188,7 @@ impl SyntheticOptions {
 
     fn check_identity(&self, wrong: &mut WrongOptions) {
         if self.serial.is_some() && self.seed.is_some() {
-            let message = "options `serial` and `seed` both say which scene; give one of them";
+            let message = "options `serial` and `seed` both select the scene; give one of them";
             wrong.add(["serial", "seed"], message);
         }
         if let Some(seed) = self.seed.filter(|&seed| seed >= SERIALS) {
@@ -257,7 +257,7 @@ impl SyntheticOptions {
         }
         self.check_stall_stream(wrong);
         if self.wedge_until_reset && self.stall_at.is_none() {
-            let message = "option `wedge_until_reset` needs `stall_at`, which says when";
+            let message = "option `wedge_until_reset` needs `stall_at`, the time of the stall";
             wrong.add(["wedge_until_reset", "stall_at"], message);
         }
         for (name, value, range) in [
@@ -280,7 +280,7 @@ impl SyntheticOptions {
     fn check_stall_stream(&self, wrong: &mut WrongOptions) {
         let Some(name) = &self.stall_stream else { return };
         if self.stall_at.is_none() {
-            let message = "option `stall_stream` needs `stall_at`, which says when";
+            let message = "option `stall_stream` needs `stall_at`, the time of the stall";
             wrong.add(["stall_stream"], message);
         }
         let streams = self.streams();
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_the_choices() {
         for (text, message) in [
-            ("serial = '1'\nseed = 1", "options `serial` and `seed` both say which scene; give one of them"),
+            ("serial = '1'\nseed = 1", "options `serial` and `seed` both select the scene; give one of them"),
             ("seed = 1000000000000", "seed 1000000000000 is out of range; it is 0 to 999999999999"),
             ("serial = ''", "serial `` is not of 1 to 32 letters and digits"),
             ("serial = 'a b'", "serial `a b` is not of 1 to 32 letters and digits"),
@@ -487,12 +487,15 @@ mod tests {
             ("frames = 0", "frames 0 is out of range; it is 1 or more"),
             ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
             ("replug_after = 1", "option `replug_after` needs `unplug_at`: only what is out can come back"),
-            ("stall_stream = 'color'", "option `stall_stream` needs `stall_at`, which says when"),
+            ("stall_stream = 'color'", "option `stall_stream` needs `stall_at`, the time of the stall"),
             (
                 "stall_at = 1\nstall_stream = 'gyro'",
                 "stall_stream `gyro` is not one of several streams of the camera; it has: `color`, `depth`",
             ),
-            ("wedge_until_reset = true", "option `wedge_until_reset` needs `stall_at`, which says when"),
+            (
+                "wedge_until_reset = true",
+                "option `wedge_until_reset` needs `stall_at`, the time of the stall",
+            ),
             ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),
             ("stall_at = inf", "stall_at inf is out of range; it is 0 to 1000000"),
             ("drop_rate = 1", "drop_rate 1 is out of range; it is 0 to 0.99"),

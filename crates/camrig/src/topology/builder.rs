@@ -119,7 +119,7 @@ impl ActorTable {
         self.set("process", name)
     }
 
-    /// Sets what happens when a frameset arrives at a full queue of a processor.
+    /// Sets the overflow policy of a processor's inputs.
     #[must_use]
     pub fn overflow(self, overflow: Overflow) -> Self {
         let name = OVERFLOWS.iter().find(|(_, known)| *known == overflow).map(|(name, _)| *name);

@@ -12,7 +12,7 @@ use crate::matching::MatchClock;
 /// The table of one actor.
 pub(super) struct Draft {
     pub(super) name: String,
-    /// The place where the file names it.
+    /// The location of its name in the file.
     pub(super) span: Span,
     pub(super) role: Role,
     pub(super) process: Option<String>,

@@ -148,7 +148,7 @@ pub(super) fn check_listeners(
     }
 }
 
-/// The slots that each actor needs, so that no reader starves another: whatever its readers can hold at once, one to
+/// The slots that each actor needs, so that no reader starves another: as many as its readers can hold at once, one to
 /// write into and one that was just written. The links must not form a circle.
 pub(super) fn slots_needed(process_of: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
     let mut passed_on = vec![None; process_of.len()];

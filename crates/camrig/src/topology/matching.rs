@@ -1,6 +1,6 @@
-//! The key `match`: which cameras' framesets are matched, and how.
+//! The key `match`: the cameras whose framesets are matched, and the rules.
 //!
-//! A processor matches *cameras*, by whatever way they come: those that its inputs are, and those whose framesets
+//! A processor matches *cameras*, directly or through other processors: those that its inputs are, and those whose framesets
 //! its inputs pass on. So the cameras are known when all links are.
 
 use camrig_frame::Clock;
@@ -29,7 +29,7 @@ const MISSING: &[(&str, bool)] = &[("drop", false), ("partial", true)];
 /// Reads `match`, which has to be there for a `kind` that takes matches.
 pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>) -> Option<MatchDraft> {
     if let Some(kind) = kind.filter(|_| !processor.table.contains_key("match")) {
-        let label = format!("kind {} takes matches: say `match = {{ window_millis = 10 }}`", quote(kind));
+        let label = format!("kind {} takes matches: add `match = {{ window_millis = 10 }}`", quote(kind));
         processor.missing("match", &label);
     }
     let mut section = processor.table("match", "a table, as in `{ window_millis = 10 }`")?;
@@ -169,7 +169,7 @@ fn clock_of(
     let others: Vec<_> = others.map(|(name, other)| format!("{} stamps by `{other}`", quote(name))).collect();
     if !others.is_empty() {
         let title = format!("{processor} compares `{clock}` clocks, but {}", others.join(", "));
-        let label = "say the clock that all of them have, or `clock = \"estimated\"`, or no clock";
+        let label = "set the clock that all of them have, or `clock = \"estimated\"`, or no clock";
         problems.add(matching.span.clone(), title, label);
     }
     declared

@@ -152,7 +152,7 @@ fn exists(program: &str, path: Option<&OsStr>) -> bool {
 }
 
 impl PartialEq for ProcessCommand {
-    /// Wherever the file has it.
+    /// At any place in the file.
     fn eq(&self, other: &Self) -> bool {
         self.program == other.program && self.arguments == other.arguments
     }

@@ -35,7 +35,10 @@ pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Resu
     }
     let is_late = frames.timestamp().is_some_and(|taken| header.timestamp.nanos > taken.nanos);
     if before != Some(header.timestamp.nanos) || is_late {
-        return Err(fault(header.number, "is not of the time that its frame says, or after it".to_owned()));
+        return Err(fault(
+            header.number,
+            "has another time than its frame, or is later than its frameset".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -306,7 +306,7 @@ fn motion_has_to_be_what_the_camera_measured() {
         ),
         (
             |parts| parts.header.frames[3].timestamp.nanos += 1,
-            "frameset 2 of `front`: gyro sample 13 is not of the time that its frame says, or after it",
+            "frameset 2 of `front`: gyro sample 13 has another time than its frame, or is later than its frameset",
         ),
         (|parts| parts.header.frames[3].number += 1, "frameset 2 of `front`: gyro sample 8 is ["),
         (|parts| parts.header.frames[3].number = 1, "frameset 2 of `front`: gyro sample 1 is the last of 7"),

@@ -1,7 +1,7 @@
 //! Changes of a rig that runs: actors that leave, and actors that join, some of them in place of one that leaves.
 //!
-//! Nothing is forgotten: an actor that has left keeps its number, and one that joins gets the next. So a late report of
-//! the first is never taken for one of the second.
+//! Entries are never removed: an actor that has left keeps its number, and one that joins gets the next. So a late report
+//! of the first is never attributed to the second.
 
 use std::time::Instant;
 

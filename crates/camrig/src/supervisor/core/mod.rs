@@ -525,7 +525,7 @@ impl Core {
         }
         self.stopping = true;
         self.commands.push(Command::StopCameras);
-        // Between two instances: a camera ends, a processor is restarted to process what is in flight.
+        // Between two instances: a camera ends, a processor is restarted to process the framesets in flight.
         for id in self.ids() {
             let now = self.now;
             if self.is_camera(id) && !self.actor(id).hosted && self.actor(id).due.is_some() {

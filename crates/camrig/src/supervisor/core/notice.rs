@@ -74,7 +74,7 @@ impl Notice {
                         format!("{subject} failed: {message}; its device is reset, and it is restarted")
                     }
                     Decision::WaitForDevice { .. } => {
-                        format!("{subject} failed: {message}; it waits for its device")
+                        format!("{subject} failed: {message}; waiting for its device")
                     }
                     Decision::GiveUp(None) => format!("{subject} failed: {message}"),
                     Decision::GiveUp(Some(reason)) => {

@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_millis(500);
 const ACTORS_MAX: usize = 30;
 const PROCESSES_MAX: usize = 6;
 
-/// Kinds of acts: an actor leaves, is replaced, or joins; the rig is stopped.
+/// Kinds of actions: an actor leaves, is replaced, or joins; the rig is stopped.
 const LEAVE: u8 = 21;
 const JOIN: u8 = 23;
 const STOP: u8 = 24;

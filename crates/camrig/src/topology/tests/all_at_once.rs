@@ -1,4 +1,4 @@
-//! Every problem of a topology is reported, whatever else is wrong.
+//! Every problem of a topology is reported, also beside others.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

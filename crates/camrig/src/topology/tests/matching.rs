@@ -107,7 +107,7 @@ fn cameras_are_found_through_processors_and_get_slots() {
 fn errors_name_the_choices() {
     refused(
         "[processor.m]\nkind = 'fuse'\ninputs = ['a']",
-        "processor `m` has no `match`; kind `fuse` takes matches: say `match = { window_millis = 10 }`",
+        "processor `m` has no `match`; kind `fuse` takes matches: add `match = { window_millis = 10 }`",
     );
     let matching = |text: &str| format!("[processor.m]\nkind = 'idle'\ninputs = ['a', 'b']\nmatch = {text}");
     refused(
