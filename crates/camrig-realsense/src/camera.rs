@@ -250,6 +250,18 @@ impl Camera {
         if has_depth && self.depth_unit_meters().is_none() {
             warnings.push(format!("its depth unit is not known; {USUAL_DEPTH_UNIT_METERS} m is assumed"));
         }
+        if self.playback.is_none() {
+            let calibrated = self.chosen.iter().filter(|chosen| !is_motion(chosen.stream));
+            let uncalibrated = calibrated.filter_map(|chosen| {
+                let profile = self.sensors[chosen.sensor].profile(chosen.index)?;
+                Some((chosen.stream, profile.get().intrinsics().err()?))
+            });
+            warnings.extend(uncalibrated.map(|(stream, error)| {
+                format!(
+                    "its calibration of {stream} cannot be read, and is missing in every frameset: {error}"
+                )
+            }));
+        }
         warnings.into_iter().map(|warning| format!("{}: {warning}", self.subject)).collect()
     }
 

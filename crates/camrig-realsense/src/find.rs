@@ -28,6 +28,9 @@ const RECOVERY: &str = "Recovery";
 const IN_RECOVERY: &str =
     "is in recovery mode: write its firmware again with `rs-fw-update -r`, or with realsense-viewer";
 
+/// librealsense's words for a camera whose motion sensors the kernel does not show.
+const NO_MOTION_SENSORS: &str = "bad optional access";
+
 /// Creates a context, which finds devices. For live cameras the caller has to hold the host-wide lock.
 pub(crate) fn context() -> Result<Context, DriverError> {
     Context::new().map_err(|fault| DriverError::unavailable(format!("librealsense cannot be used: {fault}")))
@@ -52,7 +55,7 @@ pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> 
         let profiles = if own.problem.is_empty() { profiles(&device.sensors()?) } else { Vec::new() };
         Ok(Device { profiles, ..own })
     };
-    let warn = |fault: &Fault| log::warn!("a RealSense camera cannot be opened: {fault}");
+    let warn = |fault: &Fault| log::warn!("a RealSense camera cannot be opened: {}", explained(fault));
     let mut devices: Vec<_> =
         (0..list.len()).filter_map(|index| look(index).inspect_err(warn).ok()).collect();
     // librealsense's order varies.
@@ -177,7 +180,7 @@ fn find_in(
     let guesses = attached.guesses(selection, list.len());
     let found = match guesses.map(|guesses| guessed(list, selection, &guesses, attached)) {
         Some(Guessed::One(device)) => return usable(*device, selection),
-        Some(Guessed::None) => return Err(not_connected(selection, &attached.brief())),
+        Some(Guessed::None) => return Err(not_found(selection, "is connected", &attached.brief())),
         Some(Guessed::Wrong) | None => search(list, selection, attached)?,
     };
     usable(found, selection)
@@ -217,7 +220,7 @@ fn search(
     selection: &Selection,
     attached: &mut Attached,
 ) -> Result<(OpenDevice, Device), DriverError> {
-    let (mut matching, mut others) = (Vec::new(), Vec::new());
+    let (mut matching, mut others, mut refused) = (Vec::new(), Vec::new(), false);
     for index in 0..list.len() {
         match list.open(index).map(|device| (describe(&device), device)) {
             Ok((own, device)) => {
@@ -231,7 +234,10 @@ fn search(
                     break;
                 }
             }
-            Err(fault) => others.push(format!("one that cannot be opened ({fault})")),
+            Err(fault) => {
+                refused = true;
+                others.push(format!("one that cannot be opened ({})", explained(&fault)));
+            }
         }
     }
     if matching.len() > 1 {
@@ -247,17 +253,30 @@ fn search(
         ))
         .at(selection.key()));
     }
-    matching.pop().ok_or_else(|| not_connected(selection, &list_of(others.into_iter())))
+    let verb = if refused { "can be opened" } else { "is connected" };
+    matching.pop().ok_or_else(|| not_found(selection, verb, &list_of(others.into_iter())))
 }
 
-fn not_connected(selection: &Selection, connected: &str) -> DriverError {
+/// Returns librealsense's words for why a camera cannot be opened, with what to do where they do not say it.
+fn explained(fault: &Fault) -> String {
+    let words = fault.to_string();
+    if words != NO_MOTION_SENSORS {
+        return words;
+    }
+    format!(
+        "{words}: the kernel shows no motion sensors of it, without which librealsense opens no camera that has them and \
+         firmware 5.16 or later: load the kernel modules hid-sensor-accel-3d and hid-sensor-gyro-3d"
+    )
+}
+
+fn not_found(selection: &Selection, verb: &str, connected: &str) -> DriverError {
     let with = match selection {
         Selection::Serial(serial) => format!(" with serial `{serial}`"),
         Selection::Port(port) => format!(" at USB port `{port}`"),
         Selection::Name(name) => format!(" named `{name}`"),
         Selection::Any => String::new(),
     };
-    DriverError::unavailable(format!("no RealSense camera{with} is connected; connected: {connected}"))
+    DriverError::unavailable(format!("no RealSense camera{with} {verb}; connected: {connected}"))
         .at(selection.key())
 }
 
@@ -360,6 +379,16 @@ mod tests {
         ] {
             assert_eq!(usb_port(physical_port), port, "{physical_port}");
         }
+    }
+
+    #[test]
+    fn a_camera_without_its_motion_sensors_is_explained() {
+        assert_eq!(explained(&Fault::new("timed out")), "timed out");
+        let message = explained(&Fault::new("bad optional access"));
+        assert!(
+            message.ends_with("load the kernel modules hid-sensor-accel-3d and hid-sensor-gyro-3d"),
+            "{message}"
+        );
     }
 
     const PORTS: [&str; 3] = ["2-1", "2-2", "2-3"];

@@ -18,8 +18,11 @@ const FOLDERS: [&str; 2] = ["/run/lock", "/tmp"];
 
 const FILE_NAME: &str = "camrig-realsense.lock";
 
-/// Maximum wait. A camera takes a second or two, a reset longer, and many may be queued.
+/// Maximum time for which others wait for one holder. A camera takes a second or two, a reset longer.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Maximum wait while the lock passes from one holder to the next, in time-outs.
+const QUEUE_MAX: u32 = 10;
 
 /// Interval between two attempts, because the kernel's wait for a lock has no time-out.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -68,7 +71,7 @@ impl Turns {
         })?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if since.elapsed() < self.timeout => return Ok(None),
+            Err(TryLockError::WouldBlock) if self.may_wait(&file, since.elapsed()) => return Ok(None),
             Err(TryLockError::WouldBlock) => {
                 let (timeout, holder) = (self.timeout.as_millis(), holder(&file));
                 return Err(DriverError::unavailable(format!(
@@ -85,6 +88,15 @@ impl Turns {
         let holder = format!("{who}, process {}", std::process::id());
         let _ = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
         Ok(Some(Turn { _file: file }))
+    }
+
+    /// Returns whether to wait longer for the lock of `file` after this time: many cameras of a slow host may be queued. Each
+    /// holder writes its name into the file.
+    fn may_wait(&self, file: &File, waited: Duration) -> bool {
+        let taken = file.metadata().and_then(|metadata| metadata.modified());
+        let held = taken.ok().and_then(|taken| taken.elapsed().ok());
+        waited < self.timeout
+            || (waited < self.timeout * QUEUE_MAX && held.is_some_and(|held| held < self.timeout))
     }
 
     /// Opens the file in the first accessible folder. The file is never removed, because locks on a removed and on a new
@@ -195,6 +207,20 @@ pub(crate) mod tests {
         assert_eq!(error, expected);
         drop(held);
         assert!(turns.attempt("camera `right`", since).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_queue_that_moves_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let turns = turns(folder.path(), TIMEOUT);
+        let _held = turns.attempt("camera `left`", Instant::now()).unwrap();
+        let file = turns.file().unwrap();
+        // The lock was taken just now.
+        assert!(turns.may_wait(&file, TIMEOUT));
+        assert!(!turns.may_wait(&file, TIMEOUT * QUEUE_MAX));
+        file.set_modified(std::time::SystemTime::now() - TIMEOUT).unwrap();
+        assert!(!turns.may_wait(&file, TIMEOUT));
+        assert!(turns.may_wait(&file, TIMEOUT / 2));
     }
 
     #[test]

@@ -58,13 +58,13 @@ def opens_at_once(log):
             opening[camera] = (rest, now)
             if not rest:
                 del opening[camera]
-        elif what.startswith(("attached", "detached")):
+        elif what.startswith(("attached", "detached")) or what.endswith(" failed"):
             opening.pop(camera, None)
     return pairs
 
 
-def run(options, cases, timeout):
-    log = os.path.join(CACHE, "transfers.log")
+def run(number, options, cases, timeout):
+    log = os.path.join(CACHE, f"transfers-{number}.log")
     out = os.path.join(CACHE, "out")
     figures = os.path.join(out, "figures.json")
     if os.path.exists(figures):
@@ -98,11 +98,11 @@ def main():
     os.makedirs(CACHE, exist_ok=True)
     shutil.copy(CAMRIG, tested)
     passed, figures = True, []
-    for options, gate, more in GUESTS:
+    for number, (options, gate, more) in enumerate(GUESTS, 1):
         cases = gate + (more if arguments.suite == "all" else [])
         cases = [case for case in cases if not arguments.only or case.split(":")[0] in arguments.only]
         if cases:
-            good, found = run(options, cases, TIMEOUT[arguments.suite])
+            good, found = run(number, options, cases, TIMEOUT[arguments.suite])
             passed &= good
             figures += found
     for name, value in figures:

@@ -71,6 +71,8 @@ pub enum Effect {
     Monitor {
         /// Its operation code.
         operation: u32,
+        /// Whether it ended with an injected error.
+        failed: bool,
     },
     /// The device disconnects and starts again.
     Reset,
@@ -266,7 +268,8 @@ impl Device {
                     None => self.monitor.run(&command),
                 };
                 self.monitor_reply = hwmon::reply(command.operation, &outcome);
-                let monitor = Effect::Monitor { operation: command.operation };
+                let failed = self.monitor_error.is_some();
+                let monitor = Effect::Monitor { operation: command.operation, failed };
                 (Some(Vec::new()), Some(effect.map_or(monitor, |hwmon::Effect::Reset| Effect::Reset)))
             }
             _ => (Some(vec![0; hwmon::REPLY_BYTES]), None),
@@ -407,7 +410,7 @@ mod tests {
         let send = setup(0x21, SET_CUR, 0x0100, 0x0300, 1024);
         assert_eq!(
             device.control(send, &command),
-            (Some(Vec::new()), Some(Effect::Monitor { operation: 0x10 }))
+            (Some(Vec::new()), Some(Effect::Monitor { operation: 0x10, failed: false }))
         );
         let receive = setup(0xA1, GET_CUR, 0x0100, 0x0300, 1024);
         let reply = device.control(receive, &[]).0.unwrap();

@@ -53,9 +53,9 @@ struct Serve {
     /// Model of each camera; the last one is repeated
     #[arg(long, value_delimiter = ',', default_value = "d405", value_parser = model)]
     models: Vec<&'static Model>,
-    /// Firmware version
-    #[arg(long, default_value = "5.16.0.1", value_parser = firmware_version)]
-    firmware: Firmware,
+    /// Firmware version, 5.16.0.1 or 5.15.1.0 by default as the model has it
+    #[arg(long, value_parser = firmware_version)]
+    firmware: Option<Firmware>,
     /// Port of the first camera; the others follow
     #[arg(long, default_value_t = 34_000)]
     port: u16,
@@ -125,9 +125,11 @@ impl Serve {
         let cameras = (0..usize::from(self.cameras)).map(|index| {
             let last = self.models.len() - 1;
             let serial = (230_000_001_001 + index).to_string();
+            let model = self.models[index.min(last)];
+            let firmware = self.firmware.map_or(model.firmware, |firmware| firmware.0);
             let settings = Settings {
-                model: self.models[index.min(last)],
-                identity: Identity { board_serial: board_serial(&serial), serial, firmware: self.firmware.0 },
+                model,
+                identity: Identity { board_serial: board_serial(&serial), serial, firmware },
                 speed: self.speed(),
                 port: self.port + index as u16,
                 log: self.log,

@@ -367,8 +367,9 @@ impl Shared {
                     grid.start_us = None;
                 }
             }
-            Effect::Monitor { operation } => {
-                self.log(format_args!("monitor {operation:#04x}"));
+            Effect::Monitor { operation, failed } => {
+                let ending = if failed { " failed" } else { "" };
+                self.log(format_args!("monitor {operation:#04x}{ending}"));
                 self.counters.monitor_commands.fetch_add(1, Ordering::Relaxed);
                 self.counters.opens.fetch_add((operation == VERSION).into(), Ordering::Relaxed);
                 let delay = lock(&self.faults).monitor_delay;

@@ -21,4 +21,5 @@ pub(super) static D405: Model = Model {
     projector: false,
     baseline_mm: 18.0,
     depth_unit_um: 100,
+    firmware: [5, 16, 0, 1],
 };

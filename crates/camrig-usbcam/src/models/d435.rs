@@ -13,6 +13,7 @@ pub(super) static D435: Model = Model {
     projector: true,
     baseline_mm: 50.0,
     depth_unit_um: 1000,
+    firmware: [5, 16, 0, 1],
 };
 
 /// The functions of models whose color has an imager of its own.

@@ -13,4 +13,6 @@ pub(super) static D455: Model = Model {
     projector: true,
     baseline_mm: 95.0,
     depth_unit_um: 1000,
+    // librealsense cannot open one of 5.16 or later whose motion sensors the kernel does not show.
+    firmware: [5, 15, 1, 0],
 };

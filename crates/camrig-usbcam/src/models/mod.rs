@@ -30,6 +30,8 @@ pub struct Model {
     pub baseline_mm: f32,
     /// Depth unit after power-on, in micrometres.
     pub depth_unit_um: u32,
+    /// Its firmware where no other one is given, the most significant part first.
+    pub firmware: [u8; 4],
 }
 
 /// A video function: a VideoControl interface with its VideoStreaming interfaces.
