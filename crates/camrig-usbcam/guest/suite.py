@@ -28,9 +28,10 @@ GUESTS = [
     (
         ["--cameras", "6"],
         "list selected pixels_together gaps".split(),
-        "pixels_processes unplugged silent brownout cold:200 cold_two:20 unplug_while:50:60:70:80:90:100:110:120 budget cycles:1000".split(),
+        "pixels_processes unplugged silent brownout cold:200 cold_two:20".split(),
     ),
     (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options".split()),
+    (["--cameras", "2"], [], "brownout budget unplug_while:50:60:70:80:90:100:110:120 cycles:1000".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together options".split()),
 ]
 # Seconds until a guest is ended. It is a watchdog: all cases of the gate take less than five minutes.
