@@ -13,6 +13,7 @@
 //! * [`CameraInfo`], [`StreamInfo`]: static properties of a camera: identity, calibration, streams
 #![forbid(unsafe_code)]
 
+mod align;
 mod camera;
 mod control;
 mod device;
@@ -29,6 +30,7 @@ mod schema;
 mod stream;
 mod view;
 
+pub use align::AlignDepth;
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
 pub use control::{Control, ControlRange, ControlValue};
 pub use device::{Device, DeviceProfile};

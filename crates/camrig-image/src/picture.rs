@@ -40,6 +40,18 @@ impl Picture {
         Self { depth_unit_meters: Some(depth.unit_meters()), ..picture }
     }
 
+    /// Depth with 16 bits, this many units in a metre, and the depth unit as a text chunk. Depth of more than 65535 units
+    /// is none.
+    pub fn depth_scaled(depth: &DepthView<'_>, units_per_meter: f32) -> Self {
+        let unit = |meters: f32| Some((meters * units_per_meter).round()).filter(|&units| units <= 65535.0);
+        // The cast of a number in this range is exact.
+        let units = |meters: Option<f32>| meters.and_then(unit).unwrap_or(0.0) as u16;
+        let pixels = depth.iter_meters().flat_map(|meters| units(meters).to_be_bytes()).collect();
+        let format = (ColorType::Grayscale, BitDepth::Sixteen);
+        let picture = Self::new(depth.frame(), format, pixels);
+        Self { depth_unit_meters: Some(1.0 / units_per_meter), ..picture }
+    }
+
     /// A frame with its own numbers: color as red, green and blue, anything else in gray with 8 or 16 bits. `None`
     /// when the frame is not an image, or PNG does not have its numbers.
     pub fn plain(frame: Frame<'_>) -> Option<Self> {

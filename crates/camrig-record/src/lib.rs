@@ -8,6 +8,7 @@
 
 mod bag;
 mod cdr;
+mod clock;
 mod commands;
 mod compression;
 mod counted;
@@ -17,6 +18,7 @@ mod images;
 mod motion;
 mod npy;
 mod opened;
+mod pose;
 mod read;
 mod record;
 mod replay;

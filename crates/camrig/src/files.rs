@@ -38,7 +38,7 @@ impl NewFile {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             Err(error) => return Err(error),
         };
-        let new = Self::beside(path, true)?;
+        let new = Self::begin(path, true)?;
         if let Some(permissions) = existing {
             new.file.as_file().set_permissions(permissions)?;
         }
@@ -53,10 +53,10 @@ impl NewFile {
         if path.symlink_metadata().is_ok() {
             return Err(Errno::EXIST.into());
         }
-        Self::beside(path.to_owned(), false)
+        Self::begin(path.to_owned(), false)
     }
 
-    fn beside(path: PathBuf, replaces: bool) -> io::Result<Self> {
+    fn begin(path: PathBuf, replaces: bool) -> io::Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut prefix = OsString::from(".");
         prefix.push(path.file_name().ok_or(Errno::ISDIR)?);
@@ -75,6 +75,11 @@ impl NewFile {
     /// Returns the file, to be written.
     pub fn file(&mut self) -> &mut File {
         self.file.as_file_mut()
+    }
+
+    /// Returns where the file is until it gets its name, for another program that writes it.
+    pub fn beside(&self) -> &Path {
+        self.file.path()
     }
 
     /// Returns another handle of the file.

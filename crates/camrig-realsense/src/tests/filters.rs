@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camrig::frame::{CameraInfo, FrameHeader, Stream};
+use camrig::frame::{AlignDepth, CameraInfo, DepthView, Frame, FrameHeader, Stream};
 use camrig::{HeldFrames, LostReason};
 use realsense_sys as rs2;
 
@@ -93,6 +93,25 @@ fn aligned_depth_is_moved_by_the_baseline() {
     assert!(row.iter().all(|units| [0, 3000].contains(units)), "{row:?}");
     let there = row.iter().filter(|units| **units == 3000).count();
     assert!((58..=62).contains(&there), "{there}");
+}
+
+/// `recording export` aligns without librealsense.
+#[test]
+fn depth_is_aligned_as_librealsense_does() {
+    for (width, height) in [(64, 48), (640, 480), (848, 480)] {
+        for wall_meters in [None, Some(0.3), Some(2.5)] {
+            let scene = Scene { width, height, wall_meters, ..SCENE };
+            for more in ["", "filters.decimation = { filter_magnitude = 2 }"] {
+                let (info, headers, held) = first(scene, more);
+                let (_, _, expected) = first(scene, &format!("align = 'depth-to-color'\n{more}"));
+                let [color, depth_info] = [Stream::COLOR, Stream::DEPTH].map(|it| *info.stream(it).unwrap());
+                let frame = Frame::new(&headers[1], held.pixels(1)).unwrap();
+                let view = DepthView::new(frame, info.depth_unit_meters, None).unwrap();
+                let aligned = AlignDepth::new(&depth_info, &color).unwrap().align(&view).unwrap();
+                assert!(aligned == expected.pixels(1), "{width}x{height}, {wall_meters:?}, `{more}`");
+            }
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use camrig_image::jpeg_size;
 
 use super::gather::Frame;
 use super::topics::{Topic, TopicRole, aligned_depth};
+use crate::pose::{after, matrix};
 use crate::ros;
 
 /// Maximum number of coordinate frames from one to the root.
@@ -348,35 +349,6 @@ fn intrinsics(read: &ros::ReadCameraInfo<'_>) -> Option<Intrinsics> {
     let (width, height) = (read.width, read.height);
     // ROS calls a camera uncalibrated whose first number is 0.
     (fx != 0.0).then_some(Intrinsics { width, height, ppx, ppy, fx, fy, distortion, coefficients })
-}
-
-/// Returns the rotation matrix of a quaternion, column-major.
-fn matrix([x, y, z, w]: [f64; 4]) -> [f32; 9] {
-    let norm = x * x + y * y + z * z + w * w;
-    let scale = if norm > 0.0 { 2.0 / norm } else { 0.0 };
-    [
-        1.0 - scale * (y * y + z * z),
-        scale * (x * y + z * w),
-        scale * (x * z - y * w),
-        scale * (x * y - z * w),
-        1.0 - scale * (x * x + z * z),
-        scale * (y * z + x * w),
-        scale * (x * z + y * w),
-        scale * (y * z - x * w),
-        1.0 - scale * (x * x + y * y),
-    ]
-    .map(|number| number as f32)
-}
-
-/// Returns the transform `second` after `first`.
-fn after(second: &Extrinsics, first: &Extrinsics) -> Extrinsics {
-    let turn = Extrinsics { translation_meters: [0.0; 3], ..*second };
-    let (columns, _) = first.rotation.as_chunks::<3>();
-    let mut rotation = [0.0; 9];
-    for (into, &column) in rotation.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
-        *into = turn.apply(column);
-    }
-    Extrinsics { rotation, translation_meters: second.apply(first.translation_meters) }
 }
 
 #[cfg(test)]

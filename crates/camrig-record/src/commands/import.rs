@@ -344,7 +344,7 @@ mod tests {
         write(&path, &["front", "rear"], FRAMESETS, Compression::None, &[]);
         let output = folder.path().join("bag");
         let (camera, format) = (vec!["front".to_owned()], Format::Ros2);
-        ros2::export(&ExportArgs { file: path, output: output.clone(), format, camera, every: 1 }).unwrap();
+        ros2::export(&ExportArgs { camera, ..ExportArgs::all(&path, &output, format) }).unwrap();
         let bag = output.join("rig.mcap");
         let error = Recording::open(&bag, &|_| {}).err().unwrap().to_string();
         assert!(

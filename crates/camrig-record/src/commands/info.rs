@@ -1,24 +1,46 @@
 //! `recording info`: the contents of a recording, from its index.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use camrig::frame::{CameraInfo, Payload, StreamInfo};
+use serde::Serialize;
 
 use super::{CommandError, bar, size_bytes};
 use crate::counted::{counted, megabytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
-use crate::read::{Content, Ending, Parts, RecordedCamera, Recording};
+use crate::read::{Content, Damage, Ending, Parts, RecordedCamera, Recording};
 
 /// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
 
-pub(super) fn info(file: &Path) -> Result<String, CommandError> {
+#[derive(Debug, clap::Args)]
+pub(super) struct InfoArgs {
+    /// A recording
+    pub(super) file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn info(args: &InfoArgs) -> Result<String, CommandError> {
+    let file = &args.file;
     let bar = bar(size_bytes(file), "reading");
     let parts = Parts::open(file, &|at| bar.set_position(at))?;
     bar.finish_and_clear();
+    let cameras = summaries(&parts);
+    if args.json {
+        let info = Info::of(&parts, &cameras);
+        let json = serde_json::to_string_pretty(&info)
+            .map_err(|error| CommandError::Create(format!("cannot write JSON: {error}")))?;
+        return Ok(json + "\n");
+    }
+    Ok(shown(file, &parts, &cameras))
+}
+
+/// Returns what a recording has of each camera.
+fn summaries(parts: &Parts) -> Vec<CameraSummary<'_>> {
     let mut cameras: Vec<CameraSummary<'_>> = Vec::new();
-    let mut text = String::new();
     for recording in parts.files() {
         let indices: Vec<_> = recording
             .cameras()
@@ -33,6 +55,36 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
             }
         }
     }
+    cameras
+}
+
+/// Returns the state of the file of a recording that is the least whole.
+fn state(parts: &Parts) -> State {
+    match parts.files().iter().map(|part| part.index().ending).max() {
+        Some(Ending::Indexed) => State::Indexed,
+        Some(Ending::Closed) => State::Closed,
+        _ if parts.files().iter().any(Recording::is_live) => State::Live,
+        _ => State::Open,
+    }
+}
+
+/// How a recording ends.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// With an index.
+    Indexed,
+    /// Complete, without an index of its own.
+    Closed,
+    /// A recorder is writing it.
+    Live,
+    /// Without an end.
+    Open,
+}
+
+/// Returns a recording for people.
+fn shown(file: &Path, parts: &Parts, cameras: &[CameraSummary<'_>]) -> String {
+    let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
@@ -46,11 +98,11 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
         counted(cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.framesets)), "frameset"),
         cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(camera.missing)),
         megabytes(parts.files().iter().map(Recording::size_bytes).sum()),
-        match parts.files().iter().map(|part| part.index().ending).max() {
-            Some(Ending::Indexed) => "with an index",
-            Some(Ending::Closed) => "complete, without an index of its own",
-            _ if parts.files().iter().any(Recording::is_live) => "being recorded",
-            _ => "without an index: `recording repair` restores it",
+        match state(parts) {
+            State::Indexed => "with an index",
+            State::Closed => "complete, without an index of its own",
+            State::Live => "being recorded",
+            State::Open => "without an index: `recording repair` restores it",
         },
     );
     for recording in parts.files() {
@@ -73,10 +125,113 @@ pub(super) fn info(file: &Path) -> Result<String, CommandError> {
     for incomplete in parts.incomplete() {
         let _ = writeln!(text, "{incomplete}");
     }
-    for camera in &cameras {
+    for camera in cameras {
         camera.write(&mut text);
     }
-    Ok(text)
+    text
+}
+
+/// A recording for programs: what `--json` prints.
+#[derive(Serialize)]
+struct Info<'a> {
+    state: State,
+    framesets: u64,
+    missing: u64,
+    size_bytes: u64,
+    files: Vec<FileInfo<'a>>,
+    /// Why the files that follow could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
+    cameras: Vec<CameraRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileInfo<'a> {
+    path: &'a Path,
+    size_bytes: u64,
+    /// The parts that are damaged, each with its bytes.
+    damage: Vec<DamageRow>,
+    more_damage: u64,
+}
+
+#[derive(Serialize)]
+struct DamageRow {
+    start: u64,
+    end: u64,
+    problem: String,
+}
+
+#[derive(Serialize)]
+struct CameraRow<'a> {
+    name: &'a str,
+    framesets: u64,
+    missing: u64,
+    size_bytes: u64,
+    /// Arrival of the first and the last frameset, in nanoseconds since 1970; `None` without framesets.
+    first_nanos: Option<u64>,
+    last_nanos: Option<u64>,
+    rate_hz: f64,
+    /// The streams that are stored as JPEG and decoded by readers.
+    from_jpeg: Vec<&'a str>,
+    gaps: &'a [GapRecord],
+    more_gaps: u64,
+    info: &'a CameraInfo,
+}
+
+impl<'a> Info<'a> {
+    fn of(parts: &'a Parts, cameras: &'a [CameraSummary<'a>]) -> Self {
+        let sum = |of: &dyn Fn(&CameraSummary<'_>) -> u64| {
+            cameras.iter().fold(0, |sum: u64, camera| sum.saturating_add(of(camera)))
+        };
+        Self {
+            state: state(parts),
+            framesets: sum(&|camera| camera.framesets),
+            missing: sum(&|camera| camera.missing),
+            size_bytes: parts.files().iter().map(Recording::size_bytes).sum(),
+            files: parts.files().iter().map(FileInfo::of).collect(),
+            problem: parts.problem().map(ToString::to_string),
+            incomplete: parts.incomplete().map(|incomplete| incomplete.to_string()).collect(),
+            cameras: cameras.iter().map(CameraRow::of).collect(),
+        }
+    }
+}
+
+impl<'a> FileInfo<'a> {
+    fn of(part: &'a Recording) -> Self {
+        let row = |damage: &Damage| DamageRow {
+            start: damage.bytes.start,
+            end: damage.bytes.end,
+            problem: damage.problem.to_string(),
+        };
+        Self {
+            path: part.path(),
+            size_bytes: part.size_bytes(),
+            damage: part.index().damage.iter().map(row).collect(),
+            more_damage: part.index().more_damage,
+        }
+    }
+}
+
+impl<'a> CameraRow<'a> {
+    fn of(summary: &'a CameraSummary<'a>) -> Self {
+        let has_framesets = summary.first_nanos <= summary.last_nanos;
+        let streams = summary.camera.info.streams.iter().filter(|stream| summary.is_from_jpeg(stream));
+        Self {
+            name: &summary.camera.name,
+            framesets: summary.framesets,
+            missing: summary.missing,
+            size_bytes: summary.bytes,
+            first_nanos: has_framesets.then_some(summary.first_nanos),
+            last_nanos: has_framesets.then_some(summary.last_nanos),
+            rate_hz: summary.rate_hz(),
+            from_jpeg: streams.map(|stream| stream.stream.name()).collect(),
+            gaps: &summary.listed,
+            more_gaps: summary.gaps - summary.listed.len() as u64,
+            info: &summary.camera.info,
+        }
+    }
 }
 
 /// The contents of a recording of one camera.
@@ -138,6 +293,25 @@ impl<'a> CameraSummary<'a> {
         }
     }
 
+    /// Returns whether a stream is stored as JPEG and shown decoded.
+    fn is_from_jpeg(&self, stream: &StreamInfo) -> bool {
+        let channels = &self.camera.image_channels;
+        let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
+        let channel = id.and_then(|id| self.recording.index().channels.get(id));
+        let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
+        !as_it_came && channel.is_some_and(|channel| channel.schema_name() == COMPRESSED_SCHEMA)
+    }
+
+    /// Returns the time from the first frameset to the last.
+    fn seconds(&self) -> f64 {
+        self.last_nanos.saturating_sub(self.first_nanos) as f64 / 1e9
+    }
+
+    fn rate_hz(&self) -> f64 {
+        let seconds = self.seconds();
+        if seconds > 0.0 { self.framesets.saturating_sub(1) as f64 / seconds } else { 0.0 }
+    }
+
     fn write(&self, text: &mut String) {
         let CameraInfo { model, serial, depth_unit_meters, streams, .. } = &self.camera.info;
         let part = |what: &str, value: &str| {
@@ -145,23 +319,15 @@ impl<'a> CameraSummary<'a> {
         };
         let (model, serial) = (part("", model), part("serial ", serial));
         let _ = writeln!(text, "{}: {model}{serial}depth unit {depth_unit_meters} m", self.camera.name);
-        let coded = |stream: &StreamInfo| {
-            let channels = &self.camera.image_channels;
-            let id = channels.iter().find(|(_, which)| **which == stream.stream).map(|(id, _)| id);
-            let channel = id.and_then(|id| self.recording.index().channels.get(id));
-            let as_it_came = matches!(stream.payload, Payload::Encoded { .. });
-            !as_it_came && channel.is_some_and(|channel| channel.schema_name() == COMPRESSED_SCHEMA)
-        };
         let streams = streams.iter().map(|stream| {
-            let coding = if coded(stream) { " from jpeg" } else { "" };
+            let coding = if self.is_from_jpeg(stream) { " from jpeg" } else { "" };
             match stream.profile() {
                 Some(profile) => format!("{} {profile} {}{coding}", stream.stream, stream.format()),
                 None => format!("{} {}", stream.stream, stream.payload),
             }
         });
         let _ = writeln!(text, "  {}", streams.collect::<Vec<_>>().join(", "));
-        let seconds = self.last_nanos.saturating_sub(self.first_nanos) as f64 / 1e9;
-        let rate = if seconds > 0.0 { self.framesets.saturating_sub(1) as f64 / seconds } else { 0.0 };
+        let (seconds, rate) = (self.seconds(), self.rate_hz());
         let _ = writeln!(
             text,
             "  {}, {} missing, {seconds:.2} s, {rate:.1} Hz, {}",
@@ -176,5 +342,39 @@ impl<'a> CameraSummary<'a> {
         if let more @ 1.. = self.gaps - self.listed.len() as u64 {
             let _ = writeln!(text, "  missing: {}", counted(more, "more gap"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::format::GapReason;
+    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write};
+
+    #[test]
+    fn programs_get_the_same_as_people() {
+        let folder = TestFolder::new("json");
+        let file = folder.path().join("rig.mcap");
+        let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Memory };
+        write(&file, &["front", "rear"], 12, Compression::Lz4, &[gap]);
+        let json = info(&InfoArgs { file: file.clone(), json: true }).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let size = size_bytes(&file);
+        assert_eq!((&found["state"], &found["size_bytes"]), (&"indexed".into(), &size.into()));
+        assert_eq!((&found["framesets"], &found["missing"]), (&20.into(), &4.into()));
+        let expected =
+            serde_json::json!([{ "path": file, "size_bytes": size, "damage": [], "more_damage": 0 }]);
+        assert_eq!(found["files"], expected);
+        let rear = &found["cameras"][1];
+        assert_eq!(
+            (&rear["name"], &rear["framesets"], &rear["missing"]),
+            (&"rear".into(), &10.into(), &2.into())
+        );
+        let times = [ORIGIN, ORIGIN + 11 * PERIOD].map(serde_json::Value::from);
+        assert_eq!([&rear["first_nanos"], &rear["last_nanos"]], [&times[0], &times[1]]);
+        let gaps = serde_json::json!([{ "first_sequence": 3, "last_sequence": 4, "reason": "memory" }]);
+        assert_eq!((&rear["gaps"], &rear["more_gaps"]), (&gaps, &0.into()));
+        assert_eq!(rear["info"]["streams"][0]["stream"], "color");
     }
 }

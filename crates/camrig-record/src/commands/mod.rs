@@ -24,6 +24,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::edit::{MergeArgs, RecompressArgs, TrimArgs};
 use self::export::{ExportArgs, Format};
 use self::import::ImportArgs;
+use self::info::InfoArgs;
 use self::repair::RepairArgs;
 use crate::counted::counted;
 use crate::read::ReadError;
@@ -39,6 +40,9 @@ mod code {
     pub(super) const INTERRUPTED: u8 = 130;
 }
 
+/// Maximum of `--match`.
+const MAX_MATCH_MILLIS: f64 = 10_000.0;
+
 /// Show, check, repair, edit, export and import recordings
 #[derive(Debug, Parser)]
 #[command(name = "recording", arg_required_else_help = true, subcommand_required = true)]
@@ -50,10 +54,7 @@ struct RecordingArgs {
 #[derive(Debug, Subcommand)]
 enum RecordingCommand {
     /// Show a recording's contents
-    Info {
-        /// A recording
-        file: PathBuf,
-    },
+    Info(InfoArgs),
     /// Check every byte of a recording
     Verify {
         /// A recording
@@ -94,7 +95,7 @@ pub(crate) fn add_to(app: App) -> App {
 
 fn recording(command: &RecordingCommand) -> ExitCode {
     let output = match command {
-        RecordingCommand::Info { file } => info::info(file),
+        RecordingCommand::Info(args) => info::info(args),
         RecordingCommand::Verify { file } => verify::verify(file),
         RecordingCommand::Repair(args) => repair::repair(args),
         RecordingCommand::Export(args) if args.format == Format::Ros2 => ros2::export(args),
@@ -113,7 +114,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
 /// Returns the output of `recording info`.
 #[cfg(test)]
 pub(crate) fn info(file: &std::path::Path) -> String {
-    info::info(file).unwrap()
+    info::info(&InfoArgs { file: file.to_owned(), json: false }).unwrap()
 }
 
 /// A reason why a command failed.
@@ -175,6 +176,15 @@ fn bar(total: u64, what: &'static str) -> ProgressBar {
 /// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
 fn size_bytes(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+/// Parses an option that is a time in milliseconds, such as `10ms`, at most [`MAX_MATCH_MILLIS`]. Returns nanoseconds.
+fn milliseconds(text: &str) -> Result<u64, &'static str> {
+    let millis: Option<f64> = text.strip_suffix("ms").and_then(|number| number.trim_end().parse().ok());
+    let millis = millis.filter(|millis| (0.0..=MAX_MATCH_MILLIS).contains(millis));
+    millis
+        .map(|millis| (millis * 1e6) as u64)
+        .ok_or("expected a time of 0 to 10000 milliseconds, such as 10ms")
 }
 
 /// Parses an option that is a number of seconds.

@@ -12,29 +12,25 @@ use std::io::{self, BufWriter};
 use bytes::Bytes;
 use camrig::files::NewFile;
 use camrig::frame::{
-    CameraInfo, Clock, Extrinsics, Frame, FrameHeader, MJPEG, MotionView, POINT_BYTES, Payload, PixelFormat,
-    Stream,
+    CameraInfo, Extrinsics, Frame, FrameHeader, MJPEG, MotionView, POINT_BYTES, Payload, PixelFormat, Stream,
 };
 use mcap::records::MessageHeader;
 use mcap::{McapError, WriteOptions, Writer};
 
-use super::export::{ExportArgs, make_output};
-use super::{CommandError, bar, counted, size_bytes};
+use super::export::{self, ExportArgs};
+use super::{CommandError, bar, counted};
+use crate::clock::WallClock;
 use crate::depth::{DepthForm, METERS_NAME, to_meters};
 use crate::format::{FrameRecord, JPEG};
 use crate::images::{ROOT_FRAME, distortion_model, quaternion};
 use crate::read::{
-    Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header,
-    write_pixels,
+    Content, FrameSetError, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header, write_pixels,
 };
 use crate::ros;
 
 /// The rotation from the axes of a body (x forward, y left, z up) to those of an optical frame (x right, y down, z
 /// forward).
 const TO_OPTICAL: [f64; 4] = [-0.5, 0.5, -0.5, 0.5];
-
-/// Maximum difference between a frame's time and its arrival. Beyond it, the clock of the camera has begun anew.
-const MAX_DELAY_NANOS: u64 = 1_000_000_000;
 
 /// The quality of service of a topic for `ros2 bag play`: reliable; with the last message for late subscribers or not.
 fn quality_of_service(is_static: bool) -> String {
@@ -48,34 +44,35 @@ fn quality_of_service(is_static: bool) -> String {
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
-    let looking = bar(size_bytes(&args.file), "reading");
-    let parts = Parts::open(&args.file, &|at| looking.set_position(at))?;
-    looking.finish_and_clear();
-    for name in &args.camera {
-        parts.camera(name)?;
+    if args.align {
+        let text = "`--align` is of formats with images of depth: `png`, `npy`, `tum`, `open3d`";
+        return Err(CommandError::Usage(text.to_owned()));
     }
+    let (parts, mut chosen) = export::open(args)?;
     let stem = args.file.file_stem().unwrap_or_default();
     let path = args.output.join(stem).with_extension("mcap");
     let fail = |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", path.display()));
-    make_output(&args.output).map_err(fail)?;
+    export::make_output(&args.output).map_err(fail)?;
     let created = NewFile::creating(&path).map_err(fail)?;
     let mut output = created.try_clone().and_then(Output::new).map_err(fail)?;
-    let wanted = |camera: &RecordedCamera| args.camera.is_empty() || args.camera.contains(&camera.name);
     let mut cameras: BTreeMap<&str, Camera> = BTreeMap::new();
-    for camera in parts.cameras().into_iter().filter(|camera| wanted(camera)) {
-        cameras.insert(&camera.name, Camera::new(camera));
+    for camera in parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name)) {
+        cameras.insert(&camera.name, Camera::new(camera, chosen.name_of(&camera.name)));
     }
     output.write_transforms(cameras.values(), parts.range().start).map_err(fail)?;
     let mut problems = Vec::new();
     for recording in parts.files() {
         let bar = bar(recording.size_bytes(), "writing");
-        let mut contents = recording.contents(wanted, 0..u64::MAX);
+        let mut contents = recording.contents(|camera| chosen.has(&camera.name), 0..u64::MAX);
         while let Some((index, content)) = contents.next(recording) {
             bar.set_position(contents.position_bytes(recording));
             let name = recording.cameras()[index].name.as_str();
             let Some(camera) = cameras.get_mut(name) else { continue };
             let written = match content {
-                Content::FrameSet(frameset) => camera.write(&frameset, args.every, &mut output),
+                Content::FrameSet(frameset) => {
+                    let wanted = chosen.next(name, frameset.record.sequence).is_some();
+                    camera.write(&frameset, wanted, &mut output)
+                }
                 Content::Gap(_) => continue,
                 Content::Unreadable { error, .. } => Err(NotWritten::Unreadable(error)),
             };
@@ -95,6 +92,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     for (name, camera) in &cameras {
         // Writing to a string cannot fail.
         let written = counted(camera.written, "frameset");
+        let name = chosen.name_of(name);
         let _ = writeln!(text, "{name}: {written} in {}, as /camera/{}", path.display(), camera.node);
     }
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
@@ -197,19 +195,17 @@ struct Camera {
     node: String,
     info: CameraInfo,
     clock: WallClock,
-    seen: u64,
     written: u64,
     /// The streams that are left out, each of which is reported once.
     left_out: HashSet<Stream>,
 }
 
 impl Camera {
-    fn new(camera: &RecordedCamera) -> Self {
+    fn new(camera: &RecordedCamera, name: &str) -> Self {
         Self {
-            node: ros_name(&camera.name),
+            node: ros_name(name),
             info: camera.info.clone(),
             clock: WallClock::default(),
-            seen: 0,
             written: 0,
             left_out: HashSet::new(),
         }
@@ -255,11 +251,9 @@ impl Camera {
     fn write(
         &mut self,
         frameset: &ReadFrameSet,
-        every: u64,
+        wanted: bool,
         output: &mut Output,
     ) -> Result<Option<Stream>, NotWritten> {
-        let wanted = self.seen.is_multiple_of(every);
-        self.seen += 1;
         self.written += u64::from(wanted);
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
         // The sizes come from a file and are unverified.
@@ -444,46 +438,9 @@ fn encoding(format: PixelFormat) -> &'static str {
     }
 }
 
-/// The clock of a camera by that of the wall, as realsense-ros estimates it: the first frame arrives at once.
-#[derive(Default)]
-struct WallClock {
-    /// Difference of the camera's clock from the wall's, in nanoseconds.
-    ahead_nanos: Option<i128>,
-}
-
-impl WallClock {
-    /// Returns the time of a frame, of which that of its arrival is known.
-    fn time(&mut self, clock: Clock, nanos: u64, arrival: u64) -> u64 {
-        if matches!(clock, Clock::Global | Clock::System) {
-            return nanos;
-        }
-        let at_once = i128::from(arrival) - i128::from(nanos);
-        let ahead = *self.ahead_nanos.get_or_insert(at_once);
-        let ahead =
-            if (at_once - ahead).unsigned_abs() > u128::from(MAX_DELAY_NANOS) { at_once } else { ahead };
-        self.ahead_nanos = Some(ahead);
-        u64::try_from(i128::from(nanos) + ahead).unwrap_or(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_of_the_camera_become_those_of_the_wall() {
-        const SECOND: u64 = 1_000_000_000;
-        let mut clock = WallClock::default();
-        assert_eq!(clock.time(Clock::Global, 7, 9 * SECOND), 7);
-        assert_eq!(clock.time(Clock::Hardware, 5, 9 * SECOND), 9 * SECOND);
-        assert_eq!(clock.time(Clock::Hardware, 5 + SECOND, 10 * SECOND + 40), 10 * SECOND);
-        // The camera was plugged in again.
-        assert_eq!(clock.time(Clock::Hardware, 1, 20 * SECOND), 20 * SECOND);
-        assert_eq!(clock.time(Clock::Hardware, 2, 20 * SECOND + 70), 20 * SECOND + 1);
-        // Values of a file do not overflow.
-        assert_eq!(clock.time(Clock::Hardware, u64::MAX, 0), 0);
-        assert_eq!(clock.time(Clock::Hardware, 0, u64::MAX), u64::MAX);
-    }
 
     #[test]
     fn positions_are_in_the_axes_of_a_body() {
@@ -492,7 +449,6 @@ mod tests {
             node: ros_name("front-1"),
             info: recorded,
             clock: WallClock::default(),
-            seen: 0,
             written: 0,
             left_out: HashSet::new(),
         };

@@ -43,7 +43,7 @@ pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;
 pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
 use self::index::Continuation;
-pub(crate) use self::index::{Channel, Ending, Index};
+pub(crate) use self::index::{Channel, Damage, Ending, Index};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
 pub(crate) use self::records::messages;

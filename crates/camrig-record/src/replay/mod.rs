@@ -177,7 +177,7 @@ impl Replay {
 }
 
 /// Returns the clock of a camera's first frameset that can be read.
-fn clock_of(parts: &Parts, camera: &str) -> Option<Clock> {
+pub(crate) fn clock_of(parts: &Parts, camera: &str) -> Option<Clock> {
     let part = parts.files().first()?;
     let mut contents = part.contents(|own| own.name == camera, 0..u64::MAX);
     let contents = std::iter::from_fn(|| contents.next(part)).take(CONTENTS_MAX);

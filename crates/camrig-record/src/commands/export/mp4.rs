@@ -1,0 +1,197 @@
+//! A video for each stream of images of a camera, made by the system's ffmpeg, and a list with the times of its frames.
+//! Depth is shown in colors.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use camrig::Colorizer;
+use camrig::files::NewFile;
+use camrig::frame::{CameraInfo, DepthView, Frame, Stream};
+use camrig_image::LightImage;
+
+use super::{Taken, Target, folder};
+
+/// The program that encodes videos.
+const FFMPEG: &str = "ffmpeg";
+
+/// The range of depth in colors, in metres.
+const DEPTH_METERS: [f32; 2] = [0.2, 5.0];
+
+/// Maximum length of an error of ffmpeg that is printed.
+const MAX_ERROR_BYTES: u64 = 4096;
+
+/// Even sizes, which the usual format of pixels in videos needs.
+const EVEN: &str = "pad=ceil(iw/2)*2:ceil(ih/2)*2";
+
+/// The videos of a camera.
+pub(super) struct Videos {
+    path: PathBuf,
+    info: CameraInfo,
+    every: u64,
+    colors: Option<Colorizer>,
+    videos: BTreeMap<Stream, Video>,
+    /// The streams that are left out, each of which is reported once.
+    left_out: HashSet<Stream>,
+}
+
+impl Videos {
+    pub(super) fn create(path: &Path, info: &CameraInfo, every: u64) -> io::Result<Self> {
+        // The first word about a missing program is better than one in the middle.
+        ffmpeg().arg("-version").stdout(Stdio::null()).status().map_err(no_ffmpeg)?;
+        folder::create(&path.join("camera.json"), &serde_json::to_vec_pretty(info)?)?;
+        let colors = Colorizer::new(DEPTH_METERS[0], DEPTH_METERS[1]);
+        let (path, info, videos) = (path.to_owned(), info.clone(), BTreeMap::new());
+        Ok(Self { path, info, every, colors, videos, left_out: HashSet::new() })
+    }
+
+    /// Returns a frame as red, green and blue; `None` if it is not an image.
+    fn rgb8(&self, frame: Frame<'_>) -> Result<Option<Vec<u8>>, String> {
+        if let Some(depth) = DepthView::new(frame, self.info.depth_unit_meters, None) {
+            return Ok(self.colors.as_ref().map(|colors| colors.to_rgb8(&depth)));
+        }
+        if !LightImage::is_in(frame.payload().format()) {
+            return Ok(None);
+        }
+        let image = LightImage::new(frame).map_err(|error| error.to_string())?;
+        Ok(image.as_ref().and_then(LightImage::view).map(|view| view.to_rgb8()))
+    }
+
+    /// Writes a frame. Returns a problem if it is left out.
+    fn write_frame(&mut self, frame: Frame<'_>, taken: &Taken<'_>) -> io::Result<Option<String>> {
+        let stream = frame.stream();
+        let rgb = match self.rgb8(frame) {
+            Ok(Some(rgb)) => rgb,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(self.told_once(stream, &error)),
+        };
+        let Some((width, height)) = frame.payload().size() else { return Ok(None) };
+        if !self.videos.contains_key(&stream) {
+            let rate = self.info.stream(stream).map_or(1, |info| info.frames_per_second).max(1);
+            let path = self.path.join(format!("{stream}.mp4"));
+            self.videos.insert(stream, Video::begin(&path, (width, height), rate, self.every)?);
+        }
+        let Some(video) = self.videos.get_mut(&stream) else { return Ok(None) };
+        if video.size != (width, height) {
+            return Ok(self.told_once(stream, "it has another size than the first one"));
+        }
+        video.write(frame, &rgb, taken)?;
+        Ok(None)
+    }
+
+    fn told_once(&mut self, stream: Stream, problem: &str) -> Option<String> {
+        self.left_out.insert(stream).then(|| format!("a frame of {stream} is left out: {problem}"))
+    }
+}
+
+impl Target for Videos {
+    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+        let mut problem = None;
+        for frame in taken.frames.frames() {
+            problem = problem.or(self.write_frame(frame, taken)?);
+        }
+        Ok(problem)
+    }
+
+    fn finish(&mut self) -> io::Result<Option<String>> {
+        for (_, video) in std::mem::take(&mut self.videos) {
+            video.finish()?;
+        }
+        Ok(None)
+    }
+}
+
+/// A video that ffmpeg encodes.
+struct Video {
+    size: (u32, u32),
+    encoder: Child,
+    path: PathBuf,
+    file: NewFile,
+    /// What the encoder prints about its errors.
+    errors: File,
+    list: File,
+    frames: u64,
+}
+
+impl Video {
+    /// Starts the encoder of a video of this many images per second, of which `every` n-th one is written.
+    fn begin(path: &Path, size: (u32, u32), rate: u32, every: u64) -> io::Result<Self> {
+        let list = path.with_extension("csv");
+        let list = folder::list(&list, "frame,sequence,number,clock,timestamp_nanos,arrived_nanos\n")?;
+        let file = NewFile::creating(path).map_err(|error| folder::named(path, &error))?;
+        let errors = tempfile::tempfile()?;
+        let encoder = ffmpeg()
+            .args(["-hide_banner", "-loglevel", "error", "-y", "-f", "rawvideo", "-pixel_format", "rgb24"])
+            .args([
+                "-video_size",
+                &format!("{}x{}", size.0, size.1),
+                "-framerate",
+                &format!("{rate}/{every}"),
+            ])
+            .args(["-i", "pipe:0", "-vf", EVEN, "-pix_fmt", "yuv420p", "-f", "mp4"])
+            .arg(file.beside())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(errors.try_clone()?)
+            .spawn()
+            .map_err(no_ffmpeg)?;
+        Ok(Self { size, encoder, path: path.to_owned(), file, errors, list, frames: 0 })
+    }
+
+    fn write(&mut self, frame: Frame<'_>, rgb: &[u8], taken: &Taken<'_>) -> io::Result<()> {
+        let written = self.encoder.stdin.as_mut().map_or(Ok(()), |pipe| pipe.write_all(rgb));
+        if written.is_err() {
+            let _ = self.encoder.wait();
+            return Err(self.failure());
+        }
+        let header = frame.header();
+        let (clock, nanos) = (header.timestamp.clock, header.timestamp.nanos);
+        let (sequence, arrived) = (taken.read.record.sequence, taken.read.log_time);
+        writeln!(self.list, "{},{sequence},{},{clock},{nanos},{arrived}", self.frames, header.number)?;
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Ends the video, which gets its name.
+    fn finish(mut self) -> io::Result<()> {
+        drop(self.encoder.stdin.take());
+        if !self.encoder.wait()?.success() {
+            return Err(self.failure());
+        }
+        self.file.keep().map_err(|error| folder::named(&self.path, &error))
+    }
+
+    /// Returns what ffmpeg says of its failure.
+    fn failure(&mut self) -> io::Error {
+        let mut text = String::new();
+        let read = self.errors.rewind().and_then(|()| {
+            let mut bytes = Vec::new();
+            (&self.errors).take(MAX_ERROR_BYTES).read_to_end(&mut bytes)?;
+            text = String::from_utf8_lossy(&bytes).trim().escape_debug().to_string();
+            Ok(())
+        });
+        let reason = if read.is_err() || text.is_empty() { "it says nothing" } else { &text };
+        io::Error::other(format!("ffmpeg cannot make `{}`: {reason}", self.path.display()))
+    }
+}
+
+/// Returns the program, in a process group of its own: Ctrl-C ends a video after its last whole frame.
+fn ffmpeg() -> Command {
+    let mut command = Command::new(FFMPEG);
+    command.stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// Returns the error of a program that cannot be started.
+fn no_ffmpeg(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::NotFound {
+        return io::Error::new(
+            error.kind(),
+            "`--format mp4` needs the program ffmpeg, which is not in PATH; Debian and Ubuntu have it in the package `ffmpeg`",
+        );
+    }
+    io::Error::new(error.kind(), format!("ffmpeg cannot be started: {error}"))
+}
