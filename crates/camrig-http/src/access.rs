@@ -37,6 +37,8 @@ pub struct Access(Arc<Rules>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rules {
     token: Option<String>,
+    /// Whether pages of other origins are answered that give the token, or come from this machine without one.
+    for_viewers: bool,
     /// The name of the cookie. It contains the port, because all ports of a host share cookies.
     cookie: String,
 }
@@ -71,13 +73,22 @@ impl Access {
             Some(token) if !is_token(token) => return Err(AccessError::BadToken),
             _ => {}
         }
-        Ok(Self(Arc::new(Rules { token: token.map(str::to_owned), cookie: String::new() })))
+        let token = token.map(str::to_owned);
+        Ok(Self(Arc::new(Rules { token, for_viewers: false, cookie: String::new() })))
+    }
+
+    /// Returns the same rule for a server without a page of its own, to which pages of other programs connect: it answers
+    /// pages of any origin that give the token in the query and, without a token, pages of this machine.
+    #[must_use]
+    pub fn for_viewers(self) -> Self {
+        let token = self.0.token.clone();
+        Self(Arc::new(Rules { token, for_viewers: true, cookie: String::new() }))
     }
 
     /// Returns the same rule for the address on which the server listens.
     pub(crate) fn at(self, address: SocketAddr) -> Self {
-        let token = self.0.token.clone();
-        Self(Arc::new(Rules { token, cookie: format!("camrig-{}", address.port()) }))
+        let (token, for_viewers) = (self.0.token.clone(), self.0.for_viewers);
+        Self(Arc::new(Rules { token, for_viewers, cookie: format!("camrig-{}", address.port()) }))
     }
 
     /// Returns the query that admits a browser, `?token=...`; empty without a token.
@@ -102,7 +113,7 @@ enum Decision {
 
 impl Rules {
     fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
-        if is_foreign_page(headers) {
+        if is_foreign_page(headers) && !self.permits_page(headers, uri) {
             return Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
         }
         let Some(token) = &self.token else {
@@ -115,8 +126,8 @@ impl Rules {
         if let Some(given) = token_of_query(uri) {
             return match (is_same(&given, token), uri.path() == FIRST_PATH) {
                 (false, _) => Decision::Refuse(StatusCode::UNAUTHORIZED, "this is not the token"),
-                (true, true) => Decision::StoreToken,
-                (true, false) => Decision::Pass,
+                (true, true) if !self.for_viewers => Decision::StoreToken,
+                (true, _) => Decision::Pass,
             };
         }
         let bearer = only_text(headers, &header::AUTHORIZATION).and_then(bearer);
@@ -128,6 +139,20 @@ impl Rules {
             StatusCode::UNAUTHORIZED,
             "a token is needed: open /?token=TOKEN, or send it as a bearer",
         )
+    }
+
+    /// Returns whether a page of another origin is that of a viewer. A token in a cookie does not count: a browser sends it
+    /// for any page.
+    fn permits_page(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        let is_local = || {
+            let origin = only_text(headers, &header::ORIGIN).and_then(|origin| origin.split_once("://"));
+            origin.is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && is_this_machine(host))
+        };
+        let permits = || match &self.token {
+            Some(token) => token_of_query(uri).is_some_and(|given| is_same(&given, token)),
+            None => is_local(),
+        };
+        self.for_viewers && permits()
     }
 
     fn token_of_cookie(&self, headers: &HeaderMap) -> Option<String> {
@@ -297,6 +322,33 @@ mod tests {
             (vec![], Decision::Refuse(StatusCode::FORBIDDEN, "ask for localhost")),
         ] {
             assert_eq!(decide(None, "/status", &headers), decision, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn viewers_are_pages_of_this_machine_or_have_the_token() {
+        let listen = "127.0.0.1:80".parse().unwrap();
+        let decide = |token: Option<&str>, uri: &str, origin: &'static str, cookie: &'static str| {
+            let Access(rules) = Access::new(listen, token).unwrap().for_viewers().at(listen);
+            let mut headers = HeaderMap::new();
+            for (name, value) in
+                [(header::HOST, "127.0.0.1:80"), (header::ORIGIN, origin), (header::COOKIE, cookie)]
+            {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            rules.decide(&headers, &uri.parse().unwrap())
+        };
+        let foreign = Decision::Refuse(StatusCode::FORBIDDEN, "pages of other origins are not answered");
+        for origin in ["http://localhost:8080", "https://127.0.0.1", "http://[::1]:3000"] {
+            assert_eq!(decide(None, "/", origin, ""), Decision::Pass, "{origin}");
+        }
+        for origin in
+            ["https://example.org", "null", "file://", "http://localhost.example.org", "app://localhost"]
+        {
+            assert_eq!(decide(None, "/", origin, ""), foreign, "{origin}");
+            assert_eq!(decide(Some(TOKEN), "/?token=secret-1", origin, ""), Decision::Pass, "{origin}");
+            assert_eq!(decide(Some(TOKEN), "/?token=secret-2", origin, ""), foreign, "{origin}");
+            assert_eq!(decide(Some(TOKEN), "/", origin, "camrig-80=secret-1"), foreign, "{origin}");
         }
     }
 

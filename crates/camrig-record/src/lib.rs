@@ -1,5 +1,5 @@
 //! Recording a rig, and running a rig on what was recorded: the processor `record`, the driver `replay`, and
-//! commands about recordings.
+//! commands about recordings. The processor `foxglove` shows a rig live in viewers of recordings.
 //!
 //! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
 //! and processors is, by [`add_to`]; camrig does not depend on it. [`OpenRecording`] reads a recording in a program of
@@ -15,6 +15,7 @@ mod counted;
 mod depth;
 mod format;
 mod images;
+mod live;
 mod motion;
 mod npy;
 mod opened;
@@ -31,10 +32,11 @@ pub use self::opened::{OpenCamera, OpenRecording, Place, RecordedFrameSet};
 pub use self::read::ReadError;
 pub use self::replay::{Replay, ReplayOptions};
 
-/// Adds the processor `record`, the driver `replay`, and the commands `recording`, `record` and `replay`.
+/// Adds the processors `record` and `foxglove`, the driver `replay`, and the commands `recording`, `record` and `replay`.
 #[must_use]
 pub fn add_to(app: App) -> App {
     let app = app.driver::<Replay>("replay").processor("record", record::Record::new);
     let app = app.options::<record::OptionsAsWritten>("record");
+    let app = app.actor("foxglove", live::Foxglove::new).options::<live::OptionsAsWritten>("foxglove");
     commands::add_to(app)
 }

@@ -126,6 +126,13 @@ driver synthetic
   clock_drift_ppm  number (ppm)  0.0
   start_delay  number (ms)  0.0
 
+kind foxglove
+  listen  string  "127.0.0.1:8765"
+  token  string  -
+  color  jpeg|raw  "jpeg"
+  jpeg_quality  integer  80
+  frames_per_second  integer (frames/s)  60
+
 kind match, takes matches
   no options
 

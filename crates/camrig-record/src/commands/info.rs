@@ -192,7 +192,7 @@ impl<'a> Info<'a> {
             size_bytes: parts.files().iter().map(Recording::size_bytes).sum(),
             files: parts.files().iter().map(FileInfo::of).collect(),
             problem: parts.problem().map(ToString::to_string),
-            incomplete: parts.incomplete().map(|incomplete| incomplete.to_string()).collect(),
+            incomplete: parts.incomplete().map(ToString::to_string).collect(),
             cameras: cameras.iter().map(CameraRow::of).collect(),
         }
     }

@@ -36,7 +36,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(name: String, frames: &FrameSet, jpeg: bool, wall_minus_monotonic_nanos: i64) -> Self {
+    pub(crate) fn new(name: String, frames: &FrameSet, jpeg: bool, wall_minus_monotonic_nanos: i64) -> Self {
         Self::given(
             name,
             frames.producer(),
@@ -89,18 +89,52 @@ impl Source {
         }
     }
 
+    /// Appends the message with the frame at this index of a frameset. Returns its coding, and the messages of samples of
+    /// motion.
+    pub(crate) fn encode(
+        &self,
+        frames: &FrameSet,
+        index: usize,
+        jpeg_quality: Option<u8>,
+        message: &mut Vec<u8>,
+    ) -> Result<(&'static str, Vec<ImuMessage>), ProcessorError> {
+        let Some(frame) = frames.frames().nth(index) else { return Err("there is no such frame".into()) };
+        let (header, pixels) = (frame.header(), || images::pixels_of(frames, index));
+        let coded = jpeg_quality
+            .filter(|_| self.jpeg && images::takes_jpeg(frame.stream(), frame.payload().format()));
+        if let Some(jpeg) = coded.and_then(|quality| camrig_image::jpeg(frame, quality)).transpose()? {
+            images::jpeg_image(&self.name, &frame, Bytes::from(jpeg), message);
+            return Ok((JPEG, Vec::new()));
+        }
+        let mut samples = Vec::new();
+        match header.payload {
+            Payload::Image { .. } => return Ok((self.image(header, pixels(), message), samples)),
+            Payload::Encoded { .. } => images::encoded_image(&self.name, header, pixels(), message),
+            Payload::Points { .. } => images::points(&self.name, header, &pixels(), message),
+            Payload::Motion { .. } => {
+                motion::encode(frame, message)?;
+                samples = imu_of(&self.name, frame);
+            }
+            Payload::Tensor { dtype, shape } => {
+                message.extend(npy::file(dtype, shape.lengths(), frame.bytes()));
+            }
+            Payload::Message { .. } => message.extend_from_slice(frame.bytes()),
+        }
+        Ok((RAW, samples))
+    }
+
     /// Returns the record of a frame in this coding.
     pub(super) fn record(&self, header: &FrameHeader, coding: &str) -> FrameRecord {
         let unit_meters = (coding == DEPTH_METERS).then_some(self.info.depth_unit_meters);
         FrameRecord { unit_meters, ..FrameRecord::new(header, coding) }
     }
 
-    pub(super) fn name_of(frames: &FrameSet) -> String {
+    pub(crate) fn name_of(frames: &FrameSet) -> String {
         let (camera, producer) = (frames.camera(), frames.producer());
         if camera == producer { camera.to_owned() } else { format!("{producer}/{camera}") }
     }
 
-    pub(super) fn shows(&self, frames: &FrameSet) -> bool {
+    pub(crate) fn shows(&self, frames: &FrameSet) -> bool {
         let same_camera = Arc::ptr_eq(&self.said, frames.info()) || self.said == *frames.info();
         same_camera && self.frames.iter().copied().eq(formats_of(frames))
     }
@@ -175,12 +209,12 @@ pub(crate) struct Messages {
 
 /// The message with a sample of motion.
 pub(crate) struct ImuMessage {
-    pub(super) stream: Stream,
+    pub(crate) stream: Stream,
     /// Time of the sample, by the camera's clock.
-    pub(super) nanos: u64,
+    pub(crate) nanos: u64,
     /// Time from the sample to the last one of its frame.
-    pub(super) before_nanos: u64,
-    pub(super) message: Vec<u8>,
+    pub(crate) before_nanos: u64,
+    pub(crate) message: Vec<u8>,
 }
 
 /// Returns an upper bound of the memory for a frameset.
@@ -204,38 +238,11 @@ impl Encoded {
         let header = frames.header();
         let (mut images, mut records, mut imu) = (Vec::new(), Vec::new(), Vec::new());
         for (index, frame) in frames.frames().enumerate() {
-            let stream = frame.stream();
             let mut message = buffer();
-            let coded =
-                jpeg_quality.filter(|_| source.jpeg && images::takes_jpeg(stream, frame.payload().format()));
-            let coded = coded.and_then(|quality| camrig_image::jpeg(frame, quality)).transpose()?;
-            let coding = if let Some(jpeg) = coded {
-                images::jpeg_image(&source.name, &frame, Bytes::from(jpeg), &mut message);
-                JPEG
-            } else if matches!(frame.payload(), Payload::Image { .. }) {
-                source.image(frame.header(), images::pixels_of(frames, index), &mut message)
-            } else {
-                let pixels = images::pixels_of(frames, index);
-                let header = frame.header();
-                match header.payload {
-                    Payload::Image { .. } => {}
-                    Payload::Encoded { .. } => {
-                        images::encoded_image(&source.name, header, pixels, &mut message);
-                    }
-                    Payload::Points { .. } => images::points(&source.name, header, &pixels, &mut message),
-                    Payload::Motion { .. } => {
-                        motion::encode(frame, &mut message)?;
-                        imu.extend(imu_of(&source.name, frame));
-                    }
-                    Payload::Tensor { dtype, shape } => {
-                        message.extend(npy::file(dtype, shape.lengths(), frame.bytes()));
-                    }
-                    Payload::Message { .. } => message.extend_from_slice(frame.bytes()),
-                }
-                RAW
-            };
+            let (coding, samples) = source.encode(frames, index, jpeg_quality, &mut message)?;
+            imu.extend(samples);
             records.push(source.record(frame.header(), coding));
-            images.push((stream, message));
+            images.push((frame.stream(), message));
         }
         let record = FrameSetRecord {
             sequence: header.sequence,

@@ -12,12 +12,13 @@
 //! * `options`: the options
 //! * `memory`: the queue in front of the disk
 //! * `gaps`: the missing framesets
-//! * `encode`: the messages of a frameset
+//! * `encode`, `channels`: the messages of a frameset, and the channels that they are in
 //! * `secrets`: removes tokens from the recorded topology
 //! * `writer`, `part`: the writer thread, its files
 //! * `before`: the file of an earlier instance
 
 mod before;
+mod channels;
 mod encode;
 mod gaps;
 #[cfg(test)]
@@ -42,7 +43,8 @@ use camrig::frame::StreamInfo;
 use camrig::status::{self, ActorRole, ActorState, ActorStatus};
 use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
-pub(crate) use self::encode::{Encoded, Source};
+pub(crate) use self::channels::{ChannelOf, ContentOf, of as channels_of};
+pub(crate) use self::encode::{Encoded, ImuMessage, Source};
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};

@@ -8,37 +8,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
-use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
+use camrig::frame::{Stream, Timestamp};
 
+use super::channels::{self, ChannelOf, ContentOf};
 use super::encode::{Encoded, ImuMessage, Messages, Source};
 use super::secrets::without_secrets;
 use crate::compression::Compression;
 use crate::format::{
     CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, INCOMPLETE_METADATA,
-    Incomplete, MOTION_JSON_SCHEMA, MOTION_SCHEMA, NAME_KEY, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY,
-    PART_METADATA, RECORDER_METADATA, STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA, TOPOLOGY_ATTACHMENT,
-    VERSION, VERSION_KEY,
+    Incomplete, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, RECORDER_METADATA,
+    TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
 };
 use crate::write::{self, Attachment, Message, Output, WriteError};
-use crate::{images, ros};
 
 /// Maximum number of cameras in a file, where one that was reopened with other streams counts again. It bounds the
 /// definitions of a file.
 const MAX_SOURCES: usize = 1024;
-
-/// A schema without a description, known only by its name.
-fn named(name: &str) -> foxglove::Schema {
-    foxglove::Schema::new(name, "", b"".as_slice())
-}
-
-/// Returns the encoding of the messages of a stream whose schema has no description.
-fn encoding_of(info: &CameraInfo, stream: Stream) -> &str {
-    match info.stream(stream).map(|info| &info.payload) {
-        Some(Payload::Message { encoding, .. }) => encoding.as_str(),
-        _ => TENSOR_ENCODING,
-    }
-}
 
 /// Parameters of a part.
 #[derive(Clone, Copy)]
@@ -192,88 +177,44 @@ impl Part {
         origin: u64,
         time: u64,
     ) -> io::Result<usize> {
-        let Source { name, info, frames, jpeg, wall_minus_monotonic_nanos, .. } = &**source;
         self.attach(&source.topology, time)?;
         let taken = Timestamp {
             clock: camrig::frame::Clock::System,
             nanos: messages.map_or(time, |messages| messages.publish_time),
         };
         let text = |key: &str, value: String| (key.to_owned(), value);
-        let camera = [
-            text(NAME_KEY, name.clone()),
-            text("serial", info.serial.clone()),
-            text("model", info.model.clone()),
-            text("depth_unit_meters", info.depth_unit_meters.to_string()),
-        ];
         let of_frameset = [
             text(VERSION_KEY, VERSION.to_owned()),
-            text(CAMERA_KEY, serde_json::to_string(info)?),
+            text(CAMERA_KEY, serde_json::to_string(&source.info)?),
             text(ORIGIN_KEY, origin.to_string()),
             text(PART_KEY, self.options.number.to_string()),
-            text(OFFSET_KEY, wall_minus_monotonic_nanos.to_string()),
+            text(OFFSET_KEY, source.wall_minus_monotonic_nanos.to_string()),
         ];
-        let of_camera = camera.into_iter().collect::<BTreeMap<_, _>>();
-        let of_frameset = of_camera.clone().into_iter().chain(of_frameset).collect();
-        let mut define = |topic: String, schema: &foxglove::Schema, encoding, metadata: &BTreeMap<_, _>| {
-            let schema = self.output.add_schema(&schema.name, &schema.encoding, &schema.data)?;
-            self.output.add_channel(schema, &topic, encoding, metadata)
-        };
+        let mut define =
+            |topic: &str, schema: &foxglove::Schema, encoding: &str, metadata: &BTreeMap<_, _>| {
+                let schema = self.output.add_schema(&schema.name, &schema.encoding, &schema.data)?;
+                self.output.add_channel(schema, topic, encoding, metadata)
+            };
         let json =
             |name: &str, schema: &'static str| foxglove::Schema::new(name, "jsonschema", schema.as_bytes());
-        let frameset = json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA);
-        let gap = json(GAP_SCHEMA, GAP_JSON_SCHEMA);
+        let (frameset, gap) =
+            (json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA), json(GAP_SCHEMA, GAP_JSON_SCHEMA));
+        let name = &source.name;
+        let of_camera = channels::metadata(source);
+        let of_frameset = of_camera.clone().into_iter().chain(of_frameset).collect();
         let mut channels = Channels {
-            frameset: define(format!("/{name}/frameset"), &frameset, "json", &of_frameset)?,
-            gaps: define(format!("/{name}/gaps"), &gap, "json", &of_camera)?,
+            frameset: define(&format!("/{name}/frameset"), &frameset, "json", &of_frameset)?,
+            gaps: define(&format!("/{name}/gaps"), &gap, "json", &of_camera)?,
             images: BTreeMap::new(),
             imu: BTreeMap::new(),
         };
         let mut once = Vec::new();
-        if let (Some(transform), Some(schema)) =
-            (images::root_transform(name, info, taken), images::schema::<FrameTransform>())
-        {
-            once.push((define(format!("/{name}/transform"), &schema, "protobuf", &of_camera)?, transform));
-        }
-        for &(which, format) in frames {
-            let mut metadata = of_camera.clone();
-            metadata.insert(STREAM_KEY.to_owned(), which.name().to_owned());
-            let mut add = |what: &str, schema: Option<foxglove::Schema>| {
-                let schema = schema.ok_or_else(|| io::Error::other("a message has no schema"))?;
-                // The encoding of the messages is determined by that of their schema, if it has one.
-                let encoding = match schema.encoding.as_str() {
-                    "jsonschema" => "json",
-                    ros::SCHEMA_ENCODING => ros::ENCODING,
-                    "" => encoding_of(info, which),
-                    _ => "protobuf",
-                };
-                define(format!("/{name}/{which}/{what}"), &schema, encoding, &metadata)
-            };
-            let image = match format {
-                Format::Image(_) if *jpeg && images::takes_jpeg(which, format) => {
-                    add("image", images::schema::<CompressedImage>())
-                }
-                Format::Image(_) if source.depth_form(format).is_some() => {
-                    add("image", Some(ros::schema(ros::IMAGE)))
-                }
-                Format::Image(_) => add("image", images::schema::<RawImage>()),
-                Format::Encoded(_) => add("image", images::schema::<CompressedImage>()),
-                Format::Points => add("points", images::schema::<PointCloud>()),
-                Format::Motion => add("samples", Some(json(MOTION_SCHEMA, MOTION_JSON_SCHEMA))),
-                Format::Tensor(_) => add("tensor", Some(named(TENSOR_SCHEMA))),
-                Format::Message(schema) => add("message", Some(named(schema.as_str()))),
-            };
-            channels.images.insert(which, image?);
-            if format == Format::Motion {
-                channels.imu.insert(which, (add("imu", Some(ros::schema(ros::IMU)))?, 0));
-            }
-            let Some(stream) = info.stream(which) else { continue };
-            if let Some(intrinsics) = &stream.intrinsics {
-                let channel = add("calibration", images::schema::<CameraCalibration>())?;
-                once.push((channel, images::calibration(name, which, taken, intrinsics)));
-            }
-            if let Some(transform) = images::transform(name, stream, taken) {
-                let channel = add("transform", images::schema::<FrameTransform>())?;
-                once.push((channel, transform));
+        for ChannelOf { topic, schema, encoding, metadata, content } in channels::of(source, taken)? {
+            let channel = define(&topic, &schema, &encoding, &metadata)?;
+            match content {
+                ContentOf::Once(message) => once.push((channel, message)),
+                ContentOf::Frame(stream) => drop(channels.images.insert(stream, channel)),
+                ContentOf::Samples(stream) => drop(channels.imu.insert(stream, (channel, 0))),
             }
         }
         let publish_time = taken.nanos;

@@ -74,7 +74,7 @@ pub(super) enum Format {
     Pcd,
     /// Data set as those of TU Munich: color, aligned depth, lists with times
     Tum,
-    /// Data set of Open3D: color, aligned depth, intrinsics
+    /// Data set of `Open3D`: color, aligned depth, intrinsics
     Open3d,
     /// A video for each stream of images, with a list of times; needs ffmpeg
     Mp4,
@@ -137,6 +137,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     if args.align && !matches!(args.format, Format::Png | Format::Npy | Format::Tum | Format::Open3d) {
         let text = "`--align` is of formats with images of depth: `png`, `npy`, `tum`, `open3d`";
         return Err(CommandError::Usage(text.to_owned()));
+    }
+    if args.format == Format::Mp4 {
+        mp4::check().map_err(|error| CommandError::Create(error.to_string()))?;
     }
     let fail = |error: io::Error| {
         CommandError::Create(format!("cannot write into `{}`: {error}", args.output.display()))

@@ -33,19 +33,17 @@ pub(super) struct Videos {
     info: CameraInfo,
     every: u64,
     colors: Option<Colorizer>,
-    videos: BTreeMap<Stream, Video>,
+    of_streams: BTreeMap<Stream, Video>,
     /// The streams that are left out, each of which is reported once.
     left_out: HashSet<Stream>,
 }
 
 impl Videos {
     pub(super) fn create(path: &Path, info: &CameraInfo, every: u64) -> io::Result<Self> {
-        // The first word about a missing program is better than one in the middle.
-        ffmpeg().arg("-version").stdout(Stdio::null()).status().map_err(no_ffmpeg)?;
         folder::create(&path.join("camera.json"), &serde_json::to_vec_pretty(info)?)?;
         let colors = Colorizer::new(DEPTH_METERS[0], DEPTH_METERS[1]);
-        let (path, info, videos) = (path.to_owned(), info.clone(), BTreeMap::new());
-        Ok(Self { path, info, every, colors, videos, left_out: HashSet::new() })
+        let (path, info, of_streams) = (path.to_owned(), info.clone(), BTreeMap::new());
+        Ok(Self { path, info, every, colors, of_streams, left_out: HashSet::new() })
     }
 
     /// Returns a frame as red, green and blue; `None` if it is not an image.
@@ -69,12 +67,12 @@ impl Videos {
             Err(error) => return Ok(self.told_once(stream, &error)),
         };
         let Some((width, height)) = frame.payload().size() else { return Ok(None) };
-        if !self.videos.contains_key(&stream) {
+        if !self.of_streams.contains_key(&stream) {
             let rate = self.info.stream(stream).map_or(1, |info| info.frames_per_second).max(1);
             let path = self.path.join(format!("{stream}.mp4"));
-            self.videos.insert(stream, Video::begin(&path, (width, height), rate, self.every)?);
+            self.of_streams.insert(stream, Video::begin(&path, (width, height), rate, self.every)?);
         }
-        let Some(video) = self.videos.get_mut(&stream) else { return Ok(None) };
+        let Some(video) = self.of_streams.get_mut(&stream) else { return Ok(None) };
         if video.size != (width, height) {
             return Ok(self.told_once(stream, "it has another size than the first one"));
         }
@@ -97,7 +95,7 @@ impl Target for Videos {
     }
 
     fn finish(&mut self) -> io::Result<Option<String>> {
-        for (_, video) in std::mem::take(&mut self.videos) {
+        for (_, video) in std::mem::take(&mut self.of_streams) {
             video.finish()?;
         }
         Ok(None)
@@ -137,7 +135,7 @@ impl Video {
             .stdout(Stdio::null())
             .stderr(errors.try_clone()?)
             .spawn()
-            .map_err(no_ffmpeg)?;
+            .map_err(|error| no_ffmpeg(&error))?;
         Ok(Self { size, encoder, path: path.to_owned(), file, errors, list, frames: 0 })
     }
 
@@ -178,6 +176,14 @@ impl Video {
     }
 }
 
+/// Checks that the program is there.
+///
+/// # Errors
+/// If it cannot be started.
+pub(super) fn check() -> io::Result<()> {
+    ffmpeg().arg("-version").stdout(Stdio::null()).status().map(drop).map_err(|error| no_ffmpeg(&error))
+}
+
 /// Returns the program, in a process group of its own: Ctrl-C ends a video after its last whole frame.
 fn ffmpeg() -> Command {
     let mut command = Command::new(FFMPEG);
@@ -186,7 +192,7 @@ fn ffmpeg() -> Command {
 }
 
 /// Returns the error of a program that cannot be started.
-fn no_ffmpeg(error: io::Error) -> io::Error {
+fn no_ffmpeg(error: &io::Error) -> io::Error {
     if error.kind() == ErrorKind::NotFound {
         return io::Error::new(
             error.kind(),

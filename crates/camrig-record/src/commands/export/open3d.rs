@@ -1,4 +1,4 @@
-//! A data set as Open3D's reconstruction system takes it: `color`, `depth` and `camera_intrinsic.json`. Depth is aligned to
+//! A data set as `Open3D`'s reconstruction system takes it: `color`, `depth` and `camera_intrinsic.json`. Depth is aligned to
 //! color and keeps its unit; `config.json` tells it.
 
 use std::io;
@@ -45,7 +45,7 @@ impl Open3d {
 }
 
 impl Target for Open3d {
-    /// Open3D pairs files by their order, so a frameset without color or depth is left out.
+    /// `Open3D` pairs files by their order, so a frameset without color or depth is left out.
     fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
