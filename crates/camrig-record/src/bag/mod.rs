@@ -3,13 +3,21 @@
 //! * `topics`: the roles of topics by their names and types
 //! * `survey`: cameras as the first messages of each topic describe them
 //! * `gather`: framesets from frames that come one by one
+//! * `framesets`: those as messages of recordings
+//! * `file`, `sqlite`, `message`: the messages of a file
 //!
-//! This module has no knowledge of files.
+//! All but the last have no knowledge of files.
 
+mod file;
+mod framesets;
 mod gather;
+mod message;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod survey;
 mod topics;
 
-pub(crate) use self::gather::{Frame, Gather};
-pub(crate) use self::survey::{BagCamera, Survey, frame_of};
-pub(crate) use self::topics::TopicRole;
+pub(crate) use self::file::{Bag, BagMessages};
+pub(crate) use self::framesets::Framesets;
+pub(crate) use self::message::BagMessage;
+pub(crate) use self::survey::BagCamera;

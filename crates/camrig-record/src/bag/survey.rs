@@ -66,6 +66,7 @@ pub(crate) struct Survey {
 }
 
 /// A camera of a bag.
+#[derive(Clone)]
 pub(crate) struct BagCamera {
     pub(crate) info: Arc<CameraInfo>,
     pub(crate) images: Vec<Stream>,
@@ -217,7 +218,7 @@ impl Survey {
                 streams.push(StreamInfo {
                     intrinsics: lens.filter(|lens| (lens.width, lens.height) == size),
                     to_depth: origin.and_then(|origin| self.between(own_frame, origin)),
-                    ..StreamInfo::new(stream, payload, rate(it.messages))
+                    ..StreamInfo::new(stream, largest(payload), rate(it.messages))
                 });
                 camera.mapping.push(format!("{} is {stream}, {payload}", it.name));
                 camera.images.push(stream);
@@ -253,6 +254,12 @@ impl Survey {
         });
         Ok(camera)
     }
+}
+
+/// Returns the largest frame of a stream whose first one is given: images in JPEG have any size.
+fn largest(payload: Payload) -> Payload {
+    let size = payload.size().filter(|_| matches!(payload, Payload::Encoded { .. }));
+    size.and_then(|(width, height)| payload.format().payload(width, height)).unwrap_or(payload)
 }
 
 /// Returns the description in the first message of a topic.

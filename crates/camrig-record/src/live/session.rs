@@ -104,6 +104,8 @@ struct Seen {
     /// The count of the last frameset that was sent, and the earliest time of the next one.
     count: u64,
     due: Instant,
+    /// The time of the last sample of each channel: samples of two framesets are in order.
+    sampled: BTreeMap<u64, u64>,
 }
 
 impl Drop for Session {
@@ -186,7 +188,9 @@ impl Session {
             let channels = channels.map(|(&id, channel)| Advertised::new(id, channel)).collect();
             packets.push(text(&Told::Advertise { channels })?);
         }
-        self.shown.extend(new.into_iter().map(|shown| Seen { shown, count: 0, due: Instant::now() }));
+        let due = Instant::now();
+        let seen = |shown| Seen { shown, count: 0, due, sampled: BTreeMap::new() };
+        self.shown.extend(new.into_iter().map(seen));
         Some(packets)
     }
 
@@ -203,16 +207,18 @@ impl Session {
             let Some(numbers) = subscribed.get(id) else { continue };
             let (ContentOf::Frame(stream) | ContentOf::Samples(stream)) = channel.content else { continue };
             let Some(encoded) = viewers.cameras.encode(&newest, stream) else { continue };
-            let samples = encoded
-                .samples
-                .iter()
-                .map(|sample| (newest.log_time.saturating_sub(sample.before_nanos), &sample.message[..]));
+            let last = seen.sampled.entry(*id).or_default();
+            let mut samples = Vec::new();
+            for sample in &encoded.samples {
+                *last = newest.log_time.saturating_sub(sample.before_nanos).max(*last);
+                samples.push((*last, &sample.message));
+            }
             for &number in numbers {
                 if matches!(channel.content, ContentOf::Frame(_)) {
                     packets.push(Packet::binary(data(number, newest.log_time, &encoded.message)));
                 } else {
                     packets
-                        .extend(samples.clone().map(|(at, sample)| Packet::binary(data(number, at, sample))));
+                        .extend(samples.iter().map(|(at, sample)| Packet::binary(data(number, *at, sample))));
                 }
             }
         }

@@ -46,7 +46,7 @@ use self::index::Continuation;
 pub(crate) use self::index::{Channel, Damage, Ending, Index};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
-pub(crate) use self::records::messages;
+pub(crate) use self::records::{Messages, messages};
 use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
 use crate::format::{
@@ -180,18 +180,17 @@ impl Recording {
         }
         if !is_mcap().map_err(fail)? {
             let kind = file.look(0, OTHERS_BYTES, other_kind).map_err(fail)?;
-            return Err(ReadError::new(path, kind.unwrap_or("is not an MCAP file")));
+            return Err(kind.map_or_else(|| ReadError::new(path, "is not an MCAP file"), |kind| kind(path)));
         }
         let index = index(&file).map_err(|error| ReadError::new(path, error))?;
         // There may be hundreds of open files.
         file.release();
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
         if cameras.is_empty() && index.profile != "camrig" && !takes_others {
-            let what = match index.profile.as_str() {
-                "ros2" => "is a bag of ROS 2; `camrig recording import` makes a recording of it",
-                _ => "is an MCAP file but not a camrig recording",
-            };
-            return Err(ReadError::new(path, what));
+            return Err(match index.profile.as_str() {
+                "ros2" => ReadError::bag(path),
+                _ => ReadError::new(path, "is an MCAP file but not a camrig recording"),
+            });
         }
         let size_bytes = |camera: &RecordedCamera| {
             let sizes = camera.info.streams.iter().map(|info| info.payload.size_bytes());
@@ -349,14 +348,15 @@ impl Walk {
 /// Size of the magic of files of other kinds.
 const OTHERS_BYTES: usize = 16;
 
-/// Returns the kind of a file that begins with these bytes, if it is another kind of recording.
-fn other_kind(start: &[u8]) -> Option<&'static str> {
+/// Returns the error for a file that begins with these bytes, if it is another kind of recording.
+fn other_kind(start: &[u8]) -> Option<fn(&Path) -> ReadError> {
     if start.starts_with(b"#ROSBAG V") {
-        return Some("is a .bag, which the driver `realsense` plays: name it in its option `file`");
+        return Some(|path| {
+            let what = "is a .bag, which the driver `realsense` plays: name it in its option `file`";
+            ReadError::new(path, what)
+        });
     }
-    let is_sqlite = start.starts_with(b"SQLite format 3\0");
-    is_sqlite
-        .then_some("is a bag of ROS 2 in SQLite; `ros2 bag convert` and `rosbags-convert` make MCAP of it")
+    start.starts_with(b"SQLite format 3\0").then_some(ReadError::sqlite)
 }
 
 /// A record that is neither a message nor part of an index.

@@ -177,8 +177,12 @@ fn other_files_are_refused_with_their_problem() {
     assert_eq!(error_of(b""), "is not an MCAP file");
     let bag = "is a .bag, which the driver `realsense` plays: name it in its option `file`";
     assert_eq!(error_of(b"#ROSBAG V2.0\n"), bag);
-    let sqlite = "is a bag of ROS 2 in SQLite; `ros2 bag convert` and `rosbags-convert` make MCAP of it";
-    assert_eq!(error_of(b"SQLite format 3\0and more"), sqlite);
+    let does = if cfg!(feature = "sqlite") {
+        "`camrig recording import` makes a recording of it"
+    } else {
+        "`ros2 bag convert` and `rosbags-convert` make MCAP of it"
+    };
+    assert_eq!(error_of(b"SQLite format 3\0and more"), format!("is a bag of ROS 2 in SQLite; {does}"));
     assert_eq!(error_of(&vec![0; 1 << 20]), "is not an MCAP file");
     assert_eq!(error_of(records::MAGIC), "is an MCAP file but not a camrig recording");
     let mut writer = WriteOptions::new().create(io::Cursor::new(Vec::new())).unwrap();

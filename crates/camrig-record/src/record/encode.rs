@@ -9,6 +9,7 @@ use camrig::{FrameSet, ProcessorError};
 use super::memory::Item;
 use crate::depth::DepthForm;
 use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
+use crate::read::ReadFrameSet;
 use crate::{images, motion, npy};
 
 /// Upper bound for the size of a message without its pixels.
@@ -298,6 +299,14 @@ impl Encoded {
         let record = serde_json::to_vec(&record)?;
         let messages = Messages { sequence, log_time, publish_time, record, images, imu };
         Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
+    }
+
+    /// Returns the frameset as a reader finds it in a recording.
+    pub(crate) fn into_read(self) -> Option<ReadFrameSet> {
+        let Messages { log_time, record, images, .. } = self.frameset?;
+        let record = serde_json::from_slice(&record).ok()?;
+        let images = images.into_iter().map(|(_, image)| image.into()).collect();
+        Some(ReadFrameSet { log_time, record, images })
     }
 
     pub(super) fn only_gaps(source: Arc<Source>, gaps: Vec<GapRecord>) -> Self {

@@ -13,7 +13,9 @@
 //! This module has no knowledge of readers: a slow reader loses framesets according to its link's policy, or slows
 //! down the replay if the policy is `block`.
 
+mod bag;
 mod options;
+mod played;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -29,11 +31,12 @@ use camrig::{
 
 pub use self::options::ReplayOptions;
 pub(crate) use self::options::{MAX_SECONDS, SPEEDS};
+use self::played::Played;
+pub(crate) use self::played::clock_of;
 use self::reader::Reader;
 use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{
-    Content, FrameError, FrameSetError, Parts, ReadError, ReadFrameSet, image_data, shown_header,
-    write_pixels,
+    FrameError, FrameSetError, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
 };
 
 /// A camera of a recording. See [`ReplayOptions`].
@@ -49,9 +52,6 @@ pub struct Replay {
     started: Instant,
 }
 
-/// Maximum number of contents of a recording in which the clock of a camera is looked for.
-const CONTENTS_MAX: usize = 64;
-
 impl Driver for Replay {
     type Options = ReplayOptions;
 
@@ -61,35 +61,31 @@ impl Driver for Replay {
 
     fn probe(options: &ReplayOptions) -> Result<Option<Device>, DriverError> {
         let at = |key| move |error| DriverError::from(error).at(key);
-        let recording = Parts::open(&options.file, &|_| {}).map_err(at("file"))?;
+        let file = Played::open(&options.file).map_err(at("file"))?;
         if let Some(camera) = &options.camera {
-            recording.camera(camera).map_err(at("camera"))?;
+            file.check_camera(camera).map_err(at("camera"))?;
         }
-        options.check_begin(&recording.range())?;
+        options.check_begin(&file.range())?;
         Ok(None)
     }
 
     fn recorded(options: &ReplayOptions) -> Result<Option<Range<u64>>, DriverError> {
-        let range = || Ok::<_, ReadError>(played(&Parts::open(&options.file, &|_| {})?, options));
+        let range = || Ok::<_, ReadError>(played(&Played::open(&options.file)?, options));
         Ok(options.paced.then(range).transpose()?)
     }
 
     /// The clock of each camera that the options may select: without `camera`, that is the one with the name of the topology's.
     fn clock(options: &ReplayOptions) -> Option<Clock> {
-        let parts = Parts::open(&options.file, &|_| {}).ok()?;
-        let cameras = parts.cameras().into_iter().map(|camera| camera.name.as_str());
-        let meant = cameras.filter(|name| options.camera.as_ref().is_none_or(|camera| camera == name));
-        let mut clocks = meant.filter_map(|name| clock_of(&parts, name));
-        let first = clocks.next()?;
-        clocks.all(|clock| clock == first).then_some(first)
+        Played::open(&options.file).ok()?.clock(options.camera.as_deref())
     }
 
     fn open(name: &str, options: ReplayOptions) -> Result<Self, DriverError> {
         options.check()?;
         let camera = options.camera.clone().unwrap_or_else(|| name.to_owned());
-        let mut reader = Reader::open(&options.file, &camera)?;
-        let range = played(&reader.parts, &options);
-        options.check_begin(&reader.parts.range())?;
+        let file = Played::open(&options.file)?;
+        let range = played(&file, &options);
+        options.check_begin(&file.range())?;
+        let mut reader = Reader::new(file, &camera)?;
         reader.rewind(range.clone());
         let mut replay = Self {
             options,
@@ -113,7 +109,7 @@ impl Driver for Replay {
     }
 
     fn info(&self) -> CameraInfo {
-        self.reader.camera().info.clone()
+        self.reader.info().clone()
     }
 
     fn join(&mut self, timeline: Range<u64>) {
@@ -176,24 +172,12 @@ impl Replay {
     }
 }
 
-/// Returns the clock of a camera's first frameset that can be read.
-pub(crate) fn clock_of(parts: &Parts, camera: &str) -> Option<Clock> {
-    let part = parts.files().first()?;
-    let mut contents = part.contents(|own| own.name == camera, 0..u64::MAX);
-    let contents = std::iter::from_fn(|| contents.next(part)).take(CONTENTS_MAX);
-    let mut clocks = contents.filter_map(|(_, content)| match content {
-        Content::FrameSet(frameset) => frameset.record.frames.first().map(|frame| frame.clock),
-        _ => None,
-    });
-    clocks.next()
-}
-
 /// Returns the part of a recording that these options play, by `log_time`. It ends one frame interval after the last
 /// frameset of any camera, where the next round starts.
-fn played(parts: &Parts, options: &ReplayOptions) -> Range<u64> {
-    let (recorded, wanted) = (parts.range(), options.range_nanos());
+fn played(file: &Played, options: &ReplayOptions) -> Range<u64> {
+    let (recorded, wanted) = (file.range(), options.range_nanos());
     let begin = recorded.start.saturating_add(wanted.start);
-    let frame_nanos = 1_000_000_000 / u64::from(reader::frames_per_second(parts));
+    let frame_nanos = 1_000_000_000 / u64::from(file.frames_per_second());
     let end = recorded.end.saturating_add(frame_nanos).min(recorded.start.saturating_add(wanted.end));
     begin..end.max(begin)
 }

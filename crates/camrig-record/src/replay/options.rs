@@ -16,7 +16,7 @@ pub(crate) const MAX_SECONDS: f64 = 1e8;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayOptions {
-    /// The recording. Files that continue it (`NAME-2.mcap`) follow by themselves.
+    /// The recording, or a bag of realsense-ros. Files that continue a recording (`NAME-2.mcap`) follow by themselves.
     pub(super) file: PathBuf,
     /// The camera's name in the recording; the name of this camera if it is not given.
     pub(super) camera: Option<String>,

@@ -3,18 +3,70 @@
 //! It has no clock; all times are those of the recording.
 
 use std::ops::Range;
-use std::path::Path;
 
-use camrig::frame::Role;
+use camrig::frame::CameraInfo;
 
+use super::bag::BagReader;
+use super::played::Played;
 use crate::read::{Content, Contents, Ending, Parts, ReadError, ReadFrameSet, RecordedCamera};
 
 /// Maximum number of warnings about damage in one replay.
 const MAX_WARNINGS: u32 = 20;
 
 /// Source of a camera's framesets.
-pub(super) struct Reader {
-    pub(super) parts: Parts,
+pub(super) enum Reader {
+    Recording(Box<RecordingReader>),
+    Bag(Box<BagReader>),
+}
+
+impl Reader {
+    /// Begins to read a camera.
+    ///
+    /// # Errors
+    /// If there is no such camera.
+    pub(super) fn new(played: Played, camera: &str) -> Result<Self, ReadError> {
+        Ok(match played {
+            Played::Recording(parts) => Self::Recording(Box::new(RecordingReader::new(parts, camera)?)),
+            Played::Bag(bag) => Self::Bag(Box::new(BagReader::new(*bag, camera)?)),
+        })
+    }
+
+    pub(super) fn info(&self) -> &CameraInfo {
+        match self {
+            Self::Recording(reader) => &reader.camera.info,
+            Self::Bag(reader) => reader.info(),
+        }
+    }
+
+    /// Returns how many framesets were passed over since the last call, because the file is damaged, or says that they
+    /// were not recorded.
+    pub(super) fn take_unreadable(&mut self) -> u64 {
+        match self {
+            Self::Recording(reader) => std::mem::take(&mut reader.unreadable),
+            Self::Bag(reader) => reader.take_unreadable(),
+        }
+    }
+
+    /// Restarts with the first frameset at or after the start of `range`.
+    pub(super) fn rewind(&mut self, range: Range<u64>) {
+        match self {
+            Self::Recording(reader) => reader.rewind(range),
+            Self::Bag(reader) => reader.rewind(range),
+        }
+    }
+
+    /// Returns the next frameset; `None` at the end. Damaged ones are reported and skipped.
+    pub(super) fn next(&mut self) -> Option<ReadFrameSet> {
+        match self {
+            Self::Recording(reader) => reader.next(),
+            Self::Bag(reader) => reader.next(),
+        }
+    }
+}
+
+/// Source of the framesets of a recording.
+pub(super) struct RecordingReader {
+    parts: Parts,
     camera: RecordedCamera,
     /// By `log_time`.
     range: Range<u64>,
@@ -26,13 +78,8 @@ pub(super) struct Reader {
     warnings: u32,
 }
 
-impl Reader {
-    /// Opens the file, and the files that continue it.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or does not contain the camera.
-    pub(super) fn open(file: &Path, camera: &str) -> Result<Self, ReadError> {
-        let parts = Parts::open(file, &|_| {})?;
+impl RecordingReader {
+    fn new(parts: Parts, camera: &str) -> Result<Self, ReadError> {
         if let Some(problem) = parts.problem() {
             log::warn!("the recording continues, but {problem}");
         }
@@ -47,30 +94,18 @@ impl Reader {
         let camera = parts.camera(camera)?.clone();
         let lacks = parts.incomplete().filter(|lack| lack.camera == camera.name);
         let unreadable = lacks.fold(0, |sum: u64, lack| {
-            log::warn!("`{}`: {lack}", file.display());
+            log::warn!("`{}`: {lack}", parts.files()[0].path().display());
             sum.saturating_add(lack.unreadable)
         });
         Ok(Self { parts, camera, range: 0..u64::MAX, part: 0, contents: None, unreadable, warnings: 0 })
     }
 
-    pub(super) fn camera(&self) -> &RecordedCamera {
-        &self.camera
-    }
-
-    /// Returns how many framesets were passed over since the last call, because the file is damaged, or says that they
-    /// were not recorded.
-    pub(super) fn take_unreadable(&mut self) -> u64 {
-        std::mem::take(&mut self.unreadable)
-    }
-
-    /// Restarts with the first frameset at or after the start of `range`.
-    pub(super) fn rewind(&mut self, range: Range<u64>) {
+    fn rewind(&mut self, range: Range<u64>) {
         self.range = range;
         (self.part, self.contents) = (0, None);
     }
 
-    /// Returns the next frameset; `None` at the end. Damaged ones are reported and skipped.
-    pub(super) fn next(&mut self) -> Option<ReadFrameSet> {
+    fn next(&mut self) -> Option<ReadFrameSet> {
         loop {
             let recording = self.parts.files().get(self.part)?;
             let contents = self.contents.get_or_insert_with(|| {
@@ -97,20 +132,19 @@ impl Reader {
     }
 }
 
-/// Returns the highest frame rate of any camera of a recording, in frames per second.
-pub(super) fn frames_per_second(parts: &Parts) -> u32 {
-    let cameras = parts.cameras().into_iter();
-    let rates = cameras.flat_map(|camera| &camera.info.streams).filter(|info| info.role != Role::Motion);
-    rates.map(|stream| stream.frames_per_second).max().unwrap_or(1).max(1)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::compression::Compression;
     use crate::format::{GapReason, GapRecord};
     use crate::read::Recording;
     use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_parts};
+
+    fn open(path: &Path, camera: &str) -> Result<Reader, ReadError> {
+        Reader::new(Played::open(path)?, camera)
+    }
 
     fn sequences(reader: &mut Reader) -> Vec<u64> {
         std::iter::from_fn(|| reader.next()).map(|frameset| frameset.record.sequence).collect()
@@ -122,8 +156,8 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };
         write(&path, &["front", "rear"], 10, Compression::Lz4, &[gap]);
-        let mut reader = Reader::open(&path, "rear").unwrap();
-        assert_eq!(reader.parts.range(), ORIGIN..ORIGIN + 9 * PERIOD);
+        let mut reader = open(&path, "rear").unwrap();
+        assert_eq!(Played::open(&path).unwrap().range(), ORIGIN..ORIGIN + 9 * PERIOD);
         assert_eq!(sequences(&mut reader), [0, 1, 2, 5, 6, 7, 8, 9]);
         assert_eq!(reader.take_unreadable(), 2, "they were not recorded");
         reader.rewind(ORIGIN + PERIOD..ORIGIN + 6 * PERIOD);
@@ -143,13 +177,13 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         write_parts(&path, &[&["front"], &["late", "front"], &["late"], &["front", "late"]]);
         for (camera, found) in [("front", [1, 2, 4]), ("late", [2, 3, 4])] {
-            assert_eq!(sequences(&mut Reader::open(&path, camera).unwrap()), found, "{camera}");
+            assert_eq!(sequences(&mut open(&path, camera).unwrap()), found, "{camera}");
         }
-        let error = Reader::open(&path, "rear").err().unwrap().to_string();
+        let error = open(&path, "rear").err().unwrap().to_string();
         assert!(error.ends_with("has no camera `rear`; expected one of: `front`, `late`"), "{error}");
         // A later file on its own contains only its own framesets.
         let third = folder.path().join("rig-3.mcap");
-        assert_eq!(sequences(&mut Reader::open(&third, "late").unwrap()), [3]);
+        assert_eq!(sequences(&mut open(&third, "late").unwrap()), [3]);
     }
 
     #[test]
@@ -162,7 +196,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[(middle.offset + middle.size_bytes / 2) as usize] ^= 4;
         std::fs::write(&path, bytes).unwrap();
-        let mut reader = Reader::open(&path, "front").unwrap();
+        let mut reader = open(&path, "front").unwrap();
         let found = sequences(&mut reader);
         assert_eq!((found.len(), reader.take_unreadable(), reader.take_unreadable()), (4, 1, 0), "{found:?}");
     }
