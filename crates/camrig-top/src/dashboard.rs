@@ -10,7 +10,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 use crate::columns::{self, shortened};
-use crate::row::{Row, Severity, title};
+use crate::row::{Row, Severity, facts, title};
 
 /// The number of rates drawn per actor, newest last.
 const RATES: usize = 24;
@@ -138,14 +138,12 @@ impl Dashboard {
         ]
     }
 
-    /// Returns the last error of the selected actor, or a description of the keys.
+    /// Returns the streams and the last error of the selected actor, or a description of the keys.
     fn foot_line(&self) -> String {
         let selected = self.table.selected().and_then(|index| self.status.actors.get(index));
-        match selected.filter(|actor| !actor.error.is_empty()) {
-            Some(actor) => format!("{}: {}", actor.name, actor.error),
-            None => "q quits, the rig keeps running; up and down select an actor and show its last error"
-                .to_owned(),
-        }
+        selected.and_then(facts).unwrap_or_else(|| {
+            "q quits, the rig keeps running; up and down select an actor and show its last error".to_owned()
+        })
     }
 }
 
@@ -187,6 +185,8 @@ fn bars(rates: &VecDeque<f64>) -> String {
 mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+
+    use camrig_status::StreamStatus;
 
     use super::*;
     use crate::row::example;
@@ -310,5 +310,29 @@ and down",
         assert!(screen(&mut dashboard, 80, 9).ends_with("\nright: it was unplugged"));
         dashboard.step(false);
         assert!(screen(&mut dashboard, 80, 9).contains("\nq quits"));
+    }
+
+    #[test]
+    fn the_selected_camera_shows_rate_and_age_of_each_stream() {
+        let mut dashboard = Dashboard::default();
+        let mut status = example();
+        let stream = |stream: &str, rate_hz, age_ms| StreamStatus {
+            stream: stream.to_owned(),
+            rate_hz,
+            age_ms,
+            ..StreamStatus::default()
+        };
+        status.actors[0].streams = vec![
+            stream("color", 30.04, Some(12.3)),
+            stream("depth", 0.0, Some(3140.0)),
+            stream("accel", 0.0, None),
+        ];
+        status.actors[0].error = "it was unplugged".to_owned();
+        dashboard.update(status);
+        dashboard.step(true);
+        assert!(screen(&mut dashboard, 140, 9).ends_with(
+            "\nleft: color 30.0 Hz, 12 ms ago; depth 0.0 Hz, 3.1 s ago; accel 0.0 Hz, no frame yet; \
+             last error: it was unplugged"
+        ));
     }
 }

@@ -1,6 +1,6 @@
 //! One actor as words and numbers.
 
-use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus};
+use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus, StreamStatus};
 
 use crate::columns::shortened;
 
@@ -108,6 +108,27 @@ pub(crate) fn title(status: &RigStatus, more: &str, width: usize) -> String {
     ];
     let fitting = titles.iter().find(|title| title.chars().count() <= width);
     fitting.cloned().unwrap_or_else(|| shortened(topology, width))
+}
+
+/// Returns a line about an actor: rate and age of each stream of a running camera, and its last error. Returns `None` if
+/// there is nothing to say.
+pub(crate) fn facts(actor: &ActorStatus) -> Option<String> {
+    let streams = actor.streams.iter().filter(|_| actor.state == ActorState::Running);
+    let mut parts: Vec<_> = streams.map(stream_facts).collect();
+    if !actor.error.is_empty() {
+        let before = if parts.is_empty() { "" } else { "last error: " };
+        parts.push(format!("{before}{}", actor.error));
+    }
+    (!parts.is_empty()).then(|| format!("{}: {}", actor.name, parts.join("; ")))
+}
+
+fn stream_facts(StreamStatus { stream, rate_hz, age_ms, .. }: &StreamStatus) -> String {
+    let age = match *age_ms {
+        None => "no frame yet".to_owned(),
+        Some(millis) if millis < 1000.0 => format!("{millis:.0} ms ago"),
+        Some(millis) => format!("{:.1} s ago", millis / 1e3),
+    };
+    format!("{stream} {rate_hz:.1} Hz, {age}")
 }
 
 /// A rig with a running camera, a camera without its device, and a processor.

@@ -2,11 +2,12 @@
 //!
 //! It keeps at most one frameset per camera, and none while no page is open. It does not depend on pictures or pages.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use camrig::FrameSet;
-use camrig::frame::{CameraInfo, FrameHeader, StreamInfo};
+use camrig::frame::{CameraInfo, FrameHeader, MotionSample, MotionView, Stream, StreamInfo};
 use tokio::sync::watch;
 
 /// The maximum number of cameras shown. Of a processor that forwards more, the others are not shown.
@@ -14,6 +15,9 @@ const CAMERAS_MAX: usize = 64;
 
 /// The maximum number of streams listed of a camera.
 const STREAMS_MAX: usize = 32;
+
+/// The maximum number of samples kept of a stream of motion: ten seconds at 400 Hz.
+const SAMPLES_MAX: usize = 4000;
 
 /// The weight of the newest latency in the shown mean, which must be steady enough to read.
 const LATENCY_SHARE: f64 = 0.1;
@@ -31,7 +35,6 @@ struct State {
 }
 
 /// A camera of an input: one tile of the page.
-#[derive(Clone)]
 pub(crate) struct Camera {
     pub(crate) input: Arc<str>,
     /// `None` before the first frameset.
@@ -44,6 +47,34 @@ pub(crate) struct Camera {
     pub(crate) last: Instant,
     pub(crate) latency_micros: f64,
     newest: Option<FrameSet>,
+    /// The samples of each stream of motion, while there are viewers: pages do not get every frameset.
+    motion: BTreeMap<Stream, Samples>,
+}
+
+/// The last samples of a stream of motion.
+#[derive(Clone, Default)]
+struct Samples {
+    last: VecDeque<MotionSample>,
+    /// The number of samples so far.
+    count: u64,
+}
+
+impl Samples {
+    fn extend(&mut self, samples: impl Iterator<Item = MotionSample>) {
+        for sample in samples {
+            if self.last.len() == SAMPLES_MAX {
+                self.last.pop_front();
+            }
+            self.last.push_back(sample);
+            self.count += 1;
+        }
+    }
+
+    /// Returns the samples behind the first `seen` ones, of those that are kept.
+    fn after(&self, seen: u64) -> impl Iterator<Item = MotionSample> {
+        let wanted = self.count.saturating_sub(seen).min(self.last.len() as u64) as usize;
+        self.last.range(self.last.len() - wanted..).copied()
+    }
 }
 
 /// An open page. Its drop ends the viewing.
@@ -64,7 +95,15 @@ impl Cameras {
 
     /// Returns all cameras, without framesets.
     pub(crate) fn all(&self) -> Vec<Camera> {
-        self.state().cameras.iter().map(|camera| Camera { newest: None, ..camera.clone() }).collect()
+        let without_frames = |camera: &Camera| Camera {
+            input: Arc::clone(&camera.input),
+            info: camera.info.clone(),
+            streams: camera.streams.clone(),
+            newest: None,
+            motion: BTreeMap::new(),
+            ..*camera
+        };
+        self.state().cameras.iter().map(without_frames).collect()
     }
 
     /// Returns the number of cameras.
@@ -90,6 +129,9 @@ impl Cameras {
         }
         add_missing(&mut camera.streams, frames.frames().map(|frame| frame.header()));
         if has_viewers {
+            for motion in frames.frames().filter_map(MotionView::new) {
+                camera.motion.entry(motion.frame().stream()).or_default().extend(motion.iter());
+            }
             let before = camera.newest.replace(frames);
             drop(state);
             // Outside the lock: the drop may unmap a pool.
@@ -132,6 +174,7 @@ impl Camera {
             last: Instant::now(),
             latency_micros: 0.0,
             newest: None,
+            motion: BTreeMap::new(),
         }
     }
 }
@@ -154,6 +197,13 @@ impl Viewer {
         Some((camera.count, camera.newest.clone()?))
     }
 
+    /// Returns the samples of a camera's stream of motion behind the first `seen` ones, and the number of all so far.
+    pub(crate) fn samples(&self, camera: usize, stream: Stream, seen: u64) -> (Vec<MotionSample>, u64) {
+        let state = self.cameras.state();
+        let samples = state.cameras.get(camera).and_then(|camera| camera.motion.get(&stream));
+        samples.map_or_else(Default::default, |samples| (samples.after(seen).collect(), samples.count))
+    }
+
     /// Waits for the next frameset of any camera.
     pub(crate) async fn arrival(&mut self) {
         // The sender exists as long as the cameras, which this viewer holds.
@@ -167,7 +217,10 @@ impl Drop for Viewer {
         let mut state = self.cameras.state();
         state.viewers -= 1;
         if state.viewers == 0 {
-            state.cameras.iter_mut().for_each(|camera| camera.newest = None);
+            for camera in &mut state.cameras {
+                camera.newest = None;
+                camera.motion.values_mut().for_each(|samples| samples.last.clear());
+            }
         }
     }
 }
@@ -177,6 +230,24 @@ mod tests {
     use camrig::frame::{PixelFormat, Role, Stream};
 
     use super::*;
+
+    #[test]
+    fn samples_are_kept_up_to_a_number_and_given_once() {
+        let mut samples = Samples::default();
+        let sample = |nanos| MotionSample { nanos, xyz: [0.0; 3] };
+        let after =
+            |samples: &Samples, seen| samples.after(seen).map(|sample| sample.nanos).collect::<Vec<_>>();
+        samples.extend((0..5).map(sample));
+        assert_eq!(
+            (after(&samples, 0), after(&samples, 3), after(&samples, 5)),
+            (vec![0, 1, 2, 3, 4], vec![3, 4], vec![])
+        );
+        // A page that is ahead: the samples were counted anew.
+        assert!(after(&samples, 9).is_empty());
+        samples.extend((5..SAMPLES_MAX as u64 + 2).map(sample));
+        assert_eq!(samples.last.len(), SAMPLES_MAX);
+        assert_eq!(after(&samples, 0)[0], 2);
+    }
 
     #[test]
     fn streams_that_a_processor_added_are_listed_once_with_their_role() {

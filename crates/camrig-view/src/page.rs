@@ -28,12 +28,19 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/server.js" JAVASCRIPT, "server.js";
     "/tile.js" JAVASCRIPT, "tile.js";
     "/pane.js" JAVASCRIPT, "pane.js";
+    "/facts.js" JAVASCRIPT, "facts.js";
     "/depth.js" JAVASCRIPT, "depth.js";
     "/overlay.js" JAVASCRIPT, "overlay.js";
     "/cloud.js" JAVASCRIPT, "cloud.js";
     "/points.js" JAVASCRIPT, "points.js";
     "/orbit.js" JAVASCRIPT, "orbit.js";
     "/address.js" JAVASCRIPT, "address.js";
+    "/guides.js" JAVASCRIPT, "guides.js";
+    "/keys.js" JAVASCRIPT, "keys.js";
+    "/matching.js" JAVASCRIPT, "matching.js";
+    "/plot.js" JAVASCRIPT, "plot.js";
+    "/scale.js" JAVASCRIPT, "scale.js";
+    "/theme.js" JAVASCRIPT, "theme.js";
     "/layout.js" JAVASCRIPT, "layout.js";
 };
 

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use camrig::frame::{
-    CameraInfo, Extrinsics, Format, Intrinsics, JSON, Payload, PixelFormat, Role, Stream, StreamInfo,
+    CameraInfo, Extrinsics, Format, FrameHeader, Intrinsics, JSON, Payload, PixelFormat, Role, Stream,
+    StreamInfo,
 };
 use camrig_image::LightImage;
 use camrig_status::{ActorState, MatchingStatus};
@@ -54,6 +55,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) depth_lens: Option<&'a Intrinsics>,
     pub(crate) color_lens: Option<&'a Intrinsics>,
     pub(crate) color_to_depth: Option<&'a Extrinsics>,
+    /// All frames of the frameset, whether they were requested or not.
+    pub(crate) frames: Vec<ShownFrame>,
     /// Whether it has the files that were requested, if there are some.
     pub(crate) files: bool,
     /// The requested messages that are too large to send.
@@ -73,9 +76,33 @@ impl<'a> Shown<'a> {
             depth_lens: depth.and_then(|depth| depth.intrinsics.as_ref()),
             color_lens: color.and_then(|color| color.intrinsics.as_ref()),
             color_to_depth: color.and_then(|color| color.to_depth.as_ref()),
+            frames: Vec::new(),
             files: false,
             too_large: Vec::new(),
             parts: Vec::new(),
+        }
+    }
+}
+
+/// Number and capture time of one frame.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct ShownFrame {
+    pub(crate) stream: Stream,
+    /// The device's number of the frame; for motion, of the last sample.
+    pub(crate) number: u64,
+    /// Milliseconds since the zero of `clock`.
+    pub(crate) timestamp_ms: f64,
+    /// `hardware`, `global` or `system`.
+    pub(crate) clock: &'static str,
+}
+
+impl ShownFrame {
+    pub(crate) fn of(header: &FrameHeader) -> Self {
+        Self {
+            stream: header.stream,
+            number: header.number,
+            timestamp_ms: header.timestamp.nanos as f64 / 1e6,
+            clock: header.timestamp.clock.name(),
         }
     }
 }
@@ -110,6 +137,8 @@ pub(crate) enum Kind {
     Message,
     /// Depth units, 16 bits a pixel, little endian.
     Units,
+    /// Samples of motion: time in milliseconds as an `f64`, then x, y and z as `f32`, in little endian.
+    Samples,
     /// A PNG file.
     File,
 }
@@ -182,24 +211,36 @@ pub(crate) struct CameraStatus {
 }
 
 /// A stream of a camera, and how the page shows it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct StreamStatus {
     pub(crate) stream: Stream,
     pub(crate) form: Form,
     pub(crate) role: Role,
     /// The format, such as `tensor-f32`.
     pub(crate) format: String,
+    /// Width and height in pixels, of an image or of rows of points; `None` for other payloads.
+    pub(crate) size: Option<(u32, u32)>,
+    /// Frames, or samples of motion, in the last second; `None` if the supervisor counts none of this stream.
+    pub(crate) rate_hz: Option<f64>,
+    /// Time since the last frame; `None` before the first one, and if the supervisor counts none of this stream.
+    pub(crate) age_ms: Option<f64>,
 }
 
 impl StreamStatus {
-    /// Describes the streams of one camera.
-    pub(crate) fn of(streams: &[StreamInfo]) -> Vec<Self> {
+    /// Describes the streams of one camera. `counted` has those that the supervisor counts.
+    pub(crate) fn of(streams: &[StreamInfo], counted: &[camrig_status::StreamStatus]) -> Vec<Self> {
         let color = streams.iter().find(|info| info.stream == Stream::COLOR).map(|info| info.payload);
-        let describe = |info: &StreamInfo| Self {
-            stream: info.stream,
-            form: Form::of(info.role, &info.payload, color.as_ref()),
-            role: info.role,
-            format: info.format().to_string(),
+        let describe = |info: &StreamInfo| {
+            let counts = counted.iter().find(|counts| counts.stream == info.stream.name());
+            Self {
+                stream: info.stream,
+                form: Form::of(info.role, &info.payload, color.as_ref()),
+                role: info.role,
+                format: info.format().to_string(),
+                size: info.payload.size().filter(|_| info.role != Role::Motion),
+                rate_hz: counts.map(|counts| counts.rate_hz),
+                age_ms: counts.and_then(|counts| counts.age_ms),
+            }
         };
         streams.iter().map(describe).collect()
     }
@@ -217,6 +258,8 @@ pub(crate) enum Form {
     Points,
     /// Over the color image, if it is an array of boxes.
     Message,
+    /// A plot of its samples.
+    Plot,
     /// Only listed.
     Listed,
 }
@@ -231,6 +274,7 @@ impl Form {
             (Role::Depth, Format::Image(_)) => Self::Picture,
             (_, format) if LightImage::is_in(format) => Self::Picture,
             (_, Format::Points) => Self::Points,
+            (_, Format::Motion) => Self::Plot,
             (_, Format::Message(_)) if color.is_some() && is_json(payload) => Self::Message,
             _ => Self::Listed,
         }
@@ -277,7 +321,7 @@ mod tests {
             (Role::Other, message("cdr"), Form::Listed, Form::Listed),
             (Role::Other, tensor, Form::Listed, Form::Listed),
             (Role::Points, Payload::Points { width: 424, height: 240 }, Form::Points, Form::Points),
-            (Role::Motion, Payload::Motion { samples: 9 }, Form::Listed, Form::Listed),
+            (Role::Motion, Payload::Motion { samples: 9 }, Form::Plot, Form::Plot),
         ] {
             assert_eq!(Form::of(role, &payload, Some(&color)), form, "{role} {payload:?}");
             assert_eq!(Form::of(role, &payload, None), without_color, "{role} {payload:?}");
@@ -285,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_reads_streams_with_form_role_and_format() {
+    fn a_page_reads_streams_with_form_role_format_size_and_rate() {
         let stream = |name: &str, role, payload| StreamInfo {
             role,
             ..StreamInfo::new(Stream::new(name).unwrap(), payload, 30)
@@ -299,11 +343,22 @@ mod tests {
             stream("mask", Role::Other, Payload::image(PixelFormat::Y8, 424, 240)),
             stream("color", Role::Light, Payload::image(PixelFormat::Rgb8, 424, 240)),
         ];
+        let counted = camrig_status::StreamStatus {
+            stream: "color".to_owned(),
+            frames: 99,
+            rate_hz: 29.5,
+            age_ms: Some(12.0),
+            silences: 0,
+        };
+        let unknown = r#""rate_hz":null,"age_ms":null}"#;
         assert_eq!(
-            serde_json::to_string(&StreamStatus::of(&streams)).unwrap(),
-            r#"[{"stream":"heat","form":"listed","role":"other","format":"tensor-f32"},"#.to_owned()
-                + r#"{"stream":"mask","form":"mask","role":"other","format":"y8"},"#
-                + r#"{"stream":"color","form":"picture","role":"light","format":"rgb8"}]"#
+            serde_json::to_string(&StreamStatus::of(&streams, &[counted])).unwrap(),
+            format!(
+                r#"[{{"stream":"heat","form":"listed","role":"other","format":"tensor-f32","size":null,{unknown},"#
+            ) + &format!(
+                r#"{{"stream":"mask","form":"mask","role":"other","format":"y8","size":[424,240],{unknown},"#
+            ) + r#"{"stream":"color","form":"picture","role":"light","format":"rgb8","size":[424,240],"#
+                + r#""rate_hz":29.5,"age_ms":12.0}]"#
         );
     }
 }

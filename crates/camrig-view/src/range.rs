@@ -28,11 +28,26 @@ pub(crate) fn range(depth: &DepthView<'_>, before: Option<(f32, f32)>) -> Option
     Some((near, far.max(near + depth.unit_meters())))
 }
 
+/// Returns the range that covers both.
+pub(crate) fn union(one: Option<(f32, f32)>, other: Option<(f32, f32)>) -> Option<(f32, f32)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        _ => one.or(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use camrig::frame::{Frame, FrameHeader, PixelFormat, Stream};
 
     use super::*;
+
+    #[test]
+    fn a_union_covers_what_is_there() {
+        assert_eq!(union(None, None), None);
+        assert_eq!(union(Some((1.0, 2.0)), None), Some((1.0, 2.0)));
+        assert_eq!(union(Some((1.0, 2.0)), Some((0.5, 1.5))), Some((0.5, 2.0)));
+    }
 
     #[test]
     fn the_range_ignores_outliers_and_changes_slowly() {

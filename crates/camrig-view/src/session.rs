@@ -16,9 +16,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::FrameSet;
-use camrig::frame::{DepthView, Frame, PixelFormat, PointsView, Role, Stream};
+use camrig::frame::{DepthView, Frame, MotionSample, PixelFormat, PointsView, Role, Stream};
 use camrig_image::{Colorizer, LightImage, Picture, small_depth_jpeg, small_jpeg};
-use camrig_status::RigStatus;
+use camrig_status::{ActorStatus, RigStatus};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -27,7 +27,7 @@ use crate::cameras::{Camera, Cameras, Viewer};
 use crate::options::ViewOptions;
 use crate::pages::{Page, Pages};
 use crate::protocol::{
-    CameraStatus, Form, Kind, Message, Question, Shown, StreamStatus, ViewStatus, Wanted, checked,
+    CameraStatus, Form, Kind, Message, Question, Shown, ShownFrame, StreamStatus, ViewStatus, Wanted, checked,
 };
 use crate::range;
 
@@ -53,6 +53,9 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// The maximum age of a status of the rig, which all pages share.
 const STATUS_AGE: Duration = Duration::from_millis(300);
 
+/// The time after its last picture in which a camera counts for the common range of depth.
+const RANGE_AGE: Duration = Duration::from_secs(3);
+
 /// The data that all pages of a view share.
 #[derive(Clone)]
 pub(crate) struct Sessions(Arc<Shared>);
@@ -63,8 +66,15 @@ struct Shared {
     rig: String,
     view: String,
     options: ViewOptions,
-    /// The time of the last read of the rig's status, and its result.
-    status: Mutex<(Option<Instant>, Option<RigStatus>)>,
+    status: Mutex<LastStatus>,
+}
+
+/// The last status of the rig.
+#[derive(Default)]
+struct LastStatus {
+    read_at: Option<Instant>,
+    /// `None` while the supervisor does not answer.
+    rig: Option<RigStatus>,
 }
 
 impl Sessions {
@@ -116,6 +126,8 @@ struct Session {
 struct Before {
     at: Option<Instant>,
     range_meters: BTreeMap<Stream, (f32, f32)>,
+    /// The number of samples of each stream of motion that the page has got.
+    samples: BTreeMap<Stream, u64>,
 }
 
 impl Session {
@@ -183,11 +195,24 @@ impl Session {
         last.map_or_else(Instant::now, |last| last + self.shared.options.frame_time)
     }
 
+    /// Returns the range of depth of all pictures that were sent lately: one scale holds for all of them.
+    fn common_range(&self) -> Option<(f32, f32)> {
+        let is_recent = |at: &Instant| at.elapsed() < RANGE_AGE;
+        let recent = self.shown.values().filter(|before| before.at.as_ref().is_some_and(is_recent));
+        recent
+            .flat_map(|before| before.range_meters.values())
+            .copied()
+            .fold(None, |all, range| range::union(all, Some(range)))
+    }
+
     /// Returns the requested frameset as a message, if there is one.
     fn answer(&mut self, camera: usize) -> Option<Vec<u8>> {
         let after = self.wanted.get(&camera)?.after;
         let (count, frames) = self.viewer.newest(camera, after)?;
         let wanted = self.wanted.remove(&camera)?;
+        let common = self.common_range();
+        let viewer = &self.viewer;
+        let samples = |stream, seen| viewer.samples(camera, stream, seen);
         let before = self.shown.entry(camera).or_default();
         // Counts from the due time, not from now: otherwise the rate would stay below the requested one.
         let now = Instant::now();
@@ -196,28 +221,40 @@ impl Session {
             .map(|at| at + self.shared.options.frame_time)
             .filter(|due| now - *due < self.shared.options.frame_time);
         before.at = Some(due.unwrap_or(now));
-        message(&frames, count, &wanted, before, self.shared.options.quality)
+        let source = Source { frames: &frames, count, samples: &samples, common };
+        message(&source, &wanted, before, self.shared.options.quality)
             .inspect_err(|error| log::warn!("no picture of `{}`: {error}", frames.camera()))
             .ok()
     }
 }
 
+/// The content of an answer.
+struct Source<'a> {
+    frames: &'a FrameSet,
+    count: u64,
+    /// Returns the samples of a stream of motion behind the first ones, and the number of all so far.
+    samples: &'a dyn Fn(Stream, u64) -> (Vec<MotionSample>, u64),
+    /// The range of depth of the other pictures of the page.
+    common: Option<(f32, f32)>,
+}
+
 /// Encodes the answer to one request.
 fn message(
-    frames: &FrameSet,
-    count: u64,
+    source: &Source<'_>,
     wanted: &Wanted,
     before: &mut Before,
     quality: u8,
 ) -> std::io::Result<Vec<u8>> {
+    let Source { frames, count, samples, common } = *source;
     let mut message = Message::default();
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
     shown.files = wanted.files;
+    shown.frames = frames.frames().map(|frame| ShownFrame::of(frame.header())).collect();
     let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
         match Form::of(frame.role(), frame.payload(), color.as_ref()) {
             Form::Picture => match depth_of(frames, frame) {
-                Some(depth) => add_depth(&mut message, &depth, wanted, before, quality),
+                Some(depth) => add_depth(&mut message, &depth, wanted, before, common, quality),
                 None => add_picture(&mut message, frame, wanted.width, quality)?,
             },
             Form::Mask => add_mask(&mut message, frame, wanted.width, quality)?,
@@ -227,6 +264,7 @@ fn message(
                     shown.too_large.push(frame.stream());
                 }
             }
+            Form::Plot => add_samples(&mut message, frame, before, samples),
             Form::Listed => {}
         }
     }
@@ -266,6 +304,7 @@ fn add_depth(
     depth: &DepthView<'_>,
     wanted: &Wanted,
     before: &mut Before,
+    common: Option<(f32, f32)>,
     quality: u8,
 ) {
     let frame = depth.frame();
@@ -273,7 +312,7 @@ fn add_depth(
     let last = before.range_meters.get(&frame.stream()).copied();
     let found = range::range(depth, last).or(last);
     before.range_meters.extend(found.map(|range| (frame.stream(), range)));
-    let range = given.or(found).unwrap_or((0.0, 1.0));
+    let range = given.or_else(|| range::union(common, found)).unwrap_or((0.0, 1.0));
     let Some(colors) = Colorizer::new(range.0, range.1) else { return };
     message.add(Kind::Picture, size_of(frame), |jpeg| {
         warn_of(frame, small_depth_jpeg(depth, &colors, wanted.width, quality, jpeg));
@@ -364,6 +403,24 @@ fn add_points(message: &mut Message, frame: Frame<'_>, width: u32) {
     });
 }
 
+/// Adds the samples of motion that the page does not have yet.
+fn add_samples(
+    message: &mut Message,
+    frame: Frame<'_>,
+    before: &mut Before,
+    samples: &dyn Fn(Stream, u64) -> (Vec<MotionSample>, u64),
+) {
+    let seen = before.samples.entry(frame.stream()).or_default();
+    let (samples, count) = samples(frame.stream(), *seen);
+    *seen = count;
+    message.add(Kind::Samples, (frame.stream(), samples.len() as u32, 1), |bytes| {
+        for MotionSample { nanos, xyz } in &samples {
+            bytes.extend((*nanos as f64 / 1e6).to_le_bytes());
+            bytes.extend(xyz.iter().flat_map(|value| value.to_le_bytes()));
+        }
+    });
+}
+
 /// Adds the bytes of a message. Returns `false` if there are too many.
 fn add_message(message: &mut Message, frame: Frame<'_>) -> bool {
     let fits = frame.bytes().len() <= MESSAGE_BYTES_MAX;
@@ -387,11 +444,11 @@ fn warn(stream: Stream, error: &impl Display) {
 impl Shared {
     async fn status(&self) -> ViewStatus {
         let mut status = self.status.lock().await;
-        if status.0.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
-            // The page shows missing fields while the supervisor does not answer.
-            *status = (Some(Instant::now()), camrig_http::status_of(&self.rig).await.ok());
+        if status.read_at.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
+            status.read_at = Some(Instant::now());
+            status.rig = camrig_http::status_of(&self.rig).await.ok();
         }
-        let rig = status.1.as_ref();
+        let rig = status.rig.as_ref();
         ViewStatus {
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
             matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
@@ -401,7 +458,9 @@ impl Shared {
 
     fn camera_status(&self, camera: &Camera, rig: Option<&RigStatus>) -> CameraStatus {
         let input = &*camera.input;
-        let actor = rig.and_then(|rig| rig.actors.iter().find(|actor| actor.name == input));
+        let actor = actor_of(rig, input);
+        // The camera whose framesets a processor forwards counts their streams.
+        let source = camera.info.as_ref().and_then(|info| actor_of(rig, &info.name)).or(actor);
         let link =
             rig.and_then(|rig| rig.links.iter().find(|link| link.from == input && link.to == self.view));
         let info = camera.info.as_ref();
@@ -412,7 +471,7 @@ impl Shared {
             label: if label == input { label.to_owned() } else { format!("{input} · {label}") },
             model: info.map(|info| info.model.clone()).unwrap_or_default(),
             serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
-            streams: StreamStatus::of(&camera.streams),
+            streams: StreamStatus::of(&camera.streams, source.map_or(&[], |source| &source.streams)),
             live: is_live,
             silent_millis: silent.as_millis() as u64,
             latency_millis: is_live.then_some(camera.latency_micros / 1e3),
@@ -424,6 +483,11 @@ impl Shared {
             restarts: actor.map(|actor| actor.restarts),
         }
     }
+}
+
+/// Returns the status of the actor with this name.
+fn actor_of<'a>(rig: Option<&'a RigStatus>, name: &str) -> Option<&'a ActorStatus> {
+    rig.and_then(|rig| rig.actors.iter().find(|actor| actor.name == name))
 }
 
 #[cfg(test)]

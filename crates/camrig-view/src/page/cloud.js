@@ -1,5 +1,6 @@
 // A point cloud of one camera, in plain WebGL 2. The shader makes a point of every depth pixel.
 
+import { GUIDES_TEXT, floorOf, guideLines } from "./guides.js";
 import { Orbit } from "./orbit.js";
 
 const VERTEX = `#version 300 es
@@ -17,6 +18,7 @@ uniform vec3 translation;
 uniform float unitMeters;
 uniform vec2 range;
 uniform bool byDepth;
+uniform float size;          // of a point, relative to the distance of neighbours
 
 uniform mat3 turn;           // rotation of the eye around the pivot
 uniform vec3 pivot;
@@ -60,7 +62,7 @@ void main() {
   float far = 50.0 * eye.z;
   // Linear in distance: a point needs no perspective within itself, and none lies behind the eye.
   gl_Position = vec4(view.x * focal.x, -view.y * focal.y, (2.0 * view.z / far - 1.0) * view.z, view.z);
-  gl_PointSize = clamp(1.4 * z / depthLens.y * pixels / view.z, 1.0, 24.0);
+  gl_PointSize = clamp(1.4 * size * z / depthLens.y * pixels / view.z, 1.0, 64.0);
 }`;
 
 const FRAGMENT = `#version 300 es
@@ -69,11 +71,30 @@ in vec3 tint;
 out vec4 fragment;
 void main() { fragment = vec4(tint, 1.0); }`;
 
+const LINE_VERTEX = `#version 300 es
+precision highp float;
+layout(location = 0) in vec3 place;
+layout(location = 1) in vec3 hue;
+uniform mat3 turn;
+uniform vec3 pivot;
+uniform vec3 eye;
+uniform vec2 focal;
+out vec3 tint;
+void main() {
+  tint = hue;
+  vec3 view = turn * (place - pivot) + eye;
+  gl_Position = vec4(view.x * focal.x, -view.y * focal.y, (2.0 * view.z / (50.0 * eye.z) - 1.0) * view.z, view.z);
+}`;
+
 export class Cloud {
   #settings;
   #canvas;
   #gl;
-  #uniforms = {};
+  #points = null;
+  #lines = null;
+  /** Buffers: of no attribute for points, of lines for guides. */
+  #guides = null;
+  #none = null;
   #depth = null;
   #pivot = null;
   #orbit;
@@ -91,7 +112,7 @@ export class Cloud {
       this.element.querySelector("figcaption").textContent = "this browser has no WebGL 2";
       return;
     }
-    this.element.querySelector("figcaption").textContent = "drag to turn · wheel to zoom · shift-drag to move";
+    this.element.querySelector("figcaption").textContent = `drag to turn · wheel to zoom · shift-drag to move · ${GUIDES_TEXT}`;
     this.#prepare();
     this.#orbit = new Orbit(this.#canvas, () => this.#draw());
     this.#resized = new ResizeObserver(() => this.#draw());
@@ -109,6 +130,7 @@ export class Cloud {
     const gl = this.#gl;
     if (!gl || !depth?.lens) return;
     this.#depth = depth;
+    gl.useProgram(this.#points.program);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, this.#textures.depth);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R16UI, depth.width, depth.height, 0, gl.RED_INTEGER, gl.UNSIGNED_SHORT, depth.units);
@@ -117,35 +139,26 @@ export class Cloud {
       gl.activeTexture(gl.TEXTURE1);
       gl.bindTexture(gl.TEXTURE_2D, this.#textures.color);
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, color);
-      gl.uniform4f(this.#uniforms.colorLens, ...lens(depth.colorLens));
-      gl.uniformMatrix3fv(this.#uniforms.rotation, false, depth.colorToDepth.rotation);
-      gl.uniform3f(this.#uniforms.translation, ...depth.colorToDepth.translation_meters);
+      gl.uniform4f(this.#points.uniforms.colorLens, ...lens(depth.colorLens));
+      gl.uniformMatrix3fv(this.#points.uniforms.rotation, false, depth.colorToDepth.rotation);
+      gl.uniform3f(this.#points.uniforms.translation, ...depth.colorToDepth.translation_meters);
     }
-    gl.uniform2f(this.#uniforms.colorSize, colored ? depth.colorLens.width : 0, colored ? depth.colorLens.height : 0);
-    gl.uniform4f(this.#uniforms.depthLens, ...lens(depth.lens));
-    gl.uniform1f(this.#uniforms.unitMeters, depth.unitMeters);
+    gl.uniform2f(this.#points.uniforms.colorSize, colored ? depth.colorLens.width : 0, colored ? depth.colorLens.height : 0);
+    gl.uniform4f(this.#points.uniforms.depthLens, ...lens(depth.lens));
+    gl.uniform1f(this.#points.uniforms.unitMeters, depth.unitMeters);
     const shown = range ?? [0, 4];
-    gl.uniform2f(this.#uniforms.range, ...shown);
+    gl.uniform2f(this.#points.uniforms.range, ...shown);
     this.#pivot ??= middle(depth);
+    this.#guides ??= this.#bufferOf(guideLines(floorOf(heights(depth))));
     this.#draw();
   }
 
   #prepare() {
     const gl = this.#gl;
-    const program = gl.createProgram();
-    for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-      const shader = gl.createShader(type);
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(program, shader);
-    }
-    gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
-    gl.useProgram(program);
-    for (let index = gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); index-- > 0;) {
-      const { name } = gl.getActiveUniform(program, index);
-      this.#uniforms[name] = gl.getUniformLocation(program, name);
-    }
+    this.#points = programOf(gl, VERTEX);
+    this.#lines = programOf(gl, LINE_VERTEX);
+    this.#none = gl.createVertexArray();
+    gl.useProgram(this.#points.program);
     gl.enable(gl.DEPTH_TEST);
     gl.clearColor(0.031, 0.039, 0.051, 1);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 2);
@@ -155,8 +168,34 @@ export class Cloud {
       gl.bindTexture(gl.TEXTURE_2D, this.#textures[name]);
       for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
       for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
-      gl.uniform1i(this.#uniforms[name], unit);
+      gl.uniform1i(this.#points.uniforms[name], unit);
     }
+  }
+
+  /** Goes back to the first view. */
+  home() {
+    this.#orbit?.home();
+  }
+
+  /** Draws again, after a change of the settings. */
+  draw() {
+    if (this.#gl) this.#draw();
+  }
+
+  /** Returns an array of the vertices of lines. */
+  #bufferOf(lines) {
+    const gl = this.#gl;
+    const array = gl.createVertexArray();
+    gl.bindVertexArray(array);
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+    const data = new Float32Array(lines.flatMap(({ from, to, color }) => [...from, ...color, ...to, ...color]));
+    gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+    for (const place of [0, 1]) {
+      gl.enableVertexAttribArray(place);
+      gl.vertexAttribPointer(place, 3, gl.FLOAT, false, 24, 12 * place);
+    }
+    gl.bindVertexArray(null);
+    return { array, count: 2 * lines.length };
   }
 
   /** Schedules one drawing for the next screen update, however often it is called. */
@@ -170,7 +209,7 @@ export class Cloud {
   }
 
   #paint() {
-    const [gl, canvas, uniforms, depth, eye] = [this.#gl, this.#canvas, this.#uniforms, this.#depth, this.#orbit.eye];
+    const [gl, canvas, uniforms, depth, eye] = [this.#gl, this.#canvas, this.#points.uniforms, this.#depth, this.#orbit.eye];
     const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
     if (width === 0 || height === 0) return;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -179,11 +218,22 @@ export class Cloud {
     // From the camera's position its whole image just fits.
     const focal = (2 * depth.lens.fy) / depth.height;
     const distance = this.#pivot * eye.zoom;
-    gl.uniformMatrix3fv(uniforms.turn, false, this.#orbit.rotation);
-    gl.uniform3f(uniforms.pivot, 0, 0, this.#pivot);
-    gl.uniform3f(uniforms.eye, eye.right * this.#pivot, eye.down * this.#pivot, distance);
-    gl.uniform2f(uniforms.focal, (focal * height) / width, focal);
+    const look = ({ program, uniforms }) => {
+      gl.useProgram(program);
+      gl.uniformMatrix3fv(uniforms.turn, false, this.#orbit.rotation);
+      gl.uniform3f(uniforms.pivot, 0, 0, this.#pivot);
+      gl.uniform3f(uniforms.eye, eye.right * this.#pivot, eye.down * this.#pivot, distance);
+      gl.uniform2f(uniforms.focal, (focal * height) / width, focal);
+    };
+    if (this.#settings.guides && this.#guides) {
+      look(this.#lines);
+      gl.bindVertexArray(this.#guides.array);
+      gl.drawArrays(gl.LINES, 0, this.#guides.count);
+      gl.bindVertexArray(this.#none);
+    }
+    look(this.#points);
     gl.uniform1f(uniforms.pixels, (focal * height) / 2);
+    gl.uniform1f(uniforms.size, this.#settings.pointSize);
     gl.uniform1i(uniforms.byDepth, this.#settings.tint === "depth" ? 1 : 0);
     gl.drawArrays(gl.POINTS, 0, depth.width * depth.height);
     this.element.dataset.painted = Number(this.element.dataset.painted ?? 0) + 1;
@@ -192,6 +242,34 @@ export class Cloud {
 
 function lens({ fx, fy, ppx, ppy }) {
   return [fx, fy, ppx, ppy];
+}
+
+/** Compiles a program. Returns it with the places of its uniforms. */
+function programOf(gl, vertex) {
+  const program = gl.createProgram();
+  for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    const shader = gl.createShader(type);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+  const uniforms = {};
+  for (let index = gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); index-- > 0;) {
+    const { name } = gl.getActiveUniform(program, index);
+    uniforms[name] = gl.getUniformLocation(program, name);
+  }
+  return { program, uniforms };
+}
+
+/** Returns the heights of some points, in metres below the camera. */
+function heights({ units, unitMeters, lens, width }) {
+  const found = [];
+  for (let at = 0; at < units.length; at += 97) {
+    if (units[at] !== 0) found.push(((Math.floor(at / width) - lens.ppy) / lens.fy) * units[at] * unitMeters);
+  }
+  return found;
 }
 
 /** Returns the median depth, around which the eye rotates. */

@@ -7,12 +7,13 @@ const BETWEEN = 2;
 
 /**
  * Returns the number of columns, whether to stack the panes of a tile, and the width of a tile, for the largest
- * pictures. `width` and `height` are those of the grid, with `gap` around it and between tiles.
+ * pictures. `width` and `height` are those of the grid, with `gap` around it and between tiles. On a phone there is one
+ * column.
  */
-export function arrange(tiles, panes, aspect, width, height, gap) {
+export function arrange(tiles, panes, aspect, { width, height, gap, phone }) {
   let best = { columns: 1, stacked: false, tile: 0, size: 0 };
   // A phone shows one camera as large as possible, and scrolls.
-  if (width <= 640) return { ...best, stacked: tiles === 1 };
+  if (phone) return { ...best, stacked: tiles === 1 };
   for (let columns = 1; columns <= tiles; columns++) {
     for (const stacked of [false, true]) {
       const rows = Math.ceil(tiles / columns);

@@ -1,17 +1,27 @@
 // The page: settings, buttons, keys, and the list of tiles.
 
 import { readAddress, writeAddress } from "./address.js";
+import { listenToKeys } from "./keys.js";
 import { arrange } from "./layout.js";
+import { matchingDetails, matchingText } from "./matching.js";
+import { labelScale } from "./scale.js";
 import { Server } from "./server.js";
+import { chooseTheme } from "./theme.js";
 import { Tile } from "./tile.js";
 
 const STATUS_MILLIS = 500;
+
+/** The width of the widest phone in pixels, as in the stylesheet. */
+const PHONE_WIDTH = 640;
 
 const element = (id) => document.getElementById(id);
 const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
 
 /** The streams with a picture that are not shown until they are asked for. */
-const HIDDEN_FIRST = ["infrared-1", "infrared-2", "confidence"];
+const HIDDEN_FIRST = ["infrared-1", "infrared-2", "confidence", "accel", "gyro"];
+
+/** The sizes of points, relative to the distance of neighbours. */
+const POINT_SIZES = { least: 0.25, most: 8, step: 1.5 };
 
 /** The settings of the page. `large` is the index of a camera, `range` a pair of metres. */
 const settings = {
@@ -21,6 +31,8 @@ const settings = {
   large: null,
   cloud: false,
   tint: "color",
+  guides: true,
+  pointSize: 1,
 };
 
 /** Whether the streams are those of the user; otherwise new ones are shown as they come. */
@@ -42,8 +54,13 @@ const server = new Server({
     for (const tile of tiles) tile.status({ ...LOST, label: tile.label, streams: tile.described });
   },
   status: showStatus,
-  frames: (frames) => tiles[frames.camera]?.show(frames),
+  frames(frames) {
+    const range = frames.parts.find((part) => part.range_meters)?.range_meters;
+    if (range) labelScale(range);
+    tiles[frames.camera]?.show(frames);
+  },
 });
+
 
 const LOST = { live: false, silent_millis: null, latency_millis: null, state: "not connected", error: null, rate_hz: null, dropped: null, restarts: null, model: "", serial: "" };
 
@@ -60,9 +77,9 @@ function showStatus(status) {
   answered = true;
   element("topology").textContent = status.topology && `· ${status.topology}`;
   document.title = status.topology ? `${status.topology} · camrig` : "camrig";
-  const matching = status.matching.map(matchingText).join(" — ");
-  element("matching").textContent = matching;
-  element("matching").hidden = !matching;
+  element("matching").textContent = status.matching.map(matchingText).join("\n");
+  element("matching").title = status.matching.map(matchingDetails).join("\n");
+  element("matching").hidden = status.matching.length === 0;
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
     tiles[place].status(camera);
@@ -94,20 +111,6 @@ function placeOf(label) {
   return place < 0 ? null : place;
 }
 
-/** Describes the matching of one processor: rate, spread, and each camera's share and clock. */
-function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) {
-  const millis = (micros) => (micros / 1000).toFixed(1);
-  const each = cameras.map(({ name, matched, unmatched, clock }) => {
-    const all = Object.values(unmatched).reduce((sum, count) => sum + count, matched);
-    const share = all === 0 ? "–" : `${((100 * matched) / all).toFixed(1)} %`;
-    const reasons = Object.entries(unmatched).map(([reason, count]) => `${count} ${reason}`);
-    const ticks = clock && `offset ${clock.offset_ms.toFixed(2)} ms, drift ${clock.drift_ppm.toFixed(1)} ppm`;
-    return `${name} ${[share, ...reasons, ticks].filter(Boolean).join(", ")}`;
-  });
-  const apart = `spread ${millis(spread.p50)} / ${millis(spread.p99)} ms`;
-  return [`${processor}: ${rate.toFixed(1)} matches/s`, apart, ...each].join(" · ");
-}
-
 /** Everything that determines the layout. */
 function shape() {
   const { large, cloud } = settings;
@@ -126,8 +129,9 @@ function add(place) {
   const tile = new Tile(place, server, settings);
   tiles[place] = tile;
   tile.element.addEventListener("click", () => settings.large === null && enlarge(place));
-  tile.element.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target === tile.element && settings.large === null) enlarge(place);
+  tile.element.querySelector(".label").addEventListener("click", (event) => {
+    event.stopPropagation();
+    enlarge(settings.large === null ? place : null);
   });
   element("grid").append(tile.element);
 }
@@ -141,12 +145,15 @@ function layout() {
   tiles.forEach((tile) => tile.arrange());
   const clouded = single && settings.cloud && visible.some((tile) => tile.hasDepth);
   element("cloud").hidden = !visible.some((tile) => tile.hasDepth);
-  element("tint").hidden = !(single && visible.some((tile) => tile.hasPoints));
+  const hasPoints = single && visible.some((tile) => tile.hasPoints);
+  element("tint").hidden = element("eye").hidden = !hasPoints;
   const panes = Math.max(1, ...visible.map((tile) => tile.shown.length));
   const aspect = visible.length > 0 ? Math.min(...visible.map((tile) => tile.aspect)) : 1;
+  document.body.style.setProperty("--above", `${heightAbove()}px`);
   const grid = element("grid");
   const gap = parseFloat(getComputedStyle(grid).columnGap);
-  const best = arrange(Math.max(1, visible.length), panes, aspect, grid.clientWidth, innerHeight - heightAbove(), gap);
+  const room = { width: grid.clientWidth, height: innerHeight - heightAbove(), gap, phone: innerWidth <= PHONE_WIDTH };
+  const best = arrange(Math.max(1, visible.length), panes, aspect, room);
   grid.style.setProperty("--columns", best.columns);
   const isFixed = best.tile > 0 && !clouded;
   grid.style.setProperty("--tile", isFixed ? `${best.tile}px` : "1fr");
@@ -268,28 +275,52 @@ function step(by) {
   if (settings.large !== null) enlarge((settings.large + by + tiles.length) % tiles.length);
 }
 
+function toggleGuides() {
+  settings.guides = !settings.guides;
+  press(element("guides"), settings.guides);
+  tiles.forEach((tile) => tile.redraw());
+}
+
+/** Makes points larger, or smaller. */
+function resize(larger) {
+  const { least, most, step } = POINT_SIZES;
+  const size = larger ? settings.pointSize * step : settings.pointSize / step;
+  settings.pointSize = Math.min(Math.max(size, least), most);
+  tiles.forEach((tile) => tile.redraw());
+}
+
+function toggleFull() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else document.documentElement.requestFullscreen().catch(() => notice("this browser shows no page on the full screen"));
+}
+
+const home = () => tiles[settings.large]?.home();
+const save = () => tiles[settings.large]?.save();
+const toggleTheme = chooseTheme(element("theme"));
+
 const KEYS = {
-  Escape: () => enlarge(null),
-  " ": togglePause,
-  c: () => toggleStream("color"),
-  d: () => toggleStream("depth"),
-  i: () => toggleStream("infrared-1"),
-  a: toggleAuto,
-  p: toggleCloud,
-  t: toggleTint,
-  s: () => tiles[settings.large]?.save(),
-  ArrowLeft: () => step(-1),
-  ArrowRight: () => step(1),
+  Escape: ["all cameras", () => enlarge(null)],
+  ArrowLeft: ["the camera before", () => step(-1)],
+  ArrowRight: ["the next camera", () => step(1)],
+  " ": ["pause the pictures", togglePause],
+  c: ["color", () => toggleStream("color")],
+  d: ["depth", () => toggleStream("depth")],
+  i: ["infrared", () => toggleStream("infrared-1")],
+  a: ["find the range of depth", toggleAuto],
+  s: ["save color and depth as PNG", save],
+  p: ["point cloud", toggleCloud],
+  t: ["color the points by depth", toggleTint],
+  g: ["axes and a grid", toggleGuides],
+  "+": ["larger points", () => resize(true)],
+  "-": ["smaller points", () => resize(false)],
+  r: ["the first view of the points", home],
+  f: ["full screen", toggleFull],
+  l: ["light or dark", toggleTheme],
 };
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
-  const digit = event.key >= "1" && event.key <= "9" ? Number(event.key) - 1 : null;
-  if (digit !== null && tiles[digit]) return enlarge(digit);
-  // A focused button handles the space bar itself.
-  if (!KEYS[event.key] || (event.key === " " && event.target.tagName === "BUTTON")) return;
-  event.preventDefault();
-  KEYS[event.key]();
+const showKeys = listenToKeys(KEYS, (number) => {
+  if (tiles[number - 1]) enlarge(number - 1);
+  return Boolean(tiles[number - 1]);
 });
 document.addEventListener("visibilitychange", () => document.hidden || tiles.forEach((tile) => tile.ask()));
 addEventListener("resize", layout);
@@ -297,7 +328,14 @@ element("streams").addEventListener("click", ({ target }) => target.dataset.stre
 element("back").addEventListener("click", () => enlarge(null));
 element("cloud").addEventListener("click", toggleCloud);
 element("tint").addEventListener("click", toggleTint);
-element("save").addEventListener("click", () => tiles[settings.large]?.save());
+element("save").addEventListener("click", save);
+element("guides").addEventListener("click", toggleGuides);
+element("larger").addEventListener("click", () => resize(true));
+element("smaller").addEventListener("click", () => resize(false));
+element("home").addEventListener("click", home);
+element("full").addEventListener("click", toggleFull);
+element("help").addEventListener("click", showKeys);
+document.addEventListener("fullscreenchange", () => press(element("full"), document.fullscreenElement !== null));
 element("pause").addEventListener("click", togglePause);
 element("auto").addEventListener("click", toggleAuto);
 for (const id of ["near", "far"]) {
@@ -310,5 +348,5 @@ document.documentElement.addEventListener("pointerleave", left);
 addEventListener("blur", left);
 addEventListener("popstate", recall);
 // After a click with the mouse, the space bar must not press the button again.
-document.querySelector("header").addEventListener("click", ({ detail, target }) => detail > 0 && target.tagName === "BUTTON" && target.blur());
+document.addEventListener("click", ({ detail, target }) => detail > 0 && target.tagName === "BUTTON" && target.blur(), true);
 recall();

@@ -17,6 +17,11 @@ export class Orbit {
     this.#listen();
   }
 
+  /** Goes back to the first view. */
+  home() {
+    this.#look(HOME);
+  }
+
   /** Returns a rotation about the vertical axis, then about the horizontal one, column by column. */
   get rotation() {
     const { yaw, pitch } = this.eye;
@@ -40,7 +45,7 @@ export class Orbit {
       event.preventDefault();
       this.#look({ zoom: this.eye.zoom * Math.exp(event.deltaY / 700) });
     }, { passive: false });
-    canvas.addEventListener("dblclick", () => this.#enabled() && this.#look(HOME));
+    canvas.addEventListener("dblclick", () => this.#enabled() && this.home());
     canvas.addEventListener("contextmenu", (event) => this.#enabled() && event.preventDefault());
   }
 
@@ -52,8 +57,10 @@ export class Orbit {
     const other = [...this.#pointers].find(([id]) => id !== event.pointerId)?.[1];
     this.#pointers.set(event.pointerId, event);
     if (other) {
-      const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-      this.#look({ zoom: (zoom * apart(before)) / apart(event) });
+      // Two fingers: their distance zooms, their middle moves aside.
+      const apart = (one) => Math.max(Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY), 1);
+      const nearer = (zoom * apart(before)) / apart(event);
+      this.#look({ zoom: nearer, right: right + (x * zoom) / 2, down: down + (y * zoom) / 2 });
     } else if (event.shiftKey || event.buttons === 2) {
       this.#look({ right: right + x * zoom, down: down + y * zoom });
     } else {

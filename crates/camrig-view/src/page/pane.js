@@ -5,6 +5,16 @@ import { drawBoxes } from "./overlay.js";
 /** Labels are drawn into a picture that is enlarged at most this many times. */
 const ENLARGED_MOST = 4;
 
+/** Writes the line about a stream into the element of its picture. */
+export function describe(element, { form, number, time, rate }, silent) {
+  const line = element.querySelector(".facts");
+  for (const [name, text] of [["form", form], ["number", number], ["time", time], ["hertz", rate]]) {
+    const part = line.querySelector(`.${name}`);
+    if (part.textContent !== text) part.textContent = text;
+  }
+  line.classList.toggle("silent", silent);
+}
+
 export class Pane {
   /** `hovered(place)` gets the position of the cursor as fractions of the picture, or null. */
   constructor(stream, hovered) {
@@ -45,6 +55,11 @@ export class Pane {
     const texts = boxes.map(({ text }) => text).filter(Boolean);
     if (texts.length > 0) this.canvas.setAttribute("aria-label", texts.join(", "));
     else this.canvas.removeAttribute("aria-label");
+  }
+
+  /** Shows what is known of the stream's frames. */
+  describe(facts, silent) {
+    describe(this.element, facts, silent);
   }
 
   remove() {

@@ -1,7 +1,9 @@
 // A picture of the points of a frame, drawn on a plain canvas: a page may show more of them than a browser has
 // contexts of WebGL.
 
+import { floorOf, guideLines } from "./guides.js";
 import { Orbit } from "./orbit.js";
+import { describe } from "./pane.js";
 
 const POINT_BYTES = 16;
 
@@ -10,7 +12,10 @@ const PLAIN = [56, 56, 56];
 const BACK = [8, 10, 13];
 
 /** The largest side of a point, in pixels. */
-const SIDE_MOST = 8;
+const SIDE_MOST = 16;
+
+/** The least distance of a line from the eye, in metres. */
+const NEAREST = 0.01;
 
 /** The share of points at either end that is ignored as outliers. */
 const STRAY = 0.02;
@@ -25,11 +30,13 @@ export class PointsPane {
   #depths = null;
   #waiting = false;
   #resized;
+  #isEnlarged;
 
   /** The eye moves while `enabled()` is true. */
   constructor(stream, settings, enabled) {
     this.stream = stream;
     this.#settings = settings;
+    this.#isEnlarged = enabled;
     this.element = document.querySelector("#pane").content.firstElementChild.cloneNode(true);
     this.element.classList.add("points");
     this.element.dataset.stream = stream;
@@ -52,6 +59,10 @@ export class PointsPane {
 
   /** No depth can be read off. */
   say() {}
+
+  describe(facts, silent) {
+    describe(this.element, facts, silent);
+  }
 
   remove() {
     this.element.remove();
@@ -83,7 +94,37 @@ export class PointsPane {
     this.#depths.fill(Infinity);
     this.#splat(pixels, width, height);
     context.putImageData(this.#image, 0, 0);
+    if (this.#settings.guides && this.#isEnlarged()) this.#drawGuides(context, width, height);
     this.element.dataset.painted = Number(this.element.dataset.painted ?? 0) + 1;
+  }
+
+  /** Goes back to the first view. */
+  home() {
+    this.#orbit.home();
+  }
+
+  #drawGuides(context, width, height) {
+    const { pivot, across, along, floor } = this.#view;
+    const { zoom, right, down } = this.#orbit.eye;
+    const turn = this.#orbit.rotation;
+    const focal = Math.min(width / across, height / along) / 2;
+    const seen = ([x, y, z]) => {
+      const away = z - pivot;
+      return [0, 1, 2].map((row) => turn[row] * x + turn[row + 3] * y + turn[row + 6] * away + [right * pivot, down * pivot, pivot * zoom][row]);
+    };
+    context.lineWidth = devicePixelRatio;
+    for (const { from, to, color } of guideLines(floor)) {
+      let [one, other] = [seen(from), seen(to)];
+      if (one[2] > other[2]) [one, other] = [other, one];
+      if (other[2] <= NEAREST) continue;
+      // What is behind the eye is cut off.
+      const share = Math.max(0, (NEAREST - one[2]) / (other[2] - one[2]));
+      one = one.map((value, axis) => value + share * (other[axis] - value));
+      context.strokeStyle = `rgb(${color.map((part) => Math.round(255 * part)).join(" ")})`;
+      context.beginPath();
+      for (const [x, y, z] of [one, other]) context.lineTo((x / z) * focal + width / 2, (y / z) * focal + height / 2);
+      context.stroke();
+    }
   }
 
   #splat(pixels, width, height) {
@@ -104,7 +145,7 @@ export class PointsPane {
       if (!(deep > 0)) continue;
       const left = Math.round(((turn[0] * x + turn[3] * y + turn[6] * away + right * pivot) / deep) * focal + width / 2);
       const top = Math.round(((turn[1] * x + turn[4] * y + turn[7] * away + down * pivot) / deep) * focal + height / 2);
-      const side = Math.min(Math.max(Math.ceil((apart * z * focal) / deep), 1), SIDE_MOST);
+      const side = Math.min(Math.max(Math.ceil((this.#settings.pointSize * apart * z * focal) / deep), 1), SIDE_MOST);
       if (left + side <= 0 || top + side <= 0 || left >= width || top >= height) continue;
       const known = colors[4 * at + 15] !== 0;
       const color = byDepth ? turbo(0.9 - 0.8 * Math.min(Math.max((z - near) / (far - near), 0), 1))
@@ -124,11 +165,12 @@ export class PointsPane {
 
 /** Returns a view in which most points are, or null without points. */
 function viewOf({ count, places, colors }) {
-  const [depths, across, along] = [[], [], []];
+  const [depths, across, along, heights] = [[], [], [], []];
   let colored = false;
   for (let index = 0; index < count; index += Math.max(1, Math.floor(count / 2000))) {
     const [x, y, z] = places.subarray(4 * index, 4 * index + 3);
     depths.push(z);
+    heights.push(y);
     across.push(Math.abs(x / z));
     along.push(Math.abs(y / z));
     colored ||= colors[POINT_BYTES * index + 15] !== 0;
@@ -138,7 +180,7 @@ function viewOf({ count, places, colors }) {
   const at = (values, share) => values[Math.floor(share * (values.length - 1))];
   const range = [at(depths, STRAY), Math.max(at(depths, 1 - STRAY), at(depths, STRAY) + 1e-3)];
   const wide = (values) => Math.max(at(values, 1 - STRAY), 0.05) * 1.1;
-  return { pivot: at(depths, 0.5), across: wide(across), along: wide(along), range, colored };
+  return { pivot: at(depths, 0.5), across: wide(across), along: wide(along), range, colored, floor: floorOf(heights) };
 }
 
 /** Returns a color as one pixel of image data on a little-endian machine. */

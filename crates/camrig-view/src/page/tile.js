@@ -3,7 +3,9 @@
 import { Cloud } from "./cloud.js";
 import { Depth } from "./depth.js";
 import { boxesOf, classColors, translucent } from "./overlay.js";
+import { factsOf, isSilent, rateText } from "./facts.js";
 import { Pane } from "./pane.js";
+import { PlotPane } from "./plot.js";
 import { PointsPane } from "./points.js";
 
 /** The order of the pictures that most cameras have; others follow. */
@@ -34,6 +36,8 @@ export class Tile {
   #files = null;
   #saving = false;
   #kept = false;
+  /** Number and time of the last frame of each stream. */
+  #frames = new Map();
 
   /** `settings` are those of the page; `camera` is the index in the status. */
   constructor(camera, server, settings) {
@@ -58,7 +62,7 @@ export class Tile {
 
   /** Returns the shape of the highest picture. */
   get aspect() {
-    const aspects = [...this.#panes.values()].filter(({ canvas }) => canvas.width > 16).map(({ canvas }) => canvas.width / canvas.height);
+    const aspects = [...this.#panes.values()].filter((pane) => pane.canvas.width > 16 && !(pane instanceof PlotPane)).map(({ canvas }) => canvas.width / canvas.height);
     return aspects.length > 0 ? Math.min(...aspects) : 16 / 9;
   }
 
@@ -97,7 +101,19 @@ export class Tile {
       this.#cloud?.remove();
       this.#cloud = null;
     }
+    this.redraw();
+  }
+
+  /** Draws points again, after a change of the settings. */
+  redraw() {
+    this.#cloud?.draw();
     for (const pane of this.#panes.values()) if (pane instanceof PointsPane) pane.draw();
+  }
+
+  /** Goes back to the first view of points. */
+  home() {
+    this.#cloud?.home();
+    for (const pane of this.#panes.values()) if (pane instanceof PointsPane) pane.home();
   }
 
   get #isLarge() {
@@ -105,8 +121,9 @@ export class Tile {
   }
 
   #pane(stream) {
-    const isPoints = this.described.some((described) => described.stream === stream && described.form === "points");
-    if (isPoints) return new PointsPane(stream, this.#settings, () => this.#isLarge);
+    const form = this.described.find((described) => described.stream === stream)?.form;
+    if (form === "plot") return new PlotPane(stream);
+    if (form === "points") return new PointsPane(stream, this.#settings, () => this.#isLarge);
     return new Pane(stream, (place) => this.#hovered(stream, place));
   }
 
@@ -125,7 +142,16 @@ export class Tile {
   /** Describes the streams without a picture. */
   #listed() {
     const listed = this.described.filter(({ form }) => form === "listed");
-    return listed.map(({ stream, role, format }) => `${stream} (${role}, ${format})`).join(", ");
+    const words = (one) => [one.role, one.format === one.role ? "" : one.format, rateText(one)].filter(Boolean).join(", ");
+    return listed.map((one) => `${one.stream} (${words(one)})`).join(", ");
+  }
+
+  /** Writes size, format, number, time and rate of each stream into its picture. */
+  #describe() {
+    for (const described of this.described) {
+      const facts = factsOf(described, this.#frames.get(described.stream));
+      this.#panes.get(described.stream)?.describe(facts, isSilent(described));
+    }
   }
 
   /** Requests the next frameset, or replaces the request. */
@@ -195,11 +221,13 @@ export class Tile {
       if (pane && part.range_meters) pane.caption.textContent = rangeText(part.range_meters);
       if (part.stream !== "color") close(images[index]);
     });
-    for (const part of parts("points")) this.#panes.get(part.stream)?.show(part);
+    for (const part of parts("points", "samples")) this.#panes.get(part.stream)?.show(part);
     this.#depths = new Map(parts("units").map((part) => [part.stream, new Depth(frames, part)]));
     this.#range = pictures.find((part) => part.range_meters)?.range_meters ?? this.#settings.range;
     const left = this.#panes.get("color")?.caption;
     if (left) left.textContent = frames.too_large.map((stream) => `${stream}: too large to show`).join(", ");
+    this.#frames = new Map(frames.frames.map((frame) => [frame.stream, frame]));
+    this.#describe();
     this.element.dataset.sequence = frames.sequence;
     this.element.dataset.count = frames.count;
     this.#showCloud();
@@ -221,7 +249,7 @@ export class Tile {
     this.label = status.label;
     this.described = status.streams;
     const names = (...forms) => status.streams.filter(({ form }) => forms.includes(form)).map(({ stream }) => stream);
-    const pictures = names("picture", "points");
+    const pictures = names("picture", "points", "plot");
     this.streams = [...FIRST.filter((stream) => pictures.includes(stream)), ...pictures.filter((stream) => !FIRST.includes(stream))];
     this.overlays = names("mask", "message");
     const fresh = !status.live && this.#count === 0 && status.silent_millis < NEW_MILLIS;
@@ -237,12 +265,15 @@ export class Tile {
     set(".rate", status.rate_hz === null ? "– fps" : `${status.rate_hz.toFixed(0)} fps`);
     set(".latency", status.latency_millis === null ? "" : `${status.latency_millis.toFixed(1)} ms`);
     set(".listed", this.#listed());
+    this.#describe();
     set(".dropped", `${status.dropped ?? "–"} dropped`);
     this.element.querySelector(".dropped").classList.toggle("some", status.dropped > 0);
     this.element.title = [status.label, status.model, status.serial, status.restarts ? `${status.restarts} restarts` : ""].filter(Boolean).join(" · ");
     this.element.setAttribute("aria-label", `camera ${status.label}, ${status.live ? "live" : "no signal"}, ${state}`);
     this.element.querySelector(".lost").hidden = status.live || fresh;
+    set(".lost strong", state === "paused" ? "CAMERA PAUSED" : "NO SIGNAL");
     set(".lost span", reasonOf(status));
+    this.element.classList.toggle("halted", state === "paused");
     this.#tellNothingShown();
     // The measured depth is out of date.
     if (!status.live) this.leave();
@@ -324,7 +355,7 @@ function rangeText([near, far]) {
 /** Returns the reason why a camera has no signal. */
 function reasonOf({ state, error, silent_millis: silent }) {
   const silence = silent === null ? "" : `no frames for ${(silent / 1000).toFixed(1)} s`;
-  if (state === "running") return silence;
+  if (state === "running" || state === "paused") return silence;
   const isSilent = state === null || state === "stalled" || !error;
   return [state ?? "state unknown", isSilent ? silence : error].filter(Boolean).join(": ");
 }

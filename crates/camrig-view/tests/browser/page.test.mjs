@@ -9,10 +9,10 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 
-import { chromium } from "playwright-core";
 import { PNG } from "pngjs";
 import { WebSocket } from "ws";
 
+import { launch, openPage, shoot } from "./browser.mjs";
 import { Rig, pause, until } from "./rig.mjs";
 
 const CAMERAS = ["front", "rear", "left", "right", "top", "wrist"];
@@ -51,30 +51,10 @@ options = { folder = "FOLDER/seen", every = 1, depth16 = true }
 `;
 
 let browser;
-before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    ],
-  });
-});
+before(async () => (browser = await launch()));
 after(() => browser.close());
 
-/** A page of the rig, and every request that it makes. An error of the page fails the test. */
-async function open(url, size = { width: 1280, height: 760 }) {
-  const context = await browser.newContext({ viewport: size, acceptDownloads: true });
-  const page = await context.newPage();
-  page.asked = [];
-  page.wrong = [];
-  page.on("request", (request) => page.asked.push(request.url()));
-  page.on("websocket", (socket) => page.asked.push(socket.url()));
-  page.on("pageerror", (error) => page.wrong.push(String(error)));
-  page.on("console", (line) => line.type() === "error" && page.wrong.push(line.text()));
-  await page.goto(url);
-  return page;
-}
+const open = (url, size) => openPage(browser, url, size);
 
 const tile = (page, camera) => page.locator(`.tile[data-camera="${CAMERAS.indexOf(camera)}"]`);
 const canvas = (page, camera, stream) => tile(page, camera).locator(`[data-stream="${stream}"] canvas`);
@@ -112,6 +92,24 @@ test("six cameras, alive", async (t) => {
         await until(`${camera} moves`, async () => (await pixels(page, camera, stream)) !== first);
       }
     }
+  });
+
+  await t.test("each stream says its size, format, number, time and rate", async () => {
+    const facts = (camera, stream) => tile(page, camera).locator(`[data-stream="${stream}"] .facts`);
+    const parts = async (camera, stream) => facts(camera, stream).locator("span").allTextContents();
+    for (const [stream, format] of [["color", "rgb8"], ["depth", "z16"]]) {
+      await until(`a rate of ${stream}`, async () => /^1\d\.\d Hz$/.test((await parts("front", stream))[3]));
+      const [form, number, time] = await parts("front", stream);
+      assert.equal(form, `424x240 ${format}`);
+      assert.match(number, /^#\d+$/);
+      assert.match(time, /^(\d\d:\d\d:\d\d\.\d{3}|\d+\.\d{3} s)$/);
+      await until("the next number", async () => (await parts("front", stream))[1] !== number);
+    }
+    // A small picture shows what it has room for, an enlarged one everything.
+    assert.equal(await facts("front", "color").locator(".time").isVisible(), false);
+    await page.keyboard.press("1");
+    assert.equal(await facts("front", "color").locator(".time").isVisible(), true);
+    await page.keyboard.press("Escape");
   });
 
   await t.test("a camera that is unplugged says so, and comes back", async () => {
@@ -464,10 +462,6 @@ async function assertLegible(page, names) {
   assert.deepEqual({ wide, high }, { wide: 0, high: 0 });
 }
 
-async function shoot(page, name) {
-  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) });
-}
-
 const allDrawn = (page, panes) =>
   until(`${panes} pictures`, async () => (await page.locator(".pane canvas").evaluateAll((all) => all.filter(({ width }) => width > 16).length)) >= panes);
 
@@ -698,6 +692,158 @@ inputs = ["front", "cloud"]
   const turned = await colorsOf(points.locator("canvas"));
   await page.keyboard.press("t");
   await until("other colors", async () => !turned.data.equals((await colorsOf(points.locator("canvas"))).data));
+  assert.deepEqual(page.wrong, []);
+});
+
+test("keys, themes, the scale of depth and buttons are there for everyone", async (t) => {
+  const rig = await Rig.start(cameras(["front", "rear"]));
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0], { width: 1024, height: 768 });
+  await allDrawn(page, 4);
+
+  await t.test("one labelled scale holds for all cameras", async () => {
+    const ends = async () => (await page.locator("#scale .near, #scale .far").allTextContents()).map(parseFloat);
+    const captions = async () => (await page.locator('[data-stream="depth"] figcaption').allTextContents()).map((text) => text.split(/[^\d.]+/).slice(0, 2).map(Number));
+    await until("the same range everywhere", async () => {
+      const [front, rear] = await captions();
+      const [near, far] = await ends();
+      return [front, rear].every((range) => Math.abs(range[0] - near) < 0.1 && Math.abs(range[1] - far) < 0.1);
+    });
+    assert.match(await page.locator("#scale").getAttribute("aria-label"), /^depth colors: red is \d\.\d+ m, blue is \d\.\d+ m$/);
+    await page.locator("#near").fill("0.5");
+    await page.locator("#far").fill("3");
+    await until("the written range", async () => (await page.locator("#scale .ends").innerText()).replace(/\s+/g, " ") === "0.5 m 1.8 m 3.0 m");
+    await page.locator("#auto").click();
+  });
+
+  await t.test("? lists every key, and Esc closes the list only", async () => {
+    await page.keyboard.press("1");
+    await page.keyboard.press("?");
+    const keys = page.locator("#keys");
+    assert.equal(await keys.isVisible(), true);
+    const listed = await keys.locator("kbd").allTextContents();
+    assert.deepEqual(listed, ["1 to 9", "Esc", "←", "→", "space", ..."cdiasptg+-rfl?"]);
+    await shoot(page, "keys");
+    // No key works behind the list.
+    await page.keyboard.press("c");
+    await page.keyboard.press("Escape");
+    assert.equal(await keys.isVisible(), false);
+    assert.equal(await page.locator(".tile:visible").count(), 1);
+    assert.equal(await page.locator('button[data-stream="color"]').getAttribute("aria-pressed"), "true");
+    await page.keyboard.press("Escape");
+    assert.equal(await page.locator(".tile:visible").count(), 2);
+  });
+
+  await t.test("a light theme is kept", async () => {
+    const back = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const dark = await back();
+    await page.keyboard.press("l");
+    const light = await back();
+    assert.notEqual(light, dark);
+    await page.reload();
+    await allDrawn(page, 4);
+    assert.equal(await back(), light);
+    await shoot(page, "light-1024x768");
+    await page.locator("#theme").click();
+    assert.equal(await back(), dark);
+  });
+
+  await t.test("buttons are buttons, with names", async () => {
+    await page.getByRole("button", { name: "front", exact: true }).click();
+    assert.equal(await page.locator(".tile:visible").count(), 1);
+    await page.getByRole("button", { name: "front", exact: true }).press("Enter");
+    assert.equal(await page.locator(".tile:visible").count(), 2);
+    for (const button of await page.getByRole("button").all()) {
+      const name = (await button.getAttribute("aria-label")) ?? (await button.textContent());
+      assert.match(name, /\w/, await button.evaluate((button) => button.outerHTML));
+    }
+    for (const name of ["keys", "pause", "light", "full"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 1, name);
+  });
+
+  await t.test("the page fills the screen, and comes back", async () => {
+    const isFull = () => page.evaluate(() => document.fullscreenElement !== null);
+    await page.keyboard.press("f");
+    await until("a full screen", isFull);
+    await page.keyboard.press("f");
+    await until("the window", async () => !(await isFull()));
+  });
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a point cloud has axes, sizes and a first view, and fingers move it", async (t) => {
+  const rig = await Rig.start(cameras(["front"]));
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  await allDrawn(page, 2);
+  await page.keyboard.press("1");
+  await page.keyboard.press("p");
+  const cloud = page.locator(".pane.cloud");
+  await until("a point cloud", async () => Number(await cloud.getAttribute("data-painted").catch(() => 0)) > 1);
+  await page.keyboard.press("Space");
+  await until("a pause", () => page.locator(".tile").evaluate((tile) => tile.classList.contains("kept")));
+  const canvas = cloud.locator("canvas");
+  const changes = async (what, act) => {
+    const before = await colorsOf(canvas);
+    await act();
+    return until(what, async () => {
+      const now = await colorsOf(canvas);
+      return !now.data.equals(before.data) && now;
+    });
+  };
+  const box = await canvas.boundingBox();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  // From far away the axes are in view.
+  const far = await changes("another distance", async () => {
+    await page.mouse.move(x, y);
+    await page.mouse.wheel(0, 900);
+  });
+  const without = await changes("no axes", () => page.keyboard.press("g"));
+  assert.ok(without.bright < far.bright, `${without.bright} and ${far.bright}`);
+  const larger = await changes("larger points", () => page.keyboard.press("+"));
+  assert.ok(larger.bright > without.bright, `${larger.bright} and ${without.bright}`);
+  const devtools = await page.context().newCDPSession(page);
+  const touch = (type, ...points) => devtools.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([dx, dy], id) => ({ x: x + dx, y: y + dy, id })) });
+  const near = await changes("what two fingers zoom to", async () => {
+    await touch("touchStart", [-40, 0], [40, 0]);
+    await touch("touchMove", [-160, 0], [160, 0]);
+    await touch("touchEnd");
+  });
+  assert.ok(near.bright > larger.bright, `${near.bright} and ${larger.bright}`);
+  await changes("what one finger turns", async () => {
+    await touch("touchStart", [0, 0]);
+    await touch("touchMove", [120, 20]);
+    await touch("touchEnd");
+  });
+  const first = await changes("the first view", () => page.locator("#home").click());
+  await changes("another size", () => page.locator("#smaller").click());
+  await changes("the size before", () => page.locator("#larger").click());
+  await until("the same picture", async () => (await colorsOf(canvas)).data.equals(first.data));
+  await shoot(page, "cloud");
+  assert.deepEqual(page.wrong, []);
+});
+
+test("samples of motion are plotted", async (t) => {
+  const rig = await Rig.start(`
+[camera.front]
+driver = "synthetic"
+options = { model = "d435i", depth = "424x240@6", color = "424x240@6", accel = 100, gyro = 200 }
+[processor.view]
+kind = "view"
+inputs = ["front"]
+options = { frames_per_second = 2 }
+`);
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  await allDrawn(page, 2);
+  for (const stream of ["accel", "gyro"]) await page.locator(`button[data-stream="${stream}"]`).click();
+  const pane = (stream) => page.locator(`.pane[data-stream="${stream}"]`);
+  // Every sample arrives, although the page gets every third frameset only.
+  const samples = async (stream) => Number(await pane(stream).getAttribute("data-samples"));
+  await until("three seconds of samples", async () => (await samples("accel")) >= 300 && (await samples("gyro")) >= 600);
+  assert.match(await pane("accel").locator("figcaption").textContent(), /^x -?\d\.\d\d {2}y -9\.\d\d {2}z -?\d\.\d\d m\/s²$/);
+  assert.match(await pane("gyro").locator("figcaption").textContent(), /^x -?\d\.\d\d .* rad\/s$/);
+  assert.ok((await colorsOf(pane("gyro").locator("canvas"))).colors > 3);
+  await shoot(page, "motion");
   assert.deepEqual(page.wrong, []);
 });
 
