@@ -212,6 +212,7 @@ fn split_and_compressed_files_replay_the_same() {
 #[test]
 fn a_file_for_each_camera() {
     let mut folder = Folder::new();
+    std::fs::create_dir(folder.path().join("new")).unwrap();
     folder.write("record.toml", &recorded("file = \"new/rig.mcap\", files = \"camera\""));
     let digests = folder.succeed(&["run", "record.toml", "--framesets", "5"]);
     let replayed = replayed(false);

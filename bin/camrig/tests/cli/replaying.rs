@@ -55,6 +55,7 @@ fn recorder(inputs: &str, file: &str) -> String {
 /// Returns a recorded camera's framesets in order, without their arrival times.
 fn framesets(folder: &mut Folder, file: &str, camera: &str) -> Vec<Value> {
     let output = format!("images/{file}/{camera}");
+    std::fs::create_dir_all(folder.path().join(&output)).unwrap();
     folder.succeed(&["recording", "export", file, "-o", &output, "--format", "npy", "--camera", camera]);
     let lines = folder.path().join(output).join(camera).join("framesets.jsonl");
     let lines = std::fs::read_to_string(lines).unwrap();

@@ -1,7 +1,7 @@
 // A rig under test: it is started with a topology, and ends with the test.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -15,6 +15,8 @@ export class Rig {
   static async start(topology, lines = [/^view: (\S+)$/m], program = PROGRAM) {
     const rig = new Rig();
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
+    // For the files of `snapshot`, which creates no folder.
+    mkdirSync(join(rig.folder, "seen"));
     writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
     rig.report = join(rig.folder, "report.json");
     // The kernel kills it when this process has ended.
