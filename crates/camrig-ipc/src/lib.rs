@@ -36,6 +36,7 @@ mod reasons;
 mod region;
 #[cfg(all(test, shuttle))]
 mod schedules;
+mod scheduling;
 mod slots;
 mod sync;
 mod temporary;
@@ -51,5 +52,6 @@ pub use memory::{MemoryError, SharedMemory};
 pub use notifier::{Listener, Notifier};
 pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::prepare;
+pub use scheduling::{CPUS_MAX, Refusal, Scheduling, allowed_cpus};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
 pub use threads::{name_process_limit, spawn_thread};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use camrig_ipc::handshake::Handshake;
-use camrig_ipc::{Receiver, Sender, channel, name_process_limit, spawn_thread};
+use camrig_ipc::{Receiver, Scheduling, Sender, channel, name_process_limit, spawn_thread};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::process::Process;
 use rustix::io::retry_on_intr;
@@ -92,14 +92,15 @@ const COMMANDS_MAX: usize = 64;
 
 impl Worker {
     /// Starts a worker called `process`, by `program` or else by this executable; its messages are sent to `events`,
-    /// with its process ID.
+    /// with its process ID. The kernel runs its threads by `scheduling`.
     ///
     /// # Errors
-    /// If the process cannot be created.
+    /// If the process cannot be created, or the kernel refuses the scheduling.
     pub(crate) fn start<E: From<(ProcessId, u32, WorkerEvent)> + Send + 'static>(
         id: ProcessId,
         process: &str,
         program: Option<&ProcessCommand>,
+        scheduling: Option<&Scheduling>,
         events: SyncSender<E>,
     ) -> std::io::Result<Self> {
         let (commands, received) = channel()?;
@@ -108,7 +109,13 @@ impl Worker {
         let mut command = command(process, program);
         let handshake = Handshake::prepare(&mut command)?;
         let folder = handshake.folder();
-        let child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
+        let mut child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
+        // It has one thread yet, or a few, which all later ones inherit from.
+        if let Some(Err(refusal)) = scheduling.map(|scheduling| scheduling.apply(child.id())) {
+            child.kill()?;
+            child.wait()?;
+            return Err(Error::other(refusal.to_string()));
+        }
         drop(command);
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
@@ -328,7 +335,7 @@ mod tests {
 
     fn start(program: &ProcessCommand) -> (std::io::Result<Worker>, Receiver<Event>) {
         let (sender, events) = sync_channel(8);
-        (Worker::start(PROCESS, "eye", Some(program), sender), events)
+        (Worker::start(PROCESS, "eye", Some(program), None, sender), events)
     }
 
     /// Returns the events of a process to its end; those of a worker that never connects are only about its end.

@@ -344,7 +344,8 @@ impl Shell {
             ProcessCommand::new(program, &arguments)
         });
         let command = self.topology.command(process).or(own.as_ref());
-        match Worker::start(process, name, command, self.sender.clone()) {
+        let scheduling = self.topology.scheduling(process).map(|of_process| &of_process.scheduling);
+        match Worker::start(process, name, command, scheduling, self.sender.clone()) {
             Ok(worker) => {
                 let started = self.process_mut(process);
                 started.pid = worker.pid();

@@ -138,6 +138,8 @@ fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec
         facts.push(format!("process {} -> {}", quote(was_in), quote(is_in)));
     } else if old.command(was.process) != new.command(is.process) {
         facts.push("command of its process".to_owned());
+    } else if old.scheduling(was.process) != new.scheduling(is.process) {
+        facts.push("scheduling of its process".to_owned());
     }
     options(was.options(), is.options(), &mut facts);
     let inputs = |topology: &Topology, id| -> Vec<String> {
@@ -275,14 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn another_command_of_a_process_is_a_change_of_its_actors() {
-        let with = |program: &str| format!("{OLD}[process.vision]\ncommand = ['{program}']\n");
-        let diff = Diff::of(&parse(&with("a")), &parse(&with("b")), &[]).unwrap();
-        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
-        let facts = "command of its process";
-        assert_eq!(
-            changes,
-            [format!("restart processor `rates`: {facts}"), format!("restart processor `check`: {facts}")]
-        );
+    fn another_command_or_scheduling_of_a_process_is_a_change_of_its_actors() {
+        for (before, after, facts) in [
+            ("command = ['a']", "command = ['b']", "command of its process"),
+            ("nice = 1", "nice = 2", "scheduling of its process"),
+        ] {
+            let with = |table: &str| format!("{OLD}[process.vision]\n{table}\n");
+            let diff = Diff::of(&parse(&with(before)), &parse(&with(after)), &[]).unwrap();
+            let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+            assert_eq!(
+                changes,
+                [
+                    format!("restart processor `rates`: {facts}"),
+                    format!("restart processor `check`: {facts}")
+                ]
+            );
+        }
     }
 }

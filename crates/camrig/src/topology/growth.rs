@@ -74,17 +74,24 @@ impl Topology {
         growth
     }
 
-    /// Returns the process of `new`, which has the same name and command here.
+    /// Returns the process of `new`, which has the same name, command and scheduling here.
     fn add_process(&mut self, new: &Self, process: ProcessId) -> ProcessId {
-        let (name, command) = (new.process(process), new.command(process));
-        // The newest one with this name: another command makes another process.
+        let name = new.process(process);
+        let (command, scheduling) = (new.command(process), new.scheduling(process));
+        // The newest one with this name: another command or scheduling makes another process.
         let known = self.processes.iter().rposition(|known| known == name);
-        if let Some(known) = known.filter(|_| self.commands.get(name) == command) {
+        if let Some(known) =
+            known.filter(|_| self.commands.get(name) == command && self.schedulings.get(name) == scheduling)
+        {
             return ProcessId::new(known);
         }
         match command {
             Some(command) => self.commands.insert(name.to_owned(), command.clone()),
             None => self.commands.remove(name),
+        };
+        match scheduling {
+            Some(scheduling) => self.schedulings.insert(name.to_owned(), scheduling.clone()),
+            None => self.schedulings.remove(name),
         };
         self.processes.push(name.to_owned());
         ProcessId::new(self.processes.len() - 1)

@@ -51,7 +51,7 @@ pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
 use self::problem::Source;
-pub(crate) use self::processes::ProcessCommand;
+pub(crate) use self::processes::{ProcessCommand, ProcessScheduling};
 #[cfg(any(test, feature = "program"))]
 pub(crate) use self::schema::schema;
 use self::section::Options;
@@ -217,6 +217,8 @@ pub(crate) struct Topology {
     processes: Vec<String>,
     /// By the name of the process.
     commands: BTreeMap<String, ProcessCommand>,
+    /// By the name of the process.
+    schedulings: BTreeMap<String, ProcessScheduling>,
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     usb: Budgets,
@@ -302,6 +304,7 @@ impl Topology {
             }
         }
         probe::probe_commands(&self.processes, &self.commands, &refused, &mut problems);
+        probe::probe_schedulings(&self.processes, &self.schedulings, &mut problems);
         problems.none_yet().map(drop)
     }
 
@@ -385,6 +388,11 @@ impl Topology {
     /// Returns the command that runs a process; `None` if this executable does.
     pub(crate) fn command(&self, id: ProcessId) -> Option<&ProcessCommand> {
         self.commands.get(self.process(id))
+    }
+
+    /// Returns how the kernel runs the threads of a process; `None` if the topology does not say it.
+    pub(crate) fn scheduling(&self, id: ProcessId) -> Option<&ProcessScheduling> {
+        self.schedulings.get(self.process(id))
     }
 
     /// Returns the actors that a process hosts.

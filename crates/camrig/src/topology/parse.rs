@@ -16,9 +16,9 @@ use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
-use super::probe::{Probe, probe_commands, probe_options};
+use super::probe::{Probe, probe_commands, probe_options, probe_schedulings};
 use super::problem::{Problems, Source, quote, there_are};
-use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes};
+use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes, schedulings};
 use super::section::{Section, one_line};
 use super::streams::declared_streams;
 use super::watch::{self, Watch};
@@ -126,7 +126,8 @@ fn parse_watched(
     let matchings = specify(&drafts, &links, &mut problems);
     make_room_for_matches(&drafts, &matchings, &mut links);
     let streams = declared_streams(&drafts, &links, registry, &mut problems);
-    let mut commands = commands(process_drafts);
+    let mut commands = commands(&process_drafts);
+    let schedulings = schedulings(process_drafts);
     add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
     let (mut probed, mut refused) = (Probed::new(), Vec::new());
     if let Some(probe) = probe {
@@ -138,6 +139,7 @@ fn parse_watched(
             }
         }
         probe_commands(&processes, &commands, &refused, &mut problems);
+        probe_schedulings(&processes, &schedulings, &mut problems);
     }
     problems.none_yet()?;
 
@@ -157,7 +159,7 @@ fn parse_watched(
         options: draft.options,
     });
     let actors = actors.collect();
-    Ok(Topology { source, actors, links, processes, commands, usb, metrics, probed, placement })
+    Ok(Topology { source, actors, links, processes, commands, schedulings, usb, metrics, probed, placement })
 }
 
 /// Content of the file.

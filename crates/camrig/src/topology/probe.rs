@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::{Problems, quote};
-use super::processes::{self, ProcessCommand};
+use super::processes::{self, ProcessCommand, ProcessScheduling};
 use super::section::{Options, span_of};
 use super::{MAIN, Probed, Role, Span};
 use crate::driver::{Device, DriverError};
@@ -113,6 +113,19 @@ pub(super) fn probe_commands(
     for name in names.iter().filter(|name| *name != MAIN) {
         if let Some(command) = commands.get(name).filter(|command| !refused.contains(&command.span)) {
             processes::probe(name, command, path.as_deref(), problems);
+        }
+    }
+}
+
+/// Tries out how the kernel is to run each process.
+pub(super) fn probe_schedulings(
+    names: &[String],
+    schedulings: &BTreeMap<String, ProcessScheduling>,
+    problems: &mut Problems,
+) {
+    for name in names.iter().filter(|name| *name != MAIN) {
+        if let Some(scheduling) = schedulings.get(name) {
+            processes::probe_scheduling(name, scheduling, problems);
         }
     }
 }

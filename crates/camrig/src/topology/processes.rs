@@ -1,9 +1,10 @@
-//! The tables `[process.NAME]`: the commands that run processes in place of this executable.
+//! The tables `[process.NAME]`: the commands that run processes in place of this executable, and how the kernel runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
+use camrig_ipc::{CPUS_MAX, Scheduling};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -14,7 +15,7 @@ use super::{MAIN, Role, Span};
 use crate::ids::ProcessId;
 use crate::registry::Registry;
 
-pub(super) const PROCESS_KEYS: &[&str] = &["command"];
+pub(super) const PROCESS_KEYS: &[&str] = &["command", "cpus", "nice", "fifo"];
 
 /// The command that runs a process.
 #[derive(Clone, Debug)]
@@ -37,8 +38,24 @@ impl ProcessCommand {
 pub(super) struct ProcessDraft {
     name: String,
     span: Span,
-    /// `None` if it is not valid.
+    /// `None` without one, or if it is not valid.
     command: Option<ProcessCommand>,
+    scheduling: Option<ProcessScheduling>,
+}
+
+/// How the kernel runs the threads of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessScheduling {
+    pub(crate) scheduling: Scheduling,
+    /// The locations of its keys in the file.
+    spans: BTreeMap<&'static str, Span>,
+}
+
+impl PartialEq for ProcessScheduling {
+    /// Wherever the file has it.
+    fn eq(&self, other: &Self) -> bool {
+        self.scheduling == other.scheduling
+    }
 }
 
 pub(super) fn draft_processes(
@@ -48,9 +65,19 @@ pub(super) fn draft_processes(
     let draft = |(name, span, table): (String, Span, _)| {
         let subject = Some(format!("process {}", quote(&name)));
         let mut section = Section { subject, span: span.clone(), table, problems };
+        if section.table.is_empty() {
+            let title = format!("process {} has no keys", quote(&name));
+            let keys: Vec<_> = PROCESS_KEYS.iter().map(|key| quote(key)).collect();
+            section.problems.add(
+                span.clone(),
+                title,
+                format!("expected at least one of: {}", keys.join(", ")),
+            );
+        }
         let command = command(&mut section);
+        let scheduling = scheduling(&mut section);
         section.finish(PROCESS_KEYS);
-        ProcessDraft { name, span, command }
+        ProcessDraft { name, span, command, scheduling }
     };
     tables.into_iter().map(draft).collect()
 }
@@ -58,11 +85,7 @@ pub(super) fn draft_processes(
 /// Takes the command of a process.
 fn command(section: &mut Section<'_, '_>) -> Option<ProcessCommand> {
     const WANTED: &str = "must be a program and its arguments, as in `[\"program\", \"argument\"]`";
-    let Some((key, _)) = section.table.get_key_value("command") else {
-        section.missing("command", WANTED);
-        return None;
-    };
-    let span = key.span();
+    let span = section.table.get_key_value("command")?.0.span();
     let mut words = section.names("command", "strings")?;
     if let Some(word) = words.iter().find(|word| word.get_ref().contains('\0')) {
         let title = format!("{} has a zero byte", section.describe("command"));
@@ -77,6 +100,21 @@ fn command(section: &mut Section<'_, '_>) -> Option<ProcessCommand> {
     Some(ProcessCommand { span: program.span(), program: program.into_inner(), arguments })
 }
 
+/// Takes how the kernel runs the threads of a process; `None` if no key says it.
+fn scheduling(section: &mut Section<'_, '_>) -> Option<ProcessScheduling> {
+    let span = |key: &'static str| Some((key, section.table.get_key_value(key)?.1.span()));
+    let spans: BTreeMap<_, _> = ["cpus", "nice", "fifo"].into_iter().filter_map(span).collect();
+    let mut cpus = section.integers("cpus", 0..=i64::from(CPUS_MAX) - 1).unwrap_or_default();
+    cpus.sort_unstable();
+    cpus.dedup();
+    let scheduling = Scheduling {
+        cpus: cpus.into_iter().filter_map(|cpu| u32::try_from(cpu).ok()).collect(),
+        nice: section.integer("nice", -20..=19).and_then(|nice| i8::try_from(nice).ok()),
+        fifo: section.integer("fifo", 1..=99).and_then(|priority| u8::try_from(priority).ok()),
+    };
+    (!spans.is_empty()).then_some(ProcessScheduling { scheduling, spans })
+}
+
 /// Checks that every table is that of a process with actors. `processes` are the names of these.
 pub(super) fn check_used(drafts: &[ProcessDraft], processes: &[String], problems: &mut Problems) {
     // A table of `main` has already been reported.
@@ -88,8 +126,22 @@ pub(super) fn check_used(drafts: &[ProcessDraft], processes: &[String], problems
 }
 
 /// Returns the commands by the names of their processes.
-pub(super) fn commands(drafts: Vec<ProcessDraft>) -> BTreeMap<String, ProcessCommand> {
-    drafts.into_iter().filter_map(|draft| Some((draft.name, draft.command?))).collect()
+pub(super) fn commands(drafts: &[ProcessDraft]) -> BTreeMap<String, ProcessCommand> {
+    drafts.iter().filter_map(|draft| Some((draft.name.clone(), draft.command.clone()?))).collect()
+}
+
+/// Returns how the kernel runs processes, by their names.
+pub(super) fn schedulings(drafts: Vec<ProcessDraft>) -> BTreeMap<String, ProcessScheduling> {
+    drafts.into_iter().filter_map(|draft| Some((draft.name, draft.scheduling?))).collect()
+}
+
+/// Reports what the kernel would refuse. No process is changed.
+pub(super) fn probe_scheduling(process: &str, wanted: &ProcessScheduling, problems: &mut Problems) {
+    let ProcessScheduling { scheduling, spans } = wanted;
+    // Without a thread to try it, the start of the rig will say it.
+    let Ok(Err(refusal)) = scheduling.try_out() else { return };
+    let span = spans.get(refusal.setting).cloned().unwrap_or_default();
+    problems.add(span, format!("process {} cannot be run so", quote(process)), refusal.to_string());
 }
 
 /// Returns the command of the process of an actor, where its kind needs another program than this one.

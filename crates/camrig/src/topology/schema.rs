@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig_ipc::MAX_SLOTS;
+use camrig_ipc::{CPUS_MAX, MAX_SLOTS};
 use camrig_usb::{Budgets, MEGABITS_MAX};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ struct File {
     usb: Option<Usb>,
     /// An HTTP server for the rig's numbers.
     metrics: Option<Metrics>,
-    /// The processes that another program runs, by name.
+    /// The processes that another program runs, or that the kernel runs otherwise, by name.
     process: Option<BTreeMap<String, Process>>,
     /// The cameras by name.
     camera: BTreeMap<String, Camera>,
@@ -69,14 +69,23 @@ struct Metrics {
     token: Option<String>,
 }
 
-/// One process that another program runs.
+/// One process: the program that runs it, and how the kernel runs its threads.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 struct Process {
     /// The program, which serves as a worker, and its arguments. Without a `/`, the program is looked up in `PATH`.
     #[schemars(length(min = 1))]
-    command: Vec<String>,
+    command: Option<Vec<String>>,
+    /// The CPUs that its threads may run on; all by default.
+    #[schemars(length(min = 1), inner(range(max = CPUS_MAX - 1)))]
+    cpus: Option<Vec<u32>>,
+    /// The nice value of its threads: the smallest runs first.
+    #[schemars(range(min = -20, max = 19))]
+    nice: Option<i32>,
+    /// The real-time priority of its threads by the policy `SCHED_FIFO`: the greatest runs first.
+    #[schemars(range(min = 1, max = 99))]
+    fifo: Option<u32>,
 }
 
 /// One camera.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeInteger, DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
 use super::watch::Watch;
@@ -126,20 +126,47 @@ impl<'i> Section<'_, 'i> {
     }
 
     pub(super) fn number(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let range = i64::try_from(*range.start()).ok()?..=i64::try_from(*range.end()).ok()?;
+        self.integer(key, range).and_then(|number| usize::try_from(number).ok())
+    }
+
+    /// Takes an integer, which may be negative.
+    pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let wanted = format!("{} to {}", range.start(), range.end());
         let written = self.take(key, &format!("an integer, {wanted}"), |value| match value {
             DeValue::Integer(integer) => Ok(integer),
             value => Err(value),
         })?;
-        let integer = written.get_ref();
-        // A number too large for its type is also out of range.
-        let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let number = number.filter(|number| range.contains(number));
+        let number = within(written.get_ref(), &range);
         if number.is_none() {
             let title = format!("{} is out of range", self.describe(key));
             self.problems.add(written.span(), title, format!("must be {wanted}"));
         }
         number
+    }
+
+    /// Takes an array of at least one integer.
+    pub(super) fn integers(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<Vec<i64>> {
+        let wanted = format!("an array of integers, {} to {}", range.start(), range.end());
+        let array = self.take(key, &wanted, |value| match value {
+            DeValue::Array(array) if !array.is_empty() => Ok(array),
+            value => Err(value),
+        })?;
+        let mut integers = Vec::new();
+        for value in array.get_ref() {
+            let title = match value.get_ref() {
+                DeValue::Integer(integer) => match within(integer, &range) {
+                    Some(number) => {
+                        integers.push(number);
+                        continue;
+                    }
+                    None => format!("{} has a number out of range", self.describe(key)),
+                },
+                value => format!("{} has {}", self.describe(key), type_of(value)),
+            };
+            self.problems.add(value.span(), title, format!("must be {wanted}"));
+        }
+        Some(integers)
     }
 
     /// Takes a table below `key`, as a section of its own.
@@ -407,6 +434,13 @@ fn into_table(value: DeValue<'_>) -> Result<DeTable<'_>, DeValue<'_>> {
         DeValue::Table(table) => Ok(table),
         value => Err(value),
     }
+}
+
+/// Returns the number that is written, if it is within `range`.
+fn within(integer: &DeInteger<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
+    // A number too large for its type is also out of range.
+    let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    number.filter(|number| range.contains(number))
 }
 
 /// Returns the type of a value with its article.

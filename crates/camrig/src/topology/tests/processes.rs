@@ -1,5 +1,7 @@
 //! Tests of the commands of processes.
 
+use camrig_ipc::Scheduling;
+
 use super::{VALID, parse, refused, registry};
 use crate::late::StartTime;
 use crate::topology::{Placement, ProcessCommand, Topology};
@@ -28,6 +30,65 @@ fn a_process_has_the_command_of_its_table() {
 }
 
 #[test]
+fn a_process_has_the_scheduling_of_its_table() {
+    let text = VALID.to_owned() + "[process.vision]\ncpus = [2, 0, 2]\nnice = -5\nfifo = 10\n";
+    let topology = parse(&text).unwrap();
+    let of = |process: &str| topology.schedulings.get(process).map(|it| it.scheduling.clone());
+    let expected = Scheduling { cpus: vec![0, 2], nice: Some(-5), fifo: Some(10) };
+    assert_eq!((of("vision"), of("left")), (Some(expected), None));
+}
+
+#[test]
+fn wrong_scheduling_is_reported() {
+    refused(
+        r#"camera.left = { driver = "even", options.serial = 2, process = "eye" }
+[process.eye]
+cpus = [0, 1024, "two"]
+nice = -21
+fifo = 0
+[process.left]
+"#,
+        r#"
+error: `cpus` of process `eye` has a number out of range
+ --> t.toml:3:12
+  |
+3 | cpus = [0, 1024, "two"]
+  |            ^^^^ must be an array of integers, 0 to 1023
+
+error: `cpus` of process `eye` has a string
+ --> t.toml:3:18
+  |
+3 | cpus = [0, 1024, "two"]
+  |                  ^^^^^ must be an array of integers, 0 to 1023
+
+error: `nice` of process `eye` is out of range
+ --> t.toml:4:8
+  |
+4 | nice = -21
+  |        ^^^ must be -20 to 19
+
+error: `fifo` of process `eye` is out of range
+ --> t.toml:5:8
+  |
+5 | fifo = 0
+  |        ^ must be 1 to 99
+
+error: process `left` has no keys
+ --> t.toml:6:10
+  |
+6 | [process.left]
+  |          ^^^^ expected at least one of: `command`, `cpus`, `nice`, `fifo`
+
+error: process `left` has no actors
+ --> t.toml:6:10
+  |
+6 | [process.left]
+  |          ^^^^ expected one of: `eye`
+"#,
+    );
+}
+
+#[test]
 fn wrong_tables_are_reported() {
     refused(
         r#"camera.left = { driver = "even", options.serial = 2, process = "eye" }
@@ -50,17 +111,11 @@ command = [""]
 command = ["worker", "a\u0000"]
 "#,
         r#"
-error: process `eye` has no `command`
- --> t.toml:5:10
-  |
-5 | [process.eye]
-  |          ^^^ must be a program and its arguments, as in `["program", "argument"]`
-
 error: unknown key `comand` of process `eye`
  --> t.toml:6:1
   |
 6 | comand = ["worker"]
-  | ^^^^^^ did you mean `command`? expected one of: `command`
+  | ^^^^^^ did you mean `command`? expected one of: `command`, `cpus`, `nice`, `fifo`
 
 error: `command` of process `right` is a string
  --> t.toml:8:11
