@@ -10,14 +10,14 @@ pub(super) type Vector = [f64; 3];
 
 /// Rays for each pixel's width and height.
 const PARTS: usize = 3;
-/// The brightness of what is black and white on the board, and of what is behind it.
+/// The brightness of black and white on the board, and of the background.
 const BLACK: f64 = 28.0;
 const WHITE: f64 = 205.0;
 const BEHIND: f64 = 96.0;
 /// White around the board, in millimetres.
 const MARGIN: f64 = 20.0;
 
-/// A place and a direction: the columns are where X, Y and Z point.
+/// A place and a direction: the columns are the directions of X, Y and Z.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) columns: [Vector; 3],
@@ -65,7 +65,7 @@ impl Frame {
         self.columns.map(|column| dot(column, at))
     }
 
-    /// Where a point outside is in this frame.
+    /// Returns a point of the world in this frame.
     pub(super) fn inside(&self, at: Vector) -> Vector {
         self.turn_back(add(at, self.origin, -1.0))
     }

@@ -1,7 +1,7 @@
 //! The kind `python`: a processor of a script, which a Python interpreter in a process of its own runs.
 //!
-//! This program finds the interpreter and lets it check the script and its options. What runs there is the package
-//! `camrig` of Python (`crates/camrig-python`).
+//! This program finds the interpreter and lets it check the script and its options. The script runs in the Python package
+//! `camrig` (`crates/camrig-python`).
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -7,7 +7,7 @@
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
 //! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
-//! processes, `streams` what actors publish, `probe` looks for devices, files and programs,
+//! processes, `streams` the streams that actors publish, `probe` looks for devices, files and programs,
 //! `watch` bounds checks of options, and `problem` renders problems.
 
 mod builder;

@@ -1,4 +1,4 @@
-//! Looks for what a topology names outside itself: devices, files and programs. Nothing is started.
+//! Looks for the devices, files and programs that a topology names. Nothing is started.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

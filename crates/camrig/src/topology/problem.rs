@@ -93,7 +93,7 @@ impl Problems {
         all
     }
 
-    /// Adds a problem that may pass: a device that is not there.
+    /// Adds a problem that may pass: a device that is not attached.
     pub(super) fn add_unavailable(&mut self, span: Span, title: String) {
         self.list.push(Problem { title, span: Some(span), label: String::new(), unavailable: true });
     }
