@@ -7,7 +7,7 @@ use camrig::frame::StreamInfo;
 use camrig::{Declared, ProcessorOptions, WrongOptions};
 use camrig_http::Access;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The port on which viewers look for a server.
 const PORT: u16 = 8765;
@@ -25,7 +25,7 @@ pub(crate) struct Options {
 }
 
 /// How color is sent.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Color {
     /// As JPEG
