@@ -136,9 +136,11 @@ bench-export *args:
 soak time="" seed="":
     CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
 
-# Change a rig of six cameras while it runs, and kill workers in between; the printed seed repeats the choices
-soak-changes changes="1000" seed="":
+# Change a rig of six cameras while it runs, and kill workers in between; the printed seed repeats the choices. Then move all
+# its processors to and fro
+soak-changes changes="1000" seed="" swaps="100":
     CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- changes::random
+    CAMRIG_SOAK_SWAPS={{ swaps }} cargo test -p camrig --test rig -- changes::processors
 
 # Fuzz the parsers of untrusted bytes: topology, header and handshake for this many seconds each; needs cargo-fuzz
 fuzz seconds="180":

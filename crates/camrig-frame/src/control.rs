@@ -60,6 +60,35 @@ pub enum ControlValue {
 }
 
 impl Control {
+    /// Returns settings in the order in which a device takes them: names first, since a preset changes others, and switches
+    /// last, since a number that is set ends an automatic mode.
+    pub fn in_order<'s>(
+        settings: &'s [(String, ControlValue)],
+        controls: &[Self],
+    ) -> Vec<&'s (String, ControlValue)> {
+        let rank = |name: &String| match controls.iter().find(|control| control.name == *name) {
+            Some(Self { range: ControlRange::Choice(_), .. }) => 0,
+            Some(Self { range: ControlRange::Switch, .. }) => 2,
+            _ => 1,
+        };
+        let mut settings: Vec<_> = settings.iter().collect();
+        settings.sort_by_key(|(name, _)| rank(name));
+        settings
+    }
+
+    /// Returns the settings that give the controls `now` the values that they had `before`, in the order in which a device
+    /// takes them.
+    pub fn restored(before: &[Self], now: &[Self]) -> Vec<(String, ControlValue)> {
+        let differs = |control: &&Self| {
+            let now = now.iter().find(|now| now.name == control.name);
+            control.live && !control.read_only && now.is_some_and(|now| now.value != control.value)
+        };
+        let settings = before.iter().filter(differs);
+        let settings: Vec<_> =
+            settings.filter_map(|control| Some((control.name.clone(), control.value.clone()?))).collect();
+        Self::in_order(&settings, before).into_iter().cloned().collect()
+    }
+
     /// Returns the value that this control takes for `value`: for a switch 0 and 1 are off and on, and names are written
     /// in any case.
     ///
@@ -245,6 +274,31 @@ mod tests {
             choice.accept(&ControlValue::parse("foot")).unwrap_err(),
             "option `exposure` is \"foot\": it is one of \"Hand\", \"High Accuracy\""
         );
+    }
+
+    #[test]
+    fn settings_are_restored_in_the_order_of_devices() {
+        let named = |name: &str, range, value| Control {
+            name: name.to_owned(),
+            value: Some(value),
+            ..control(range)
+        };
+        let controls = |auto, exposure, preset: &str| {
+            let numbers = ControlRange::Number { min: 0.0, max: 9.0, step: 1.0 };
+            [
+                named("auto", ControlRange::Switch, ControlValue::Switch(auto)),
+                named("exposure", numbers.clone(), ControlValue::Number(exposure)),
+                named("preset", ControlRange::Choice(Vec::new()), ControlValue::Name(preset.to_owned())),
+                named("gain", numbers, ControlValue::Number(1.0)),
+            ]
+        };
+        let mut now = controls(false, 5.0, "custom");
+        now[3].read_only = true;
+        let names: Vec<_> = Control::restored(&controls(true, 3.0, "hand"), &now)
+            .into_iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        assert_eq!(names, ["preset \"hand\"", "exposure 3", "auto true"]);
     }
 
     #[test]

@@ -341,6 +341,24 @@ impl Camera {
         self.receiver.is_some()
     }
 
+    /// Stops the sensors; the device stays open.
+    pub(crate) fn stop(&mut self) {
+        // Without its receiver no callback waits for a free place.
+        (self.receiver, self.samples) = (None, None);
+        self.sensors.iter_mut().for_each(OpenSensor::silence);
+    }
+
+    /// Stops the player of a file where it is.
+    pub(crate) fn hold(&mut self) -> Result<(), DriverError> {
+        self.device.pause().map_err(|fault| self.subject.refuses(&fault))
+    }
+
+    /// Lets the player of a file go on.
+    pub(crate) fn play_on(&mut self) -> Result<(), DriverError> {
+        self.last_arrival = Instant::now();
+        self.device.resume().map_err(|fault| self.subject.refuses(&fault))
+    }
+
     /// Discards the frames in the queue.
     pub(crate) fn discard(&self) {
         self.receiver.iter().chain(&self.samples).flat_map(Receiver::try_iter).for_each(drop);

@@ -181,6 +181,19 @@ impl Opened for OpenCamera {
         self.grabber.camera.set(name, value)
     }
 
+    fn pause(&mut self) -> Result<(), DriverError> {
+        self.grabber.pause()
+    }
+
+    /// A live camera starts with the next capture, as at its first start.
+    fn resume(&mut self) -> Result<(), DriverError> {
+        if self.grabber.camera.playback().is_none() {
+            self.starts_since = Some(Instant::now());
+            return Ok(());
+        }
+        self.grabber.camera.play_on()
+    }
+
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         if let Some(since) = self.starts_since {
             // Others of the host are opened, one after the other: that is no stall of this camera.
@@ -224,6 +237,12 @@ fn first_of_file(mut request: Request) -> Result<(Grabber, Grabbed), DriverError
     grabber.start()?;
     let first = grabber.next(FIRST_FRAME)?;
     Ok((grabber, first))
+}
+
+/// Returns the streams of images with their rates.
+fn rates(camera: &Camera) -> impl Iterator<Item = (Stream, u32)> + '_ {
+    let images = camera.streams().filter(|(stream, _)| !is_motion(*stream));
+    images.map(|(stream, profile)| (stream, profile.frames_per_second()))
 }
 
 /// Returns the time of a frame in nanoseconds since 1970, if it is known.
@@ -303,10 +322,8 @@ impl Schedule {
 
 impl Grabber {
     pub(crate) fn new(camera: Camera) -> Self {
-        let images = || camera.streams().filter(|(stream, _)| !is_motion(*stream));
-        let rates = || images().map(|(stream, profile)| (stream, profile.frames_per_second()));
-        let slowest = rates().map(|(_, rate)| rate).min().unwrap_or(1);
-        let gatherer = Gatherer::new(rates());
+        let slowest = rates(&camera).map(|(_, rate)| rate).min().unwrap_or(1);
+        let gatherer = Gatherer::new(rates(&camera));
         let motion = Motion::new(camera.streams());
         // Two periods of the slowest stream: one until its next frame, one for its latency.
         let partner_timeout = (Duration::from_secs(2) / slowest).max(PARTNER_TIME_MIN);
@@ -334,6 +351,17 @@ impl Grabber {
             return Ok(());
         }
         self.start_next_round()
+    }
+
+    /// Stops the streams of a live camera, or the player of a file.
+    pub(crate) fn pause(&mut self) -> Result<(), DriverError> {
+        if self.camera.playback().is_some() {
+            return self.camera.hold();
+        }
+        self.camera.stop();
+        self.gatherer = Gatherer::new(rates(&self.camera));
+        self.motion.clear();
+        self.camera.begin_filters()
     }
 
     /// Starts the camera, or a file when its time has come: see [`Self::time_to_begin`].

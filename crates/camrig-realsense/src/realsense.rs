@@ -128,6 +128,14 @@ impl Driver for RealSense {
         (library()?.describe)().map(Some)
     }
 
+    fn pause(&mut self) -> Result<(), DriverError> {
+        self.camera.pause()
+    }
+
+    fn resume(&mut self) -> Result<(), DriverError> {
+        self.camera.resume()
+    }
+
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {
         (library()?.devices)().map(Some)
     }

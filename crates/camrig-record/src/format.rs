@@ -82,6 +82,14 @@ pub(crate) const PART_METADATA: &str = "camrig.part";
 /// Key in [`PART_METADATA`]: the name of the next file.
 pub(crate) const NEXT_KEY: &str = "next";
 
+/// Name of the metadata record of a change of the rig during the recording: see [`Changed`].
+pub(crate) const CHANGE_METADATA: &str = "camrig.change";
+
+/// Entries of a [`Changed`].
+const TIME_KEY: &str = "unix_nanos";
+const BY_KEY: &str = "by";
+const CHANGES_KEY: &str = "changes";
+
 /// Name of the metadata record of a camera that was recorded from an incomplete source: see [`Incomplete`].
 pub(crate) const INCOMPLETE_METADATA: &str = "camrig.incomplete";
 /// Key in [`INCOMPLETE_METADATA`]: the number of framesets that the source lacks.
@@ -288,6 +296,46 @@ impl Incomplete {
     }
 }
 
+/// A change of the rig during the recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// When, in nanoseconds since 1970.
+    pub(crate) unix_nanos: u64,
+    /// Who requested it.
+    pub(crate) by: String,
+    /// What changed.
+    pub(crate) changes: Vec<String>,
+}
+
+impl Changed {
+    /// Returns the entries of its metadata record.
+    pub(crate) fn entries(&self) -> BTreeMap<String, String> {
+        let entry = |key: &str, value: String| (key.to_owned(), value);
+        [
+            entry(TIME_KEY, self.unix_nanos.to_string()),
+            entry(BY_KEY, self.by.clone()),
+            entry(CHANGES_KEY, self.changes.join("\n")),
+        ]
+        .into()
+    }
+
+    /// Reads the entries of its metadata record, which come from a file and are unverified.
+    pub(crate) fn from_entries(entries: &BTreeMap<String, String>) -> Option<Self> {
+        let plain = |text: &str| text.escape_debug().to_string();
+        Some(Self {
+            unix_nanos: entries.get(TIME_KEY)?.parse().ok()?,
+            by: plain(entries.get(BY_KEY)?),
+            changes: entries.get(CHANGES_KEY)?.lines().map(plain).collect(),
+        })
+    }
+
+    /// Returns a line about it, for a recording that began at this time.
+    pub(crate) fn line(&self, began_nanos: u64) -> String {
+        let seconds = self.unix_nanos.saturating_sub(began_nanos) as f64 / 1e9;
+        format!("changed at {seconds:.2} s by {}: {}", self.by, self.changes.join("; "))
+    }
+}
+
 impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let unreadable = (self.unreadable > 0)
@@ -378,3 +426,25 @@ pub(crate) const GAP_JSON_SCHEMA: &str = r#"{
   }
 }
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written_without_control_characters() {
+        let changes =
+            vec!["set camera `left`: option `gain` 16 -> 32".to_owned(), "end process `a`".to_owned()];
+        let change = Changed { unix_nanos: 3_500_000_000, by: "`camrig set`".to_owned(), changes };
+        assert_eq!(Changed::from_entries(&change.entries()).as_ref(), Some(&change));
+        assert_eq!(
+            change.line(1_000_000_000),
+            "changed at 2.50 s by `camrig set`: set camera `left`: option `gain` 16 -> 32; end process `a`"
+        );
+        let mut entries = change.entries();
+        entries.insert("by".to_owned(), "\u{1b}[31mme".to_owned());
+        assert_eq!(Changed::from_entries(&entries).unwrap().by, "\\u{1b}[31mme");
+        entries.insert("unix_nanos".to_owned(), "now".to_owned());
+        assert_eq!(Changed::from_entries(&entries), None);
+    }
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camrig_ipc::protocol::{DeviceAnswer, DeviceCall};
+use camrig_ipc::protocol::DeviceAnswer;
 use camrig_ipc::spawn_thread;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::socket::{address, connect, is_trusted};
 
 /// The version of requests and answers.
-pub const CONTROL_VERSION: u32 = 1;
+pub const CONTROL_VERSION: u32 = 2;
 
 /// Maximum size of a frame, in bytes: a topology file of the maximum size, each byte of which JSON may escape.
 const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -61,14 +61,71 @@ pub enum Request {
     Topology,
     /// Changes the rig to another topology.
     Apply(Apply),
-    /// Calls the device of a camera.
-    Device {
+    /// Changes the topology that runs a little.
+    Edit(Edits),
+    /// The options of a camera's device that can be read while it runs, with their present values.
+    Controls {
         /// The name of the camera.
         camera: String,
-        /// The call.
-        call: DeviceCall,
-        /// The origin of the request, for the log, such as `camrig set`.
+    },
+    /// Stops the streams of cameras, or starts them again; their devices stay open.
+    Pause {
+        /// The names of the cameras.
+        cameras: Vec<String>,
+        /// Whether to stop the streams.
+        paused: bool,
+        /// The origin of the request, for the log and the report, such as `camrig pause`.
         by: String,
+    },
+}
+
+/// Small changes of the topology that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edits {
+    /// The changes of its text, in their order.
+    pub edits: Vec<Edit>,
+    /// Actors that begin anew although nothing differs.
+    #[serde(default)]
+    pub restarts: Vec<String>,
+    /// Whether to refuse what needs the begin or the end of an actor: only options that devices can set while they run
+    /// change.
+    #[serde(default)]
+    pub live: bool,
+    /// Whether to return the changes without carrying them out.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks, for the log and the report, such as `camrig set`.
+    pub by: String,
+}
+
+/// A change of the text of a topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Edit {
+    /// Adds a processor, or without inputs a camera.
+    Add {
+        /// Its name.
+        name: String,
+        /// Its kind, or its driver.
+        kind: String,
+        /// The actors that it reads.
+        inputs: Vec<String>,
+        /// Its keys and options, each with the text of its value.
+        settings: Vec<(String, String)>,
+    },
+    /// Removes an actor, and processes that only it had.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Changes keys or options of an actor. An option of a camera may have the name that its device has for it, as in
+    /// [`Request::Controls`].
+    Set {
+        /// Its name.
+        name: String,
+        /// The keys and options, each with the text of its value.
+        settings: Vec<(String, String)>,
     },
 }
 
@@ -106,8 +163,8 @@ pub enum Answer {
     },
     /// The changes, one line each, in their order; carried out, unless the request was a dry run.
     Changes(Vec<String>),
-    /// The answer of a device.
-    Device(DeviceAnswer),
+    /// The options of a device, or why it does not tell them.
+    Controls(DeviceAnswer),
     /// The request was refused, and nothing has changed.
     Refused {
         /// The reason, as one or more lines.
@@ -312,7 +369,9 @@ mod tests {
         let socket = ControlSocket::serve(&rig, |request| match request {
             Request::Topology => Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() },
             Request::Apply(apply) => Answer::Changes(vec![apply.text, apply.by]),
-            Request::Device { camera, .. } => Answer::Device(Err(camera)),
+            Request::Edit(edits) => Answer::Changes(vec![edits.by]),
+            Request::Pause { cameras, .. } => Answer::Changes(cameras),
+            Request::Controls { camera } => Answer::Controls(Err(camera)),
         });
         (rig, socket.unwrap())
     }
@@ -362,17 +421,17 @@ mod tests {
             &b""[..],
             b"null",
             b"\xff\xfe",
-            b"{\"camrig_control\":1}",
-            b"{\"camrig_control\":1,\"content\":\"erase\"}",
-            b"{\"camrig_control\":1,\"content\":\"topology\",\"more\":1}",
-            b"{\"camrig_control\":1,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
+            b"{\"camrig_control\":2}",
+            b"{\"camrig_control\":2,\"content\":\"erase\"}",
+            b"{\"camrig_control\":2,\"content\":\"topology\",\"more\":1}",
+            b"{\"camrig_control\":2,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
             &b"[".repeat(1 << 20),
         ] {
             assert!(refused(json).starts_with(start), "{}", refused(json));
         }
         assert_eq!(
-            refused(b"{\"camrig_control\":2,\"content\":\"new\"}"),
-            "the message has version 2 of the control socket, this program has version 1"
+            refused(b"{\"camrig_control\":3,\"content\":\"new\"}"),
+            "the message has version 3 of the control socket, this program has version 2"
         );
         let mut stream = connected(&rig);
         stream.write_all(&u32::MAX.to_le_bytes()).unwrap();

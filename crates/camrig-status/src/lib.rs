@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
 pub use self::words::{ActorRole, ActorState, DropReason, LinkPlacement, LostReason, Unmatched};
 
+/// Maximum number of changes in a status.
+pub const CHANGES_MAX: usize = 256;
+
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
 
@@ -49,6 +52,23 @@ pub struct RigStatus {
     pub matching: Vec<MatchingStatus>,
     /// The supervisor's process first.
     pub processes: Vec<ProcessStatus>,
+    /// The newest changes of the rig while it runs, in their order: at most [`CHANGES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeReport>,
+}
+
+/// A change of a rig while it ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// When it was made, in seconds of the run.
+    pub seconds: f64,
+    /// The same in nanoseconds since 1970, by the clock of the host; 0 if that is not known.
+    #[serde(default)]
+    pub unix_nanos: u64,
+    /// Who requested it, such as `camrig set`.
+    pub by: String,
+    /// What changed, one line each, in the order in which it was carried out.
+    pub changes: Vec<String>,
 }
 
 /// The status of an actor at one moment.

@@ -39,6 +39,8 @@ pub enum ActorState {
     Failed,
     /// It ended in order.
     Finished,
+    /// A camera whose streams are off, as requested; its device stays open.
+    Paused,
     /// It waits for the other actors to be ready.
     Ready,
     /// It failed and is being restarted.
@@ -56,9 +58,10 @@ pub enum ActorState {
 
 impl ActorState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Failed,
         Self::Finished,
+        Self::Paused,
         Self::Ready,
         Self::Restarting,
         Self::Running,
@@ -72,6 +75,7 @@ impl ActorState {
         match self {
             Self::Failed => "failed",
             Self::Finished => "finished",
+            Self::Paused => "paused",
             Self::Ready => "ready",
             Self::Restarting => "restarting",
             Self::Running => "running",

@@ -73,7 +73,7 @@ impl Row {
     pub(crate) fn severity(&self) -> Severity {
         match self.state {
             ActorState::Running | ActorState::Finished => Severity::Good,
-            ActorState::Starting | ActorState::Ready => Severity::Waiting,
+            ActorState::Starting | ActorState::Ready | ActorState::Paused => Severity::Waiting,
             ActorState::Stalled
             | ActorState::Restarting
             | ActorState::WaitingForDevice

@@ -133,7 +133,7 @@ impl App {
     }
 
     /// Adds a command that creates a topology from its arguments, which is then run as by `run`. It also accepts
-    /// the options of `run`. If there is no topology to run, `make` prints the reason and returns the exit code.
+    /// the options of `run`. If there is no topology to run, `make` returns the exit code, after it has printed the reason.
     #[must_use]
     pub fn run_command(
         mut self,

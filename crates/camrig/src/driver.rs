@@ -168,6 +168,24 @@ pub trait Driver: Sized + 'static {
         Ok(None)
     }
 
+    /// Stops the streams, and keeps the device open: no call of [`Driver::capture`] follows before [`Driver::resume`].
+    /// Called between two calls of [`Driver::capture`].
+    ///
+    /// # Errors
+    /// If the driver cannot pause, or the device refuses. The camera goes on.
+    fn pause(&mut self) -> Result<(), DriverError> {
+        Err(DriverError::new("the driver of the camera cannot pause it"))
+    }
+
+    /// Starts the streams again after [`Driver::pause`]. What the device would have delivered meanwhile is not lost: the
+    /// frame numbers that are missing then are not counted.
+    ///
+    /// # Errors
+    /// If the device does not start again. The camera has failed then.
+    fn resume(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Returns the attached devices of this driver; `None` if the driver has no devices to attach.
     ///
     /// # Errors

@@ -116,6 +116,7 @@ impl Gauge {
             links: links.collect(),
             matching: Vec::new(),
             processes: processes.collect(),
+            changes: Vec::new(),
         }
     }
 

@@ -59,10 +59,11 @@ pub use camrig_ipc::{
     spawn_thread,
 };
 pub use camrig_status as status;
+pub use camrig_status::control::Edit;
 #[cfg(feature = "program")]
 pub use clap;
 #[cfg(feature = "program")]
-pub use cli::MadeTopology;
+pub use cli::{Attachment, MadeTopology, time_of};
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError};
 pub use error::WrongOptions;
@@ -74,7 +75,7 @@ pub use matching::{Match, MatchRules, MatchStatus, Matcher};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Declared, Input, NoOptions, Processor, ProcessorError, ProcessorOptions};
 pub use registry::Registry;
-pub use report::{ActorReport, ChangeReport, LinkReport, ProcessReport, Report};
+pub use report::{ActorReport, LinkReport, ProcessReport, Report};
 pub use rig::{Rig, RigHandle, RunningRig, StartError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
@@ -83,9 +84,7 @@ pub use stock::python::set_interpreter;
 pub use supervisor::ChangeError;
 pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
-pub use topology::{
-    ActorTable, Edit, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology,
-};
+pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology};
 
 /// The names that a program that uses camrig needs.
 pub mod prelude {

@@ -81,6 +81,12 @@ impl Losses {
         sum(most, samples)
     }
 
+    /// Forgets the last numbers: the streams were stopped, and start again. Returns the losses as [`Self::end`] does.
+    pub(crate) fn begin_again(&mut self) -> Lost {
+        self.streams.iter_mut().for_each(|numbers| numbers.last = None);
+        self.end()
+    }
+
     /// Returns the reported losses after the last frames; called once at the end.
     pub(crate) fn end(&mut self) -> Lost {
         let (most, samples) =
@@ -177,6 +183,16 @@ mod tests {
 
     fn frame(stream: Stream, number: u64) -> FrameHeader {
         FrameHeader { number, ..FrameHeader::image(stream, PixelFormat::Y8, 4, 4) }
+    }
+
+    #[test]
+    fn numbers_that_are_missing_after_a_pause_are_not_lost() {
+        let mut losses = Losses::default();
+        assert_eq!(losses.note(&[frame(Stream::DEPTH, 5)]), Lost::default());
+        losses.explain(Stream::DEPTH, LostReason::QueueFull, 2);
+        assert_eq!(losses.begin_again(), [0, 2, 0, 0, 0]);
+        assert_eq!(losses.note(&[frame(Stream::DEPTH, 90)]), Lost::default());
+        assert_eq!(losses.note(&[frame(Stream::DEPTH, 92)]), [1, 0, 0, 0, 0]);
     }
 
     #[test]

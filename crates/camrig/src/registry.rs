@@ -223,6 +223,10 @@ pub(crate) trait OpenCamera {
     fn controls(&self) -> Vec<Control>;
     /// Sets one of them, and returns the value that the device has then.
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError>;
+    /// Stops the streams, and keeps the device open.
+    fn pause(&mut self) -> Result<(), DriverError>;
+    /// Starts the streams again.
+    fn resume(&mut self) -> Result<(), DriverError>;
 }
 
 /// A kind of processor with erased types.
@@ -345,6 +349,14 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
         self.0.set(name, value)
+    }
+
+    fn pause(&mut self) -> Result<(), DriverError> {
+        self.0.pause()
+    }
+
+    fn resume(&mut self) -> Result<(), DriverError> {
+        self.0.resume()
     }
 }
 

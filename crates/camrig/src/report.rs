@@ -7,8 +7,8 @@ use camrig_ipc::{
     Unmatched,
 };
 use camrig_status::{
-    ActorRole, ActorState, ClockStatus, LinkPlacement, MatchedCameraStatus, MatchingStatus, SpreadStatus,
-    StreamStatus,
+    ActorRole, ActorState, ChangeReport, ClockStatus, LinkPlacement, MatchedCameraStatus, MatchingStatus,
+    SpreadStatus, StreamStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,17 +102,6 @@ pub struct LinkReport {
     /// When a change of the running rig had ended it, in seconds of the run; `None` if the end of its actors did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_seconds: Option<f64>,
-}
-
-/// A change of the rig while it ran.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChangeReport {
-    /// When it was requested, in seconds of the run.
-    pub seconds: f64,
-    /// Origin of the request.
-    pub by: String,
-    /// The actions, one line each, in the order in which they were carried out.
-    pub changes: Vec<String>,
 }
 
 /// A process in a report.

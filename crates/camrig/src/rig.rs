@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use camrig_ipc::handshake;
 use camrig_status::RigStatus;
+use camrig_status::control::{Edit, Edits};
 
 use crate::control::DeviceCall;
 use crate::driver::ControlValue;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage};
+use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage, Wanted};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
 /// Polling interval of an unbounded wait.
@@ -247,8 +248,7 @@ impl RigHandle {
     /// system lacks resources: nothing has changed then. Also if an added or restarted actor fails to start, and if the rig has
     /// ended.
     pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
-        self.compare(rig)?;
-        self.control.change(Topology::clone(&rig.topology), Vec::new(), None, by)
+        self.control.apply(Wanted::whole(Topology::clone(&rig.topology), by))
     }
 
     /// Returns the changes that [`Self::apply`] would make.
@@ -256,7 +256,8 @@ impl RigHandle {
     /// # Errors
     /// As for [`Self::apply`].
     pub fn compare(&self, rig: &Rig) -> Result<Vec<String>, ChangeError> {
-        self.control.compare(&rig.topology, &[], &rig.registry)
+        let wanted = Wanted::whole(Topology::clone(&rig.topology), "");
+        self.control.apply(Wanted { dry_run: true, ..wanted })
     }
 
     /// Restarts actors, unchanged, and waits until that is done. `by` is the origin of the request.
@@ -266,7 +267,7 @@ impl RigHandle {
     pub fn restart(&self, actors: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
         let topology = self.control.topology().ok_or(ChangeError::Over)?;
         let actors = actors.iter().map(|&actor| actor.to_owned()).collect();
-        self.control.change(Topology::clone(&topology), actors, None, by)
+        self.control.apply(Wanted { restarts: actors, ..Wanted::whole(Topology::clone(&topology), by) })
     }
 
     /// As [`RunningRig::stop`].
@@ -290,18 +291,44 @@ impl RigHandle {
     }
 
     /// Sets an option of a camera's device, and returns it with the value that the device has then; `None` if the device
-    /// does not list it any more. It lasts until the camera is opened again.
+    /// does not list it any more. The topology that runs gets it, if it has a place for it: [`Control::key`](crate::Control).
     ///
     /// # Errors
     /// A message as of [`Self::controls`], or if the device has no such option, or cannot set it to `value`.
+    #[allow(clippy::needless_pass_by_value)] // As a caller has it.
     pub fn set(
         &self,
         camera: &str,
         option: &str,
         value: ControlValue,
     ) -> Result<Option<crate::Control>, String> {
-        let call = DeviceCall::Set { name: option.to_owned(), value };
-        Ok(self.control.call_device(camera, call)?.into_iter().next())
+        let settings = vec![(option.to_owned(), value.to_string())];
+        let edits = vec![Edit::Set { name: camera.to_owned(), settings }];
+        let edits = Edits { edits, live: true, by: "the program of the rig".to_owned(), ..Edits::default() };
+        // The error of a camera that there is not names the cameras.
+        let refused = |error: ChangeError| self.controls(camera).err().unwrap_or_else(|| error.to_string());
+        self.control.edit(edits).map_err(refused)?;
+        Ok(self.controls(camera)?.into_iter().find(|control| control.name == option))
+    }
+
+    /// Stops the streams of cameras; their devices stay open, and other actors go on. A camera that is restarted after a
+    /// failure is paused again. Returns a line for each camera that was not paused. `by` names who asks.
+    ///
+    /// # Errors
+    /// If the rig has no such camera, its driver cannot pause, or its streams have not started.
+    pub fn pause(&self, cameras: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
+        let cameras: Vec<_> = cameras.iter().map(|&camera| camera.to_owned()).collect();
+        self.control.pause(&cameras, true, by)
+    }
+
+    /// Starts the streams of cameras that were [paused](Self::pause). Framesets that they would have delivered meanwhile
+    /// are neither produced nor lost.
+    ///
+    /// # Errors
+    /// If the rig has no such camera, or its device does not start again: it has failed then, and is restarted.
+    pub fn resume(&self, cameras: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
+        let cameras: Vec<_> = cameras.iter().map(|&camera| camera.to_owned()).collect();
+        self.control.pause(&cameras, false, by)
     }
 
     /// As [`RunningRig::wait_timeout`].

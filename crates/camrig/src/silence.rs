@@ -37,6 +37,12 @@ impl Silence {
         Self { streams: streams.iter().map(watched).collect(), began_nanos: None }
     }
 
+    /// Forgets all times.
+    pub(crate) fn begin_again(&mut self) {
+        self.began_nanos = None;
+        self.streams.iter_mut().for_each(|watched| watched.last_nanos = None);
+    }
+
     /// Notes a frame of the stream at `index`.
     pub(crate) fn note(&mut self, index: usize, now_nanos: u64) {
         self.began_nanos.get_or_insert(now_nanos);
@@ -94,6 +100,18 @@ mod tests {
         assert_eq!(silence.silent(), Some((0, Stream::DEPTH)));
         silence.note(0, 12 * SECOND);
         assert_eq!(silence.silent(), None);
+    }
+
+    #[test]
+    fn streams_that_start_again_have_not_been_silent_before() {
+        let mut silence = silence();
+        silence.note(0, 10 * SECOND);
+        silence.note(1, 10 * SECOND);
+        silence.begin_again();
+        silence.note(1, 60 * SECOND);
+        assert_eq!(silence.silent(), None);
+        silence.note(1, 62 * SECOND);
+        assert_eq!(silence.silent(), Some((0, Stream::DEPTH)));
     }
 
     #[test]

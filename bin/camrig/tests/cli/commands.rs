@@ -245,7 +245,7 @@ fn unknown_commands_and_options() {
         "
 error: unrecognized subcommand 'rum'
 
-  tip: a similar subcommand exists: 'run'
+  tip: some similar subcommands exist: 'run', 'resume'
 
 Usage: camrig <COMMAND>
 

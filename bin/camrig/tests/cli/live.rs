@@ -83,7 +83,10 @@ fn options_of_a_running_camera_are_listed_and_set() {
     let words: Vec<_> = line.split_whitespace().take(12).collect();
     assert_eq!(words.join(" "), "exposure 8500 us 1 to 165000 in steps of 1 default 8500");
     let set = ["set", "left", "exposure=4000", "gain=32", "--live", "--rig", &pid];
-    lab.says(&set, "exposure = 4000 us\ngain = 32\n", "", 0);
+    let line = "set camera `left`: option `exposure` unset -> 4000, option `gain` unset -> 32\n";
+    let dry = set.into_iter().chain(["--dry-run"]).collect::<Vec<_>>();
+    lab.says(&dry, &format!("{line}nothing was changed: this was a dry run\n"), "", 0);
+    lab.says(&set, line, "", 0);
     let controls: serde_json::Value =
         serde_json::from_str(&lab.said(&["get", "left", "--json", "--rig", &pid]).unwrap()).unwrap();
     let exposure = controls.as_array().unwrap().iter().find(|control| control["name"] == "exposure");
@@ -94,12 +97,59 @@ fn options_of_a_running_camera_are_listed_and_set() {
     assert!(unknown.contains("`check`") && code == Some(78), "{unknown}");
     let log = lab.log();
     assert!(
-        log.contains("`camrig set` (process ") && log.contains("camera `left`: exposure = 4000"),
+        log.contains("`camrig set` (process ") && log.contains("set camera `left`: option `exposure`"),
         "{log}"
     );
-    // The topology did not get them, and the camera goes on.
-    lab.says(&["topology", &pid], RIG, "", 0);
+    let anew = "error: this is not possible while it runs, it needs: restart camera `left`: option `gain` 32 -> 16, option `seed` 3 -> 4\n";
+    lab.says(&["set", "left", "gain=16", "options.seed=4", "--live", "--rig", &pid], "", anew, 78);
+    // What the topology has no place for lasts until the device is opened again.
+    let auto = "set camera `left`: `auto_exposure` false -> true, until it is opened again\n";
+    lab.says(&["set", "left", "auto_exposure=true", "--rig", &pid], auto, "", 0);
+    // The topology that runs has the others, and so has a file that is applied.
+    let changed = RIG.replace("seed = 3 }", "seed = 3, exposure = 4000, gain = 32 }");
+    lab.says(&["topology", &pid], &changed, "", 0);
+    fs::write(lab.test.folder().join("new.toml"), changed.replace("4000", "5000")).unwrap();
+    let applied = "set camera `left`: option `exposure` 4000 -> 5000\n";
+    lab.says(&["apply", "new.toml", &pid], applied, "", 0);
+    let unset = "restart camera `left`: option `exposure` 5000 -> unset, option `gain` 32 -> unset\n";
+    fs::write(lab.test.folder().join("new.toml"), RIG).unwrap();
+    lab.says(&["apply", "new.toml", &pid], unset, "", 0);
     lab.end();
+}
+
+#[test]
+fn a_camera_is_paused_and_resumed() {
+    let lab = Lab::start(&["--report", "report.json"]);
+    let pid = lab.pid();
+    let state = || {
+        let status: serde_json::Value = serde_json::from_str(&lab.said(&["top", "--json", &pid])?).ok()?;
+        let actor = status["actors"].as_array()?.iter().find(|actor| actor["name"] == "left")?.clone();
+        Some((actor["state"].as_str()?.to_owned(), actor["produced"].as_u64()?))
+    };
+    lab.says(&["pause", "left", "--rig", &pid], "pause camera `left`\n", "", 0);
+    lab.says(&["pause", "left", "--rig", &pid], "nothing changes\n", "", 0);
+    let (word, paused_at) = state().unwrap();
+    assert_eq!(word, "paused");
+    // Its device is open.
+    lab.said(&["set", "left", "exposure=4000", "--rig", &pid]).unwrap();
+    assert_eq!(state().unwrap(), ("paused".to_owned(), paused_at));
+    let unknown = "error: the rig has no camera `check`; it has: `left`\n";
+    lab.says(&["pause", "check", "--rig", &pid], "", unknown, 78);
+    lab.says(&["resume", "left", "--rig", &pid], "resume camera `left`\n", "", 0);
+    wait_for("framesets", || state().filter(|(_, produced)| *produced > paused_at + 10));
+    let Lab { test, rig } = lab;
+    rig.signal(Signal::TERM);
+    assert_eq!(rig.code(), Some(0));
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(test.folder().join("report.json")).unwrap()).unwrap();
+    let left = &report["actors"][0];
+    assert_eq!((&left["lost"], &left["restarts"]), (&0.into(), &0.into()), "{left}");
+    let link = &report["links"][0];
+    assert_eq!(link["produced"], link["delivered"], "{link}");
+    let lines: Vec<_> =
+        report["changes"].as_array().unwrap().iter().map(|it| it["changes"][0].clone()).collect();
+    let set = "set camera `left`: option `exposure` unset -> 4000";
+    assert_eq!(lines, ["pause camera `left`", set, "resume camera `left`"]);
 }
 
 #[test]
@@ -198,6 +248,33 @@ fn a_processor_is_attached_for_a_while() {
     );
     assert!(lab.said(&["recording", "info", "live.mcap"]).unwrap().contains("with an index"));
     lab.says(&["topology", &pid], RIG, "", 0);
+    lab.end();
+}
+
+/// A recording says what was changed while it was made, and when.
+#[test]
+fn a_running_rig_is_recorded_across_a_change() {
+    let lab = Lab::start(&[]);
+    let pid = lab.pid();
+    lab.said(&["set", "left", "exposure=3000", "--rig", &pid]).unwrap();
+    let record = ["record", "--attach", &pid, "--cameras", "left", "-o", "short.mcap", "--for", "700ms"];
+    // In a folder of its own: paths are those of the command.
+    let desk = Test::new();
+    let recording = std::thread::scope(|scope| {
+        let recording = scope.spawn(|| desk.output_of_args(&record));
+        wait_for("the recorder", || lab.said(&["top", "--once", &pid])?.contains("\nrecord-").then_some(()));
+        lab.said(&["set", "left", "exposure=4000", "--rig", &pid]).unwrap();
+        recording.join().unwrap()
+    });
+    assert!(recording.0.contains("\nend process `record-") && recording.2 == Some(0), "{recording:?}");
+    let (info, ..) = desk.output_of_args(&["recording", "info", "short.mcap"]);
+    let changes: Vec<_> = info.lines().filter(|line| line.starts_with("changed at ")).collect();
+    let line = "set camera `left`: option `exposure` 3000 -> 4000";
+    assert_eq!(changes.iter().filter(|change| change.ends_with(line)).count(), 1, "{info}");
+    assert!(changes.iter().all(|change| !change.contains("unset -> 3000")), "{info}");
+    let again = "error: `short.mcap` exists already; choose another name\n";
+    let (_, stderr, code) = desk.output_of_args(&["record", "--attach", &pid, "-o", "short.mcap"]);
+    assert_eq!((stderr.as_str(), code), (again, Some(73)));
     lab.end();
 }
 

@@ -85,13 +85,18 @@ pub struct DeviceRequest {
 pub enum DeviceCall {
     /// Returns all controls with their present values.
     Controls,
-    /// Sets a control, and returns it as the device has it then.
+    /// Sets controls, all or none, and returns them as the device has them then.
     Set {
-        /// Its name.
-        name: String,
-        /// The value.
-        value: ControlValue,
+        /// The name of each, with its value.
+        settings: Vec<(String, ControlValue)>,
+        /// The options with which later instances of the camera begin, as the text of a TOML table; `None` for those of
+        /// its [part](super::ActorPart).
+        options: Option<String>,
     },
+    /// Stops the streams, and keeps the device open.
+    Pause,
+    /// Starts the streams again.
+    Resume,
 }
 
 /// The controls that a call returns, or the reason why it failed.

@@ -14,6 +14,9 @@ use crate::read::{Content, Damage, Ending, Parts, RecordedCamera, Recording};
 /// Maximum number of gaps of one camera that are listed.
 const MAX_GAPS: usize = 20;
 
+/// Maximum number of changes of the rig that are listed.
+const MAX_CHANGES: usize = 100;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct InfoArgs {
     /// A recording
@@ -124,6 +127,13 @@ fn shown(file: &Path, parts: &Parts, cameras: &[CameraSummary<'_>]) -> String {
     }
     for incomplete in parts.incomplete() {
         let _ = writeln!(text, "{incomplete}");
+    }
+    let (changes, began) = (parts.changes(), parts.range().start);
+    for change in changes.iter().take(MAX_CHANGES) {
+        let _ = writeln!(text, "{}", change.line(began));
+    }
+    if let more @ 1.. = changes.len().saturating_sub(MAX_CHANGES) {
+        let _ = writeln!(text, "changed {} later", counted(more as u64, "more time"));
     }
     for camera in cameras {
         camera.write(&mut text);

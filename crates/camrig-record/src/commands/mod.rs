@@ -81,7 +81,10 @@ pub(crate) fn add_to(app: App) -> App {
     })
     .run_command(rigs::RecordArgs::command(), move |matches| {
         match rigs::RecordArgs::from_arg_matches(matches) {
-            Ok(args) => args.make(demo).map_err(|error| error.print()),
+            Ok(args) => match args.attach(camrig::time_of(matches)) {
+                None => args.make(demo).map_err(|error| error.print()),
+                Some(attached) => Err(attached.unwrap_or_else(|error| error.print())),
+            },
             Err(error) => error.exit(),
         }
     })

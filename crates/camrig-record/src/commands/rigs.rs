@@ -1,8 +1,10 @@
 //! `record` and `replay`: generate a topology from a topology or a recording.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use camrig::{MadeTopology, probe_folder};
+use camrig::{Attachment, MadeTopology, probe_folder};
 use clap::Parser;
 use toml::{Table, Value};
 
@@ -13,12 +15,19 @@ use crate::replay::SPEEDS;
 /// Maximum number of queued framesets of a camera: a quarter of a second at 30 Hz.
 const QUEUE: i64 = 8;
 
-/// Run a topology and record all its cameras
+/// Run a topology and record all its cameras, or record cameras of a running rig
 #[derive(Debug, Parser)]
 #[command(name = "record")]
 pub(super) struct RecordArgs {
     /// A topology file, or `demo`
-    topology: PathBuf,
+    #[arg(required_unless_present = "attach")]
+    topology: Option<PathBuf>,
+    /// Record a running rig instead, until Ctrl-C or for the time of `--for`; without RIG the only one
+    #[arg(long, value_name = "RIG", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["topology", "framesets", "report", "placement"])]
+    attach: Option<String>,
+    /// The cameras of the running rig to record; without it all
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "attach")]
+    cameras: Vec<String>,
     /// Output file (must not exist)
     #[arg(short, long, value_name = "FILE", value_parser = recording_name)]
     output: PathBuf,
@@ -68,7 +77,26 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 impl RecordArgs {
-    pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
+    /// Records a running rig, if that is asked for: returns the exit code.
+    pub(super) fn attach(&self, time: Option<Duration>) -> Option<Result<ExitCode, CommandError>> {
+        let rig = Some(self.attach.clone()?).filter(|rig| !rig.is_empty());
+        if let Err(error) = self.check_output() {
+            return Some(Err(error));
+        }
+        let output = std::path::absolute(&self.output).unwrap_or_else(|_| self.output.clone());
+        let text = |value: Value| value.to_string();
+        let settings = vec![
+            ("queue".to_owned(), QUEUE.to_string()),
+            ("file".to_owned(), text(path_value(&output))),
+            ("color".to_owned(), text(self.color.clone().into())),
+            ("compression".to_owned(), text(self.compression.clone().into())),
+        ];
+        let (kind, inputs) = ("record".to_owned(), self.cameras.clone());
+        Some(Ok(Attachment { rig, kind, inputs, settings, time }.run(|| Ok(()))))
+    }
+
+    /// Checks that the file can be created.
+    fn check_output(&self) -> Result<(), CommandError> {
         let output = &self.output;
         if output.exists() {
             return Err(CommandError::Create(format!(
@@ -80,7 +108,13 @@ impl RecordArgs {
         probe_folder(folder).map_err(|reason| {
             CommandError::Create(format!("cannot create `{}`: {reason}", output.display()))
         })?;
-        let (text, table) = read(&self.topology, demo)?;
+        Ok(())
+    }
+
+    pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
+        self.check_output()?;
+        let (output, topology) = (&self.output, self.topology.clone().unwrap_or_default());
+        let (text, table) = read(&topology, demo)?;
         let names = |role: &str| {
             let table = table.get(role).and_then(Value::as_table);
             table.into_iter().flat_map(|table| table.keys().cloned()).collect::<Vec<_>>()
@@ -103,7 +137,7 @@ impl RecordArgs {
         let recorder = Table::from_iter([(name.unwrap_or_default(), Value::Table(recorder))]);
         let added = Table::from_iter([("processor".to_owned(), Value::Table(recorder))]);
         // After the text, so that problems in the text keep their locations.
-        Ok(MadeTopology { name: self.topology.display().to_string(), text: format!("{text}\n{added}") })
+        Ok(MadeTopology { name: topology.display().to_string(), text: format!("{text}\n{added}") })
     }
 }
 

@@ -18,7 +18,7 @@ use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
 };
 use super::sections::{ChannelSet, Section, SectionKind, Sections};
-use crate::format::{INCOMPLETE_METADATA, Incomplete, NEXT_KEY, PART_METADATA};
+use crate::format::{CHANGE_METADATA, Changed, INCOMPLETE_METADATA, Incomplete, NEXT_KEY, PART_METADATA};
 
 /// Size of the footer; the magic follows it.
 const FOOTER_BYTES: u64 = 20;
@@ -83,6 +83,8 @@ pub(crate) struct Index {
     pub(crate) sections: Sections,
     /// The parts that the recording lacks because its sources did, by camera.
     pub(crate) incomplete: BTreeMap<String, Incomplete>,
+    /// The changes of the rig during the recording, in their order.
+    pub(crate) changes: Vec<Changed>,
     /// The first unreadable parts, up to [`MAX_DAMAGES`], in the order of the file. Only a scan finds them.
     pub(crate) damage: Vec<Damage>,
     /// The number of further ones, and the size of all of them.
@@ -340,6 +342,12 @@ impl Index {
                     if let Some(incomplete) = Incomplete::from_entries(&entries) {
                         self.keep(content)?;
                         self.incomplete.insert(incomplete.camera.clone(), incomplete);
+                    }
+                }
+                Some((name, entries)) if name == CHANGE_METADATA => {
+                    if let Some(change) = Changed::from_entries(&entries) {
+                        self.keep(content)?;
+                        self.changes.push(change);
                     }
                 }
                 _ => {}

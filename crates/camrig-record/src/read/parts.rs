@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::Continuation;
 use super::{ReadError, RecordedCamera, Recording, no_camera};
-use crate::format::Incomplete;
+use crate::format::{Changed, Incomplete};
 use crate::write::{numbered, numbered_behind};
 
 /// Number of files that are searched for one that continues a recording.
@@ -91,6 +91,14 @@ impl Parts {
     /// Returns the parts that the recording lacks because its sources did, by camera.
     pub(crate) fn incomplete(&self) -> impl Iterator<Item = &Incomplete> {
         self.files.iter().flat_map(|part| part.index().incomplete.values())
+    }
+
+    /// Returns the changes of the rig during the recording, each once, in their order.
+    pub(crate) fn changes(&self) -> Vec<&Changed> {
+        let mut changes: Vec<_> = self.files.iter().flat_map(|part| &part.index().changes).collect();
+        changes.sort_by_key(|change| change.unix_nanos);
+        changes.dedup();
+        changes
     }
 
     /// Returns the camera of this name.

@@ -40,7 +40,7 @@ use std::time::{Duration, SystemTime};
 
 use camrig::console::print_note;
 use camrig::frame::StreamInfo;
-use camrig::status::{self, ActorRole, ActorState, ActorStatus};
+use camrig::status::{self, ActorRole, ActorState, ActorStatus, ChangeReport};
 use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 pub(crate) use self::channels::{ChannelOf, ContentOf, of as channels_of};
@@ -49,8 +49,8 @@ use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
 pub(crate) use self::part::{Next, Part, PartOptions};
-use self::writer::{Lacks, Written};
-use crate::format::{GapReason, Incomplete};
+use self::writer::{EndRemarks, Remarks, Written};
+use crate::format::{Changed, GapReason, Incomplete};
 
 /// Maximum duration of the end: less than the supervisor's time-out for actors that do not end.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
@@ -60,7 +60,7 @@ pub(crate) struct Record {
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
     writer: Option<JoinHandle<Written>>,
-    lacks: Lacks,
+    remarks: EndRemarks,
     /// The cameras by name.
     cameras: BTreeMap<String, Arc<Source>>,
     gaps: Gaps,
@@ -68,6 +68,8 @@ pub(crate) struct Record {
     continued: BTreeSet<String>,
     /// The offset from the host's monotonic clock to the wall clock, constant for the whole recording.
     wall_minus_monotonic_nanos: i64,
+    /// When the recorder was built, in nanoseconds since 1970.
+    began_unix_nanos: u64,
     /// Number of framesets that did not fit into the memory, or arrived after the recording had ended.
     dropped: u64,
     ended_early: bool,
@@ -78,17 +80,18 @@ impl Record {
     pub(crate) fn new(options: RecordOptions) -> Result<Self, ProcessorError> {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as i64;
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let lacks = Lacks::default();
-        let writer = writer::start(options.clone(), Arc::clone(&memory), Arc::clone(&lacks))?;
+        let remarks = EndRemarks::default();
+        let writer = writer::start(options.clone(), Arc::clone(&memory), Arc::clone(&remarks))?;
         Ok(Self {
             options,
             memory,
             writer: Some(writer),
-            lacks,
+            remarks,
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
             continued: BTreeSet::new(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
+            began_unix_nanos: wall as u64,
             dropped: 0,
             ended_early: false,
         })
@@ -179,7 +182,8 @@ impl Processor for Record {
         // Set once: a processor finishes once.
         let recorded: BTreeSet<_> = self.cameras.keys().map(String::as_str).collect();
         let inputs = output.inputs().map(|input| input.from);
-        let _ = self.lacks.set(incomplete(output.rig(), &recorded.into_iter().chain(inputs).collect()));
+        let recorded = recorded.into_iter().chain(inputs).collect();
+        let _ = self.remarks.set(remarks(output.rig(), &recorded, self.began_unix_nanos));
         let discarded = self.memory.close(END_TIMEOUT);
         if let Some(writer) = self.writer.take() {
             let written = writer.join().map_err(|_| "the writer panicked")?;
@@ -218,15 +222,20 @@ impl Drop for Record {
     }
 }
 
-/// Returns the parts that the sources of the recorded cameras lack, by the status of the rig; empty if that cannot be read.
-fn incomplete(rig: &str, recorded: &BTreeSet<&str>) -> Vec<Incomplete> {
-    match status::socket::read(rig) {
-        Ok(status) => lacks_of(&status.actors, recorded),
+/// Returns what the status of the rig says of a recording: what the sources of the recorded cameras lack, and the changes
+/// since it began; nothing if the status cannot be read.
+fn remarks(rig: &str, recorded: &BTreeSet<&str>, began_unix_nanos: u64) -> Remarks {
+    let status = match status::socket::read(rig) {
+        Ok(status) => status,
         Err(error) => {
             log::debug!("the status of the rig cannot be read: {error}");
-            Vec::new()
+            return Remarks::default();
         }
-    }
+    };
+    let during = status.changes.into_iter().filter(|change| change.unix_nanos >= began_unix_nanos);
+    let changes =
+        during.map(|ChangeReport { unix_nanos, by, changes, .. }| Changed { unix_nanos, by, changes });
+    Remarks { changes: changes.collect(), lacks: lacks_of(&status.actors, recorded) }
 }
 
 /// Returns the parts that the sources of the recorded cameras lack, by the state of the rig's actors.
@@ -284,7 +293,7 @@ mod tests {
                 "`failed` is incomplete: its camera failed: it is damaged",
             ]
         );
-        assert_eq!(incomplete("no-rig", &["front"].into()), []);
+        assert!(remarks("no-rig", &["front"].into(), 0).lacks.is_empty());
     }
 
     #[test]

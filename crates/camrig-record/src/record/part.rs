@@ -15,9 +15,9 @@ use super::encode::{Encoded, ImuMessage, Messages, Source};
 use super::secrets::without_secrets;
 use crate::compression::Compression;
 use crate::format::{
-    CAMERA_KEY, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, INCOMPLETE_METADATA,
-    Incomplete, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA, RECORDER_METADATA,
-    TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
+    CAMERA_KEY, CHANGE_METADATA, Changed, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA,
+    INCOMPLETE_METADATA, Incomplete, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA,
+    RECORDER_METADATA, TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
 };
 use crate::write::{self, Attachment, Message, Output, WriteError};
 
@@ -236,6 +236,15 @@ impl Part {
     /// If the disk is full or fails.
     pub(crate) fn note(&mut self, incomplete: &Incomplete) -> Result<(), WriteError> {
         let noted = self.output.write_metadata(INCOMPLETE_METADATA, &incomplete.entries());
+        noted.map_err(|error| WriteError::write(&self.path, error))
+    }
+
+    /// Writes a change of the rig during the recording.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub(crate) fn note_change(&mut self, change: &Changed) -> Result<(), WriteError> {
+        let noted = self.output.write_metadata(CHANGE_METADATA, &change.entries());
         noted.map_err(|error| WriteError::write(&self.path, error))
     }
 

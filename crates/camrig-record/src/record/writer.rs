@@ -14,11 +14,20 @@ use super::memory::Memory;
 use super::options::{Files, RecordOptions};
 use super::part::{Next, Part, PartOptions};
 use crate::counted::{counted, megabytes};
-use crate::format::{GapReason, GapRecord, Incomplete};
+use crate::format::{Changed, GapReason, GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
 
-/// The parts that the sources of a recording lack. They are set before the memory is closed.
-pub(super) type Lacks = Arc<OnceLock<Vec<Incomplete>>>;
+/// What the end of a recording says of its rig.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    /// What the sources lack.
+    pub(super) lacks: Vec<Incomplete>,
+    /// The changes of the rig since the recording began.
+    pub(super) changes: Vec<Changed>,
+}
+
+/// The remarks of a recording. They are set before the memory is closed.
+pub(super) type EndRemarks = Arc<OnceLock<Remarks>>;
 
 /// The counts of a recording.
 #[derive(Debug, Default)]
@@ -59,7 +68,7 @@ impl fmt::Display for Written {
 pub(super) fn start(
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
-    lacks: Lacks,
+    remarks: EndRemarks,
 ) -> Result<JoinHandle<Written>, ProcessorError> {
     let mut files = OpenFiles {
         options,
@@ -81,7 +90,7 @@ pub(super) fn start(
                 break;
             }
         }
-        end = end.and(files.finish(lacks.get().map_or(&[], Vec::as_slice), memory.is_abandoned()));
+        end = end.and(files.finish(remarks.get_or_init(Remarks::default), memory.is_abandoned()));
         if let Err(error) = end {
             memory.fail(error.to_string());
         }
@@ -120,13 +129,15 @@ impl OpenFiles {
         Ok(())
     }
 
-    /// Ends all open files, each with what its cameras lack.
-    fn finish(&mut self, lacks: &[Incomplete], is_abandoned: bool) -> Result<(), WriteError> {
+    /// Ends all open files, each with what its cameras lack, and the changes of the rig.
+    fn finish(&mut self, remarks: &Remarks, is_abandoned: bool) -> Result<(), WriteError> {
         let mut end = Ok(());
         let next = if is_abandoned { Next::Unknown } else { Next::End };
         for (camera, mut part) in std::mem::take(&mut self.parts) {
-            let mut its_own = lacks.iter().filter(|lack| camera.is_empty() || lack.camera == camera);
+            let mut its_own = remarks.lacks.iter().filter(|lack| camera.is_empty() || lack.camera == camera);
             let noted = its_own.try_for_each(|lack| part.note(lack));
+            let noted =
+                noted.and_then(|()| remarks.changes.iter().try_for_each(|change| part.note_change(change)));
             let finished = part.finish(next).map(|size_bytes| self.written.size_bytes += size_bytes);
             end = end.and(noted).and(finished);
         }
@@ -232,7 +243,7 @@ mod tests {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\nsplit_seconds = 1", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
         let source = source("front");
         (0..FRAMESETS).for_each(|sequence| memory.push(encoded(&source, sequence)));
         assert_eq!(memory.close(Duration::from_secs(60)), 0);
@@ -266,7 +277,7 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
         let source = source("front");
         for (sequence, publish_time) in [50, 60, 3, 70].into_iter().enumerate() {
             let mut encoded = encoded(&source, sequence as u64);
@@ -286,7 +297,7 @@ mod tests {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\ncompression = 'zstd'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), Lacks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
         let sources = ["front", "rear"].map(source);
         for sequence in framesets.clone() {
             for source in &sources {

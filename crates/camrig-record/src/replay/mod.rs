@@ -50,6 +50,8 @@ pub struct Replay {
     round: u64,
     next: Option<ReadFrameSet>,
     started: Instant,
+    /// Since when it is paused; `None` if it is not.
+    paused: Option<Instant>,
 }
 
 impl Driver for Replay {
@@ -95,6 +97,7 @@ impl Driver for Replay {
             round: 0,
             next: None,
             started: Instant::now(),
+            paused: None,
         };
         replay.next = replay.reader.next();
         if replay.next.is_none() {
@@ -118,6 +121,17 @@ impl Driver for Replay {
 
     fn start(&mut self) -> Result<(), DriverError> {
         self.started = Instant::now();
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), DriverError> {
+        self.paused = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Goes on where it has stopped.
+    fn resume(&mut self) -> Result<(), DriverError> {
+        self.started += self.paused.take().map_or(Duration::ZERO, |paused| paused.elapsed());
         Ok(())
     }
 

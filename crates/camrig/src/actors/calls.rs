@@ -4,10 +4,22 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use camrig_frame::{Control, ControlValue};
 use camrig_ipc::protocol::{DeviceAnswer, DeviceCall, DeviceRequest};
 use tokio::sync::Notify;
 
+use crate::error::DriverError;
 use crate::registry::OpenCamera;
+
+/// The streams of an open camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// They have not started.
+    Held,
+    On,
+    /// They were stopped, and the device is open.
+    Paused,
+}
 
 /// The requests that wait for the instance of a camera.
 #[derive(Clone)]
@@ -16,13 +28,16 @@ pub(super) struct DeviceCalls(Rc<Waiting>);
 struct Waiting {
     queue: RefCell<VecDeque<DeviceRequest>>,
     came: Notify,
+    /// The options of later instances; `None` for those of the actor's part.
+    options: RefCell<Option<String>>,
     answer: Box<dyn Fn(u64, DeviceAnswer)>,
 }
 
 impl DeviceCalls {
     /// Returns an empty queue. `answer` gets each answer with the number of its request.
     pub(super) fn new(answer: impl Fn(u64, DeviceAnswer) + 'static) -> Self {
-        Self(Rc::new(Waiting { queue: RefCell::default(), came: Notify::new(), answer: Box::new(answer) }))
+        let (queue, options) = Default::default();
+        Self(Rc::new(Waiting { queue, came: Notify::new(), options, answer: Box::new(answer) }))
     }
 
     /// Adds a request.
@@ -36,11 +51,42 @@ impl DeviceCalls {
         self.0.came.notified().await;
     }
 
+    /// Returns the options that were set for later instances.
+    pub(super) fn options(&self) -> Option<String> {
+        self.0.options.borrow().clone()
+    }
+
     /// Makes the calls of all requests.
-    pub(super) fn make(&self, camera: &mut dyn OpenCamera) {
+    ///
+    /// # Errors
+    /// If the streams do not start again.
+    pub(super) fn make(&self, camera: &mut dyn OpenCamera, streams: &mut Streams) -> Result<(), DriverError> {
         while let Some(DeviceRequest { number, call }) = self.take() {
-            (self.0.answer)(number, make(call, camera));
+            let answer = match call {
+                DeviceCall::Controls => Ok(camera.controls()),
+                DeviceCall::Set { settings, options } => {
+                    let set = set(&settings, camera);
+                    if set.is_ok() && options.is_some() {
+                        *self.0.options.borrow_mut() = options;
+                    }
+                    set
+                }
+                DeviceCall::Pause => pause(camera, streams),
+                DeviceCall::Resume if *streams == Streams::Paused => {
+                    let resumed = camera.resume();
+                    (self.0.answer)(
+                        number,
+                        resumed.as_ref().map(|()| Vec::new()).map_err(DriverError::to_string),
+                    );
+                    resumed?;
+                    *streams = Streams::On;
+                    continue;
+                }
+                DeviceCall::Resume => Ok(Vec::new()),
+            };
+            (self.0.answer)(number, answer);
         }
+        Ok(())
     }
 
     /// Answers all requests with an error.
@@ -55,13 +101,29 @@ impl DeviceCalls {
     }
 }
 
-/// Makes one call. A control that was set is returned as the device has it then.
-fn make(call: DeviceCall, camera: &mut dyn OpenCamera) -> DeviceAnswer {
-    match call {
-        DeviceCall::Controls => Ok(camera.controls()),
-        DeviceCall::Set { name, value } => {
-            camera.set(&name, &value).map_err(|error| error.to_string())?;
-            Ok(camera.controls().into_iter().filter(|control| control.name == name).collect())
+/// Sets controls, and returns them as the device has them then. If one is refused, those before it get their values back.
+fn set(settings: &[(String, ControlValue)], camera: &mut dyn OpenCamera) -> DeviceAnswer {
+    let before = camera.controls();
+    for (name, value) in Control::in_order(settings, &before) {
+        if let Err(error) = camera.set(name, value) {
+            for (name, value) in Control::restored(&before, &camera.controls()) {
+                if let Err(error) = camera.set(&name, &value) {
+                    log::warn!("option `{name}` does not get its value back: {error}");
+                }
+            }
+            return Err(error.to_string());
         }
     }
+    let is_set = |name: &String| settings.iter().any(|(set, _)| set == name);
+    Ok(camera.controls().into_iter().filter(|control| is_set(&control.name)).collect())
+}
+
+fn pause(camera: &mut dyn OpenCamera, streams: &mut Streams) -> DeviceAnswer {
+    match streams {
+        Streams::Held => return Err("its streams have not started".to_owned()),
+        Streams::On => camera.pause().map_err(|error| error.to_string())?,
+        Streams::Paused => {}
+    }
+    *streams = Streams::Paused;
+    Ok(Vec::new())
 }

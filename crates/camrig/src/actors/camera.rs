@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Flow;
-use super::calls::DeviceCalls;
+use super::calls::{DeviceCalls, Streams};
 use crate::driver::Captured;
 use crate::failure::Failure;
 use crate::mail::Unread;
@@ -41,6 +41,7 @@ struct Capturing {
     camera: Box<dyn OpenCamera>,
     output: CameraOutput,
     calls: DeviceCalls,
+    streams: Streams,
 }
 
 impl CameraInstance {
@@ -56,8 +57,9 @@ impl CameraInstance {
         let limit = self.framesets;
         let mut capturing = self.open(publisher)?;
         ready();
-        if capturing.may_start(&mut flow).await {
+        if capturing.may_start(&mut flow).await? {
             capturing.camera.start()?;
+            capturing.streams = Streams::On;
             capturing.until_the_end(limit, &flow, &unread).await?;
         }
         Ok(())
@@ -79,20 +81,20 @@ impl CameraInstance {
         if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
             output.expect_all_streams(timeout);
         }
-        Ok(Capturing { camera, output, calls })
+        Ok(Capturing { camera, output, calls, streams: Streams::Held })
     }
 }
 
 impl Capturing {
     /// Waits until cameras may capture, and makes calls to the device meanwhile; returns false if it ends before.
-    async fn may_start(&mut self, flow: &mut watch::Receiver<Flow>) -> bool {
+    async fn may_start(&mut self, flow: &mut watch::Receiver<Flow>) -> Result<bool, Failure> {
         loop {
             tokio::select! {
                 // An error means that the actor has ended.
                 changed = flow.wait_for(|&flow| flow > Flow::Held) => {
-                    return changed.is_ok_and(|flow| *flow == Flow::Flowing);
+                    return Ok(changed.is_ok_and(|flow| *flow == Flow::Flowing));
                 }
-                () = self.calls.came() => self.calls.make(&mut *self.camera),
+                () = self.calls.came() => self.calls.make(&mut *self.camera, &mut self.streams)?,
             }
         }
     }
@@ -105,10 +107,19 @@ impl Capturing {
     ) -> Result<(), Failure> {
         loop {
             unread.all_read().await;
-            self.calls.make(&mut *self.camera);
+            let was = self.streams;
+            self.calls.make(&mut *self.camera, &mut self.streams)?;
+            if was == Streams::Paused && self.streams == Streams::On {
+                self.output.begin_again();
+            }
             let stops = *flow.borrow() == Flow::Stopped
                 || limit.is_some_and(|limit| self.output.produced() >= limit)
                 || self.output.abandoned();
+            if !stops && self.streams == Streams::Paused {
+                // An error means that the time is over.
+                let _ = tokio::time::timeout(CAPTURE_TIME, self.calls.came()).await;
+                continue;
+            }
             if stops || self.camera.capture(&mut self.output, CAPTURE_TIME)? == Captured::End {
                 return Ok(());
             }

@@ -182,6 +182,7 @@ impl Runner {
         async move {
             let unknown = || Failure::new("is not registered in this program");
             let ActorPart { name, role, options, timeline, framesets, stall_timeout_millis, .. } = part;
+            let options = calls.options().unwrap_or(options);
             match role {
                 Role::Camera { driver: driver_name } => {
                     let driver = Arc::clone(registry.driver(&driver_name).ok_or_else(unknown)?);

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use camrig_status::control::{self, Answer, Apply, Request};
-use camrig_status::{RigStatus, socket};
+use camrig_status::control::{self, Answer, Apply, Edit, Edits, Request};
+use camrig_status::{ActorRole, ActorStatus, RigStatus, socket};
 use clap::Args;
 
 use super::{code, code_of, parse_time, print_json, signals, table};
 use crate::console::{print, print_error, print_stderr};
-use crate::control::DeviceCall;
-use crate::driver::{Control, ControlValue};
+use crate::driver::Control;
 use crate::files;
-use crate::topology::{Edit, edit, read_topology};
+use crate::topology::read_topology;
 
 /// Time between two looks at a processor that is attached.
 const LOOK: Duration = Duration::from_millis(500);
@@ -100,15 +99,24 @@ pub(super) struct RestartArgs {
 pub(super) struct SetArgs {
     /// The actor
     actor: String,
-    /// Options or keys of the actor, such as seed=2 or queue=4
+    /// Options or keys of the actor, such as seed=2 or queue=4; options of a camera's device also as `camrig get` names them
     #[arg(value_name = "KEY=VALUE", required = true)]
     settings: Vec<String>,
-    /// Set options of the camera's device, as `camrig get` lists them, without beginning anew; they last until the device is
-    /// opened again, and the topology does not get them
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Refuse what a device cannot set while it runs, instead of beginning anew
+    #[arg(long)]
     live: bool,
     #[command(flatten)]
     change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PauseArgs {
+    /// The cameras
+    #[arg(required = true)]
+    cameras: Vec<String>,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +193,7 @@ pub(super) fn apply(args: &ApplyArgs) -> ExitCode {
     };
     let apply =
         Apply { name, text, restarts: Vec::new(), base: None, dry_run: args.dry_run, by: by("apply") };
-    request(&rig, apply)
+    request(&rig, &Request::Apply(apply), args.dry_run)
 }
 
 /// Adds an actor to a running rig.
@@ -201,32 +209,30 @@ pub(super) fn add(args: &AddArgs) -> ExitCode {
     let process = args.process.iter().map(|process| ("process".to_owned(), quoted(process)));
     settings.splice(0..0, process);
     let (name, kind, inputs) = (name.to_owned(), kind.to_owned(), args.inputs.clone());
-    change("add", &args.change, &[Edit::Add { name, kind, inputs, settings }], &[])
+    change("add", &args.change, vec![Edit::Add { name, kind, inputs, settings }], &[])
 }
 
 /// Removes actors of a running rig.
 pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
-    let edits: Vec<_> = args.actors.iter().map(|name| Edit::Remove { name: name.clone() }).collect();
-    change("remove", &args.change, &edits, &[])
+    let edits = args.actors.iter().map(|name| Edit::Remove { name: name.clone() }).collect();
+    change("remove", &args.change, edits, &[])
 }
 
 /// Moves actors of a running rig to another process.
 pub(super) fn move_actors(args: &MoveArgs) -> ExitCode {
     let settings = vec![("process".to_owned(), quoted(&args.process))];
     let edit = |name: &String| Edit::Set { name: name.clone(), settings: settings.clone() };
-    let edits: Vec<_> = args.actors.iter().map(edit).collect();
-    change("move", &args.change, &edits, &[])
+    change("move", &args.change, args.actors.iter().map(edit).collect(), &[])
 }
 
 /// Restarts actors of a running rig.
 pub(super) fn restart(args: &RestartArgs) -> ExitCode {
-    change("restart", &args.change, &[], &args.actors)
+    change("restart", &args.change, Vec::new(), &args.actors)
 }
 
 /// Lists the options of a camera's device that can be read while it runs.
 pub(super) fn get(args: &GetArgs) -> ExitCode {
-    let controls =
-        select(args.rig.as_deref()).and_then(|rig| call(&rig, "get", &args.camera, DeviceCall::Controls));
+    let controls = select(args.rig.as_deref()).and_then(|rig| controls(&rig, &args.camera));
     match controls {
         Ok(controls) if args.json => code_of(print_json(&controls)),
         Ok(controls) if controls.is_empty() => code_of(print(&format!(
@@ -254,23 +260,11 @@ fn value_of(control: &Control) -> String {
     if control.unit.is_empty() { value } else { format!("{value} {}", control.unit) }
 }
 
-/// Sets options of a camera's device, in their order, up to the first that is refused.
-fn set_live(rig: &str, camera: &str, settings: &[(String, String)]) -> Result<(), ExitCode> {
-    for (name, value) in settings {
-        let set = DeviceCall::Set { name: name.clone(), value: ControlValue::parse(value) };
-        for control in call(rig, "set", camera, set)? {
-            print(&format!("{} = {}\n", control.name, value_of(&control)))?;
-        }
-    }
-    Ok(())
-}
-
-/// Calls the device of a camera. An error was printed.
-fn call(rig: &str, command: &str, camera: &str, call: DeviceCall) -> Result<Vec<Control>, ExitCode> {
-    let request = Request::Device { camera: camera.to_owned(), call, by: by(command) };
-    match control::ask(rig, &request) {
-        Ok(Answer::Device(Ok(controls))) => Ok(controls),
-        Ok(Answer::Device(Err(message))) => {
+/// Returns the options of a camera's device. An error was printed.
+fn controls(rig: &str, camera: &str) -> Result<Vec<Control>, ExitCode> {
+    match control::ask(rig, &Request::Controls { camera: camera.to_owned() }) {
+        Ok(Answer::Controls(Ok(controls))) => Ok(controls),
+        Ok(Answer::Controls(Err(message))) => {
             print_error(message);
             Err(ExitCode::from(code::CONFIG))
         }
@@ -281,63 +275,109 @@ fn call(rig: &str, command: &str, camera: &str, call: DeviceCall) -> Result<Vec<
 
 /// Changes options of an actor of a running rig.
 pub(super) fn set(args: &SetArgs) -> ExitCode {
-    match parse_settings(&args.settings) {
-        Ok(settings) if args.live => {
-            let rig = select(args.change.rig.as_deref());
-            code_of(rig.and_then(|rig| set_live(&rig, &args.actor, &settings)))
-        }
-        Ok(settings) => {
-            let name = args.actor.clone();
-            change("set", &args.change, &[Edit::Set { name, settings }], &[])
-        }
+    let settings = match parse_settings(&args.settings) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let rig = match select(args.change.rig.as_deref()) {
+        Ok(rig) => rig,
+        Err(code) => return code,
+    };
+    let edits = vec![Edit::Set { name: args.actor.clone(), settings }];
+    let (live, dry_run) = (args.live, args.change.dry_run);
+    let edits = Edits { edits, restarts: Vec::new(), live, dry_run, by: by("set") };
+    request(&rig, &Request::Edit(edits), dry_run)
+}
+
+/// Stops the streams of cameras, or starts them again.
+pub(super) fn pause(args: &PauseArgs, paused: bool) -> ExitCode {
+    let by = by(if paused { "pause" } else { "resume" });
+    match select(args.rig.as_deref()) {
+        Ok(rig) => request(&rig, &Request::Pause { cameras: args.cameras.clone(), paused, by }, false),
         Err(code) => code,
     }
 }
 
 /// Adds a processor to a running rig in a process of its own, and removes it after a time, or at a signal.
 pub(super) fn attach(args: &AttachArgs) -> ExitCode {
-    let mut settings = match parse_settings(&args.settings) {
+    let settings = match parse_settings(&args.settings) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    let signals = match signals::take() {
-        Ok(signals) => signals,
-        Err(error) => {
-            print_error(format_args!("signals cannot be received: {error}"));
-            return ExitCode::from(code::SOFTWARE);
-        }
-    };
-    let rig = match select(args.rig.as_deref()) {
-        Ok(rig) => rig,
-        Err(code) => return code,
-    };
-    let name = format!("{}-{}", args.kind, std::process::id());
-    settings.insert(0, ("process".to_owned(), quoted(&name)));
-    let (kind, inputs) = (args.kind.clone(), args.inputs.clone());
-    let added =
-        edit_rig(&rig, "attach", false, &[Edit::Add { name: name.clone(), kind, inputs, settings }], &[]);
-    if added != ExitCode::SUCCESS {
-        return added;
-    }
-    let until = args.time.map(|time| Instant::now() + time);
-    loop {
-        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
-        let signal = signals.recv_timeout(left).is_ok();
-        let Ok(status) = socket::read(&rig) else {
-            print_stderr("the rig has ended");
-            return ExitCode::SUCCESS;
+    let (kind, inputs, time) = (args.kind.clone(), args.inputs.clone(), args.time);
+    Attachment { rig: args.rig.clone(), kind, inputs, settings, time }.run(|| Ok(()))
+}
+
+/// A processor that joins a running rig for a while, in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The name of the rig's topology, or the rig's process ID; optional if only one rig runs.
+    pub rig: Option<String>,
+    /// Its kind.
+    pub kind: String,
+    /// The actors that it reads; without any, all cameras.
+    pub inputs: Vec<String>,
+    /// Its keys and options, each with the text of its value.
+    pub settings: Vec<(String, String)>,
+    /// When it leaves; `None` to stay until a signal.
+    pub time: Option<Duration>,
+}
+
+impl Attachment {
+    /// Adds the processor, and removes it after its time, or at a signal; prints the changes and errors. `begun` is called
+    /// when it has joined.
+    pub fn run(self, begun: impl FnOnce() -> Result<(), ExitCode>) -> ExitCode {
+        let Self { rig, kind, mut inputs, mut settings, time } = self;
+        let signals = match signals::take() {
+            Ok(signals) => signals,
+            Err(error) => {
+                print_error(format_args!("signals cannot be received: {error}"));
+                return ExitCode::from(code::SOFTWARE);
+            }
         };
-        let actor = status.actors.iter().find(|actor| actor.name == name);
-        let is_over = actor.is_none_or(|actor| actor.state.has_ended());
-        if signal || is_over || until.is_some_and(|until| Instant::now() >= until) {
-            break;
+        let rig = match select(rig.as_deref()) {
+            Ok(rig) => rig,
+            Err(code) => return code,
+        };
+        if inputs.is_empty() {
+            inputs = socket::read(&rig).map_or_else(|_| Vec::new(), |status| cameras_of(&status));
         }
+        if inputs.is_empty() {
+            print_error("the rig has no camera");
+            return ExitCode::from(code::UNAVAILABLE);
+        }
+        let name = format!("{kind}-{}", std::process::id());
+        settings.insert(0, ("process".to_owned(), quoted(&name)));
+        let add = Edit::Add { name: name.clone(), kind, inputs, settings };
+        let added = edit_rig(&rig, "attach", false, vec![add], &[]);
+        if added != ExitCode::SUCCESS {
+            return added;
+        }
+        let until = time.map(|time| Instant::now() + time);
+        let mut is_over = begun().is_err();
+        while !is_over {
+            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
+            let signal = signals.recv_timeout(left).is_ok();
+            let Ok(status) = socket::read(&rig) else {
+                print_stderr("the rig has ended");
+                return ExitCode::SUCCESS;
+            };
+            let actor = status.actors.iter().find(|actor| actor.name == name);
+            let has_ended = actor.is_none_or(|actor| actor.state.has_ended());
+            is_over = signal || has_ended || until.is_some_and(|until| Instant::now() >= until);
+        }
+        edit_rig(&rig, "attach", false, vec![Edit::Remove { name }], &[])
     }
-    edit_rig(&rig, "attach", false, &[Edit::Remove { name }], &[])
+}
+
+/// Returns the names of the cameras that have not ended.
+fn cameras_of(status: &RigStatus) -> Vec<String> {
+    let runs = |actor: &&ActorStatus| actor.role == ActorRole::Camera && !actor.state.has_ended();
+    status.actors.iter().filter(runs).map(|actor| actor.name.clone()).collect()
 }
 
 /// Changes the topology that runs, and applies it.
-fn change(command: &str, args: &ChangeArgs, edits: &[Edit], restarts: &[String]) -> ExitCode {
+fn change(command: &str, args: &ChangeArgs, edits: Vec<Edit>, restarts: &[String]) -> ExitCode {
     match select(args.rig.as_deref()) {
         Ok(rig) => edit_rig(&rig, command, args.dry_run, edits, restarts),
         Err(code) => code,
@@ -345,28 +385,14 @@ fn change(command: &str, args: &ChangeArgs, edits: &[Edit], restarts: &[String])
 }
 
 /// Changes the topology of the rig with this socket.
-fn edit_rig(rig: &str, command: &str, dry_run: bool, edits: &[Edit], restarts: &[String]) -> ExitCode {
-    let (name, base) = match topology_of(rig) {
-        Ok(topology) => topology,
-        Err(code) => return code,
-    };
-    let edited = edits.iter().try_fold(base.clone(), |text, change| edit(&text, change));
-    match edited {
-        Ok(text) => {
-            let (base, restarts) = (Some(base), restarts.to_vec());
-            request(rig, Apply { name, text, restarts, base, dry_run, by: by(command) })
-        }
-        Err(message) => {
-            print_error(message);
-            ExitCode::from(code::CONFIG)
-        }
-    }
+fn edit_rig(rig: &str, command: &str, dry_run: bool, edits: Vec<Edit>, restarts: &[String]) -> ExitCode {
+    let (restarts, by) = (restarts.to_vec(), by(command));
+    request(rig, &Request::Edit(Edits { edits, restarts, live: false, dry_run, by }), dry_run)
 }
 
 /// Sends a request, and prints its answer.
-fn request(rig: &str, apply: Apply) -> ExitCode {
-    let dry_run = apply.dry_run;
-    let answer = match control::ask(rig, &Request::Apply(apply)) {
+fn request(rig: &str, request: &Request, dry_run: bool) -> ExitCode {
+    let answer = match control::ask(rig, request) {
         Ok(answer) => answer,
         Err(error) => return unanswered(&error),
     };
@@ -391,7 +417,7 @@ fn refused(answer: Answer) -> ExitCode {
             print_error(message);
             ExitCode::from(code::SOFTWARE)
         }
-        Answer::Topology { .. } | Answer::Changes(_) | Answer::Device(_) => {
+        Answer::Topology { .. } | Answer::Changes(_) | Answer::Controls(_) => {
             print_error("the rig has answered another request");
             ExitCode::from(code::SOFTWARE)
         }

@@ -23,8 +23,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camrig_status::control::Edit;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::live::Attachment;
 pub(crate) use self::plan::UsbDemands;
 use self::watch::Watched;
 use crate::console::{print, print_error, print_stderr, print_warning};
@@ -36,7 +38,7 @@ use crate::logging;
 use crate::registry::Registry;
 use crate::rig::Rig;
 use crate::supervisor::RunLimits;
-use crate::topology::{Edit, MAIN, Placement, Probe, Problems, Role, Topology, edit, read_topology, schema};
+use crate::topology::{MAIN, Placement, Probe, Problems, Role, Topology, edit, read_topology, schema};
 
 /// The name of the built-in topology.
 const DEMO_NAME: &str = "demo";
@@ -80,10 +82,14 @@ enum Command {
     Move(live::MoveArgs),
     /// End actors of a running rig in order, and begin them anew
     Restart(live::RestartArgs),
-    /// Change options of an actor of a running rig; it begins anew with them, unless they are set live
+    /// Change options of an actor of a running rig; it begins anew, unless its device can set them while it runs
     Set(live::SetArgs),
     /// List the options of a camera of a running rig, with their present values
     Get(live::GetArgs),
+    /// Stop the streams of cameras of a running rig; their devices stay open
+    Pause(live::PauseArgs),
+    /// Start the streams of paused cameras again
+    Resume(live::PauseArgs),
     /// Write the topology of a running rig into a file
     Save(live::SaveArgs),
     /// Add a processor to a running rig in a process of its own, until Ctrl-C or a time
@@ -243,6 +249,11 @@ fn parse_framesets(text: &str) -> Result<u64, &'static str> {
     text.parse().ok().filter(|&count| count > 0).ok_or("expected an integer, 1 or more")
 }
 
+/// Returns the time of `--for` among the arguments of a command that runs a topology.
+pub fn time_of(matches: &ArgMatches) -> Option<Duration> {
+    matches.try_get_one::<Duration>("time").ok().flatten().copied()
+}
+
 /// A topology that a command generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadeTopology {
@@ -252,7 +263,8 @@ pub struct MadeTopology {
     pub text: String,
 }
 
-/// Generates a topology from the arguments of its command. An error was printed, and becomes the exit code.
+/// Generates a topology from the arguments of its command. Without one the command has ended: an error was printed, or there
+/// is nothing to run.
 type Make = Box<dyn Fn(&ArgMatches) -> Result<MadeTopology, ExitCode>>;
 
 /// The function of one of the program's own commands.
@@ -353,6 +365,8 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Restart(args) => live::restart(&args),
         Command::Set(args) => live::set(&args),
         Command::Get(args) => live::get(&args),
+        Command::Pause(args) => live::pause(&args, true),
+        Command::Resume(args) => live::pause(&args, false),
         Command::Save(args) => live::save(&args),
         Command::Attach(args) => live::attach(&args),
         Command::Check(args) => check(&args, registry),

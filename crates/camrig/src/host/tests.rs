@@ -43,13 +43,13 @@ impl Driver for Silent {
 }
 
 /// A camera whose device has one option, and delivers nothing.
-struct Dimmable(f64);
+struct Dimmable(f64, bool);
 
 impl Driver for Dimmable {
     type Options = NoOptions;
 
     fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
-        Ok(Self(1.0))
+        Ok(Self(1.0, false))
     }
 
     fn info(&self) -> CameraInfo {
@@ -79,7 +79,18 @@ impl Driver for Dimmable {
         Ok(ControlValue::Number(self.0))
     }
 
+    fn pause(&mut self) -> Result<(), DriverError> {
+        self.1 = true;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), DriverError> {
+        self.1 = false;
+        if self.0 == 0.0 { Err(DriverError::new("it is dark")) } else { Ok(()) }
+    }
+
     fn capture(&mut self, _: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        assert!(!self.1, "a paused camera captures");
         std::thread::sleep(timeout);
         Ok(Captured::Nothing)
     }
@@ -282,7 +293,7 @@ fn call(
 }
 
 fn set(value: f64) -> DeviceCall {
-    DeviceCall::Set { name: "light".into(), value: ControlValue::Number(value) }
+    DeviceCall::Set { settings: vec![("light".into(), ControlValue::Number(value))], options: None }
 }
 
 #[test]
@@ -306,6 +317,64 @@ fn a_device_is_called_before_it_starts_and_while_it_captures() {
     hosted.stop_cameras();
     assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
     assert_over(&events);
+}
+
+#[test]
+fn settings_are_made_together_or_not_at_all() {
+    let (hosted, events) = start([actor(FIRST, camera("dimmable"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    let settings = [3.0, 12.0].map(|value| ("light".to_owned(), ControlValue::Number(value))).to_vec();
+    let refused = call(&hosted, &events, 1, DeviceCall::Set { settings, options: None });
+    assert_eq!(refused, Err("option `light` is 12: it is 0 to 9".to_owned()));
+    assert_eq!(call(&hosted, &events, 2, DeviceCall::Controls), Ok("light 1".to_owned()));
+}
+
+#[test]
+fn a_paused_camera_does_not_capture_and_answers_calls() {
+    let (hosted, events) = start([actor(FIRST, camera("dimmable"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    let early = Err("its streams have not started".to_owned());
+    assert_eq!(call(&hosted, &events, 1, DeviceCall::Pause), early);
+    hosted.go();
+    // It may not have begun.
+    let mut number = 1;
+    while let Err(error) = call(
+        &hosted,
+        &events,
+        {
+            number += 1;
+            number
+        },
+        DeviceCall::Pause,
+    ) {
+        assert_eq!(error, "its streams have not started");
+    }
+    assert_eq!(call(&hosted, &events, number + 1, DeviceCall::Pause), Ok(String::new()));
+    assert_eq!(call(&hosted, &events, number + 2, set(3.0)), Ok("light 3".to_owned()));
+    assert_eq!(call(&hosted, &events, number + 3, DeviceCall::Resume), Ok(String::new()));
+    assert_eq!(call(&hosted, &events, number + 4, set(0.0)), Ok("light 0".to_owned()));
+    assert_eq!(call(&hosted, &events, number + 5, DeviceCall::Pause), Ok(String::new()));
+    assert_eq!(call(&hosted, &events, number + 6, DeviceCall::Resume), Err("it is dark".to_owned()));
+    let failure = Failure::new("it is dark");
+    assert_eq!(next(&events), ActorEvent::Failed { actor: FIRST, failure });
+}
+
+#[test]
+fn a_driver_that_cannot_pause_says_so_and_the_camera_goes_on() {
+    let (hosted, events) = start([actor(FIRST, camera("silent"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    hosted.go();
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        match call(&hosted, &events, number, DeviceCall::Pause) {
+            Err(error) if error == "its streams have not started" => {}
+            answer => break answer,
+        }
+    };
+    assert_eq!(refused, Err("the driver of the camera cannot pause it".to_owned()));
+    hosted.stop_cameras();
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
 }
 
 #[test]

@@ -45,6 +45,13 @@ impl CameraOutput {
         self.silence = Some(Silence::new(&self.streams, timeout));
     }
 
+    /// Forgets numbers and times of frames: the streams were stopped, and start again.
+    pub(crate) fn begin_again(&mut self) {
+        let lost = self.losses.begin_again();
+        self.count_lost(lost);
+        self.silence.iter_mut().for_each(Silence::begin_again);
+    }
+
     /// Returns the stream that is silent while others go on, if there is one, and counts that.
     pub(crate) fn silent_stream(&mut self) -> Option<Stream> {
         let (index, stream) = self.silence.as_ref()?.silent()?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
 
-use camrig_status::MatchingStatus;
+use camrig_status::{ChangeReport, MatchingStatus};
 
 use crate::ids::{ActorId, LinkId};
-use crate::report::{ActorReport, ChangeReport, LinkReport};
+use crate::report::{ActorReport, LinkReport};
 use crate::topology::{Problems, Topology};
 
 /// A topology for a running rig.
@@ -14,8 +14,10 @@ pub(crate) struct ChangeRequest {
     pub(crate) topology: Topology,
     /// Names of actors to restart although nothing differs.
     pub(crate) restarts: Vec<String>,
-    /// The text of the topology from which this one was made; `None` if it was not made from one.
-    pub(crate) base: Option<String>,
+    /// Names of cameras whose devices have the options by which they differ.
+    pub(crate) sets: Vec<String>,
+    /// Lines about what the topologies do not show.
+    pub(crate) notes: Vec<String>,
     /// Origin of the request.
     pub(crate) by: String,
     /// Takes the answer: at once if nothing changes, otherwise when the change has been carried out.

@@ -5,8 +5,9 @@
 //! and starts the joining ones. Ended links and actors are released when they have drained: their counts stay in the report.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use camrig_status::ActorState;
+use camrig_status::{ActorState, ChangeReport};
 
 use super::change::{ChangeError, ChangeRequest, Pending};
 use super::core::{ActorSetup, Changing, Event};
@@ -14,7 +15,7 @@ use super::shell::{Process, Shell};
 use crate::control::WorkerCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, LinkId, ProcessId};
-use crate::report::ChangeReport;
+
 use crate::topology::{Diff, Growth, Topology};
 use crate::wiring::{Beginning, Presence};
 
@@ -32,7 +33,7 @@ impl Shell {
     }
 
     fn try_to_change(&mut self, request: ChangeRequest) -> Result<(), String> {
-        let ChangeRequest { topology: new, restarts, base, by, answer } = request;
+        let ChangeRequest { topology: new, restarts, sets, notes, by, answer } = request;
         if !self.core.accepts_changes() {
             let phase = if self.core.is_stopping() { "stopping" } else { "starting" };
             return Err(format!("the rig is {phase}"));
@@ -40,13 +41,11 @@ impl Shell {
         if self.left.pending.is_some() {
             return Err("the rig is carrying out another change".to_owned());
         }
-        if base.is_some_and(|base| base != self.current.running_text()) {
-            return Err("the topology that runs has changed meanwhile".to_owned());
-        }
-        let diff = Diff::of(&self.current, &new, &restarts)?;
-        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
-        if changes.is_empty() {
+        let diff = Diff::of(&self.current, &new, &restarts, &sets)?;
+        let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).chain(notes).collect();
+        if diff.changes.is_empty() {
             self.current = Arc::new(new);
+            self.note_change(&changes, by);
             let _ = answer.try_send(Ok(changes));
             return Ok(());
         }
@@ -63,7 +62,7 @@ impl Shell {
         self.wiring
             .grow(&grown, timelines, &followed, &growth.replaced)
             .map_err(|error| error.to_string())?;
-        log::warn!("{by} changes the rig: {}", changes.join("; "));
+        self.note_change(&changes, by);
         let seconds = self.core.seconds();
         let began = (self.topology.links().len()..grown.links().len()).map(LinkId::new);
         self.left.began.extend(began.map(|link| (link, seconds)));
@@ -72,7 +71,6 @@ impl Shell {
         self.topology = Arc::new(grown);
         self.current = Arc::new(new);
         self.order.clone_from(&growth.order);
-        self.left.changes.push(ChangeReport { seconds, by, changes: changes.clone() });
         for &id in &growth.leaves {
             let has_successor = followed.iter().any(|(before, _)| *before == id);
             let left = if has_successor { &mut self.left.replaced } else { &mut self.left.leaving };
@@ -87,6 +85,17 @@ impl Shell {
         let joins = setups.collect();
         self.decide(Event::Change(Changing { processes, leaves: growth.leaves, joins }));
         Ok(())
+    }
+
+    /// Writes changes into the log and the report.
+    pub(super) fn note_change(&mut self, changes: &[String], by: String) {
+        if !changes.is_empty() {
+            log::warn!("{by} changes the rig: {}", changes.join("; "));
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let unix_nanos = now.map_or(0, |now| now.as_nanos() as u64);
+            let (seconds, changes) = (self.core.seconds(), changes.to_vec());
+            self.left.changes.push(ChangeReport { seconds, unix_nanos, by, changes });
+        }
     }
 
     /// Ends the links to readers that leave, where their producers go on. A link that another one replaces ends when the

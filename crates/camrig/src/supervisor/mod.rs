@@ -6,6 +6,7 @@
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
 //! * `calls`: calls to the devices of cameras that wait for an answer
+//! * `live`: requested changes: the options that devices can set while they run, and the rest
 //! * `changes`: changes of the rig while it runs; `change`: their types
 //! * `requests`: answers requests of other processes
 //! * `progress`: the stage of a run, for other threads
@@ -18,6 +19,7 @@ mod calls;
 mod change;
 mod changes;
 mod core;
+mod live;
 mod outcome;
 mod progress;
 mod requests;
@@ -29,8 +31,8 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,15 +40,15 @@ use camrig_status::RigStatus;
 
 pub use self::change::ChangeError;
 use self::change::ChangeRequest;
+pub(crate) use self::live::Wanted;
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 use self::shell::Shell;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
 use crate::ids::ProcessId;
-use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::topology::{Diff, Topology};
+use crate::topology::Topology;
 use crate::workers::WorkerEvent;
 
 /// Maximum number of pending messages to the supervisor; senders block when it is reached.
@@ -72,6 +74,8 @@ enum Message {
     Topology(SyncSender<Arc<Topology>>),
     /// A request to change the rig.
     Change(Box<ChangeRequest>),
+    /// Lines for the log and the report: what was changed, and by whom.
+    Note(Vec<String>, String),
     /// From an actor of this process.
     Actor(ActorEvent),
     /// From the worker with this process ID.
@@ -105,7 +109,12 @@ pub(crate) struct Run {
 /// If the system lacks processes or file descriptors. No process is left running.
 pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: RunLimits) -> io::Result<Run> {
     let (sender, messages) = sync_channel(MESSAGES);
-    let control = Control { messages: sender, progress: Arc::default() };
+    let control = Control {
+        messages: sender,
+        progress: Arc::default(),
+        registry: Arc::clone(registry),
+        turn: Arc::default(),
+    };
     let shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
@@ -119,6 +128,9 @@ pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: R
 pub(crate) struct Control {
     messages: SyncSender<Message>,
     progress: Arc<Progress>,
+    registry: Arc<Registry>,
+    /// Held by the thread that changes the rig.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Control {
@@ -143,36 +155,6 @@ impl Control {
         let (answer, topology) = sync_channel(1);
         self.messages.send(Message::Topology(answer)).ok()?;
         topology.recv().ok()
-    }
-
-    /// Compares a topology with the one that runs, and returns the changes, after a probe of what would begin.
-    pub(crate) fn compare(
-        &self,
-        topology: &Topology,
-        restarts: &[String],
-        registry: &Registry,
-    ) -> Result<Vec<String>, ChangeError> {
-        let current = self.topology().ok_or(ChangeError::Over)?;
-        let diff = Diff::of(&current, topology, restarts).map_err(ChangeError::Refused)?;
-        let goes_on = |id| diff.unchanged.iter().any(|(_, after)| *after == id);
-        topology
-            .probe_some(registry, StartTime::default(), |id| !goes_on(id))
-            .map_err(ChangeError::Problems)?;
-        Ok(diff.changes.iter().map(ToString::to_string).collect())
-    }
-
-    /// Changes the rig to another topology, and waits until that is done. Returns the changes.
-    pub(crate) fn change(
-        &self,
-        topology: Topology,
-        restarts: Vec<String>,
-        base: Option<String>,
-        by: &str,
-    ) -> Result<Vec<String>, ChangeError> {
-        let (answer, answered) = sync_channel(1);
-        let request = ChangeRequest { topology, restarts, base, by: by.to_owned(), answer };
-        self.messages.send(Message::Change(Box::new(request))).map_err(|_| ChangeError::Over)?;
-        answered.recv().unwrap_or(Err(ChangeError::Over))
     }
 
     /// Makes a call to the open device of a camera, and waits for the answer.

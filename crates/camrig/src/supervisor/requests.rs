@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use camrig_status::control::{Answer, Apply, Request};
 
+use super::Wanted;
 use super::change::ChangeError;
-use crate::control::{DeviceAnswer, DeviceCall};
-use crate::driver::Control;
+use crate::control::DeviceCall;
 use crate::registry::Registry;
 use crate::topology::Topology;
 
@@ -15,43 +15,38 @@ const BY_BYTES_MAX: usize = 200;
 
 /// Answers a request, on the thread of its client.
 pub(super) fn answer(control: &super::Control, registry: &Arc<Registry>, request: Request) -> Answer {
-    match request {
-        Request::Topology => match control.topology() {
-            Some(topology) => {
-                Answer::Topology { name: topology.name().to_owned(), text: topology.running_text() }
-            }
-            None => Answer::refused(ChangeError::Over.to_string()),
-        },
-        Request::Apply(apply) => match self::apply(control, registry, apply) {
-            Ok(changes) => Answer::Changes(changes),
-            Err(ChangeError::Problems(problems)) => {
-                Answer::Refused { message: problems.to_string(), unavailable: problems.is_unavailable() }
-            }
-            Err(error @ ChangeError::Failed(_)) => Answer::Failed { message: error.to_string() },
-            Err(error) => Answer::refused(error.to_string()),
-        },
-        Request::Device { camera, call, by } => match check_by(&by) {
-            Ok(()) => Answer::Device(self::call(control, &camera, call, &by)),
-            Err(fact) => Answer::refused(fact),
-        },
-    }
-}
-
-fn call(control: &super::Control, camera: &str, call: DeviceCall, by: &str) -> DeviceAnswer {
-    let is_set = matches!(call, DeviceCall::Set { .. });
-    let answer = control.call_device(camera, call);
-    if let (true, Ok(controls)) = (is_set, &answer) {
-        for Control { name, value, .. } in controls {
-            let value = value.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            log::warn!("{by}: camera `{camera}`: {name} = {value}");
+    let changed = match request {
+        Request::Topology => {
+            return match control.topology() {
+                Some(topology) => {
+                    Answer::Topology { name: topology.name().to_owned(), text: topology.running_text() }
+                }
+                None => Answer::refused(ChangeError::Over.to_string()),
+            };
         }
+        Request::Controls { camera } => {
+            return Answer::Controls(control.call_device(&camera, DeviceCall::Controls));
+        }
+        Request::Apply(apply) => self::apply(control, registry, apply),
+        Request::Edit(edits) => check_by(&edits.by).and_then(|()| control.edit(edits)),
+        Request::Pause { cameras, paused, by } => {
+            check_by(&by).and_then(|()| control.pause(&cameras, paused, &by))
+        }
+    };
+    match changed {
+        Ok(changes) => Answer::Changes(changes),
+        Err(ChangeError::Problems(problems)) => {
+            Answer::Refused { message: problems.to_string(), unavailable: problems.is_unavailable() }
+        }
+        Err(error @ ChangeError::Failed(_)) => Answer::Failed { message: error.to_string() },
+        Err(error) => Answer::refused(error.to_string()),
     }
-    answer
 }
 
-fn check_by(by: &str) -> Result<(), String> {
+fn check_by(by: &str) -> Result<(), ChangeError> {
     if by.len() > BY_BYTES_MAX || by.contains(char::is_control) {
-        return Err(format!("`by` has more than {BY_BYTES_MAX} bytes, or several lines"));
+        let fact = format!("`by` has more than {BY_BYTES_MAX} bytes, or several lines");
+        return Err(ChangeError::Refused(fact));
     }
     Ok(())
 }
@@ -62,8 +57,7 @@ fn apply(
     apply: Apply,
 ) -> Result<Vec<String>, ChangeError> {
     let Apply { name, text, restarts, base, dry_run, by } = apply;
-    check_by(&by).map_err(ChangeError::Refused)?;
+    check_by(&by)?;
     let topology = Topology::parse(&name, &text, None, registry).map_err(ChangeError::Problems)?;
-    let changes = control.compare(&topology, &restarts, registry)?;
-    if dry_run { Ok(changes) } else { control.change(topology, restarts, base, &by) }
+    control.apply(Wanted { topology, restarts, base, dry_run, by })
 }

@@ -19,7 +19,9 @@ use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
 use super::{Control, Message, RunLimits, requests};
 use crate::clock::monotonic_nanos;
-use crate::control::{ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, Part, WorkerCommand};
+use crate::control::{
+    ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Part, WorkerCommand,
+};
 use crate::gauge::Gauge;
 use crate::host::{Host, Hosted};
 use crate::ids::{ActorId, ProcessId};
@@ -222,6 +224,7 @@ impl Shell {
             Message::Worker(..) => {}
             Message::Topology(answer) => drop(answer.try_send(Arc::clone(&self.current))),
             Message::Change(request) => self.change(*request),
+            Message::Note(changes, by) => self.note_change(&changes, by),
             Message::Device(camera, call, answer) => self.call_device(&camera, call, answer),
             Message::Stop => self.decide(Event::Stop),
             Message::Interrupt => self.decide(Event::Interrupt),
@@ -257,12 +260,29 @@ impl Shell {
                 Event::Finished(process, actor)
             }
             ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
-            ActorEvent::Answered { actor, number, answer } => return self.calls.end(actor, number, answer),
+            ActorEvent::Answered { actor, number, answer } => {
+                return self.take_answer(process, actor, number, answer);
+            }
         };
         self.decide(event);
     }
 
-    /// Sends a call to the open device of a camera.
+    /// Takes the answer of a camera to a call, and sends it the next one.
+    fn take_answer(&mut self, process: ProcessId, camera: ActorId, number: u64, answer: DeviceAnswer) {
+        let is_done = answer.is_ok();
+        let Some((call, next)) = self.calls.end(camera, number, answer) else { return };
+        match call {
+            DeviceCall::Pause if is_done => self.decide(Event::Paused(process, camera, true)),
+            // A camera that does not start again fails, and its next instance runs.
+            DeviceCall::Resume => self.decide(Event::Paused(process, camera, false)),
+            _ => {}
+        }
+        if let Some(request) = next {
+            self.send_call(camera, request);
+        }
+    }
+
+    /// Sends a call to the open device of the camera with this name.
     fn call_device(&mut self, camera: &str, call: DeviceCall, answer: SyncSender<DeviceAnswer>) {
         let actors = self.core.setup().actors.iter();
         let cameras = actors.enumerate().filter(|(_, actor)| actor.is_camera);
@@ -273,9 +293,19 @@ impl Shell {
             // The requesting thread may have ended.
             return drop(answer.try_send(Err(message)));
         };
-        let id = ActorId::new(id.0);
+        self.begin_call(ActorId::new(id.0), call, Some(answer));
+    }
+
+    /// Sends a camera a call, or leaves it for after those before.
+    fn begin_call(&mut self, id: ActorId, call: DeviceCall, answer: Option<SyncSender<DeviceAnswer>>) {
+        let name = &self.core.setup().actors[id.index()].name;
+        if let Some(request) = self.calls.begin(id, name, call, answer) {
+            self.send_call(id, request);
+        }
+    }
+
+    fn send_call(&mut self, id: ActorId, request: DeviceRequest) {
         let process = self.topology.actor(id).process;
-        let Some(request) = self.calls.begin(id, camera, call, answer) else { return };
         let is_sent = match (&self.processes[process.index()].worker, &self.hosted) {
             (Some(worker), _) if worker.has_begun() && !self.core.actor(id).has_ended() => {
                 worker.send(WorkerCommand::Device(id, request));
@@ -285,7 +315,8 @@ impl Shell {
             _ => false,
         };
         if !is_sent {
-            self.calls.fail(id, &format!("camera `{camera}` is not running"));
+            let name = &self.core.setup().actors[id.index()].name;
+            self.calls.fail(id, &format!("camera `{name}` is not running"));
         }
     }
 
@@ -319,6 +350,7 @@ impl Shell {
                 self.hosted.iter().for_each(Hosted::stop_cameras);
             }
             Command::Actor(id, command) => self.send_actor(id, command),
+            Command::Pause(id) => self.begin_call(id, DeviceCall::Pause, None),
             Command::EndLinks(id) => {
                 let name = &self.core.setup().actors[id.index()].name;
                 self.calls.fail(id, &format!("camera `{name}` has ended"));

@@ -1,6 +1,6 @@
 //! The status of a run.
 
-use camrig_status::{MatchingStatus, RigStatus};
+use camrig_status::{CHANGES_MAX, MatchingStatus, RigStatus};
 
 use super::shell::Shell;
 use crate::gauge::Doing;
@@ -40,6 +40,7 @@ impl Shell {
             topology: self.current.name().to_owned(),
             seconds: rounded(seconds),
             matching: self.matching(seconds),
+            changes: self.left.changes[self.left.changes.len().saturating_sub(CHANGES_MAX)..].to_vec(),
             ..status
         }
     }

@@ -178,6 +178,21 @@ impl Driver for Synthetic {
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
         self.controls.set(name, value)
     }
+
+    fn pause(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// Goes on with the frames of the present: the device's clock has not stopped.
+    fn resume(&mut self) -> Result<(), DriverError> {
+        let (Some(started), true) = (self.started, self.options.paced) else { return Ok(()) };
+        let nanos = started.elapsed().saturating_sub(Duration::from_nanos(self.true_nanos(0))).as_nanos();
+        let number = (nanos * u128::from(self.frames_per_second) / 1_000_000_000) as u64 + 1;
+        self.number = self.next_kept(self.number.max(number));
+        self.motion.iter_mut().for_each(|samples| samples.skip_to(self.number, self.frames_per_second));
+        self.has_missed = false;
+        Ok(())
+    }
 }
 
 impl Synthetic {

@@ -39,6 +39,12 @@ impl Samples {
         (first <= last).then_some(first..=last)
     }
 
+    /// Omits all samples before frame `number`: the streams were stopped.
+    pub(super) fn skip_to(&mut self, number: u64, frames_per_second: u64) {
+        let first = u128::from(number) * u128::from(self.per_second()) / u128::from(frames_per_second);
+        self.next = self.next.max(first as u64);
+    }
+
     /// Marks all samples up to those of this frame as taken, and returns how many of them are in no frame.
     pub(super) fn take(&mut self, frame: &FrameHeader) -> u64 {
         let end = frame.number + 1;

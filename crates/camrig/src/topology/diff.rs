@@ -3,6 +3,7 @@
 //! Actors are compared by name. What is derived from others, such as the default number of slots, is no difference:
 //! a camera that gets another reader does not change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use toml::Value;
@@ -20,7 +21,7 @@ pub(crate) struct Diff {
     pub(crate) changed: Vec<(ActorId, ActorId)>,
     /// Actors that the first topology does not have.
     pub(crate) added: Vec<ActorId>,
-    /// Actors that go on.
+    /// Actors that go on, some of them with other options.
     pub(crate) unchanged: Vec<(ActorId, ActorId)>,
     /// The changes in the order in which they are carried out.
     pub(crate) changes: Vec<Change>,
@@ -29,6 +30,8 @@ pub(crate) struct Diff {
 /// One change of a rig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
+    /// A camera goes on, and its device gets other options.
+    Set { actor: String, facts: Vec<String> },
     /// An actor ends.
     Remove { actor: String },
     /// An actor ends and begins anew, for these reasons.
@@ -44,6 +47,7 @@ pub(crate) enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Set { actor, facts } => write!(f, "set {actor}: {}", facts.join(", ")),
             Self::Remove { actor } => write!(f, "remove {actor}"),
             Self::Replace { actor, facts } => write!(f, "restart {actor}: {}", facts.join(", ")),
             Self::Add { actor, process } => write!(f, "add {actor} in process {}", quote(process)),
@@ -53,12 +57,40 @@ impl fmt::Display for Change {
     }
 }
 
+/// An option that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OptionChange {
+    /// Its path in the table `options`, such as `set.exposure`.
+    pub(crate) key: String,
+    pub(crate) was: Option<Value>,
+    pub(crate) is: Option<Value>,
+}
+
+impl fmt::Display for OptionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option {} {} -> {}", quote(&self.key), value(self.was.as_ref()), value(self.is.as_ref()))
+    }
+}
+
+impl Change {
+    /// Returns whether an actor begins or ends.
+    pub(crate) fn interrupts(&self) -> bool {
+        !matches!(self, Self::Set { .. })
+    }
+}
+
 impl Diff {
-    /// Compares two topologies. Actors whose names are in `restarts` begin anew in any case.
+    /// Compares two topologies. Actors whose names are in `restarts` begin anew in any case. Cameras whose names are in
+    /// `sets` go on with other options, if nothing else differs.
     ///
     /// # Errors
     /// If a running rig cannot change in this way.
-    pub(crate) fn of(old: &Topology, new: &Topology, restarts: &[String]) -> Result<Self, String> {
+    pub(crate) fn of(
+        old: &Topology,
+        new: &Topology,
+        restarts: &[String],
+        sets: &[String],
+    ) -> Result<Self, String> {
         if old.metrics != new.metrics {
             return Err("`metrics` cannot change while the rig runs".to_owned());
         }
@@ -66,6 +98,14 @@ impl Diff {
             return Err(format!("the rig has no actor {}", quote(name)));
         }
         let mut diff = Self::default();
+        let may_be_set = |name: &String| sets.contains(name) && !restarts.contains(name);
+        for id in ids(new).filter(|&id| may_be_set(&new.actor(id).name)) {
+            let changed = old.find(&new.actor(id).name).and_then(|before| only_options(old, before, new, id));
+            if let Some(options) = changed.filter(|options| !options.is_empty()) {
+                let facts = options.iter().map(ToString::to_string).collect();
+                diff.changes.push(Change::Set { actor: describe(new, id), facts });
+            }
+        }
         for id in ids(old).filter(|&id| new.find(&old.actor(id).name).is_none()) {
             diff.removed.push(id);
             diff.changes.push(Change::Remove { actor: describe(old, id) });
@@ -78,7 +118,8 @@ impl Diff {
                 diff.added.push(id);
                 continue;
             };
-            let mut facts = facts(old, before, new, id);
+            let is_set = may_be_set(&new.actor(id).name) && only_options(old, before, new, id).is_some();
+            let mut facts = if is_set { Vec::new() } else { facts(old, before, new, id) };
             if facts.is_empty() && restarts.contains(&new.actor(id).name) {
                 facts.push("as requested".to_owned());
             }
@@ -100,6 +141,18 @@ impl Diff {
     }
 }
 
+/// Returns the options by which a camera differs; `None` if anything else differs, or it is no camera.
+pub(crate) fn only_options(
+    old: &Topology,
+    before: ActorId,
+    new: &Topology,
+    after: ActorId,
+) -> Option<Vec<OptionChange>> {
+    let is_camera = matches!(new.actor(after).role, Role::Camera { .. });
+    let differs = !is_camera || !keys(old, before, new, after).is_empty();
+    (!differs).then(|| options(old.actor(before).options(), new.actor(after).options()))
+}
+
 fn ids(topology: &Topology) -> impl Iterator<Item = ActorId> + use<> {
     (0..topology.actors().len()).map(ActorId::new)
 }
@@ -119,6 +172,16 @@ fn describe(topology: &Topology, id: ActorId) -> String {
 
 /// Returns how an actor differs, in short phrases.
 fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<String> {
+    let options = options(old.actor(before).options(), new.actor(after).options());
+    let mut facts = keys(old, before, new, after);
+    // Behind what is about the actor as a whole.
+    let place = facts.iter().take_while(|fact| fact.contains(' ')).count();
+    facts.splice(place..place, options.iter().map(ToString::to_string));
+    facts
+}
+
+/// Returns how an actor differs beside its options, in short phrases.
+fn keys(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<String> {
     let (was, is) = (old.actor(before), new.actor(after));
     let mut facts = Vec::new();
     if was.role != is.role {
@@ -141,7 +204,6 @@ fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec
     } else if old.scheduling(was.process) != new.scheduling(is.process) {
         facts.push("scheduling of its process".to_owned());
     }
-    options(was.options(), is.options(), &mut facts);
     let inputs = |topology: &Topology, id| -> Vec<String> {
         let links = topology.links().iter().filter(|link| link.to == id);
         links.map(|link| topology.actor(link.from).name.clone()).collect()
@@ -171,17 +233,29 @@ fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec
     facts
 }
 
-/// Adds the options that differ, each with both values.
-fn options(old: &str, new: &str, facts: &mut Vec<String>) {
-    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
-    let (old, new) = (parse(old), parse(new));
-    let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys {
-        let (was, is) = (old.get(key), new.get(key));
-        if was != is {
-            facts.push(format!("option {} {} -> {}", quote(key), value(was), value(is)));
+/// Returns the options that differ, each with both values.
+fn options(old: &str, new: &str) -> Vec<OptionChange> {
+    let parse = |text: &str| {
+        let mut values = BTreeMap::new();
+        flatten("", &text.parse().unwrap_or_default(), &mut values);
+        values
+    };
+    let (mut old, mut new) = (parse(old), parse(new));
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).cloned().collect();
+    let changes = keys.into_iter().map(|key| {
+        let (was, is) = (old.remove(&key), new.remove(&key));
+        OptionChange { key, was, is }
+    });
+    changes.filter(|change| change.was != change.is).collect()
+}
+
+/// Adds the values of a table and of the tables in it, by their paths.
+fn flatten(path: &str, table: &toml::Table, values: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            Value::Table(inner) => flatten(&path, inner, values),
+            value => drop(values.insert(path, value.clone())),
         }
     }
 }
@@ -207,7 +281,7 @@ mod tests {
     }
 
     fn changes(new: &str) -> Vec<String> {
-        let diff = Diff::of(&parse(OLD), &parse(new), &[]).unwrap();
+        let diff = Diff::of(&parse(OLD), &parse(new), &[], &[]).unwrap();
         diff.changes.iter().map(ToString::to_string).collect()
     }
 
@@ -215,7 +289,7 @@ mod tests {
     fn equal_topologies_do_not_differ() {
         // Neither comments, nor the order, nor a default that is written out are a difference.
         let new = format!("# the lab\n{}", OLD.replace("['left']\n", "['left']\nqueue = 2\n"));
-        let diff = Diff::of(&parse(OLD), &parse(&new), &[]).unwrap();
+        let diff = Diff::of(&parse(OLD), &parse(&new), &[], &[]).unwrap();
         assert_eq!((diff.changes.len(), diff.unchanged.len()), (0, 4));
     }
 
@@ -268,12 +342,27 @@ mod tests {
     #[test]
     fn actors_begin_anew_on_request() {
         let (old, left) = (parse(OLD), ["left".to_owned()]);
-        let diff = Diff::of(&old, &old, &left).unwrap();
+        let diff = Diff::of(&old, &old, &left, &[]).unwrap();
         let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["restart camera `left`: as requested"]);
         assert_eq!(diff.changed, [(ActorId(0), ActorId(0))]);
-        let error = Diff::of(&old, &old, &["top".to_owned()]).unwrap_err();
+        let error = Diff::of(&old, &old, &["top".to_owned()], &[]).unwrap_err();
         assert_eq!(error, "the rig has no actor `top`");
+    }
+
+    #[test]
+    fn a_camera_whose_device_is_set_goes_on() {
+        let sets = ["left".to_owned(), "right".to_owned()];
+        let set = |from: &str, to: &str| {
+            let diff = Diff::of(&parse(OLD), &parse(&OLD.replace(from, to)), &[], &sets).unwrap();
+            let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+            (changes, diff.unchanged.len())
+        };
+        let line = "set camera `left`: option `exposure` unset -> 4000, option `seed` 1 -> 2".to_owned();
+        assert_eq!(set("seed = 1", "seed = 2, exposure = 4000"), (vec![line], 4));
+        let (changes, goes_on) = set("seed = 1", "seed = 2, exposure = 4000 }\nslots = 9 #");
+        assert_eq!((changes.len(), goes_on), (1, 3), "{changes:?}");
+        assert!(changes[0].starts_with("restart camera `left`: option `exposure`"), "{changes:?}");
     }
 
     #[test]
@@ -283,7 +372,7 @@ mod tests {
             ("nice = 1", "nice = 2", "scheduling of its process"),
         ] {
             let with = |table: &str| format!("{OLD}[process.vision]\n{table}\n");
-            let diff = Diff::of(&parse(&with(before)), &parse(&with(after)), &[]).unwrap();
+            let diff = Diff::of(&parse(&with(before)), &parse(&with(after)), &[], &[]).unwrap();
             let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
             assert_eq!(
                 changes,

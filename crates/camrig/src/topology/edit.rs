@@ -1,38 +1,11 @@
 //! Small changes of the text of a topology, which keep its comments and its order.
 
+use camrig_status::control::Edit;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
 
 use super::parse::{CAMERA_KEYS, PLACEMENTS, PROCESSOR_KEYS};
 use super::problem::quote;
 use super::{MAIN, Placement};
-
-/// A change of the text of a topology.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// Adds a processor, or without inputs a camera.
-    Add {
-        /// Its name.
-        name: String,
-        /// Its kind or driver.
-        kind: String,
-        /// The names of the actors that it reads.
-        inputs: Vec<String>,
-        /// Keys, or options, and the texts of their values.
-        settings: Vec<(String, String)>,
-    },
-    /// Removes an actor, and processes that only it had.
-    Remove {
-        /// Its name.
-        name: String,
-    },
-    /// Changes keys or options of an actor.
-    Set {
-        /// Its name.
-        name: String,
-        /// Keys, or options, and the texts of their values.
-        settings: Vec<(String, String)>,
-    },
-}
 
 /// Returns the text of a topology with a change.
 ///

@@ -57,6 +57,7 @@ impl Topology {
                 let known = &mut self.actors[id.index()];
                 known.slots = known.slots.max(spec.slots);
                 known.streams.clone_from(&spec.streams);
+                known.options.clone_from(&spec.options);
                 ids.push(id);
                 continue;
             }
@@ -155,7 +156,7 @@ mod tests {
 
     fn grow(new: &str) -> (Topology, Growth) {
         let (mut grown, new) = (parse(OLD), parse(new));
-        let diff = Diff::of(&grown, &new, &[]).unwrap();
+        let diff = Diff::of(&grown, &new, &[], &[]).unwrap();
         let growth = grown.grow(&new, &diff, &[C, M, V], |_| true);
         (grown, growth)
     }

@@ -16,6 +16,12 @@ use crate::{conformance, test};
 /// Number of random changes without the environment variable.
 const CHANGES: u64 = 60;
 
+/// Number of swaps without the environment variable.
+const SWAPS: u64 = 20;
+
+/// The environment variable with the number of swaps.
+const SWAPS_VARIABLE: &str = "CAMRIG_SOAK_SWAPS";
+
 /// Resources that are the same after this time have settled: a thread looks once a second whether readers have ended.
 const SETTLING: Duration = Duration::from_millis(1500);
 
@@ -201,6 +207,120 @@ fn a_camera_begins_anew(placement: Placement) {
     assert_eq!(report.actor("check").restarts, 0);
 }
 
+/// The processors behind six cameras move from the supervisor's process into one each and back, and each frameset passes
+/// them once: the digests behind them are those in front of them, where nothing moves.
+fn processors_of_six_cameras_are_swapped() {
+    let swaps = requested(SWAPS_VARIABLE).unwrap_or(SWAPS);
+    let topology = |placement: Placement| {
+        let mut text = String::new();
+        for number in 1..=6 {
+            let process =
+                if placement == Placement::InProcess { "main".to_owned() } else { format!("p{number}") };
+            write!(
+                text,
+                "[camera.c{number}]\ndriver = 'synthetic'\nprocess = 'c{number}'\n\
+                 options = {{ model = 'any', color = 'off', depth = '{}x24@60' }}\n\
+                 [processor.p{number}]\nkind = 'pass-on'\nprocess = '{process}'\ninputs = ['c{number}']\n\
+                 overflow = 'block'\n",
+                30 + 2 * number,
+            )
+            .unwrap();
+        }
+        for (name, from) in [("near", 'c'), ("far", 'p')] {
+            let inputs: Vec<_> = (1..=6).map(|number| format!("{from}{number}")).collect();
+            write!(
+                text,
+                "[processor.{name}]\nkind = 'verify'\nprocess = '{name}'\ninputs = {inputs:?}\n\
+                 overflow = 'block'\noptions = {{ digest = true }}\n"
+            )
+            .unwrap();
+        }
+        text
+    };
+    let mut rig = Plan::new(&topology(Placement::InProcess), Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let flow: Vec<_> = ["p1", "p2", "p3", "p4", "p5", "p6"].map(|processor| (processor, "far")).to_vec();
+    let began = Instant::now();
+    for swap in 0..swaps {
+        let to = if swap % 2 == 0 { Placement::MultiProcess } else { Placement::InProcess };
+        let changes = apply(&socket, &topology(to));
+        let moved = changes.iter().filter(|change| change.starts_with("restart processor `p"));
+        assert_eq!(moved.count(), 6, "{changes:?}");
+        wait_for_flow(&mut rig, &flow);
+    }
+    eprintln!("changes: {swaps} swaps in {} ms", began.elapsed().as_millis());
+    let ended = finish(rig);
+    let mut verified: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("verify: ")).collect();
+    verified.sort_unstable();
+    let (near, far): (Vec<_>, Vec<_>) =
+        verified.chunks(2).map(|pair| (pair[0], pair[pair.len() - 1])).unzip();
+    assert_eq!((verified.len(), near), (12, far), "{}", ended.stdout);
+}
+
+/// Options that the devices set while they run: nothing begins anew, no frameset is lost, and later instances have them.
+fn options_are_set_by_another_topology(placement: Placement) {
+    let mut rig = Plan::new(CAMERAS, placement).start();
+    let socket = socket(&mut rig);
+    let base = text(&socket);
+    let with =
+        |options: &str| base.replace("depth = '32x24@100' }", &format!("depth = '32x24@100', {options} }}"));
+    let set = |rig: &mut Rig, options: &str, changes: &[&str]| {
+        assert_eq!(apply(&socket, &with(options)), changes, "{options}");
+        wait_for_flow(rig, &[("a", "check"), ("b", "check")]);
+    };
+    set(&mut rig, "exposure = 3000", &["set camera `a`: option `exposure` unset -> 3000"]);
+    set(&mut rig, "exposure = 165000", &["set camera `a`: option `exposure` 3000 -> 165000"]);
+    let both = "set camera `a`: option `emitter` unset -> false, option `gain` unset -> 32";
+    set(&mut rig, "exposure = 165000, gain = 32, emitter = false", &[both]);
+    let Answer::Refused { message, .. } = ask(&socket, &with("exposure = 165000, gain = 300"), &[]) else {
+        panic!("a gain out of range is accepted")
+    };
+    assert!(message.contains("gain"), "{message}");
+    let controls = |rig: &str| match control::ask(rig, &Request::Controls { camera: "a".to_owned() }).unwrap()
+    {
+        Answer::Controls(Ok(controls)) => {
+            controls.iter().map(|it| it.value.as_ref().unwrap().to_string()).collect::<Vec<_>>()
+        }
+        answer => panic!("{answer:?}"),
+    };
+    assert_eq!(controls(&socket), ["false", "165000", "32", "false"]);
+    // A restart keeps them, also in another process.
+    assert!(matches!(ask(&socket, &text(&socket), &["a"]), Answer::Changes(_)));
+    assert_eq!(controls(&socket), ["false", "165000", "32", "false"]);
+    let ended = finish(rig);
+    let report = ended.report();
+    for camera in ["a", "b"] {
+        let produced = report.actor(camera).produced;
+        let (of_links, delivered, dropped, _) = sum(report, camera, "check");
+        assert_eq!((of_links, delivered, dropped), (produced, produced, 0));
+    }
+    assert_eq!(report.actor("b").restarts, 0);
+}
+
+/// A camera whose process is killed after it was set begins again with what was set.
+fn what_was_set_outlasts_a_crash() {
+    let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let text = text(&socket).replace("'32x24@100' }", "'32x24@100', exposure = 3000 }");
+    assert_eq!(apply(&socket, &text), ["set camera `a`: option `exposure` unset -> 3000"]);
+    let worker = rig.children().into_iter().find(|worker| worker.process == "a").unwrap();
+    kill_process(worker.pid, Signal::KILL).unwrap();
+    rig.wait_for("the restart", |rig| {
+        let status = rig.status();
+        let a = status.actors.iter().find(|actor| actor.name == "a")?;
+        (a.restarts == 1 && a.state == camrig_status::ActorState::Running).then_some(())
+    });
+    let Answer::Controls(Ok(controls)) =
+        control::ask(&socket, &Request::Controls { camera: "a".to_owned() }).unwrap()
+    else {
+        panic!("no controls")
+    };
+    let exposure = controls.iter().find(|control| control.name == "exposure").unwrap();
+    assert_eq!(exposure.value.as_ref().unwrap().to_string(), "3000");
+    rig.signal(Signal::TERM);
+    assert_eq!(rig.finish().code(), Some(0));
+}
+
 fn what_is_wrong_changes_nothing() {
     let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
     let socket = socket(&mut rig);
@@ -353,6 +473,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::readers_join_and_leave", readers_join_and_leave);
     conformance(trials, "changes::a_processor_moves", a_processor_moves);
     conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
+    conformance(trials, "changes::options_are_set_by_another_topology", options_are_set_by_another_topology);
+    test(trials, "changes::what_was_set_outlasts_a_crash", what_was_set_outlasts_a_crash);
+    test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
     test(trials, "changes::what_is_wrong_changes_nothing", what_is_wrong_changes_nothing);
     test(trials, "changes::random_changes", random_changes);
 }

@@ -3,7 +3,6 @@
 //! Each fault is injected into a running rig of real processes. The tests check facts: the log, that framesets flow
 //! again, the report's counts, and that no other link lost any.
 
-use camrig_ipc::protocol::DeviceCall;
 use camrig_status::control::{self, Answer, Request};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -387,11 +386,8 @@ fn hanging_call() {
     let topology = with_faulty_camera(fault, "stall_timeout_millis = 500");
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     let socket = crate::changes::socket(&mut rig);
-    let call = || {
-        let (camera, call, by) = ("front".to_owned(), DeviceCall::Controls, "a test".to_owned());
-        control::ask(&socket, &Request::Device { camera, call, by }).unwrap()
-    };
-    assert_eq!(call(), Answer::Device(Err("the process of camera `front` has ended".to_owned())));
+    let call = || control::ask(&socket, &Request::Controls { camera: "front".to_owned() }).unwrap();
+    assert_eq!(call(), Answer::Controls(Err("the process of camera `front` has ended".to_owned())));
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);

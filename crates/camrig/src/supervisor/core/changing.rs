@@ -62,6 +62,7 @@ impl Core {
                 hosted: false,
                 after,
                 joins: true,
+                is_paused: false,
                 leave: None,
             });
             self.setup.actors.push(setup);

@@ -123,6 +123,8 @@ pub(super) enum Event {
     Stop,
     /// Stop in order; if that was already requested, end immediately.
     Interrupt,
+    /// A process reports that a camera has stopped its streams (true), or was asked to start them again.
+    Paused(ProcessId, ActorId, bool),
     /// The rig changes while it runs.
     Change(Changing),
     /// The rig cannot be started: end the processes that have been started.
@@ -168,6 +170,8 @@ pub(super) enum Command {
     StopCameras,
     /// For one actor, in its process.
     Actor(ActorId, ActorCommand),
+    /// Stop the streams of a camera that was paused before its last failure.
+    Pause(ActorId),
     /// End the links of an actor whose process cannot do so.
     EndLinks(ActorId),
     /// A process has ended: settle its counts.
@@ -211,6 +215,7 @@ enum ProcessState {
 }
 
 /// The changing state of an actor.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 #[derive(Debug)]
 pub(super) struct Actor {
     pub(super) state: ActorState,
@@ -230,6 +235,8 @@ pub(super) struct Actor {
     after: Option<ActorId>,
     /// Whether it joined a running rig and has not been ready.
     joins: bool,
+    /// Whether it is a camera whose streams were stopped on request, also between two instances.
+    is_paused: bool,
     /// `None` unless a change removes or replaces it.
     leave: Option<Leave>,
 }
@@ -281,6 +288,7 @@ impl Core {
             hosted: false,
             after: None,
             joins: false,
+            is_paused: false,
             leave: None,
         };
         Self {
@@ -365,6 +373,11 @@ impl Core {
             Event::Exited(process, how) => self.on_exited(process, &how),
             Event::Closed(process) => self.expect_end(process),
             Event::Unreaped(process, unreaped) => self.on_unreaped(process, unreaped),
+            Event::Paused(process, id, paused) => {
+                if self.has_instance(process, id) {
+                    self.on_paused(id, paused);
+                }
+            }
             Event::Change(changing) => self.change(changing),
             Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
             Event::Stop | Event::Interrupt => self.stop_as_asked(),
@@ -496,6 +509,25 @@ impl Core {
         self.actor_mut(id).watch = Watch::begin(self.now);
         self.actor_mut(id).joins = false;
         self.set_state(id, if going { ActorState::Running } else { ActorState::Ready });
+        if going && self.actor(id).is_paused {
+            self.commands.push(Command::Pause(id));
+        }
+    }
+
+    /// Notes that the streams of a camera were stopped or started: without streams it is not stalled.
+    fn on_paused(&mut self, id: ActorId, paused: bool) {
+        let now = self.now;
+        let actor = self.actor_mut(id);
+        actor.is_paused = paused;
+        let (from, to) = if paused {
+            (&[ActorState::Running, ActorState::Stalled][..], ActorState::Paused)
+        } else {
+            (&[ActorState::Paused][..], ActorState::Running)
+        };
+        if from.contains(&actor.state) {
+            actor.watch = Watch::begin(now);
+            self.set_state(id, to);
+        }
     }
 
     fn go_when_ready(&mut self) {

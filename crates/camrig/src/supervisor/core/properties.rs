@@ -25,7 +25,8 @@ const PROCESSES_MAX: usize = 6;
 /// Kinds of actions: an actor leaves, is replaced, or joins; the rig is stopped.
 const LEAVE: u8 = 21;
 const JOIN: u8 = 23;
-const STOP: u8 = 24;
+const PAUSE: u8 = 24;
+const STOP: u8 = 25;
 
 /// An actor's instance in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +182,10 @@ impl World {
                 if command == ActorCommand::GiveUp {
                     self.give_up(id);
                 }
+            }
+            Command::Pause(id) => {
+                self.check_alive(id);
+                assert!(self.setup(id).is_camera);
             }
             Command::EndLinks(id) => self.give_up(id),
             Command::Release(process) => {
@@ -382,6 +387,15 @@ impl World {
             20 if process != ProcessId::MAIN => self.handle(Event::Closed(process)),
             20 => self.mislead(Event::Closed(process)),
             LEAVE..=JOIN => self.change(id, process, Act { kind, place, flag, millis }),
+            PAUSE => {
+                let event = Event::Paused(self.setup(id).process, id, flag);
+                let may_pause = self.setup(id).is_camera && !self.ended;
+                match self.instances[id.index()] {
+                    Instance::Ready if may_pause => self.handle(event),
+                    Instance::None => self.mislead(event),
+                    _ => {}
+                }
+            }
             STOP => self.handle(Event::Stop),
             _ => self.handle(Event::Interrupt),
         }

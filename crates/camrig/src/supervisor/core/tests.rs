@@ -111,3 +111,32 @@ fn the_process_of_an_actor_that_is_not_ready_again_is_replaced() {
     assert_eq!(run.observe_after(MILLI), [late, Command::Kill(WORKER)]);
     assert_eq!(run.observe_after(START_TIMEOUT), []);
 }
+
+#[test]
+fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
+    let mut run = Run::new(None);
+    run.core.setup.actors[0].stall_timeout = Some(START_TIMEOUT);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    run.observe_after(MILLI);
+    assert_eq!(run.core.actor(CAMERA).state, ActorState::Running);
+    let paused = run.on(Event::Paused(WORKER, CAMERA, true));
+    assert_eq!(paused, [Command::SetState(CAMERA, ActorState::Paused)]);
+    assert_eq!(run.observe_after(START_TIMEOUT * 3), []);
+    run.on(Event::Failed(WORKER, CAMERA, Failure::new("broken")));
+    run.observe_after(MILLI);
+    run.observe_after(MILLI);
+    let ready = run.on(Event::Ready(WORKER, CAMERA));
+    assert!(
+        ready.ends_with(&[Command::SetState(CAMERA, ActorState::Running), Command::Pause(CAMERA)]),
+        "{ready:?}"
+    );
+    run.on(Event::Paused(WORKER, CAMERA, true));
+    let resumed = run.on(Event::Paused(WORKER, CAMERA, false));
+    assert_eq!(resumed, [Command::SetState(CAMERA, ActorState::Running)]);
+    // From now on it stalls when it delivers nothing.
+    run.observe_after(MILLI);
+    run.observe_after(START_TIMEOUT);
+    assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
+}
