@@ -1,6 +1,7 @@
 //! A small HTTP server on its own thread, with access rules, and the routes `/status` and `/metrics` of a rig.
 //!
 //! * this module: the server and the two routes
+//! * `api`: the HTTP API, which changes a rig
 //! * `access`: the rules that decide whether a request is answered
 //! * `places`: bounds the number of open connections, and decides which one is closed for a new one
 //! * `connection`: one connection, with its time-outs
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod api;
 mod connection;
 mod places;
 
@@ -32,6 +34,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::oneshot;
 
 pub use self::access::{Access, AccessError};
+pub use self::api::{OPENAPI, api, no_api};
 use self::connection::Connection;
 use self::places::Places;
 

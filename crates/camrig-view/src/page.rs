@@ -35,10 +35,14 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/points.js" JAVASCRIPT, "points.js";
     "/orbit.js" JAVASCRIPT, "orbit.js";
     "/address.js" JAVASCRIPT, "address.js";
+    "/api.js" JAVASCRIPT, "api.js";
     "/guides.js" JAVASCRIPT, "guides.js";
     "/keys.js" JAVASCRIPT, "keys.js";
     "/matching.js" JAVASCRIPT, "matching.js";
+    "/option.js" JAVASCRIPT, "option.js";
+    "/panel.js" JAVASCRIPT, "panel.js";
     "/plot.js" JAVASCRIPT, "plot.js";
+    "/recordings.js" JAVASCRIPT, "recordings.js";
     "/scale.js" JAVASCRIPT, "scale.js";
     "/theme.js" JAVASCRIPT, "theme.js";
     "/layout.js" JAVASCRIPT, "layout.js";

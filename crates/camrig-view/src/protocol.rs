@@ -14,6 +14,8 @@ use camrig_image::LightImage;
 use camrig_status::{ActorState, MatchingStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::recordings::RecordingStatus;
+
 /// A request of a page.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
@@ -188,12 +190,20 @@ pub(crate) struct ViewStatus {
     pub(crate) topology: String,
     pub(crate) matching: Vec<MatchingStatus>,
     pub(crate) cameras: Vec<CameraStatus>,
+    /// Whether pages may change the rig.
+    pub(crate) control: bool,
+    /// The recordings since the server started; empty where pages may not change the rig.
+    pub(crate) recordings: Vec<RecordingStatus>,
 }
 
 /// The status of one camera. The fields of the supervisor are `None` while it does not answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct CameraStatus {
     pub(crate) label: String,
+    /// The actor that `view` reads.
+    pub(crate) input: String,
+    /// The camera of the rig that took the framesets, if it is one of its actors.
+    pub(crate) actor: Option<String>,
     pub(crate) model: String,
     pub(crate) serial: String,
     pub(crate) streams: Vec<StreamStatus>,
@@ -246,7 +256,7 @@ impl StreamStatus {
     }
 }
 
-/// The presentation of a stream on the page.
+/// How the page shows a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {

@@ -18,7 +18,7 @@ use axum::routing::get;
 use camrig::FrameSet;
 use camrig::frame::{DepthView, Frame, MotionSample, PixelFormat, PointsView, Role, Stream};
 use camrig_image::{Colorizer, LightImage, Picture, small_depth_jpeg, small_jpeg};
-use camrig_status::{ActorStatus, RigStatus};
+use camrig_status::{ActorRole, ActorStatus, RigStatus};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -30,6 +30,7 @@ use crate::protocol::{
     CameraStatus, Form, Kind, Message, Question, Shown, ShownFrame, StreamStatus, ViewStatus, Wanted, checked,
 };
 use crate::range;
+use crate::recordings::Recordings;
 
 /// The approximate maximum width of the picture of a mask, in pixels: it is drawn translucent, so it needs no more.
 const MASK_WIDTH_MAX: u32 = 640;
@@ -75,6 +76,7 @@ struct LastStatus {
     read_at: Option<Instant>,
     /// `None` while the supervisor does not answer.
     rig: Option<RigStatus>,
+    recordings: Recordings,
 }
 
 impl Sessions {
@@ -134,7 +136,7 @@ impl Session {
     /// Answers requests until the page is closed.
     async fn run(mut self, mut socket: WebSocket, page: &Page) -> Option<()> {
         let mut silent_at = Instant::now() + SILENCE;
-        // Read in a task of its own: a supervisor that does not answer delays no picture.
+        // Read in a task of its own: a supervisor that does not answer holds up no picture.
         let mut status: Option<JoinHandle<ViewStatus>> = None;
         loop {
             let mut wake_at = silent_at;
@@ -447,9 +449,17 @@ impl Shared {
         if status.read_at.is_none_or(|read| read.elapsed() >= STATUS_AGE) {
             status.read_at = Some(Instant::now());
             status.rig = camrig_http::status_of(&self.rig).await.ok();
+            if self.options.control
+                && let Some(rig) = status.rig.clone()
+            {
+                let recordings = std::mem::take(&mut status.recordings);
+                status.recordings = recordings.updated(&self.rig, rig).await;
+            }
         }
         let rig = status.rig.as_ref();
         ViewStatus {
+            control: self.options.control,
+            recordings: status.recordings.all(),
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
             matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
             cameras: self.cameras.all().iter().map(|camera| self.camera_status(camera, rig)).collect(),
@@ -469,6 +479,8 @@ impl Shared {
         let is_live = camera.count > 0 && silent < self.options.signal_timeout;
         CameraStatus {
             label: if label == input { label.to_owned() } else { format!("{input} · {label}") },
+            input: input.to_owned(),
+            actor: source.filter(|source| source.role == ActorRole::Camera).map(|source| source.name.clone()),
             model: info.map(|info| info.model.clone()).unwrap_or_default(),
             serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
             streams: StreamStatus::of(&camera.streams, source.map_or(&[], |source| &source.streams)),

@@ -4,6 +4,7 @@ import { readAddress, writeAddress } from "./address.js";
 import { listenToKeys } from "./keys.js";
 import { arrange } from "./layout.js";
 import { matchingDetails, matchingText } from "./matching.js";
+import { Panel } from "./panel.js";
 import { labelScale } from "./scale.js";
 import { Server } from "./server.js";
 import { chooseTheme } from "./theme.js";
@@ -61,6 +62,8 @@ const server = new Server({
   },
 });
 
+const panel = new Panel({ save: (place) => tiles[place]?.save(), enlarge: (place) => enlarge(place) });
+let status = null;
 
 const LOST = { live: false, silent_millis: null, latency_millis: null, state: "not connected", error: null, rate_hz: null, dropped: null, restarts: null, model: "", serial: "" };
 
@@ -73,8 +76,9 @@ function askStatus() {
 }
 setInterval(() => answered && askStatus(), STATUS_MILLIS);
 
-function showStatus(status) {
+function showStatus(newest) {
   answered = true;
+  status = newest;
   element("topology").textContent = status.topology && `· ${status.topology}`;
   document.title = status.topology ? `${status.topology} · camrig` : "camrig";
   element("matching").textContent = status.matching.map(matchingText).join("\n");
@@ -92,6 +96,7 @@ function showStatus(status) {
   if (wanted !== null) settings.large = placeOf(wanted);
   if (settings.large !== null) wanted = null;
   if (shape() !== arranged) layout();
+  panel.show(status, settings.large);
 }
 
 /** Adds the button of a stream that has none. Most streams are shown from the start. */
@@ -114,7 +119,7 @@ function placeOf(label) {
 /** Everything that determines the layout. */
 function shape() {
   const { large, cloud } = settings;
-  return JSON.stringify([tiles.map((tile) => [tile.shown, tile.aspect]), heightAbove(), large, cloud]);
+  return JSON.stringify([tiles.map((tile) => [tile.shown, tile.aspect]), heightAbove(), large, cloud, panel.isOpen]);
 }
 
 /** Returns the height of everything above the grid. */
@@ -172,6 +177,7 @@ function enlarge(place) {
   tiles.forEach((tile) => tile.leave());
   layout();
   remember();
+  if (status) panel.show(status, place);
 }
 
 function toggleStream(stream) {
@@ -275,6 +281,13 @@ function step(by) {
   if (settings.large !== null) enlarge((settings.large + by + tiles.length) % tiles.length);
 }
 
+function togglePanel() {
+  panel.open(!panel.isOpen);
+  press(element("controls"), panel.isOpen);
+  if (status) panel.show(status, settings.large);
+  layout();
+}
+
 function toggleGuides() {
   settings.guides = !settings.guides;
   press(element("guides"), settings.guides);
@@ -308,6 +321,7 @@ const KEYS = {
   i: ["infrared", () => toggleStream("infrared-1")],
   a: ["find the range of depth", toggleAuto],
   s: ["save color and depth as PNG", save],
+  o: ["options, recording, restart", togglePanel],
   p: ["point cloud", toggleCloud],
   t: ["color the points by depth", toggleTint],
   g: ["axes and a grid", toggleGuides],
@@ -333,6 +347,7 @@ element("guides").addEventListener("click", toggleGuides);
 element("larger").addEventListener("click", () => resize(true));
 element("smaller").addEventListener("click", () => resize(false));
 element("home").addEventListener("click", home);
+element("controls").addEventListener("click", togglePanel);
 element("full").addEventListener("click", toggleFull);
 element("help").addEventListener("click", showKeys);
 document.addEventListener("fullscreenchange", () => press(element("full"), document.fullscreenElement !== null));

@@ -722,7 +722,7 @@ test("keys, themes, the scale of depth and buttons are there for everyone", asyn
     const keys = page.locator("#keys");
     assert.equal(await keys.isVisible(), true);
     const listed = await keys.locator("kbd").allTextContents();
-    assert.deepEqual(listed, ["1 to 9", "Esc", "←", "→", "space", ..."cdiasptg+-rfl?"]);
+    assert.deepEqual(listed, ["1 to 9", "Esc", "←", "→", "space", ..."cdiasoptg+-rfl?"]);
     await shoot(page, "keys");
     // No key works behind the list.
     await page.keyboard.press("c");
@@ -757,7 +757,7 @@ test("keys, themes, the scale of depth and buttons are there for everyone", asyn
       const name = (await button.getAttribute("aria-label")) ?? (await button.textContent());
       assert.match(name, /\w/, await button.evaluate((button) => button.outerHTML));
     }
-    for (const name of ["keys", "pause", "light", "full"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 1, name);
+    for (const name of ["keys", "pause", "control", "light", "full"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 1, name);
   });
 
   await t.test("the page fills the screen, and comes back", async () => {

@@ -1,0 +1,267 @@
+//! What keys do: a key and the selected actor decide the next mode and its effect. It knows no terminal and no rig.
+
+use camrig_status::control::{Edit, Edits, Request};
+use camrig_status::{ActorRole, ActorState, ActorStatus, RigStatus};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// The kind of the processor that records.
+const RECORD: &str = "record";
+
+/// Framesets that may wait for the disk at each input of a recorder.
+const QUEUE: &str = "8";
+
+/// The maximum number of characters that can be typed.
+const TYPED_MAX: usize = 200;
+
+/// The keys, while nothing is typed.
+pub(crate) const HELP: &str = "r restarts the selected actor, p pauses or resumes a camera, s sets an option, m records it, or all \
+                               cameras if none is selected, x stops a recording or removes an actor; q quits, the rig keeps running";
+
+/// What the keys are for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Selecting actors.
+    #[default]
+    Browse,
+    /// Reading about the keys.
+    Help,
+    /// Typing a setting of an actor.
+    Set { actor: String, typed: String },
+    /// Confirming the removal of an actor.
+    Remove { actor: String },
+    /// Reading what became of a request.
+    Said(String),
+}
+
+impl Mode {
+    /// Returns the line that the mode shows, if it has one.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self {
+            Self::Browse => None,
+            Self::Help => Some(HELP.to_owned()),
+            Self::Set { actor, typed } => {
+                Some(format!("set {actor}, such as exposure=8500 (Enter sets, Esc goes back): {typed}_"))
+            }
+            Self::Remove { actor } => Some(format!("remove {actor}? y removes it, any other key goes back")),
+            Self::Said(text) => Some(text.clone()),
+        }
+    }
+}
+
+/// The effect of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    Nothing,
+    Quit,
+    /// Selects the next row, or the one before.
+    Step {
+        down: bool,
+    },
+    /// Sends a request to the rig.
+    Ask(Request),
+}
+
+/// The rig in front of which a key is pressed.
+pub(crate) struct View<'a> {
+    pub(crate) status: &'a RigStatus,
+    pub(crate) selected: Option<&'a ActorStatus>,
+    /// Who asks, for the log and the report.
+    pub(crate) by: &'a str,
+    /// The time, as it is in the name of a recording.
+    pub(crate) now: &'a str,
+}
+
+/// Returns the mode after a key, and the key's effect.
+pub(crate) fn pressed(mode: Mode, key: KeyEvent, view: &View<'_>) -> (Mode, Effect) {
+    if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
+        return (mode, Effect::Quit);
+    }
+    match (mode, key.code) {
+        (Mode::Set { .. }, KeyCode::Esc) => (Mode::Browse, Effect::Nothing),
+        (Mode::Set { actor, typed }, KeyCode::Enter) => view.set(actor, &typed),
+        (Mode::Set { actor, typed }, code) => {
+            (Mode::Set { actor, typed: typing(typed, code) }, Effect::Nothing)
+        }
+        (Mode::Remove { actor }, KeyCode::Char('y')) => view.ask_edit(vec![Edit::Remove { name: actor }]),
+        (Mode::Remove { .. }, _) | (Mode::Help | Mode::Said(_), KeyCode::Esc) => {
+            (Mode::Browse, Effect::Nothing)
+        }
+        (_, code) => view.browse(code),
+    }
+}
+
+fn typing(mut typed: String, code: KeyCode) -> String {
+    match code {
+        KeyCode::Backspace => drop(typed.pop()),
+        KeyCode::Char(letter) if typed.chars().count() < TYPED_MAX => typed.push(letter),
+        _ => {}
+    }
+    typed
+}
+
+impl View<'_> {
+    fn browse(&self, code: KeyCode) -> (Mode, Effect) {
+        let nothing = |mode| (mode, Effect::Nothing);
+        match code {
+            KeyCode::Char('q') | KeyCode::Esc => (Mode::Browse, Effect::Quit),
+            KeyCode::Up | KeyCode::Char('k') => (Mode::Browse, Effect::Step { down: false }),
+            KeyCode::Down | KeyCode::Char('j') => (Mode::Browse, Effect::Step { down: true }),
+            KeyCode::Char('?') => nothing(Mode::Help),
+            KeyCode::Char('m') => self.record(),
+            KeyCode::Char(key @ ('r' | 'p' | 's' | 'x')) => match self.selected {
+                Some(actor) => self.change(key, actor),
+                None => nothing(Mode::Said("select an actor first, with up and down".to_owned())),
+            },
+            _ => nothing(Mode::Browse),
+        }
+    }
+
+    fn change(&self, key: char, actor: &ActorStatus) -> (Mode, Effect) {
+        let name = actor.name.clone();
+        match key {
+            'r' => self.ask(Edits { restarts: vec![name], ..Edits::default() }),
+            'p' if actor.role == ActorRole::Camera => {
+                let paused = actor.state != ActorState::Paused;
+                let request = Request::Pause { cameras: vec![name], paused, by: self.by.to_owned() };
+                (waiting(), Effect::Ask(request))
+            }
+            'p' => (Mode::Said(format!("{name} is no camera: only cameras pause")), Effect::Nothing),
+            's' => (Mode::Set { actor: name, typed: String::new() }, Effect::Nothing),
+            _ if actor.kind == RECORD => self.ask_edit(vec![Edit::Remove { name }]),
+            _ => (Mode::Remove { actor: name }, Effect::Nothing),
+        }
+    }
+
+    /// Sets what was typed.
+    fn set(&self, actor: String, typed: &str) -> (Mode, Effect) {
+        match typed.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                let settings = vec![(key.trim().to_owned(), value.trim().to_owned())];
+                self.ask_edit(vec![Edit::Set { name: actor, settings }])
+            }
+            _ => (Mode::Said(format!("`{typed}` is not KEY=VALUE, such as exposure=8500")), Effect::Nothing),
+        }
+    }
+
+    /// Records the selected actor, or all cameras.
+    fn record(&self) -> (Mode, Effect) {
+        let cameras = self.status.actors.iter().filter(|actor| actor.role == ActorRole::Camera);
+        let inputs: Vec<_> = match self.selected {
+            Some(actor) => vec![actor.name.clone()],
+            None => cameras.map(|camera| camera.name.clone()).collect(),
+        };
+        let what = self.selected.map_or("rig", |actor| &actor.name);
+        let name = format!("{RECORD}-{}", self.now);
+        let text = |text: &str| format!("\"{text}\"");
+        let settings = vec![
+            ("process".to_owned(), text(&name)),
+            ("queue".to_owned(), QUEUE.to_owned()),
+            ("file".to_owned(), text(&format!("{what}-{}.mcap", self.now))),
+        ];
+        self.ask_edit(vec![Edit::Add { name, kind: RECORD.to_owned(), inputs, settings }])
+    }
+
+    fn ask_edit(&self, edits: Vec<Edit>) -> (Mode, Effect) {
+        self.ask(Edits { edits, ..Edits::default() })
+    }
+
+    fn ask(&self, edits: Edits) -> (Mode, Effect) {
+        (waiting(), Effect::Ask(Request::Edit(Edits { by: self.by.to_owned(), ..edits })))
+    }
+}
+
+fn waiting() -> Mode {
+    Mode::Said("the rig is asked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::example;
+
+    fn press(mode: Mode, keys: &str, selected: Option<usize>) -> (Mode, Effect) {
+        let mut status = example();
+        status.actors[1].state = ActorState::Paused;
+        let selected = selected.map(|index| &status.actors[index]);
+        let view = View { status: &status, selected, by: "a test", now: "T" };
+        keys.chars().fold((mode, Effect::Nothing), |(mode, _), key| {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\u{8}' => KeyCode::Backspace,
+                '\u{1b}' => KeyCode::Esc,
+                key => KeyCode::Char(key),
+            };
+            pressed(mode, KeyEvent::new(code, KeyModifiers::NONE), &view)
+        })
+    }
+
+    fn edits(edits: Vec<Edit>, restarts: &[&str]) -> Effect {
+        let restarts = restarts.iter().map(|&name| name.to_owned()).collect();
+        Effect::Ask(Request::Edit(Edits { edits, restarts, by: "a test".to_owned(), ..Edits::default() }))
+    }
+
+    #[test]
+    fn keys_change_the_selected_actor() {
+        let pause = |camera: &str, paused| {
+            Effect::Ask(Request::Pause { cameras: vec![camera.to_owned()], paused, by: "a test".to_owned() })
+        };
+        let said = |text: &str| (Mode::Said(text.to_owned()), Effect::Nothing);
+        let asked = |effect| (waiting(), effect);
+        assert_eq!(press(Mode::Browse, "r", Some(0)), asked(edits(Vec::new(), &["left"])));
+        assert_eq!(press(Mode::Browse, "p", Some(0)), asked(pause("left", true)));
+        assert_eq!(press(Mode::Browse, "p", Some(1)), asked(pause("right", false)));
+        assert_eq!(press(Mode::Browse, "p", Some(2)), said("view is no camera: only cameras pause"));
+        let remove = vec![Edit::Remove { name: "view".to_owned() }];
+        assert_eq!(press(Mode::Browse, "xy", Some(2)), asked(edits(remove, &[])));
+        assert_eq!(press(Mode::Browse, "xn", Some(2)), (Mode::Browse, Effect::Nothing));
+        assert_eq!(press(Mode::Browse, "x", None), said("select an actor first, with up and down"));
+    }
+
+    #[test]
+    fn a_setting_is_typed() {
+        let typed = |keys| press(Mode::Browse, keys, Some(0));
+        let set = |key: &str, value: &str| {
+            let settings = vec![(key.to_owned(), value.to_owned())];
+            (waiting(), edits(vec![Edit::Set { name: "left".to_owned(), settings }], &[]))
+        };
+        // Keys of other modes are letters here.
+        assert_eq!(typed("sqrx=1\u{8}25\n"), set("qrx", "25"));
+        assert_eq!(typed("s a = \"b=c\" \n"), set("a", "\"b=c\""));
+        let shown = "set left, such as exposure=8500 (Enter sets, Esc goes back): ga_";
+        assert_eq!(typed("sga").0.line().unwrap(), shown);
+        assert_eq!(typed("sgain\u{1b}"), (Mode::Browse, Effect::Nothing));
+        let wrong = Mode::Said("`gain` is not KEY=VALUE, such as exposure=8500".to_owned());
+        assert_eq!(typed("sgain\n"), (wrong, Effect::Nothing));
+    }
+
+    #[test]
+    fn one_camera_or_all_are_recorded_in_a_process_of_its_own() {
+        let add = |inputs: &[&str], file: &str| {
+            let settings = vec![
+                ("process".to_owned(), "\"record-T\"".to_owned()),
+                ("queue".to_owned(), QUEUE.to_owned()),
+                ("file".to_owned(), format!("\"{file}\"")),
+            ];
+            let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
+            let (name, kind) = ("record-T".to_owned(), RECORD.to_owned());
+            (waiting(), edits(vec![Edit::Add { name, kind, inputs, settings }], &[]))
+        };
+        assert_eq!(press(Mode::Browse, "m", None), add(&["left", "right"], "rig-T.mcap"));
+        assert_eq!(press(Mode::Browse, "m", Some(0)), add(&["left"], "left-T.mcap"));
+    }
+
+    #[test]
+    fn other_keys_look_and_leave() {
+        for (keys, expected) in [
+            ("q", (Mode::Browse, Effect::Quit)),
+            ("\u{1b}", (Mode::Browse, Effect::Quit)),
+            ("j", (Mode::Browse, Effect::Step { down: true })),
+            ("?", (Mode::Help, Effect::Nothing)),
+            ("?\u{1b}", (Mode::Browse, Effect::Nothing)),
+            ("?q", (Mode::Browse, Effect::Quit)),
+            ("z", (Mode::Browse, Effect::Nothing)),
+        ] {
+            assert_eq!(press(Mode::Browse, keys, None), expected, "{keys:?}");
+        }
+    }
+}
