@@ -71,6 +71,7 @@ test-looking:
     target/looking/bin/python crates/camrig-status/tests/metrics.py
     python3 crates/camrig-top/tests/top.py
     node --test crates/camrig-view/tests/browser/page.test.mjs
+    node --test crates/camrig-view/tests/browser/control.test.mjs
     node --test crates/camrig-view/tests/browser/frozen.test.mjs
 
 # Build the Python package, install it into a fresh virtual environment, and test it there

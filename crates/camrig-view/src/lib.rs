@@ -15,6 +15,7 @@
 //! * `session`: serves one page over its WebSocket; `protocol` has the messages
 //! * `pages`: bounds the number of open pages
 //! * `range`: the range of depth that colors cover
+//! * `recordings`: the recordings that run, for pages that may change the rig
 //! * `page`: the files of the page
 //!
 //! It has no access to the rig: it reads the state of actors and links from the rig's status socket.
@@ -26,6 +27,7 @@ mod page;
 mod pages;
 mod protocol;
 mod range;
+mod recordings;
 mod session;
 
 use std::sync::Arc;
@@ -37,6 +39,10 @@ use camrig_http::Server;
 
 use crate::cameras::Cameras;
 pub use crate::options::ViewOptions;
+
+/// The answer of the HTTP API where it is off.
+const NO_CONTROL: &str =
+    "the topology permits no control: `view` needs the options `control = true` and `token`";
 
 /// Adds the processor `view`.
 #[must_use]
@@ -61,11 +67,17 @@ impl View {
     /// # Errors
     /// When the address is in use or does not belong to this machine.
     pub fn new(options: ViewOptions, output: ProcessorOutput) -> Result<Self, ProcessorError> {
-        let (listen, access) = (options.listen, options.access.clone());
+        let (listen, access, may_control) = (options.listen, options.access.clone(), options.control);
         let inputs = output.inputs().map(|input| input.from.to_owned());
         let cameras = Arc::new(Cameras::new(inputs));
         let sessions = Sessions::new(Arc::clone(&cameras), options, output.rig(), output.name());
+        let api = if may_control {
+            camrig_http::api(output.rig(), output.name())
+        } else {
+            camrig_http::no_api(NO_CONTROL)
+        };
         let routes = page::routes().merge(session::route(sessions)).merge(camrig_http::routes(output.rig()));
+        let routes = routes.merge(api);
         let query = access.query();
         let server = Server::start("view", listen, access, routes)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;

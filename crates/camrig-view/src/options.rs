@@ -19,6 +19,7 @@ pub struct ViewOptions {
     pub(crate) signal_timeout: Duration,
     pub(crate) frame_time: Duration,
     pub(crate) quality: u8,
+    pub(crate) control: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -37,6 +38,8 @@ pub(crate) struct OptionsAsWritten {
     /// The quality of the pictures as JPEG.
     #[schemars(range(min = 1, max = 100))]
     quality: u8,
+    /// Lets visitors change the rig, on the page and over HTTP; it needs a `token`.
+    control: bool,
 }
 
 impl Default for OptionsAsWritten {
@@ -47,6 +50,7 @@ impl Default for OptionsAsWritten {
             signal_timeout_millis: 1000,
             frames_per_second: 15,
             quality: 80,
+            control: false,
         }
     }
 }
@@ -87,6 +91,11 @@ impl ProcessorOptions for OptionsAsWritten {
         if !(1..=100).contains(&self.quality) {
             wrong.add(["quality"], format!("`quality` is {}; choose 1 to 100", self.quality));
         }
+        if self.control && self.token.is_none() {
+            let message =
+                "`control` needs a `token`: without one, every program of this machine could change the rig";
+            wrong.add(["control"], message);
+        }
         wrong.or_ok()
     }
 
@@ -101,7 +110,7 @@ impl TryFrom<OptionsAsWritten> for ViewOptions {
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
-        let OptionsAsWritten { signal_timeout_millis, frames_per_second, quality, .. } = written;
+        let OptionsAsWritten { signal_timeout_millis, frames_per_second, quality, control, .. } = written;
         let listen = written.listen()?;
         Ok(Self {
             listen,
@@ -109,6 +118,7 @@ impl TryFrom<OptionsAsWritten> for ViewOptions {
             signal_timeout: Duration::from_millis(signal_timeout_millis),
             frame_time: Duration::from_secs(1) / frames_per_second,
             quality,
+            control,
         })
     }
 }
@@ -136,6 +146,10 @@ mod tests {
             ),
             ("signal_timeout_millis = 1", "`signal_timeout_millis` is 1; choose 50 to 3600000"),
             ("frames_per_second = 0", "`frames_per_second` is 0; choose 1 to 120"),
+            (
+                "control = true",
+                "`control` needs a `token`: without one, every program of this machine could change the rig",
+            ),
             ("quality = 101", "`quality` is 101; choose 1 to 100"),
         ] {
             assert_eq!(parse(text).unwrap_err().message(), message);

@@ -256,7 +256,7 @@ impl StreamStatus {
     }
 }
 
-/// How the page shows a stream.
+/// The presentation of a stream on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {

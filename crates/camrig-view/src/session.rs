@@ -136,7 +136,7 @@ impl Session {
     /// Answers requests until the page is closed.
     async fn run(mut self, mut socket: WebSocket, page: &Page) -> Option<()> {
         let mut silent_at = Instant::now() + SILENCE;
-        // Read in a task of its own: a supervisor that does not answer holds up no picture.
+        // Read in a task of its own: a supervisor that does not answer delays no picture.
         let mut status: Option<JoinHandle<ViewStatus>> = None;
         loop {
             let mut wake_at = silent_at;

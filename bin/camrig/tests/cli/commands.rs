@@ -176,6 +176,7 @@ kind view
   signal_timeout_millis  integer (ms)  1000
   frames_per_second  integer (frames/s)  15
   quality  integer  80
+  control  bool  false
 "#;
 
 #[test]
