@@ -143,6 +143,10 @@ soak-changes changes="1000" seed="" swaps="100":
     CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- changes::random
     CAMRIG_SOAK_SWAPS={{ swaps }} cargo test -p camrig --test rig -- changes::processors
 
+# Measure how long changes of a running rig take
+bench-changes:
+    cargo test --release -p camrig --test library -- --ignored --nocapture changes_take_effect_soon
+
 # Fuzz the parsers of untrusted bytes: topology, header and handshake for this many seconds each; needs cargo-fuzz
 fuzz seconds="180":
     for target in topology header handshake; do \

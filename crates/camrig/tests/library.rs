@@ -5,9 +5,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use camrig::frame::MetadataKey;
 use camrig::prelude::*;
 use camrig::status::{ActorState, RigStatus, socket};
 use camrig::toml::Table;
@@ -21,6 +23,9 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// Makes this program one that does not serve as a worker.
 const FORGETS: &str = "CAMRIG_TEST_FORGETS";
+
+/// The measurement of `just bench-changes`.
+const MEASURED: &str = "changes_take_effect_soon";
 
 const PLACEMENTS: [&str; 2] = ["in-process", "multi-process"];
 
@@ -43,8 +48,10 @@ fn main() -> ExitCode {
         ("a_taken_address_starts_nothing", a_taken_address_starts_nothing),
         ("a_program_that_serves_no_worker_ends", a_program_that_serves_no_worker_ends),
     ];
-    let trials = tests.into_iter().map(|(name, run)| {
-        Trial::test(name, move || {
+    let measured: fn() = changes_take_effect_soon;
+    let tests = tests.into_iter().chain([(MEASURED, measured)]);
+    let trials = tests.map(|(name, run)| {
+        let trial = Trial::test(name, move || {
             let (done, ended) = sync_channel(1);
             let test = std::thread::spawn(move || {
                 run();
@@ -54,7 +61,8 @@ fn main() -> ExitCode {
                 Err(RecvTimeoutError::Timeout) => Err("never ends".into()),
                 _ => test.join().map_err(|_| "failed".into()),
             }
-        })
+        });
+        trial.with_ignored_flag(name == MEASURED)
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
@@ -71,8 +79,25 @@ impl Processor for Stuck {
 }
 
 /// Everything that the rigs here name.
+/// Tells number and exposure of each frameset.
+struct Exposures;
+
+/// What [`Exposures`] has seen.
+static SEEN: Mutex<Vec<(u64, i64)>> = Mutex::new(Vec::new());
+
+impl Processor for Exposures {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let header = &frames.header().frames[0];
+        let exposure = header.metadata.get(MetadataKey::ACTUAL_EXPOSURE).unwrap_or(0);
+        SEEN.lock().unwrap().push((header.number, exposure));
+        Ok(())
+    }
+}
+
 fn registry() -> Registry {
-    Registry::new().with_processor("stuck", |_: NoOptions| Ok(Stuck))
+    Registry::new()
+        .with_processor("stuck", |_: NoOptions| Ok(Stuck))
+        .with_processor("exposures", |_: NoOptions| Ok(Exposures))
 }
 
 /// Two cameras that wait for their reader, in this placement.
@@ -230,6 +255,61 @@ fn a_camera_is_set_while_it_runs() {
         assert_finished(&running.wait(), "set", Exit::Asked);
         assert_eq!(handle.controls("left").unwrap_err(), "the rig has ended");
     }
+}
+
+/// Measures how long changes of a rig with a camera of 30 framesets per second take: `just bench-changes`.
+fn changes_take_effect_soon() {
+    let text = "[camera.left]\ndriver = 'synthetic'\nprocess = 'left'\n\
+                options = { model = 'any', color = 'off', depth = '64x48@30' }\n\
+                [processor.exposures]\nkind = 'exposures'\nprocess = 'main'\ninputs = ['left']\n";
+    let parse = |text: &str| Rig::parse("t.toml", text, None, &registry()).unwrap();
+    let running = parse(text).start().unwrap();
+    wait_until_it_flows(&running);
+    let handle = running.handle();
+    let newest = || SEEN.lock().unwrap().last().copied().unwrap_or_default();
+    let (mut frames, mut sets, mut applies) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=60 {
+        let before = newest().0;
+        while newest().0 == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // At all times between two frames.
+        std::thread::sleep(Duration::from_millis(round % 33));
+        let (newest_before, began) = (newest().0, Instant::now());
+        let exposure = 1000 + round as i64;
+        handle.set("left", "exposure", ControlValue::Number(exposure as f64)).unwrap();
+        sets.push(began.elapsed().as_millis());
+        let first = || SEEN.lock().unwrap().iter().find(|(_, own)| *own == exposure).copied();
+        while first().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        frames.push(u128::from(first().unwrap().0 - newest_before));
+    }
+    for process in ["main", "more"] {
+        for _ in 0..10 {
+            let text = handle.topology().unwrap();
+            let more =
+                format!("{text}[processor.more]\nkind = 'stats'\nprocess = '{process}'\ninputs = ['left']\n");
+            let began = Instant::now();
+            handle.apply(&parse(&more), "a benchmark").unwrap();
+            applies.push(began.elapsed().as_millis());
+            handle.apply(&parse(&text), "a benchmark").unwrap();
+        }
+    }
+    running.stop();
+    running.wait();
+    let shown = |values: &mut Vec<u128>| {
+        values.sort_unstable();
+        format!("median {}, max {}", values[values.len() / 2], values[values.len() - 1])
+    };
+    println!(
+        "first frame with the exposure that was set, from the newest one at the request: {}",
+        shown(&mut frames)
+    );
+    println!("set of an option, ms: {}", shown(&mut sets));
+    let (in_main, in_its_own) = applies.split_at_mut(10);
+    println!("apply of one added actor, ms: in a process that runs {}", shown(&mut in_main.to_vec()));
+    println!("apply of one added actor, ms: in a new process {}", shown(&mut in_its_own.to_vec()));
 }
 
 /// Waits until each link has delivered ten framesets more.

@@ -251,6 +251,18 @@ fn a_processor_is_attached_for_a_while() {
     lab.end();
 }
 
+#[test]
+fn cameras_of_a_running_rig_are_shown_in_a_page() {
+    let lab = Lab::start(&[]);
+    let pid = lab.pid();
+    let stdout = lab.said(&["view", "left", "--for", "200ms", "--rig", &pid]).unwrap();
+    let lines: Vec<_> = stdout.lines().collect();
+    assert!(lines[0].starts_with("start process `view-"), "{stdout}");
+    assert!(lines[2].starts_with("view: http://127.0.0.1:"), "{stdout}");
+    lab.says(&["topology", &pid], RIG, "", 0);
+    lab.end();
+}
+
 /// A recording says what was changed while it was made, and when.
 #[test]
 fn a_running_rig_is_recorded_across_a_change() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -142,6 +143,22 @@ pub(super) struct AttachArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
     inputs: Vec<String>,
     /// Remove it after this time, such as 10s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ViewArgs {
+    /// The actors whose framesets are shown; without any, all cameras
+    #[arg(value_name = "NAME")]
+    inputs: Vec<String>,
+    /// Address of the page; by default a free port of this machine
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Leave after this time, such as 10s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
@@ -306,6 +323,26 @@ pub(super) fn attach(args: &AttachArgs) -> ExitCode {
     };
     let (kind, inputs, time) = (args.kind.clone(), args.inputs.clone(), args.time);
     Attachment { rig: args.rig.clone(), kind, inputs, settings, time }.run(|| Ok(()))
+}
+
+/// Shows cameras of a running rig in a web page.
+pub(super) fn view(args: &ViewArgs) -> ExitCode {
+    let listen = match args.listen.clone().map_or_else(free_address, Ok) {
+        Ok(listen) => listen,
+        Err(error) => {
+            print_error(format_args!("there is no free port: {error}"));
+            return ExitCode::from(code::UNAVAILABLE);
+        }
+    };
+    let settings = vec![("listen".to_owned(), quoted(&listen))];
+    let (rig, kind, inputs) = (args.rig.clone(), "view".to_owned(), args.inputs.clone());
+    let attached = Attachment { rig, kind, inputs, settings, time: args.time };
+    attached.run(|| print(&format!("view: http://{listen}/\n")))
+}
+
+/// Returns an address of this machine with a port that nothing listens on at the moment.
+fn free_address() -> std::io::Result<String> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.to_string())
 }
 
 /// A processor that joins a running rig for a while, in a process of its own.

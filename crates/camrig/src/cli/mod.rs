@@ -94,6 +94,8 @@ enum Command {
     Save(live::SaveArgs),
     /// Add a processor to a running rig in a process of its own, until Ctrl-C or a time
     Attach(live::AttachArgs),
+    /// Show cameras of a running rig in a web page, until Ctrl-C
+    View(live::ViewArgs),
     /// Check a topology and print all its problems, without starting anything
     Check(CheckArgs),
     /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
@@ -369,6 +371,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Resume(args) => live::pause(&args, false),
         Command::Save(args) => live::save(&args),
         Command::Attach(args) => live::attach(&args),
+        Command::View(args) => live::view(&args),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
         Command::Doctor(args) => doctor::run(&args, registry, usb),
