@@ -1,6 +1,7 @@
 //! The corners of a board in an image.
 
-use calib_targets_charuco::{CharucoDetector, CharucoParams, GrayImageView};
+use calib_targets_charuco::{CharucoDetection, CharucoDetector, CharucoParams, GrayImageView};
+use chess_corners::UpscaleConfig;
 
 use crate::{Board, BoardError};
 
@@ -13,9 +14,19 @@ pub struct Corner {
     pub pixel: [f64; 2],
 }
 
+/// How much an image is enlarged in which few corners were found: where squares are small, the ring around a corner that is
+/// examined reaches into the markers.
+const ENLARGED: u32 = 2;
+/// The share of a board's corners from which on an image is not enlarged.
+const ENOUGH: f64 = 0.75;
+
 /// Finds the corners of one board in images.
 #[derive(Debug)]
-pub struct Detector(CharucoDetector);
+pub struct Detector {
+    plain: CharucoDetector,
+    enlarging: CharucoDetector,
+    enough: usize,
+}
 
 impl Detector {
     /// Creates a detector for a board.
@@ -23,8 +34,14 @@ impl Detector {
     /// # Errors
     /// If the detector does not support such boards.
     pub fn new(board: &Board) -> Result<Self, BoardError> {
-        let params = CharucoParams::for_board(board.spec());
-        CharucoDetector::new(params).map(Self).map_err(|error| BoardError::Markers(error.to_string()))
+        let plain = CharucoParams::for_board(board.spec());
+        let chess = plain.chess.with_upscale(UpscaleConfig::fixed(ENLARGED));
+        let mut enlarging = plain.clone();
+        enlarging.chess = chess;
+        let detector =
+            |params| CharucoDetector::new(params).map_err(|error| BoardError::Markers(error.to_string()));
+        let enough = (f64::from(board.corners()) * ENOUGH).ceil() as usize;
+        Ok(Self { plain: detector(plain)?, enlarging: detector(enlarging)?, enough })
     }
 
     /// Returns the corners in an image of this width, whose rows have no padding; none if the board is not in it. A
@@ -32,17 +49,25 @@ impl Detector {
     pub fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
         let height = gray.len().checked_div(width).unwrap_or(0);
         let image = GrayImageView { width, height, data: &gray[..width * height] };
-        let Ok(found) = self.0.detect(&image) else { return Vec::new() };
-        let mut corners: Vec<_> = found
-            .corners
-            .iter()
-            .map(|corner| Corner {
-                id: corner.id,
-                pixel: [f64::from(corner.position.x), f64::from(corner.position.y)],
-            })
-            .collect();
-        corners.sort_by_key(|corner| corner.id);
-        corners.dedup_by_key(|corner| corner.id);
-        corners
+        let found = corners(self.plain.detect(&image).ok());
+        if found.len() >= self.enough {
+            return found;
+        }
+        let enlarged = corners(self.enlarging.detect(&image).ok());
+        if enlarged.len() > found.len() { enlarged } else { found }
     }
+}
+
+fn corners(found: Option<CharucoDetection>) -> Vec<Corner> {
+    let found = found.map(|found| found.corners).unwrap_or_default();
+    let mut corners: Vec<_> = found
+        .into_iter()
+        .map(|corner| Corner {
+            id: corner.id,
+            pixel: [f64::from(corner.position.x), f64::from(corner.position.y)],
+        })
+        .collect();
+    corners.sort_by_key(|corner| corner.id);
+    corners.dedup_by_key(|corner| corner.id);
+    corners
 }

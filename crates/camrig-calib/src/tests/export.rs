@@ -92,3 +92,50 @@ fn every_format_has_the_same_pose() {
     let matrix = right.stream_pose().matrix().map(|[x, y, z, origin]| [x, -y, -z, origin]);
     near(&nerf[..16], matrix.as_flattened());
 }
+
+/// Writes pictures of a board, and what was found in them, for `crates/camrig-calib/tests/opencv/run`.
+#[test]
+#[ignore = "writes files for a program that compares them with OpenCV"]
+fn pictures_for_opencv() {
+    let folder = std::path::PathBuf::from(std::env::var_os("CAMRIG_OPENCV_FOLDER").unwrap());
+    let board = board();
+    let (print, detector) = (Print::new(&board), Detector::new(&board).unwrap());
+    // A model that OpenCV has.
+    let optics =
+        camrig_frame::Intrinsics { distortion: camrig_frame::Distortion::BrownConrady, ..intrinsics(0) };
+    let (lens, painter) = (crate::lens::Lens::new(&optics).unwrap(), Painter::new(optics));
+    let camera = Frame::looking([0.0; 3], [0.0, 0.0, 1.0], 0.0);
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut lines = format!(
+        "{} {} {} {} {} {}\n",
+        optics.fx,
+        optics.fy,
+        optics.ppx,
+        optics.ppy,
+        optics.coefficients.map(|it| it.to_string()).join(" "),
+        board.square_millimeters()
+    );
+    for number in 0..20 {
+        let shown = shown(&board, 0.0, &mut random);
+        let gray = painter.draw(&print, [&camera, &shown], 1.0, USUAL, number);
+        let mut file = b"P5\n848 480\n255\n".to_vec();
+        file.extend_from_slice(&gray);
+        std::fs::write(folder.join(format!("{number}.pgm")), file).unwrap();
+        let corners = detector.detect(&gray, 848);
+        let sights: Vec<_> = corners
+            .iter()
+            .map(|corner| crate::board_pose::Sight {
+                point: board.corner_meters(corner.id).map(|[x, y]| nalgebra::Point3::new(x, y, 0.0)).unwrap(),
+                pixel: corner.pixel.into(),
+            })
+            .collect();
+        // An empty line where nothing was found.
+        let pose = crate::board_pose::board_pose(&lens, &sights).map(|found| Pose::from(found.pose).matrix());
+        let matrix = pose.iter().flatten().flatten().map(f64::to_string).collect::<Vec<_>>().join(" ");
+        let corners =
+            corners.iter().map(|corner| format!("{} {} {}", corner.id, corner.pixel[0], corner.pixel[1]));
+        lines.extend([matrix, "\n".to_owned(), corners.collect::<Vec<_>>().join(" "), "\n".to_owned()]);
+    }
+    std::fs::write(folder.join("found.txt"), lines).unwrap();
+    std::fs::write(folder.join("board.svg"), crate::Sheet::new(&board).to_svg()).unwrap();
+}
