@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use camrig_status::RigStatus;
+use camrig_status::{ActorStatus, RigStatus};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
@@ -10,6 +10,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 use crate::columns::{self, shortened};
+use crate::keys::Mode;
 use crate::row::{Row, Severity, facts, title};
 
 /// The number of rates drawn per actor, newest last.
@@ -33,6 +34,9 @@ const OPTIONAL: [usize; 12] = [5, 1, 2, 12, 11, 6, 10, 9, 7, 8, 3, 4];
 /// The name of this screen, in front of the title.
 const NAME: &str = "camrig top  ";
 
+/// The last line while nothing is selected.
+const FIRST_KEYS: &str = "q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys";
+
 /// The maximum number of lines of the text below the table.
 const FOOT_LINES_MAX: u16 = 4;
 
@@ -43,6 +47,7 @@ pub(crate) struct Dashboard {
     /// By actor.
     rates: BTreeMap<String, VecDeque<f64>>,
     table: TableState,
+    pub(crate) mode: Mode,
 }
 
 impl Dashboard {
@@ -138,12 +143,18 @@ impl Dashboard {
         ]
     }
 
-    /// Returns the streams and the last error of the selected actor, or a description of the keys.
+    pub(crate) fn status(&self) -> &RigStatus {
+        &self.status
+    }
+
+    pub(crate) fn selected(&self) -> Option<&ActorStatus> {
+        self.table.selected().and_then(|index| self.status.actors.get(index))
+    }
+
+    /// Returns the line of the mode; otherwise the streams and the last error of the selected actor, or the first keys.
     fn foot_line(&self) -> String {
-        let selected = self.table.selected().and_then(|index| self.status.actors.get(index));
-        selected.and_then(facts).unwrap_or_else(|| {
-            "q quits, the rig keeps running; up and down select an actor and show its last error".to_owned()
-        })
+        let of_actor = || self.selected().and_then(facts);
+        self.mode.line().or_else(of_actor).unwrap_or_else(|| FIRST_KEYS.to_owned())
     }
 }
 
@@ -216,7 +227,7 @@ ACTOR  KIND       PROCESS  STATE                FPS                            M
 left   synthetic  left     running             30.0                       ▂█▆  1234     7        3     2.3         0     12  15
 right  synthetic  right    waiting-for-device   0.0                            1234     7        3     2.3         1     12  15
 view   view       right    running             30.0                      ████     -     -        6     2.3         0
-q quits, the rig keeps running; up and down select an actor and show its last error"
+q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys"
         );
     }
 
@@ -236,7 +247,7 @@ right  waiting-for-device   0.0  1234     7        3     2.3         1     12
 view   running             30.0     -     -        6     2.3         0
 
 q quits, the rig keeps running; up and down select an actor and show its last
-error",
+error; ? shows the other keys",
             ),
             (
                 60,
@@ -249,7 +260,7 @@ right  waiting-for-device   0.0     7        3     2.3
 view   running             30.0     -        6     2.3
 
 q quits, the rig keeps running; up and down select an actor
-and show its last error",
+and show its last error; ? shows the other keys",
             ),
             (
                 40,
@@ -263,7 +274,7 @@ view   running             30.0        6
 
 q quits, the rig keeps running; up and
 down select an actor and show its last
-error",
+error; ? shows the other keys",
             ),
             (
                 14,

@@ -3,6 +3,7 @@
 //! * `row`: one actor as words and numbers
 //! * `columns`: the columns that fit a terminal's width
 //! * `dashboard`: a screen of rows, with the history of each rate
+//! * `keys`: what keys do, and which requests they make
 //! * `screen`: shows the dashboard on a terminal and handles keys
 //! * `footer`: a table in the last lines of a terminal, below other output
 //!
@@ -12,11 +13,12 @@
 mod columns;
 mod dashboard;
 mod footer;
+mod keys;
 mod row;
 mod screen;
 
 pub use footer::Footer;
-pub use screen::{Ended, show};
+pub use screen::{Ended, Rig, show};
 
 /// Returns whether the environment permits colors: `NO_COLOR` is not set, or is empty.
 pub fn colors_are_wanted() -> bool {

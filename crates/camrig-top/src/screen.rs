@@ -1,10 +1,12 @@
 //! Shows the dashboard on a terminal and handles keys.
 
 use std::io;
-use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use camrig_status::RigStatus;
+use camrig_status::control::{Answer, Request};
+use camrig_status::{RigStatus, spawn_thread};
+use jiff::Zoned;
 use ratatui::crossterm::cursor::Hide;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
@@ -12,6 +14,7 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use rustix::process::{Signal, kill_current_process_group};
 
 use crate::dashboard::Dashboard;
+use crate::keys::{Effect, Mode, View, pressed};
 
 /// The interval between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -25,20 +28,36 @@ pub enum Ended {
     Rig,
 }
 
-/// Shows the status that `read` returns until the user quits or the rig ends.
+/// A rig in another process.
+pub trait Rig: Clone + Send + 'static {
+    /// Reads its status.
+    ///
+    /// # Errors
+    /// When the rig does not answer.
+    fn read(&self) -> io::Result<RigStatus>;
+
+    /// Sends a request, and waits for its answer.
+    ///
+    /// # Errors
+    /// When the rig does not answer.
+    fn ask(&self, request: &Request) -> io::Result<Answer>;
+}
+
+/// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends.
 ///
 /// # Errors
 /// When stdout is not a usable terminal.
-pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
+pub fn show(rig: &impl Rig) -> io::Result<Ended> {
     let mut terminal = ratatui::try_init()?;
-    let mut dashboard = Dashboard::default();
+    let mut screen = Screen { dashboard: Dashboard::default(), answer: None };
     let ended = (|| {
         loop {
-            let Ok(status) = read() else { return Ok(Ended::Rig) };
-            dashboard.update(status);
+            let Ok(status) = rig.read() else { return Ok(Ended::Rig) };
+            screen.dashboard.update(status);
             let until = Instant::now() + INTERVAL;
             loop {
-                terminal.draw(|frame| dashboard.draw(frame))?;
+                screen.take_answer();
+                terminal.draw(|frame| screen.dashboard.draw(frame))?;
                 if !event::poll(until.saturating_duration_since(Instant::now()))? {
                     break;
                 }
@@ -46,7 +65,7 @@ pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
                 if is_suspension(&event) {
                     suspend()?;
                     terminal.clear()?;
-                } else if handle(&event, &mut dashboard).is_break() {
+                } else if screen.handle(&event, rig) {
                     return Ok(Ended::Quit);
                 }
             }
@@ -55,6 +74,70 @@ pub fn show(read: impl Fn() -> io::Result<RigStatus>) -> io::Result<Ended> {
     // Restores the terminal after errors too.
     ratatui::try_restore()?;
     ended
+}
+
+struct Screen {
+    dashboard: Dashboard,
+    /// The answer to the request under way.
+    answer: Option<Receiver<io::Result<Answer>>>,
+}
+
+impl Screen {
+    /// Handles a key. Returns whether the user quits.
+    fn handle(&mut self, event: &Event, rig: &impl Rig) -> bool {
+        let Event::Key(key) = event else { return false };
+        if key.kind == KeyEventKind::Release {
+            return false;
+        }
+        let (by, now) = (
+            format!("`camrig top` (process {})", std::process::id()),
+            Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(),
+        );
+        let dashboard = &self.dashboard;
+        let view = View { status: dashboard.status(), selected: dashboard.selected(), by: &by, now: &now };
+        let (mode, effect) = pressed(dashboard.mode.clone(), *key, &view);
+        self.dashboard.mode = mode;
+        match effect {
+            Effect::Nothing => {}
+            Effect::Quit => return true,
+            Effect::Step { down } => self.dashboard.step(down),
+            Effect::Ask(request) => self.ask(rig.clone(), request),
+        }
+        false
+    }
+
+    /// Sends a request on a thread of its own: a camera may take long to open.
+    fn ask(&mut self, rig: impl Rig, request: Request) {
+        if self.answer.is_some() {
+            self.dashboard.mode = Mode::Said("the rig has not answered the request before".to_owned());
+            return;
+        }
+        let (send, answer) = sync_channel(1);
+        let asked = spawn_thread("ask", move || {
+            // Nobody waits when the user has quit.
+            let _ = send.send(rig.ask(&request));
+        });
+        match asked {
+            Ok(_) => self.answer = Some(answer),
+            Err(error) => self.dashboard.mode = Mode::Said(format!("no thread can be started: {error}")),
+        }
+    }
+
+    /// Shows the answer to the request under way, if it has come.
+    fn take_answer(&mut self) {
+        // What is being typed is not interrupted.
+        if matches!(self.dashboard.mode, Mode::Set { .. } | Mode::Remove { .. }) {
+            return;
+        }
+        let Some(answer) = &self.answer else { return };
+        let text = match answer.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => "the request was not answered".to_owned(),
+            Ok(answer) => text_of(answer),
+        };
+        self.answer = None;
+        self.dashboard.mode = Mode::Said(text);
+    }
 }
 
 /// Returns whether a key is Ctrl-Z: the terminal sends no signal for it while keys are read one by one.
@@ -74,20 +157,18 @@ fn suspend() -> io::Result<()> {
     execute!(io::stdout(), EnterAlternateScreen, Hide)
 }
 
-/// Handles a key; breaks when the user quits.
-fn handle(event: &Event, dashboard: &mut Dashboard) -> ControlFlow<()> {
-    let Event::Key(key) = event else { return ControlFlow::Continue(()) };
-    if key.kind == KeyEventKind::Release {
-        return ControlFlow::Continue(());
-    }
-    match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => return ControlFlow::Break(()),
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-            return ControlFlow::Break(());
+/// Returns an answer as one line.
+fn text_of(answer: io::Result<Answer>) -> String {
+    match answer {
+        Ok(Answer::Changes(changes)) if changes.is_empty() => "nothing changes".to_owned(),
+        Ok(Answer::Changes(changes)) => changes.join("; "),
+        Ok(Answer::Refused { message, .. } | Answer::Failed { message }) => {
+            let message = message.strip_prefix("error: ").unwrap_or(&message);
+            message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
         }
-        KeyCode::Up | KeyCode::Char('k') => dashboard.step(false),
-        KeyCode::Down | KeyCode::Char('j') => dashboard.step(true),
-        _ => {}
+        Ok(Answer::Topology { .. } | Answer::Controls(_)) => {
+            "the rig has answered another request".to_owned()
+        }
+        Err(error) => format!("the rig cannot be asked: {error}"),
     }
-    ControlFlow::Continue(())
 }

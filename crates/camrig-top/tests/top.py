@@ -43,7 +43,7 @@ ACTOR KIND PROCESS STATE FPS MADE LOST DROPPED P# MS RESTARTS CPU % MB
 left synthetic left running # # # # # # # #
 loose synthetic loose waiting-for-device # # # # # # # #
 stats stats stats running # - - # # # # #
-q quits, the rig keeps running; up and down select an actor and show its last error"""
+q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys"""
 
 MARKED = "loose: the device with serial # was unplugged, as option `unplug_at` asks"
 
@@ -141,6 +141,16 @@ def watch(folder, rig, viewer):
     until("the whole screen after its stop", viewer, lambda screen: plain(screen) == TOP)
     viewer.type("Down", "Down")
     until("the last error", viewer, lambda screen: plain(screen).endswith(MARKED))
+    viewer.type("Up", "p")
+    until("a paused camera", viewer, lambda screen: re.search(r"^left .* paused ", plain(screen), re.M))
+    viewer.type("p")
+    until("the camera again", viewer, lambda screen: re.search(r"^left .* running ", plain(screen), re.M))
+    viewer.type("s", "gain=32", "Enter")
+    until("what was set", viewer, lambda screen: re.search(r"gain.*32", screen.rstrip().split("\n")[-1]))
+    viewer.type("s", "gain=9999", "Enter")
+    until("a refusal", viewer, lambda screen: "it is 16 to 248" in screen)
+    viewer.type("?")
+    until("the keys", viewer, lambda screen: "r restarts the selected actor, p pauses or resumes a camera" in screen)
     viewer.type("q")
     until("the shell", viewer, lambda screen: "ACTOR" not in screen)
     viewer.type("echo top ended with $?", "Enter")

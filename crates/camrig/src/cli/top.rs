@@ -1,7 +1,9 @@
 //! `camrig top`: selects a running rig and shows its status on the terminal.
 
+use std::io;
 use std::process::ExitCode;
 
+use camrig_status::control::{self, Answer, Request};
 use camrig_status::{LinkStatus, RigStatus, socket};
 use clap::Args;
 
@@ -36,7 +38,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
             }
         };
     }
-    match camrig_top::show(|| socket::read(&name)) {
+    match camrig_top::show(&Asked(name)) {
         Ok(camrig_top::Ended::Quit) => ExitCode::SUCCESS,
         Ok(camrig_top::Ended::Rig) => {
             print_stderr("the rig has ended");
@@ -46,6 +48,20 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
             print_error(format_args!("`top` needs a terminal: {error}"));
             ExitCode::from(code::SOFTWARE)
         }
+    }
+}
+
+/// The rig whose status socket has this name.
+#[derive(Clone)]
+struct Asked(String);
+
+impl camrig_top::Rig for Asked {
+    fn read(&self) -> io::Result<RigStatus> {
+        socket::read(&self.0)
+    }
+
+    fn ask(&self, request: &Request) -> io::Result<Answer> {
+        control::ask(&self.0, request)
     }
 }
 
