@@ -7,9 +7,11 @@ use camrig::frame::{CameraInfo, DepthView, Extrinsics, Frame, Role, Stream, Stre
 use camrig_calib::{Identity, Pose};
 use camrig_record::{OpenRecording, RecordedFrameSet};
 
-/// The time between two pictures of a camera that are looked at, in nanoseconds, of a short recording ...
+/// A recording with at most this many pictures of each camera is short.
+const SHORT_PICTURES: usize = 100;
+/// The least time between two pictures of a camera that are looked at in a longer one, in nanoseconds.
 const INTERVAL_NANOS: u64 = 200_000_000;
-/// ... and the largest number of a long one.
+/// Maximum number of pictures of each camera that are looked at.
 const MOST_PICTURES: u64 = 1500;
 /// Half of the width of the square in a depth image whose median counts, in pixels.
 const AROUND: i64 = 2;
@@ -61,19 +63,24 @@ fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
     first.is_some_and(|frames| frames.header().matched.is_some())
 }
 
-/// Returns the numbers of the framesets that are looked at, in their order: of each camera one in each interval.
+/// Returns the numbers of the framesets that are looked at, in their order: all of a short recording, otherwise of each
+/// camera one in each interval.
 pub(super) fn looked_at(recording: &OpenRecording, sources: &[Source]) -> Vec<(usize, usize)> {
     let range = recording.range();
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);
     let mut taken = BTreeSet::new();
     let places = recording.places().iter().enumerate();
-    places
+    let all: Vec<_> = places
         .filter_map(|(number, place)| {
             let source = sources.iter().position(|source| source.index == place.camera)?;
-            let at = place.arrived_nanos.saturating_sub(range.start) / interval;
-            taken.insert((source, at)).then_some((number, source))
+            Some((number, source, place.arrived_nanos))
         })
-        .collect()
+        .collect();
+    let is_short = all.len() <= SHORT_PICTURES * sources.len();
+    let of_interval = |&(_, source, nanos): &(usize, usize, u64)| {
+        is_short || taken.insert((source, nanos.saturating_sub(range.start) / interval))
+    };
+    all.into_iter().filter(of_interval).map(|(number, source, _)| (number, source)).collect()
 }
 
 impl Source {

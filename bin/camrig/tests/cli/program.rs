@@ -148,7 +148,10 @@ impl Test {
 
     /// Starts the program with these streams.
     pub(crate) fn start(&self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Running {
-        let child = program()
+        // A test runner below `nohup` would have it ignore SIGHUP.
+        let child = Command::new("setpriv")
+            .args(ENDS_WITH_PARENT)
+            .args(["env", "--default-signal=HUP", env!("CARGO_BIN_EXE_camrig")])
             .args(&self.args)
             .current_dir(self.folder())
             .env_remove("RUST_LOG")

@@ -20,8 +20,8 @@ pub(crate) fn hello() -> [u8; HELLO_BYTES] {
 
 /// Checks the hello of `peer`.
 ///
-/// If it is not a hello, or has another version.
-/// When it is not one, or of another version.
+/// # Errors
+/// If it is not a hello, or of another version.
 pub(crate) fn check(hello: &[u8; HELLO_BYTES], peer: &str) -> Result<(), Error> {
     let (magic, version) = hello.split_at(MAGIC.len());
     if magic != MAGIC {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_hello_of_this_version_is_accepted_and_no_other() {
-        assert_eq!(hello(), *b"camrig\r\n\x07\0\0\0");
+        assert_eq!(hello(), *b"camrig\r\n\x08\0\0\0");
         assert_eq!(checked(hello()), Ok(()));
         let other = "the worker speaks version 513 of camrig's protocol, this program speaks version 8";
         assert_eq!(checked(*b"camrig\r\n\x01\x02\0\0"), Err(other.to_owned()));

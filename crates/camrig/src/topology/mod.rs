@@ -45,7 +45,6 @@ use camrig_usb::Budgets;
 
 pub use self::builder::{ActorTable, TopologyBuilder};
 pub(crate) use self::diff::{Diff, OptionChange, only_options};
-#[cfg(feature = "program")]
 pub use self::edit::edit;
 pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;
