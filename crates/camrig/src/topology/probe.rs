@@ -17,6 +17,8 @@ use crate::registry::{CameraOptions, Registry};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     /// All of them.
+    // Only commands of the program ask for it.
+    #[cfg_attr(not(feature = "program"), allow(dead_code))]
     Every,
     /// Those that were not probed with the same options before.
     Unknown,
