@@ -18,7 +18,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
 def test_a_block_runs(block, recording):
     command = [sys.executable, "-W", "error", "-c", block]
     found = subprocess.run(command, cwd=recording.parent, capture_output=True, text=True, timeout=WATCHDOG)
-    assert (found.returncode, found.stderr) == (0, ""), block
+    # A change of a running rig is logged.
+    said = [line for line in found.stderr.splitlines() if " changes the rig: set camera `left`: " not in line]
+    assert (found.returncode, said) == (0, []), found.stderr
 
 
 @pytest.mark.parametrize(("name", "script"), SCRIPTS)
