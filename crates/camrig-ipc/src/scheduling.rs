@@ -11,7 +11,8 @@ use crate::threads::spawn_thread;
 /// Highest number of a CPU, plus one.
 pub const CPUS_MAX: u32 = CpuSet::MAX_CPU as u32;
 
-/// Maximum number of passes over the threads of a process, which may start threads meanwhile.
+/// Maximum number of passes over the threads of a process: each finds those that threads without the scheduling have
+/// started meanwhile.
 const PASSES_MAX: usize = 16;
 
 /// How the kernel runs the threads of a process. Threads that they start later run alike.

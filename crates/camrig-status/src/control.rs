@@ -85,7 +85,7 @@ pub enum Request {
 pub struct Edits {
     /// The changes of its text, in their order.
     pub edits: Vec<Edit>,
-    /// Actors that begin anew although nothing differs.
+    /// Actors that restart although nothing differs.
     #[serde(default)]
     pub restarts: Vec<String>,
     /// Whether to refuse what needs the begin or the end of an actor: only options that devices can set while they run

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 
 def of(kind):
-    """Is a field that is a list of dataclasses."""
+    """Returns a field that is a list of dataclasses."""
     return field(default_factory=list, metadata={"of": kind})
 
 
 def one(kind):
-    """Is a field that is a dataclass."""
+    """Returns a field that is a dataclass."""
     return field(default_factory=kind, metadata={"of": kind})
 
 

@@ -76,13 +76,13 @@ enum Command {
     Apply(live::ApplyArgs),
     /// Add a processor or a camera to a running rig
     Add(live::AddArgs),
-    /// End actors of a running rig, after they have processed what is on its way to them
+    /// End actors of a running rig after they have processed the framesets in their queues
     Remove(live::RemoveArgs),
     /// Move actors of a running rig to another process
     Move(live::MoveArgs),
-    /// End actors of a running rig in order, and begin them anew
+    /// Restart actors of a running rig in order
     Restart(live::RestartArgs),
-    /// Change options of an actor of a running rig; it begins anew, unless its device can set them while it runs
+    /// Change options of an actor of a running rig; it restarts, unless its device can set them while it runs
     Set(live::SetArgs),
     /// List the options of a camera of a running rig, with their present values
     Get(live::GetArgs),

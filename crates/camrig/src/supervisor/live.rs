@@ -21,7 +21,7 @@ use crate::topology::{Diff, OptionChange, Role, Topology, edit, only_options};
 /// A topology for the running rig.
 pub(crate) struct Wanted {
     pub(crate) topology: Topology,
-    /// Names of actors that begin anew although nothing differs.
+    /// Names of actors that restart although nothing differs.
     pub(crate) restarts: Vec<String>,
     /// The text of the topology from which this one was made; `None` if it was not made from one.
     pub(crate) base: Option<String>,
@@ -228,7 +228,7 @@ impl Rig {
             if changes.is_empty() || restarts.contains(&spec.name) {
                 continue;
             }
-            // A camera that is not open begins anew.
+            // A camera that is not open restarts.
             let call = || self.call_device(&spec.name, DeviceCall::Controls).unwrap_or_default();
             let controls = known.remove(&spec.name).unwrap_or_else(call);
             let values = settable(&changes, &controls);

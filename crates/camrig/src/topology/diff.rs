@@ -17,7 +17,7 @@ use crate::ids::{ActorId, ProcessId};
 pub(crate) struct Diff {
     /// Actors of the first topology that the second does not have.
     pub(crate) removed: Vec<ActorId>,
-    /// Actors that end, and begin anew as the second topology describes them.
+    /// Actors that restart as the second topology describes them.
     pub(crate) changed: Vec<(ActorId, ActorId)>,
     /// Actors that the first topology does not have.
     pub(crate) added: Vec<ActorId>,
@@ -34,7 +34,7 @@ pub(crate) enum Change {
     Set { actor: String, facts: Vec<String> },
     /// An actor ends.
     Remove { actor: String },
-    /// An actor ends and begins anew, for these reasons.
+    /// An actor restarts, for these reasons.
     Replace { actor: String, facts: Vec<String> },
     /// An actor begins in this process.
     Add { actor: String, process: String },
@@ -80,7 +80,7 @@ impl Change {
 }
 
 impl Diff {
-    /// Compares two topologies. Actors whose names are in `restarts` begin anew in any case. Cameras whose names are in
+    /// Compares two topologies. Actors whose names are in `restarts` restart in any case. Cameras whose names are in
     /// `sets` go on with other options, if nothing else differs.
     ///
     /// # Errors

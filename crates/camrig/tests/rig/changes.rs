@@ -181,7 +181,7 @@ fn a_processor_moves(placement: Placement) {
     assert_eq!(sum(report, "pass", "last"), (produced, produced, 0, 7));
 }
 
-/// A camera begins anew, and then in another process; its readers go on.
+/// A camera restarts, and then moves to another process; its readers go on.
 fn a_camera_begins_anew(placement: Placement) {
     let mut rig = Plan::new(CAMERAS, placement).start();
     let socket = socket(&mut rig);
@@ -257,7 +257,7 @@ fn processors_of_six_cameras_are_swapped() {
     assert_eq!((verified.len(), near), (12, far), "{}", ended.stdout);
 }
 
-/// Options that the devices set while they run: nothing begins anew, no frameset is lost, and later instances have them.
+/// Options that the devices set while they run: nothing restarts, no frameset is lost, and later instances have them.
 fn options_are_set_by_another_topology(placement: Placement) {
     let mut rig = Plan::new(CAMERAS, placement).start();
     let socket = socket(&mut rig);
