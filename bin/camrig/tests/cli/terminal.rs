@@ -11,23 +11,23 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::{ENDS_WITH_PARENT, Test, wait_for};
 
-/// A camera and a processor that prints, each in its own process. A camera that is silent for half a second is stalled.
+/// A camera and a processor that prints, each in its own process. A camera that is silent for two seconds is stalled.
 const RIG: &str = r#"
 placement = "multi-process"
 [camera.front]
 driver = "synthetic"
-stall_timeout_millis = 500
+stall_timeout_millis = 2000
 options = { depth = "64x48@100", color = "off", model = "any" }
 
 [processor.stats]
 kind = "stats"
 inputs = ["front"]
-stall_timeout_millis = 500
+stall_timeout_millis = 2000
 options = { every_seconds = 0.1 }
 "#;
 
 /// Time for which a rig stays stopped: longer than the stall time-outs.
-const STOPPED: Duration = Duration::from_secs(2);
+const STOPPED: Duration = Duration::from_secs(6);
 
 /// An interactive shell on a terminal of its own.
 struct Shell {

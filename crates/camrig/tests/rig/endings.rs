@@ -132,12 +132,12 @@ fn stuck_at_the_end(how: &str, keys: &str) -> String {
 }
 
 const NEVER_RETURNS: &str =
-    "ERROR main: processor `stuck` has not returned from a call for 500 ms; its process is";
+    "ERROR main: processor `stuck` has not returned from a call for 2000 ms; its process is";
 const FAILED: &str = "failed: process `stuck` was killed by signal 9 (SIGKILL)";
 
 /// One interrupt is enough to end the rig: the processor is killed.
 fn stuck_processor() {
-    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500");
+    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 2000");
     let mut rig = Plan::new(&topology, Placement::Mixed).start();
     rig.wait_for_stdout("the first frameset", |lines| lines.contains(&"pulse front 1"));
     rig.signal(Signal::INT);
@@ -150,7 +150,7 @@ fn stuck_processor() {
 
 /// A rig whose cameras have ended needs no interrupt to end.
 fn stuck_processor_without_cameras() {
-    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 500\nrestart = { max = 0 }");
+    let topology = stuck_at_the_end("hang", "stall_timeout_millis = 2000\nrestart = { max = 0 }");
     let ended = Plan::new(&topology, Placement::Mixed).arguments(&["--framesets", "3"]).run();
     let failed = format!("ERROR main: processor `stuck` {FAILED}");
     ended.assert_said(70, &[&format!("{NEVER_RETURNS} replaced"), &failed]);

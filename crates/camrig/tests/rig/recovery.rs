@@ -257,13 +257,13 @@ fn stopped_while_unplugged(placement: Placement) {
 const STALLED: &str = "camera `front` failed: delivered nothing within its `stall_timeout_millis`";
 
 fn stalled(placement: Placement) {
-    let topology = with_injected_fault("stall_at = 0.3", "stall_timeout_millis = 500");
+    let topology = with_injected_fault("stall_at = 0.3", "stall_timeout_millis = 2000");
     let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
     let said = [
-        "WARN  main: camera `front` has delivered nothing for 500 ms",
+        "WARN  main: camera `front` has delivered nothing for 2000 ms",
         &format!("ERROR main: {STALLED}; it is restarted"),
         &format!("WARN  main: {again}"),
     ];
@@ -273,12 +273,12 @@ fn stalled(placement: Placement) {
 /// Opening the camera again does not help; a device reset does.
 fn wedged(placement: Placement) {
     let topology =
-        with_injected_fault("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 500");
+        with_injected_fault("stall_at = 0.3, wedge_until_reset = true", "stall_timeout_millis = 2000");
     let mut rig = started(&topology, placement);
     let again = "camera `front` is running again";
     rig.wait_for_stderr_times(again, 2);
     wait_for_more_of_both(&mut rig);
-    let nothing = "WARN  main: camera `front` has delivered nothing for 500 ms";
+    let nothing = "WARN  main: camera `front` has delivered nothing for 2000 ms";
     let again = format!("WARN  main: {again}");
     let said = [
         nothing,
@@ -294,7 +294,7 @@ fn wedged(placement: Placement) {
 
 /// A camera of which the stream `color` stops after 0.3 s while `depth` goes on, with these restarts, and one that works.
 fn with_silent_stream(restarts: u32) -> String {
-    let camera = "driver = 'synthetic'\nstall_timeout_millis = 500\n";
+    let camera = "driver = 'synthetic'\nstall_timeout_millis = 2000\n";
     let options = "model = 'any', depth = '64x48@100', color = '64x48@100'";
     format!(
         "[camera.front]\n{camera}restart = {{ max = {restarts}, backoff_millis = 1 }}\n\
@@ -354,7 +354,7 @@ fn assert_changes(ended: &Ended, actor: &str, expected: &str) {
 /// A driver that never returns: only a new process helps, if it has a process of its own.
 fn hanging_camera() {
     let fault = "{ at = 'capture', how = 'hang', after = 40 }";
-    let topology = with_faulty_camera(fault, "stall_timeout_millis = 500\nrestart = { max = 1 }");
+    let topology = with_faulty_camera(fault, "stall_timeout_millis = 2000\nrestart = { max = 1 }");
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     let failed = "camera `front` failed";
     rig.wait_for_stderr(&format!(
@@ -363,7 +363,7 @@ fn hanging_camera() {
     wait_for_more(&mut rig, "rear");
     rig.signal(Signal::TERM);
     let ended = rig.finish();
-    let nothing = "WARN  main: camera `front` has delivered nothing for 500 ms";
+    let nothing = "WARN  main: camera `front` has delivered nothing for 2000 ms";
     ended.assert_said(
         70,
         &[
@@ -383,7 +383,7 @@ fn hanging_camera() {
 /// A driver that does not return from a call of an operator is replaced like any other, and the call is answered.
 fn hanging_call() {
     let fault = "{ at = 'controls', how = 'hang', times = 1 }";
-    let topology = with_faulty_camera(fault, "stall_timeout_millis = 500");
+    let topology = with_faulty_camera(fault, "stall_timeout_millis = 2000");
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     let socket = crate::changes::socket(&mut rig);
     let call = || control::ask(&socket, &Request::Controls { camera: "front".to_owned() }).unwrap();
@@ -394,7 +394,7 @@ fn hanging_call() {
     end_in_order(
         rig,
         &[
-            "WARN  main: camera `front` has delivered nothing for 500 ms",
+            "WARN  main: camera `front` has delivered nothing for 2000 ms",
             &format!("ERROR main: camera `front` failed: process `front` {KILLED}; it is restarted"),
             &format!("WARN  main: {again}"),
         ],
@@ -404,7 +404,7 @@ fn hanging_call() {
 
 /// A camera whose process is stopped delivers nothing, and does not react to commands.
 fn stopped_camera() {
-    let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 500\n");
+    let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 2000\n");
     let mut rig = started(&topology, Placement::MultiProcess);
     rig.signal_worker("front", Signal::STOP);
     let again = "camera `front` is running again";
@@ -412,7 +412,7 @@ fn stopped_camera() {
     wait_for_more_of_both(&mut rig);
     let said = [
         "WARN  main: process `front` is stopped by signal 19 (SIGSTOP)",
-        "WARN  main: camera `front` has delivered nothing for 500 ms",
+        "WARN  main: camera `front` has delivered nothing for 2000 ms",
         &format!("ERROR main: camera `front` failed: process `front` {KILLED}; it is restarted"),
         &format!("WARN  main: {again}"),
     ];
@@ -422,10 +422,10 @@ fn stopped_camera() {
 /// A processor that never returns is replaced with its process.
 fn hanging_processor() {
     let topology = faulty("{ at = 'process', how = 'hang', after = 40 }", "max = 1")
-        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
+        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 2000");
     let ended = Plan::new(&topology, Placement::MultiProcess).run();
     let hangs =
-        "ERROR main: processor `faulty` has not returned from a call for 500 ms; its process is replaced";
+        "ERROR main: processor `faulty` has not returned from a call for 2000 ms; its process is replaced";
     let failed = "ERROR main: processor `faulty` failed";
     ended.assert_said(
         70,
@@ -447,14 +447,14 @@ fn hanging_processor() {
 fn pausing_processor(placement: Placement) {
     let topology = faulty("{ at = 'process', how = 'pause', after = 40, times = 1 }", "max = 1")
         .replace("overflow = 'block'\noptions = { beat", "options = { beat")
-        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 500");
+        .replace("restart = { max = 1 }", "restart = { max = 1 }\nstall_timeout_millis = 2000");
     let mut rig = started(&topology, placement);
     let again = "processor `faulty` is running again";
     rig.wait_for_stderr(again);
     wait_for_more_of_both(&mut rig);
     let process = if placement == Placement::InProcess { "main" } else { "together" };
     let pauses = format!(
-        "ERROR main: processor `faulty` has not returned from a call for 500 ms, and shares process \
+        "ERROR main: processor `faulty` has not returned from a call for 2000 ms, and shares process \
          `{process}` with others"
     );
     end_in_order(rig, &[&pauses, &format!("WARN  main: {again}")], &[]);

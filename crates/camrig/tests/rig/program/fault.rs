@@ -58,7 +58,7 @@ pub(super) struct Fault {
 static OCCURRED: AtomicU32 = AtomicU32::new(0);
 
 /// Duration of [`How::Pause`].
-const PAUSE: Duration = Duration::from_millis(1500);
+const PAUSE: Duration = Duration::from_millis(4500);
 
 /// Duration of [`How::LongPause`]: the supervisor waits 10 s for an actor that is not in a call.
 const LONG_PAUSE: Duration = Duration::from_secs(12);
