@@ -48,10 +48,10 @@ fn key(request: &Request, camera: &UsbDevice) -> u64 {
         SourceRequest::File(_) => None,
     };
     let preset = preset.and_then(|path| path.metadata().ok()).map(|file| (file.len(), file.modified().ok()));
-    let UsbDevice { product, megabits, version, .. } = camera;
+    let UsbDevice { product, megabits, version, release, .. } = camera;
     let mut hasher = DefaultHasher::new();
     (env!("CARGO_PKG_VERSION"), sys::version().to_string(), format!("{request:?}"), preset).hash(&mut hasher);
-    (product, megabits, version.to_bits()).hash(&mut hasher);
+    (product, megabits, version.to_bits(), release).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -139,6 +139,8 @@ mod tests {
         let more = format!("{toml}set = {{ gain = 20 }}");
         assert_ne!(key(&more, &usb3), first);
         assert_ne!(key(&toml, &UsbDevice { megabits: 480, ..camera("a", "2-1") }), first);
+        // Another firmware.
+        assert_ne!(key(&toml, &UsbDevice { release: "50a3".into(), ..camera("a", "2-1") }), first);
         std::fs::write(preset.path(), "{}").unwrap();
         assert_ne!(key(&toml, &usb3), first);
     }

@@ -39,6 +39,8 @@ pub struct UsbDevice {
     pub megabits: u32,
     /// Supported USB version, such as 2.1 for the slow half of a USB 3 hub; 0 if unknown.
     pub version: f32,
+    /// The device's own version in its descriptor, such as `5100`: that of a RealSense camera changes with its firmware.
+    pub release: String,
 }
 
 impl UsbTree {
@@ -65,6 +67,7 @@ impl UsbTree {
                 product: attribute("product").unwrap_or_default(),
                 megabits: megabits as u32,
                 version: attribute("version").and_then(|text| text.parse().ok()).unwrap_or_default(),
+                release: attribute("bcdDevice").unwrap_or_default(),
             });
         }
         // The order within the folder is arbitrary.
