@@ -4,6 +4,7 @@
 //! Definition for Video Devices", revision 1.1, chapter 3. librealsense and `uvcvideo` read them at every attach.
 
 use crate::models::{Format, Function, Model, VideoStream};
+use crate::motion;
 
 /// Intel's USB vendor id.
 pub const VENDOR_ID: u16 = 0x8086;
@@ -29,6 +30,9 @@ const CS_INTERFACE: u8 = 0x24;
 const SS_ENDPOINT_COMPANION: u8 = 0x30;
 const VIDEO: u8 = 0x0E;
 
+/// Interval of an interrupt endpoint: an exponent of 2, in 125 microseconds.
+const MILLISECOND: u8 = 4;
+
 /// GUID of librealsense's extension unit, as it lies in the descriptor.
 const EXTENSION_UNIT_GUID: [u8; 16] =
     [0xCB, 0x6C, 0x60, 0xC9, 0x4C, 0x59, 0x25, 0x4D, 0xAF, 0x47, 0xCC, 0xC4, 0x96, 0x43, 0x59, 0x95];
@@ -53,11 +57,18 @@ pub enum Speed {
 
 /// Endpoint number, without its direction, of a streaming interface.
 pub const fn endpoint_of(stream: VideoStream) -> u8 {
-    stream.interface + 1
+    endpoint_on(stream.interface)
 }
 
-/// The device descriptor.
-pub fn device(model: &Model, speed: Speed) -> Vec<u8> {
+/// Endpoint number, without its direction, of the interface with this number.
+pub const fn endpoint_on(interface: u8) -> u8 {
+    interface + 1
+}
+
+/// The device descriptor of a camera with this firmware, most significant part first: the device's own version has its first
+/// three parts.
+pub fn device(model: &Model, speed: Speed, [major, minor, patch, _]: [u8; 4]) -> Vec<u8> {
+    let release = u16::from(major) << 12 | u16::from(minor) << 4 | u16::from(patch & 0x0F);
     let (usb, packet) = match speed {
         Speed::Super => (0x0320_u16, 9),
         Speed::High => (0x0210, 64),
@@ -66,7 +77,7 @@ pub fn device(model: &Model, speed: Speed) -> Vec<u8> {
     bytes.extend(usb.to_le_bytes());
     // Class EF, subclass 2, protocol 1: functions are grouped by interface association.
     bytes.extend([0xEF, 2, 1, packet]);
-    bytes.extend([VENDOR_ID, model.product_id, 0x5100].map(u16::to_le_bytes).as_flattened());
+    bytes.extend([VENDOR_ID, model.product_id, release].map(u16::to_le_bytes).as_flattened());
     bytes.extend([1, 2, 3, 1]);
     bytes
 }
@@ -96,9 +107,13 @@ pub fn string(model: &Model, board_serial: &str, index: u8) -> Option<Vec<u8>> {
 
 /// The configuration descriptor with every interface.
 pub fn configuration(model: &Model, speed: Speed) -> Vec<u8> {
-    let interfaces: Vec<u8> =
+    let mut interfaces: Vec<u8> =
         model.functions.iter().flat_map(|function| video_function(model, function, speed)).collect();
-    let count = model.functions.iter().map(|function| 1 + function.streams.len()).sum::<usize>();
+    let mut count = model.functions.iter().map(|function| 1 + function.streams.len()).sum::<usize>();
+    if let Some(number) = model.motion_interface {
+        interfaces.extend(motion_function(number, speed));
+        count += 1;
+    }
     let mut bytes = vec![9, CONFIGURATION];
     bytes.extend((9 + interfaces.len() as u16).to_le_bytes());
     bytes.extend([count as u8, 1, 0, 0x80, 100]);
@@ -114,6 +129,19 @@ fn video_function(model: &Model, function: &Function, speed: Speed) -> Vec<u8> {
     bytes.extend(video_control(function));
     for (index, &stream) in function.streams.iter().enumerate() {
         bytes.extend(video_streaming(model, stream, output_terminal(index), speed));
+    }
+    bytes
+}
+
+/// The HID interface of the motion sensors, and its interrupt endpoint.
+fn motion_function(number: u8, speed: Speed) -> Vec<u8> {
+    let mut bytes = motion::interface(number);
+    bytes.extend([7, ENDPOINT, 0x80 | endpoint_on(number), 3]);
+    bytes.extend(motion::PACKET_BYTES.to_le_bytes());
+    bytes.push(MILLISECOND);
+    if speed == Speed::Super {
+        bytes.extend([6, SS_ENDPOINT_COMPANION, 0, 0]);
+        bytes.extend(motion::PACKET_BYTES.to_le_bytes());
     }
     bytes
 }
@@ -234,7 +262,10 @@ mod tests {
                 let numbers: Vec<u8> = interfaces.iter().map(|one| one[2]).collect();
                 assert_eq!(numbers, (0..bytes[4]).collect::<Vec<_>>());
                 let endpoints = all.iter().filter(|one| one[1] == ENDPOINT).count();
-                assert_eq!(endpoints, model.streams().count());
+                assert_eq!(
+                    endpoints,
+                    model.streams().count() + usize::from(model.motion_interface.is_some())
+                );
                 let companions = all.iter().filter(|one| one[1] == SS_ENDPOINT_COMPANION).count();
                 assert_eq!(companions, if speed == Speed::Super { endpoints } else { 0 });
             }
@@ -247,8 +278,8 @@ mod tests {
             let bytes = configuration(model, Speed::Super);
             let all = split(&bytes);
             for (index, one) in all.iter().enumerate() {
-                let follows_interface = index > 0 && all[index - 1][1] == INTERFACE;
-                if !follows_interface {
+                let follows_video = index > 0 && all[index - 1][1] == INTERFACE && all[index - 1][5] == VIDEO;
+                if !follows_video {
                     continue;
                 }
                 let rest = &all[index..];
@@ -271,6 +302,13 @@ mod tests {
             .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
             .collect();
         assert_eq!(intervals, [333_333, 666_666, 2_000_000]);
+    }
+
+    #[test]
+    fn the_version_of_the_device_has_its_firmware() {
+        let model = Model::by_name("d405").unwrap();
+        let release = |firmware| u16_at(&device(model, Speed::Super, firmware), 12);
+        assert_eq!((release([5, 16, 0, 1]), release([5, 10, 3, 0])), (0x5100, 0x50A3));
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::controls::{self, Controls, GET_CUR, GET_DEF, GET_INFO, GET_LEN, INFO_READ_WRITE, SET_CUR};
-use crate::descriptors::{self, EXTENSION_UNIT, INTERVALS_PER_SECOND, Speed, endpoint_of};
+use crate::descriptors::{self, EXTENSION_UNIT, INTERVALS_PER_SECOND, Speed};
 use crate::hwmon::{self, Command, HardwareMonitor};
 use crate::models::{Format, Model, VideoStream};
+use crate::motion::{self, GET_REPORT, MotionSensors, SET_REPORT};
 
 /// The extension unit's selector of the hardware monitor.
-const HARDWARE_MONITOR: u8 = 1;
+pub(crate) const HARDWARE_MONITOR: u8 = 1;
 
 /// Selectors of a streaming interface (UVC 1.1, table A-18).
 const PROBE: u8 = 1;
@@ -67,6 +68,8 @@ pub enum Effect {
         /// Endpoint number without its direction.
         endpoint: u8,
     },
+    /// The rates of the motion sensors have changed.
+    Motion,
     /// A hardware monitor command was carried out.
     Monitor {
         /// Its operation code.
@@ -106,6 +109,8 @@ pub struct Device {
     /// The error that every hardware monitor command ends with, where one is injected.
     pub monitor_error: Option<i32>,
     probes: BTreeMap<u8, [u8; PROBE_BYTES]>,
+    /// The motion sensors of models that have any.
+    pub motion: MotionSensors,
 }
 
 /// A setup packet (USB 3.2, table 9-3).
@@ -146,6 +151,7 @@ impl Device {
             monitor_reply: vec![0; hwmon::REPLY_BYTES],
             monitor_error: None,
             probes: BTreeMap::new(),
+            motion: MotionSensors::default(),
         };
         device.power_cycle();
         device
@@ -175,6 +181,7 @@ impl Device {
         self.monitor.power_cycle();
         self.monitor_reply = vec![0; hwmon::REPLY_BYTES];
         self.probes.clear();
+        self.motion = MotionSensors::default();
     }
 
     /// Answers a control transfer: the data of an IN transfer (empty for OUT), cut at the length that the host asked
@@ -220,6 +227,7 @@ impl Device {
     fn standard(&self, setup: &Setup) -> (Option<Vec<u8>>, Option<Effect>) {
         match (setup.request_type, setup.request) {
             (0x80, 6) => (self.descriptor((setup.value >> 8) as u8, setup.value as u8), None),
+            (0x81, 6) if self.is_of_motion(setup) => (motion::descriptor((setup.value >> 8) as u8), None),
             // CLEAR_FEATURE(HALT) of an endpoint: `uvcvideo` stops a bulk stream by it.
             (0x02, 1) if setup.value == 0 => {
                 (Some(Vec::new()), Some(Effect::Stop { endpoint: (setup.index & 0x0F) as u8 }))
@@ -234,7 +242,7 @@ impl Device {
 
     fn descriptor(&self, kind: u8, index: u8) -> Option<Vec<u8>> {
         match kind {
-            1 => Some(descriptors::device(self.model, self.speed)),
+            1 => Some(descriptors::device(self.model, self.speed, self.monitor.firmware)),
             2 => Some(descriptors::configuration(self.model, self.speed)),
             3 => descriptors::string(self.model, &self.identity.board_serial, index),
             15 => Some(descriptors::bos()),
@@ -242,7 +250,27 @@ impl Device {
         }
     }
 
+    fn is_of_motion(&self, setup: &Setup) -> bool {
+        self.model.motion_interface.is_some_and(|number| setup.index == u16::from(number))
+    }
+
+    fn motion(&mut self, setup: &Setup, data: &[u8]) -> (Option<Vec<u8>>, Option<Effect>) {
+        match setup.request {
+            GET_REPORT => (self.motion.report(setup.value), None),
+            SET_REPORT => {
+                let before = self.motion.rates();
+                let answer = self.motion.set_report(setup.value, data);
+                (answer.map(|()| Vec::new()), (self.motion.rates() != before).then_some(Effect::Motion))
+            }
+            // SET_IDLE: the sensors send no report twice.
+            _ => (Some(Vec::new()), None),
+        }
+    }
+
     fn class(&mut self, setup: &Setup, data: &[u8]) -> (Option<Vec<u8>>, Option<Effect>) {
+        if self.is_of_motion(setup) {
+            return self.motion(setup, data);
+        }
         let (entity, interface) = ((setup.index >> 8) as u8, setup.index as u8);
         let selector = (setup.value >> 8) as u8;
         let stream = self.model.streams().find(|stream| stream.interface == interface);
@@ -336,11 +364,6 @@ pub fn stream_of(model: &Model, format: Format) -> Option<VideoStream> {
     model.streams().find(|stream| stream.format == format)
 }
 
-/// The interface whose bulk endpoint has this number.
-pub fn stream_on(model: &Model, endpoint: u32) -> Option<VideoStream> {
-    model.streams().find(|&stream| u32::from(endpoint_of(stream)) == endpoint)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,7 +408,7 @@ mod tests {
         assert_eq!(effect, Some(Effect::Start(Commit { stream, size: (848, 480), interval })));
         let (_, effect) = device.control(setup(0x02, 1, 0, 0x82, 0), &[]);
         assert_eq!(effect, Some(Effect::Stop { endpoint: 2 }));
-        assert_eq!(stream_on(device.model(), 2), Some(stream));
+        assert_eq!(descriptors::endpoint_of(stream), 2);
     }
 
     #[test]
@@ -400,6 +423,22 @@ mod tests {
         assert_eq!(device.settings().gain, 32);
         device.power_cycle();
         assert_eq!(device.settings().gain, 16);
+    }
+
+    #[test]
+    fn motion_sensors_are_turned_on_by_their_reports() {
+        let mut device = device("d455");
+        let (descriptor, _) = device.control(setup(0x81, 6, 0x2200, 5, 1024), &[]);
+        assert_eq!(descriptor.unwrap()[..4], [0x05, 0x20, 0x09, 0x01]);
+        assert_eq!(device.control(setup(0x21, 0x0A, 0, 5, 0), &[]), (Some(Vec::new()), None));
+        let on = [1, 2, 2, 0xE8, 3, 0, 0, 0, 0];
+        let set = setup(0x21, SET_REPORT, 0x0301, 5, 9);
+        assert_eq!(device.control(set, &on), (Some(Vec::new()), Some(Effect::Motion)));
+        assert_eq!(device.control(set, &on), (Some(Vec::new()), None));
+        assert_eq!(device.control(setup(0xA1, GET_REPORT, 0x0301, 5, 9), &[]).0, Some(on.to_vec()));
+        assert_eq!(device.motion.rates(), [Some(100), None]);
+        device.power_cycle();
+        assert_eq!(device.motion.rates(), [None, None]);
     }
 
     #[test]

@@ -4,6 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::controls::SET_CUR;
+use crate::descriptors::EXTENSION_UNIT;
+use crate::device::{Effect, HARDWARE_MONITOR};
+use crate::hwmon::VERSION;
+
 /// Maximum number of cameras of an emulator, and so of one command.
 pub const CAMERAS_MAX: usize = 15;
 
@@ -17,6 +22,8 @@ pub enum Action {
     Unplug(usize),
     /// Disconnects the camera after this number of further control transfers: in the middle of an open, for one.
     UnplugAfter(usize, u32),
+    /// Disconnects the camera at the next control transfer of this kind, before its answer; `None`: not any more.
+    UnplugAt(usize, Option<Moment>),
     /// Connects the camera: to its previous port, unless [`Action::Port`] has named another one.
     Plug(usize),
     /// Connects the camera to this port from the next time on.
@@ -69,10 +76,40 @@ pub enum Frozen {
     UntilReset,
 }
 
+/// A kind of control transfer by which a program uses the camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The version is read: librealsense opens the camera.
+    Open,
+    /// A control is set.
+    Set,
+    /// A stream starts.
+    Start,
+    /// A stream stops.
+    Stop,
+}
+
+impl Moment {
+    /// Returns the kind of a control transfer with this setup packet and effect.
+    pub fn of(setup: [u8; 8], effect: Option<&Effect>) -> Option<Self> {
+        let [kind, request, _, selector, _, entity, ..] = setup;
+        match effect {
+            Some(Effect::Monitor { operation: VERSION, .. }) => Some(Self::Open),
+            Some(Effect::Start(_)) => Some(Self::Start),
+            Some(Effect::Stop { .. }) => Some(Self::Stop),
+            _ => {
+                let is_set = (kind, request) == (0x21, SET_CUR) && entity != 0;
+                (is_set && (entity, selector) != (EXTENSION_UNIT, HARDWARE_MONITOR)).then_some(Self::Set)
+            }
+        }
+    }
+}
+
 /// Every command with its arguments, for help and errors.
 pub const COMMANDS: &[&str] = &[
     "unplug CAMERA",
     "unplug-after CAMERA TRANSFERS",
+    "unplug-at CAMERA open|set|start|stop|off",
     "plug CAMERA",
     "port CAMERA PORT",
     "serial CAMERA DIGITS",
@@ -137,6 +174,8 @@ fn parse(name: &str, arguments: &[&str]) -> Option<Action> {
         ("unplug-after", [index, transfers]) => {
             Action::UnplugAfter(camera(index)?, transfers.parse().ok().filter(|&transfers| transfers > 0)?)
         }
+        ("unplug-at", [index, "off"]) => Action::UnplugAt(camera(index)?, None),
+        ("unplug-at", [index, moment]) => Action::UnplugAt(camera(index)?, Some(self::moment(moment)?)),
         ("plug", [index]) => Action::Plug(camera(index)?),
         ("port", [index, port]) => Action::Port(camera(index)?, camera(port)? as u8),
         ("serial", [index, digits]) => {
@@ -193,6 +232,16 @@ fn frozen(text: &str) -> Option<Frozen> {
     }
 }
 
+fn moment(text: &str) -> Option<Moment> {
+    match text {
+        "open" => Some(Moment::Open),
+        "set" => Some(Moment::Set),
+        "start" => Some(Moment::Start),
+        "stop" => Some(Moment::Stop),
+        _ => None,
+    }
+}
+
 /// A firmware version such as `5.16.0.1`, most significant part first.
 pub fn firmware(text: &str) -> Option<[u8; 4]> {
     let parts: Vec<u8> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
@@ -210,10 +259,25 @@ pub struct Faults {
     pub skipped: u32,
     /// Number of control transfers until the camera is unplugged; 0: it is not.
     pub unplug_after: u32,
+    /// Kind of control transfer at which the camera is unplugged.
+    pub unplug_at: Option<Moment>,
     /// Delay of the next frame.
     pub late: Duration,
     /// Delay of each hardware monitor reply.
     pub monitor_delay: Duration,
+}
+
+impl Faults {
+    /// Counts a control transfer of this kind. Returns whether the camera is unplugged by it.
+    pub fn unplugs_at(&mut self, moment: Option<Moment>) -> bool {
+        let was_last = self.unplug_after == 1;
+        self.unplug_after = self.unplug_after.saturating_sub(1);
+        let is_moment = moment.is_some() && moment == self.unplug_at;
+        if is_moment {
+            self.unplug_at = None;
+        }
+        was_last || is_moment
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +295,11 @@ mod tests {
         assert_eq!(parse("freeze 0 until-restart"), Ok(Action::Freeze(0, Frozen::UntilRestart)));
         assert_eq!(parse("freeze 0 until-reset"), Ok(Action::Freeze(0, Frozen::UntilReset)));
         assert_eq!(parse("unplug-after 0 40"), Ok(Action::UnplugAfter(0, 40)));
+        assert_eq!(parse("unplug-at 0 open"), Ok(Action::UnplugAt(0, Some(Moment::Open))));
+        assert_eq!(parse("unplug-at 0 set"), Ok(Action::UnplugAt(0, Some(Moment::Set))));
+        assert_eq!(parse("unplug-at 0 start"), Ok(Action::UnplugAt(0, Some(Moment::Start))));
+        assert_eq!(parse("unplug-at 0 stop"), Ok(Action::UnplugAt(0, Some(Moment::Stop))));
+        assert_eq!(parse("unplug-at 0 off"), Ok(Action::UnplugAt(0, None)));
         assert_eq!(parse("controls 2"), Ok(Action::Controls(2)));
         assert_eq!(parse("port 0 7"), Ok(Action::Port(0, 7)));
         assert_eq!(parse("megabits 100"), Ok(Action::Megabits(Some(100))));
@@ -261,8 +330,8 @@ mod tests {
         assert_eq!(error("firmware 0 5.16"), "usage: firmware CAMERA A.B.C.D");
         assert_eq!(
             error("pull 0"),
-            "unknown command `pull`; expected one of: unplug, unplug-after, plug, port, serial, freeze, tear, \
-             late, skip, monitor-delay, monitor-error, bad-calibration, firmware, reset-time, brownout, megabits, controls, \
+            "unknown command `pull`; expected one of: unplug, unplug-after, unplug-at, plug, port, serial, freeze, \
+             tear, late, skip, monitor-delay, monitor-error, bad-calibration, firmware, reset-time, brownout, megabits, controls, \
              stats, wait, quit"
         );
     }

@@ -178,8 +178,9 @@ impl HardwareMonitor {
         // 1 rolling, 2 global.
         data[166] = if self.model.global_shutter { 2 } else { 1 };
         data[170] = self.model.projector.into();
-        // A color imager; no motion sensors, which would be HID devices.
+        // A color imager, and motion sensors.
         data[174] = 1;
+        data[178] = self.model.motion_interface.is_some().into();
         data
     }
 

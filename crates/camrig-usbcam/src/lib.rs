@@ -5,7 +5,7 @@
 //! librealsense accepts them, not that a camera's firmware gives the same answers.
 //!
 //! * [`models`]: D405, D435, D455 as data, one file for each model
-//! * [`descriptors`], [`calibration`], [`controls`], [`hwmon`]: the parts of a device, pure
+//! * [`descriptors`], [`calibration`], [`controls`], [`hwmon`], [`motion`]: the parts of a device, pure
 //! * [`device`]: control transfers in, answers and effects out, pure
 //! * [`frames`]: payloads with metadata and pixels, pure; the pixels are those of camrig's synthetic cameras
 //! * [`faults`]: faults as commands
@@ -24,6 +24,7 @@ pub mod faults;
 pub mod frames;
 pub mod hwmon;
 pub mod models;
+pub mod motion;
 pub mod server;
 pub mod usbip;
 pub mod vhci;

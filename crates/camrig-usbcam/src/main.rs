@@ -220,6 +220,7 @@ fn act(action: &Action, Bus { cameras, link }: &Bus) -> String {
         Action::Brownout(indices, _) => indices.clone(),
         Action::Unplug(index)
         | Action::UnplugAfter(index, _)
+        | Action::UnplugAt(index, _)
         | Action::Plug(index)
         | Action::Port(index, _)
         | Action::Serial(index, _)

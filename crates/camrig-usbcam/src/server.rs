@@ -1,8 +1,9 @@
 //! Cameras on sockets: one TCP port a camera, on which a host's `vhci_hcd` is attached.
 //!
-//! Each camera has a thread that serves its connection: it answers control transfers and queues bulk URBs. Each stream
-//! that was committed has a thread that fills these URBs with frames. The result of an URB never follows the result of
-//! its unlinking, or `vhci_hcd` drops the device: both are decided and sent under the lock of the stream's queue.
+//! Each camera has a thread that serves its connection: it answers control transfers and queues other URBs. Each stream
+//! that was committed has a thread that fills these URBs with frames; motion sensors that are on have one for samples. The
+//! result of an URB never follows the result of its unlinking, or `vhci_hcd` drops the device: both are decided and sent
+//! under the lock of the endpoint's queue.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
@@ -13,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use camrig::emulated::{START_STEP_MICROS, frame_micros};
 
-use crate::descriptors::{Speed, endpoint_of};
-use crate::device::{Commit, Device, Effect, Identity, stream_on};
-use crate::faults::{Action, Faults, Frozen};
+use crate::descriptors::{Speed, endpoint_of, endpoint_on};
+use crate::device::{Commit, Device, Effect, Identity};
+use crate::faults::{Action, Faults, Frozen, Moment};
 use crate::frames::{FrameInfo, Renderer, payload};
 use crate::hwmon::VERSION;
 use crate::models::Model;
+use crate::motion::{self, Sensor};
 use crate::usbip::{self, Request, STALL, Submit, UNLINKED};
 
 /// The emulator's first bytes on a connection. The number of the port follows, counted among those of its speed; then the
@@ -30,6 +32,9 @@ const URBS_MAX: usize = 256;
 
 /// Time between the command for a reset and the disconnection.
 const RESET_DELAY: Duration = Duration::from_millis(50);
+
+/// Time after which the kernel gives up a control transfer.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Polling interval of waiting threads for conditions without a condition variable.
 const LOOK: Duration = Duration::from_millis(20);
@@ -67,9 +72,9 @@ impl Link {
         *lock(&self.megabits) = megabits;
     }
 
-    /// Waits until the link has carried everything sent before, and reserves the time for `bytes`.
-    pub(crate) fn carry(&self, bytes: usize) {
-        let Some(megabits) = *lock(&self.megabits) else { return };
+    /// Waits until the link has carried everything sent before and `bytes`. Returns the time that this takes by its data rate.
+    pub(crate) fn carry(&self, bytes: usize) -> Duration {
+        let Some(megabits) = *lock(&self.megabits) else { return Duration::ZERO };
         let takes = Duration::from_nanos(bytes as u64 * 8 * 1000 / megabits.max(1));
         let now = Instant::now();
         let start = {
@@ -78,7 +83,9 @@ impl Link {
             *free_at = Some(start + takes);
             start
         };
-        std::thread::sleep((start + takes).saturating_duration_since(now));
+        let wait = (start + takes).saturating_duration_since(now);
+        std::thread::sleep(wait);
+        wait
     }
 }
 
@@ -101,6 +108,8 @@ struct Shared {
     /// By endpoint.
     queues: BTreeMap<u8, Queue>,
     grid: Mutex<Grid>,
+    /// By motion sensor.
+    sampling: Mutex<[Sampling; 2]>,
     counters: Counters,
     link: Arc<Link>,
     started: Instant,
@@ -114,6 +123,24 @@ struct Grid {
     running: BTreeSet<u8>,
     /// Time of frame 0 on the camera's clock, in microseconds; `None` before the first frame can be received.
     start_us: Option<u64>,
+}
+
+/// The samples of a motion sensor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sampling {
+    /// Samples per second; `None` while the sensor is off.
+    rate: Option<u32>,
+    /// Time of sample 0 on the camera's clock, in microseconds.
+    start_us: u64,
+    /// Number of the next sample.
+    next: u32,
+}
+
+impl Sampling {
+    /// Returns the time of the next sample on the camera's clock, in microseconds.
+    fn time_us(&self) -> Option<u64> {
+        Some(self.start_us + u64::from(self.next) * 1_000_000 / u64::from(self.rate?))
+    }
 }
 
 /// State of the camera's connection to the bus.
@@ -135,6 +162,10 @@ struct Counters {
     frames: AtomicU64,
     /// Frames that the host did not fetch in time.
     overrun: AtomicU64,
+    /// Frames for which the link had no time.
+    congested: AtomicU64,
+    /// Frames that were due before a late one was sent.
+    delayed: AtomicU64,
     torn: AtomicU64,
     skipped: AtomicU64,
     monitor_commands: AtomicU64,
@@ -172,7 +203,9 @@ impl Camera {
         let Settings { model, identity, speed, port, log } = settings;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let address = listener.local_addr()?;
-        let queues = model.streams().map(|stream| (endpoint_of(stream), Queue::default())).collect();
+        let motion = model.motion_interface.map(endpoint_on);
+        let endpoints = model.streams().map(endpoint_of).chain(motion);
+        let queues = endpoints.map(|endpoint| (endpoint, Queue::default())).collect();
         let plug = Plug {
             plugged: true,
             port: index as u8,
@@ -189,6 +222,7 @@ impl Camera {
             connection: Mutex::default(),
             queues,
             grid: Mutex::default(),
+            sampling: Mutex::default(),
             counters: Counters::default(),
             link,
             started: Instant::now(),
@@ -206,12 +240,12 @@ impl Camera {
 
     /// Returns the counters as one line.
     pub fn stats(&self) -> String {
-        let Counters { attached, opens, frames, overrun, torn, skipped, monitor_commands, stalls, resets } =
-            &self.shared.counters;
+        let Counters { attached, opens, frames, overrun, congested, delayed, .. } = &self.shared.counters;
+        let Counters { torn, skipped, monitor_commands, stalls, resets, .. } = &self.shared.counters;
         let device = lock(&self.shared.device);
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
-            "camera {} {} {}: connected {}, attached {}, opens {}, frames {}, overrun {}, torn {}, skipped {}, monitor {}, stalls {}, resets {}",
+            "camera {} {} {}: connected {}, attached {}, opens {}, frames {}, overrun {}, congested {}, delayed {}, torn {}, skipped {}, monitor {}, stalls {}, resets {}",
             self.shared.index,
             device.model().name,
             device.serial(),
@@ -220,6 +254,8 @@ impl Camera {
             of(opens),
             of(frames),
             of(overrun),
+            of(congested),
+            of(delayed),
             of(torn),
             of(skipped),
             of(monitor_commands),
@@ -242,6 +278,7 @@ impl Camera {
                 shared.disconnect();
             }
             Action::UnplugAfter(_, transfers) => lock(&shared.faults).unplug_after = *transfers,
+            Action::UnplugAt(_, moment) => lock(&shared.faults).unplug_at = *moment,
             Action::Plug(_) => {
                 let mut plug = lock(&shared.plug);
                 (plug.plugged, plug.down_until) = (true, None);
@@ -282,6 +319,7 @@ impl Shared {
             *lock(&self.connection) = None;
             *lock(&self.writer) = None;
             *lock(&self.grid) = Grid::default();
+            *lock(&self.sampling) = Default::default();
             self.queues.values().for_each(Queue::stop);
             self.queues.values().for_each(|queue| lock(&queue.state).urbs.clear());
         }
@@ -317,16 +355,16 @@ impl Shared {
     }
 
     fn control(self: &Arc<Self>, submit: &Submit) -> io::Result<()> {
-        if self.is_unplugged_by_now() {
-            lock(&self.plug).plugged = false;
-            self.disconnect();
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
         let (answer, effect) = {
             let mut device = lock(&self.device);
             device.monitor.now = self.started.elapsed();
             device.control(submit.setup, &submit.data)
         };
+        if lock(&self.faults).unplugs_at(Moment::of(submit.setup, effect.as_ref())) {
+            lock(&self.plug).plugged = false;
+            self.disconnect();
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let [kind, request, _, value, interface, entity, ..] = submit.setup;
         self.log(format_args!(
             "control {kind:02x} {request:02x} selector {value:#x} interface {interface} entity {entity}: {}",
@@ -358,6 +396,18 @@ impl Shared {
                 let generation = queue.start();
                 spawn(format!("stream-{}", self.index), move || shared.stream(&commit, generation))?;
             }
+            Effect::Motion => {
+                let (rates, interface) = {
+                    let device = lock(&self.device);
+                    (device.motion.rates(), device.model().motion_interface)
+                };
+                self.log(format_args!("motion {rates:?}"));
+                self.set_rates(rates);
+                let Some(endpoint) = interface.map(endpoint_on) else { return Ok(()) };
+                let Some(queue) = self.queues.get(&endpoint) else { return Ok(()) };
+                let (shared, generation) = (Arc::clone(self), queue.start());
+                spawn(format!("motion-{}", self.index), move || shared.sample(endpoint, generation))?;
+            }
             Effect::Stop { endpoint } => {
                 self.log(format_args!("stop endpoint {endpoint}"));
                 self.queues.get(&endpoint).into_iter().for_each(Queue::stop);
@@ -368,11 +418,15 @@ impl Shared {
                 }
             }
             Effect::Monitor { operation, failed } => {
-                let ending = if failed { " failed" } else { "" };
+                let delay = lock(&self.faults).monitor_delay;
+                let ending = match (failed, delay >= CONTROL_TIMEOUT) {
+                    (true, _) => " failed",
+                    (false, true) => " late",
+                    (false, false) => "",
+                };
                 self.log(format_args!("monitor {operation:#04x}{ending}"));
                 self.counters.monitor_commands.fetch_add(1, Ordering::Relaxed);
                 self.counters.opens.fetch_add((operation == VERSION).into(), Ordering::Relaxed);
-                let delay = lock(&self.faults).monitor_delay;
                 std::thread::sleep(delay);
             }
             Effect::Reset => {
@@ -392,14 +446,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts a control transfer. Returns whether it is the one after which the camera is unplugged.
-    fn is_unplugged_by_now(&self) -> bool {
-        let mut faults = lock(&self.faults);
-        let was_last = faults.unplug_after == 1;
-        faults.unplug_after = faults.unplug_after.saturating_sub(1);
-        was_last
-    }
-
     /// Ends a freeze of these kinds.
     fn thaw(&self, kinds: &[Frozen]) {
         let mut faults = lock(&self.faults);
@@ -409,8 +455,7 @@ impl Shared {
     }
 
     fn queue_urb(&self, submit: &Submit) -> io::Result<()> {
-        let endpoint = stream_on(lock(&self.device).model(), submit.endpoint).map(endpoint_of);
-        let Some(queue) = endpoint.and_then(|endpoint| self.queues.get(&endpoint)) else {
+        let Some(queue) = self.queues.get(&(submit.endpoint as u8)) else {
             return self.send(&usbip::submit_result(submit.sequence, STALL, 0, &[]));
         };
         let mut state = lock(&queue.state);
@@ -453,12 +498,15 @@ impl Shared {
         });
         let time_of = |number: u32| start_us + frame_micros(number.into(), commit.frames_per_second());
         let (mut number, mut sent) = (0_u32, 0_u32);
+        // Counts the frames that are due before the present one has been sent.
+        let mut missed = &self.counters.overrun;
         loop {
-            let (next, overrun) = self.wait_for_frame(number, &time_of);
+            let (next, count) = self.wait_for_frame(number, &time_of);
             number = next;
             // The frames before the first one are none that the host missed.
-            let overrun = if sent == 0 { 0 } else { overrun };
-            self.counters.overrun.fetch_add(overrun.into(), Ordering::Relaxed);
+            let count = if sent == 0 { 0 } else { count };
+            missed.fetch_add(count.into(), Ordering::Relaxed);
+            missed = &self.counters.overrun;
             if queue.generation() != generation {
                 return;
             }
@@ -470,7 +518,10 @@ impl Shared {
                 self.counters.skipped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            std::thread::sleep(faults.late);
+            if !faults.late.is_zero() {
+                missed = &self.counters.delayed;
+                std::thread::sleep(faults.late);
+            }
             let frame = FrameInfo {
                 number,
                 time_us: time_of(number) as u32,
@@ -482,12 +533,43 @@ impl Shared {
                 bytes.truncate(bytes.len() / 2);
                 self.counters.torn.fetch_add(1, Ordering::Relaxed);
             }
-            self.link.carry(bytes.len());
+            if self.link.carry(bytes.len()) >= commit.interval {
+                missed = &self.counters.congested;
+            }
             if !self.send_payload(queue, generation, &bytes) {
                 return;
             }
             self.log(format_args!("frame {number} of endpoint {}", endpoint_of(commit.stream)));
             self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends samples of the motion sensors until a rate changes, or the camera is gone.
+    fn sample(&self, endpoint: u8, generation: u64) {
+        let Some(queue) = self.queues.get(&endpoint) else { return };
+        loop {
+            let due = {
+                let sampling = lock(&self.sampling);
+                let due = (0..2).filter_map(|at| Some((sampling[at].time_us()?, at, sampling[at].next)));
+                due.min()
+            };
+            let Some((time_us, at, number)) = due else { return };
+            let now = self.started.elapsed().as_micros() as u64;
+            std::thread::sleep(Duration::from_micros(time_us.saturating_sub(now)));
+            if !self.send_payload(queue, generation, &motion::sample(Sensor::ALL[at], number, time_us)) {
+                return;
+            }
+            lock(&self.sampling)[at].next += 1;
+        }
+    }
+
+    /// Begins to count the samples of each motion sensor whose rate has changed.
+    fn set_rates(&self, rates: [Option<u32>; 2]) {
+        let start_us = self.started.elapsed().as_micros() as u64;
+        for (own, rate) in lock(&self.sampling).iter_mut().zip(rates) {
+            if own.rate != rate {
+                *own = Sampling { rate, start_us, next: 0 };
+            }
         }
     }
 

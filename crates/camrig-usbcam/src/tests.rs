@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::descriptors::{INTERVALS_PER_SECOND, Speed};
 use crate::device::{Commit, Identity, stream_of};
-use crate::faults::{Action, Frozen};
+use crate::faults::{Action, Frozen, Moment};
 use crate::frames::Renderer;
 use crate::models::{Format, Model};
 use crate::server::{Camera, Link, READY, Settings};
@@ -97,12 +97,16 @@ impl Host {
 }
 
 fn camera() -> Camera {
+    camera_of("d405")
+}
+
+fn camera_of(model: &str) -> Camera {
     let identity = Identity {
         serial: "230000001001".to_owned(),
         board_serial: "240000005001".to_owned(),
         firmware: [5, 16, 0, 1],
     };
-    let model = Model::by_name("d405").unwrap();
+    let model = Model::by_name(model).unwrap();
     let settings = Settings { model, identity, speed: Speed::Super, port: 0, log: false };
     Camera::start(0, settings, Link::new(None)).unwrap()
 }
@@ -184,6 +188,62 @@ fn an_unplugged_camera_comes_back_with_its_defaults() {
         "{}",
         camera.stats()
     );
+}
+
+#[test]
+fn a_camera_is_unplugged_at_a_kind_of_transfer() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    camera.act(&Action::UnplugAt(0, Some(Moment::Start)));
+    let mut probe = [0; 34];
+    (probe[2], probe[3]) = (1, 1);
+    // Probing and setting are no start.
+    assert_eq!(host.control_out([0x21, 1, 0, 1, 1, 0, 34, 0], &probe).status, 0);
+    assert_eq!(host.control_out([0x21, 1, 0, 3, 0, 3, 4, 0], &8_500_u32.to_le_bytes()).status, 0);
+    host.send(|sequence| submit(sequence, 0, 34, [0x21, 1, 0, 2, 1, 0, 34, 0], Some(&probe)));
+    assert_eq!(host.connection.read(&mut [0]).unwrap(), 0);
+    camera.act(&Action::UnplugAt(0, Some(Moment::Set)));
+    camera.act(&Action::Plug(0));
+    let mut host = Host::attach(&camera);
+    host.start_depth();
+    host.send(|sequence| submit(sequence, 0, 4, [0x21, 1, 0, 3, 0, 3, 4, 0], Some(&[1, 0, 0, 0])));
+    // Frames that were sent before may be read first.
+    assert_eq!(std::io::copy(&mut host.connection, &mut std::io::sink()).unwrap(), 0);
+}
+
+#[test]
+fn motion_sensors_send_samples_at_their_rates() {
+    let camera = camera_of("d455");
+    let mut host = Host::attach(&camera);
+    for (number, interval) in [(1, 500_u32), (2, 250)] {
+        let mut report = vec![number, 2, 2];
+        report.extend(interval.to_le_bytes());
+        report.extend([0, 0]);
+        assert_eq!(host.control_out([0x21, 9, number, 3, 5, 0, 9, 0], &report).status, 0);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    // Samples of the first sensor alone may come first: those of its own thread.
+    while times.iter().any(|own| own.len() < 5) {
+        host.send(|sequence| submit(sequence, 6, 32, [0; 8], None));
+        let data = host.receive(true).data;
+        assert_eq!(data.len(), 15);
+        times[usize::from(data[0]) - 1].push(u64::from_le_bytes(data[7..].try_into().unwrap()));
+    }
+    let steps = |times: &[u64]| times.windows(2).rev().take(3).map(|two| two[1] - two[0]).collect::<Vec<_>>();
+    assert_eq!((steps(&times[0]), steps(&times[1])), (vec![5000; 3], vec![2500; 3]));
+}
+
+#[test]
+fn frames_that_a_late_one_displaces_are_counted() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    host.start_depth();
+    let before = number_of(&host.payload());
+    // Ten intervals.
+    camera.act(&Action::Late(0, Duration::from_millis(112)));
+    let after = (0..4).map(|_| number_of(&host.payload())).max().unwrap();
+    assert!(after >= before + 8 + 4, "{before} {after}");
+    assert!(!camera.stats().contains("delayed 0,"), "{}", camera.stats());
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) static D405: Model = Model {
             VideoStream { interface: 3, format: Format::Yuy2 },
         ],
     }],
+    motion_interface: None,
     sizes: D400_SIZES,
     rates: D400_RATES,
     global_shutter: false,

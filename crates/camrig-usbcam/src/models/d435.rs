@@ -7,6 +7,7 @@ pub(super) static D435: Model = Model {
     product: "Intel(R) RealSense(TM) Depth Camera 435",
     product_id: 0x0B07,
     functions: FUNCTIONS,
+    motion_interface: None,
     sizes: D400_SIZES,
     rates: D400_RATES,
     global_shutter: true,

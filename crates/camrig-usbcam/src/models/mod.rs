@@ -18,6 +18,8 @@ pub struct Model {
     pub product_id: u16,
     /// Video functions: each has a control interface and its streaming interfaces.
     pub functions: &'static [Function],
+    /// Number of the HID interface with the motion sensors, if there are any.
+    pub motion_interface: Option<u8>,
     /// Image sizes of every stream, in pixels.
     pub sizes: &'static [(u16, u16)],
     /// Frame rates of every stream, in frames per second, ascending.

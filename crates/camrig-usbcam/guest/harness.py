@@ -1,0 +1,207 @@
+"""What the cases share: the emulator, runs of camrig, topologies, waits."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+CAMRIG = sys.argv[1]
+OUT = os.environ["OUT"]
+CAMERAS = int(os.environ["CAMERAS"])
+# Seconds. The emulated processor shares two cores with its host: nothing here measures by it.
+WATCHDOG = 600
+POLL = 0.1
+RATE = 5
+# Number of attempts to count exactly, which needs a guest that fetches each frame in time.
+ATTEMPTS = 5
+
+figures = []
+
+
+class Failed(Exception):
+    pass
+
+
+def check(fact, message):
+    if not fact:
+        raise Failed(message)
+
+
+def figure(name, value):
+    figures.append((name, value))
+    print(f"    {name}: {value}", flush=True)
+
+
+class Emulator:
+    def __init__(self):
+        host, _, port = os.environ["EMULATOR"].partition(":")
+        self.connection = socket.create_connection((host, int(port)), timeout=WATCHDOG)
+        self.lines = self.connection.makefile()
+
+    def do(self, *commands):
+        for command in commands:
+            self.connection.sendall(command.encode() + b"\n")
+            answer = self.lines.readline()
+            check(answer == "ok\n", f"`{command}` was answered with {answer!r}")
+
+    def ask(self, command):
+        self.connection.sendall(command.encode() + b"\n")
+        return self.lines.readline().strip()
+
+    def is_detached(self, index):
+        """Whether no kernel has the camera."""
+        return self.stats()[index]["connected"] == 0
+
+    def stats(self):
+        """One dictionary a camera: model, serial and counters."""
+        self.connection.sendall(b"stats\n")
+        stats = []
+        for _ in range(CAMERAS):
+            head, _, counts = self.lines.readline().partition(": ")
+            _, _, model, serial = head.split()
+            counters = dict(re.findall(r"(\w+) (\d+)", counts))
+            stats.append({"model": model, "serial": serial, **{name: int(value) for name, value in counters.items()}})
+        return stats
+
+
+emulator = Emulator()
+
+
+def camrig(*arguments, expect=0):
+    """Runs camrig, and returns what it wrote."""
+    done = subprocess.run([CAMRIG, *arguments], capture_output=True, text=True, timeout=WATCHDOG)
+    check(
+        expect is None or done.returncode == expect,
+        f"camrig {' '.join(arguments)} ended with {done.returncode}, not {expect}:\n{done.stdout}{done.stderr}",
+    )
+    return done.stdout + done.stderr
+
+
+def wait_for(what, fact, rig=None):
+    """Waits until `fact()` is true and returns the seconds that it took."""
+    began = time.monotonic()
+    while not fact():
+        if rig and rig.process.poll() is not None and not fact():
+            raise Failed(f"{what}: the rig ended with {rig.process.returncode}\n{rig.log()}")
+        if time.monotonic() > began + WATCHDOG:
+            raise Failed(f"{what}: not within {WATCHDOG} s\n{rig.log() if rig else ''}")
+        time.sleep(POLL)
+    return time.monotonic() - began
+
+
+def serials():
+    return [camera["serial"] for camera in emulator.stats()]
+
+
+def topology(options=None, cameras=None, keys="", reader="verify", rate=RATE, size="424x240"):
+    """A topology of cameras c0, c1, ... by serial number, each with a reader of its own."""
+    text = []
+    for index, serial in enumerate(serials()[: cameras or CAMERAS]):
+        camera_options = {
+            "serial": serial,
+            "depth": f"{size}@{rate}",
+            "color": f"{size}@{rate}",
+            "color_format": "yuyv",
+            "allow_usb2": True,
+            **(options(index) if options else {"set": {"global_time_enabled": False}}),
+        }
+        text.append(f'[camera.c{index}]\ndriver = "realsense"\nslots = 24\n{keys}')
+        text.append(f"[camera.c{index}.options]\n" + "".join(f"{key} = {toml(it)}\n" for key, it in camera_options.items() if it is not None))
+        text.append(f'[processor.r{index}]\nkind = "{reader}"\ninputs = ["c{index}"]\nqueue = 20\nprocess = "reader"\n')
+        text.append("options = { emulated = true }\n" if reader == "verify" else "")
+    path = "/tmp/rig.toml"
+    with open(path, "w") as file:
+        file.write("\n".join(text))
+    return path
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(it)}" for key, it in value.items()) + " }"
+    return json.dumps(value)
+
+
+class Rig:
+    """A running `camrig run`."""
+
+    running = None
+
+    def __init__(self, path, *arguments):
+        self.stderr = open("/tmp/rig.log", "w+")
+        self.report_path = "/tmp/report.json"
+        if os.path.exists(self.report_path):
+            os.remove(self.report_path)
+        command = [CAMRIG, "run", path, "--report", self.report_path, *arguments]
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=self.stderr, stderr=self.stderr)
+        Rig.running = self
+
+    def log(self):
+        with open("/tmp/rig.log") as file:
+            return file.read()
+
+    def status(self):
+        with open("/proc/net/unix") as file:
+            names = [line.split()[-1][1:] for line in file if "@camrig" in line and f"{self.process.pid}-" in line]
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(WATCHDOG)
+                connection.connect("\0" + names[0])
+                return json.loads(connection.makefile().read())
+        except (IndexError, OSError, json.JSONDecodeError):
+            return {"actors": [], "links": []}
+
+    def camera(self, index):
+        actors = self.status()["actors"]
+        return next((actor for actor in actors if actor["name"] == f"c{index}"), {"state": "unknown", "produced": 0})
+
+    def wait_state(self, index, *states):
+        return wait_for(f"camera {index} {' or '.join(states)}", lambda: self.camera(index)["state"] in states, self)
+
+    def wait_frames(self, index, count=2):
+        """Waits until the camera runs and has produced so many framesets more."""
+        before = self.camera(index)["produced"]
+
+        def more():
+            camera = self.camera(index)
+            return camera["state"] == "running" and camera["produced"] >= before + count
+
+        return wait_for(f"{count} framesets of camera {index}", more, self)
+
+    def wait_first(self):
+        """Waits until every camera has produced a frameset, and returns the seconds since the rig was started."""
+
+        def all_have():
+            cameras = [actor for actor in self.status()["actors"] if actor["role"] == "camera"]
+            return self.process.poll() == 0 or (cameras and all(camera["produced"] for camera in cameras))
+
+        wait_for("the first framesets of all cameras", all_have, self)
+        return time.monotonic() - self.began
+
+    def report(self):
+        code = self.process.wait(WATCHDOG)
+        try:
+            with open(self.report_path) as file:
+                return code, json.load(file)
+        except OSError as error:
+            raise Failed(f"no report: {error}\n{self.log()}") from error
+
+    def stop(self, expect=0):
+        self.process.send_signal(signal.SIGINT)
+        code, report = self.report()
+        check(code == expect, f"the rig ended with {code}, not {expect}:\n{self.log()}")
+        return report
+
+
+def attached():
+    """Waits until the kernel has made the nodes of every camera, and udev has seen them."""
+    wait_for("all cameras attached", lambda: all(camera["connected"] for camera in emulator.stats()))
+    wait_for("nodes of all cameras", lambda: len([it for it in os.listdir("/dev") if it.startswith("video")]) >= 6 * CAMERAS)
+    subprocess.run(["udevadm", "settle", "--timeout=60"], check=False)
+
+
+DEPTH_ONLY = {"color": None, "color_format": None, "set": {"global_time_enabled": False}}
