@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    Format, FrameHeader, MOTION_SECONDS, Payload, PixelFormat, Role, Stream, StreamProfile, Timestamp,
+    CameraPose, Format, FrameHeader, MOTION_SECONDS, Payload, PixelFormat, Role, Stream, StreamProfile,
+    Timestamp,
 };
 
 /// Static description of a producer: identity, calibration, streams.
@@ -27,6 +28,9 @@ pub struct CameraInfo {
     pub depth_unit_meters: f32,
     /// The streams, with unique names, in the order of their frames in a frameset.
     pub streams: Vec<StreamInfo>,
+    /// The pose in the rig, if the topology names a calibration that has the camera.
+    #[serde(default)]
+    pub pose: Option<CameraPose>,
 }
 
 /// A camera without a name, a device or streams, whose depth is in millimetres.
@@ -41,6 +45,7 @@ impl Default for CameraInfo {
             usb_type: String::new(),
             depth_unit_meters: 0.001,
             streams: Vec::new(),
+            pose: None,
         }
     }
 }

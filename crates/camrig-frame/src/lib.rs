@@ -10,7 +10,7 @@
 //! * [`Frame`], [`DepthView`], [`ColorView`], [`PointsView`], [`MotionView`], [`TensorView`], [`MessageView`]:
 //!   checked access to a frame's content
 //! * [`PointCloud`], [`Intrinsics`], [`Extrinsics`]: conversion between pixels and 3D points
-//! * [`CameraInfo`], [`StreamInfo`]: static properties of a camera: identity, calibration, streams
+//! * [`CameraInfo`], [`StreamInfo`], [`CameraPose`]: static properties of a camera: identity, calibration, streams, pose
 #![forbid(unsafe_code)]
 
 mod align;
@@ -25,6 +25,7 @@ mod motion;
 mod name;
 mod payload;
 mod points;
+mod pose;
 mod projection;
 mod schema;
 mod stream;
@@ -44,6 +45,7 @@ pub use motion::{MotionSample, MotionView};
 pub use name::{Name, NameError};
 pub use payload::{MAX_DIMENSIONS, Payload, Shape};
 pub use points::{Point, PointCloud, PointCloudError, PointsView};
+pub use pose::CameraPose;
 pub use stream::{
     MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, MOTION_SECONDS, ParseProfileError, Role, Stream, StreamError,
     StreamProfile,

@@ -200,7 +200,7 @@ impl LinkReader {
                 Announcement::Source(_) if self.instance.sources.len() == MAX_SOURCES => {
                     return Err(Refused::Sources);
                 }
-                Announcement::Source(info) => self.instance.sources.push(Arc::new(info)),
+                Announcement::Source(info) => self.instance.sources.push(Arc::from(info)),
             }
             self.forget();
         }

@@ -292,7 +292,7 @@ impl Announced {
         }
         if let Some(info) = self.sources.get(self.next_source) {
             self.next_source += 1;
-            return Ok(Some(Announcement::Source((**info).clone())));
+            return Ok(Some(Announcement::Source(Box::new((**info).clone()))));
         }
         for (pool, announced) in self.pools.iter_mut().filter(|(_, announced)| !announced) {
             let announcement = pool.upgrade().map(|pool| pool.announcement()).transpose()?;

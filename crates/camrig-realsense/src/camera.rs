@@ -527,6 +527,7 @@ impl Camera {
             usb_type,
             depth_unit_meters,
             streams,
+            pose: None,
         }
     }
 

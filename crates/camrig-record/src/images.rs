@@ -235,18 +235,20 @@ pub(crate) fn distortion_model(
 /// The coordinate frame at the root of all cameras of a rig.
 pub(crate) const ROOT_FRAME: &str = "rig";
 
-/// Creates the message with the position of a camera in the rig, which is that of the rig until cameras are calibrated to
-/// each other. The camera's coordinates are those of depth, or of its only stream.
+/// Creates the message with the pose of a camera in the rig, which is the identity without a calibration. The camera's coordinates are those of depth, or of its only stream.
 pub(crate) fn root_transform(camera: &str, info: &CameraInfo, taken: Timestamp) -> Option<Vec<u8>> {
     let is_related = info.streams.iter().any(|stream| stream.to_depth.is_some());
     let is_depth = info.stream(Stream::DEPTH).is_some();
     let origin = if is_related || is_depth { Stream::DEPTH } else { info.streams.first()?.stream };
+    let [x, y, z] = info.pose.as_ref().map_or([0.0; 3], |pose| pose.translation_meters);
+    let [qx, qy, qz, qw] = info.pose.as_ref().map_or([0.0, 0.0, 0.0, 1.0], |pose| pose.quaternion_xyzw);
+    let rotation = Quaternion { x: qx, y: qy, z: qz, w: qw };
     Some(encoded(&FrameTransform {
         timestamp: Some(timestamp(taken)),
         parent_frame_id: ROOT_FRAME.to_owned(),
         child_frame_id: frame_id(camera, origin),
-        translation: Some(Vector3 { x: 0.0, y: 0.0, z: 0.0 }),
-        rotation: Some(Quaternion { x: 0.0, y: 0.0, z: 0.0, w: 1.0 }),
+        translation: Some(Vector3 { x, y, z }),
+        rotation: Some(rotation),
     }))
 }
 
@@ -310,6 +312,8 @@ fn encode(message: &impl Encode, bytes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use camrig::frame::{CameraPose, Clock};
+
     use super::*;
 
     #[test]
@@ -358,6 +362,29 @@ mod tests {
                 assert_eq!(all_points(&huge, cloud.data, &present), None);
             }
         }
+    }
+
+    #[test]
+    fn a_camera_has_the_pose_of_its_calibration() {
+        let info = crate::record::testing::info("front");
+        let transform = |info: &CameraInfo| {
+            let message =
+                root_transform("front", info, Timestamp { clock: Clock::Global, nanos: 0 }).unwrap();
+            FrameTransform::decode(&*message).unwrap()
+        };
+        let parts = |it: FrameTransform| {
+            let (place, turn) = (it.translation.unwrap(), it.rotation.unwrap());
+            ([place.x, place.y, place.z], [turn.x, turn.y, turn.z, turn.w])
+        };
+        assert_eq!(parts(transform(&info)), ([0.0; 3], [0.0, 0.0, 0.0, 1.0]));
+        let pose = CameraPose {
+            root: "rear".to_owned(),
+            translation_meters: [0.5, -0.25, 2.0],
+            quaternion_xyzw: [0.0, 0.6, 0.0, 0.8],
+        };
+        let found = transform(&CameraInfo { pose: Some(pose.clone()), ..info });
+        assert_eq!((found.parent_frame_id.as_str(), found.child_frame_id.as_str()), ("rig", "front/depth"));
+        assert_eq!(parts(found), (pose.translation_meters, pose.quaternion_xyzw));
     }
 
     #[test]

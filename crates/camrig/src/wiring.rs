@@ -500,6 +500,7 @@ impl Rig {
             reset: false,
             framesets: self.framesets,
             stall_timeout_millis: spec.stall_timeout.map(|timeout| timeout.as_millis() as u64),
+            calibrated: topology.calibrated(actor).cloned(),
         };
         Ok(Part::Actor { actor: Box::new(actor), counters })
     }

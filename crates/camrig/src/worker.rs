@@ -163,6 +163,7 @@ mod tests {
             reset: false,
             framesets: None,
             stall_timeout_millis: None,
+            calibrated: None,
         };
         let counters = ActorCounters::new().unwrap().share().unwrap();
         WorkerCommand::Host(Part::Actor { actor: Box::new(actor), counters })

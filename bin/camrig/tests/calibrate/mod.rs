@@ -194,6 +194,8 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     let lines = String::from_utf8(output.stdout).unwrap();
     assert_eq!(lines.matches("--frame-id c1 --child-frame-id c").count(), 2, "{lines}");
 
+    a_replay_has_the_poses(&folder, &rig);
+
     // The board's description is that of another board.
     folder.camrig(&[
         "board",
@@ -210,4 +212,49 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     assert_eq!(output.status.code(), Some(65));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no image that can be used\n");
+}
+
+/// A topology that names the calibration gives its cameras, and recordings of them, their poses, and refuses another device.
+fn a_replay_has_the_poses(folder: &Folder, rig: &RigCalibration) {
+    let camera = |number| {
+        format!(
+            "[camera.c{number}]\ndriver = 'replay'\nrestart = {{ max = 0 }}\n\
+             options = {{ file = 'rig.mcap', camera = 'sync/c{number}', paced = false }}\n"
+        )
+    };
+    let cameras: String = (0..CAMERAS).map(camera).collect();
+    let record = "[processor.record]\nkind = 'record'\ninputs = ['c0', 'c1', 'c2']\noverflow = 'block'\n\
+                  options = { file = 'posed.mcap' }\n";
+    let topology = format!("calibration = 'rig.calib.toml'\n{cameras}{record}");
+    std::fs::write(folder.0.path().join("replay.toml"), &topology).unwrap();
+    for placement in ["in-process", "multi-process"] {
+        let output = folder.camrig(&["run", "replay.toml", "--placement", placement]);
+        assert!(output.status.success(), "{output:?}");
+        let output = folder.camrig(&["recording", "info", "posed.mcap", "--json"]);
+        let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let cameras = info["cameras"].as_array().unwrap();
+        assert_eq!(cameras.len(), CAMERAS);
+        for camera in cameras {
+            let expected = &rig.camera[camera["name"].as_str().unwrap()];
+            let pose = &camera["info"]["pose"];
+            assert_eq!(pose["root"], "c1");
+            let expected = expected.translation_meters.into_iter().chain(expected.quaternion_xyzw);
+            let found = ["translation_meters", "quaternion_xyzw"].map(|key| pose[key].as_array().unwrap());
+            let found = found.into_iter().flatten().map(|number| number.as_f64().unwrap());
+            // JSON is read with an error in the last digit.
+            assert!(found.zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{pose}");
+        }
+        std::fs::remove_file(folder.0.path().join("posed.mcap")).unwrap();
+    }
+
+    let calibration = std::fs::read_to_string(folder.0.path().join("rig.calib.toml")).unwrap();
+    let other = calibration.replace("serial = \"002\"", "serial = \"009\"");
+    std::fs::write(folder.0.path().join("other.calib.toml"), other).unwrap();
+    let topology = topology.replace("rig.calib.toml", "other.calib.toml");
+    std::fs::write(folder.0.path().join("other.toml"), topology).unwrap();
+    let output = folder.camrig(&["run", "other.toml"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let refused = "camera `c2` failed: its calibration is of serial number `009`, not of serial number `002`";
+    assert!(stderr.contains(refused), "{stderr}");
+    assert_eq!(output.status.code(), Some(70), "{stderr}");
 }

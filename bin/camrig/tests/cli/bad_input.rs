@@ -172,7 +172,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `usb`, `metrics`, `process`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `calibration`, `usb`, `metrics`, `process`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1

@@ -24,5 +24,5 @@ pub enum Announcement {
         memory: SharedMemory,
     },
     /// The next camera: headers refer to it by its index in the order of these announcements.
-    Source(CameraInfo),
+    Source(Box<CameraInfo>),
 }

@@ -13,7 +13,7 @@ pub use self::ids::{ActorId, LinkId, ProcessId};
 pub use self::messages::{
     ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Failure, Setup, WorkerCommand,
 };
-pub use self::parts::{ActorPart, Joining, MatchClock, MatchSpec, MatchedCamera, Part, Role};
+pub use self::parts::{ActorPart, CalibratedPose, Joining, MatchClock, MatchSpec, MatchedCamera, Part, Role};
 
 /// Asserts that the documentation has each of these fields at its offset.
 #[cfg(test)]
@@ -25,4 +25,4 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;

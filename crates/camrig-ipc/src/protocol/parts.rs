@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use camrig_frame::CameraPose;
 use serde::{Deserialize, Serialize};
 
 use super::{ActorId, Announcement, LinkId};
@@ -91,7 +92,7 @@ pub struct Joining {
 }
 
 /// An actor, without its links.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActorPart {
     /// Identifies it in commands and events.
     pub id: ActorId,
@@ -115,6 +116,17 @@ pub struct ActorPart {
     pub framesets: Option<u64>,
     /// The time after which a camera fails whose stream is silent while others go on; `None` for no limit.
     pub stall_timeout_millis: Option<u64>,
+    /// The pose of a camera in a calibrated rig; `None` without one.
+    pub calibrated: Option<CalibratedPose>,
+}
+
+/// The pose of a camera, as a calibration has measured it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibratedPose {
+    /// The serial number of the device that was calibrated; empty if it has none.
+    pub serial: String,
+    /// Its pose.
+    pub pose: CameraPose,
 }
 
 /// Type of an actor, with the name under which its program registered it.

@@ -72,7 +72,7 @@ impl FaultyProducer {
 }
 
 fn source() -> Announcement {
-    Announcement::Source(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() })
+    Announcement::Source(Box::new(CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() }))
 }
 
 /// Returns a valid header.

@@ -41,6 +41,7 @@ fn link(overflow: Overflow, capacity: usize) -> (LinkWriter, LinkReader) {
         usb_type: String::new(),
         depth_unit_meters: 0.001,
         streams: Vec::new(),
+        pose: None,
     };
     writer.announce_source(&Arc::new(info));
     (writer, LinkReader::new(link_state, announced))

@@ -146,9 +146,6 @@ impl ReplayArgs {
         let bar = bar(size_bytes(&self.file), "reading");
         let recording = Parts::open(&self.file, &|at| bar.set_position(at))?;
         bar.finish_and_clear();
-        if recording.cameras().is_empty() {
-            return Err(ReadError::new(&self.file, "has no cameras, so there is nothing to replay").into());
-        }
         edit::range(&self.file, &recording, self.from, self.to)?;
         let mut topology = match &self.topology {
             Some(path) => read(path, demo)?.1,

@@ -219,12 +219,19 @@ impl Camera {
     fn transforms(&self) -> Vec<ros::Transform> {
         let node = &self.node;
         let link = format!("{node}_link");
-        let (here, level) = ([0.0; 3], [0.0, 0.0, 0.0, 1.0]);
+        let here = [0.0; 3];
+        let (place, turn) = match &self.info.pose {
+            Some(pose) => (pose.translation_meters, pose.quaternion_xyzw),
+            None => (here, [0.0, 0.0, 0.0, 1.0]),
+        };
+        // The axes of a body point forward, left and up, those of optics right, down and forward.
+        let in_body = |[x, y, z]: [f64; 3]| [z, -x, -y];
+        let turned = |[x, y, z, w]: [f64; 4]| [z, -x, -y, w];
         let mut transforms = vec![ros::Transform {
             parent: ROOT_FRAME.to_owned(),
             child: link.clone(),
-            translation: here,
-            rotation: level,
+            translation: in_body(place),
+            rotation: turned(turn),
         }];
         let known = self.info.streams.iter().filter_map(|stream| {
             let at_depth = (stream.stream == Stream::DEPTH).then_some(Extrinsics::IDENTITY);
@@ -233,13 +240,12 @@ impl Camera {
         // Points are in the frame of depth.
         for (stream, to_depth) in known.filter(|(stream, _)| *stream != Stream::POINTS) {
             let body = format!("{node}_{}_frame", Names::of(stream).frame);
-            let [x, y, z] = to_depth.translation_meters.map(f64::from);
             let turn = quaternion(to_depth.rotation.map(f64::from));
             transforms.push(ros::Transform {
                 parent: link.clone(),
                 child: body.clone(),
-                translation: [z, -x, -y],
-                rotation: [turn.z, -turn.x, -turn.y, turn.w],
+                translation: in_body(to_depth.translation_meters.map(f64::from)),
+                rotation: turned([turn.x, turn.y, turn.z, turn.w]),
             });
             let child = self.frame_id(stream);
             transforms.push(ros::Transform { parent: body, child, translation: here, rotation: TO_OPTICAL });
@@ -440,6 +446,8 @@ fn encoding(format: PixelFormat) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use camrig::frame::{CameraInfo, CameraPose};
+
     use super::*;
 
     #[test]
@@ -470,6 +478,18 @@ mod tests {
             (depth.0, depth.1, [0.0; 3], 0.5),
         ];
         assert_eq!(found, expected);
+        // 2 m in front of the root, half a metre to its right, and turned to the right by 90 degrees: about Y, downwards.
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        let pose = CameraPose {
+            root: "rear".to_owned(),
+            translation_meters: [0.5, 0.0, 2.0],
+            quaternion_xyzw: [0.0, half, 0.0, half],
+        };
+        let info = CameraInfo { pose: Some(pose), ..camera.info.clone() };
+        let posed = Camera { info, ..camera }.transforms().remove(0);
+        let found = (posed.translation.map(|part| part + 0.0), posed.rotation.map(|part| part + 0.0));
+        assert_eq!((posed.parent.as_str(), posed.child.as_str()), ("rig", "front_1_link"));
+        assert_eq!(found, ([2.0, -0.5, 0.0], [0.0, 0.0, -half, half]));
     }
 
     #[test]

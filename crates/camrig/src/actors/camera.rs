@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camrig_ipc::protocol::CalibratedPose;
 use tokio::sync::watch;
 
 use super::Flow;
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::mail::Unread;
 use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, OpenCamera};
+use crate::topology::of_another_device;
 
 /// Maximum time of one call of a driver, after which the camera reads its mail.
 const CAPTURE_TIME: Duration = Duration::from_millis(100);
@@ -32,6 +34,8 @@ pub(super) struct CameraInstance {
     pub(super) framesets: Option<u64>,
     /// The longest silence of a stream while others go on; `None` for any.
     pub(super) stream_timeout: Option<Duration>,
+    /// The pose of its device in the rig.
+    pub(super) calibrated: Option<CalibratedPose>,
     /// The supervisor's calls to the device.
     pub(super) calls: DeviceCalls,
 }
@@ -66,7 +70,18 @@ impl CameraInstance {
     }
 
     fn open(self, publisher: Publisher) -> Result<Capturing, Failure> {
-        let Self { name, driver_name, driver, options, timeline, reset, stream_timeout, calls, .. } = self;
+        let Self {
+            name,
+            driver_name,
+            driver,
+            options,
+            timeline,
+            reset,
+            stream_timeout,
+            calibrated,
+            calls,
+            ..
+        } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
             // It may be missing, or unchanged: opening it will show.
             log::warn!("{error}; it is opened again without a reset");
@@ -77,6 +92,12 @@ impl CameraInstance {
         }
         let mut info = camera.info();
         (info.name, info.driver) = (name, driver_name);
+        if let Some(CalibratedPose { serial, pose }) = calibrated {
+            if serial != info.serial {
+                return Err(Failure::new(of_another_device(&serial, &info.serial)));
+            }
+            info.pose = Some(pose);
+        }
         let mut output = CameraOutput::new(publisher, info).map_err(Failure::new)?;
         if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
             output.expect_all_streams(timeout);

@@ -181,7 +181,9 @@ impl Runner {
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
             let unknown = || Failure::new("is not registered in this program");
-            let ActorPart { name, role, options, timeline, framesets, stall_timeout_millis, .. } = part;
+            let ActorPart {
+                name, role, options, timeline, framesets, stall_timeout_millis, calibrated, ..
+            } = part;
             let options = calls.options().unwrap_or(options);
             match role {
                 Role::Camera { driver: driver_name } => {
@@ -196,6 +198,7 @@ impl Runner {
                         reset,
                         framesets,
                         stream_timeout,
+                        calibrated,
                         calls,
                     };
                     camera.run(publisher, flow, unread, ready).await

@@ -167,6 +167,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         reset: false,
         framesets: None,
         stall_timeout_millis: None,
+        calibrated: None,
     };
     Part::Actor { actor: Box::new(actor), counters: ActorCounters::new().unwrap().share().unwrap() }
 }

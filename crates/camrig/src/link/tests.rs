@@ -54,6 +54,7 @@ impl Ends {
             usb_type: String::new(),
             depth_unit_meters: 0.001,
             streams: Vec::new(),
+            pose: None,
         };
         let (info, pool) = (Arc::new(info), SlotPool::new(SLOTS, PIXELS, 0).unwrap());
         writer.begin();

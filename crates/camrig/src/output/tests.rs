@@ -43,6 +43,7 @@ fn info(name: &str) -> CameraInfo {
         usb_type: String::new(),
         depth_unit_meters: 0.001,
         streams: vec![depth()],
+        pose: None,
     }
 }
 

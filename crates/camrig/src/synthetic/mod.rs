@@ -130,6 +130,7 @@ impl Driver for Synthetic {
             usb_type: String::new(),
             depth_unit_meters: self.options.model.depth_unit_meters(),
             streams: self.streams.clone(),
+            pose: None,
         }
     }
 

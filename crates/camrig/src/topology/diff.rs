@@ -225,6 +225,7 @@ fn keys(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<
     let queue = |links: &[(camrig_ipc::Overflow, usize)]| links.first().map(|link| link.1);
     differs("overflow", overflow(&had) != overflow(&has), &mut facts);
     differs("queue", queue(&had) != queue(&has), &mut facts);
+    differs("calibration", old.calibrated(before) != new.calibrated(after), &mut facts);
     differs("match", was.matching != is.matching, &mut facts);
     differs("slots", was.given_slots != is.given_slots, &mut facts);
     differs("restart", was.restart != is.restart, &mut facts);

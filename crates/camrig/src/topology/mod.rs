@@ -11,6 +11,7 @@
 //! `watch` bounds checks of options, and `problem` renders problems.
 
 mod builder;
+mod calibration;
 mod diff;
 mod draft;
 mod edit;
@@ -40,10 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camrig_ipc::Overflow;
+use camrig_ipc::protocol::CalibratedPose;
 use camrig_status::ActorRole;
 use camrig_usb::Budgets;
 
 pub use self::builder::{ActorTable, TopologyBuilder};
+use self::calibration::Calibration;
+pub(crate) use self::calibration::of_another_device;
 pub(crate) use self::diff::{Diff, OptionChange, only_options};
 pub use self::edit::edit;
 pub(crate) use self::growth::{Growth, LinkEnd};
@@ -218,6 +222,7 @@ pub(crate) struct Topology {
     commands: BTreeMap<String, ProcessCommand>,
     /// By the name of the process.
     schedulings: BTreeMap<String, ProcessScheduling>,
+    calibration: Option<Calibration>,
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     usb: Budgets,
@@ -304,6 +309,9 @@ impl Topology {
         }
         probe::probe_commands(&self.processes, &self.commands, &refused, &mut problems);
         probe::probe_schedulings(&self.processes, &self.schedulings, &mut problems);
+        if let Some(calibration) = &self.calibration {
+            calibration.probe(&probed, &mut problems);
+        }
         problems.none_yet().map(drop)
     }
 
@@ -356,6 +364,13 @@ impl Topology {
     /// Returns the actor with this name.
     pub(crate) fn find(&self, name: &str) -> Option<ActorId> {
         self.actors.iter().position(|actor| actor.name == name).map(ActorId::new)
+    }
+
+    /// Returns the pose of a camera, if there is a calibration that has it.
+    pub(crate) fn calibrated(&self, camera: ActorId) -> Option<&CalibratedPose> {
+        let ActorSpec { name, role, .. } = self.actor(camera);
+        let calibration = self.calibration.as_ref().filter(|_| matches!(role, Role::Camera { .. }));
+        calibration?.pose(name)
     }
 
     /// Returns every link. Its index in this list is its number in announcements and reports.

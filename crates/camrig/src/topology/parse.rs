@@ -12,6 +12,7 @@ use camrig_usb::{Budgets, MEGABITS_MAX};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::calibration::Calibration;
 use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
@@ -32,7 +33,8 @@ use crate::late::StartTime;
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
 
-pub(super) const FILE_KEYS: &[&str] = &["placement", "usb", "metrics", "process", "camera", "processor"];
+pub(super) const FILE_KEYS: &[&str] =
+    &["placement", "calibration", "usb", "metrics", "process", "camera", "processor"];
 pub(super) const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
 pub(super) const CAMERA_KEYS: &[&str] = &[
     "driver",
@@ -108,8 +110,9 @@ fn parse_watched(
     }
     // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
-    let Drafts { actors: drafts, placement: file_placement, usb, metrics, processes: process_drafts } =
-        draft_all(document.into_inner(), registry, checks, &mut problems);
+    let drafts = draft_all(document.into_inner(), registry, checks, &mut problems);
+    let Drafts { calibration, usb, metrics, processes: process_drafts, .. } = drafts;
+    let (drafts, file_placement) = (drafts.actors, drafts.placement);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
         problems.add(draft.span.clone(), title, format!("it can have at most {ACTORS_MAX}"));
@@ -140,6 +143,9 @@ fn parse_watched(
         }
         probe_commands(&processes, &commands, &refused, &mut problems);
         probe_schedulings(&processes, &schedulings, &mut problems);
+        if let Some(calibration) = &calibration {
+            calibration.probe(&probed, &mut problems);
+        }
     }
     problems.none_yet()?;
 
@@ -159,7 +165,19 @@ fn parse_watched(
         options: draft.options,
     });
     let actors = actors.collect();
-    Ok(Topology { source, actors, links, processes, commands, schedulings, usb, metrics, probed, placement })
+    Ok(Topology {
+        source,
+        actors,
+        links,
+        processes,
+        commands,
+        schedulings,
+        calibration,
+        usb,
+        metrics,
+        probed,
+        placement,
+    })
 }
 
 /// Content of the file.
@@ -167,6 +185,7 @@ struct Drafts {
     /// In file order.
     actors: Vec<Draft>,
     placement: Placement,
+    calibration: Option<Calibration>,
     usb: Budgets,
     metrics: Option<MetricsSpec>,
     processes: Vec<ProcessDraft>,
@@ -180,6 +199,7 @@ fn draft_all(
 ) -> Drafts {
     let mut file = Section { subject: None, span: 0..0, table: document, problems };
     let placement = file.one_of("placement", PLACEMENTS).unwrap_or(Placement::MultiProcess);
+    let calibration = Calibration::of(&mut file);
     let usb = usb_budgets(&mut file);
     let metrics = metrics(&mut file);
     let processes = file.named_tables("process");
@@ -208,7 +228,7 @@ fn draft_all(
         drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry, checks));
     }
     drafts.sort_by_key(|draft| draft.span.start);
-    Drafts { actors: drafts, placement, usb, metrics, processes }
+    Drafts { actors: drafts, placement, calibration, usb, metrics, processes }
 }
 
 fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {

@@ -27,6 +27,8 @@ struct File {
     /// The process of actors that name none: each has a process of its own, or all are in this one.
     #[schemars(extend("default" = "multi-process"))]
     placement: Option<Placement>,
+    /// The file with the poses of the cameras, which `camrig calibrate` writes.
+    calibration: Option<String>,
     /// The bandwidth that USB controllers have, for `camrig plan`.
     usb: Option<Usb>,
     /// An HTTP server for the rig's numbers.

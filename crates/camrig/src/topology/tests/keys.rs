@@ -88,7 +88,7 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `usb`, `metrics`, `process`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `calibration`, `usb`, `metrics`, `process`, `camera`, `processor`
 
 error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
