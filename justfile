@@ -116,6 +116,10 @@ bench-record:
     cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
     cargo test --release -p camrig-cli --test cli recording_costs -- --ignored --nocapture
 
+# Compare codings for depth, over the frames of recordings, separated by colons
+bench-depth recordings:
+    CAMRIG_CODECS={{ recordings }} cargo test --release -p camrig-record --lib codecs -- --ignored --nocapture
+
 # Measure the memory of a recorder over a simulated day of six cameras, and of the readers of 200,000 framesets; some minutes
 soak-record:
     #!/usr/bin/env bash

@@ -149,7 +149,7 @@ kind record
   files  rig|camera  "rig"
   color  raw|jpeg  "raw"
   jpeg_quality  integer  90
-  compression  none|lz4|zstd  "none"
+  compression  none|lz4|zstd  -
   split_mib  integer (MiB)  -
   split_seconds  integer (s)  -
   memory_mib  integer (MiB)  256

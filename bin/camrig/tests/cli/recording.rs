@@ -276,7 +276,8 @@ options = {{ {options} }}
 /// Records ten framesets of each of the two cameras into `rig.mcap`.
 fn two_cameras() -> Folder {
     let mut folder = Folder::new();
-    let recorder = of_both("recorder", "record", "file = \"rig.mcap\", color = \"jpeg\"");
+    let recorder =
+        of_both("recorder", "record", "file = \"rig.mcap\", color = \"jpeg\", compression = \"none\"");
     folder.write("record.toml", &format!("{TWO_CAMERAS}{recorder}"));
     assert_eq!(folder.succeed(&["run", "record.toml", "--framesets", "10"]), "");
     folder

@@ -8,7 +8,7 @@ use camrig::{Attachment, MadeTopology, probe_folder};
 use clap::Parser;
 use toml::{Table, Value};
 
-use super::{CommandError, bar, edit, seconds, size_bytes};
+use super::{CommandError, edit, progress, seconds};
 use crate::read::{Parts, ReadError};
 use crate::replay::SPEEDS;
 
@@ -34,9 +34,9 @@ pub(super) struct RecordArgs {
     /// Storage of color
     #[arg(long, value_name = "raw|jpeg", value_parser = ["raw", "jpeg"], default_value = "raw")]
     color: String,
-    /// Compression of chunks
-    #[arg(long, value_name = "none|lz4|zstd", value_parser = ["none", "lz4", "zstd"], default_value = "none")]
-    compression: String,
+    /// Compression of chunks [default: zstd with color in JPEG, none otherwise]
+    #[arg(long, value_name = "none|lz4|zstd", value_parser = ["none", "lz4", "zstd"])]
+    compression: Option<String>,
 }
 
 /// Run a recording, read by `stats` or in place of the cameras of a topology
@@ -85,12 +85,13 @@ impl RecordArgs {
         }
         let output = std::path::absolute(&self.output).unwrap_or_else(|_| self.output.clone());
         let text = |value: Value| value.to_string();
-        let settings = vec![
+        let mut settings = vec![
             ("queue".to_owned(), QUEUE.to_string()),
             ("file".to_owned(), text(path_value(&output))),
             ("color".to_owned(), text(self.color.clone().into())),
-            ("compression".to_owned(), text(self.compression.clone().into())),
         ];
+        let compression = self.compression.clone();
+        settings.extend(compression.map(|known| ("compression".to_owned(), text(known.into()))));
         let (kind, inputs) = ("record".to_owned(), self.cameras.clone());
         Some(Ok(Attachment { rig, kind, inputs, settings, time }.run(|| Ok(()))))
     }
@@ -123,11 +124,13 @@ impl RecordArgs {
         let taken = |name: &String| cameras.contains(name) || processors.contains(name);
         let numbered = (2..).map(|number| format!("recorder-{number}"));
         let name = std::iter::once("recorder".to_owned()).chain(numbered).find(|name| !taken(name));
-        let options = Table::from_iter([
+        let mut options = Table::from_iter([
             ("file".to_owned(), path_value(output)),
             ("color".to_owned(), self.color.clone().into()),
-            ("compression".to_owned(), self.compression.clone().into()),
         ]);
+        if let Some(compression) = &self.compression {
+            options.insert("compression".to_owned(), compression.clone().into());
+        }
         let recorder = Table::from_iter([
             ("kind".to_owned(), "record".into()),
             ("inputs".to_owned(), cameras.clone().into()),
@@ -143,9 +146,7 @@ impl RecordArgs {
 
 impl ReplayArgs {
     pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
-        let bar = bar(size_bytes(&self.file), "reading");
-        let recording = Parts::open(&self.file, &|at| bar.set_position(at))?;
-        bar.finish_and_clear();
+        let recording = progress::open(&self.file)?;
         edit::range(&self.file, &recording, self.from, self.to)?;
         let mut topology = match &self.topology {
             Some(path) => read(path, demo)?.1,

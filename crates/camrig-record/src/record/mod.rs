@@ -19,6 +19,8 @@
 
 mod before;
 mod channels;
+#[cfg(test)]
+mod codecs;
 mod encode;
 mod gaps;
 #[cfg(test)]

@@ -63,9 +63,8 @@ pub(crate) struct OptionsAsWritten {
     /// The quality of color in JPEG.
     #[schemars(range(min = 1, max = 100), extend("default" = DEFAULT_JPEG_QUALITY))]
     jpeg_quality: Option<u8>,
-    /// How the file is compressed; nothing is lost.
-    #[serde(default = "OptionsAsWritten::default_compression")]
-    compression: Compression,
+    /// How the file is compressed, without loss: `zstd` if color is JPEG and `none` otherwise, if it is not given.
+    compression: Option<Compression>,
     /// Begins a new file when one has this size.
     #[schemars(extend("x-unit" = "MiB"))]
     split_mib: Option<NonZeroU64>,
@@ -85,11 +84,6 @@ impl OptionsAsWritten {
 
     const fn default_color() -> Color {
         Color::Raw
-    }
-
-    /// Disks are faster than compressors.
-    const fn default_compression() -> Compression {
-        Compression::None
     }
 
     /// More than one second of six cameras of 848x480 with color as JPEG.
@@ -136,13 +130,23 @@ impl ProcessorOptions for OptionsAsWritten {
 /// High enough that the loss is not visible.
 const DEFAULT_JPEG_QUALITY: u8 = 90;
 
+/// Returns the compression if none is given. Disks are faster than compressors, but JPEG is chosen for small files:
+/// zstd makes depth a quarter of its size.
+const fn default_compression(color: Color) -> Compression {
+    match color {
+        Color::Raw => Compression::None,
+        Color::Jpeg => Compression::Zstd,
+    }
+}
+
 impl TryFrom<OptionsAsWritten> for RecordOptions {
     type Error = String;
 
-    fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
+    fn try_from(mut written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
+        let compression = *written.compression.get_or_insert(default_compression(written.color));
         let text = serde_json::to_string(&written).map_err(|error| error.to_string())?;
-        let OptionsAsWritten { file, files, color, jpeg_quality, compression, .. } = written;
+        let OptionsAsWritten { file, files, color, jpeg_quality, .. } = written;
         Ok(Self {
             file,
             files,
@@ -165,6 +169,15 @@ mod tests {
         let parse = |text: &str| toml::from_str::<RecordOptions>(text);
         let options = parse("file = 'a/rig.mcap'\ncolor = 'jpeg'").unwrap();
         assert_eq!((options.files, options.jpeg_quality), (Files::Rig, Some(90)));
+        assert!(options.written.contains(r#""compression":"zstd""#), "{}", options.written);
+        for (text, compression) in [
+            ("color = 'jpeg'", Compression::Zstd),
+            ("", Compression::None),
+            ("compression = 'lz4'\ncolor = 'jpeg'", Compression::Lz4),
+        ] {
+            let options = parse(&format!("file = 'rig.mcap'\n{text}")).unwrap();
+            assert_eq!(options.compression, compression, "{text}");
+        }
         for (text, message) in [
             ("", "missing field `file`"),
             ("file = 'rig'", "`file` is `rig`; the name of a recording ends with .mcap"),
