@@ -108,7 +108,7 @@ fn dies_by_itself() {
                 &format!("ERROR main: processor `faulty` failed: {died}; it is restarted"),
                 "WARN  main: processor `faulty` is running again",
                 &format!(
-                    "ERROR main: processor `faulty` failed for good: {died}; it was restarted 1 times within 60 s"
+                    "ERROR main: processor `faulty` failed for good: {died}; it was restarted 1 time within 60 s"
                 ),
             ]
         );
@@ -333,7 +333,7 @@ fn silent_stream(placement: Placement) {
 /// Its camera is given up by the policy; the other one goes on.
 fn silent_stream_for_good(placement: Placement) {
     let mut rig = Plan::new(&with_silent_stream(1), placement).start();
-    let for_good = format!("camera `front` failed for good: {SILENT}; it was restarted 1 times within 60 s");
+    let for_good = format!("camera `front` failed for good: {SILENT}; it was restarted 1 time within 60 s");
     rig.wait_for_stderr(&for_good);
     wait_for_more(&mut rig, "rear");
     rig.signal(Signal::TERM);
@@ -358,7 +358,7 @@ fn hanging_camera() {
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     let failed = "camera `front` failed";
     rig.wait_for_stderr(&format!(
-        "{failed} for good: process `front` {KILLED}; it was restarted 1 times within 60 s"
+        "{failed} for good: process `front` {KILLED}; it was restarted 1 time within 60 s"
     ));
     wait_for_more(&mut rig, "rear");
     rig.signal(Signal::TERM);
@@ -372,7 +372,7 @@ fn hanging_camera() {
             "WARN  main: camera `front` is running again",
             nothing,
             &format!(
-                "ERROR main: {failed} for good: process `front` {KILLED}; it was restarted 1 times within 60 s"
+                "ERROR main: {failed} for good: process `front` {KILLED}; it was restarted 1 time within 60 s"
             ),
         ],
     );
@@ -434,7 +434,7 @@ fn hanging_processor() {
             &format!("{failed}: process `faulty` {KILLED}; it is restarted"),
             "WARN  main: processor `faulty` is running again",
             hangs,
-            &format!("{failed} for good: process `faulty` {KILLED}; it was restarted 1 times within 60 s"),
+            &format!("{failed} for good: process `faulty` {KILLED}; it was restarted 1 time within 60 s"),
         ],
     );
     ended.assert_settled();

@@ -79,7 +79,9 @@ impl Recovery {
         let window = self.policy.window;
         self.restarts.retain(|&at| now.saturating_duration_since(at) < window);
         if self.restarts.len() >= self.policy.max {
-            let reason = format!("it was restarted {} times within {} s", self.policy.max, window.as_secs());
+            let (max, seconds) = (self.policy.max, window.as_secs());
+            let times = if max == 1 { "time" } else { "times" };
+            let reason = format!("it was restarted {max} {times} within {seconds} s");
             return Decision::GiveUp(Some(reason));
         }
         self.restarts.push_back(now);
