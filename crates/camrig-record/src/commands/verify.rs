@@ -3,21 +3,21 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{CommandError, bar, counted, size_bytes};
-use crate::read::{Content, Ending, Parts, ReadFrameSet, RecordedCamera, Recording, check_image, image_data};
-
-/// Maximum number of problems that are printed.
-const MAX_PROBLEMS: usize = 100;
+use super::problems::Problems;
+use super::progress::{self, FilesBar};
+use super::{CommandError, counted};
+use crate::read::{Content, Ending, ReadFrameSet, RecordedCamera, Recording, check_image, image_data};
 
 pub(super) fn verify(file: &Path) -> Result<String, CommandError> {
-    let scan_bar = bar(size_bytes(file), "reading");
-    let parts = Parts::open(file, &|at| scan_bar.set_position(at))?;
-    scan_bar.finish_and_clear();
-    let mut problems = Problems::default();
+    let parts = progress::open(file)?;
+    let mut problems = FileProblems::default();
     let mut cameras: Vec<Checked<'_>> = Vec::new();
+    let mut bar = FilesBar::new(&parts, "checking");
     for recording in parts.files() {
-        check_file(recording, &mut cameras, &mut problems)?;
+        check_file(recording, &mut cameras, &mut problems, &bar)?;
+        bar.finish_file(recording);
     }
+    bar.finish();
     if let Some(problem) = parts.problem() {
         problems.add(&format!("the recording continues, but {problem}"));
     }
@@ -29,7 +29,7 @@ pub(super) fn verify(file: &Path) -> Result<String, CommandError> {
     for incomplete in parts.incomplete() {
         let _ = writeln!(text, "{incomplete}");
     }
-    let problems = problems.finish();
+    let problems = problems.all.finish();
     if !problems.is_empty() {
         return Err(CommandError::Damaged { text, problems });
     }
@@ -43,7 +43,8 @@ pub(super) fn verify(file: &Path) -> Result<String, CommandError> {
 fn check_file<'a>(
     recording: &'a Recording,
     cameras: &mut Vec<Checked<'a>>,
-    problems: &mut Problems,
+    problems: &mut FileProblems,
+    bar: &FilesBar,
 ) -> Result<(), CommandError> {
     problems.file = recording.path().display().to_string();
     let index = recording.index();
@@ -56,7 +57,7 @@ fn check_file<'a>(
         let (start, end) = (damage.bytes.start, damage.bytes.end);
         problems.add(&format!("bytes {start} to {end} are damaged: {}", damage.problem));
     }
-    problems.more += index.more_damage;
+    problems.all.add_more(index.more_damage);
     if let Some(problem) = recording.data_problem()? {
         problems.add(&problem.to_string());
     }
@@ -65,39 +66,25 @@ fn check_file<'a>(
         problems.add(&format!("{} of no channel", counted(count, "message")));
     }
     let indices: Vec<_> = recording.cameras().iter().map(|camera| Checked::of(cameras, camera)).collect();
-    let bar = bar(recording.size_bytes(), "checking");
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
     while let Some((index, content)) = contents.next(recording) {
         bar.set_position(contents.position_bytes(recording));
         cameras[indices[index]].check(content, problems);
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
-/// The problems of a recording: the first ones, and the number of others.
+/// The problems of a recording, each with the name of its file.
 #[derive(Default)]
-struct Problems {
+struct FileProblems {
     /// The file that is checked.
     file: String,
-    first: Vec<String>,
-    more: u64,
+    all: Problems,
 }
 
-impl Problems {
+impl FileProblems {
     fn add(&mut self, problem: &str) {
-        if self.first.len() < MAX_PROBLEMS {
-            self.first.push(format!("`{}`: {problem}", self.file));
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn finish(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.first.push(format!("`{}`: {}", self.file, counted(self.more, "more problem")));
-        }
-        self.first
+        self.all.add(format!("`{}`: {problem}", self.file));
     }
 }
 
@@ -120,7 +107,7 @@ impl<'a> Checked<'a> {
         })
     }
 
-    fn check(&mut self, content: Content, problems: &mut Problems) {
+    fn check(&mut self, content: Content, problems: &mut FileProblems) {
         match content {
             Content::Gap(gap) => {
                 self.missing = self.missing.saturating_add(gap.framesets());
@@ -133,7 +120,7 @@ impl<'a> Checked<'a> {
         }
     }
 
-    fn check_frameset(&mut self, frameset: ReadFrameSet, problems: &mut Problems) {
+    fn check_frameset(&mut self, frameset: ReadFrameSet, problems: &mut FileProblems) {
         let sequence = frameset.record.sequence;
         // A processor numbers the framesets of all its cameras together, so one camera's numbers show no gaps.
         let counts = !self.name.contains('/');
@@ -163,25 +150,68 @@ impl<'a> Checked<'a> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::Range;
+
+    use mcap::records::op;
 
     use super::*;
     use crate::compression::Compression;
-    use crate::record::testing::{TestFolder, write};
+    use crate::record::testing::{TestFolder, write_with_topology};
+
+    /// Each kind of record in a file of MCAP, outside of chunks.
+    const KINDS: [(u8, &str); 13] = [
+        (op::HEADER, "Header"),
+        (op::SCHEMA, "Schema"),
+        (op::CHANNEL, "Channel"),
+        (op::CHUNK, "Chunk"),
+        (op::MESSAGE_INDEX, "MessageIndex"),
+        (op::ATTACHMENT, "Attachment"),
+        (op::METADATA, "Metadata"),
+        (op::DATA_END, "DataEnd"),
+        (op::CHUNK_INDEX, "ChunkIndex"),
+        (op::ATTACHMENT_INDEX, "AttachmentIndex"),
+        (op::METADATA_INDEX, "MetadataIndex"),
+        (op::STATISTICS, "Statistics"),
+        (op::FOOTER, "Footer"),
+    ];
+
+    /// Returns the kind and the place of each record outside of chunks.
+    fn records(file: &[u8]) -> Vec<(u8, Range<usize>)> {
+        let (mut at, mut found) = (mcap::MAGIC.len(), Vec::new());
+        while at < file.len() - mcap::MAGIC.len() {
+            let length = u64::from_le_bytes(file[at + 1..at + 9].try_into().unwrap()) as usize;
+            found.push((file[at], at..at + 9 + length));
+            at += 9 + length;
+        }
+        found
+    }
 
     #[test]
-    fn every_flipped_bit_is_found() {
+    fn every_flipped_bit_is_found_in_every_kind_of_record() {
         let folder = TestFolder::new("bits");
         let path = folder.path().join("rig.mcap");
-        write(&path, &["front"], 1, Compression::Zstd, &[]);
+        write_with_topology(&path, "front", "[camera.front]\n", Compression::Zstd);
         let whole = fs::read(&path).unwrap();
         assert!(verify(&path).is_ok());
-        // All of the start and of the end, and one byte in thirteen of the rest.
-        let edges = |at: &usize| *at < 64 || whole.len() - *at < 64 || at.is_multiple_of(13);
-        for at in (0..whole.len()).filter(edges) {
+        let is_found = |at: usize| {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
             fs::write(&path, bytes).unwrap();
-            assert!(verify(&path).is_err(), "bit {} of byte {at} of {}", at % 8, whole.len());
+            verify(&path).is_err()
+        };
+        let records = records(&whole);
+        for (kind, name) in KINDS {
+            let of_kind: Vec<_> = records.iter().filter(|(own, _)| *own == kind).collect();
+            assert!(!of_kind.is_empty(), "the file has no {name}");
+            for (_, place) in of_kind {
+                // All of the start and of the end, and one byte in thirteen of the rest.
+                let edges =
+                    |at: &usize| *at < place.start + 64 || *at + 64 >= place.end || at.is_multiple_of(13);
+                let missed: Vec<_> = place.clone().filter(edges).filter(|at| !is_found(*at)).collect();
+                assert_eq!(missed, [0; 0], "of {name} at {place:?}");
+            }
         }
+        let magic = (0..8).chain(whole.len() - 8..whole.len());
+        assert!(magic.into_iter().all(is_found));
     }
 }

@@ -134,6 +134,17 @@ pub(crate) fn write(
     part.finish(Next::End).unwrap();
 }
 
+/// Writes one frameset of a camera, and the topology of its rig.
+pub(crate) fn write_with_topology(path: &Path, camera: &str, topology: &str, compression: Compression) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression }).unwrap();
+    let info = Arc::new(info(camera));
+    let mut source = Source::given(camera.to_owned(), camera, &info, &info.streams, false, ORIGIN as i64);
+    source.topology = topology.into();
+    let source = Arc::new(source);
+    part.write(&encoded(&source, 0), ORIGIN).unwrap();
+    part.finish(Next::End).unwrap();
+}
+
 /// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
 /// camera's.
 pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_nanos: u64) {
