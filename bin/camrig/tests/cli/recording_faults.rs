@@ -298,7 +298,8 @@ fn kept_in_part(
     let folder = test.folder().join(file).parent().unwrap().to_owned();
     let names =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: Vec<_> = names.filter(|name| name == "copy.mcap" || name.contains(".mcap-")).collect();
+    let left: Vec<_> =
+        names.filter(|name| name == "copy.mcap" || name == "bag.mcap" || name.contains(".mcap-")).collect();
     assert_eq!(left, [""; 0]);
 }
 
@@ -310,6 +311,17 @@ fn a_copy_on_a_full_disk_is_kept_in_part() {
     let (_, stderr, status) = test.output_of("trap '' XFSZ; ulimit -f 3000; exec \"$@\"");
     let start = "error: cannot write `copy.mcap`: File too large (os error 27); ";
     kept_in_part(&mut test, (&stderr, status), start, 73, "copy-partial.mcap", "no index");
+    let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
+    test.set_args(&export);
+    let (_, stderr, status) = test.output_of("trap '' XFSZ; ulimit -f 100; exec \"$@\"");
+    let text = "error: cannot write `ros/rig.mcap`: File too large (os error 27); `ros/rig-partial.mcap` has what was \
+                copied, and no index\n";
+    assert_eq!((stderr.as_str(), status), (text, Some(73)));
+    succeed(&mut test, &export);
+    test.set_args(&["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"]);
+    let (_, stderr, status) = test.output_of("trap '' XFSZ; ulimit -f 300; exec \"$@\"");
+    let start = "error: cannot write `bag.mcap`: File too large (os error 27); ";
+    kept_in_part(&mut test, (&stderr, status), start, 73, "bag-partial.mcap", "no index");
     let disk = test.folder().join("disk");
     std::fs::create_dir(&disk).unwrap();
     let mount =

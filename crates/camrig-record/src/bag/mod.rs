@@ -4,14 +4,16 @@
 //! * `survey`: cameras as the first messages of each topic describe them
 //! * `gather`: framesets from frames that come one by one
 //! * `framesets`: those as messages of recordings
-//! * `file`, `sqlite`, `message`: the messages of a file
+//! * `file`, `sqlite`, `message`: the messages of a bag's files
+//! * `names`: the names of its files
 //!
-//! All but the last have no knowledge of files.
+//! The first four have no knowledge of files.
 
 mod file;
 mod framesets;
 mod gather;
 mod message;
+mod names;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod survey;

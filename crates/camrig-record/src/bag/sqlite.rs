@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use camrig::frame::MAX_FRAMESET_BYTES;
@@ -25,7 +25,6 @@ const MESSAGE_BYTES: usize = 1 << 20;
 
 /// An open bag.
 pub(crate) struct SqliteBag {
-    path: PathBuf,
     connection: Connection,
     topics: Vec<Topic>,
     /// The index of each topic, by its number in the file.
@@ -63,11 +62,8 @@ impl SqliteBag {
         }
         let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (topics, numbers) = topics(&connection).map_err(fail)?;
-        let path = path.to_owned();
-        let mut bag = Self { path: path.clone(), connection, topics, numbers, range: 0..0, size_bytes };
-        bag.count().map_err(|error| {
-            ReadError::new(&path, format_args!("cannot be read as a bag of ROS 2 in SQLite: {error}"))
-        })?;
+        let mut bag = Self { connection, topics, numbers, range: 0..0, size_bytes };
+        bag.count().map_err(fail)?;
         Ok(bag)
     }
 
@@ -89,10 +85,6 @@ impl SqliteBag {
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -102,9 +94,9 @@ impl SqliteBag {
     }
 
     /// Returns the number, the name, the type and the number of messages of each topic.
-    pub(super) fn topics(&self) -> impl Iterator<Item = (u16, &str, &str, u64)> {
+    pub(super) fn topics(&self) -> impl Iterator<Item = (u16, String, String, u64)> {
         let numbered = (0..).zip(&self.topics);
-        numbered.map(|(id, topic)| (id, topic.name.as_str(), topic.message_type.as_str(), topic.messages))
+        numbered.map(|(id, topic)| (id, topic.name.clone(), topic.message_type.clone(), topic.messages))
     }
 
     /// Returns the first message behind a row, with its row; `None` at the end.
@@ -166,6 +158,8 @@ fn topics(connection: &Connection) -> rusqlite::Result<(Vec<Topic>, BTreeMap<i64
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::bag::{Bag, BagMessages};
     use crate::record::testing::TestFolder;
@@ -193,9 +187,10 @@ mod tests {
         let rows = "INSERT INTO topics VALUES (7, '/a', 'std_msgs/msg/String', 'cdr', ''), (9, '/b', 'x', 'json', '');\
                     INSERT INTO messages VALUES (3, 9, 50, x'02'), (-4, 7, 60, x'01'), (9, 8, -1, x'');";
         let bag = Bag::open(&file(&folder, &format!("{TABLES}{MESSAGES}{rows}")), &|_| {}).unwrap();
-        let Bag::Sqlite(sqlite) = &bag else { panic!() };
-        let topics: Vec<_> = sqlite.topics().collect();
-        assert_eq!(topics, [(0, "/a", "std_msgs/msg/String", 1), (1, "/b", "", 1)]);
+        let topics = SqliteBag::open(&folder.path().join("bag.db3")).unwrap();
+        let topics: Vec<_> = topics.topics().collect();
+        let topic = |id, name: &str, of: &str| (id, name.to_owned(), of.to_owned(), 1);
+        assert_eq!(topics, [topic(0, "/a", "std_msgs/msg/String"), topic(1, "/b", "")]);
         assert_eq!(bag.range(), 0..60);
         let mut messages = BagMessages::default();
         let found: Vec<_> = std::iter::from_fn(|| messages.next(&bag))

@@ -11,14 +11,12 @@ use std::path::{Path, PathBuf};
 use camrig::files::NewFile;
 use indicatif::ProgressBar;
 
+use super::problems::Problems;
 use super::{CommandError, counted, interrupt};
 use crate::compression::Compression;
 use crate::format::{FRAMESET_SCHEMA, NAME_KEY, NEXT_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA};
 use crate::read::{AttachmentRecord, Channel, ChunkError, Extra, Parts, Recording, Section, Walk, messages};
 use crate::write::{Attachment, Message, Output, numbered, with_suffix};
-
-/// Maximum number of problems that are kept.
-const MAX_PROBLEMS: usize = 100;
 
 /// Maximum size of attachments of which the same is copied once.
 const MAX_COMPARED_BYTES: u64 = 1 << 20;
@@ -46,7 +44,7 @@ impl Selection<'_> {
 pub(super) struct Copied {
     pub(super) framesets: u64,
     /// The problems of the source.
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Problems,
 }
 
 /// Copies recordings into one file, or more where one is full. Those of several inputs are in the order of their times.
@@ -198,10 +196,8 @@ impl Copy<'_> {
     }
 
     fn add_problem(&mut self, recording: &Recording, at: u64, problem: &ChunkError) {
-        if self.copied.problems.len() < MAX_PROBLEMS {
-            let path = recording.path().display();
-            self.copied.problems.push(format!("`{path}` is damaged at byte {at}: {problem}"));
-        }
+        let path = recording.path().display();
+        self.copied.problems.add(format!("`{path}` is damaged at byte {at}: {problem}"));
     }
 
     fn copy_section(
@@ -356,18 +352,25 @@ impl Copy<'_> {
 
     /// Keeps an unfinished file under another name. Returns a sentence that names it.
     fn keep_part(self) -> String {
-        let partial = with_suffix(&self.target.path, "partial");
-        let names = (1..100).map(|number| numbered(&partial, number));
-        let Some(path) = names.into_iter().find(|path| !path.exists()) else {
-            return "nothing of it is kept, because too many partial files exist".to_owned();
-        };
-        let framesets = counted(self.copied.framesets, "frameset");
-        let Target { file, output, .. } = self.target;
-        let index = if output.finish().is_ok() { "an index" } else { "no index" };
-        match file.keep_as(&path) {
-            Ok(()) => format!("`{}` has what was copied, {framesets}, and {index}", path.display()),
-            Err(error) => format!("nothing of it is kept: `{}`: {error}", path.display()),
-        }
+        let Target { path, file, output } = self.target;
+        let has_index = output.finish().is_ok();
+        keep_part(&path, file, Some(self.copied.framesets), has_index)
+    }
+}
+
+/// Keeps an unfinished file, which would have been called `path`, under another name. Returns a sentence that names it, with
+/// the number of its framesets if it is known.
+pub(super) fn keep_part(path: &Path, file: NewFile, framesets: Option<u64>, has_index: bool) -> String {
+    let partial = with_suffix(path, "partial");
+    let names = (1..100).map(|number| numbered(&partial, number));
+    let Some(path) = names.into_iter().find(|path| !path.exists()) else {
+        return "nothing of it is kept, because too many partial files exist".to_owned();
+    };
+    let framesets = framesets.map(|framesets| counted(framesets, "frameset") + ", ").unwrap_or_default();
+    let index = if has_index { "an index" } else { "no index" };
+    match file.keep_as(&path) {
+        Ok(()) => format!("`{}` has what was copied, {framesets}and {index}", path.display()),
+        Err(error) => format!("nothing of it is kept: `{}`: {error}", path.display()),
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::copy::{Copied, Selection, copy};
-use super::{CommandError, bar, counted, interrupt, seconds, size_bytes};
+use super::progress::{self, bar};
+use super::{CommandError, counted, interrupt, seconds};
 use crate::compression::Compression;
 use crate::read::{Parts, ReadError, RecordedCamera, Recording};
 
@@ -80,9 +81,7 @@ pub(super) fn recompress(args: &RecompressArgs) -> Result<String, CommandError> 
 }
 
 fn open(file: &Path) -> Result<Parts, CommandError> {
-    let bar = bar(size_bytes(file), "reading");
-    let parts = Parts::open(file, &|at| bar.set_position(at))?;
-    bar.finish_and_clear();
+    let parts = progress::open(file)?;
     if let Some(live) = parts.files().iter().find(|part| part.is_live()) {
         return Err(ReadError::new(live.path(), "is being recorded").into());
     }
@@ -167,6 +166,7 @@ fn finish(
         copy(inputs, selection, output, compression, &bar(sizes.sum(), "copying"))?;
     let missing = inputs.iter().filter_map(Parts::problem);
     problems.extend(missing.map(|problem| format!("the recording continues, but {problem}")));
+    let problems = problems.finish();
     let text = format!("{}: {} copied\n", output.display(), counted(framesets, "frameset"));
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
 }

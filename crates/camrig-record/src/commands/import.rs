@@ -1,20 +1,22 @@
 //! `recording import`: a bag of ROS 2 that realsense-ros has recorded, as a recording.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{CommandError, bar, counted, interrupt, size_bytes};
+use camrig::files::NewFile;
+
+use super::copy::keep_part;
+use super::problems::Problems;
+use super::progress::{bar, size_bytes};
+use super::{CommandError, counted, interrupt};
 use crate::bag::{Bag, BagMessage, BagMessages, Framesets};
 use crate::compression::Compression;
 use crate::record::{Encoded, Next, Part, PartOptions};
-use crate::write::with_suffix;
-
-/// Maximum number of problems that are printed.
-const MAX_PROBLEMS: usize = 20;
+use crate::write::{WriteError, numbered, with_suffix};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
-    /// A bag of ROS 2, in MCAP or `SQLite`
+    /// A bag of ROS 2, in MCAP or `SQLite`: its folder, or its first file
     file: PathBuf,
     /// The new recording; by default FILE with `-imported` before its extension
     #[arg(short, long, value_name = "FILE")]
@@ -24,9 +26,14 @@ pub(super) struct ImportArgs {
 pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     let ImportArgs { file, output } = args;
     let looking = bar(size_bytes(file), "reading");
-    let bag = Bag::open(file, &|at| looking.set_position(at))?;
+    // Which files are of the bag is known when it is open.
+    let bag = Bag::open(file, &|at| {
+        looking.set_length(looking.length().unwrap_or(0).max(at));
+        looking.set_position(at);
+    })?;
     looking.finish_and_clear();
     let mut problems = Problems::default();
+    problems.extend(bag.problems().iter().map(ToString::to_string));
     let range = bag.range();
     let (cameras, left_out) = bag.survey().cameras(range.end.saturating_sub(range.start) as f64 / 1e9);
     let mut text = String::new();
@@ -44,79 +51,96 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
         });
     }
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "imported").with_extension("mcap"));
-    let options = PartOptions { number: 1, compression: Compression::Zstd };
-    let part = Part::create(&output, options).map_err(|error| CommandError::Create(error.to_string()))?;
     let cameras = cameras.into_iter().map(Framesets::new).collect();
-    let mut importing = Importing { part, origin: range.start, cameras };
+    let (file, origin) = (NewPart::begin(&output, 1)?, range.start);
+    let mut importing = Importing { file, output, origin, cameras, written: 0 };
     interrupt::receive();
-    importing.run(&bag, &mut problems)?;
-    let path = importing.part.path().display().to_string();
-    for camera in &mut importing.cameras {
+    let run = importing.run(&bag, &mut problems);
+    let Importing { file, output, mut cameras, written, .. } = importing;
+    if run.is_err() || interrupt::is_requested() {
+        return Err(file.keep_part(run.err(), written));
+    }
+    file.keep(Next::End)?;
+    for camera in &mut cameras {
         if let count @ 1.. = camera.late_samples() {
             let (name, what) = (&camera.info().name, counted(count, "sample"));
             let _ = writeln!(text, "{name}: left out: {what} of motion after the last image");
         }
     }
-    let framesets: u64 = importing.cameras.iter().map(Framesets::count).sum();
-    let count = importing.cameras.len();
-    importing.part.finish(Next::End).map_err(|error| CommandError::Create(error.to_string()))?;
-    let _ = writeln!(text, "{path}: {}, {}", counted(count as u64, "camera"), counted(framesets, "frameset"));
-    if interrupt::is_requested() {
-        return Err(CommandError::Interrupted(text.trim_end().replace('\n', "; ")));
-    }
+    let framesets: u64 = cameras.iter().map(Framesets::count).sum();
+    let (count, framesets) = (counted(cameras.len() as u64, "camera"), counted(framesets, "frameset"));
+    let _ = writeln!(text, "{}: {count}, {framesets}", output.display());
     match problems.finish() {
         problems if problems.is_empty() => Ok(text),
         problems => Err(CommandError::Damaged { text, problems }),
     }
 }
 
-/// The problems of a bag: the first ones, and the number of others.
-#[derive(Default)]
-struct Problems {
-    first: Vec<String>,
-    more: u64,
-}
-
-impl Problems {
-    fn add(&mut self, problem: String) {
-        if self.first.len() < MAX_PROBLEMS {
-            self.first.push(problem);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn finish(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.first.push(counted(self.more, "more problem"));
-        }
-        self.first
-    }
-}
-
 /// A recording that is made of a bag.
 struct Importing {
-    part: Part,
+    /// The last file.
+    file: NewPart,
+    /// The name of the first file.
+    output: PathBuf,
     origin: u64,
     cameras: Vec<Framesets>,
+    /// Number of framesets in the last file.
+    written: u64,
+}
+
+/// A file of a recording, which gets its name when it is whole.
+struct NewPart {
+    file: NewFile,
+    part: Part,
+}
+
+impl NewPart {
+    /// Begins the file of this number.
+    fn begin(output: &Path, number: u32) -> Result<Self, CommandError> {
+        let path = numbered(output, number);
+        let options = PartOptions { number, compression: Compression::Zstd };
+        let file = NewFile::creating(&path).and_then(|file| Ok((file.try_clone()?, file)));
+        let (clone, file) = file
+            .map_err(|error| CommandError::Create(format!("cannot create `{}`: {error}", path.display())))?;
+        Ok(Self { file, part: Part::begin(clone, path, options).map_err(|error| not_written(&error))? })
+    }
+
+    fn keep(self, next: Next<'_>) -> Result<(), CommandError> {
+        let path = self.part.path().to_owned();
+        self.part.finish(next).map_err(|error| not_written(&error))?;
+        self.file
+            .keep()
+            .map_err(|error| CommandError::Create(format!("cannot write `{}`: {error}", path.display())))
+    }
+
+    /// Keeps a file that is not whole, because of an error or Ctrl-C. Returns the error that names it.
+    fn keep_part(self, error: Option<CommandError>, written: u64) -> CommandError {
+        let path = self.part.path().to_owned();
+        let kept = keep_part(&path, self.file, Some(written), self.part.finish(Next::End).is_ok());
+        match error {
+            Some(error) => CommandError::Create(format!("{error}; {kept}")),
+            None => CommandError::Interrupted(kept),
+        }
+    }
+}
+
+fn not_written(error: &WriteError) -> CommandError {
+    CommandError::Create(error.to_string())
 }
 
 impl Importing {
+    /// Writes all framesets of the bag, until Ctrl-C.
     fn run(&mut self, bag: &Bag, problems: &mut Problems) -> Result<(), CommandError> {
         let bar = bar(bag.size_bytes(), "writing");
-        let Self { part, origin, cameras } = self;
-        let mut write = |encoded: Vec<Encoded>| {
-            let mut written = encoded.iter().map(|encoded| part.write(encoded, *origin));
-            written.try_for_each(|written| written.map_err(|error| CommandError::Create(error.to_string())))
-        };
         let mut messages = BagMessages::default();
         while let Some(message) = messages.next(bag).filter(|_| !interrupt::is_requested()) {
             match message {
                 Ok(BagMessage { topic, log_time, data }) => {
                     bar.inc(data.len() as u64);
-                    let Some(camera) = cameras.iter_mut().find(|camera| camera.has(topic)) else { continue };
+                    let camera = self.cameras.iter_mut().find(|camera| camera.has(topic));
+                    let Some(camera) = camera else { continue };
                     match camera.add(topic, &data, log_time) {
-                        Ok(framesets) => write(framesets)?,
+                        Ok(framesets) => self.write(&framesets)?,
                         Err(problem) => problems.add(format!("`{}`: {problem}", camera.info().name)),
                     }
                 }
@@ -124,11 +148,27 @@ impl Importing {
             }
         }
         bar.finish_and_clear();
-        for camera in cameras {
+        for index in 0..self.cameras.len() {
+            let camera = &mut self.cameras[index];
             match camera.finish() {
-                Ok(framesets) => write(framesets)?,
+                Ok(framesets) => self.write(&framesets)?,
                 Err(problem) => problems.add(format!("`{}`: {problem}", camera.info().name)),
             }
+        }
+        Ok(())
+    }
+
+    /// Writes framesets, into another file when the last one is full.
+    fn write(&mut self, framesets: &[Encoded]) -> Result<(), CommandError> {
+        for encoded in framesets {
+            if self.file.part.is_full() {
+                let next = NewPart::begin(&self.output, self.file.part.number() + 1)?;
+                let full = std::mem::replace(&mut self.file, next);
+                full.keep(Next::File(self.file.part.path()))?;
+                self.written = 0;
+            }
+            self.file.part.write(encoded, self.origin).map_err(|error| not_written(&error))?;
+            self.written += 1;
         }
         Ok(())
     }
@@ -136,13 +176,12 @@ impl Importing {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use camrig::frame::Stream;
 
     use super::*;
     use crate::commands::export::{ExportArgs, Format};
     use crate::commands::ros2;
+    use crate::format::{GapReason, GapRecord};
     use crate::read::{Content, Recording, image_data, write_pixels};
     use crate::record::testing::{TestFolder, headers, info, pixels, write};
 
@@ -210,5 +249,39 @@ mod tests {
             expected.reverse();
             assert_eq!(frameset, expected);
         }
+    }
+
+    #[test]
+    fn the_files_of_a_bag_become_one_recording() {
+        let folder = TestFolder::new("split-bag");
+        let before = GapRecord { first_sequence: 0, last_sequence: 19, reason: GapReason::Link };
+        let bag = folder.path().join("bag");
+        for (name, cameras, framesets, missing) in [
+            ("bag_0.mcap", &["front"][..], 20, &[][..]),
+            // The topics have other numbers there.
+            ("bag_1.mcap", &["abroad", "front"], 40, &[before]),
+        ] {
+            let path = folder.path().join(name);
+            write(&path, cameras, framesets, Compression::None, missing);
+            ros2::export(&ExportArgs::all(&path, &bag, Format::Ros2)).unwrap();
+        }
+        let imported = folder.path().join("imported.mcap");
+        let import_into = |file: &Path, output: &Path| {
+            let output = Some(output.to_owned());
+            let text = import(&ImportArgs { file: file.to_owned(), output })?;
+            Ok::<_, CommandError>(text.lines().last().unwrap_or_default().to_owned())
+        };
+        let expected = format!("{}: 2 cameras, 60 framesets", imported.display());
+        assert_eq!(import_into(&bag.join("bag_0.mcap"), &imported).unwrap(), expected);
+        let error = import_into(&bag.join("bag_0.mcap"), &imported).unwrap_err().to_string();
+        assert!(error.ends_with("imported.mcap`: File exists (os error 17)"), "{error}");
+        // The list names another file, which is missing.
+        let list = "relative_file_paths:\n- bag_0.mcap\n- bag_1.mcap\n- bag_2.mcap\n";
+        std::fs::write(bag.join("metadata.yaml"), list).unwrap();
+        let again = folder.path().join("again.mcap");
+        let Err(CommandError::Damaged { text, problems }) = import_into(&bag, &again) else { panic!() };
+        assert!(text.ends_with("again.mcap: 2 cameras, 60 framesets\n"), "{text}");
+        assert!(problems.len() == 1 && problems[0].contains("bag_2.mcap` "), "{problems:?}");
+        assert_eq!(framesets(&imported), framesets(&again));
     }
 }

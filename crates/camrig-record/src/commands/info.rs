@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use camrig::frame::{CameraInfo, Payload, StreamInfo};
 use serde::Serialize;
 
-use super::{CommandError, bar, size_bytes};
+use super::{CommandError, progress};
 use crate::counted::{counted, megabytes};
 use crate::format::{COMPRESSED_SCHEMA, GapRecord};
 use crate::read::{Content, Damage, Ending, Parts, RecordedCamera, Recording};
@@ -28,9 +28,7 @@ pub(super) struct InfoArgs {
 
 pub(super) fn info(args: &InfoArgs) -> Result<String, CommandError> {
     let file = &args.file;
-    let bar = bar(size_bytes(file), "reading");
-    let parts = Parts::open(file, &|at| bar.set_position(at))?;
-    bar.finish_and_clear();
+    let parts = progress::open(file)?;
     let cameras = summaries(&parts);
     if args.json {
         let info = Info::of(&parts, &cameras);
@@ -357,6 +355,7 @@ impl<'a> CameraSummary<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::size_bytes;
     use super::*;
     use crate::compression::Compression;
     use crate::format::GapReason;

@@ -8,6 +8,8 @@ mod export;
 mod import;
 mod info;
 mod interrupt;
+mod problems;
+mod progress;
 mod repair;
 mod rigs;
 mod ros2;
@@ -19,7 +21,6 @@ use std::process::ExitCode;
 use camrig::App;
 use camrig::console::{print, print_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use self::edit::{MergeArgs, RecompressArgs, TrimArgs};
 use self::export::{ExportArgs, Format};
@@ -167,18 +168,6 @@ impl CommandError {
             }
         }
     }
-}
-
-/// Returns a progress bar of `total` bytes, which is shown on terminals only.
-fn bar(total: u64, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(total).with_message(what);
-    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-    bar.with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Returns the size of a file, for a progress bar; 0 if it does not exist, which is reported when it is read.
-fn size_bytes(file: &std::path::Path) -> u64 {
-    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 /// Parses an option that is a time in milliseconds, such as `10ms`, at most [`MAX_MATCH_MILLIS`]. Returns nanoseconds.

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use super::copy::{Selection, copy};
-use super::{CommandError, bar, counted, interrupt, size_bytes};
+use super::progress::{bar, size_bytes};
+use super::{CommandError, counted, interrupt};
 use crate::compression::Compression;
 use crate::read::{Ending, Parts, ReadError, Recording};
 use crate::write::with_suffix;
@@ -39,8 +40,9 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
     interrupt::receive();
     let parts = [Parts::of(recording)];
     let copied = copy(&parts, &Selection::ALL, &output, compression, &bar(size_bytes, "copying"))?;
-    if !copied.problems.is_empty() {
-        return Err(CommandError::Damaged { text: String::new(), problems: copied.problems });
+    let problems = copied.problems.finish();
+    if !problems.is_empty() {
+        return Err(CommandError::Damaged { text: String::new(), problems });
     }
     let framesets = copied.framesets;
     Ok(format!(

@@ -17,14 +17,18 @@ use camrig::frame::{
 use mcap::records::MessageHeader;
 use mcap::{McapError, WriteOptions, Writer};
 
-use super::export::{self, ExportArgs};
-use super::{CommandError, bar, counted};
+use super::copy::keep_part;
+use super::export::{self, Chosen, ExportArgs};
+use super::problems::Problems;
+use super::progress::FilesBar;
+use super::{CommandError, counted, interrupt};
 use crate::clock::WallClock;
 use crate::depth::{DepthForm, METERS_NAME, to_meters};
 use crate::format::{FrameRecord, JPEG};
 use crate::images::{ROOT_FRAME, distortion_model, quaternion};
 use crate::read::{
-    Content, FrameSetError, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header, write_pixels,
+    Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header,
+    write_pixels,
 };
 use crate::ros;
 
@@ -48,6 +52,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         let text = "`--align` is of formats with images of depth: `png`, `npy`, `tum`, `open3d`";
         return Err(CommandError::Usage(text.to_owned()));
     }
+    export::check_calibration(args)?;
     let (parts, mut chosen) = export::open(args)?;
     let stem = args.file.file_stem().unwrap_or_default();
     let path = args.output.join(stem).with_extension("mcap");
@@ -60,33 +65,19 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         cameras.insert(&camera.name, Camera::new(camera, chosen.name_of(&camera.name)));
     }
     output.write_transforms(cameras.values(), parts.range().start).map_err(fail)?;
-    let mut problems = Vec::new();
-    for recording in parts.files() {
-        let bar = bar(recording.size_bytes(), "writing");
-        let mut contents = recording.contents(|camera| chosen.has(&camera.name), 0..u64::MAX);
-        while let Some((index, content)) = contents.next(recording) {
-            bar.set_position(contents.position_bytes(recording));
-            let name = recording.cameras()[index].name.as_str();
-            let Some(camera) = cameras.get_mut(name) else { continue };
-            let written = match content {
-                Content::FrameSet(frameset) => {
-                    let wanted = chosen.next(name, frameset.record.sequence).is_some();
-                    camera.write(&frameset, wanted, &mut output)
-                }
-                Content::Gap(_) => continue,
-                Content::Unreadable { error, .. } => Err(NotWritten::Unreadable(error)),
-            };
-            match written {
-                Ok(left_out) => problems.extend(left_out.map(|stream| {
-                    format!("`{name}`: {stream} is left out, since ROS has no message for it")
-                })),
-                Err(NotWritten::Unreadable(error)) => problems.push(format!("`{name}`: {error}")),
-                Err(NotWritten::Output(error)) => return Err(fail(error)),
-            }
-        }
-        bar.finish_and_clear();
+    interrupt::receive();
+    let mut problems = Problems::default();
+    let copied = copy(&parts, &mut chosen, &mut cameras, &mut output, &mut problems);
+    let written = copied.and_then(|()| output.flush());
+    if written.is_err() || interrupt::is_requested() {
+        // After an error it is not known which of the last chunk are in the file.
+        let framesets = written.is_ok().then(|| cameras.values().map(|camera| camera.written).sum());
+        let kept = keep_part(&path, created, framesets, output.finish().is_ok());
+        return Err(match written {
+            Ok(()) => CommandError::Interrupted(kept),
+            Err(error) => CommandError::Create(format!("{}; {kept}", fail(error))),
+        });
     }
-    problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     output.finish().and_then(|()| created.keep()).map_err(fail)?;
     let mut text = String::new();
     for (name, camera) in &cameras {
@@ -95,7 +86,46 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         let name = chosen.name_of(name);
         let _ = writeln!(text, "{name}: {written} in {}, as /camera/{}", path.display(), camera.node);
     }
+    let problems = problems.finish();
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
+}
+
+/// Writes the framesets of all files, until Ctrl-C.
+fn copy(
+    parts: &Parts,
+    chosen: &mut Chosen,
+    cameras: &mut BTreeMap<&str, Camera>,
+    output: &mut Output,
+    problems: &mut Problems,
+) -> io::Result<()> {
+    let mut bar = FilesBar::new(parts, "writing");
+    for recording in parts.files() {
+        let mut contents = recording.contents(|camera| cameras.contains_key(&*camera.name), 0..u64::MAX);
+        while let Some((index, content)) = contents.next(recording).filter(|_| !interrupt::is_requested()) {
+            bar.set_position(contents.position_bytes(recording));
+            let name = recording.cameras()[index].name.as_str();
+            let Some(camera) = cameras.get_mut(name) else { continue };
+            let written = match content {
+                Content::FrameSet(frameset) => {
+                    let wanted = chosen.next(name, frameset.record.sequence).is_some();
+                    camera.write(&frameset, wanted, output)
+                }
+                Content::Gap(_) => continue,
+                Content::Unreadable { error, .. } => Err(NotWritten::Unreadable(error)),
+            };
+            match written {
+                Ok(left_out) => problems.extend(left_out.map(|stream| {
+                    format!("`{name}`: {stream} is left out, since ROS has no message for it")
+                })),
+                Err(NotWritten::Unreadable(error)) => problems.add(format!("`{name}`: {error}")),
+                Err(NotWritten::Output(error)) => return Err(error),
+            }
+        }
+        bar.finish_file(recording);
+    }
+    bar.finish();
+    problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
+    Ok(())
 }
 
 /// The reason why a frameset is not written.
@@ -167,6 +197,11 @@ impl Output {
         let mut message = Vec::new();
         ros::transforms(at, &transforms, &mut message);
         self.write("/tf_static", ros::TRANSFORMS, Times { log_time: at, stamp: at }, &message)
+    }
+
+    /// Writes what waits in memory to the file.
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush().map_err(into_io)
     }
 
     fn finish(mut self) -> io::Result<()> {

@@ -27,17 +27,21 @@ impl Parts {
         Self { files: vec![file], problem: None }
     }
 
-    /// Opens the file, and the files that continue it if it is the first, with calls of `progress`.
+    /// Opens the file, and the files that continue it if it is the first, with calls of `progress` with a position in all
+    /// files together.
     ///
     /// # Errors
     /// If the file cannot be read. A continuation that is missing or cannot be read ends the recording: see
     /// [`Self::problem`].
     pub(crate) fn open(file: &Path, progress: &dyn Fn(u64)) -> Result<Self, ReadError> {
         let mut parts = Self { files: vec![Recording::open(file, progress)?], problem: None };
+        let mut before_bytes = 0;
         while let Some((last, place)) = parts.files.last().and_then(|last| Some((last, place(last)?)))
             && place.1 as usize == parts.files.len()
         {
             let wanted = (place.0, place.1 + 1);
+            before_bytes += last.size_bytes();
+            let progress: &dyn Fn(u64) = &|at| progress(before_bytes + at);
             let next = match &last.index().continuation {
                 Continuation::End => break,
                 Continuation::Next(name) => match beside(file, name) {

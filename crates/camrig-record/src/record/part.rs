@@ -4,6 +4,7 @@
 //! the file is readable up to its last complete chunk. This module has no knowledge of threads.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +70,11 @@ impl Part {
     /// Creates the first file of this name that does not exist.
     pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, WriteError> {
         let (file, path) = write::create(path)?;
+        Self::begin(file, path, options)
+    }
+
+    /// Begins a file that is or will be called `path`.
+    pub(crate) fn begin(file: File, path: PathBuf, options: PartOptions) -> Result<Self, WriteError> {
         let output =
             Output::new(file, options.compression).map_err(|error| WriteError::write(&path, error))?;
         let cameras = Vec::new();

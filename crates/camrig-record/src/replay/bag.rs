@@ -38,6 +38,9 @@ impl BagReader {
         for line in &camera.mapping {
             print_note(format_args!("{}: {line}", camera.info.name));
         }
+        for problem in open.bag.problems() {
+            log::warn!("{problem}; skipping it");
+        }
         Ok(Self {
             bag: open.bag,
             framesets: Framesets::new(camera.clone()),

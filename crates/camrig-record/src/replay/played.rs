@@ -30,7 +30,7 @@ impl Played {
     /// If the file is neither.
     pub(super) fn open(file: &Path) -> Result<Self, ReadError> {
         match Parts::open(file, &|_| {}) {
-            Err(error) if error.may_be_bag() => {
+            Err(error) if error.may_be_bag() || file.is_dir() => {
                 let bag = Bag::open(file, &|_| {})?;
                 let range = bag.range();
                 let seconds = range.end.saturating_sub(range.start) as f64 / 1e9;

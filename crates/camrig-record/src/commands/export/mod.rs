@@ -2,6 +2,7 @@
 //!
 //! * `images`: a folder per camera with a folder per stream
 //! * `tum`, `open3d`: data sets of color and aligned depth
+//! * `scene`, `poses`: images of all cameras with lens and place, for COLMAP and `NeRF`
 //! * `mp4`: videos
 //! * `decoded`, `pcd`: what is computed from frames
 //! * `chosen`, `matched`: which framesets are exported, and under which names
@@ -15,12 +16,15 @@ mod matched;
 mod mp4;
 mod open3d;
 mod pcd;
+mod poses;
+mod scene;
 mod tum;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use camrig::frame::{AlignDepth, CameraInfo};
 
@@ -30,8 +34,12 @@ pub(super) use self::folder::make_output;
 use self::images::Images;
 use self::mp4::Videos;
 use self::open3d::Open3d;
+use self::scene::Scene;
+pub(super) use self::scene::check_calibration;
 use self::tum::Tum;
-use super::{CommandError, bar, counted, interrupt, milliseconds, size_bytes};
+use super::problems::Problems;
+use super::progress::{self, FilesBar};
+use super::{CommandError, counted, interrupt, milliseconds};
 use crate::read::{Content, Parts, ReadFrameSet, RecordedCamera};
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +64,9 @@ pub(super) struct ExportArgs {
     /// Write depth in the pixels of color, as librealsense's filter `align` does; `tum` and `open3d` always do
     #[arg(long)]
     pub(super) align: bool,
+    /// The places of the cameras for `colmap` and `nerf`: the file that `calibrate` writes
+    #[arg(long, value_name = "FILE")]
+    pub(super) calibration: Option<PathBuf>,
     /// Call a camera otherwise; may be given again
     #[arg(long, value_name = "CAMERA=NAME")]
     pub(super) rename: Vec<Rename>,
@@ -76,6 +87,10 @@ pub(super) enum Format {
     Tum,
     /// Data set of `Open3D`: color, aligned depth, intrinsics
     Open3d,
+    /// Color of all cameras with lens and place, as a model of COLMAP in text
+    Colmap,
+    /// Color and aligned depth of all cameras with lens and place, in a `transforms.json`
+    Nerf,
     /// A video for each stream of images, with a list of times; needs ffmpeg
     Mp4,
     /// Messages of ROS 2 in one MCAP file, with the topics of realsense-ros
@@ -95,6 +110,11 @@ impl Format {
     /// Returns whether depth is written in the pixels of color.
     fn is_aligned(self) -> bool {
         matches!(self, Self::Tum | Self::Open3d)
+    }
+
+    /// Returns whether the images of all cameras are in one list.
+    fn is_scene(self) -> bool {
+        matches!(self, Self::Colmap | Self::Nerf)
     }
 }
 
@@ -144,22 +164,25 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let fail = |error: io::Error| {
         CommandError::Create(format!("cannot write into `{}`: {error}", args.output.display()))
     };
+    let wanted = parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name));
+    let cameras: Vec<_> = wanted.collect();
+    let scene = Scene::create(args, &cameras, fail)?;
     make_output(&args.output).map_err(fail)?;
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let mut exported = BTreeMap::new();
-    for camera in parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name)) {
+    for camera in cameras {
         let name = chosen.name_of(&camera.name).to_owned();
-        match Exported::new(camera, &name, args) {
+        match Exported::new(camera, &name, args, scene.as_ref()) {
             Ok(made) => drop(exported.insert(camera.name.clone(), (name, made))),
             Err(NotExported::LeftOut(reason)) => {
-                problems.push(format!("`{}` is left out: {reason}", camera.name));
+                problems.add(format!("`{}` is left out: {reason}", camera.name));
             }
             Err(NotExported::Output(error)) => return Err(fail(error)),
         }
     }
     interrupt::receive();
+    let mut bar = FilesBar::new(&parts, "writing");
     for recording in parts.files() {
-        let bar = bar(recording.size_bytes(), "writing");
         let mut contents = recording.contents(|camera| exported.contains_key(&camera.name), 0..u64::MAX);
         while let Some((index, content)) = contents.next(recording).filter(|_| !interrupt::is_requested()) {
             bar.set_position(contents.position_bytes(recording));
@@ -175,8 +198,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
             };
             problems.extend(problem.map(|problem| format!("`{name}`: {problem}")));
         }
-        bar.finish_and_clear();
+        bar.finish_file(recording);
     }
+    bar.finish();
     problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     let mut text = String::new();
     for (name, mut camera) in exported.into_values() {
@@ -188,14 +212,13 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     if interrupt::is_requested() {
         return Err(CommandError::Interrupted(text.trim_end().replace('\n', "; ")));
     }
+    let problems = problems.finish();
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
 }
 
 /// Opens the recording of an export, and checks which framesets are wanted.
 pub(super) fn open(args: &ExportArgs) -> Result<(Parts, Chosen), CommandError> {
-    let looking = bar(size_bytes(&args.file), "reading");
-    let parts = Parts::open(&args.file, &|at| looking.set_position(at))?;
-    looking.finish_and_clear();
+    let parts = progress::open(&args.file)?;
     let chosen = Chosen::new(&parts, args)?;
     Ok((parts, chosen))
 }
@@ -213,16 +236,28 @@ impl From<io::Error> for NotExported {
 }
 
 impl Exported {
-    fn new(camera: &RecordedCamera, name: &str, args: &ExportArgs) -> Result<Self, NotExported> {
-        let (align, info) = if args.align || args.format.is_aligned() {
+    fn new(
+        camera: &RecordedCamera,
+        name: &str,
+        args: &ExportArgs,
+        scene: Option<&Rc<Scene>>,
+    ) -> Result<Self, NotExported> {
+        let is_aligned =
+            args.align || args.format.is_aligned() || scene.is_some_and(|scene| scene.has_depth());
+        let (align, info) = if is_aligned {
             let (align, info) =
                 aligned(&camera.info).map_err(|error| NotExported::LeftOut(error.to_string()))?;
             (Some(align), info)
         } else {
             (None, camera.info.clone())
         };
-        let path = folder::of_camera(&args.output, name)?;
-        let target = target(&path, &info, args)?;
+        let (path, target) = if let Some(scene) = scene {
+            scene.add(&camera.name, name, &camera.info)?
+        } else {
+            let path = folder::of_camera(&args.output, name)?;
+            let target = target(&path, &info, args)?;
+            (path, target)
+        };
         let depth_unit_meters = camera.info.depth_unit_meters;
         Ok(Self { path, depth_unit_meters, align, target, written: 0 })
     }
@@ -246,10 +281,14 @@ fn target(path: &Path, info: &CameraInfo, args: &ExportArgs) -> io::Result<Box<d
         Format::Tum => Box::new(Tum::create(path, info)?),
         Format::Open3d => Box::new(Open3d::create(path, info)?),
         Format::Mp4 => Box::new(Videos::create(path, info, args.every)?),
-        // Those of ROS are in one file, by a function of their own.
-        Format::Png | Format::Npy | Format::Ply | Format::Pcd | Format::Ros2 => {
-            Box::new(Images::create(path, info, args.format)?)
-        }
+        // Those of ROS are in one file, by a function of their own, and scenes in one list.
+        Format::Png
+        | Format::Npy
+        | Format::Ply
+        | Format::Pcd
+        | Format::Ros2
+        | Format::Colmap
+        | Format::Nerf => Box::new(Images::create(path, info, args.format)?),
     })
 }
 
@@ -269,8 +308,18 @@ mod tests {
         /// Returns the arguments of an export of everything.
         pub(in super::super) fn all(file: &Path, output: &Path, format: Format) -> Self {
             let (file, output) = (file.to_owned(), output.to_owned());
-            let (camera, rename) = (Vec::new(), Vec::new());
-            Self { file, output, format, camera, every: 1, match_nanos: None, align: false, rename }
+            let (camera, rename, calibration) = (Vec::new(), Vec::new(), None);
+            Self {
+                file,
+                output,
+                format,
+                camera,
+                every: 1,
+                match_nanos: None,
+                align: false,
+                calibration,
+                rename,
+            }
         }
     }
 
