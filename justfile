@@ -166,7 +166,7 @@ usb-guest *args:
     cargo build -p camrig-usbcam
     python3 crates/camrig-usbcam/guest/guest.py {{ args }}
 
-# Run camrig on emulated cameras in guests; `all` takes hours. Needs librealsense; names the packages that are missing
+# Run camrig on emulated cameras in guests; `all` takes hours, `versions` compares those of librealsense. Needs librealsense; names the packages that are missing
 test-usb suite="gate" *args:
     cargo build -p camrig-usbcam -p camrig-cli --features camrig-cli/realsense
     python3 crates/camrig-usbcam/guest/suite.py {{ suite }} {{ args }}

@@ -6,6 +6,7 @@ Cases are the functions `case_*` of this module, of recovery.py and of starts.py
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -25,7 +26,7 @@ PATIENT = "stall_timeout_millis = 120000\n"
 # Framesets of each camera for which a link with a budget is watched.
 BUDGET_FRAMES = 20
 
-FIRMWARE = {"d405": "5.16.0.1", "d435": "5.16.0.1", "d455": "5.15.1.0"}
+FIRMWARE = "5.16.0.1"
 
 
 def case_list():
@@ -36,7 +37,7 @@ def case_list():
     names = {"d405": "Intel RealSense D405", "d435": "Intel RealSense D435", "d455": "Intel RealSense D455"}
     stats = emulator.stats()
     expected = [
-        (it["serial"], names[it["model"]], FIRMWARE[it["model"]], "3.2", f"2-{index + 1}") for index, it in enumerate(stats)
+        (it["serial"], names[it["model"]], FIRMWARE, "3.2", f"2-{index + 1}") for index, it in enumerate(stats)
     ]
     check(found == expected, f"devices are {found}, not {expected}")
     path = "/tmp/init.toml"
@@ -53,20 +54,25 @@ def case_list():
 
 
 def pixels(placement, framesets):
-    path = topology()
+    """Compares framesets of all cameras, again if the guest was too slow for some: then librealsense may give a frame the
+    metadata of an earlier one."""
+    path = topology(keys=PATIENT)
     camrig("check", path)
-    before = emulator.stats()
-    rig = Rig(path, "--placement", placement, "--framesets", str(framesets))
-    figure(f"{placement}: seconds to the first framesets of all cameras", round(rig.wait_first(), 1))
-    code, report = rig.report()
-    check(code == 0, f"the rig ended with {code}:\n{rig.log()}")
-    for actor in report["actors"]:
-        check(actor["restarts"] == 0 and not actor["errors"], f"{actor}\n{rig.log()}")
+    for _ in range(ATTEMPTS):
+        before = emulator.stats()
+        rig = Rig(path, "--placement", placement, "--framesets", str(framesets))
+        figure(f"{placement}: seconds to the first framesets of all cameras", round(rig.wait_first(), 1))
+        code, report = rig.report()
+        after = emulator.stats()
+        overrun = sum(now["overrun"] - then["overrun"] for now, then in zip(after, before))
+        failed = [actor["name"] for actor in report["actors"] if actor["restarts"] or actor["errors"]]
+        if not failed or not overrun:
+            break
+        print(f"    {failed} failed, and {overrun} frames were not fetched in time", flush=True)
+    check(code == 0 and not failed, f"the rig ended with {code}, failed are {failed}:\n{rig.log()}")
     for link in report["links"]:
         check(link["delivered"] == framesets, f"{link['from']} delivered {link['delivered']} of {framesets}: {link['dropped']}")
-    after = emulator.stats()
     lost = sum(actor["lost"] for actor in report["actors"])
-    overrun = sum(now["overrun"] - then["overrun"] for now, then in zip(after, before))
     check(lost <= overrun, f"{lost} framesets were lost, but only {overrun} frames were not fetched in time")
     figure(f"{placement}: framesets compared, lost", (framesets * CAMERAS, lost))
     opens = [now["opens"] - then["opens"] for now, then in zip(after, before)]
@@ -208,6 +214,30 @@ def case_options():
     check(all(named), f"check says\n{refused}")
 
 
+# Frames per second that are more than a guest fetches, and framesets for which such cameras are watched.
+FAST, FAST_FRAMESETS = 60, 200
+
+
+def case_fast(framesets=FAST_FRAMESETS):
+    """Cameras that are faster than the guest: shows how many framesets have the pixels of another one."""
+    policy = PATIENT + "restart = { max = 1000, window = 1, backoff_millis = 10, backoff_max_millis = 10 }\n"
+    for placement in ("in-process", "multi-process"):
+        path = topology(lambda _: DEPTH_ONLY, keys=policy, rate=FAST)
+        with open(path) as file:
+            text = file.read().replace('process = "reader"\n', 'restart = { max = 1000, window = 1, backoff_millis = 10 }\n')
+        with open(path, "w") as file:
+            file.write(text)
+        rig = Rig(path, "--placement", placement)
+        rig.wait_first()
+        for index in range(CAMERAS):
+            rig.wait_frames(index, int(framesets))
+        report = rig.stop()
+        actors = {actor["name"]: actor for actor in report["actors"]}
+        wrong = [actors[f"r{index}"]["restarts"] for index in range(CAMERAS)]
+        counts = [(actors[f"c{index}"]["produced"], actors[f"c{index}"]["lost"]) for index in range(CAMERAS)]
+        figure(f"cameras at {FAST} Hz, {placement}: framesets and lost of each, wrong framesets of each", (counts, wrong))
+
+
 # Megabits per second of the depth of one camera of these rigs.
 NEED = 424 * 240 * 16 * RATE / 1e6
 
@@ -245,25 +275,54 @@ def case_budget():
 
 
 # Rates of the motion sensors of these rigs, and framesets of their cameras.
-MOTION, MOTION_FRAMESETS = {"accel": 100, "gyro": 200}, 25
+MOTION, MOTION_FRAMESETS = {"accel": 63, "gyro": 200}, 25
+# By stream: one step of the first axis, in m/s2 or rad/s, and the second axis.
+MOTION_UNITS = {"accel": (0.00980665, 9.80665), "gyro": (math.radians(0.1), 0)}
+# Number of values of the first axis.
+MOTION_VALUES = 1000
+
+
+def motion_errors(stream, text):
+    """Compares samples with those that the camera sent: returns how many are missing between the first and the last, and
+    the lines that are wrong."""
+    step, second = MOTION_UNITS[stream]
+    samples = [[float(word) for word in line.split(",")] for line in text.split()]
+    first_nanos, first_number = samples[0][0], round(abs(samples[0][1]) / step)
+    numbers, wrong = [], []
+    for nanos, x, y, z in samples:
+        numbers.append(round((nanos - first_nanos) * MOTION[stream] / 1e9))
+        value = step * ((first_number + numbers[-1]) % MOTION_VALUES)
+        if abs(abs(x) - value) > step / 10 or abs(abs(y) - second) > 1e-3 or abs(z) > 1e-3:
+            wrong.append((nanos, x, y, z))
+    wrong += [f"sample {number} after {before}" for before, number in zip(numbers, numbers[1:]) if number <= before]
+    return numbers[-1] + 1 - len(numbers), wrong
 
 
 def case_motion():
     """Motion sensors send through HID and IIO: every sample arrives once, with its time and values."""
-    with_motion = [index for index, camera in enumerate(emulator.stats()) if camera["model"] == "d455"]
-    check(with_motion, "no camera has motion sensors")
-    path, folder = topology(lambda index: {**DEPTH_ONLY, **(MOTION if index in with_motion else {})}, reader="stats"), "/tmp/motion"
+    index = next((index for index, camera in enumerate(emulator.stats()) if camera["model"] == "d455"), None)
+    check(index is not None, "no camera has motion sensors")
+    path = topology(lambda it: {**DEPTH_ONLY, **(MOTION if it == index else {})}, keys=PATIENT, reader="stats")
+    folder = "/tmp/motion"
     os.makedirs(folder, exist_ok=True)
     with open(path, "a") as file:
-        file.write(f'[processor.files]\nkind = "snapshot"\ninputs = ["c{with_motion[0]}"]\nqueue = 20\n'
-                   f'options = {{ folder = "{folder}", every = 1 }}\n')
+        file.write(f'[processor.files]\nkind = "snapshot"\ninputs = ["c{index}"]\nqueue = 20\n')
+        file.write(f'options = {{ folder = "{folder}", every = 1 }}\n')
     rig = Rig(path, "--framesets", str(MOTION_FRAMESETS))
-    code, _ = rig.report()
+    code, report = rig.report()
     check(code == 0, f"the rig ended with {code}\n{rig.log()}")
-    print(sorted(os.listdir(folder))[:12], rig.log())
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".csv"):
-            print(name, open(f"{folder}/{name}").read()[:400])
+    for stream in MOTION:
+        files = sorted(name for name in os.listdir(folder) if name.endswith(f"-{stream}.csv"))
+        check(files, f"no samples of {stream} came\n{rig.log()}")
+        text = ""
+        for name in files:
+            with open(f"{folder}/{name}") as file:
+                text += file.read().removeprefix("nanos,x,y,z\n")
+        missing, wrong = motion_errors(stream, text)
+        check(not wrong, f"{len(wrong)} samples of {stream} are wrong, such as {wrong[:3]}, of\n{text[:600]}")
+        figure(f"{stream} at {MOTION[stream]} Hz: samples with the right values and times, missing", (len(text.split()), missing))
+    lost = {actor["name"]: actor["lost"] for actor in report["actors"] if actor["lost"]}
+    figure("framesets and samples that were lost", lost)
 
 
 # Commands that give camera 0 a fault and take it back, the exit code of a run of camera 0, and what it says.
@@ -290,7 +349,7 @@ def case_faulty():
         figure(f"{name}: exit code and seconds of a run", (code, round(time.monotonic() - began)))
         emulator.do(mended)
     # Other firmware: what an earlier check knows of the camera does not hold any more.
-    for firmware, expected in (("5.10.3.0", 2), (FIRMWARE["d405"], 1)):
+    for firmware, expected in (("5.10.3.0", 2), (FIRMWARE, 1)):
         attached_before = emulator.stats()[0]["attached"]
         emulator.do("unplug 0", f"firmware 0 {firmware}", "plug 0")
         wait_for("another firmware", lambda: emulator.stats()[0]["attached"] > attached_before)

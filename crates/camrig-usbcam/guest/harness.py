@@ -109,7 +109,7 @@ def topology(options=None, cameras=None, keys="", reader="verify", rate=RATE, si
             "allow_usb2": True,
             **(options(index) if options else {"set": {"global_time_enabled": False}}),
         }
-        text.append(f'[camera.c{index}]\ndriver = "realsense"\nslots = 24\n{keys}')
+        text.append(f'[camera.c{index}]\ndriver = "realsense"\nslots = 24\nstart_timeout_millis = {WATCHDOG}000\n{keys}')
         text.append(f"[camera.c{index}.options]\n" + "".join(f"{key} = {toml(it)}\n" for key, it in camera_options.items() if it is not None))
         text.append(f'[processor.r{index}]\nkind = "{reader}"\ninputs = ["c{index}"]\nqueue = 20\nprocess = "reader"\n')
         text.append("options = { emulated = true }\n" if reader == "verify" else "")

@@ -27,6 +27,7 @@ class Recovery:
     """A rig some of whose cameras get faults: the others lose nothing."""
 
     def __init__(self, options=DEPTH_ONLY, keys=POLICY):
+        self.sent = emulator.stats()
         self.rig = Rig(topology(lambda _: options, keys=keys))
         figure("seconds to the first framesets of all cameras", round(self.rig.wait_first(), 1))
 
@@ -66,6 +67,7 @@ class Recovery:
             self.rig.wait_frames(index, SURE)
         status, stats = self.rig.status(), emulator.stats()
         now = {actor["name"]: actor for actor in status["actors"]}
+        dropped = {link["from"]: sum(link["dropped"].values()) for link in status["links"]}
         missing = []
         for index in others:
             then, camera = before[f"c{index}"], now[f"c{index}"]
@@ -75,15 +77,20 @@ class Recovery:
             figure(f"camera {index} meanwhile: framesets, lost, not fetched in time", (produced, lost, overrun))
             if lost > overrun:
                 missing.append(f"camera {index} lost {lost} framesets, but {overrun} frames were not fetched")
-        dropped = sum(sum(link["dropped"].values()) for link in status["links"] if int(link["from"][1:]) in others)
-        check(dropped == 0, f"{dropped} framesets of the others were dropped\n{self.rig.log()}")
+            if dropped[f"c{index}"] and not stats[index]["overrun"]:
+                missing.append(f"{dropped[f'c{index}']} framesets of camera {index} were dropped")
         return missing
 
     def end(self):
-        """Stops the rig: no reader has found a wrong frameset."""
-        report = self.rig.stop()
-        for actor in report["actors"]:
-            check(actor["role"] != "processor" or actor["restarts"] == 0, f"{actor['name']}: {actor['errors']}")
+        """Stops the rig: no reader has found a wrong frameset, unless the guest was too slow for its camera: then librealsense
+        may give a frame the metadata of an earlier one."""
+        report, stats = self.rig.stop(), emulator.stats()
+        for index in range(CAMERAS):
+            reader = next(actor for actor in report["actors"] if actor["name"] == f"r{index}")
+            is_slow = stats[index]["overrun"] > self.sent[index]["overrun"]
+            check(not reader["restarts"] or is_slow, f"{reader['name']}: {reader['errors']}")
+            if reader["restarts"]:
+                figure(f"camera {index}, too fast for the guest: wrong framesets", reader["restarts"])
         restarts = [actor["restarts"] for actor in report["actors"] if actor["role"] == "camera"]
         figure("restarts of each camera", restarts)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Runs camrig on emulated cameras in guests: `suite.py` the suite of the gate, `suite.py all` everything.
+"""Runs camrig on emulated cameras in guests: `suite.py` the suite of the gate, `suite.py all` everything, `suite.py
+versions` some cases with each tested version of librealsense.
 
-    suite.py [gate|all] [--only CASE,...] [--guest NUMBER]
+    suite.py [gate|all|versions] [--only CASE,...] [--guest NUMBER]
 
 Each guest is booted once for several cases (cases.py). The control transfers that the emulator saw are checked here. The
 exit code is 0 if all cases passed, 1 if not, or one of guest.py's.
@@ -31,11 +32,15 @@ GUESTS = [
         "pixels_processes unplugged silent brownout cold:200:14400 cold_two:200:14400".split(),
     ),
     (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), ["options"]),
-    (["--cameras", "2"], [], "brownout budget faulty unplug_while:50:60:70:80:90:100:110:120 cycles:1000:14400".split()),
+    (["--cameras", "2"], [], "brownout budget faulty fast unplug_while:50:60:70:80:90:100:110:120 cycles:1000:14400".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together motion options".split()),
 ]
+# Those of `versions`, and the versions.
+COMPARED = (["--cameras", "2", "--models", "d435,d405"], "list pixels_together gaps recovery".split())
+VERSIONS = ["2.56.5", "2.57.7", "2.59.1"]
+INSTALL = os.path.join(ROOT, "crates", "camrig-realsense", "sdk", "install.py")
 # Seconds until a guest is ended. It is a watchdog: all cases of the gate take less than five minutes.
-TIMEOUT = {"gate": 1200, "all": 12 * 3600}
+TIMEOUT = {"gate": 1200, "all": 12 * 3600, "versions": 3600}
 # The operation by which librealsense begins to open a camera, and the last one before it is open.
 OPENS, OPENED = "monitor 0x10", "monitor 0x30"
 # Seconds without a step after which an open has been given up.
@@ -106,6 +111,20 @@ def run(number, options, cases, timeout):
     return False, []
 
 
+def versions(only):
+    """Runs cases with each version of librealsense. Returns whether all have passed."""
+    passed, options, cases = True, *COMPARED
+    for version in VERSIONS:
+        prefix = os.path.join(ROOT, "target", f"sdk-{version}")
+        subprocess.run([sys.executable, INSTALL, "--version", version, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
+        os.environ["LD_LIBRARY_PATH"] = os.path.join(prefix, "lib")
+        good, figures = run(version, options, selected(cases, only), TIMEOUT["versions"])
+        passed &= good
+        for name, value in figures:
+            print(f"{version}: {name}: {value}", flush=True)
+    return passed
+
+
 def selected(cases, only):
     """The cases that `only` names, with its arguments instead of their own."""
     if not only:
@@ -117,9 +136,9 @@ def selected(cases, only):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", nargs="?", choices=["gate", "all"], default="gate")
+    parser.add_argument("suite", nargs="?", choices=["gate", "all", "versions"], default="gate")
     parser.add_argument("--only", type=lambda text: text.split(","), help="these cases only, with arguments of their own if they have any")
-    parser.add_argument("--guest", type=int, help="this guest only, counted from 1")
+    parser.add_argument("--guest", type=int, help="this guest only, counted from 1; with --only it runs any case")
     arguments = parser.parse_args()
     devices = subprocess.run([CAMRIG, "devices"], capture_output=True, text=True, check=False)
     if "has no librealsense" in devices.stdout + devices.stderr:
@@ -128,10 +147,12 @@ def main():
     tested = os.path.join(CACHE, "camrig")
     os.makedirs(CACHE, exist_ok=True)
     shutil.copy(CAMRIG, tested)
+    if arguments.suite == "versions":
+        sys.exit(0 if versions(arguments.only) else 1)
     passed, figures = True, []
     for number, (options, gate, more) in enumerate(GUESTS, 1):
         cases = gate + (more if arguments.suite == "all" else [])
-        cases = selected(cases, arguments.only)
+        cases = arguments.only if arguments.only and arguments.guest else selected(cases, arguments.only)
         if cases and arguments.guest in (None, number):
             good, found = run(number, options, cases, TIMEOUT[arguments.suite])
             passed &= good

@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(device.control(set, &on), (Some(Vec::new()), Some(Effect::Motion)));
         assert_eq!(device.control(set, &on), (Some(Vec::new()), None));
         assert_eq!(device.control(setup(0xA1, GET_REPORT, 0x0301, 5, 9), &[]).0, Some(on.to_vec()));
-        assert_eq!(device.motion.rates(), [Some(100), None]);
+        assert_eq!(device.motion.rates(), [Some(63), None]);
         device.power_cycle();
         assert_eq!(device.motion.rates(), [None, None]);
     }

@@ -53,7 +53,7 @@ struct Serve {
     /// Model of each camera; the last one is repeated
     #[arg(long, value_delimiter = ',', default_value = "d405", value_parser = model)]
     models: Vec<&'static Model>,
-    /// Firmware version, 5.16.0.1 or 5.15.1.0 by default as the model has it
+    /// Firmware version, 5.16.0.1 by default
     #[arg(long, value_parser = firmware_version)]
     firmware: Option<Firmware>,
     /// Port of the first camera; the others follow

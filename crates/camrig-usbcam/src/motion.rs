@@ -53,11 +53,12 @@ impl Sensor {
         }
     }
 
-    /// The rate that librealsense means by an interval: it sets a number for each rate of a sensor.
+    /// The rate of a BMI055 that librealsense means by an interval: it sets 1 to 4 Hz for its four rates.
     const fn rate(self, interval_millis: u32) -> u32 {
         match (self, interval_millis) {
             (_, 500) => 200,
-            (Self::Accelerometer, _) => 100,
+            (Self::Accelerometer, 333) => 250,
+            (Self::Accelerometer, _) => 63,
             (Self::Gyroscope, _) => 400,
         }
     }
