@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig::frame::{CameraInfo, Intrinsics, StreamInfo};
+use camrig::frame::{CameraInfo, Distortion, Intrinsics, StreamInfo};
 use pyo3::prelude::*;
 
 use crate::errors::{MissingStream, error};
@@ -95,14 +95,12 @@ impl PyCamera {
 
     /// The pinhole model of a stream in pixels: float64 of the shape (3, 3), as OpenCV takes it.
     fn intrinsics(&self, py: Python<'_>, stream: &str) -> PyResult<Py<PyAny>> {
-        let lens = self.lens(stream)?;
-        let numbers = [lens.fx, 0.0, lens.ppx, 0.0, lens.fy, lens.ppy, 0.0, 0.0, 1.0];
-        matrix(py, &numbers, (3, 3))
+        pinhole(py, self.lens(stream)?)
     }
 
-    /// Coefficients of a stream's distortion in the order of OpenCV: float64 of the shape (5,).
+    /// Coefficients of a stream's distortion as OpenCV takes them: see `Frame.distortion`.
     fn distortion(&self, py: Python<'_>, stream: &str) -> PyResult<Py<PyAny>> {
-        matrix(py, &self.lens(stream)?.coefficients, (5,))
+        coefficients(py, self.lens(stream)?)
     }
 
     /// Model of a stream's distortion, such as `brown-conrady`.
@@ -120,12 +118,27 @@ impl PyCamera {
     }
 }
 
+/// Returns the pinhole model as OpenCV takes it, of the shape (3, 3).
+pub(crate) fn pinhole(py: Python<'_>, lens: &Intrinsics) -> PyResult<Py<PyAny>> {
+    let numbers = [lens.fx, 0.0, lens.ppx, 0.0, lens.fy, lens.ppy, 0.0, 0.0, 1.0];
+    matrix(py, &numbers, (3, 3))
+}
+
+/// Returns the coefficients of a distortion as OpenCV takes them.
+pub(crate) fn coefficients(py: Python<'_>, lens: &Intrinsics) -> PyResult<Py<PyAny>> {
+    match lens.distortion {
+        Distortion::None => matrix(py, &[0.0; 5], (5,)),
+        // The three differ in the point of the tangential part: by less than a tenth of a pixel for RealSense cameras.
+        Distortion::BrownConrady | Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady => {
+            matrix(py, &lens.coefficients, (5,))
+        }
+        Distortion::KannalaBrandt4 => matrix(py, &lens.coefficients[..4], (4,)),
+        Distortion::Ftheta => Err(error("OpenCV has no model of the distortion `ftheta`")),
+    }
+}
+
 /// Returns numbers as an array of float64.
-pub(crate) fn matrix<'py, S: IntoPyObject<'py>>(
-    py: Python<'py>,
-    numbers: &[f32],
-    shape: S,
-) -> PyResult<Py<PyAny>> {
+fn matrix<'py, S: IntoPyObject<'py>>(py: Python<'py>, numbers: &[f32], shape: S) -> PyResult<Py<PyAny>> {
     let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
     Ok(py.import("camrig._arrays")?.call_method1("matrix", (numbers, shape))?.unbind())
 }
@@ -137,7 +150,8 @@ pub(crate) fn transform(py: Python<'_>, info: Option<&StreamInfo>, camera: &str)
             "the transform to depth of this stream of camera `{camera}` is not known"
         )));
     };
+    // The rotation is in column-major order.
     let (r, t) = (to_depth.rotation, to_depth.translation_meters);
-    let rows = [r[0], r[1], r[2], t[0], r[3], r[4], r[5], t[1], r[6], r[7], r[8], t[2], 0.0, 0.0, 0.0, 1.0];
+    let rows = [r[0], r[3], r[6], t[0], r[1], r[4], r[7], t[1], r[2], r[5], r[8], t[2], 0.0, 0.0, 0.0, 1.0];
     matrix(py, &rows, (4, 4))
 }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use bytes::Bytes;
 use camrig::frame::{DType, Payload};
 use camrig::{FrameSet, HeldFrames, Loan};
+use camrig_record::RecordedFrameSet;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -41,8 +41,8 @@ const DL_READ_ONLY: u64 = 1;
 pub(crate) enum Content {
     /// A frame of a frameset of a rig, by its index.
     Live { frames: FrameSet, index: usize, _kept: Option<Arc<Kept>> },
-    /// Memory of this process.
-    Owned(Bytes),
+    /// A frame of a frameset of a recording, by its index. It is decoded when its memory is requested.
+    Recorded { frames: Arc<RecordedFrameSet>, index: usize },
     /// A frame of a slot that is being written. The loan is kept here until nothing refers to it.
     Lent(LentFrame),
 }
@@ -150,18 +150,37 @@ impl<T> Lending<T> {
 
 impl Content {
     /// Returns the bytes of memory that is not written.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    ///
+    /// # Errors
+    /// If the frame of a recording is damaged.
+    pub(crate) fn bytes(&self, py: Python<'_>) -> PyResult<&[u8]> {
         match self {
-            Self::Live { frames, index, .. } => frames.pixels(*index),
-            Self::Owned(bytes) => bytes,
-            Self::Lent(_) => &[],
+            Self::Live { frames, index, .. } => Ok(frames.pixels(*index)),
+            Self::Recorded { frames, index } => {
+                let decoded = py.detach(|| frames.decode(*index)).map_err(|fault| {
+                    let (camera, sequence) = (&frames.info().name, frames.header().sequence);
+                    errors::error(format_args!(
+                        "frameset {sequence} of camera `{camera}` is damaged: {fault}"
+                    ))
+                })?;
+                Ok(decoded)
+            }
+            Self::Lent(_) => Ok(&[]),
         }
     }
 
-    fn place(&self) -> (*mut u8, usize) {
+    fn place(&self, py: Python<'_>) -> PyResult<*mut u8> {
         match self {
-            Self::Lent(lent) => (lent.bytes, lent.length),
-            _ => (self.bytes().as_ptr().cast_mut(), self.bytes().len()),
+            Self::Lent(lent) => Ok(lent.bytes),
+            _ => Ok(self.bytes(py)?.as_ptr().cast_mut()),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Live { frames, index, .. } => frames.pixels(*index).len(),
+            Self::Recorded { frames, index } => frames.header().frames[*index].size_bytes() as usize,
+            Self::Lent(lent) => lent.length,
         }
     }
 
@@ -291,7 +310,7 @@ impl Memory {
     /// If the content has fewer bytes than its layout needs.
     pub(crate) fn new(content: Content, payload: &Payload) -> PyResult<Self> {
         let layout = ArrayLayout::of(payload);
-        let found = content.place().1;
+        let found = content.size_bytes();
         if found < layout.span_bytes() || layout.shape.len() > MAX_DIMENSIONS {
             let expected = layout.span_bytes();
             return Err(errors::CamrigError::new_err(format!("a frame has {found} bytes, not {expected}")));
@@ -332,7 +351,14 @@ impl Memory {
             unsafe { (*view).obj = ptr::null_mut() };
             return Err(PyBufferError::new_err("the rows of this frame are padded: strides are needed"));
         }
-        let (place, _) = slf.content.place();
+        let place = match slf.content.place(slf.py()) {
+            Ok(place) => place,
+            Err(error) => {
+                // SAFETY: as above.
+                unsafe { (*view).obj = ptr::null_mut() };
+                return Err(error);
+            }
+        };
         let elements: usize = slf.layout.shape.iter().product();
         let [shape, strides] = &slf.sizes;
         // SAFETY: `view` is valid (above). The memory that it points to is in `slf`, which does not move and is not changed after
@@ -420,7 +446,7 @@ impl Memory {
         let [shape, strides] = &memory.sizes;
         let (mut shape, mut strides) = (elements(shape, 1), elements(strides, item));
         let tensor = DlTensor {
-            data: memory.content.place().0.cast(),
+            data: memory.content.place(py)?.cast(),
             device: DlDevice { kind: DL_CPU, id: 0 },
             ndim: shape.len() as i32,
             dtype: DlDataType { code: kind, bits: (item * 8) as u8, lanes: 1 },

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use camrig::frame::{CameraInfo, Role};
 use camrig::{MatchRules, Matcher};
-use camrig_record::OpenRecording;
+use camrig_record::{OpenRecording, ReadAhead};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySlice};
+use pyo3::types::{PyDict, PySlice, PyTuple};
 
 use crate::camera::PyCamera;
 use crate::errors::{CamrigError, error, no_index, no_name};
@@ -50,7 +50,25 @@ impl PyRecording {
 
     fn read(&self, py: Python<'_>, number: usize) -> PyResult<PyFrameSet> {
         let frames = py.detach(|| self.recording.read(number)).map_err(error)?;
-        Ok(PyFrameSet { source: Source::recorded(frames) })
+        Ok(PyFrameSet { source: Source::Recorded(Arc::new(frames)) })
+    }
+
+    fn read_ahead(&self) -> Mutex<ReadAhead> {
+        Mutex::new(ReadAhead::new(Arc::clone(&self.recording), Arc::clone(&self.numbers)))
+    }
+
+    fn of_cameras(&self, names: &[String]) -> PyResult<Self> {
+        let known = self.recording.cameras();
+        let number = |name: &String| {
+            known.iter().position(|camera| camera.name == *name).ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|camera| format!("`{}`", camera.name)).collect();
+                let (path, names) = (self.path.display(), names.join(", "));
+                no_name(format_args!("`{path}` has no camera `{name}`; it has: {names}"))
+            })
+        };
+        let cameras = names.iter().map(number).collect::<PyResult<Vec<_>>>()?;
+        let places = self.recording.places();
+        Ok(self.part(self.numbers.iter().copied().filter(|&it| cameras.contains(&places[it].camera))))
     }
 
     fn camera_numbers(&self) -> Vec<usize> {
@@ -117,18 +135,16 @@ impl PyRecording {
         self.numbers.len()
     }
 
-    /// Framesets by number, a part by a slice of numbers or of seconds (`recording[1.5:3.0]`), a camera by name.
+    /// Framesets by number, a part by a slice of numbers or of seconds (`recording[1.5:3.0]`), cameras by
+    /// name (`recording["left"]`, `recording["left", "right"]`).
     fn __getitem__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         if let Ok(name) = key.extract::<String>() {
-            let found = self.recording.cameras().iter().position(|camera| camera.name == name);
-            let Some(camera) = found else {
-                let names = self.recording.cameras().iter().map(|camera| format!("`{}`", camera.name));
-                let (path, names) = (self.path.display(), names.collect::<Vec<_>>().join(", "));
-                return Err(no_name(format_args!("`{path}` has no camera `{name}`; it has: {names}")));
-            };
-            let places = self.recording.places();
-            let part = self.part(self.numbers.iter().copied().filter(|&it| places[it].camera == camera));
-            return Ok(Py::new(py, part)?.into_any());
+            return Ok(Py::new(py, self.of_cameras(&[name])?)?.into_any());
+        }
+        if let Ok(names) =
+            key.cast::<PyTuple>().map_err(PyErr::from).and_then(|names| names.extract::<Vec<String>>())
+        {
+            return Ok(Py::new(py, self.of_cameras(&names)?)?.into_any());
         }
         if let Ok(slice) = key.cast::<PySlice>() {
             let [from, to, step] = ["start", "stop", "step"].map(|name| slice.getattr(name));
@@ -148,7 +164,7 @@ impl PyRecording {
         }
         let index: isize = key.extract().map_err(|_| {
             PyTypeError::new_err(
-                "a recording is indexed by a number, the name of a camera, or a slice of numbers or seconds",
+                "a recording is indexed by a number, the name of a camera or several, or a slice of numbers or seconds",
             )
         })?;
         let length = self.numbers.len() as isize;
@@ -160,7 +176,7 @@ impl PyRecording {
     }
 
     fn __iter__(&self) -> Walk {
-        Walk { recording: self.part(self.numbers.iter().copied()), next: Mutex::new(0) }
+        Walk { framesets: self.read_ahead() }
     }
 
     /// Iterates over matches: one frameset of each camera, at most `window` seconds apart, each frameset in at most one.
@@ -187,8 +203,9 @@ impl PyRecording {
         let rules = MatchRules { window_nanos: (window * 1e9) as u64, partial, queue: MATCH_QUEUE };
         let matcher = Matcher::new(rules, cameras.iter().map(gap));
         let recording = self.part(self.numbers.iter().copied());
-        let state = MatchState { matcher, next: 0, number: 0, ended: false };
-        Ok(Matches { recording, cameras, by_capture, state: Mutex::new(state) })
+        let (framesets, state) =
+            (self.read_ahead(), MatchState { matcher, next: 0, number: 0, ended: false });
+        Ok(Matches { recording, cameras, by_capture, framesets, state: Mutex::new(state) })
     }
 
     fn __repr__(&self) -> String {
@@ -205,7 +222,7 @@ impl PyRecording {
         for camera in self.camera_numbers() {
             let first = self.numbers.iter().find(|&&number| places[number].camera == camera);
             if let Some(&first) = first {
-                clocks.push(self.read(py, first)?.clock());
+                clocks.push(self.read(py, first)?.source.clock());
             }
         }
         Ok(clocks.iter().all(|&clock| clock == clocks[0] && clock != Some("hardware")))
@@ -222,8 +239,7 @@ fn half_interval(info: &CameraInfo) -> u64 {
 /// Iterates over framesets.
 #[pyclass(frozen, module = "camrig")]
 pub(crate) struct Walk {
-    recording: PyRecording,
-    next: Mutex<usize>,
+    framesets: Mutex<ReadAhead>,
 }
 
 #[pymethods]
@@ -233,14 +249,15 @@ impl Walk {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyFrameSet>> {
-        let number = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = self.recording.numbers.get(*next).copied();
-            *next += 1;
-            number
-        };
-        number.map(|number| self.recording.read(py, number)).transpose()
+        Ok(next(py, &self.framesets)?.map(|source| PyFrameSet { source }))
     }
+}
+
+/// Returns the next frameset; `None` at the end.
+fn next(py: Python<'_>, framesets: &Mutex<ReadAhead>) -> PyResult<Option<Source>> {
+    // Locked without the interpreter: another thread that waits here must not keep it.
+    let read = py.detach(|| framesets.lock().unwrap_or_else(PoisonError::into_inner).next());
+    read.map(|read| read.map(|frames| Source::Recorded(Arc::new(frames))).map_err(error)).transpose()
 }
 
 /// Iterates over matches.
@@ -250,6 +267,7 @@ pub(crate) struct Matches {
     /// The index of each matched camera.
     cameras: Vec<usize>,
     by_capture: bool,
+    framesets: Mutex<ReadAhead>,
     state: Mutex<MatchState>,
 }
 
@@ -279,20 +297,21 @@ impl Matches {
                 let framesets = matched.into_iter().map(|(_, _, source)| source).collect();
                 return Ok(Some(PyMatch { number, spread_nanos, complete, framesets }));
             }
-            let Some(&number) = self.recording.numbers.get(state.next) else {
+            let read = next(py, &self.framesets);
+            let position = state.next;
+            state.next += 1;
+            let Some(source) = read? else {
                 if std::mem::replace(&mut state.ended, true) {
                     return Ok(None);
                 }
                 (0..self.cameras.len()).for_each(|lane| state.matcher.end(lane));
                 continue;
             };
-            state.next += 1;
-            let place = self.recording.recording.places()[number];
-            let frames = self.recording.read(py, number)?;
-            let captured = if self.by_capture { frames.timestamp_nanos() } else { Some(place.arrived_nanos) };
+            let place = self.recording.recording.places()[self.recording.numbers[position]];
+            let captured = if self.by_capture { source.timestamp_nanos() } else { Some(place.arrived_nanos) };
             let lane = self.cameras.iter().position(|&camera| camera == place.camera);
             if let (Some(lane), Some(nanos)) = (lane, captured) {
-                state.matcher.push(lane, nanos, frames.source.clone());
+                state.matcher.push(lane, nanos, source);
             }
         }
     }

@@ -67,13 +67,6 @@ def test_a_copy_is_taken_through_dlpack(frames):
     assert array[0, 0] == 7 and frames.depth.copy().flags.writeable
 
 
-def test_a_copy_becomes_a_tensor_of_torch(frames):
-    torch = pytest.importorskip("torch")
-    tensor = torch.from_dlpack(frames.color.copy())
-    tensor[0, 0, 0] = 7
-    assert tensor.shape == frames.color.shape and tensor[0, 0, 0] == 7
-
-
 def test_dlpack_says_that_it_is_read_only(frames):
     depth = frames.depth
     array = np.from_dlpack(depth)
@@ -120,6 +113,47 @@ def test_calibration_is_that_of_opencv(frames):
     assert np.allclose(meters[rows, columns], points.xyz[:, 2], atol=1e-4)
     assert len(points.xyz) == (meters > 0).sum()
     assert points.rgb.any() and not frames.points(color=False).rgb.any()
+
+
+def test_calibration_is_that_of_the_recording(recording, tmp_path):
+    text = recording.read_bytes()
+    # The footer has the start of the summary, where cameras are read from, and its checksum; 0 is none.
+    at = int.from_bytes(text[-28:-20], "little")
+    start, summary = text[:at], text[at:-12] + bytes(4) + text[-8:]
+    identity = b'"rotation":[1.0,0.0,0.0,0.0,1.0,0.0,0.0,0.0,1.0],"translation_meters":[0.0,0.0,0.0]'
+    # Column-major: x goes to y, y to z and z to x.
+    turned = b'"rotation":[0.0,1.0,0.0,0.0,0.0,1.0,1.0,0.0,0.0],"translation_meters":[1.0,2.0,3.0]'
+
+    def changed(old, new):
+        """Opens the recording with other calibration of the same size, as JSON."""
+        assert len(new) <= len(old) and old in summary
+        path = tmp_path / "changed.mcap"
+        path.write_bytes(start + summary.replace(old, new.ljust(len(old))))
+        return camrig.open(path)
+
+    opened = changed(identity, turned)
+    expected = [[0, 0, 1, 1], [1, 0, 0, 2], [0, 1, 0, 3], [0, 0, 0, 1]]
+    assert opened.cameras["left"].to_depth("color").tolist() == opened[0].color.to_depth.tolist() == expected
+    numbers = [0.5, 0.25, 0.125, 0.75, 1.0]
+    none = b'"distortion":"none","coefficients":[0.0,0.0,0.0,0.0,0.0]},"to_depth":{' + identity + b"}"
+    for model, coefficients in [
+        ("none", [0.0] * 5),
+        ("brown-conrady", numbers),
+        ("modified-brown-conrady", numbers),
+        ("inverse-brown-conrady", numbers),
+        ("kannala-brandt4", numbers[:4]),
+        ("ftheta", None),
+    ]:
+        of_model = b'"distortion":"%s","coefficients":[0.5,0.25,0.125,0.75,1.0]},"to_depth":null' % model.encode()
+        camera = changed(none, of_model).cameras["left"]
+        assert camera.distortion_model("color") == model
+        if coefficients is None:
+            with pytest.raises(camrig.CamrigError, match="^OpenCV has no model of the distortion `ftheta`$"):
+                camera.distortion("color")
+        else:
+            assert camera.distortion("color").tolist() == coefficients
+        with pytest.raises(camrig.CamrigError, match="^the transform to depth of this stream of camera `left` is not known$"):
+            camera.to_depth("color")
 
 
 def test_samples_of_motion_have_fields(frames):

@@ -3,6 +3,7 @@
 import gc
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import camrig
 import numpy as np
@@ -44,6 +45,8 @@ def test_a_recording_is_a_sequence(recording):
     assert [frames.sequence for frames in left[3:9:2]] == [3, 5, 7]
     assert [frames.sequence for frames in left[::-1]][:2] == [19, 18]
     # A slice of seconds: half open, and counted from the start of the recording.
+    both = opened["left", "right"]
+    assert len(both) == 40 and len(opened[("right",)]) == 20 and both[7].arrived_nanos == opened[7].arrived_nanos
     middle = left.seconds[10]
     assert [frames.sequence for frames in left[: float(middle)]] == list(range(10))
     assert [frames.sequence for frames in left[float(middle) :]] == list(range(10, 20))
@@ -73,9 +76,10 @@ def test_errors_are_one_line_with_the_choices(recording, tmp_path):
     for act, kind, message in [
         (lambda: camrig.open(tmp_path / "no.mcap"), camrig.CamrigError, "No such file or directory"),
         (lambda: opened["rear"], LookupError, f"`{recording}` has no camera `rear`; it has: `left`, `right`"),
+        (lambda: opened["left", "rear"], LookupError, f"`{recording}` has no camera `rear`; it has: `left`, `right`"),
         (lambda: opened[40], IndexError, "the recording has 40 framesets, so no number 40"),
         (lambda: opened[-41], IndexError, "the recording has 40 framesets, so no number -41"),
-        (lambda: opened[1.5], TypeError, "a recording is indexed by a number, the name of a camera, or a slice"),
+        (lambda: opened[1.5], TypeError, "a recording is indexed by a number, the name of a camera or several, or a slice"),
         (lambda: opened[0.0:1.0:2], TypeError, "a slice of seconds has no step"),
         (lambda: opened.matches(11), ValueError, "`window` is 11; it is 0 to 10 seconds"),
         (lambda: opened.matches(0.1, clock="own"), ValueError, "expected one of: `capture`, `arrival`"),
@@ -106,6 +110,28 @@ def test_a_damaged_frameset_is_named_and_the_others_are_read(recording, tmp_path
         except camrig.CamrigError as error:
             errors.append(str(error))
     assert read == 39 and len(errors) == 1 and "is damaged in frameset" in errors[0], errors
+
+
+    # A loop goes on behind it, as does one over matches.
+    for framesets, expected in [(iter(opened), 39), (opened.matches(window=0.0, partial=True), None)]:
+        found, errors = 0, []
+        while True:
+            try:
+                next(framesets)
+                found += 1
+            except StopIteration:
+                break
+            except camrig.CamrigError as error:
+                errors.append(str(error))
+        assert len(errors) == 1 and found >= 20 and (expected is None or found == expected)
+
+
+def test_several_threads_read_one_loop(recording):
+    loop = iter(camrig.open(recording))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: [(it.camera, it.sequence, it.depth.tobytes()) for it in loop], range(4)))
+    expected = [(it.camera, it.sequence, it.depth.tobytes()) for it in camrig.open(recording)]
+    assert sorted(sum(found, [])) == sorted(expected)
 
 
 def test_only_the_index_is_read_to_open(recording):

@@ -6,6 +6,7 @@
 //! one's own.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod bag;
 mod cdr;
 mod clock;
@@ -28,6 +29,7 @@ mod write;
 
 use camrig::App;
 
+pub use self::ahead::ReadAhead;
 pub use self::opened::{OpenCamera, OpenRecording, Place, RecordedFrameSet};
 pub use self::read::ReadError;
 pub use self::replay::{Replay, ReplayOptions};

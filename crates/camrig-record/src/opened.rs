@@ -1,8 +1,10 @@
 //! Reading a recording frameset by frameset, in any order, for programs of one's own.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
@@ -13,7 +15,7 @@ use crate::read::{
     image_data, shown_header, write_pixels,
 };
 
-/// An open recording: its framesets by number, in the order of their arrival.
+/// An open recording: its framesets by number, in the order of their arrival. Several threads may read it at once.
 ///
 /// ```no_run
 /// use camrig_record::OpenRecording;
@@ -26,8 +28,7 @@ use crate::read::{
 /// # Ok::<(), String>(())
 /// ```
 pub struct OpenRecording {
-    /// Locked while a frameset is read; frames are decoded without it.
-    parts: Mutex<Parts>,
+    parts: Parts,
     path: PathBuf,
     range: Range<u64>,
     cameras: Vec<OpenCamera>,
@@ -58,14 +59,34 @@ pub struct Place {
     earlier: usize,
 }
 
-/// A frameset of a recording. Its frames are decoded when they are requested.
+/// A frameset of a recording. Its frames are decoded when they are requested, each once.
 pub struct RecordedFrameSet {
     info: Arc<CameraInfo>,
     arrived_nanos: u64,
     header: FrameSetHeader,
     record: FrameSetRecord,
     messages: Vec<Bytes>,
+    /// The frames that were decoded so far.
+    decoded: Vec<OnceLock<Bytes>>,
+    requested: Option<Arc<Requested>>,
 }
+
+/// The frames of a camera's framesets that were requested: a bit for each index.
+#[derive(Default)]
+pub(crate) struct Requested(AtomicU64);
+
+impl Requested {
+    fn insert(&self, index: usize) {
+        self.0.fetch_or(1 << index, Ordering::Relaxed);
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.0.load(Ordering::Relaxed) & (1 << index) != 0
+    }
+}
+
+// The bits suffice.
+const _: () = assert!(camrig::frame::MAX_FRAMES <= 64);
 
 impl OpenRecording {
     /// Opens the file at `path`, and the files that continue it. A file without an index is read as a whole.
@@ -95,7 +116,7 @@ impl OpenRecording {
         }
         places.sort_by_key(|place| place.arrived_nanos);
         let range = parts.range();
-        Ok(Self { parts: Mutex::new(parts), path: path.to_owned(), range, cameras, places, damage })
+        Ok(Self { parts, path: path.to_owned(), range, cameras, places, damage })
     }
 
     /// Returns the cameras, by name.
@@ -118,10 +139,6 @@ impl OpenRecording {
         self.range.clone()
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads the frameset with this number, an index in [`Self::places`].
     ///
     /// # Errors
@@ -133,16 +150,13 @@ impl OpenRecording {
                 format_args!("has {} framesets, so no number {number}", self.places.len()),
             )
         })?;
-        let parts = self.parts();
-        let recording = &parts.files()[place.file];
+        let recording = &self.parts.files()[place.file];
         let name = &self.cameras[place.camera].name;
         let range = place.arrived_nanos..place.arrived_nanos.saturating_add(1);
         let mut contents = recording.contents(|camera| camera.name == *name, range);
         contents.skip_to(recording, place.at);
         let mut earlier = place.earlier;
-        let damaged = |error: &dyn std::fmt::Display| {
-            ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
-        };
+        let damaged = |error: &dyn Display| self.damaged(number, error);
         while let Some((_, content)) = contents.next(recording) {
             match content {
                 Content::FrameSet(found) if earlier == 0 => {
@@ -155,6 +169,12 @@ impl OpenRecording {
             }
         }
         Err(damaged(&"it is not at the place in the index"))
+    }
+
+    /// Creates the error of a frameset that cannot be read. There is one with this number.
+    pub(crate) fn damaged(&self, number: usize, error: &dyn Display) -> ReadError {
+        let recording = &self.parts.files()[self.places[number].file];
+        ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
     }
 }
 
@@ -172,7 +192,23 @@ impl RecordedFrameSet {
             origins,
             ..FrameSetHeader::new(record.arrival_nanos, headers.into_iter().collect())
         };
-        Ok(Self { info, arrived_nanos: log_time, header, record, messages: images })
+        let decoded = images.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { info, arrived_nanos: log_time, header, record, messages: images, decoded, requested: None })
+    }
+
+    /// Decodes the frames that were requested of earlier framesets of the camera, and adds those that are requested of
+    /// this one. A frame that cannot be decoded is left out: the error is that of its request.
+    pub(crate) fn prepare(&mut self, requested: &Arc<Requested>) {
+        for index in (0..self.messages.len()).filter(|&index| requested.contains(index)) {
+            let _left_for_its_request = self.decode(index);
+        }
+        self.requested = Some(Arc::clone(requested));
+    }
+
+    /// Returns the memory of its messages and of its decoded frames, in bytes.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let decoded = self.decoded.iter().filter_map(OnceLock::get);
+        self.messages.iter().chain(decoded).map(|bytes| bytes.len() as u64).sum()
     }
 
     /// Returns the description of its camera.
@@ -191,11 +227,28 @@ impl RecordedFrameSet {
     }
 
     /// Returns the content of the frame at `index` of the header, as many bytes as its header declares. Content stored without
-    /// compression is not copied.
+    /// compression is not copied, other content is decoded once.
     ///
     /// # Errors
     /// A description of the damage, or that there is no such frame.
-    pub fn decode(&self, index: usize) -> Result<Bytes, String> {
+    pub fn decode(&self, index: usize) -> Result<&Bytes, String> {
+        if let Some(requested) = self.requested.as_ref().filter(|_| index < self.messages.len()) {
+            requested.insert(index);
+        }
+        if let Some(decoded) = self.decoded.get(index).and_then(OnceLock::get) {
+            return Ok(decoded);
+        }
+        let decoded = self.decode_once(index)?;
+        Ok(self.decoded[index].get_or_init(|| decoded))
+    }
+
+    /// Returns whether a frame was decoded.
+    #[cfg(test)]
+    pub(crate) fn is_decoded(&self, index: usize) -> bool {
+        self.decoded[index].get().is_some()
+    }
+
+    fn decode_once(&self, index: usize) -> Result<Bytes, String> {
         let (Some(frame), Some(message), Some(header)) =
             (self.record.frames.get(index), self.messages.get(index), self.header.frames.get(index))
         else {
@@ -310,14 +363,12 @@ mod tests {
             assert_eq!(recording.range(), ORIGIN..ORIGIN + 2 * PERIOD);
             assert_eq!(recording.places()[4].arrived_nanos, ORIGIN + 2 * PERIOD);
             // The index gives the same as the whole file.
-            let parts = recording.parts();
-            let file = &parts.files()[0];
+            let file = &recording.parts.files()[0];
             let by_reading = by_reading(file, &mut Vec::new());
             let by_index = by_index(file).unwrap();
             let places =
                 |found: &[Found]| found.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>();
             assert_eq!(places(&by_index), places(&by_reading));
-            drop(parts);
             let error = recording.read(6).err().unwrap().to_string();
             assert!(error.ends_with("has 6 framesets, so no number 6"), "{error}");
         }
@@ -330,7 +381,7 @@ mod tests {
         write_late_samples(&path);
         let (found, recording) = read(&path);
         assert_eq!(found, [("left", 1), ("right", 2)].map(|(name, number)| (name.to_owned(), number)));
-        assert!(by_index(&recording.parts().files()[0]).is_some());
+        assert!(by_index(&recording.parts.files()[0]).is_some());
         assert_eq!(recording.places()[0].arrived_nanos, ORIGIN + PERIOD);
     }
 

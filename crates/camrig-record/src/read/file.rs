@@ -1,10 +1,11 @@
 //! The bytes of a file, read in parts of bounded size.
 
-use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Size of the bytes that are kept for the next small read.
 pub(super) const WINDOW_BYTES: u64 = 1 << 20;
@@ -12,12 +13,13 @@ pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 /// Maximum size of one look that reads nothing else.
 pub(super) const PEEK_BYTES: usize = 256;
 
-/// A file, with the number of the bytes that were read of it.
+/// A file, with the number of the bytes that were read of it. Several threads may read it at once.
 pub(super) struct RecordedFile {
     file: File,
     size_bytes: u64,
-    read_bytes: Cell<u64>,
-    window: RefCell<Window>,
+    read_bytes: AtomicU64,
+    /// Locked during small reads only.
+    window: Mutex<Window>,
 }
 
 /// The last bytes that were read for small reads.
@@ -29,7 +31,7 @@ struct Window {
 
 impl RecordedFile {
     pub(super) fn new(file: File, size_bytes: u64) -> Self {
-        Self { file, size_bytes, read_bytes: Cell::new(0), window: RefCell::default() }
+        Self { file, size_bytes, read_bytes: AtomicU64::new(0), window: Mutex::default() }
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -39,7 +41,11 @@ impl RecordedFile {
     /// Returns how many bytes were read since the file was opened.
     #[cfg(test)]
     pub(super) fn read_bytes(&self) -> u64 {
-        self.read_bytes.get()
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a part of the file.
@@ -60,7 +66,7 @@ impl RecordedFile {
     /// forward read each byte of the file about once. `least` is at most [`WINDOW_BYTES`].
     pub(super) fn look<T>(&self, at: u64, least: usize, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         let least = (least as u64).min(self.size_bytes.saturating_sub(at));
-        let mut window = self.window.borrow_mut();
+        let mut window = self.window();
         let end = window.at + window.bytes.len() as u64;
         if at < window.at || at + least > end {
             let until = self.size_bytes.min(at.saturating_add(WINDOW_BYTES));
@@ -75,10 +81,11 @@ impl RecordedFile {
     /// looks that are far from each other. `least` is at most [`PEEK_BYTES`].
     pub(super) fn peek<T>(&self, at: u64, least: usize, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         let least = (least.min(PEEK_BYTES) as u64).min(self.size_bytes.saturating_sub(at)) as usize;
-        let window = self.window.borrow();
+        let window = self.window();
         if at >= window.at && at + least as u64 <= window.at + window.bytes.len() as u64 {
             return Ok(look(&window.bytes[(at - window.at) as usize..]));
         }
+        drop(window);
         let mut bytes = [0; PEEK_BYTES];
         self.read_exact_at(at, &mut bytes[..least])?;
         Ok(look(&bytes[..least]))
@@ -86,7 +93,7 @@ impl RecordedFile {
 
     /// Frees the memory of small reads.
     pub(super) fn release(&self) {
-        self.window.take();
+        std::mem::take(&mut *self.window());
     }
 
     /// Returns a reader of a part of the file.
@@ -96,7 +103,7 @@ impl RecordedFile {
 
     fn read_exact_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, at)?;
-        self.read_bytes.set(self.read_bytes.get() + bytes.len() as u64);
+        self.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }
