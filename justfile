@@ -80,10 +80,11 @@ test-python *args:
 
 # Build the Python package into target/wheels, for `pip install`; arguments are those of `maturin build`
 wheel *args:
-    test -x target/python/tools/bin/pip || python3 -m venv target/python/tools
-    target/python/tools/bin/pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
-    target/python/tools/bin/maturin build --release {{ features }} --auditwheel skip --out target/wheels \
-        --manifest-path crates/camrig-python/Cargo.toml {{ args }}
+    crates/camrig-python/wheel {{ features }} {{ args }}
+
+# Test the Python package with LeRobot, PyTorch and Rerun, which take 8 GB; needs Python 3.12 or later
+test-lerobot *args:
+    crates/camrig-python/test-lerobot {{ args }}
 
 # End a script of Python a thousand times, by kills, crashes, exits and stops; after `just test-python`
 soak-python ends="1000" seed="":
@@ -94,6 +95,16 @@ soak-python ends="1000" seed="":
 bench-python:
     cargo build --release
     CAMRIG=target/release/camrig target/python/venv/bin/python crates/camrig-python/bench.py
+
+# Compare the arrays of a recording with those of a script over mcap and OpenCV, by the clock and in processor time; needs PyPI
+bench-recordings:
+    cargo build --release
+    crates/camrig-python/wheel
+    rm -rf target/python/bench
+    python3 -m venv target/python/bench
+    target/python/bench/bin/pip install --quiet --disable-pip-version-check target/wheels/camrig-*-abi3-*.whl \
+        'mcap==1.6.*' 'mcap-protobuf-support==0.6.*' 'mcap-ros2-support==0.5.*' 'opencv-python-headless>=4.9,<5'
+    CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench_recordings.py
 
 # Check the schema of topologies with the checker that editors use; needs npm
 test-schema:

@@ -1,0 +1,118 @@
+"""Measures how long the arrays of all frames of a recording take, for `camrig.open` and for a script over mcap and OpenCV:
+`just bench-python`. Needs mcap, mcap-protobuf-support and opencv-python-headless.
+
+Each reads in a process of its own, in turns; the arrays are compared first.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+BAR = 5.0
+ROUNDS = 5
+FRAMESETS = 150
+SIZE = "848x480@30"
+KINDS = {"raw": [], "lz4": ["--compression", "lz4"], "zstd": ["--compression", "zstd"], "jpeg": ["--color", "jpeg"]}
+
+
+def ours(recording):
+    import camrig
+
+    for frames in camrig.open(recording):
+        yield frames.camera, "depth", np.asarray(frames.depth)
+        yield frames.camera, "color", np.asarray(frames.color)
+
+
+def theirs(recording):
+    """What a user of mcap and OpenCV writes."""
+    import cv2
+    from mcap.reader import make_reader
+    from mcap_protobuf.decoder import DecoderFactory
+
+    topics = [f"/{camera}/{stream}/image" for camera in ("left", "right") for stream in ("depth", "color")]
+    with open(recording, "rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        for _, channel, _, decoded in reader.iter_decoded_messages(topics=topics):
+            _, camera, stream, _ = channel.topic.split("/")
+            if decoded.DESCRIPTOR.name == "CompressedImage":
+                array = cv2.imdecode(np.frombuffer(decoded.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            else:
+                data = np.frombuffer(decoded.data, np.uint16 if stream == "depth" else np.uint8)
+                array = data.reshape(decoded.height, decoded.width, -1)
+            yield camera, stream, array.squeeze()
+
+
+READERS = {"camrig": ours, "mcap and OpenCV": theirs}
+
+
+def read(reader, recording):
+    """Prints the seconds by the clock and of processor time that the arrays of all frames take."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+    for _, _, array in READERS[reader](recording):
+        assert array.size
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps([time.monotonic() - began, processor]))
+
+
+def measured(reader, recording):
+    found = subprocess.run([sys.executable, __file__, reader, recording], check=True, capture_output=True, text=True)
+    return json.loads(found.stdout)
+
+
+def compare(recording, tolerance):
+    """Checks that both readers have the same arrays; those of JPEG differ by the rounding of the decoders."""
+    arrays = []
+    for reader in READERS.values():
+        found = {}
+        for camera, stream, array in reader(recording):
+            found.setdefault((camera, stream), []).append(array)
+        arrays.append(found)
+    mine, other = arrays
+    assert mine.keys() == other.keys() and len(mine) == 4
+    for key, found in mine.items():
+        assert len(found) == len(other[key]) == FRAMESETS
+        for one, two in zip(found, other[key]):
+            difference = np.abs(one.astype(np.int32) - two.astype(np.int32))
+            assert one.shape == two.shape and difference.mean() <= tolerance, (key, difference.mean())
+
+
+def main():
+    options = {"model": "any", "depth": SIZE, "color": SIZE, "paced": False}
+    table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
+    cameras = "".join(f'[camera.{name}]\ndriver = "synthetic"\noptions = {{ {table} }}\n' for name in ("left", "right"))
+    program = os.path.abspath(os.environ["CAMRIG"])
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        os.chdir(folder)
+        Path("rig.toml").write_text(cameras)
+        print(f"arrays of {FRAMESETS} framesets of two cameras, color and depth {SIZE}, medians of {ROUNDS} rounds")
+        for kind, arguments in KINDS.items():
+            command = [program, "record", "rig.toml", "-o", "rig.mcap", "--framesets", str(FRAMESETS), *arguments]
+            subprocess.run(command, check=True, capture_output=True)
+            compare("rig.mcap", 1.0 if kind == "jpeg" else 0)
+            times = [[measured(reader, "rig.mcap") for reader in READERS] for _ in range(ROUNDS)]
+            for at, what in enumerate(["by the clock", "in processor time"]):
+                millis = [statistics.median(pair[which][at] for pair in times) / FRAMESETS / 2 * 1e3 for which in range(2)]
+                ratio = statistics.median(theirs[at] / ours[at] for ours, theirs in times)
+                met = "reaches" if ratio >= BAR else "misses"
+                print(
+                    f"{kind:4} {what:17}: camrig {millis[0]:5.2f} ms a frameset, mcap and OpenCV {millis[1]:5.2f} ms; "
+                    f"{ratio:.1f} times, which {met} {BAR:.0f}",
+                    flush=True,
+                )
+            Path("rig.mcap").unlink()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        read(*sys.argv[1:])
+    else:
+        main()
