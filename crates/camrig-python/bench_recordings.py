@@ -1,5 +1,5 @@
 """Measures how long the arrays of all frames of a recording take, for `camrig.open` and for a script over mcap and OpenCV:
-`just bench-python`. Needs mcap, mcap-protobuf-support and opencv-python-headless.
+`just bench-python`. Needs mcap, mcap-protobuf-support, mcap-ros2-support and opencv-python-headless.
 
 Each reads in a process of its own, in turns; the arrays are compared first.
 """
@@ -20,7 +20,8 @@ BAR = 5.0
 ROUNDS = 5
 FRAMESETS = 150
 SIZE = "848x480@30"
-KINDS = {"raw": [], "lz4": ["--compression", "lz4"], "zstd": ["--compression", "zstd"], "jpeg": ["--color", "jpeg"]}
+# Options of the recorder.
+KINDS = {"raw": {}, "lz4": {"compression": "lz4"}, "zstd": {"compression": "zstd"}, "jpeg": {"color": "jpeg"}}
 
 
 def ours(recording):
@@ -36,13 +37,14 @@ def theirs(recording):
     import cv2
     from mcap.reader import make_reader
     from mcap_protobuf.decoder import DecoderFactory
+    from mcap_ros2.decoder import DecoderFactory as RosDecoderFactory
 
     topics = [f"/{camera}/{stream}/image" for camera in ("left", "right") for stream in ("depth", "color")]
     with open(recording, "rb") as file:
-        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        reader = make_reader(file, decoder_factories=[DecoderFactory(), RosDecoderFactory()])
         for _, channel, _, decoded in reader.iter_decoded_messages(topics=topics):
             _, camera, stream, _ = channel.topic.split("/")
-            if decoded.DESCRIPTOR.name == "CompressedImage":
+            if channel.message_encoding == "protobuf" and decoded.DESCRIPTOR.name == "CompressedImage":
                 array = cv2.imdecode(np.frombuffer(decoded.data, np.uint8), cv2.IMREAD_COLOR_RGB)
             else:
                 data = np.frombuffer(decoded.data, np.uint16 if stream == "depth" else np.uint8)
@@ -69,7 +71,8 @@ def measured(reader, recording):
 
 
 def compare(recording, tolerance):
-    """Checks that both readers have the same arrays; those of JPEG differ by the rounding of the decoders."""
+    """Checks that both readers have the same arrays; those of JPEG differ by the rounding of the decoders. Returns the
+    number of framesets."""
     arrays = []
     for reader in READERS.values():
         found = {}
@@ -79,28 +82,41 @@ def compare(recording, tolerance):
     mine, other = arrays
     assert mine.keys() == other.keys() and len(mine) == 4
     for key, found in mine.items():
-        assert len(found) == len(other[key]) == FRAMESETS
+        assert len(found) == len(other[key]) > FRAMESETS / 2, key
         for one, two in zip(found, other[key]):
             difference = np.abs(one.astype(np.int32) - two.astype(np.int32))
             assert one.shape == two.shape and difference.mean() <= tolerance, (key, difference.mean())
+    # Cameras that are not paced may lose framesets at their start.
+    return sum(map(len, mine.values())) // 2
+
+
+def topology(options):
+    """Returns a rig whose recorder gets every frameset."""
+    camera = {"model": "any", "depth": SIZE, "color": SIZE, "paced": False}
+    tables = {"camera.left": {"driver": "synthetic", "options": camera}, "camera.right": {"driver": "synthetic", "options": camera}}
+    recorder = {"kind": "record", "inputs": ["left", "right"], "overflow": "block"}
+    tables["processor.recorder"] = {**recorder, "options": {"file": "rig.mcap", **options}}
+    return "".join(f"[{name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in table.items()) for name, table in tables.items())
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
 
 
 def main():
-    options = {"model": "any", "depth": SIZE, "color": SIZE, "paced": False}
-    table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
-    cameras = "".join(f'[camera.{name}]\ndriver = "synthetic"\noptions = {{ {table} }}\n' for name in ("left", "right"))
     program = os.path.abspath(os.environ["CAMRIG"])
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         os.chdir(folder)
-        Path("rig.toml").write_text(cameras)
         print(f"arrays of {FRAMESETS} framesets of two cameras, color and depth {SIZE}, medians of {ROUNDS} rounds")
-        for kind, arguments in KINDS.items():
-            command = [program, "record", "rig.toml", "-o", "rig.mcap", "--framesets", str(FRAMESETS), *arguments]
-            subprocess.run(command, check=True, capture_output=True)
-            compare("rig.mcap", 1.0 if kind == "jpeg" else 0)
+        for kind, options in KINDS.items():
+            Path("rig.toml").write_text(topology(options))
+            subprocess.run([program, "run", "rig.toml", "--framesets", str(FRAMESETS)], check=True, capture_output=True)
+            count = compare("rig.mcap", 1.0 if kind == "jpeg" else 0)
             times = [[measured(reader, "rig.mcap") for reader in READERS] for _ in range(ROUNDS)]
             for at, what in enumerate(["by the clock", "in processor time"]):
-                millis = [statistics.median(pair[which][at] for pair in times) / FRAMESETS / 2 * 1e3 for which in range(2)]
+                millis = [statistics.median(pair[which][at] for pair in times) / count * 1e3 for which in range(2)]
                 ratio = statistics.median(theirs[at] / ours[at] for ours, theirs in times)
                 met = "reaches" if ratio >= BAR else "misses"
                 print(

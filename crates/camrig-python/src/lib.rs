@@ -1,6 +1,7 @@
 //! The Python package `camrig`: framesets as arrays, recordings, processors, rigs.
 //!
-//! * `memory`: memory of frames as buffers and DLPack tensors; the only `unsafe` of the crate
+//! * `memory`: memory of frames as buffers and DLPack tensors; `unsafe`, as `interpreter`
+//! * `interpreter`: the interpreter on threads that Python did not start
 //! * `frames`: framesets, frames and matches as Python objects
 //! * `camera`: cameras as Python objects
 //! * `kept`: framesets that a script keeps
@@ -18,6 +19,7 @@ mod camera;
 mod errors;
 mod feed;
 mod frames;
+mod interpreter;
 mod kept;
 mod logs;
 mod memory;

@@ -1,7 +1,7 @@
 //! Memory of frames for Python: the buffer protocol and DLPack.
 //!
-//! This is the only module of the crate with `unsafe`. What it lends to Python stays valid and in place as long as any
-//! array refers to it: each export holds the `Memory` object, which holds the frameset, which holds its slot.
+//! What it lends to Python stays valid and in place as long as any array refers to it: each export holds the `Memory`
+//! object, which holds the frameset, which holds its slot.
 
 #![allow(unsafe_code)]
 

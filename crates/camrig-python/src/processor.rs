@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::errors::{MissingStream, error};
 use crate::frames::{PyFrameSet, PyMatch, Source};
+use crate::interpreter::attach;
 use crate::kept::KeptFrames;
 use crate::memory::{Lending, Memory, SharedLoan};
 
@@ -73,7 +74,7 @@ impl Script {
     fn start(options: Options, output: &ProcessorOutput) -> Result<Self, ProcessorError> {
         let options = serde_json::to_string(&options.all)?;
         let is_matched = output.matching().is_some();
-        Python::attach(|py| {
+        attach(|py| {
             let start = || {
                 let hosted = py.import("camrig._worker")?.call_method1("start", (options, is_matched))?;
                 let takes_matches = hosted.getattr("takes_matches")?.extract()?;
@@ -112,7 +113,7 @@ impl Processor<Delivered> for Script {
             Delivered::FrameSet(frames) => vec![keep(frames)],
             Delivered::Match(matched) => matched.framesets().iter().map(keep).collect(),
         };
-        Python::attach(|py| {
+        attach(|py| {
             let call = || match input {
                 Delivered::Match(matched) if self.takes_matches => {
                     let matched = PyMatch::live(matched, std::mem::take(&mut framesets));
@@ -128,7 +129,7 @@ impl Processor<Delivered> for Script {
     }
 
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        Python::attach(|py| {
+        attach(|py| {
             let called = self.output.lend(output, || self.call(py, "finish", None));
             called.map_err(|error| failure(py, &error))
         })

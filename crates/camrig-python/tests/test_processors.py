@@ -331,6 +331,23 @@ def process(frames):
     assert re.findall(r"WARN  script/script: (seen \w+)$", log, re.M) in (["seen left", "seen right"], ["seen right", "seen left"])
 
 
+def test_calls_have_one_thread_whose_values_stay(rig):
+    rig.write(
+        """
+import threading
+
+kept = threading.local()
+kept.count = 0
+
+def process(frames):
+    kept.count += 1
+    print(kept.count)
+"""
+    )
+    printed, log, _ = rig.run()
+    assert ([line for line in printed.splitlines() if line.isdigit()], log) == ([str(count + 1) for count in range(60)], "")
+
+
 def test_a_frameset_cannot_change_after_it_is_published(rig):
     rig.write(
         """

@@ -61,6 +61,33 @@ def test_a_copy_becomes_a_tensor_of_torch(recording):
     assert copy[0, 0, 0] == 7
 
 
+def test_the_edges_of_a_model_of_torch(recording):
+    replay = {"driver": "replay", "options": {"file": str(recording)}}
+    script = {"script": str(EXAMPLES / "edges.py")}
+    edges = {"kind": "python", "inputs": ["left"], "overflow": "block", "options": script}
+    rig = camrig.Rig({"camera": {"left": replay}, "processor": {"edges": edges}})
+    loop = rig.frames("edges", overflow="block")
+    with rig:
+        found = {frames.sequence: frames["edges"].copy() for frames in loop}
+    expected = {frames.sequence: edges_of(frames.color.rgb()) for frames in camrig.open(recording)["left"]}
+    assert found.keys() == expected.keys() and len(found) == 20
+    for sequence, edges in found.items():
+        assert edges.dtype == np.uint8 and set(np.unique(edges)) <= {0, 255}
+        # Sums in another order differ in their last bits, and so may pixels at the threshold.
+        assert (edges != expected[sequence]).mean() < 1e-3 and edges.any(), sequence
+
+
+def edges_of(color):
+    """Returns the edges as NumPy computes them."""
+    gray = np.pad((color.astype(np.float32) / 255).mean(axis=2), 1, mode="edge")
+    weights = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32) / 8
+    height, width = color.shape[:2]
+    parts = [(gray[y : y + height, x : x + width], y, x) for y in range(3) for x in range(3)]
+    across = sum(part * weights[y, x] for part, y, x in parts)
+    down = sum(part * weights[x, y] for part, y, x in parts)
+    return np.where(np.hypot(across, down) >= 0.05, 255, 0).astype(np.uint8)
+
+
 def test_rerun_has_the_frames_of_a_recording(recording, tmp_path):
     output = tmp_path / "rig.rrd"
     assert run(EXAMPLES / "show_in_rerun.py", recording, output) == ""
@@ -90,6 +117,6 @@ def test_rerun_has_the_frames_of_a_recording(recording, tmp_path):
 
 
 def test_types_of_the_examples():
-    files = [EXAMPLES / "show_in_rerun.py"]
+    files = [EXAMPLES / "edges.py", EXAMPLES / "show_in_rerun.py"]
     found = subprocess.run([sys.executable, "-m", "mypy", "--strict", *files], capture_output=True, text=True, cwd=EXAMPLES)
     assert found.returncode == 0, found.stdout
