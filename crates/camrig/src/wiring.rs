@@ -3,17 +3,21 @@
 //!
 //! This module starts no processes: parts are passed to hosts, and the supervisor keeps access to all counts.
 
+mod link;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use camrig_ipc::protocol::{Announcement, Joining};
-use camrig_ipc::{Absence, ActorCounters, Deaths, LinkState, Notifier, Receiver, Sender, channel};
+use camrig_ipc::{ActorCounters, LinkState, Notifier};
 
+use self::link::{End, Ends, Remote, RigLink};
 use crate::control::{ActorPart, Part, WorkerCommand};
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
-use crate::topology::{ActorSpec, LinkEnd, LinkSpec, Role, Topology};
+use crate::topology::{ActorSpec, LinkSpec, Role, Topology};
 
 /// The supervisor's view of a rig: all counts, independent of the processes.
 pub(crate) struct Rig {
@@ -44,227 +48,11 @@ struct Wires {
     sent: bool,
 }
 
-/// The supervisor's view of a link.
-#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
-pub(crate) struct RigLink {
-    pub(crate) link_state: Arc<LinkState>,
-    /// The ends that have died, until the link state is settled.
-    deaths: Deaths,
-    /// Absence of the reader's process that died last.
-    absence: Absence,
-    /// Whether the running process of the producer, or both actors, have their part.
-    producer_sent: bool,
-    reader_sent: bool,
-    /// The link that ends where this one begins.
-    replaces: Option<LinkId>,
-    /// Whether a change has ended the link in place of its producer, which goes on.
-    unlinked: bool,
-    /// Whether a change ends the link.
-    leaves: bool,
-    /// Whether another link between actors with the same names takes its place.
-    pub(crate) is_followed: bool,
-    /// Whether the link is gone: its counts are in a report.
-    pub(crate) is_gone: bool,
-    /// `None` for a link within one process.
-    remote: Option<Remote>,
-}
-
-/// Additional state of a link between two processes.
-struct Remote {
-    /// Wakes the reader's process.
-    notifier: Arc<Notifier>,
-    announcements: Sender<Announcement>,
-    /// The reader's end; `None` once it has been sent to the reader's process.
-    receiver: Option<Receiver<Announcement>>,
-}
-
-impl RigLink {
-    /// Marks the end of the link in place of a producer that cannot.
-    pub(crate) fn end(&self) {
-        self.link_state.end();
-        self.remote.iter().for_each(|remote| remote.notifier.notify());
-    }
-
-    /// Adds the parts of the ends that a process has not got. Returns the command for the process of a running producer if
-    /// the reader was replaced.
-    fn wire(
-        &mut self,
-        spec: &LinkSpec,
-        ends: &Ends<'_>,
-        parts: &mut Vec<Part>,
-    ) -> io::Result<Option<WorkerCommand>> {
-        if self.remote.is_none() {
-            let sent = self.producer_sent || self.unlinked || ends.from == End::Ended;
-            if !sent && (ends.from == End::Here || ends.to == End::Here) {
-                parts.push(self.local_part(spec, ends)?);
-                self.producer_sent = true;
-            }
-            return Ok(None);
-        }
-        if ends.from == End::Here && !self.producer_sent && !self.unlinked {
-            parts.extend(self.output_part(spec, ends)?);
-            self.producer_sent = true;
-        }
-        if ends.to != End::Here || self.reader_sent {
-            return Ok(None);
-        }
-        let relink = self.renew_reader(ends)?;
-        parts.extend(self.input_part(spec, ends)?);
-        self.reader_sent = true;
-        Ok(relink)
-    }
-
-    /// Creates the part of a link within the process. A producer continues to count for a reader that has ended.
-    fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Part> {
-        if ends.to != End::Ended {
-            self.link_state.set_reader_back(self.absence);
-        }
-        Ok(Part::Local {
-            link: ends.id,
-            from: spec.from,
-            producer: ends.producer.to_owned(),
-            to: (ends.to != End::Ended).then_some(spec.to),
-            link_state: self.link_state.share().map_err(io::Error::other)?,
-            overflow: spec.overflow,
-            queue: spec.queue,
-            joining: self.joining(ends),
-        })
-    }
-
-    fn joining(&self, ends: &Ends<'_>) -> Joining {
-        Joining { replaces: self.replaces, slots: ends.slots }
-    }
-
-    /// Creates the part of the producer's process.
-    fn output_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
-        let Some(remote) = &self.remote else { return Ok(None) };
-        let part = Part::Output {
-            from: spec.from,
-            link: ends.id,
-            link_state: self.link_state.share().map_err(io::Error::other)?,
-            notifier: remote.notifier.share().map_err(io::Error::other)?,
-            announcements: remote.announcements.clone(),
-            overflow: spec.overflow,
-            queue: spec.queue,
-            joining: self.joining(ends),
-        };
-        // A running reader receives this producer's announcements. Its absence would have ended with the
-        // relink of the previous producer, which may have crashed before it.
-        if ends.to == End::There {
-            self.link_state.set_reader_back(self.absence);
-        }
-        Ok(Some(part))
-    }
-
-    /// Creates another channel if the reader's end of the previous one was lost with its process, and returns the
-    /// command that announces it to a running producer.
-    fn renew_reader(&mut self, ends: &Ends<'_>) -> io::Result<Option<WorkerCommand>> {
-        let Some(remote) = self.remote.as_mut().filter(|remote| remote.receiver.is_none()) else {
-            return Ok(None);
-        };
-        let (announcements, receiver) = channel()?;
-        remote.announcements = announcements.clone();
-        remote.receiver = Some(receiver);
-        if ends.from == End::There {
-            return Ok(Some(WorkerCommand::Relink { link: ends.id, announcements, absence: self.absence }));
-        }
-        // The next instance of the producer announces everything first.
-        self.link_state.set_reader_back(self.absence);
-        Ok(None)
-    }
-
-    /// Creates the part of the reader's process.
-    fn input_part(&mut self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
-        let link_state = self.link_state.share().map_err(io::Error::other)?;
-        let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
-        let from = ends.producer.to_owned();
-        Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
-    }
-
-    /// Notes that a change ends the link, in place of its producer if that goes on.
-    pub(crate) fn leave(&mut self, end: LinkEnd) {
-        self.leaves = true;
-        self.unlinked = end.producer_goes_on;
-        if end.reader_goes_on {
-            self.link_state.set_continues();
-        }
-    }
-
-    /// Returns whether a change ends the link, or has ended it.
-    pub(crate) fn leaves(&self) -> bool {
-        self.leaves
-    }
-
-    /// Returns whether everything on a link that a change ends has been delivered or dropped.
-    pub(crate) fn is_over(&self) -> bool {
-        self.leaves && !self.is_gone && !self.has_deaths() && self.link_state.ended() && {
-            let counts = self.link_state.counts();
-            counts.in_flight == 0
-        }
-    }
-
-    /// Returns whether an end has died and the link state is not settled.
-    pub(crate) fn has_deaths(&self) -> bool {
-        self.deaths != Deaths::default()
-    }
-
-    /// Notes that the producer's process has ended.
-    pub(crate) fn producer_died(&mut self) {
-        self.deaths.producer = true;
-        self.producer_sent = false;
-        if self.unlinked {
-            self.end();
-        }
-    }
-
-    /// Notes that the reader's process has ended: nothing more is queued for it, and its successor uses another
-    /// channel.
-    pub(crate) fn reader_died(&mut self) {
-        self.deaths.reader = true;
-        self.reader_sent = false;
-        self.absence = self.link_state.set_reader_away();
-        if let Some(remote) = &mut self.remote {
-            remote.receiver = None;
-        }
-    }
-
-    /// Settles the link state after an end has died, or leaves it for a later attempt. `produced` is the number of
-    /// framesets produced.
-    pub(crate) fn settle(&mut self, produced: u64) {
-        if self.link_state.settle(self.deaths, produced) {
-            self.deaths = Deaths::default();
-        }
-    }
-}
-
 /// The parts of a starting process, and the resulting commands to other processes.
 #[derive(Default)]
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
     pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
-}
-
-/// The ends of a link relative to a process.
-struct Ends<'a> {
-    id: LinkId,
-    /// The producer's name.
-    producer: &'a str,
-    /// The producer's slots.
-    slots: usize,
-    from: End,
-    to: End,
-}
-
-/// Location of the actor at the end of a link, relative to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// In this process.
-    Here,
-    /// In another process that accepts commands.
-    There,
-    /// Not begun, or in a process that does not accept commands.
-    Later,
-    Ended,
 }
 
 /// The activity of an actor, as far as its links depend on it.
@@ -357,24 +145,11 @@ impl Rig {
                     let made = Notifier::new().map_err(|error| unlinked(topology, link, &error))?;
                     Arc::clone(notifier.insert(Arc::new(made)))
                 };
-                let (announcements, receiver) =
-                    channel().map_err(|error| unlinked(topology, link, &error))?;
-                remote = Some(Remote { notifier, announcements, receiver: Some(receiver) });
+                let made = Remote::new(notifier).map_err(|error| unlinked(topology, link, &error))?;
+                remote = Some(made);
             }
             let replaces = replaced.iter().find(|(_, after)| after.index() == index);
-            self.links.push(RigLink {
-                link_state,
-                deaths: Deaths::default(),
-                absence: Absence::default(),
-                producer_sent: false,
-                reader_sent: false,
-                replaces: replaces.map(|(before, _)| *before),
-                unlinked: false,
-                leaves: false,
-                is_followed: false,
-                is_gone: false,
-                remote,
-            });
+            self.links.push(RigLink::new(link_state, replaces.map(|(before, _)| *before), remote));
         }
         Ok(())
     }
@@ -433,7 +208,7 @@ impl Rig {
     pub(crate) fn forget_link(&mut self, link: LinkId) -> io::Result<()> {
         let (_, blank) = self.blank()?;
         let link = &mut self.links[link.index()];
-        (link.link_state, link.remote, link.is_gone) = (blank, None, true);
+        link.forget(blank);
         Ok(())
     }
 
@@ -513,105 +288,4 @@ fn unwired(actor: &ActorSpec, error: &dyn std::error::Error) -> io::Error {
 fn unlinked(topology: &Topology, link: &LinkSpec, error: &dyn std::error::Error) -> io::Error {
     let (from, to) = (&topology.actor(link.from).name, &topology.actor(link.to).name);
     io::Error::other(format!("the link from `{from}` to `{to}` cannot be wired: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::Registry;
-
-    const CAMERA: ProcessId = ProcessId(1);
-    const READER: ProcessId = ProcessId(2);
-
-    /// A camera that a processor of its own process reads, and one of another process.
-    fn rig() -> (Topology, Rig) {
-        let text = "[camera.c]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
-                    [processor.near]\nkind = 'stats'\nprocess = 'cameras'\ninputs = ['c']\n\
-                    [processor.far]\nkind = 'stats'\nprocess = 'readers'\ninputs = ['c']\n";
-        let topology = Topology::parse("t.toml", text, None, &Registry::new()).unwrap();
-        let rig = Rig::new(&topology, "rig", Some(7)).unwrap();
-        (topology, rig)
-    }
-
-    /// Wires a process that begins, while others accept commands.
-    fn begin(
-        rig: &mut Rig,
-        topology: &Topology,
-        process: ProcessId,
-        alive: impl Fn(ActorId) -> bool,
-        up: &[ProcessId],
-    ) -> io::Result<Beginning> {
-        let begins: Vec<_> = topology.actors_of(process).filter(|&id| alive(id)).collect();
-        rig.wire(topology, process, &begins, |id| {
-            let its_own = topology.actor(id).process;
-            match alive(id) {
-                false => Presence::Ended,
-                true if its_own == process || up.contains(&its_own) => Presence::Hosted,
-                true => Presence::Later,
-            }
-        })
-    }
-
-    fn names(parts: &[Part]) -> Vec<String> {
-        let name = |part: &Part| match part {
-            Part::Actor { actor, .. } => format!("actor {}", actor.name),
-            Part::Matching { .. } => "matching".to_owned(),
-            Part::Local { to, .. } => format!("local {}", to.map_or(-1, |to| i64::from(to.0))),
-            Part::Output { link, .. } => format!("output {}", link.0),
-            Part::Input { from, to, .. } => format!("input {from} {}", to.0),
-            Part::Listener(_) => "listener".to_owned(),
-        };
-        parts.iter().map(name).collect()
-    }
-
-    #[test]
-    fn each_process_gets_its_actors_before_the_ends_of_their_links() {
-        let (topology, mut rig) = rig();
-        let cameras = begin(&mut rig, &topology, CAMERA, |_| true, &[]).unwrap();
-        assert_eq!(names(&cameras.parts), ["actor c", "actor near", "local 1", "output 1"]);
-        let readers = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
-        assert_eq!(names(&readers.parts), ["actor far", "listener", "input c 2"]);
-        assert!(cameras.others.is_empty() && readers.others.is_empty());
-    }
-
-    #[test]
-    fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
-        let (topology, mut rig) = rig();
-        for process in [CAMERA, READER] {
-            begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
-        }
-        rig.links[1].reader_died();
-        assert!(rig.links[1].has_deaths() && rig.links[1].link_state.reader_gone());
-        let again = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
-        assert_eq!(names(&again.parts), ["actor far", "listener", "input c 2"]);
-        let [(CAMERA, WorkerCommand::Relink { link, absence, .. })] = again.others.as_slice() else {
-            panic!("the camera's process gets one command")
-        };
-        assert_eq!(*link, LinkId(1));
-        // The reader is away until the producer has announced everything to it.
-        assert!(rig.links[1].link_state.reader_gone());
-        rig.links[1].link_state.set_reader_back(*absence);
-        assert!(!rig.links[1].link_state.reader_gone());
-    }
-
-    #[test]
-    fn a_reader_that_starts_before_its_producer_is_back_at_once() {
-        let (topology, mut rig) = rig();
-        for process in [CAMERA, READER] {
-            begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
-        }
-        rig.links[1].producer_died();
-        rig.links[1].reader_died();
-        let again = begin(&mut rig, &topology, READER, |_| true, &[]).unwrap();
-        assert!(again.others.is_empty());
-        assert!(!rig.links[1].link_state.reader_gone());
-    }
-
-    #[test]
-    fn a_producer_counts_for_a_reader_that_has_ended() {
-        let (topology, mut rig) = rig();
-        let alive = |actor: ActorId| topology.actor(actor).name != "near";
-        let cameras = begin(&mut rig, &topology, CAMERA, alive, &[]).unwrap();
-        assert_eq!(names(&cameras.parts), ["actor c", "local -1", "output 1"]);
-    }
 }

@@ -1,0 +1,257 @@
+//! A link as the supervisor sees it: its counts, its ends, and the parts that their processes get.
+
+use std::io;
+use std::sync::Arc;
+
+use camrig_ipc::protocol::{Announcement, Joining};
+use camrig_ipc::{Absence, Deaths, LinkState, Notifier, Receiver, Sender, channel};
+
+use crate::control::{Part, WorkerCommand};
+use crate::ids::LinkId;
+use crate::topology::{LinkEnd, LinkSpec};
+
+/// The supervisor's view of a link.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+pub(crate) struct RigLink {
+    pub(crate) link_state: Arc<LinkState>,
+    /// The ends that have died, until the link state is settled.
+    deaths: Deaths,
+    /// Absence of the reader's process that died last.
+    absence: Absence,
+    /// Whether the running process of the producer, or both actors, have their part.
+    producer_sent: bool,
+    reader_sent: bool,
+    /// The link that ends where this one begins.
+    replaces: Option<LinkId>,
+    /// Whether a change has ended the link in place of its producer, which goes on.
+    unlinked: bool,
+    /// Whether a change ends the link.
+    leaves: bool,
+    /// Whether another link between actors with the same names takes its place.
+    pub(crate) is_followed: bool,
+    /// Whether the link is gone: its counts are in a report.
+    pub(crate) is_gone: bool,
+    /// `None` for a link within one process.
+    remote: Option<Remote>,
+}
+
+/// Additional state of a link between two processes.
+pub(super) struct Remote {
+    /// Wakes the reader's process.
+    notifier: Arc<Notifier>,
+    announcements: Sender<Announcement>,
+    /// The reader's end; `None` once it has been sent to the reader's process.
+    receiver: Option<Receiver<Announcement>>,
+}
+
+impl Remote {
+    /// Creates the channel of a link whose reader's process waits on this notifier.
+    pub(super) fn new(notifier: Arc<Notifier>) -> io::Result<Self> {
+        let (announcements, receiver) = channel()?;
+        Ok(Self { notifier, announcements, receiver: Some(receiver) })
+    }
+}
+
+impl RigLink {
+    /// Creates a link whose ends have not got their parts. It begins where `replaces` ends.
+    pub(super) fn new(link_state: Arc<LinkState>, replaces: Option<LinkId>, remote: Option<Remote>) -> Self {
+        Self {
+            link_state,
+            deaths: Deaths::default(),
+            absence: Absence::default(),
+            producer_sent: false,
+            reader_sent: false,
+            replaces,
+            unlinked: false,
+            leaves: false,
+            is_followed: false,
+            is_gone: false,
+            remote,
+        }
+    }
+
+    /// Marks the end of the link in place of a producer that cannot.
+    pub(crate) fn end(&self) {
+        self.link_state.end();
+        self.remote.iter().for_each(|remote| remote.notifier.notify());
+    }
+
+    /// Adds the parts of the ends that a process has not got. Returns the command for the process of a running producer if
+    /// the reader was replaced.
+    pub(super) fn wire(
+        &mut self,
+        spec: &LinkSpec,
+        ends: &Ends<'_>,
+        parts: &mut Vec<Part>,
+    ) -> io::Result<Option<WorkerCommand>> {
+        if self.remote.is_none() {
+            let sent = self.producer_sent || self.unlinked || ends.from == End::Ended;
+            if !sent && (ends.from == End::Here || ends.to == End::Here) {
+                parts.push(self.local_part(spec, ends)?);
+                self.producer_sent = true;
+            }
+            return Ok(None);
+        }
+        if ends.from == End::Here && !self.producer_sent && !self.unlinked {
+            parts.extend(self.output_part(spec, ends)?);
+            self.producer_sent = true;
+        }
+        if ends.to != End::Here || self.reader_sent {
+            return Ok(None);
+        }
+        let relink = self.renew_reader(ends)?;
+        parts.extend(self.input_part(spec, ends)?);
+        self.reader_sent = true;
+        Ok(relink)
+    }
+
+    /// Creates the part of a link within the process. A producer continues to count for a reader that has ended.
+    fn local_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Part> {
+        if ends.to != End::Ended {
+            self.link_state.set_reader_back(self.absence);
+        }
+        Ok(Part::Local {
+            link: ends.id,
+            from: spec.from,
+            producer: ends.producer.to_owned(),
+            to: (ends.to != End::Ended).then_some(spec.to),
+            link_state: self.link_state.share().map_err(io::Error::other)?,
+            overflow: spec.overflow,
+            queue: spec.queue,
+            joining: self.joining(ends),
+        })
+    }
+
+    fn joining(&self, ends: &Ends<'_>) -> Joining {
+        Joining { replaces: self.replaces, slots: ends.slots }
+    }
+
+    /// Creates the part of the producer's process.
+    fn output_part(&self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        let part = Part::Output {
+            from: spec.from,
+            link: ends.id,
+            link_state: self.link_state.share().map_err(io::Error::other)?,
+            notifier: remote.notifier.share().map_err(io::Error::other)?,
+            announcements: remote.announcements.clone(),
+            overflow: spec.overflow,
+            queue: spec.queue,
+            joining: self.joining(ends),
+        };
+        // A running reader receives this producer's announcements. Its absence would have ended with the
+        // relink of the previous producer, which may have crashed before it.
+        if ends.to == End::There {
+            self.link_state.set_reader_back(self.absence);
+        }
+        Ok(Some(part))
+    }
+
+    /// Creates another channel if the reader's end of the previous one was lost with its process, and returns the
+    /// command that announces it to a running producer.
+    fn renew_reader(&mut self, ends: &Ends<'_>) -> io::Result<Option<WorkerCommand>> {
+        let Some(remote) = self.remote.as_mut().filter(|remote| remote.receiver.is_none()) else {
+            return Ok(None);
+        };
+        let (announcements, receiver) = channel()?;
+        remote.announcements = announcements.clone();
+        remote.receiver = Some(receiver);
+        if ends.from == End::There {
+            return Ok(Some(WorkerCommand::Relink { link: ends.id, announcements, absence: self.absence }));
+        }
+        // The next instance of the producer announces everything first.
+        self.link_state.set_reader_back(self.absence);
+        Ok(None)
+    }
+
+    /// Creates the part of the reader's process.
+    fn input_part(&mut self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
+        let link_state = self.link_state.share().map_err(io::Error::other)?;
+        let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
+        let from = ends.producer.to_owned();
+        Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
+    }
+
+    /// Notes that a change ends the link, in place of its producer if that goes on.
+    pub(crate) fn leave(&mut self, end: LinkEnd) {
+        self.leaves = true;
+        self.unlinked = end.producer_goes_on;
+        if end.reader_goes_on {
+            self.link_state.set_continues();
+        }
+    }
+
+    /// Returns whether a change ends the link, or has ended it.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
+    /// Returns whether everything on a link that a change ends has been delivered or dropped.
+    pub(crate) fn is_over(&self) -> bool {
+        self.leaves && !self.is_gone && !self.has_deaths() && self.link_state.ended() && {
+            let counts = self.link_state.counts();
+            counts.in_flight == 0
+        }
+    }
+
+    /// Returns whether an end has died and the link state is not settled.
+    pub(crate) fn has_deaths(&self) -> bool {
+        self.deaths != Deaths::default()
+    }
+
+    /// Notes that the producer's process has ended.
+    pub(crate) fn producer_died(&mut self) {
+        self.deaths.producer = true;
+        self.producer_sent = false;
+        if self.unlinked {
+            self.end();
+        }
+    }
+
+    /// Notes that the reader's process has ended: nothing more is queued for it, and its successor uses another
+    /// channel.
+    pub(crate) fn reader_died(&mut self) {
+        self.deaths.reader = true;
+        self.reader_sent = false;
+        self.absence = self.link_state.set_reader_away();
+        if let Some(remote) = &mut self.remote {
+            remote.receiver = None;
+        }
+    }
+
+    /// Releases the memory of a link that is over: `blank` replaces its counts.
+    pub(super) fn forget(&mut self, blank: Arc<LinkState>) {
+        (self.link_state, self.remote, self.is_gone) = (blank, None, true);
+    }
+
+    /// Settles the link state after an end has died, or leaves it for a later attempt. `produced` is the number of
+    /// framesets produced.
+    pub(crate) fn settle(&mut self, produced: u64) {
+        if self.link_state.settle(self.deaths, produced) {
+            self.deaths = Deaths::default();
+        }
+    }
+}
+
+/// The ends of a link relative to a process.
+pub(super) struct Ends<'a> {
+    pub(super) id: LinkId,
+    /// The producer's name.
+    pub(super) producer: &'a str,
+    /// The producer's slots.
+    pub(super) slots: usize,
+    pub(super) from: End,
+    pub(super) to: End,
+}
+
+/// Location of the actor at the end of a link, relative to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// In this process.
+    Here,
+    /// In another process that accepts commands.
+    There,
+    /// Not begun, or in a process that does not accept commands.
+    Later,
+    Ended,
+}

@@ -1,0 +1,99 @@
+//! Tests of the parts that each process gets, at its start and after a restart.
+
+use super::*;
+use crate::registry::Registry;
+
+const CAMERA: ProcessId = ProcessId(1);
+const READER: ProcessId = ProcessId(2);
+
+/// A camera that a processor of its own process reads, and one of another process.
+fn rig() -> (Topology, Rig) {
+    let text = "[camera.c]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
+                [processor.near]\nkind = 'stats'\nprocess = 'cameras'\ninputs = ['c']\n\
+                [processor.far]\nkind = 'stats'\nprocess = 'readers'\ninputs = ['c']\n";
+    let topology = Topology::parse("t.toml", text, None, &Registry::new()).unwrap();
+    let rig = Rig::new(&topology, "rig", Some(7)).unwrap();
+    (topology, rig)
+}
+
+/// Wires a process that begins, while others accept commands.
+fn begin(
+    rig: &mut Rig,
+    topology: &Topology,
+    process: ProcessId,
+    alive: impl Fn(ActorId) -> bool,
+    up: &[ProcessId],
+) -> io::Result<Beginning> {
+    let begins: Vec<_> = topology.actors_of(process).filter(|&id| alive(id)).collect();
+    rig.wire(topology, process, &begins, |id| {
+        let its_own = topology.actor(id).process;
+        match alive(id) {
+            false => Presence::Ended,
+            true if its_own == process || up.contains(&its_own) => Presence::Hosted,
+            true => Presence::Later,
+        }
+    })
+}
+
+fn names(parts: &[Part]) -> Vec<String> {
+    let name = |part: &Part| match part {
+        Part::Actor { actor, .. } => format!("actor {}", actor.name),
+        Part::Matching { .. } => "matching".to_owned(),
+        Part::Local { to, .. } => format!("local {}", to.map_or(-1, |to| i64::from(to.0))),
+        Part::Output { link, .. } => format!("output {}", link.0),
+        Part::Input { from, to, .. } => format!("input {from} {}", to.0),
+        Part::Listener(_) => "listener".to_owned(),
+    };
+    parts.iter().map(name).collect()
+}
+
+#[test]
+fn each_process_gets_its_actors_before_the_ends_of_their_links() {
+    let (topology, mut rig) = rig();
+    let cameras = begin(&mut rig, &topology, CAMERA, |_| true, &[]).unwrap();
+    assert_eq!(names(&cameras.parts), ["actor c", "actor near", "local 1", "output 1"]);
+    let readers = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
+    assert_eq!(names(&readers.parts), ["actor far", "listener", "input c 2"]);
+    assert!(cameras.others.is_empty() && readers.others.is_empty());
+}
+
+#[test]
+fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
+    let (topology, mut rig) = rig();
+    for process in [CAMERA, READER] {
+        begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
+    }
+    rig.links[1].reader_died();
+    assert!(rig.links[1].has_deaths() && rig.links[1].link_state.reader_gone());
+    let again = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
+    assert_eq!(names(&again.parts), ["actor far", "listener", "input c 2"]);
+    let [(CAMERA, WorkerCommand::Relink { link, absence, .. })] = again.others.as_slice() else {
+        panic!("the camera's process gets one command")
+    };
+    assert_eq!(*link, LinkId(1));
+    // The reader is away until the producer has announced everything to it.
+    assert!(rig.links[1].link_state.reader_gone());
+    rig.links[1].link_state.set_reader_back(*absence);
+    assert!(!rig.links[1].link_state.reader_gone());
+}
+
+#[test]
+fn a_reader_that_starts_before_its_producer_is_back_at_once() {
+    let (topology, mut rig) = rig();
+    for process in [CAMERA, READER] {
+        begin(&mut rig, &topology, process, |_| true, &[]).unwrap();
+    }
+    rig.links[1].producer_died();
+    rig.links[1].reader_died();
+    let again = begin(&mut rig, &topology, READER, |_| true, &[]).unwrap();
+    assert!(again.others.is_empty());
+    assert!(!rig.links[1].link_state.reader_gone());
+}
+
+#[test]
+fn a_producer_counts_for_a_reader_that_has_ended() {
+    let (topology, mut rig) = rig();
+    let alive = |actor: ActorId| topology.actor(actor).name != "near";
+    let cameras = begin(&mut rig, &topology, CAMERA, alive, &[]).unwrap();
+    assert_eq!(names(&cameras.parts), ["actor c", "local -1", "output 1"]);
+}
