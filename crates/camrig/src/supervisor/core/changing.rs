@@ -8,22 +8,12 @@ use std::time::Instant;
 use camrig_status::ActorState;
 
 use super::health::Watch;
+use super::messages::Changing;
 use super::policy::Recovery;
-use super::{Actor, ActorSetup, Command, Core, DRAIN_TIMEOUT, Due, Phase, ProcessState};
+use super::{Actor, Command, Core, DRAIN_TIMEOUT, Due, Phase, ProcessState};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
-
-/// A change of a rig.
-#[derive(Clone, Debug, Default)]
-pub(in crate::supervisor) struct Changing {
-    /// The names of processes that are added to those of the setup.
-    pub(in crate::supervisor) processes: Vec<String>,
-    /// Actors that end in order.
-    pub(in crate::supervisor) leaves: Vec<ActorId>,
-    /// Actors that begin, each after the end of the other one, if any.
-    pub(in crate::supervisor) joins: Vec<(ActorSetup, Option<ActorId>)>,
-}
 
 /// The end of an actor that leaves.
 #[derive(Clone, Copy, Debug)]

@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// A camera delivers no framesets: it is interrupted; if it does not even fail then, its process is replaced.
+    /// Interrupts a camera that delivers no framesets; if it does not even fail then, its process is replaced.
     fn on_stalled_camera(&mut self, id: ActorId, timeout: Duration) {
         if self.actor(id).state == ActorState::Running {
             self.log(Notice::DeliversNothing { actor: id, timeout });
@@ -135,7 +135,7 @@ impl Core {
         }
     }
 
-    /// A processor does not return from a call: its process is replaced.
+    /// Replaces the process of a processor that does not return from a call.
     fn on_stalled_processor(&mut self, id: ActorId, timeout: Duration) {
         let alone = self.is_alone(id);
         self.log(Notice::DoesNotReturn { actor: id, timeout, alone, stopping: self.stopping });

@@ -6,7 +6,8 @@
 //!
 //! Events may be late, duplicated or from the wrong process: reports of an actor without an instance are ignored.
 //!
-//! * this module: events, commands, and the course of a run
+//! * this module: the state of a run, and its course
+//! * `messages`: events in, commands out
 //! * `policy`: whether a failed actor is restarted
 //! * `recovery`: failures, ends of processes, and their consequences
 //! * `health`: actors that make no progress without failing
@@ -18,6 +19,7 @@ mod changing;
 mod ending;
 mod health;
 mod leaving;
+mod messages;
 mod notice;
 mod policy;
 #[cfg(test)]
@@ -26,24 +28,21 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use camrig_status::ActorState;
 
-pub(super) use self::changing::Changing;
 use self::changing::Leave;
 use self::health::Watch;
 use self::leaving::Leaving;
+pub(super) use self::messages::{Activity, Changing, Command, Event, Observation};
 pub(super) use self::notice::Notice;
 use self::policy::Recovery;
 use super::RunLimits;
-use crate::control::ActorCommand;
 use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 use crate::topology::{ActorSpec, RestartPolicy, Role, Topology};
-use crate::workers::Unreaped;
 
 /// Maximum time between two observations.
 const TICK: Duration = Duration::from_millis(100);
@@ -96,100 +95,6 @@ impl Setup {
         let actors = topology.actors().iter().map(ActorSetup::of);
         Self { actors: actors.collect(), processes: topology.processes().to_vec(), limits }
     }
-}
-
-/// An input of the supervisor.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// The counters were read; occurs at least every [`Core::pause`].
-    Observed(Observation),
-    /// A process reports that an actor has been built and its device is open.
-    Ready(ProcessId, ActorId),
-    /// A process reports that an actor ended without an error.
-    Finished(ProcessId, ActorId),
-    /// A process reports that an actor failed.
-    Failed(ProcessId, ActorId, Failure),
-    /// A worker process accepts commands.
-    Connected(ProcessId),
-    /// A worker process could not be started.
-    NotStarted(ProcessId, String),
-    /// A worker process ended, with this description.
-    Exited(ProcessId, String),
-    /// A worker process has closed its channels: it ends.
-    Closed(ProcessId),
-    /// A worker process that had to end was not reaped; answers [`Command::Inspect`].
-    Unreaped(ProcessId, Unreaped),
-    /// Stop in order.
-    Stop,
-    /// Stop in order; if that was already requested, end immediately.
-    Interrupt,
-    /// A process reports that a camera has stopped its streams (true), or was asked to start them again.
-    Paused(ProcessId, ActorId, bool),
-    /// The rig changes while it runs.
-    Change(Changing),
-    /// The rig cannot be started: end the processes that have been started.
-    Abandon { started: Vec<ProcessId> },
-}
-
-/// Counters at one point in time.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observation {
-    /// By actor.
-    pub(super) actors: Vec<Activity>,
-    /// Number of framesets delivered or dropped, over all links.
-    pub(super) settled_framesets: u64,
-    /// Processes with a link whose counts are not settled after the death of an end.
-    pub(super) unsettled: BTreeSet<ProcessId>,
-}
-
-/// Observed activity of an actor.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Activity {
-    /// Number of framesets produced, or for a processor, delivered to it.
-    pub(super) progress: u64,
-    /// Duration of its current call; `None` if there is none.
-    pub(super) called_for: Option<Duration>,
-    /// Whether it waits for blocking readers.
-    pub(super) is_blocked: bool,
-    /// Whether a stream of a camera has not come yet.
-    pub(super) awaits_streams: bool,
-}
-
-/// Output of the supervisor, to be executed in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// Start a worker process.
-    StartProcess(ProcessId),
-    /// Send a process its actors and start them; the flag requests a reset of the device first.
-    Begin { process: ProcessId, actors: Vec<(ActorId, bool)>, go: bool, stop_cameras: bool },
-    /// Add actors to a process that accepts commands, and start them.
-    Host { process: ProcessId, actors: Vec<ActorId> },
-    /// Start the flow of framesets, in every process that accepts commands.
-    Go,
-    /// Stop the cameras, in every process that accepts commands.
-    StopCameras,
-    /// For one actor, in its process.
-    Actor(ActorId, ActorCommand),
-    /// Stop the streams of a camera that was paused before its last failure.
-    Pause(ActorId),
-    /// End the links of an actor whose process cannot do so.
-    EndLinks(ActorId),
-    /// A process has ended: settle its counts.
-    Release(ProcessId),
-    /// End a process in order: all its actors have ended.
-    Exit(ProcessId),
-    /// Kill a process.
-    Kill(ProcessId),
-    /// Find out why a process that had to end was not reaped.
-    Inspect(ProcessId),
-    /// Show the new state of an actor.
-    SetState(ActorId, ActorState),
-    /// Increment the restart count of an actor.
-    CountRestart(ActorId),
-    /// Measure the usage of each process, before they end.
-    MeasureUsage,
-    /// Log this message.
-    Log(Notice),
 }
 
 /// Phase of a run.

@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::ActorCommand;
+use crate::failure::Failure;
 use crate::supervisor::core::policy::Decision;
+use crate::workers::Unreaped;
 
 /// Number of observations within which every run must end, in steps of [`STEP`].
 const OBSERVATIONS_MAX: usize = 2_000;

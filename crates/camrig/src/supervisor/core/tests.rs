@@ -1,6 +1,8 @@
 //! Decisions about actors that are not ready, event by event.
 
 use super::*;
+use crate::control::ActorCommand;
+use crate::failure::Failure;
 use crate::late::{Late, START_TIME_MIN};
 
 const CAMERA: ActorId = ActorId(0);
