@@ -1,6 +1,8 @@
 //! The I/O around the core: turns messages and counters into events, and executes commands.
 //!
-//! It makes no decisions about a run.
+//! It makes no decisions about a run. `processes` has the starts, commands and ends of processes.
+
+mod processes;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,18 +21,16 @@ use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
 use super::{Control, Message, RunLimits, requests};
 use crate::clock::monotonic_nanos;
-use crate::control::{
-    ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Part, WorkerCommand,
-};
+use crate::control::{ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, WorkerCommand};
 use crate::gauge::Gauge;
-use crate::host::{Host, Hosted};
+use crate::host::Hosted;
 use crate::ids::{ActorId, ProcessId};
 use crate::metrics::MetricsServer;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::topology::{ProcessCommand, Topology};
+use crate::topology::Topology;
 use crate::usage::Usage;
-use crate::wiring::{Beginning, Rig as Wiring};
+use crate::wiring::Rig as Wiring;
 use crate::workers::{Worker, WorkerEvent};
 
 /// Interval at which the usage of processes is measured.
@@ -231,11 +231,6 @@ impl Shell {
         }
     }
 
-    /// Returns whether `pid` is the worker that currently is this process.
-    fn has_worker(&self, process: ProcessId, pid: u32) -> bool {
-        self.processes[process.index()].worker.as_ref().is_some_and(|worker| worker.pid() == pid)
-    }
-
     fn take_from_worker(&mut self, process: ProcessId, event: WorkerEvent) {
         match event {
             WorkerEvent::Actor(event) => self.take_from_actor(process, event),
@@ -320,14 +315,6 @@ impl Shell {
         }
     }
 
-    /// Looks why a process has not been reaped.
-    fn inspect(&mut self, process: ProcessId) {
-        if let Some(worker) = &self.processes[process.index()].worker {
-            let unreaped = worker.unreaped();
-            self.decide(Event::Unreaped(process, unreaped));
-        }
-    }
-
     pub(super) fn decide(&mut self, event: Event) {
         for command in self.core.on(event, self.clock.now()) {
             self.carry_out(command);
@@ -369,150 +356,6 @@ impl Shell {
         }
     }
 
-    fn start_process(&mut self, process: ProcessId) {
-        let name = self.topology.process(process);
-        let own = self.registry.worker().map(|(program, arguments)| {
-            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-            ProcessCommand::new(program, &arguments)
-        });
-        let command = self.topology.command(process).or(own.as_ref());
-        let scheduling = self.topology.scheduling(process).map(|of_process| &of_process.scheduling);
-        match Worker::start(process, name, command, scheduling, self.sender.clone()) {
-            Ok(worker) => {
-                let started = self.process_mut(process);
-                started.pid = worker.pid();
-                started.worker = Some(worker);
-            }
-            Err(error) if self.begun => self.decide(Event::NotStarted(process, error.to_string())),
-            Err(error) => {
-                let text = format!("process `{name}` cannot be started: {error}");
-                self.start_error = Some(io::Error::other(text));
-            }
-        }
-    }
-
-    /// Handles a worker that is ready for commands.
-    fn connect(&mut self, process: ProcessId, commands: Sender<WorkerCommand>) {
-        self.process_mut(process).connected = Some(commands);
-        self.decide(Event::Connected(process));
-    }
-
-    fn begin_actors(&mut self, process: ProcessId, actors: &[(ActorId, bool)], go: bool, stop_cameras: bool) {
-        let begun = self.beginning_of(process, actors).and_then(|Beginning { parts, others }| {
-            if process == ProcessId::MAIN {
-                self.host(parts)?;
-            } else {
-                let first = parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]);
-                let go = go.then_some(WorkerCommand::Go);
-                let stop_cameras = stop_cameras.then_some(WorkerCommand::StopCameras);
-                self.begin_worker(process, first.chain(go).chain(stop_cameras).collect())?;
-            }
-            Ok(others)
-        });
-        match begun {
-            Ok(others) => others.into_iter().for_each(|(process, command)| self.send(process, command)),
-            Err(error) if process == ProcessId::MAIN => self.start_error = Some(error),
-            Err(error) => {
-                // Its exit will be reported as an event; this is the reason.
-                self.process_mut(process).fault = Some(format!("cannot begin: {error}"));
-                self.kill(process);
-            }
-        }
-    }
-
-    /// Sends a worker its first commands.
-    fn begin_worker(&mut self, process: ProcessId, first: Vec<WorkerCommand>) -> io::Result<()> {
-        let process = self.process_mut(process);
-        // Without a worker or its channel it has ended, which is reported as a separate event.
-        process
-            .worker
-            .as_mut()
-            .zip(process.connected.take())
-            .map_or(Ok(()), |(worker, commands)| worker.begin(commands, first))
-    }
-
-    /// Returns the messages that make `process` host these actors, some of them with a reset first.
-    fn beginning_of(&mut self, process: ProcessId, actors: &[(ActorId, bool)]) -> io::Result<Beginning> {
-        let begins: Vec<_> = actors.iter().map(|(id, _)| *id).collect();
-        let mut beginning = self.wire(process, &begins)?;
-        for part in &mut beginning.parts {
-            if let Part::Actor { actor: part, .. } = part {
-                part.reset = actors.contains(&(part.id, true));
-            }
-        }
-        Ok(beginning)
-    }
-
-    /// Sends a process that accepts commands further parts, and others the resulting commands.
-    pub(super) fn send_parts(&mut self, process: ProcessId, beginning: Beginning) -> io::Result<()> {
-        let Beginning { parts, others } = beginning;
-        if process == ProcessId::MAIN {
-            self.host(parts)?;
-        } else {
-            for command in parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]) {
-                self.send(process, command);
-            }
-        }
-        for (process, command) in others {
-            self.send(process, command);
-        }
-        Ok(())
-    }
-
-    /// Starts the actors of this process, or those that are added to it.
-    fn host(&mut self, parts: Vec<Part>) -> io::Result<()> {
-        let mut own = self.hosted.as_mut().map_or_else(Host::default, Hosted::host);
-        for part in parts {
-            own.add(part).map_err(io::Error::other)?;
-        }
-        let events = self.sender.clone();
-        // An error means that the run is over.
-        let report = move |event| drop(events.send(Message::Actor(event)));
-        match &mut self.hosted {
-            Some(hosted) => hosted.extend(own, &self.registry, report)?,
-            None => self.hosted = Some(own.start(&self.registry, report)?),
-        }
-        Ok(())
-    }
-
-    fn kill(&mut self, process: ProcessId) {
-        let process = self.process_mut(process);
-        process.ends = true;
-        process.worker.iter().for_each(Worker::kill);
-    }
-
-    /// Sends a command to a worker; one that has ended receives none.
-    pub(super) fn send(&mut self, process: ProcessId, command: WorkerCommand) {
-        match (&self.processes[process.index()].worker, &mut self.hosted, command) {
-            (Some(worker), _, command) => worker.send(command),
-            (None, Some(hosted), WorkerCommand::Actor(id, command)) if process == ProcessId::MAIN => {
-                hosted.send(id, command);
-            }
-            (None, Some(hosted), WorkerCommand::Relink { link, announcements, absence })
-                if process == ProcessId::MAIN =>
-            {
-                hosted.relink(link, announcements, absence);
-            }
-            (None, Some(hosted), WorkerCommand::Unlink { from, link }) if process == ProcessId::MAIN => {
-                hosted.unlink(from, link);
-            }
-            (None, Some(hosted), WorkerCommand::Go) if process == ProcessId::MAIN => hosted.go(),
-            (None, Some(hosted), WorkerCommand::StopCameras) if process == ProcessId::MAIN => {
-                hosted.stop_cameras();
-            }
-            _ => {}
-        }
-    }
-
-    fn send_actor(&mut self, id: ActorId, command: ActorCommand) {
-        self.send(self.topology.actor(id).process, WorkerCommand::Actor(id, command));
-    }
-
-    fn send_all(&self, command: impl Fn() -> WorkerCommand) {
-        let workers = self.processes.iter().filter_map(|process| process.worker.as_ref());
-        workers.for_each(|worker| worker.send(command()));
-    }
-
     /// Ends the links of an actor that has ended.
     pub(super) fn end_links(&self, id: ActorId) {
         for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
@@ -523,35 +366,6 @@ impl Shell {
                 link.link_state.set_reader_ended();
             }
         }
-    }
-
-    /// Notes that a process has ended: nothing more is queued for its readers, and framesets in flight to or from
-    /// it are accounted for.
-    fn release(&mut self, process: ProcessId) {
-        let gone = self.process_mut(process);
-        gone.worker = None;
-        gone.connected = None;
-        gone.stopped_by = None;
-        gone.ends = false;
-        gone.fault = None;
-        gone.spent_seconds = gone.usage.cpu_seconds;
-        self.wiring.release(process);
-        for (index, actor) in self.core.setup().actors.iter().enumerate() {
-            let id = ActorId::new(index);
-            if self.topology.actor(id).process == process {
-                self.calls.fail(id, &format!("the process of camera `{}` has ended", actor.name));
-            }
-        }
-        for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
-            let [from, to] = self.topology.ends(spec);
-            if from == process && !link.is_gone {
-                link.producer_died();
-            }
-            if to == process && !link.is_gone {
-                link.reader_died();
-            }
-        }
-        self.settle_links();
     }
 
     /// Accounts for framesets lost with processes, as far as the state of the running ends currently allows.
@@ -589,23 +403,6 @@ impl Shell {
         };
         observation.actors = delivered.into_iter().enumerate().map(activity).collect();
         observation
-    }
-
-    /// Detects processes that are stopped by a signal. They may be continued: only the missing progress of their
-    /// actors is a failure.
-    fn note_stopped_processes(&mut self) {
-        for (process, name) in self.processes.iter_mut().zip(self.topology.processes()) {
-            let Some(worker) = &process.worker else { continue };
-            let stopped_by = worker.stopped_by();
-            match (&process.stopped_by, &stopped_by) {
-                (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
-                // A stopped process that was killed does not go on.
-                (Some(_), None) if process.ends || worker.has_ended() => {}
-                (Some(_), None) => log::warn!("process `{name}` goes on"),
-                _ => {}
-            }
-            process.stopped_by = stopped_by;
-        }
     }
 
     fn process_mut(&mut self, process: ProcessId) -> &mut Process {
