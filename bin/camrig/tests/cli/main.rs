@@ -15,6 +15,7 @@ mod plan;
 mod points;
 mod program;
 mod recording;
+mod recording_commands;
 mod recording_costs;
 mod recording_faults;
 mod recording_killed;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::program::{RECORDED, Test, program, wait_for, without_ending};
-use crate::recording::counts;
+use crate::recording_commands::counts;
 
 /// Runs a command on the recording, checks that it succeeds without errors, and returns stdout.
 #[track_caller]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::program::{Test, program};
-use crate::recording::counts;
+use crate::recording_commands::counts;
 
 /// The environment variable with the seed, which is printed.
 const SEED: &str = "CAMRIG_KILL_SEED";
