@@ -5,7 +5,7 @@
 //! (otherwise a page could resolve a name of its own to a loopback address), and `Origin`, if present, must be the
 //! server's own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
 use subtle::ConstantTimeEq;
 
+use crate::LOCALHOST;
 use crate::places::Marker;
 
 /// The characters of a token: those that need no escape in an address or a cookie.
@@ -26,6 +27,9 @@ const TOKEN_LENGTH: RangeInclusive<usize> = 8..=128;
 
 /// The name of the query parameter that carries the token.
 const TOKEN_PARAMETER: &str = "token";
+
+/// The maximum number of characters of a malformed address that an error shows.
+const ADDRESS_SHOWN_MAX: usize = 64;
 
 /// The path that exchanges a token in the query for a cookie.
 const FIRST_PATH: &str = "/";
@@ -46,6 +50,14 @@ struct Rules {
 /// The reason why an address and a token are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
+    /// The address is malformed.
+    #[error("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:{port}`")]
+    Address {
+        /// The text.
+        listen: String,
+        /// The port of the example.
+        port: u16,
+    },
     /// Other machines can reach the address, and there is no token.
     #[error(
         "`listen` is {0}, which others can reach: `token` is needed, a secret of {start} to {end} {TOKEN_CHARACTERS}",
@@ -62,7 +74,30 @@ pub enum AccessError {
     BadToken,
 }
 
+impl AccessError {
+    /// Returns the names of the options that the error is about, the most likely one first.
+    pub fn options(&self) -> &'static [&'static str] {
+        match self {
+            Self::Address { .. } => &["listen"],
+            Self::TokenMissing(_) | Self::BadToken => &["token", "listen"],
+        }
+    }
+}
+
 impl Access {
+    /// Parses the options `listen` and `token` of a server: an address, such as `127.0.0.1:8470` or `localhost:8470`, and a
+    /// secret. The error about a malformed address shows one with this `port`.
+    ///
+    /// # Errors
+    /// If the address is malformed, and as [`Self::new`].
+    pub fn parse(listen: &str, token: Option<&str>, port: u16) -> Result<(SocketAddr, Self), AccessError> {
+        let Some(address) = parse_listen(listen) else {
+            let shown = listen.chars().filter(|letter| !letter.is_control()).take(ADDRESS_SHOWN_MAX);
+            return Err(AccessError::Address { listen: shown.collect(), port });
+        };
+        Ok((address, Self::new(address, token)?))
+    }
+
     /// Permits requests from this machine when `token` is `None`, and requests that carry the token otherwise.
     ///
     /// # Errors
@@ -95,6 +130,16 @@ impl Access {
     pub fn query(&self) -> String {
         self.0.token.as_ref().map(|token| format!("?{TOKEN_PARAMETER}={token}")).unwrap_or_default()
     }
+}
+
+/// Parses an address to listen on, such as `127.0.0.1:8470`; `localhost` stands for 127.0.0.1.
+pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
+    let localhost = || {
+        let (name, port) = text.split_once(':')?;
+        let port = port.parse().ok()?;
+        name.eq_ignore_ascii_case(LOCALHOST).then_some((Ipv4Addr::LOCALHOST, port).into())
+    };
+    text.parse().ok().or_else(localhost)
 }
 
 fn is_token(token: &str) -> bool {

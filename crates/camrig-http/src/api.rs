@@ -56,7 +56,7 @@ const CALLS: &[(MethodFilter, &str, Make)] = &[
 struct Call<'c> {
     query: Option<&'c str>,
     body: &'c [u8],
-    /// Who calls, for the log and the report.
+    /// The caller, for the log and the report.
     by: String,
 }
 

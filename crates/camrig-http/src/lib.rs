@@ -109,16 +109,6 @@ impl Drop for Server {
     }
 }
 
-/// Parses an address to listen on, such as `127.0.0.1:8470`; `localhost` stands for 127.0.0.1.
-pub fn parse_listen(text: &str) -> Option<SocketAddr> {
-    let localhost = || {
-        let (name, port) = text.split_once(':')?;
-        let port = port.parse().ok()?;
-        name.eq_ignore_ascii_case(LOCALHOST).then_some((Ipv4Addr::LOCALHOST, port).into())
-    };
-    text.parse().ok().or_else(localhost)
-}
-
 /// Binds the other address of `localhost` than this one.
 fn other_loopback(address: SocketAddr) -> Option<TcpListener> {
     let other: IpAddr = match address.ip() {
@@ -192,6 +182,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::access::parse_listen;
     use super::*;
 
     fn ask(address: SocketAddr) -> TcpStream {

@@ -99,12 +99,12 @@ impl Marker {
         self.places.change(self.id, |entry| entry.task = Some(task));
     }
 
-    /// A request of the connection is admitted.
+    /// Notes that a request of the connection is admitted.
     pub(crate) fn admitted(&self) {
         self.places.change(self.id, |entry| entry.standing = entry.standing.max(Standing::Admitted));
     }
 
-    /// The connection becomes a WebSocket.
+    /// Notes that the connection becomes a WebSocket.
     pub(crate) fn becomes_page(&self) {
         self.places.change(self.id, |entry| entry.standing = Standing::Page);
     }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use camrig::frame::StreamInfo;
 use camrig::{Declared, ProcessorOptions, WrongOptions};
-use camrig_http::Access;
+use camrig_http::{Access, AccessError};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+/// The port of the example in errors.
+const EXAMPLE_PORT: u16 = 8470;
 
 /// The options of `view`, checked. `camrig list` shows them with their defaults.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -56,28 +59,16 @@ impl Default for OptionsAsWritten {
 }
 
 impl OptionsAsWritten {
-    fn listen(&self) -> Result<SocketAddr, String> {
-        let listen = &self.listen;
-        camrig_http::parse_listen(listen).ok_or_else(|| {
-            format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:8470`")
-        })
-    }
-
-    fn access(&self, listen: SocketAddr) -> Result<Access, String> {
-        Access::new(listen, self.token.as_deref()).map_err(|error| error.to_string())
+    fn address(&self) -> Result<(SocketAddr, Access), AccessError> {
+        Access::parse(&self.listen, self.token.as_deref(), EXAMPLE_PORT)
     }
 }
 
 impl ProcessorOptions for OptionsAsWritten {
     fn check(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
-        match self.listen() {
-            Err(message) => wrong.add(["listen"], message),
-            Ok(listen) => {
-                if let Err(message) = self.access(listen) {
-                    wrong.add(["token", "listen"], message);
-                }
-            }
+        if let Err(error) = self.address() {
+            wrong.add(error.options().iter().copied(), error.to_string());
         }
         if !(50..=3_600_000).contains(&self.signal_timeout_millis) {
             let millis = self.signal_timeout_millis;
@@ -99,7 +90,7 @@ impl ProcessorOptions for OptionsAsWritten {
         wrong.or_ok()
     }
 
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(&self, _: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }
@@ -111,10 +102,10 @@ impl TryFrom<OptionsAsWritten> for ViewOptions {
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
         let OptionsAsWritten { signal_timeout_millis, frames_per_second, quality, control, .. } = written;
-        let listen = written.listen()?;
+        let (listen, access) = written.address().map_err(|error| error.to_string())?;
         Ok(Self {
             listen,
-            access: written.access(listen)?,
+            access,
             signal_timeout: Duration::from_millis(signal_timeout_millis),
             frame_time: Duration::from_secs(1) / frames_per_second,
             quality,

@@ -5,7 +5,6 @@ mod server {
     use std::io;
     use std::net::SocketAddr;
 
-    pub(crate) use camrig_http::parse_listen;
     use camrig_http::{Access, AccessError, Server};
 
     /// The address and the access rule of the metrics of a topology.
@@ -15,13 +14,17 @@ mod server {
         access: Access,
     }
 
+    /// The port of the example in errors.
+    const EXAMPLE_PORT: u16 = 9464;
+
     impl MetricsSpec {
-        /// Checks an address and a token.
+        /// Parses an address and a token.
         ///
         /// # Errors
-        /// When other machines can reach the address and there is no token, or the token is malformed.
-        pub(crate) fn new(listen: SocketAddr, token: Option<&str>) -> Result<Self, AccessError> {
-            Ok(Self { listen, access: Access::new(listen, token)? })
+        /// If one is malformed, or other machines can reach the address and there is no token.
+        pub(crate) fn parse(listen: &str, token: Option<&str>) -> Result<Self, AccessError> {
+            let (listen, access) = Access::parse(listen, token, EXAMPLE_PORT)?;
+            Ok(Self { listen, access })
         }
     }
 
@@ -53,10 +56,6 @@ mod server {
     use std::io;
     use std::net::SocketAddr;
 
-    pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
-        text.parse().ok()
-    }
-
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) enum MetricsSpec {}
 
@@ -65,7 +64,7 @@ mod server {
     pub(crate) struct NoServer;
 
     impl MetricsSpec {
-        pub(crate) fn new(_: SocketAddr, _: Option<&str>) -> Result<Self, NoServer> {
+        pub(crate) fn parse(_: &str, _: Option<&str>) -> Result<Self, NoServer> {
             Err(NoServer)
         }
     }
@@ -83,4 +82,4 @@ mod server {
     }
 }
 
-pub(crate) use self::server::{MetricsServer, MetricsSpec, parse_listen};
+pub(crate) use self::server::{MetricsServer, MetricsSpec};

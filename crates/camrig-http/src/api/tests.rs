@@ -41,7 +41,7 @@ fn serve(routes: Router) -> Server {
 /// Sends a request with more lines of a head; returns the code and the content of the answer.
 fn ask(server: &Server, call: &str, lines: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let length = body.len();
     write!(stream, "{call} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}")
         .unwrap();
@@ -163,7 +163,7 @@ fn a_call_needs_the_token_and_comes_from_no_other_origin() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_its_reason() {
+fn wrong_calls_are_refused_with_their_reason() {
     let rig = Rig::start(|request| match request {
         Request::Controls { .. } => Answer::Controls(Err("camera `left` is not open".to_owned())),
         Request::Topology => Answer::Refused { message: "error: no device".to_owned(), unavailable: true },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camrig::frame::StreamInfo;
 use camrig::{Declared, ProcessorOptions, WrongOptions};
-use camrig_http::Access;
+use camrig_http::{Access, AccessError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     pub(super) frame_time: Duration,
 }
 
-/// How color is sent.
+/// Coding of color.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Color {
@@ -43,7 +43,7 @@ pub(crate) struct OptionsAsWritten {
     /// A secret that viewers give in the address; it is needed where other machines can reach `listen`, and for viewers in
     /// pages of other hosts.
     token: Option<String>,
-    /// How color is sent.
+    /// Coding of color.
     color: Color,
     /// The quality of color as JPEG.
     #[schemars(range(min = 1, max = 100))]
@@ -66,29 +66,17 @@ impl Default for OptionsAsWritten {
 }
 
 impl OptionsAsWritten {
-    fn listen(&self) -> Result<SocketAddr, String> {
-        let listen = &self.listen;
-        camrig_http::parse_listen(listen).ok_or_else(|| {
-            format!("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:{PORT}`")
-        })
-    }
-
-    fn access(&self, listen: SocketAddr) -> Result<Access, String> {
-        let access = Access::new(listen, self.token.as_deref()).map_err(|error| error.to_string())?;
-        Ok(access.for_viewers())
+    fn address(&self) -> Result<(SocketAddr, Access), AccessError> {
+        let (listen, access) = Access::parse(&self.listen, self.token.as_deref(), PORT)?;
+        Ok((listen, access.for_viewers()))
     }
 }
 
 impl ProcessorOptions for OptionsAsWritten {
     fn check(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
-        match self.listen() {
-            Err(message) => wrong.add(["listen"], message),
-            Ok(listen) => {
-                if let Err(message) = self.access(listen) {
-                    wrong.add(["token", "listen"], message);
-                }
-            }
+        if let Err(error) = self.address() {
+            wrong.add(error.options().iter().copied(), error.to_string());
         }
         if !(1..=100).contains(&self.jpeg_quality) {
             let quality = self.jpeg_quality;
@@ -101,7 +89,7 @@ impl ProcessorOptions for OptionsAsWritten {
         wrong.or_ok()
     }
 
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(&self, _: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }
@@ -112,10 +100,10 @@ impl TryFrom<OptionsAsWritten> for Options {
 
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
-        let listen = written.listen()?;
+        let (listen, access) = written.address().map_err(|error| error.to_string())?;
         Ok(Self {
             listen,
-            access: written.access(listen)?,
+            access,
             jpeg_quality: matches!(written.color, Color::Jpeg).then_some(written.jpeg_quality),
             frame_time: Duration::from_secs(1) / written.frames_per_second,
         })

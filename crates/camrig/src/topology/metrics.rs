@@ -2,9 +2,8 @@
 
 use toml::Spanned;
 
-use super::problem::quote;
 use super::section::Section;
-use crate::metrics::{MetricsSpec, parse_listen};
+use crate::metrics::MetricsSpec;
 
 pub(super) const METRICS_KEYS: &[&str] = &["listen", "token"];
 
@@ -15,16 +14,9 @@ pub(super) fn metrics(file: &mut Section<'_, '_>) -> Option<MetricsSpec> {
     let token = section.optional("token").map(Spanned::into_inner);
     let mut spec = None;
     if let Some(written) = written {
-        match parse_listen(written.get_ref()) {
-            None => {
-                let title = format!("`listen` of `metrics` is {}", quote(written.get_ref()));
-                let label = "must be an address and a port, such as `127.0.0.1:9464`";
-                section.problems.add(written.span(), title, label);
-            }
-            Some(listen) => match MetricsSpec::new(listen, token.as_deref()) {
-                Ok(valid) => spec = Some(valid),
-                Err(error) => section.problems.add(written.span(), format!("`metrics`: {error}"), ""),
-            },
+        match MetricsSpec::parse(written.get_ref(), token.as_deref()) {
+            Ok(valid) => spec = Some(valid),
+            Err(error) => section.problems.add(written.span(), format!("`metrics`: {error}"), ""),
         }
     }
     section.finish(METRICS_KEYS);

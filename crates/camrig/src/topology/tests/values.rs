@@ -20,11 +20,11 @@ error: `metrics` has no `listen`
         (
             "[metrics]\nlisten = \"9464\"\n",
             r#"
-error: `listen` of `metrics` is `9464`
+error: `metrics`: `listen` is `9464`; it is an address and a port, such as `127.0.0.1:9464`
  --> t.toml:2:10
   |
 2 | listen = "9464"
-  |          ^^^^^^ must be an address and a port, such as `127.0.0.1:9464`
+  |          ^^^^^^
 "#,
         ),
         (
