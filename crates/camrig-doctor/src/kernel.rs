@@ -3,12 +3,12 @@
 use crate::finding::{Finding, State};
 use crate::machine::Machine;
 use crate::root::Root;
-use crate::usb::Camera;
+use crate::usb::AttachedCamera;
 
 /// The first version of Linux for Tegra whose kernel has no HIDRAW: that of `JetPack` 6.
 const TEGRA_WITHOUT_HIDRAW: u32 = 36;
 
-pub(crate) fn examine(root: &Root, machine: &Machine, cameras: &[Camera]) -> Vec<Finding> {
+pub(crate) fn examine(root: &Root, machine: &Machine, cameras: &[AttachedCamera]) -> Vec<Finding> {
     vec![metadata(root), imu(root, machine, cameras)]
 }
 
@@ -27,12 +27,12 @@ fn metadata(root: &Root) -> Finding {
 }
 
 /// Checks whether the V4L2 backend can open cameras with an IMU.
-fn imu(root: &Root, machine: &Machine, cameras: &[Camera]) -> Finding {
+fn imu(root: &Root, machine: &Machine, cameras: &[AttachedCamera]) -> Finding {
     let topic = "imu";
     if root.exists("sys/class/hidraw") {
         return Finding::new(topic, State::Ok, "the kernel has HIDRAW, through which the IMU is read");
     }
-    let attached = cameras.iter().any(Camera::has_imu);
+    let attached = cameras.iter().any(AttachedCamera::has_imu);
     let lacks = machine.tegra.is_some_and(|major| major >= TEGRA_WITHOUT_HIDRAW);
     let fact =
         "the kernel has no HIDRAW: the V4L2 backend does not find cameras with an IMU (D435i, D455, D457)";

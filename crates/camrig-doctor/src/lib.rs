@@ -30,6 +30,8 @@ pub struct Needs {
     pub memory_bytes: Option<u64>,
     /// Number of actors; `None` without a topology.
     pub actors: Option<usize>,
+    /// Size of the USB transfers of its cameras in MiB, with librealsense's RSUSB backend; `None` without a topology.
+    pub transfers_mb: Option<u64>,
 }
 
 /// Examines the machine whose file system is below `root`, which is `/` for this one.
@@ -41,7 +43,7 @@ pub fn examine(root: &Path, needs: Needs) -> Vec<Finding> {
     let machine = machine::Machine::read(&root);
     let cameras = usb::cameras(&root);
     let mut findings = vec![machine.finding()];
-    findings.extend(usb::examine(&root, &cameras));
+    findings.extend(usb::examine(&root, &cameras, needs.transfers_mb));
     findings.extend(kernel::examine(&root, &machine, &cameras));
     findings.extend(power::examine(&root, &machine));
     findings.extend(memory::examine(&root, needs.memory_bytes));

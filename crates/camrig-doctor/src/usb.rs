@@ -18,14 +18,14 @@ const USB3_MEGABITS: u32 = 5000;
 const CAMERAS_TO_PLAN: usize = 2;
 
 /// A RealSense camera on USB.
-pub(crate) struct Camera {
+pub(crate) struct AttachedCamera {
     /// The path from the root hub, such as `2-1.3`.
     port: String,
     product: String,
     megabits: u32,
 }
 
-impl Camera {
+impl AttachedCamera {
     /// Returns whether the model has an IMU: those whose number ends with `i`, and 455, 457 and 555.
     pub(crate) fn has_imu(&self) -> bool {
         let model = self.product.rsplit(' ').next().unwrap_or_default();
@@ -37,7 +37,7 @@ impl Camera {
 }
 
 /// Returns the attached cameras, ordered by port.
-pub(crate) fn cameras(root: &Root) -> Vec<Camera> {
+pub(crate) fn cameras(root: &Root) -> Vec<AttachedCamera> {
     let folder = USB_TREE.trim_start_matches('/');
     let tree = UsbTree::read(&root.path(folder)).unwrap_or_default();
     let is_camera = |port: &str, product: &str| {
@@ -46,7 +46,7 @@ pub(crate) fn cameras(root: &Root) -> Vec<Camera> {
     };
     let cameras = tree.devices().filter(|device| is_camera(&device.port, &device.product));
     cameras
-        .map(|device| Camera {
+        .map(|device| AttachedCamera {
             port: device.port.clone(),
             product: device.product.clone(),
             megabits: device.megabits,
@@ -54,7 +54,7 @@ pub(crate) fn cameras(root: &Root) -> Vec<Camera> {
         .collect()
 }
 
-pub(crate) fn examine(root: &Root, cameras: &[Camera]) -> Vec<Finding> {
+pub(crate) fn examine(root: &Root, cameras: &[AttachedCamera], transfers_mb: Option<u64>) -> Vec<Finding> {
     let tree = UsbTree::read(&root.path(USB_TREE.trim_start_matches('/')));
     let Ok(tree) = tree.map(|tree| (!tree.is_empty()).then_some(tree)) else {
         return vec![no_usb(root)];
@@ -70,7 +70,7 @@ pub(crate) fn examine(root: &Root, cameras: &[Camera]) -> Vec<Finding> {
     findings.extend(shared_controllers(cameras, &tree));
     let settings = UsbSettings::read(&root.path(USB_TREE.trim_start_matches('/')));
     findings.push(rules(root, &settings));
-    findings.extend(usbfs(cameras, &settings));
+    findings.extend(usbfs(cameras, &settings, transfers_mb));
     findings
 }
 
@@ -86,8 +86,8 @@ fn no_usb(root: &Root) -> Finding {
 }
 
 /// Checks the speed of a camera's link, and the hubs above it.
-fn link(camera: &Camera, tree: &UsbTree) -> Finding {
-    let Camera { port, product, megabits } = camera;
+fn link(camera: &AttachedCamera, tree: &UsbTree) -> Finding {
+    let AttachedCamera { port, product, megabits } = camera;
     let hubs = tree.at_port(port).map_or(0, |device| tree.hubs_above(device).count());
     let behind = match hubs {
         0 => "without a hub".to_owned(),
@@ -103,8 +103,8 @@ fn link(camera: &Camera, tree: &UsbTree) -> Finding {
 }
 
 /// Checks whether this user may open the device node of a camera.
-fn permission(root: &Root, camera: &Camera) -> Option<Finding> {
-    let Camera { port, .. } = camera;
+fn permission(root: &Root, camera: &AttachedCamera) -> Option<Finding> {
+    let AttachedCamera { port, .. } = camera;
     let number = |name| root.number(&format!("sys/bus/usb/devices/{port}/{name}"));
     let node = format!("dev/bus/usb/{:03}/{:03}", number("busnum")?, number("devnum")?);
     if !root.exists(&node) {
@@ -120,8 +120,8 @@ fn permission(root: &Root, camera: &Camera) -> Option<Finding> {
 }
 
 /// Checks whether the kernel may suspend a camera.
-fn autosuspend(root: &Root, camera: &Camera) -> Option<Finding> {
-    let Camera { port, .. } = camera;
+fn autosuspend(root: &Root, camera: &AttachedCamera) -> Option<Finding> {
+    let AttachedCamera { port, .. } = camera;
     let power = format!("sys/bus/usb/devices/{port}/power");
     let suspends = root.text(&format!("{power}/control"))? == "auto"
         && root.number(&format!("{power}/autosuspend_delay_ms")).is_none_or(|delay| delay >= 0);
@@ -138,8 +138,8 @@ fn autosuspend(root: &Root, camera: &Camera) -> Option<Finding> {
 }
 
 /// Reports controllers with several cameras.
-fn shared_controllers(cameras: &[Camera], tree: &UsbTree) -> Vec<Finding> {
-    let root_of = |camera: &Camera| Some(tree.root_of(tree.at_port(&camera.port)?)?.serial.clone());
+fn shared_controllers(cameras: &[AttachedCamera], tree: &UsbTree) -> Vec<Finding> {
+    let root_of = |camera: &AttachedCamera| Some(tree.root_of(tree.at_port(&camera.port)?)?.serial.clone());
     let mut controllers: Vec<_> = cameras.iter().filter_map(root_of).collect();
     controllers.sort();
     let groups = controllers.chunk_by(|one, other| one == other);
@@ -196,14 +196,12 @@ fn rules_name(root: &Root, vendor: &str) -> bool {
     })
 }
 
-/// Megabytes of transfers of one camera with the RSUSB backend: those of its streams that are under way, rounded up.
-const USBFS_MB_OF_CAMERA: usize = 128;
-
-/// Checks the memory limit of transfers, which the RSUSB backend needs.
-fn usbfs(cameras: &[Camera], settings: &UsbSettings) -> Option<Finding> {
+/// Checks the memory limit of transfers, which the RSUSB backend needs, against `need_mb`. Without a topology, the cameras
+/// may have their largest streams.
+fn usbfs(cameras: &[AttachedCamera], settings: &UsbSettings, need_mb: Option<u64>) -> Option<Finding> {
     let limit = settings.usbfs_memory_mb?;
-    let wanted = cameras.len().max(1) * USBFS_MB_OF_CAMERA;
-    if limit == 0 || limit as usize >= wanted {
+    let need_mb = need_mb.unwrap_or_else(|| camrig_usb::largest_transfers_mb(cameras.len()));
+    if limit == 0 || u64::from(limit) >= need_mb {
         return Some(Finding::new(TOPIC, State::Ok, format!("`usbfs_memory_mb` is {limit}")));
     }
     Some(
@@ -216,10 +214,25 @@ fn usbfs(cameras: &[Camera], settings: &UsbSettings) -> Option<Finding> {
 mod tests {
     use super::*;
 
+    /// The limit was compared with 128 MiB for each camera, where `camrig plan` found 15 MiB enough.
+    #[test]
+    fn the_limit_of_transfers_is_compared_with_the_streams() {
+        let cameras = || AttachedCamera { port: String::new(), product: String::new(), megabits: 5000 };
+        let state = |limit, cameras: &[AttachedCamera], need_mb| {
+            let settings = UsbSettings { usbfs_memory_mb: Some(limit), ..UsbSettings::default() };
+            usbfs(cameras, &settings, need_mb).unwrap().state
+        };
+        assert_eq!(state(16, &[cameras()], None), State::Ok);
+        assert_eq!(state(16, &[cameras(), cameras()], None), State::Note);
+        assert_eq!(state(16, &[cameras(), cameras()], Some(16)), State::Ok);
+        assert_eq!(state(16, &[], Some(17)), State::Note);
+        assert_eq!(state(0, &[], Some(17)), State::Ok);
+    }
+
     #[test]
     fn the_models_with_an_imu_are_known() {
         let has_imu = |product: &str| {
-            Camera { port: String::new(), product: product.to_owned(), megabits: 0 }.has_imu()
+            AttachedCamera { port: String::new(), product: product.to_owned(), megabits: 0 }.has_imu()
         };
         for product in [
             "Intel(R) RealSense(TM) Depth Camera 435i",

@@ -12,7 +12,7 @@ use std::path::Path;
 use camrig_doctor::{Needs, State, examine};
 
 /// Six cameras 848x480 with color and depth in four slots, and twelve actors.
-const NEEDS: Needs = Needs { memory_bytes: Some(120 << 20), actors: Some(12) };
+const NEEDS: Needs = Needs { memory_bytes: Some(120 << 20), actors: Some(12), transfers_mb: None };
 
 /// Creates the files of a tree below `root`.
 fn create(tree: &str, root: &Path) {

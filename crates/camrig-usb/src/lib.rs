@@ -14,6 +14,6 @@ mod tree;
 pub use demand::UsbDemand;
 pub use plan::{
     Assessment, Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera,
-    find, meant, plan,
+    find, largest_transfers_mb, meant, plan, transfers_mb,
 };
 pub use tree::{RULES_FOLDERS, USB_TREE, UsbDevice, UsbSettings, UsbTree, is_of_realsense};

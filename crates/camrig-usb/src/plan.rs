@@ -30,6 +30,9 @@ const USB3_HUB_SLOW_HALF_VERSION: f32 = 2.1;
 /// cameras at 16 MB: `realsenseai/realsense-ros#2242`.
 const FRAMES_UNDER_WAY: u64 = 2;
 
+/// Size of a frame of each stream of a D400 camera at its largest profile: depth and two of infrared, and color in YUYV.
+const LARGEST_FRAMES_BYTES: u64 = 1280 * 720 * (2 + 1 + 1) + 1920 * 1080 * 2;
+
 /// The sizes that depth and color of all D400 cameras have in common, each with its rates: for cameras of which only
 /// the options are known.
 const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
@@ -218,7 +221,7 @@ pub enum Assessment {
 }
 
 impl Assessment {
-    /// `fits`, `risky`, `too-much`.
+    /// Returns `fits`, `risky`, `too-much`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fits => "fits",
@@ -446,6 +449,22 @@ fn frame_bytes(stream: &DeviceProfile) -> u64 {
     u64::from(stream.profile.width()) * u64::from(stream.profile.height()) * u64::from(bytes_per_pixel)
 }
 
+/// Returns the size of the transfers that librealsense's own USB code, the RSUSB backend, keeps under way for these streams,
+/// in MiB: `usbfs_memory_mb` must not be less.
+pub fn transfers_mb<'s>(streams: impl IntoIterator<Item = &'s DeviceProfile>) -> u64 {
+    under_way_mb(streams.into_iter().map(frame_bytes).sum())
+}
+
+/// Returns [`transfers_mb`] of this number of D400 cameras with the largest profile of each stream.
+pub fn largest_transfers_mb(cameras: usize) -> u64 {
+    under_way_mb(cameras as u64 * LARGEST_FRAMES_BYTES)
+}
+
+/// Returns the size of the transfers of streams whose frames have this size together, in MiB.
+fn under_way_mb(frames_bytes: u64) -> u64 {
+    (frames_bytes * FRAMES_UNDER_WAY).div_ceil(1 << 20)
+}
+
 fn megabits(bits: u64) -> u64 {
     (bits + 500_000) / 1_000_000
 }
@@ -455,8 +474,7 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
     let mut warnings: Vec<_> = cameras.iter().filter_map(ambiguous).collect();
     warnings.extend(without_root(cameras, tree));
     warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
-    let frames = cameras.iter().flat_map(|camera| &camera.demand.streams).map(frame_bytes);
-    let wanted_mb = (frames.sum::<u64>() * FRAMES_UNDER_WAY).div_ceil(1 << 20);
+    let wanted_mb = transfers_mb(cameras.iter().flat_map(|camera| &camera.demand.streams));
     if let Some(allowed_mb @ 1..) = settings.usbfs_memory_mb
         && u64::from(allowed_mb) < wanted_mb
     {

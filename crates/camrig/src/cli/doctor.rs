@@ -50,7 +50,8 @@ pub(super) fn run(args: &DoctorArgs, registry: &Registry, usb: &UsbDemands) -> E
         Err(problems) => return refuse(&problems),
     };
     let root = args.root.as_deref().unwrap_or(Path::new("/"));
-    let mut findings = examine(root, topology.as_ref().map(needs).unwrap_or_default());
+    let mut findings =
+        examine(root, topology.as_ref().map(|topology| needs(topology, usb)).unwrap_or_default());
     if args.root.is_none() {
         findings.extend(libraries(registry));
     }
@@ -83,9 +84,12 @@ pub(super) fn run(args: &DoctorArgs, registry: &Registry, usb: &UsbDemands) -> E
     }
 }
 
-fn needs(topology: &Topology) -> Needs {
-    let bytes = memory::bound(topology).bytes;
-    Needs { memory_bytes: Some(bytes as u64), actors: Some(topology.actors().len()) }
+fn needs(topology: &Topology, usb: &UsbDemands) -> Needs {
+    Needs {
+        memory_bytes: Some(memory::bound(topology).bytes as u64),
+        actors: Some(topology.actors().len()),
+        transfers_mb: Some(plan::transfers_mb(topology, usb)),
+    }
 }
 
 /// Returns the library of each driver that needs one.

@@ -172,6 +172,12 @@ fn demands<'t>(
     })
 }
 
+/// Returns the size of the USB transfers of all cameras with librealsense's RSUSB backend, in MiB.
+pub(super) fn transfers_mb(topology: &Topology, usb: &UsbDemands) -> u64 {
+    let streams: Vec<_> = demands(topology, usb).flat_map(|(_, _, demand)| demand.streams).collect();
+    camrig_usb::transfers_mb(&streams)
+}
+
 /// The known devices of the machine.
 enum Attached<'a> {
     /// Nothing.
