@@ -95,6 +95,27 @@ fn every_example_topology_runs() {
     assert!(ran >= 9, "{ran} examples");
 }
 
+/// `before` has the example topologies of the program at 1af0345, without comments.
+#[test]
+fn topologies_of_before_are_valid() {
+    let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/before");
+    let mut test = Test::new();
+    for folder in ["points", "recordings", "snapshots"] {
+        fs::create_dir(test.folder().join(folder)).unwrap();
+    }
+    let mut checked = 0;
+    for file in fs::read_dir(before).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        fs::copy(&file, test.folder().join(name)).unwrap();
+        test.set_args(&["check", "--no-devices", name]);
+        let (stdout, stderr, status) = test.output();
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{name}: {stdout}");
+        assert!(stdout.starts_with(&format!("{name}: OK (")), "{stdout}");
+        checked += 1;
+    }
+    assert_eq!(checked, 9);
+}
+
 #[test]
 fn a_command_is_limited() {
     let args = |comment: &str| {
